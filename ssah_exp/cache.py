@@ -1,0 +1,221 @@
+"""Content-addressed cache: an entry is a folder that is complete or does not exist.
+
+An entry's key is a hash of everything that decides its content, so skip-if-done and resume follow
+from looking it up. Files are written into a private folder beside the entry and moved into place
+by one rename; ``entry.json``, which lists every file's checksum, is written last. A reader that
+finds a checksum wrong discards the entry and computes it anew.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssah_exp.errors import StoreError
+
+MARKER = "entry.json"
+_CHUNK = 1 << 22
+
+
+def digest_of(payload: Any) -> str:
+    """Hash any JSON-serialisable value: sha256 over its canonical JSON, as hex."""
+    canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Hash one file's bytes: sha256 as hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def digest_folder(folder: Path) -> dict[str, str]:
+    """Hash every file below ``folder``: relative POSIX path -> sha256, sorted by path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): digest_file(path) for path in files}
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn a full, read-only or forbidden disk into one clear :class:`StoreError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            reason = "the disk is full or over quota"
+        elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            reason = "the place is read-only or forbidden"
+        else:
+            raise
+        raise StoreError(
+            f"Cannot write {path}: {reason} ({error.strerror}). Nothing half-written was kept; "
+            "free some space or set paths.root to another place and run the same command again."
+        ) from error
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` so that a reader sees the old file or the whole new one.
+
+    Raises:
+        StoreError: The disk is full or not writable; the old file is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    with storage_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One complete cache entry.
+
+    Attributes:
+        folder: Where its files lie.
+        key: The content address it was asked for under.
+        stage: The stage that made it.
+        digest: sha256 over its files' checksums: equal content, equal digest.
+        cached: True if it was found, False if this call computed it.
+        seconds: Wall time this call took, reading or computing.
+    """
+
+    folder: Path
+    key: str
+    stage: str
+    digest: str
+    cached: bool
+    seconds: float
+
+
+class Cache:
+    """Entries of all stages below one root folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def get_or_compute(
+        self, stage: str, key_material: Mapping[str, Any], compute: Callable[[Path], None]
+    ) -> Entry:
+        """Return the entry for ``key_material``, running ``compute`` only if it is not there.
+
+        Args:
+            stage: Name of the folder that groups entries of one kind.
+            key_material: Everything that decides the content, JSON-serialisable.
+            compute: Writes the entry's files into the (empty) folder it is given.
+
+        Raises:
+            StoreError: The disk is full or not writable.
+        """
+        started = time.perf_counter()
+        key = digest_of({"stage": stage, **key_material})[:24]
+        folder = self.root / stage / key
+        digest = self._verify(folder)
+        cached = digest is not None
+        if digest is None:
+            with storage_errors(folder):
+                digest = self._compute(stage, folder, key_material, compute)
+        return Entry(folder, key, stage, digest, cached, time.perf_counter() - started)
+
+    def _compute(
+        self,
+        stage: str,
+        folder: Path,
+        key_material: Mapping[str, Any],
+        compute: Callable[[Path], None],
+    ) -> str:
+        parent = folder.parent
+        parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(parent)
+        work = parent / f".work-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        work.mkdir()
+        try:
+            compute(work)
+            files = digest_folder(work)
+            if not files:
+                raise StoreError(f"Stage '{stage}' wrote nothing; this is a bug in the stage.")
+            digest = digest_of(files)
+            marker = {"stage": stage, "key": dict(key_material), "files": files, "digest": digest}
+            write_atomically(work / MARKER, json.dumps(marker, indent=1, sort_keys=True))
+            try:
+                work.rename(folder)
+            except OSError:
+                # Another process finished the same entry first; its content is as good as ours.
+                other = self._verify(folder)
+                if other is None:
+                    raise
+                return other
+            return digest
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _verify(self, folder: Path) -> str | None:
+        """Return the digest of a whole entry; discard a damaged one and return None."""
+        if not folder.is_dir():
+            return None
+        reason = _damage(folder)
+        if reason is None:
+            marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+            return str(marker["digest"])
+        warnings.warn(
+            f"Cache entry {folder} is damaged ({reason}); computing it anew.", stacklevel=4
+        )
+        doomed = folder.with_name(f".damaged-{folder.name}-{uuid.uuid4().hex[:8]}")
+        folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+        return None
+
+
+def _damage(folder: Path) -> str | None:
+    marker = folder / MARKER
+    if not marker.is_file():
+        return "no completion marker"
+    try:
+        expected: dict[str, str] = json.loads(marker.read_text(encoding="utf-8"))["files"]
+    except (ValueError, KeyError, TypeError):
+        return "unreadable completion marker"
+    for name, checksum in expected.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if digest_file(path) != checksum:
+            return f"{name} has another checksum"
+    return None
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove work folders of processes of this host that no longer live."""
+    for work in parent.glob(f".work-{socket.gethostname()}-*"):
+        pid = work.name.rsplit("-", 2)[1]
+        if pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

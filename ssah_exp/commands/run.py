@@ -1,0 +1,58 @@
+"""`ssah-exp run`: Hydra composes the config, the pipeline runs it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from ssah_exp.config.compose import conf_dir, explain_hydra_error, parse
+from ssah_exp.errors import ConfigError, SsahError
+
+
+class _Stopped(BaseException):
+    """Carries a user's error past Hydra, which would print a traceback hint of its own."""
+
+    def __init__(self, error: SsahError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Hand ``rest`` to Hydra.
+
+    Raises:
+        ConfigError: Something in the composition is wrong.
+    """
+    # Hydra prints its errors itself and exits 1 unless told to raise them.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    argv, sys.argv = sys.argv, ["ssah-exp run", *rest]
+    try:
+        application = hydra.main(
+            version_base="1.3", config_path=str(conf_dir()), config_name="config"
+        )(run_composed)
+        application()
+    except _Stopped as stopped:
+        raise stopped.error from stopped
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain_hydra_error(error)) from error
+    finally:
+        sys.argv = argv
+    return 0
+
+
+def run_composed(composed: DictConfig) -> None:
+    """Check a composed config, run its artefact, say where the results lie."""
+    try:
+        config = parse(composed)
+        from ssah_exp.pipeline.dispatch import run
+
+        run(config)
+    except SsahError as error:
+        raise _Stopped(error) from error

@@ -1,0 +1,59 @@
+"""`ssah-exp units show`: what a UnitMap holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ssah_exp.units.summary import describe
+from ssah_exp.units.unitmap import UnitMap
+
+
+def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Print counts and shares.
+
+    Raises:
+        UnitError: No UnitMap there, or a damaged one.
+    """
+    path = Path(options.path)
+    folder = path / "unitmap" if (path / "unitmap").is_dir() else path
+    description = describe(UnitMap.load(folder))
+    if options.format == "json":
+        print(json.dumps(description, indent=1))
+    else:
+        _print(description, Console())
+    return 0
+
+
+def _print(description: dict[str, Any], console: Console) -> None:
+    console.print(
+        f"{description['model']}  revision {description['revision']}  "
+        f"statistic {description['statistic']}"
+    )
+    classes = Table(title="Classes", title_justify="left")
+    for column in ("class", "heads", "neurons", "units", "% of units", "% of parameters"):
+        classes.add_column(column, justify="left" if column == "class" else "right")
+    for name, row in description["classes"].items():
+        classes.add_row(
+            name,
+            f"{row['heads']:.0f}",
+            f"{row['neurons']:.0f}",
+            f"{row['units']:.0f}",
+            f"{100 * row['unit_share']:.2f}",
+            f"{100 * row['parameter_share']:.2f}",
+        )
+    console.print(classes)
+    layers = Table(title="Heads + neurons per layer", title_justify="left")
+    layers.add_column("layer", justify="right")
+    for name in description["classes"]:
+        layers.add_column(name, justify="right")
+    for row in description["layers"]:
+        cells = [f"{row[f'{n}_heads']} + {row[f'{n}_neurons']}" for n in description["classes"]]
+        layers.add_row(str(row["layer"]), *cells)
+    console.print(layers)

@@ -1,0 +1,60 @@
+"""Building objects from ``_target_`` nodes: this package and an allow-list, nothing else."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hydra.utils import get_class, instantiate
+
+from ssah_exp.errors import ConfigError, did_you_mean
+
+ALLOWED_PREFIXES = ("ssah_exp.", "torch.optim.")
+
+
+def build(node: Mapping[str, Any], where: str) -> Any:
+    """Instantiate ``node`` after checking the targets and arguments of it and all below it.
+
+    Args:
+        node: A mapping with ``_target_`` and constructor arguments.
+        where: The config key, for error messages.
+
+    Raises:
+        ConfigError: No target, a target outside the allow-list, or arguments it does not take.
+    """
+    if "_target_" not in node:
+        raise ConfigError(f"{where} has no _target_.")
+    problems = list(_problems(node, where))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return instantiate(dict(node), _convert_="all")
+
+
+def _problems(value: Any, where: str) -> Iterator[str]:
+    """Everything wrong with a node and the nodes nested in it."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _problems(item, f"{where}.{index}")
+    if not isinstance(value, Mapping) or "_target_" not in value:
+        return
+    target = str(value["_target_"])
+    if not target.startswith(ALLOWED_PREFIXES):
+        yield (
+            f"{where}._target_={target} is not allowed: targets start with "
+            f"{' or '.join(ALLOWED_PREFIXES)}"
+        )
+        return
+    try:
+        parameters = inspect.signature(get_class(target)).parameters
+    except Exception as error:  # an import may fail in any way
+        yield f"{where}._target_={target} is not a class: {error}"
+        return
+    given = {str(key): item for key, item in value.items() if key != "_target_"}
+    for key, item in given.items():
+        if key not in parameters:
+            yield f"Unknown key '{where}.{key}'.{did_you_mean(key, parameters)}"
+        yield from _problems(item, f"{where}.{key}")
+    for name, parameter in parameters.items():
+        if parameter.default is inspect.Parameter.empty and name not in given:
+            yield f"{where}.{name} is missing."

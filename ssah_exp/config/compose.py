@@ -1,0 +1,103 @@
+"""From a composed Hydra config to a validated :class:`RunConfig`, and the errors in between."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.validate import validate
+from ssah_exp.errors import ConfigError, did_you_mean
+
+
+def conf_dir() -> Path:
+    """Folder of the Hydra groups: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for candidate in (package / "conf", package.parent / "conf"):
+        if (candidate / "config.yaml").is_file():
+            return candidate
+    raise ConfigError(f"No conf/ folder beside {package}; the installation is incomplete.")
+
+
+def parse(composed: DictConfig) -> RunConfig:
+    """Merge a composed config into the schema and check it.
+
+    Raises:
+        ConfigError: Unknown keys, wrong types, missing values or values out of range.
+    """
+    content = OmegaConf.to_container(composed, resolve=False)
+    assert isinstance(content, dict)
+    unknown = list(_unknown_keys(content, RunConfig, ""))
+    if unknown:
+        raise ConfigError("\n".join(unknown))
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), composed)
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise ConfigError(_first_lines(error)) from error
+    assert isinstance(config, RunConfig)
+    validate(config)
+    return config
+
+
+def _unknown_keys(content: dict[Any, Any], schema: type, prefix: str) -> list[str]:
+    """Describe every key of ``content`` that the dataclass ``schema`` does not have."""
+    known = {item.name: item for item in fields(schema)}
+    problems: list[str] = []
+    for key, value in content.items():
+        if key not in known:
+            problems.append(f"Unknown key '{prefix}{key}'.{did_you_mean(str(key), known)}")
+            continue
+        factory = known[key].default_factory
+        if isinstance(value, dict) and isinstance(factory, type) and is_dataclass(factory):
+            problems += _unknown_keys(value, factory, f"{prefix}{key}.")
+    return problems
+
+
+def _first_lines(error: BaseException) -> str:
+    """The message of an OmegaConf or Hydra error without its stack of internal names."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    kept = [line for line in lines if not re.match(r"\s*(reference_type|object_type)=", line)]
+    return "\n".join(kept)
+
+
+def explain_hydra_error(error: Exception) -> str:
+    """Say what was given, what is allowed and the nearest match for a Hydra composition error."""
+    text = _first_lines(error)
+    option = re.search(r"Could not find '(?P<group>[^']+)/(?P<name>[^'/]+)'", text)
+    if option:
+        return _unknown_option(option["group"], option["name"])
+    group = re.search(r"Could not override '(?P<key>[^']+)'", text)
+    if group and "No match in the defaults list" in text:
+        return f"No config group '{group['key']}'.{did_you_mean(group['key'], _groups())}"
+    key = re.search(r"Could not override '(?P<key>[^']+)'", text)
+    if key:
+        return _unknown_path(key["key"], text)
+    return text
+
+
+def _groups() -> list[str]:
+    return [path.name for path in conf_dir().iterdir() if path.is_dir()]
+
+
+def _unknown_option(group: str, name: str) -> str:
+    folder = conf_dir() / group
+    options = [path.stem for path in folder.glob("[!_]*.yaml")] if folder.is_dir() else []
+    return f"Unknown {group} '{name}'.{did_you_mean(name, options)}"
+
+
+def _unknown_path(dotted: str, text: str) -> str:
+    schema: Any = RunConfig
+    *parents, leaf = dotted.split(".")
+    for part in parents:
+        known = {item.name: item.default_factory for item in fields(schema)}
+        schema = known.get(part)
+        if not (isinstance(schema, type) and is_dataclass(schema)):
+            return text
+    names = [item.name for item in fields(schema)]
+    return f"Unknown key '{dotted}'.{did_you_mean(leaf, names)}"

@@ -1,0 +1,219 @@
+"""The schema of every config group.
+
+Hydra composes YAML from ``conf/``; :func:`ssah_exp.config.compose.parse` merges it into these
+dataclasses, so an unknown key or a value of the wrong type is an error. Ranges are checked in
+:mod:`ssah_exp.config.validate`. Nodes typed :data:`Target` hold a ``_target_`` and are checked
+against the signature of the class they name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+Target = dict[str, Any]
+
+
+@dataclass
+class ModelConfig:
+    """Which weights, and how they are held in memory.
+
+    Attributes:
+        name: Name used in tables.
+        source: A ``ssah_exp.models.sources`` class with its arguments.
+        precision: ``float32``, ``bfloat16`` or ``float16``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        device_map: Passed to transformers for models larger than one card; null = ``device``.
+        attn_implementation: Attention kernel as transformers names it.
+        pad_token: Only if the tokenizer has none: the token to pad with.
+        end_of_turn: Token that closes an assistant turn in the chat template.
+        trust_remote_code: Run code from the model repository. Off unless asked for.
+    """
+
+    name: str = MISSING
+    source: Target = MISSING
+    precision: str = "float32"
+    device: str = "auto"
+    device_map: str | None = None
+    attn_implementation: str = "sdpa"
+    pad_token: str | None = None
+    end_of_turn: str = MISSING
+    trust_remote_code: bool = False
+
+
+@dataclass
+class DataConfig:
+    """Every data set of a run. Each source is a ``ssah_exp.data.sources`` class."""
+
+    name: str = MISSING
+    root: str | None = None
+    alignment: list[Target] = MISSING
+    safety_calibration: Target = MISSING
+    utility_calibration: Target = MISSING
+    harmful_eval: Target = MISSING
+    benign_eval: Target = MISSING
+    text: Target = MISSING
+
+
+@dataclass
+class AlignmentConfig:
+    """Supervised fine-tuning that turns the unaligned model into the aligned one.
+
+    ``enabled: false`` is for models that come aligned; the other fields then have no effect.
+    """
+
+    enabled: bool = True
+    prompt_styles: list[str] = field(default_factory=lambda: ["chat"])
+    epochs: int = 3
+    batch_size: int = 8
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    warmup_share: float = 0.05
+    gradient_clip: float = 1.0
+    max_length: int = 256
+
+
+@dataclass
+class BudgetsConfig:
+    """Class budgets, protocol section 1-2: shares of ``unit``, assigned RU, then SCU, then UCU."""
+
+    scu: float = 0.01
+    ucu: float = 0.10
+    ru: float = 0.10
+    unit: str = "params"
+    overlap: str = "overwrite"
+
+
+@dataclass
+class UnitsConfig:
+    """Statistics, scores and classes.
+
+    Attributes:
+        statistic: ``variance`` (exact) or ``flap`` (the precursor's running statistic).
+        tokens: ``response`` or ``all``: which positions count.
+        samples: Sequences per calibration set.
+        min_samples: Fewer usable sequences than this is an error.
+        max_length: Longest sequence in tokens.
+        batch_size: Sequences per forward pass; changes no score beyond rounding.
+        prompt_style: How calibration prompts are rendered.
+        square_attention: Square attention channel scores before normalising.
+        budgets: See :class:`BudgetsConfig`.
+    """
+
+    statistic: str = "variance"
+    tokens: str = "response"
+    samples: int = 128
+    min_samples: int = 8
+    max_length: int = 512
+    batch_size: int = 8
+    prompt_style: str = "chat"
+    square_attention: bool = True
+    budgets: BudgetsConfig = field(default_factory=BudgetsConfig)
+
+
+@dataclass
+class ControlsConfig:
+    """Null distributions: ``draws`` control sets of each kind for each class in ``of``."""
+
+    kinds: list[str] = field(default_factory=lambda: ["random", "matched"])
+    of: list[str] = field(default_factory=lambda: ["SCU", "RU"])
+    draws: int = 3
+    match_pool: int = 5
+
+
+@dataclass
+class AblationConfig:
+    """Which classes are pruned and what replaces their activations.
+
+    Attributes:
+        classes: Unit classes, pruned one at a time.
+        fills: ``safety``, ``utility``, ``pooled`` (calibration means) and/or ``zero``.
+        primary_fill: The fill the controls use and the table leads with.
+        controls: See :class:`ControlsConfig`.
+    """
+
+    classes: list[str] = field(default_factory=lambda: ["SCU", "UCU", "CU", "RU"])
+    fills: list[str] = field(default_factory=lambda: ["pooled", "safety", "utility", "zero"])
+    primary_fill: str = "pooled"
+    controls: ControlsConfig = field(default_factory=ControlsConfig)
+
+
+@dataclass
+class PerplexityConfig:
+    """Held-out text: non-overlapping windows of ``window`` tokens, at most ``max_tokens``."""
+
+    window: int = 1024
+    max_tokens: int | None = None
+    batch_size: int = 4
+
+
+@dataclass
+class EvaluationConfig:
+    """What is asked of every arm.
+
+    Attributes:
+        harmful_styles: Prompt styles under which harmful requests are put, one ASR each.
+        benign_style: Prompt style of benign requests.
+        system_prompt: Text for styles that carry a system prompt.
+        max_new_tokens: Greedy continuation length in tokens.
+        batch_size: Prompts per generation batch.
+        share_prefix: Compute the key-value cache of a common prompt prefix once per batch.
+        judges: ``ssah_exp.evaluation.judges`` classes; the first one leads the table.
+        confidence: Level of every interval.
+        bootstrap_resamples: For intervals of means.
+        perplexity: See :class:`PerplexityConfig`.
+    """
+
+    harmful_styles: list[str] = field(default_factory=lambda: ["raw", "raw_system"])
+    benign_style: str = "chat"
+    system_prompt: str = MISSING
+    max_new_tokens: int = 256
+    batch_size: int = 32
+    share_prefix: bool = True
+    judges: dict[str, Target] = MISSING
+    primary_judge: str = MISSING
+    confidence: float = 0.95
+    bootstrap_resamples: int = 2000
+    perplexity: PerplexityConfig = field(default_factory=PerplexityConfig)
+
+
+@dataclass
+class TrainerConfig:
+    """Arguments of Lightning's Trainer that change where, not what, is computed."""
+
+    accelerator: str = "auto"
+    devices: int = 1
+    progress: bool = True
+
+
+@dataclass
+class TrackerConfig:
+    """Where finished records are mirrored; the record on disk decides."""
+
+    target: Target | None = None
+
+
+@dataclass
+class PathsConfig:
+    """Where runs and cache entries lie. No path enters a run id."""
+
+    root: str = "outputs"
+
+
+@dataclass
+class RunConfig:
+    """A whole run."""
+
+    artefact: str = "table1_pruning"
+    seed: int = 0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
+    units: UnitsConfig = field(default_factory=UnitsConfig)
+    ablation: AblationConfig = field(default_factory=AblationConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)

@@ -1,0 +1,1 @@
+"""Data sets, chat templates, label masks and loaders."""

@@ -1,0 +1,103 @@
+"""Prompt styles, and encoded conversations that know where the response starts.
+
+``raw`` puts the request as plain text without chat tags, as the paper's Table 1 does (protocol
+section 3); ``raw_system`` puts a system prompt between ``<<SYS>>`` tags before it; ``chat`` and
+``chat_system`` use the tokenizer's own chat template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ssah_exp.data.sources import Example
+from ssah_exp.errors import DataError
+from ssah_exp.models.tokenizer import Speech
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One tokenised conversation.
+
+    Attributes:
+        input_ids: Prompt, response and end of turn.
+        response_start: Index of the first response token.
+    """
+
+    input_ids: tuple[int, ...]
+    response_start: int
+
+    @property
+    def response_length(self) -> int:
+        """Response tokens, the end of turn included."""
+        return len(self.input_ids) - self.response_start
+
+
+def encode_prompt(speech: Speech, prompt: str, style: str, system: str | None) -> list[int]:
+    """Render a request in a prompt style and tokenise it, ready for generation.
+
+    Args:
+        speech: Tokenizer.
+        prompt: The request.
+        style: ``raw``, ``raw_system``, ``chat`` or ``chat_system``.
+        system: System prompt for the ``*_system`` styles.
+
+    Raises:
+        DataError: A chat style without a chat template, or a system style without system prompt.
+    """
+    if style.endswith("_system") and not system:
+        raise DataError(f"Prompt style '{style}' needs a system prompt.")
+    if style in ("raw", "raw_system"):
+        text = prompt if style == "raw" else f"<<SYS>>\n{system}\n<</SYS>>\n\n{prompt}"
+        return list(speech.tokenizer(text).input_ids)
+    if not speech.tokenizer.chat_template:
+        raise DataError(f"Prompt style '{style}' needs a chat template; this tokenizer has none.")
+    turns = [{"role": "user", "content": prompt}]
+    if style == "chat_system":
+        turns.insert(0, {"role": "system", "content": str(system)})
+    text = str(
+        speech.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    )
+    return list(speech.tokenizer(text, add_special_tokens=False).input_ids)
+
+
+def encode_pair(
+    speech: Speech, example: Example, style: str, system: str | None, max_length: int
+) -> Encoded:
+    """Tokenise a request with its response; what exceeds ``max_length`` is cut at the end."""
+    if example.response is None:
+        raise DataError(f"Example without a response: {example.prompt[:80]!r}")
+    prompt = encode_prompt(speech, example.prompt, style, system)
+    separator = "\n" if style in ("raw", "raw_system") else ""
+    answer = speech.tokenizer(separator + example.response, add_special_tokens=False).input_ids
+    whole = [*prompt, *answer, speech.end_of_turn][:max_length]
+    return Encoded(tuple(whole), len(prompt))
+
+
+def encode_pairs(
+    speech: Speech,
+    examples: Sequence[Example],
+    styles: Sequence[str],
+    system: str | None,
+    max_length: int,
+    *,
+    where: str,
+) -> list[Encoded]:
+    """Tokenise a training or calibration set, example by example through ``styles`` in turn.
+
+    Examples whose response is truncated away entirely are left out.
+
+    Raises:
+        DataError: Nothing is left.
+    """
+    encoded = [
+        encode_pair(speech, example, styles[index % len(styles)], system, max_length)
+        for index, example in enumerate(examples)
+    ]
+    usable = [item for item in encoded if item.response_length > 0]
+    if not usable:
+        raise DataError(
+            f"{where}: every response is truncated away at max_length={max_length} tokens; the "
+            f"shortest prompt has {min(item.response_start for item in encoded)}."
+        )
+    return usable

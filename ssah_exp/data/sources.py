@@ -1,0 +1,342 @@
+"""Data sources: bundled files, files the user names, Hugging Face hub data sets.
+
+A source turns rows into :class:`Example` values. Columns are named in format strings, so
+``prompt: "{instruction}\\n{input}"`` reads Alpaca and ``prompt: "{goal}"`` reads AdvBench; no
+source knows a data set by name.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import re
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Protocol
+
+from ssah_exp.cache import digest_of
+from ssah_exp.errors import DataError, did_you_mean
+
+Row = Mapping[str, Any]
+csv.field_size_limit(1 << 24)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One request, with the answer it should get where the data set gives one."""
+
+    prompt: str
+    response: str | None = None
+    category: str | None = None
+
+
+class ExampleSource(Protocol):
+    """Something that yields examples."""
+
+    def load(self, seed: int) -> list[Example]:
+        """All selected examples; ``seed`` decides random choices, if there are any."""
+
+
+class TextSource(Protocol):
+    """Something that yields running text."""
+
+    def load_text(self) -> str:
+        """The whole text."""
+
+
+def fingerprint_examples(examples: Sequence[Example]) -> str:
+    """sha256 over prompts, responses and their order."""
+    return digest_of([[item.prompt, item.response, item.category] for item in examples])
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rows, and which columns make prompt and response.
+
+    Attributes:
+        prompt: Format string over columns.
+        response: Format string over columns, or None if the set has no answers.
+        category: Format string over columns, or None.
+        extract: Regular expression with one group that finds the request inside the prompt
+            column, for files that store it with chat tags around it.
+        where: Column -> value that a row must have.
+        start: First row (after ``where``).
+        stop: Row to stop before, or None for all.
+        sample: If set, draw this many rows without replacement by the run's seed.
+    """
+
+    prompt: str
+    response: str | None = None
+    category: str | None = None
+    extract: str | None = None
+    where: dict[str, Any] = field(default_factory=dict)
+    start: int = 0
+    stop: int | None = None
+    sample: int | None = None
+
+    def apply(self, rows: Sequence[Row], origin: str, seed: int) -> list[Example]:
+        """Select and format rows.
+
+        Raises:
+            DataError: A column is missing, nothing matches, or there are too few rows.
+        """
+        kept = [row for row in rows if self._matches(row, origin)]
+        kept = kept[self.start : self.stop]
+        if not kept:
+            raise DataError(f"{origin}: no row matches {self._describe()}.")
+        if self.sample is not None:
+            if self.sample > len(kept):
+                raise DataError(f"{origin}: {self.sample} rows asked for, {len(kept)} there.")
+            kept = random.Random(seed).sample(kept, self.sample)
+        return [self._example(row, origin) for row in kept]
+
+    def _matches(self, row: Row, origin: str) -> bool:
+        return all(str(_column(row, key, origin)) == str(val) for key, val in self.where.items())
+
+    def _example(self, row: Row, origin: str) -> Example:
+        prompt = _format(self.prompt, row, origin)
+        if self.extract is not None:
+            found = re.search(self.extract, prompt, flags=re.DOTALL)
+            if found is None:
+                raise DataError(f"{origin}: {self.extract!r} matches nothing in {prompt[:80]!r}.")
+            prompt = found.group(1).strip()
+        response = None if self.response is None else _format(self.response, row, origin)
+        category = None if self.category is None else _format(self.category, row, origin)
+        return Example(prompt, response, category)
+
+    def _describe(self) -> str:
+        return f"where={dict(self.where)}, start={self.start}, stop={self.stop}"
+
+
+def _column(row: Row, name: str, origin: str) -> Any:
+    if name not in row:
+        columns = [str(key) for key in row]
+        raise DataError(f"{origin} has no column '{name}'.{did_you_mean(name, columns)}")
+    return row[name]
+
+
+def _format(template: str, row: Row, origin: str) -> str:
+    names = [name for _, name, _, _ in string.Formatter().parse(template) if name]
+    values = {name: _column(row, name, origin) for name in names}
+    return template.format(
+        **{key: "" if val is None else val for key, val in values.items()}
+    ).strip()
+
+
+@dataclass(frozen=True)
+class FileSource(Selection):
+    """Rows of a csv, tsv, json, jsonl or txt file (a txt line is the column ``line``)."""
+
+    path: str = ""
+
+    def load(self, seed: int) -> list[Example]:
+        """Read the file and select.
+
+        Raises:
+            DataError: The file is missing, malformed or empty, or the selection fails.
+        """
+        path = Path(self.path).expanduser()
+        return self.apply(read_rows(path), str(path), seed)
+
+
+@dataclass(frozen=True)
+class BundledSource(Selection):
+    """Rows of a file that this package ships."""
+
+    name: str = ""
+
+    def load(self, seed: int) -> list[Example]:
+        """Read the bundled file and select."""
+        with resources.as_file(resources.files("ssah_exp.data") / "bundled" / self.name) as path:
+            return self.apply(read_rows(path), f"bundled {self.name}", seed)
+
+
+@dataclass(frozen=True)
+class HubSource(Selection):
+    """Rows of one split of a hub data set at a pinned revision (or of a local data set folder)."""
+
+    repo_id: str = ""
+    revision: str | None = None
+    subset: str | None = None
+    split: str = "train"
+
+    def load(self, seed: int) -> list[Example]:
+        """Download (or read the local copy) and select.
+
+        Raises:
+            DataError: The data set or split cannot be loaded.
+        """
+        rows = _hub_rows(self.repo_id, self.subset, self.split, self.revision)
+        return self.apply(rows, self.repo_id, seed)
+
+
+@dataclass(frozen=True)
+class RefusedRequests:
+    """Harmful requests, each paired with a refusal of its own category or a general one.
+
+    Attributes:
+        requests: Where the requests come from.
+        refusals: Where the refusals come from; their ``prompt`` is the refusal's text.
+        per_request: Different refusals per request.
+    """
+
+    requests: ExampleSource
+    refusals: ExampleSource
+    per_request: int = 1
+
+    def load(self, seed: int) -> list[Example]:
+        """Pair by seed.
+
+        Raises:
+            DataError: There are too few refusals for a category.
+        """
+        general: list[str] = []
+        by_category: dict[str | None, list[str]] = {}
+        for refusal in self.refusals.load(seed):
+            if refusal.category in (None, "any"):
+                general.append(refusal.prompt)
+            else:
+                by_category.setdefault(refusal.category, []).append(refusal.prompt)
+        draw = random.Random(seed)
+        pairs: list[Example] = []
+        for request in self.requests.load(seed):
+            texts = general + by_category.get(request.category, [])
+            if len(texts) < self.per_request:
+                raise DataError(
+                    f"Category '{request.category}' has {len(texts)} refusals; "
+                    f"per_request={self.per_request} needs more."
+                )
+            chosen = draw.sample(texts, self.per_request)
+            pairs += [Example(request.prompt, text, request.category) for text in chosen]
+        return pairs
+
+
+@dataclass(frozen=True)
+class FileText:
+    """Running text from a file."""
+
+    path: str
+
+    def load_text(self) -> str:
+        """Read it.
+
+        Raises:
+            DataError: The file is missing or empty.
+        """
+        path = Path(self.path).expanduser()
+        if not path.is_file():
+            raise DataError(f"No file {path}.{_neighbours(path)}")
+        text = path.read_text(encoding="utf-8")
+        if not text.strip():
+            raise DataError(f"{path} is empty.")
+        return text
+
+
+@dataclass(frozen=True)
+class BundledText:
+    """Running text that this package ships."""
+
+    name: str
+
+    def load_text(self) -> str:
+        """Read it."""
+        return (resources.files("ssah_exp.data") / "bundled" / self.name).read_text("utf-8")
+
+
+@dataclass(frozen=True)
+class HubText:
+    """Running text from a hub data set: a column's rows joined."""
+
+    repo_id: str
+    revision: str | None = None
+    subset: str | None = None
+    split: str = "test"
+    column: str = "text"
+    separator: str = "\n\n"
+
+    def load_text(self) -> str:
+        """Download (or read the local copy) and join.
+
+        Raises:
+            DataError: The data set, split or column cannot be loaded.
+        """
+        rows = _hub_rows(self.repo_id, self.subset, self.split, self.revision)
+        return self.separator.join(str(_column(row, self.column, self.repo_id)) for row in rows)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read a csv, tsv, json, jsonl or txt file.
+
+    Raises:
+        DataError: Missing, of unknown type, malformed or empty.
+    """
+    if not path.is_file():
+        raise DataError(f"No file {path}.{_neighbours(path)}")
+    readers = {
+        ".csv": _read_csv,
+        ".tsv": _read_tsv,
+        ".json": _read_json,
+        ".jsonl": _read_jsonl,
+        ".txt": _read_lines,
+    }
+    if path.suffix not in readers:
+        raise DataError(
+            f"{path}: unknown type '{path.suffix}'.{did_you_mean(path.suffix, readers)}"
+        )
+    try:
+        rows = list(readers[path.suffix](path))
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{path} is malformed: {error}") from error
+    if not rows:
+        raise DataError(f"{path} holds no rows.")
+    return rows
+
+
+def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        yield from csv.DictReader(stream, delimiter=delimiter)
+
+
+def _read_tsv(path: Path) -> Iterator[Row]:
+    return _read_csv(path, "\t")
+
+
+def _read_json(path: Path) -> Iterator[Row]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, list):
+        raise ValueError("the top level is not a list of rows")
+    yield from content
+
+
+def _read_jsonl(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            if line.strip():
+                yield json.loads(line)
+
+
+def _read_lines(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            if line.strip():
+                yield {"line": line.strip()}
+
+
+def _neighbours(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" There is no folder {path.parent}; is data.root right?"
+    return did_you_mean(path.name, [item.name for item in path.parent.iterdir()])
+
+
+def _hub_rows(repo_id: str, subset: str | None, split: str, revision: str | None) -> list[Row]:
+    from datasets import load_dataset
+
+    try:
+        rows = load_dataset(repo_id, subset, split=split, revision=revision)
+    except Exception as error:  # the library raises many unrelated types
+        raise DataError(f"Data set {repo_id} (split {split}) cannot be loaded: {error}") from error
+    return [dict(row) for row in rows]

@@ -1,0 +1,52 @@
+"""Errors a user can act on: one message, exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SsahError(Exception):
+    """Something given, or a file on disk, is wrong; the message says what and what to do."""
+
+
+class ConfigError(SsahError):
+    """A key, a value or a combination of options that no run can use."""
+
+
+class DataError(SsahError):
+    """A data set that is missing, malformed, too small or overlaps another one."""
+
+
+class ModelError(SsahError):
+    """A model, tokenizer or architecture that cannot be used as asked."""
+
+
+class UnitError(SsahError):
+    """Scores, a UnitMap or an intervention that does not fit its model."""
+
+
+class StoreError(SsahError):
+    """The record store or the cache cannot be read or written."""
+
+
+class MissingExtraError(SsahError):
+    """A package that an optional extra brings is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is not installed. Install it with: pip install 'ssah-exp[{extra}]'"
+        )
+
+
+def did_you_mean(given: str, allowed: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'? Allowed: a, b, x."`` for an unknown name.
+
+    Args:
+        given: The name that was not found.
+        allowed: Every name that would have been accepted.
+    """
+    names = sorted({str(name) for name in allowed})
+    close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    return f"{hint} Allowed: {', '.join(names) if names else 'nothing'}."

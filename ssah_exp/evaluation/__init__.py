@@ -1,0 +1,1 @@
+"""What is asked of a model, ablated or not: completions, judges, perplexity, intervals."""

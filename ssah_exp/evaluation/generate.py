@@ -1,0 +1,147 @@
+"""Greedy generation in length-sorted, left-padded batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import DynamicCache, GenerationConfig
+
+from ssah_exp.models.load import LoadedModel
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A tokenised prompt.
+
+    Attributes:
+        ids: Token ids.
+        group: Prompts of one group are likely to begin alike (one prompt style).
+    """
+
+    ids: tuple[int, ...]
+    group: str
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How completions are made.
+
+    Attributes:
+        max_new_tokens: Longest completion in tokens.
+        batch_size: Prompts per batch.
+        share_prefix: Run what all prompts of a batch begin with once, at batch size 1. Batches
+            then hold one group each.
+    """
+
+    max_new_tokens: int
+    batch_size: int
+    share_prefix: bool
+
+
+def generate(
+    loaded: LoadedModel,
+    prompts: Sequence[Prompt],
+    decoding: Decoding,
+    advance: Callable[[int], None] = lambda done: None,
+) -> list[str]:
+    """Complete every prompt greedily.
+
+    Args:
+        loaded: Model and tokenizer.
+        prompts: In any order.
+        decoding: Length and batching.
+        advance: Called with the number of prompts just done, for progress bars.
+
+    Returns:
+        Completions in the order of ``prompts``, without special tokens, stripped.
+    """
+    completions = [""] * len(prompts)
+    for batch in _batches(prompts, decoding):
+        ids = [prompts[index].ids for index in batch]
+        new_tokens = _complete(loaded, ids, decoding)
+        texts = loaded.speech.tokenizer.batch_decode(new_tokens, skip_special_tokens=True)
+        for index, text in zip(batch, texts, strict=True):
+            completions[index] = text.strip()
+        advance(len(batch))
+    return completions
+
+
+def _batches(prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[list[int]]:
+    """Indices of like length together, longest first so that memory peaks at once."""
+    groups: dict[str, list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        groups.setdefault(prompt.group if decoding.share_prefix else "", []).append(index)
+    for members in groups.values():
+        ordered = sorted(members, key=lambda index: -len(prompts[index].ids))
+        for start in range(0, len(ordered), decoding.batch_size):
+            yield ordered[start : start + decoding.batch_size]
+
+
+@torch.inference_mode()
+def _complete(
+    loaded: LoadedModel, prompts: Sequence[tuple[int, ...]], decoding: Decoding
+) -> torch.Tensor:
+    """New tokens of one batch, ``(B, up to max_new_tokens)`` int64."""
+    shared = _common_prefix(prompts) if decoding.share_prefix and len(prompts) > 1 else 0
+    input_ids, attention_mask = _pad(prompts, shared, loaded.speech.pad_id)
+    cache = _prefix_cache(loaded, prompts[0][:shared], len(prompts)) if shared else None
+    output = loaded.model.generate(
+        input_ids=input_ids.to(loaded.device),
+        attention_mask=attention_mask.to(loaded.device),
+        past_key_values=cache,
+        generation_config=_greedy(loaded, decoding.max_new_tokens),
+    )
+    assert isinstance(output, torch.Tensor)
+    return output[:, input_ids.shape[1] :]
+
+
+def _greedy(loaded: LoadedModel, max_new_tokens: int) -> GenerationConfig:
+    # Penalties are set, not left out: what is left out is filled in from the model's own
+    # generation config, and some models ship a repetition penalty.
+    return GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        eos_token_id=list(loaded.speech.stop_ids),
+        pad_token_id=loaded.speech.pad_id,
+        use_cache=True,
+    )
+
+
+def _common_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
+    """Length of the common beginning, leaving each prompt at least one token of its own."""
+    limit = min(len(prompt) for prompt in prompts) - 1
+    first = prompts[0]
+    for position in range(limit):
+        if any(prompt[position] != first[position] for prompt in prompts):
+            return position
+    return max(limit, 0)
+
+
+def _pad(
+    prompts: Sequence[tuple[int, ...]], shared: int, pad_id: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Left-pad, but behind the shared prefix: ``(B, T)`` ids and mask."""
+    length = max(len(prompt) for prompt in prompts)
+    input_ids = torch.full((len(prompts), length), pad_id, dtype=torch.int64)
+    attention_mask = torch.zeros((len(prompts), length), dtype=torch.int64)
+    for row, prompt in enumerate(prompts):
+        own = len(prompt) - shared
+        input_ids[row, :shared] = torch.tensor(prompt[:shared])
+        input_ids[row, length - own :] = torch.tensor(prompt[shared:])
+        attention_mask[row, :shared] = 1
+        attention_mask[row, length - own :] = 1
+    return input_ids, attention_mask
+
+
+def _prefix_cache(loaded: LoadedModel, prefix: tuple[int, ...], rows: int) -> DynamicCache:
+    """Keys and values of the prefix, computed once and repeated for every row."""
+    cache = DynamicCache(config=loaded.model.config)
+    ids = torch.tensor([prefix], device=loaded.device)
+    loaded.model.get_decoder()(input_ids=ids, past_key_values=cache, use_cache=True)
+    cache.batch_repeat_interleave(rows)
+    return cache

@@ -1,0 +1,99 @@
+"""Point estimates with their intervals; the formulas are statsmodels' and scipy's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with what is needed to believe it.
+
+    Attributes:
+        value: Point estimate, or None where nothing could be measured.
+        low: Lower end of the interval, or None where there is none.
+        high: Upper end.
+        n: Observations behind it.
+        unit: What one observation is.
+        method: How the interval was made.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    unit: str
+    method: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def rate(successes: float, n: int, confidence: float, unit: str = "prompts") -> Estimate:
+    """A share with its Wilson score interval; ``n = 0`` gives a gap, not zero.
+
+    ``successes`` may be fractional where one observation averages several answers.
+    """
+    method = f"Wilson {confidence:.0%}"
+    if n == 0:
+        return Estimate(None, None, None, 0, unit, method)
+    low, high = proportion_confint(successes, n, alpha=1 - confidence, method="wilson")
+    return Estimate(successes / n, float(low), float(high), n, unit, method)
+
+
+def perplexity(
+    window_losses: Sequence[float], confidence: float, resamples: int, seed: int
+) -> Estimate:
+    """exp(mean loss) with a percentile bootstrap over windows.
+
+    Args:
+        window_losses: Mean nats per token of each window.
+        confidence: Level of the interval.
+        resamples: Bootstrap resamples.
+        seed: Seed of the bootstrap.
+    """
+    losses = np.asarray(window_losses, dtype=np.float64)
+    method = f"percentile bootstrap {confidence:.0%}, {resamples} resamples of windows"
+    value = _exp(float(losses.mean()))
+    if losses.size < 2:
+        return Estimate(value, None, None, int(losses.size), "windows", "none: one window")
+    interval = stats.bootstrap(
+        (losses,),
+        np.mean,
+        confidence_level=confidence,
+        n_resamples=resamples,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Estimate(
+        value, _exp(float(interval.low)), _exp(float(interval.high)), losses.size, "windows", method
+    )
+
+
+def mean_over(values: Sequence[float], confidence: float, unit: str) -> Estimate:
+    """Mean with Student's t interval, over seeds or control draws."""
+    sample = np.asarray(values, dtype=np.float64)
+    method = f"Student t {confidence:.0%} over {unit}"
+    if sample.size == 0:
+        return Estimate(None, None, None, 0, unit, method)
+    mean = float(sample.mean())
+    if sample.size == 1:
+        return Estimate(mean, None, None, 1, unit, f"none: one of {unit}")
+    margin = float(stats.t.ppf(0.5 + confidence / 2, sample.size - 1) * stats.sem(sample))
+    return Estimate(mean, mean - margin, mean + margin, int(sample.size), unit, method)
+
+
+def _exp(value: float) -> float:
+    """exp that says infinity where a float64 overflows: destroyed models do get there."""
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf

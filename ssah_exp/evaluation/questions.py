@@ -1,0 +1,90 @@
+"""The prompts put to every arm, and the completions that come back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssah_exp.cache import digest_of
+from ssah_exp.config.schema import EvaluationConfig
+from ssah_exp.data.chat import encode_prompt
+from ssah_exp.data.datasets import RunData
+from ssah_exp.errors import StoreError
+from ssah_exp.evaluation.generate import Prompt
+from ssah_exp.models.tokenizer import Speech
+
+HARMFUL, BENIGN = "harmful", "benign"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One prompt of one set in one style."""
+
+    set: str
+    style: str
+    prompt: str
+    category: str | None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A question with a model's answer."""
+
+    question: Question
+    text: str
+
+
+def questions_of(data: RunData, evaluation: EvaluationConfig) -> list[Question]:
+    """Harmful requests in every harmful style, then benign requests."""
+    harmful = [
+        Question(HARMFUL, style, item.prompt, item.category)
+        for style in evaluation.harmful_styles
+        for item in data.harmful_eval
+    ]
+    benign = [
+        Question(BENIGN, evaluation.benign_style, item.prompt, item.category)
+        for item in data.benign_eval
+    ]
+    return harmful + benign
+
+
+def encode_questions(speech: Speech, questions: Sequence[Question], system: str) -> list[Prompt]:
+    """Tokenise each question in its style."""
+    return [
+        Prompt(
+            tuple(encode_prompt(speech, question.prompt, question.style, system)), question.style
+        )
+        for question in questions
+    ]
+
+
+def fingerprint_prompts(prompts: Sequence[Prompt]) -> str:
+    """sha256 over token ids and their order."""
+    return digest_of([list(prompt.ids) for prompt in prompts])
+
+
+def write_completions(path: Path, questions: Sequence[Question], texts: Sequence[str]) -> None:
+    """Write JSON lines, one completion each."""
+    with path.open("w", encoding="utf-8") as stream:
+        for question, text in zip(questions, texts, strict=True):
+            stream.write(json.dumps({**question.__dict__, "completion": text}) + "\n")
+
+
+def read_completions(path: Path) -> list[Completion]:
+    """Read what :func:`write_completions` wrote.
+
+    Raises:
+        StoreError: The file is damaged.
+    """
+    completions: list[Completion] = []
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row: dict[str, Any] = json.loads(line)
+            text = row.pop("completion")
+            completions.append(Completion(Question(**row), text))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"Completions file {path} cannot be read: {error}") from error
+    return completions

@@ -1,0 +1,110 @@
+"""Loading weights and tokenizer, checked, in eval mode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ssah_exp.config.schema import ModelConfig
+from ssah_exp.errors import ModelError
+from ssah_exp.models.anatomy import Anatomy, read_anatomy
+from ssah_exp.models.tokenizer import Speech, check_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready for forward passes.
+
+    Attributes:
+        model: A causal language model in eval mode.
+        speech: Its tokenizer with special tokens resolved.
+    """
+
+    model: PreTrainedModel
+    speech: Speech
+
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        """Sizes read from the weights."""
+        return read_anatomy(self.model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go."""
+        return next(self.model.parameters()).device
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one, else CPU.
+
+    Raises:
+        ModelError: The device was asked for by name and is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"model.device={name} is not available here: {error}") from error
+    return device
+
+
+def load_speech(location: str, config: ModelConfig, revision: str | None = None) -> Speech:
+    """Load and check the tokenizer alone, in a second or so.
+
+    Raises:
+        ModelError: It cannot be found, or fails :func:`check_tokenizer`.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            location, revision=revision, trust_remote_code=config.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"No tokenizer could be loaded from {location}: {error}") from error
+    return check_tokenizer(tokenizer, config.end_of_turn, config.pad_token)
+
+
+def load_model(location: str, config: ModelConfig, revision: str | None = None) -> LoadedModel:
+    """Load weights and tokenizer.
+
+    Args:
+        location: A folder or a hub repository id.
+        config: Precision, device and kernels.
+        revision: Commit, for hub repositories.
+
+    Raises:
+        ModelError: The weights cannot be found or read, or the family has no anatomy entry.
+    """
+    from transformers import AutoModelForCausalLM
+
+    placement: dict[str, Any] = {}
+    if config.device_map is not None:
+        placement["device_map"] = config.device_map
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            location,
+            revision=revision,
+            dtype=DTYPES[config.precision],
+            attn_implementation=config.attn_implementation,
+            trust_remote_code=config.trust_remote_code,
+            use_safetensors=True,
+            **placement,
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"No model could be loaded from {location}: {error}") from error
+    read_anatomy(model)
+    if config.device_map is None:
+        model.to(resolve_device(config.device))
+    model.eval()
+    return LoadedModel(model, load_speech(location, config, revision))

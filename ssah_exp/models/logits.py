@@ -1,0 +1,68 @@
+"""Hidden states and logits apart, so that the vocabulary projection is paid only where needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def hidden_states(
+    model: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor
+) -> torch.Tensor:
+    """Run the decoder without its LM head.
+
+    Args:
+        model: A causal language model.
+        input_ids: ``(B, T)`` int64.
+        attention_mask: ``(B, T)``, 1 = token, 0 = padding.
+
+    Returns:
+        ``(B, T, hidden)`` after the final norm, in the model's dtype.
+    """
+    decoder = model.get_decoder()
+    output = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+    hidden: torch.Tensor = output.last_hidden_state
+    return hidden
+
+
+def token_logits(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
+    """Project hidden states to the vocabulary, as the model's own forward does.
+
+    Args:
+        model: A causal language model.
+        hidden: ``(..., hidden)``.
+
+    Returns:
+        ``(..., vocabulary)`` float32 logits, soft-capped where the config says so (Gemma 2).
+    """
+    logits: torch.Tensor = model.get_output_embeddings()(hidden).float()
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return cap * torch.tanh(logits / cap) if cap else logits
+
+
+def token_losses(
+    model: PreTrainedModel,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    counted: torch.Tensor,
+) -> torch.Tensor:
+    """Negative log-likelihood of the counted tokens given what precedes them.
+
+    Args:
+        model: A causal language model.
+        input_ids: ``(B, T)`` int64.
+        attention_mask: ``(B, T)``.
+        counted: ``(B, T)`` bool; the first position of a row is never counted.
+
+    Returns:
+        ``(counted tokens,)`` float32, in nats, row by row.
+    """
+    hidden = hidden_states(model, input_ids, attention_mask)
+    predicted = counted[:, 1:]
+    logits = token_logits(model, hidden[:, :-1][predicted])
+    targets = input_ids[:, 1:][predicted]
+    return torch.nn.functional.cross_entropy(logits, targets, reduction="none")

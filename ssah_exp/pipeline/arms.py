@@ -1,0 +1,74 @@
+"""Which arms a pruning table has: dense models, classes under every fill, and their controls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssah_exp.config.schema import AblationConfig
+from ssah_exp.units.classes import UnitClass
+from ssah_exp.units.controls import draw_control
+from ssah_exp.units.unitmap import UnitMap
+
+UNALIGNED, ALIGNED = "unaligned", "aligned"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A model and what is ablated in it.
+
+    Attributes:
+        name: Unique within a run.
+        model: ``unaligned`` or ``aligned``.
+        mask: ``(units,)`` bool, or None for a dense model.
+        unit_class: Ablated class, or the one a control stands beside.
+        fill: What replaces the activations.
+        control: ``random`` or ``matched``.
+        draw: Number of the control draw.
+    """
+
+    name: str
+    model: str
+    mask: NDArray[np.bool_] | None = None
+    unit_class: str | None = None
+    fill: str | None = None
+    control: str | None = None
+    draw: int | None = None
+
+
+def plan_arms(
+    units: UnitMap, ablation: AblationConfig, seed: int, *, with_unaligned: bool
+) -> list[Arm]:
+    """Every arm of a pruning table; classes without units are left out.
+
+    Args:
+        units: The aligned model's UnitMap.
+        ablation: Classes, fills and controls.
+        seed: Decides the control draws.
+        with_unaligned: Whether the run has an unaligned model to stand beside.
+    """
+    arms = [Arm("unaligned", UNALIGNED)] if with_unaligned else []
+    arms.append(Arm("aligned", ALIGNED))
+    masks = {name: units.select(UnitClass[name]) for name in ablation.classes}
+    for name, mask in masks.items():
+        if mask.any():
+            arms += [Arm(f"{name}/{fill}", ALIGNED, mask, name, fill) for fill in ablation.fills]
+    for name in ablation.controls.of:
+        if masks[name].any():
+            arms += _controls(units, masks[name], name, ablation, seed)
+    return arms
+
+
+def _controls(
+    units: UnitMap, mask: NDArray[np.bool_], name: str, ablation: AblationConfig, seed: int
+) -> Iterator[Arm]:
+    fill = ablation.primary_fill
+    for kind in ablation.controls.kinds:
+        for draw in range(ablation.controls.draws):
+            # One stream per run, kind and draw; the same draw for every class.
+            stream = [seed, sorted(("random", "matched")).index(kind), draw]
+            control = draw_control(units, mask, kind, stream, pool=ablation.controls.match_pool)
+            yield Arm(f"{name}/{fill}/{kind}/{draw}", ALIGNED, control.mask, name, fill, kind, draw)

@@ -1,0 +1,57 @@
+"""From a config to a finished run with its table printed and its files named."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+from rich.console import Console
+
+from ssah_exp.config.build import build
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.pipeline.progress import Reporter
+from ssah_exp.pipeline.table1 import Finished, run_table1
+from ssah_exp.records.trackers import Tracker
+from ssah_exp.reporting.table1 import render
+
+# The tokenizers library warns when a process forks after using threads; nothing here forks.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def run(config: RunConfig) -> Finished:
+    """Run ``config.artefact``, mirror its record, print its table.
+
+    Raises:
+        SsahError: Something given is wrong.
+    """
+    console = Console(stderr=True)
+    reporter = Reporter(console, bars=config.trainer.progress and console.is_terminal)
+    if not console.is_terminal:
+        config.trainer.progress = False  # bars are for people
+    finished = run_table1(config, reporter)
+    table = render([finished.record], "markdown")
+    (finished.folder / "table.md").write_text(table + "\n", encoding="utf-8")
+    _mirror(config, finished, reporter)
+    print(table)
+    reporter.say("")
+    for name in ("record.json", "table.md", "unitmap", "completions"):
+        reporter.say(f"{name:<12} {finished.folder / name}")
+    return finished
+
+
+def _mirror(config: RunConfig, finished: Finished, reporter: Reporter) -> None:
+    """Send the record to the tracker; a tracker that fails costs nothing but a warning."""
+    if config.tracker.target is None:
+        return
+    tracker: Tracker = build(config.tracker.target, "tracker.target")
+    marker = Path(finished.folder) / ".mirrored"
+    if all(stage.cached for stage in finished.record.stages) and marker.exists():
+        return
+    try:
+        place = tracker.mirror(finished.record, finished.folder)
+    except Exception as error:  # whatever a tracker raises, the record is safe
+        warnings.warn(f"The tracker failed: {error}. The record is whole.", stacklevel=2)
+        return
+    marker.write_text(place, encoding="utf-8")
+    reporter.say(f"mirrored to  {place}")

@@ -1,0 +1,65 @@
+"""What a person sees while a run works: a line per stage, a bar with the time left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from ssah_exp.cache import Entry
+from ssah_exp.records.record import StageRecord
+
+
+class Reporter:
+    """Prints stages and keeps them for the record.
+
+    Args:
+        console: Where to print.
+        bars: Show progress bars.
+    """
+
+    def __init__(self, console: Console, *, bars: bool) -> None:
+        self.console = console
+        self.bars = bars
+        self.stages: list[StageRecord] = []
+
+    def begin(self, text: str) -> None:
+        """Announce work that is about to start."""
+        self.console.print(f"[dim]{text} ...[/dim]", highlight=False)
+
+    def done(self, name: str, entry: Entry) -> None:
+        """Report a stage's cache entry."""
+        self.stages.append(StageRecord(name, entry.key, entry.cached, round(entry.seconds, 3)))
+        state = "[green]cached  [/green]" if entry.cached else "[cyan]computed[/cyan]"
+        self.console.print(
+            f"{state} {name:<28} {entry.seconds:7.1f} s  {entry.key}", highlight=False
+        )
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(text, highlight=False)
+
+    @contextmanager
+    def bar(self, text: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A progress bar with the time left; yields the function that advances it."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(
+            *columns, console=self.console, transient=True, disable=not self.bars
+        ) as progress:
+            task = progress.add_task(text, total=total)
+            yield lambda done: progress.advance(task, done)

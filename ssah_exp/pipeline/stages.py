@@ -1,0 +1,250 @@
+"""The expensive stages, each a cache entry: model, alignment, statistics, answers, losses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssah_exp.cache import Cache, Entry, write_atomically
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.data.chat import Encoded, encode_pairs
+from ssah_exp.data.datasets import RunData
+from ssah_exp.evaluation.generate import Decoding, Prompt, generate
+from ssah_exp.evaluation.perplexity import text_windows, window_losses
+from ssah_exp.evaluation.questions import (
+    Question,
+    encode_questions,
+    fingerprint_prompts,
+    questions_of,
+    write_completions,
+)
+from ssah_exp.interventions.ablate import Ablation, ablated
+from ssah_exp.models.anatomy import Anatomy
+from ssah_exp.models.load import LoadedModel, load_model
+from ssah_exp.models.sources import ModelRef
+from ssah_exp.models.tokenizer import Speech
+from ssah_exp.pipeline.progress import Reporter
+from ssah_exp.training.sft import fine_tune
+from ssah_exp.units.identify import Identification, identify
+
+# Raised when a change of code changes what a stage computes from the same inputs.
+ALIGN_VERSION, STATISTICS_VERSION, ANSWERS_VERSION, LOSSES_VERSION = 1, 1, 1, 1
+
+
+class ModelSlot:
+    """Holds at most one model in memory, loaded when first needed."""
+
+    def __init__(self, config: RunConfig, reporter: Reporter) -> None:
+        self._config = config
+        self._reporter = reporter
+        self._ref: ModelRef | None = None
+        self._loaded: LoadedModel | None = None
+
+    def get(self, ref: ModelRef) -> LoadedModel:
+        """The model of ``ref``; another one in the slot is dropped first."""
+        if self._loaded is None or self._ref != ref:
+            self.clear()
+            self._reporter.begin(f"loading {ref.identifier}")
+            self._loaded = load_model(ref.location, self._config.model, _revision(ref))
+            self._ref = ref
+        return self._loaded
+
+    def clear(self) -> None:
+        """Forget the model, because it was changed or another is needed."""
+        self._loaded = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _revision(ref: ModelRef) -> str | None:
+    """The commit to load a hub repository at; folders have none."""
+    return None if Path(ref.location).is_dir() else ref.revision
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What all stages share.
+
+    Attributes:
+        config: The run's config.
+        data: Its data sets.
+        cache: Where entries lie.
+        reporter: Where progress goes.
+        slot: The model in memory.
+        speech: The tokenizer.
+    """
+
+    config: RunConfig
+    data: RunData
+    cache: Cache
+    reporter: Reporter
+    slot: ModelSlot
+    speech: Speech
+
+    def align(self, base: ModelRef) -> tuple[ModelRef, Entry]:
+        """Fine-tune the base model, or find the result."""
+        config, alignment = self.config, self.config.alignment
+        material = {
+            "version": ALIGN_VERSION,
+            "model": base.fingerprint,
+            "precision": config.model.precision,
+            "data": self.data.fingerprints["alignment"],
+            "alignment": asdict(alignment),
+            "system_prompt": _system_if_used(config, alignment.prompt_styles),
+            "template": self.speech.template_hash,
+            "seed": config.seed,
+        }
+
+        def compute(folder: Path) -> None:
+            examples = encode_pairs(
+                self.speech,
+                self.data.alignment,
+                alignment.prompt_styles,
+                config.evaluation.system_prompt,
+                alignment.max_length,
+                where="data.alignment",
+            )
+            loaded = self.slot.get(base)
+            self.reporter.begin(f"aligning on {len(examples)} examples x {alignment.epochs} epochs")
+            try:
+                summary = fine_tune(loaded, examples, alignment, config.seed, config.trainer)
+                loaded.model.save_pretrained(folder)
+                loaded.speech.tokenizer.save_pretrained(folder)
+            finally:
+                self.slot.clear()  # its weights are no longer the base model's
+            write_atomically(folder / "training.json", json.dumps(summary.as_dict()))
+
+        entry = self.cache.get_or_compute("align", material, compute)
+        name = f"{base.identifier} + SFT"
+        return ModelRef(name, entry.digest[:12], str(entry.folder), entry.digest), entry
+
+    def statistics(self, aligned: ModelRef) -> tuple[Identification, Entry]:
+        """Channel statistics of the aligned model over both calibration sets."""
+        config, units = self.config, self.config.units
+        calibration = {
+            "safety": self._calibration("safety_calibration"),
+            "utility": self._calibration("utility_calibration"),
+        }
+        material = {
+            "version": STATISTICS_VERSION,
+            "model": aligned.fingerprint,
+            "precision": config.model.precision,
+            "safety": self.data.fingerprints["safety_calibration"],
+            "utility": self.data.fingerprints["utility_calibration"],
+            "tokens": units.tokens,
+            "max_length": units.max_length,
+            "prompt_style": units.prompt_style,
+            "system_prompt": _system_if_used(config, [units.prompt_style]),
+            "template": self.speech.template_hash,
+        }
+
+        def compute(folder: Path) -> None:
+            sizes = " + ".join(str(len(items)) for items in calibration.values())
+            loaded = self.slot.get(aligned)
+            self.reporter.begin(f"collecting statistics over {sizes} sequences")
+            identify(loaded, calibration, units, config.trainer).save(folder)
+            write_atomically(folder / "anatomy.json", json.dumps(loaded.anatomy.as_dict()))
+
+        entry = self.cache.get_or_compute("statistics", material, compute)
+        anatomy = Anatomy(**json.loads((entry.folder / "anatomy.json").read_text()))
+        return Identification.load(entry.folder, anatomy), entry
+
+    def _calibration(self, name: str) -> list[Encoded]:
+        units = self.config.units
+        return encode_pairs(
+            self.speech,
+            self.data.example_sets[name],
+            [units.prompt_style],
+            self.config.evaluation.system_prompt,
+            units.max_length,
+            where=f"data.{name}",
+        )
+
+    def questions(self) -> tuple[list[Question], list[Prompt]]:
+        """Every question of an arm, and its tokens."""
+        questions = questions_of(self.data, self.config.evaluation)
+        system = self.config.evaluation.system_prompt
+        return questions, encode_questions(self.speech, questions, system)
+
+    def answers(
+        self,
+        ref: ModelRef,
+        ablation: Ablation | None,
+        questions: Sequence[Question],
+        prompts: Sequence[Prompt],
+        label: str,
+    ) -> Entry:
+        """Completions of one arm."""
+        evaluation = self.config.evaluation
+        material = {
+            "version": ANSWERS_VERSION,
+            "model": ref.fingerprint,
+            "precision": self.config.model.precision,
+            "ablation": None if ablation is None else ablation.fingerprint,
+            "prompts": fingerprint_prompts(prompts),
+            "questions": [[item.set, item.style] for item in questions],
+            "max_new_tokens": evaluation.max_new_tokens,
+            "stop": list(self.speech.stop_ids),
+        }
+
+        def compute(folder: Path) -> None:
+            loaded = self.slot.get(ref)
+            decoding = Decoding(
+                evaluation.max_new_tokens, evaluation.batch_size, evaluation.share_prefix
+            )
+            with _maybe_ablated(loaded, ablation), self.reporter.bar(label, len(prompts)) as bar:
+                texts = generate(loaded, prompts, decoding, bar)
+            write_completions(folder / "completions.jsonl", questions, texts)
+
+        return self.cache.get_or_compute("answers", material, compute)
+
+    def losses(self, ref: ModelRef, ablation: Ablation | None, label: str) -> Entry:
+        """Window losses of one arm on held-out text."""
+        settings = self.config.evaluation.perplexity
+        material = {
+            "version": LOSSES_VERSION,
+            "model": ref.fingerprint,
+            "precision": self.config.model.precision,
+            "ablation": None if ablation is None else ablation.fingerprint,
+            "text": self.data.fingerprints["text"],
+            "window": settings.window,
+            "max_tokens": settings.max_tokens,
+        }
+
+        def compute(folder: Path) -> None:
+            windows = text_windows(self.speech, self.data.text, settings)
+            loaded = self.slot.get(ref)
+            with _maybe_ablated(loaded, ablation), self.reporter.bar(label, len(windows)) as bar:
+                losses = window_losses(loaded, windows, settings.batch_size, bar)
+            write_atomically(folder / "losses.json", json.dumps(losses))
+
+        return self.cache.get_or_compute("losses", material, compute)
+
+
+def read_losses(entry: Entry) -> list[float]:
+    """Window losses of a ``losses`` entry."""
+    losses: list[float] = json.loads((entry.folder / "losses.json").read_text())
+    return losses
+
+
+def read_training(entry: Entry) -> dict[str, Any]:
+    """Training summary of an ``align`` entry."""
+    summary: dict[str, Any] = json.loads((entry.folder / "training.json").read_text())
+    return summary
+
+
+@contextmanager
+def _maybe_ablated(loaded: LoadedModel, ablation: Ablation | None) -> Iterator[None]:
+    with ablated(loaded.model, ablation) if ablation is not None else nullcontext():
+        yield
+
+
+def _system_if_used(config: RunConfig, styles: Sequence[str]) -> str | None:
+    used = any(style.endswith("_system") for style in styles)
+    return config.evaluation.system_prompt if used else None

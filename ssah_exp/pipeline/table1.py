@@ -1,0 +1,221 @@
+"""Table 1 (protocol section 3): align, identify, ablate each class beside its controls, evaluate."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from ssah_exp.cache import Cache
+from ssah_exp.config.build import build
+from ssah_exp.config.identity import run_id, science
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.data.datasets import RunData, load_data
+from ssah_exp.evaluation.judges import Judge
+from ssah_exp.evaluation.metrics import arm_metrics
+from ssah_exp.evaluation.questions import read_completions
+from ssah_exp.interventions.ablate import Ablation, fill_values, plan_ablation
+from ssah_exp.models.load import load_speech
+from ssah_exp.models.sources import ModelRef, ModelSource
+from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED, Arm, plan_arms
+from ssah_exp.pipeline.progress import Reporter
+from ssah_exp.pipeline.stages import ModelSlot, Stages, read_losses, read_training
+from ssah_exp.records.provenance import provenance
+from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.records.store import RecordStore
+from ssah_exp.units.identify import Identification
+from ssah_exp.units.summary import class_summary, rank_agreement
+from ssah_exp.units.unitmap import Provenance, UnitMap
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run's record and where its files lie."""
+
+    record: RunRecord
+    folder: Path
+
+
+def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
+    """Run every stage that is not cached, then write the record.
+
+    Args:
+        config: A validated config.
+        reporter: Receives progress.
+
+    Raises:
+        SsahError: Something given is wrong; see its subclasses.
+    """
+    started = _now()
+    root = Path(config.paths.root).expanduser()
+    cache, store = Cache(root / "cache"), RecordStore(root)
+    judges: dict[str, Judge] = {
+        name: build(node, f"evaluation.judges.{name}")
+        for name, node in config.evaluation.judges.items()
+    }
+    data = load_data(config)
+    source: ModelSource = build(config.model.source, "model.source")
+    inputs = {"model": source.fingerprint(), **data.fingerprints}
+    identifier = run_id(config, inputs)
+    folder = store.folder(config.artefact, identifier)
+    reporter.say(f"run [bold]{identifier}[/bold]  {config.artefact}  seed {config.seed}")
+
+    base, stages = _prepare(config, data, cache, source, reporter)
+    aligned, training = base, None
+    if config.alignment.enabled:
+        aligned, entry = stages.align(base)
+        reporter.done("align", entry)
+        training = read_training(entry)
+    identification, entry = stages.statistics(aligned)
+    reporter.done("statistics", entry)
+    units = _unit_map(config, aligned, data, identification)
+    units.save(folder / "unitmap")
+
+    arms = plan_arms(units, config.ablation, config.seed, with_unaligned=config.alignment.enabled)
+    measured = _measure(
+        arms, stages, {UNALIGNED: base, ALIGNED: aligned}, units, identification, judges, folder
+    )
+    other = "flap" if config.units.statistic == "variance" else "variance"
+    record = RunRecord(
+        run_id=identifier,
+        artefact=config.artefact,
+        status="done",
+        seed=config.seed,
+        config=science(config),
+        inputs=inputs,
+        models={
+            name: {
+                "identifier": ref.identifier,
+                "revision": ref.revision,
+                "fingerprint": ref.fingerprint,
+            }
+            for name, ref in {"base": base, "aligned": aligned}.items()
+        },
+        data={name: len(rows) for name, rows in data.example_sets.items()},
+        template_hash=stages.speech.template_hash,
+        judges={name: judge.describe() for name, judge in judges.items()},
+        training=training,
+        calibration={
+            name: {"tokens": item.tokens, "examples": item.examples}
+            for name, item in (
+                ("safety", identification.safety),
+                ("utility", identification.utility),
+            )
+        },
+        classes=class_summary(units),
+        statistics_agreement=rank_agreement(
+            units,
+            _unit_map(
+                replace(config, units=replace(config.units, statistic=other)),
+                aligned,
+                data,
+                identification,
+            ),
+        ),
+        arms=measured,
+        stages=reporter.stages,
+        provenance=provenance(),
+        started=started,
+        finished=_now(),
+    )
+    store.write(record)
+    return Finished(record, folder)
+
+
+def _prepare(
+    config: RunConfig, data: RunData, cache: Cache, source: ModelSource, reporter: Reporter
+) -> tuple[ModelRef, Stages]:
+    """Make the base model loadable and gather what the stages share."""
+    base, entry = source.resolve(cache)
+    if entry is not None:
+        reporter.done("model", entry)
+    speech = load_speech(
+        base.location, config.model, None if Path(base.location).is_dir() else base.revision
+    )
+    return base, Stages(config, data, cache, reporter, ModelSlot(config, reporter), speech)
+
+
+def _unit_map(
+    config: RunConfig, aligned: ModelRef, data: RunData, identification: Identification
+) -> UnitMap:
+    units = config.units
+    origin = Provenance(
+        model=aligned.identifier,
+        revision=aligned.revision,
+        fingerprint=aligned.fingerprint,
+        statistic=units.statistic,
+        calibration={
+            name: data.fingerprints[f"{name}_calibration"] for name in ("safety", "utility")
+        },
+        settings={
+            "tokens": units.tokens,
+            "max_length": units.max_length,
+            "prompt_style": units.prompt_style,
+            "square_attention": units.square_attention,
+        },
+    )
+    return identification.unit_map(units, origin)
+
+
+def _measure(
+    arms: list[Arm],
+    stages: Stages,
+    models: Mapping[str, ModelRef],
+    units: UnitMap,
+    identification: Identification,
+    judges: Mapping[str, Judge],
+    folder: Path,
+) -> list[ArmRecord]:
+    """Put every question to every arm and judge the answers."""
+    questions, prompts = stages.questions()
+    answers_folder = folder / "completions"
+    answers_folder.mkdir(parents=True, exist_ok=True)
+    measured: list[ArmRecord] = []
+    for number, arm in enumerate(arms, start=1):
+        label = f"[{number}/{len(arms)}] {arm.name}"
+        ref, ablation = models[arm.model], _ablation(arm, units, identification)
+        answers = stages.answers(ref, ablation, questions, prompts, f"{label} answers")
+        stages.reporter.done(f"answers {arm.name}", answers)
+        losses = stages.losses(ref, ablation, f"{label} perplexity")
+        stages.reporter.done(f"losses {arm.name}", losses)
+        copy = answers_folder / f"{arm.name.replace('/', '-')}.jsonl"
+        shutil.copyfile(answers.folder / "completions.jsonl", copy)
+        metrics = arm_metrics(
+            read_completions(copy), read_losses(losses), judges, stages.config.evaluation
+        )
+        parameters = units.index.parameters
+        mask = np.zeros(units.anatomy.units, dtype=bool) if arm.mask is None else arm.mask
+        measured.append(
+            ArmRecord(
+                name=arm.name,
+                model=arm.model,
+                unit_class=arm.unit_class,
+                fill=arm.fill,
+                control=arm.control,
+                draw=arm.draw,
+                units=int(mask.sum()),
+                unit_share=float(mask.mean()),
+                parameter_share=float(parameters[mask].sum() / parameters.sum()),
+                magnitude=float((units.safety + units.utility)[mask].mean())
+                if mask.any()
+                else None,
+                metrics=metrics,
+                completions=copy.relative_to(folder).as_posix(),
+            )
+        )
+    return measured
+
+
+def _ablation(arm: Arm, units: UnitMap, identification: Identification) -> Ablation | None:
+    if arm.mask is None or arm.fill is None:
+        return None
+    fills = fill_values(arm.fill, identification.safety, identification.utility)
+    return plan_ablation(arm.mask, units.anatomy, fills)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

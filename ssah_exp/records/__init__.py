@@ -1,0 +1,1 @@
+"""One record per run, written last and atomically; trackers mirror it."""

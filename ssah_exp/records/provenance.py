@@ -1,0 +1,94 @@
+"""Where and with what a run was made."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ssah_exp import __version__
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "pytorch-lightning",
+    "hydra-core",
+    "omegaconf",
+    "datasets",
+    "wandb",
+    "pandas",
+    "numpy",
+    "scipy",
+    "statsmodels",
+    "safetensors",
+    "tokenizers",
+)
+
+
+def package_version(name: str) -> str | None:
+    """Installed version, or None."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def code_version() -> dict[str, Any]:
+    """Package version and, in a checkout, the commit and whether it was edited since."""
+    checkout = Path(__file__).resolve().parents[2]
+    commit = _git(checkout, "rev-parse", "HEAD")
+    status = _git(checkout, "status", "--porcelain", "--untracked-files=no")
+    dirty = None if commit is None or status is None else bool(status)
+    return {"version": __version__, "commit": commit, "dirty": dirty}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    if not (folder / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed arguments
+            ["git", "-C", str(folder), *arguments],  # noqa: S607 - git from the PATH
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, threads, memory and GPUs; no host or user name."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpus": gpus,
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def provenance() -> dict[str, Any]:
+    """Code, packages and machine, for the record."""
+    return {
+        "code": code_version(),
+        "packages": {name: package_version(name) for name in PACKAGES},
+        "hardware": hardware(),
+    }

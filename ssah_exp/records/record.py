@@ -1,0 +1,153 @@
+"""The record of a run: everything a table, a figure or a sceptic needs, as plain JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ssah_exp.errors import StoreError
+from ssah_exp.evaluation.intervals import Estimate
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One stage of the pipeline: its cache key, and whether this run computed it."""
+
+    name: str
+    key: str
+    cached: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ArmRecord:
+    """One arm: a model, ablated or not, with everything measured on it.
+
+    Attributes:
+        name: Unique within the run.
+        model: ``unaligned`` or ``aligned``.
+        unit_class: Ablated class, or the class a control stands beside; None = dense.
+        fill: What replaced the activations; None = dense.
+        control: ``random`` or ``matched``; None = the class itself.
+        draw: Number of the control draw.
+        units: Ablated units.
+        unit_share: Share of all units.
+        parameter_share: Share of all unit parameters.
+        magnitude: Mean z_S + z_U over the ablated units; shows how good a match is.
+        metrics: Name -> estimate.
+        completions: Path of the completions, relative to the run's folder.
+    """
+
+    name: str
+    model: str
+    unit_class: str | None
+    fill: str | None
+    control: str | None
+    draw: int | None
+    units: int
+    unit_share: float
+    parameter_share: float
+    magnitude: float | None
+    metrics: dict[str, Estimate]
+    completions: str
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A finished run.
+
+    Attributes:
+        run_id: Hash of what decides the result.
+        artefact: Table or figure it belongs to.
+        status: ``done``.
+        seed: The run's seed.
+        config: Science part of the resolved config.
+        inputs: Content hashes of model and data sets.
+        models: Identifier, revision and fingerprint of the base and of the aligned model.
+        data: Examples in each set.
+        template_hash: sha256 over chat template and special tokens.
+        judges: What each judge is.
+        training: Summary of the alignment, or None.
+        calibration: Counted tokens and examples per calibration set.
+        classes: Class -> counts and shares.
+        statistics_agreement: Rank agreement of the ``variance`` and ``flap`` classes.
+        arms: Everything measured.
+        stages: What was computed and what came from the cache.
+        provenance: Code, packages and machine.
+        started: ISO time.
+        finished: ISO time.
+    """
+
+    run_id: str
+    artefact: str
+    status: str
+    seed: int
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    models: dict[str, dict[str, str]]
+    data: dict[str, int]
+    template_hash: str
+    judges: dict[str, dict[str, Any]]
+    training: dict[str, Any] | None
+    calibration: dict[str, dict[str, int]]
+    classes: dict[str, dict[str, float]]
+    statistics_agreement: dict[str, float]
+    arms: list[ArmRecord]
+    stages: list[StageRecord]
+    provenance: dict[str, Any]
+    started: str
+    finished: str
+    schema: int = field(default=SCHEMA)
+
+    def to_json(self) -> str:
+        """Indented JSON. JSON has no infinity: a perplexity that overflowed is ``"inf"``."""
+        return json.dumps(_finite(asdict(self)), indent=1, sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> RunRecord:
+        """Undo :meth:`to_json`.
+
+        Raises:
+            StoreError: Not a record of this schema.
+        """
+        try:
+            content = _infinite(json.loads(text))
+            if content["schema"] != SCHEMA:
+                raise StoreError(f"Record schema {content['schema']}, expected {SCHEMA}.")
+            content["arms"] = [
+                ArmRecord(
+                    **{
+                        **arm,
+                        "metrics": {key: Estimate(**val) for key, val in arm["metrics"].items()},
+                    }
+                )
+                for arm in content["arms"]
+            ]
+            content["stages"] = [StageRecord(**stage) for stage in content["stages"]]
+            return cls(**content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(f"Not a run record: {error}") from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _infinite(value: Any) -> Any:
+    if value in ("inf", "-inf", "nan"):
+        return float(value)
+    if isinstance(value, dict):
+        return {key: _infinite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_infinite(item) for item in value]
+    return value

@@ -1,0 +1,47 @@
+"""Run folders and the records in them."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from ssah_exp.cache import write_atomically
+from ssah_exp.errors import StoreError
+from ssah_exp.records.record import RunRecord
+
+RECORD = "record.json"
+
+
+class RecordStore:
+    """``<root>/runs/<artefact>/<run id>/record.json``."""
+
+    def __init__(self, root: Path) -> None:
+        self.runs = root / "runs"
+
+    def folder(self, artefact: str, run_id: str) -> Path:
+        """Where a run's files lie."""
+        return self.runs / artefact / run_id
+
+    def write(self, record: RunRecord) -> Path:
+        """Write a record; a reader sees the old one or the whole new one.
+
+        Raises:
+            StoreError: The disk is full or not writable.
+        """
+        path = self.folder(record.artefact, record.run_id) / RECORD
+        write_atomically(path, record.to_json())
+        return path
+
+    def read(self, artefact: str) -> list[RunRecord]:
+        """Every readable record of an artefact, oldest first; unreadable ones are warned of."""
+        records: list[RunRecord] = []
+        for path in sorted((self.runs / artefact).glob(f"*/{RECORD}")):
+            try:
+                records.append(RunRecord.from_json(path.read_text(encoding="utf-8")))
+            except (StoreError, OSError) as error:
+                warnings.warn(f"Skipping {path}: {error}", stacklevel=2)
+        return sorted(records, key=lambda record: record.finished)
+
+    def artefacts(self) -> list[str]:
+        """Artefacts that have at least one run."""
+        return sorted(path.name for path in self.runs.glob("*") if any(path.glob(f"*/{RECORD}")))

@@ -1,0 +1,119 @@
+"""Rows of a pruning table: runs of one setting over seeds, control draws gathered."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssah_exp.cache import digest_of
+from ssah_exp.evaluation.intervals import Estimate, mean_over
+from ssah_exp.evaluation.metrics import PERPLEXITY, asr_name, refusal_name
+from ssah_exp.records.record import ArmRecord, RunRecord
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measured value of a table.
+
+    Attributes:
+        value: Point estimate; None is a gap.
+        low: Lower end of the interval; for controls, the smallest draw.
+        high: Upper end; for controls, the largest draw.
+        spread: Standard deviation over control draws, else None.
+        n: Prompts or windows behind one run's value.
+        repeats: Seeds, or draws over all seeds.
+        method: What ``low`` and ``high`` are.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    spread: float | None
+    n: int
+    repeats: int
+    method: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: an arm, gathered over seeds and draws."""
+
+    label: str
+    unit_class: str | None
+    fill: str | None
+    control: str | None
+    unit_share: float
+    parameter_share: float
+    cells: dict[str, Cell]
+
+
+@dataclass(frozen=True)
+class Block:
+    """All rows of one setting.
+
+    Attributes:
+        records: One per seed, the newest of each.
+        rows: In the order of the first record's arms.
+        metrics: Columns, in order.
+    """
+
+    records: list[RunRecord]
+    rows: list[Row]
+    metrics: list[str]
+
+
+def blocks(records: Sequence[RunRecord]) -> list[Block]:
+    """Group records that differ in nothing but the seed."""
+    groups: dict[str, dict[int, RunRecord]] = defaultdict(dict)
+    for record in sorted(records, key=lambda item: item.finished):
+        setting = {key: value for key, value in record.config.items() if key != "seed"}
+        groups[digest_of(setting)][record.seed] = record
+    return [_block([runs[seed] for seed in sorted(runs)]) for runs in groups.values()]
+
+
+def _block(records: list[RunRecord]) -> Block:
+    evaluation = records[0].config["evaluation"]
+    judge, styles = evaluation["primary_judge"], evaluation["harmful_styles"]
+    metrics = [PERPLEXITY, *(asr_name(style, judge) for style in styles)]
+    metrics += [asr_name("mean", judge), refusal_name(evaluation["benign_style"], judge)]
+    arms: dict[tuple[str | None, ...], list[ArmRecord]] = defaultdict(list)
+    for record in records:
+        for arm in record.arms:
+            arms[(arm.model, arm.unit_class, arm.fill, arm.control)].append(arm)
+    rows = [_row(group, metrics, evaluation["confidence"]) for group in arms.values()]
+    return Block(records, rows, metrics)
+
+
+def _row(arms: list[ArmRecord], metrics: Iterable[str], confidence: float) -> Row:
+    first = arms[0]
+    return Row(
+        label=first.model if first.unit_class is None else first.unit_class,
+        unit_class=first.unit_class,
+        fill=first.fill,
+        control=first.control,
+        unit_share=float(np.mean([arm.unit_share for arm in arms])),
+        parameter_share=float(np.mean([arm.parameter_share for arm in arms])),
+        cells={
+            name: _cell([arm.metrics[name] for arm in arms], first.control, confidence)
+            for name in metrics
+        },
+    )
+
+
+def _cell(estimates: list[Estimate], control: str | None, confidence: float) -> Cell:
+    values = [item.value for item in estimates if item.value is not None]
+    n = estimates[0].n
+    if not values:
+        return Cell(None, None, None, None, n, 0, "nothing measured")
+    if control is not None:
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        mean = float(np.mean(values))
+        return Cell(mean, min(values), max(values), spread, n, len(values), "range over draws")
+    if len(estimates) == 1:
+        only = estimates[0]
+        return Cell(only.value, only.low, only.high, None, n, 1, only.method)
+    over = mean_over(values, confidence, "seeds")
+    return Cell(over.value, over.low, over.high, None, n, len(values), over.method)

@@ -1,0 +1,1 @@
+"""Units as data: activations -> statistics -> scores -> classes -> UnitMap."""

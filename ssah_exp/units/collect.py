@@ -1,0 +1,167 @@
+"""Collecting statistics: hooks on `o_proj` and `down_proj`, driven by Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from ssah_exp.data.loaders import Batch
+from ssah_exp.models.anatomy import KINDS, Kind, blocks, output_projection
+from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.logits import hidden_states
+from ssah_exp.units.accumulators import FlapAccumulator, VarianceAccumulator
+from ssah_exp.units.moments import example_moments
+from ssah_exp.units.statistics import ChannelStatistics, KindStatistics
+
+Sink = Callable[[Kind, int, torch.Tensor], None]
+
+
+@contextmanager
+def captured_inputs(model: nn.Module, sink: Sink) -> Iterator[None]:
+    """Hand every input of every output projection to ``sink(kind, layer, (B, T, C))``.
+
+    The hooks are removed whatever happens inside.
+    """
+    with ExitStack() as stack:
+        for kind in KINDS:
+            for layer in range(len(blocks(model))):
+                module = output_projection(model, layer, kind)
+                handle = module.register_forward_pre_hook(_hook(sink, kind, layer))
+                stack.callback(handle.remove)
+        yield
+
+
+def _hook(sink: Sink, kind: Kind, layer: int) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+    def hand_over(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        sink(kind, layer, inputs[0].detach())
+
+    return hand_over
+
+
+class StatisticsCollector:
+    """Accumulates the statistics of one calibration set, in one pass.
+
+    Args:
+        layers: Blocks of the model.
+        tokens: ``response`` or ``all``: which positions count.
+    """
+
+    def __init__(self, layers: int, tokens: str = "response") -> None:
+        self._layers = layers
+        self._tokens = tokens
+        self._mask: torch.Tensor | None = None
+        self._examples = 0
+        keys = [(kind, layer) for kind in KINDS for layer in range(layers)]
+        self._variance = {key: VarianceAccumulator() for key in keys}
+        self._flap = {key: FlapAccumulator() for key in keys}
+
+    def begin(self, batch: Batch) -> None:
+        """Say which tokens of the coming forward pass count."""
+        mask = batch.response_mask if self._tokens == "response" else batch.attention_mask.bool()
+        self._mask = mask
+        self._examples += int(mask.any(dim=1).sum())
+
+    def sink(self, kind: Kind, layer: int, activations: torch.Tensor) -> None:
+        """Take the input of one output projection, ``(B, T, C)``."""
+        if self._mask is None:
+            raise RuntimeError("begin() was not called before the forward pass.")
+        moments = example_moments(activations, self._mask.to(activations.device))
+        self._variance[kind, layer].update(moments)
+        self._flap[kind, layer].update(moments)
+
+    def result(self) -> ChannelStatistics:
+        """Statistics over every batch seen, on CPU."""
+        totals = {key: accumulator.result() for key, accumulator in self._variance.items()}
+        by_kind: dict[Kind, KindStatistics] = {}
+        for kind in KINDS:
+            layers = [totals[kind, layer] for layer in range(self._layers)]
+            by_kind[kind] = KindStatistics(
+                mean=torch.stack([item.mean for item in layers]).cpu(),
+                variance=torch.stack([item.variance() for item in layers]).cpu(),
+                flap=torch.stack(
+                    [self._flap[kind, layer].result() for layer in range(self._layers)]
+                ).cpu(),
+            )
+        tokens = int(totals["attention", 0].count)
+        return ChannelStatistics(tokens, self._examples, by_kind)
+
+
+class CalibrationModule(pl.LightningModule):
+    """Runs calibration batches through the decoder; its LM head is never paid for."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        super().__init__()
+        self.model = loaded.model
+
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """One forward pass; callbacks see the activations, nothing is returned."""
+        hidden_states(self.model, batch.input_ids, batch.attention_mask)
+
+
+class UnitStatistics(pl.Callback):
+    """Collects channel statistics of each predict dataloader.
+
+    Args:
+        names: Name of each dataloader's set, in order.
+        tokens: ``response`` or ``all``.
+    """
+
+    def __init__(self, names: list[str], tokens: str = "response") -> None:
+        self._names = names
+        self._tokens = tokens
+        self._collectors: dict[str, StatisticsCollector] = {}
+        self._current: StatisticsCollector | None = None
+        self._hooks = ExitStack()
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Place the hooks."""
+        layers = len(blocks(_model(pl_module)))
+        self._collectors = {name: StatisticsCollector(layers, self._tokens) for name in self._names}
+        self._hooks.enter_context(captured_inputs(_model(pl_module), self._forward))
+
+    def on_predict_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Say which set and which tokens the coming activations belong to."""
+        self._current = self._collectors[self._names[dataloader_idx]]
+        self._current.begin(batch)
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remove the hooks."""
+        self._hooks.close()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Remove the hooks also when the pass fails."""
+        self._hooks.close()
+
+    def result(self, name: str) -> ChannelStatistics:
+        """Checked statistics of one set.
+
+        Raises:
+            UnitError: NaN or infinite activations.
+        """
+        statistics = self._collectors[name].result()
+        statistics.check_finite(name)
+        return statistics
+
+    def _forward(self, kind: Kind, layer: int, activations: torch.Tensor) -> None:
+        assert self._current is not None
+        self._current.sink(kind, layer, activations)
+
+
+def _model(module: pl.LightningModule) -> nn.Module:
+    model = module.model
+    assert isinstance(model, nn.Module)
+    return model

@@ -1,0 +1,117 @@
+"""Control sets: other units, as many, in the same layers, of the same kinds.
+
+A claim about a class stands only beside its null. Both controls take units from outside the class
+and copy its count per layer and kind, so parameter shares agree exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssah_exp.errors import UnitError
+from ssah_exp.units.unitmap import UnitMap
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control set.
+
+    Attributes:
+        mask: ``(units,)`` bool.
+        magnitude: Mean of z_S + z_U over the control's units.
+        target_magnitude: The same over the class it stands beside.
+    """
+
+    mask: NDArray[np.bool_]
+    magnitude: float
+    target_magnitude: float
+
+
+def draw_control(
+    units: UnitMap,
+    target: NDArray[np.bool_],
+    kind: str,
+    seed: int | Sequence[int],
+    *,
+    pool: int = 5,
+) -> Control:
+    """Draw one control set for ``target``.
+
+    Args:
+        units: Scores and addresses.
+        target: ``(units,)`` bool, the class to stand beside.
+        kind: ``random``: uniform among the layer's other units of the kind. ``matched``: each
+            target unit gets one of the ``pool`` nearest still free units by overall importance
+            z_S + z_U, so that size of score is held fixed and preference for safety is not.
+        seed: Decides the draw.
+        pool: Candidates per unit for ``matched``.
+
+    Raises:
+        UnitError: The target is empty, or a layer has fewer other units than the class has.
+    """
+    if not target.any():
+        raise UnitError("A control was asked for an empty set of units.")
+    generator = np.random.default_rng(seed)
+    magnitude = units.safety + units.utility
+    mask = np.zeros_like(target)
+    for members, candidates in _strata(units, target):
+        if kind == "random":
+            chosen = generator.choice(candidates, size=members.size, replace=False)
+        elif kind == "matched":
+            chosen = _match(magnitude, members, candidates, pool, generator)
+        else:
+            raise UnitError(f"Unknown control '{kind}'. Allowed: random, matched.")
+        mask[chosen] = True
+    return Control(mask, float(magnitude[mask].mean()), float(magnitude[target].mean()))
+
+
+def _strata(
+    units: UnitMap, target: NDArray[np.bool_]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Members and candidates of every layer and kind that the target touches."""
+    index = units.index
+    for layer in range(units.anatomy.layers):
+        for kind in (0, 1):
+            stratum = (index.layer == layer) & (index.kind == kind)
+            members = np.flatnonzero(stratum & target)
+            candidates = np.flatnonzero(stratum & ~target)
+            if members.size > candidates.size:
+                raise UnitError(
+                    f"Layer {layer} has {candidates.size} units of the kind outside the class and "
+                    f"{members.size} inside: no control of the same layer mix exists."
+                )
+            if members.size:
+                yield members, candidates
+
+
+def _match(
+    magnitude: NDArray[np.float64],
+    members: NDArray[np.int64],
+    candidates: NDArray[np.int64],
+    pool: int,
+    generator: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Give each member one of its nearest free candidates, members in random order."""
+    order = np.argsort(magnitude[candidates], kind="stable")
+    free = candidates[order]
+    values = magnitude[free]
+    chosen: list[int] = []
+    for member in generator.permutation(members):
+        near = _nearest(values, float(magnitude[member]), pool)
+        pick = int(generator.choice(near))
+        chosen.append(int(free[pick]))
+        free, values = np.delete(free, pick), np.delete(values, pick)
+    return np.array(chosen, dtype=np.int64)
+
+
+def _nearest(values: NDArray[np.float64], wanted: float, pool: int) -> NDArray[np.int64]:
+    """Positions of the ``pool`` values nearest to ``wanted`` in an ascending array."""
+    at = int(np.searchsorted(values, wanted))
+    low, high = max(0, at - pool), min(values.size, at + pool)
+    window = np.arange(low, high)
+    order = np.argsort(np.abs(values[window] - wanted), kind="stable")
+    return window[order[:pool]]

@@ -1,0 +1,110 @@
+"""Identification from end to end: both calibration sets through one model, statistics to disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ssah_exp.config.schema import TrainerConfig, UnitsConfig
+from ssah_exp.config.trainer import make_trainer
+from ssah_exp.data.chat import Encoded
+from ssah_exp.data.loaders import ConversationData
+from ssah_exp.models.anatomy import KINDS, Anatomy, Kind, output_column_norms
+from ssah_exp.models.load import LoadedModel
+from ssah_exp.units.collect import CalibrationModule, UnitStatistics
+from ssah_exp.units.index import UnitIndex
+from ssah_exp.units.scores import unit_scores
+from ssah_exp.units.statistics import ChannelStatistics
+from ssah_exp.units.unitmap import Provenance, UnitMap
+
+SETS = ("safety", "utility")
+
+
+@dataclass(frozen=True)
+class Identification:
+    """Everything classes and ablations need; the model itself no longer.
+
+    Attributes:
+        anatomy: Sizes of the model.
+        safety: Statistics over the safety calibration set.
+        utility: Statistics over the utility calibration set.
+        column_norms: Squared column norms of the output projections, by kind.
+    """
+
+    anatomy: Anatomy
+    safety: ChannelStatistics
+    utility: ChannelStatistics
+    column_norms: dict[Kind, torch.Tensor]
+
+    def unit_map(self, config: UnitsConfig, provenance: Provenance) -> UnitMap:
+        """Score and classify; pure arithmetic on what is stored."""
+        index = UnitIndex(self.anatomy)
+        safety, utility = (
+            unit_scores(
+                statistics,
+                self.column_norms,
+                index,
+                statistic=config.statistic,
+                square_attention=config.square_attention,
+            )
+            for statistics in (self.safety, self.utility)
+        )
+        return UnitMap.from_scores(self.anatomy, provenance, config.budgets, safety, utility)
+
+    def save(self, folder: Path) -> None:
+        """Write one safetensors file per set and one for the weights' norms."""
+        self.safety.save(folder / "safety.safetensors")
+        self.utility.save(folder / "utility.safetensors")
+        norms = {str(kind): norm.contiguous() for kind, norm in self.column_norms.items()}
+        save_file(norms, folder / "column_norms.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path, anatomy: Anatomy) -> Identification:
+        """Read what :meth:`save` wrote."""
+        norms = load_file(folder / "column_norms.safetensors")
+        return cls(
+            anatomy,
+            ChannelStatistics.load(folder / "safety.safetensors"),
+            ChannelStatistics.load(folder / "utility.safetensors"),
+            {kind: norms[kind] for kind in KINDS},
+        )
+
+
+def identify(
+    loaded: LoadedModel,
+    calibration: Mapping[str, Sequence[Encoded]],
+    units: UnitsConfig,
+    trainer_config: TrainerConfig,
+) -> Identification:
+    """Collect statistics over both calibration sets, one pass each.
+
+    Args:
+        loaded: The aligned model.
+        calibration: ``safety`` and ``utility`` conversations.
+        units: Which tokens count; batch size.
+        trainer_config: Accelerator and progress bars.
+
+    Raises:
+        UnitError: NaN or infinite activations, naming the layer.
+    """
+    device = loaded.device
+    statistics = UnitStatistics(list(SETS), units.tokens)
+    data = ConversationData(
+        loaded.speech.pad_id,
+        units.batch_size,
+        seed=0,
+        calibration=[calibration[name] for name in SETS],
+    )
+    trainer = make_trainer(trainer_config, [statistics])
+    trainer.predict(CalibrationModule(loaded), datamodule=data, return_predictions=False)
+    loaded.model.to(device)  # Lightning leaves it on the CPU
+    return Identification(
+        loaded.anatomy,
+        statistics.result("safety"),
+        statistics.result("utility"),
+        {kind: output_column_norms(loaded.model, kind) for kind in KINDS},
+    )

@@ -1,0 +1,85 @@
+"""From channel statistics to normalised unit scores (protocol section 1); pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ssah_exp.models.anatomy import Kind
+from ssah_exp.units.index import UnitIndex
+from ssah_exp.units.statistics import ChannelStatistics
+
+
+def channel_importance(dispersion: torch.Tensor, column_norms: torch.Tensor) -> torch.Tensor:
+    """I_j = dispersion_j * ||W^B_:,j||_2^2.
+
+    Args:
+        dispersion: ``(layers, channels)`` variance or flap statistic of B's input.
+        column_norms: ``(layers, channels)`` squared column norms of B.
+
+    Returns:
+        ``(layers, channels)`` float64, not negative.
+    """
+    return dispersion.double() * column_norms.double()
+
+
+def standardise(scores: torch.Tensor) -> torch.Tensor:
+    """z-score within each layer: ``(layers, channels)`` to zero mean and unit deviation.
+
+    A layer whose channels all score the same carries no ranking and becomes zero.
+    """
+    mean = scores.mean(dim=1, keepdim=True)
+    deviation = scores.std(dim=1, keepdim=True)
+    return torch.where(deviation > 0, (scores - mean) / deviation.clamp(min=1e-300), 0.0)
+
+
+def head_scores(
+    importance: torch.Tensor, heads: int, head_dim: int, *, square: bool = True
+) -> torch.Tensor:
+    """Mean of the normalised channel scores of each head.
+
+    Args:
+        importance: ``(layers, heads * head_dim)``.
+        heads: Query heads.
+        head_dim: Channels per head.
+        square: Square channel scores before normalising, as the precursor does.
+
+    Returns:
+        ``(layers, heads)``.
+    """
+    normalised = standardise(importance.square() if square else importance)
+    return normalised.reshape(-1, heads, head_dim).mean(dim=2)
+
+
+def unit_scores(
+    statistics: ChannelStatistics,
+    column_norms: Mapping[Kind, torch.Tensor],
+    index: UnitIndex,
+    *,
+    statistic: str = "variance",
+    square_attention: bool = True,
+) -> NDArray[np.float64]:
+    """Normalised scores of all units in the flat order.
+
+    Args:
+        statistics: Over one calibration set.
+        column_norms: Squared column norms of the output projections, by kind.
+        index: The unit order.
+        statistic: ``variance`` or ``flap``.
+        square_attention: See :func:`head_scores`.
+
+    Returns:
+        ``(units,)`` float64.
+    """
+    importance = {
+        kind: channel_importance(stats.dispersion(statistic), column_norms[kind])
+        for kind, stats in statistics.by_kind.items()
+    }
+    anatomy = index.anatomy
+    heads = head_scores(
+        importance["attention"], anatomy.heads, anatomy.head_dim, square=square_attention
+    )
+    return index.flatten(heads.numpy(), standardise(importance["mlp"]).numpy())

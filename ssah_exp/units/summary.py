@@ -1,0 +1,70 @@
+"""Counts and shares per class, for people and for records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ssah_exp.units.classes import UnitClass
+from ssah_exp.units.index import HEAD, NEURON
+from ssah_exp.units.unitmap import UnitMap
+
+
+def class_summary(units: UnitMap) -> dict[str, dict[str, float]]:
+    """Per class: units, heads, neurons, and shares of units and of parameters (0 to 1)."""
+    index = units.index
+    total_parameters = float(index.parameters.sum())
+    summary: dict[str, dict[str, float]] = {}
+    for unit_class in UnitClass:
+        mask = units.select(unit_class)
+        summary[unit_class.name] = {
+            "units": int(mask.sum()),
+            "heads": int((mask & (index.kind == HEAD)).sum()),
+            "neurons": int((mask & (index.kind == NEURON)).sum()),
+            "unit_share": float(mask.mean()),
+            "parameter_share": float(index.parameters[mask].sum()) / total_parameters,
+        }
+    return summary
+
+
+def layer_summary(units: UnitMap) -> list[dict[str, int]]:
+    """Per layer: the count of heads and of neurons in each class."""
+    index = units.index
+    rows: list[dict[str, int]] = []
+    for layer in range(units.anatomy.layers):
+        row = {"layer": layer}
+        for unit_class in UnitClass:
+            for kind, name in ((HEAD, "heads"), (NEURON, "neurons")):
+                here = (index.layer == layer) & (index.kind == kind)
+                row[f"{unit_class.name}_{name}"] = int((here & units.select(unit_class)).sum())
+        rows.append(row)
+    return rows
+
+
+def rank_agreement(first: UnitMap, second: UnitMap) -> dict[str, float]:
+    """Spearman correlation of scores and Jaccard overlap of SCU between two UnitMaps."""
+    from scipy.stats import spearmanr
+
+    scu = [item.select(UnitClass.SCU) for item in (first, second)]
+    union = int(np.logical_or(*scu).sum())
+    return {
+        "spearman_safety": float(spearmanr(first.safety, second.safety).statistic),
+        "spearman_utility": float(spearmanr(first.utility, second.utility).statistic),
+        "spearman_preference": float(
+            spearmanr(first.safety - first.utility, second.safety - second.utility).statistic
+        ),
+        "jaccard_scu": int(np.logical_and(*scu).sum()) / union if union else float("nan"),
+    }
+
+
+def describe(units: UnitMap) -> dict[str, Any]:
+    """Everything `ssah-exp units show` prints, as JSON values."""
+    return {
+        "model": units.provenance.model,
+        "revision": units.provenance.revision,
+        "statistic": units.provenance.statistic,
+        "anatomy": units.anatomy.as_dict(),
+        "classes": class_summary(units),
+        "layers": layer_summary(units),
+    }

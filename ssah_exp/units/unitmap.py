@@ -1,0 +1,184 @@
+"""The UnitMap: scores and classes of all units. Identification makes it, the rest reads it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from ssah_exp.cache import digest_file, write_atomically
+from ssah_exp.config.schema import BudgetsConfig
+from ssah_exp.errors import UnitError
+from ssah_exp.models.anatomy import Anatomy
+from ssah_exp.units.classes import UnitClass, classify
+from ssah_exp.units.index import UnitIndex
+
+_FORMAT = 1
+_TENSORS = "unitmap.safetensors"
+_DESCRIPTION = "unitmap.json"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How the scores came about.
+
+    Attributes:
+        model: Identifier of the scored model.
+        revision: Its commit or content hash.
+        fingerprint: sha256 over its weights.
+        statistic: ``variance`` or ``flap``.
+        calibration: Set name -> sha256 of its examples.
+        settings: Any further options that decide scores.
+    """
+
+    model: str
+    revision: str
+    fingerprint: str
+    statistic: str
+    calibration: dict[str, str]
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class UnitMap:
+    """Scores and classes of all units of one model.
+
+    Attributes:
+        anatomy: Sizes of the model.
+        provenance: Where the scores come from.
+        budgets: What the classes were cut by.
+        safety: ``(units,)`` float64, z_S.
+        utility: ``(units,)`` float64, z_U.
+        classes: ``(units,)`` uint8, :class:`UnitClass` values.
+    """
+
+    anatomy: Anatomy
+    provenance: Provenance
+    budgets: BudgetsConfig
+    safety: NDArray[np.float64]
+    utility: NDArray[np.float64]
+    classes: NDArray[np.uint8]
+
+    @cached_property
+    def index(self) -> UnitIndex:
+        """Addresses of the units."""
+        return UnitIndex(self.anatomy)
+
+    @classmethod
+    def from_scores(
+        cls,
+        anatomy: Anatomy,
+        provenance: Provenance,
+        budgets: BudgetsConfig,
+        safety: NDArray[np.float64],
+        utility: NDArray[np.float64],
+    ) -> UnitMap:
+        """Classify by ``budgets``."""
+        parameters = UnitIndex(anatomy).parameters
+        classes = classify(safety, utility, parameters, budgets)
+        return cls(anatomy, provenance, budgets, safety, utility, classes)
+
+    def reclassified(self, budgets: BudgetsConfig) -> UnitMap:
+        """The same scores under other budgets; costs no forward pass."""
+        return UnitMap.from_scores(
+            self.anatomy, self.provenance, budgets, self.safety, self.utility
+        )
+
+    def select(self, unit_class: UnitClass) -> NDArray[np.bool_]:
+        """``(units,)`` mask of one class."""
+        mask: NDArray[np.bool_] = self.classes == unit_class
+        return mask
+
+    def check_model(self, anatomy: Anatomy, fingerprint: str) -> None:
+        """Refuse to be applied to another model.
+
+        Raises:
+            UnitError: Sizes or weights differ from the model that was scored.
+        """
+        if anatomy != self.anatomy:
+            raise UnitError(
+                f"This UnitMap was made for {self.anatomy.as_dict()}, the model at hand has "
+                f"{anatomy.as_dict()}."
+            )
+        if fingerprint != self.provenance.fingerprint:
+            raise UnitError(
+                f"This UnitMap was made for {self.provenance.model} "
+                f"({self.provenance.fingerprint[:12]}); the model at hand has other weights "
+                f"({fingerprint[:12]}). Identify its units first."
+            )
+
+    def save(self, folder: Path) -> None:
+        """Write ``unitmap.safetensors`` and ``unitmap.json``, the latter last."""
+        folder.mkdir(parents=True, exist_ok=True)
+        index = self.index
+        tensors = {
+            "layer": index.layer,
+            "kind": index.kind,
+            "index": index.index,
+            "safety": self.safety,
+            "utility": self.utility,
+            "class": self.classes,
+        }
+        save_file(
+            {key: np.ascontiguousarray(val) for key, val in tensors.items()}, folder / _TENSORS
+        )
+        description = {
+            "format": _FORMAT,
+            "anatomy": self.anatomy.as_dict(),
+            "provenance": asdict(self.provenance),
+            "budgets": asdict(self.budgets),
+            "kinds": {"0": "head", "1": "neuron"},
+            "classes": {str(int(item)): item.name for item in UnitClass},
+            "sha256": digest_file(folder / _TENSORS),
+        }
+        write_atomically(folder / _DESCRIPTION, json.dumps(description, indent=1, sort_keys=True))
+
+    @classmethod
+    def load(cls, folder: Path) -> UnitMap:
+        """Read what :meth:`save` wrote, checking its checksum.
+
+        Args:
+            folder: The folder, or either of the two files in it.
+
+        Raises:
+            UnitError: Missing, damaged or of another format.
+        """
+        folder = folder if folder.is_dir() else folder.parent
+        description_path, tensors_path = folder / _DESCRIPTION, folder / _TENSORS
+        for path in (description_path, tensors_path):
+            if not path.is_file():
+                raise UnitError(f"No UnitMap in {folder}: {path.name} is missing.")
+        try:
+            description = json.loads(description_path.read_text(encoding="utf-8"))
+            if description["format"] != _FORMAT:
+                raise UnitError(
+                    f"{description_path} has format {description['format']}, not {_FORMAT}."
+                )
+            if digest_file(tensors_path) != description["sha256"]:
+                raise UnitError(
+                    f"{tensors_path} is damaged: its checksum differs from the one noted."
+                )
+            tensors = load_file(tensors_path)
+            loaded = cls(
+                anatomy=Anatomy(**description["anatomy"]),
+                provenance=Provenance(**description["provenance"]),
+                budgets=BudgetsConfig(**description["budgets"]),
+                safety=tensors["safety"],
+                utility=tensors["utility"],
+                classes=tensors["class"],
+            )
+        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise UnitError(f"The UnitMap in {folder} is damaged: {error}") from error
+        if loaded.classes.size != loaded.anatomy.units:
+            raise UnitError(
+                f"The UnitMap in {folder} holds {loaded.classes.size} units; its model has "
+                f"{loaded.anatomy.units}."
+            )
+        return loaded
