@@ -147,9 +147,16 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 
     place = {"gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **place)
-    model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **place)
-    # The weights are plain float32 now; save_pretrained refuses while the config says otherwise.
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
+    quantised = AutoModelForCausalLM.from_pretrained(
+        str(gguf.parent), dtype=torch.float32, **place
+    )
+    # The weights are plain float32 now, but the object remembers that they were quantised and
+    # refuses to be saved: a fresh model takes them over.
+    config = quantised.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.load_state_dict(quantised.state_dict())
+    model.generation_config = quantised.generation_config
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
