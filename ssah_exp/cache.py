@@ -12,16 +12,19 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from ssah_exp.errors import StoreError
 
@@ -55,17 +58,29 @@ def storage_errors(path: Path) -> Iterator[None]:
     """Turn a full, read-only or forbidden disk into one clear :class:`StoreError`."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except (OSError, SafetensorError) as error:
+        number = _errno(error)
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             reason = "the disk is full or over quota"
-        elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        elif number in (errno.EROFS, errno.EACCES, errno.EPERM):
             reason = "the place is read-only or forbidden"
+        elif number in (errno.ENOTDIR, errno.EEXIST):
+            reason = "a file lies where a folder is needed"
         else:
             raise
         raise StoreError(
-            f"Cannot write {path}: {reason} ({error.strerror}). Nothing half-written was kept; "
-            "free some space or set paths.root to another place and run the same command again."
+            f"Cannot write {path}: {reason} ({os.strerror(number)}). Nothing half-written was "
+            "kept; free some space or set paths.root to another place and run the same command "
+            "again."
         ) from error
+
+
+def _errno(error: OSError | SafetensorError) -> int:
+    """The system's error number; safetensors has it in its message only. 0 = not known."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = re.search(r"os error (\d+)", str(error))
+    return int(found.group(1)) if found else 0
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -181,7 +196,8 @@ class Cache:
             f"Cache entry {folder} is damaged ({reason}); computing it anew.", stacklevel=4
         )
         doomed = folder.with_name(f".damaged-{folder.name}-{uuid.uuid4().hex[:8]}")
-        folder.rename(doomed)
+        with suppress(FileNotFoundError):  # another process may have discarded it first
+            folder.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
         return None
 
@@ -191,8 +207,12 @@ def _damage(folder: Path) -> str | None:
     if not marker.is_file():
         return "no completion marker"
     try:
-        expected: dict[str, str] = json.loads(marker.read_text(encoding="utf-8"))["files"]
+        content = json.loads(marker.read_text(encoding="utf-8"))
+        expected: dict[str, str] = content["files"]
+        whole = digest_of(expected) == content["digest"]
     except (ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
         return "unreadable completion marker"
     for name, checksum in expected.items():
         path = folder / name

@@ -36,19 +36,28 @@ def _problems(value: Any, where: str) -> Iterator[str]:
     if isinstance(value, list):
         for index, item in enumerate(value):
             yield from _problems(item, f"{where}.{index}")
-    if not isinstance(value, Mapping) or "_target_" not in value:
+    if not isinstance(value, Mapping):
+        return
+    if "_target_" not in value:  # Hydra looks for targets below plain mappings, too
+        for key, item in value.items():
+            yield from _problems(item, f"{where}.{key}")
         return
     target = str(value["_target_"])
+    refusal = (
+        f"{where}._target_={target} is not allowed: targets start with "
+        f"{' or '.join(ALLOWED_PREFIXES)}"
+    )
     if not target.startswith(ALLOWED_PREFIXES):
-        yield (
-            f"{where}._target_={target} is not allowed: targets start with "
-            f"{' or '.join(ALLOWED_PREFIXES)}"
-        )
+        yield refusal
         return
     try:
-        parameters = inspect.signature(get_class(target)).parameters
+        found = get_class(target)
+        parameters = inspect.signature(found).parameters
     except Exception as error:  # an import may fail in any way
         yield f"{where}._target_={target} is not a class: {error}"
+        return
+    if not f"{found.__module__}.".startswith(ALLOWED_PREFIXES):  # reached through an import
+        yield f"{refusal}; this one is {found.__module__}.{found.__qualname__}"
         return
     given = {str(key): item for key, item in value.items() if key != "_target_"}
     for key, item in given.items():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssah_exp.config.schema import RunConfig
@@ -32,9 +33,9 @@ def parse(composed: DictConfig) -> RunConfig:
     """
     content = OmegaConf.to_container(composed, resolve=False)
     assert isinstance(content, dict)
-    unknown = list(_unknown_keys(content, RunConfig, ""))
-    if unknown:
-        raise ConfigError("\n".join(unknown))
+    problems = [*_unknown_keys(content, RunConfig, ""), *_missing_values(content, "")]
+    if problems:
+        raise ConfigError("\n".join(problems))
     try:
         merged = OmegaConf.merge(OmegaConf.structured(RunConfig), composed)
         config = OmegaConf.to_object(merged)
@@ -57,6 +58,15 @@ def _unknown_keys(content: dict[Any, Any], schema: type, prefix: str) -> list[st
         if isinstance(value, dict) and isinstance(factory, type) and is_dataclass(factory):
             problems += _unknown_keys(value, factory, f"{prefix}{key}.")
     return problems
+
+
+def _missing_values(value: Any, where: str) -> Iterator[str]:
+    """Describe every ``???``; merging into the schema would put the field's default there."""
+    if value == MISSING:
+        yield f"{where} is missing; give it as {where}=VALUE."
+    elif isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _missing_values(item, f"{where}.{key}" if where else str(key))
 
 
 def _first_lines(error: BaseException) -> str:

@@ -45,7 +45,19 @@ class ModelConfig:
 
 @dataclass
 class DataConfig:
-    """Every data set of a run. Each source is a ``ssah_exp.data.sources`` class."""
+    """Every data set of a run. Each source is a ``ssah_exp.data.sources`` class.
+
+    Attributes:
+        name: Name used in tables.
+        root: Folder that sources may refer to as ``${data.root}``.
+        alignment: Requests with the answers to train on, one source after the other.
+        safety_calibration: Harmful requests with refusals.
+        utility_calibration: Benign requests with answers.
+        harmful_eval: Held-out harmful requests.
+        benign_eval: Held-out plain requests.
+        borderline_eval: Held-out harmless requests worded like harmful ones (over-refusal).
+        text: Held-out running text.
+    """
 
     name: str = MISSING
     root: str | None = None
@@ -54,6 +66,7 @@ class DataConfig:
     utility_calibration: Target = MISSING
     harmful_eval: Target = MISSING
     benign_eval: Target = MISSING
+    borderline_eval: Target = MISSING
     text: Target = MISSING
 
 
@@ -62,12 +75,26 @@ class AlignmentConfig:
     """Supervised fine-tuning that turns the unaligned model into the aligned one.
 
     ``enabled: false`` is for models that come aligned; the other fields then have no effect.
+
+    Attributes:
+        enabled: Train at all.
+        prompt_styles: Styles of the training prompts, example by example in turn.
+        epochs: Passes over the data.
+        batch_size: Conversations per step.
+        length_window: Batches are sorted by length within windows of this many batches; more
+            saves padding, 1 draws every batch at random.
+        learning_rate: Peak rate of AdamW.
+        weight_decay: Of AdamW.
+        warmup_share: Share of the steps over which the rate rises; then it falls to zero.
+        gradient_clip: Largest gradient norm; 0 = no limit.
+        max_length: Longest conversation in tokens; longer ones are cut.
     """
 
     enabled: bool = True
     prompt_styles: list[str] = field(default_factory=lambda: ["chat"])
     epochs: int = 3
     batch_size: int = 8
+    length_window: int = 16
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
     warmup_share: float = 0.05
@@ -128,7 +155,7 @@ class AblationConfig:
     """Which classes are pruned and what replaces their activations.
 
     Attributes:
-        classes: Unit classes, pruned one at a time.
+        classes: Unit classes, pruned one at a time; none = dense models only.
         fills: ``safety``, ``utility``, ``pooled`` (calibration means) and/or ``zero``.
         primary_fill: The fill the controls use and the table leads with.
         controls: See :class:`ControlsConfig`.

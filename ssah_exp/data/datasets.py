@@ -23,7 +23,8 @@ class RunData:
         safety_calibration: Harmful requests with refusals.
         utility_calibration: Benign requests with answers.
         harmful_eval: Held-out harmful requests.
-        benign_eval: Held-out benign requests.
+        benign_eval: Held-out plain requests.
+        borderline_eval: Held-out harmless requests worded like harmful ones.
         text: Held-out running text.
     """
 
@@ -32,6 +33,7 @@ class RunData:
     utility_calibration: tuple[Example, ...]
     harmful_eval: tuple[Example, ...]
     benign_eval: tuple[Example, ...]
+    borderline_eval: tuple[Example, ...]
     text: str
 
     @property
@@ -43,6 +45,7 @@ class RunData:
             "utility_calibration": self.utility_calibration,
             "harmful_eval": self.harmful_eval,
             "benign_eval": self.benign_eval,
+            "borderline_eval": self.borderline_eval,
         }
 
     @property
@@ -69,6 +72,7 @@ def load_data(config: RunConfig) -> RunData:
         utility_calibration=_calibration(config, data.utility_calibration, "utility_calibration"),
         harmful_eval=tuple(_examples(data.harmful_eval, "data.harmful_eval", seed)),
         benign_eval=tuple(_examples(data.benign_eval, "data.benign_eval", seed)),
+        borderline_eval=tuple(_examples(data.borderline_eval, "data.borderline_eval", seed)),
         text=str(build(data.text, "data.text").load_text()),
     )
     check_no_overlap(loaded.example_sets)
@@ -101,7 +105,7 @@ def check_no_overlap(sets: Mapping[str, Sequence[Example]]) -> None:
         DataError: Lists the overlapping prompts.
     """
     problems: list[str] = []
-    for evaluation in ("harmful_eval", "benign_eval"):
+    for evaluation in ("harmful_eval", "benign_eval", "borderline_eval"):
         held_out = {_normalise(item.prompt): item.prompt for item in sets[evaluation]}
         for other in ("alignment", "safety_calibration", "utility_calibration"):
             shared = held_out.keys() & {_normalise(item.prompt) for item in sets[other]}

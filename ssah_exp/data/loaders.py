@@ -58,11 +58,12 @@ class LengthGroupedBatches(Sampler[list[int]]):
     """Random batches of similar length: shuffled, sorted within windows, batches shuffled.
 
     Padding is computed over, so batches of like length save most of it; the order still depends
-    on the seed and the epoch alone.
+    on the seed and the epoch alone. Windows of one batch make plain random batches.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, window: int) -> None:
         self.lengths = list(lengths)
+        self.window = window
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0
@@ -76,7 +77,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
         draw = random.Random(f"{self.seed}-{self.epoch}")
         order = list(range(len(self.lengths)))
         draw.shuffle(order)
-        window = self.batch_size * 16
+        window = self.batch_size * self.window
         batches: list[list[int]] = []
         for start in range(0, len(order), window):
             group = sorted(order[start : start + window], key=lambda index: self.lengths[index])
@@ -100,6 +101,7 @@ class ConversationData(pl.LightningDataModule):
         seed: Decides the training order.
         train: Conversations to train on.
         calibration: Sets to run through in order, one dataloader each.
+        length_window: Batches per window within which training batches are sorted by length.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class ConversationData(pl.LightningDataModule):
         seed: int,
         train: Sequence[Encoded] = (),
         calibration: Sequence[Sequence[Encoded]] = (),
+        length_window: int = 16,
     ) -> None:
         super().__init__()
         self._collate = Collate(pad_id)
@@ -116,11 +119,14 @@ class ConversationData(pl.LightningDataModule):
         self._seed = seed
         self._train = train
         self._calibration = calibration
+        self._length_window = length_window
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Length-grouped random batches."""
         lengths = [len(item.input_ids) for item in self._train]
-        sampler = LengthGroupedBatches(lengths, self._batch_size, self._seed)
+        sampler = LengthGroupedBatches(
+            lengths, self._batch_size, self._seed, self._length_window
+        )
         return DataLoader(
             self._train,  # type: ignore[arg-type]
             batch_sampler=sampler,

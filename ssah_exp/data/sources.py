@@ -100,10 +100,7 @@ class Selection:
     def _example(self, row: Row, origin: str) -> Example:
         prompt = _format(self.prompt, row, origin)
         if self.extract is not None:
-            found = re.search(self.extract, prompt, flags=re.DOTALL)
-            if found is None:
-                raise DataError(f"{origin}: {self.extract!r} matches nothing in {prompt[:80]!r}.")
-            prompt = found.group(1).strip()
+            prompt = _extract(self.extract, prompt, origin)
         response = None if self.response is None else _format(self.response, row, origin)
         category = None if self.category is None else _format(self.category, row, origin)
         return Example(prompt, response, category)
@@ -120,18 +117,31 @@ def _column(row: Row, name: str, origin: str) -> Any:
 
 
 def _format(template: str, row: Row, origin: str) -> str:
-    names = [name for _, name, _, _ in string.Formatter().parse(template) if name]
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        raise DataError(f"{origin}: {template!r} is no format string: {error}.") from error
     values = {name: _column(row, name, origin) for name in names}
     return template.format(
         **{key: "" if val is None else val for key, val in values.items()}
     ).strip()
 
 
-@dataclass(frozen=True)
+def _extract(pattern: str, prompt: str, origin: str) -> str:
+    try:
+        found = re.search(pattern, prompt, flags=re.DOTALL)
+        if found is None:
+            raise DataError(f"{origin}: {pattern!r} matches nothing in {prompt[:80]!r}.")
+        return found.group(1).strip()
+    except (re.error, IndexError) as error:
+        raise DataError(f"{origin}: extract={pattern!r} cannot be used: {error}.") from error
+
+
+@dataclass(frozen=True, kw_only=True)
 class FileSource(Selection):
     """Rows of a csv, tsv, json, jsonl or txt file (a txt line is the column ``line``)."""
 
-    path: str = ""
+    path: str
 
     def load(self, seed: int) -> list[Example]:
         """Read the file and select.
@@ -143,11 +153,11 @@ class FileSource(Selection):
         return self.apply(read_rows(path), str(path), seed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BundledSource(Selection):
     """Rows of a file that this package ships."""
 
-    name: str = ""
+    name: str
 
     def load(self, seed: int) -> list[Example]:
         """Read the bundled file and select."""
@@ -155,11 +165,11 @@ class BundledSource(Selection):
             return self.apply(read_rows(path), f"bundled {self.name}", seed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HubSource(Selection):
     """Rows of one split of a hub data set at a pinned revision (or of a local data set folder)."""
 
-    repo_id: str = ""
+    repo_id: str
     revision: str | None = None
     subset: str | None = None
     split: str = "train"
@@ -230,7 +240,10 @@ class FileText:
         path = Path(self.path).expanduser()
         if not path.is_file():
             raise DataError(f"No file {path}.{_neighbours(path)}")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except ValueError as error:
+            raise DataError(f"{path} is malformed: {error}") from error
         if not text.strip():
             raise DataError(f"{path} is empty.")
         return text
@@ -289,6 +302,8 @@ def read_rows(path: Path) -> list[Row]:
         )
     try:
         rows = list(readers[path.suffix](path))
+        if not all(isinstance(row, Mapping) for row in rows):
+            raise ValueError("a row is not an object with columns")
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path} is malformed: {error}") from error
     if not rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -60,8 +61,8 @@ def generate(
     completions = [""] * len(prompts)
     for batch in _batches(prompts, decoding):
         ids = [prompts[index].ids for index in batch]
-        new_tokens = _complete(loaded, ids, decoding)
-        texts = loaded.speech.tokenizer.batch_decode(new_tokens, skip_special_tokens=True)
+        answers = [_until_stop(row, loaded) for row in _complete(loaded, ids, decoding).tolist()]
+        texts = loaded.speech.tokenizer.batch_decode(answers, skip_special_tokens=True)
         for index, text in zip(batch, texts, strict=True):
             completions[index] = text.strip()
         advance(len(batch))
@@ -84,32 +85,70 @@ def _complete(
     loaded: LoadedModel, prompts: Sequence[tuple[int, ...]], decoding: Decoding
 ) -> torch.Tensor:
     """New tokens of one batch, ``(B, up to max_new_tokens)`` int64."""
-    shared = _common_prefix(prompts) if decoding.share_prefix and len(prompts) > 1 else 0
+    shared = _shared_length(loaded, prompts, decoding)
     input_ids, attention_mask = _pad(prompts, shared, loaded.speech.pad_id)
     cache = _prefix_cache(loaded, prompts[0][:shared], len(prompts)) if shared else None
-    output = loaded.model.generate(
-        input_ids=input_ids.to(loaded.device),
-        attention_mask=attention_mask.to(loaded.device),
-        past_key_values=cache,
-        generation_config=_greedy(loaded, decoding.max_new_tokens),
-    )
+    with _own_generation_config_aside(loaded):
+        output = loaded.model.generate(
+            input_ids=input_ids.to(loaded.device),
+            attention_mask=attention_mask.to(loaded.device),
+            past_key_values=cache,
+            generation_config=_greedy(loaded, decoding.max_new_tokens),
+        )
     assert isinstance(output, torch.Tensor)
     return output[:, input_ids.shape[1] :]
 
 
+def _until_stop(new_tokens: list[int], loaded: LoadedModel) -> list[int]:
+    """What comes before the first stop token.
+
+    Behind it is padding up to the batch's longest answer, and neither need be a special token that
+    decoding leaves out.
+    """
+    stops = (at for at, token in enumerate(new_tokens) if token in loaded.speech.stop_ids)
+    return new_tokens[: next(stops, len(new_tokens))]
+
+
 def _greedy(loaded: LoadedModel, max_new_tokens: int) -> GenerationConfig:
-    # Penalties are set, not left out: what is left out is filled in from the model's own
-    # generation config, and some models ship a repetition penalty.
     return GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
         num_beams=1,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
         eos_token_id=list(loaded.speech.stop_ids),
         pad_token_id=loaded.speech.pad_id,
         use_cache=True,
     )
+
+
+@contextmanager
+def _own_generation_config_aside(loaded: LoadedModel) -> Iterator[None]:
+    """Hide the model's own generation config, which fills in whatever a given one leaves out.
+
+    Some models ship a repetition penalty, suppressed tokens or a least length.
+    """
+    own = loaded.model.generation_config
+    loaded.model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        loaded.model.generation_config = own
+
+
+def _shared_length(
+    loaded: LoadedModel, prompts: Sequence[tuple[int, ...]], decoding: Decoding
+) -> int:
+    """Tokens of the prefix to run once; 0 where sharing would change a completion.
+
+    The padding between prefix and own tokens is masked, but a sliding window counts it, so a row
+    that has some would see less of its prefix.
+    """
+    if not decoding.share_prefix or len(prompts) == 1:
+        return 0
+    lengths = [len(prompt) for prompt in prompts]
+    window = getattr(loaded.model.config, "sliding_window", None)
+    if window and min(lengths) < max(lengths) and max(lengths) + decoding.max_new_tokens > window:
+        return 0
+    return _common_prefix(prompts)
 
 
 def _common_prefix(prompts: Sequence[tuple[int, ...]]) -> int:

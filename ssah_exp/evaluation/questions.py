@@ -16,7 +16,7 @@ from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.generate import Prompt
 from ssah_exp.models.tokenizer import Speech
 
-HARMFUL, BENIGN = "harmful", "benign"
+HARMFUL, BENIGN, BORDERLINE = "harmful", "benign", "borderline"
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,16 @@ class Completion:
 
 
 def questions_of(data: RunData, evaluation: EvaluationConfig) -> list[Question]:
-    """Harmful requests in every harmful style, then benign requests."""
+    """Harmful requests in every harmful style, then plain and borderline benign requests."""
     harmful = [
         Question(HARMFUL, style, item.prompt, item.category)
         for style in evaluation.harmful_styles
         for item in data.harmful_eval
     ]
     benign = [
-        Question(BENIGN, evaluation.benign_style, item.prompt, item.category)
-        for item in data.benign_eval
+        Question(name, evaluation.benign_style, item.prompt, item.category)
+        for name, items in ((BENIGN, data.benign_eval), (BORDERLINE, data.borderline_eval))
+        for item in items
     ]
     return harmful + benign
 

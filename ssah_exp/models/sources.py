@@ -147,9 +147,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 
     place = {"gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **place)
-    quantised = AutoModelForCausalLM.from_pretrained(
-        str(gguf.parent), dtype=torch.float32, **place
-    )
+    quantised = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **place)
     # The weights are plain float32 now, but the object remembers that they were quantised and
     # refuses to be saved: a fresh model takes them over.
     config = quantised.config

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ssah_exp.cache import write_atomically
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.pipeline.progress import Reporter
@@ -29,10 +30,13 @@ def run(config: RunConfig) -> Finished:
     reporter = Reporter(console, bars=config.trainer.progress and console.is_terminal)
     if not console.is_terminal:
         config.trainer.progress = False  # bars are for people
+    target = config.tracker.target
+    tracker: Tracker | None = None if target is None else build(target, "tracker.target")
     finished = run_table1(config, reporter)
     table = render([finished.record], "markdown")
-    (finished.folder / "table.md").write_text(table + "\n", encoding="utf-8")
-    _mirror(config, finished, reporter)
+    write_atomically(finished.folder / "table.md", table + "\n")
+    if tracker is not None:
+        _mirror(tracker, finished, reporter)
     print(table)
     reporter.say("")
     for name in ("record.json", "table.md", "unitmap", "completions"):
@@ -40,11 +44,8 @@ def run(config: RunConfig) -> Finished:
     return finished
 
 
-def _mirror(config: RunConfig, finished: Finished, reporter: Reporter) -> None:
+def _mirror(tracker: Tracker, finished: Finished, reporter: Reporter) -> None:
     """Send the record to the tracker; a tracker that fails costs nothing but a warning."""
-    if config.tracker.target is None:
-        return
-    tracker: Tracker = build(config.tracker.target, "tracker.target")
     marker = Path(finished.folder) / ".mirrored"
     if all(stage.cached for stage in finished.record.stages) and marker.exists():
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssah_exp.cache import Cache
+from ssah_exp.cache import Cache, storage_errors
 from ssah_exp.config.build import build
 from ssah_exp.config.identity import run_id, science
 from ssah_exp.config.schema import RunConfig
@@ -73,7 +73,8 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
     identification, entry = stages.statistics(aligned)
     reporter.done("statistics", entry)
     units = _unit_map(config, aligned, data, identification)
-    units.save(folder / "unitmap")
+    with storage_errors(folder):
+        units.save(folder / "unitmap")
 
     arms = plan_arms(units, config.ablation, config.seed, with_unaligned=config.alignment.enabled)
     measured = _measure(
@@ -173,7 +174,8 @@ def _measure(
     """Put every question to every arm and judge the answers."""
     questions, prompts = stages.questions()
     answers_folder = folder / "completions"
-    answers_folder.mkdir(parents=True, exist_ok=True)
+    with storage_errors(answers_folder):
+        answers_folder.mkdir(parents=True, exist_ok=True)
     measured: list[ArmRecord] = []
     for number, arm in enumerate(arms, start=1):
         label = f"[{number}/{len(arms)}] {arm.name}"
@@ -183,7 +185,8 @@ def _measure(
         losses = stages.losses(ref, ablation, f"{label} perplexity")
         stages.reporter.done(f"losses {arm.name}", losses)
         copy = answers_folder / f"{arm.name.replace('/', '-')}.jsonl"
-        shutil.copyfile(answers.folder / "completions.jsonl", copy)
+        with storage_errors(copy):
+            shutil.copyfile(answers.folder / "completions.jsonl", copy)
         metrics = arm_metrics(
             read_completions(copy), read_losses(losses), judges, stages.config.evaluation
         )

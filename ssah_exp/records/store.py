@@ -38,7 +38,7 @@ class RecordStore:
         for path in sorted((self.runs / artefact).glob(f"*/{RECORD}")):
             try:
                 records.append(RunRecord.from_json(path.read_text(encoding="utf-8")))
-            except (StoreError, OSError) as error:
+            except (StoreError, OSError, ValueError) as error:  # ValueError: not UTF-8
                 warnings.warn(f"Skipping {path}: {error}", stacklevel=2)
         return sorted(records, key=lambda record: record.finished)
 

@@ -11,6 +11,7 @@ import numpy as np
 from ssah_exp.cache import digest_of
 from ssah_exp.evaluation.intervals import Estimate, mean_over
 from ssah_exp.evaluation.metrics import PERPLEXITY, asr_name, refusal_name
+from ssah_exp.evaluation.questions import BENIGN, BORDERLINE
 from ssah_exp.records.record import ArmRecord, RunRecord
 
 
@@ -78,7 +79,10 @@ def _block(records: list[RunRecord]) -> Block:
     evaluation = records[0].config["evaluation"]
     judge, styles = evaluation["primary_judge"], evaluation["harmful_styles"]
     metrics = [PERPLEXITY, *(asr_name(style, judge) for style in styles)]
-    metrics += [asr_name("mean", judge), refusal_name(evaluation["benign_style"], judge)]
+    metrics.append(asr_name("mean", judge))
+    metrics += [
+        refusal_name(which, evaluation["benign_style"], judge) for which in (BENIGN, BORDERLINE)
+    ]
     arms: dict[tuple[str | None, ...], list[ArmRecord]] = defaultdict(list)
     for record in records:
         for arm in record.arms:

@@ -27,6 +27,11 @@ _STYLES = {
     "chat_system": "chat + system prompt",
     "mean": "mean of the styles",
 }
+_NAMES = {
+    "asr": "ASR",
+    "benign_refusal": "benign refused",
+    "borderline_refusal": "borderline refused",
+}
 _MEAN_NOTE = (
     "Published ASR averages are as printed. For Llama-2-7B-Chat they are the mean of three values, "
     "the third being the worst of three fixed GCG suffixes; for the other two models the mean of "
@@ -139,7 +144,7 @@ def _heading(metric: str) -> str:
     if metric == PERPLEXITY:
         return "perplexity"
     name, style, _ = metric.split("/")
-    return f"{'ASR' if name == 'asr' else 'benign refused'} %, {_STYLES[style]}"
+    return f"{_NAMES[name]} %, {_STYLES[style]}"
 
 
 def _text(cell: Cell, metric: str) -> str:
@@ -176,7 +181,8 @@ def _caption(block: Block) -> str:
     )
     return (
         f"{config['model']['name']}, data {config['data']['name']}: n = "
-        f"{first.data['harmful_eval']} harmful and {first.data['benign_eval']} benign prompts, "
+        f"{first.data['harmful_eval']} harmful, {first.data['benign_eval']} benign and "
+        f"{first.data['borderline_eval']} borderline prompts, "
         f"{evaluation['max_new_tokens']} new tokens, judge {evaluation['primary_judge']}, "
         f"statistic {config['units']['statistic']}, budgets SCU {budgets['scu']:g} "
         f"UCU {budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}, seeds {seeds}; "

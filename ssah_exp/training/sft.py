@@ -120,7 +120,13 @@ def fine_tune(
     pl.seed_everything(seed, workers=True, verbose=False)
     device = loaded.device
     module = SupervisedFineTuning(loaded.model, config)
-    data = ConversationData(loaded.speech.pad_id, config.batch_size, seed, train=examples)
+    data = ConversationData(
+        loaded.speech.pad_id,
+        config.batch_size,
+        seed,
+        train=examples,
+        length_window=config.length_window,
+    )
     trainer = make_trainer(
         trainer_config,
         [],

@@ -150,7 +150,8 @@ class UnitMap:
         Raises:
             UnitError: Missing, damaged or of another format.
         """
-        folder = folder if folder.is_dir() else folder.parent
+        # Only its own files stand for their folder: a mistyped subfolder must not load its parent.
+        folder = folder.parent if folder.name in (_TENSORS, _DESCRIPTION) else folder
         description_path, tensors_path = folder / _DESCRIPTION, folder / _TENSORS
         for path in (description_path, tensors_path):
             if not path.is_file():

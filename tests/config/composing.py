@@ -1,0 +1,57 @@
+"""Composing the shipped config in tests."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from ssah_exp.config.compose import conf_dir, parse
+from ssah_exp.config.schema import RunConfig
+
+# What only a user knows; every other option must parse as it is.
+NEEDED = {
+    "model=local": ("model.source.path=DIR", "model.name=tiny", "model.end_of_turn=END"),
+    "data=paper_files": ("data.root=DIR",),
+}
+
+
+@cache
+def _composed(overrides: tuple[str, ...]) -> DictConfig:
+    with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The composed config, before the schema looks at it; a copy of its own."""
+    return copy.deepcopy(_composed(overrides))
+
+
+def config_of(*overrides: str) -> RunConfig:
+    """A validated config."""
+    needed = [extra for override in overrides for extra in NEEDED.get(override, ())]
+    return parse(composed(*overrides, *needed))
+
+
+def options() -> list[tuple[str, str]]:
+    """Every (group, option) that ``conf/`` ships; ``_shared.yaml`` and the like are no options."""
+    root = conf_dir()
+    files = sorted(path for path in root.rglob("*.yaml") if path.parent != root)
+    return [
+        (path.parent.relative_to(root).as_posix(), path.stem)
+        for path in files
+        if not path.name.startswith("_")
+    ]
+
+
+def names_of(group: str) -> list[str]:
+    """The options of one group."""
+    return [option for other, option in options() if other == group]
+
+
+def group_folders() -> set[str]:
+    """Every folder below ``conf/`` that holds YAML."""
+    root = conf_dir()
+    return {path.parent.relative_to(root).as_posix() for path in root.rglob("*.yaml")} - {"."}

@@ -1,0 +1,65 @@
+"""Misspelt names: the message says what was given and names the nearest match."""
+
+from __future__ import annotations
+
+import pytest
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from ssah_exp.config.compose import explain_hydra_error
+from ssah_exp.errors import ConfigError, did_you_mean
+from tests.config.composing import composed, config_of, parse
+
+
+def message_for(*overrides: str) -> str:
+    """What a user reads; composing and parsing fail in different libraries."""
+    try:
+        config_of(*overrides)
+    except ConfigError as error:
+        return str(error)
+    except (HydraException, OmegaConfBaseException) as error:
+        return explain_hydra_error(error)
+    raise AssertionError(f"{overrides} was accepted")
+
+
+@pytest.mark.parametrize(
+    ("override", "nearest"),
+    [
+        ("model=smollm2_135", "Unknown model 'smollm2_135'. Did you mean 'smollm2_135m'?"),
+        ("data=bundeld", "Unknown data 'bundeld'. Did you mean 'bundled'?"),
+        ("experiment=quikstart", "Unknown experiment 'quikstart'. Did you mean 'quickstart'?"),
+        ("sed=1", "Unknown key 'sed'. Did you mean 'seed'?"),
+        ("modell=local", "Unknown key 'modell'. Did you mean 'model'?"),
+        ("+unit.samples=4", "Unknown key 'unit'. Did you mean 'units'?"),
+        ("units.samplse=4", "Unknown key 'units.samplse'. Did you mean 'samples'?"),
+        ("units.budgets.scuu=0.1", "Unknown key 'units.budgets.scuu'. Did you mean 'scu'?"),
+        ("+units.budgets.scuu=0.1", "Unknown key 'units.budgets.scuu'. Did you mean 'scu'?"),
+        ("units.statistic=varianc", "units.statistic=varianc. Did you mean 'variance'?"),
+    ],
+)
+def test_the_nearest_match_is_named(override: str, nearest: str) -> None:
+    message = message_for(override)
+    assert message.startswith(nearest)
+    assert "Allowed: " in message
+
+
+def test_what_is_allowed_is_listed_and_private_files_are_not() -> None:
+    message = message_for("evaluation=_table1")
+    assert message.endswith("Allowed: quick, table1.")
+
+
+def test_a_wrong_type_names_its_key() -> None:
+    assert "units.samples" in message_for("units.samples=many")
+    assert "object_type" not in message_for("units.samples=many")
+
+
+def test_every_missing_value_is_listed_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(composed("model=local", "data=paper_files"))
+    keys = [line.split()[0] for line in str(caught.value).splitlines()]
+    assert keys == ["model.name", "model.source.path", "model.end_of_turn", "data.root"]
+
+
+def test_no_hint_where_nothing_is_near() -> None:
+    assert did_you_mean("zzz", ["alpha", "beta"]) == " Allowed: alpha, beta."
+    assert did_you_mean("x", []) == " Allowed: nothing."

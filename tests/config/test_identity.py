@@ -1,0 +1,115 @@
+"""The run id: moved by everything that decides the result, and by nothing else."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+
+from ssah_exp.config.identity import run_id, science
+from ssah_exp.config.schema import RunConfig, Target
+from tests.config.composing import config_of
+
+PRINTS = {"model": "m", "alignment": "a", "harmful_eval": "h", "text": "t"}
+
+
+@pytest.fixture(scope="module")
+def config() -> RunConfig:
+    return config_of("data=paper_files")
+
+
+def changed(config: RunConfig, dotted: str, value: object) -> RunConfig:
+    """A copy with one value replaced."""
+    other = deepcopy(config)
+    *parents, leaf = dotted.split(".")
+    node: object = other
+    for name in parents:
+        node = node[name] if isinstance(node, dict) else getattr(node, name)
+    if isinstance(node, dict):
+        node[leaf] = value
+    else:
+        assert hasattr(node, leaf)
+        setattr(node, leaf, value)
+    return other
+
+
+def test_it_is_twelve_hex_digits_and_the_same_every_time(config: RunConfig) -> None:
+    first = run_id(config, PRINTS)
+    assert first == run_id(deepcopy(config), dict(reversed(PRINTS.items())))
+    assert len(first) == 12
+    assert int(first, 16) >= 0
+
+
+WANDB: Target = {"_target_": "ssah_exp.records.trackers.WandbTracker", "project": "other"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("paths.root", "/somewhere/else"),
+        ("trainer.accelerator", "cpu"),
+        ("trainer.progress", False),
+        ("tracker.target", None),
+        ("tracker.target", WANDB),
+        ("model.device", "cuda:1"),
+        ("model.device_map", "auto"),
+        ("model.attn_implementation", "eager"),
+        ("units.batch_size", 3),
+        ("evaluation.batch_size", 3),
+        ("evaluation.share_prefix", False),
+        ("evaluation.perplexity.batch_size", 3),
+        ("data.root", "/other/data"),
+        ("data.text.path", "/other/data/wikitext2/test.txt"),
+    ],
+)
+def test_where_and_how_fast_changes_nothing(config: RunConfig, key: str, value: object) -> None:
+    other = changed(config, key, value)
+    assert other != config
+    assert run_id(other, PRINTS) == run_id(config, PRINTS)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", 1),
+        ("units.budgets.scu", 0.02),
+        ("units.budgets.ru", 0.0),
+        ("units.budgets.overlap", "refill"),
+        ("units.samples", 64),
+        ("units.statistic", "flap"),
+        ("alignment.learning_rate", 2e-4),
+        ("alignment.batch_size", 4),
+        ("alignment.enabled", False),
+        ("ablation.controls.draws", 4),
+        ("evaluation.max_new_tokens", 128),
+        ("evaluation.system_prompt", "Be kind."),
+        ("evaluation.perplexity.window", 512),
+        ("evaluation.judges.zou2023.phrases", ["No"]),
+        ("model.precision", "bfloat16"),
+        ("data.harmful_eval.stop", 99),
+    ],
+)
+def test_what_decides_the_result_changes_it(config: RunConfig, key: str, value: object) -> None:
+    assert run_id(changed(config, key, value), PRINTS) != run_id(config, PRINTS)
+
+
+@pytest.mark.parametrize("name", sorted(PRINTS))
+def test_so_does_the_content_of_every_input(config: RunConfig, name: str) -> None:
+    assert run_id(config, {**PRINTS, name: "edited"}) != run_id(config, PRINTS)
+
+
+def test_alignment_values_count_only_while_it_is_on(config: RunConfig) -> None:
+    off = changed(config, "alignment.enabled", False)
+    assert run_id(changed(off, "alignment.epochs", 9), PRINTS) == run_id(off, PRINTS)
+
+
+def test_seed_0_is_a_seed_of_its_own(config: RunConfig) -> None:
+    ids = {run_id(changed(config, "seed", seed), PRINTS) for seed in (0, 1, 2)}
+    assert len(ids) == 3
+    assert science(changed(config, "seed", 0))["seed"] == 0
+
+
+def test_the_science_part_leaves_the_config_as_it_was(config: RunConfig) -> None:
+    before = deepcopy(config)
+    science(config)
+    assert config == before

@@ -1,0 +1,128 @@
+"""Ranges and combinations: every problem of a config is listed at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.validate import validate
+from ssah_exp.errors import ConfigError
+from tests.config.composing import config_of
+
+
+@pytest.fixture
+def config() -> RunConfig:
+    return config_of()
+
+
+def problems_of(config: RunConfig) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        validate(config)
+    return str(caught.value).splitlines()
+
+
+def test_the_shipped_config_has_no_problem(config: RunConfig) -> None:
+    validate(config)
+
+
+def test_every_problem_is_listed_at_once(config: RunConfig) -> None:
+    config.artefact = "table1_prunning"
+    config.model.precision = "float31"
+    config.alignment.epochs = 0
+    config.units.statistic = "varience"
+    config.ablation.controls.draws = 0
+    config.evaluation.confidence = 1.0
+    problems = problems_of(config)
+    keys = [line.partition("=")[0] for line in problems]
+    assert keys == [
+        "artefact",
+        "model.precision",
+        "alignment.epochs",
+        "units.statistic",
+        "ablation.controls.draws",
+        "evaluation.confidence",
+    ]
+    assert "Did you mean 'table1_pruning'?" in problems[0]
+    assert "Did you mean 'float32'?" in problems[1]
+    assert "Did you mean 'variance'?" in problems[3]
+
+
+@pytest.mark.parametrize("name", ["scu", "ucu", "ru"])
+@pytest.mark.parametrize("share", [-0.01, 1.01, float("nan")])
+def test_a_budget_outside_0_to_1_is_refused(config: RunConfig, name: str, share: float) -> None:
+    setattr(config.units.budgets, name, share)
+    assert any(f"units.budgets.{name}={share:g}" in line for line in problems_of(config))
+
+
+@pytest.mark.parametrize(("ru", "fine"), [(0.4, True), (0.41, False)])
+def test_budgets_may_sum_to_one_and_no_more(config: RunConfig, ru: float, fine: bool) -> None:
+    budgets = config.units.budgets
+    budgets.scu, budgets.ucu, budgets.ru = 0.25, 0.35, ru
+    if fine:
+        validate(config)
+    else:
+        assert problems_of(config) == [
+            "units.budgets: scu 0.25 + ucu 0.35 + ru 0.41 = 1.01; together they may not be above 1."
+        ]
+
+
+@pytest.mark.parametrize(("tokens", "fine"), [(40, True), (39, False)])
+def test_a_length_rule_needs_room_for_answers(config: RunConfig, tokens: int, fine: bool) -> None:
+    config.evaluation.max_new_tokens = tokens
+    if fine:
+        validate(config)
+    else:
+        (problem,) = problems_of(config)
+        assert "Judge 'wei2024' counts an answer of under 20 words as a refusal" in problem
+        assert "at least 40" in problem
+
+
+def test_the_length_rule_does_not_touch_judges_without_one(config: RunConfig) -> None:
+    del config.evaluation.judges["wei2024"]
+    config.evaluation.primary_judge = "zou2023"
+    config.evaluation.max_new_tokens = 1
+    validate(config)
+
+
+def test_the_primary_judge_must_be_among_the_judges(config: RunConfig) -> None:
+    config.evaluation.primary_judge = "zou2032"
+    (problem,) = problems_of(config)
+    assert "Did you mean 'zou2023'?" in problem
+
+
+def test_more_calibration_asked_for_than_needed_for_use(config: RunConfig) -> None:
+    config.units.samples, config.units.min_samples = 4, 5
+    assert problems_of(config) == ["units.min_samples=5 is above units.samples=4."]
+
+
+def test_ablation_lists_hang_together(config: RunConfig) -> None:
+    config.ablation.fills = ["zero", "zero"]
+    config.ablation.classes = ["SCU"]
+    problems = problems_of(config)
+    assert "ablation.fills names one value twice: zero, zero." in problems
+    assert "ablation.primary_fill=pooled is not one of ablation.fills (zero, zero)." in problems
+    assert "ablation.controls.of names RU, which ablation.classes does not." in problems
+    assert len(problems) == 3
+
+
+def test_an_empty_list_of_styles_is_refused(config: RunConfig) -> None:
+    config.evaluation.harmful_styles = []
+    (problem,) = problems_of(config)
+    assert problem.startswith("evaluation.harmful_styles is empty. Allowed: raw, raw_system")
+
+
+def test_no_controls_are_allowed(config: RunConfig) -> None:
+    config.ablation.controls.kinds = []
+    validate(config)
+
+
+def test_alignment_values_do_not_matter_when_it_is_off(config: RunConfig) -> None:
+    config.alignment.enabled, config.alignment.epochs = False, 0
+    validate(config)
+
+
+def test_seed_0_is_a_seed_and_a_negative_one_is_not(config: RunConfig) -> None:
+    config.seed = 0
+    validate(config)
+    config.seed = -1
+    assert problems_of(config) == ["seed=-1 is below 0."]

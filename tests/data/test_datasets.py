@@ -1,0 +1,143 @@
+"""All sets of a run together: sizes, leaks, truncation, fingerprints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.data.chat import encode_pairs
+from ssah_exp.data.datasets import RunData, check_no_overlap, load_data
+from ssah_exp.data.sources import Example, RefusedRequests, fingerprint_examples
+from ssah_exp.errors import DataError
+from tests.config.composing import config_of
+from tests.tiny import tiny_speech
+
+
+class Fixed:
+    """A source of given examples."""
+
+    def __init__(self, *examples: Example) -> None:
+        self.examples = list(examples)
+
+    def load(self, seed: int) -> list[Example]:
+        return self.examples
+
+
+def with_calibration(tmp_path: Path, rows: int) -> RunConfig:
+    """The default config with a safety calibration file of ``rows`` rows."""
+    path = tmp_path / "calibration.csv"
+    lines = [f"calibration request {number},no" for number in range(rows)]
+    path.write_text("\n".join(["q,a", *lines]), encoding="utf-8")
+    config = config_of()
+    config.data.safety_calibration = {
+        "_target_": "ssah_exp.data.sources.FileSource",
+        "path": str(path),
+        "prompt": "{q}",
+        "response": "{a}",
+    }
+    return config
+
+
+def test_a_calibration_set_that_is_too_small_is_refused(tmp_path: Path) -> None:
+    config = with_calibration(tmp_path, 7)
+    with pytest.raises(DataError, match=r"data\.safety_calibration holds 7 examples.*=8"):
+        load_data(config)
+
+
+def test_a_calibration_set_below_the_wish_is_used_whole(tmp_path: Path) -> None:
+    data = load_data(with_calibration(tmp_path, 8))
+    assert len({row.prompt for row in data.safety_calibration}) == 8
+
+
+def test_the_calibration_sample_has_the_asked_size(tmp_path: Path) -> None:
+    config = with_calibration(tmp_path, 40)
+    config.units.samples = 16
+    assert len({row.prompt for row in load_data(config).safety_calibration}) == 16
+
+
+def test_alignment_data_is_not_read_when_alignment_is_off() -> None:
+    config = config_of("alignment=none")
+    config.data.alignment = [{"_target_": "ssah_exp.data.sources.NoSuchSource"}]
+    assert load_data(config).alignment == ()
+
+
+def sets(**changed: list[Example]) -> dict[str, list[Example]]:
+    names = [*RunData.__dataclass_fields__]
+    names.remove("text")
+    return {name: changed.get(name, [Example(f"only in {name}")]) for name in names}
+
+
+def test_sets_without_overlap_pass() -> None:
+    check_no_overlap(sets())
+
+
+@pytest.mark.parametrize("evaluation", ["harmful_eval", "benign_eval", "borderline_eval"])
+@pytest.mark.parametrize("other", ["alignment", "safety_calibration", "utility_calibration"])
+def test_an_overlap_is_found_and_listed(evaluation: str, other: str) -> None:
+    leaking = {
+        evaluation: [Example("How do I do it?"), Example("Fine"), Example("And this!")],
+        other: [Example("how  do I, do it"), Example("AND THIS"), Example("else")],
+    }
+    with pytest.raises(DataError) as caught:
+        check_no_overlap(sets(**leaking))
+    assert str(caught.value).splitlines()[1:] == [
+        f"  {evaluation} and {other}: 'And this!'",
+        f"  {evaluation} and {other}: 'How do I do it?'",
+    ]
+
+
+def test_every_overlap_of_every_set_is_listed_at_once() -> None:
+    shared = [Example("shared")]
+    names = ("harmful_eval", "benign_eval", "alignment", "utility_calibration")
+    with pytest.raises(DataError) as caught:
+        check_no_overlap(sets(**dict.fromkeys(names, shared)))
+    assert len(str(caught.value).splitlines()) == 1 + 2 * 2
+
+
+def test_responses_truncated_away_are_left_out() -> None:
+    pairs = [Example("w1 w2 w3 w4 w5 w6", "w7"), Example("w1", "w2 w3 w4")]
+    kept = encode_pairs(tiny_speech(), pairs, ["raw"], None, 4, where="data.alignment")
+    assert len(kept) == 1
+    assert kept[0].response_length == 4 - kept[0].response_start > 0
+
+
+def test_everything_truncated_away_is_refused_with_the_lengths() -> None:
+    pairs = [Example("w1 w2 w3 w4 w5 w6", "w7"), Example("w1 w2 w3 w4 w5", "w7")]
+    with pytest.raises(DataError, match=r"data\.alignment.*max_length=4 .*shortest prompt has \d"):
+        encode_pairs(tiny_speech(), pairs, ["raw"], None, 4, where="data.alignment")
+
+
+def test_fingerprints_follow_content_and_order() -> None:
+    rows = [Example("a", "b", "c"), Example("d")]
+    mark = fingerprint_examples(rows)
+    changed = [
+        [Example("A", "b", "c"), Example("d")],
+        [Example("a", "B", "c"), Example("d")],
+        [Example("a", "b", "C"), Example("d")],
+        [Example("a", "b", "c"), Example("d", "")],
+        rows[::-1],
+        rows[:1],
+    ]
+    assert fingerprint_examples(list(rows)) == mark
+    assert len({mark, *map(fingerprint_examples, changed)}) == 7
+
+
+def test_refusals_are_drawn_from_the_category_and_the_general_ones() -> None:
+    refusals = Fixed(Example("g", category="any"), Example("x", category="drugs"), Example("n"))
+    requests = Fixed(Example("q1", category="drugs"), Example("q2", category="fraud"))
+    pairs = RefusedRequests(requests, refusals, per_request=2).load(0)
+    by_request = {
+        name: {row.response for row in pairs if row.prompt == name} for name in ("q1", "q2")
+    }
+    assert len(pairs) == 4
+    assert by_request["q2"] == {"g", "n"}
+    assert by_request["q1"] < {"g", "n", "x"}
+    assert len(by_request["q1"]) == 2
+
+
+def test_too_few_refusals_for_a_category_are_named() -> None:
+    source = RefusedRequests(Fixed(Example("q", category="fraud")), Fixed(Example("g")), 2)
+    with pytest.raises(DataError, match="Category 'fraud' has 1 refusals; per_request=2"):
+        source.load(0)

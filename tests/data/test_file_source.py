@@ -1,0 +1,194 @@
+"""Files a user names: every format, every way to select, every way to be wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ssah_exp.data.sources import Example, FileSource, FileText, read_rows
+from ssah_exp.errors import DataError
+
+ROWS = [
+    {"goal": "first", "answer": "one", "kind": "a"},
+    {"goal": "second, with comma", "answer": "two", "kind": "b"},
+    {"goal": "third\nwith a line break", "answer": "three", "kind": "a"},
+    {"goal": "fourth", "answer": "four", "kind": "a"},
+]
+
+
+def delimited(mark: str) -> str:
+    lines = [list(ROWS[0]), *(row.values() for row in ROWS)]
+    return "\n".join(mark.join(f'"{cell}"' for cell in line) for line in lines)
+
+
+CONTENT = {
+    "csv": delimited(","),
+    "tsv": delimited("\t"),
+    "json": json.dumps(ROWS),
+    "jsonl": "\n\n".join(json.dumps(row) for row in ROWS) + "\n",
+}
+
+
+@pytest.fixture(params=sorted(CONTENT))
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The same four rows in every format."""
+    target = tmp_path / f"rows.{request.param}"
+    target.write_text(CONTENT[request.param], encoding="utf-8")
+    return target
+
+
+@pytest.fixture
+def csv_path(tmp_path: Path) -> str:
+    target = tmp_path / "rows.csv"
+    target.write_text(CONTENT["csv"], encoding="utf-8")
+    return str(target)
+
+
+def test_every_format_gives_the_same_examples(path: Path) -> None:
+    source = FileSource("{goal}", "{answer}!", "{kind}", path=str(path))
+    expected = [Example(row["goal"], row["answer"] + "!", row["kind"]) for row in ROWS]
+    assert source.load(0) == expected
+
+
+def test_a_text_file_has_one_column_and_skips_blank_lines(tmp_path: Path) -> None:
+    target = tmp_path / "goals.txt"
+    target.write_text("  first  \n\nsecond\n", encoding="utf-8")
+    assert FileSource("Do: {line}", path=str(target)).load(0) == [
+        Example("Do: first"),
+        Example("Do: second"),
+    ]
+
+
+def test_columns_are_joined_and_trimmed(tmp_path: Path) -> None:
+    target = tmp_path / "alpaca.json"
+    target.write_text(json.dumps([{"instruction": "Add.", "input": None}]), encoding="utf-8")
+    assert FileSource("{instruction}\n{input}", path=str(target)).load(0)[0].prompt == "Add."
+
+
+def goals(source: FileSource, seed: int = 0) -> list[str]:
+    return [example.prompt.split()[0].strip(",") for example in source.load(seed)]
+
+
+def test_where_comes_before_start_and_stop(csv_path: str) -> None:
+    kept = FileSource("{goal}", where={"kind": "a"}, start=1, stop=3, path=csv_path)
+    assert goals(kept) == ["third", "fourth"]
+    assert goals(FileSource("{goal}", start=1, stop=2, path=csv_path)) == ["second"]
+
+
+def test_where_compares_numbers_as_they_are_written(tmp_path: Path) -> None:
+    target = tmp_path / "rows.json"
+    target.write_text(json.dumps([{"q": "x", "n": 1}, {"q": "y", "n": 2}]), encoding="utf-8")
+    assert FileSource("{q}", where={"n": "2"}, path=str(target)).load(0) == [Example("y")]
+
+
+def test_a_sample_is_drawn_by_the_seed_from_the_selected_rows(csv_path: str) -> None:
+    source = FileSource("{goal}", where={"kind": "a"}, sample=2, path=csv_path)
+    draws = {seed: goals(source, seed) for seed in range(20)}
+    assert goals(source, 3) == draws[3]
+    assert all(len(set(draw)) == 2 and "second" not in draw for draw in draws.values())
+    assert len({tuple(draw) for draw in draws.values()}) > 1
+    assert draws[0] != draws[1] or draws[0] != draws[2], "seed 0 must be a seed"
+
+
+def test_a_sample_larger_than_the_set_is_refused(csv_path: str) -> None:
+    with pytest.raises(DataError, match="5 rows asked for, 4 there"):
+        FileSource("{goal}", sample=5, path=csv_path).load(0)
+
+
+def test_extract_finds_the_request_between_tags(tmp_path: Path) -> None:
+    target = tmp_path / "tags.json"
+    target.write_text(json.dumps([{"p": "<s>[INST]  two\nlines [/INST]"}]), encoding="utf-8")
+    source = FileSource("{p}", extract=r"\[INST\](.*?)\[/INST\]", path=str(target))
+    assert source.load(0) == [Example("two\nlines")]
+
+
+def test_extract_that_matches_nothing_names_the_row(csv_path: str) -> None:
+    with pytest.raises(DataError, match="matches nothing in 'first'"):
+        FileSource("{goal}", extract="<(.*)>", path=csv_path).load(0)
+
+
+@pytest.mark.parametrize("pattern", ["(", "first"])
+def test_an_extract_that_cannot_work_is_named(csv_path: str, pattern: str) -> None:
+    with pytest.raises(DataError, match="cannot be used"):
+        FileSource("{goal}", extract=pattern, path=csv_path).load(0)
+
+
+def test_a_missing_column_names_the_nearest(csv_path: str) -> None:
+    with pytest.raises(DataError, match=r"no column 'goals'. Did you mean 'goal'\?"):
+        FileSource("{goals}", path=csv_path).load(0)
+    with pytest.raises(DataError, match=r"no column 'kin'. Did you mean 'kind'\?"):
+        FileSource("{goal}", where={"kin": "a"}, path=csv_path).load(0)
+
+
+@pytest.mark.parametrize("template", ["{goal", "goal}", "{}", "{goal.upper}"])
+def test_a_broken_template_is_a_data_error(csv_path: str, template: str) -> None:
+    with pytest.raises(DataError, match=r"rows\.csv"):
+        FileSource(template, path=csv_path).load(0)
+
+
+def test_a_selection_of_nothing_is_refused(csv_path: str) -> None:
+    with pytest.raises(DataError, match=r"no row matches where=.'kind': 'z'"):
+        FileSource("{goal}", where={"kind": "z"}, path=csv_path).load(0)
+    with pytest.raises(DataError, match="start=9"):
+        FileSource("{goal}", start=9, path=csv_path).load(0)
+
+
+def test_a_missing_file_names_the_nearest(csv_path: str) -> None:
+    with pytest.raises(DataError, match=r"No file .*row\.csv\. Did you mean 'rows\.csv'\?"):
+        FileSource("{goal}", path=csv_path.replace("rows", "row")).load(0)
+    with pytest.raises(DataError, match=r"There is no folder .*; is data\.root right\?"):
+        FileSource("{goal}", path="/no/such/folder/rows.csv").load(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("cut.json", b'[{"goal": "x"}, {"go'),
+        ("object.json", b'{"goal": "x"}'),
+        ("numbers.json", b"[1, 2]"),
+        ("words.json", b'["goal"]'),
+        ("cut.jsonl", b'{"goal": "x"}\n{"goal": '),
+        ("number.jsonl", b"1\n"),
+        ("latin.csv", "goal\nFüße".encode("latin-1")),
+        ("latin.txt", "Füße".encode("latin-1")),
+    ],
+)
+def test_a_malformed_file_is_called_so(tmp_path: Path, name: str, content: bytes) -> None:
+    target = tmp_path / name
+    target.write_bytes(content)
+    with pytest.raises(DataError, match=f"{name} is malformed"):
+        FileSource("{goal}", path=str(target)).load(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.csv", ""), ("b.csv", "goal\n"), ("c.json", "[]"), ("d.jsonl", "\n"), ("e.txt", " \n")],
+)
+def test_an_empty_file_is_called_so(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match="holds no rows"):
+        read_rows(tmp_path / name)
+
+
+def test_an_unknown_type_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonn").write_text("[]", encoding="utf-8")
+    with pytest.raises(DataError, match=r"unknown type '\.jsonn'. Did you mean '\.jsonl?'\?"):
+        read_rows(tmp_path / "rows.jsonn")
+
+
+def test_running_text(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("some words\n", encoding="utf-8")
+    assert FileText(str(tmp_path / "text.txt")).load_text() == "some words\n"
+
+
+def test_running_text_that_is_missing_empty_or_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("  \n", encoding="utf-8")
+    (tmp_path / "latin.txt").write_bytes("Füße".encode("latin-1"))
+    with pytest.raises(DataError, match="is empty"):
+        FileText(str(tmp_path / "text.txt")).load_text()
+    with pytest.raises(DataError, match=r"Did you mean 'text\.txt'\?"):
+        FileText(str(tmp_path / "test.txt")).load_text()
+    with pytest.raises(DataError, match="is malformed"):
+        FileText(str(tmp_path / "latin.txt")).load_text()

@@ -1,0 +1,212 @@
+"""The cache within one process: found, recomputed, discarded, never half there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors import SafetensorError
+
+from ssah_exp.cache import MARKER, Cache, Entry, digest_of, storage_errors, write_atomically
+from ssah_exp.errors import StoreError
+
+
+class Stage:
+    """A stage that counts how often it ran."""
+
+    def __init__(self, text: str = "content") -> None:
+        self.text = text
+        self.runs = 0
+
+    def __call__(self, folder: Path) -> None:
+        self.runs += 1
+        assert list(folder.iterdir()) == []
+        (folder / "deep").mkdir()
+        (folder / "deep" / "a.txt").write_text(self.text)
+        (folder / "b.txt").write_text("b")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+@pytest.fixture
+def entry(cache: Cache) -> Entry:
+    return ask(cache, Stage())
+
+
+def ask(cache: Cache, stage: Callable[[Path], None], key: int = 0) -> Entry:
+    return cache.get_or_compute("stage", {"key": key}, stage)
+
+
+def contents(cache: Cache) -> set[str]:
+    """Everything below the stage's folder, hidden leftovers too."""
+    return {path.name for path in (cache.root / "stage").glob("*")}
+
+
+def test_computed_once_then_found(cache: Cache) -> None:
+    stage = Stage()
+    first, second = ask(cache, stage), ask(cache, stage)
+    assert stage.runs == 1
+    assert (first.cached, second.cached) == (False, True)
+    assert first.folder == second.folder
+    assert first.digest == second.digest
+    assert (second.folder / "deep" / "a.txt").read_text() == "content"
+    assert contents(cache) == {first.key}
+
+
+def test_finding_gives_no_warning(cache: Cache, entry: Entry) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ask(cache, Stage()).cached
+
+
+def test_another_key_or_stage_is_another_entry(cache: Cache, entry: Entry) -> None:
+    stage = Stage()
+    assert not ask(cache, stage, key=1).cached
+    assert not cache.get_or_compute("other", {"key": 0}, stage).cached
+    assert stage.runs == 2
+    assert ask(cache, stage).folder == entry.folder
+
+
+def test_equal_content_has_an_equal_digest_under_any_key(cache: Cache, entry: Entry) -> None:
+    assert ask(cache, Stage(), key=1).digest == entry.digest
+    assert ask(cache, Stage("other"), key=2).digest != entry.digest
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def edit_digest(path: Path) -> None:
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "digest": digest_of("else")}))
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "reason"),
+    [
+        ("deep/a.txt", cut_short, "another checksum"),
+        ("deep/a.txt", lambda path: path.write_text("CONTENT"), "another checksum"),
+        ("deep/a.txt", Path.unlink, "is missing"),
+        (MARKER, Path.unlink, "no completion marker"),
+        (MARKER, cut_short, "unreadable completion marker"),
+        (MARKER, lambda path: path.write_bytes(b"\xff\x00"), "unreadable completion marker"),
+        (MARKER, lambda path: path.write_text("[]"), "unreadable completion marker"),
+        (MARKER, edit_digest, "unreadable completion marker"),
+    ],
+)
+def test_a_damaged_entry_is_recomputed_with_a_warning(
+    cache: Cache, entry: Entry, name: str, harm: Callable[[Path], object], reason: str
+) -> None:
+    harm(entry.folder / name)
+    stage = Stage()
+    with pytest.warns(UserWarning, match=f"is damaged .*{reason}.*computing it anew"):
+        again = ask(cache, stage)
+    assert stage.runs == 1
+    assert not again.cached
+    assert again.digest == entry.digest
+    assert contents(cache) == {entry.key}
+    assert ask(cache, stage).cached
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no"), KeyboardInterrupt()])
+def test_an_exception_leaves_nothing_behind(cache: Cache, error: BaseException) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "half.txt").write_text("half")
+        raise error
+
+    with pytest.raises(type(error)):
+        ask(cache, fail)
+    assert contents(cache) == set()
+    assert not ask(cache, Stage()).cached
+
+
+def test_a_stage_that_writes_nothing_is_refused(cache: Cache) -> None:
+    with pytest.raises(StoreError, match="wrote nothing"):
+        ask(cache, lambda folder: None)
+    assert contents(cache) == set()
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_in_a_stage_is_one_clear_error(cache: Cache) -> None:
+    with pytest.raises(StoreError, match=r"disk is full .*set paths\.root"):
+        ask(cache, full_disk)
+    assert contents(cache) == set()
+
+
+def test_a_full_disk_while_completing_keeps_no_entry(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full_disk)
+        with pytest.raises(StoreError, match="disk is full"):
+            ask(cache, Stage())
+    assert contents(cache) == set()
+    assert not ask(cache, Stage()).cached
+
+
+def test_a_file_in_the_way_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="a file lies where a folder is needed"):
+        ask(Cache(tmp_path / "file"), Stage())
+
+
+def test_writing_replaces_the_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "record.json"
+    write_atomically(path, "first ä")
+    write_atomically(path, "second")
+    assert path.read_text(encoding="utf-8") == "second"
+    assert [item.name for item in path.parent.iterdir()] == ["record.json"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    path = tmp_path / "record.json"
+    write_atomically(path, "old")
+    monkeypatch.setattr(os if step == "fsync" else Path, step, full_disk)
+    with pytest.raises(StoreError, match="disk is full"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert [item.name for item in tmp_path.iterdir()] == ["record.json"]
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(errno.EDQUOT, ""), "full or over quota"),
+        (OSError(errno.EFBIG, ""), "full or over quota"),
+        (OSError(errno.EROFS, ""), "read-only"),
+        (PermissionError(errno.EACCES, ""), "read-only"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "disk is full"),
+    ],
+)
+def test_storage_errors_are_told_apart(error: Exception, text: str) -> None:
+    with pytest.raises(StoreError, match=text), storage_errors(Path("place")):
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(errno.ENOENT, "x"), SafetensorError("header too large")]
+)
+def test_other_errors_pass_unchanged(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, storage_errors(Path("place")):
+        raise error
+    assert caught.value is error
+
+
+def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
+    assert digest_of({"a": 1, "b": [1, 2]}) == digest_of({"b": [1, 2], "a": 1})
+    assert digest_of({"a": 1}) != digest_of({"a": 1.5})
+    assert digest_of([1, 2]) != digest_of([2, 1])

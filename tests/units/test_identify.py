@@ -1,0 +1,110 @@
+"""Identification end to end, through Lightning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ssah_exp.config.schema import UnitsConfig
+from ssah_exp.errors import UnitError
+from ssah_exp.models.anatomy import KINDS
+from ssah_exp.units.identify import Identification
+from ssah_exp.units.unitmap import Provenance
+from tests import tiny
+from tests.units import oracle
+from tests.units.collecting import assert_same, run_identify
+
+SAFETY, UTILITY = tiny.conversations(5, seed=1), tiny.conversations(6, seed=2)
+PROVENANCE = Provenance("tiny", "0", "f" * 64, "variance", {}, {})
+
+
+@pytest.mark.parametrize("tokens", ["response", "all"])
+def test_statistics_equal_oracle(family: str, tokens: str) -> None:
+    loaded = tiny.tiny_loaded(family)
+    found = run_identify(loaded, SAFETY, UTILITY, tokens=tokens)
+    for statistics, items in ((found.safety, SAFETY), (found.utility, UTILITY)):
+        for (kind, layer), examples in oracle.record(loaded.model, items, tokens).items():
+            for name in ("mean", "variance", "flap"):
+                plain = getattr(oracle, name)(examples)
+                ours = getattr(statistics.by_kind[kind], name)[layer].numpy()
+                np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-5 * np.abs(plain).max())
+
+
+@pytest.mark.parametrize("square", [True, False])
+@pytest.mark.parametrize("statistic", ["variance", "flap"])
+@pytest.mark.parametrize("family", ["llama_wide_heads", "gemma2", "phi3"])
+def test_unit_scores_equal_oracle(family: str, statistic: str, square: bool) -> None:
+    loaded = tiny.tiny_loaded(family)
+    config = UnitsConfig(statistic=statistic, square_attention=square)
+    units = run_identify(loaded, SAFETY, UTILITY).unit_map(config, PROVENANCE)
+    for ours, items in ((units.safety, SAFETY), (units.utility, UTILITY)):
+        recorded = oracle.record(loaded.model, items, "response")
+        dispersion = {key: getattr(oracle, statistic)(rows) for key, rows in recorded.items()}
+        plain = oracle.scores(loaded.model, dispersion, square=square)
+        np.testing.assert_allclose(ours, plain, atol=1e-4)
+
+
+def test_batch_size_changes_nothing() -> None:
+    loaded = tiny.tiny_loaded()
+    one, many = (run_identify(loaded, SAFETY, UTILITY, batch_size=size) for size in (1, 8))
+    for first, second in ((one.safety, many.safety), (one.utility, many.utility)):
+        assert_same(first, second, ("mean", "variance", "flap"))
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    found = run_identify(tiny.tiny_loaded(), SAFETY, UTILITY)
+    found.save(tmp_path)
+    again = Identification.load(tmp_path, found.anatomy)
+    before, after = (item.unit_map(UnitsConfig(), PROVENANCE) for item in (found, again))
+    for name in ("safety", "utility", "classes"):
+        assert np.array_equal(getattr(before, name), getattr(after, name))
+    for kind in KINDS:
+        assert torch.equal(found.column_norms[kind], again.column_norms[kind])
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_model_is_left_as_it_was(mode: str) -> None:
+    loaded = tiny.tiny_loaded()
+    getattr(loaded.model, mode)()
+    before = {name: value.clone() for name, value in loaded.model.state_dict().items()}
+    run_identify(loaded, SAFETY, UTILITY)
+    assert tiny.pre_hooks(loaded.model) == 0
+    assert loaded.model.training == (mode == "train")
+    for name, value in loaded.model.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert all(parameter.requires_grad for parameter in loaded.model.parameters())
+
+
+def test_hooks_are_gone_after_an_exception() -> None:
+    loaded = tiny.tiny_loaded()
+
+    def fail(module: torch.nn.Module, inputs: object, output: object) -> None:
+        raise ArithmeticError("from inside the model")
+
+    handle = loaded.model.model.layers[1].mlp.register_forward_hook(fail)
+    with pytest.raises(ArithmeticError, match="from inside"):
+        run_identify(loaded, SAFETY, UTILITY)
+    handle.remove()
+    assert tiny.pre_hooks(loaded.model) == 0
+    run_identify(loaded, SAFETY, UTILITY)  # and the model is still good
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("mlp.up_proj", "down_proj input of layer 1"),
+        ("self_attn.v_proj", "o_proj input of layer 1"),
+    ],
+)
+def test_bad_weights_are_traced_to_the_layer(module: str, message: str, value: float) -> None:
+    loaded = tiny.tiny_loaded()
+    with torch.no_grad():
+        loaded.model.model.layers[1].get_submodule(module).weight[3] = value
+    with pytest.raises(UnitError, match=message) as error:
+        run_identify(loaded, SAFETY, UTILITY)
+    assert str(error.value).startswith("safety: NaN or infinite")
+    assert tiny.pre_hooks(loaded.model) == 0

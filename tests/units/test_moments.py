@@ -1,0 +1,146 @@
+"""Exact moments: merging, cancellation, padding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ssah_exp.units.accumulators import FlapAccumulator, VarianceAccumulator
+from ssah_exp.units.moments import Moments, example_moments, merge, pool
+from tests.units import oracle
+
+COUNTS = (5, 1, 9, 3)
+
+
+def whole(values: torch.Tensor) -> Moments:
+    """Moments of ``(T, C)`` values, all counted, without the leading dimension."""
+    return pool(example_moments(values[None], torch.ones(1, len(values), dtype=torch.bool)))
+
+
+def random_rows(counts: tuple[int, ...], seed: int = 0) -> list[torch.Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    return [
+        torch.randn(count, 4, generator=draw, dtype=torch.float64) * (at + 1) + 3 * at
+        for at, count in enumerate(counts)
+    ]
+
+
+def assert_equal(first: Moments, second: Moments) -> None:
+    for name in ("count", "mean", "m2"):
+        torch.testing.assert_close(
+            getattr(first, name), getattr(second, name), rtol=1e-11, atol=1e-12
+        )
+
+
+def test_variance_is_unbiased() -> None:
+    values = random_rows((8,))[0]
+    moments = whole(values)
+    np.testing.assert_allclose(moments.variance(), np.var(values.numpy(), axis=0, ddof=1))
+    np.testing.assert_allclose(moments.mean, values.numpy().mean(axis=0))
+    assert float(moments.count) == 8
+
+
+@pytest.mark.parametrize("split", [1, 2, 5, 11])
+def test_merge_is_concatenation(split: int) -> None:
+    values = random_rows((12,), seed=split)[0]
+    merged = merge(whole(values[:split]), whole(values[split:]))
+    assert_equal(merged, whole(values))
+
+
+def test_merge_does_not_depend_on_order() -> None:
+    first, second, third, fourth = (whole(rows) for rows in random_rows(COUNTS))
+    assert_equal(
+        merge(merge(first, second), merge(third, fourth)),
+        merge(fourth, merge(merge(third, first), second)),
+    )
+
+
+def test_merge_with_nothing_changes_nothing() -> None:
+    rows = random_rows((6,))[0]
+    nothing = Moments(torch.tensor(0.0).double(), torch.zeros(4).double(), torch.zeros(4).double())
+    assert_equal(merge(whole(rows), nothing), whole(rows))
+    assert_equal(merge(nothing, whole(rows)), whole(rows))
+
+
+def test_pool_is_concatenation() -> None:
+    rows = random_rows(COUNTS)
+    stacked = torch.zeros(len(rows), max(COUNTS), 4, dtype=torch.float64)
+    mask = torch.zeros(len(rows), max(COUNTS), dtype=torch.bool)
+    for at, row in enumerate(rows):
+        stacked[at, : len(row)] = row
+        mask[at, : len(row)] = True
+    assert_equal(pool(example_moments(stacked, mask)), whole(torch.cat(rows)))
+
+
+@pytest.mark.parametrize("ratio", [1e2, 1e4, -1e4])
+def test_large_mean_does_not_cancel(ratio: float) -> None:
+    draw = torch.Generator().manual_seed(1)
+    values = (torch.randn(4, 50, 6, generator=draw) + ratio).float()
+    accumulator = VarianceAccumulator()
+    for part in values.split(1):
+        accumulator.update(example_moments(part, torch.ones(1, 50, dtype=torch.bool)))
+    plain = oracle.variance(list(values.double().numpy()))
+    np.testing.assert_allclose(accumulator.result().variance(), plain, rtol=1e-6)
+    np.testing.assert_allclose(
+        accumulator.result().mean, values.double().mean(dim=(0, 1)), rtol=1e-12
+    )
+
+
+def test_large_mean_does_not_cancel_in_flap() -> None:
+    draw = torch.Generator().manual_seed(2)
+    values = (torch.randn(4, 50, 6, generator=draw) + 1e4).float()
+    accumulator = FlapAccumulator()
+    accumulator.update(example_moments(values, torch.ones(4, 50, dtype=torch.bool)))
+    plain = oracle.flap(list(values.double().numpy()))
+    np.testing.assert_allclose(accumulator.result(), plain, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_widened(dtype: torch.dtype) -> None:
+    draw = torch.Generator().manual_seed(3)
+    # Sums and squares of these overflow float16.
+    values = (torch.randn(1, 4000, 2, generator=draw) * 300).to(dtype)
+    moments = pool(example_moments(values, torch.ones(1, 4000, dtype=torch.bool)))
+    plain = oracle.variance(list(values.double().numpy()))
+    np.testing.assert_allclose(moments.variance(), plain, rtol=1e-5)
+
+
+@pytest.mark.parametrize("filler", [float("nan"), float("inf"), 1e30])
+def test_padding_may_hold_anything(filler: float) -> None:
+    values = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(4))
+    mask = torch.tensor([[True] * 4 + [False] * 2, [False, True, True, True, True, False]])
+    clean = example_moments(torch.where(mask[..., None], values, 0.0), mask)
+    dirty = example_moments(torch.where(mask[..., None], values, filler), mask)
+    assert_equal(dirty, clean)
+
+
+def test_example_without_counted_tokens_has_count_zero() -> None:
+    mask = torch.tensor([[False, False], [True, True]])
+    moments = example_moments(torch.ones(2, 2, 3), mask)
+    assert moments.count.tolist() == [0, 2]
+    assert torch.isfinite(moments.mean).all()
+
+
+def test_flap_skips_examples_without_counted_tokens() -> None:
+    values = torch.randn(3, 5, 2, generator=torch.Generator().manual_seed(5))
+    mask = torch.ones(3, 5, dtype=torch.bool)
+    mask[1] = False
+    accumulator = FlapAccumulator()
+    accumulator.update(example_moments(values, mask))
+    plain = oracle.flap([values[0].double().numpy(), values[2].double().numpy()])
+    np.testing.assert_allclose(accumulator.result(), plain, rtol=1e-6)
+
+
+def test_flap_of_one_example_is_zero() -> None:
+    accumulator = FlapAccumulator()
+    accumulator.update(example_moments(torch.randn(1, 5, 2), torch.ones(1, 5, dtype=torch.bool)))
+    assert accumulator.result().tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("accumulator", [VarianceAccumulator(), FlapAccumulator()])
+def test_result_before_any_batch_is_an_error(
+    accumulator: VarianceAccumulator | FlapAccumulator,
+) -> None:
+    with pytest.raises(RuntimeError, match="No batch"):
+        accumulator.result()

@@ -1,0 +1,191 @@
+"""The UnitMap on disk, against other models, and in summary."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from ssah_exp.config.schema import BudgetsConfig
+from ssah_exp.errors import UnitError
+from ssah_exp.units.classes import UnitClass
+from ssah_exp.units.summary import class_summary, describe, layer_summary, rank_agreement
+from ssah_exp.units.unitmap import UnitMap
+from tests.units.maps import ANATOMY, PROVENANCE, random_map
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    random_map().save(tmp_path / "map")
+    return tmp_path / "map"
+
+
+def edit(folder: Path, **changes: object) -> None:
+    path = folder / "unitmap.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("name", ["", "unitmap.json", "unitmap.safetensors"])
+def test_round_trip(saved: Path, name: str) -> None:
+    original, again = random_map(), UnitMap.load(saved / name)
+    for field in ("anatomy", "provenance", "budgets"):
+        assert getattr(again, field) == getattr(original, field)
+    for field in ("safety", "utility", "classes"):
+        mine, theirs = getattr(original, field), getattr(again, field)
+        assert np.array_equal(mine, theirs)
+        assert mine.dtype == theirs.dtype
+
+
+def test_tensors_can_be_read_without_this_package(saved: Path) -> None:
+    tensors, index = load_file(saved / "unitmap.safetensors"), random_map().index
+    for name in ("layer", "kind", "index"):
+        assert np.array_equal(tensors[name], getattr(index, name))
+    assert json.loads((saved / "unitmap.json").read_text())["classes"]["0"] == "SCU"
+
+
+def test_saving_again_replaces(saved: Path) -> None:
+    other = random_map(seed=1)
+    other.save(saved)
+    assert np.array_equal(UnitMap.load(saved).safety, other.safety)
+
+
+@pytest.mark.parametrize("name", ["unitmap.json", "unitmap.safetensors"])
+def test_missing_file(saved: Path, name: str) -> None:
+    (saved / name).unlink()
+    with pytest.raises(UnitError, match=f"{name} is missing"):
+        UnitMap.load(saved)
+
+
+def test_mistyped_folder_is_not_read_from_its_parent(saved: Path) -> None:
+    with pytest.raises(UnitError, match="missing"):
+        UnitMap.load(saved / "typo")
+
+
+def test_flipped_bit_is_noticed(saved: Path) -> None:
+    path = saved / "unitmap.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UnitError, match="checksum"):
+        UnitMap.load(saved)
+
+
+def test_truncated_tensors(saved: Path) -> None:
+    path = saved / "unitmap.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UnitError, match="damaged"):
+        UnitMap.load(saved)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 200])
+def test_truncated_description(saved: Path, keep: int) -> None:
+    path = saved / "unitmap.json"
+    path.write_text(path.read_text()[:keep])
+    with pytest.raises(UnitError, match="damaged"):
+        UnitMap.load(saved)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "{}", '{"format": 1}'])
+def test_description_of_something_else(saved: Path, content: str) -> None:
+    (saved / "unitmap.json").write_text(content)
+    with pytest.raises(UnitError, match="damaged"):
+        UnitMap.load(saved)
+
+
+def test_other_format(saved: Path) -> None:
+    edit(saved, format=99)
+    with pytest.raises(UnitError, match="format 99, not 1"):
+        UnitMap.load(saved)
+
+
+def test_unit_count_must_fit_the_anatomy(saved: Path) -> None:
+    edit(saved, anatomy={**ANATOMY.as_dict(), "layers": 5})
+    with pytest.raises(UnitError, match="holds 344 units; its model has 430"):
+        UnitMap.load(saved)
+
+
+def test_the_scored_model_is_accepted() -> None:
+    random_map().check_model(ANATOMY, PROVENANCE.fingerprint)
+
+
+def test_other_sizes_are_refused() -> None:
+    with pytest.raises(UnitError, match="made for"):
+        random_map().check_model(replace(ANATOMY, kv_heads=1), PROVENANCE.fingerprint)
+
+
+def test_other_weights_are_refused() -> None:
+    with pytest.raises(UnitError, match=r"tiny/model.*other weights.*Identify"):
+        random_map().check_model(ANATOMY, "e" * 64)
+
+
+def test_reclassified_keeps_scores() -> None:
+    units = random_map()
+    budgets = BudgetsConfig(scu=0.3, ucu=0.05, ru=0.0)
+    again = units.reclassified(budgets)
+    assert again.budgets == budgets
+    assert again.safety is units.safety
+    assert again.utility is units.utility
+    assert not again.select(UnitClass.RU).any()
+    assert again.select(UnitClass.SCU).sum() > units.select(UnitClass.SCU).sum()
+    assert np.array_equal(again.reclassified(units.budgets).classes, units.classes)
+
+
+def test_select_partitions_the_units() -> None:
+    units = random_map()
+    assert (sum(units.select(item).astype(int) for item in UnitClass) == 1).all()
+    assert all(units.select(item).any() for item in UnitClass)
+
+
+def test_class_summary_adds_up() -> None:
+    units = random_map()
+    summary = class_summary(units)
+    assert list(summary) == ["SCU", "UCU", "CU", "RU"]
+    total = {key: sum(row[key] for row in summary.values()) for key in summary["CU"]}
+    assert total["units"] == ANATOMY.units == total["heads"] + total["neurons"]
+    assert total["heads"] == 4 * 6
+    assert total["unit_share"] == pytest.approx(1)
+    assert total["parameter_share"] == pytest.approx(1)
+    for name, row in summary.items():
+        mask = units.select(UnitClass[name])
+        assert row["units"] == mask.sum() == row["heads"] + row["neurons"]
+        assert row["unit_share"] == pytest.approx(mask.sum() / ANATOMY.units)
+        weight = row["heads"] * 7.5 + row["neurons"]
+        assert row["parameter_share"] == pytest.approx(weight / (4 * (6 * 7.5 + 80)))
+
+
+def test_layer_summary_adds_up() -> None:
+    units = random_map()
+    rows, summary = layer_summary(units), class_summary(units)
+    assert [row["layer"] for row in rows] == [0, 1, 2, 3]
+    for row in rows:
+        assert sum(value for key, value in row.items() if key.endswith("_heads")) == 6
+        assert sum(value for key, value in row.items() if key.endswith("_neurons")) == 80
+    for name in summary:
+        for kind in ("heads", "neurons"):
+            assert sum(row[f"{name}_{kind}"] for row in rows) == summary[name][kind]
+
+
+def test_description_is_json() -> None:
+    description = json.loads(json.dumps(describe(random_map())))
+    assert description["model"] == "tiny/model"
+    assert description["statistic"] == "variance"
+    assert description["anatomy"]["neurons"] == 80
+
+
+def test_rank_agreement() -> None:
+    units = random_map()
+    same = rank_agreement(units, units)
+    assert all(value == pytest.approx(1) for value in same.values())
+    reversed_scores = UnitMap.from_scores(
+        ANATOMY, PROVENANCE, units.budgets, -units.safety, -units.utility
+    )
+    opposite = rank_agreement(units, reversed_scores)
+    assert opposite["spearman_safety"] == pytest.approx(-1)
+    assert opposite["spearman_preference"] == pytest.approx(-1)
+    assert opposite["jaccard_scu"] == 0
+    empty = units.reclassified(BudgetsConfig(scu=0.0))
+    assert np.isnan(rank_agreement(empty, empty)["jaccard_scu"])
