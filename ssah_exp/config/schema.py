@@ -81,8 +81,6 @@ class AlignmentConfig:
         prompt_styles: Styles of the training prompts, example by example in turn.
         epochs: Passes over the data.
         batch_size: Conversations per step.
-        length_window: Batches are sorted by length within windows of this many batches; more
-            saves padding, 1 draws every batch at random.
         learning_rate: Peak rate of AdamW.
         weight_decay: Of AdamW.
         warmup_share: Share of the steps over which the rate rises; then it falls to zero.
@@ -94,7 +92,6 @@ class AlignmentConfig:
     prompt_styles: list[str] = field(default_factory=lambda: ["chat"])
     epochs: int = 3
     batch_size: int = 8
-    length_window: int = 16
     learning_rate: float = 1e-4
     weight_decay: float = 0.0
     warmup_share: float = 0.05

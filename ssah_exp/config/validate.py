@@ -50,7 +50,6 @@ def _alignment(alignment: AlignmentConfig) -> Iterable[str]:
     yield from _choices("alignment.prompt_styles", alignment.prompt_styles, STYLES)
     yield from _at_least("alignment.epochs", alignment.epochs, 1)
     yield from _at_least("alignment.batch_size", alignment.batch_size, 1)
-    yield from _at_least("alignment.length_window", alignment.length_window, 1)
     yield from _at_least("alignment.max_length", alignment.max_length, 8)
     yield from _within("alignment.learning_rate", alignment.learning_rate, 0, 1, open_low=True)
     yield from _within("alignment.warmup_share", alignment.warmup_share, 0, 1)

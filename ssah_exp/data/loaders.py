@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from ssah_exp.data.chat import Encoded
 
@@ -54,44 +53,6 @@ class Collate:
         return Batch(input_ids, attention_mask, response_mask)
 
 
-class LengthGroupedBatches(Sampler[list[int]]):
-    """Random batches of similar length: shuffled, sorted within windows, batches shuffled.
-
-    Padding is computed over, so batches of like length save most of it; the order still depends
-    on the seed and the epoch alone. Windows of one batch make plain random batches.
-    """
-
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, window: int) -> None:
-        self.lengths = list(lengths)
-        self.window = window
-        self.batch_size = batch_size
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[list[int]]:
-        """Batches of indices for the current epoch."""
-        draw = random.Random(f"{self.seed}-{self.epoch}")
-        order = list(range(len(self.lengths)))
-        draw.shuffle(order)
-        window = self.batch_size * self.window
-        batches: list[list[int]] = []
-        for start in range(0, len(order), window):
-            group = sorted(order[start : start + window], key=lambda index: self.lengths[index])
-            batches += [
-                group[at : at + self.batch_size] for at in range(0, len(group), self.batch_size)
-            ]
-        draw.shuffle(batches)
-        yield from batches
-
-    def __len__(self) -> int:
-        """Batches per epoch."""
-        return -(-len(self.lengths) // self.batch_size)
-
-
 class ConversationData(pl.LightningDataModule):
     """Training conversations and calibration sets.
 
@@ -101,7 +62,6 @@ class ConversationData(pl.LightningDataModule):
         seed: Decides the training order.
         train: Conversations to train on.
         calibration: Sets to run through in order, one dataloader each.
-        length_window: Batches per window within which training batches are sorted by length.
     """
 
     def __init__(
@@ -111,7 +71,6 @@ class ConversationData(pl.LightningDataModule):
         seed: int,
         train: Sequence[Encoded] = (),
         calibration: Sequence[Sequence[Encoded]] = (),
-        length_window: int = 16,
     ) -> None:
         super().__init__()
         self._collate = Collate(pad_id)
@@ -119,17 +78,18 @@ class ConversationData(pl.LightningDataModule):
         self._seed = seed
         self._train = train
         self._calibration = calibration
-        self._length_window = length_window
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Length-grouped random batches."""
-        lengths = [len(item.input_ids) for item in self._train]
-        sampler = LengthGroupedBatches(
-            lengths, self._batch_size, self._seed, self._length_window
-        )
+        """Random batches, anew each epoch.
+
+        Sorting them by length would save padding, but refusals are short: batches of one class
+        made the aligned model refuse far more harmless requests (docs/alignment.md).
+        """
         return DataLoader(
             self._train,  # type: ignore[arg-type]
-            batch_sampler=sampler,
+            batch_size=self._batch_size,
+            shuffle=True,
+            generator=torch.Generator().manual_seed(self._seed),
             collate_fn=self._collate,
         )
 

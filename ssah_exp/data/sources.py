@@ -66,6 +66,7 @@ class Selection:
         where: Column -> value that a row must have.
         start: First row (after ``where``).
         stop: Row to stop before, or None for all.
+        every: Keep every k-th of these rows: a smaller set of the same make-up.
         sample: If set, draw this many rows without replacement by the run's seed.
     """
 
@@ -76,6 +77,7 @@ class Selection:
     where: dict[str, Any] = field(default_factory=dict)
     start: int = 0
     stop: int | None = None
+    every: int = 1
     sample: int | None = None
 
     def apply(self, rows: Sequence[Row], origin: str, seed: int) -> list[Example]:
@@ -85,7 +87,7 @@ class Selection:
             DataError: A column is missing, nothing matches, or there are too few rows.
         """
         kept = [row for row in rows if self._matches(row, origin)]
-        kept = kept[self.start : self.stop]
+        kept = kept[self.start : self.stop : self.every]
         if not kept:
             raise DataError(f"{origin}: no row matches {self._describe()}.")
         if self.sample is not None:

@@ -89,7 +89,7 @@ def _complete(
     input_ids, attention_mask = _pad(prompts, shared, loaded.speech.pad_id)
     cache = _prefix_cache(loaded, prompts[0][:shared], len(prompts)) if shared else None
     with _own_generation_config_aside(loaded):
-        output = loaded.model.generate(
+        output = loaded.model.generate(  # type: ignore[operator]
             input_ids=input_ids.to(loaded.device),
             attention_mask=attention_mask.to(loaded.device),
             past_key_values=cache,
@@ -110,7 +110,7 @@ def _until_stop(new_tokens: list[int], loaded: LoadedModel) -> list[int]:
 
 
 def _greedy(loaded: LoadedModel, max_new_tokens: int) -> GenerationConfig:
-    return GenerationConfig(
+    return GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=max_new_tokens,
         do_sample=False,
         num_beams=1,
@@ -127,7 +127,7 @@ def _own_generation_config_aside(loaded: LoadedModel) -> Iterator[None]:
     Some models ship a repetition penalty, suppressed tokens or a least length.
     """
     own = loaded.model.generation_config
-    loaded.model.generation_config = GenerationConfig()
+    loaded.model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
@@ -181,6 +181,7 @@ def _prefix_cache(loaded: LoadedModel, prefix: tuple[int, ...], rows: int) -> Dy
     """Keys and values of the prefix, computed once and repeated for every row."""
     cache = DynamicCache(config=loaded.model.config)
     ids = torch.tensor([prefix], device=loaded.device)
-    loaded.model.get_decoder()(input_ids=ids, past_key_values=cache, use_cache=True)
+    decoder = loaded.model.get_decoder()  # type: ignore[no-untyped-call]
+    decoder(input_ids=ids, past_key_values=cache, use_cache=True)
     cache.batch_repeat_interleave(rows)
     return cache

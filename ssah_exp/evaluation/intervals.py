@@ -87,6 +87,8 @@ def mean_over(values: Sequence[float], confidence: float, unit: str) -> Estimate
     mean = float(sample.mean())
     if sample.size == 1:
         return Estimate(mean, None, None, 1, unit, f"none: one of {unit}")
+    if not math.isfinite(mean):
+        return Estimate(mean, None, None, int(sample.size), unit, "none: not finite")
     margin = float(stats.t.ppf(0.5 + confidence / 2, sample.size - 1) * stats.sem(sample))
     return Estimate(mean, mean - margin, mean + margin, int(sample.size), unit, method)
 

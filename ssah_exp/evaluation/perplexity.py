@@ -55,7 +55,8 @@ def window_losses(
         One value per window; perplexity is the exponential of their mean.
     """
     losses: list[float] = []
-    for batch in windows.split(batch_size):
+    for start in range(0, len(windows), batch_size):
+        batch = windows[start : start + batch_size]
         ids = batch.to(loaded.device)
         ones = torch.ones_like(ids)
         counted = token_losses(loaded.model, ids, ones, ones.bool())

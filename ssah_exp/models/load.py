@@ -42,6 +42,11 @@ class LoadedModel:
         return next(self.model.parameters()).device
 
 
+def move(model: torch.nn.Module, device: torch.device) -> None:
+    """Move a model in place; Lightning leaves the ones it has run on the CPU."""
+    torch.nn.Module.to(model, device)
+
+
 def resolve_device(name: str) -> torch.device:
     """``auto`` is CUDA where there is one, else CPU.
 
@@ -105,6 +110,6 @@ def load_model(location: str, config: ModelConfig, revision: str | None = None) 
         raise ModelError(f"No model could be loaded from {location}: {error}") from error
     read_anatomy(model)
     if config.device_map is None:
-        model.to(resolve_device(config.device))
-    model.eval()
+        move(model, resolve_device(config.device))
+    torch.nn.Module.eval(model)
     return LoadedModel(model, load_speech(location, config, revision))

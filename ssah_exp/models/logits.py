@@ -23,7 +23,7 @@ def hidden_states(
     Returns:
         ``(B, T, hidden)`` after the final norm, in the model's dtype.
     """
-    decoder = model.get_decoder()
+    decoder = model.get_decoder()  # type: ignore[no-untyped-call]
     output = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
     hidden: torch.Tensor = output.last_hidden_state
     return hidden
@@ -39,9 +39,15 @@ def token_logits(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
     Returns:
         ``(..., vocabulary)`` float32 logits, soft-capped where the config says so (Gemma 2).
     """
-    logits: torch.Tensor = model.get_output_embeddings()(hidden).float()
+    logits: torch.Tensor = _head(model)(hidden).float()
     cap = getattr(model.config, "final_logit_softcapping", None)
     return cap * torch.tanh(logits / cap) if cap else logits
+
+
+def _head(model: PreTrainedModel) -> torch.nn.Module:
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    assert isinstance(head, torch.nn.Module)
+    return head
 
 
 def token_losses(

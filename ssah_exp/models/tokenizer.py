@@ -77,7 +77,7 @@ def check_tokenizer(
 def _token_id(tokenizer: PreTrainedTokenizerBase, token: str, key: str) -> int:
     if token not in tokenizer.get_vocab():
         raise ModelError(f"{key}={token} is not a token of this tokenizer's vocabulary.")
-    return int(tokenizer.convert_tokens_to_ids(token))
+    return int(tokenizer.get_vocab()[token])
 
 
 def _template_ends_turn(tokenizer: PreTrainedTokenizerBase, end_of_turn: str) -> bool:

@@ -1,4 +1,4 @@
-"""Table 1 (protocol section 3): align, identify, ablate each class beside its controls, evaluate."""
+"""Table 1 (protocol section 3): align, identify, ablate classes beside controls, evaluate."""
 
 from __future__ import annotations
 

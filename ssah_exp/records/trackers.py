@@ -78,20 +78,20 @@ def flat_metrics(record: RunRecord) -> dict[str, float | int]:
 
 
 def _class_table(record: RunRecord) -> Any:
+    import pandas as pd
     import wandb
 
-    columns = ["class", "units", "heads", "neurons", "unit_share", "parameter_share"]
-    rows = [[name, *(row[key] for key in columns[1:])] for name, row in record.classes.items()]
-    return wandb.Table(columns=columns, data=rows)
+    frame = pd.DataFrame.from_dict(record.classes, orient="index")
+    return wandb.Table(dataframe=frame.rename_axis("class").reset_index())
 
 
 def _arm_table(record: RunRecord) -> Any:
+    import pandas as pd
     import wandb
 
-    columns = ["arm", "metric", "value", "low", "high", "n"]
     rows = [
-        [arm.name, name, item.value, item.low, item.high, item.n]
+        {"arm": arm.name, "metric": name, **item.as_dict()}
         for arm in record.arms
         for name, item in arm.metrics.items()
     ]
-    return wandb.Table(columns=columns, data=rows)
+    return wandb.Table(dataframe=pd.DataFrame(rows))

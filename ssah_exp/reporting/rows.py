@@ -113,7 +113,8 @@ def _cell(estimates: list[Estimate], control: str | None, confidence: float) -> 
     if not values:
         return Cell(None, None, None, None, n, 0, "nothing measured")
     if control is not None:
-        spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        finite = len(values) > 1 and bool(np.isfinite(values).all())
+        spread = float(np.std(values, ddof=1)) if finite else None
         mean = float(np.mean(values))
         return Cell(mean, min(values), max(values), spread, n, len(values), "range over draws")
     if len(estimates) == 1:

@@ -32,6 +32,15 @@ _NAMES = {
     "benign_refusal": "benign refused",
     "borderline_refusal": "borderline refused",
 }
+_LATEX = str.maketrans(
+    {
+        **{mark: f"\\{mark}" for mark in "%_&#${}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"\(\pm\)",
+    }
+)
 _MEAN_NOTE = (
     "Published ASR averages are as printed. For Llama-2-7B-Chat they are the mean of three values, "
     "the third being the worst of three fixed GCG suffixes; for the other two models the mean of "
@@ -56,9 +65,10 @@ def render(records: Sequence[RunRecord], form: str) -> str:
     parts: list[str] = []
     for block in settings:
         caption, frame = _caption(block), wide_frame(block)
-        parts += [caption, "", _format(frame, form), ""]
-    parts += ["Published (other models; 100 prompts, 256 new tokens, WikiText-2 at 4096):", ""]
-    parts += [_format(published_frame(), form), "", _MEAN_NOTE]
+        parts += [_prose(caption, form), "", _format(frame, form), ""]
+    heading = "Published (other models; 100 prompts, 256 new tokens, WikiText-2 at 4096):"
+    parts += [_prose(heading, form), ""]
+    parts += [_format(published_frame(), form), "", _prose(_MEAN_NOTE, form)]
     return "\n".join(parts)
 
 
@@ -128,16 +138,21 @@ def published_frame() -> pd.DataFrame:
         {
             "model": item["model"],
             "ablated": item["group"],
-            "units %": f"{item['share_of_units_pct']:g}",
-            "perplexity": f"{item['wikitext2_ppl']:g}",
-            "ASR %, raw text": f"{item['asr_without_system']:g}",
-            "ASR %, raw text + system prompt": f"{item['asr_with_system']:g}",
-            "ASR %, average as printed": f"{item['asr_avg_as_printed']:g}",
-            "utility average": f"{item['utility_avg']:g}",
+            "units %": _given(item["share_of_units_pct"]),
+            "perplexity": _given(item["wikitext2_ppl"]),
+            "ASR %, raw text": _given(item["asr_without_system"]),
+            "ASR %, raw text + system prompt": _given(item["asr_with_system"]),
+            "ASR %, average as printed": _given(item["asr_avg_as_printed"]),
+            "utility average": _given(item["utility_avg"]),
         }
         for item in table.to_dict("records")
     ]
     return pd.DataFrame(lines)
+
+
+def _given(value: float) -> str:
+    """A published value as printed; one that was not published is a gap."""
+    return "" if pd.isna(value) else f"{value:g}"
 
 
 def _heading(metric: str) -> str:
@@ -193,5 +208,14 @@ def _caption(block: Block) -> str:
 def _format(frame: pd.DataFrame, form: str) -> str:
     if form == "markdown":
         return frame.to_markdown(index=False, disable_numparse=True)
-    escaped = frame.map(lambda text: str(text).replace("±", r"\(\pm\)"))
+    escaped = frame.map(_latex).rename(columns=_latex)
     return escaped.style.hide(axis="index").format(escape=None).to_latex(hrules=True)
+
+
+def _prose(text: str, form: str) -> str:
+    return _latex(text) if form == "latex" else text
+
+
+def _latex(text: str) -> str:
+    """Escape what LaTeX would read as a command; a bare % hides the rest of its line."""
+    return str(text).translate(_LATEX)

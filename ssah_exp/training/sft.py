@@ -15,7 +15,7 @@ from ssah_exp.config.trainer import make_trainer
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import Batch, ConversationData
 from ssah_exp.errors import ModelError
-from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.load import LoadedModel, move
 from ssah_exp.models.logits import token_losses
 
 if TYPE_CHECKING:
@@ -120,13 +120,7 @@ def fine_tune(
     pl.seed_everything(seed, workers=True, verbose=False)
     device = loaded.device
     module = SupervisedFineTuning(loaded.model, config)
-    data = ConversationData(
-        loaded.speech.pad_id,
-        config.batch_size,
-        seed,
-        train=examples,
-        length_window=config.length_window,
-    )
+    data = ConversationData(loaded.speech.pad_id, config.batch_size, seed, train=examples)
     trainer = make_trainer(
         trainer_config,
         [],
@@ -136,8 +130,8 @@ def fine_tune(
     )
     loaded.model.train()
     trainer.fit(module, datamodule=data)
-    loaded.model.to(device)
-    loaded.model.eval()
+    move(loaded.model, device)
+    torch.nn.Module.eval(loaded.model)
     loaded.model.zero_grad(set_to_none=True)
     tenth = max(1, len(module.losses) // 10)
     return TrainingSummary(

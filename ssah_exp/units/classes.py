@@ -1,4 +1,4 @@
-"""From scores to the four classes (protocol section 2): pure functions, no model, no forward pass."""
+"""From scores to the four classes (protocol section 2): pure functions, no forward pass."""
 
 from __future__ import annotations
 

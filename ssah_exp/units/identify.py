@@ -14,7 +14,7 @@ from ssah_exp.config.trainer import make_trainer
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import ConversationData
 from ssah_exp.models.anatomy import KINDS, Anatomy, Kind, output_column_norms
-from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.load import LoadedModel, move
 from ssah_exp.units.collect import CalibrationModule, UnitStatistics
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.scores import unit_scores
@@ -101,7 +101,7 @@ def identify(
     )
     trainer = make_trainer(trainer_config, [statistics])
     trainer.predict(CalibrationModule(loaded), datamodule=data, return_predictions=False)
-    loaded.model.to(device)  # Lightning leaves it on the CPU
+    move(loaded.model, device)
     return Identification(
         loaded.anatomy,
         statistics.result("safety"),
