@@ -30,6 +30,9 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     Raises:
         ConfigError: Something in the composition is wrong.
     """
+    modes = {"-m", "--multirun", "--cfg", "-c", "--info", "-i"} & set(rest)
+    if len(modes) > 1:
+        raise ConfigError(f"Only one of {', '.join(sorted(modes))} can be given at a time.")
     # Hydra prints its errors itself and exits 1 unless told to raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     argv, sys.argv = sys.argv, ["ssah-exp run", *rest]

