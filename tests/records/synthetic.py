@@ -1,0 +1,101 @@
+"""Run records made by hand, as the pipeline would write them, without a model."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from ssah_exp.config.identity import science
+from ssah_exp.evaluation.intervals import Estimate, perplexity, rate
+from ssah_exp.records.record import ArmRecord, RunRecord, StageRecord
+from tests.config.composing import config_of
+
+JUDGE = "wei2024"
+METRICS = (
+    "perplexity",
+    f"asr/raw/{JUDGE}",
+    f"asr/raw_system/{JUDGE}",
+    f"asr/mean/{JUDGE}",
+    f"benign_refusal/chat/{JUDGE}",
+    f"borderline_refusal/chat/{JUDGE}",
+)
+CLASSES = {
+    name: {"units": 10, "heads": 1, "neurons": 9, "unit_share": 0.25, "parameter_share": 0.25}
+    for name in ("SCU", "UCU", "CU", "RU")
+}
+
+
+def metrics(asr: float, loss: float = 2.0) -> dict[str, Estimate]:
+    """Estimates as an arm of 100 prompts and three text windows has them."""
+    rates = {name: rate(100 * asr, 100, 0.95) for name in METRICS[1:]}
+    return {"perplexity": perplexity([loss, loss + 0.1, loss + 0.2], 0.95, 100, 0), **rates}
+
+
+def arm(name: str, asr: float, **changes: Any) -> ArmRecord:
+    """One arm; its class, fill, control and draw are read from its name."""
+    unit_class, fill, control, draw = [*name.split("/"), None, None, None][:4]
+    dense = unit_class in ("aligned", "unaligned")
+    made = ArmRecord(
+        name=name,
+        model="unaligned" if name == "unaligned" else "aligned",
+        unit_class=None if dense else unit_class,
+        fill=fill,
+        control=control,
+        draw=None if draw is None else int(draw),
+        units=0 if dense else 10,
+        unit_share=0.0 if dense else 0.0125,
+        parameter_share=0.0 if dense else 0.01,
+        magnitude=None if dense else 0.5,
+        metrics=metrics(asr),
+        completions=f"completions/{name.replace('/', '-')}.jsonl",
+    )
+    return replace(made, **changes)
+
+
+def arms(shift: float = 0.0) -> list[ArmRecord]:
+    """Dense models, one class and its controls; ``shift`` moves every rate."""
+    values = {
+        "unaligned": 0.9,
+        "aligned": 0.1,
+        "SCU/pooled": 0.6,
+        "SCU/pooled/random/0": 0.1,
+        "SCU/pooled/random/1": 0.2,
+        "SCU/pooled/random/2": 0.3,
+    }
+    return [arm(name, value + shift) for name, value in values.items()]
+
+
+@cache
+def _science() -> dict[str, Any]:
+    return science(config_of())
+
+
+def record(seed: int = 0, **changes: Any) -> RunRecord:
+    """A finished run of the shipped default; ``changes`` replace fields."""
+    made = RunRecord(
+        run_id=f"{seed:012x}",
+        artefact="table1_pruning",
+        status="done",
+        seed=seed,
+        config={**deepcopy(_science()), "seed": seed},
+        inputs={"model": "m", "text": "t"},
+        models={
+            name: {"identifier": "tiny", "revision": "r", "fingerprint": "f"}
+            for name in ("base", "aligned")
+        },
+        data={"harmful_eval": 100, "benign_eval": 100, "borderline_eval": 100},
+        template_hash="h",
+        judges={JUDGE: {"kind": "keyword", "min_words": 20}},
+        training={"examples": 4, "steps": 2, "first_loss": 2.0, "final_loss": 1.0},
+        calibration={"safety": {"tokens": 9, "examples": 3}},
+        classes=CLASSES,
+        statistics_agreement={"jaccard_scu": 0.5},
+        arms=arms(),
+        stages=[StageRecord("statistics", "key", False, 1.5)],
+        provenance={"code": {"version": "0"}, "packages": {}, "hardware": {}},
+        started="2026-01-01T00:00:00+00:00",
+        finished=f"2026-01-01T00:00:{seed:02d}+00:00",
+    )
+    return replace(made, **changes)

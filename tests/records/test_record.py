@@ -1,0 +1,65 @@
+"""Records: JSON and back without loss, gaps kept as gaps."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from ssah_exp.errors import StoreError
+from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.records.record import RunRecord
+from tests.records.synthetic import arm, record
+
+
+def test_json_and_back_is_the_same_record() -> None:
+    made = record()
+    assert RunRecord.from_json(made.to_json()) == made
+
+
+def test_seed_0_survives() -> None:
+    assert RunRecord.from_json(record(seed=0).to_json()).seed == 0
+
+
+def test_infinity_and_gaps_survive_in_strict_json() -> None:
+    broken = Estimate(math.inf, 3.5, math.inf, 4, "windows", "bootstrap")
+    gap = Estimate(None, None, None, 0, "prompts", "Wilson 95%")
+    made = record(arms=[arm("aligned", 0.1, metrics={"perplexity": broken, "asr": gap})])
+    text = made.to_json()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    back = RunRecord.from_json(text).arms[0].metrics
+    assert back == {"perplexity": broken, "asr": gap}
+    assert back["asr"].value is None
+
+
+def test_not_a_number_survives() -> None:
+    made = record(statistics_agreement={"jaccard_scu": math.nan})
+    assert math.isnan(RunRecord.from_json(made.to_json()).statistics_agreement["jaccard_scu"])
+
+
+def test_a_run_without_training_keeps_the_gap() -> None:
+    assert RunRecord.from_json(record(training=None).to_json()).training is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "{}",
+        record().to_json()[:-20],
+        record().to_json().replace('"arms"', '"legs"'),
+        json.dumps({**json.loads(record().to_json()), "surprise": 1}),
+    ],
+)
+def test_what_is_no_record_is_refused(text: str) -> None:
+    with pytest.raises(StoreError):
+        RunRecord.from_json(text)
+
+
+def test_another_schema_is_refused_by_its_number() -> None:
+    with pytest.raises(StoreError, match="Record schema 99"):
+        RunRecord.from_json(replace(record(), schema=99).to_json())

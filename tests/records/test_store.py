@@ -1,0 +1,77 @@
+"""The record store: what was written is found, what is damaged is skipped aloud."""
+
+from __future__ import annotations
+
+import errno
+import os
+import warnings
+from pathlib import Path
+
+import pytest
+
+from ssah_exp.errors import StoreError
+from ssah_exp.records.store import RECORD, RecordStore
+from tests.records.synthetic import record
+
+ARTEFACT = "table1_pruning"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RecordStore:
+    return RecordStore(tmp_path)
+
+
+def test_an_empty_store_holds_nothing(store: RecordStore) -> None:
+    assert store.read(ARTEFACT) == []
+    assert store.artefacts() == []
+
+
+def test_several_records_are_found_oldest_first(store: RecordStore) -> None:
+    for seed in (2, 0, 1):
+        store.write(record(seed))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [item.seed for item in store.read(ARTEFACT)] == [0, 1, 2]
+    assert store.artefacts() == [ARTEFACT]
+
+
+def test_the_run_id_names_the_folder_and_a_second_write_replaces(store: RecordStore) -> None:
+    path = store.write(record(3))
+    assert path == store.folder(ARTEFACT, record(3).run_id) / RECORD
+    store.write(record(3, status="again"))
+    assert [item.status for item in store.read(ARTEFACT)] == ["again"]
+
+
+def test_other_artefacts_stay_apart(store: RecordStore) -> None:
+    store.write(record(0))
+    store.write(record(1, artefact="other"))
+    assert [item.seed for item in store.read(ARTEFACT)] == [0]
+    assert store.artefacts() == ["other", ARTEFACT]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"schema": 1', b"{}", b"\xff\xfe\x00", b"[1]"])
+def test_an_unreadable_record_is_skipped_with_a_warning(store: RecordStore, content: bytes) -> None:
+    store.write(record(0))
+    path = store.write(record(1))
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match="Skipping .*000000000001"):
+        assert [item.seed for item in store.read(ARTEFACT)] == [0]
+
+
+def test_a_run_without_a_record_is_no_run(store: RecordStore) -> None:
+    store.folder(ARTEFACT, "unfinished").mkdir(parents=True)
+    assert store.read(ARTEFACT) == []
+    assert store.artefacts() == []
+
+
+def test_a_full_disk_keeps_the_old_record(
+    store: RecordStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    store.write(record(0, status="old"))
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="disk is full"):
+        store.write(record(0, status="new"))
+    assert [item.status for item in store.read(ARTEFACT)] == ["old"]

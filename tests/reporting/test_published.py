@@ -1,0 +1,33 @@
+"""The paper's numbers: those of the checkout, unchanged, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ssah_exp.errors import StoreError
+from ssah_exp.reporting.published import read_published
+
+CHECKOUT = Path(__file__).resolve().parents[2] / "experiments"
+
+
+def test_published_values_are_those_of_the_checkout() -> None:
+    expected = pd.read_csv(CHECKOUT / "table1_pruning" / "published.csv")
+    pd.testing.assert_frame_equal(read_published("table1_pruning"), expected)
+    assert len(expected) == 12
+
+
+def test_published_averages_of_the_two_columns_are_as_the_note_says() -> None:
+    """The note below the table explains which averages are of two columns and which are not."""
+    table = read_published("table1_pruning")
+    two = (table["asr_with_system"] + table["asr_without_system"]) / 2
+    agrees = (table["asr_avg_as_printed"] - two).abs() < 0.051
+    assert agrees[table["model"] != "Llama-2-7B-Chat"].all()
+    assert not agrees[table["model"] == "Llama-2-7B-Chat"].all()
+
+
+def test_an_artefact_without_published_values_is_named() -> None:
+    with pytest.raises(StoreError, match="No published values of table9"):
+        read_published("table9")

@@ -1,0 +1,119 @@
+"""Rows of a table: one seed, several seeds, control draws."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import replace
+
+import pytest
+from scipy import stats
+
+from ssah_exp.evaluation.intervals import Estimate, rate
+from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting.rows import Cell, Row, blocks
+from tests.records.synthetic import JUDGE, arm, arms, metrics, record
+
+ASR = f"asr/raw/{JUDGE}"
+GAP = Estimate(None, None, None, 0, "prompts", "Wilson 95%")
+
+
+def row_of(rows: list[Row], label: str, control: str | None = None) -> Row:
+    (found,) = [row for row in rows if row.label == label and row.control == control]
+    return found
+
+
+def cell_of(*records: RunRecord, label: str = "SCU", control: str | None = None) -> Cell:
+    (block,) = blocks(records)
+    return row_of(block.rows, label, control).cells[ASR]
+
+
+def test_rows_keep_the_order_of_the_arms_and_gather_controls() -> None:
+    (block,) = blocks([record()])
+    assert [(row.label, row.control) for row in block.rows] == [
+        ("unaligned", None),
+        ("aligned", None),
+        ("SCU", None),
+        ("SCU", "random"),
+    ]
+
+
+def test_one_seed_shows_the_wilson_interval() -> None:
+    cell, expected = cell_of(record()), rate(60, 100, 0.95)
+    assert (cell.value, cell.low, cell.high) == (expected.value, expected.low, expected.high)
+    assert (cell.method, cell.n, cell.repeats, cell.spread) == ("Wilson 95%", 100, 1, None)
+
+
+def test_three_seeds_show_students_t_over_seeds() -> None:
+    shifts = (0.0, 0.02, -0.05)
+    cell = cell_of(*(record(seed, arms=arms(shift)) for seed, shift in enumerate(shifts)))
+    values = [0.6 + shift for shift in shifts]
+    low, high = stats.t.interval(0.95, 2, statistics.mean(values), stats.sem(values))
+    assert cell.value == pytest.approx(statistics.mean(values))
+    assert (cell.low, cell.high) == pytest.approx((low, high))
+    assert (cell.method, cell.repeats) == ("Student t 95% over seeds", 3)
+
+
+def test_controls_show_mean_sd_and_range_over_draws() -> None:
+    cell = cell_of(record(), control="random")
+    assert cell.value == pytest.approx(0.2)
+    assert cell.spread == pytest.approx(0.1)
+    assert (cell.low, cell.high) == pytest.approx((0.1, 0.3))
+    assert (cell.repeats, cell.method) == (3, "range over draws")
+
+
+def test_controls_gather_draws_over_all_seeds() -> None:
+    cell = cell_of(record(0), record(1, arms=arms(0.05)), control="random")
+    assert cell.repeats == 6
+    assert (cell.low, cell.high) == pytest.approx((0.1, 0.35))
+    assert cell.spread == pytest.approx(statistics.stdev([0.1, 0.2, 0.3, 0.15, 0.25, 0.35]))
+
+
+def test_one_control_draw_has_no_spread() -> None:
+    single = [arm("aligned", 0.1), arm("SCU/pooled", 0.6), arm("SCU/pooled/random/0", 0.2)]
+    assert cell_of(record(arms=single), control="random").spread is None
+
+
+def test_the_newest_record_of_a_seed_counts() -> None:
+    old = record(0, arms=arms(0.1), finished="2025-01-01T00:00:00+00:00")
+    cell = cell_of(record(0), old)
+    assert cell.value == pytest.approx(0.6)
+    assert cell.repeats == 1
+
+
+def test_other_settings_are_another_block() -> None:
+    other = record(1)
+    other.config["units"]["budgets"]["scu"] = 0.05
+    assert [len(block.records) for block in blocks([record(0), other])] == [1, 1]
+
+
+def without(name: str) -> list[ArmRecord]:
+    """The arms with one metric of SCU not measured."""
+    made = arms()
+    made[2] = replace(made[2], metrics={**made[2].metrics, name: GAP})
+    return made
+
+
+def test_a_missing_value_stays_a_gap() -> None:
+    cell = cell_of(record(arms=without(ASR)))
+    assert (cell.value, cell.low, cell.high) == (None, None, None)
+    assert cell.method == "nothing measured"
+
+
+def test_a_seed_without_a_value_does_not_count_as_zero() -> None:
+    cell = cell_of(record(0), record(1, arms=without(ASR)))
+    assert cell.value == pytest.approx(0.6)
+    assert cell.repeats == 1
+    assert cell.low is None
+
+
+def test_an_overflowed_perplexity_has_no_spread_and_no_interval() -> None:
+    endless = Estimate(math.inf, None, None, 3, "windows", "")
+    made = [arm("aligned", 0.1), arm("SCU/pooled", 0.6)]
+    made += [arm(f"SCU/pooled/random/{draw}", 0.2) for draw in range(2)]
+    broken = [replace(item, metrics={**metrics(0.2), "perplexity": endless}) for item in made]
+    (block,) = blocks([record(0, arms=made), record(1, arms=broken)])
+    cells = [row.cells["perplexity"] for row in block.rows]
+    assert [cell.value for cell in cells] == [math.inf] * 3
+    assert [cell.spread for cell in cells] == [None] * 3
+    assert (cells[0].low, cells[0].high) == (None, None)

@@ -1,0 +1,170 @@
+"""Table 1 in every format, from records made by hand."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+from collections import Counter
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.records.record import ArmRecord
+from ssah_exp.reporting import table1
+from ssah_exp.reporting.table1 import render
+from tests.records.synthetic import JUDGE, METRICS, arm, arms, record
+
+ASR = f"asr/raw/{JUDGE}"
+PUBLISHED_ROWS = 12
+GAP = Estimate(None, None, None, 0, "prompts", "Wilson 95%")
+
+
+def with_gap() -> list[ArmRecord]:
+    made = arms()
+    made[2] = replace(made[2], metrics={**made[2].metrics, ASR: GAP})
+    return made
+
+
+def markdown_row(text: str, *start: str) -> list[str]:
+    """Cells of the first table row that begins with ``start``."""
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if tuple(cells[: len(start)]) == start:
+            return cells
+    raise AssertionError(f"no row {start}")
+
+
+def test_markdown_shows_wilson_for_one_seed() -> None:
+    text = render([record()], "markdown")
+    assert markdown_row(text, "SCU")[5] == "60.0 [50.2, 69.1]"
+    assert "Wilson over prompts" in text
+    assert "seeds 0;" in text
+
+
+def test_markdown_shows_students_t_for_three_seeds() -> None:
+    shifts = (0.0, 0.02, -0.05)
+    text = render([record(s, arms=arms(shift)) for s, shift in enumerate(shifts)], "markdown")
+    assert markdown_row(text, "SCU")[5] == "59.0 [50.0, 68.0]"
+    assert "Student t over seeds" in text
+    assert "seeds 0, 1, 2;" in text
+
+
+def test_markdown_shows_controls_with_mean_sd_and_range() -> None:
+    row = markdown_row(render([record()], "markdown"), "random like SCU")
+    assert row[5] == "20.0 ± 10.0 [10.0, 30.0]"
+    assert row[2:4] == ["1.25", "1.00"]
+
+
+def test_markdown_holds_the_papers_rows_below_ours() -> None:
+    text = render([record()], "markdown")
+    ours, _, paper = text.partition("Published")
+    assert "unaligned" in ours
+    row = markdown_row(paper, "Llama-2-7B-Chat", "SCU")
+    assert row[2:] == ["1.3", "6.76", "84", "19", "66", "56.9"]
+    assert paper.count("Llama-3-8B-Instruct") == 4
+
+
+def test_a_gap_prints_as_an_empty_cell() -> None:
+    row = markdown_row(render([record(arms=with_gap())], "markdown"), "SCU")
+    assert row[5] == ""
+    assert row[6] == "60.0 [50.2, 69.1]"
+
+
+def test_an_infinite_perplexity_prints_as_inf() -> None:
+    endless = Estimate(math.inf, 3.0, math.inf, 3, "windows", "bootstrap")
+    made = arm("aligned", 0.1)
+    made = replace(made, metrics={**made.metrics, "perplexity": endless})
+    row = markdown_row(render([record(arms=[made])], "markdown"), "aligned")
+    assert row[4] == "inf [3.0, inf]"
+
+
+def test_an_unpublished_value_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = table1.read_published("table1_pruning")
+    frame.loc[1, "wikitext2_ppl"] = math.nan
+    monkeypatch.setattr(table1, "read_published", lambda artefact: frame)
+    text = render([record()], "markdown")
+    assert "nan" not in text
+    assert table1.published_frame()["perplexity"][1] == ""
+
+
+def parsed(form: str) -> pd.DataFrame:
+    text = render([record(arms=with_gap())], form)
+    if form == "csv":
+        return pd.read_csv(io.StringIO(text))
+    return pd.DataFrame(json.loads(text))
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_machines_read_measured_and_published_rows_back(form: str) -> None:
+    frame = parsed(form)
+    counts = Counter(frame["origin"])
+    assert counts == {"measured": 4 * len(METRICS), "published": 4 * PUBLISHED_ROWS}
+    dense = frame[(frame["arm"] == "aligned") & (frame["metric"] == ASR)].iloc[0]
+    assert dense["value"] == pytest.approx(0.1)
+    assert dense["low"] < 0.1 < dense["high"]
+    assert (dense["n"], dense["method"], dense["scu_budget"]) == (100, "Wilson 95%", 0.01)
+    control = frame[(frame["control"] == "random") & (frame["metric"] == ASR)].iloc[0]
+    assert control["spread"] == pytest.approx(0.1)
+    assert control["repeats"] == 3
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_machines_read_gaps_as_gaps(form: str) -> None:
+    frame = parsed(form)
+    rows = (frame["arm"] == "SCU") & (frame["metric"] == ASR) & frame["control"].isna()
+    gap = frame[rows & (frame["origin"] == "measured")].iloc[0]
+    assert gap[["value", "low", "high"]].isna().all()
+    assert gap["n"] == 0
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_published_rates_are_shares_and_perplexities_are_not(form: str) -> None:
+    frame = parsed(form)
+    paper = frame[(frame["origin"] == "published") & (frame["model"] == "Llama-2-7B-Chat")]
+    values = paper[paper["arm"] == "SCU"].set_index("metric")["value"]
+    assert values["perplexity"] == pytest.approx(6.76)
+    assert values["asr/raw"] == pytest.approx(0.84)
+    assert values["asr/raw_system"] == pytest.approx(0.19)
+
+
+def latex() -> str:
+    return render([record()], "latex")
+
+
+def test_latex_has_booktabs_rules_and_balanced_environments() -> None:
+    text = latex()
+    opened = re.findall(r"\\begin{(\w+)}", text)
+    assert opened == re.findall(r"\\end{(\w+)}", text) == ["tabular", "tabular"]
+    for rule in ("toprule", "midrule", "bottomrule"):
+        assert text.count(f"\\{rule}\n") == 2
+    assert text.count("{") == text.count("}")
+
+
+def test_latex_escapes_what_would_be_a_command() -> None:
+    text = latex()
+    bare = re.findall(r"(?<!\\)[%_#$~^±]", text)
+    assert bare == []
+    assert r"units \%" in text
+    assert r"(Q4\_1)" in text
+    assert r"20.0 \(\pm\) 10.0 [10.0, 30.0]" in text
+
+
+def test_every_latex_row_has_the_declared_number_of_columns() -> None:
+    for table in re.findall(r"\\begin{tabular}(.*?)\\end{tabular}", latex(), flags=re.DOTALL):
+        columns = len(re.match(r"{(l+)}", table).group(1))  # type: ignore[union-attr]
+        rows = [line for line in table.splitlines() if line.endswith(r"\\")]
+        assert len(rows) >= 5
+        assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {columns}
+
+
+def test_settings_that_differ_get_a_table_each() -> None:
+    other = record(1)
+    other.config["units"]["budgets"]["scu"] = 0.05
+    text = render([record(0), other], "markdown")
+    assert "SCU 0.01 " in text
+    assert "SCU 0.05 " in text
+    assert text.count("| unaligned ") == 2
