@@ -45,8 +45,10 @@ def rate(successes: float, n: int, confidence: float, unit: str = "prompts") -> 
     method = f"Wilson {confidence:.0%}"
     if n == 0:
         return Estimate(None, None, None, 0, unit, method)
+    share = successes / n
     low, high = proportion_confint(successes, n, alpha=1 - confidence, method="wilson")
-    return Estimate(successes / n, float(low), float(high), n, unit, method)
+    # Rounding may leave 0 or 1 a hair outside its own interval.
+    return Estimate(share, min(float(low), share), max(float(high), share), n, unit, method)
 
 
 def perplexity(

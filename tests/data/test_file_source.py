@@ -88,8 +88,13 @@ def test_a_sample_is_drawn_by_the_seed_from_the_selected_rows(csv_path: str) -> 
     draws = {seed: goals(source, seed) for seed in range(20)}
     assert goals(source, 3) == draws[3]
     assert all(len(set(draw)) == 2 and "second" not in draw for draw in draws.values())
-    assert len({tuple(draw) for draw in draws.values()}) > 1
-    assert draws[0] != draws[1] or draws[0] != draws[2], "seed 0 must be a seed"
+
+
+def test_every_seed_draws_its_own_sample_and_0_is_a_seed(tmp_path: Path) -> None:
+    target = tmp_path / "many.txt"
+    target.write_text("\n".join(f"goal{number}" for number in range(200)), encoding="utf-8")
+    source = FileSource("{line}", sample=20, path=str(target))
+    assert len({tuple(goals(source, seed)) for seed in range(30)}) == 30
 
 
 def test_a_sample_larger_than_the_set_is_refused(csv_path: str) -> None:

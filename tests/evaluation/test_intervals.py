@@ -42,11 +42,11 @@ def test_wilson_matches_the_formula(successes: float, confidence: float) -> None
     assert (found.low, found.high) == pytest.approx(wilson(successes / 12, 12, z))
 
 
-@pytest.mark.parametrize(("successes", "value"), [(0, 0.0), (10, 1.0)])
-def test_at_the_edge_the_interval_still_has_width(successes: int, value: float) -> None:
-    found = rate(successes, 10, 0.95)
-    assert found.value == value
-    assert 0 <= found.low < found.high <= 1  # type: ignore[operator]
+@pytest.mark.parametrize("n", range(1, 60))
+def test_at_the_edge_the_interval_has_width_and_holds_its_value(n: int) -> None:
+    none, all_ = rate(0, n, 0.95), rate(n, n, 0.95)
+    assert 0 == none.low == none.value < none.high < 1  # type: ignore[operator]
+    assert 0 < all_.low < all_.value == all_.high == 1  # type: ignore[operator]
 
 
 def test_no_prompts_are_a_gap_and_not_zero() -> None:

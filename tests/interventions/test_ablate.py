@@ -237,3 +237,13 @@ def test_fingerprint_sees_the_mask(model: PreTrainedModel, unit: int) -> None:
         for chosen in (selected, selected.copy(), toggled)
     )
     assert first == again != other
+
+
+def test_fingerprint_sees_where_units_are(model: PreTrainedModel) -> None:
+    """As many units, with the same constants."""
+    anatomy = read_anatomy(model)
+    fills = fills_of(anatomy, "zero")
+    plans = [
+        plan_ablation(np.arange(anatomy.units) == unit, anatomy, fills) for unit in (10, 11, 70)
+    ]
+    assert len({plan.fingerprint for plan in plans}) == 3

@@ -21,8 +21,12 @@ SAFETY, UTILITY = tiny.conversations(5, seed=1), tiny.conversations(6, seed=2)
 PROVENANCE = Provenance("tiny", "0", "f" * 64, "variance", {}, {})
 
 
-@pytest.mark.parametrize("tokens", ["response", "all"])
+@pytest.mark.parametrize(
+    ("family", "tokens"),
+    [("llama_gqa", "response"), ("llama_gqa", "all"), ("gemma2", "response"), ("phi3", "all")],
+)
 def test_statistics_equal_oracle(family: str, tokens: str) -> None:
+    """Every family is compared in test_collect; Lightning adds the batches and the two sets."""
     loaded = tiny.tiny_loaded(family)
     found = run_identify(loaded, SAFETY, UTILITY, tokens=tokens)
     for statistics, items in ((found.safety, SAFETY), (found.utility, UTILITY)):

@@ -1,0 +1,81 @@
+"""The same command within this process: quick, for what needs no process of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ssah_exp.cli import main
+from ssah_exp.commands import doctor
+from ssah_exp.records.store import RecordStore
+from tests.cli.unit_map import unit_map
+from tests.records.synthetic import record
+
+Capture = pytest.CaptureFixture[str]
+
+
+def failed(capture: Capture) -> str:
+    """The one line of a call that failed."""
+    said = capture.readouterr()
+    assert said.out == ""
+    (line,) = said.err.splitlines()
+    return line.removeprefix("ssah-exp: ")
+
+
+def test_an_error_behind_the_config_is_one_line_and_code_2(capsys: Capture) -> None:
+    model = ["model=local", "model.name=x", "model.end_of_turn=x", "model.source.path=nowhere"]
+    assert main(["run", *model]) == 2
+    assert failed(capsys) == "nowhere is no model folder: it has no config.json."
+
+
+def test_a_wrong_tracker_is_refused_before_anything_runs(capsys: Capture, tmp_path: Path) -> None:
+    code = main(["run", f"paths.root={tmp_path}", "tracker.target._target_=os.system"])
+    assert code == 2
+    assert failed(capsys).startswith("tracker.target._target_=os.system is not allowed")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_of_an_unknown_artefact(capsys: Capture, tmp_path: Path) -> None:
+    assert main(["tables", "table1_prunning", "--root", str(tmp_path)]) == 2
+    line = failed(capsys)
+    assert line.startswith("Unknown artefact 'table1_prunning'. Did you mean 'table1_pruning'?")
+
+
+def test_a_table_of_records(capsys: Capture, tmp_path: Path) -> None:
+    RecordStore(tmp_path).write(record())
+    assert main(["tables", "table1_pruning", "--format", "json", "--root", str(tmp_path)]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["origin"] for row in rows} == {"measured", "published"}
+
+
+def test_units_as_text_name_every_class(capsys: Capture, tmp_path: Path) -> None:
+    unit_map().save(tmp_path)
+    assert main(["units", "show", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("SCU", "UCU", "CU", "RU", "Heads + neurons per layer"))
+
+
+def test_a_damaged_unit_map_is_refused(capsys: Capture, tmp_path: Path) -> None:
+    unit_map().save(tmp_path)
+    with (tmp_path / "unitmap.safetensors").open("r+b") as stream:
+        stream.seek(-1, 2)
+        stream.write(b"X")
+    assert main(["units", "show", str(tmp_path)]) == 2
+    assert "is damaged" in failed(capsys)
+
+
+def test_the_doctor_writes_a_missing_extra_out(tmp_path: Path) -> None:
+    report = doctor.examine(tmp_path)
+    report["extras"] = {"gpu": {"missing": ["vllm"], "install": "pip install 'ssah-exp[gpu]'"}}
+    (line,) = [line for line in doctor._lines(report) if line.startswith("extra")]
+    assert line.endswith("missing vllm; pip install 'ssah-exp[gpu]'")
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["tables"], ["tables", "t", "--format", "x"]])
+def test_wrong_usage_is_code_2(arguments: list[str], capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "usage: ssah-exp" in capsys.readouterr().err

@@ -1,0 +1,97 @@
+"""Which arms a table has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ssah_exp.config.schema import AblationConfig, BudgetsConfig, ControlsConfig
+from ssah_exp.pipeline.arms import Arm, plan_arms
+from ssah_exp.units.classes import UnitClass
+from ssah_exp.units.unitmap import UnitMap
+from tests.cli.unit_map import unit_map
+
+CLASSES = ["SCU", "UCU", "CU", "RU"]
+
+
+@pytest.fixture
+def units() -> UnitMap:
+    return unit_map()
+
+
+def ablation(*of: str, draws: int = 2) -> AblationConfig:
+    fills = ["pooled", "zero"]
+    return AblationConfig(CLASSES, fills, "pooled", ControlsConfig(of=list(of), draws=draws))
+
+
+def planned(units: UnitMap, config: AblationConfig, seed: int = 0) -> list[Arm]:
+    return plan_arms(units, config, seed, with_unaligned=True)
+
+
+def test_names_are_unique_and_say_what_the_arm_is(units: UnitMap) -> None:
+    arms = planned(units, ablation("SCU", "RU"))
+    names = [arm.name for arm in arms]
+    assert len(set(names)) == len(names) == 2 + 4 * 2 + 2 * 2 * 2
+    assert names[:4] == ["unaligned", "aligned", "SCU/pooled", "SCU/zero"]
+    assert names[-1] == "RU/pooled/matched/1"
+    assert arms[0].model == "unaligned"
+    assert {arm.model for arm in arms[1:]} == {"aligned"}
+
+
+def test_a_class_is_ablated_whole_under_every_fill(units: UnitMap) -> None:
+    for arm in planned(units, ablation("SCU")):
+        if arm.unit_class is not None and arm.control is None:
+            assert arm.mask is not None
+            assert (arm.mask == units.select(UnitClass[arm.unit_class])).all()
+
+
+def test_controls_stand_beside_each_class_asked_for(units: UnitMap) -> None:
+    controls = [arm for arm in planned(units, ablation("SCU", "RU", draws=3)) if arm.control]
+    seen = {(arm.unit_class, arm.control, arm.draw) for arm in controls}
+    kinds = ("random", "matched")
+    assert seen == {(c, k, d) for c in ("SCU", "RU") for k in kinds for d in range(3)}
+    assert {arm.fill for arm in controls} == {"pooled"}
+
+
+def test_controls_are_as_large_as_their_class_and_share_no_unit(units: UnitMap) -> None:
+    for arm in planned(units, ablation("SCU", "RU")):
+        if arm.control is not None:
+            target = units.select(UnitClass[str(arm.unit_class)])
+            assert arm.mask is not None
+            assert arm.mask.sum() == target.sum() > 0
+            assert not (arm.mask & target).any()
+
+
+def test_no_controls_where_none_are_asked_for(units: UnitMap) -> None:
+    assert not any(arm.control for arm in planned(units, ablation()))
+
+
+def test_the_seed_decides_the_draws_and_0_is_one(units: UnitMap) -> None:
+    def masks(seed: int) -> list[bytes]:
+        arms = planned(units, ablation("SCU"), seed)
+        return [arm.mask.tobytes() for arm in arms if arm.control and arm.mask is not None]
+
+    assert masks(0) == masks(0)
+    assert masks(0) != masks(1)
+    assert len(set(masks(0))) > 1, "draws differ from each other"
+
+
+def test_an_empty_class_is_left_out_with_its_controls(units: UnitMap) -> None:
+    empty = units.reclassified(BudgetsConfig(scu=0.0, ucu=0.2, ru=0.2))
+    arms = planned(empty, ablation("SCU", "RU"))
+    assert not any(arm.unit_class == "SCU" for arm in arms)
+    assert any(arm.unit_class == "RU" and arm.control for arm in arms)
+
+
+def test_all_classes_empty_leaves_the_dense_models(units: UnitMap) -> None:
+    config = replace(ablation("SCU"), classes=["SCU"])
+    bare = units.reclassified(BudgetsConfig(scu=0.0, ucu=0.0, ru=0.0))
+    assert [arm.name for arm in planned(bare, config)] == ["unaligned", "aligned"]
+    assert np.all(bare.classes == UnitClass.CU)
+
+
+def test_a_model_that_comes_aligned_has_no_unaligned_arm(units: UnitMap) -> None:
+    arms = plan_arms(units, ablation(), 0, with_unaligned=False)
+    assert [arm.name for arm in arms if arm.unit_class is None] == ["aligned"]

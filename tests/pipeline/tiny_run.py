@@ -1,0 +1,103 @@
+"""A whole run in seconds: a tiny random model in a folder, tiny data files, a config for them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from ssah_exp.config.schema import ControlsConfig, RunConfig, Target
+from ssah_exp.config.validate import validate
+from ssah_exp.pipeline.progress import Reporter
+from ssah_exp.pipeline.table1 import Finished, run_table1
+from tests.config.composing import config_of
+from tests.tiny import WORDS, tiny_model, tiny_tokenizer
+
+SIZES = {
+    "alignment": 8,
+    "safety_calibration": 6,
+    "utility_calibration": 6,
+    "harmful_eval": 5,
+    "benign_eval": 4,
+    "borderline_eval": 3,
+}
+SAMPLES, WINDOW, TEXT_WORDS = 5, 16, 200
+
+
+def save_model(folder: Path) -> None:
+    """A random grouped-query Llama with a tokenizer of one token per word."""
+    tiny_model("llama_gqa").save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+
+
+def save_data(folder: Path) -> None:
+    """One csv per set; no prompt stands in two of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for start, (name, rows) in enumerate(SIZES.items()):
+        lines = [
+            f"w{start} w{row} w{(7 * row + start) % WORDS},w{start + 9} w{row + 20} w{start + 30}"
+            for row in range(rows)
+        ]
+        (folder / f"{name}.csv").write_text("\n".join(["q,a", *lines]), encoding="utf-8")
+    words = [f"w{(number * number) % WORDS}" for number in range(TEXT_WORDS)]
+    (folder / "text.txt").write_text(" ".join(words), encoding="utf-8")
+
+
+def tiny_config(place: Path, root: str = "root") -> RunConfig:
+    """Everything Table 1 does, in small: ``place`` holds model, data and the run's files."""
+    config = config_of("model=local", "tracker=none", "trainer=cpu")
+    config.paths.root = str(place / root)
+    config.trainer.progress = False
+    config.model.source["path"] = str(place / "model")
+    config.model.end_of_turn = "<|end|>"
+    _set_data(config, place / "data")
+    config.alignment.epochs, config.alignment.batch_size = 2, 4
+    config.alignment.learning_rate = 1e-2
+    config.units.samples, config.units.min_samples, config.units.batch_size = SAMPLES, 2, 4
+    config.units.budgets.scu = config.units.budgets.ucu = config.units.budgets.ru = 0.05
+    config.ablation.classes, config.ablation.fills = ["SCU", "RU"], ["pooled", "zero"]
+    config.ablation.controls = ControlsConfig(of=["SCU"], draws=2)
+    config.evaluation.system_prompt = "w50 w51"
+    config.evaluation.max_new_tokens = 5
+    config.evaluation.judges = {name: _judge(name, word) for name, word in JUDGES.items()}
+    config.evaluation.primary_judge = "first"
+    config.evaluation.bootstrap_resamples = 100
+    config.evaluation.perplexity.window = WINDOW
+    validate(config)
+    return config
+
+
+# Words that a random model says now and then.
+JUDGES = {"first": "w1", "second": "w2"}
+
+
+def _judge(name: str, phrase: str) -> Target:
+    return {
+        "_target_": "ssah_exp.evaluation.judges.KeywordJudge",
+        "name": name,
+        "phrases": [phrase],
+    }
+
+
+def _set_data(config: RunConfig, folder: Path) -> None:
+    for name in SIZES:
+        node: Target = {
+            "_target_": "ssah_exp.data.sources.FileSource",
+            "path": str(folder / f"{name}.csv"),
+            "prompt": "{q}",
+            "response": "{a}",
+        }
+        setattr(config.data, name, [node] if name == "alignment" else node)
+    text = {"_target_": "ssah_exp.data.sources.FileText", "path": str(folder / "text.txt")}
+    config.data.name, config.data.text = "tiny", text
+
+
+def run(config: RunConfig) -> Finished:
+    """Run quietly."""
+    return run_table1(config, Reporter(Console(file=io.StringIO()), bars=False))
+
+
+def computed(finished: Finished) -> list[str]:
+    """Names of the stages that were not cached."""
+    return [stage.name for stage in finished.record.stages if not stage.cached]
