@@ -30,15 +30,6 @@ class StoreError(SsahError):
     """The record store or the cache cannot be read or written."""
 
 
-class MissingExtraError(SsahError):
-    """A package that an optional extra brings is not installed."""
-
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
-            f"{package} is not installed. Install it with: pip install 'ssah-exp[{extra}]'"
-        )
-
-
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'? Allowed: a, b, x."`` for an unknown name.
 

@@ -26,6 +26,9 @@ def make_trainer(
     # Examples are in memory already; worker processes would cost more than they bring.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*num_workers.*")
+    # Calibration passes are run for what callbacks see.
+    warnings.filterwarnings("ignore", message=".*predict returned None.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     bars: list[pl.Callback] = [RichProgressBar(leave=False)] if config.progress else []
     return pl.Trainer(
         accelerator=config.accelerator,

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ssah_exp.data.loaders import Batch
+from ssah_exp.errors import UnitError
 from ssah_exp.models.anatomy import KINDS, Kind, blocks, output_projection
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.logits import hidden_states
@@ -150,9 +151,11 @@ class UnitStatistics(pl.Callback):
         """Checked statistics of one set.
 
         Raises:
-            UnitError: NaN or infinite activations.
+            UnitError: NaN or infinite activations, or fewer than two counted tokens.
         """
         statistics = self._collectors[name].result()
+        if statistics.tokens < 2:
+            raise UnitError(f"{name}: {statistics.tokens} counted token; a variance needs two.")
         statistics.check_finite(name)
         return statistics
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ssah_exp.config.schema import TrainerConfig, UnitsConfig
 from ssah_exp.config.trainer import make_trainer
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import ConversationData
+from ssah_exp.errors import UnitError
 from ssah_exp.models.anatomy import KINDS, Anatomy, Kind, output_column_norms
 from ssah_exp.models.load import LoadedModel, move
 from ssah_exp.units.collect import CalibrationModule, UnitStatistics
@@ -64,8 +66,15 @@ class Identification:
 
     @classmethod
     def load(cls, folder: Path, anatomy: Anatomy) -> Identification:
-        """Read what :meth:`save` wrote."""
-        norms = load_file(folder / "column_norms.safetensors")
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            UnitError: A file is missing or damaged.
+        """
+        try:
+            norms = load_file(folder / "column_norms.safetensors")
+        except (OSError, SafetensorError) as error:
+            raise UnitError(f"Column norms in {folder} cannot be read: {error}") from error
         return cls(
             anatomy,
             ChannelStatistics.load(folder / "safety.safetensors"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,17 @@ def test_a_damaged_entry_is_recomputed_with_the_same_result(
     with pytest.warns(UserWarning, match="completions.jsonl has another checksum"):
         again = run(tiny_config(place))
     assert computed(again) == ["answers aligned"]
+    assert again.record.arms == finished.record.arms
+
+
+def test_aligning_again_leaves_the_base_model_as_it_was(finished: Finished, place: Path) -> None:
+    """Statistics stay cached, so the unaligned arm is the next to need a model."""
+    lost = {"align", "answers unaligned", "losses unaligned"}
+    for stage in finished.record.stages:
+        if stage.name in lost:
+            shutil.rmtree(place / "root" / "cache" / stage.name.split()[0] / stage.key)
+    again = run(tiny_config(place))
+    assert set(computed(again)) == lost
     assert again.record.arms == finished.record.arms
 
 
