@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ssah_exp.cache import Cache, storage_errors
 from ssah_exp.config.build import build
 from ssah_exp.config.identity import run_id, science
-from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.schema import RunConfig, UnitsConfig
 from ssah_exp.data.datasets import RunData, load_data
+from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.judges import Judge
 from ssah_exp.evaluation.metrics import arm_metrics
 from ssah_exp.evaluation.questions import read_completions
@@ -52,7 +54,7 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
     """
     started = _now()
     root = Path(config.paths.root).expanduser()
-    cache, store = Cache(root / "cache"), RecordStore(root)
+    store = RecordStore(root)
     judges: dict[str, Judge] = {
         name: build(node, f"evaluation.judges.{name}")
         for name, node in config.evaluation.judges.items()
@@ -64,23 +66,16 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
     folder = store.folder(config.artefact, identifier)
     reporter.say(f"run [bold]{identifier}[/bold]  {config.artefact}  seed {config.seed}")
 
-    base, stages = _prepare(config, data, cache, source, reporter)
-    aligned, training = base, None
-    if config.alignment.enabled:
-        aligned, entry = stages.align(base)
-        reporter.done("align", entry)
-        training = read_training(entry)
+    base, stages = _prepare(config, data, Cache(root / "cache"), source, reporter)
+    aligned, training = _align(base, stages)
     identification, entry = stages.statistics(aligned)
     reporter.done("statistics", entry)
-    units = _unit_map(config, aligned, data, identification)
+    units = _unit_map(config.units, aligned, data, identification)
+    arms = plan_arms(units, config.ablation, config.seed, with_unaligned=config.alignment.enabled)
+    models = {UNALIGNED: base, ALIGNED: aligned}
     with storage_errors(folder):
         units.save(folder / "unitmap")
-
-    arms = plan_arms(units, config.ablation, config.seed, with_unaligned=config.alignment.enabled)
-    measured = _measure(
-        arms, stages, {UNALIGNED: base, ALIGNED: aligned}, units, identification, judges, folder
-    )
-    other = "flap" if config.units.statistic == "variance" else "variance"
+        measured = _measure(arms, stages, models, units, identification, judges, folder)
     record = RunRecord(
         run_id=identifier,
         artefact=config.artefact,
@@ -88,35 +83,14 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
         seed=config.seed,
         config=science(config),
         inputs=inputs,
-        models={
-            name: {
-                "identifier": ref.identifier,
-                "revision": ref.revision,
-                "fingerprint": ref.fingerprint,
-            }
-            for name, ref in {"base": base, "aligned": aligned}.items()
-        },
+        models={"base": _describe(base), "aligned": _describe(aligned)},
         data={name: len(rows) for name, rows in data.example_sets.items()},
         template_hash=stages.speech.template_hash,
         judges={name: judge.describe() for name, judge in judges.items()},
         training=training,
-        calibration={
-            name: {"tokens": item.tokens, "examples": item.examples}
-            for name, item in (
-                ("safety", identification.safety),
-                ("utility", identification.utility),
-            )
-        },
+        calibration=_calibration(identification),
         classes=class_summary(units),
-        statistics_agreement=rank_agreement(
-            units,
-            _unit_map(
-                replace(config, units=replace(config.units, statistic=other)),
-                aligned,
-                data,
-                identification,
-            ),
-        ),
+        statistics_agreement=_agreement(units, config.units, aligned, data, identification),
         arms=measured,
         stages=reporter.stages,
         provenance=provenance(),
@@ -140,10 +114,18 @@ def _prepare(
     return base, Stages(config, data, cache, reporter, ModelSlot(config, reporter), speech)
 
 
+def _align(base: ModelRef, stages: Stages) -> tuple[ModelRef, dict[str, Any] | None]:
+    """The aligned model and how it was trained; the base model itself if it comes aligned."""
+    if not stages.config.alignment.enabled:
+        return base, None
+    aligned, entry = stages.align(base)
+    stages.reporter.done("align", entry)
+    return aligned, read_training(entry)
+
+
 def _unit_map(
-    config: RunConfig, aligned: ModelRef, data: RunData, identification: Identification
+    units: UnitsConfig, aligned: ModelRef, data: RunData, identification: Identification
 ) -> UnitMap:
-    units = config.units
     origin = Provenance(
         model=aligned.identifier,
         revision=aligned.revision,
@@ -162,6 +144,32 @@ def _unit_map(
     return identification.unit_map(units, origin)
 
 
+def _agreement(
+    units: UnitMap,
+    config: UnitsConfig,
+    aligned: ModelRef,
+    data: RunData,
+    identification: Identification,
+) -> dict[str, float]:
+    """How far the other statistic, from the same pass, agrees with the one in use."""
+    other = "flap" if config.statistic == "variance" else "variance"
+    twin = _unit_map(replace(config, statistic=other), aligned, data, identification)
+    return rank_agreement(units, twin)
+
+
+def _calibration(identification: Identification) -> dict[str, dict[str, int]]:
+    sets = {"safety": identification.safety, "utility": identification.utility}
+    return {name: {"tokens": item.tokens, "examples": item.examples} for name, item in sets.items()}
+
+
+def _describe(ref: ModelRef) -> dict[str, str]:
+    return {
+        "identifier": ref.identifier,
+        "revision": ref.revision,
+        "fingerprint": ref.fingerprint,
+    }
+
+
 def _measure(
     arms: list[Arm],
     stages: Stages,
@@ -173,9 +181,7 @@ def _measure(
 ) -> list[ArmRecord]:
     """Put every question to every arm and judge the answers."""
     questions, prompts = stages.questions()
-    answers_folder = folder / "completions"
-    with storage_errors(answers_folder):
-        answers_folder.mkdir(parents=True, exist_ok=True)
+    (folder / "completions").mkdir(parents=True, exist_ok=True)
     measured: list[ArmRecord] = []
     for number, arm in enumerate(arms, start=1):
         label = f"[{number}/{len(arms)}] {arm.name}"
@@ -184,33 +190,34 @@ def _measure(
         stages.reporter.done(f"answers {arm.name}", answers)
         losses = stages.losses(ref, ablation, f"{label} perplexity")
         stages.reporter.done(f"losses {arm.name}", losses)
-        copy = answers_folder / f"{arm.name.replace('/', '-')}.jsonl"
-        with storage_errors(copy):
-            shutil.copyfile(answers.folder / "completions.jsonl", copy)
+        copy = f"completions/{arm.name.replace('/', '-')}.jsonl"
+        shutil.copyfile(answers.folder / "completions.jsonl", folder / copy)
         metrics = arm_metrics(
-            read_completions(copy), read_losses(losses), judges, stages.config.evaluation
+            read_completions(folder / copy), read_losses(losses), judges, stages.config.evaluation
         )
-        parameters = units.index.parameters
-        mask = np.zeros(units.anatomy.units, dtype=bool) if arm.mask is None else arm.mask
-        measured.append(
-            ArmRecord(
-                name=arm.name,
-                model=arm.model,
-                unit_class=arm.unit_class,
-                fill=arm.fill,
-                control=arm.control,
-                draw=arm.draw,
-                units=int(mask.sum()),
-                unit_share=float(mask.mean()),
-                parameter_share=float(parameters[mask].sum() / parameters.sum()),
-                magnitude=float((units.safety + units.utility)[mask].mean())
-                if mask.any()
-                else None,
-                metrics=metrics,
-                completions=copy.relative_to(folder).as_posix(),
-            )
-        )
+        measured.append(_arm_record(arm, units, metrics, copy))
     return measured
+
+
+def _arm_record(
+    arm: Arm, units: UnitMap, metrics: dict[str, Estimate], completions: str
+) -> ArmRecord:
+    parameters, magnitude = units.index.parameters, units.safety + units.utility
+    mask = np.zeros(units.anatomy.units, dtype=bool) if arm.mask is None else arm.mask
+    return ArmRecord(
+        name=arm.name,
+        model=arm.model,
+        unit_class=arm.unit_class,
+        fill=arm.fill,
+        control=arm.control,
+        draw=arm.draw,
+        units=int(mask.sum()),
+        unit_share=float(mask.mean()),
+        parameter_share=float(parameters[mask].sum() / parameters.sum()),
+        magnitude=float(magnitude[mask].mean()) if mask.any() else None,
+        metrics=metrics,
+        completions=completions,
+    )
 
 
 def _ablation(arm: Arm, units: UnitMap, identification: Identification) -> Ablation | None:
