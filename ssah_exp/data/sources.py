@@ -7,22 +7,18 @@ source knows a data set by name.
 
 from __future__ import annotations
 
-import csv
-import json
 import random
 import re
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
 from ssah_exp.cache import digest_of
+from ssah_exp.data.files import Row, neighbours, read_rows
 from ssah_exp.errors import DataError, did_you_mean
-
-Row = Mapping[str, Any]
-csv.field_size_limit(1 << 24)
 
 
 @dataclass(frozen=True)
@@ -86,6 +82,8 @@ class Selection:
         Raises:
             DataError: A column is missing, nothing matches, or there are too few rows.
         """
+        if self.every < 1:
+            raise DataError(f"{origin}: every={self.every} is below 1.")
         kept = [row for row in rows if self._matches(row, origin)]
         kept = kept[self.start : self.stop : self.every]
         if not kept:
@@ -241,7 +239,7 @@ class FileText:
         """
         path = Path(self.path).expanduser()
         if not path.is_file():
-            raise DataError(f"No file {path}.{_neighbours(path)}")
+            raise DataError(f"No file {path}.{neighbours(path)}")
         try:
             text = path.read_text(encoding="utf-8")
         except ValueError as error:
@@ -281,72 +279,6 @@ class HubText:
         """
         rows = _hub_rows(self.repo_id, self.subset, self.split, self.revision)
         return self.separator.join(str(_column(row, self.column, self.repo_id)) for row in rows)
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Read a csv, tsv, json, jsonl or txt file.
-
-    Raises:
-        DataError: Missing, of unknown type, malformed or empty.
-    """
-    if not path.is_file():
-        raise DataError(f"No file {path}.{_neighbours(path)}")
-    readers = {
-        ".csv": _read_csv,
-        ".tsv": _read_tsv,
-        ".json": _read_json,
-        ".jsonl": _read_jsonl,
-        ".txt": _read_lines,
-    }
-    if path.suffix not in readers:
-        raise DataError(
-            f"{path}: unknown type '{path.suffix}'.{did_you_mean(path.suffix, readers)}"
-        )
-    try:
-        rows = list(readers[path.suffix](path))
-        if not all(isinstance(row, Mapping) for row in rows):
-            raise ValueError("a row is not an object with columns")
-    except (ValueError, csv.Error) as error:
-        raise DataError(f"{path} is malformed: {error}") from error
-    if not rows:
-        raise DataError(f"{path} holds no rows.")
-    return rows
-
-
-def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        yield from csv.DictReader(stream, delimiter=delimiter)
-
-
-def _read_tsv(path: Path) -> Iterator[Row]:
-    return _read_csv(path, "\t")
-
-
-def _read_json(path: Path) -> Iterator[Row]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, list):
-        raise ValueError("the top level is not a list of rows")
-    yield from content
-
-
-def _read_jsonl(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8") as stream:
-        for line in stream:
-            if line.strip():
-                yield json.loads(line)
-
-
-def _read_lines(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8") as stream:
-        for line in stream:
-            if line.strip():
-                yield {"line": line.strip()}
-
-
-def _neighbours(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f" There is no folder {path.parent}; is data.root right?"
-    return did_you_mean(path.name, [item.name for item in path.parent.iterdir()])
 
 
 def _hub_rows(repo_id: str, subset: str | None, split: str, revision: str | None) -> list[Row]:

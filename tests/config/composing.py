@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from functools import cache
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from ssah_exp.config.compose import conf_dir, parse
 from ssah_exp.config.schema import RunConfig
-
-# What only a user knows; every other option must parse as it is.
-NEEDED = {
-    "model=local": ("model.source.path=DIR", "model.name=tiny", "model.end_of_turn=END"),
-    "data=paper_files": ("data.root=DIR",),
-}
 
 
 @cache
@@ -30,9 +25,20 @@ def composed(*overrides: str) -> DictConfig:
 
 
 def config_of(*overrides: str) -> RunConfig:
-    """A validated config."""
-    needed = [extra for override in overrides for extra in NEEDED.get(override, ())]
-    return parse(composed(*overrides, *needed))
+    """A validated config; values that only a user knows (``???``) are filled in."""
+    content = composed(*overrides)
+    for key in missing(OmegaConf.to_container(content)):
+        OmegaConf.update(content, key, "given")
+    return parse(content)
+
+
+def missing(value: object, where: str = "") -> Iterator[str]:
+    """Dotted keys of every ``???``; OmegaConf's own list stops at interpolations of one."""
+    if value == MISSING:
+        yield where
+    items = value.items() if isinstance(value, dict) else ()
+    for key, item in items:
+        yield from missing(item, f"{where}.{key}" if where else str(key))
 
 
 def options() -> list[tuple[str, str]]:

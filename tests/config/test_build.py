@@ -105,5 +105,6 @@ def test_nested_arguments_are_checked_and_all_problems_listed() -> None:
     message = refusal_of(node)
     assert "Unknown key 'here.requests.promt'. Did you mean 'prompt'?" in message
     assert "here.refusals.prompt is missing." in message
+    assert "here.refusals.path is missing." in message
     assert "Unknown key 'here.per_reqest'. Did you mean 'per_request'?" in message
-    assert len(message.splitlines()) == 3
+    assert len(message.splitlines()) == 4

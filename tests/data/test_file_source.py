@@ -77,6 +77,13 @@ def test_where_comes_before_start_and_stop(csv_path: str) -> None:
     assert goals(FileSource("{goal}", start=1, stop=2, path=csv_path)) == ["second"]
 
 
+def test_every_takes_a_stride_after_start_and_stop(csv_path: str) -> None:
+    assert goals(FileSource("{goal}", every=2, path=csv_path)) == ["first", "third"]
+    assert goals(FileSource("{goal}", start=1, every=2, path=csv_path)) == ["second", "fourth"]
+    with pytest.raises(DataError, match="every=0 is below 1"):
+        FileSource("{goal}", every=0, path=csv_path).load(0)
+
+
 def test_where_compares_numbers_as_they_are_written(tmp_path: Path) -> None:
     target = tmp_path / "rows.json"
     target.write_text(json.dumps([{"q": "x", "n": 1}, {"q": "y", "n": 2}]), encoding="utf-8")

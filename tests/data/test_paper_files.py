@@ -25,7 +25,7 @@ def test_the_sets_have_the_published_sizes(data: RunData) -> None:
         "utility_calibration": 128,
         "harmful_eval": 100,
         "benign_eval": 100,
-        "borderline_eval": 100,
+        "borderline_eval": 250,
     }
     assert len(data.text.split()) > 200_000
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,25 @@ def wandb_records(path: Path) -> Iterator[Any]:
             continue
         _, length, kind = struct.unpack_from("<IHB", data, at)
         at += HEADER + length
+        if at > len(data):
+            return  # still being written
         parts += data[at - length : at]
         if kind in (1, 4):  # whole, or the last part
             made = Record()
             made.ParseFromString(parts)
             parts = b""
             yield made
+
+
+def finished_records(place: Path) -> list[Any]:
+    """W&B's service writes on after ``finish()`` has returned; the last record says exit."""
+    (log,) = place.glob("*.wandb")
+    for _ in range(300):
+        found = list(wandb_records(log))
+        if found and found[-1].HasField("exit"):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{log} was not finished")
 
 
 class Mirrored:
@@ -50,8 +64,7 @@ class Mirrored:
         self.place = Path(
             WandbTracker(mode="offline", completions=completions).mirror(record(), folder)
         )
-        (log,) = self.place.glob("*.wandb")
-        self.records = list(wandb_records(log))
+        self.records = finished_records(self.place)
 
     def summary(self) -> dict[str, Any]:
         updates = [item.summary for item in self.records if item.HasField("summary")]
@@ -118,7 +131,8 @@ def test_tables_of_classes_and_arms_are_there(mirrored: Mirrored) -> None:
     }
     assert tables.keys() == {"classes", "arms"}
     assert [row[0] for row in tables["classes"]["data"]] == ["SCU", "UCU", "CU", "RU"]
-    assert tables["arms"]["columns"] == ["arm", "metric", "value", "low", "high", "n"]
+    columns = ["arm", "metric", "value", "low", "high", "n", "unit", "method"]
+    assert tables["arms"]["columns"] == columns
     assert len(tables["arms"]["data"]) == sum(len(item.metrics) for item in record().arms)
 
 

@@ -1,0 +1,81 @@
+"""Reading rows of csv, tsv, json, jsonl and txt files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ssah_exp.errors import DataError, did_you_mean
+
+Row = Mapping[str, Any]
+csv.field_size_limit(1 << 24)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read a csv, tsv, json, jsonl or txt file.
+
+    Raises:
+        DataError: Missing, of unknown type, malformed or empty.
+    """
+    if not path.is_file():
+        raise DataError(f"No file {path}.{neighbours(path)}")
+    readers = {
+        ".csv": _read_csv,
+        ".tsv": _read_tsv,
+        ".json": _read_json,
+        ".jsonl": _read_jsonl,
+        ".txt": _read_lines,
+    }
+    if path.suffix not in readers:
+        raise DataError(
+            f"{path}: unknown type '{path.suffix}'.{did_you_mean(path.suffix, readers)}"
+        )
+    try:
+        rows = list(readers[path.suffix](path))
+        if not all(isinstance(row, Mapping) for row in rows):
+            raise ValueError("a row is not an object with columns")
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{path} is malformed: {error}") from error
+    if not rows:
+        raise DataError(f"{path} holds no rows.")
+    return rows
+
+
+def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        yield from csv.DictReader(stream, delimiter=delimiter)
+
+
+def _read_tsv(path: Path) -> Iterator[Row]:
+    return _read_csv(path, "\t")
+
+
+def _read_json(path: Path) -> Iterator[Row]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, list):
+        raise ValueError("the top level is not a list of rows")
+    yield from content
+
+
+def _read_jsonl(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            if line.strip():
+                yield json.loads(line)
+
+
+def _read_lines(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            if line.strip():
+                yield {"line": line.strip()}
+
+
+def neighbours(path: Path) -> str:
+    """What lies where a missing file was looked for: the nearest name, or a missing folder."""
+    if not path.parent.is_dir():
+        return f" There is no folder {path.parent}; is data.root right?"
+    return did_you_mean(path.name, [item.name for item in path.parent.iterdir()])
