@@ -154,13 +154,15 @@ class AblationConfig:
     Attributes:
         classes: Unit classes, pruned one at a time; none = dense models only.
         fills: ``safety``, ``utility``, ``pooled`` (calibration means) and/or ``zero``.
-        primary_fill: The fill the controls use and the table leads with.
+        primary_fill: The fill every class and every control gets.
+        fills_of: Classes that also get the other fills.
         controls: See :class:`ControlsConfig`.
     """
 
     classes: list[str] = field(default_factory=lambda: ["SCU", "UCU", "CU", "RU"])
     fills: list[str] = field(default_factory=lambda: ["pooled", "safety", "utility", "zero"])
     primary_fill: str = "pooled"
+    fills_of: list[str] = field(default_factory=lambda: ["SCU", "UCU", "CU", "RU"])
     controls: ControlsConfig = field(default_factory=ControlsConfig)
 
 

@@ -85,6 +85,7 @@ def _budgets(budgets: BudgetsConfig) -> Iterable[str]:
 def _ablation(ablation: AblationConfig) -> Iterable[str]:
     yield from _choices("ablation.classes", ablation.classes, CLASSES, empty=True)
     yield from _choices("ablation.fills", ablation.fills, FILLS)
+    yield from _choices("ablation.fills_of", ablation.fills_of, CLASSES, empty=True)
     if ablation.primary_fill not in ablation.fills:
         yield (
             f"ablation.primary_fill={ablation.primary_fill} is not one of ablation.fills "

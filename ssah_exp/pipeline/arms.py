@@ -55,7 +55,8 @@ def plan_arms(
     masks = {name: units.select(UnitClass[name]) for name in ablation.classes}
     for name, mask in masks.items():
         if mask.any():
-            arms += [Arm(f"{name}/{fill}", ALIGNED, mask, name, fill) for fill in ablation.fills]
+            fills = ablation.fills if name in ablation.fills_of else [ablation.primary_fill]
+            arms += [Arm(f"{name}/{fill}", ALIGNED, mask, name, fill) for fill in fills]
     for name in ablation.controls.of:
         if masks[name].any():
             arms += _controls(units, masks[name], name, ablation, seed)
