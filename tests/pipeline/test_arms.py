@@ -23,7 +23,8 @@ def units() -> UnitMap:
 
 def ablation(*of: str, draws: int = 2) -> AblationConfig:
     fills = ["pooled", "zero"]
-    return AblationConfig(CLASSES, fills, "pooled", ControlsConfig(of=list(of), draws=draws))
+    controls = ControlsConfig(of=list(of), draws=draws)
+    return AblationConfig(classes=CLASSES, fills=fills, controls=controls)
 
 
 def planned(units: UnitMap, config: AblationConfig, seed: int = 0) -> list[Arm]:
@@ -38,6 +39,12 @@ def test_names_are_unique_and_say_what_the_arm_is(units: UnitMap) -> None:
     assert names[-1] == "RU/pooled/matched/1"
     assert arms[0].model == "unaligned"
     assert {arm.model for arm in arms[1:]} == {"aligned"}
+
+
+def test_other_fills_than_the_primary_one_go_to_the_classes_asked(units: UnitMap) -> None:
+    config = replace(ablation(), fills_of=["SCU"])
+    names = [arm.name for arm in planned(units, config) if arm.unit_class]
+    assert names == ["SCU/pooled", "SCU/zero", "UCU/pooled", "CU/pooled", "RU/pooled"]
 
 
 def test_a_class_is_ablated_whole_under_every_fill(units: UnitMap) -> None:
