@@ -6,9 +6,10 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 
-from ssah_exp.errors import ConfigError, did_you_mean
+from ssah_exp.errors import ConfigError, SsahError, did_you_mean
 
 ALLOWED_PREFIXES = ("ssah_exp.", "torch.optim.")
 
@@ -28,7 +29,12 @@ def build(node: Mapping[str, Any], where: str) -> Any:
     problems = list(_problems(node, where))
     if problems:
         raise ConfigError("\n".join(problems))
-    return instantiate(dict(node), _convert_="all")
+    try:
+        return instantiate(dict(node), _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, SsahError):
+            raise error.__cause__ from error
+        raise ConfigError(f"{where}: {error.__cause__ or error}") from error
 
 
 def _problems(value: Any, where: str) -> Iterator[str]:

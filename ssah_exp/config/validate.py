@@ -21,6 +21,7 @@ TOKENS = ("response", "all")
 CLASSES = ("SCU", "UCU", "CU", "RU")
 FILLS = ("safety", "utility", "pooled", "zero")
 CONTROLS = ("random", "matched")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 STYLES = ("raw", "raw_system", "chat", "chat_system")
 
 
@@ -34,6 +35,7 @@ def validate(config: RunConfig) -> None:
         *_choice("artefact", config.artefact, ARTEFACTS),
         *_choice("model.precision", config.model.precision, PRECISIONS),
         *_at_least("seed", config.seed, 0),
+        *_choice("trainer.accelerator", config.trainer.accelerator, ACCELERATORS),
         *_at_least("trainer.devices", config.trainer.devices, 1),
         *_alignment(config.alignment),
         *_units(config.units),

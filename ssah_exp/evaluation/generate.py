@@ -9,20 +9,8 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache, GenerationConfig
 
+from ssah_exp.evaluation.questions import Prompt
 from ssah_exp.models.load import LoadedModel
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A tokenised prompt.
-
-    Attributes:
-        ids: Token ids.
-        group: Prompts of one group are likely to begin alike (one prompt style).
-    """
-
-    ids: tuple[int, ...]
-    group: str
 
 
 @dataclass(frozen=True)

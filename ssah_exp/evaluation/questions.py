@@ -13,7 +13,6 @@ from ssah_exp.config.schema import EvaluationConfig
 from ssah_exp.data.chat import encode_prompt
 from ssah_exp.data.datasets import RunData
 from ssah_exp.errors import StoreError
-from ssah_exp.evaluation.generate import Prompt
 from ssah_exp.models.tokenizer import Speech
 
 HARMFUL, BENIGN, BORDERLINE = "harmful", "benign", "borderline"
@@ -27,6 +26,19 @@ class Question:
     style: str
     prompt: str
     category: str | None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A tokenised prompt.
+
+    Attributes:
+        ids: Token ids.
+        group: Prompts of one group are likely to begin alike (one prompt style).
+    """
+
+    ids: tuple[int, ...]
+    group: str
 
 
 @dataclass(frozen=True)

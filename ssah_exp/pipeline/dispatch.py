@@ -47,7 +47,7 @@ def run(config: RunConfig) -> Finished:
 def _mirror(tracker: Tracker, finished: Finished, reporter: Reporter) -> None:
     """Send the record to the tracker; a tracker that fails costs nothing but a warning."""
     marker = Path(finished.folder) / ".mirrored"
-    if all(stage.cached for stage in finished.record.stages) and marker.exists():
+    if marker.exists() and not finished.fresh:
         return
     try:
         place = tracker.mirror(finished.record, finished.folder)

@@ -15,9 +15,10 @@ from ssah_exp.cache import Cache, Entry, write_atomically
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.data.chat import Encoded, encode_pairs
 from ssah_exp.data.datasets import RunData
-from ssah_exp.evaluation.generate import Decoding, Prompt, generate
+from ssah_exp.evaluation.generate import Decoding, generate
 from ssah_exp.evaluation.perplexity import text_windows, window_losses
 from ssah_exp.evaluation.questions import (
+    Prompt,
     Question,
     encode_questions,
     fingerprint_prompts,

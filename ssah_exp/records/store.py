@@ -32,16 +32,25 @@ class RecordStore:
         write_atomically(path, record.to_json())
         return path
 
+    def get(self, artefact: str, run_id: str) -> RunRecord | None:
+        """One run's record; None if there is none, with a warning if it cannot be read."""
+        path = self.folder(artefact, run_id) / RECORD
+        return _read(path) if path.is_file() else None
+
     def read(self, artefact: str) -> list[RunRecord]:
         """Every readable record of an artefact, oldest first; unreadable ones are warned of."""
-        records: list[RunRecord] = []
-        for path in sorted((self.runs / artefact).glob(f"*/{RECORD}")):
-            try:
-                records.append(RunRecord.from_json(path.read_text(encoding="utf-8")))
-            except (StoreError, OSError, ValueError) as error:  # ValueError: not UTF-8
-                warnings.warn(f"Skipping {path}: {error}", stacklevel=2)
+        paths = sorted((self.runs / artefact).glob(f"*/{RECORD}"))
+        records = [record for path in paths if (record := _read(path)) is not None]
         return sorted(records, key=lambda record: record.finished)
 
     def artefacts(self) -> list[str]:
         """Artefacts that have at least one run."""
         return sorted(path.name for path in self.runs.glob("*") if any(path.glob(f"*/{RECORD}")))
+
+
+def _read(path: Path) -> RunRecord | None:
+    try:
+        return RunRecord.from_json(path.read_text(encoding="utf-8"))
+    except (StoreError, OSError, ValueError) as error:  # ValueError: not UTF-8
+        warnings.warn(f"Skipping {path}: {error}", stacklevel=3)
+        return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.records.record import RunRecord
 
 
@@ -30,6 +31,16 @@ class WandbTracker:
     project: str = "ssah-exp"
     mode: str = "auto"
     completions: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a mode that W&B would take for another.
+
+        Raises:
+            ConfigError: Unknown mode.
+        """
+        modes = ("auto", "online", "offline")
+        if self.mode not in modes:
+            raise ConfigError(f"tracker.target.mode={self.mode}.{did_you_mean(self.mode, modes)}")
 
     def mirror(self, record: RunRecord, folder: Path) -> str:
         """Log every metric with its interval, the class shares and the UnitMap."""

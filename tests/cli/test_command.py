@@ -106,12 +106,6 @@ def test_values_out_of_range_are_listed_without_a_traceback(shell: Shell) -> Non
     assert "Traceback" not in done.stderr
 
 
-def test_a_table_of_an_empty_store_says_how_to_fill_it(shell: Shell) -> None:
-    line = one_line(shell.run("tables", "table1_pruning"))
-    assert f"below {shell.folder / 'root'}" in line
-    assert "ssah-exp run experiment=table1_pruning" in line
-
-
 def test_units_of_a_run_are_shown_with_counts_that_add_up(shell: Shell) -> None:
     unit_map().save(shell.folder / "run" / "unitmap")
     shown = json.loads(shell.run("units", "show", "run", "--format", "json").stdout)
@@ -125,10 +119,6 @@ def test_units_of_a_run_are_shown_with_counts_that_add_up(shell: Shell) -> None:
         assert sum(layer[f"{name}_neurons"] for layer in shown["layers"]) == row["neurons"]
     assert len(shown["layers"]) == 3
     assert 0 < shown["classes"]["SCU"]["units"] < 30
-
-
-def test_units_of_a_missing_path(shell: Shell) -> None:
-    assert one_line(shell.run("units", "show", "nowhere/unitmap")).startswith("No UnitMap in ")
 
 
 def installed(name: str) -> bool:

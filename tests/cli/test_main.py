@@ -43,11 +43,26 @@ def test_a_table_of_an_unknown_artefact(capsys: Capture, tmp_path: Path) -> None
     assert line.startswith("Unknown artefact 'table1_prunning'. Did you mean 'table1_pruning'?")
 
 
+def test_a_table_of_an_empty_store_says_how_to_fill_it(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSAH_ROOT", str(tmp_path))
+    assert main(["tables", "table1_pruning"]) == 2
+    line = failed(capsys)
+    assert f"below {tmp_path}" in line
+    assert "ssah-exp run experiment=table1_pruning" in line
+
+
 def test_a_table_of_records(capsys: Capture, tmp_path: Path) -> None:
     RecordStore(tmp_path).write(record())
     assert main(["tables", "table1_pruning", "--format", "json", "--root", str(tmp_path)]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {row["origin"] for row in rows} == {"measured", "published"}
+
+
+def test_units_of_a_missing_path(capsys: Capture, tmp_path: Path) -> None:
+    assert main(["units", "show", str(tmp_path / "nowhere")]) == 2
+    assert failed(capsys).startswith("No UnitMap in ")
 
 
 def test_units_as_text_name_every_class(capsys: Capture, tmp_path: Path) -> None:

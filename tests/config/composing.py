@@ -24,12 +24,17 @@ def composed(*overrides: str) -> DictConfig:
     return copy.deepcopy(_composed(overrides))
 
 
-def config_of(*overrides: str) -> RunConfig:
-    """A validated config; values that only a user knows (``???``) are filled in."""
+@cache
+def _config_of(overrides: tuple[str, ...]) -> RunConfig:
     content = composed(*overrides)
     for key in missing(OmegaConf.to_container(content)):
         OmegaConf.update(content, key, "given")
     return parse(content)
+
+
+def config_of(*overrides: str) -> RunConfig:
+    """A validated config of its own; what only a user knows (``???``) is filled in."""
+    return copy.deepcopy(_config_of(overrides))
 
 
 def missing(value: object, where: str = "") -> Iterator[str]:

@@ -283,3 +283,14 @@ def test_a_full_disk_is_one_clear_error(place: Path) -> None:
     (place / "file").write_text("")
     with pytest.raises(StoreError, match="a file lies where a folder is needed"):
         run(tiny_config(place, "file"))
+
+
+def test_a_repeated_run_leaves_the_record_that_says_who_computed_it(
+    place: Path, finished: Finished
+) -> None:
+    path = finished.folder / "record.json"
+    before = path.read_bytes()
+    again = run(tiny_config(place))
+    assert not again.fresh
+    assert again.record == RecordStore(place / "root").get(ARTEFACT, finished.record.run_id)
+    assert path.read_bytes() == before

@@ -100,4 +100,4 @@ def run(config: RunConfig) -> Finished:
 
 def computed(finished: Finished) -> list[str]:
     """Names of the stages that were not cached."""
-    return [stage.name for stage in finished.record.stages if not stage.cached]
+    return [stage.name for stage in finished.stages if not stage.cached]
