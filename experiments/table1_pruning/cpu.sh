@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The runs behind results/: the embedded model on two CPU cores, three seeds. See README.md.
+# The runs behind results.*: the embedded model on two CPU cores. See README.md.
 #   experiments/table1_pruning/cpu.sh DATA_ROOT
 set -euo pipefail
 data_root="${1:?folder with advbench/, safety_calibration/, benign_instructions/, wikitext2/, xstest/}"
 for seed in 0 1 2; do
   ssah-exp run experiment=quickstart seed="$seed"
+  ssah-exp run -m experiment=quickstart seed="$seed" units.budgets.scu=0.02,0.05 \
+    'ablation.classes=[SCU]' 'ablation.fills=[pooled]' ablation.controls.draws=1
   ssah-exp run -m experiment=table1_small data=paper_files_small data.root="$data_root" \
-    seed="$seed" units.budgets.scu=0.01,0.02,0.05
+    seed="$seed" units.budgets.scu=0.01,0.02,0.05 'evaluation.harmful_styles=[raw]'
 done
-ssah-exp run -m experiment=quickstart seed=0,1,2 units.budgets.scu=0.02,0.05 \
-  'ablation.classes=[SCU]' 'ablation.fills=[pooled]'

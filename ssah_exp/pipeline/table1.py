@@ -61,7 +61,8 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
     Raises:
         SsahError: Something given is wrong; see its subclasses.
     """
-    started = _now()
+    # Taken at the start: the checkout may move on while a long run still has its old code.
+    started, origin = _now(), provenance()
     root = Path(config.paths.root).expanduser()
     store = RecordStore(root)
     judges: dict[str, Judge] = {
@@ -102,7 +103,7 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
         statistics_agreement=_agreement(units, config.units, aligned, data, identification),
         arms=measured,
         stages=reporter.stages,
-        provenance=provenance(),
+        provenance=origin,
         started=started,
         finished=_now(),
     )
