@@ -95,6 +95,35 @@ def mean_over(values: Sequence[float], confidence: float, unit: str) -> Estimate
     return Estimate(mean, mean - margin, mean + margin, int(sample.size), unit, method)
 
 
+def rate_over_seeds(values: Sequence[float], n: int, confidence: float) -> Estimate:
+    """Mean rate over seeds that answered the same ``n`` prompts.
+
+    Two things vary, seeds and prompts. Student's t sees the first alone, and nothing at all where
+    every seed has the same rate; Wilson at the mean rate sees the second. The interval is the
+    wider envelope of both, within [0, 1].
+    """
+    over = mean_over(values, confidence, "seeds")
+    if over.value is None or over.low is None or over.high is None:
+        return over
+    prompts = rate(over.value * n, n, confidence)
+    assert prompts.low is not None
+    assert prompts.high is not None
+    low, high = max(0.0, min(over.low, prompts.low)), min(1.0, max(over.high, prompts.high))
+    method = f"envelope of Student t over seeds and Wilson over prompts, {confidence:.0%}"
+    return Estimate(over.value, low, high, over.n, "seeds", method)
+
+
+def perplexity_over_seeds(values: Sequence[float], confidence: float) -> Estimate:
+    """Geometric mean over seeds with Student's t on the log scale: perplexities are positive."""
+    if not all(math.isfinite(value) and value > 0 for value in values):
+        return mean_over(values, confidence, "seeds")
+    logs = mean_over([math.log(value) for value in values], confidence, "seeds")
+    value, low, high = (
+        None if item is None else _exp(item) for item in (logs.value, logs.low, logs.high)
+    )
+    return Estimate(value, low, high, logs.n, "seeds", f"{logs.method}, log scale")
+
+
 def _exp(value: float) -> float:
     """exp that says infinity where a float64 overflows: destroyed models do get there."""
     try:

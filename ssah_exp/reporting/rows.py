@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssah_exp.cache import digest_of
-from ssah_exp.evaluation.intervals import Estimate, mean_over
+from ssah_exp.evaluation.intervals import Estimate, perplexity_over_seeds, rate_over_seeds
 from ssah_exp.evaluation.metrics import PERPLEXITY, asr_name, refusal_name
 from ssah_exp.evaluation.questions import BENIGN, BORDERLINE
 from ssah_exp.records.record import ArmRecord, RunRecord
@@ -120,5 +120,8 @@ def _cell(estimates: list[Estimate], control: str | None, confidence: float) -> 
     if len(estimates) == 1:
         only = estimates[0]
         return Cell(only.value, only.low, only.high, None, n, 1, only.method)
-    over = mean_over(values, confidence, "seeds")
+    if estimates[0].unit == "prompts":
+        over = rate_over_seeds(values, n, confidence)
+    else:
+        over = perplexity_over_seeds(values, confidence)
     return Cell(over.value, over.low, over.high, None, n, len(values), over.method)

@@ -192,7 +192,7 @@ def _caption(block: Block) -> str:
     repeats = (
         "intervals: Wilson over prompts, bootstrap over text windows"
         if len(block.records) == 1
-        else "intervals: Student t over seeds"
+        else "intervals: rates the wider of t over seeds and Wilson over prompts, perplexity t"
     )
     return (
         f"{config['model']['name']}, data {config['data']['name']}: n = "

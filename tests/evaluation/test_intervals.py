@@ -8,7 +8,13 @@ from statistics import mean, stdev
 import pytest
 from scipy import stats
 
-from ssah_exp.evaluation.intervals import mean_over, perplexity, rate
+from ssah_exp.evaluation.intervals import (
+    mean_over,
+    perplexity,
+    perplexity_over_seeds,
+    rate,
+    rate_over_seeds,
+)
 
 
 # Wilson score intervals as printed in Newcombe 1998, Table I (method 3).
@@ -106,3 +112,27 @@ def test_one_seed_has_no_interval_and_none_is_a_gap() -> None:
 def test_a_mean_that_is_infinite_has_no_interval() -> None:
     found = mean_over([math.inf, 5.0], 0.95, "seeds")
     assert (found.value, found.low, found.high) == (math.inf, None, None)
+
+
+def test_a_rate_over_seeds_never_leaves_0_to_1_nor_shrinks_to_nothing() -> None:
+    wide = rate_over_seeds([0.83, 0.89], 100, 0.95)
+    assert (wide.value, wide.high, wide.n) == (pytest.approx(0.86), 1.0, 2)
+    assert wide.low == pytest.approx(mean_over([0.83, 0.89], 0.95, "seeds").low)
+    same = rate_over_seeds([0.0, 0.0, 0.0], 100, 0.95)
+    assert (same.low, same.high) == (0.0, rate(0, 100, 0.95).high)
+    assert rate_over_seeds([0.5], 100, 0.95).low is None
+
+
+def test_a_perplexity_over_seeds_stays_positive() -> None:
+    found = perplexity_over_seeds([1600.0, 2200.0], 0.95)
+    low, high = stats.t.interval(
+        0.95,
+        1,
+        mean([math.log(1600), math.log(2200)]),
+        stats.sem([math.log(1600), math.log(2200)]),
+    )
+    assert found.value == pytest.approx(math.sqrt(1600 * 2200))
+    assert (found.low, found.high) == pytest.approx((math.exp(low), math.exp(high)))
+    assert found.low is not None
+    assert found.low > 0
+    assert perplexity_over_seeds([math.inf, 10.0], 0.95).value == math.inf

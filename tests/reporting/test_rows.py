@@ -44,14 +44,20 @@ def test_one_seed_shows_the_wilson_interval() -> None:
     assert (cell.method, cell.n, cell.repeats, cell.spread) == ("Wilson 95%", 100, 1, None)
 
 
-def test_three_seeds_show_students_t_over_seeds() -> None:
-    shifts = (0.0, 0.02, -0.05)
+def test_three_seeds_that_differ_show_students_t() -> None:
+    shifts = (0.0, 0.12, -0.15)
     cell = cell_of(*(record(seed, arms=arms(shift)) for seed, shift in enumerate(shifts)))
     values = [0.6 + shift for shift in shifts]
     low, high = stats.t.interval(0.95, 2, statistics.mean(values), stats.sem(values))
     assert cell.value == pytest.approx(statistics.mean(values))
     assert (cell.low, cell.high) == pytest.approx((low, high))
-    assert (cell.method, cell.repeats) == ("Student t 95% over seeds", 3)
+    assert cell.method.startswith("envelope of Student t over seeds")
+    assert cell.repeats == 3
+
+
+def test_three_seeds_that_agree_still_show_the_prompts_uncertainty() -> None:
+    cell, prompts = cell_of(*(record(seed) for seed in range(3))), rate(60, 100, 0.95)
+    assert (cell.low, cell.high) == pytest.approx((prompts.low, prompts.high))
 
 
 def test_controls_show_mean_sd_and_range_over_draws() -> None:

@@ -45,11 +45,11 @@ def test_markdown_shows_wilson_for_one_seed() -> None:
     assert "seeds 0;" in text
 
 
-def test_markdown_shows_students_t_for_three_seeds() -> None:
+def test_markdown_gathers_three_seeds() -> None:
     shifts = (0.0, 0.02, -0.05)
     text = render([record(s, arms=arms(shift)) for s, shift in enumerate(shifts)], "markdown")
-    assert markdown_row(text, "SCU")[5] == "59.0 [50.0, 68.0]"
-    assert "Student t over seeds" in text
+    assert markdown_row(text, "SCU")[5] == "59.0 [49.2, 68.1]"
+    assert "the wider of t over seeds and Wilson over prompts" in text
     assert "seeds 0, 1, 2;" in text
 
 
