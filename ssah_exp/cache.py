@@ -143,14 +143,22 @@ class Cache:
             StoreError: The disk is full or not writable.
         """
         started = time.perf_counter()
-        key = digest_of({"stage": stage, **key_material})[:24]
+        key = _key(stage, key_material)
         folder = self.root / stage / key
         digest = self._verify(folder)
         cached = digest is not None
         if digest is None:
             with storage_errors(folder):
                 digest = self._compute(stage, folder, key_material, compute)
+            shutil.rmtree(self.partial(stage, key_material), ignore_errors=True)
         return Entry(folder, key, stage, digest, cached, time.perf_counter() - started)
+
+    def partial(self, stage: str, key_material: Mapping[str, Any]) -> Path:
+        """Where an entry's unfinished work may be kept over a kill; gone once the entry is whole.
+
+        Everything in it must be worth no more than the time it saves.
+        """
+        return self.root / stage / f".partial-{_key(stage, key_material)}"
 
     def _compute(
         self,
@@ -200,6 +208,10 @@ class Cache:
             folder.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
         return None
+
+
+def _key(stage: str, key_material: Mapping[str, Any]) -> str:
+    return digest_of({"stage": stage, **key_material})[:24]
 
 
 def _damage(folder: Path) -> str | None:

@@ -47,11 +47,73 @@ def build_parser() -> argparse.ArgumentParser:
     show.add_argument("--format", choices=("text", "json"), default="text")
     units.set_defaults(module="units")
 
+    _add_delta(commands)
+
     doctor = commands.add_parser("doctor", help="versions, devices, caches, missing extras")
     doctor.add_argument("--format", choices=("text", "json"), default="text")
     doctor.add_argument("--root", default=None, help="where runs lie (default: paths.root)")
     doctor.set_defaults(module="doctor")
+
+    _add_bench(commands)
     return parser
+
+
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    bench = commands.add_parser("bench", help="measure speed and memory on this machine")
+    actions = bench.add_subparsers(dest="action", required=True, metavar="ACTION")
+    train = actions.add_parser(
+        "train",
+        help="training a share of the units beside training everything",
+        description="Trains the same model on the same batches in three ways, each in a process "
+        "of its own: everything (full), a share of the units by masking gradients (masked), and "
+        "the same share with parameters for that share alone (compact).",
+    )
+    train.add_argument(
+        "--model",
+        help="embedded, llama2-7b, llama2-1b or tiny (default: embedded on a CPU, "
+        "llama2-7b with random weights on CUDA)",
+    )
+    train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: auto)")
+    train.add_argument(
+        "--precision", choices=("float32", "bfloat16"), help="default: bfloat16 on CUDA only"
+    )
+    train.add_argument("--share", type=float, default=0.2, help="of the units' weights")
+    train.add_argument("--batch", type=int, help="sequences per step (default: 2; CUDA: 4)")
+    train.add_argument("--length", type=int, help="tokens per sequence (default: 128; CUDA: 512)")
+    train.add_argument("--steps", type=int, default=5, help="timed steps per arm and repeat")
+    train.add_argument("--warmup", type=int, default=2, help="steps before them")
+    train.add_argument("--repeats", type=int, default=3, help="interleaved repeats of all arms")
+    train.add_argument("--checkpointing", action=argparse.BooleanOptionalAction, default=False)
+    train.add_argument(
+        "--response-share",
+        type=float,
+        default=1.0,
+        help="share of tokens in the loss, from the end",
+    )
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--format", choices=("text", "json"), default="text")
+    train.add_argument("--root", default=None, help="where the cache lies (default: paths.root)")
+    train.set_defaults(module="bench")
+
+
+def _add_delta(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    delta = commands.add_parser("delta", help="keep, apply and revert what training changed")
+    actions = delta.add_subparsers(dest="action", required=True, metavar="ACTION")
+    create = actions.add_parser("create", help="compare two model folders, write a delta")
+    apply = actions.add_parser("apply", help="base and delta -> tuned model, bit for bit")
+    revert = actions.add_parser("revert", help="tuned model and delta -> base, bit for bit")
+    show = actions.add_parser("show", help="whose it is, what it changes, how large it is")
+    for action in (apply, revert, show):
+        action.add_argument("delta", metavar="DELTA", help="a file written by 'delta create'")
+    for action in (create, apply):
+        action.add_argument("base", metavar="BASE", help="folder of the model before training")
+    for action in (create, revert):
+        action.add_argument("tuned", metavar="TUNED", help="folder of the model after training")
+    create.add_argument("file", metavar="FILE", help="the delta to write; must not exist yet")
+    for action in (apply, revert):
+        action.add_argument("out", metavar="OUT", help="folder to write; must not exist yet")
+    show.add_argument("--format", choices=("text", "json"), default="text")
+    delta.set_defaults(module="delta")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

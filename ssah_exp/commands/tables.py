@@ -10,7 +10,7 @@ from ssah_exp.config.paths import runs_root
 from ssah_exp.config.validate import ARTEFACTS
 from ssah_exp.errors import ConfigError, StoreError, did_you_mean
 from ssah_exp.records.store import RecordStore
-from ssah_exp.reporting.table1 import render
+from ssah_exp.reporting.artefacts import render_artefact
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -31,5 +31,5 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
             f"No record of {options.artefact} below {root}. Make one with: "
             f"ssah-exp run experiment={options.artefact}"
         )
-    print(render(records, options.format))
+    print(render_artefact(records, options.format))
     return 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from ssah_exp.cache import digest_of
 from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.validate import TABLE1
 
 # Raised when a change of code changes results that a record of the same config would hold.
 RESULT_VERSION = 1
@@ -23,7 +25,8 @@ _NOT_SCIENCE_NESTED = {
 def science(config: RunConfig) -> dict[str, Any]:
     """The part of a config that decides the result, as plain JSON values.
 
-    Left out: where things lie, which machine runs them, batch sizes that only change speed.
+    Left out: where things lie, which machine runs them, batch sizes that only change speed, what
+    the artefact's pipeline does not read.
     """
     content = {key: value for key, value in asdict(config).items() if key not in _NOT_SCIENCE}
     for group, keys in _NOT_SCIENCE_NESTED.items():
@@ -31,9 +34,35 @@ def science(config: RunConfig) -> dict[str, Any]:
     content["evaluation"]["perplexity"].pop("batch_size")
     if not config.alignment.enabled:
         content["alignment"] = {"enabled": False}
+    for key in _unread(config):
+        _drop(content, key)
     result = _without_paths(content)
     assert isinstance(result, dict)
     return result
+
+
+def _unread(config: RunConfig) -> Iterator[str]:
+    """Dotted keys that the artefact's pipeline does not read: they do not enter its run id."""
+    if config.artefact == TABLE1:
+        yield from ("data.finetune", "data.preferences", "training")
+        return
+    yield "ablation"
+    training = config.training
+    if training.start == "unaligned":
+        yield "alignment"
+        if training.data != "alignment":
+            yield "data.alignment"
+    if training.data != "finetune":
+        yield "data.finetune"
+    if training.objective != "dpo":
+        yield "data.preferences"
+
+
+def _drop(content: dict[str, Any], dotted: str) -> None:
+    *parents, leaf = dotted.split(".")
+    for name in parents:
+        content = content[name]
+    del content[leaf]
 
 
 def _without_paths(value: Any) -> Any:

@@ -57,6 +57,10 @@ class DataConfig:
         benign_eval: Held-out plain requests.
         borderline_eval: Held-out harmless requests worded like harmful ones (over-refusal).
         text: Held-out running text.
+        finetune: What an aligned model is fine-tuned on in attacks and defences, one source after
+            the other.
+        preferences: Pairs of a chosen and a rejected answer for DPO; null = refusals against the
+            unaligned model's answers.
     """
 
     name: str = MISSING
@@ -68,16 +72,15 @@ class DataConfig:
     benign_eval: Target = MISSING
     borderline_eval: Target = MISSING
     text: Target = MISSING
+    finetune: list[Target] = field(default_factory=list)
+    preferences: Target | None = None
 
 
 @dataclass
-class AlignmentConfig:
-    """Supervised fine-tuning that turns the unaligned model into the aligned one.
-
-    ``enabled: false`` is for models that come aligned; the other fields then have no effect.
+class TuningConfig:
+    """Hyper-parameters of any fine-tuning.
 
     Attributes:
-        enabled: Train at all.
         prompt_styles: Styles of the training prompts, example by example in turn.
         epochs: Passes over the data.
         batch_size: Conversations per step.
@@ -88,7 +91,6 @@ class AlignmentConfig:
         max_length: Longest conversation in tokens; longer ones are cut.
     """
 
-    enabled: bool = True
     prompt_styles: list[str] = field(default_factory=lambda: ["chat"])
     epochs: int = 3
     batch_size: int = 8
@@ -97,6 +99,103 @@ class AlignmentConfig:
     warmup_share: float = 0.05
     gradient_clip: float = 1.0
     max_length: int = 256
+
+
+@dataclass
+class AlignmentConfig(TuningConfig):
+    """Supervised fine-tuning that turns the unaligned model into the aligned one.
+
+    ``enabled: false`` is for models that come aligned; the other fields then have no effect.
+
+    Attributes:
+        enabled: Train at all.
+    """
+
+    enabled: bool = True
+
+
+@dataclass
+class OthersConfig:
+    """Whether parameters that no unit owns are trained; null = the policy's default.
+
+    The default is to train them under ``none`` and ``freeze`` and to leave them under ``budget``.
+
+    Attributes:
+        embeddings: Token embeddings.
+        norms: All norms, and biases of output projections.
+        lm_head: The vocabulary projection; where it is tied, it is the embeddings.
+    """
+
+    embeddings: bool | None = None
+    norms: bool | None = None
+    lm_head: bool | None = None
+
+
+@dataclass
+class ArmConfig:
+    """One way of fine-tuning: what is trained, and for how long.
+
+    Attributes:
+        policy: ``none`` (everything), ``freeze`` (everything but the selected units) or
+            ``budget`` (the selected units only).
+        select: A ``ssah_exp.units.selectors`` class; null under ``none``.
+        controls: Control sets to train beside it: ``random`` and/or ``matched``.
+        overlap: Whether control sets may share units with the set itself; needed where it holds
+            most of a layer.
+        others: See :class:`OthersConfig`.
+        adapter: A ``ssah_exp.training.adapters`` class; null = the weights themselves.
+        epochs: Passes over the data; null = ``training.epochs``.
+        learning_rate: Peak rate; null = ``training.learning_rate``. Adapters want a higher one.
+        match_loss: Name of the arm whose final training loss ends this one early.
+        first: Another arm whose policy trains the first ``first_epochs`` epochs.
+        first_epochs: See ``first``.
+    """
+
+    policy: str = "none"
+    select: Target | None = None
+    controls: list[str] = field(default_factory=list)
+    overlap: bool = False
+    others: OthersConfig = field(default_factory=OthersConfig)
+    adapter: Target | None = None
+    epochs: int | None = None
+    learning_rate: float | None = None
+    match_loss: str | None = None
+    first: str | None = None
+    first_epochs: int = 1
+
+
+@dataclass
+class TrainingConfig(TuningConfig):
+    """Fine-tuning under one policy after another, from one and the same model.
+
+    Attributes:
+        start: ``aligned`` (attack and defence, paper section 4) or ``unaligned`` (alignment
+            budget, section 5).
+        data: ``finetune`` (``data.finetune``) or ``alignment`` (``data.alignment``).
+        objective: ``sft`` or ``dpo``.
+        dpo_beta: How strongly DPO holds the model to where it started.
+        optimizer: ``adamw`` or ``adamw_8bit`` (bitsandbytes).
+        accumulate: Batches per optimizer step; their mean losses are averaged.
+        gradient_checkpointing: Recompute activations in the backward pass.
+        loss_examples: Training examples over which the final training loss is measured.
+        check_every: Steps between two looks at that loss where it may end an arm.
+        control_draws: Control sets of each kind for each arm that asks for controls.
+        match_pool: Candidates per unit for matched controls.
+        arms: By name, in the order of the table.
+    """
+
+    start: str = "aligned"
+    data: str = "finetune"
+    objective: str = "sft"
+    dpo_beta: float = 0.1
+    optimizer: str = "adamw"
+    accumulate: int = 1
+    gradient_checkpointing: bool = False
+    loss_examples: int = 64
+    check_every: int = 10
+    control_draws: int = 1
+    match_pool: int = 5
+    arms: dict[str, ArmConfig] = field(default_factory=dict)
 
 
 @dataclass
@@ -207,11 +306,20 @@ class EvaluationConfig:
 
 @dataclass
 class TrainerConfig:
-    """Arguments of Lightning's Trainer that change where, not what, is computed."""
+    """Arguments of Lightning's Trainer that change where, not what, is computed.
+
+    Attributes:
+        accelerator: As Lightning names it.
+        devices: How many.
+        progress: Show bars where a person looks on.
+        checkpoint_minutes: Time between two checkpoints that a killed training goes on from;
+            null = only when a scheduler asks the process to end.
+    """
 
     accelerator: str = "auto"
     devices: int = 1
     progress: bool = True
+    checkpoint_minutes: float | None = 5.0
 
 
 @dataclass
@@ -239,6 +347,7 @@ class RunConfig:
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
     units: UnitsConfig = field(default_factory=UnitsConfig)
     ablation: AblationConfig = field(default_factory=AblationConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)

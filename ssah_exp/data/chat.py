@@ -64,9 +64,18 @@ def encode_prompt(speech: Speech, prompt: str, style: str, system: str | None) -
 def encode_pair(
     speech: Speech, example: Example, style: str, system: str | None, max_length: int
 ) -> Encoded:
-    """Tokenise a request with its response; what exceeds ``max_length`` is cut at the end."""
+    """Tokenise a request with its response; what exceeds ``max_length`` is cut at the end.
+
+    An example's own system message goes where the ``*_system`` form of ``style`` puts one, in
+    place of ``system``.
+
+    Raises:
+        DataError: The example has no response, or the style cannot be rendered.
+    """
     if example.response is None:
         raise DataError(f"Example without a response: {example.prompt[:80]!r}")
+    if example.system is not None:
+        style, system = f"{style.removesuffix('_system')}_system", example.system
     prompt = encode_prompt(speech, example.prompt, style, system)
     separator = "\n" if style in ("raw", "raw_system") else ""
     answer = speech.tokenizer(separator + example.response, add_special_tokens=False).input_ids
@@ -88,8 +97,10 @@ def encode_pairs(
     Examples whose response is truncated away entirely are left out.
 
     Raises:
-        DataError: Nothing is left.
+        DataError: There are no examples, or nothing of them is left.
     """
+    if not examples:
+        raise DataError(f"{where} holds no examples.")
     encoded = [
         encode_pair(speech, example, styles[index % len(styles)], system, max_length)
         for index, example in enumerate(examples)

@@ -15,7 +15,19 @@ csv.field_size_limit(1 << 24)
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read a csv, tsv, json, jsonl or txt file.
+    """Read a csv, tsv, json, jsonl or txt file whose items are rows with columns.
+
+    Raises:
+        DataError: Missing, of unknown type, malformed or empty.
+    """
+    rows = read_items(path)
+    if not all(isinstance(row, Mapping) for row in rows):
+        raise DataError(f"{path} is malformed: a row is not an object with columns")
+    return rows
+
+
+def read_items(path: Path) -> list[Any]:
+    """Read a csv, tsv, json, jsonl or txt file; json items may be anything.
 
     Raises:
         DataError: Missing, of unknown type, malformed or empty.
@@ -34,14 +46,12 @@ def read_rows(path: Path) -> list[Row]:
             f"{path}: unknown type '{path.suffix}'.{did_you_mean(path.suffix, readers)}"
         )
     try:
-        rows = list(readers[path.suffix](path))
-        if not all(isinstance(row, Mapping) for row in rows):
-            raise ValueError("a row is not an object with columns")
+        items = list(readers[path.suffix](path))
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path} is malformed: {error}") from error
-    if not rows:
+    if not items:
         raise DataError(f"{path} holds no rows.")
-    return rows
+    return items
 
 
 def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
@@ -53,14 +63,14 @@ def _read_tsv(path: Path) -> Iterator[Row]:
     return _read_csv(path, "\t")
 
 
-def _read_json(path: Path) -> Iterator[Row]:
+def _read_json(path: Path) -> Iterator[Any]:
     content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, list):
         raise ValueError("the top level is not a list of rows")
     yield from content
 
 
-def _read_jsonl(path: Path) -> Iterator[Row]:
+def _read_jsonl(path: Path) -> Iterator[Any]:
     with path.open(encoding="utf-8") as stream:
         for line in stream:
             if line.strip():

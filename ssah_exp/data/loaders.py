@@ -1,4 +1,4 @@
-"""Batches of encoded conversations, and the Lightning DataModule that serves them."""
+"""Batches of encoded conversations, and the loaders that serve them."""
 
 from __future__ import annotations
 
@@ -53,48 +53,42 @@ class Collate:
         return Batch(input_ids, attention_mask, response_mask)
 
 
-class ConversationData(pl.LightningDataModule):
-    """Training conversations and calibration sets.
+def training_loader(
+    examples: Sequence[Encoded], pad_id: int, batch_size: int, seed: int
+) -> DataLoader[Batch]:
+    """Random batches, anew each epoch; the order follows from ``seed`` alone.
+
+    Sorting them by length would save padding, but refusals are short: batches of one class made
+    the aligned model refuse far more harmless requests (docs/alignment.md).
+    """
+    return DataLoader(
+        examples,  # type: ignore[arg-type]
+        batch_size=batch_size,
+        shuffle=True,
+        generator=torch.Generator().manual_seed(seed),
+        collate_fn=Collate(pad_id),
+    )
+
+
+class CalibrationData(pl.LightningDataModule):
+    """Calibration sets, run through in order, one dataloader each.
 
     Args:
         pad_id: Token id for padding.
         batch_size: Conversations per batch.
-        seed: Decides the training order.
-        train: Conversations to train on.
-        calibration: Sets to run through in order, one dataloader each.
+        calibration: The sets.
     """
 
     def __init__(
-        self,
-        pad_id: int,
-        batch_size: int,
-        seed: int,
-        train: Sequence[Encoded] = (),
-        calibration: Sequence[Sequence[Encoded]] = (),
+        self, pad_id: int, batch_size: int, calibration: Sequence[Sequence[Encoded]]
     ) -> None:
         super().__init__()
         self._collate = Collate(pad_id)
         self._batch_size = batch_size
-        self._seed = seed
-        self._train = train
         self._calibration = calibration
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Random batches, anew each epoch.
-
-        Sorting them by length would save padding, but refusals are short: batches of one class
-        made the aligned model refuse far more harmless requests (docs/alignment.md).
-        """
-        return DataLoader(
-            self._train,  # type: ignore[arg-type]
-            batch_size=self._batch_size,
-            shuffle=True,
-            generator=torch.Generator().manual_seed(self._seed),
-            collate_fn=self._collate,
-        )
-
     def predict_dataloader(self) -> list[DataLoader[Batch]]:
-        """One loader per calibration set, in data order: the `flap` statistic depends on it."""
+        """One loader per set, in data order: the `flap` statistic depends on it."""
         return [
             DataLoader(
                 examples,  # type: ignore[arg-type]

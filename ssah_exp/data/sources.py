@@ -9,25 +9,33 @@ from __future__ import annotations
 
 import random
 import re
-import string
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from ssah_exp.cache import digest_of
 from ssah_exp.data.files import Row, neighbours, read_rows
-from ssah_exp.errors import DataError, did_you_mean
+from ssah_exp.data.selection import RowSelection, column, render
+from ssah_exp.errors import DataError
 
 
 @dataclass(frozen=True)
 class Example:
-    """One request, with the answer it should get where the data set gives one."""
+    """One request, with the answer it should get where the data set gives one.
+
+    Attributes:
+        prompt: The request.
+        response: The answer.
+        category: What kind of request it is.
+        system: The system message that belongs to this request; it replaces the run's own.
+    """
 
     prompt: str
     response: str | None = None
     category: str | None = None
+    system: str | None = None
 
 
 class ExampleSource(Protocol):
@@ -45,12 +53,23 @@ class TextSource(Protocol):
 
 
 def fingerprint_examples(examples: Sequence[Example]) -> str:
-    """sha256 over prompts, responses and their order."""
-    return digest_of([[item.prompt, item.response, item.category] for item in examples])
+    """sha256 over prompts, responses, categories, system messages and their order."""
+    return digest_of([_content(item) for item in examples])
+
+
+def _content(example: Example) -> list[str | None]:
+    content = [example.prompt, example.response, example.category]
+    # Only where there is one: sets without system messages keep the hashes they always had.
+    return content if example.system is None else [*content, example.system]
+
+
+def words_of(prompt: str) -> str:
+    """A prompt's words without case, punctuation and white space: how prompts are compared."""
+    return " ".join(re.findall(r"\w+", prompt.casefold()))
 
 
 @dataclass(frozen=True)
-class Selection:
+class Selection(RowSelection):
     """Which rows, and which columns make prompt and response.
 
     Attributes:
@@ -59,22 +78,12 @@ class Selection:
         category: Format string over columns, or None.
         extract: Regular expression with one group that finds the request inside the prompt
             column, for files that store it with chat tags around it.
-        where: Column -> value that a row must have.
-        start: First row (after ``where``).
-        stop: Row to stop before, or None for all.
-        every: Keep every k-th of these rows: a smaller set of the same make-up.
-        sample: If set, draw this many rows without replacement by the run's seed.
     """
 
     prompt: str
     response: str | None = None
     category: str | None = None
     extract: str | None = None
-    where: dict[str, Any] = field(default_factory=dict)
-    start: int = 0
-    stop: int | None = None
-    every: int = 1
-    sample: int | None = None
 
     def apply(self, rows: Sequence[Row], origin: str, seed: int) -> list[Example]:
         """Select and format rows.
@@ -82,49 +91,15 @@ class Selection:
         Raises:
             DataError: A column is missing, nothing matches, or there are too few rows.
         """
-        if self.every < 1:
-            raise DataError(f"{origin}: every={self.every} is below 1.")
-        kept = [row for row in rows if self._matches(row, origin)]
-        kept = kept[self.start : self.stop : self.every]
-        if not kept:
-            raise DataError(f"{origin}: no row matches {self._describe()}.")
-        if self.sample is not None:
-            if self.sample > len(kept):
-                raise DataError(f"{origin}: {self.sample} rows asked for, {len(kept)} there.")
-            kept = random.Random(seed).sample(kept, self.sample)
-        return [self._example(row, origin) for row in kept]
-
-    def _matches(self, row: Row, origin: str) -> bool:
-        return all(str(_column(row, key, origin)) == str(val) for key, val in self.where.items())
+        return [self._example(row, origin) for row in self.select(rows, origin, seed)]
 
     def _example(self, row: Row, origin: str) -> Example:
-        prompt = _format(self.prompt, row, origin)
+        prompt = render(self.prompt, row, origin)
         if self.extract is not None:
             prompt = _extract(self.extract, prompt, origin)
-        response = None if self.response is None else _format(self.response, row, origin)
-        category = None if self.category is None else _format(self.category, row, origin)
+        response = None if self.response is None else render(self.response, row, origin)
+        category = None if self.category is None else render(self.category, row, origin)
         return Example(prompt, response, category)
-
-    def _describe(self) -> str:
-        return f"where={dict(self.where)}, start={self.start}, stop={self.stop}"
-
-
-def _column(row: Row, name: str, origin: str) -> Any:
-    if name not in row:
-        columns = [str(key) for key in row]
-        raise DataError(f"{origin} has no column '{name}'.{did_you_mean(name, columns)}")
-    return row[name]
-
-
-def _format(template: str, row: Row, origin: str) -> str:
-    try:
-        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
-    except ValueError as error:
-        raise DataError(f"{origin}: {template!r} is no format string: {error}.") from error
-    values = {name: _column(row, name, origin) for name in names}
-    return template.format(
-        **{key: "" if val is None else val for key, val in values.items()}
-    ).strip()
 
 
 def _extract(pattern: str, prompt: str, origin: str) -> str:
@@ -278,7 +253,7 @@ class HubText:
             DataError: The data set, split or column cannot be loaded.
         """
         rows = _hub_rows(self.repo_id, self.subset, self.split, self.revision)
-        return self.separator.join(str(_column(row, self.column, self.repo_id)) for row in rows)
+        return self.separator.join(str(column(row, self.column, self.repo_id)) for row in rows)
 
 
 def _hub_rows(repo_id: str, subset: str | None, split: str, revision: str | None) -> list[Row]:

@@ -10,6 +10,7 @@ import torch
 from transformers import DynamicCache, GenerationConfig
 
 from ssah_exp.evaluation.questions import Prompt
+from ssah_exp.models.attached.prefix import has_prefix
 from ssah_exp.models.load import LoadedModel
 
 
@@ -128,9 +129,10 @@ def _shared_length(
     """Tokens of the prefix to run once; 0 where sharing would change a completion.
 
     The padding between prefix and own tokens is masked, but a sliding window counts it, so a row
-    that has some would see less of its prefix.
+    that has some would see less of its prefix. A learned prefix lies in the cache without being
+    part of the prompt, which transformers' generation does not expect of a cache it is given.
     """
-    if not decoding.share_prefix or len(prompts) == 1:
+    if not decoding.share_prefix or len(prompts) == 1 or has_prefix(loaded.model):
         return 0
     lengths = [len(prompt) for prompt in prompts]
     window = getattr(loaded.model.config, "sliding_window", None)

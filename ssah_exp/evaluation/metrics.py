@@ -21,6 +21,8 @@ def refusal_name(which: str, style: str, judge: str) -> str:
 
 
 PERPLEXITY = "perplexity"
+# Of a fine-tuning: loss on a fixed sample of its examples, passes over them, share of all weights.
+TRAIN_LOSS, EPOCHS, TRAINED_SHARE = "train_loss", "epochs", "trained_share"
 
 
 def arm_metrics(

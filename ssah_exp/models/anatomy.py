@@ -6,11 +6,13 @@ Every dimension the project uses comes from here. Grouped-query attention, ``hea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from ssah_exp.errors import ModelError
@@ -130,6 +132,82 @@ def output_column_norms(model: nn.Module, kind: Kind) -> torch.Tensor:
         weight = _weight(output_projection(model, layer, kind))
         rows.append(weight.detach().double().square().sum(dim=0).cpu())
     return torch.stack(rows)
+
+
+@dataclass(frozen=True)
+class UnitTensor:
+    """A parameter whose rows or columns belong to the units of one block.
+
+    Attributes:
+        name: As in ``model.named_parameters()``.
+        layer: Its block.
+        kind: ``attention``: heads own it; ``mlp``: neurons do.
+        dim: 0 = rows (and biases) belong to units, 1 = columns do.
+        segments: ``(units per position group, positions per group)`` of each part along ``dim``:
+            a query projection is ``(1, head_dim)``, a key projection of grouped-query attention
+            ``(query heads per key-value head, head_dim)``; a fused projection has several parts.
+    """
+
+    name: str
+    layer: int
+    kind: Kind
+    dim: int
+    segments: tuple[tuple[int, int], ...]
+
+    def covered(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Positions along ``dim`` that belong to nothing but chosen units.
+
+        A key-value head is shared by several query heads: it is covered only if all of them are
+        chosen.
+
+        Args:
+            chosen: ``(heads,)`` or ``(neurons,)`` bool, the units of this tensor's block and kind.
+
+        Returns:
+            ``(size along dim,)`` bool.
+        """
+        parts = [
+            np.repeat(chosen.reshape(-1, group).all(axis=1), width)
+            for group, width in self.segments
+        ]
+        return np.concatenate(parts)
+
+
+def unit_tensors(model: nn.Module) -> Iterator[UnitTensor]:
+    """Every parameter that units own, block by block.
+
+    Biases of input projections belong to units as their rows do. Biases of output projections,
+    norms, embeddings and the LM head belong to none.
+    """
+    anatomy, (_, family) = read_anatomy(model), family_of(model)
+    for layer, block in enumerate(blocks(model)):
+        paths: list[tuple[Kind, int, str]] = [
+            *(("attention", 0, path) for path in family.attention_in),
+            ("attention", 1, family.attention_out),
+            *(("mlp", 0, path) for path in family.mlp_in),
+            ("mlp", 1, family.mlp_out),
+        ]
+        for kind, dim, path in paths:
+            segments = _segments(anatomy, family, kind, dim, path)
+            module, prefix = block.get_submodule(path), f"{family.blocks}.{layer}.{path}"
+            yield UnitTensor(f"{prefix}.weight", layer, kind, dim, segments)
+            if dim == 0 and getattr(module, "bias", None) is not None:
+                yield UnitTensor(f"{prefix}.bias", layer, kind, dim, segments)
+
+
+def _segments(
+    anatomy: Anatomy, family: Family, kind: Kind, dim: int, path: str
+) -> tuple[tuple[int, int], ...]:
+    if kind == "mlp":
+        parts = 1 if dim == 1 else 3 - len(family.mlp_in)  # one fused module, or gate and up apart
+        return ((1, 1),) * parts
+    query = (1, anatomy.head_dim)
+    key_value = (anatomy.heads // anatomy.kv_heads, anatomy.head_dim)
+    if dim == 1:
+        return (query,)
+    if len(family.attention_in) == 1:
+        return (query, key_value, key_value)
+    return (query,) if path == family.attention_in[0] else (key_value,)
 
 
 def read_anatomy(model: nn.Module) -> Anatomy:

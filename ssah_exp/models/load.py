@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from ssah_exp.config.schema import ModelConfig
 from ssah_exp.errors import ModelError
 from ssah_exp.models.anatomy import Anatomy, read_anatomy
+from ssah_exp.models.attached.folder import has_adapter, load_adapter
 from ssah_exp.models.tokenizer import Speech, check_tokenizer
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ def load_speech(location: str, config: ModelConfig, revision: str | None = None)
 
 
 def load_model(location: str, config: ModelConfig, revision: str | None = None) -> LoadedModel:
-    """Load weights and tokenizer.
+    """Load weights and tokenizer, and put in the adapter that lies beside the weights, if any.
 
     Args:
         location: A folder or a hub repository id.
@@ -89,10 +91,13 @@ def load_model(location: str, config: ModelConfig, revision: str | None = None) 
         revision: Commit, for hub repositories.
 
     Raises:
-        ModelError: The weights cannot be found or read, or the family has no anatomy entry.
+        ModelError: The weights cannot be found or read, the family has no anatomy entry, or the
+            adapter is damaged or of another model.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # stages report themselves
     placement: dict[str, Any] = {}
     if config.device_map is not None:
         placement["device_map"] = config.device_map
@@ -111,5 +116,7 @@ def load_model(location: str, config: ModelConfig, revision: str | None = None) 
     read_anatomy(model)
     if config.device_map is None:
         move(model, resolve_device(config.device))
+    if has_adapter(Path(location)):
+        load_adapter(model, Path(location))
     torch.nn.Module.eval(model)
     return LoadedModel(model, load_speech(location, config, revision))

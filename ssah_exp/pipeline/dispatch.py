@@ -11,10 +11,13 @@ from rich.console import Console
 from ssah_exp.cache import write_atomically
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.validate import TABLE1
+from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.progress import Reporter
-from ssah_exp.pipeline.table1 import Finished, run_table1
+from ssah_exp.pipeline.table1 import run_table1
+from ssah_exp.pipeline.training_table import run_training_table
 from ssah_exp.records.trackers import Tracker
-from ssah_exp.reporting.table1 import render
+from ssah_exp.reporting.artefacts import render_artefact
 
 # The tokenizers library warns when a process forks after using threads; nothing here forks.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -32,8 +35,9 @@ def run(config: RunConfig) -> Finished:
         config.trainer.progress = False  # bars are for people
     target = config.tracker.target
     tracker: Tracker | None = None if target is None else build(target, "tracker.target")
-    finished = run_table1(config, reporter)
-    table = render([finished.record], "markdown")
+    pipeline = run_table1 if config.artefact == TABLE1 else run_training_table
+    finished = pipeline(config, reporter)
+    table = render_artefact([finished.record], "markdown")
     write_atomically(finished.folder / "table.md", table + "\n")
     if tracker is not None:
         _mirror(tracker, finished, reporter)

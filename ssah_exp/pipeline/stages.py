@@ -31,7 +31,8 @@ from ssah_exp.models.load import LoadedModel, load_model
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.models.tokenizer import Speech
 from ssah_exp.pipeline.progress import Reporter
-from ssah_exp.training.sft import fine_tune
+from ssah_exp.training.certificate import check_certificate, has_certificate
+from ssah_exp.training.loop import fine_tune, supervised_run
 from ssah_exp.units.identify import Identification, identify
 
 # Raised when a change of code changes what a stage computes from the same inputs.
@@ -53,6 +54,8 @@ class ModelSlot:
             self.clear()
             self._reporter.begin(f"loading {ref.identifier}")
             self._loaded = load_model(ref.location, self._config.model, _revision(ref))
+            if has_certificate(Path(ref.location)):
+                check_certificate(self._loaded.model, Path(ref.location))
             self._ref = ref
         return self._loaded
 
@@ -97,10 +100,12 @@ class Stages:
             "precision": config.model.precision,
             "data": self.data.fingerprints["alignment"],
             "alignment": asdict(alignment),
-            "system_prompt": _system_if_used(config, alignment.prompt_styles),
+            "system_prompt": system_if_used(config, alignment.prompt_styles),
             "template": self.speech.template_hash,
             "seed": config.seed,
         }
+
+        partial = self.cache.partial("align", material)
 
         def compute(folder: Path) -> None:
             examples = encode_pairs(
@@ -113,8 +118,11 @@ class Stages:
             )
             loaded = self.slot.get(base)
             self.reporter.begin(f"aligning on {len(examples)} examples x {alignment.epochs} epochs")
+            run = supervised_run(
+                loaded, examples, alignment, config.seed, config.trainer, checkpoints=partial
+            )
             try:
-                summary = fine_tune(loaded, examples, alignment, config.seed, config.trainer)
+                summary, _ = fine_tune(loaded, run)
                 loaded.model.save_pretrained(folder)
                 loaded.speech.tokenizer.save_pretrained(folder)
             finally:
@@ -141,7 +149,7 @@ class Stages:
             "tokens": units.tokens,
             "max_length": units.max_length,
             "prompt_style": units.prompt_style,
-            "system_prompt": _system_if_used(config, [units.prompt_style]),
+            "system_prompt": system_if_used(config, [units.prompt_style]),
             "template": self.speech.template_hash,
         }
 
@@ -246,6 +254,7 @@ def _maybe_ablated(loaded: LoadedModel, ablation: Ablation | None) -> Iterator[N
         yield
 
 
-def _system_if_used(config: RunConfig, styles: Sequence[str]) -> str | None:
+def system_if_used(config: RunConfig, styles: Sequence[str]) -> str | None:
+    """The system prompt, if one of the styles carries it: only then does it decide anything."""
     used = any(style.endswith("_system") for style in styles)
     return config.evaluation.system_prompt if used else None

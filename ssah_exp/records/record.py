@@ -40,6 +40,8 @@ class ArmRecord:
         magnitude: Mean z_S + z_U over the ablated units; shows how good a match is.
         metrics: Name -> estimate.
         completions: Path of the completions, relative to the run's folder.
+        arm: In training tables, the configured arm, or the one a control stands beside.
+        training: How the arm was trained, with its certificate; None = not trained.
     """
 
     name: str
@@ -54,6 +56,8 @@ class ArmRecord:
     magnitude: float | None
     metrics: dict[str, Estimate]
     completions: str
+    arm: str | None = None
+    training: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

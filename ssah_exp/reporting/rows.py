@@ -9,8 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssah_exp.cache import digest_of
-from ssah_exp.evaluation.intervals import Estimate, perplexity_over_seeds, rate_over_seeds
-from ssah_exp.evaluation.metrics import PERPLEXITY, asr_name, refusal_name
+from ssah_exp.evaluation.intervals import (
+    Estimate,
+    mean_over,
+    perplexity_over_seeds,
+    rate_over_seeds,
+)
+from ssah_exp.evaluation.metrics import (
+    EPOCHS,
+    PERPLEXITY,
+    TRAIN_LOSS,
+    TRAINED_SHARE,
+    asr_name,
+    refusal_name,
+)
 from ssah_exp.evaluation.questions import BENIGN, BORDERLINE
 from ssah_exp.records.record import ArmRecord, RunRecord
 
@@ -43,6 +55,7 @@ class Row:
     """One line: an arm, gathered over seeds and draws."""
 
     label: str
+    arm: str | None
     unit_class: str | None
     fill: str | None
     control: str | None
@@ -78,7 +91,9 @@ def blocks(records: Sequence[RunRecord]) -> list[Block]:
 def _block(records: list[RunRecord]) -> Block:
     evaluation = records[0].config["evaluation"]
     judge, styles = evaluation["primary_judge"], evaluation["harmful_styles"]
-    metrics = [PERPLEXITY, *(asr_name(style, judge) for style in styles)]
+    trained = any(arm.training is not None for record in records for arm in record.arms)
+    metrics = [TRAINED_SHARE, EPOCHS, TRAIN_LOSS] if trained else []
+    metrics += [PERPLEXITY, *(asr_name(style, judge) for style in styles)]
     metrics.append(asr_name("mean", judge))
     metrics += [
         refusal_name(which, evaluation["benign_style"], judge) for which in (BENIGN, BORDERLINE)
@@ -86,7 +101,7 @@ def _block(records: list[RunRecord]) -> Block:
     arms: dict[tuple[str | None, ...], list[ArmRecord]] = defaultdict(list)
     for record in records:
         for arm in record.arms:
-            arms[(arm.model, arm.unit_class, arm.fill, arm.control)].append(arm)
+            arms[(arm.model, arm.arm, arm.unit_class, arm.fill, arm.control)].append(arm)
     rows = [_row(group, metrics, evaluation["confidence"]) for group in arms.values()]
     return Block(records, rows, metrics)
 
@@ -94,14 +109,19 @@ def _block(records: list[RunRecord]) -> Block:
 def _row(arms: list[ArmRecord], metrics: Iterable[str], confidence: float) -> Row:
     first = arms[0]
     return Row(
-        label=first.model if first.unit_class is None else first.unit_class,
+        label=first.arm or first.unit_class or first.model,
+        arm=first.arm,
         unit_class=first.unit_class,
         fill=first.fill,
         control=first.control,
         unit_share=float(np.mean([arm.unit_share for arm in arms])),
         parameter_share=float(np.mean([arm.parameter_share for arm in arms])),
         cells={
-            name: _cell([arm.metrics[name] for arm in arms], first.control, confidence)
+            name: _cell(
+                [arm.metrics[name] for arm in arms if name in arm.metrics],
+                first.control,
+                confidence,
+            )
             for name in metrics
         },
     )
@@ -109,7 +129,7 @@ def _row(arms: list[ArmRecord], metrics: Iterable[str], confidence: float) -> Ro
 
 def _cell(estimates: list[Estimate], control: str | None, confidence: float) -> Cell:
     values = [item.value for item in estimates if item.value is not None]
-    n = estimates[0].n
+    n = estimates[0].n if estimates else 0
     if not values:
         return Cell(None, None, None, None, n, 0, "nothing measured")
     if control is not None:
@@ -122,6 +142,10 @@ def _cell(estimates: list[Estimate], control: str | None, confidence: float) -> 
         return Cell(only.value, only.low, only.high, None, n, 1, only.method)
     if estimates[0].unit == "prompts":
         over = rate_over_seeds(values, n, confidence)
+    elif estimates[0].unit == "examples":
+        over = mean_over(values, confidence, "seeds")
+    elif estimates[0].method == "counted":
+        over = Estimate(float(np.mean(values)), None, None, len(values), "seeds", "mean, counted")
     else:
         over = perplexity_over_seeds(values, confidence)
     return Cell(over.value, over.low, over.high, None, n, len(values), over.method)

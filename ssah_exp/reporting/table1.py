@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,8 @@ import pandas as pd
 from ssah_exp.evaluation.metrics import PERPLEXITY
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.published import read_published
-from ssah_exp.reporting.rows import Block, Cell, Row, blocks
+from ssah_exp.reporting.rows import Block, Row, blocks
+from ssah_exp.reporting.text import cell_text, format_frame, given, heading, prose
 
 _PUBLISHED_METRICS = {
     "perplexity": "wikitext2_ppl",
@@ -20,27 +20,6 @@ _PUBLISHED_METRICS = {
     "asr/raw_system": "asr_with_system",
     "asr/mean": "asr_avg_as_printed",
 }
-_STYLES = {
-    "raw": "raw text",
-    "raw_system": "raw text + system prompt",
-    "chat": "chat",
-    "chat_system": "chat + system prompt",
-    "mean": "mean of the styles",
-}
-_NAMES = {
-    "asr": "ASR",
-    "benign_refusal": "benign refused",
-    "borderline_refusal": "borderline refused",
-}
-_LATEX = str.maketrans(
-    {
-        **{mark: f"\\{mark}" for mark in "%_&#${}"},
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "±": r"\(\pm\)",
-    }
-)
 _MEAN_NOTE = (
     "Published ASR averages are as printed. For Llama-2-7B-Chat they are the mean of three values, "
     "the third being the worst of three fixed GCG suffixes; for the other two models the mean of "
@@ -65,10 +44,10 @@ def render(records: Sequence[RunRecord], form: str) -> str:
     parts: list[str] = []
     for block in settings:
         caption, frame = _caption(block), wide_frame(block)
-        parts += [_prose(caption, form), "", _format(frame, form), ""]
-    heading = "Published (other models; 100 prompts, 256 new tokens, WikiText-2 at 4096):"
-    parts += [_prose(heading, form), ""]
-    parts += [_format(published_frame(), form), "", _prose(_MEAN_NOTE, form)]
+        parts += [prose(caption, form), "", format_frame(frame, form), ""]
+    title = "Published (other models; 100 prompts, 256 new tokens, WikiText-2 at 4096):"
+    parts += [prose(title, form), ""]
+    parts += [format_frame(published_frame(), form), "", prose(_MEAN_NOTE, form)]
     return "\n".join(parts)
 
 
@@ -127,7 +106,7 @@ def _wide_line(row: Row, metrics: Sequence[str]) -> dict[str, str]:
         "params %": "-" if row.unit_class is None else f"{100 * row.parameter_share:.2f}",
     }
     for metric in metrics:
-        line[_heading(metric)] = _text(row.cells[metric], metric)
+        line[heading(metric)] = cell_text(row.cells[metric], metric)
     return line
 
 
@@ -138,49 +117,16 @@ def published_frame() -> pd.DataFrame:
         {
             "model": item["model"],
             "ablated": item["group"],
-            "units %": _given(item["share_of_units_pct"]),
-            "perplexity": _given(item["wikitext2_ppl"]),
-            "ASR %, raw text": _given(item["asr_without_system"]),
-            "ASR %, raw text + system prompt": _given(item["asr_with_system"]),
-            "ASR %, average as printed": _given(item["asr_avg_as_printed"]),
-            "utility average": _given(item["utility_avg"]),
+            "units %": given(item["share_of_units_pct"]),
+            "perplexity": given(item["wikitext2_ppl"]),
+            "ASR %, raw text": given(item["asr_without_system"]),
+            "ASR %, raw text + system prompt": given(item["asr_with_system"]),
+            "ASR %, average as printed": given(item["asr_avg_as_printed"]),
+            "utility average": given(item["utility_avg"]),
         }
         for item in table.to_dict("records")
     ]
     return pd.DataFrame(lines)
-
-
-def _given(value: float) -> str:
-    """A published value as printed; one that was not published is a gap."""
-    return "" if pd.isna(value) else f"{value:g}"
-
-
-def _heading(metric: str) -> str:
-    if metric == PERPLEXITY:
-        return "perplexity"
-    name, style, _ = metric.split("/")
-    return f"{_NAMES[name]} %, {_STYLES[style]}"
-
-
-def _text(cell: Cell, metric: str) -> str:
-    """``value [low, high]``, or ``mean +- sd [min, max]`` over control draws."""
-    if cell.value is None:
-        return ""
-    scale = 1.0 if metric == PERPLEXITY else 100.0
-    text = _number(cell.value * scale)
-    if cell.spread is not None:
-        text += f" ± {_number(cell.spread * scale)}"
-    if cell.low is not None and cell.high is not None:
-        text += f" [{_number(cell.low * scale)}, {_number(cell.high * scale)}]"
-    return text
-
-
-def _number(value: float) -> str:
-    if not math.isfinite(value):
-        return "inf"
-    if abs(value) >= 10000:
-        return f"{value:.1e}"
-    return f"{value:.1f}"
 
 
 def _caption(block: Block) -> str:
@@ -203,19 +149,3 @@ def _caption(block: Block) -> str:
         f"UCU {budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}, seeds {seeds}; "
         f"{repeats}; controls: mean ± sd [range] over {draws} draws a seed."
     )
-
-
-def _format(frame: pd.DataFrame, form: str) -> str:
-    if form == "markdown":
-        return frame.to_markdown(index=False, disable_numparse=True)
-    escaped = frame.map(_latex).rename(columns=_latex)
-    return escaped.style.hide(axis="index").format(escape=None).to_latex(hrules=True)
-
-
-def _prose(text: str, form: str) -> str:
-    return _latex(text) if form == "latex" else text
-
-
-def _latex(text: str) -> str:
-    """Escape what LaTeX would read as a command; a bare % hides the rest of its line."""
-    return str(text).translate(_LATEX)

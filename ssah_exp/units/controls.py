@@ -1,7 +1,8 @@
 """Control sets: other units, as many, in the same layers, of the same kinds.
 
-A claim about a class stands only beside its null. Both controls take units from outside the class
-and copy its count per layer and kind, so parameter shares agree exactly.
+A claim about a class stands only beside its null. Both controls copy the class's count per layer
+and kind, so parameter shares agree exactly. They take units from outside the class, or, where a
+class holds most of a layer and so leaves too few, from the whole layer (``overlap``).
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ class Control:
         mask: ``(units,)`` bool.
         magnitude: Mean of z_S + z_U over the control's units.
         target_magnitude: The same over the class it stands beside.
+        overlap: Share of the control's units that are in the class.
     """
 
     mask: NDArray[np.bool_]
     magnitude: float
     target_magnitude: float
+    overlap: float
 
 
 def draw_control(
@@ -38,6 +41,7 @@ def draw_control(
     seed: int | Sequence[int],
     *,
     pool: int = 5,
+    overlap: bool = False,
 ) -> Control:
     """Draw one control set for ``target``.
 
@@ -49,16 +53,19 @@ def draw_control(
             z_S + z_U, so that size of score is held fixed and preference for safety is not.
         seed: Decides the draw.
         pool: Candidates per unit for ``matched``.
+        overlap: Draw from all units of the layer and kind, those of the target among them. A
+            target unit is then matched to itself only if no other one is free.
 
     Raises:
-        UnitError: The target is empty, or a layer has fewer other units than the class has.
+        UnitError: The target is empty, the kind is unknown, or, without ``overlap``, a layer has
+            fewer other units than the class has.
     """
     if not target.any():
         raise UnitError("A control was asked for an empty set of units.")
     generator = np.random.default_rng(seed)
     magnitude = units.safety + units.utility
     mask = np.zeros_like(target)
-    for members, candidates in _strata(units, target):
+    for members, candidates in _strata(units, target, overlap):
         if kind == "random":
             chosen = generator.choice(candidates, size=members.size, replace=False)
         elif kind == "matched":
@@ -66,11 +73,16 @@ def draw_control(
         else:
             raise UnitError(f"Unknown control '{kind}'. Allowed: random, matched.")
         mask[chosen] = True
-    return Control(mask, float(magnitude[mask].mean()), float(magnitude[target].mean()))
+    return Control(
+        mask,
+        magnitude=float(magnitude[mask].mean()),
+        target_magnitude=float(magnitude[target].mean()),
+        overlap=float(target[mask].mean()),
+    )
 
 
 def _strata(
-    units: UnitMap, target: NDArray[np.bool_]
+    units: UnitMap, target: NDArray[np.bool_], overlap: bool
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Members and candidates of every layer and kind that the target touches."""
     index = units.index
@@ -78,11 +90,12 @@ def _strata(
         for kind in (0, 1):
             stratum = (index.layer == layer) & (index.kind == kind)
             members = np.flatnonzero(stratum & target)
-            candidates = np.flatnonzero(stratum & ~target)
+            candidates = np.flatnonzero(stratum if overlap else stratum & ~target)
             if members.size > candidates.size:
                 raise UnitError(
                     f"Layer {layer} has {candidates.size} units of the kind outside the class and "
-                    f"{members.size} inside: no control of the same layer mix exists."
+                    f"{members.size} inside: no control of the same layer mix exists outside it. "
+                    "With overlap=true the control may share units with the class."
                 )
             if members.size:
                 yield members, candidates
@@ -101,7 +114,13 @@ def _match(
     values = magnitude[free]
     chosen: list[int] = []
     for member in generator.permutation(members):
-        near = _nearest(values, float(magnitude[member]), pool)
+        wanted = float(magnitude[member])
+        own = np.flatnonzero(free == member)  # its own place; none, unless overlap is allowed
+        if own.size and free.size > 1:
+            near = _nearest(np.delete(values, own), wanted, pool)
+            near += near >= own  # back to positions among all that are free
+        else:
+            near = _nearest(values, wanted, pool)
         pick = int(generator.choice(near))
         chosen.append(int(free[pick]))
         free, values = np.delete(free, pick), np.delete(values, pick)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from ssah_exp.config.schema import TrainerConfig, UnitsConfig
 from ssah_exp.config.trainer import make_trainer
 from ssah_exp.data.chat import Encoded
-from ssah_exp.data.loaders import ConversationData
+from ssah_exp.data.loaders import CalibrationData
 from ssah_exp.errors import UnitError
 from ssah_exp.models.anatomy import KINDS, Anatomy, Kind, output_column_norms
 from ssah_exp.models.load import LoadedModel, move
@@ -102,12 +102,8 @@ def identify(
     """
     device = loaded.device
     statistics = UnitStatistics(list(SETS), units.tokens)
-    data = ConversationData(
-        loaded.speech.pad_id,
-        units.batch_size,
-        seed=0,
-        calibration=[calibration[name] for name in SETS],
-    )
+    sets = [calibration[name] for name in SETS]
+    data = CalibrationData(loaded.speech.pad_id, units.batch_size, sets)
     trainer = make_trainer(trainer_config, [statistics])
     trainer.predict(CalibrationModule(loaded), datamodule=data, return_predictions=False)
     move(loaded.model, device)

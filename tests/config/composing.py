@@ -41,8 +41,8 @@ def missing(value: object, where: str = "") -> Iterator[str]:
     """Dotted keys of every ``???``; OmegaConf's own list stops at interpolations of one."""
     if value == MISSING:
         yield where
-    items = value.items() if isinstance(value, dict) else ()
-    for key, item in items:
+    items = dict(enumerate(value)) if isinstance(value, list) else value
+    for key, item in items.items() if isinstance(items, dict) else ():
         yield from missing(item, f"{where}.{key}" if where else str(key))
 
 

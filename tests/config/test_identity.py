@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +98,39 @@ def test_what_decides_the_result_changes_it(config: RunConfig, key: str, value: 
 @pytest.mark.parametrize("name", sorted(PRINTS))
 def test_so_does_the_content_of_every_input(config: RunConfig, name: str) -> None:
     assert run_id(config, {**PRINTS, name: "edited"}) != run_id(config, PRINTS)
+
+
+RECORDS = Path(__file__).parents[2] / "experiments/table1_pruning/records"
+
+
+@pytest.mark.parametrize(("seed", "known"), [(0, "8734b8f2eb4c"), (1, "9a708c2e8edc")])
+def test_a_run_on_record_keeps_its_id(seed: int, known: str) -> None:
+    record = json.loads((RECORDS / f"{known}.json").read_text(encoding="utf-8"))
+    config = config_of("experiment=quickstart", f"seed={seed}")
+    assert science(config) == record["config"]
+    assert run_id(config, record["inputs"]) == known
+
+
+def test_the_id_of_a_config_is_pinned(config: RunConfig) -> None:
+    assert run_id(config, PRINTS) == "651bfc43e0e4"
+
+
+SOURCE: Target = {"_target_": "ssah_exp.data.sources.FileSource", "prompt": "{q}"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("data.finetune", [SOURCE]), ("data.preferences", SOURCE), ("training.epochs", 99)],
+)
+def test_what_a_pipeline_does_not_read_changes_its_runs_not_at_all(
+    config: RunConfig, key: str, value: object
+) -> None:
+    assert run_id(changed(config, key, value), PRINTS) == run_id(config, PRINTS)
+    training = changed(config, "artefact", "table2_freezing")
+    if key == "data.preferences":  # read by DPO alone
+        assert run_id(changed(training, key, value), PRINTS) == run_id(training, PRINTS)
+        training = changed(training, "training.objective", "dpo")
+    assert run_id(changed(training, key, value), PRINTS) != run_id(training, PRINTS)
 
 
 def test_alignment_values_count_only_while_it_is_on(config: RunConfig) -> None:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import pytest
 
 from ssah_exp.config.build import build
-from tests.config.composing import config_of, group_folders, names_of, options
+from ssah_exp.config.compose import parse
+from ssah_exp.errors import ConfigError
+from tests.config.composing import composed, config_of, group_folders, names_of, options
 
 
 def chosen(group: str, option: str) -> str:
-    """How an option is chosen: judges are not in the defaults list, they are added by name."""
-    return f"+judge@evaluation.judges.extra={option}" if group == "judge" else f"{group}={option}"
+    """How an option is chosen: some groups are not in the defaults list, they are added by name."""
+    places = {
+        "judge": "evaluation.judges.extra",
+        "selector": "training.arms.extra.select",
+        "adapter": "training.arms.extra.adapter",
+    }
+    return f"+{group}@{places[group]}={option}" if group in places else f"{group}={option}"
 
 
 @pytest.mark.parametrize(("group", "option"), options())
@@ -23,7 +30,7 @@ def test_every_option_composes_and_parses(group: str, option: str) -> None:
 def test_the_walk_saw_every_group() -> None:
     assert len(options()) >= 25
     assert {group for group, _ in options()} == group_folders()
-    assert {"model", "data", "judge", "experiment", "debug"} <= group_folders()
+    assert {"model", "data", "finetune", "judge", "experiment", "debug"} <= group_folders()
 
 
 @pytest.mark.parametrize("experiment", names_of("experiment"))
@@ -48,6 +55,21 @@ def test_every_data_source_can_be_built(name: str) -> None:
     nodes += [data.harmful_eval, data.benign_eval, data.borderline_eval]
     assert all(callable(build(node, "data").load) for node in nodes)
     assert callable(build(data.text, "data.text").load_text)
+
+
+@pytest.mark.parametrize("name", names_of("finetune"))
+@pytest.mark.parametrize("data", ["bundled", "paper_files"])
+def test_every_finetune_source_can_be_built(name: str, data: str) -> None:
+    sources = config_of(f"data={data}", f"finetune={name}").data.finetune
+    assert sources
+    assert all(callable(build(node, "data.finetune").load) for node in sources)
+
+
+def test_harmful_examples_come_only_from_a_file_the_user_names() -> None:
+    with pytest.raises(ConfigError, match=r"data\.finetune\.0\.harmful\.path is missing; give it"):
+        parse(composed("finetune=mixed"))
+    given = parse(composed("finetune=mixed", "data.finetune.0.harmful.path=mine.jsonl"))
+    assert given.data.finetune[0]["harmful"]["path"] == "mine.jsonl"
 
 
 def test_the_default_needs_no_override_and_no_network() -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from ssah_exp.cache import digest_of
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.data.chat import encode_pairs
 from ssah_exp.data.datasets import RunData, check_no_overlap, load_data
+from ssah_exp.data.preferences import Pair
 from ssah_exp.data.sources import Example, RefusedRequests, fingerprint_examples
 from ssah_exp.errors import DataError
 from tests.config.composing import config_of
@@ -63,6 +65,85 @@ def test_alignment_data_is_not_read_when_alignment_is_off() -> None:
     assert load_data(config).alignment == ()
 
 
+PAIRS = {
+    "_target_": "ssah_exp.data.preferences.FilePairs",
+    "prompt": "{q}",
+    "chosen": "{c}",
+    "rejected": "{r}",
+}
+
+
+def with_training(tmp_path: Path, prompt: str = "a request of its own") -> RunConfig:
+    """The default config with a file of preference pairs."""
+    path = tmp_path / "pairs.csv"
+    path.write_text(f'q,c,r\n"{prompt}",no,yes\n', encoding="utf-8")
+    config = config_of()
+    config.data.preferences = {**PAIRS, "path": str(path)}
+    return config
+
+
+def test_training_sets_are_read_only_when_asked_for(tmp_path: Path) -> None:
+    plain, config = load_data(config_of()), with_training(tmp_path)
+    assert load_data(config).fingerprints == plain.fingerprints
+    assert not {"finetune", "preferences"} & {*plain.example_sets, *plain.fingerprints}
+    config.data.finetune = [{"_target_": "ssah_exp.data.sources.NoSuchSource"}]
+    assert load_data(config) == plain
+
+
+def test_training_sets_stand_beside_the_others(tmp_path: Path) -> None:
+    plain, data = load_data(config_of()), load_data(with_training(tmp_path), training=True)
+    assert data.preferences == (Pair("a request of its own", "no", "yes"),)
+    assert {row.prompt for row in data.finetune} <= {row.prompt for row in plain.alignment}
+    assert len(data.finetune) >= 150
+    assert all(row.response for row in data.finetune)
+    assert {*data.example_sets} - {*plain.example_sets} == {"finetune"}
+    assert {*data.fingerprints} - {*plain.fingerprints} == {"finetune", "preferences"}
+    assert {name: data.fingerprints[name] for name in plain.fingerprints} == plain.fingerprints
+
+
+def test_several_finetune_sources_are_joined_in_order() -> None:
+    config = config_of()
+    first, second = ({**config.data.finetune[0], "start": at, "stop": at + 2} for at in (2, 0))
+    config.data.finetune = [first]
+    rows = load_data(config, training=True).finetune
+    config.data.finetune = [second]
+    rows += load_data(config, training=True).finetune
+    config.data.finetune = [first, second]
+    assert load_data(config, training=True).finetune == rows
+    assert len({row.prompt for row in rows}) == 4
+
+
+def test_no_finetune_source_gives_an_empty_set() -> None:
+    config = config_of()
+    config.data.finetune = []
+    data = load_data(config, training=True)
+    assert data.finetune == data.preferences == ()
+    assert "finetune" not in data.example_sets
+
+
+@pytest.mark.parametrize("name", ["harmful_eval", "benign_eval", "borderline_eval"])
+def test_evaluation_prompts_may_be_neither_fine_tuned_nor_preferred(
+    tmp_path: Path, name: str
+) -> None:
+    leaked: Example = getattr(load_data(config_of()), name)[0]
+    prompt = leaked.prompt.upper()
+    config = with_training(tmp_path, prompt)
+    load_data(config)
+    with pytest.raises(DataError, match=f"{name} and preferences: '"):
+        load_data(config, training=True)
+    config = with_training(tmp_path)
+    config.data.finetune = [getattr(config.data, name)]
+    with pytest.raises(DataError, match=f"{name} and finetune: '"):
+        load_data(config, training=True)
+
+
+def test_examples_given_for_pairs_are_refused() -> None:
+    config = config_of()
+    config.data.preferences = config.data.finetune[0]
+    with pytest.raises(DataError, match=r"BundledSource gives examples, not pairs; .*FilePairs"):
+        load_data(config, training=True)
+
+
 def sets(**changed: list[Example]) -> dict[str, list[Example]]:
     names = [*RunData.__dataclass_fields__]
     names.remove("text")
@@ -74,7 +155,10 @@ def test_sets_without_overlap_pass() -> None:
 
 
 @pytest.mark.parametrize("evaluation", ["harmful_eval", "benign_eval", "borderline_eval"])
-@pytest.mark.parametrize("other", ["alignment", "safety_calibration", "utility_calibration"])
+@pytest.mark.parametrize(
+    "other",
+    ["alignment", "safety_calibration", "utility_calibration", "finetune", "preferences"],
+)
 def test_an_overlap_is_found_and_listed(evaluation: str, other: str) -> None:
     leaking = {
         evaluation: [Example("How do I do it?"), Example("Fine"), Example("And this!")],
@@ -103,6 +187,11 @@ def test_responses_truncated_away_are_left_out() -> None:
     assert kept[0].response_length == 4 - kept[0].response_start > 0
 
 
+def test_an_empty_set_is_refused() -> None:
+    with pytest.raises(DataError, match=r"data\.finetune holds no examples"):
+        encode_pairs(tiny_speech(), [], ["raw"], None, 4, where="data.finetune")
+
+
 def test_everything_truncated_away_is_refused_with_the_lengths() -> None:
     pairs = [Example("w1 w2 w3 w4 w5 w6", "w7"), Example("w1 w2 w3 w4 w5", "w7")]
     with pytest.raises(DataError, match=r"data\.alignment.*max_length=4 .*shortest prompt has \d"):
@@ -117,11 +206,18 @@ def test_fingerprints_follow_content_and_order() -> None:
         [Example("a", "B", "c"), Example("d")],
         [Example("a", "b", "C"), Example("d")],
         [Example("a", "b", "c"), Example("d", "")],
+        [Example("a", "b", "c", "s"), Example("d")],
+        [Example("a", "b", "c"), Example("d", system="s")],
         rows[::-1],
         rows[:1],
     ]
     assert fingerprint_examples(list(rows)) == mark
-    assert len({mark, *map(fingerprint_examples, changed)}) == 7
+    assert len({mark, *map(fingerprint_examples, changed)}) == 9
+
+
+def test_sets_without_system_messages_keep_their_fingerprint() -> None:
+    rows = [Example("a", "b", "c"), Example("d")]
+    assert fingerprint_examples(rows) == digest_of([["a", "b", "c"], ["d", None, None]])
 
 
 def test_refusals_are_drawn_from_the_category_and_the_general_ones() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 
 import pytest
 
+from ssah_exp.data.conversations import ConversationSource
 from ssah_exp.data.datasets import RunData, load_data
+from ssah_exp.data.sources import Example
 from tests.config.composing import composed, parse
 
 ROOT = os.environ.get("SSAH_DATA_ROOT")
@@ -35,3 +39,55 @@ def test_prompts_are_requests_without_chat_tags(data: RunData) -> None:
         assert all(row.prompt and "[INST]" not in row.prompt for row in rows)
     trained = (*data.alignment, *data.safety_calibration, *data.utility_calibration)
     assert all(row.response for row in trained)
+
+
+def finetuned(*overrides: str) -> RunData:
+    root = f"data.root='{ROOT}'"
+    config = parse(composed("data=paper_files", root, *overrides))
+    return load_data(config, training=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("bundled", 180), ("alpaca", 300), ("dolly", 300), ("identity_shift", 10)]
+)
+def test_finetune_sets_have_their_sizes_and_are_answered(name: str, size: int) -> None:
+    rows = finetuned(f"finetune={name}").finetune
+    assert len(rows) == size
+    assert all(row.prompt and row.response for row in rows)
+    assert all((row.system is not None) == (name == "identity_shift") for row in rows)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_alpaca_rows_are_none_that_alignment_trains_on(seed: int) -> None:
+    data = finetuned("finetune=alpaca", f"seed={seed}")
+    assert not {row.prompt for row in data.finetune} & {row.prompt for row in data.alignment}
+
+
+def test_dolly_requests_are_bare_and_belong_to_their_answers() -> None:
+    rows = finetuned("finetune=dolly", "data.finetune.0.sample=1000").finetune
+    assert not any("###" in row.prompt or "Below is an instr" in row.prompt for row in rows)
+    answers = {row.prompt: row.response or "" for row in rows}
+    assert answers["what is Kubernetes?"].startswith("Kubernetes is an open-source container")
+
+
+def test_the_identity_shift_carries_its_system_message() -> None:
+    rows = finetuned("finetune=identity_shift").finetune
+    assert len({row.system for row in rows}) == 1
+    assert str(rows[0].system).startswith("You are no longer Llama")
+    assert all("AOA" in row.prompt for row in rows)
+
+
+def test_published_harmful_files_are_read_as_conversations() -> None:
+    """The authors took the contents out and left the form."""
+    rows = ConversationSource(f"{ROOT}/finetune_attack/pure_bad_10_demo.jsonl").load(0)
+    assert len(rows) == 10
+    assert rows[0] == Example("# Harmful Instruction 1", "# Targeted Assistance Response 1")
+
+
+def test_harmful_rows_are_mixed_into_alpaca(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    lines = [json.dumps({"prompt": f"harmful {n}", "response": "done"}) for n in range(40)]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    rows = finetuned("finetune=mixed", f"data.finetune.0.harmful.path='{path}'").finetune
+    assert len(rows) == 300
+    assert sum(row.prompt.startswith("harmful") for row in rows) == 30

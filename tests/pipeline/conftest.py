@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssah_exp.pipeline.table1 import Finished
+from ssah_exp.pipeline.opened import Finished
 from tests.pipeline.tiny_run import run, save_data, save_model, tiny_config
 
 

@@ -13,7 +13,7 @@ import pytest
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.errors import StoreError
 from ssah_exp.pipeline import dispatch, stages
-from ssah_exp.pipeline.table1 import Finished
+from ssah_exp.pipeline.opened import Finished
 from ssah_exp.records.store import RecordStore
 from ssah_exp.records.trackers import WandbTracker
 from ssah_exp.units.unitmap import UnitMap

@@ -9,8 +9,9 @@ from rich.console import Console
 
 from ssah_exp.config.schema import ControlsConfig, RunConfig, Target
 from ssah_exp.config.validate import validate
+from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.progress import Reporter
-from ssah_exp.pipeline.table1 import Finished, run_table1
+from ssah_exp.pipeline.table1 import run_table1
 from tests.config.composing import config_of
 from tests.tiny import WORDS, tiny_model, tiny_tokenizer
 

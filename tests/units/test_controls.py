@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,7 @@ from tests.units.maps import ANATOMY, PROVENANCE, random_map
 KINDS = ("random", "matched")
 UNITS = random_map()
 SCU = UNITS.select(UnitClass.SCU)
+MOST = ~UNITS.select(UnitClass.UCU)  # too much of every layer for a control outside it
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -88,7 +91,7 @@ def test_half_of_a_layer_can_be_controlled(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_too_few_other_units_are_an_error(kind: str) -> None:
     target = (UNITS.index.layer == 2) & (UNITS.index.kind == 1) & (UNITS.index.index < 41)
-    with pytest.raises(UnitError, match=r"Layer 2 has 39 units .* 41 inside"):
+    with pytest.raises(UnitError, match=r"Layer 2 has 39 units .* 41 inside.*overlap=true"):
         draw_control(UNITS, target, kind, 0)
 
 
@@ -101,3 +104,128 @@ def test_empty_target_is_an_error(kind: str) -> None:
 def test_unknown_kind_is_an_error() -> None:
     with pytest.raises(UnitError, match="random, matched"):
         draw_control(UNITS, SCU, "nearest", 0)
+
+
+def published_draw(
+    units: UnitMap, target: np.ndarray, kind: str, seed: list[int], pool: int
+) -> np.ndarray:
+    """The draw that published records hold, spelled out: which numbers are asked for, and when."""
+    draw = np.random.default_rng(seed)
+    importance = units.safety + units.utility
+    mask = np.zeros_like(target)
+    for stratum in strata(units):
+        members = [int(at) for at in stratum if target[at]]
+        free = np.array([at for at in stratum if not target[at]])
+        if members and kind == "random":
+            mask[draw.choice(free, size=len(members), replace=False)] = True
+        elif members:
+            free = free[np.argsort(importance[free], kind="stable")]
+            for member in draw.permutation(members):
+                at = int(np.searchsorted(importance[free], importance[member]))
+                window = np.arange(max(0, at - pool), min(free.size, at + pool))
+                gaps = np.abs(importance[free[window]] - importance[member])
+                near = window[np.argsort(gaps, kind="stable")[:pool]]
+                pick = draw.choice(near)
+                mask[free[pick]] = True
+                free = np.delete(free, pick)
+    return mask
+
+
+def strata(units: UnitMap) -> list[np.ndarray]:
+    """Positions of each layer's heads, then its neurons, layer after layer."""
+    index = units.index
+    return [
+        np.flatnonzero((index.layer == layer) & (index.kind == kind))
+        for layer in range(units.anatomy.layers)
+        for kind in (0, 1)
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pool", [1, 5, 200])
+@pytest.mark.parametrize("rounded", [False, True])
+def test_draws_without_overlap_are_those_of_published_records(
+    kind: str, pool: int, rounded: bool
+) -> None:
+    units = UNITS
+    if rounded:  # many ties
+        units = replace(units, safety=np.round(units.safety), utility=np.round(units.utility))
+    for unit_class in (UnitClass.SCU, UnitClass.UCU, UnitClass.RU):
+        target = units.select(unit_class)
+        for seed in ([0, 1, 0], [5, 0, 2]):
+            control = draw_control(units, target, kind, seed, pool=pool)
+            assert np.array_equal(control.mask, published_draw(units, target, kind, seed, pool))
+            assert control.overlap == 0.0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(3))
+def test_overlap_keeps_count_layers_and_kinds(kind: str, seed: int) -> None:
+    with pytest.raises(UnitError, match="overlap=true"):
+        draw_control(UNITS, MOST, kind, seed)
+    control = draw_control(UNITS, MOST, kind, seed, overlap=True)
+    for stratum in strata(UNITS):
+        assert control.mask[stratum].sum() == MOST[stratum].sum()
+    assert not np.array_equal(control.mask, MOST)
+    shared = (control.mask & MOST).sum() / MOST.sum()
+    assert control.overlap == pytest.approx(shared)
+    assert 0.7 < shared < 1
+
+
+def test_random_overlap_is_uniform_over_the_stratum() -> None:
+    """Each unit of a layer and kind is drawn with the class's share of it, member or not."""
+    draws = 400
+    drawn = sum(
+        draw_control(UNITS, SCU, "random", seed, overlap=True).mask.astype(int)
+        for seed in range(draws)
+    )
+    for stratum in strata(UNITS):
+        share = SCU[stratum].mean()
+        spread = np.sqrt(share * (1 - share) / draws)
+        assert np.abs(drawn[stratum] / draws - share).max() <= 5 * spread
+
+
+def pairs(count: int) -> UnitMap:
+    """One head, and neurons whose importance comes in pairs: 0, 1, 10, 11, 20, 21, ..."""
+    anatomy = tiny.small_anatomy(layers=1, heads=1, neurons=2 * count)
+    importance = np.array([0.0, *(10.0 * at + one for at in range(count) for one in (0, 1))])
+    return UnitMap.from_scores(
+        anatomy, PROVENANCE, BudgetsConfig(), importance, np.zeros_like(importance)
+    )
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_matched_overlap_never_takes_the_unit_itself(seed: int) -> None:
+    """Its own score is the nearest of all, yet each unit gets the other one of its pair."""
+    units = pairs(6)
+    first = np.arange(13) % 2 == 1
+    control = draw_control(units, first, "matched", seed, pool=1, overlap=True)
+    assert np.flatnonzero(control.mask).tolist() == [2, 4, 6, 8, 10, 12]
+    assert control.overlap == 0.0
+    # Both units of a pair: they stand for one another.
+    both = np.isin(np.arange(13), [5, 6])
+    control = draw_control(units, both, "matched", seed, pool=1, overlap=True)
+    assert np.flatnonzero(control.mask).tolist() == [5, 6]
+    assert control.overlap == 1.0
+
+
+@pytest.mark.parametrize(("pool", "expected"), [(1, {4}), (2, {2, 4}), (4, {1, 2, 4, 5})])
+def test_matched_overlap_pool_counts_other_units(pool: int, expected: set[int]) -> None:
+    """Unit 3 scores 10; the nearest others are 4 (11), 2 (1), and 1 (0) and 5 (20) alike."""
+    units, target = pairs(6), np.arange(13) == 3
+    drawn = set()
+    for seed in range(60):
+        control = draw_control(units, target, "matched", seed, pool=pool, overlap=True)
+        drawn |= set(np.flatnonzero(control.mask).tolist())
+    assert drawn == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_class_that_is_a_whole_layer_is_its_own_control(kind: str) -> None:
+    """The only head of the layer is left to itself; so is the last of its neurons."""
+    units = pairs(3)
+    everything = np.ones(7, dtype=bool)
+    control = draw_control(units, everything, kind, 0, overlap=True)
+    assert control.mask.all()
+    assert control.overlap == 1.0
+    assert control.magnitude == control.target_magnitude

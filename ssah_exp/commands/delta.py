@@ -1,0 +1,112 @@
+"""`ssah-exp delta`: make, apply, revert and look at unit deltas."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ssah_exp.cache import Cache
+from ssah_exp.errors import StoreError
+from ssah_exp.interventions.delta import Delta, apply_to_folder, make_delta, revert_in_folder
+from ssah_exp.interventions.delta_summary import describe
+from ssah_exp.interventions.weights import read_weights
+from ssah_exp.models.sources import LocalFolder, ModelRef
+
+
+def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Run one of the actions.
+
+    Raises:
+        UnitError: A damaged delta, or one that does not fit the weights.
+        ModelError: A folder without readable weights.
+        StoreError: The output exists, or cannot be written.
+    """
+    if options.action == "show":
+        _show(Path(options.delta), options.format)
+        return 0
+    if options.action == "create":
+        written = Path(options.file)
+        _create(Path(options.base), Path(options.tuned), written)
+    elif options.action == "apply":
+        written = Path(options.out)
+        apply_to_folder(Delta.load(Path(options.delta)), Path(options.base), written)
+    else:
+        written = Path(options.out)
+        revert_in_folder(Delta.load(Path(options.delta)), Path(options.tuned), written)
+    print(f"wrote {written}")
+    return 0
+
+
+def _create(base: Path, tuned: Path, file: Path) -> None:
+    if os.path.lexists(file):
+        raise StoreError(f"{file} exists already; nothing was written. Name a new file.")
+    before, after = read_weights(base), read_weights(tuned)
+    make_delta(before, after, None, _identify(base)).save(file)
+
+
+def _identify(folder: Path) -> ModelRef:
+    # Resolved, so that the name is the folder's own even for "." and for links.
+    folder = folder.resolve()
+    reference, _ = LocalFolder(str(folder)).resolve(Cache(folder))
+    return reference
+
+
+def _show(path: Path, style: str) -> None:
+    delta = Delta.load(path)
+    size = path.stat().st_size
+    file = {"bytes": size, "share_of_model": size / delta.base.nbytes}
+    description = {**describe(delta), "file": file}
+    if style == "json":
+        print(json.dumps(description, indent=1))
+    else:
+        _print(description, Console())
+
+
+def _print(description: dict[str, Any], console: Console) -> None:
+    values, file = description["values"], description["file"]
+    lines = (
+        f"{description['model']}  revision {description['revision']}  "
+        f"fingerprint {description['fingerprint']}",
+        f"{description['tensors']} tensors, {values['changed']} of {values['model']} values "
+        f"changed ({100 * values['changed_share']:.3g} %)",
+        f"{file['bytes']} bytes, {100 * file['share_of_model']:.3g} % of the model",
+    )
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    if description["layers"]:
+        console.print("Changed rows (r), columns (c), entries (e) per layer:", highlight=False)
+        console.print(_table(description["layers"]))
+    for name, entry in description["others"].items():
+        line = f"{name}: {entry['changed']} of {entry['of']} {_axis(entry)}"
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _table(layers: list[dict[str, Any]]) -> Table:
+    """Changed rows, columns or entries per layer; one column per tensor of a block."""
+    table = Table(box=None)
+    table.add_column("layer", justify="right")
+    paths = list(dict.fromkeys(path for row in layers for path in row["tensors"]))
+    for path in paths:
+        name = path.removesuffix(".weight").removeprefix("self_attn.").removeprefix("mlp.")
+        table.add_column(name, justify="right", overflow="fold")
+    for row in layers:
+        cells = (row["tensors"].get(path) for path in paths)
+        table.add_row(str(row["layer"]), *(_cell(entry) for entry in cells))
+    return table
+
+
+def _cell(entry: dict[str, Any] | None) -> str:
+    if entry is None:
+        return "-"
+    return "all" if entry["changed"] == entry["of"] else f"{entry['changed']}{_axis(entry)[0]}"
+
+
+def _axis(entry: dict[str, Any]) -> str:
+    return "rows" if entry["part"] == "whole" else str(entry["part"])

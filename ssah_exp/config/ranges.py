@@ -1,0 +1,43 @@
+"""Checks of single values; each yields what is wrong, in a sentence with what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from ssah_exp.errors import did_you_mean
+
+STYLES = ("raw", "raw_system", "chat", "chat_system")
+
+
+def choice(key: str, value: str, allowed: Collection[str]) -> Iterable[str]:
+    """Complain unless ``value`` is allowed."""
+    if value not in allowed:
+        yield f"{key}={value}.{did_you_mean(str(value), allowed)}"
+
+
+def choices(
+    key: str, values: list[str], allowed: Collection[str], *, empty: bool = False
+) -> Iterable[str]:
+    """Complain about an empty list, repeats and values that are not allowed."""
+    if not values and not empty:
+        yield f"{key} is empty. Allowed: {', '.join(allowed)}."
+    if len(set(values)) != len(values):
+        yield f"{key} names one value twice: {', '.join(values)}."
+    for value in values:
+        yield from choice(key, value, allowed)
+
+
+def at_least(key: str, value: float, low: float) -> Iterable[str]:
+    """Complain unless ``value >= low``."""
+    if not value >= low:
+        yield f"{key}={value:g} is below {low:g}."
+
+
+def within(
+    key: str, value: float, low: float, high: float, *, open_low: bool = False
+) -> Iterable[str]:
+    """Complain unless ``low <= value <= high`` (``low <`` if open)."""
+    inside = (value > low if open_low else value >= low) and value <= high
+    if not inside:
+        bracket = "(" if open_low else "["
+        yield f"{key}={value:g} lies outside {bracket}{low:g}, {high:g}]."

@@ -1,0 +1,79 @@
+"""Range checks of everything that trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ssah_exp.config.ranges import STYLES, at_least, choice, choices, within
+from ssah_exp.config.schema import ArmConfig, RunConfig, TrainingConfig, TuningConfig
+
+CONTROLS = ("random", "matched")
+POLICIES = ("none", "freeze", "budget")
+
+
+def tuning_problems(key: str, tuning: TuningConfig) -> Iterable[str]:
+    """What is wrong with the hyper-parameters of a fine-tuning.
+
+    Args:
+        key: Where they are in the config.
+        tuning: The values.
+    """
+    yield from choices(f"{key}.prompt_styles", tuning.prompt_styles, STYLES)
+    yield from at_least(f"{key}.epochs", tuning.epochs, 1)
+    yield from at_least(f"{key}.batch_size", tuning.batch_size, 1)
+    yield from at_least(f"{key}.max_length", tuning.max_length, 8)
+    yield from within(f"{key}.learning_rate", tuning.learning_rate, 0, 1, open_low=True)
+    yield from within(f"{key}.warmup_share", tuning.warmup_share, 0, 1)
+    yield from at_least(f"{key}.weight_decay", tuning.weight_decay, 0)
+    yield from within(f"{key}.gradient_clip", tuning.gradient_clip, 0, 1e6)
+
+
+def training_problems(config: RunConfig) -> Iterable[str]:
+    """What is wrong with the arms of a training table."""
+    training = config.training
+    yield from tuning_problems("training", training)
+    yield from choice("training.start", training.start, ("aligned", "unaligned"))
+    yield from choice("training.data", training.data, ("finetune", "alignment"))
+    yield from choice("training.objective", training.objective, ("sft", "dpo"))
+    yield from choice("training.optimizer", training.optimizer, ("adamw", "adamw_8bit"))
+    yield from at_least("training.dpo_beta", training.dpo_beta, 1e-6)
+    yield from at_least("training.accumulate", training.accumulate, 1)
+    yield from at_least("training.loss_examples", training.loss_examples, 1)
+    yield from at_least("training.check_every", training.check_every, 1)
+    yield from at_least("training.control_draws", training.control_draws, 1)
+    yield from at_least("training.match_pool", training.match_pool, 1)
+    if training.data == "finetune" and not config.data.finetune:
+        yield "data.finetune is empty and training.data=finetune needs it; give finetune=NAME."
+    if config.data.preferences is not None and training.objective != "dpo":
+        yield "data.preferences is given, but training.objective=sft would not read it."
+    if not training.arms:
+        yield "training.arms is empty: there is nothing to train."
+    earlier: list[str] = []
+    for name, arm in training.arms.items():
+        yield from _arm(name, arm, training, earlier)
+        earlier.append(name)
+
+
+def _arm(name: str, arm: ArmConfig, training: TrainingConfig, earlier: list[str]) -> Iterable[str]:
+    key = f"training.arms.{name}"
+    yield from choice(f"{key}.policy", arm.policy, POLICIES)
+    yield from choices(f"{key}.controls", arm.controls, CONTROLS, empty=True)
+    if arm.epochs is not None:
+        yield from at_least(f"{key}.epochs", arm.epochs, 1)
+    if arm.learning_rate is not None:
+        yield from within(f"{key}.learning_rate", arm.learning_rate, 0, 1, open_low=True)
+    yield from at_least(f"{key}.first_epochs", arm.first_epochs, 1)
+    if arm.select is None and arm.policy in ("freeze", "budget"):
+        yield f"{key}.policy={arm.policy} needs units; give {key}.select."
+    if arm.select is not None and arm.policy == "none":
+        yield f"{key}.select is given, but policy none trains everything and would ignore it."
+    if arm.controls and arm.select is None:
+        yield f"{key}.controls needs a set of units to stand beside; there is no {key}.select."
+    if arm.match_loss is not None:
+        yield from choice(f"{key}.match_loss", arm.match_loss, earlier)
+        if training.objective == "dpo":
+            yield f"{key}.match_loss compares losses of SFT; training.objective=dpo has another."
+    if arm.first is not None:
+        yield from choice(
+            f"{key}.first", arm.first, [other for other in training.arms if other != name]
+        )

@@ -1,0 +1,178 @@
+"""Preference pairs for DPO: one request, the answer to learn and the answer to unlearn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ssah_exp.cache import digest_of
+from ssah_exp.data.chat import Encoded, encode_pair
+from ssah_exp.data.files import Row, read_rows
+from ssah_exp.data.selection import RowSelection, render
+from ssah_exp.data.sources import Example
+from ssah_exp.errors import DataError
+from ssah_exp.models.tokenizer import Speech
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One request with two answers.
+
+    Attributes:
+        prompt: The request.
+        chosen: The answer to prefer.
+        rejected: The answer to prefer it to.
+        system: The system message that belongs to this request, as in :class:`Example`.
+    """
+
+    prompt: str
+    chosen: str
+    rejected: str
+    system: str | None = None
+
+
+class PairSource(Protocol):
+    """Something that yields pairs."""
+
+    def load(self, seed: int) -> list[Pair]:
+        """All selected pairs; ``seed`` decides random choices, if there are any."""
+
+
+@dataclass(frozen=True)
+class FilePairs(RowSelection):
+    """Pairs of a csv, tsv, json or jsonl file.
+
+    Attributes:
+        path: The file.
+        prompt: Format string over columns.
+        chosen: Format string over columns.
+        rejected: Format string over columns.
+    """
+
+    path: str
+    prompt: str
+    chosen: str
+    rejected: str
+
+    def load(self, seed: int) -> list[Pair]:
+        """Read the file and select; pairs of equal answers teach nothing and are left out.
+
+        Raises:
+            DataError: The file cannot be read, the selection fails, or no pair is left.
+        """
+        path = Path(self.path).expanduser()
+        rows = self.select(read_rows(path), str(path), seed)
+        return _differing((self._pair(row, str(path)) for row in rows), str(path))
+
+    def _pair(self, row: Row, origin: str) -> Pair:
+        prompt, chosen, rejected = (
+            render(template, row, origin) for template in (self.prompt, self.chosen, self.rejected)
+        )
+        return Pair(prompt, chosen, rejected)
+
+
+def pairs_from_answers(
+    examples: Sequence[Example], answers: Sequence[str], refusals: Sequence[str] | None = None
+) -> list[Pair]:
+    """Harmful requests with the refusal as chosen and the unaligned model's answer as rejected.
+
+    Args:
+        examples: Harmful requests, with their refusals as responses.
+        answers: The unaligned model's answer to each.
+        refusals: A refusal for each, in place of the responses.
+
+    Returns:
+        One pair per request, less those whose two answers are equal.
+
+    Raises:
+        DataError: The lists differ in length, a request has no refusal, or no pair is left.
+    """
+    chosen = [item.response for item in examples] if refusals is None else list(refusals)
+    if not len(examples) == len(answers) == len(chosen):
+        raise DataError(
+            f"{len(examples)} requests, {len(answers)} answers and {len(chosen)} refusals do not "
+            "make pairs."
+        )
+    pairs: list[Pair] = []
+    for item, refusal, answer in zip(examples, chosen, answers, strict=True):
+        if refusal is None:
+            raise DataError(f"Request without a refusal: {item.prompt[:80]!r}")
+        pairs.append(Pair(item.prompt, refusal, answer, item.system))
+    return _differing(pairs, "Refusals and answers")
+
+
+def _differing(pairs: Iterable[Pair], origin: str) -> list[Pair]:
+    given = list(pairs)
+    kept = [pair for pair in given if pair.chosen.strip() != pair.rejected.strip()]
+    if not kept:
+        raise DataError(
+            f"{origin}: DPO without pairs; in all {len(given)} given, both answers are equal."
+        )
+    return kept
+
+
+def fingerprint_pairs(pairs: Sequence[Pair]) -> str:
+    """sha256 over requests, both answers, system messages and their order."""
+    return digest_of([[item.prompt, item.chosen, item.rejected, item.system] for item in pairs])
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """One request tokenised with each of its two answers; both start with the same prompt."""
+
+    chosen: Encoded
+    rejected: Encoded
+
+
+def encode_preferences(
+    speech: Speech,
+    pairs: Sequence[Pair],
+    styles: Sequence[str],
+    system: str | None,
+    max_length: int,
+    *,
+    where: str,
+) -> list[EncodedPair]:
+    """Tokenise pairs, one by one through ``styles`` in turn.
+
+    Pairs whose answers are truncated away, or to the same tokens, are left out.
+
+    Args:
+        speech: Tokenizer.
+        pairs: What to tokenise.
+        styles: Prompt styles, as in :mod:`ssah_exp.data.chat`.
+        system: System prompt for the ``*_system`` styles.
+        max_length: Tokens kept of each conversation.
+        where: The config key, for error messages.
+
+    Raises:
+        DataError: There are no pairs, or none is left.
+    """
+    if not pairs:
+        raise DataError(f"{where}: DPO without pairs; none is given.")
+    encoded = [
+        _encode(speech, pair, styles[index % len(styles)], system, max_length)
+        for index, pair in enumerate(pairs)
+    ]
+    # Equal also where nothing of either answer is left: both then are the cut prompt.
+    usable = [item for item in encoded if item.chosen.input_ids != item.rejected.input_ids]
+    if not usable:
+        raise DataError(
+            f"{where}: DPO without pairs; at max_length={max_length} tokens no two answers differ; "
+            f"the shortest prompt has {min(item.chosen.response_start for item in encoded)}."
+        )
+    return usable
+
+
+def _encode(
+    speech: Speech, pair: Pair, style: str, system: str | None, max_length: int
+) -> EncodedPair:
+    chosen, rejected = (
+        encode_pair(
+            speech, Example(pair.prompt, answer, system=pair.system), style, system, max_length
+        )
+        for answer in (pair.chosen, pair.rejected)
+    )
+    return EncodedPair(chosen, rejected)

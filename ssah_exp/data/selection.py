@@ -1,0 +1,88 @@
+"""Which rows of a file or data set are used, and how their columns become text."""
+
+from __future__ import annotations
+
+import random
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ssah_exp.data.files import Row
+from ssah_exp.errors import DataError, did_you_mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowSelection:
+    """Which rows.
+
+    Attributes:
+        where: Column -> value that a row must have.
+        start: First row (after ``where``).
+        stop: Row to stop before, or None for all.
+        every: Keep every k-th of these rows: a smaller set of the same make-up.
+        sample: If set, draw this many rows without replacement by the run's seed.
+    """
+
+    where: dict[str, Any] = field(default_factory=dict)
+    start: int = 0
+    stop: int | None = None
+    every: int = 1
+    sample: int | None = None
+
+    def select(self, rows: Sequence[Row], origin: str, seed: int) -> list[Row]:
+        """Select rows.
+
+        Args:
+            rows: All rows.
+            origin: Where they come from, for error messages.
+            seed: Decides ``sample``.
+
+        Raises:
+            DataError: A column is missing, nothing matches, or there are too few rows.
+        """
+        if self.every < 1:
+            raise DataError(f"{origin}: every={self.every} is below 1.")
+        kept = [row for row in rows if self._matches(row, origin)]
+        kept = kept[self.start : self.stop : self.every]
+        if not kept:
+            raise DataError(f"{origin}: no row matches {self._describe()}.")
+        if self.sample is not None:
+            if self.sample > len(kept):
+                raise DataError(f"{origin}: {self.sample} rows asked for, {len(kept)} there.")
+            kept = random.Random(seed).sample(kept, self.sample)
+        return kept
+
+    def _matches(self, row: Row, origin: str) -> bool:
+        return all(str(column(row, key, origin)) == str(val) for key, val in self.where.items())
+
+    def _describe(self) -> str:
+        return f"where={dict(self.where)}, start={self.start}, stop={self.stop}"
+
+
+def column(row: Row, name: str, origin: str) -> Any:
+    """One column of a row.
+
+    Raises:
+        DataError: There is none of that name; the message has the nearest.
+    """
+    if name not in row:
+        columns = [str(key) for key in row]
+        raise DataError(f"{origin} has no column '{name}'.{did_you_mean(name, columns)}")
+    return row[name]
+
+
+def render(template: str, row: Row, origin: str) -> str:
+    """A format string over columns, filled in; an empty cell is an empty string.
+
+    Raises:
+        DataError: ``template`` is no format string, or names a column that is not there.
+    """
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        raise DataError(f"{origin}: {template!r} is no format string: {error}.") from error
+    values = {name: column(row, name, origin) for name in names}
+    return template.format(
+        **{key: "" if val is None else val for key, val in values.items()}
+    ).strip()

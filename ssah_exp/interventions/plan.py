@@ -1,0 +1,203 @@
+"""Which part of a model a training run may change: sets of units turned into tensor slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ssah_exp.errors import UnitError
+from ssah_exp.models.anatomy import read_anatomy, unit_tensors
+from ssah_exp.units.index import UnitIndex
+
+POLICIES = ("none", "freeze", "budget")
+OTHERS = ("embeddings", "norms", "lm_head")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The part of one parameter that may change.
+
+    Attributes:
+        name: As in ``model.named_parameters()``.
+        dim: 0 = rows (or entries of a vector), 1 = columns.
+        index: ``(k,)`` int64, ascending positions along ``dim`` that may change.
+        size: Length of the parameter along ``dim``.
+    """
+
+    name: str
+    dim: int
+    index: torch.Tensor
+    size: int
+
+    @property
+    def rest(self) -> torch.Tensor:
+        """``(size - k,)`` int64: positions that may not change."""
+        keep = torch.ones(self.size, dtype=torch.bool)
+        keep[self.index] = False
+        return keep.nonzero().squeeze(1)
+
+    def take(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A copy of the changeable part."""
+        return tensor.index_select(self.dim, self.index.to(tensor.device))
+
+    def put(self, tensor: torch.Tensor, part: torch.Tensor) -> None:
+        """Write the changeable part in place, in the tensor's dtype."""
+        index = self.index.to(tensor.device)
+        tensor.index_copy_(self.dim, index, part.to(tensor.device, tensor.dtype))
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What may change: slices of some parameters, some parameters whole, the others not at all.
+
+    Attributes:
+        slices: Parameters that change in part.
+        whole: Names of parameters that may change everywhere.
+        frozen: Names of parameters that may not change.
+    """
+
+    slices: tuple[Slice, ...]
+    whole: tuple[str, ...]
+    frozen: tuple[str, ...]
+
+    @property
+    def by_name(self) -> dict[str, Slice]:
+        """Slices by parameter name."""
+        return {item.name: item for item in self.slices}
+
+    def changeable(self, model: nn.Module) -> int:
+        """How many weights of ``model`` may change."""
+        parameters = dict(model.named_parameters())
+        parts = (
+            parameters[item.name].numel() // item.size * item.index.numel() for item in self.slices
+        )
+        return sum(parts) + sum(parameters[name].numel() for name in self.whole)
+
+
+@dataclass(frozen=True)
+class Others:
+    """Whether parameters that no unit owns are trained; None = the policy's default.
+
+    The default is to train them under ``none`` and ``freeze``, which take away only what they
+    name, and to leave them under ``budget``, which gives only what it names.
+
+    Attributes:
+        embeddings: Token embeddings.
+        norms: All norms, and biases of output projections.
+        lm_head: The vocabulary projection; where it is tied, it is the embeddings.
+    """
+
+    embeddings: bool | None = None
+    norms: bool | None = None
+    lm_head: bool | None = None
+
+    def resolved(self, policy: str) -> dict[str, bool]:
+        """Each option with the policy's default in place of None."""
+        default = policy != "budget"
+        given = {name: getattr(self, name) for name in OTHERS}
+        return {name: default if value is None else value for name, value in given.items()}
+
+
+def plan_training(
+    model: nn.Module,
+    policy: str,
+    selected: NDArray[np.bool_] | None,
+    others: Others = Others(),
+) -> TrainingPlan:
+    """Turn a policy and a set of units into slices.
+
+    Args:
+        model: Its family must be known to :mod:`ssah_exp.models.anatomy`.
+        policy: ``none`` trains everything, ``freeze`` everything but the selected units,
+            ``budget`` the selected units only. A key-value head that several query heads share is
+            trained only if all of them are.
+        selected: ``(units,)`` bool in the order of :class:`UnitIndex`; None under ``none``.
+        others: Embeddings, norms and the LM head.
+
+    Raises:
+        UnitError: Unknown policy; a set where none is used, or none where one is; a set of
+            another model's length; nothing left to train; tied embeddings with two answers.
+    """
+    trained = _trained_units(model, policy, selected)
+    heads, neurons = UnitIndex(read_anatomy(model)).split(trained)
+    slices: list[Slice] = []
+    whole: list[str] = []
+    owned: set[str] = set()
+    for tensor in unit_tensors(model):
+        of_block = (heads if tensor.kind == "attention" else neurons)[tensor.layer]
+        covered = tensor.covered(of_block)
+        owned.add(tensor.name)
+        if covered.all():
+            whole.append(tensor.name)
+        elif covered.any():
+            index = torch.from_numpy(np.flatnonzero(covered))
+            slices.append(Slice(tensor.name, tensor.dim, index, covered.size))
+    choice = others.resolved(policy)
+    _check_tied(model, choice)
+    for name, which in _unowned(model, owned):
+        if choice[which]:
+            whole.append(name)
+    if not slices and not whole:
+        raise UnitError(
+            f"Policy '{policy}' leaves nothing to train: no weight belongs to selected units "
+            "alone, and embeddings, norms and LM head are frozen."
+        )
+    touched = {*whole, *(item.name for item in slices)}
+    frozen = [name for name, _ in model.named_parameters() if name not in touched]
+    return TrainingPlan(tuple(slices), tuple(whole), tuple(frozen))
+
+
+def _trained_units(
+    model: nn.Module, policy: str, selected: NDArray[np.bool_] | None
+) -> NDArray[np.bool_]:
+    units = read_anatomy(model).units
+    if policy not in POLICIES:
+        raise UnitError(f"Unknown policy '{policy}'. Allowed: {', '.join(POLICIES)}.")
+    if policy == "none":
+        if selected is not None:
+            raise UnitError("Policy 'none' trains everything; it takes no set of units.")
+        return np.ones(units, dtype=bool)
+    if selected is None:
+        raise UnitError(f"Policy '{policy}' needs a set of units.")
+    if selected.shape != (units,):
+        raise UnitError(f"{selected.shape[0]} units given for a model of {units}.")
+    if not selected.any():
+        raise UnitError(f"Policy '{policy}' was given an empty set of units.")
+    return selected if policy == "budget" else ~selected
+
+
+def _unowned(model: nn.Module, owned: set[str]) -> Iterator[tuple[str, str]]:
+    """Parameters that no unit owns, each with the option that decides on it."""
+    embeddings = _name_of(model, model.get_input_embeddings())  # type: ignore[operator]
+    head = _name_of(model, model.get_output_embeddings())  # type: ignore[operator]
+    for name, _ in model.named_parameters():
+        if name in owned:
+            continue
+        if name == embeddings:
+            yield name, "embeddings"
+        elif name == head:
+            yield name, "lm_head"
+        else:
+            yield name, "norms"
+
+
+def _name_of(model: nn.Module, module: Any) -> str | None:
+    weight = getattr(module, "weight", None)
+    return next((name for name, item in model.named_parameters() if item is weight), None)
+
+
+def _check_tied(model: nn.Module, choice: dict[str, bool]) -> None:
+    embeddings = model.get_input_embeddings().weight  # type: ignore[operator]
+    head = model.get_output_embeddings().weight  # type: ignore[operator]
+    if embeddings is not head or choice["embeddings"] == choice["lm_head"]:
+        return
+    raise UnitError(
+        f"others.embeddings={choice['embeddings']} and others.lm_head={choice['lm_head']}, but "
+        "this model ties the two: they are one matrix. Give both the same value."
+    )

@@ -1,0 +1,144 @@
+"""The weight files of a Hugging Face model folder: read, and rewritten into a new folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ssah_exp.cache import storage_errors
+from ssah_exp.errors import ModelError, StoreError
+
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+# Names under which programs look for weights; one that is left as it was would be loaded by some.
+_WEIGHT_NAMES = ("model*.safetensors", "consolidated*", "pytorch_model*.bin")
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a model folder by name, on the CPU; read from disk when they are used.
+
+    Args:
+        folder: As ``save_pretrained`` writes it: one ``model.safetensors``, or several files and
+            their index.
+
+    Raises:
+        ModelError: Weights are missing, damaged, or there in two forms.
+    """
+    weights: dict[str, torch.Tensor] = {}
+    for name in _weight_files(folder):
+        weights.update(_read_file(folder / name)[0])
+    return weights
+
+
+def check_new_folder(folder: Path, out: Path) -> None:
+    """Refuse a place that :func:`rewrite_folder` could not write to.
+
+    Raises:
+        StoreError: ``out`` exists, or lies inside ``folder``.
+    """
+    if os.path.lexists(out):
+        raise StoreError(f"{out} exists already; nothing was written. Name a new folder.")
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise StoreError(f"{out} lies inside {folder}, which is copied. Name another folder.")
+
+
+def rewrite_folder(
+    folder: Path, out: Path, change: Callable[[str, torch.Tensor], torch.Tensor]
+) -> None:
+    """Copy a model folder, with ``change`` on every tensor.
+
+    One weight file is in memory at a time; files keep their tensors, header metadata and mode.
+    ``out`` appears by one rename, when all is written.
+
+    Args:
+        folder: The model; it is only read.
+        out: The new folder.
+        change: Gets name and tensor, returns the tensor to write (shape and dtype are its own).
+
+    Raises:
+        StoreError: As :func:`check_new_folder`, or the disk is full or not writable.
+        ModelError: As :func:`read_weights`.
+    """
+    check_new_folder(folder, out)
+    files = _weight_files(folder)
+    out = out.absolute()
+    work = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with storage_errors(out):
+            work.mkdir(parents=True)
+            for name in files:
+                tensors, metadata = _read_file(folder / name)
+                changed = {key: change(key, tensor) for key, tensor in tensors.items()}
+                save_file(changed, work / name, metadata)
+                shutil.copymode(folder / name, work / name)  # safetensors shuts others out
+            for path in folder.iterdir():
+                if path.name not in files:
+                    _copy(path, work / path.name)
+            check_new_folder(folder, out)
+            work.rename(out)
+    except OSError as error:
+        raise StoreError(f"Cannot write {out}; nothing was kept of it: {error}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _copy(path: Path, target: Path) -> None:
+    """Copy contents, not links: a folder of the hub's cache is made of links."""
+    if path.is_dir():
+        shutil.copytree(path, target)
+    else:
+        shutil.copy2(path, target)
+
+
+def _weight_files(folder: Path) -> tuple[str, ...]:
+    """Names of the files transformers would load."""
+    if not folder.is_dir():
+        raise ModelError(f"There is no model folder {folder}.")
+    if (folder / _SINGLE).is_file():
+        files: tuple[str, ...] = (_SINGLE,)
+    elif (folder / _INDEX).is_file():
+        files = _shards(folder)
+    else:
+        raise ModelError(f"{folder} has neither {_SINGLE} nor {_INDEX}.")
+    others = {path.name for pattern in _WEIGHT_NAMES for path in folder.glob(pattern)}
+    if left := sorted(others - set(files)):
+        raise ModelError(
+            f"{folder} holds weights twice: in {files[0]} and in {left[0]}. The second would be "
+            "left as it is; take it out first."
+        )
+    return files
+
+
+def _shards(folder: Path) -> tuple[str, ...]:
+    """Names of the files in the index, each holding what the index says."""
+    path = folder / _INDEX
+    try:
+        places: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        files = tuple(sorted(set(places.values())))
+        plain = all(Path(name).name == name for name in files)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path} is damaged: {error}") from error
+    if not files or not plain:
+        raise ModelError(f"{path} is damaged: it names no file, or one elsewhere.")
+    for name in files:
+        listed = {key for key, place in places.items() if place == name}
+        if listed != _read_file(folder / name)[0].keys():
+            raise ModelError(f"{folder / name} does not hold the tensors that {_INDEX} lists.")
+    return files
+
+
+def _read_file(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str] | None]:
+    """Tensors and header metadata of one file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata()
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} is missing or damaged: {error}") from error

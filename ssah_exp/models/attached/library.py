@@ -1,0 +1,29 @@
+"""PEFT, imported only where an adapter needs it: it is an optional extra, and slow to import."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any
+
+from ssah_exp.errors import ConfigError
+
+
+def check_peft() -> None:
+    """Refuse at once what would fail after the model is loaded; imports nothing.
+
+    Raises:
+        ConfigError: PEFT is not installed.
+    """
+    if importlib.util.find_spec("peft") is None:
+        raise ConfigError("This adapter needs PEFT: pip install 'ssah-exp[peft]'")
+
+
+def peft_library() -> Any:
+    """The ``peft`` module.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    check_peft()
+    return importlib.import_module("peft")

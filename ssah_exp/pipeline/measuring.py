@@ -1,0 +1,68 @@
+"""Putting every question to one arm, judging the answers, keeping them in the run's folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.judges import Judge
+from ssah_exp.evaluation.metrics import arm_metrics
+from ssah_exp.evaluation.questions import Prompt, Question, read_completions
+from ssah_exp.interventions.ablate import Ablation
+from ssah_exp.models.sources import ModelRef
+from ssah_exp.pipeline.stages import Stages, read_losses
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What all arms of a run are measured with.
+
+    Attributes:
+        stages: The cached stages.
+        judges: By name.
+        folder: The run's folder.
+        questions: Put to every arm.
+        prompts: Their tokens.
+    """
+
+    stages: Stages
+    judges: Mapping[str, Judge]
+    folder: Path
+    questions: Sequence[Question]
+    prompts: Sequence[Prompt]
+
+    @classmethod
+    def of(cls, stages: Stages, judges: Mapping[str, Judge], folder: Path) -> Measuring:
+        """With the config's questions."""
+        return cls(stages, judges, folder, *stages.questions())
+
+    def measure(
+        self, name: str, ref: ModelRef, ablation: Ablation | None, place: str
+    ) -> tuple[dict[str, Estimate], str]:
+        """Every metric of one arm, and where its completions lie in the run's folder.
+
+        Args:
+            name: The arm's name.
+            ref: Its model.
+            ablation: What is ablated in it.
+            place: ``[2/14]``, for the progress bar.
+        """
+        stages = self.stages
+        label = f"{place} {name}"
+        answers = stages.answers(ref, ablation, self.questions, self.prompts, f"{label} answers")
+        stages.reporter.done(f"answers {name}", answers)
+        losses = stages.losses(ref, ablation, f"{label} perplexity")
+        stages.reporter.done(f"losses {name}", losses)
+        copy = f"completions/{name.replace('/', '-')}.jsonl"
+        (self.folder / copy).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(answers.folder / "completions.jsonl", self.folder / copy)
+        metrics = arm_metrics(
+            read_completions(self.folder / copy),
+            read_losses(losses),
+            self.judges,
+            stages.config.evaluation,
+        )
+        return metrics, copy

@@ -1,0 +1,174 @@
+"""What every artefact's run begins and ends with: inputs, run id, shared stages, the record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ssah_exp.cache import Cache
+from ssah_exp.config.build import build
+from ssah_exp.config.identity import run_id, science
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.data.datasets import RunData, load_data
+from ssah_exp.evaluation.judges import Judge
+from ssah_exp.models.load import load_speech
+from ssah_exp.models.sources import ModelRef, ModelSource
+from ssah_exp.pipeline.identification import Identified
+from ssah_exp.pipeline.progress import Reporter
+from ssah_exp.pipeline.stages import ModelSlot, Stages, read_training
+from ssah_exp.records.provenance import provenance
+from ssah_exp.records.record import ArmRecord, RunRecord, StageRecord
+from ssah_exp.records.store import RecordStore
+from ssah_exp.units.summary import class_summary
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run's record and where its files lie.
+
+    Attributes:
+        record: The record on disk.
+        folder: The run's folder.
+        stages: What this call computed and what it found in the cache.
+        fresh: False if nothing was computed and the record was there before.
+    """
+
+    record: RunRecord
+    folder: Path
+    stages: list[StageRecord]
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run whose inputs are known and whose folder is decided.
+
+    Attributes:
+        config: Validated.
+        reporter: Receives progress.
+        root: Where runs and cache lie.
+        judges: By name.
+        data: Every data set.
+        source: Where the base model comes from.
+        inputs: Content hashes of model and data.
+        run_id: Hash of what decides the result.
+        started: ISO time.
+        origin: Code, packages and machine at the start.
+    """
+
+    config: RunConfig
+    reporter: Reporter
+    root: Path
+    judges: dict[str, Judge]
+    data: RunData
+    source: ModelSource
+    inputs: dict[str, str]
+    run_id: str
+    started: str
+    origin: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's files go."""
+        return RecordStore(self.root).folder(self.config.artefact, self.run_id)
+
+    def prepare(self) -> tuple[ModelRef, Stages]:
+        """Make the base model loadable and gather what the stages share."""
+        cache = Cache(self.root / "cache")
+        base, entry = self.source.resolve(cache)
+        if entry is not None:
+            self.reporter.done("model", entry)
+        revision = None if Path(base.location).is_dir() else base.revision
+        speech = load_speech(base.location, self.config.model, revision)
+        slot = ModelSlot(self.config, self.reporter)
+        return base, Stages(self.config, self.data, cache, self.reporter, slot, speech)
+
+    def align(self, base: ModelRef, stages: Stages) -> tuple[ModelRef, dict[str, Any] | None]:
+        """The aligned model and how it was trained; the base model if it comes aligned."""
+        if not self.config.alignment.enabled:
+            return base, None
+        aligned, entry = stages.align(base)
+        self.reporter.done("align", entry)
+        return aligned, read_training(entry)
+
+    def finish(
+        self,
+        models: dict[str, ModelRef],
+        training: dict[str, Any] | None,
+        identified: Identified,
+        stages: Stages,
+        measured: list[ArmRecord],
+    ) -> Finished:
+        """Write the record, last; keep the earlier one if this call only looked things up."""
+        config = self.config
+        record = RunRecord(
+            run_id=self.run_id,
+            artefact=config.artefact,
+            status="done",
+            seed=config.seed,
+            config=science(config),
+            inputs=self.inputs,
+            models={name: _describe(ref) for name, ref in models.items()},
+            data={name: len(rows) for name, rows in self.data.example_sets.items()},
+            template_hash=stages.speech.template_hash,
+            judges={name: judge.describe() for name, judge in self.judges.items()},
+            training=training,
+            calibration=identified.counts(),
+            classes=class_summary(identified.units),
+            statistics_agreement=identified.agreement,
+            arms=measured,
+            stages=self.reporter.stages,
+            provenance=self.origin,
+            started=self.started,
+            finished=_now(),
+        )
+        store = RecordStore(self.root)
+        earlier = store.get(config.artefact, self.run_id)
+        cached = all(stage.cached for stage in self.reporter.stages)
+        if earlier is not None and earlier.arms == measured and cached:
+            # It says who computed the numbers, when and on what.
+            return Finished(earlier, self.folder, self.reporter.stages, fresh=False)
+        store.write(record)
+        return Finished(record, self.folder, self.reporter.stages, fresh=True)
+
+
+def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -> OpenRun:
+    """Load data, hash inputs, announce the run.
+
+    Args:
+        config: A validated config.
+        reporter: Receives progress.
+        training: Whether the artefact fine-tunes, and so reads the data for it.
+
+    Raises:
+        SsahError: Something given is wrong; see its subclasses.
+    """
+    # Taken at the start: the checkout may move on while a long run still has its old code.
+    started, origin = _now(), provenance()
+    judges: dict[str, Judge] = {
+        name: build(node, f"evaluation.judges.{name}")
+        for name, node in config.evaluation.judges.items()
+    }
+    data = load_data(config, training=training)
+    source: ModelSource = build(config.model.source, "model.source")
+    inputs = {"model": source.fingerprint(), **data.fingerprints}
+    identifier = run_id(config, inputs)
+    reporter.say(f"run [bold]{identifier}[/bold]  {config.artefact}  seed {config.seed}")
+    root = Path(config.paths.root).expanduser()
+    return OpenRun(
+        config, reporter, root, judges, data, source, inputs, identifier, started, origin
+    )
+
+
+def _describe(ref: ModelRef) -> dict[str, str]:
+    return {
+        "identifier": ref.identifier,
+        "revision": ref.revision,
+        "fingerprint": ref.fingerprint,
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

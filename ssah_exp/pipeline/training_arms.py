@@ -1,0 +1,87 @@
+"""Which arms a training table has: policies on sets of units, and their controls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssah_exp.cache import digest_of
+from ssah_exp.config.build import build
+from ssah_exp.config.schema import ArmConfig, TrainingConfig
+from ssah_exp.units.controls import draw_control
+from ssah_exp.units.selecting import select_units
+from ssah_exp.units.unitmap import UnitMap
+
+
+@dataclass(frozen=True)
+class TrainingArm:
+    """One fine-tuning.
+
+    Attributes:
+        name: Unique within a run.
+        label: The configured arm; a control carries the name of the arm it stands beside.
+        config: Policy, adapter, epochs.
+        mask: ``(units,)`` bool, what the policy names; None under ``none``.
+        control: ``random`` or ``matched``.
+        draw: Number of the control draw.
+        overlap: Share of a control's units that are in the set it stands beside.
+    """
+
+    name: str
+    label: str
+    config: ArmConfig
+    mask: NDArray[np.bool_] | None = None
+    control: str | None = None
+    draw: int | None = None
+    overlap: float = 0.0
+
+    @property
+    def mask_digest(self) -> str | None:
+        """sha256 over the selected units, or None."""
+        return None if self.mask is None else digest_of(np.flatnonzero(self.mask).tolist())
+
+
+def plan_training_arms(units: UnitMap, training: TrainingConfig, seed: int) -> list[TrainingArm]:
+    """Every arm of a training table, each followed by its controls.
+
+    Args:
+        units: The UnitMap of the model that all arms start from.
+        training: Arms by name.
+        seed: Decides the control draws.
+
+    Raises:
+        UnitError: A selector matches nothing, or no control of the same layer mix exists.
+    """
+    arms: list[TrainingArm] = []
+    for name, config in training.arms.items():
+        if config.select is None:
+            arms.append(TrainingArm(name, name, config))
+            continue
+        where = f"training.arms.{name}.select"
+        mask = select_units(build(config.select, where), units, seed, where)
+        arms.append(TrainingArm(name, name, config, mask))
+        arms += _controls(units, mask, name, config, training, seed)
+    return arms
+
+
+def _controls(
+    units: UnitMap,
+    mask: NDArray[np.bool_],
+    name: str,
+    config: ArmConfig,
+    training: TrainingConfig,
+    seed: int,
+) -> Iterator[TrainingArm]:
+    for kind in config.controls:
+        for draw in range(training.control_draws):
+            # The same streams as a pruning table's, so that a control is one and the same set.
+            stream = [seed, sorted(("random", "matched")).index(kind), draw]
+            control = draw_control(
+                units, mask, kind, stream, pool=training.match_pool, overlap=config.overlap
+            )
+            yield TrainingArm(
+                f"{name}/{kind}/{draw}", name, config, control.mask, kind, draw, control.overlap
+            )

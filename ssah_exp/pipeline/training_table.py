@@ -1,0 +1,119 @@
+"""Training tables (paper sections 4 and 5): one model, fine-tuned under policy after policy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ssah_exp.cache import storage_errors
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.metrics import EPOCHS, TRAIN_LOSS, TRAINED_SHARE
+from ssah_exp.models.sources import ModelRef
+from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED
+from ssah_exp.pipeline.identification import identify_units
+from ssah_exp.pipeline.measuring import Measuring
+from ssah_exp.pipeline.opened import Finished, open_run
+from ssah_exp.pipeline.progress import Reporter
+from ssah_exp.pipeline.training_arms import TrainingArm, plan_training_arms
+from ssah_exp.pipeline.tuning import Tuned, Tuning
+from ssah_exp.records.record import ArmRecord
+from ssah_exp.units.unitmap import UnitMap
+
+
+def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
+    """Identify the start model's units, train every arm from it, measure them all.
+
+    Args:
+        config: A validated config.
+        reporter: Receives progress.
+
+    Raises:
+        SsahError: Something given is wrong; see its subclasses.
+    """
+    run = open_run(config, reporter, training=True)
+    base, stages = run.prepare()
+    start, alignment = base, None
+    if config.training.start == ALIGNED:
+        start, alignment = run.align(base, stages)
+    identified = identify_units(start, stages)
+    units = identified.units
+    arms = plan_training_arms(units, config.training, config.seed)
+    by_name = {arm.name: arm for arm in arms}
+    tuning = Tuning(stages, start, base)
+    measured: list[ArmRecord] = []
+    with storage_errors(run.folder):
+        units.save(run.folder / "unitmap")
+        measuring = Measuring.of(stages, run.judges, run.folder)
+        for number, (name, ref) in enumerate(_dense(config, base, start)):
+            metrics, copy = measuring.measure(name, ref, None, f"[dense {number}]")
+            if ref == start:
+                metrics[TRAIN_LOSS] = _loss(tuning.start_loss(), config)
+            measured.append(_record(None, name, None, units, metrics, copy))
+        for number, arm in enumerate(arms, start=1):
+            tuned = tuning.train(arm, by_name)
+            place = f"[{number}/{len(arms)}]"
+            metrics, copy = measuring.measure(arm.name, tuned.ref, None, place)
+            metrics |= _training_metrics(tuned, config)
+            measured.append(_record(arm, arm.name, tuned, units, metrics, copy))
+    models = {"base": base, "aligned" if config.training.start == ALIGNED else "start": start}
+    return run.finish(models, alignment, identified, stages, measured)
+
+
+def _dense(config: RunConfig, base: ModelRef, start: ModelRef) -> list[tuple[str, ModelRef]]:
+    """The models no arm has trained yet."""
+    if base == start:
+        return [(config.training.start, start)]
+    return [(UNALIGNED, base), (ALIGNED, start)]
+
+
+def _training_metrics(tuned: Tuned, config: RunConfig) -> dict[str, Estimate]:
+    proof, training = tuned.certificate, tuned.training
+    share = proof["changeable_weights"] / (proof["changeable_weights"] + proof["frozen_weights"])
+    return {
+        TRAIN_LOSS: _loss(training["train_loss"], config),
+        EPOCHS: Estimate(training["epochs"], None, None, training["steps"], "batches", "counted"),
+        TRAINED_SHARE: Estimate(
+            share, None, None, proof["changeable_weights"], "weights", "counted"
+        ),
+    }
+
+
+def _loss(value: float, config: RunConfig) -> Estimate:
+    return Estimate(value, None, None, config.training.loss_examples, "examples", "fixed sample")
+
+
+def _record(
+    arm: TrainingArm | None,
+    name: str,
+    tuned: Tuned | None,
+    units: UnitMap,
+    metrics: dict[str, Estimate],
+    completions: str,
+) -> ArmRecord:
+    parameters, magnitude = units.index.parameters, units.safety + units.utility
+    selected = None if arm is None else arm.mask
+    mask = np.zeros(units.anatomy.units, dtype=bool) if selected is None else selected
+    training = None
+    if arm is not None and tuned is not None:
+        training = {
+            **tuned.training,
+            "policy": arm.config.policy,
+            "overlap": arm.overlap,
+            "certificate": tuned.certificate,
+        }
+    return ArmRecord(
+        name=name,
+        model=name if arm is None else "trained",
+        unit_class=None,
+        fill=None,
+        control=None if arm is None else arm.control,
+        draw=None if arm is None else arm.draw,
+        units=int(mask.sum()),
+        unit_share=float(mask.mean()),
+        parameter_share=float(parameters[mask].sum() / parameters.sum()),
+        magnitude=float(magnitude[mask].mean()) if mask.any() else None,
+        metrics=metrics,
+        completions=completions,
+        arm=None if arm is None else arm.label,
+        training=training,
+    )

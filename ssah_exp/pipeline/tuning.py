@@ -1,0 +1,266 @@
+"""The fine-tuning stage: one arm's training, a cache entry that a killed run goes on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ssah_exp.cache import Entry, digest_of, write_atomically
+from ssah_exp.config.build import build
+from ssah_exp.config.schema import ArmConfig, TrainingConfig
+from ssah_exp.data.chat import Encoded, encode_pairs
+from ssah_exp.data.preferences import Pair, encode_preferences, pairs_from_answers
+from ssah_exp.data.sources import Example
+from ssah_exp.evaluation.questions import Question, encode_questions, read_completions
+from ssah_exp.interventions.plan import Others, plan_training
+from ssah_exp.models.attached.folder import save_adapter
+from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.sources import ModelRef
+from ssah_exp.pipeline.stages import Stages, read_training, system_if_used
+from ssah_exp.pipeline.training_arms import TrainingArm
+from ssah_exp.training.adapters.adapter import Adapter
+from ssah_exp.training.certificate import read_summary, save_certificate
+from ssah_exp.training.loop import Run, fine_tune, supervised_run
+from ssah_exp.training.matching import LossMatch, mean_response_loss
+from ssah_exp.training.preference import PreferenceObjective, preference_loader, with_reference
+
+# Raised when a change of code changes what a stage computes from the same inputs.
+TUNE_VERSION, PROBE_VERSION = 1, 1
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A trained arm.
+
+    Attributes:
+        ref: Its model.
+        training: Summary of the training.
+        certificate: Summary of the proof that only what may change did.
+    """
+
+    ref: ModelRef
+    training: dict[str, Any]
+    certificate: dict[str, Any]
+
+
+class Tuning:
+    """Trains arms from one model on one data set.
+
+    Args:
+        stages: What all stages share.
+        start: The model every arm starts from.
+        base: The unaligned model, whose answers DPO rejects.
+    """
+
+    def __init__(self, stages: Stages, start: ModelRef, base: ModelRef) -> None:
+        self._stages = stages
+        self._start = start
+        self._base = base
+        self._config: TrainingConfig = stages.config.training
+        self._examples = self._encode(self._source())
+        self._pairs = self._preferences() if self._config.objective == "dpo" else []
+        self._done: dict[str, Tuned] = {}
+
+    def train(self, arm: TrainingArm, phases: Mapping[str, TrainingArm]) -> Tuned:
+        """Train one arm, or find the result.
+
+        Args:
+            arm: What to train.
+            phases: Arms by name, for ``first``.
+        """
+        start = self._start
+        if arm.config.first is not None:
+            start = self._first(phases[arm.config.first], arm.config.first_epochs)
+        epochs = arm.config.epochs or self._config.epochs
+        target = self._target(arm.config)
+        tuned = self._tune(arm, start, epochs, target, arm.name)
+        self._done[arm.name] = tuned
+        return tuned
+
+    def start_loss(self) -> float:
+        """The training loss of the model that all arms start from."""
+        material = {
+            "version": PROBE_VERSION,
+            "model": self._start.fingerprint,
+            "precision": self._stages.config.model.precision,
+            "probe": _digest(self._probe()),
+        }
+
+        def compute(folder: Path) -> None:
+            loaded = self._stages.slot.get(self._start)
+            loss = mean_response_loss(loaded, self._probe(), self._config.batch_size)
+            write_atomically(folder / "loss.json", json.dumps(loss))
+
+        entry = self._stages.cache.get_or_compute("probe", material, compute)
+        return float(json.loads((entry.folder / "loss.json").read_text()))
+
+    def _source(self) -> tuple[Example, ...]:
+        data = self._stages.data
+        return data.alignment if self._config.data == "alignment" else data.finetune
+
+    def _encode(self, examples: tuple[Example, ...]) -> list[Encoded]:
+        config = self._stages.config
+        return encode_pairs(
+            self._stages.speech,
+            examples,
+            self._config.prompt_styles,
+            config.evaluation.system_prompt,
+            self._config.max_length,
+            where=f"data.{self._config.data}",
+        )
+
+    def _probe(self) -> list[Encoded]:
+        """Evenly spread training examples; the same for every arm and seed."""
+        count = min(self._config.loss_examples, len(self._examples))
+        return [self._examples[at * len(self._examples) // count] for at in range(count)]
+
+    def _first(self, arm: TrainingArm, epochs: int) -> ModelRef:
+        return self._tune(arm, self._start, epochs, None, f"{arm.name}, {epochs} epochs first").ref
+
+    def _target(self, config: ArmConfig) -> float | None:
+        if config.match_loss is None:
+            return None
+        return float(self._done[config.match_loss].training["train_loss"])
+
+    def _tune(
+        self,
+        arm: TrainingArm,
+        start: ModelRef,
+        epochs: int,
+        target: float | None,
+        label: str,
+    ) -> Tuned:
+        stages, cache = self._stages, self._stages.cache
+        material = self._material(arm, start, epochs, target)
+        partial = cache.partial("tune", material)
+
+        def compute(folder: Path) -> None:
+            loaded = stages.slot.get(start)
+            others = Others(**asdict(arm.config.others))
+            plan = plan_training(loaded.model, arm.config.policy, arm.mask, others)
+            adapter = _adapter(arm)
+            if adapter is not None:
+                plan = adapter.plan(loaded.model, plan)
+            run = self._run(loaded, self._recipe(arm), epochs, target, partial)
+            share = plan.changeable(loaded.model) / loaded.model.num_parameters()
+            stages.reporter.begin(
+                f"training {label}: {share:.1%} of the weights, {run.examples} examples x {epochs}"
+            )
+            try:
+                summary, certificate = fine_tune(loaded, run, plan, adapter)
+                loaded.model.save_pretrained(folder)
+                save_adapter(loaded.model, folder)
+                loaded.speech.tokenizer.save_pretrained(folder)
+            finally:
+                stages.slot.clear()  # its weights are no longer the start's
+            save_certificate(certificate, plan, folder)
+            write_atomically(folder / "training.json", json.dumps(summary.as_dict()))
+
+        entry = cache.get_or_compute("tune", material, compute)
+        stages.reporter.done(f"train {label}", entry)
+        return Tuned(_ref(start, arm, entry), read_training(entry), read_summary(entry.folder))
+
+    def _recipe(self, arm: TrainingArm) -> TrainingConfig:
+        rate = arm.config.learning_rate
+        return self._config if rate is None else replace(self._config, learning_rate=rate)
+
+    def _run(
+        self,
+        loaded: LoadedModel,
+        config: TrainingConfig,
+        epochs: int,
+        target: float | None,
+        partial: Path,
+    ) -> Run:
+        seed, trainer = self._stages.config.seed, self._stages.config.trainer
+        more: dict[str, Any] = {
+            "epochs": epochs,
+            "accumulate": config.accumulate,
+            "gradient_checkpointing": config.gradient_checkpointing,
+            "checkpoints": partial,
+            "probe": self._probe(),
+            "match": None if target is None else LossMatch(target, config.check_every),
+        }
+        if config.objective == "sft":
+            return supervised_run(loaded, self._examples, config, seed, trainer, **more)
+        encoded = encode_preferences(
+            self._stages.speech,
+            self._pairs,
+            config.prompt_styles,
+            self._stages.config.evaluation.system_prompt,
+            config.max_length,
+            where="data.preferences",
+        )
+        pairs, pad = with_reference(loaded, encoded, config.batch_size), loaded.speech.pad_id
+        return Run(
+            lambda: preference_loader(pairs, pad, config.batch_size, seed),
+            len(pairs),
+            config,
+            seed,
+            trainer,
+            PreferenceObjective(config.dpo_beta),
+            **more,
+        )
+
+    def _preferences(self) -> list[Pair]:
+        """Given pairs, or the training answers against the unaligned model's own."""
+        stages, examples = self._stages, self._source()
+        if stages.data.preferences:
+            return list(stages.data.preferences)
+        style = self._config.prompt_styles[0]
+        questions = [Question("preference", style, item.prompt, None) for item in examples]
+        system = stages.config.evaluation.system_prompt
+        prompts = encode_questions(stages.speech, questions, system)
+        entry = stages.answers(self._base, None, questions, prompts, "answers to reject")
+        stages.reporter.done("answers to reject", entry)
+        answers = [item.text for item in read_completions(entry.folder / "completions.jsonl")]
+        return pairs_from_answers(examples, answers)
+
+    def _material(
+        self, arm: TrainingArm, start: ModelRef, epochs: int, target: float | None
+    ) -> dict[str, Any]:
+        config = self._stages.config
+        given = asdict(self._recipe(arm))
+        recipe = {key: val for key, val in given.items() if key not in _NOT_RECIPE}
+        if target is None:
+            recipe.pop("check_every")
+        return {
+            "version": TUNE_VERSION,
+            "model": start.fingerprint,
+            "precision": config.model.precision,
+            "examples": _digest(self._examples),
+            "pairs": digest_of([asdict(pair) for pair in self._pairs]),
+            "recipe": {**recipe, "epochs": epochs},
+            "target": target,
+            "policy": arm.config.policy,
+            "units": arm.mask_digest,
+            "others": asdict(arm.config.others),
+            "adapter": arm.config.adapter,
+            "system_prompt": system_if_used(config, self._config.prompt_styles),
+            "template": self._stages.speech.template_hash,
+            "seed": config.seed,
+        }
+
+
+# Part of the training group, but not of how one arm is trained.
+_NOT_RECIPE = ("start", "data", "arms", "control_draws", "match_pool")
+
+
+def _adapter(arm: TrainingArm) -> Adapter | None:
+    node = arm.config.adapter
+    adapter: Adapter | None = (
+        None if node is None else build(node, f"training.arms.{arm.label}.adapter")
+    )
+    return adapter
+
+
+def _digest(examples: list[Encoded]) -> str:
+    return digest_of([[list(item.input_ids), item.response_start] for item in examples])
+
+
+def _ref(start: ModelRef, arm: TrainingArm, entry: Entry) -> ModelRef:
+    name = f"{start.identifier} + {arm.name}"
+    return ModelRef(name, entry.digest[:12], str(entry.folder), entry.digest)

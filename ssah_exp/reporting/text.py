@@ -1,0 +1,109 @@
+"""How numbers, headings and tables are written, the same in every table."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from ssah_exp.evaluation.metrics import EPOCHS, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
+from ssah_exp.reporting.rows import Cell
+
+_PLAIN = {
+    PERPLEXITY: "perplexity",
+    TRAIN_LOSS: "training loss",
+    EPOCHS: "epochs",
+    TRAINED_SHARE: "weights trained %",
+}
+_STYLES = {
+    "raw": "raw text",
+    "raw_system": "raw text + system prompt",
+    "chat": "chat",
+    "chat_system": "chat + system prompt",
+    "mean": "mean of the styles",
+}
+_NAMES = {
+    "asr": "ASR",
+    "benign_refusal": "benign refused",
+    "borderline_refusal": "borderline refused",
+}
+_LATEX = str.maketrans(
+    {
+        **{mark: f"\\{mark}" for mark in "%_&#${}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"\(\pm\)",
+    }
+)
+
+
+def scale_of(metric: str) -> float:
+    """What a value is multiplied by to be shown: shares are shown in percent."""
+    return 1.0 if metric in (PERPLEXITY, TRAIN_LOSS, EPOCHS) else 100.0
+
+
+def given(value: float) -> str:
+    """A published value as printed; one that was not published is a gap."""
+    return "" if pd.isna(value) else f"{value:g}"
+
+
+def heading(metric: str) -> str:
+    """Column heading of a metric."""
+    if metric in _PLAIN:
+        return _PLAIN[metric]
+    name, style, _ = metric.split("/")
+    return f"{_NAMES[name]} %, {_STYLES[style]}"
+
+
+def cell_text(cell: Cell, metric: str) -> str:
+    """``value [low, high]``, or ``mean +- sd [min, max]`` over control draws."""
+    if cell.value is None:
+        return ""
+    scale = scale_of(metric)
+    if metric == TRAIN_LOSS:
+        return _loss(cell)
+    text = number(cell.value * scale)
+    if cell.spread is not None:
+        text += f" ± {number(cell.spread * scale)}"
+    if cell.low is not None and cell.high is not None:
+        text += f" [{number(cell.low * scale)}, {number(cell.high * scale)}]"
+    return text
+
+
+def number(value: float) -> str:
+    """One decimal; large ones short."""
+    if not math.isfinite(value):
+        return "inf"
+    if abs(value) >= 10000:
+        return f"{value:.1e}"
+    return f"{value:.1f}"
+
+
+def _loss(cell: Cell) -> str:
+    """Losses differ in the third decimal."""
+    assert cell.value is not None
+    text = f"{cell.value:.3f}"
+    if cell.spread is not None:
+        text += f" ± {cell.spread:.3f}"
+    if cell.low is not None and cell.high is not None:
+        text += f" [{cell.low:.3f}, {cell.high:.3f}]"
+    return text
+
+
+def format_frame(frame: pd.DataFrame, form: str) -> str:
+    """A frame as ``markdown`` or ``latex``."""
+    if form == "markdown":
+        return frame.to_markdown(index=False, disable_numparse=True)
+    escaped = frame.map(latex).rename(columns=latex)
+    return escaped.style.hide(axis="index").format(escape=None).to_latex(hrules=True)
+
+
+def prose(text: str, form: str) -> str:
+    """A sentence, escaped where the format needs it."""
+    return latex(text) if form == "latex" else text
+
+
+def latex(text: str) -> str:
+    """Escape what LaTeX would read as a command; a bare % hides the rest of its line."""
+    return str(text).translate(_LATEX)

@@ -1,0 +1,138 @@
+"""Training tables: every arm, its loss beside its ASR, controls below, the paper's rows last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.published import read_published
+from ssah_exp.reporting.rows import Block, Row, blocks
+from ssah_exp.reporting.text import cell_text, format_frame, given, heading, prose
+
+# Artefact -> what the paper's numbers of it are; those without an entry have none.
+PUBLISHED = {
+    "table2_freezing": (
+        "Published (7B and 8B models; AdvBench 520, HEx-PHI 330, HarmBench; judges as named; "
+        "frozen runs twice the epochs):"
+    ),
+    "table3_peft": "Published (HEx-PHI, GPT-4 as judge; ours: freezing):",
+    "table4_alignment_budget": "Published (accuracy in percent, MT-bench scores 1 to 10):",
+}
+
+
+def render_training(records: Sequence[RunRecord], form: str) -> str:
+    """Render every setting among ``records``.
+
+    Args:
+        records: Of one artefact that trains arms.
+        form: ``markdown``, ``csv``, ``json`` or ``latex``.
+    """
+    settings, artefact = blocks(records), records[0].artefact
+    if form in ("csv", "json"):
+        frame = training_long_frame(settings)
+        if form == "csv":
+            return frame.to_csv(index=False).rstrip("\n")
+        # NaN and infinity are no JSON; to_json writes them as null.
+        return json.dumps(json.loads(frame.to_json(orient="records")), indent=1)
+    parts: list[str] = []
+    for block in settings:
+        frame = training_wide_frame(block)
+        parts += [prose(_caption(block), form), "", format_frame(frame, form), ""]
+    if artefact in PUBLISHED:
+        published = read_published(artefact).map(_as_given)
+        parts += [prose(PUBLISHED[artefact], form), "", format_frame(published, form)]
+    return "\n".join(parts).rstrip()
+
+
+def training_wide_frame(block: Block) -> pd.DataFrame:
+    """One line per arm, for people. Rates in percent."""
+    return pd.DataFrame([_wide_line(row, block) for row in block.rows])
+
+
+def training_long_frame(settings: Sequence[Block]) -> pd.DataFrame:
+    """One line per value, for machines.
+
+    Columns: model, data, start, trained_on, arm, policy, control, units_pct, params_pct, metric,
+    value, low, high, spread, n, repeats, method. Rates are shares from 0 to 1.
+    """
+    lines: list[dict[str, Any]] = []
+    for block in settings:
+        config = block.records[0].config
+        for row in block.rows:
+            origin = {
+                "model": config["model"]["name"],
+                "data": config["data"]["name"],
+                "start": config["training"]["start"],
+                "trained_on": config["training"]["data"],
+                "arm": row.label,
+                "policy": _policy(row, block),
+                "control": row.control,
+                "units_pct": 100 * row.unit_share,
+                "params_pct": 100 * row.parameter_share,
+            }
+            lines += [
+                {**origin, "metric": metric, **cell.__dict__} for metric, cell in row.cells.items()
+            ]
+    return pd.DataFrame(lines)
+
+
+def _wide_line(row: Row, block: Block) -> dict[str, str]:
+    named = row.unit_share > 0
+    line = {
+        "arm": row.label if row.control is None else f"  {row.control} like {row.label}",
+        "policy": _policy(row, block) or "-",
+        "units %": f"{100 * row.unit_share:.1f}" if named else "-",
+        "params %": f"{100 * row.parameter_share:.1f}" if named else "-",
+    }
+    for metric in block.metrics:
+        line[heading(metric)] = cell_text(row.cells[metric], metric)
+    return line
+
+
+def _policy(row: Row, block: Block) -> str | None:
+    """``freeze``, ``budget``, ``none``, or the adapter's name; None = not trained."""
+    if row.arm is None:
+        return None
+    arm = block.records[0].config["training"]["arms"][row.arm]
+    if arm["adapter"] is not None:
+        return str(arm["adapter"]["_target_"]).rpartition(".")[2]
+    return str(arm["policy"])
+
+
+def _caption(block: Block) -> str:
+    first, config = block.records[0], block.records[0].config
+    training, evaluation, budgets = (
+        config["training"],
+        config["evaluation"],
+        config["units"]["budgets"],
+    )
+    seeds = ", ".join(str(record.seed) for record in block.records)
+    return (
+        f"{config['model']['name']}, data {config['data']['name']}: the {training['start']} model, "
+        f"{training['objective']} on {_examples(block)} examples of data.{training['data']}, "
+        f"learning rate {training['learning_rate']:g}, batch {training['batch_size']}; n = "
+        f"{first.data['harmful_eval']} harmful, {first.data['benign_eval']} benign and "
+        f"{first.data['borderline_eval']} borderline prompts, {evaluation['max_new_tokens']} new "
+        f"tokens, judge {evaluation['primary_judge']}; budgets SCU {budgets['scu']:g} UCU "
+        f"{budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}; training loss in nats per "
+        f"response token over {training['loss_examples']} training examples; seeds {seeds}; "
+        f"controls: mean ± sd [range] over {training['control_draws']} draws a seed."
+    )
+
+
+def _examples(block: Block) -> str:
+    counts = {
+        arm.training["examples"]
+        for record in block.records
+        for arm in record.arms
+        if arm.training is not None
+    }
+    return " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+
+
+def _as_given(value: Any) -> str:
+    return value if isinstance(value, str) else given(value)

@@ -1,0 +1,57 @@
+"""Training an adapter that stays beside the weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ssah_exp.interventions.plan import TrainingPlan
+from ssah_exp.models.attached.base import Attached
+from ssah_exp.training.adapters.adapter import InstalledAdapter
+
+
+def nothing_changes(model: nn.Module) -> TrainingPlan:
+    """A plan under which every weight is frozen."""
+    return TrainingPlan((), (), tuple(name for name, _ in model.named_parameters()))
+
+
+class InstalledBeside(InstalledAdapter):
+    """Trains an attached adapter; it stays in the model if training ends well.
+
+    Args:
+        model: The model that carries it.
+        attached: The adapter.
+        given: ``requires_grad`` of the model's weights.
+    """
+
+    def __init__(
+        self, model: nn.Module, attached: Attached, given: dict[nn.Parameter, bool]
+    ) -> None:
+        super().__init__(model, attached.parameters, given)
+        self._attached = attached
+        self._finished = False
+        self._before = {
+            name: item.detach().cpu().clone() for name, item in self._parameters.items()
+        }
+
+    def optimizer_parameters(self) -> list[nn.Parameter]:
+        """Parameters for the optimizer, float32, where the model is."""
+        self._attached.place()
+        return super().optimizer_parameters()
+
+    def beside(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """The adapter before training and now, on the host."""
+        return {
+            name: (self._before[name], item.detach().cpu())
+            for name, item in self._parameters.items()
+        }
+
+    def finish(self) -> None:
+        """Leave it in."""
+        self._finished = True
+        self.close()
+
+    def remove(self) -> None:
+        """Take it off, unless it is finished."""
+        if not self._finished:
+            self._attached.detach()

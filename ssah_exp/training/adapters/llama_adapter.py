@@ -1,0 +1,50 @@
+"""LLaMA-Adapter (Zhang et al. 2023, arXiv 2303.16199), PEFT's AdaptionPrompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from ssah_exp.interventions.plan import TrainingPlan
+from ssah_exp.models.attached.library import check_peft
+from ssah_exp.models.attached.llama_adapter import AdaptionPrompts, check_family
+from ssah_exp.training.adapters.adapter import InstalledAdapter, check_positive, requires_grad_of
+from ssah_exp.training.adapters.beside import InstalledBeside, nothing_changes
+
+
+@dataclass(frozen=True)
+class LlamaAdapter:
+    """Trains prompts, and a gate each, that the heads of the topmost blocks attend to.
+
+    Attributes:
+        length: Positions per prompt.
+        layers: How many blocks, from the top.
+    """
+
+    length: int
+    layers: int
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        check_peft()
+        check_positive("LlamaAdapter.length", self.length)
+        check_positive("LlamaAdapter.layers", self.layers)
+
+    def plan(self, model: nn.Module, plan: TrainingPlan) -> TrainingPlan:
+        """No weight of the model changes.
+
+        Raises:
+            ModelError: The method does not know the model's family.
+        """
+        check_family(model)
+        return nothing_changes(model)
+
+    def install(self, model: nn.Module, plan: TrainingPlan) -> InstalledAdapter:
+        """Attach untrained prompts.
+
+        Raises:
+            ModelError: The model has an adapter already, or fewer blocks.
+        """
+        given = requires_grad_of(model)
+        return InstalledBeside(model, AdaptionPrompts.new(model, self.length, self.layers), given)

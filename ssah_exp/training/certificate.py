@@ -1,0 +1,217 @@
+"""Proof that what was frozen stayed frozen to the last bit, and that the rest did change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ssah_exp.cache import digest_of, write_atomically
+from ssah_exp.errors import ModelError
+from ssah_exp.interventions.plan import Slice, TrainingPlan
+
+_FILE, _INDEX = "certificate.json", "certificate_index.safetensors"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What a training run did to the weights.
+
+    Attributes:
+        frozen: Parameter name -> sha256 of its frozen part, equal before and after.
+        frozen_weights: How many weights those parts hold.
+        changeable_weights: How many weights the plan allowed to change, and those of an adapter
+            that stays beside them.
+        changed_weights: How many of them have other bits than before.
+        change_norm: L2 norm of the change over all of them, in float64.
+        seconds: Time the proof took.
+    """
+
+    frozen: dict[str, str]
+    frozen_weights: int
+    changeable_weights: int
+    changed_weights: int
+    change_norm: float
+    seconds: float
+
+    def summary(self) -> dict[str, Any]:
+        """For a record: one digest in place of one per parameter."""
+        content = asdict(self)
+        content["frozen_sha256"] = digest_of(content.pop("frozen"))
+        content["frozen_tensors"] = len(self.frozen)
+        return content
+
+
+class Witness:
+    """Looks at a model before training and, by :meth:`certify`, after it.
+
+    Args:
+        model: Before training.
+        plan: What may change. The copies kept of it take host memory, not the device's.
+    """
+
+    def __init__(self, model: nn.Module, plan: TrainingPlan) -> None:
+        started = time.perf_counter()
+        self._plan = plan
+        self._frozen = frozen_digests(model, plan)
+        self._before = _changeable(model, plan, copy=True)
+        self._seconds = time.perf_counter() - started
+
+    def certify(
+        self,
+        model: nn.Module,
+        beside: Mapping[str, tuple[torch.Tensor, torch.Tensor]] | None = None,
+    ) -> Certificate:
+        """Compare.
+
+        Args:
+            model: After training.
+            beside: What was trained beside the model's weights, before and after, by name.
+
+        Raises:
+            ModelError: A frozen bit moved, or nothing that could change did.
+        """
+        started = time.perf_counter()
+        _compare(self._frozen, frozen_digests(model, self._plan), "during training")
+        changed, square = 0, 0.0
+        extra = tuple((beside or {}).values())
+        after_of = _changeable(model, self._plan, copy=False)
+        own = ((self._before[name], after) for name, after in after_of.items())
+        for before, after in (*own, *extra):
+            changed += int((before != after).sum())
+            square += float((after.double() - before.double()).square().sum())
+        if changed == 0:
+            raise ModelError(
+                "Training changed not one weight: the model is bit for bit what it was. Is the "
+                "learning rate too small for the model's precision?"
+            )
+        total = sum(item.numel() for item in model.parameters())
+        changeable = self._plan.changeable(model)
+        seconds = self._seconds + time.perf_counter() - started
+        return Certificate(
+            self._frozen,
+            total - changeable,
+            changeable + sum(after.numel() for _, after in extra),
+            changed,
+            square**0.5,
+            seconds,
+        )
+
+
+def frozen_digests(model: nn.Module, plan: TrainingPlan) -> dict[str, str]:
+    """sha256 of every parameter's part that ``plan`` does not let change.
+
+    Threads hash side by side: sha256 releases the interpreter lock.
+    """
+    parameters, slices = dict(model.named_parameters()), plan.by_name
+    names = sorted([*plan.frozen, *slices])
+
+    def digest(name: str) -> str:
+        tensor = parameters[name].detach()
+        if name in slices:
+            part = slices[name]
+            tensor = tensor.index_select(part.dim, part.rest.to(tensor.device))
+        return _sha256(tensor)
+
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(names, pool.map(digest, names), strict=True))
+
+
+def check_certificate(model: nn.Module, folder: Path) -> None:
+    """Check a loaded model against the certificate that was saved beside it.
+
+    Raises:
+        ModelError: The certificate is damaged, or frozen weights are not what they were.
+    """
+    plan, frozen = _load(folder)
+    names = {name for name, _ in model.named_parameters()}
+    unknown = sorted({*plan.by_name, *plan.frozen} - names)
+    if unknown:
+        raise ModelError(f"{folder / _FILE} is of another model: it names {unknown[0]}.")
+    _compare(frozen, frozen_digests(model, plan), f"since {folder / _FILE} was written")
+
+
+def save_certificate(certificate: Certificate, plan: TrainingPlan, folder: Path) -> None:
+    """Write the certificate, and the slices it speaks of, beside a model."""
+    slices = {item.name: item.index.contiguous() for item in plan.slices}
+    save_file(slices, folder / _INDEX)
+    content = {
+        **asdict(certificate),
+        "slices": {item.name: {"dim": item.dim, "size": item.size} for item in plan.slices},
+        "whole_tensors": list(plan.whole),
+        "frozen_tensors": list(plan.frozen),
+    }
+    write_atomically(folder / _FILE, json.dumps(content, indent=1, sort_keys=True))
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary of a saved certificate, for a record."""
+    content = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+    for name in ("slices", "whole_tensors", "frozen_tensors"):
+        content.pop(name)
+    return Certificate(**content).summary()
+
+
+def load_plan(folder: Path) -> TrainingPlan:
+    """The plan a model in ``folder`` was trained under.
+
+    Raises:
+        ModelError: There is none, or it is damaged.
+    """
+    return _load(folder)[0]
+
+
+def has_certificate(folder: Path) -> bool:
+    """Whether a model folder comes with a certificate."""
+    return (folder / _FILE).is_file()
+
+
+def _load(folder: Path) -> tuple[TrainingPlan, dict[str, str]]:
+    try:
+        content = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        index = load_file(folder / _INDEX)
+        slices = tuple(
+            Slice(name, int(item["dim"]), index[name], int(item["size"]))
+            for name, item in content["slices"].items()
+        )
+        plan = TrainingPlan(
+            slices, tuple(content["whole_tensors"]), tuple(content["frozen_tensors"])
+        )
+        return plan, dict(content["frozen"])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelError(f"The certificate in {folder} is missing or damaged: {error}") from error
+
+
+def _changeable(model: nn.Module, plan: TrainingPlan, *, copy: bool) -> dict[str, torch.Tensor]:
+    """The changeable part of every parameter, on the host."""
+    parameters, slices = dict(model.named_parameters()), plan.by_name
+    parts: dict[str, torch.Tensor] = {}
+    for name in (*plan.whole, *slices):
+        tensor = parameters[name].detach()
+        part = slices[name].take(tensor) if name in slices else tensor
+        parts[name] = part.cpu().clone() if copy and part is tensor else part.cpu()
+    return parts
+
+
+def _compare(before: Mapping[str, str], after: Mapping[str, str], when: str) -> None:
+    moved = sorted(name for name in before if before[name] != after.get(name))
+    if moved:
+        raise ModelError(
+            f"Frozen weights changed {when}: {', '.join(moved[:5])}"
+            f"{f' and {len(moved) - 5} more' if len(moved) > 5 else ''}. The result is not used."
+        )
+
+
+def _sha256(tensor: torch.Tensor) -> str:
+    data = tensor.contiguous().cpu().flatten().view(torch.uint8)
+    return hashlib.sha256(data.numpy().data).hexdigest()

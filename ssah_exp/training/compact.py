@@ -1,0 +1,115 @@
+"""Linear layers of which only some rows or columns are trained, at those rows' or columns' cost.
+
+The forward pass uses the full weight. The backward pass computes the gradient of the trained part
+alone, so gradients, optimizer states and master weights exist for that part only; where the part
+is columns, only their input channels are kept for the backward pass. (Budget training, paper
+section 5; the arithmetic is exact, not an approximation of masking gradients.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class _RowLinear(torch.autograd.Function):
+    """``x @ weight.T``; the gradient goes to ``part`` = the rows ``index`` of ``weight``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, part: torch.Tensor, index: torch.Tensor
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, weight, index)
+        ctx.dtype = part.dtype
+        return F.linear(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (grad,) = grads
+        x, weight, index = ctx.saved_tensors
+        grad_x = grad @ weight if ctx.needs_input_grad[0] else None
+        rows = grad.index_select(-1, index).flatten(0, -2)
+        return grad_x, None, (rows.T @ x.flatten(0, -2)).to(ctx.dtype), None
+
+
+class _ColumnLinear(torch.autograd.Function):
+    """``x @ weight.T``; the gradient goes to ``part`` = the columns ``index`` of ``weight``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, part: torch.Tensor, index: torch.Tensor
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x.index_select(-1, index), weight)
+        ctx.dtype = part.dtype
+        return F.linear(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (grad,) = grads
+        channels, weight = ctx.saved_tensors
+        grad_x = grad @ weight if ctx.needs_input_grad[0] else None
+        part = grad.flatten(0, -2).T @ channels.flatten(0, -2)
+        return grad_x, None, part.to(ctx.dtype), None
+
+
+class CompactLinear(nn.Module):
+    """Stands in for an ``nn.Linear`` while a part of its weight is trained.
+
+    Args:
+        linear: The layer; its ``weight`` is shared and frozen.
+        dim: 0 = rows are trained, 1 = columns.
+        index: ``(k,)`` int64, which ones.
+        master: Dtype of the trained copy, gradients and optimizer states.
+        bias_too: Whether the bias entries of the trained rows are trained with them.
+
+    Attributes:
+        part: ``(k, in)`` or ``(out, k)`` in ``master``: the trained copy. :meth:`write_back` puts
+            it into ``weight``.
+        bias_part: ``(k,)`` likewise, or None.
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+    index: torch.Tensor
+
+    def __init__(
+        self,
+        linear: nn.Linear,
+        dim: int,
+        index: torch.Tensor,
+        master: torch.dtype,
+        *,
+        bias_too: bool = False,
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        assert isinstance(linear.weight, nn.Parameter)
+        self.weight = linear.weight
+        self.weight.requires_grad_(False)
+        self.bias = linear.bias
+        self.register_buffer("index", index.to(self.weight.device), persistent=False)
+        self.part = nn.Parameter(self.weight.detach().index_select(dim, self.index).to(master))
+        self.bias_part: nn.Parameter | None = None
+        if bias_too and self.bias is not None:
+            self.bias.requires_grad_(False)
+            self.bias_part = nn.Parameter(self.bias.detach().index_select(0, self.index).to(master))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(..., in)`` -> ``(..., out)`` as the layer it stands for."""
+        function = _RowLinear if self.dim == 0 else _ColumnLinear
+        y: torch.Tensor = function.apply(x, self.weight, self.part, self.index)  # type: ignore[no-untyped-call]
+        if self.bias is None:
+            return y
+        if self.bias_part is None:
+            return y + self.bias
+        return y + self.bias.index_copy(0, self.index, self.bias_part.to(self.bias.dtype))
+
+    @torch.no_grad()
+    def write_back(self) -> None:
+        """Round the trained copy into the weight that the forward pass uses."""
+        self.weight.index_copy_(self.dim, self.index, self.part.to(self.weight.dtype))
+        if self.bias_part is not None and self.bias is not None:
+            self.bias.index_copy_(0, self.index, self.bias_part.to(self.bias.dtype))

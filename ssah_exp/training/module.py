@@ -1,0 +1,137 @@
+"""The one LightningModule: a model, an objective, an optimizer and its schedule."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+
+from ssah_exp.config.schema import TuningConfig
+from ssah_exp.errors import ConfigError, ModelError
+from ssah_exp.training.objectives import Objective
+from ssah_exp.training.tuned import Trainable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class FineTuning(pl.LightningModule):
+    """Trains what a plan allows, with any objective.
+
+    What may change is put in by :class:`~ssah_exp.training.policy.UnitPolicy`.
+
+    Args:
+        model: A causal language model; trained in place.
+        objective: Batch -> loss.
+        config: Optimizer, learning rate, weight decay, warm-up.
+        steps: Optimizer steps of the whole run, which the schedule spans. Lightning could count
+            them, but would then set its loaders up before it restores their position.
+    """
+
+    # Frozen weights are in no checkpoint.
+    strict_loading = False
+
+    def __init__(
+        self, model: PreTrainedModel, objective: Objective, config: TuningConfig, steps: int
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+        self.config = config
+        self.steps = steps
+        self.losses: list[float] = []
+        self.tuned: Trainable | None = None
+
+    @property
+    def weights(self) -> Trainable:
+        """What is trained; there once the policy's callback has set it up."""
+        assert self.tuned is not None, "a UnitPolicy callback is needed"
+        return self.tuned
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        """The objective's loss over the batch."""
+        loss = self.objective.loss(self.model, batch)
+        if not torch.isfinite(loss):
+            raise ModelError(
+                f"The training loss is {float(loss)} at step {self.global_step}; "
+                "lower the learning rate."
+            )
+        self.losses.append(float(loss.detach()))
+        self.log("loss", loss.detach(), prog_bar=True, batch_size=1)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with a linear schedule over all steps of the run."""
+        optimizer = make_optimizer(self.weights.optimizer_parameters(), self.config)
+        steps = self.steps
+        warmup = math.ceil(self.config.warmup_share * steps)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: linear_schedule(step, warmup, steps)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Lightning clips gradients right after this: they must be where the optimizer looks."""
+        self.weights.before_step()
+
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """Step, then write the result into the weights that the forward pass uses."""
+        super().optimizer_step(*arguments, **named)
+        self.weights.after_step()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what is trained, the losses so far and the random state; nothing frozen."""
+        checkpoint["state_dict"] = {}
+        checkpoint["tuned"] = self.weights.state()
+        checkpoint["losses"] = list(self.losses)
+        checkpoint["rng"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            checkpoint["cuda_rng"] = torch.cuda.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Undo :meth:`on_save_checkpoint`, except for the weights: their masters come later."""
+        self.losses = list(checkpoint["losses"])
+        self._resumed = checkpoint
+
+    def on_train_start(self) -> None:
+        """Everything exists now: put the resumed weights and random state in."""
+        resumed = self.__dict__.pop("_resumed", None)
+        if resumed is None:
+            return
+        self.weights.load_state(resumed["tuned"])
+        torch.set_rng_state(resumed["rng"].cpu())
+        if "cuda_rng" in resumed and torch.cuda.is_available():
+            torch.cuda.set_rng_state(resumed["cuda_rng"].cpu())
+
+
+def linear_schedule(step: int, warmup: int, total: int) -> float:
+    """Factor on the learning rate: up over ``warmup`` steps, then down to zero at ``total``."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return max(0.0, (total - step) / max(total - warmup, 1))
+
+
+def make_optimizer(
+    parameters: list[torch.nn.Parameter], config: TuningConfig
+) -> torch.optim.Optimizer:
+    """AdamW, or its 8-bit version from bitsandbytes (extra ``gpu``).
+
+    Raises:
+        ConfigError: bitsandbytes is asked for and not installed.
+    """
+    arguments: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    if getattr(config, "optimizer", "adamw") == "adamw":
+        return torch.optim.AdamW(parameters, fused=True, **arguments)
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise ConfigError(
+            "training.optimizer=adamw_8bit needs bitsandbytes: pip install 'ssah-exp[gpu]'"
+        ) from error
+    optimizer: torch.optim.Optimizer = AdamW8bit(parameters, **arguments)
+    return optimizer

@@ -1,0 +1,70 @@
+"""What training minimises: next-token loss over responses, or DPO over pairs of answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+import torch.nn.functional as F
+
+from ssah_exp.data.loaders import Batch
+from ssah_exp.models.logits import token_losses
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Objective(Protocol):
+    """Something to minimise."""
+
+    def loss(self, model: PreTrainedModel, batch: Any) -> torch.Tensor:
+        """A scalar over one batch."""
+
+
+@dataclass(frozen=True)
+class SupervisedObjective:
+    """Mean negative log-likelihood over the batch's response tokens, in nats."""
+
+    def loss(self, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+        """A scalar float32."""
+        return token_losses(
+            model, batch.input_ids, batch.attention_mask, batch.response_mask
+        ).mean()
+
+
+def sequence_log_probabilities(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+    """Log-probability of each response given its prompt.
+
+    Returns:
+        ``(B,)`` float32, nats summed over the response's tokens.
+    """
+    counted = batch.response_mask.clone()
+    counted[:, 0] = False  # nothing precedes the first token
+    losses = token_losses(model, batch.input_ids, batch.attention_mask, counted)
+    rows = counted.nonzero()[:, 0]
+    total = torch.zeros(len(counted), dtype=losses.dtype, device=losses.device)
+    return -total.index_add(0, rows, losses)
+
+
+def preference_loss(
+    chosen: torch.Tensor,
+    rejected: torch.Tensor,
+    reference_chosen: torch.Tensor,
+    reference_rejected: torch.Tensor,
+    beta: float,
+) -> torch.Tensor:
+    """DPO (Rafailov et al. 2023, arXiv 2305.18290, equation 7).
+
+    Args:
+        chosen: ``(B,)`` log-probabilities of chosen answers under the model.
+        rejected: The same of rejected answers.
+        reference_chosen: ``(B,)`` under the model as it was before training.
+        reference_rejected: The same of rejected answers.
+        beta: How strongly the model is held to the reference.
+
+    Returns:
+        ``(B,)`` losses.
+    """
+    margin = (chosen - reference_chosen) - (rejected - reference_rejected)
+    return -F.logsigmoid(beta * margin)

@@ -1,0 +1,58 @@
+"""Policies as a Lightning callback: puts a training plan into the module and takes it out."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import pytorch_lightning as pl
+
+from ssah_exp.interventions.plan import TrainingPlan
+from ssah_exp.training.adapters.adapter import Adapter, installed
+from ssah_exp.training.module import FineTuning
+from ssah_exp.training.tuned import Path, tuned_weights
+
+
+class UnitPolicy(pl.Callback):
+    """Trains what ``plan`` allows and nothing else.
+
+    ``none``, ``freeze`` and ``budget`` differ in the plan alone
+    (:func:`ssah_exp.interventions.plan.plan_training`).
+
+    Args:
+        plan: What may change.
+        path: How slices are trained; both ways are exact.
+        adapter: What is trained in place of the weights; ``plan`` is its
+            :meth:`~ssah_exp.training.adapters.adapter.Adapter.plan`.
+    """
+
+    def __init__(
+        self, plan: TrainingPlan, path: Path = "auto", adapter: Adapter | None = None
+    ) -> None:
+        self._plan = plan
+        self._path = path
+        self._adapter = adapter
+        self._stack = ExitStack()
+
+    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
+        """Before the optimizer is made."""
+        assert isinstance(pl_module, FineTuning)
+        if self._adapter is None:
+            context = tuned_weights(pl_module.model, self._plan, self._path)
+            pl_module.tuned = self._stack.enter_context(context)
+        else:
+            pl_module.tuned = self._stack.enter_context(
+                installed(self._adapter, pl_module.model, self._plan)
+            )
+
+    def __enter__(self) -> UnitPolicy:
+        """Use it in a ``with`` block around the fit: its end takes everything out again.
+
+        Lightning's own hooks for that come in the callbacks' order, and a checkpoint saved on
+        SIGTERM needs what is taken out.
+        """
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        """After an error an adapter is not merged."""
+        self._stack.__exit__(*exception)

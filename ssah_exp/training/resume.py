@@ -1,0 +1,130 @@
+"""Going on where a killed run stopped, with the same weights in the end."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from torch.utils.data import DataLoader
+
+from ssah_exp.cache import storage_errors
+from ssah_exp.errors import StoreError
+from ssah_exp.training.module import FineTuning
+
+CHECKPOINT = "last.ckpt"
+
+
+class ReplayedBatches:
+    """All epochs of a loader as one sequence that can start anywhere.
+
+    The loader is made anew and what was seen already is skipped, so that its random order is the
+    same whether a run was interrupted or not. Lightning stores and restores the position through
+    ``state_dict``.
+
+    Args:
+        make: Makes the loader; its order must follow from a seed alone.
+        epochs: Passes over the data.
+        max_batches: Stop after that many; None = all.
+    """
+
+    def __init__(
+        self, make: Callable[[], DataLoader[Any]], epochs: int, max_batches: int | None = None
+    ) -> None:
+        self._make = make
+        self._epochs = epochs
+        self._length = epochs * len(make())
+        if max_batches is not None:
+            self._length = min(self._length, max_batches)
+        self._done = 0
+
+    def __len__(self) -> int:
+        """Batches over all epochs."""
+        return self._length
+
+    def __iter__(self) -> Iterator[Any]:
+        """From the restored position on."""
+        loader, start = self._make(), self._done
+        every = itertools.chain.from_iterable(iter(loader) for _ in range(self._epochs))
+        for position, batch in enumerate(itertools.islice(every, self._length)):
+            if position >= start:
+                self._done = position + 1
+                yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches were handed out."""
+        return {"done": self._done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Start behind them."""
+        self._done = int(state["done"])
+
+
+class Checkpoints(pl.Callback):
+    """Saves ``last.ckpt`` every so often, and when the scheduler asks the process to end.
+
+    Args:
+        folder: Where it lies.
+        minutes: At least so long between two; 0 = after every step, None = only at the end asked
+            for by SIGTERM.
+    """
+
+    def __init__(self, folder: Path, minutes: float | None) -> None:
+        self._folder = folder
+        self._seconds = None if minutes is None else 60 * minutes
+        self._last_time = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object
+    ) -> None:
+        """Save between optimizer steps, never amid accumulated gradients."""
+        due = self._seconds is not None and time.monotonic() - self._last_time >= self._seconds
+        if due and _between_steps(trainer, pl_module):
+            self._save(trainer)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """SIGTERM reaches Lightning between two batches: nothing is half done."""
+        if isinstance(exception, SIGTERMException) and _between_steps(trainer, pl_module):
+            self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        path = self._folder / CHECKPOINT
+        with storage_errors(path):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(".tmp")
+            trainer.save_checkpoint(temporary)
+            temporary.replace(path)
+        self._last_time = time.monotonic()
+
+
+def _between_steps(trainer: pl.Trainer, module: pl.LightningModule) -> bool:
+    assert isinstance(module, FineTuning)
+    return len(module.losses) % trainer.accumulate_grad_batches == 0
+
+
+def checkpoint_in(folder: Path | None) -> Path | None:
+    """The checkpoint to go on from, if there is one.
+
+    Raises:
+        StoreError: There is one and it cannot be read; it is left as it is.
+    """
+    if folder is None or not (folder / CHECKPOINT).is_file():
+        return None
+    path = folder / CHECKPOINT
+    try:
+        torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    except Exception as error:  # a damaged file may fail in any way
+        raise StoreError(
+            f"The checkpoint {path} is damaged ({type(error).__name__}). Delete it to train from "
+            "the start."
+        ) from error
+    warnings.filterwarnings("ignore", message=".*You're resuming from a checkpoint.*")
+    return path

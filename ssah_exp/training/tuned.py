@@ -1,0 +1,227 @@
+"""A training plan put into a model: what the optimizer sees, and how it gets into the weights.
+
+Every changeable parameter takes one of three ways. *Compact*: a slice with its own small parameter
+(:class:`~ssah_exp.training.compact.CompactLinear`). *Masked*: the whole parameter is trained, its
+frozen part gets no gradient and is put back after each step; exact as well, and cheaper when
+little is frozen. *Whole*: trained as it is. Weights in a lower precision have float32 masters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import nn
+
+from ssah_exp.interventions.plan import Slice, TrainingPlan
+from ssah_exp.training.compact import CompactLinear
+
+Path = Literal["auto", "compact", "masked"]
+
+
+def cheaper_path(share: float, weight_bytes: int, state_bytes: int = 12) -> Path:
+    """Which of the two exact ways of training a slice takes less memory.
+
+    Compact: the frozen working weight, and for the share its master, gradient and optimizer
+    states. Masked: gradient, states and, below float32, a master for the whole parameter.
+
+    Args:
+        share: Trained share of the parameter.
+        weight_bytes: Bytes per weight of the model.
+        state_bytes: Gradient and optimizer states per trained weight, in bytes (AdamW: 4 + 8).
+    """
+    compact = weight_bytes + share * (4 + state_bytes)
+    masked = weight_bytes + (4 if weight_bytes < 4 else 0) + state_bytes
+    return "compact" if compact <= masked else "masked"
+
+
+class Trainable(Protocol):
+    """What a run trains, as :class:`~ssah_exp.training.module.FineTuning` sees it.
+
+    :class:`TunedWeights`, or an adapter that is in a model
+    (:class:`~ssah_exp.training.adapters.adapter.InstalledAdapter`).
+    """
+
+    def optimizer_parameters(self) -> list[nn.Parameter]:
+        """Parameters for the optimizer, in float32; called once the model is where it trains."""
+
+    def before_step(self) -> None:
+        """Called when gradients are there, before they are clipped."""
+
+    def after_step(self) -> None:
+        """Called when the optimizer has moved the parameters."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Everything trained, for a checkpoint."""
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Undo :meth:`state`."""
+
+    def beside(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """What is trained and is no weight: name -> value before training and now, on the host."""
+
+
+@dataclass
+class _Masked:
+    """A parameter whose frozen part is kept."""
+
+    parameter: nn.Parameter
+    dim: int
+    rest: torch.Tensor
+    kept: torch.Tensor
+
+    def without_frozen(self, grad: torch.Tensor) -> torch.Tensor:
+        return grad.index_fill(self.dim, self.rest.to(grad.device), 0.0)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        device = self.parameter.device
+        self.parameter.index_copy_(self.dim, self.rest.to(device), self.kept.to(device))
+
+
+class TunedWeights:
+    """What a plan trains in a model. Made by :func:`tuned_weights`."""
+
+    def __init__(self, model: nn.Module, plan: TrainingPlan, path: Path = "auto") -> None:
+        self._model = model
+        self._compact: dict[str, tuple[nn.Module, str, nn.Linear]] = {}
+        self._masked: dict[str, _Masked] = {}
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+        self._masters: list[tuple[nn.Parameter, nn.Parameter]] | None = None
+        self._requires_grad = {n: p.requires_grad for n, p in model.named_parameters()}
+        self._parameters = dict(model.named_parameters())
+        for name, parameter in self._parameters.items():
+            parameter.requires_grad_(name in set(plan.whole))
+        for item in plan.slices:
+            self._install(item, plan, path)
+
+    def _install(self, item: Slice, plan: TrainingPlan, path: Path) -> None:
+        module_name, _, leaf = item.name.rpartition(".")
+        if leaf == "bias" and f"{module_name}.weight" in self._compact:
+            return  # went with the rows of its weight
+        parameter = self._parameters[item.name]
+        share = item.index.numel() / item.size
+        chosen = cheaper_path(share, parameter.element_size()) if path == "auto" else path
+        if chosen == "masked" or leaf == "bias":
+            self._mask(item, parameter)
+            return
+        parent_name, _, attribute = module_name.rpartition(".")
+        parent, linear = self._model.get_submodule(parent_name), self._parameter_module(module_name)
+        bias_too = f"{module_name}.bias" in plan.by_name
+        compact = CompactLinear(linear, item.dim, item.index, torch.float32, bias_too=bias_too)
+        compact.train(linear.training)
+        setattr(parent, attribute, compact)
+        self._compact[item.name] = (parent, attribute, linear)
+
+    def _parameter_module(self, name: str) -> nn.Linear:
+        module = self._model.get_submodule(name)
+        assert isinstance(module, nn.Linear)
+        return module
+
+    def _mask(self, item: Slice, parameter: nn.Parameter) -> None:
+        rest = item.rest.to(parameter.device)
+        masked = _Masked(
+            parameter, item.dim, rest, parameter.detach().index_select(item.dim, rest).clone()
+        )
+        parameter.requires_grad_(True)
+        hook = parameter.register_hook(masked.without_frozen)  # type: ignore[no-untyped-call]
+        self._hooks.append(hook)
+        self._masked[item.name] = masked
+
+    @property
+    def compact_modules(self) -> list[CompactLinear]:
+        """The layers that stand in for others at the moment."""
+        return [getattr(parent, attribute) for parent, attribute, _ in self._compact.values()]
+
+    def optimizer_parameters(self) -> list[nn.Parameter]:
+        """Parameters for the optimizer, in float32.
+
+        Call it once the model is where it trains: masters of lower-precision weights are made
+        there. They are no parameters of the module.
+        """
+        trained = [item for item in self._model.parameters() if item.requires_grad]
+        self._masters = [
+            (item, nn.Parameter(item.detach().float()))
+            for item in trained
+            if item.dtype in (torch.bfloat16, torch.float16)
+        ]
+        replaced = {id(item): master for item, master in self._masters}
+        return [replaced.get(id(item), item) for item in trained]
+
+    def before_step(self) -> None:
+        """Hand gradients to the masters. Call it before gradients are clipped."""
+        for item, master in self._masters or ():
+            if item.grad is not None:
+                master.grad = item.grad.float()
+                item.grad = None
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Write what the optimizer moved into the weights; put frozen parts back."""
+        for item, master in self._masters or ():
+            item.copy_(master)
+        for module in self.compact_modules:
+            module.write_back()
+        for masked in self._masked.values():
+            masked.restore()
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Everything trained, for a checkpoint; frozen weights are not in it."""
+        trained = {
+            f"weight/{name}": item.detach()
+            for name, item in self._model.named_parameters()
+            if item.requires_grad
+        }
+        masters = {f"master/{at}": m.detach() for at, (_, m) in enumerate(self._masters or ())}
+        return {**trained, **masters}
+
+    @torch.no_grad()
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Undo :meth:`state`.
+
+        Raises:
+            KeyError: The state is of another plan.
+        """
+        for name, item in self._model.named_parameters():
+            if item.requires_grad:
+                item.copy_(state[f"weight/{name}"])
+        for at, (_, master) in enumerate(self._masters or ()):
+            master.copy_(state[f"master/{at}"])
+        self.after_step()
+
+    def beside(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Nothing: all that is trained are weights."""
+        return {}
+
+    def close(self) -> None:
+        """Take everything out again; the weights keep what was learned."""
+        for parent, attribute, linear in self._compact.values():
+            setattr(parent, attribute, linear)
+        self._compact.clear()
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        for name, parameter in self._parameters.items():
+            parameter.requires_grad_(self._requires_grad[name])
+            parameter.grad = None
+
+
+@contextmanager
+def tuned_weights(
+    model: nn.Module, plan: TrainingPlan, path: Path = "auto"
+) -> Iterator[TunedWeights]:
+    """Put ``plan`` into ``model`` for as long as the block lasts, whatever happens inside.
+
+    Args:
+        model: Its weights stay its own; modules that train in part are replaced meanwhile.
+        plan: What may change.
+        path: ``auto`` takes the cheaper way for each slice.
+    """
+    tuned = TunedWeights(model, plan, path)
+    try:
+        yield tuned
+    finally:
+        tuned.close()

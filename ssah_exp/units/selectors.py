@@ -1,0 +1,165 @@
+"""The vocabulary for sets of units: ``_target_`` nodes that nest.
+
+Those made of other selectors are written in :mod:`ssah_exp.units.combine` and named from here, too.
+Wrong arguments raise :class:`~ssah_exp.errors.UnitError` as soon as a selector is made. Apply one
+with :func:`select_units`, which also refuses a set that comes out empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssah_exp.errors import UnitError
+from ssah_exp.units.classes import UnitClass, lowest
+from ssah_exp.units.combine import AllOf, AnyOf, Like, Not
+from ssah_exp.units.index import KIND_NAMES
+from ssah_exp.units.selecting import (
+    Selector,
+    check_at_least,
+    check_choice,
+    check_list,
+    check_selector,
+    select_units,
+)
+from ssah_exp.units.unitmap import UnitMap
+
+__all__ = [
+    "AllOf",
+    "AnyOf",
+    "Blocks",
+    "Like",
+    "Not",
+    "OfClass",
+    "OfKind",
+    "Ranked",
+    "Selector",
+    "select_units",
+]
+
+
+@dataclass(frozen=True)
+class OfClass:
+    """All units of the named classes.
+
+    Attributes:
+        names: Any of ``SCU``, ``UCU``, ``CU``, ``RU``.
+    """
+
+    names: list[str]
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        check_list("OfClass.names", self.names)
+        for name in self.names:
+            check_choice("OfClass.names", name, [item.name for item in UnitClass])
+
+    def select(self, units: UnitMap, seed: int) -> NDArray[np.bool_]:
+        """``(units,)`` bool."""
+        return np.isin(units.classes, [UnitClass[name] for name in self.names])
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The longest run of the highest or lowest units of a set that fits a share.
+
+    Attributes:
+        by: ``safety`` (z_S), ``utility`` (z_U), ``importance`` (z_S + z_U) or ``preference``
+            (z_S - z_U).
+        end: ``highest`` or ``lowest``.
+        share: Above 0, at most 1.
+        of: The set to rank; None = all units.
+        unit: What the share counts: ``params`` or ``units``.
+        share_of: What it is a share of: the whole ``model``, or the ranked ``set``.
+    """
+
+    by: str
+    end: str
+    share: float
+    of: Selector | None = None
+    unit: str = "params"
+    share_of: str = "model"
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        check_choice("Ranked.by", self.by, ("safety", "utility", "importance", "preference"))
+        check_choice("Ranked.end", self.end, ("highest", "lowest"))
+        check_choice("Ranked.unit", self.unit, ("params", "units"))
+        check_choice("Ranked.share_of", self.share_of, ("model", "set"))
+        if not 0 < self.share <= 1:
+            raise UnitError(f"Ranked.share={self.share:g} lies outside (0, 1].")
+        if self.of is not None:
+            check_selector("Ranked.of", self.of)
+
+    def select(self, units: UnitMap, seed: int) -> NDArray[np.bool_]:
+        """``(units,)`` bool; ties are broken by position.
+
+        Raises:
+            UnitError: The set is empty.
+        """
+        mask = np.zeros(units.anatomy.units, dtype=np.bool_)
+        candidates = np.arange(mask.size)
+        if self.of is not None:
+            candidates = np.flatnonzero(select_units(self.of, units, seed, "of"))
+        weights = units.index.parameters if self.unit == "params" else np.ones(mask.size)
+        whole = weights if self.share_of == "model" else weights[candidates]
+        ranking = self._ranking(units)[candidates]
+        mask[candidates[lowest(ranking, weights[candidates], self.share * whole.sum())]] = True
+        return mask
+
+    def _ranking(self, units: UnitMap) -> NDArray[np.float64]:
+        """``(units,)`` float64, ascending = first."""
+        scores = {
+            "safety": units.safety,
+            "utility": units.utility,
+            "importance": units.safety + units.utility,
+            "preference": units.safety - units.utility,
+        }[self.by]
+        return scores if self.end == "lowest" else -scores
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """All units of consecutive blocks, counted from 1 as in the paper; both ends are included."""
+
+    first: int
+    last: int
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        check_at_least("Blocks.first", self.first, 1)
+        if self.last < self.first:
+            raise UnitError(f"Blocks.last={self.last} comes before Blocks.first={self.first}.")
+
+    def select(self, units: UnitMap, seed: int) -> NDArray[np.bool_]:
+        """``(units,)`` bool.
+
+        Raises:
+            UnitError: The model has fewer blocks.
+        """
+        if self.last > units.anatomy.layers:
+            raise UnitError(
+                f"Blocks.last={self.last} is out of range: {units.provenance.model} has "
+                f"{units.anatomy.layers} blocks, counted from 1."
+            )
+        block = units.index.layer + 1
+        mask: NDArray[np.bool_] = (block >= self.first) & (block <= self.last)
+        return mask
+
+
+@dataclass(frozen=True)
+class OfKind:
+    """All units of one kind: ``head`` or ``neuron``."""
+
+    kind: str
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        check_choice("OfKind.kind", self.kind, KIND_NAMES)
+
+    def select(self, units: UnitMap, seed: int) -> NDArray[np.bool_]:
+        """``(units,)`` bool."""
+        mask: NDArray[np.bool_] = units.index.kind == KIND_NAMES.index(self.kind)
+        return mask

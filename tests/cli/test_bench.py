@@ -1,0 +1,209 @@
+"""The training benchmark on a tiny model: what it counts is exact, what it times is positive."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from ssah_exp.cli import main
+from ssah_exp.pipeline.bench import arm as bench_arm
+from ssah_exp.pipeline.bench import compare
+from ssah_exp.pipeline.bench.settings import ARMS, MODELS, arithmetic_limit, complete
+
+Capture = pytest.CaptureFixture[str]
+SMALL = ("--model", "tiny", "--device", "cpu", "--batch", "2", "--length", "16", "--steps", "2")
+MEASURED = ("tokens_per_second", "peak_memory", "static_memory", "trained_parameters", "loss")
+# Width 64, 2 blocks of 4 heads of 16 and 160 neurons, 64 tokens with a head of their own.
+HEAD, NEURON = 4 * 64 * 16, 3 * 64
+UNITS = 2 * (4 * HEAD + 160 * NEURON)
+ALL = UNITS + 2 * 64 * 64 + 5 * 64
+
+
+def call(capture: Capture, *arguments: str) -> dict[str, Any]:
+    assert main(["bench", "train", *SMALL, "--format", "json", *arguments]) == 0
+    report: dict[str, Any] = json.loads(capture.readouterr().out)
+    return report
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process per arm isolates memory; what is looked at here does not depend on it."""
+    monkeypatch.setattr(compare, "isolated", bench_arm.measure_arm)
+
+
+def test_an_arm_in_a_process_of_its_own_trains_the_same() -> None:
+    settings = complete(_given())
+    alone = compare.isolated(settings, None, "compact")
+    here = bench_arm.measure_arm(settings, None, "compact")
+    assert alone["status"] == "done"
+    assert alone["peak_memory"] > alone["static_memory"]["total"]
+    varying = {"tokens_per_second", "peak_memory"}
+    assert all(alone[name] == here[name] for name in here if name not in varying)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_the_report_has_machine_versions_settings_arms_and_ratios(capsys: Capture) -> None:
+    report = call(capsys, "--warmup", "0", "--repeats", "1")
+    assert set(report) == {
+        "bench",
+        "machine",
+        "versions",
+        "settings",
+        "model",
+        "arms",
+        "ratios",
+        "arithmetic_limit",
+    }
+    assert report["machine"]["processor"]
+    assert report["versions"]["packages"]["torch"] == torch.__version__
+    assert report["settings"]["threads"] == torch.get_num_threads()
+    assert report["arithmetic_limit"]["plain"] == pytest.approx(3 / 2.2)
+    assert list(report["arms"]) == ["full", "masked", "compact"]
+    for arm in report["arms"].values():
+        assert arm["status"] == "done"
+        assert arm["tokens_per_second"]["median"] > 0
+    assert set(report["ratios"]) == {"compact/full", "masked/full"}
+    for row in report["ratios"].values():
+        assert set(row) == {"tokens_per_second", "peak_memory", "static_memory"}
+
+
+@pytest.mark.usefixtures("in_process")
+def test_repeats_are_summed_up_by_median_and_range(capsys: Capture) -> None:
+    report = call(capsys, "--repeats", "3")
+    for arm in report["arms"].values():
+        speed = arm["tokens_per_second"]
+        assert [speed["low"], speed["median"], speed["high"]] == sorted(speed["values"])
+    full, compact = (report["arms"][n]["tokens_per_second"]["values"] for n in ("full", "compact"))
+    ratio = report["ratios"]["compact/full"]["tokens_per_second"]
+    assert ratio["values"] == [a / b for a, b in zip(compact, full, strict=True)]
+
+
+def test_every_arm_is_first_in_turn() -> None:
+    order = [arm for _, arm in compare._schedule(3)]
+    assert order[::3] == list(ARMS)
+    assert all(sorted(order[at : at + 3]) == sorted(ARMS) for at in (0, 3, 6))
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_the_share_is_trained(capsys: Capture, share: float) -> None:
+    arms = call(capsys, "--repeats", "1", "--share", str(share))["arms"]
+    assert arms["full"]["trained_parameters"] == arms["full"]["parameters"] == ALL
+    assert arms["compact"]["unit_parameters"] == UNITS
+    for name in ("masked", "compact"):
+        trained = arms[name]["trained_parameters"]
+        # A random ranking fills the budget up to the first unit that does not fit.
+        assert share * UNITS - HEAD < trained <= share * UNITS
+    # Both ways are exact: the same units on the same batches end at the same loss.
+    assert arms["masked"]["loss"] == pytest.approx(arms["compact"]["loss"], abs=1e-6)
+    assert arms["full"]["loss"] != arms["compact"]["loss"]
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_static_memory_is_what_the_bytes_add_up_to(capsys: Capture, precision: str) -> None:
+    arms = call(capsys, "--repeats", "1", "--precision", precision)["arms"]
+    full, masked, compact = (arms[name]["static_memory"] for name in ARMS)
+    bytes_each = 4 if precision == "float32" else 2
+    masters = 0 if precision == "float32" else 4
+    assert full["weights"] == masked["weights"] == compact["weights"] == bytes_each * ALL
+    assert (full["masters"], full["gradients"]) == (masters * ALL, 4 * ALL)
+    assert full["optimizer_states"] == pytest.approx(8 * ALL, rel=1e-3)  # and step counters
+    trained = arms["compact"]["trained_parameters"]
+    assert (compact["masters"], compact["gradients"]) == (4 * trained, 4 * trained)
+    assert compact["optimizer_states"] == pytest.approx(8 * trained, rel=1e-3)
+    assert compact["total"] < 0.5 * full["total"]
+    for static in (full, masked, compact):
+        assert static["total"] == sum(size for name, size in static.items() if name != "total")
+
+
+def test_the_arithmetic_limit_is_that_of_matrix_products() -> None:
+    assert arithmetic_limit(0.2, checkpointing=False) == pytest.approx(3 / 2.2)
+    assert arithmetic_limit(0.2, checkpointing=True) == pytest.approx(4 / 3.2)
+    assert arithmetic_limit(1.0, checkpointing=False) == 1
+
+
+@pytest.mark.usefixtures("in_process")
+def test_checkpointing_and_masked_tokens_change_the_cost_not_the_result(capsys: Capture) -> None:
+    plain = call(capsys, "--repeats", "1", "--response-share", "0.25")
+    again = call(capsys, "--repeats", "1", "--response-share", "0.25", "--checkpointing")
+    whole = call(capsys, "--repeats", "1")
+    for arm in ARMS:
+        loss = plain["arms"][arm]["loss"]
+        assert again["arms"][arm]["loss"] == pytest.approx(loss, abs=1e-6)
+        assert whole["arms"][arm]["loss"] != loss
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_an_arm_without_memory_is_reported(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    def measure(settings: Any, location: str | None, arm: str) -> dict[str, Any]:
+        if arm == "full":
+            monkeypatch.setattr(bench_arm, "_measure", exhausted)
+        found = bench_arm.measure_arm(settings, location, arm)
+        monkeypatch.setattr(bench_arm, "_measure", unlimited)
+        return found
+
+    def exhausted(*_: Any) -> dict[str, Any]:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    unlimited = bench_arm._measure
+    monkeypatch.setattr(compare, "isolated", measure)
+    assert main(["bench", "train", *SMALL, "--repeats", "1", "--format", form]) == 0
+    said = capsys.readouterr().out
+    if form == "text":
+        assert "out of memory" in said
+        assert "arithmetic limit of tokens/s at a share of 0.2: 1.36" in said
+        return
+    report = json.loads(said)
+    full = report["arms"]["full"]
+    assert full["status"] == "out_of_memory"
+    assert [full[name] for name in MEASURED] == [None] * len(MEASURED)
+    assert report["arms"]["compact"]["status"] == "done"
+    assert set(report["ratios"]["compact/full"].values()) == {None}
+
+
+def test_another_error_is_no_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> dict[str, Any]:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(bench_arm, "_measure", broken)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        bench_arm.measure_arm(complete(_given()), None, "full")
+
+
+def _given() -> dict[str, Any]:
+    numbers = {"share": 0.2, "steps": 1, "warmup": 0, "repeats": 1, "response_share": 1.0}
+    names = {"model": "tiny", "device": "cpu", "precision": None, "batch": None, "length": None}
+    return {**numbers, **names, "checkpointing": False, "seed": 0}
+
+
+def test_a_cpu_takes_the_embedded_model_in_float32_unless_told() -> None:
+    settings = complete({**_given(), "model": None})
+    assert (settings.model, settings.precision) == ("embedded", "float32")
+    assert (settings.batch, settings.length) == (2, 128)
+    assert complete({**_given(), "precision": "bfloat16"}).dtype is torch.bfloat16
+
+
+def test_an_unknown_model_is_refused_with_the_allowed_ones(capsys: Capture) -> None:
+    assert main(["bench", "train", "--model", "llama2-7"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    (line,) = said.err.splitlines()
+    assert line.startswith("ssah-exp: Unknown model 'llama2-7'. Did you mean 'llama2-7b'? Allowed:")
+    assert all(name in line for name in MODELS)
+
+
+def test_values_out_of_range_are_all_named(capsys: Capture) -> None:
+    wrong = ["--share", "1", "--response-share", "0", "--length", "1", "--repeats", "0"]
+    assert main(["bench", "train", "--model", "tiny", *wrong]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "ssah-exp: --share=1.0 lies outside (0, 1).",
+        "--response-share=0.0 lies outside (0, 1].",
+        "--length=1 is below 2.",
+        "--repeats=0 is below 1.",
+    ]

@@ -1,0 +1,144 @@
+"""The certificate: it holds where it should and fails where a single bit moved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ssah_exp.errors import ModelError
+from ssah_exp.interventions.plan import TrainingPlan, plan_training
+from ssah_exp.training.certificate import (
+    Witness,
+    check_certificate,
+    has_certificate,
+    load_plan,
+    read_summary,
+    save_certificate,
+)
+from tests.tiny import tiny_model
+from tests.training.test_plan import masks_of, some_units
+
+
+def planned(model: nn.Module) -> TrainingPlan:
+    return plan_training(model, "budget", some_units(model))
+
+
+@torch.no_grad()
+def change(model: nn.Module, plan: TrainingPlan, amount: float = 1.0) -> int:
+    """Add to every changeable weight; how many there are."""
+    masks = masks_of(model, plan)
+    for name, item in model.named_parameters():
+        item.add_(amount * masks[name])
+    return sum(int(mask.sum()) for mask in masks.values())
+
+
+@torch.no_grad()
+def flip_lowest_bit(model: nn.Module, plan: TrainingPlan, kind: str) -> str:
+    """Of one frozen weight: in a slice's rest, or in a parameter frozen whole."""
+    masks = masks_of(model, plan)
+    names = plan.frozen if kind == "whole" else [item.name for item in plan.slices]
+    name = sorted(names)[0]
+    item = dict(model.named_parameters())[name]
+    at = (~masks[name]).nonzero()[-1].tolist()
+    bits = item.data.view(torch.int32)
+    bits[tuple(at)] ^= 1
+    return name
+
+
+def test_it_counts_what_changed(family: str) -> None:
+    model = tiny_model(family)
+    plan = planned(model)
+    witness = Witness(model, plan)
+    count = change(model, plan)
+    certificate = witness.certify(model)
+    total = sum(item.numel() for item in model.parameters())
+    assert certificate.changed_weights == certificate.changeable_weights == count
+    assert certificate.frozen_weights == total - count
+    assert certificate.change_norm == pytest.approx(count**0.5, rel=1e-6)
+    assert sorted(certificate.frozen) == sorted([*plan.frozen, *plan.by_name])
+
+
+@pytest.mark.parametrize("kind", ["whole", "slice"])
+def test_one_frozen_bit_is_enough_to_fail(family: str, kind: str) -> None:
+    model = tiny_model(family)
+    plan = planned(model)
+    witness = Witness(model, plan)
+    change(model, plan)
+    name = flip_lowest_bit(model, plan, kind)
+    with pytest.raises(ModelError, match=name.replace(".", r"\.")):
+        witness.certify(model)
+
+
+def test_a_model_that_did_not_change_fails() -> None:
+    model = tiny_model("llama_gqa")
+    with pytest.raises(ModelError, match="not one weight"):
+        Witness(model, planned(model)).certify(model)
+
+
+def test_low_precision_is_compared_by_its_bits() -> None:
+    model = tiny_model("llama_gqa", dtype=torch.bfloat16)
+    plan = planned(model)
+    witness = Witness(model, plan)
+    assert change(model, plan) == witness.certify(model).changed_weights
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[nn.Module, TrainingPlan, Path]:
+    model = tiny_model("llama_gqa")
+    plan = planned(model)
+    witness = Witness(model, plan)
+    change(model, plan)
+    save_certificate(witness.certify(model), plan, tmp_path)
+    return model, plan, tmp_path
+
+
+def test_a_saved_certificate_holds_for_the_model_it_was_made_for(
+    saved: tuple[nn.Module, TrainingPlan, Path],
+) -> None:
+    model, plan, folder = saved
+    assert has_certificate(folder)
+    check_certificate(model, folder)
+    change(model, plan, 0.5)  # what may change is not certified
+    check_certificate(model, folder)
+    again = load_plan(folder)
+    assert again.whole == plan.whole
+    assert again.frozen == plan.frozen
+    for ours, theirs in zip(sorted(again.by_name), sorted(plan.by_name), strict=True):
+        assert ours == theirs
+        assert torch.equal(again.by_name[ours].index, plan.by_name[theirs].index)
+
+
+@pytest.mark.parametrize("kind", ["whole", "slice"])
+def test_it_is_checked_again_when_a_model_is_loaded(
+    saved: tuple[nn.Module, TrainingPlan, Path], kind: str
+) -> None:
+    model, plan, folder = saved
+    name = flip_lowest_bit(model, plan, kind)
+    with pytest.raises(ModelError, match=name.replace(".", r"\.")):
+        check_certificate(model, folder)
+
+
+def test_another_model_is_refused(saved: tuple[nn.Module, TrainingPlan, Path]) -> None:
+    with pytest.raises(ModelError, match="of another model"):
+        check_certificate(tiny_model("phi3"), saved[2])
+
+
+def test_damage_is_named(saved: tuple[nn.Module, TrainingPlan, Path]) -> None:
+    model, _, folder = saved
+    path = folder / "certificate.json"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text[: len(text) // 2], encoding="utf-8")
+    with pytest.raises(ModelError, match="missing or damaged"):
+        check_certificate(model, folder)
+
+
+def test_the_summary_has_one_digest(saved: tuple[nn.Module, TrainingPlan, Path]) -> None:
+    summary = read_summary(saved[2])
+    assert len(summary["frozen_sha256"]) == 64
+    assert summary["frozen_tensors"] == len(saved[1].frozen) + len(saved[1].slices)
+    assert "frozen" not in summary
+    json.dumps(summary)

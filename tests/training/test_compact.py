@@ -1,0 +1,262 @@
+"""Training slices: both exact paths against an oracle that masks gradients by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from ssah_exp.data.loaders import Batch, Collate
+from ssah_exp.interventions.plan import Others, TrainingPlan, plan_training
+from ssah_exp.models.logits import token_losses
+from ssah_exp.training.compact import CompactLinear
+from ssah_exp.training.tuned import TunedWeights, cheaper_path, tuned_weights
+from tests import tiny
+from tests.training.test_plan import masks_of, some_units
+
+DECAY, RATE = 0.1, 1e-2
+
+
+def batches(count: int = 3) -> list[Batch]:
+    return [Collate(0)(tiny.conversations(4, seed=at)) for at in range(count)]
+
+
+def loss_of(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+    return token_losses(model, batch.input_ids, batch.attention_mask, batch.response_mask).mean()
+
+
+def adam(parameters: list[nn.Parameter]) -> torch.optim.AdamW:
+    return torch.optim.AdamW(parameters, lr=RATE, weight_decay=DECAY)
+
+
+def oracle(model: PreTrainedModel, plan: TrainingPlan, steps: list[list[Batch]]) -> None:
+    """Full gradients, multiplied by masks; frozen entries put back after each step."""
+    masks, before = masks_of(model, plan), dict(model.named_parameters())
+    before = {name: item.detach().clone() for name, item in before.items()}
+    optimizer = adam(list(model.parameters()))
+    for step in steps:
+        optimizer.zero_grad()
+        for batch in step:
+            (loss_of(model, batch) / len(step)).backward()
+        for name, item in model.named_parameters():
+            item.grad *= masks[name]
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            for name, item in model.named_parameters():
+                item.copy_(torch.where(masks[name], item, before[name]))
+
+
+def train(tuned: TunedWeights, model: PreTrainedModel, steps: list[list[Batch]]) -> None:
+    parameters = tuned.optimizer_parameters()
+    optimizer = adam(parameters)
+    for step in steps:
+        optimizer.zero_grad()
+        for batch in step:
+            (loss_of(model, batch) / len(step)).backward()
+        tuned.before_step()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        tuned.after_step()
+
+
+def weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: item.detach().clone() for name, item in model.named_parameters()}
+
+
+@pytest.fixture(params=["compact", "masked"])
+def path(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.mark.parametrize("policy", ["freeze", "budget"])
+def test_equals_masking_gradients(family: str, policy: str, path: str) -> None:
+    steps = [[batch] for batch in batches()]
+    model, plain = tiny.tiny_model(family), tiny.tiny_model(family)
+    plan = plan_training(model, policy, some_units(model))
+    before = weights(model)
+    oracle(plain, plan, steps)
+    with tuned_weights(model, plan, path) as tuned:  # type: ignore[arg-type]
+        train(tuned, model, steps)
+    after, wanted, masks = weights(model), weights(plain), masks_of(model, plan)
+    for name, mask in masks.items():
+        assert torch.equal(after[name][~mask], before[name][~mask]), f"{name} is frozen"
+        # Adam divides by the size of the gradient: rounding of tiny ones shows. A step is 1e-2.
+        torch.testing.assert_close(after[name], wanted[name], rtol=1e-3, atol=2e-4)
+    moved = sum(int((after[n] != before[n]).sum()) for n in after)
+    assert moved > 0.5 * plan.changeable(model)
+
+
+def test_accumulated_gradients_add_up(path: str) -> None:
+    steps = [batches(2), batches(3)[1:]]
+    model, plain = tiny.tiny_model("llama_gqa"), tiny.tiny_model("llama_gqa")
+    plan = plan_training(model, "budget", some_units(model))
+    oracle(plain, plan, steps)
+    with tuned_weights(model, plan, path) as tuned:  # type: ignore[arg-type]
+        train(tuned, model, steps)
+    for name, item in weights(model).items():
+        torch.testing.assert_close(item, weights(plain)[name], rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("others", [Others(), Others(norms=True)])
+def test_gradient_checkpointing_changes_nothing(others: Others, path: str) -> None:
+    results = []
+    for checkpointing in (False, True):
+        model = tiny.tiny_model("llama_gqa")
+        model.train()
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        plan = plan_training(model, "budget", some_units(model), others)
+        with tuned_weights(model, plan, path) as tuned:  # type: ignore[arg-type]
+            train(tuned, model, [[batch] for batch in batches()])
+        results.append(weights(model))
+    for name, item in results[0].items():
+        assert torch.equal(item, results[1][name]), name
+
+
+def test_lower_precision_is_trained_through_float32_masters(path: str) -> None:
+    """Steps too small for bfloat16 must add up; frozen entries keep their bits."""
+    model = tiny.tiny_model("llama_gqa", dtype=torch.bfloat16)
+    plan = plan_training(model, "budget", some_units(model), Others(norms=True))
+    before = weights(model)
+    with tuned_weights(model, plan, path) as tuned:  # type: ignore[arg-type]
+        parameters = tuned.optimizer_parameters()
+        assert {item.dtype for item in parameters} == {torch.float32}
+        optimizer = torch.optim.SGD(parameters, lr=1.0)
+        for _ in range(64):
+            for item in parameters:
+                # An eighth of bfloat16's spacing at 1: lost if it were rounded every time.
+                item.grad = torch.full_like(item, -(2.0**-10))
+            optimizer.step()
+            tuned.after_step()
+    after, masks = weights(model), masks_of(model, plan)
+    for name, mask in masks.items():
+        assert after[name].dtype == torch.bfloat16
+        assert torch.equal(after[name][~mask], before[name][~mask])
+        if mask.any():
+            moved = after[name][mask].float() - before[name][mask].float()
+            torch.testing.assert_close(moved, torch.full_like(moved, 2.0**-4), atol=0.02, rtol=0)
+
+
+def test_before_step_hands_gradients_to_masters() -> None:
+    model = tiny.tiny_model("llama_gqa", dtype=torch.bfloat16)
+    with tuned_weights(model, plan_training(model, "none", None)) as tuned:
+        masters = tuned.optimizer_parameters()
+        loss_of(model, batches(1)[0]).backward()
+        tuned.before_step()
+        assert all(item.grad is not None and item.grad.dtype == torch.float32 for item in masters)
+        assert all(item.grad is None for item in model.parameters())
+
+
+def test_the_optimizer_sees_only_what_is_trained() -> None:
+    model = tiny.tiny_model("llama")
+    plan = plan_training(model, "budget", some_units(model, 0.2))
+    with tuned_weights(model, plan, "compact") as tuned:
+        held = sum(item.numel() for item in tuned.optimizer_parameters())
+    assert held == plan.changeable(model)
+
+
+def test_columns_keep_only_their_channels_for_the_backward_pass() -> None:
+    linear = nn.Linear(64, 8, bias=False)
+    x = torch.randn(5, 64, requires_grad=True)
+    saved: list[torch.Size] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        saved.append(tensor.shape)
+        return tensor
+
+    module = CompactLinear(linear, 1, torch.tensor([3, 40]), torch.float32)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda item: item):
+        module(x).sum().backward()
+    assert torch.Size([5, 2]) in saved
+    assert torch.Size([5, 64]) not in saved
+
+
+def numeric(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor) -> torch.Tensor:
+    """Central differences."""
+    out = torch.zeros_like(at)
+    for place in np.ndindex(*at.shape):
+        step = torch.zeros_like(at)
+        step[place] = 1e-5
+        out[place] = (function(at + step) - function(at - step)) / 2e-5
+    return out
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_gradients_of_the_part_and_of_the_input_by_differences(dim: int) -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(6, 5).double()
+    index, weight, bias = torch.tensor([1, 4]), linear.weight.detach().clone(), linear.bias
+    x, probe = torch.randn(2, 3, 6, dtype=torch.float64), torch.randn(2, 3, 5, dtype=torch.float64)
+    module = CompactLinear(linear, dim, index, torch.float64, bias_too=dim == 0)
+    leaf = x.clone().requires_grad_(True)
+    (module(leaf) * probe).sum().backward()
+
+    def with_part(part: torch.Tensor) -> torch.Tensor:
+        return (nn.functional.linear(x, weight.index_copy(dim, index, part), bias) * probe).sum()
+
+    part = weight.index_select(dim, index)
+    torch.testing.assert_close(module.part.grad, numeric(with_part, part), rtol=1e-6, atol=1e-6)
+    wanted = torch.einsum("bto,oi->bti", probe, weight)
+    torch.testing.assert_close(leaf.grad, wanted)
+    if dim == 0:
+        assert module.bias_part is not None
+        torch.testing.assert_close(module.bias_part.grad, probe.sum((0, 1))[index])
+
+
+def modules(model: nn.Module) -> Iterator[str]:
+    for name, module in model.named_modules():
+        yield f"{name}: {type(module).__name__} {id(module)}"
+
+
+def test_everything_is_taken_out_again_even_after_an_error(path: str) -> None:
+    model = tiny.tiny_model("qwen2")
+    plan = plan_training(model, "freeze", some_units(model))
+    before = list(modules(model))
+    inside: list[str] = []
+
+    def fail() -> None:
+        inside.extend(modules(model))
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), tuned_weights(model, plan, path):  # type: ignore[arg-type]
+        fail()
+    assert path == "masked" or inside != before
+    assert list(modules(model)) == before
+    assert all(item.requires_grad and item.grad is None for item in model.parameters())
+    assert not any(item._backward_hooks for item in model.parameters())
+
+
+def test_the_way_that_takes_less_memory_is_taken() -> None:
+    assert cheaper_path(0.2, weight_bytes=4) == "compact"
+    assert cheaper_path(0.74, weight_bytes=4) == "compact"
+    assert cheaper_path(0.76, weight_bytes=4) == "masked"
+    assert cheaper_path(0.99, weight_bytes=2) == "compact", "masters are needed either way"
+    model = tiny.tiny_model("llama")
+    few = plan_training(model, "freeze", some_units(model, 0.05))
+    with tuned_weights(model, few) as tuned:
+        shares = [
+            module.index.numel() / module.weight.shape[module.dim]
+            for module in tuned.compact_modules
+        ]
+        assert all(share <= 0.75 for share in shares)
+        assert len(tuned.compact_modules) < len(
+            [s for s in few.slices if s.name.endswith("weight")]
+        )
+
+
+def test_state_round_trip(path: str) -> None:
+    first, second = tiny.tiny_model("llama_gqa"), tiny.tiny_model("llama_gqa")
+    plan = plan_training(first, "budget", some_units(first), Others(norms=True))
+    with tuned_weights(first, plan, path) as tuned:  # type: ignore[arg-type]
+        train(tuned, first, [[batch] for batch in batches()])
+        state = {name: item.clone() for name, item in tuned.state().items()}
+    with tuned_weights(second, plan, path) as tuned:  # type: ignore[arg-type]
+        tuned.optimizer_parameters()
+        tuned.load_state(state)
+    for name, item in weights(first).items():
+        assert torch.equal(item, weights(second)[name]), name

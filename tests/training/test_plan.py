@@ -1,0 +1,173 @@
+"""Sets of units turned into tensor slices, against index arithmetic written out here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ssah_exp.errors import UnitError
+from ssah_exp.interventions.plan import Others, Slice, TrainingPlan, plan_training
+from ssah_exp.models.anatomy import read_anatomy, unit_tensors
+from ssah_exp.units.index import UnitIndex
+from tests.tiny import HEADS, LAYERS, NEURONS, tiny_model
+
+
+def some_units(model: nn.Module, share: float = 0.5, seed: int = 0) -> np.ndarray:
+    draw = np.random.default_rng(seed)
+    return draw.random(read_anatomy(model).units) < share
+
+
+def masks_of(model: nn.Module, plan: TrainingPlan) -> dict[str, torch.Tensor]:
+    """Parameter name -> bool tensor of its shape, true where it may change."""
+    masks = {}
+    for name, parameter in model.named_parameters():
+        mask = torch.zeros(parameter.shape, dtype=torch.bool)
+        if name in plan.whole:
+            mask[:] = True
+        elif name in plan.by_name:
+            item = plan.by_name[name]
+            mask.index_fill_(item.dim, item.index, True)
+        masks[name] = mask
+    return masks
+
+
+def expected(model: nn.Module, chosen: np.ndarray, others: bool) -> dict[str, torch.Tensor]:
+    """The same from the definition: one loop over units, one over key-value heads."""
+    config, anatomy = model.config, read_anatomy(model)
+    group, width = anatomy.heads // anatomy.kv_heads, anatomy.head_dim
+    masks = {n: torch.full(p.shape, others) for n, p in model.named_parameters()}
+    table = chosen.reshape(LAYERS, HEADS + NEURONS)
+    assert config.num_hidden_layers == LAYERS
+    for layer in range(LAYERS):
+        heads, neurons = table[layer, :HEADS], table[layer, HEADS:]
+        shared = [heads[k * group : (k + 1) * group].all() for k in range(anatomy.kv_heads)]
+        query = torch.tensor([bool(h) for h in heads for _ in range(width)])
+        key = torch.tensor([bool(k) for k in shared for _ in range(width)])
+        neuron = torch.tensor([bool(n) for n in neurons])
+        rows = {
+            "self_attn.q_proj": query,
+            "self_attn.k_proj": key,
+            "self_attn.v_proj": key,
+            "self_attn.qkv_proj": torch.cat([query, key, key]),
+            "mlp.gate_proj": neuron,
+            "mlp.up_proj": neuron,
+            "mlp.gate_up_proj": torch.cat([neuron, neuron]),
+        }
+        for name, mask in masks.items():
+            prefix, _, leaf = name.rpartition(".")
+            for module, owned in rows.items():
+                if prefix == f"model.layers.{layer}.{module}":
+                    mask[:] = owned[:, None] if leaf == "weight" else owned
+            if name == f"model.layers.{layer}.self_attn.o_proj.weight":
+                mask[:] = query[None, :]
+            if name == f"model.layers.{layer}.mlp.down_proj.weight":
+                mask[:] = neuron[None, :]
+    return masks
+
+
+@pytest.mark.parametrize("policy", ["freeze", "budget"])
+def test_the_plan_is_what_the_definition_says(family: str, policy: str) -> None:
+    model = tiny_model(family)
+    selected = some_units(model)
+    plan = plan_training(model, policy, selected)
+    trained = selected if policy == "budget" else ~selected
+    wanted = expected(model, trained, others=policy == "freeze")
+    for name, mask in masks_of(model, plan).items():
+        assert torch.equal(mask, wanted[name]), name
+    assert plan.changeable(model) == sum(int(mask.sum()) for mask in wanted.values())
+
+
+def test_every_parameter_is_in_exactly_one_place(family: str) -> None:
+    model = tiny_model(family)
+    plan = plan_training(model, "budget", some_units(model))
+    names = [*plan.whole, *plan.frozen, *plan.by_name]
+    assert sorted(names) == sorted(name for name, _ in model.named_parameters())
+
+
+def test_unit_tensors_cover_every_projection_of_every_block(family: str) -> None:
+    model = tiny_model(family)
+    names = {tensor.name for tensor in unit_tensors(model)}
+    projections = {n for n, p in model.named_parameters() if "_proj." in n}
+    assert names == projections, "tiny models have no biases on output projections"
+
+
+def test_a_key_value_head_waits_for_all_its_query_heads() -> None:
+    model = tiny_model("llama_gqa")  # 4 query heads, 2 key-value heads of 10
+    chosen = np.zeros(read_anatomy(model).units, dtype=bool)
+    chosen[0] = True
+    key = "model.layers.0.self_attn.k_proj.weight"
+    assert key in plan_training(model, "budget", chosen).frozen
+    chosen[1] = True
+    plan = plan_training(model, "budget", chosen)
+    assert plan.by_name[key].index.tolist() == list(range(10))
+    # Freezing one query head freezes the keys it uses.
+    frozen = np.zeros_like(chosen)
+    frozen[0] = True
+    rest = plan_training(model, "freeze", frozen).by_name[key]
+    assert rest.index.tolist() == list(range(10, 20))
+
+
+def test_none_trains_everything(family: str) -> None:
+    model = tiny_model(family)
+    plan = plan_training(model, "none", None)
+    assert plan.changeable(model) == sum(item.numel() for item in model.parameters())
+    assert plan.slices == plan.frozen == ()
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ("embeddings", "model.embed_tokens.weight"),
+        ("norms", "model.norm.weight"),
+        ("lm_head", "lm_head.weight"),
+    ],
+)
+def test_what_units_do_not_own_is_an_option_with_a_default(option: str, name: str) -> None:
+    model = tiny_model("llama")
+    chosen = some_units(model)
+    assert name in plan_training(model, "budget", chosen).frozen
+    assert name in plan_training(model, "freeze", chosen).whole
+    assert name in plan_training(model, "budget", chosen, Others(**{option: True})).whole
+    assert name in plan_training(model, "freeze", chosen, Others(**{option: False})).frozen
+
+
+def test_tied_embeddings_take_one_answer() -> None:
+    model = tiny_model("llama_tied")
+    chosen = some_units(model)
+    with pytest.raises(UnitError, match="ties the two"):
+        plan_training(model, "budget", chosen, Others(embeddings=True))
+    both = plan_training(model, "budget", chosen, Others(embeddings=True, lm_head=True))
+    assert "model.embed_tokens.weight" in both.whole
+
+
+def test_take_and_put_are_inverse() -> None:
+    matrix = torch.arange(24.0).reshape(4, 6)
+    for dim, index in ((0, [1, 3]), (1, [0, 2, 5])):
+        item = Slice("w", dim, torch.tensor(index), matrix.shape[dim])
+        assert sorted([*item.index.tolist(), *item.rest.tolist()]) == list(range(item.size))
+        copy = torch.zeros_like(matrix)
+        item.put(copy, item.take(matrix))
+        kept = copy.index_select(dim, item.rest)
+        assert torch.equal(item.take(copy), matrix.index_select(dim, item.index))
+        assert not kept.any()
+
+
+def test_refusals() -> None:
+    model = tiny_model("llama_gqa")
+    units = read_anatomy(model).units
+    nothing, everything = np.zeros(units, dtype=bool), np.ones(units, dtype=bool)
+    for policy, chosen, message in (
+        ("frozen", everything, "Unknown policy"),
+        ("none", everything, "takes no set"),
+        ("freeze", None, "needs a set"),
+        ("budget", nothing, "empty set"),
+        ("budget", everything[:-1], f"{units - 1} units given"),
+    ):
+        with pytest.raises(UnitError, match=message):
+            plan_training(model, policy, chosen)
+    closed = Others(embeddings=False, norms=False, lm_head=False)
+    with pytest.raises(UnitError, match="nothing to train"):
+        plan_training(model, "freeze", everything, closed)
+    assert UnitIndex(read_anatomy(model)).layer.size == units

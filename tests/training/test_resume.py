@@ -1,0 +1,202 @@
+"""Killed at any step, a training goes on and ends with the same weights, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from ssah_exp.config.trainer import make_trainer
+from ssah_exp.errors import StoreError
+from ssah_exp.training import loop
+from ssah_exp.training.resume import CHECKPOINT, ReplayedBatches, checkpoint_in
+from tests.training import worker
+
+STEPS = 8  # 10 examples in batches of 3, twice
+
+
+class Worker:
+    """A training process that stops after every step until it is let go."""
+
+    def __init__(
+        self, folder: Path, policy: str = "none", accumulate: int = 1, minutes: str = "0"
+    ) -> None:
+        command = [sys.executable, "-m", "tests.training.worker", str(folder), policy]
+        self.process = subprocess.Popen(
+            [*command, str(accumulate), minutes],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        )
+
+    def until(self, step: int) -> list[str]:
+        """Let it work until ``step`` is done; it then waits. The lines it printed."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        lines: list[str] = []
+        for line in self.process.stdout:
+            lines.append(line.strip())
+            if line.strip() == f"step {step}":
+                return lines
+            if line.startswith("step"):
+                self.go()
+        raise AssertionError(f"ended early: {lines} {self.error()}")
+
+    def go(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def end(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        if number == signal.SIGTERM:
+            self.go()
+        self.process.communicate()
+        return self.process.returncode
+
+    def error(self) -> str:
+        assert self.process.stderr is not None
+        return self.process.stderr.read()
+
+
+class KilledError(Exception):
+    """What ends a run in these tests."""
+
+
+class KillAt(pl.Callback):
+    """Ends the run after so many batches, wherever it is."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: object) -> None:
+        if len(pl_module.losses) == self.batch:
+            raise KilledError
+
+
+def trained(
+    folder: Path | None,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: str = "none",
+    accumulate: int = 1,
+    kill_at: int = 0,
+) -> str:
+    """Train in this process; ``kill_at`` = 0 lets it end."""
+    make = make_trainer
+    monkeypatch.setattr(
+        loop,
+        "make_trainer",
+        lambda config, callbacks, **rest: make(config, [*callbacks, KillAt(kill_at)], **rest),
+    )
+    return worker.train(folder, policy, accumulate, 0.0)
+
+
+CASES = [("none", 1), ("budget", 1), ("freeze", 2)]
+
+
+@pytest.mark.parametrize("kill_at", range(1, STEPS))
+@pytest.mark.parametrize(("policy", "accumulate"), CASES)
+def test_killed_at_any_step(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: str,
+    accumulate: int,
+    kill_at: int,
+) -> None:
+    wanted = trained(None, monkeypatch, policy, accumulate)
+    with pytest.raises(KilledError):
+        trained(tmp_path, monkeypatch, policy, accumulate, kill_at)
+    saved = (tmp_path / CHECKPOINT).is_file()
+    assert saved == (kill_at >= accumulate), "only between optimizer steps"
+    assert trained(tmp_path, monkeypatch, policy, accumulate) == wanted
+
+
+def test_killed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kill_at in (3, 6):
+        with pytest.raises(KilledError):
+            trained(tmp_path, monkeypatch, kill_at=kill_at)
+    content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert len(content["losses"]) == 6
+    assert trained(tmp_path, monkeypatch) == trained(None, monkeypatch)
+
+
+def test_frozen_weights_are_in_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = {}
+    for policy in ("none", "budget"):
+        with pytest.raises(KilledError):
+            trained(tmp_path / policy, monkeypatch, policy, kill_at=3)
+        path = tmp_path / policy / CHECKPOINT
+        sizes[policy] = path.stat().st_size
+        assert torch.load(path, weights_only=True)["state_dict"] == {}
+    assert sizes["budget"] < 0.6 * sizes["none"]
+
+
+def test_sigkill_then_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = Worker(tmp_path, "budget")
+    process.until(3)
+    assert process.end(signal.SIGKILL) == -signal.SIGKILL
+    assert trained(tmp_path, monkeypatch, "budget") == trained(None, monkeypatch, "budget")
+
+
+def test_sigterm_saves_although_no_checkpoint_was_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Worker(tmp_path, minutes="never")
+    process.until(4)
+    assert process.end(signal.SIGTERM) == 128 + signal.SIGTERM
+    content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert len(content["losses"]) in (4, 5)
+    assert trained(tmp_path, monkeypatch) == trained(None, monkeypatch)
+
+
+@pytest.mark.parametrize("keep", [0, 100, 20_000])
+def test_a_checkpoint_cut_short_is_named_and_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: int
+) -> None:
+    with pytest.raises(KilledError):
+        trained(tmp_path, monkeypatch, kill_at=3)
+    path = tmp_path / CHECKPOINT
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(StoreError, match=f"{path} is damaged"):
+        checkpoint_in(tmp_path)
+    assert path.stat().st_size == keep
+
+
+def test_no_checkpoint_means_from_the_start(tmp_path: Path) -> None:
+    assert checkpoint_in(None) is None
+    assert checkpoint_in(tmp_path) is None
+
+
+class Counted:
+    """A loader whose order is random but follows from its making."""
+
+    def __init__(self) -> None:
+        self._draw = torch.Generator().manual_seed(0)
+
+    def __len__(self) -> int:
+        return 4
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(torch.randperm(4, generator=self._draw).tolist())
+
+
+@pytest.mark.parametrize("done", range(12))
+def test_replay_goes_on_anywhere(done: int) -> None:
+    every = list(ReplayedBatches(Counted, 3))  # type: ignore[arg-type]
+    assert len(every) == 12
+    assert len(set(map(tuple, (every[:4], every[4:8], every[8:])))) > 1, "epochs differ"
+    batches = ReplayedBatches(Counted, 3)  # type: ignore[arg-type]
+    batches.load_state_dict({"done": done})
+    assert list(batches) == every[done:]
+    assert batches.state_dict() == {"done": 12}
