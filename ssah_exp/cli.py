@@ -40,6 +40,13 @@ def build_parser() -> argparse.ArgumentParser:
     tables.add_argument("--root", default=None, help="where runs lie (default: paths.root)")
     tables.set_defaults(module="tables")
 
+    figure = commands.add_parser("figure", help="draw ASR against training loss from records")
+    figure.add_argument("artefact", help="e.g. table2_freezing")
+    figure.add_argument("--out", default="asr_against_loss.png", help="file; its suffix decides")
+    figure.add_argument("--style", default=None, help="prompt style (default: mean over styles)")
+    figure.add_argument("--root", default=None, help="where runs lie (default: paths.root)")
+    figure.set_defaults(module="figure")
+
     units = commands.add_parser("units", help="look at a UnitMap")
     actions = units.add_subparsers(dest="action", required=True, metavar="ACTION")
     show = actions.add_parser("show", help="counts and shares per class and layer")

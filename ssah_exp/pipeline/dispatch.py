@@ -43,8 +43,9 @@ def run(config: RunConfig) -> Finished:
         _mirror(tracker, finished, reporter)
     print(table)
     reporter.say("")
-    for name in ("record.json", "table.md", "unitmap", "completions"):
-        reporter.say(f"{name:<12} {finished.folder / name}")
+    for name in ("record.json", "table.md", "unitmap", "completions", "models", "deltas"):
+        if (finished.folder / name).exists():
+            reporter.say(f"{name:<12} {finished.folder / name}")
     return finished
 
 

@@ -13,6 +13,7 @@ from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED
 from ssah_exp.pipeline.identification import identify_units
 from ssah_exp.pipeline.measuring import Measuring
 from ssah_exp.pipeline.opened import Finished, open_run
+from ssah_exp.pipeline.outputs import publish
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.training_arms import TrainingArm, plan_training_arms
 from ssah_exp.pipeline.tuning import Tuned, Tuning
@@ -51,6 +52,7 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
             measured.append(_record(None, name, None, units, metrics, copy))
         for number, arm in enumerate(arms, start=1):
             tuned = tuning.train(arm, by_name)
+            publish(arm.name, tuned.ref, tuned.start, run.folder, stages.cache)
             place = f"[{number}/{len(arms)}]"
             metrics, copy = measuring.measure(arm.name, tuned.ref, None, place)
             metrics |= _training_metrics(tuned, config)

@@ -37,11 +37,13 @@ class Tuned:
 
     Attributes:
         ref: Its model.
+        start: The model it was trained from.
         training: Summary of the training.
         certificate: Summary of the proof that only what may change did.
     """
 
     ref: ModelRef
+    start: ModelRef
     training: dict[str, Any]
     certificate: dict[str, Any]
 
@@ -161,7 +163,9 @@ class Tuning:
 
         entry = cache.get_or_compute("tune", material, compute)
         stages.reporter.done(f"train {label}", entry)
-        return Tuned(_ref(start, arm, entry), read_training(entry), read_summary(entry.folder))
+        return Tuned(
+            _ref(start, arm, entry), start, read_training(entry), read_summary(entry.folder)
+        )
 
     def _recipe(self, arm: TrainingArm) -> TrainingConfig:
         rate = arm.config.learning_rate

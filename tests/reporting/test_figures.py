@@ -1,0 +1,74 @@
+"""Figures from records: every arm is there, at its place, told apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from ssah_exp.errors import ConfigError, StoreError
+from ssah_exp.evaluation.intervals import Estimate, rate
+from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting import figures
+from ssah_exp.reporting.figures import asr_against_loss
+from tests.records.synthetic import record
+
+
+def arm(name: str, control: str | None, loss: float, complied: int) -> ArmRecord:
+    first = record().arms[0]
+    metrics = {
+        "train_loss": Estimate(loss, None, None, 64, "examples", "fixed sample"),
+        "asr/mean/zou2023": rate(complied, 100, 0.95),
+    }
+    return replace(first, name=name, control=control, arm=name.split("/")[0], metrics=metrics)
+
+
+@pytest.fixture
+def trained() -> RunRecord:
+    base = record()
+    config = {**base.config, "evaluation": {**base.config["evaluation"]}}
+    config["evaluation"] |= {"primary_judge": "zou2023", "harmful_styles": ["raw"]}
+    arms = [
+        arm("full", None, 1.0, 30),
+        arm("ru20", None, 1.1, 5),
+        arm("ru20/random/0", "random", 1.2, 8),
+    ]
+    return replace(base, artefact="table4_alignment_budget", config=config, arms=arms)
+
+
+def test_points_stand_where_the_numbers_are(
+    trained: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    save = Figure.savefig
+
+    def keep(self: Figure, *arguments: object, **named: object) -> None:
+        drawn.append(self)
+        save(self, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    asr_against_loss([trained, replace(trained, seed=1)], tmp_path / "new" / "figure.png")
+    assert (tmp_path / "new" / "figure.png").read_bytes()[:4] == b"\x89PNG"
+    (axes,) = drawn[0].axes
+    points = {(float(c[0].get_xdata()[0]), float(c[0].get_ydata()[0])) for c in axes.containers}
+    assert points == {(1.0, 30.0), (1.1, 5.0), (1.2, 8.0)}
+    assert len(axes.containers) == 6
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts == ["full", "ru20", "random like ru20"], "each once, over both seeds"
+
+
+def test_what_cannot_be_drawn_is_said(trained: RunRecord, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="trained nothing"):
+        asr_against_loss([replace(trained, arms=record().arms)], tmp_path / "a.png")
+    with pytest.raises(ConfigError, match=r"style .chat..*raw"):
+        asr_against_loss([trained], tmp_path / "a.png", "chat")
+    with pytest.raises(ConfigError, match="svg"):
+        asr_against_loss([trained], tmp_path / "a.wrong")
+    assert not list(tmp_path.iterdir())
+
+
+def test_colours_and_markers_differ() -> None:
+    assert len(set(figures._COLOURS)) == len(figures._COLOURS)
+    assert len(set(figures._MARKERS.values())) == 3
