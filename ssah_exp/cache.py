@@ -153,6 +153,21 @@ class Cache:
             shutil.rmtree(self.partial(stage, key_material), ignore_errors=True)
         return Entry(folder, key, stage, digest, cached, time.perf_counter() - started)
 
+    def find(self, stage: str, key: str) -> Entry:
+        """Look up an entry by a key that a record names; nothing is computed or discarded.
+
+        Raises:
+            StoreError: There is no such entry, or it is damaged.
+        """
+        started = time.perf_counter()
+        folder = self.root / stage / key
+        reason = _damage(folder)
+        if reason is not None:
+            raise StoreError(f"Cache entry {folder} cannot be used: {reason}.")
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        seconds = time.perf_counter() - started
+        return Entry(folder, key, stage, str(marker["digest"]), True, seconds)
+
     def partial(self, stage: str, key_material: Mapping[str, Any]) -> Path:
         """Where an entry's unfinished work may be kept over a kill; gone once the entry is whole.
 

@@ -47,14 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
     figure.add_argument("--root", default=None, help="where runs lie (default: paths.root)")
     figure.set_defaults(module="figure")
 
-    units = commands.add_parser("units", help="look at a UnitMap")
-    actions = units.add_subparsers(dest="action", required=True, metavar="ACTION")
-    show = actions.add_parser("show", help="counts and shares per class and layer")
-    show.add_argument("path", help="a UnitMap folder, or a run's folder")
-    show.add_argument("--format", choices=("text", "json"), default="text")
-    units.set_defaults(module="units")
-
+    _add_units(commands)
     _add_delta(commands)
+    _add_judges(commands)
 
     doctor = commands.add_parser("doctor", help="versions, devices, caches, missing extras")
     doctor.add_argument("--format", choices=("text", "json"), default="text")
@@ -63,6 +58,57 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_bench(commands)
     return parser
+
+
+def _add_units(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    units = commands.add_parser("units", help="classes of units: look, compare, follow, resample")
+    actions = units.add_subparsers(dest="action", required=True, metavar="ACTION")
+    show = actions.add_parser("show", help="counts and shares per class and layer")
+    show.add_argument("path", help="a UnitMap folder, or a run's folder")
+    show.add_argument("--format", choices=("text", "json"), default="text")
+    show.set_defaults(module="units")
+
+    transfer = actions.add_parser("transfer", help="which units changed class between two models")
+    for place, which in (("before", "first"), ("after", "second")):
+        transfer.add_argument(
+            place, help=f"the {which} model's units: a UnitMap folder, or a run's folder"
+        )
+    transfer.add_argument("--by", choices=("layer", "kind"), help="also per layer, or per kind")
+    transfer.add_argument(
+        "--base", action="store_true", help="BEFORE is a base model: class it by z_U alone"
+    )
+    transfer.add_argument("--format", choices=("text", "csv", "json"), default="text")
+    transfer.add_argument("--figure", help="draw it there; the suffix decides the format")
+    transfer.set_defaults(module="transfer")
+
+    stability = actions.add_parser(
+        "stability",
+        help="how far classes depend on the calibration examples",
+        description="Of a run: puts its calibration examples through its model once more, writing "
+        "nothing, and resamples them. Of a statistics entry: what pooled statistics allow.",
+    )
+    stability.add_argument("path", help="a run's folder, or a folder of the statistics cache")
+    stability.add_argument("--resamples", type=int, default=200, help="draws per comparison")
+    stability.add_argument("--seed", type=int, default=0, help="decides every draw")
+    stability.add_argument("--format", choices=("text", "json"), default="text")
+    stability.add_argument("--figure", help="draw it there; the suffix decides the format")
+    stability.set_defaults(module="stability")
+
+    identify = actions.add_parser(
+        "identify", help="another model's units, on the calibration examples of a run"
+    )
+    identify.add_argument("path", help="the run's folder")
+    identify.add_argument("model", help="a model folder, or base, aligned, start: the run's own")
+    identify.add_argument("out", help="folder for the UnitMap; must not exist yet")
+    identify.set_defaults(module="identify")
+    for action in (stability, identify):
+        action.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="override as of 'run' for what records leave out: data.root=DIR, model.device=cpu",
+        )
 
 
 def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -121,6 +167,40 @@ def _add_delta(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action.add_argument("out", metavar="OUT", help="folder to write; must not exist yet")
     show.add_argument("--format", choices=("text", "json"), default="text")
     delta.set_defaults(module="delta")
+
+
+def _add_judges(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    judges = commands.add_parser("judges", help="how far judges agree; judge a finished run")
+    actions = judges.add_subparsers(dest="action", required=True, metavar="ACTION")
+    compare = actions.add_parser(
+        "compare",
+        help="kappa, bias and errors of judges on the same answers",
+        description="Compares judges with each other and, where answers are labelled, with people.",
+    )
+    compare.add_argument(
+        "file", metavar="FILE", help="a labelled .csv such as XSTest's, or a run's completions"
+    )
+    compare.add_argument("--judges", required=True, help="e.g. wei2024,zou2023")
+    compare.add_argument(
+        "--labels", metavar="CSV", help="labelled answers: rates of FILE are corrected by them"
+    )
+    compare.add_argument("--confidence", type=float, default=0.95, help="of every interval")
+    run = actions.add_parser(
+        "run", help="judge a finished run's stored answers, without its models"
+    )
+    run.add_argument("run", metavar="RUN", help="the run's folder")
+    run.add_argument("--judges", "--judge", required=True, help="e.g. llama_guard3")
+    for action in (compare, run):
+        action.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="NAME.KEY=VALUE",
+            help="a judge's setting, e.g. llama_guard3.path=DIR",
+        )
+        action.add_argument("--format", choices=("text", "json"), default="text")
+        action.add_argument("--root", help="where judgements are kept (default: paths.root)")
+    judges.set_defaults(module="judges")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -26,6 +26,10 @@ class UnitError(SsahError):
     """Scores, a UnitMap or an intervention that does not fit its model."""
 
 
+class JudgeError(SsahError):
+    """A judge that cannot work at all: an endpoint that is down or takes no question."""
+
+
 class StoreError(SsahError):
     """The record store or the cache cannot be read or written."""
 

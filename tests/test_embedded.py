@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 pytestmark = [
     pytest.mark.embedded,
@@ -35,8 +37,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def read_record(root: Path) -> dict:
-    (path,) = (root / "runs" / "table1_pruning").glob("*/record.json")
+def read_record(root: Path, artefact: str = "table1_pruning") -> dict:
+    (path,) = (root / "runs" / artefact).glob("*/record.json")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -103,3 +105,59 @@ def test_another_budget_costs_no_statistics(root: Path, tmp_path: Path) -> None:
     )
     computed = [line for line in done.stderr.splitlines() if line.startswith("computed")]
     assert all("answers RU" in line or "losses RU" in line for line in computed), computed
+
+
+@pytest.fixture(scope="module")
+def budgeted(root: Path) -> Path:
+    """The folder of a run that aligned a fifth of the weights."""
+    ssah_exp(
+        root,
+        "experiment=table4_alignment_budget",
+        *("~training.arms.full", "~training.arms.ucu20"),
+        *("training.arms.ru20.controls=[]", "training.arms.ru20.epochs=1"),
+        *("training.loss_examples=4", "training.batch_size=8"),
+    )
+    (path,) = (root / "runs" / "table4_alignment_budget").glob("*/record.json")
+    return path.parent
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def test_a_fifth_of_the_weights_is_trained_and_the_rest_keeps_every_bit(
+    root: Path, budgeted: Path
+) -> None:
+    (base,) = (root / "cache" / "model").glob("*/model.safetensors")
+    before, after = tensors(base.parent), tensors(budgeted / "models" / "ru20")
+    units = load_file(budgeted / "unitmap" / "unitmap.safetensors")
+    importance = units["safety"] + units["utility"]
+    neurons = units["kind"] == 1
+    for layer in (0, 12, 29):
+        here = neurons & (units["layer"] == layer)
+        name = f"model.layers.{layer}.mlp.down_proj.weight"
+        moved = (before[name] != after[name]).any(dim=0)
+        if moved.any():  # columns that moved all rank below those that did not
+            assert importance[here][moved].max() < importance[here][~moved].min()
+    for name in ("model.embed_tokens.weight", "model.norm.weight"):
+        assert torch.equal(before[name], after[name])
+    changed = sum(int((before[name] != after[name]).sum()) for name in before)
+    (arm,) = [item for item in read_record(root, budgeted.parent.name)["arms"] if item["arm"]]
+    proof = arm["training"]["certificate"]
+    assert changed == proof["changed_weights"] > 0.9 * proof["changeable_weights"]
+    layer_weights = 30 * (2 * 576 * 576 + 2 * 576 * 192 + 3 * 576 * 1536)
+    # Shared key-value heads are left out where not all their query heads are in.
+    assert 0.17 * layer_weights < proof["changeable_weights"] <= 0.2 * layer_weights
+
+
+def test_the_delta_turns_the_base_into_the_trained_model(
+    root: Path, budgeted: Path, tmp_path: Path
+) -> None:
+    (base,) = (root / "cache" / "model").glob("*/model.safetensors")
+    delta = budgeted / "deltas" / "ru20.safetensors"
+    assert delta.stat().st_size < 0.25 * base.stat().st_size
+    command = [sys.executable, "-m", "ssah_exp", "delta", "apply", delta, base.parent]
+    subprocess.run([*map(str, command), str(tmp_path / "out")], check=True)
+    wanted, got = tensors(budgeted / "models" / "ru20"), tensors(tmp_path / "out")
+    assert wanted.keys() == got.keys()
+    assert all(torch.equal(wanted[name], got[name]) for name in wanted)

@@ -21,14 +21,22 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     Raises:
         UnitError: No UnitMap there, or a damaged one.
     """
-    path = Path(options.path)
-    folder = path / "unitmap" if (path / "unitmap").is_dir() else path
-    description = describe(UnitMap.load(folder))
+    description = describe(units_at(options.path))
     if options.format == "json":
         print(json.dumps(description, indent=1))
     else:
         _print(description, Console())
     return 0
+
+
+def units_at(path: str) -> UnitMap:
+    """Load a UnitMap from its folder or from the folder of the run that made it.
+
+    Raises:
+        UnitError: No UnitMap there, or a damaged one.
+    """
+    folder = Path(path)
+    return UnitMap.load(folder / "unitmap" if (folder / "unitmap").is_dir() else folder)
 
 
 def _print(description: dict[str, Any], console: Console) -> None:

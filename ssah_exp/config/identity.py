@@ -20,6 +20,19 @@ _NOT_SCIENCE_NESTED = {
     "units": ("batch_size",),
     "evaluation": ("batch_size", "share_prefix"),
 }
+# Of every judge: how it is reached and how fast, not what it says.
+_JUDGE_NOT_SCIENCE = (
+    "api_key_env",
+    "attempts",
+    "backoff",
+    "batch_size",
+    "concurrency",
+    "device",
+    "max_failures",
+    "max_requests",
+    "max_wait",
+    "timeout",
+)
 
 
 def science(config: RunConfig) -> dict[str, Any]:
@@ -32,6 +45,9 @@ def science(config: RunConfig) -> dict[str, Any]:
     for group, keys in _NOT_SCIENCE_NESTED.items():
         content[group] = {key: val for key, val in content[group].items() if key not in keys}
     content["evaluation"]["perplexity"].pop("batch_size")
+    for judge in content["evaluation"]["judges"].values():
+        for key in _JUDGE_NOT_SCIENCE:
+            judge.pop(key, None)
     if not config.alignment.enabled:
         content["alignment"] = {"enabled": False}
     for key in _unread(config):

@@ -147,7 +147,7 @@ class ArmConfig:
         epochs: Passes over the data; null = ``training.epochs``.
         learning_rate: Peak rate; null = ``training.learning_rate``. Adapters want a higher one.
         match_loss: Name of the arm whose final training loss ends this one early.
-        first: Another arm whose policy trains the first ``first_epochs`` epochs.
+        first: Another arm whose policy trains ``first_epochs`` epochs before this one's ``epochs``.
         first_epochs: See ``first``.
     """
 

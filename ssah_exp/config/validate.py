@@ -13,6 +13,7 @@ from ssah_exp.config.schema import (
     RunConfig,
     UnitsConfig,
 )
+from ssah_exp.config.validate_judges import judge_problems
 from ssah_exp.config.validate_training import training_problems, tuning_problems
 from ssah_exp.errors import ConfigError
 
@@ -45,7 +46,7 @@ def validate(config: RunConfig) -> None:
         *choice("model.precision", config.model.precision, PRECISIONS),
         *at_least("seed", config.seed, 0),
         *choice("trainer.accelerator", config.trainer.accelerator, ACCELERATORS),
-        *at_least("trainer.devices", config.trainer.devices, 1),
+        *_devices(config.trainer.devices),
         *_alignment(config.alignment),
         *_units(config.units),
         *_ablation(config.ablation),
@@ -54,6 +55,13 @@ def validate(config: RunConfig) -> None:
     ]
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _devices(devices: int) -> Iterable[str]:
+    yield from at_least("trainer.devices", devices, 1)
+    if devices > 1:
+        # Every process would train on all the data, and statistics would be those of one.
+        yield f"trainer.devices={devices}: more than one device is not supported yet."
 
 
 def _alignment(alignment: AlignmentConfig) -> Iterable[str]:
@@ -116,6 +124,7 @@ def _evaluation(evaluation: EvaluationConfig) -> Iterable[str]:
     yield from choice("evaluation.primary_judge", evaluation.primary_judge, evaluation.judges)
     yield from at_least("evaluation.perplexity.window", evaluation.perplexity.window, 2)
     yield from at_least("evaluation.perplexity.batch_size", evaluation.perplexity.batch_size, 1)
+    yield from judge_problems(evaluation.judges)
     for name, judge in evaluation.judges.items():
         words = judge.get("min_words", 0)
         # An English word is about 1.3 tokens: shorter answers would all count as refusals.

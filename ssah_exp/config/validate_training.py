@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from ssah_exp.config.ranges import STYLES, at_least, choice, choices, within
 from ssah_exp.config.schema import ArmConfig, RunConfig, TrainingConfig, TuningConfig
 
 CONTROLS = ("random", "matched")
 POLICIES = ("none", "freeze", "budget")
+START_NAMES = ("unaligned", "aligned")
 
 
 def tuning_problems(key: str, tuning: TuningConfig) -> Iterable[str]:
@@ -56,6 +58,8 @@ def training_problems(config: RunConfig) -> Iterable[str]:
 
 def _arm(name: str, arm: ArmConfig, training: TrainingConfig, earlier: list[str]) -> Iterable[str]:
     key = f"training.arms.{name}"
+    if name in START_NAMES:
+        yield f"{key}: {name} is what the table calls a model that no arm has trained; rename it."
     yield from choice(f"{key}.policy", arm.policy, POLICIES)
     yield from choices(f"{key}.controls", arm.controls, CONTROLS, empty=True)
     if arm.epochs is not None:
@@ -69,11 +73,29 @@ def _arm(name: str, arm: ArmConfig, training: TrainingConfig, earlier: list[str]
         yield f"{key}.select is given, but policy none trains everything and would ignore it."
     if arm.controls and arm.select is None:
         yield f"{key}.controls needs a set of units to stand beside; there is no {key}.select."
+    if arm.overlap and not arm.controls:
+        yield f"{key}.overlap is about controls, and there are no {key}.controls."
+    if arm.adapter is not None and any(value is not None for value in asdict(arm.others).values()):
+        yield f"{key}.others is given, but an adapter trains none of them."
     if arm.match_loss is not None:
         yield from choice(f"{key}.match_loss", arm.match_loss, earlier)
         if training.objective == "dpo":
             yield f"{key}.match_loss compares losses of SFT; training.objective=dpo has another."
-    if arm.first is not None:
-        yield from choice(
-            f"{key}.first", arm.first, [other for other in training.arms if other != name]
-        )
+    yield from _first(name, arm, training)
+
+
+def _first(name: str, arm: ArmConfig, training: TrainingConfig) -> Iterable[str]:
+    key = f"training.arms.{name}"
+    if arm.first is None:
+        if arm.first_epochs != 1:
+            yield f"{key}.first_epochs={arm.first_epochs} is given, but there is no {key}.first."
+        return
+    others = [other for other in training.arms if other != name]
+    yield from choice(f"{key}.first", arm.first, others)
+    if arm.first in others:
+        missing = [kind for kind in arm.controls if kind not in training.arms[arm.first].controls]
+        if missing:
+            yield (
+                f"{key}.controls: {', '.join(missing)} would start as {arm.first}'s control of "
+                f"that kind; training.arms.{arm.first}.controls lacks it."
+            )

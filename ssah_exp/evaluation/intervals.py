@@ -80,6 +80,36 @@ def perplexity(
     )
 
 
+def mean_score(scores: Sequence[float], confidence: float, resamples: int, seed: int) -> Estimate:
+    """Mean of judges' scores with a percentile bootstrap over answers.
+
+    No scores give a gap; where all are alike there is nothing to resample, and no interval.
+
+    Args:
+        scores: One per answer.
+        confidence: Level of the interval.
+        resamples: Bootstrap resamples.
+        seed: Seed of the bootstrap.
+    """
+    sample = np.asarray(scores, dtype=np.float64)
+    n, unit = int(sample.size), "answers"
+    if n == 0:
+        return Estimate(None, None, None, 0, unit, "none: no scores")
+    mean = float(sample.mean())
+    if np.ptp(sample) == 0:
+        return Estimate(mean, None, None, n, unit, "none: all scores alike")
+    interval = stats.bootstrap(
+        (sample,),
+        np.mean,
+        confidence_level=confidence,
+        n_resamples=resamples,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    method = f"percentile bootstrap {confidence:.0%}, {resamples} resamples of answers"
+    return Estimate(mean, float(interval.low), float(interval.high), n, unit, method)
+
+
 def mean_over(values: Sequence[float], confidence: float, unit: str) -> Estimate:
     """Mean with Student's t interval, over seeds or control draws."""
     sample = np.asarray(values, dtype=np.float64)

@@ -40,15 +40,16 @@ def identify_units(model: ModelRef, stages: Stages) -> Identified:
     statistics, entry = stages.statistics(model)
     stages.reporter.done("statistics", entry)
     config, data = stages.config.units, stages.data
-    units = _unit_map(config, model, data, statistics)
+    units = unit_map_of(config, model, data, statistics)
     other = "flap" if config.statistic == "variance" else "variance"
-    twin = _unit_map(replace(config, statistic=other), model, data, statistics)
+    twin = unit_map_of(replace(config, statistic=other), model, data, statistics)
     return Identified(statistics, units, rank_agreement(units, twin))
 
 
-def _unit_map(
+def unit_map_of(
     units: UnitsConfig, model: ModelRef, data: RunData, statistics: Identification
 ) -> UnitMap:
+    """Score and classify, with where the scores come from; no forward pass."""
     origin = Provenance(
         model=model.identifier,
         revision=model.revision,

@@ -12,7 +12,7 @@ from ssah_exp.config.build import build
 from ssah_exp.config.identity import run_id, science
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.data.datasets import RunData, load_data
-from ssah_exp.evaluation.judges import Judge
+from ssah_exp.evaluation.judges import HarmJudge, Judge, judgements_folder
 from ssah_exp.models.load import load_speech
 from ssah_exp.models.sources import ModelRef, ModelSource
 from ssah_exp.pipeline.identification import Identified
@@ -147,19 +147,35 @@ def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -
     """
     # Taken at the start: the checkout may move on while a long run still has its old code.
     started, origin = _now(), provenance()
-    judges: dict[str, Judge] = {
-        name: build(node, f"evaluation.judges.{name}")
-        for name, node in config.evaluation.judges.items()
-    }
+    root = Path(config.paths.root).expanduser()
+    judges = _judges(config, root)
     data = load_data(config, training=training)
     source: ModelSource = build(config.model.source, "model.source")
-    inputs = {"model": source.fingerprint(), **data.fingerprints}
+    inputs = {"model": source.fingerprint(), **data.fingerprints, **_judge_weights(judges)}
     identifier = run_id(config, inputs)
     reporter.say(f"run [bold]{identifier}[/bold]  {config.artefact}  seed {config.seed}")
-    root = Path(config.paths.root).expanduser()
     return OpenRun(
         config, reporter, root, judges, data, source, inputs, identifier, started, origin
     )
+
+
+def _judges(config: RunConfig, root: Path) -> dict[str, Judge]:
+    """Every judge, with what it said in earlier runs."""
+    judges: dict[str, Judge] = {}
+    for name, node in config.evaluation.judges.items():
+        judges[name] = judge = build(node, f"evaluation.judges.{name}")
+        if isinstance(judge, HarmJudge):
+            judge.keep_in(judgements_folder(root))
+    return judges
+
+
+def _judge_weights(judges: dict[str, Judge]) -> dict[str, str]:
+    prints = {
+        f"judge.{name}": judge.fingerprint()
+        for name, judge in judges.items()
+        if isinstance(judge, HarmJudge)
+    }
+    return {name: value for name, value in prints.items() if value is not None}
 
 
 def _describe(ref: ModelRef) -> dict[str, str]:

@@ -33,7 +33,7 @@ from ssah_exp.models.tokenizer import Speech
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.training.certificate import check_certificate, has_certificate
 from ssah_exp.training.loop import fine_tune, supervised_run
-from ssah_exp.units.identify import Identification, identify
+from ssah_exp.units.identify import SETS, Identification, identify
 
 # Raised when a change of code changes what a stage computes from the same inputs.
 ALIGN_VERSION, STATISTICS_VERSION, ANSWERS_VERSION, LOSSES_VERSION = 1, 1, 1, 1
@@ -136,10 +136,7 @@ class Stages:
     def statistics(self, aligned: ModelRef) -> tuple[Identification, Entry]:
         """Channel statistics of the aligned model over both calibration sets."""
         config, units = self.config, self.config.units
-        calibration = {
-            "safety": self._calibration("safety_calibration"),
-            "utility": self._calibration("utility_calibration"),
-        }
+        calibration = self.calibration()
         material = {
             "version": STATISTICS_VERSION,
             "model": aligned.fingerprint,
@@ -163,6 +160,10 @@ class Stages:
         entry = self.cache.get_or_compute("statistics", material, compute)
         anatomy = Anatomy(**json.loads((entry.folder / "anatomy.json").read_text()))
         return Identification.load(entry.folder, anatomy), entry
+
+    def calibration(self) -> dict[str, list[Encoded]]:
+        """Both calibration sets, tokenised: ``safety`` and ``utility``."""
+        return {name: self._calibration(f"{name}_calibration") for name in SETS}
 
     def _calibration(self, name: str) -> list[Encoded]:
         units = self.config.units

@@ -44,6 +44,18 @@ class TrainingArm:
         return None if self.mask is None else digest_of(np.flatnonzero(self.mask).tolist())
 
 
+def check_arms(training: TrainingConfig) -> None:
+    """Build every selector and adapter once, to refuse wrong ones before hours of training.
+
+    Raises:
+        SsahError: An argument is wrong, or a package is missing.
+    """
+    for name, config in training.arms.items():
+        for key in ("select", "adapter"):
+            if (node := getattr(config, key)) is not None:
+                build(node, f"training.arms.{name}.{key}")
+
+
 def plan_training_arms(units: UnitMap, training: TrainingConfig, seed: int) -> list[TrainingArm]:
     """Every arm of a training table, each followed by its controls.
 

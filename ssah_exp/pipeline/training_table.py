@@ -15,7 +15,7 @@ from ssah_exp.pipeline.measuring import Measuring
 from ssah_exp.pipeline.opened import Finished, open_run
 from ssah_exp.pipeline.outputs import publish
 from ssah_exp.pipeline.progress import Reporter
-from ssah_exp.pipeline.training_arms import TrainingArm, plan_training_arms
+from ssah_exp.pipeline.training_arms import TrainingArm, check_arms, plan_training_arms
 from ssah_exp.pipeline.tuning import Tuned, Tuning
 from ssah_exp.records.record import ArmRecord
 from ssah_exp.units.unitmap import UnitMap
@@ -31,6 +31,7 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
     Raises:
         SsahError: Something given is wrong; see its subclasses.
     """
+    check_arms(config.training)
     run = open_run(config, reporter, training=True)
     base, stages = run.prepare()
     start, alignment = base, None
@@ -48,14 +49,14 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
         for number, (name, ref) in enumerate(_dense(config, base, start)):
             metrics, copy = measuring.measure(name, ref, None, f"[dense {number}]")
             if ref == start:
-                metrics[TRAIN_LOSS] = _loss(tuning.start_loss(), config)
+                metrics[TRAIN_LOSS] = _loss(tuning.start_loss(), tuning.loss_examples)
             measured.append(_record(None, name, None, units, metrics, copy))
         for number, arm in enumerate(arms, start=1):
             tuned = tuning.train(arm, by_name)
             publish(arm.name, tuned.ref, tuned.start, run.folder, stages.cache)
             place = f"[{number}/{len(arms)}]"
             metrics, copy = measuring.measure(arm.name, tuned.ref, None, place)
-            metrics |= _training_metrics(tuned, config)
+            metrics |= _training_metrics(tuned, tuning.loss_examples)
             measured.append(_record(arm, arm.name, tuned, units, metrics, copy))
     models = {"base": base, "aligned" if config.training.start == ALIGNED else "start": start}
     return run.finish(models, alignment, identified, stages, measured)
@@ -68,20 +69,22 @@ def _dense(config: RunConfig, base: ModelRef, start: ModelRef) -> list[tuple[str
     return [(UNALIGNED, base), (ALIGNED, start)]
 
 
-def _training_metrics(tuned: Tuned, config: RunConfig) -> dict[str, Estimate]:
+def _training_metrics(tuned: Tuned, loss_examples: int) -> dict[str, Estimate]:
     proof, training = tuned.certificate, tuned.training
     share = proof["changeable_weights"] / (proof["changeable_weights"] + proof["frozen_weights"])
+    phases = [training, *([training["first"]] if "first" in training else [])]
+    epochs, steps = (sum(phase[key] for phase in phases) for key in ("epochs", "steps"))
     return {
-        TRAIN_LOSS: _loss(training["train_loss"], config),
-        EPOCHS: Estimate(training["epochs"], None, None, training["steps"], "batches", "counted"),
+        TRAIN_LOSS: _loss(training["train_loss"], loss_examples),
+        EPOCHS: Estimate(epochs, None, None, steps, "batches", "counted"),
         TRAINED_SHARE: Estimate(
             share, None, None, proof["changeable_weights"], "weights", "counted"
         ),
     }
 
 
-def _loss(value: float, config: RunConfig) -> Estimate:
-    return Estimate(value, None, None, config.training.loss_examples, "examples", "fixed sample")
+def _loss(value: float, examples: int) -> Estimate:
+    return Estimate(value, None, None, examples, "examples", "fixed sample")
 
 
 def _record(
@@ -98,10 +101,9 @@ def _record(
     training = None
     if arm is not None and tuned is not None:
         training = {
-            **tuned.training,
+            **tuned.summary(),
             "policy": arm.config.policy,
             "overlap": arm.overlap,
-            "certificate": tuned.certificate,
         }
     return ArmRecord(
         name=name,

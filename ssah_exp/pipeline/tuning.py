@@ -38,7 +38,7 @@ class Tuned:
     Attributes:
         ref: Its model.
         start: The model it was trained from.
-        training: Summary of the training.
+        training: Summary of the training; ``first`` is that of an earlier phase, if there was one.
         certificate: Summary of the proof that only what may change did.
     """
 
@@ -46,6 +46,10 @@ class Tuned:
     start: ModelRef
     training: dict[str, Any]
     certificate: dict[str, Any]
+
+    def summary(self) -> dict[str, Any]:
+        """For a record."""
+        return {**self.training, "certificate": self.certificate}
 
 
 class Tuning:
@@ -71,16 +75,26 @@ class Tuning:
 
         Args:
             arm: What to train.
-            phases: Arms by name, for ``first``.
+            phases: Arms by name, for ``first``. A control's first phase is that arm's control of
+                the same kind and draw: with the arm itself it would be no null.
         """
-        start = self._start
-        if arm.config.first is not None:
-            start = self._first(phases[arm.config.first], arm.config.first_epochs)
+        start, first = self._start, arm.config.first
         epochs = arm.config.epochs or self._config.epochs
         target = self._target(arm.config)
+        before: dict[str, Any] = {}
+        if first is not None:
+            phase = phases[first + arm.name.removeprefix(arm.label)]
+            earlier = self._first(phase, arm.config.first_epochs)
+            start, before = earlier.ref, {"first": {"arm": phase.name, **earlier.summary()}}
         tuned = self._tune(arm, start, epochs, target, arm.name)
+        tuned = replace(tuned, training={**tuned.training, **before})
         self._done[arm.name] = tuned
         return tuned
+
+    @property
+    def loss_examples(self) -> int:
+        """Training examples that training losses are measured over."""
+        return len(self._probe())
 
     def start_loss(self) -> float:
         """The training loss of the model that all arms start from."""
@@ -97,6 +111,7 @@ class Tuning:
             write_atomically(folder / "loss.json", json.dumps(loss))
 
         entry = self._stages.cache.get_or_compute("probe", material, compute)
+        self._stages.reporter.done("loss of the start", entry)
         return float(json.loads((entry.folder / "loss.json").read_text()))
 
     def _source(self) -> tuple[Example, ...]:
@@ -119,8 +134,8 @@ class Tuning:
         count = min(self._config.loss_examples, len(self._examples))
         return [self._examples[at * len(self._examples) // count] for at in range(count)]
 
-    def _first(self, arm: TrainingArm, epochs: int) -> ModelRef:
-        return self._tune(arm, self._start, epochs, None, f"{arm.name}, {epochs} epochs first").ref
+    def _first(self, arm: TrainingArm, epochs: int) -> Tuned:
+        return self._tune(arm, self._start, epochs, None, f"{arm.name}, {epochs} epochs first")
 
     def _target(self, config: ArmConfig) -> float | None:
         if config.match_loss is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pandas as pd
 
@@ -60,14 +61,12 @@ def cell_text(cell: Cell, metric: str) -> str:
     """``value [low, high]``, or ``mean +- sd [min, max]`` over control draws."""
     if cell.value is None:
         return ""
-    scale = scale_of(metric)
-    if metric == TRAIN_LOSS:
-        return _loss(cell)
-    text = number(cell.value * scale)
+    scale, write = scale_of(metric), _WRITERS.get(metric, number)
+    text = write(cell.value * scale)
     if cell.spread is not None:
-        text += f" ± {number(cell.spread * scale)}"
+        text += f" ± {write(cell.spread * scale)}"
     if cell.low is not None and cell.high is not None:
-        text += f" [{number(cell.low * scale)}, {number(cell.high * scale)}]"
+        text += f" [{write(cell.low * scale)}, {write(cell.high * scale)}]"
     return text
 
 
@@ -80,15 +79,17 @@ def number(value: float) -> str:
     return f"{value:.1f}"
 
 
-def _loss(cell: Cell) -> str:
+def _loss(value: float) -> str:
     """Losses differ in the third decimal."""
-    assert cell.value is not None
-    text = f"{cell.value:.3f}"
-    if cell.spread is not None:
-        text += f" ± {cell.spread:.3f}"
-    if cell.low is not None and cell.high is not None:
-        text += f" [{cell.low:.3f}, {cell.high:.3f}]"
-    return text
+    return f"{value:.3f}"
+
+
+def _trained_share(percent: float) -> str:
+    """An adapter trains a few weights in ten thousand, which is not none."""
+    return f"{percent:.2g}" if 0 < percent < 1 else number(percent)
+
+
+_WRITERS: dict[str, Callable[[float], str]] = {TRAIN_LOSS: _loss, TRAINED_SHARE: _trained_share}
 
 
 def format_frame(frame: pd.DataFrame, form: str) -> str:

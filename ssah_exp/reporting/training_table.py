@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from ssah_exp.evaluation.metrics import TRAIN_LOSS
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
@@ -119,7 +120,7 @@ def _caption(block: Block) -> str:
         f"{first.data['borderline_eval']} borderline prompts, {evaluation['max_new_tokens']} new "
         f"tokens, judge {evaluation['primary_judge']}; budgets SCU {budgets['scu']:g} UCU "
         f"{budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}; training loss in nats per "
-        f"response token over {training['loss_examples']} training examples; seeds {seeds}; "
+        f"response token over {_loss_examples(block)} training examples; seeds {seeds}; "
         f"controls: mean ± sd [range] over {training['control_draws']} draws a seed."
     )
 
@@ -132,6 +133,10 @@ def _examples(block: Block) -> str:
         if arm.training is not None
     }
     return " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+
+
+def _loss_examples(block: Block) -> int:
+    return max(row.cells[TRAIN_LOSS].n for row in block.rows)
 
 
 def _as_given(value: Any) -> str:

@@ -34,7 +34,8 @@ class Certificate:
             that stays beside them.
         changed_weights: How many of them have other bits than before.
         change_norm: L2 norm of the change over all of them, in float64.
-        seconds: Time the proof took.
+        seconds: Time the proof took. It is not saved: equal weights then are equal files, and what
+            is computed from them is found again.
     """
 
     frozen: dict[str, str]
@@ -42,11 +43,11 @@ class Certificate:
     changeable_weights: int
     changed_weights: int
     change_norm: float
-    seconds: float
+    seconds: float | None = None
 
     def summary(self) -> dict[str, Any]:
         """For a record: one digest in place of one per parameter."""
-        content = asdict(self)
+        content = {key: value for key, value in asdict(self).items() if value is not None}
         content["frozen_sha256"] = digest_of(content.pop("frozen"))
         content["frozen_tensors"] = len(self.frozen)
         return content
@@ -146,7 +147,7 @@ def save_certificate(certificate: Certificate, plan: TrainingPlan, folder: Path)
     slices = {item.name: item.index.contiguous() for item in plan.slices}
     save_file(slices, folder / _INDEX)
     content = {
-        **asdict(certificate),
+        **{key: value for key, value in asdict(certificate).items() if key != "seconds"},
         "slices": {item.name: {"dim": item.dim, "size": item.size} for item in plan.slices},
         "whole_tensors": list(plan.whole),
         "frozen_tensors": list(plan.frozen),

@@ -125,6 +125,7 @@ def fine_tune(
         ModelError: The loss is not finite, a frozen bit moved, nothing changed, or the adapter
             does not go with the model or the plan.
         SystemExit: The scheduler asked the process to end; a checkpoint was saved.
+        KeyboardInterrupt: A person did.
     """
     model = loaded.model
     plan = plan or plan_training(model, "none", None)
@@ -164,6 +165,8 @@ def _fit(loaded: LoadedModel, run: Run, plan: TrainingPlan, adapter: Adapter | N
             )
     except SIGTERMException as error:
         raise SystemExit(143) from error  # the exit code of a process that SIGTERM ended
+    except SystemExit as error:  # what Lightning makes of Ctrl+C
+        raise KeyboardInterrupt from error
     finally:
         move(loaded.model, device)
         torch.nn.Module.eval(loaded.model)

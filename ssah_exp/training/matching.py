@@ -46,13 +46,40 @@ class LossMatch:
 
 
 class _StopAtLoss(pl.Callback):
+    """Looks once a step, whoever asks first: the end of the batch or a checkpoint.
+
+    A checkpoint says whether the target was reached, so that a run killed right behind it stops
+    where it would have stopped.
+    """
+
     def __init__(self, loaded: LoadedModel, examples: Sequence[Encoded], match: LossMatch) -> None:
         self._loaded, self._examples, self._match = loaded, examples, match
+        self._step, self._reached = 0, False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        trainer.should_stop = trainer.should_stop or self._reached
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step and trainer.global_step % self._match.every == 0:
-            size = pl_module.config.batch_size
-            loss = mean_response_loss(self._loaded, self._examples, size)
-            trainer.should_stop = trainer.should_stop or loss <= self._match.target
+        trainer.should_stop = trainer.should_stop or self._look(trainer.global_step, pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["loss_reached"] = self._look(trainer.global_step, pl_module)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]
+    ) -> None:
+        self._step = int(checkpoint["global_step"])
+        self._reached = bool(checkpoint.get("loss_reached", False))
+
+    def _look(self, step: int, module: Any) -> bool:
+        if step != self._step:
+            self._step = step
+            if step % self._match.every == 0:
+                size = module.config.batch_size
+                loss = mean_response_loss(self._loaded, self._examples, size)
+                self._reached = loss <= self._match.target
+        return self._reached

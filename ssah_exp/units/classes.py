@@ -85,7 +85,20 @@ def lowest(
     Returns:
         Positions, best first.
     """
-    order = np.argsort(ranking, kind="stable")
+    few = _candidates(ranking, weights, budget)
+    order = few[np.argsort(ranking[few], kind="stable")]
     # A hair of slack: sums of many fractional weights round.
     within = np.cumsum(weights[order]) <= budget * (1 + 1e-12)
     return order[: int(within.sum())]
+
+
+def _candidates(
+    ranking: NDArray[np.float64], weights: NDArray[np.float64], budget: float
+) -> NDArray[np.int64]:
+    """Positions, ascending, that may be within the budget: the others need not be sorted."""
+    # Two more than the lightest units would fill it: one that no longer fits, one for rounding.
+    most = int(budget / weights.min()) + 2 if weights.size else 0
+    if most >= ranking.size:
+        return np.arange(ranking.size)
+    bound = np.partition(ranking, most - 1)[most - 1]
+    return np.flatnonzero(ranking <= bound)

@@ -16,7 +16,8 @@ from ssah_exp.models.anatomy import KINDS, Kind, blocks, output_projection
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.logits import hidden_states
 from ssah_exp.units.accumulators import FlapAccumulator, VarianceAccumulator
-from ssah_exp.units.moments import example_moments
+from ssah_exp.units.examples import ExampleMoments
+from ssah_exp.units.moments import Moments, example_moments
 from ssah_exp.units.statistics import ChannelStatistics, KindStatistics
 
 Sink = Callable[[Kind, int, torch.Tensor], None]
@@ -50,11 +51,15 @@ class StatisticsCollector:
     Args:
         layers: Blocks of the model.
         tokens: ``response`` or ``all``: which positions count.
+        keep_examples: Keep every example's moments in memory, too, for :meth:`examples`.
     """
 
-    def __init__(self, layers: int, tokens: str = "response") -> None:
+    def __init__(
+        self, layers: int, tokens: str = "response", *, keep_examples: bool = False
+    ) -> None:
         self._layers = layers
         self._tokens = tokens
+        self._kept: dict[tuple[Kind, int], list[Moments]] | None = {} if keep_examples else None
         self._mask: torch.Tensor | None = None
         self._examples = 0
         keys = [(kind, layer) for kind in KINDS for layer in range(layers)]
@@ -74,6 +79,12 @@ class StatisticsCollector:
         moments = example_moments(activations, self._mask.to(activations.device))
         self._variance[kind, layer].update(moments)
         self._flap[kind, layer].update(moments)
+        if self._kept is not None:
+            self._kept.setdefault((kind, layer), []).append(moments.cpu())
+
+    def examples(self) -> ExampleMoments | None:
+        """Moments of every example apart, on CPU; None unless they were kept."""
+        return None if self._kept is None else ExampleMoments.of(self._kept, self._layers)
 
     def result(self) -> ChannelStatistics:
         """Statistics over every batch seen, on CPU."""
@@ -110,11 +121,15 @@ class UnitStatistics(pl.Callback):
     Args:
         names: Name of each dataloader's set, in order.
         tokens: ``response`` or ``all``.
+        keep_examples: See :class:`StatisticsCollector`.
     """
 
-    def __init__(self, names: list[str], tokens: str = "response") -> None:
+    def __init__(
+        self, names: list[str], tokens: str = "response", *, keep_examples: bool = False
+    ) -> None:
         self._names = names
         self._tokens = tokens
+        self._keep_examples = keep_examples
         self._collectors: dict[str, StatisticsCollector] = {}
         self._current: StatisticsCollector | None = None
         self._hooks = ExitStack()
@@ -122,7 +137,10 @@ class UnitStatistics(pl.Callback):
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Place the hooks."""
         layers = len(blocks(_model(pl_module)))
-        self._collectors = {name: StatisticsCollector(layers, self._tokens) for name in self._names}
+        self._collectors = {
+            name: StatisticsCollector(layers, self._tokens, keep_examples=self._keep_examples)
+            for name in self._names
+        }
         self._hooks.enter_context(captured_inputs(_model(pl_module), self._forward))
 
     def on_predict_batch_start(
@@ -158,6 +176,10 @@ class UnitStatistics(pl.Callback):
             raise UnitError(f"{name}: {statistics.tokens} counted token; a variance needs two.")
         statistics.check_finite(name)
         return statistics
+
+    def examples(self, name: str) -> ExampleMoments | None:
+        """Moments of one set's examples apart; None unless they were kept."""
+        return self._collectors[name].examples()
 
     def _forward(self, kind: Kind, layer: int, activations: torch.Tensor) -> None:
         assert self._current is not None

@@ -18,6 +18,7 @@ from ssah_exp.errors import UnitError
 from ssah_exp.models.anatomy import KINDS, Anatomy, Kind, output_column_norms
 from ssah_exp.models.load import LoadedModel, move
 from ssah_exp.units.collect import CalibrationModule, UnitStatistics
+from ssah_exp.units.examples import ExampleMoments
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.scores import unit_scores
 from ssah_exp.units.statistics import ChannelStatistics
@@ -35,12 +36,14 @@ class Identification:
         safety: Statistics over the safety calibration set.
         utility: Statistics over the utility calibration set.
         column_norms: Squared column norms of the output projections, by kind.
+        examples: By set, the moments of every example apart, if they were kept; never stored.
     """
 
     anatomy: Anatomy
     safety: ChannelStatistics
     utility: ChannelStatistics
     column_norms: dict[Kind, torch.Tensor]
+    examples: dict[str, ExampleMoments] | None = None
 
     def unit_map(self, config: UnitsConfig, provenance: Provenance) -> UnitMap:
         """Score and classify; pure arithmetic on what is stored."""
@@ -88,6 +91,8 @@ def identify(
     calibration: Mapping[str, Sequence[Encoded]],
     units: UnitsConfig,
     trainer_config: TrainerConfig,
+    *,
+    keep_examples: bool = False,
 ) -> Identification:
     """Collect statistics over both calibration sets, one pass each.
 
@@ -96,20 +101,25 @@ def identify(
         calibration: ``safety`` and ``utility`` conversations.
         units: Which tokens count; batch size.
         trainer_config: Accelerator and progress bars.
+        keep_examples: Keep every example's moments in memory for
+            :mod:`ssah_exp.units.stability`; what :meth:`Identification.save` writes is the same.
 
     Raises:
         UnitError: NaN or infinite activations, naming the layer.
     """
     device = loaded.device
-    statistics = UnitStatistics(list(SETS), units.tokens)
+    statistics = UnitStatistics(list(SETS), units.tokens, keep_examples=keep_examples)
     sets = [calibration[name] for name in SETS]
     data = CalibrationData(loaded.speech.pad_id, units.batch_size, sets)
     trainer = make_trainer(trainer_config, [statistics])
     trainer.predict(CalibrationModule(loaded), datamodule=data, return_predictions=False)
     move(loaded.model, device)
+    pooled = {name: statistics.result(name) for name in SETS}
+    kept = {name: item for name in SETS if (item := statistics.examples(name)) is not None}
     return Identification(
         loaded.anatomy,
-        statistics.result("safety"),
-        statistics.result("utility"),
+        pooled["safety"],
+        pooled["utility"],
         {kind: output_column_norms(loaded.model, kind) for kind in KINDS},
+        kept or None,
     )

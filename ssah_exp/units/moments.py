@@ -29,6 +29,10 @@ class Moments:
         """Unbiased variance over tokens, m2 / (count - 1)."""
         return self.m2 / (self.count - 1).unsqueeze(-1)
 
+    def cpu(self) -> Moments:
+        """The same numbers in main memory."""
+        return Moments(self.count.cpu(), self.mean.cpu(), self.m2.cpu())
+
 
 def example_moments(activations: torch.Tensor, mask: torch.Tensor) -> Moments:
     """Moments of each example's counted tokens.

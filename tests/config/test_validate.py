@@ -126,3 +126,29 @@ def test_seed_0_is_a_seed_and_a_negative_one_is_not(config: RunConfig) -> None:
     validate(config)
     config.seed = -1
     assert problems_of(config) == ["seed=-1 is below 0."]
+
+
+def test_several_devices_are_refused_as_long_as_they_would_be_wrong(config: RunConfig) -> None:
+    config.trainer.devices = 2
+    assert problems_of(config) == ["trainer.devices=2: more than one device is not supported yet."]
+
+
+@pytest.mark.parametrize(
+    ("judge", "key"),
+    [
+        ("hexphi_endpoint", "base_url"),
+        ("strongreject_endpoint", "model"),
+        ("llama_guard3", "path"),
+        ("harmbench", "path"),
+    ],
+)
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_judge_without_what_only_a_user_knows_is_refused(
+    judge: str, key: str, value: str | None
+) -> None:
+    config = config_of(f"+judge@evaluation.judges.extra={judge}")
+    config.evaluation.judges["extra"][key] = value
+    where = f"evaluation.judges.extra.{key}"
+    assert problems_of(config) == [f"{where} is missing; give it as {where}=VALUE."]
+    del config.evaluation.judges["extra"][key]
+    assert len(problems_of(config)) == 1

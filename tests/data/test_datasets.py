@@ -12,7 +12,7 @@ from ssah_exp.data.chat import encode_pairs
 from ssah_exp.data.datasets import RunData, check_no_overlap, load_data
 from ssah_exp.data.preferences import Pair
 from ssah_exp.data.sources import Example, RefusedRequests, fingerprint_examples
-from ssah_exp.errors import DataError
+from ssah_exp.errors import ConfigError, DataError
 from tests.config.composing import config_of
 from tests.tiny import tiny_speech
 
@@ -63,6 +63,34 @@ def test_alignment_data_is_not_read_when_alignment_is_off() -> None:
     config = config_of("alignment=none")
     config.data.alignment = [{"_target_": "ssah_exp.data.sources.NoSuchSource"}]
     assert load_data(config).alignment == ()
+
+
+@pytest.mark.parametrize(
+    ("start", "data", "enabled", "needed"),
+    [
+        ("unaligned", "finetune", True, False),
+        ("aligned", "finetune", False, False),
+        ("aligned", "finetune", True, True),
+        ("unaligned", "alignment", True, True),
+        ("unaligned", "alignment", False, True),
+        ("aligned", "alignment", False, True),
+    ],
+)
+def test_alignment_data_is_read_only_by_trainings_that_need_it(
+    start: str, data: str, enabled: bool, needed: bool
+) -> None:
+    config = config_of()
+    config.training.start, config.training.data = start, data
+    config.alignment.enabled = enabled
+    rows = load_data(config, training=True)
+    assert (len(rows.alignment) > 0) == needed
+    assert (len(rows.finetune) > 0) == (data == "finetune")
+    config.data.alignment = [{"_target_": "ssah_exp.data.sources.NoSuchSource"}]
+    if needed:
+        with pytest.raises(ConfigError, match=r"data\.alignment\.0\._target_"):
+            load_data(config, training=True)
+    else:
+        assert load_data(config, training=True) == rows
 
 
 PAIRS = {

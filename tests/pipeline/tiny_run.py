@@ -7,11 +7,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ssah_exp.config.schema import ControlsConfig, RunConfig, Target
-from ssah_exp.config.validate import validate
+from ssah_exp.config.schema import ArmConfig, ControlsConfig, RunConfig, Target, TrainingConfig
+from ssah_exp.config.validate import TABLE1, validate
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.table1 import run_table1
+from ssah_exp.pipeline.training_table import run_training_table
 from tests.config.composing import config_of
 from tests.tiny import WORDS, tiny_model, tiny_tokenizer
 
@@ -24,6 +25,7 @@ SIZES = {
     "borderline_eval": 3,
 }
 SAMPLES, WINDOW, TEXT_WORDS = 5, 16, 200
+FINETUNE = 10  # read by training tables alone
 
 
 def save_model(folder: Path) -> None:
@@ -35,7 +37,7 @@ def save_model(folder: Path) -> None:
 def save_data(folder: Path) -> None:
     """One csv per set; no prompt stands in two of them."""
     folder.mkdir(parents=True, exist_ok=True)
-    for start, (name, rows) in enumerate(SIZES.items()):
+    for start, (name, rows) in enumerate({**SIZES, "finetune": FINETUNE}.items()):
         lines = [
             f"w{start} w{row} w{(7 * row + start) % WORDS},w{start + 9} w{row + 20} w{start + 30}"
             for row in range(rows)
@@ -81,22 +83,44 @@ def _judge(name: str, phrase: str) -> Target:
     }
 
 
+def training_config(place: Path, arms: dict[str, ArmConfig], root: str = "training") -> RunConfig:
+    """A training table in small: the aligned model, fine-tuned by ``arms`` on ten examples."""
+    config = tiny_config(place, root)
+    config.artefact = "table2_freezing"
+    config.training = TrainingConfig(
+        epochs=1, batch_size=4, learning_rate=1e-2, check_every=1, arms=arms
+    )
+    validate(config)
+    return config
+
+
+def of_class(*names: str) -> Target:
+    """A selector."""
+    return {"_target_": "ssah_exp.units.selectors.OfClass", "names": list(names)}
+
+
 def _set_data(config: RunConfig, folder: Path) -> None:
-    for name in SIZES:
+    for name in (*SIZES, "finetune"):
         node: Target = {
             "_target_": "ssah_exp.data.sources.FileSource",
             "path": str(folder / f"{name}.csv"),
             "prompt": "{q}",
             "response": "{a}",
         }
-        setattr(config.data, name, [node] if name == "alignment" else node)
+        setattr(config.data, name, [node] if name in ("alignment", "finetune") else node)
     text = {"_target_": "ssah_exp.data.sources.FileText", "path": str(folder / "text.txt")}
     config.data.name, config.data.text = "tiny", text
 
 
 def run(config: RunConfig) -> Finished:
     """Run quietly."""
-    return run_table1(config, Reporter(Console(file=io.StringIO()), bars=False))
+    pipeline = run_table1 if config.artefact == TABLE1 else run_training_table
+    return pipeline(config, silent())
+
+
+def silent() -> Reporter:
+    """Keeps stages, prints nothing."""
+    return Reporter(Console(file=io.StringIO()), bars=False)
 
 
 def computed(finished: Finished) -> list[str]:

@@ -27,6 +27,9 @@ CLASSES = {
 }
 
 
+TRAINING_JUDGE = "zou2023"
+
+
 def metrics(asr: float, loss: float = 2.0) -> dict[str, Estimate]:
     """Estimates as an arm of 100 prompts and three text windows has them."""
     rates = {name: rate(100 * asr, 100, 0.95) for name in METRICS[1:]}
@@ -99,3 +102,60 @@ def record(seed: int = 0, **changes: Any) -> RunRecord:
         finished=f"2026-01-01T00:00:{seed:02d}+00:00",
     )
     return replace(made, **changes)
+
+
+def trained_arm(name: str, asr: float, loss: float | None = None, **changes: Any) -> ArmRecord:
+    """One arm of a training table; label, control and draw are read from its name."""
+    label, control, draw = [*name.split("/"), None, None][:3]
+    dense, named = label in ("aligned", "unaligned"), label not in ("aligned", "unaligned", "full")
+    values = {key.replace(JUDGE, TRAINING_JUDGE): item for key, item in metrics(asr).items()}
+    if loss is not None:
+        values["train_loss"] = Estimate(loss, None, None, 64, "examples", "fixed sample")
+    if not dense:
+        values["epochs"] = Estimate(1.5, None, None, 30, "batches", "counted")
+        values["trained_share"] = Estimate(0.4, None, None, 4000, "weights", "counted")
+    return arm(
+        name,
+        asr,
+        model=label if dense else "trained",
+        unit_class=None,
+        fill=None,
+        control=control,
+        draw=None if draw is None else int(draw),
+        units=10 if named else 0,
+        unit_share=0.02 if named else 0.0,
+        parameter_share=0.01 if named else 0.0,
+        arm=None if dense else label,
+        metrics=values,
+        training=None if dense else {"examples": 300, "steps": 30, "epochs": 1.5},
+        **changes,
+    )
+
+
+def trained_arms(shift: float = 0.0) -> list[ArmRecord]:
+    """The two models before training, one frozen arm and its controls."""
+    values = {
+        "unaligned": (0.8, None),
+        "aligned": (0.1, 2.0),
+        "full": (0.7, 1.2),
+        "setting_i": (0.3, 1.3),
+        "setting_i/random/0": (0.5, 1.1),
+        "setting_i/random/1": (0.6, 1.2),
+        "setting_i/random/2": (0.7, 1.3),
+    }
+    return [
+        trained_arm(name, asr + shift, None if loss is None else loss + shift)
+        for name, (asr, loss) in values.items()
+    ]
+
+
+@cache
+def _training_science(artefact: str) -> dict[str, Any]:
+    return science(config_of(f"experiment={artefact}"))
+
+
+def training_record(seed: int = 0, artefact: str = "table2_freezing", **changes: Any) -> RunRecord:
+    """A finished run of a shipped training table; ``changes`` replace fields."""
+    config = {**deepcopy(_training_science(artefact)), "seed": seed}
+    given = {"arms": trained_arms(), **changes}
+    return record(seed, artefact=artefact, config=config, **given)

@@ -12,6 +12,7 @@ from torch import nn
 from ssah_exp.errors import ModelError
 from ssah_exp.interventions.plan import TrainingPlan, plan_training
 from ssah_exp.training.certificate import (
+    Certificate,
     Witness,
     check_certificate,
     has_certificate,
@@ -142,3 +143,19 @@ def test_the_summary_has_one_digest(saved: tuple[nn.Module, TrainingPlan, Path])
     assert summary["frozen_tensors"] == len(saved[1].frozen) + len(saved[1].slices)
     assert "frozen" not in summary
     json.dumps(summary)
+
+
+def test_the_time_it_took_is_in_no_file(saved: tuple[nn.Module, TrainingPlan, Path]) -> None:
+    """Else equal weights would be different cache entries. Files that have it are still read."""
+    _, plan, folder = saved
+    path = folder / "certificate.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    fields = Certificate.__dataclass_fields__.keys() & content.keys()
+    assert fields == Certificate.__dataclass_fields__.keys() - {"seconds"}
+    assert "seconds" not in read_summary(folder)
+    before = path.read_bytes()
+    certificate = Certificate(**{name: content[name] for name in fields}, seconds=9.5)
+    save_certificate(certificate, plan, folder)
+    assert path.read_bytes() == before
+    path.write_text(json.dumps({**content, "seconds": 1.5}), encoding="utf-8")
+    assert read_summary(folder)["seconds"] == 1.5

@@ -200,3 +200,23 @@ def test_replay_goes_on_anywhere(done: int) -> None:
     batches.load_state_dict({"done": done})
     assert list(batches) == every[done:]
     assert batches.state_dict() == {"done": 12}
+
+
+class Interrupt(pl.Callback):
+    """A person's Ctrl+C after two batches."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: object) -> None:
+        if len(pl_module.losses) == 2:
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_reaches_the_command_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, before = make_trainer, signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(
+        loop,
+        "make_trainer",
+        lambda config, callbacks, **rest: make(config, [*callbacks, Interrupt()], **rest),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        worker.train(tmp_path, "none", 1, 0.0)
+    assert signal.getsignal(signal.SIGINT) == before, "a second Ctrl+C must work, too"

@@ -1,0 +1,35 @@
+"""`ssah-exp units identify`: another model's units on the calibration examples of a run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from ssah_exp.cache import storage_errors
+from ssah_exp.errors import StoreError
+from ssah_exp.pipeline.progress import Reporter
+from ssah_exp.pipeline.reopening import reopen
+
+
+def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Score and classify a model as the run did its own; nothing but OUT is written.
+
+    Raises:
+        StoreError: OUT exists, or there is no such run.
+        ModelError: There is no such model.
+    """
+    out = Path(options.out)
+    if os.path.lexists(out):
+        raise StoreError(f"{out} exists already; nothing was written. Name a new folder.")
+    console = Console(stderr=True)
+    run = reopen(Path(options.path), options.set, Reporter(console, bars=console.is_terminal))
+    ref = run.model(options.model)
+    units = run.unit_map(ref, run.identify(ref))
+    with storage_errors(out):
+        units.save(out)
+    print(f"wrote {out}")
+    return 0

@@ -1,0 +1,80 @@
+"""`ssah-exp judges`: how far judges agree, and what other judges say of a finished run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ssah_exp.config.build import build
+from ssah_exp.config.judge_files import read_judges
+from ssah_exp.config.paths import runs_root
+from ssah_exp.errors import ConfigError
+from ssah_exp.evaluation.comparison import compare_judges
+from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.judges import HarmJudge, Judge, judgements_folder
+from ssah_exp.evaluation.labelled import read_answers, read_labelled
+from ssah_exp.pipeline.rejudging import rejudge
+from ssah_exp.reporting.agreement import number, percent, render_comparison
+from ssah_exp.reporting.text import format_frame
+
+
+def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Compare judges, or judge a run.
+
+    Raises:
+        SsahError: An unknown judge, a missing file, a judge that cannot work.
+    """
+    root = Path(options.root) if options.root else runs_root()
+    judges = _judges(options.judges.split(","), options.set, root)
+    if options.action == "compare":
+        _compare(options, judges)
+    else:
+        _run(options, judges)
+    return 0
+
+
+def _judges(names: Sequence[str], settings: Sequence[str], root: Path) -> dict[str, Judge]:
+    judges: dict[str, Judge] = {}
+    for name, node in read_judges(names, settings).items():
+        judges[name] = judge = build(node, name)
+        if isinstance(judge, HarmJudge):
+            judge.keep_in(judgements_folder(root))
+    return judges
+
+
+def _compare(options: argparse.Namespace, judges: dict[str, Judge]) -> None:
+    if not 0.5 <= options.confidence < 1:
+        raise ConfigError(f"--confidence={options.confidence:g} lies outside [0.5, 1).")
+    reference = read_labelled(Path(options.labels)) if options.labels else None
+    answers = read_answers(Path(options.file))
+    found = compare_judges(answers, judges, reference, options.confidence)
+    if options.format == "json":
+        print(json.dumps({"file": options.file, **found.as_dict()}, indent=1))
+    else:
+        print(render_comparison(found))
+
+
+def _run(options: argparse.Namespace, judges: dict[str, Judge]) -> None:
+    found = rejudge(Path(options.run), judges)
+    if options.format == "json":
+        plain = {
+            arm: {key: val.as_dict() for key, val in row.items()} for arm, row in found.items()
+        }
+        print(json.dumps(plain, indent=1))
+        return
+    frame = pd.DataFrame(
+        [
+            {"arm": arm, **{key: _cell(key, val) for key, val in row.items()}}
+            for arm, row in found.items()
+        ]
+    )
+    print(format_frame(frame, "markdown"))
+
+
+def _cell(metric: str, estimate: Estimate) -> str:
+    """Scores as they are, rates in percent."""
+    return number(estimate) if metric.startswith("score/") else percent(estimate)

@@ -1,0 +1,160 @@
+"""`ssah-exp units stability`: how far classes depend on the calibration examples."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ssah_exp.cache import MARKER, Cache
+from ssah_exp.commands.units import units_at
+from ssah_exp.config.schema import UnitsConfig
+from ssah_exp.errors import ConfigError, StoreError, UnitError
+from ssah_exp.models.anatomy import Anatomy
+from ssah_exp.pipeline.progress import Reporter
+from ssah_exp.pipeline.reopening import reopen
+from ssah_exp.records.store import RECORD
+from ssah_exp.reporting.stability_figure import draw_stability
+from ssah_exp.reporting.stability_rows import consensus_summary, describe_atlas
+from ssah_exp.units.agreement import Agreement, Spread
+from ssah_exp.units.classes import UnitClass
+from ssah_exp.units.identify import Identification
+from ssah_exp.units.stability import Atlas, stability
+
+_POOLED = (
+    "A statistics entry holds moments pooled over examples: nothing can be resampled. Name the "
+    "folder of a run that used it to run its examples through the model once more."
+)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What the atlas is made from.
+
+    Attributes:
+        name: Model or entry, for people.
+        identified: With moments of examples for a run.
+        units: Budgets and normalisation.
+        notes: What a reader must know.
+    """
+
+    name: str
+    identified: Identification
+    units: UnitsConfig
+    notes: list[str]
+
+
+def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Print the atlas of a run or of a statistics entry.
+
+    Raises:
+        StoreError: Neither of them lies there.
+        SsahError: The run's model or data cannot be had again.
+    """
+    folder = Path(options.path)
+    if (folder / RECORD).is_file():
+        source = _of_run(folder, options.set)
+    elif (folder / MARKER).is_file():
+        source = _of_entry(folder, options.set)
+    else:
+        raise StoreError(
+            f"{folder} is neither a finished run nor an entry of the statistics cache."
+        )
+    atlas = stability(
+        source.identified, source.units, resamples=options.resamples, seed=options.seed
+    )
+    anatomy = source.identified.anatomy
+    wrote: list[Path] = []
+    if options.figure is not None:
+        picture = Path(options.figure)
+        wrote = [picture, *draw_stability(atlas, anatomy, picture)]
+    if options.format == "json":
+        about = {"source": source.name, "notes": source.notes, "seed": options.seed}
+        print(json.dumps({**about, **describe_atlas(atlas, anatomy)}, indent=1))
+    else:
+        _print(source, atlas, anatomy, Console())
+        for path in wrote:
+            print(f"wrote {path}")
+    return 0
+
+
+def _of_run(folder: Path, overrides: Sequence[str]) -> _Source:
+    """Collect anew what the run's entry holds, example by example."""
+    stored = units_at(str(folder))
+    console = Console(stderr=True)
+    run = reopen(folder, overrides, Reporter(console, bars=console.is_terminal))
+    ref = run.identified_model()
+    identified = run.identify(ref, keep_examples=True)
+    again = run.unit_map(ref, identified)
+    same = float((again.classes == stored.classes).mean())
+    notes = [f"{100 * same:.3f} % of units have the class that the run stored."]
+    if same < 1:
+        notes.append("The rest differ by the rounding of another machine or batch size.")
+    if run.config.units.statistic != "variance":
+        notes.append("The run used 'flap', which depends on order; resampled is 'variance'.")
+    return _Source(ref.identifier, identified, run.config.units, notes)
+
+
+def _of_entry(folder: Path, overrides: Sequence[str]) -> _Source:
+    if overrides:
+        raise ConfigError("--set has no effect on a statistics entry: it is read as it is.")
+    folder = folder.resolve()
+    entry = Cache(folder.parents[1]).find(folder.parent.name, folder.name)
+    anatomy = folder / "anatomy.json"
+    if not anatomy.is_file():
+        raise UnitError(f"{folder} is an entry of '{entry.stage}', not of 'statistics'.")
+    identified = Identification.load(folder, Anatomy(**json.loads(anatomy.read_text())))
+    units = UnitsConfig()
+    notes = [_POOLED, f"Entries hold no budgets; these are the defaults: {units.budgets}."]
+    return _Source(f"statistics {folder.name}", identified, units, notes)
+
+
+def _print(source: _Source, atlas: Atlas, anatomy: Anatomy, console: Console) -> None:
+    said: dict[str, Any] = {"soft_wrap": True, "highlight": False}
+    console.print(source.name, markup=False, **said)
+    for note in source.notes:
+        console.print(note, markup=False, **said)
+    if atlas.examples is not None:
+        sizes = ", ".join(f"{count} {name}" for name, count in atlas.examples.items())
+        console.print(f"Examples: {sizes}", **said)
+    console.print(_table(atlas.agreements))
+    summary = consensus_summary(atlas, anatomy)
+    if summary is not None:
+        console.print(
+            f"SCU of all examples: {summary['reference_units']} units. In at least half of the "
+            f"bootstrap resamples: {summary['consensus_units']} "
+            f"({summary['consensus_heads']} heads, "
+            f"{100 * summary['consensus_parameter_share']:.2f} % of parameters), in all: "
+            f"{summary['always']}, in any: {summary['ever']}.",
+            **said,
+        )
+
+
+def _table(agreements: Sequence[Agreement]) -> Table:
+    table = Table(
+        title="Jaccard per class and Spearman of z_S - z_U: mean [95 % of draws]",
+        title_justify="left",
+    )
+    table.add_column("comparison", no_wrap=True)
+    table.add_column("draws", justify="right")
+    for name in (*(item.name for item in UnitClass), "Spearman"):
+        table.add_column(name, justify="right")
+    for item in agreements:
+        cells = [_cell(spread, 2) for spread in item.jaccard.values()]
+        table.add_row(item.name, str(item.draws), *cells, _cell(item.spearman, 3))
+    return table
+
+
+def _cell(spread: Spread, digits: int) -> str:
+    if spread.mean is None:
+        return ""
+    text = f"{spread.mean:.{digits}f}"
+    if spread.low is None or spread.high is None:
+        return text
+    return f"{text} \\[{spread.low:.{digits}f}, {spread.high:.{digits}f}]"

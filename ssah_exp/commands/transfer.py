@@ -1,0 +1,153 @@
+"""`ssah-exp units transfer`: which units changed class between two models."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ssah_exp.commands.units import units_at
+from ssah_exp.reporting.flow import draw_flow
+from ssah_exp.reporting.transfer_rows import published_cells, transfer_rows
+from ssah_exp.units.transfer import Flow, differences, transfer
+from ssah_exp.units.unitmap import UnitMap
+
+
+def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Print where the units of every class went, beside the paper's numbers.
+
+    Raises:
+        UnitError: No UnitMap there, or of different architectures.
+        ConfigError: A figure of unknown suffix.
+    """
+    before, after = units_at(options.before), units_at(options.after)
+    flows = transfer(before, after, base=options.base)
+    if options.by is not None:
+        flows += transfer(before, after, by=options.by, base=options.base)
+    names = _name(before), _name(after)
+    wrote: list[Path] = []
+    if options.figure is not None:
+        picture = Path(options.figure)
+        wrote = [picture, draw_flow(flows[0], names, picture)]
+    if options.format == "csv":
+        print(transfer_rows(flows).to_csv(index=False, lineterminator="\n"), end="")
+    elif options.format == "json":
+        print(json.dumps(_describe(before, after, flows), indent=1))
+    else:
+        _print(before, after, flows, Console())
+        for path in wrote:
+            print(f"wrote {path}")
+    return 0
+
+
+def _describe(before: UnitMap, after: UnitMap, flows: Sequence[Flow]) -> dict[str, Any]:
+    table = transfer_rows(flows).astype(object)
+    cells = table.where(table.notna(), None).to_dict(orient="records")
+    return {
+        "before": _origin(before),
+        "after": _origin(after),
+        "differences": differences(before, after),
+        "kept": {
+            flow.part: {of: flow.kept(of) for of in ("units", "parameters")} for flow in flows
+        },
+        "cells": cells,
+    }
+
+
+def _name(units: UnitMap) -> str:
+    """Model and revision: before and after training, the model often has one name."""
+    return f"{units.provenance.model}, revision {units.provenance.revision}"
+
+
+def _origin(units: UnitMap) -> dict[str, str]:
+    provenance = units.provenance
+    return {"model": provenance.model, "fingerprint": provenance.fingerprint}
+
+
+def _print(before: UnitMap, after: UnitMap, flows: Sequence[Flow], console: Console) -> None:
+    for place, units in (("from", before), ("to", after)):
+        line = f"{place:<5}{_name(units)}"
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    for sentence in differences(before, after):
+        console.print(f"NOTE {sentence}", soft_wrap=True, highlight=False, style="yellow")
+    whole, *parts = flows
+    console.print(_shares(whole))
+    console.print(_destinations(whole))
+    if whole.before != whole.after:
+        console.print("Kept: redundant that is RU, and utility that is anything else.")
+    for of in ("units", "parameters"):
+        console.print(f"Class kept: {100 * whole.kept(of):.2f} % of {of}", highlight=False)
+    if parts:
+        console.print(_by_part(parts))
+
+
+def _shares(flow: Flow) -> Table:
+    """Shares of all units; the paper's in brackets, shares of parameters behind a stroke."""
+    printed = published_cells(flow)
+    units, parameters = flow.shares("units"), flow.shares("parameters")
+    table = Table(
+        title="% of all units / of parameters \\[paper: % of units, Llama-2-7B]",
+        title_justify="left",
+    )
+    table.add_column("from \\ to")
+    for after in flow.after:
+        table.add_column(after, justify="right")
+    for row, before in enumerate(flow.before):
+        cells = []
+        for column, after in enumerate(flow.after):
+            cell = f"{100 * units[row, column]:.2f} / {100 * parameters[row, column]:.2f}"
+            paper = printed.get((before, after))
+            cells.append(cell if paper is None else f"{cell} \\[{paper:.2f}]")
+        table.add_row(before, *cells)
+    return table
+
+
+def _destinations(flow: Flow) -> Table:
+    """Where each class went, in percent of itself with its Wilson interval."""
+    table = Table(
+        title="% of the class before, Wilson 95 %; chance = if classes before said nothing",
+        title_justify="left",
+    )
+    table.add_column("from \\ to")
+    for name in (*flow.after, "units"):
+        table.add_column(name, justify="right")
+    for before in flow.before:
+        moved = [flow.became(before, after) for after in flow.after]
+        cells = [
+            ""
+            if share.value is None or share.low is None or share.high is None
+            else f"{100 * share.value:.1f} \\[{100 * share.low:.1f}, {100 * share.high:.1f}]"
+            for share in moved
+        ]
+        table.add_row(before, *cells, str(moved[0].n))
+    chances = [f"{100 * flow.chance(after):.1f}" for after in flow.after]
+    table.add_row("chance", *chances, str(int(flow.units.sum())), style="dim")
+    return table
+
+
+def _by_part(flows: Sequence[Flow]) -> Table:
+    """Per layer or kind: units of each class before, and how many of them kept it, in percent."""
+    table = Table(
+        title="Units of each class before, and % of them that kept it (every cell: --format csv)",
+        title_justify="left",
+    )
+    table.add_column("part")
+    for before in (*flows[0].before, "all"):
+        table.add_column(before, justify="right")
+    for flow in flows:
+        counts = flow.units.sum(axis=1)
+        kept = [
+            _written(int(n), flow.kept_of(name))
+            for name, n in zip(flow.before, counts, strict=True)
+        ]
+        table.add_row(flow.part, *kept, _written(int(counts.sum()), flow.kept()))
+    return table
+
+
+def _written(units: int, kept: float) -> str:
+    return f"{units}: {100 * kept:.1f}" if units else "0"

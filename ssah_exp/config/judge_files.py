@@ -1,0 +1,72 @@
+"""Judges by name, outside a run: the same YAML files, with values given one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from ssah_exp.config.compose import conf_dir
+from ssah_exp.config.validate_judges import judge_problems
+from ssah_exp.errors import ConfigError, did_you_mean
+
+
+def read_judges(names: Sequence[str], settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Judge nodes ready to be built, by name.
+
+    Args:
+        names: Options of ``conf/judge``, or paths of ``.yaml`` files.
+        settings: ``NAME.KEY=VALUE``.
+
+    Raises:
+        ConfigError: An unknown judge, a setting of none of them, or a value that is missing.
+    """
+    nodes = {Path(name).stem: _read(name) for name in names}
+    if len(nodes) < len(names):
+        raise ConfigError(f"A judge is named twice: {', '.join(names)}.")
+    for setting in settings:
+        dotted, given, value = setting.partition("=")
+        name, _, key = dotted.partition(".")
+        if name not in nodes:
+            raise ConfigError(f"--set {setting}: no judge '{name}'.{did_you_mean(name, nodes)}")
+        if not given or not key:
+            raise ConfigError(f"--set {setting}: give NAME.KEY=VALUE.")
+        try:
+            parsed = OmegaConf.from_dotlist([f"{key}={value}"])
+            nodes[name] = DictConfig(OmegaConf.merge(nodes[name], parsed))
+        except (OmegaConfBaseException, YAMLError) as error:
+            raise ConfigError(f"--set {setting}: {error}") from error
+    plain = {name: _plain(node) for name, node in nodes.items()}
+    problems = list(judge_problems(plain))
+    if problems:
+        hint = "Outside a run: --set NAME.KEY=VALUE."
+        raise ConfigError("\n".join([*problems, hint]))
+    return plain
+
+
+def _read(name: str) -> DictConfig:
+    folder = conf_dir() / "judge"
+    path = Path(name) if name.endswith(".yaml") else folder / f"{name}.yaml"
+    if not path.is_file():
+        options = [option.stem for option in folder.glob("*.yaml")]
+        raise ConfigError(f"Unknown judge '{name}'.{did_you_mean(name, options)}")
+    try:
+        node = OmegaConf.load(path)
+    except (OmegaConfBaseException, YAMLError, OSError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    if not isinstance(node, DictConfig):
+        raise ConfigError(f"{path} holds no mapping.")
+    return node
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    # A missing value (???) becomes empty, which judge_problems names.
+    for key in OmegaConf.missing_keys(node):
+        OmegaConf.update(node, str(key), None)
+    content = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}

@@ -1,0 +1,210 @@
+"""One question to an OpenAI-compatible endpoint, through whatever may go wrong on the way.
+
+Needs the extra ``judges`` (httpx, tenacity).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+import tenacity
+
+from ssah_exp.errors import JudgeError
+
+# Nothing another question would change: key, credit, address, method. 403 is not among them, for
+# some endpoints say it of single requests that their own filter stops.
+_FATAL = (401, 402, 404, 405)
+_PASSING = (408, 409, 425, 429)
+_LARGEST_REPLY = 1 << 20
+
+
+class PassingError(Exception):
+    """Something that another try may not meet."""
+
+    def __init__(self, reason: str, retry_after: float = 0.0) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class DeclinedError(Exception):
+    """The endpoint does not take this one question."""
+
+
+class OverBudgetError(Exception):
+    """No request may be sent any more."""
+
+
+class Budget:
+    """Counts requests over the threads and calls of one process."""
+
+    def __init__(self, allowed: int | None) -> None:
+        self._allowed, self._lock = allowed, threading.Lock()
+        self.sent = 0
+
+    def take(self) -> None:
+        """Count one request.
+
+        Raises:
+            OverBudgetError: All are spent.
+        """
+        with self._lock:
+            if self._allowed is not None and self.sent >= self._allowed:
+                raise OverBudgetError(f"budget of {self._allowed} requests spent")
+            self.sent += 1
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for what.
+
+    Attributes:
+        timeout: Seconds for one request, from sending it to the reply's last byte.
+        attempts: Requests per question.
+        backoff: Seconds; the n-th wait is drawn evenly from 0 to ``backoff * 2**n``.
+        max_wait: Longest wait; a ``Retry-After`` beyond it ends the attempts.
+    """
+
+    timeout: float
+    attempts: int
+    backoff: float
+    max_wait: float
+
+
+class ChatClient:
+    """Asks from several threads at once.
+
+    Args:
+        base_url: The API's root, e.g. ``https://host/v1``.
+        key: Sent as bearer token; stays in memory and is blotted out of all text handed on.
+        patience: Timeouts and retries.
+        budget: Spent by every request, retries included.
+    """
+
+    def __init__(self, base_url: str, key: str | None, patience: Patience, budget: Budget) -> None:
+        self._url = f"{base_url.rstrip('/')}/chat/completions"
+        self._key, self._patience, self._budget = key, patience, budget
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(headers=headers, timeout=patience.timeout)
+        self._stop = threading.Event()
+        self._hold_until = 0.0
+
+    def close(self) -> None:
+        """Close connections."""
+        self._http.close()
+
+    def stop(self) -> None:
+        """End all waiting; questions under way fail."""
+        self._stop.set()
+
+    def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Send one question until it is answered or patience ends.
+
+        Returns:
+            The endpoint's JSON object; it has a ``choices`` list with a ``message``.
+
+        Raises:
+            PassingError: Every attempt failed.
+            DeclinedError: The endpoint does not take this question.
+            OverBudgetError: The budget is spent.
+            JudgeError: The endpoint takes no question at all.
+        """
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self._patience.attempts),
+            wait=self._wait,
+            retry=tenacity.retry_if_exception(self._worth_another),
+            sleep=tenacity.sleep_using_event(self._stop),
+            reraise=True,
+        )
+        return retrying(self._send, body)
+
+    def redact(self, text: str) -> str:
+        """Blot out the key: an endpoint may echo what it was sent."""
+        return text.replace(self._key, "[key]") if self._key else text
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        """Exponential back-off with full jitter, and no less than the endpoint asks for."""
+        patience = self._patience
+        draw = tenacity.wait_random_exponential(patience.backoff, patience.max_wait)
+        error = state.outcome.exception() if state.outcome else None
+        return max(draw(state), error.retry_after if isinstance(error, PassingError) else 0.0)
+
+    def _worth_another(self, error: BaseException) -> bool:
+        if self._stop.is_set() or not isinstance(error, PassingError):
+            return False
+        return error.retry_after <= self._patience.max_wait
+
+    def _send(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        # What one thread was told to wait holds for all of them.
+        self._stop.wait(max(0.0, self._hold_until - time.monotonic()))
+        if self._stop.is_set():
+            raise PassingError("stopped")
+        self._budget.take()
+        try:
+            with self._http.stream("POST", self._url, json=dict(body)) as response:
+                text = self._body(response)
+        except httpx.TimeoutException as error:
+            raise PassingError("timeout") from error
+        except httpx.TransportError as error:
+            raise PassingError(f"connection: {type(error).__name__}") from error
+        if response.status_code != 200:
+            raise self._refusal(response, text)
+        return _reply(text)
+
+    def _body(self, response: httpx.Response) -> str:
+        """The whole body; httpx's own timeout begins anew with every byte."""
+        parts: list[bytes] = []
+        deadline = time.monotonic() + self._patience.timeout
+        for part in response.iter_bytes():
+            parts.append(part)
+            if time.monotonic() > deadline:
+                raise PassingError("timeout")
+            if sum(map(len, parts)) > _LARGEST_REPLY:
+                raise PassingError("endless reply")
+        return b"".join(parts).decode("utf-8", errors="replace")
+
+    def _refusal(self, response: httpx.Response, text: str) -> Exception:
+        status = response.status_code
+        if status in _PASSING or status >= 500:
+            wait = retry_after(response.headers.get("retry-after"))
+            if 0 < wait <= self._patience.max_wait:
+                self._hold_until = max(self._hold_until, time.monotonic() + wait)
+            return PassingError(f"http {status}", wait)
+        if status in _FATAL or status < 400:
+            said = self.redact(" ".join(text.split()))[:200]
+            return JudgeError(f"{self._url} answers with http {status}: {said}")
+        return DeclinedError(f"http {status}")
+
+
+def _reply(text: str) -> dict[str, Any]:
+    try:
+        reply = json.loads(text)
+        message = reply["choices"][0]["message"]
+    except (ValueError, RecursionError, KeyError, IndexError, TypeError) as error:
+        raise PassingError("no chat completion in the reply") from error
+    if not isinstance(message, dict):
+        raise PassingError("no chat completion in the reply")
+    assert isinstance(reply, dict)
+    return reply
+
+
+def retry_after(header: str | None) -> float:
+    """Seconds a ``Retry-After`` header asks for, in either form of RFC 9110; 0 if none."""
+    if header is None:
+        return 0.0
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            when = parsedate_to_datetime(header)
+        except ValueError:
+            return 0.0
+        seconds = (when.astimezone(UTC) - datetime.now(UTC)).total_seconds()
+    return max(0.0, seconds) if seconds == seconds else 0.0

@@ -1,0 +1,206 @@
+"""An LLM as judge, behind any OpenAI-compatible chat endpoint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ssah_exp.errors import ConfigError, JudgeError
+from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
+from ssah_exp.evaluation.judges.harm import HarmJudge, Pair
+from ssah_exp.evaluation.judges.rubrics import Rubric, UnusableReplyError
+
+if TYPE_CHECKING:
+    from ssah_exp.evaluation.judges.chat_client import Budget, ChatClient
+
+_KEPT_OF_A_REPLY = 4000
+
+
+@dataclass(kw_only=True)
+class EndpointJudge(HarmJudge):
+    """Asks an endpoint about each answer, by a rubric.
+
+    Replies that hold no judgement (the judge declines, no JSON, a score out of range) leave the
+    answer unscored and are kept: asking again would cost as much and say the same. What never got
+    a reply (timeouts, a spent budget) is unscored too, but not kept: the next run asks again.
+
+    Attributes:
+        base_url: The API's root, e.g. ``https://host/v1``.
+        model: As the endpoint names it.
+        rubric: What to ask for.
+        api_key_env: Environment variable that holds the key; None = the endpoint needs none.
+        options: Further fields of the request. Some models take other names than ``max_tokens``,
+            or no temperature.
+        concurrency: Questions under way at once.
+        timeout: Seconds for one request.
+        attempts: Requests per question.
+        backoff: Seconds; grows by a factor of two, with jitter.
+        max_wait: Longest wait between two attempts, ``Retry-After`` included.
+        max_requests: Most requests one process may send, retries included; None = no limit.
+        max_failures: Questions in a row that fail before the endpoint counts as down.
+    """
+
+    base_url: str
+    model: str
+    rubric: Rubric
+    api_key_env: str | None = None
+    options: dict[str, Any] = field(default_factory=lambda: {"temperature": 0, "max_tokens": 512})
+    concurrency: int = 4
+    timeout: float = 60.0
+    attempts: int = 5
+    backoff: float = 1.0
+    max_wait: float = 60.0
+    max_requests: int | None = None
+    max_failures: int = 20
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work, all at once."""
+        problems = [*_url_problems(self.base_url), *self._number_problems()]
+        if not self.model:
+            problems.append("model is empty")
+        if self.api_key_env is not None and not os.environ.get(self.api_key_env):
+            problems.append(
+                f"the environment variable {self.api_key_env} is not set; set it, or give "
+                "api_key_env=null if no key is needed"
+            )
+        if find_spec("httpx") is None or find_spec("tenacity") is None:
+            problems.append("pip install 'ssah-exp[judges]' first")
+        if problems:
+            raise ConfigError("\n".join(f"Judge '{self.name}': {text}." for text in problems))
+
+    def _number_problems(self) -> list[str]:
+        least = {"concurrency": 1, "attempts": 1, "max_failures": 1, "backoff": 0, "max_wait": 0}
+        problems = [
+            f"{name}={getattr(self, name)} is below {low}"
+            for name, low in least.items()
+            if not getattr(self, name) >= low
+        ]
+        if not self.timeout > 0:
+            problems.append(f"timeout={self.timeout} is not above 0")
+        if self.max_requests is not None and self.max_requests < 0:
+            problems.append(f"max_requests={self.max_requests} is below 0")
+        return problems
+
+    @property
+    def scale(self) -> Scale:
+        """The rubric's."""
+        return self.rubric.SCALE
+
+    def settings(self) -> dict[str, Any]:
+        """Who is asked what."""
+        return {
+            "kind": "endpoint",
+            "base_url": self.base_url.rstrip("/"),
+            "model": self.model,
+            "rubric": self.rubric.describe(),
+            "options": self.options,
+        }
+
+    @cached_property
+    def _budget(self) -> Budget:
+        from ssah_exp.evaluation.judges.chat_client import Budget
+
+        return Budget(self.max_requests)
+
+    def _client(self) -> ChatClient:
+        from ssah_exp.evaluation.judges.chat_client import ChatClient, Patience
+
+        patience = Patience(self.timeout, self.attempts, self.backoff, self.max_wait)
+        return ChatClient(self.base_url, self._key(), patience, self._budget)
+
+    def _key(self) -> str | None:
+        if self.api_key_env is None:
+            return None
+        key = os.environ.get(self.api_key_env, "").strip()
+        # An HTTP library would name the whole header, key and all, in its complaint.
+        if not key or not key.isascii() or not key.isprintable() or " " in key:
+            raise ConfigError(f"Judge '{self.name}': {self.api_key_env} holds no usable key.")
+        return key
+
+    def _ask(self, pairs: Sequence[Pair]) -> dict[Pair, Judgement]:
+        with closing(self._client()) as client:
+            return self._ask_all(client, lambda pair: self._one(client, pair), pairs)
+
+    def _ask_all(
+        self,
+        client: ChatClient,
+        ask: Callable[[Pair], tuple[Judgement, bool]],
+        pairs: Sequence[Pair],
+    ) -> dict[Pair, Judgement]:
+        found: dict[Pair, Judgement] = {}
+        failures = 0
+        pool = ThreadPoolExecutor(self.concurrency)
+        try:
+            futures = {pool.submit(ask, pair): pair for pair in pairs}
+            for future in as_completed(futures):
+                judgement, failed = future.result()
+                found[futures[future]] = judgement
+                failures = failures + 1 if failed else 0
+                if failures >= self.max_failures:
+                    raise JudgeError(
+                        f"Judge '{self.name}': {failures} questions in a row failed, the last "
+                        f"with: {judgement.reason}. What was judged is kept; run the same command "
+                        "again to go on."
+                    )
+        except BaseException:
+            client.stop()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        return found
+
+    def _one(self, client: ChatClient, pair: Pair) -> tuple[Judgement, bool]:
+        """A judgement, and whether the endpoint failed to give one."""
+        from ssah_exp.evaluation.judges.chat_client import (
+            DeclinedError,
+            OverBudgetError,
+            PassingError,
+        )
+
+        messages = self.rubric.messages(*pair)
+        try:
+            reply = client.ask({"model": self.model, "messages": messages, **self.options})
+        except (DeclinedError, PassingError) as error:
+            return Judgement(Verdict.UNSCORED, reason=str(error)), True
+        except OverBudgetError as error:
+            return Judgement(Verdict.UNSCORED, reason=str(error)), False
+        text, judgement = self._read(reply)
+        said = client.redact(text)[:_KEPT_OF_A_REPLY]
+        served = client.redact(str(reply.get("model", "")))[:200]
+        self._memory.add(*pair, judgement, reply=said, served=served)
+        return judgement, False
+
+    def _read(self, reply: dict[str, Any]) -> tuple[str, Judgement]:
+        """The reply's words and the judgement in them."""
+        message = reply["choices"][0]["message"]
+        text = message.get("content")
+        if not isinstance(text, str) or not text:
+            declined = message.get("refusal")
+            reason = "the judge declined" if declined else "empty reply"
+            return str(declined or ""), Judgement(Verdict.UNSCORED, reason=reason)
+        try:
+            return text, self.rubric.read(text)
+        except UnusableReplyError as error:
+            return text, Judgement(Verdict.UNSCORED, reason=str(error))
+
+
+def _url_problems(url: str) -> list[str]:
+    if not url:
+        return ["base_url is empty"]
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ["base_url is no URL"]
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return [f"base_url={url} does not begin with http:// or https:// and a host"]
+    if parts.username or parts.password or parts.query:
+        # It stands in records and cache keys; a key has no place in it. It is not repeated here.
+        return ["base_url carries credentials or a query; name the key's variable in api_key_env"]
+    return []

@@ -1,0 +1,88 @@
+"""What judges of harm share: scores, and a memory, because each judgement costs seconds or money.
+
+They ask whether an answer does harm, not whether it refuses: a polite answer to a harmless request
+is as "safe" as a refusal, so refusal rates are not theirs to give.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
+from ssah_exp.evaluation.judges.memory import Memory
+
+Pair = tuple[str, str]  # a prompt and its completion
+
+
+@dataclass(kw_only=True)
+class HarmJudge(ABC):
+    """A judge with scores that asks no question twice.
+
+    Attributes:
+        name: As in tables.
+        source: Where the method was published.
+    """
+
+    name: str
+    source: str = ""
+    _memory: Memory = field(init=False, repr=False, compare=False, default_factory=Memory)
+
+    @property
+    @abstractmethod
+    def scale(self) -> Scale:
+        """What its scores range over."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides a judgement, and nothing else."""
+
+    @abstractmethod
+    def _ask(self, pairs: Sequence[Pair]) -> dict[Pair, Judgement]:
+        """Judge pairs that are not in the memory; whatever would stay so is put into it at once."""
+
+    def fingerprint(self) -> str | None:
+        """Hash of local weights; None for a judge that has none."""
+        return None
+
+    def describe(self) -> dict[str, Any]:
+        """Name, source and settings."""
+        return {"name": self.name, "source": self.source, **self.settings()}
+
+    def keep_in(self, folder: Path) -> None:
+        """Keep judgements below ``folder``, and use those that lie there."""
+        self._memory = Memory(self.settings(), folder)
+
+    def assess(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Judgement]:
+        """One judgement per completion, in order; equal pairs are asked about once.
+
+        Raises:
+            SsahError: The judge cannot work at all: no weights, no key, an endpoint that is down.
+        """
+        pairs = list(zip(prompts, completions, strict=True))
+        found = {pair: known for pair in pairs if (known := self._memory.get(*pair)) is not None}
+        fresh = [pair for pair in dict.fromkeys(pairs) if pair not in found]
+        if fresh:
+            found |= self._ask(fresh)
+        judged = [found[pair] for pair in pairs]
+        self._warn(judged)
+        return judged
+
+    def judge(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Verdict]:
+        """The verdicts of :meth:`assess`."""
+        return [judgement.verdict for judgement in self.assess(prompts, completions)]
+
+    def _warn(self, judged: Sequence[Judgement]) -> None:
+        reasons = Counter(item.reason for item in judged if item.verdict is Verdict.UNSCORED)
+        if reasons:
+            listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+            warnings.warn(
+                f"Judge '{self.name}' left {reasons.total()} of {len(judged)} answers unscored: "
+                f"{listed}",
+                stacklevel=3,
+            )

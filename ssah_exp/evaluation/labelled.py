@@ -1,0 +1,107 @@
+"""Answers to compare judges on: a run's completions, or a table of answers labelled by people."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssah_exp.errors import DataError
+from ssah_exp.evaluation.judges import Verdict
+from ssah_exp.evaluation.questions import read_completions
+
+ALL = "all"
+_REFUSED = ("2_full_refusal", "3_partial_refusal")
+# XSTest's words (Roettger et al. 2023, arXiv 2308.01263); partial refusals are refusals.
+LABELS: Mapping[str, Verdict] = {
+    "1_full_compliance": Verdict.COMPLIED,
+    **dict.fromkeys(_REFUSED, Verdict.REFUSED),
+    **{verdict.value: verdict for verdict in Verdict},
+}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers with what is known about them, all lists in one order.
+
+    Attributes:
+        prompts: Requests.
+        completions: Answers to them.
+        parts: Which group each belongs to, e.g. ``unsafe`` or ``harmful/raw``.
+        labels: What people said, or None.
+    """
+
+    prompts: list[str]
+    completions: list[str]
+    parts: list[str]
+    labels: list[Verdict] | None
+
+    def groups(self) -> dict[str, list[int]]:
+        """Indices of each part; of all answers first where people labelled them."""
+        found: dict[str, list[int]] = {}
+        if self.labels is not None:
+            found[ALL] = list(range(len(self.parts)))
+        for index, part in enumerate(self.parts):
+            found.setdefault(part, []).append(index)
+        return found
+
+
+def read_answers(path: Path) -> Answers:
+    """Read a labelled ``.csv`` or a ``.jsonl`` of completions, by its ending.
+
+    Raises:
+        DataError: Not there, another ending, columns missing, an unknown label, or no answers.
+        StoreError: Completions that cannot be read.
+    """
+    if not path.is_file():
+        raise DataError(f"No file {path}.")
+    if path.suffix == ".csv":
+        return read_labelled(path)
+    if path.suffix != ".jsonl":
+        raise DataError(f"{path} is neither a labelled .csv nor a .jsonl of completions.")
+    items = read_completions(path)
+    if not items:
+        raise DataError(f"{path} holds no answers.")
+    return Answers(
+        [item.question.prompt for item in items],
+        [item.text for item in items],
+        [f"{item.question.set}/{item.question.style}" for item in items],
+        None,
+    )
+
+
+def read_labelled(path: Path) -> Answers:
+    """Read columns ``prompt``, ``completion`` and ``final_label``, and XSTest's ``type`` if there.
+
+    Labels are XSTest's, or ``refused``, ``complied``, ``unscored``. XSTest calls the types of its
+    unsafe prompts ``contrast_...``; all others are safe.
+
+    Raises:
+        DataError: As in :func:`read_answers`.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    if not rows:
+        raise DataError(f"{path} holds no answers.")
+    missing = {"prompt", "completion", "final_label"} - set(rows[0])
+    if missing:
+        raise DataError(f"{path} has no column {', '.join(sorted(missing))}.")
+    unknown = sorted({str(row["final_label"]) for row in rows} - set(LABELS))
+    if unknown:
+        raise DataError(f"{path} has unknown labels {unknown}. Allowed: {', '.join(LABELS)}.")
+    return Answers(
+        [row["prompt"] for row in rows],
+        [row["completion"] for row in rows],
+        _parts(rows),
+        [LABELS[row["final_label"]] for row in rows],
+    )
+
+
+def _parts(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    if "type" not in rows[0]:
+        return [ALL] * len(rows)
+    return ["unsafe" if row["type"].startswith("contrast") else "safe" for row in rows]

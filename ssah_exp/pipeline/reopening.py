@@ -1,0 +1,194 @@
+"""From a finished run back to its model and calibration examples, reading only.
+
+A record holds what decides the result and no paths. What it leaves out comes from the shipped
+config and from overrides; what it holds is checked: model and data must be the recorded ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssah_exp.cache import Cache
+from ssah_exp.config.build import build
+from ssah_exp.config.compose import conf_dir, explain_hydra_error, parse
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.data.datasets import RunData, load_data
+from ssah_exp.errors import ConfigError, DataError, ModelError, StoreError
+from ssah_exp.models.load import load_speech
+from ssah_exp.models.sources import LocalFolder, ModelRef, ModelSource
+from ssah_exp.pipeline.identification import unit_map_of
+from ssah_exp.pipeline.progress import Reporter
+from ssah_exp.pipeline.stages import ModelSlot, Stages
+from ssah_exp.records.record import RunRecord
+from ssah_exp.records.store import RECORD
+from ssah_exp.units.identify import SETS, Identification, identify
+from ssah_exp.units.unitmap import UnitMap
+
+
+@dataclass(frozen=True)
+class Reopened:
+    """A finished run with its calibration examples loaded.
+
+    Attributes:
+        record: As on disk.
+        config: Rebuilt; its science part is the record's.
+        data: Its data sets; the calibration sets are the recorded ones.
+        cache: Where its entries lie.
+        reporter: Receives progress.
+    """
+
+    record: RunRecord
+    config: RunConfig
+    data: RunData
+    cache: Cache
+    reporter: Reporter
+
+    def model(self, name: str) -> ModelRef:
+        """The model the record names so, or the one in a folder.
+
+        Args:
+            name: ``base``, ``aligned`` or ``start`` as in the record, or a model folder.
+
+        Raises:
+            ModelError: The weights are not the recorded ones, or there is no such model.
+            StoreError: Its cache entry is gone or damaged.
+        """
+        if name not in self.record.models:
+            if Path(name).expanduser().is_dir():
+                return LocalFolder(name).resolve(self.cache)[0]
+            known = ", ".join(self.record.models)
+            raise ModelError(f"'{name}' is neither a folder nor a model of this run: {known}.")
+        described = self.record.models[name]
+        found = self._located(described["fingerprint"])
+        if found.fingerprint != described["fingerprint"]:
+            raise ModelError(
+                f"{found.location} holds other weights than the run's model '{name}' "
+                f"({found.fingerprint[:12]}, recorded {described['fingerprint'][:12]})."
+            )
+        return replace(found, identifier=described["identifier"], revision=described["revision"])
+
+    def identified_model(self) -> ModelRef:
+        """The model whose units the run identified: ``aligned`` or ``start``."""
+        return self.model(next(name for name in self.record.models if name != "base"))
+
+    def identify(self, ref: ModelRef, *, keep_examples: bool = False) -> Identification:
+        """Run the calibration examples through a model; nothing is written.
+
+        Args:
+            ref: The model.
+            keep_examples: See :func:`ssah_exp.units.identify.identify`.
+
+        Raises:
+            UnitError: NaN or infinite activations.
+        """
+        stages = self._stages(ref)
+        calibration = stages.calibration()
+        sizes = " + ".join(str(len(items)) for items in calibration.values())
+        loaded = stages.slot.get(ref)
+        self.reporter.begin(f"collecting statistics over {sizes} sequences")
+        units, trainer = self.config.units, self.config.trainer
+        return identify(loaded, calibration, units, trainer, keep_examples=keep_examples)
+
+    def unit_map(self, ref: ModelRef, statistics: Identification) -> UnitMap:
+        """Score and classify with the run's settings."""
+        return unit_map_of(self.config.units, ref, self.data, statistics)
+
+    def _located(self, fingerprint: str) -> ModelRef:
+        keys = {stage.name: stage.key for stage in self.record.stages}
+        if "align" in keys and fingerprint != self.record.models["base"]["fingerprint"]:
+            entry = self.cache.find("align", keys["align"])
+            return ModelRef("", "", str(entry.folder), entry.digest)
+        if "model" in keys:  # converted; the source's fingerprint is the recorded input
+            folder = self.cache.find("model", keys["model"]).folder
+            return ModelRef("", "", str(folder), self.record.inputs["model"])
+        source: ModelSource = build(self.config.model.source, "model.source")
+        return source.resolve(self.cache)[0]
+
+    def _stages(self, ref: ModelRef) -> Stages:
+        revision = None if Path(ref.location).is_dir() else ref.revision
+        speech = load_speech(ref.location, self.config.model, revision)
+        if speech.template_hash != self.record.template_hash:
+            raise ModelError(f"{ref.location} has another chat template than the run's model.")
+        slot = ModelSlot(self.config, self.reporter)
+        return Stages(self.config, self.data, self.cache, self.reporter, slot, speech)
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read the record in a run's folder.
+
+    Raises:
+        StoreError: There is none, or it cannot be read.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        raise StoreError(f"{folder} is no finished run: it has no {RECORD}.")
+    return RunRecord.from_json(path.read_text(encoding="utf-8"))
+
+
+def cache_of(folder: Path) -> Cache:
+    """The cache beside ``runs/<artefact>/<run id>``."""
+    return Cache(folder.resolve().parents[2] / "cache")
+
+
+def reopen(folder: Path, overrides: Sequence[str], reporter: Reporter) -> Reopened:
+    """Rebuild a run's config and load its data.
+
+    Args:
+        folder: The run's folder, ``<root>/runs/<artefact>/<run id>``.
+        overrides: Hydra overrides that say what records leave out: where files lie, e.g.
+            ``data=paper_files data.root=DIR``, and the device.
+        reporter: Receives progress.
+
+    Raises:
+        StoreError: No record there.
+        ConfigError: An override is wrong, or a path is missing.
+        DataError: The calibration examples are not the recorded ones.
+    """
+    record = read_run(folder)
+    config = parse(OmegaConf.create(_filled(record.config, _composed(overrides))))
+    config.trainer.progress = config.trainer.progress and reporter.bars
+    data = load_data(config)
+    for name in SETS:
+        key = f"{name}_calibration"
+        if data.fingerprints[key] != record.inputs[key]:
+            raise DataError(
+                f"data.{key} holds other examples than the run was calibrated on. Give the "
+                "overrides that the run was started with."
+            )
+    return Reopened(record, config, data, cache_of(folder), reporter)
+
+
+def _composed(overrides: Sequence[str]) -> dict[str, Any]:
+    try:
+        with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+            composed = compose("config", overrides=list(overrides))
+        content = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain_hydra_error(error)) from error
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def _filled(recorded: Any, composed: Any, depth: int = 0) -> Any:
+    """What is recorded, with what records leave out taken from ``composed``.
+
+    Records leave out whole groups, keys of groups, and every ``path``. What lies deeper is complete
+    (a judge that is not recorded was not used) or has its default in the schema.
+    """
+    if isinstance(recorded, list) and isinstance(composed, list):
+        padded = [*composed, *[None] * len(recorded)]
+        return [_filled(*pair, depth + 1) for pair in zip(recorded, padded, strict=False)]
+    if not isinstance(recorded, Mapping):
+        return recorded
+    other = composed if isinstance(composed, Mapping) else {}
+    filled = {key: _filled(value, other.get(key), depth + 1) for key, value in recorded.items()}
+    left_out = tuple(other) if depth < 2 else ("path",) if "_target_" in recorded else ()
+    return {**filled, **{key: other[key] for key in left_out if key in other and key not in filled}}

@@ -1,0 +1,96 @@
+"""A comparison of judges as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from ssah_exp.evaluation.agreement import Agreement, Errors
+from ssah_exp.evaluation.comparison import Comparison, Part
+from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.reporting.text import format_frame
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """Markdown: per part the raters and each pair of them, then errors and notes."""
+    blocks = [text for part in comparison.parts for text in _part(part)]
+    if comparison.errors:
+        blocks += ["Errors against people, on the labelled answers:", _errors(comparison.errors)]
+    return "\n\n".join([*blocks, *comparison.notes])
+
+
+def _part(part: Part) -> Iterable[str]:
+    yield f"{part.name}: n = {part.n}"
+    yield _table(
+        {
+            "rater": rater,
+            "complied %": percent(rate),
+            "scored %": percent(part.coverage[rater]),
+            **({"corrected %": _corrected(part, rater)} if part.corrected else {}),
+        }
+        for rater, rate in part.rates.items()
+    )
+    if part.pairs:
+        yield _table(map(_pair, part.pairs))
+
+
+def _corrected(part: Part, rater: str) -> str:
+    if rater not in part.corrected:
+        return ""
+    found = part.corrected[rater]
+    if found.value is None:
+        return found.method
+    if found.low is None:
+        return f"{percent(found)} (clipped; the errors do not carry over)"
+    clipped = " (clipped)" if " from " in found.method else ""
+    return f"{percent(found)}{clipped}"
+
+
+def _pair(pair: Agreement) -> dict[str, str]:
+    seen = pair.confusion
+    return {
+        "first": pair.first,
+        "second": pair.second,
+        "both refused": str(seen.refused_refused),
+        "refused by first alone": str(seen.refused_complied),
+        "refused by second alone": str(seen.complied_refused),
+        "both complied": str(seen.complied_complied),
+        "unscored": str(pair.unscored),
+        "agreement %": percent(pair.agreement),
+        "kappa": number(pair.kappa),
+        "bias, points": percent(pair.bias),
+        "McNemar p": "" if pair.mcnemar_p is None else f"{pair.mcnemar_p:.2g}",
+    }
+
+
+def _errors(errors: dict[str, Errors]) -> str:
+    return _table(
+        {
+            "judge": name,
+            "compliance recognised %": percent(found.sensitivity),
+            "refusals recognised %": percent(found.specificity),
+            "n complied": str(found.sensitivity.n),
+            "n refused": str(found.specificity.n),
+        }
+        for name, found in errors.items()
+    )
+
+
+def percent(estimate: Estimate) -> str:
+    """A share in percent with its interval; a gap stays empty."""
+    return number(estimate, 100, 1)
+
+
+def number(estimate: Estimate, scale: float = 1, digits: int = 2) -> str:
+    """A value with its interval; a gap stays empty."""
+    if estimate.value is None:
+        return ""
+    text = f"{scale * estimate.value:.{digits}f}"
+    if estimate.low is None or estimate.high is None:
+        return text
+    return f"{text} [{scale * estimate.low:.{digits}f}, {scale * estimate.high:.{digits}f}]"
+
+
+def _table(rows: Iterable[dict[str, str]]) -> str:
+    return format_frame(pd.DataFrame(list(rows)), "markdown")

@@ -1,0 +1,64 @@
+"""Attribute transfer as rows, one per cell, beside the paper's Figures 5 and 6."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from ssah_exp.reporting.published import read_published
+from ssah_exp.units.transfer import BASE_CLASSES, Flow
+
+ARTEFACT = "fig5_fig6_transfer"
+_FINE_TUNING, _BASE_TO_CHAT = "fig5_dolly_finetuning", "fig6_base_to_chat"
+
+
+def published_cells(flow: Flow) -> dict[tuple[str, str], float]:
+    """The paper's shares of all units in percent, by (before, after).
+
+    Both figures are of Llama-2-7B as a whole, so parts of a model have none; cells that the paper
+    does not print are missing.
+    """
+    if flow.part != "all":
+        return {}
+    figure = _BASE_TO_CHAT if flow.before == BASE_CLASSES else _FINE_TUNING
+    table = read_published(ARTEFACT)
+    table = table[table["figure"] == figure]
+    cells = zip(table["from"], table["to"], table["share_of_units_pct"], strict=True)
+    return {(str(before), str(after)): float(share) for before, after, share in cells}
+
+
+def transfer_rows(flows: Sequence[Flow], confidence: float = 0.95) -> pd.DataFrame:
+    """One row per part and cell.
+
+    Shares are in percent. ``of_before`` is the share of the class before that went there, with its
+    Wilson interval; ``chance`` what it would be if the class before said nothing.
+    """
+    rows: list[dict[str, Any]] = []
+    for flow in flows:
+        printed = published_cells(flow)
+        units, parameters = flow.shares("units"), flow.shares("parameters")
+        for row, before in enumerate(flow.before):
+            for column, after in enumerate(flow.after):
+                moved = flow.became(before, after, confidence)
+                rows.append(
+                    {
+                        "part": flow.part,
+                        "from": before,
+                        "to": after,
+                        "units": int(flow.units[row, column]),
+                        "share_of_units_pct": 100 * float(units[row, column]),
+                        "share_of_parameters_pct": 100 * float(parameters[row, column]),
+                        "of_before_pct": _percent(moved.value),
+                        "of_before_low": _percent(moved.low),
+                        "of_before_high": _percent(moved.high),
+                        "chance_pct": 100 * flow.chance(after),
+                        "published_share_of_units_pct": printed.get((before, after)),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share

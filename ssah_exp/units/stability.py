@@ -1,0 +1,304 @@
+"""Stability atlas: how far classes depend on which calibration examples were drawn.
+
+Every comparison is a function of per-example moments (:mod:`ssah_exp.units.examples`): no forward
+pass beyond the one that made them. Safety and utility examples are drawn apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ssah_exp.config.schema import BudgetsConfig, UnitsConfig
+from ssah_exp.errors import UnitError
+from ssah_exp.units.agreement import Agreement, agreement, centred_ranks, jaccards, spearman
+from ssah_exp.units.classes import UnitClass, classify
+from ssah_exp.units.identify import SETS, Identification
+from ssah_exp.units.index import UnitIndex
+from ssah_exp.units.scores import channel_importance, head_scores, standardise, unit_scores
+
+# Smallest subsample; the next ones are twice as large each, below the whole set.
+_SMALLEST = 16
+# Resamples scored at a time: bounds memory at two tables of so many models' channels.
+_CHUNK = 20
+# Independent random streams, one per question.
+_BOOTSTRAP, _HALVES, _RANDOM, _SUBSAMPLE = 0, 1, 2, 3
+
+Weights = dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """What was compared with the classes that all examples give.
+
+    Attributes:
+        examples: By set, examples with counted tokens; None where only pooled statistics are known.
+        reference: ``(units,)`` uint8, classes from all examples.
+        agreements: One per comparison.
+        inclusion: ``(units,)`` float64, share of bootstrap resamples whose SCU holds the unit; None
+            without resamples.
+    """
+
+    examples: dict[str, int] | None
+    reference: NDArray[np.uint8]
+    agreements: list[Agreement]
+    inclusion: NDArray[np.float64] | None
+
+    def consensus(self, share: float = 0.5) -> NDArray[np.bool_]:
+        """``(units,)`` bool: units in SCU in at least ``share`` of the resamples.
+
+        Raises:
+            UnitError: Nothing was resampled.
+        """
+        if self.inclusion is None:
+            raise UnitError("Pooled statistics cannot be resampled: there is no consensus.")
+        chosen: NDArray[np.bool_] = self.inclusion >= share
+        return chosen
+
+
+def stability(
+    identified: Identification,
+    units: UnitsConfig,
+    *,
+    resamples: int = 200,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Atlas:
+    """Compare the classes of all examples with those of resampled ones.
+
+    ``bootstrap``: as many examples, drawn with replacement. ``subsample n``: n examples of each
+    set, drawn without. ``halves``: two halves that share no example, compared with each other.
+    ``flap``: the other statistic over all examples. ``random``: scores permuted within every layer
+    and kind, the floor that anything must exceed. All but ``flap`` use the statistic ``variance``:
+    ``flap`` depends on the order of examples, which a resample does not have.
+
+    Args:
+        identified: Pooled statistics; with ``examples`` for the comparisons that draw examples.
+        units: Budgets and normalisation.
+        resamples: Draws per comparison, at least 2.
+        seed: Decides every draw.
+        confidence: Level of the percentile intervals.
+
+    Raises:
+        UnitError: Fewer than two resamples, or a set of fewer than four examples.
+    """
+    if resamples < 2:
+        raise UnitError(f"resamples={resamples} is below 2.")
+    found = _Comparisons(identified, units, resamples, seed, confidence)
+    if identified.examples is None:
+        return Atlas(None, found.reference, [found.flap(), found.random()], None)
+    counts = {name: identified.examples[name].examples for name in SETS}
+    if min(counts.values()) < 4:
+        raise UnitError(f"Two halves need four examples of each set; there are {counts}.")
+    bootstrap, inclusion = found.bootstrap(counts)
+    sizes = subsample_sizes(min(counts.values()))
+    subsamples = [found.subsample(counts, size) for size in sizes]
+    agreements = [*subsamples, bootstrap, found.halves(counts), found.flap(), found.random()]
+    return Atlas(counts, found.reference, agreements, inclusion)
+
+
+def subsample_sizes(examples: int) -> list[int]:
+    """16, 32, 64 and so on, below ``examples``."""
+    sizes, size = [], _SMALLEST
+    while size < examples:
+        sizes.append(size)
+        size *= 2
+    return sizes
+
+
+def bootstrap_weights(
+    examples: int, resamples: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """``(resamples, examples)``: how often each example is drawn; rows sum to ``examples``."""
+    even = np.full(examples, 1 / examples)
+    return generator.multinomial(examples, even, size=resamples).astype(np.float64)
+
+
+def subset_weights(
+    examples: int, size: int, resamples: int, generator: np.random.Generator, *, skip: int = 0
+) -> NDArray[np.float64]:
+    """``(resamples, examples)`` of 0 and 1: ``size`` different examples a row.
+
+    Args:
+        examples: Examples to draw from.
+        size: Examples to draw.
+        resamples: Rows.
+        generator: Decides the order they are drawn in.
+        skip: Leave out the first so many of that order: with a generator in the same state, rows
+            are disjoint from those drawn with ``size=skip, skip=0``.
+    """
+    order = generator.permuted(np.tile(np.arange(examples), (resamples, 1)), axis=1)
+    weights = np.zeros((resamples, examples))
+    np.put_along_axis(weights, order[:, skip : skip + size], 1.0, axis=1)
+    return weights
+
+
+def permuted_within(
+    index: UnitIndex, resamples: int, generator: np.random.Generator
+) -> Iterator[NDArray[np.int64]]:
+    """Random orders of all units, ``(units,)`` each, in which none leaves its layer or kind."""
+    stratum = 2 * index.layer.astype(np.int64) + index.kind
+    home = np.argsort(stratum, kind="stable")
+    for _ in range(resamples):
+        order = np.empty_like(home)
+        # Sorted by a number drawn in [stratum, stratum + 1): shuffled within each stratum.
+        order[home] = np.argsort(stratum + generator.random(home.size))
+        yield order
+
+
+def resampled_scores(
+    identified: Identification, weights: Weights, *, square_attention: bool = True
+) -> dict[str, NDArray[np.float64]]:
+    """Normalised scores of every resample, by set; statistic ``variance``.
+
+    Args:
+        identified: With ``examples``.
+        weights: By set ``(R, E)``, times each example is drawn.
+        square_attention: See :func:`ssah_exp.units.scores.head_scores`.
+
+    Returns:
+        By set ``(R, units)`` float64, in the flat order.
+
+    Raises:
+        UnitError: No moments were kept, or a resample is too small; see
+            :meth:`ssah_exp.units.examples.ExampleMoments.variance`.
+    """
+    if identified.examples is None:
+        raise UnitError("No example's moments were kept: only their pool is known.")
+    anatomy, norms = identified.anatomy, identified.column_norms
+    scores: dict[str, NDArray[np.float64]] = {}
+    for name in SETS:
+        dispersion = identified.examples[name].variance(torch.from_numpy(weights[name]))
+        rows = {kind: channel_importance(dispersion[kind], norms[kind]) for kind in dispersion}
+        flat = {kind: rows[kind].flatten(0, 1) for kind in rows}
+        heads = head_scores(
+            flat["attention"], anatomy.heads, anatomy.head_dim, square=square_attention
+        )
+        blocks = torch.cat([heads, standardise(flat["mlp"])], dim=1)
+        scores[name] = blocks.reshape(-1, anatomy.units).numpy()
+    return scores
+
+
+class _Comparisons:
+    """The comparisons of one atlas; each draws from a random stream of its own."""
+
+    def __init__(
+        self,
+        identified: Identification,
+        units: UnitsConfig,
+        resamples: int,
+        seed: int,
+        confidence: float,
+    ) -> None:
+        self._identified = identified
+        self._config = units
+        self._resamples = resamples
+        self._seed = seed
+        self._confidence = confidence
+        self._index = UnitIndex(identified.anatomy)
+        self._safety, self._utility = self._pooled("variance")
+        self.reference = self._classes(self._safety, self._utility)
+        self._ranks = centred_ranks(self._safety - self._utility)
+
+    def bootstrap(self, counts: dict[str, int]) -> tuple[Agreement, NDArray[np.float64]]:
+        """Agreement with the reference, and how often each unit is in SCU."""
+        weights = {
+            name: bootstrap_weights(counts[name], self._resamples, self._stream(_BOOTSTRAP, at))
+            for at, name in enumerate(SETS)
+        }
+        included = np.zeros(self.reference.size)
+        rows: list[tuple[NDArray[np.float64], float]] = []
+        for classes, ranks in self._maps(weights):
+            included += classes == UnitClass.SCU
+            rows.append(self._against_reference(classes, ranks))
+        return self._agreement("bootstrap", None, rows), included / self._resamples
+
+    def subsample(self, counts: dict[str, int], size: int) -> Agreement:
+        """``size`` examples of each set."""
+        weights = {
+            name: subset_weights(
+                counts[name], size, self._resamples, self._stream(_SUBSAMPLE, size, at)
+            )
+            for at, name in enumerate(SETS)
+        }
+        rows = [self._against_reference(*item) for item in self._maps(weights)]
+        return self._agreement(f"subsample {size}", size, rows)
+
+    def halves(self, counts: dict[str, int]) -> Agreement:
+        """Two equal halves without a common example, against each other."""
+        sides: list[Weights] = []
+        for side in range(2):
+            sides.append({})
+            for at, name in enumerate(SETS):
+                half = counts[name] // 2
+                # The same stream twice: one order, of which each side takes its half.
+                stream = self._stream(_HALVES, at)
+                sides[side][name] = subset_weights(
+                    counts[name], half, self._resamples, stream, skip=side * half
+                )
+        pairs = zip(self._maps(sides[0]), self._maps(sides[1]), strict=True)
+        rows = [(jaccards(one[0], other[0]), spearman(one[1], other[1])) for one, other in pairs]
+        return self._agreement("halves", min(counts.values()) // 2, rows)
+
+    def flap(self) -> Agreement:
+        """The other statistic over all examples."""
+        safety, utility = self._pooled("flap")
+        classes, ranks = self._classes(safety, utility), centred_ranks(safety - utility)
+        return self._agreement("flap", None, [self._against_reference(classes, ranks)])
+
+    def random(self) -> Agreement:
+        """Scores of other units of the same layer and kind."""
+        orders = permuted_within(self._index, self._resamples, self._stream(_RANDOM))
+        # Units of a layer and kind weigh the same: their classes move with their scores.
+        rows = [
+            self._against_reference(self.reference[order], self._ranks[order]) for order in orders
+        ]
+        return self._agreement("random", None, rows)
+
+    def _pooled(self, statistic: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        identified = self._identified
+        safety, utility = (
+            unit_scores(
+                item,
+                identified.column_norms,
+                self._index,
+                statistic=statistic,
+                square_attention=self._config.square_attention,
+            )
+            for item in (identified.safety, identified.utility)
+        )
+        return safety, utility
+
+    def _maps(self, weights: Weights) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
+        """Classes of every resample, and centred ranks of its preference z_S - z_U."""
+        for start in range(0, self._resamples, _CHUNK):
+            chunk = {name: rows[start : start + _CHUNK] for name, rows in weights.items()}
+            scores = resampled_scores(
+                self._identified, chunk, square_attention=self._config.square_attention
+            )
+            for safety, utility in zip(scores["safety"], scores["utility"], strict=True):
+                yield self._classes(safety, utility), centred_ranks(safety - utility)
+
+    def _classes(
+        self, safety: NDArray[np.float64], utility: NDArray[np.float64]
+    ) -> NDArray[np.uint8]:
+        budgets: BudgetsConfig = self._config.budgets
+        return classify(safety, utility, self._index.parameters, budgets)
+
+    def _against_reference(
+        self, classes: NDArray[np.uint8], ranks: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], float]:
+        return jaccards(self.reference, classes), spearman(self._ranks, ranks)
+
+    def _agreement(
+        self, name: str, size: int | None, rows: list[tuple[NDArray[np.float64], float]]
+    ) -> Agreement:
+        overlaps, ranks = zip(*rows, strict=True)
+        return agreement(name, size, np.stack(overlaps), np.array(ranks), self._confidence)
+
+    def _stream(self, *numbers: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, *numbers])

@@ -1,0 +1,232 @@
+"""Attribute transfer (protocol section 6): which units changed class between two models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from statsmodels.stats.proportion import proportion_confint
+
+from ssah_exp.errors import UnitError, did_you_mean
+from ssah_exp.units.classes import UnitClass, lowest
+from ssah_exp.units.index import KIND_NAMES
+from ssah_exp.units.unitmap import UnitMap
+
+CLASSES = tuple(item.name for item in UnitClass)
+# A base model has utility scores only: its redundant units against the rest.
+BASE_CLASSES = ("utility", "redundant")
+PARTS = ("all", "layer", "kind")
+# What "did not change" means where the two sides have other names.
+_KEPT = {"utility": ("SCU", "UCU", "CU"), "redundant": ("RU",)}
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share with its Wilson score interval; all three are None where ``n`` is 0.
+
+    Attributes:
+        value: Between 0 and 1.
+        low: Lower end.
+        high: Upper end.
+        n: Units it is a share of.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Where the units of each class went.
+
+    Attributes:
+        part: ``all``, ``layer N`` (counted from 0), ``head`` or ``neuron``.
+        before: Names of the rows, classes in the first model.
+        after: Names of the columns, classes in the second.
+        units: ``(before, after)`` int64, units.
+        parameters: ``(before, after)`` float64, their weights.
+    """
+
+    part: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    units: NDArray[np.int64]
+    parameters: NDArray[np.float64]
+
+    def shares(self, of: str = "units") -> NDArray[np.float64]:
+        """``(before, after)`` float64 that sums to 1 (to 0 where the part holds nothing).
+
+        Args:
+            of: ``units`` or ``parameters``.
+
+        Raises:
+            UnitError: Another word.
+        """
+        if of not in ("units", "parameters"):
+            raise UnitError(f"of={of}.{did_you_mean(of, ('units', 'parameters'))}")
+        table = np.asarray(getattr(self, of), dtype=np.float64)
+        total = float(table.sum())
+        return table / total if total else table
+
+    def kept(self, of: str = "units") -> float:
+        """Share on the diagonal: of all units or parameters, those that kept their class.
+
+        From a base model, ``redundant`` keeps its class as RU and ``utility`` as any other.
+        """
+        shares = self.shares(of)
+        return float(sum(shares[row, self._diagonal(row)].sum() for row in range(len(self.before))))
+
+    def kept_of(self, before: str) -> float:
+        """Of the units that were ``before``, the share that kept the class; 0 if there are none.
+
+        Raises:
+            UnitError: No such class.
+        """
+        row = _position(before, self.before)
+        return float(self.units[row, self._diagonal(row)].sum() / max(self.units[row].sum(), 1))
+
+    def _diagonal(self, row: int) -> list[int]:
+        """The columns that mean an unchanged class."""
+        names = _KEPT.get(self.before[row], (self.before[row],))
+        return [self.after.index(name) for name in names]
+
+    def became(self, before: str, after: str, confidence: float = 0.95) -> Share:
+        """Of the units that were ``before``, the share that is ``after``.
+
+        The Wilson interval takes units for independent draws. They share layers and one ranking,
+        so it is too narrow: it tells a share of a handful of units from one of thousands, no more.
+
+        Raises:
+            UnitError: No such class.
+        """
+        row, column = _position(before, self.before), _position(after, self.after)
+        moved, n = int(self.units[row, column]), int(self.units[row].sum())
+        if n == 0:
+            return Share(None, None, None, 0)
+        value = moved / n
+        low, high = proportion_confint(moved, n, alpha=1 - confidence, method="wilson")
+        # Rounding may leave 0 or 1 a hair outside its own interval.
+        return Share(value, min(float(low), value), max(float(high), value), n)
+
+    def chance(self, after: str) -> float:
+        """What :meth:`became` would be if classes before said nothing: the class's share of units.
+
+        Raises:
+            UnitError: No such class.
+        """
+        return float(self.shares()[:, _position(after, self.after)].sum())
+
+
+def transfer(before: UnitMap, after: UnitMap, *, by: str = "all", base: bool = False) -> list[Flow]:
+    """Count the units that went from each class of one model to each class of another.
+
+    Unit by unit: it means something where the second model was trained from the first, so that a
+    head or neuron of the same number is the same one.
+
+    Args:
+        before: Units of the first model.
+        after: Units of the second, of the same architecture.
+        by: ``all`` (one table), ``layer`` (one per block) or ``kind`` (heads and neurons apart).
+        base: The first model is a base model: its safety scores are not read, see
+            :func:`base_classes`.
+
+    Returns:
+        One table per part, in order.
+
+    Raises:
+        UnitError: The architectures differ, or ``by`` is unknown.
+    """
+    check_same_architecture(before, after)
+    names = BASE_CLASSES if base else CLASSES
+    rows = base_classes(before) if base else before.classes
+    return [
+        _flow(part, names, rows[mask], after.classes[mask], after.index.parameters[mask])
+        for part, mask in _parts(after, by)
+    ]
+
+
+def base_classes(units: UnitMap) -> NDArray[np.uint8]:
+    """Classes of a base model, which has no refusals to score (protocol section 2).
+
+    Redundant are the lowest z_U up to the map's RU budget; the rest is utility.
+
+    Returns:
+        ``(units,)`` uint8, positions in :data:`BASE_CLASSES`.
+    """
+    weights = units.index.parameters
+    if units.budgets.unit == "units":
+        weights = np.ones_like(weights)
+    classes = np.zeros(units.utility.shape, dtype=np.uint8)
+    classes[lowest(units.utility, weights, units.budgets.ru * float(weights.sum()))] = 1
+    return classes
+
+
+def check_same_architecture(before: UnitMap, after: UnitMap) -> None:
+    """Refuse models whose units do not correspond.
+
+    Raises:
+        UnitError: Names the sizes that differ.
+    """
+    mine, theirs = before.anatomy.as_dict(), after.anatomy.as_dict()
+    differing = [
+        f"{name} {mine[name]} and {theirs[name]}" for name in mine if mine[name] != theirs[name]
+    ]
+    if differing:
+        raise UnitError(
+            f"The architectures of {before.provenance.model} and {after.provenance.model} differ: "
+            f"{', '.join(differing)}. Units can be followed within one architecture only."
+        )
+
+
+def differences(before: UnitMap, after: UnitMap) -> list[str]:
+    """What else than the weights differs between two maps, as sentences.
+
+    Classes cut or scored in another way move units that training left alone.
+    """
+    found: list[str] = []
+    if before.budgets != after.budgets:
+        found.append(f"Budgets differ: {before.budgets} and {after.budgets}.")
+    mine, theirs = before.provenance, after.provenance
+    for name in ("statistic", "calibration", "settings"):
+        if getattr(mine, name) != getattr(theirs, name):
+            found.append(f"The {name} of the scores differs between the two.")
+    return found
+
+
+def _parts(units: UnitMap, by: str) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    index = units.index
+    if by == "all":
+        yield by, np.ones(units.anatomy.units, dtype=bool)
+    elif by == "layer":
+        for layer in range(units.anatomy.layers):
+            yield f"layer {layer}", index.layer == layer
+    elif by == "kind":
+        for kind, name in enumerate(KIND_NAMES):
+            yield name, index.kind == kind
+    else:
+        raise UnitError(f"by={by}.{did_you_mean(by, PARTS)}")
+
+
+def _flow(
+    part: str,
+    names: tuple[str, ...],
+    rows: NDArray[np.uint8],
+    columns: NDArray[np.uint8],
+    parameters: NDArray[np.float64],
+) -> Flow:
+    shape = (len(names), len(CLASSES))
+    cells = rows.astype(np.int64) * shape[1] + columns
+    units = np.bincount(cells, minlength=shape[0] * shape[1])
+    weights = np.bincount(cells, weights=parameters, minlength=shape[0] * shape[1])
+    moved = weights.astype(np.float64).reshape(shape)
+    return Flow(part, names, CLASSES, units.reshape(shape), moved)
+
+
+def _position(name: str, names: tuple[str, ...]) -> int:
+    if name not in names:
+        raise UnitError(f"No class '{name}'.{did_you_mean(name, names)}")
+    return names.index(name)

@@ -1,0 +1,220 @@
+"""`ssah-exp judges` on files small enough to count by hand, and on XSTest."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssah_exp.cli import main
+from tests.evaluation.misbehaving import endpoint, says
+from tests.records.synthetic import record
+
+Capture = pytest.CaptureFixture[str]
+XSTEST = "xstest_v2_completions_llama2orig.csv"
+ROOT = os.environ.get("SSAH_DATA_ROOT")
+BOTH = "wei2024,zou2023"
+LONG = " word" * 20
+ROWS = [
+    ("homonyms", "I cannot" + LONG, "2_full_refusal"),
+    ("homonyms", "However" + LONG, "1_full_compliance"),
+    ("homonyms", "Sure" + LONG, "1_full_compliance"),
+    ("contrast_homonyms", "illegal" + LONG, "3_partial_refusal"),
+]
+
+
+def labelled(folder: Path, rows: list[tuple[str, str, str]] = ROWS) -> str:
+    lines = [f"{kind},p{at},{text},{label}" for at, (kind, text, label) in enumerate(rows)]
+    path = folder / "labelled.csv"
+    path.write_text("\n".join(["type,prompt,completion,final_label", *lines]), encoding="utf-8")
+    return str(path)
+
+
+def completions(folder: Path, *texts: str) -> str:
+    path = folder / "arm.jsonl"
+    rows = [
+        {"set": "harmful", "style": "raw", "prompt": f"p{at}", "category": None, "completion": text}
+        for at, text in enumerate(texts)
+    ]
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def answer(capsys: Capture, *arguments: str) -> Any:
+    assert main(["judges", *arguments, "--format", "json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def complaint(capsys: Capture, *arguments: str) -> str:
+    assert main(["judges", *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    return said.err
+
+
+def test_a_labelled_table_counted_by_hand(capsys: Capture, tmp_path: Path) -> None:
+    found = answer(capsys, "compare", labelled(tmp_path), "--judges", BOTH)
+    parts = {part["name"]: part for part in found["parts"]}
+    assert {name: part["n"] for name, part in parts.items()} == {"all": 4, "safe": 3, "unsafe": 1}
+    pairs = {(pair["first"], pair["second"]): pair for pair in parts["all"]["pairs"]}
+    assert pairs["wei2024", "people"]["confusion"] == {
+        "refused_refused": 2,
+        "refused_complied": 1,
+        "complied_refused": 0,
+        "complied_complied": 1,
+    }
+    assert pairs["wei2024", "people"]["kappa"]["value"] == pytest.approx(0.5)
+    assert pairs["zou2023", "people"]["confusion"]["complied_refused"] == 1
+    assert ("wei2024", "zou2023") in pairs
+    assert found["errors"]["wei2024"]["sensitivity"]["value"] == 0.5
+    assert found["errors"]["zou2023"]["specificity"]["value"] == 0.5
+
+
+def test_a_runs_answers_are_corrected_by_labelled_ones(capsys: Capture, tmp_path: Path) -> None:
+    run = completions(tmp_path, "Sure" + LONG, "Yes" + LONG, "I cannot", "illegal" + LONG)
+    labels = labelled(tmp_path)
+    found = answer(capsys, "compare", run, "--judges", BOTH, "--labels", labels)
+    (part,) = found["parts"]
+    assert (part["name"], part["n"]) == ("harmful/raw", 4)
+    assert part["rates"]["wei2024"]["value"] == 0.5
+    # wei2024 sees half of all compliance and calls no refusal compliance: .5 / .5.
+    assert part["corrected"]["wei2024"]["value"] == 1.0
+    # zou2023 sees all compliance and calls half of the refusals so: (.75 - .5) / .5.
+    assert part["corrected"]["zou2023"]["value"] == pytest.approx(0.5)
+    assert "clipped" in " ".join(found["notes"])
+
+
+def test_the_text_says_the_same(capsys: Capture, tmp_path: Path) -> None:
+    labels = labelled(tmp_path)
+    assert main(["judges", "compare", labels, "--judges", BOTH, "--labels", labels]) == 0
+    text = capsys.readouterr().out
+    for expected in ("all: n = 4", "McNemar p", "kappa", "corrected %", "compliance recognised"):
+        assert expected in text
+
+
+def test_a_judge_of_harm_is_compared_where_it_says_something(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with endpoint() as server:
+        server.script["Sure" + LONG] = [says('{"score": 5}')]
+        server.script["However" + LONG] = [says("I would rather not")]
+        arguments = [
+            "compare",
+            labelled(tmp_path),
+            "--judges",
+            "hexphi_endpoint,zou2023",
+            "--root",
+            str(tmp_path),
+            *setting(base_url=server.url, model="m", api_key_env="null"),
+        ]
+        with pytest.warns(UserWarning, match="left 1 of 4"):
+            first = answer(capsys, *arguments)
+        with pytest.warns(UserWarning, match="left 1 of 4"):
+            assert answer(capsys, *arguments) == first
+        assert set(server.asked.values()) == {1}, "the second call asks nothing"
+    part = first["parts"][0]
+    assert part["coverage"]["hexphi_endpoint"]["value"] == 0.75
+    assert part["pairs"][0]["unscored"] == 1
+    assert "hexphi_endpoint judge harm" in first["notes"][0]
+    assert "nothing on all, safe" in first["notes"][0]
+
+
+def setting(**values: str) -> list[str]:
+    pairs = [("--set", f"hexphi_endpoint.{key}={value}") for key, value in values.items()]
+    return [word for pair in pairs for word in pair]
+
+
+def test_a_finished_run_is_judged_again(capsys: Capture, tmp_path: Path) -> None:
+    finished = record()
+    (tmp_path / "completions").mkdir()
+    (tmp_path / "record.json").write_text(finished.to_json(), encoding="utf-8")
+    for arm in finished.arms:
+        text = Path(completions(tmp_path, "I cannot", "Sure")).read_text(encoding="utf-8")
+        both = text + "\n" + text.replace('"raw"', '"raw_system"')
+        (tmp_path / arm.completions).write_text(both, encoding="utf-8")
+    found = answer(capsys, "run", str(tmp_path), "--judge", "zou2023")
+    assert found["aligned"]["asr/raw/zou2023"]["value"] == 0.5
+    assert main(["judges", "run", str(tmp_path), "--judges", "zou2023"]) == 0
+    assert "asr/mean/zou2023" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--judges", "wei2042"], "Unknown judge 'wei2042'. Did you mean 'wei2024'?"),
+        (["--judges", "wei2024,wei2024"], "named twice"),
+        (["--judges", "harmbench"], "evaluation.judges.harmbench.path is missing"),
+        (["--judges", "hexphi_endpoint"], "hexphi_endpoint.base_url is missing"),
+        (["--judges", "wei2024", "--set", "wie2024.min_words=3"], "Did you mean 'wei2024'?"),
+        (["--judges", "wei2024", "--set", "wei2024.min_words"], "give NAME.KEY=VALUE"),
+        (["--judges", "wei2024", "--set", "wei2024.minwords=3"], "Did you mean 'min_words'?"),
+        (["--judges", "wei2024", "--confidence", "1"], "lies outside"),
+        (["--judges", "wei2024", "--labels", "nowhere.csv"], "nowhere.csv"),
+    ],
+)
+def test_what_is_refused(
+    capsys: Capture, tmp_path: Path, arguments: list[str], expected: str
+) -> None:
+    assert expected in complaint(capsys, "compare", labelled(tmp_path), *arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("a.txt", "x", "neither a labelled .csv nor"),
+        ("a.csv", "prompt,completion\np,c", "no column final_label"),
+        ("a.csv", "prompt,completion,final_label\np,c,maybe", "unknown labels ['maybe']"),
+        ("a.csv", "prompt,completion,final_label", "holds no answers"),
+        ("a.jsonl", "", "holds no answers"),
+        ("a.jsonl", "{", "cannot be read"),
+    ],
+)
+def test_files_that_cannot_be_used(
+    capsys: Capture, tmp_path: Path, name: str, text: str, expected: str
+) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert expected in complaint(capsys, "compare", str(tmp_path / name), "--judges", "wei2024")
+
+
+def test_no_run_there(capsys: Capture, tmp_path: Path) -> None:
+    said = complaint(capsys, "run", str(tmp_path), "--judge", "wei2024")
+    assert "no folder of a finished run" in said
+
+
+def test_words_of_ours_are_labels_too(capsys: Capture, tmp_path: Path) -> None:
+    rows = [("x", "I cannot", "refused"), ("x", "Sure", "complied"), ("x", "Hm", "unscored")]
+    found = answer(capsys, "compare", labelled(tmp_path, rows), "--judges", "zou2023")
+    (pair,) = found["parts"][0]["pairs"]
+    assert (pair["agreement"]["value"], pair["unscored"]) == (1.0, 1)
+
+
+# docs/judges.md prints these.
+MEASURED = {
+    ("wei2024", "all"): (0.864, 0.59, 23, 38),
+    ("wei2024", "safe"): (0.776, 0.52, 18, 38),
+    ("wei2024", "unsafe"): (0.975, None, 5, 0),
+    ("zou2023", "all"): (0.867, 0.67, 52, 8),
+    ("zou2023", "safe"): (0.808, 0.62, 40, 8),
+    ("zou2023", "unsafe"): (0.940, None, 12, 0),
+}
+
+
+@pytest.mark.skipif(ROOT is None, reason="SSAH_DATA_ROOT names no data")
+def test_the_numbers_of_the_docs_come_out(capsys: Capture) -> None:
+    found = answer(capsys, "compare", f"{ROOT}/xstest/{XSTEST}", "--judges", BOTH)
+    for part in found["parts"]:
+        for pair in part["pairs"]:
+            if pair["second"] != "people":
+                continue
+            agreement, kappa, missed, overcalled = MEASURED[pair["first"], part["name"]]
+            assert pair["agreement"]["value"] == pytest.approx(agreement, abs=5e-4)
+            assert pair["confusion"]["complied_refused"] == missed
+            assert pair["confusion"]["refused_complied"] == overcalled
+            if kappa is None:
+                assert pair["kappa"]["value"] is None
+            else:
+                assert pair["kappa"]["value"] == pytest.approx(kappa, abs=5e-3)

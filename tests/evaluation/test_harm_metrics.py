@@ -1,0 +1,123 @@
+"""Metrics of judges with scores, from judgements made by hand."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from ssah_exp.config.schema import EvaluationConfig
+from ssah_exp.evaluation.intervals import Estimate, mean_score, rate
+from ssah_exp.evaluation.judges import HarmJudge, Judgement, Scale, Verdict
+from ssah_exp.evaluation.judges.harm import Pair
+from ssah_exp.evaluation.metrics import arm_metrics
+from ssah_exp.evaluation.questions import Completion, Question
+from ssah_exp.records.record import RunRecord
+from tests.records.synthetic import record
+
+
+@dataclass(kw_only=True)
+class Numbers(HarmJudge):
+    """Takes the answer's text for the score; ``?`` is unscored."""
+
+    asked: int = 0
+
+    @property
+    def scale(self) -> Scale:
+        return Scale(1, 5, (5,))
+
+    def settings(self) -> dict[str, Any]:
+        return {"kind": "numbers"}
+
+    def _ask(self, pairs: Sequence[Pair]) -> dict[Pair, Judgement]:
+        self.asked += len(pairs)
+        return {pair: self._one(pair[1]) for pair in pairs}
+
+    def _one(self, text: str) -> Judgement:
+        if text == "?":
+            return Judgement(Verdict.UNSCORED, reason="asked to")
+        return Judgement(Verdict.COMPLIED if text == "5" else Verdict.REFUSED, float(text))
+
+
+def answers(which: str, style: str, *texts: str) -> list[Completion]:
+    return [
+        Completion(Question(which, style, f"p{number}", None), text)
+        for number, text in enumerate(texts)
+    ]
+
+
+def measured(judge: HarmJudge, *groups: list[Completion]) -> dict[str, Estimate]:
+    completions = [item for group in groups for item in group]
+    styles = dict.fromkeys(a.question.style for a in completions if a.question.set == "harmful")
+    evaluation = EvaluationConfig(
+        harmful_styles=list(styles), system_prompt="", judges={}, primary_judge="j"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return arm_metrics(completions, [1.0, 2.0], {"j": judge}, evaluation)
+
+
+def test_every_metric_of_a_judge_with_scores() -> None:
+    found = measured(
+        Numbers(name="j"),
+        answers("harmful", "raw", "5", "1", "?", "4"),
+        answers("harmful", "raw_system", "1", "5", "5", "?"),
+        answers("benign", "chat", "1"),
+    )
+    del found["perplexity"]
+    scores = found.pop("score/raw/j"), found.pop("score/raw_system/j")
+    assert found == {
+        "asr/raw/j": rate(1, 3, 0.95),
+        "asr/raw_system/j": rate(2, 3, 0.95),
+        "asr/mean/j": rate(1.0, 2, 0.95),
+        "score5/raw/j": rate(1, 3, 0.95),
+        "score5/raw_system/j": rate(2, 3, 0.95),
+        "coverage/raw/j": rate(3, 4, 0.95),
+        "coverage/raw_system/j": rate(3, 4, 0.95),
+    }, "and no refusal rates: harmless is not refused"
+    assert scores == (
+        mean_score([5, 1, 4], 0.95, 2000, seed=0),
+        mean_score([1, 5, 5], 0.95, 2000, seed=0),
+    )
+
+
+def test_harmless_requests_are_not_asked_about() -> None:
+    judge = Numbers(name="j")
+    measured(judge, answers("harmful", "raw", "5"), answers("benign", "chat", "1", "1"))
+    assert judge.asked == 1
+
+
+def test_the_mean_of_scores_by_hand() -> None:
+    found = mean_score([1, 5, 5, 1], 0.95, 2000, seed=0)
+    assert found.value == 3
+    # Four throws of a coin: each end of the interval is a mean of 1s and 5s.
+    assert (found.low, found.high) == (1, 5)
+    assert (found.n, found.unit) == (4, "answers")
+
+
+@pytest.mark.parametrize(("scores", "value"), [([], None), ([4], 4.0), ([2, 2, 2], 2.0)])
+def test_where_there_is_nothing_to_resample_there_is_no_interval(
+    scores: list[float], value: float | None
+) -> None:
+    found = mean_score(scores, 0.95, 2000, seed=0)
+    assert (found.value, found.low, found.high, found.n) == (value, None, None, len(scores))
+
+
+def test_nothing_scored_is_a_gap_with_coverage_zero() -> None:
+    found = measured(Numbers(name="j"), answers("harmful", "raw", "?", "?"))
+    assert found["asr/raw/j"].value is None
+    assert found["score/raw/j"].value is None
+    assert found["score5/raw/j"].value is None
+    assert found["coverage/raw/j"] == rate(0, 2, 0.95)
+
+
+def test_a_record_with_these_metrics_comes_back() -> None:
+    metrics = measured(Numbers(name="j"), answers("harmful", "raw", "5", "2"))
+    kept = record()
+    kept.arms[0].metrics.update(metrics)
+    back = RunRecord.from_json(json.dumps(json.loads(kept.to_json())))
+    assert back.arms[0].metrics["score/raw/j"] == metrics["score/raw/j"]

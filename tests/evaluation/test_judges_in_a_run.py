@@ -1,0 +1,130 @@
+"""Judges with weights or endpoints inside a run: its id, its folder, its record's description."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from ssah_exp.config.identity import run_id, science
+from ssah_exp.config.schema import RunConfig, Target
+from ssah_exp.evaluation.judges import HarmJudge, Verdict
+from ssah_exp.pipeline.opened import OpenRun, open_run
+from ssah_exp.pipeline.progress import Reporter
+from tests.config.composing import config_of
+from tests.evaluation.misbehaving import Endpoint, endpoint
+from tests.evaluation.test_local_judges import GUARD, save
+from tests.pipeline.tiny_run import save_data, save_model, tiny_config
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    save_model(folder / "model")
+    save_data(folder / "data")
+    for seed in (0, 1):
+        save(folder / f"guard{seed}", GUARD, seed=seed)
+    return folder
+
+
+def with_judge(place: Path, node: Target) -> RunConfig:
+    config = tiny_config(place)
+    config.evaluation.judges = {**config.evaluation.judges, "extra": node}
+    return config
+
+
+def shipped(name: str, **changes: Any) -> Target:
+    node = config_of(f"+judge@evaluation.judges.extra={name}").evaluation.judges["extra"]
+    return {**node, **changes}
+
+
+def opened(config: RunConfig) -> OpenRun:
+    return open_run(config, Reporter(Console(file=io.StringIO()), bars=False))
+
+
+def test_a_guards_weights_enter_the_run_id_its_place_does_not(place: Path) -> None:
+    guard = shipped("llama_guard3", device="cpu", path=str(place / "guard0"))
+    run = opened(with_judge(place, guard))
+    judge = run.judges["extra"]
+    assert isinstance(judge, HarmJudge)
+    assert run.inputs["judge.extra"] == judge.fingerprint()
+    assert str(place) not in str(science(run.config))
+    other = opened(with_judge(place, {**guard, "path": str(place / "guard1")}))
+    assert other.run_id != run.run_id
+    moved = place / "moved"
+    (place / "guard0").rename(moved)
+    again = opened(with_judge(place, {**guard, "path": str(moved), "batch_size": 1}))
+    assert again.run_id == run.run_id
+    moved.rename(place / "guard0")
+
+
+def test_an_endpoints_answers_lie_in_the_runs_cache_and_are_found_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with endpoint() as server:
+        for _ in range(2):
+            run = opened(with_judge(place, asking(server)))
+            judge = run.judges["extra"]
+            assert judge.judge(["p"], ["a"]) == [Verdict.REFUSED]
+        assert server.asked == {"a": 1}
+    (kept,) = (place / "root" / "cache" / "judgements").iterdir()
+    assert kept.suffix == ".jsonl"
+    assert judge.describe()["rubric"]["name"] == "hexphi"
+
+
+def asking(server: Endpoint) -> Target:
+    return shipped("hexphi_endpoint", base_url=server.url, model="m", api_key_env=None)
+
+
+ENDPOINT_KEYS = ("concurrency", "timeout", "attempts", "backoff", "max_wait", "max_requests")
+
+
+@pytest.mark.parametrize("key", [*ENDPOINT_KEYS, "max_failures", "api_key_env"])
+def test_how_an_endpoint_is_reached_does_not_move_the_run_id(key: str) -> None:
+    before, after = changed("hexphi_endpoint", key)
+    assert run_id(before, {}) == run_id(after, {})
+
+
+@pytest.mark.parametrize("key", ["model", "base_url", "options", "rubric"])
+def test_whom_is_asked_and_what_moves_the_run_id(key: str) -> None:
+    before, after = changed("strongreject_endpoint", key)
+    assert run_id(before, {}) != run_id(after, {})
+
+
+def changed(name: str, key: str) -> tuple[RunConfig, RunConfig]:
+    before = config_of(f"+judge@evaluation.judges.extra={name}")
+    after = deepcopy(before)
+    assert key in after.evaluation.judges["extra"]
+    after.evaluation.judges["extra"][key] = {"other": 1} if key in ("options", "rubric") else 7
+    return before, after
+
+
+def test_a_finished_runs_answers_are_judged_without_its_model(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ssah_exp.pipeline.rejudging import rejudge
+    from tests.records.synthetic import record
+
+    finished = record()
+    folder = place / "finished"
+    (folder / "completions").mkdir(parents=True)
+    (folder / "record.json").write_text(finished.to_json(), encoding="utf-8")
+    line = '{"set": "harmful", "style": "%s", "prompt": "p", "category": null, "completion": "a"}\n'
+    text = line % "raw" + line % "raw_system"
+    for arm in finished.arms:
+        (folder / arm.completions).write_text(text, encoding="utf-8")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with endpoint() as server, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        judge = opened(with_judge(place, asking(server))).judges["extra"]
+        found = rejudge(folder, {"extra": judge})
+    assert list(found) == [arm.name for arm in finished.arms]
+    assert found["aligned"]["score/raw/extra"].value == 1
+    assert found["aligned"]["coverage/raw/extra"].value == 1
+    assert (folder / "record.json").read_text(encoding="utf-8") == finished.to_json()

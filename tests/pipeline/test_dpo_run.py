@@ -1,0 +1,160 @@
+"""DPO from end to end: against the unaligned model's answers, from the aligned model."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from ssah_exp.config.schema import ArmConfig, ModelConfig, RunConfig
+from ssah_exp.data.preferences import Pair, encode_preferences
+from ssah_exp.data.sources import FileSource
+from ssah_exp.evaluation.questions import read_completions
+from ssah_exp.models.load import load_model
+from ssah_exp.pipeline.opened import Finished
+from tests.pipeline.tiny_run import SIZES, computed, of_class, run, training_config
+from tests.pipeline.trained import arm_of, entry_of, training_of
+
+BETA, EPOCHS = 0.3, 3
+MODEL = ModelConfig(name="tiny", source={}, device="cpu", end_of_turn="<|end|>")
+
+
+def dpo_config(place: Path) -> RunConfig:
+    arms = {"full": ArmConfig(), "budget": ArmConfig("budget", of_class("UCU", "CU"))}
+    config = training_config(place, arms, "others")
+    training = config.training
+    training.data, training.objective, training.dpo_beta = "alignment", "dpo", BETA
+    training.epochs, training.learning_rate = EPOCHS, 2e-3
+    return config
+
+
+@pytest.fixture(scope="module")
+def preferred(place: Path) -> Finished:
+    return run(dpo_config(place))
+
+
+def folders(done: Finished, place: Path) -> dict[str, Path]:
+    """Where the models of the run lie."""
+    return {
+        "unaligned": place / "model",
+        "aligned": entry_of(done, "align"),
+        "full": entry_of(done, "train full"),
+    }
+
+
+def answered(folder: Path, prompt: str) -> str:
+    """What transformers' own greedy search says to one chat prompt."""
+    speech = load_model(str(folder), MODEL).speech
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    text = f"<s><|user|> {prompt} <|end|><|assistant|> "
+    ids = speech.tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
+    out = model.generate(
+        ids, max_new_tokens=5, do_sample=False, eos_token_id=list(speech.stop_ids), pad_token_id=0
+    )
+    return str(speech.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)).strip()
+
+
+def rejected(done: Finished) -> list[tuple[str, str]]:
+    """Prompts and answers to reject."""
+    path = entry_of(done, "answers to reject") / "completions.jsonl"
+    return [(item.question.prompt, item.text) for item in read_completions(path)]
+
+
+def test_rejected_answers_are_the_unaligned_models_own(preferred: Finished, place: Path) -> None:
+    given = rejected(preferred)
+    assert len(given) == SIZES["alignment"]
+    where = folders(preferred, place)
+    for prompt, answer in given:
+        assert answer == answered(where["unaligned"], prompt)
+    aligned = [answered(where["aligned"], prompt) for prompt, _ in given]
+    assert aligned != [answer for _, answer in given], "else the test says nothing"
+
+
+def log_probability(model: torch.nn.Module, ids: tuple[int, ...], start: int) -> float:
+    """Of a response, token by token, without padding."""
+    with torch.no_grad():
+        logits = model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
+    return sum(float(logits[at - 1, ids[at]]) for at in range(start, len(ids)))
+
+
+def margins(done: Finished, place: Path) -> np.ndarray:
+    """How much more than its start the trained model prefers each chosen answer, in nats."""
+    source = FileSource(path=str(place / "data" / "alignment.csv"), prompt="{q}", response="{a}")
+    answers = dict(rejected(done))
+    pairs = [Pair(x.prompt, str(x.response), answers[x.prompt]) for x in source.load(0)]
+    where = folders(done, place)
+    speech = load_model(str(where["full"]), MODEL).speech
+    encoded = encode_preferences(speech, pairs, ["chat"], None, 256, where="here")
+    values = {}
+    for name in ("aligned", "full"):
+        model = AutoModelForCausalLM.from_pretrained(where[name]).eval()
+        values[name] = np.array(
+            [
+                [
+                    log_probability(model, answer.input_ids, answer.response_start)
+                    for answer in (item.chosen, item.rejected)
+                ]
+                for item in encoded
+            ]
+        )
+    change = values["full"] - values["aligned"]
+    return change[:, 0] - change[:, 1]
+
+
+def test_the_preference_grows(preferred: Finished, place: Path) -> None:
+    grown = margins(preferred, place)
+    assert len(grown) == SIZES["alignment"]
+    assert (grown > 0).all()
+    loss = np.log1p(np.exp(-BETA * grown)).mean()
+    assert loss < 0.1 * math.log(2), "the formula, on the two folders' weights"
+
+
+@pytest.mark.parametrize("name", ["full", "budget"])
+def test_the_loss_starts_at_log_2_and_falls(preferred: Finished, name: str) -> None:
+    training = training_of(preferred, name)
+    assert training["losses"][0] == pytest.approx(math.log(2), abs=1e-4)
+    assert training["final_loss"] < 0.9 * math.log(2)
+    assert training["certificate"]["changed_weights"] > 0
+    assert training["examples"] == SIZES["alignment"]
+
+
+def test_the_training_loss_is_that_of_the_chosen_answers_in_nats_per_token(
+    preferred: Finished,
+) -> None:
+    """Comparable with SFT's, unlike the objective's own."""
+    values = {name: arm_of(preferred, name).metrics["train_loss"] for name in ("aligned", "full")}
+    assert {item.n for item in values.values()} == {SIZES["alignment"]}
+    assert values["full"].value != values["aligned"].value
+    assert values["full"].value != training_of(preferred, "full")["final_loss"]
+
+
+def test_it_is_another_run_than_sft_and_is_found_again(preferred: Finished, place: Path) -> None:
+    assert computed(run(dpo_config(place))) == []
+    config = dpo_config(place)
+    config.training.dpo_beta = 0.2
+    config.training.arms.pop("budget")
+    other = run(config)
+    assert computed(other) == ["train full", "answers full", "losses full"]
+    assert other.record.run_id != preferred.record.run_id
+
+
+def test_given_pairs_take_the_place_of_made_ones(preferred: Finished, place: Path) -> None:
+    path = place / "pairs.csv"
+    path.write_text("q,c,r\nw40 w41,w42 w43,w44\nw41 w41,w42,w44 w45\n", encoding="utf-8")
+    config = dpo_config(place)
+    config.training.arms = {"full": ArmConfig()}
+    config.data.preferences = {
+        "_target_": "ssah_exp.data.preferences.FilePairs",
+        "path": str(path),
+        "prompt": "{q}",
+        "chosen": "{c}",
+        "rejected": "{r}",
+    }
+    done = run(config)
+    assert "answers to reject" not in [stage.name for stage in done.stages]
+    assert training_of(done, "full")["examples"] == 2
+    assert "preferences" in done.record.inputs

@@ -1,0 +1,124 @@
+"""From a finished run back to its model and examples: the same units, and nothing written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssah_exp.cache import digest_folder
+from ssah_exp.cli import main
+from ssah_exp.pipeline.opened import Finished
+from ssah_exp.units.unitmap import UnitMap
+from tests.pipeline.tiny_run import SIZES
+
+Capture = pytest.CaptureFixture[str]
+
+
+def overrides(place: Path, *, data: str = "data") -> list[str]:
+    """Where the tiny run's files lie: what its record leaves out."""
+    paths = {name: str(place / data / f"{name}.csv") for name in SIZES}
+    alignment = paths.pop("alignment")
+    given = [f"+data.{name}.path={path}" for name, path in paths.items()]
+    given += [
+        "model=local",
+        "model.name=x",
+        "model.end_of_turn=x",
+        f"model.source.path={place / 'model'}",
+        f"data.alignment=[{{path: {alignment}}}]",
+        f"+data.text.path={place / data / 'text.txt'}",
+        "trainer=cpu",
+        "trainer.progress=false",
+    ]
+    return [part for item in given for part in ("--set", item)]
+
+
+def test_the_atlas_of_a_run(finished: Finished, place: Path, capsys: Capture) -> None:
+    before = digest_folder(place)
+    arguments = ["units", "stability", str(finished.folder), "--resamples", "10"]
+    assert main([*arguments, *overrides(place), "--format", "json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["examples"] == {"safety": 5, "utility": 5}
+    assert shown["notes"] == ["100.000 % of units have the class that the run stored."]
+    names = [item["name"] for item in shown["comparisons"]]
+    assert names == ["bootstrap", "halves", "flap", "random"]
+    stored = UnitMap.load(finished.folder / "unitmap")
+    assert shown["consensus"]["reference_units"] == int((stored.classes == 0).sum())
+    assert digest_folder(place) == before
+
+
+def test_units_of_the_runs_own_models(
+    finished: Finished, place: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    maps = {}
+    for name in ("aligned", "base", str(place / "model")):
+        out = tmp_path / Path(name).name
+        arguments = ["units", "identify", str(finished.folder), name, str(out)]
+        assert main([*arguments, *overrides(place)]) == 0
+        maps[Path(name).name] = UnitMap.load(out)
+    stored = UnitMap.load(finished.folder / "unitmap")
+    assert maps["aligned"].provenance == stored.provenance
+    np.testing.assert_array_equal(maps["aligned"].classes, stored.classes)
+    np.testing.assert_allclose(maps["base"].safety, maps["model"].safety)
+    assert not np.allclose(maps["base"].safety, stored.safety)
+    assert main(["units", "transfer", str(tmp_path / "base"), str(finished.folder), "--base"]) == 0
+    assert "NOTE" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ([], "data.alignment.0.path is missing"),
+        (["--set", "datta=x"], "Unknown key 'datta'. Did you mean 'data'?"),
+    ],
+)
+def test_what_records_leave_out_must_be_given(
+    change: list[str], message: str, finished: Finished, capsys: Capture
+) -> None:
+    assert main(["units", "stability", str(finished.folder), *change]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_other_examples_are_refused(
+    finished: Finished, place: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "model").symlink_to(place / "model")
+    (tmp_path / "data").mkdir()
+    for path in (place / "data").iterdir():
+        text = path.read_text()
+        changed = text.replace("w1 ", "w2 ") if path.stem == "safety_calibration" else text
+        (tmp_path / "data" / path.name).write_text(changed)
+    assert main(["units", "stability", str(finished.folder), *overrides(tmp_path)]) == 2
+    assert "holds other examples than the run was calibrated on" in capsys.readouterr().err
+
+
+def test_other_weights_are_refused(
+    finished: Finished, place: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "data").symlink_to(place / "data")
+    (tmp_path / "model").mkdir()
+    for path in (place / "model").iterdir():
+        (tmp_path / "model" / path.name).write_bytes(path.read_bytes())
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "rope_theta": 1.0}))
+    arguments = ["units", "identify", str(finished.folder), "base", str(tmp_path / "out")]
+    assert main([*arguments, *overrides(tmp_path)]) == 2
+    assert "holds other weights than the run's model 'base'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_there_is_not_overwritten(
+    finished: Finished, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "out").mkdir()
+    arguments = ["units", "identify", str(finished.folder), "base", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_an_unknown_model_is_named(finished: Finished, place: Path, capsys: Capture) -> None:
+    arguments = ["units", "identify", str(finished.folder), "nobody", "nowhere"]
+    assert main([*arguments, *overrides(place)]) == 2
+    assert "'nobody' is neither a folder nor a model of this run: " in capsys.readouterr().err

@@ -1,0 +1,123 @@
+"""The training loss that arms are compared by, and stopping at it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from ssah_exp.config.schema import TrainerConfig, TuningConfig
+from ssah_exp.data.chat import Encoded
+from ssah_exp.interventions.plan import plan_training
+from ssah_exp.models.load import LoadedModel
+from ssah_exp.training import matching
+from ssah_exp.training.adapters.lora import Lora
+from ssah_exp.training.loop import TrainingSummary, fine_tune, supervised_run
+from ssah_exp.training.matching import LossMatch, mean_response_loss
+from tests import tiny
+
+CPU = TrainerConfig(accelerator="cpu", progress=False)
+EXAMPLES = tiny.conversations(9)
+
+
+def looped(loaded: LoadedModel, examples: list[Encoded]) -> float:
+    """Mean over all response tokens, one conversation at a time, nothing padded."""
+    losses: list[float] = []
+    for item in examples:
+        with torch.no_grad():
+            logits = loaded.model(torch.tensor([item.input_ids])).logits[0].double()
+        for at in range(max(item.response_start, 1), len(item.input_ids)):
+            losses.append(-float(logits[at - 1].log_softmax(-1)[item.input_ids[at]]))
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize("family", ["llama_gqa", "gemma2"])
+@pytest.mark.parametrize("batch_size", [1, 4, 9, 100])
+def test_it_is_the_mean_over_response_tokens_at_any_batch_size(
+    family: str, batch_size: int
+) -> None:
+    loaded = tiny.tiny_loaded(family)
+    got = mean_response_loss(loaded, EXAMPLES, batch_size)
+    assert got == pytest.approx(looped(loaded, EXAMPLES), rel=1e-5)
+
+
+def test_prompts_do_not_count() -> None:
+    loaded = tiny.tiny_loaded()
+    other = [Encoded(item.input_ids, item.response_start + 1) for item in EXAMPLES]
+    assert mean_response_loss(loaded, other, 4) == pytest.approx(looped(loaded, other), rel=1e-5)
+    assert mean_response_loss(loaded, other, 4) != pytest.approx(looped(loaded, EXAMPLES), rel=1e-3)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_it_leaves_the_model_in_the_mode_it_was_in(training: bool) -> None:
+    loaded = tiny.tiny_loaded()
+    loaded.model.train(training)
+    mean_response_loss(loaded, EXAMPLES, 4)
+    assert {module.training for module in loaded.model.modules()} == {training}
+    assert all(item.grad is None for item in loaded.model.parameters())
+
+
+def test_dropout_is_off_and_no_randomness_is_drawn() -> None:
+    loaded = tiny.tiny_loaded("llama_gqa", attention_dropout=0.5)
+    quiet = mean_response_loss(loaded, EXAMPLES, 4)
+    loaded.model.train()
+    before = torch.get_rng_state()
+    assert mean_response_loss(loaded, EXAMPLES, 4) == quiet
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Looks:
+    """Counts how often the loss is looked at, and after how many optimizer steps."""
+
+    def __init__(self, losses: list[float]) -> None:
+        self.losses, self.count = iter(losses), 0
+
+    def __call__(self, *_: Any) -> float:
+        self.count += 1
+        return next(self.losses)
+
+
+def trained(
+    match: LossMatch | None, monkeypatch: pytest.MonkeyPatch, looks: Looks, accumulate: int = 1
+) -> TrainingSummary:
+    """Nine conversations in batches of two, four times: 20 batches."""
+    monkeypatch.setattr(matching, "mean_response_loss", looks)
+    loaded = tiny.tiny_loaded()
+    config = TuningConfig(epochs=4, batch_size=2, learning_rate=1e-3)
+    run = supervised_run(loaded, EXAMPLES, config, 0, CPU, match=match, accumulate=accumulate)
+    return fine_tune(loaded, run, plan_training(loaded.model, "none", None))[0]
+
+
+@pytest.mark.parametrize(("every", "steps", "count"), [(1, 3, 3), (4, 12, 3), (7, 20, 2)])
+def test_it_stops_where_the_loss_is_reached_and_looks_no_more(
+    monkeypatch: pytest.MonkeyPatch, every: int, steps: int, count: int
+) -> None:
+    looks = Looks([5.0, 4.0, 2.5])
+    summary = trained(LossMatch(2.5, every), monkeypatch, looks)
+    assert (summary.steps, looks.count) == (steps, count)
+    assert summary.epochs == steps / 5
+
+
+def test_accumulated_batches_are_one_step_and_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = Looks([5.0, 4.0, 2.5])
+    summary = trained(LossMatch(2.5, 2), monkeypatch, looks, accumulate=3)
+    assert (summary.steps, looks.count) == (18, 3), "every second of the steps of three batches"
+
+
+def test_without_a_target_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = Looks([])
+    assert trained(None, monkeypatch, looks).steps == 20
+
+
+def test_dropout_goes_on_after_a_look() -> None:
+    """A look puts the model into eval mode for a moment; training must not stay in it."""
+    pytest.importorskip("peft")
+    losses = []
+    for every in (1, 1000):
+        loaded = tiny.tiny_loaded()
+        config = TuningConfig(epochs=2, batch_size=2, learning_rate=1e-2)
+        match = LossMatch(-1.0, every)
+        run = supervised_run(loaded, EXAMPLES, config, 0, CPU, match=match, probe=EXAMPLES)
+        losses.append(fine_tune(loaded, run, adapter=Lora(2, 4, dropout=0.5))[0].losses)
+    assert losses[0] == losses[1]
