@@ -13,10 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ssah_exp.data.chat import Encoded
-from ssah_exp.data.loaders import Batch, Collate
 from ssah_exp.interventions.plan import TrainingPlan, plan_training
-from ssah_exp.training.objectives import SupervisedObjective
+from ssah_exp.models.logits import token_losses
 from ssah_exp.training.tuned import Path as Way
 from ssah_exp.training.tuned import tuned_weights
 from tests import tiny
@@ -33,17 +31,17 @@ class Loss(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
-        return SupervisedObjective().loss(self.model, Batch(ids, mask, counted))  # type: ignore[arg-type]
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Mean over the last ``RESPONSE`` tokens of every row."""
+        left = mask.flip(1).cumsum(1).flip(1)  # tokens from here to the end of the row
+        counted = mask.bool() & (left <= RESPONSE)
+        return token_losses(self.model, ids, mask, counted).mean()  # type: ignore[arg-type]
 
 
-def rows_of(step: int) -> list[Encoded]:
+def rows_of(step: int) -> list[list[int]]:
     """Four conversations of different length, all with as many response tokens."""
-    prompts = [3 + (at + step) % 4 for at in range(2 * PROCESSES)]
-    return [
-        Encoded(tuple(tiny.random_words(length + RESPONSE, 10 * step + at)), length)
-        for at, length in enumerate(prompts)
-    ]
+    lengths = [RESPONSE + 3 + (at + step) % 4 for at in range(2 * PROCESSES)]
+    return [tiny.random_words(length, 10 * step + at) for at, length in enumerate(lengths)]
 
 
 def planned(model: nn.Module) -> TrainingPlan:
@@ -60,9 +58,8 @@ def train(way: Way, rank: int | None) -> dict[str, torch.Tensor]:
         loss = Loss(model) if rank is None else DistributedDataParallel(Loss(model))
         for step in range(STEPS):
             rows = rows_of(step) if rank is None else rows_of(step)[rank::PROCESSES]
-            batch = Collate(0)(rows)
             optimizer.zero_grad()
-            loss(batch.input_ids, batch.attention_mask, batch.response_mask).backward()
+            loss(*tiny.padded(rows)).backward()
             tuned.before_step()
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
