@@ -11,6 +11,7 @@ from transformers import DynamicCache, GenerationConfig
 
 from ssah_exp.evaluation.questions import Prompt
 from ssah_exp.models.attached.prefix import has_prefix
+from ssah_exp.models.caching import cache_argument
 from ssah_exp.models.load import LoadedModel
 
 
@@ -81,8 +82,8 @@ def _complete(
         output = loaded.model.generate(  # type: ignore[operator]
             input_ids=input_ids.to(loaded.device),
             attention_mask=attention_mask.to(loaded.device),
-            past_key_values=cache,
             generation_config=_greedy(loaded, decoding.max_new_tokens),
+            **{cache_argument(loaded.model): cache},
         )
     assert isinstance(output, torch.Tensor)
     return output[:, input_ids.shape[1] :]
@@ -172,6 +173,6 @@ def _prefix_cache(loaded: LoadedModel, prefix: tuple[int, ...], rows: int) -> Dy
     cache = DynamicCache(config=loaded.model.config)
     ids = torch.tensor([prefix], device=loaded.device)
     decoder = loaded.model.get_decoder()  # type: ignore[no-untyped-call]
-    decoder(input_ids=ids, past_key_values=cache, use_cache=True)
+    decoder(input_ids=ids, use_cache=True, **{cache_argument(decoder): cache})
     cache.batch_repeat_interleave(rows)
     return cache

@@ -1,4 +1,4 @@
-"""Learned prefixes and adaption prompts in a model, against PEFT's own forward and generation."""
+"""Learned prefixes and adaption prompts in a model, against PEFT's own forward."""
 
 from __future__ import annotations
 
@@ -76,6 +76,18 @@ def test_logits_are_those_of_peft(method: str, family: str, tmp_path: Path) -> N
     torch.testing.assert_close(whole, expected, atol=1e-4, rtol=1e-4)
 
 
+def forward_by_forward(theirs: Any, row: torch.Tensor, new_tokens: int) -> list[int]:
+    """Greedy tokens through PEFT's forward pass, without cache, batch or padding.
+
+    PEFT's ``generate`` is no oracle: with transformers 5.24 and PEFT 0.21 it hands the prefix over
+    under a name that is no longer read.
+    """
+    for _ in range(new_tokens):
+        logits = theirs(input_ids=row, attention_mask=torch.ones_like(row)).logits
+        row = torch.cat([row, logits[:, -1].argmax(-1, keepdim=True)], 1)
+    return list(row[0, -new_tokens:].tolist())
+
+
 @on_every_case
 @torch.no_grad()
 def test_generated_tokens_are_those_of_peft(method: str, family: str, tmp_path: Path) -> None:
@@ -84,7 +96,9 @@ def test_generated_tokens_are_those_of_peft(method: str, family: str, tmp_path: 
     ids, mask = a_batch(left=True)
     named = {"input_ids": ids, "attention_mask": mask, "max_new_tokens": 10, "eos_token_id": 99}
     found = ours.generate(**named, do_sample=False)
-    assert torch.equal(found, theirs.generate(**named, do_sample=False))
+    for row, present, answer in zip(ids, mask.bool(), found, strict=True):
+        expected = forward_by_forward(theirs, row[present].unsqueeze(0), 10)
+        assert answer[-10:].tolist() == expected
     assert not torch.equal(found, plain.generate(**named, do_sample=False))
 
 

@@ -12,6 +12,7 @@ from ssah_exp.errors import ConfigError, ModelError
 from ssah_exp.models.anatomy import Anatomy, blocks, read_anatomy
 from ssah_exp.models.attached.base import Attached, attached_to, check_values
 from ssah_exp.models.attached.library import peft_library
+from ssah_exp.models.caching import cache_argument
 
 _VALUES = "prompt_embeddings"
 
@@ -91,17 +92,20 @@ class LearnedPrefix(Attached):
         if mask is not None:
             mask = torch.cat([mask.new_ones(len(mask), self.tokens), mask], dim=1)
             self._check_window(mask)
-        cache = kwargs.get("past_key_values")
+        name = cache_argument(decoder)
+        # A caller may still use the older name; given both, transformers takes the newer one.
+        given = kwargs.pop("past_key_values", None)
+        cache = kwargs.get(name) if given is None else given
         if cache is None:
             cache = DynamicCache(config=self._model.config)  # type: ignore[arg-type]
         if cache.get_seq_length() == 0:
             ids = kwargs.get("input_ids")
             self._fill(cache, rows=len(kwargs["inputs_embeds"] if ids is None else ids))
-        changed = {"attention_mask": mask, "past_key_values": cache}
+        changed = {"attention_mask": mask, name: cache}
         # Not given, the cache tells them; early transformers 5 gives the second as well.
-        for name in ("position_ids", "cache_position"):
-            if kwargs.get(name) is not None:
-                changed[name] = kwargs[name] + self.tokens
+        for positions in ("position_ids", "cache_position"):
+            if kwargs.get(positions) is not None:
+                changed[positions] = kwargs[positions] + self.tokens
         return args, {**kwargs, **changed}
 
     def _fill(self, cache: Any, rows: int) -> None:
