@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# Test processes; each computes with one thread. A file's tests stay together: they share fixtures.
+WORKERS ?= 2
 
 .PHONY: help quickstart test test-slow test-gpu lint format install-dev clean
 
@@ -15,7 +17,7 @@ quickstart: $(VENV)/.base
 	$(BIN)/ssah-exp run experiment=quickstart
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow and not gpu and not slurm"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not gpu and not slurm"
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow

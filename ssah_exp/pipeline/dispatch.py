@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.console import Console
 from ssah_exp.cache import write_atomically
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.config.validate import TABLE1
+from ssah_exp.config.validate import TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.table1 import run_table1
@@ -21,6 +22,12 @@ from ssah_exp.reporting.artefacts import render_artefact
 
 # The tokenizers library warns when a process forks after using threads; nothing here forks.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+Pipeline = Callable[[RunConfig, Reporter], Finished]
+PIPELINES: dict[str, Pipeline] = {
+    TABLE1: run_table1,
+    **dict.fromkeys(TRAINING_ARTEFACTS, run_training_table),
+}
 
 
 def run(config: RunConfig) -> Finished:
@@ -35,8 +42,7 @@ def run(config: RunConfig) -> Finished:
         config.trainer.progress = False  # bars are for people
     target = config.tracker.target
     tracker: Tracker | None = None if target is None else build(target, "tracker.target")
-    pipeline = run_table1 if config.artefact == TABLE1 else run_training_table
-    finished = pipeline(config, reporter)
+    finished = PIPELINES[config.artefact](config, reporter)
     table = render_artefact([finished.record], "markdown")
     write_atomically(finished.folder / "table.md", table + "\n")
     if tracker is not None:

@@ -1,0 +1,1 @@
+"""Options of every subcommand, one file each; nothing heavy is imported here."""

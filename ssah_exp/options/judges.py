@@ -1,0 +1,40 @@
+"""Options of `ssah-exp judges`."""
+
+from __future__ import annotations
+
+from ssah_exp.options.base import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add `judges`."""
+    judges = commands.add_parser("judges", help="how far judges agree; judge a finished run")
+    actions = judges.add_subparsers(dest="action", required=True, metavar="ACTION")
+    compare = actions.add_parser(
+        "compare",
+        help="kappa, bias and errors of judges on the same answers",
+        description="Compares judges with each other and, where answers are labelled, with people.",
+    )
+    compare.add_argument(
+        "file", metavar="FILE", help="a labelled .csv such as XSTest's, or a run's completions"
+    )
+    compare.add_argument("--judges", required=True, help="e.g. wei2024,zou2023")
+    compare.add_argument(
+        "--labels", metavar="CSV", help="labelled answers: rates of FILE are corrected by them"
+    )
+    compare.add_argument("--confidence", type=float, default=0.95, help="of every interval")
+    run = actions.add_parser(
+        "run", help="judge a finished run's stored answers, without its models"
+    )
+    run.add_argument("run", metavar="RUN", help="the run's folder")
+    run.add_argument("--judges", "--judge", required=True, help="e.g. llama_guard3")
+    for action in (compare, run):
+        action.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="NAME.KEY=VALUE",
+            help="a judge's setting, e.g. llama_guard3.path=DIR",
+        )
+        action.add_argument("--format", choices=("text", "json"), default="text")
+        action.add_argument("--root", help="where judgements are kept (default: paths.root)")
+    judges.set_defaults(module="judges")
