@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,19 @@ def conf_dir() -> Path:
         if (candidate / "config.yaml").is_file():
             return candidate
     raise ConfigError(f"No conf/ folder beside {package}; the installation is incomplete.")
+
+
+def refuse_empty_groups(overrides: Sequence[str]) -> None:
+    """Say which options a group has where an override names none; Hydra would print a traceback.
+
+    Raises:
+        ConfigError: ``units=null``, or ``units=`` without anything.
+    """
+    for override in overrides:
+        group, _, option = override.partition("=")
+        if option.lower() in ("null", "") and "=" in override and group in _groups():
+            allowed = ", ".join(sorted(_options(group)))
+            raise ConfigError(f"{override} names no option. Allowed: {allowed}.")
 
 
 def parse(composed: DictConfig) -> RunConfig:
@@ -95,10 +108,12 @@ def _groups() -> list[str]:
     return [path.name for path in conf_dir().iterdir() if path.is_dir()]
 
 
+def _options(group: str) -> list[str]:
+    return [path.stem for path in (conf_dir() / group).glob("[!_]*.yaml")]
+
+
 def _unknown_option(group: str, name: str) -> str:
-    folder = conf_dir() / group
-    options = [path.stem for path in folder.glob("[!_]*.yaml")] if folder.is_dir() else []
-    return f"Unknown {group} '{name}'.{did_you_mean(name, options)}"
+    return f"Unknown {group} '{name}'.{did_you_mean(name, _options(group))}"
 
 
 def _unknown_path(dotted: str, text: str) -> str:

@@ -94,3 +94,9 @@ def test_wrong_usage_is_code_2(arguments: list[str], capsys: Capture) -> None:
         main(arguments)
     assert stopped.value.code == 2
     assert "usage: ssah-exp" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("override", ["units=null", "data=", "experiment=NULL"])
+def test_a_group_without_an_option_is_told_which_there_are(capsys: Capture, override: str) -> None:
+    assert main(["run", override]) == 2
+    assert failed(capsys).startswith(f"{override} names no option. Allowed: ")
