@@ -24,6 +24,8 @@ TRAINING_ARTEFACTS = (
     "table4_alignment_budget",
     "scu_only",
     "unit_lora",
+    "frozen_share",
+    "ru_budget",
 )
 ARTEFACTS = (TABLE1, *TRAINING_ARTEFACTS)
 PRECISIONS = ("float32", "bfloat16", "float16")
