@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
 from ssah_exp.units.accumulators import FlapAccumulator, VarianceAccumulator
-from ssah_exp.units.moments import Moments, example_moments, merge, pool
+from ssah_exp.units.moments import (
+    Moments,
+    _all_at_once,
+    _one_by_one,
+    example_moments,
+    merge,
+    pool,
+)
 from tests.units import oracle
 
 COUNTS = (5, 1, 9, 3)
+Way = Callable[[torch.Tensor, torch.Tensor], Moments]
+# The way a CPU takes, and the way of other devices; both are checked here.
+both_ways = pytest.mark.parametrize("way", [_one_by_one, _all_at_once])
 
 
 def whole(values: torch.Tensor) -> Moments:
@@ -73,13 +85,14 @@ def test_pool_is_concatenation() -> None:
     assert_equal(pool(example_moments(stacked, mask)), whole(torch.cat(rows)))
 
 
+@both_ways
 @pytest.mark.parametrize("ratio", [1e2, 1e4, -1e4, 1e6])
-def test_large_mean_does_not_cancel(ratio: float) -> None:
+def test_large_mean_does_not_cancel(way: Way, ratio: float) -> None:
     draw = torch.Generator().manual_seed(1)
     values = (torch.randn(4, 50, 6, generator=draw) + ratio).float()
     accumulator = VarianceAccumulator()
     for part in values.split(1):
-        accumulator.update(example_moments(part, torch.ones(1, 50, dtype=torch.bool)))
+        accumulator.update(way(part, torch.ones(1, 50, dtype=torch.bool)))
     plain = oracle.variance(list(values.double().numpy()))
     np.testing.assert_allclose(accumulator.result().variance(), plain, rtol=1e-6)
     np.testing.assert_allclose(
@@ -87,39 +100,52 @@ def test_large_mean_does_not_cancel(ratio: float) -> None:
     )
 
 
-def test_large_mean_does_not_cancel_in_flap() -> None:
+@both_ways
+def test_large_mean_does_not_cancel_in_flap(way: Way) -> None:
     draw = torch.Generator().manual_seed(2)
     values = (torch.randn(4, 50, 6, generator=draw) + 1e4).float()
     accumulator = FlapAccumulator()
-    accumulator.update(example_moments(values, torch.ones(4, 50, dtype=torch.bool)))
+    accumulator.update(way(values, torch.ones(4, 50, dtype=torch.bool)))
     plain = oracle.flap(list(values.double().numpy()))
     np.testing.assert_allclose(accumulator.result(), plain, rtol=1e-6)
 
 
+@both_ways
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_widened(dtype: torch.dtype) -> None:
+def test_half_precision_is_widened(way: Way, dtype: torch.dtype) -> None:
     draw = torch.Generator().manual_seed(3)
     # Sums and squares of these overflow float16.
     values = (torch.randn(1, 4000, 2, generator=draw) * 300).to(dtype)
-    moments = pool(example_moments(values, torch.ones(1, 4000, dtype=torch.bool)))
+    moments = pool(way(values, torch.ones(1, 4000, dtype=torch.bool)))
     plain = oracle.variance(list(values.double().numpy()))
     np.testing.assert_allclose(moments.variance(), plain, rtol=1e-5)
 
 
+@both_ways
 @pytest.mark.parametrize("filler", [float("nan"), float("inf"), 1e30])
-def test_padding_may_hold_anything(filler: float) -> None:
+def test_padding_may_hold_anything(way: Way, filler: float) -> None:
     values = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(4))
     mask = torch.tensor([[True] * 4 + [False] * 2, [False, True, True, True, True, False]])
-    clean = example_moments(torch.where(mask[..., None], values, 0.0), mask)
-    dirty = example_moments(torch.where(mask[..., None], values, filler), mask)
+    clean = way(torch.where(mask[..., None], values, 0.0), mask)
+    dirty = way(torch.where(mask[..., None], values, filler), mask)
     assert_equal(dirty, clean)
 
 
-def test_example_without_counted_tokens_has_count_zero() -> None:
+@both_ways
+def test_example_without_counted_tokens_has_count_zero(way: Way) -> None:
     mask = torch.tensor([[False, False], [True, True]])
-    moments = example_moments(torch.ones(2, 2, 3), mask)
+    moments = way(torch.ones(2, 2, 3), mask)
     assert moments.count.tolist() == [0, 2]
     assert torch.isfinite(moments.mean).all()
+
+
+def test_both_ways_agree() -> None:
+    values = torch.randn(3, 40, 6, generator=torch.Generator().manual_seed(6)) * 5 + 2
+    mask = torch.arange(40) < torch.tensor([[40], [7], [1]])
+    first, second = _one_by_one(values, mask), _all_at_once(values, mask)
+    torch.testing.assert_close(first.mean, second.mean, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(first.m2, second.m2, rtol=1e-6, atol=1e-9)
+    assert torch.equal(first.count, second.count)
 
 
 def test_flap_skips_examples_without_counted_tokens() -> None:

@@ -337,6 +337,7 @@ SHIPPED = {
     "ru": OfClass(["RU"]),
     "scu_cu_all": OfClass(["SCU", "CU"]),
     "scu_cu6": AnyOf([OfClass(["SCU"]), TOP_CU]),
+    "prefers_safety": Ranked("preference", "highest", 0.01),
     **LOWEST,
 }
 
