@@ -1,36 +1,29 @@
-"""`ssah-exp bench train`: what training a share of the units costs beside training everything."""
+"""`ssah-exp bench`: speed and memory on this machine, as ratios of arms measured side by side."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from ssah_exp.cache import write_atomically
 from ssah_exp.config.paths import runs_root
+from ssah_exp.errors import StoreError
+from ssah_exp.pipeline.bench.check import WATCHED, Compared, compare, watched
 from ssah_exp.pipeline.bench.compare import bench_train
-from ssah_exp.pipeline.bench.settings import complete
+from ssah_exp.pipeline.bench.generating import bench_generate
+from ssah_exp.pipeline.bench.identify import bench_identify
+from ssah_exp.pipeline.bench.settings import complete, complete_generate, complete_identify
+from ssah_exp.pipeline.bench.startup import bench_startup
 from ssah_exp.pipeline.progress import Reporter
+from ssah_exp.reporting.bench_tables import print_rounds, print_training
 
-_OPTIONS = (
-    "model",
-    "device",
-    "precision",
-    "share",
-    "batch",
-    "length",
-    "steps",
-    "warmup",
-    "repeats",
-    "checkpointing",
-    "response_share",
-    "seed",
-)
-_GIB = 2**30
+Say = Callable[[str], None]
+Report = dict[str, Any]
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -39,63 +32,59 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     Raises:
         ConfigError: An unknown model, or values out of range.
         ModelError: The device or the embedded model is not there.
+        StoreError: A check without committed ratios, or a ratio that lost over 10 %.
     """
-    settings = complete({name: getattr(options, name) for name in _OPTIONS})
     root = Path(options.root) if options.root else runs_root()
-    reporter = Reporter(Console(stderr=True), bars=False)
-    report = bench_train(settings, root, reporter.begin)
+    say = Reporter(Console(stderr=True), bars=False).begin
+    if options.action == "check":
+        _check(options, root, say)
+        return 0
+    report = _measure(options.action, vars(options), root, say)
     if options.format == "json":
         print(json.dumps(report, indent=1))
+    elif options.action == "train":
+        print_training(report, Console())
     else:
-        _print(report, Console())
+        print_rounds(report, Console())
     return 0
 
 
-def _print(report: dict[str, Any], console: Console) -> None:
-    settings, machine = report["settings"], report["machine"]
-    place = ", ".join(machine["gpus"]) if settings["device"] != "cpu" else machine["processor"]
-    console.print(
-        f"{settings['model']}  {settings['precision']}  {settings['batch']} x {settings['length']} "
-        f"tokens  {settings['device']} ({place})"
-    )
-    console.print(_arms(report["arms"]))
-    console.print(_ratios(report["ratios"]))
-    kind = "checkpointing" if settings["checkpointing"] else "plain"
-    console.print(
-        f"arithmetic limit of tokens/s at a share of {settings['share']:g}: "
-        f"{report['arithmetic_limit'][kind]:.2f}"
-    )
+def _measure(bench: str, given: dict[str, Any], root: Path, say: Say) -> Report:
+    if bench == "train":
+        return bench_train(complete(given), root, say)
+    if bench == "identify":
+        return bench_identify(complete_identify(given), root, say)
+    if bench == "generate":
+        return bench_generate(complete_generate(given), root, say)
+    return bench_startup(given["repeats"], say)
 
 
-def _arms(arms: dict[str, dict[str, Any]]) -> Table:
-    table = Table(title="Arms: median (range over repeats)", title_justify="left")
-    for column in ("arm", "status", "tokens/s", "peak GiB", "static GiB", "trained"):
-        table.add_column(column, justify="left" if column in ("arm", "status") else "right")
-    for name, arm in arms.items():
-        static = arm["static_memory"]
-        table.add_row(
-            name,
-            arm["status"].replace("_", " "),
-            _range(arm["tokens_per_second"], 1, "{:,.0f}"),
-            _range(arm["peak_memory"], _GIB, "{:.2f}"),
-            "" if static is None else f"{static['total'] / _GIB:.2f}",
-            "" if static is None else f"{arm['trained_parameters']:,}",
-        )
-    return table
+def _check(options: argparse.Namespace, root: Path, say: Say) -> None:
+    path = Path(options.file)
+    given: dict[str, Any] = {"device": "cpu", "repeats": options.repeats}
+    now = {bench: watched(_measure(bench, given, root, say)) for bench in WATCHED}
+    if options.write:
+        write_atomically(path, json.dumps(now, indent=1, sort_keys=True) + "\n")
+        return
+    committed = _read(path)
+    found = [
+        item for bench in WATCHED for item in compare(bench, committed.get(bench, {}), now[bench])
+    ]
+    for item in found:
+        print(_line(item))
+    failed = [item.name for item in found if item.failed]
+    if failed:
+        raise StoreError(f"Slower than committed by more than 10 %: {', '.join(failed)}.")
 
 
-def _ratios(ratios: dict[str, dict[str, Any]]) -> Table:
-    table = Table(title="Ratios: median (range over repeats)", title_justify="left")
-    for column in ("arms", "tokens/s", "peak memory", "static memory"):
-        table.add_column(column, justify="left" if column == "arms" else "right")
-    for name, row in ratios.items():
-        table.add_row(name, *(_range(value, 1, "{:.3f}") for value in row.values()))
-    return table
+def _line(item: Compared) -> str:
+    verdict = "LOST" if item.failed else "ok"
+    return f"{verdict:<5}{item.name:<40}{item.before:8.3f} -> {item.now:.3f}"
 
 
-def _range(spread: dict[str, Any] | None, unit: float, form: str) -> str:
-    """Median and, where repeats differ, their range; a gap where there is nothing."""
-    if spread is None:
-        return ""
-    middle, low, high = (form.format(spread[name] / unit) for name in ("median", "low", "high"))
-    return middle if low == high else f"{middle} ({low}-{high})"
+def _read(path: Path) -> dict[str, dict[str, float]]:
+    try:
+        content: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"Committed ratios {path} cannot be read: {error}") from error
+    return content

@@ -11,6 +11,50 @@ def add(commands: Commands) -> None:
     """Add `bench`."""
     bench = commands.add_parser("bench", help="measure speed and memory on this machine")
     actions = bench.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _train(actions)
+    _identify(actions)
+    _generate(actions)
+    startup = actions.add_parser("startup", help="the small commands; classes for a scored model")
+    check = actions.add_parser(
+        "check", help="compare ratios with committed ones; a loss of over 10 % fails"
+    )
+    check.add_argument("file", help="committed ratios, e.g. benchmarks/ratios.json")
+    check.add_argument("--write", action="store_true", help="write today's ratios instead")
+    for action in (startup, check):
+        action.add_argument("--repeats", type=int, default=3, help="rounds")
+    for action in actions.choices.values():
+        action.add_argument("--format", choices=("text", "json"), default="text")
+        action.add_argument(
+            "--root", default=None, help="where the cache lies (default: paths.root)"
+        )
+    bench.set_defaults(module="bench")
+
+
+def _place(parser: argparse.ArgumentParser) -> None:
+    """Where, in what precision."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: auto)")
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), help="default: bfloat16 on CUDA only"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--repeats", type=int, default=3, help="interleaved rounds of all arms")
+
+
+def _shape(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        help="embedded, llama2-7b, llama2-1b or tiny (default: embedded on a CPU, "
+        "llama2-7b with random weights on CUDA)",
+    )
+    parser.add_argument(
+        "--response-share",
+        type=float,
+        default=1.0,
+        help="share of tokens that count, from the end",
+    )
+
+
+def _train(actions: Commands) -> None:
     train = actions.add_parser(
         "train",
         help="training a share of the units beside training everything",
@@ -18,29 +62,39 @@ def add(commands: Commands) -> None:
         "of its own: everything (full), a share of the units by masking gradients (masked), and "
         "the same share with parameters for that share alone (compact).",
     )
-    train.add_argument(
-        "--model",
-        help="embedded, llama2-7b, llama2-1b or tiny (default: embedded on a CPU, "
-        "llama2-7b with random weights on CUDA)",
-    )
-    train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: auto)")
-    train.add_argument(
-        "--precision", choices=("float32", "bfloat16"), help="default: bfloat16 on CUDA only"
-    )
+    _place(train)
+    _shape(train)
     train.add_argument("--share", type=float, default=0.2, help="of the units' weights")
     train.add_argument("--batch", type=int, help="sequences per step (default: 2; CUDA: 4)")
     train.add_argument("--length", type=int, help="tokens per sequence (default: 128; CUDA: 512)")
     train.add_argument("--steps", type=int, default=5, help="timed steps per arm and repeat")
     train.add_argument("--warmup", type=int, default=2, help="steps before them")
-    train.add_argument("--repeats", type=int, default=3, help="interleaved repeats of all arms")
     train.add_argument("--checkpointing", action=argparse.BooleanOptionalAction, default=False)
-    train.add_argument(
-        "--response-share",
-        type=float,
-        default=1.0,
-        help="share of tokens in the loss, from the end",
+
+
+def _identify(actions: Commands) -> None:
+    identify = actions.add_parser(
+        "identify",
+        help="statistics beside a bare forward pass and beside the published style",
+        description="Runs the same calibration batches three ways: the decoder alone (bare), with "
+        "the statistics of all blocks (statistics), and block by block, sample by sample, with "
+        "hooks placed anew each time (published).",
     )
-    train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--format", choices=("text", "json"), default="text")
-    train.add_argument("--root", default=None, help="where the cache lies (default: paths.root)")
-    train.set_defaults(module="bench")
+    _place(identify)
+    _shape(identify)
+    identify.add_argument("--batch", type=int, help="sequences per pass (default: 8; CUDA: 32)")
+    identify.add_argument("--length", type=int, help="tokens per sequence (default: 96; CUDA: 512)")
+    identify.add_argument("--batches", type=int, default=2, help="passes per round")
+
+
+def _generate(actions: Commands) -> None:
+    generate = actions.add_parser(
+        "generate",
+        help="batched answers beside a plain loop, and beside the same with units ablated",
+        description="Answers the same random prompts with the embedded model: one by one (loop), "
+        "in length-sorted batches (batched), and so with 1 percent of the units ablated (ablated).",
+    )
+    _place(generate)
+    generate.add_argument("--prompts", type=int, default=24)
+    generate.add_argument("--new-tokens", type=int, default=32)
+    generate.add_argument("--batch", type=int, default=24, help="prompts per batch")

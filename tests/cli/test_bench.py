@@ -11,6 +11,7 @@ import torch
 from ssah_exp.cli import main
 from ssah_exp.pipeline.bench import arm as bench_arm
 from ssah_exp.pipeline.bench import compare
+from ssah_exp.pipeline.bench.rounds import schedule
 from ssah_exp.pipeline.bench.settings import ARMS, MODELS, arithmetic_limit, complete
 
 Capture = pytest.CaptureFixture[str]
@@ -82,7 +83,7 @@ def test_repeats_are_summed_up_by_median_and_range(capsys: Capture) -> None:
 
 
 def test_every_arm_is_first_in_turn() -> None:
-    order = [arm for _, arm in compare._schedule(3)]
+    order = [arm for _, arm in schedule(list(ARMS), 3)]
     assert order[::3] == list(ARMS)
     assert all(sorted(order[at : at + 3]) == sorted(ARMS) for at in (0, 3, 6))
 

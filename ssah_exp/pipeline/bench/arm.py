@@ -21,6 +21,7 @@ from ssah_exp.models.anatomy import read_anatomy
 from ssah_exp.models.logits import token_losses
 from ssah_exp.pipeline.bench.memory import PeakMeter, StaticMemory, settle, size_of, states_of
 from ssah_exp.pipeline.bench.models import load_embedded, random_model
+from ssah_exp.pipeline.bench.rounds import synchronise
 from ssah_exp.pipeline.bench.settings import ARMS, BenchSettings
 from ssah_exp.training.tuned import TunedWeights, tuned_weights
 from ssah_exp.units.classes import lowest
@@ -187,17 +188,12 @@ class _Training:
 
     def timed_step(self, ids: torch.Tensor) -> tuple[float, float]:
         """Seconds and loss of one step."""
-        _synchronise(ids.device)
+        synchronise(ids.device)
         started = time.perf_counter()
         loss = self.gradients(ids)
         self.update()
-        _synchronise(ids.device)
+        synchronise(ids.device)
         return time.perf_counter() - started, float(loss)
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _first_step(

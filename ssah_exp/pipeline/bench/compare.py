@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-import torch
-
-from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.bench.arm import measure_alone
 from ssah_exp.pipeline.bench.models import locate
+from ssah_exp.pipeline.bench.rounds import about, schedule, spread
 from ssah_exp.pipeline.bench.settings import ARMS, BenchSettings, arithmetic_limit
-from ssah_exp.records.provenance import code_version, hardware, package_version
 
 RATIOS = (("compact", "full"), ("masked", "full"))
 _REPEATED = ("tokens_per_second", "peak_memory")
-_PACKAGES = ("torch", "transformers")
 # Imported once, by the process that the arms' processes are forked from.
 _PRELOADED = [measure_alone.__module__, "transformers.models.llama.modeling_llama"]
 
@@ -43,15 +38,11 @@ def bench_train(settings: BenchSettings, root: Path, say: Callable[[str], None])
     """
     ref = locate(settings.model, root)
     runs: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
-    for repeat, arm in _schedule(settings.repeats):
+    for repeat, arm in schedule(list(ARMS), settings.repeats):
         say(f"repeat {repeat + 1} of {settings.repeats}: {arm}")
         runs[arm].append(isolated(settings, ref.location if ref else None, arm))
     return {
-        "bench": "train",
-        "machine": hardware(),
-        "versions": _versions(),
-        "settings": asdict(settings),
-        "model": _describe(ref),
+        **about("train", asdict(settings), ref),
         "arms": {arm: _summary(found) for arm, found in runs.items()},
         "ratios": {f"{a}/{b}": _ratios(runs[a], runs[b]) for a, b in RATIOS},
         "arithmetic_limit": {
@@ -59,15 +50,6 @@ def bench_train(settings: BenchSettings, root: Path, say: Callable[[str], None])
             "checkpointing": arithmetic_limit(settings.share, checkpointing=True),
         },
     }
-
-
-def _schedule(repeats: int) -> Iterator[tuple[int, str]]:
-    """Every arm in every repeat, another one first each time: no arm is always the late one."""
-    arms = list(ARMS)
-    for repeat in range(repeats):
-        first = repeat % len(arms)
-        for arm in arms[first:] + arms[:first]:
-            yield repeat, arm
 
 
 def isolated(settings: BenchSettings, location: str | None, arm: str) -> dict[str, Any]:
@@ -94,20 +76,6 @@ def _context() -> Any:
     return context
 
 
-def _versions() -> dict[str, Any]:
-    return {
-        "code": code_version(),
-        "packages": {name: package_version(name) for name in _PACKAGES},
-        "cuda": torch.version.cuda,
-    }
-
-
-def _describe(ref: ModelRef | None) -> dict[str, Any]:
-    if ref is None:
-        return {"weights": "random", "identifier": None, "revision": None}
-    return {"weights": "loaded", "identifier": ref.identifier, "revision": ref.revision}
-
-
 def _summary(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """One arm over its repeats; what does not vary is taken from one of them."""
     done = [item for item in found if item["status"] == "done"]
@@ -123,7 +91,7 @@ def _summary(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     )
     return {
         "status": failed[0] if failed else "done",
-        **{name: _spread([item[name] for item in done]) for name in _REPEATED},
+        **{name: spread([item[name] for item in done]) for name in _REPEATED},
         **{name: first.get(name) for name in fixed},
     }
 
@@ -138,19 +106,7 @@ def _ratios(
         if a["status"] == "done" and b["status"] == "done"
     ]
     ratios = {
-        name: _spread([a[name] / b[name] for a, b in both if b[name] > 0]) for name in _REPEATED
+        name: spread([a[name] / b[name] for a, b in both if b[name] > 0]) for name in _REPEATED
     }
     static = [a["static_memory"]["total"] / b["static_memory"]["total"] for a, b in both]
-    return {**ratios, "static_memory": _spread(static)}
-
-
-def _spread(values: Sequence[float]) -> dict[str, Any] | None:
-    """Median and range; None where nothing was measured."""
-    if not values:
-        return None
-    return {
-        "median": median(values),
-        "low": min(values),
-        "high": max(values),
-        "values": list(values),
-    }
+    return {**ratios, "static_memory": spread(static)}

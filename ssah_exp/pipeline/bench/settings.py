@@ -1,10 +1,10 @@
-"""What the training benchmark is asked to do, and the values it takes where nothing is said."""
+"""What the benchmarks are asked to do, and the values it takes where nothing is said."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
 
 import torch
 
@@ -59,47 +59,147 @@ class BenchSettings:
         return DTYPES[self.precision]
 
 
-def complete(given: dict[str, Any]) -> BenchSettings:
+@dataclass(frozen=True)
+class IdentifySettings:
+    """What `ssah-exp bench identify` times.
+
+    Attributes:
+        model: ``embedded`` or the name of a shape.
+        device: Where.
+        precision: Of weights and arithmetic.
+        batch: Sequences per forward pass.
+        length: Tokens per sequence.
+        batches: Batches of a calibration set.
+        response_share: Share of each sequence, from its end, that counts.
+        repeats: Rounds.
+        seed: Decides tokens and random weights.
+        threads: CPU threads of torch.
+    """
+
+    model: str
+    device: str
+    precision: str
+    batch: int
+    length: int
+    batches: int
+    response_share: float
+    repeats: int
+    seed: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class GenerateSettings:
+    """What `ssah-exp bench generate` times.
+
+    Attributes:
+        device: Where.
+        precision: Of weights and arithmetic.
+        prompts: How many.
+        new_tokens: Of every answer; none ends early.
+        batch: Prompts per batch.
+        repeats: Rounds.
+        seed: Decides the prompts and the ablated units.
+        threads: CPU threads of torch.
+    """
+
+    device: str
+    precision: str
+    prompts: int
+    new_tokens: int
+    batch: int
+    repeats: int
+    seed: int
+    threads: int
+
+
+def complete(given: Mapping[str, Any]) -> BenchSettings:
     """Fill what was not given by what suits the device, and check everything.
 
     Args:
-        given: Fields of :class:`BenchSettings` but ``threads``; None where nothing was said.
+        given: Fields by name, and what else a command line holds; None where nothing was said.
 
     Raises:
         ConfigError: An unknown model, or values out of range: all of them at once.
         ModelError: The device is not there.
     """
-    model = given["model"]
-    if model is not None and model not in MODELS:
-        raise ConfigError(f"Unknown model '{model}'.{did_you_mean(model, MODELS)}")
-    on_gpu = resolve_device(given["device"]).type == "cuda"
+    on_gpu = _on_gpu(given)
     defaults = {
-        "model": "llama2-7b" if on_gpu else EMBEDDED,
-        "precision": "bfloat16" if on_gpu else "float32",
+        "share": 0.2,
         "batch": 4 if on_gpu else 2,
         "length": 512 if on_gpu else 128,
+        "steps": 5,
+        "warmup": 2,
+        "checkpointing": False,
+    }
+    return _complete(BenchSettings, given, defaults)
+
+
+def complete_identify(given: Mapping[str, Any]) -> IdentifySettings:
+    """As :func:`complete`, for ``bench identify``."""
+    on_gpu = _on_gpu(given)
+    defaults = {"batch": 32 if on_gpu else 8, "length": 512 if on_gpu else 96, "batches": 2}
+    return _complete(IdentifySettings, given, defaults)
+
+
+def complete_generate(given: Mapping[str, Any]) -> GenerateSettings:
+    """As :func:`complete`, for ``bench generate``."""
+    return _complete(GenerateSettings, given, {"prompts": 24, "new_tokens": 32, "batch": 24})
+
+
+def _on_gpu(given: Mapping[str, Any]) -> bool:
+    return resolve_device(given["device"]).type == "cuda"
+
+
+Settings = TypeVar("Settings", BenchSettings, IdentifySettings, GenerateSettings)
+
+
+def _complete(
+    kind: type[Settings], given: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> Settings:
+    model = given.get("model")
+    if model is not None and model not in MODELS:
+        raise ConfigError(f"Unknown model '{model}'.{did_you_mean(model, MODELS)}")
+    on_gpu = _on_gpu(given)
+    shared = {
+        "model": "llama2-7b" if on_gpu else EMBEDDED,
+        "precision": "bfloat16" if on_gpu else "float32",
+        "response_share": 1.0,
+        "repeats": 3,
+        "seed": 0,
     }
     said = {name: value for name, value in given.items() if value is not None}
-    place = str(resolve_device(given["device"]))
-    settings = BenchSettings(
-        **{**defaults, **said, "device": place, "threads": torch.get_num_threads()}
-    )
-    problems = list(_problems(settings))
+    decided = {"device": str(resolve_device(given["device"])), "threads": torch.get_num_threads()}
+    values = {**shared, **defaults, **said, **decided}
+    settings = kind(**{item.name: values[item.name] for item in fields(kind)})
+    problems = list(_problems(asdict(settings)))
     if problems:
         raise ConfigError("\n".join(problems))
     return settings
 
 
-def _problems(settings: BenchSettings) -> Iterator[str]:
-    if not 0 < settings.share < 1:
-        yield f"--share={settings.share} lies outside (0, 1)."
-    if not 0 < settings.response_share <= 1:
-        yield f"--response-share={settings.response_share} lies outside (0, 1]."
-    # The first token of a sequence has nothing that predicts it: two are needed for one loss.
-    least = {"batch": 1, "length": 2, "steps": 1, "warmup": 0, "repeats": 1, "seed": 0}
-    for name, bound in least.items():
-        if getattr(settings, name) < bound:
-            yield f"--{name}={getattr(settings, name)} is below {bound}."
+# The first token of a sequence has nothing that predicts it: two are needed for one loss.
+_LEAST = {
+    "batch": 1,
+    "batches": 1,
+    "length": 2,
+    "new_tokens": 1,
+    "prompts": 1,
+    "repeats": 1,
+    "seed": 0,
+    "steps": 1,
+    "warmup": 0,
+}
+
+
+def _problems(settings: Mapping[str, Any]) -> Iterator[str]:
+    if not 0 < settings.get("share", 0.5) < 1:
+        yield f"--share={settings['share']} lies outside (0, 1)."
+    if not 0 < settings.get("response_share", 1) <= 1:
+        yield f"--response-share={settings['response_share']} lies outside (0, 1]."
+    for name, bound in _LEAST.items():
+        if settings.get(name, bound) < bound:
+            yield f"--{name.replace('_', '-')}={settings[name]} is below {bound}."
 
 
 def arithmetic_limit(share: float, *, checkpointing: bool) -> float:

@@ -1,0 +1,86 @@
+"""`ssah-exp bench check`: today's ratios against committed ones; times are no one's business."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ssah_exp.errors import StoreError
+
+# Bench -> ratio -> (where its spread stands in the report, whether more is better).
+WATCHED: dict[str, dict[str, tuple[tuple[str, ...], bool]]] = {
+    "identify": {
+        "statistics/bare": (("ratios", "statistics/bare"), False),
+        "published/statistics": (("ratios", "published/statistics"), True),
+    },
+    "generate": {
+        "loop/batched": (("ratios", "loop/batched"), True),
+        "ablated/batched": (("ratios", "ablated/batched"), False),
+    },
+    "train": {
+        "compact/full tokens/s": (("ratios", "compact/full", "tokens_per_second"), True),
+        "compact/full static memory": (("ratios", "compact/full", "static_memory"), False),
+    },
+}
+TOLERANCE = 0.10
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One ratio.
+
+    Attributes:
+        name: Bench and ratio.
+        before: Committed.
+        now: Median of this run.
+        loss: Share by which it is worse; negative = better.
+    """
+
+    name: str
+    before: float
+    now: float
+    loss: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether it lost more than the tolerance."""
+        return self.loss > TOLERANCE
+
+
+def watched(report: Mapping[str, Any]) -> dict[str, float]:
+    """The medians of a report's watched ratios.
+
+    Raises:
+        StoreError: The report lacks one of them.
+    """
+    found: dict[str, float] = {}
+    for name, (place, _) in WATCHED[report["bench"]].items():
+        value: Any = report
+        for part in place:
+            value = None if value is None else value.get(part)
+        if value is None:
+            raise StoreError(f"bench {report['bench']} measured no {name}.")
+        found[name] = float(value["median"])
+    return found
+
+
+def compare(bench: str, before: Mapping[str, float], now: Mapping[str, float]) -> list[Compared]:
+    """Every watched ratio of one bench.
+
+    Args:
+        bench: A key of :data:`WATCHED`.
+        before: Committed ratios.
+        now: Those of :func:`watched`.
+
+    Raises:
+        StoreError: A watched ratio was never committed: a check of nothing is no check.
+    """
+    compared: list[Compared] = []
+    for name, (_, more_is_better) in WATCHED[bench].items():
+        if name not in before:
+            raise StoreError(f"No committed ratio '{name}' of bench {bench}.")
+        change = now[name] / before[name] - 1
+        loss = -change if more_is_better else change
+        compared.append(Compared(f"{bench} {name}", before[name], now[name], loss))
+    return compared

@@ -1,0 +1,107 @@
+"""`ssah-exp bench generate`: batches against a plain loop, and what an ablation mask costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ssah_exp.evaluation.generate import Decoding, generate
+from ssah_exp.evaluation.questions import Prompt
+from ssah_exp.interventions.ablate import Ablation, ablated, plan_ablation
+from ssah_exp.models.anatomy import Kind
+from ssah_exp.models.load import LoadedModel, load_model
+from ssah_exp.pipeline.bench.models import EMBEDDED, embedded_config, locate
+from ssah_exp.pipeline.bench.rounds import about, ratios, spread, timed_rounds
+from ssah_exp.pipeline.bench.settings import GenerateSettings
+
+RATIOS = {"loop/batched": ("loop", "batched"), "ablated/batched": ("ablated", "batched")}
+_ABLATED_SHARE = 0.01  # of the units: as many as SCU
+
+
+def bench_generate(
+    settings: GenerateSettings, root: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Time the arms in interleaved rounds on the embedded model.
+
+    ``loop`` calls transformers' ``generate`` prompt by prompt; ``batched`` is this project's
+    generation; ``ablated`` the same with 1 % of the units ablated.
+
+    Args:
+        settings: Sizes.
+        root: Where the embedded model is cached.
+        say: Takes a line of progress.
+    """
+    ref = locate(EMBEDDED, root)
+    assert ref is not None
+    config = embedded_config()
+    config.precision, config.device = settings.precision, settings.device
+    loaded = _never_stopping(load_model(ref.location, config))
+    prompts = _prompts(settings, loaded.model.config.vocab_size)
+    decoding = Decoding(settings.new_tokens, settings.batch, share_prefix=False)
+    ablation = _ablation(loaded, settings.seed)
+
+    def with_ablation() -> None:
+        with ablated(loaded.model, ablation):
+            generate(loaded, prompts, decoding)
+
+    arms: dict[str, Callable[[], object]] = {
+        "loop": lambda: _loop(loaded, prompts, settings.new_tokens),
+        "batched": lambda: generate(loaded, prompts, decoding),
+        "ablated": with_ablation,
+    }
+    seconds = timed_rounds(arms, settings.repeats, settings.device, say)
+    tokens = settings.prompts * settings.new_tokens
+    return {
+        **about("generate", asdict(settings), ref),
+        "seconds": {arm: spread(values) for arm, values in seconds.items()},
+        "tokens_per_second": {
+            arm: spread([tokens / value for value in values]) for arm, values in seconds.items()
+        },
+        "ratios": ratios(seconds, RATIOS),
+    }
+
+
+def _never_stopping(loaded: LoadedModel) -> LoadedModel:
+    """Every answer has the same length: arms do the same work."""
+    outside = loaded.model.config.vocab_size + 1
+    return replace(loaded, speech=replace(loaded.speech, stop_ids=(outside,)))
+
+
+def _prompts(settings: GenerateSettings, vocabulary: int) -> list[Prompt]:
+    """Random tokens of 10 to 60, as requests have."""
+    draw = np.random.default_rng(settings.seed)
+    lengths = draw.integers(10, 60, size=settings.prompts)
+    return [Prompt(tuple(draw.integers(vocabulary, size=n).tolist()), "") for n in lengths]
+
+
+def _ablation(loaded: LoadedModel, seed: int) -> Ablation:
+    """Zeros for random units."""
+    anatomy = loaded.anatomy
+    mask = np.random.default_rng(seed).random(anatomy.units) < _ABLATED_SHARE
+    widths: dict[Kind, int] = {
+        "attention": anatomy.heads * anatomy.head_dim,
+        "mlp": anatomy.neurons,
+    }
+    fills = {kind: torch.zeros(anatomy.layers, width) for kind, width in widths.items()}
+    return plan_ablation(mask, anatomy, fills)
+
+
+@torch.inference_mode()
+def _loop(loaded: LoadedModel, prompts: list[Prompt], new_tokens: int) -> None:
+    """What a user would write first."""
+    model: Any = loaded.model
+    for prompt in prompts:
+        ids = torch.tensor([prompt.ids], device=loaded.device)
+        model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=new_tokens,
+            min_new_tokens=new_tokens,
+            do_sample=False,
+            pad_token_id=loaded.speech.pad_id,
+        )

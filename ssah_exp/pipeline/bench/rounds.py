@@ -1,0 +1,125 @@
+"""Arms timed side by side in rounds: what disturbs the machine meets all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import torch
+
+from ssah_exp.models.sources import ModelRef
+from ssah_exp.records.provenance import code_version, hardware, package_version
+
+_PACKAGES = ("torch", "transformers")
+
+
+def spread(values: Sequence[float]) -> dict[str, Any] | None:
+    """Median and range; None where nothing was measured."""
+    if not values:
+        return None
+    return {
+        "median": median(values),
+        "low": min(values),
+        "high": max(values),
+        "values": list(values),
+    }
+
+
+def schedule(arms: Sequence[str], repeats: int) -> Iterator[tuple[int, str]]:
+    """Every arm in every repeat, another one first each time: no arm is always the late one."""
+    for repeat in range(repeats):
+        first = repeat % len(arms)
+        for arm in [*arms[first:], *arms[:first]]:
+            yield repeat, arm
+
+
+def timed_rounds(
+    arms: Mapping[str, Callable[[], object]],
+    repeats: int,
+    device: str,
+    say: Callable[[str], None],
+    *,
+    wall: bool = False,
+) -> dict[str, list[float]]:
+    """Seconds of every arm in every round, after one call of each that is not timed.
+
+    On a CPU it is processor time of this process, which what else runs on the machine disturbs
+    little; elsewhere wall time.
+
+    Args:
+        arms: What to time, by name.
+        repeats: Rounds.
+        device: ``cuda...`` is waited for before and after each call.
+        say: Takes a line of progress.
+        wall: Wall time in any case, for arms that are processes of their own.
+
+    Returns:
+        Arm -> seconds, one for each round in order.
+    """
+    clock = time.perf_counter if wall or device != "cpu" else time.process_time
+    for name, action in arms.items():
+        say(f"warming up: {name}")
+        action()
+    seconds: dict[str, list[float]] = {name: [0.0] * repeats for name in arms}
+    for repeat, name in schedule(list(arms), repeats):
+        say(f"round {repeat + 1} of {repeats}: {name}")
+        seconds[name][repeat] = _timed(arms[name], device, clock)
+    return seconds
+
+
+def _timed(action: Callable[[], object], device: str, clock: Callable[[], float]) -> float:
+    synchronise(torch.device(device))
+    started = clock()
+    action()
+    synchronise(torch.device(device))
+    return clock() - started
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for what a CUDA device still has to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def ratios(
+    seconds: Mapping[str, Sequence[float]], pairs: Mapping[str, tuple[str, str]]
+) -> dict[str, dict[str, Any] | None]:
+    """Ratios of seconds, taken within a round.
+
+    Args:
+        seconds: Of each arm, by round.
+        pairs: Name of a ratio -> the arms above and below the line.
+    """
+    return {
+        name: spread([a / b for a, b in zip(seconds[above], seconds[below], strict=True)])
+        for name, (above, below) in pairs.items()
+    }
+
+
+def about(bench: str, settings: Mapping[str, Any], ref: ModelRef | None) -> dict[str, Any]:
+    """What every report begins with: machine, versions, settings, model."""
+    return {
+        "bench": bench,
+        "machine": hardware(),
+        "versions": versions(),
+        "settings": dict(settings),
+        "model": describe(ref),
+    }
+
+
+def versions() -> dict[str, Any]:
+    """Of the code and of what computes."""
+    return {
+        "code": code_version(),
+        "packages": {name: package_version(name) for name in _PACKAGES},
+        "cuda": torch.version.cuda,
+    }
+
+
+def describe(ref: ModelRef | None) -> dict[str, Any]:
+    """Which weights; None = random ones."""
+    if ref is None:
+        return {"weights": "random", "identifier": None, "revision": None}
+    return {"weights": "loaded", "identifier": ref.identifier, "revision": ref.revision}

@@ -1,0 +1,85 @@
+"""Benchmarks for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_GIB = 2**30
+
+
+def print_rounds(report: dict[str, Any], console: Console) -> None:
+    """Arms timed side by side in rounds: seconds, tokens per second, ratios."""
+    settings, machine = report["settings"], report["machine"]
+    listed = "  ".join(f"{name} {value}" for name, value in settings.items())
+    console.print(f"{report['bench']}: {listed} ({_place(settings, machine)})")
+    table = Table(title="Arms: median (range over rounds)", title_justify="left")
+    for column in ("arm", "seconds", "tokens/s"):
+        table.add_column(column, justify="left" if column == "arm" else "right")
+    speeds = report.get("tokens_per_second", {})
+    for name, spread in report["seconds"].items():
+        table.add_row(name, _range(spread, 1, "{:.3f}"), _range(speeds.get(name), 1, "{:,.0f}"))
+    console.print(table)
+    for name, spread in report.get("ratios", {}).items():
+        console.print(f"seconds {name:<24} {_range(spread, 1, '{:.3f}')}")
+    for name, bound in report.get("reach", {}).items():
+        console.print(f"{name} is to stay below {bound:g} s")
+    if "state_bytes" in report:
+        console.print(f"state of one calibration set: {report['state_bytes'] / 1e6:.1f} MB")
+
+
+def print_training(report: dict[str, Any], console: Console) -> None:
+    """The training benchmark: speed, peak and static memory, ratios and their limit."""
+    settings, machine = report["settings"], report["machine"]
+    console.print(
+        f"{settings['model']}  {settings['precision']}  {settings['batch']} x {settings['length']} "
+        f"tokens  {settings['device']} ({_place(settings, machine)})"
+    )
+    console.print(_arms(report["arms"]))
+    console.print(_ratios(report["ratios"]))
+    kind = "checkpointing" if settings["checkpointing"] else "plain"
+    console.print(
+        f"arithmetic limit of tokens/s at a share of {settings['share']:g}: "
+        f"{report['arithmetic_limit'][kind]:.2f}"
+    )
+
+
+def _place(settings: dict[str, Any], machine: dict[str, Any]) -> str:
+    on_gpu = str(settings.get("device", "cpu")).startswith("cuda")
+    return ", ".join(machine["gpus"]) if on_gpu else str(machine["processor"])
+
+
+def _arms(arms: dict[str, dict[str, Any]]) -> Table:
+    table = Table(title="Arms: median (range over repeats)", title_justify="left")
+    for column in ("arm", "status", "tokens/s", "peak GiB", "static GiB", "trained"):
+        table.add_column(column, justify="left" if column in ("arm", "status") else "right")
+    for name, arm in arms.items():
+        static = arm["static_memory"]
+        table.add_row(
+            name,
+            arm["status"].replace("_", " "),
+            _range(arm["tokens_per_second"], 1, "{:,.0f}"),
+            _range(arm["peak_memory"], _GIB, "{:.2f}"),
+            "" if static is None else f"{static['total'] / _GIB:.2f}",
+            "" if static is None else f"{arm['trained_parameters']:,}",
+        )
+    return table
+
+
+def _ratios(ratios: dict[str, dict[str, Any]]) -> Table:
+    table = Table(title="Ratios: median (range over repeats)", title_justify="left")
+    for column in ("arms", "tokens/s", "peak memory", "static memory"):
+        table.add_column(column, justify="left" if column == "arms" else "right")
+    for name, row in ratios.items():
+        table.add_row(name, *(_range(value, 1, "{:.3f}") for value in row.values()))
+    return table
+
+
+def _range(spread: dict[str, Any] | None, unit: float, form: str) -> str:
+    """Median and, where repeats differ, their range; a gap where there is nothing."""
+    if spread is None:
+        return ""
+    middle, low, high = (form.format(spread[name] / unit) for name in ("median", "low", "high"))
+    return middle if low == high else f"{middle} ({low}-{high})"
