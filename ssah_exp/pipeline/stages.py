@@ -16,6 +16,7 @@ from ssah_exp.config.schema import RunConfig
 from ssah_exp.data.chat import Encoded, encode_pairs
 from ssah_exp.data.datasets import RunData
 from ssah_exp.evaluation.generate import Decoding, generate
+from ssah_exp.evaluation.kept import Kept
 from ssah_exp.evaluation.perplexity import text_windows, window_losses
 from ssah_exp.evaluation.questions import (
     Prompt,
@@ -190,7 +191,7 @@ class Stages:
         prompts: Sequence[Prompt],
         label: str,
     ) -> Entry:
-        """Completions of one arm."""
+        """Completions of one arm; batches done before a kill are not done again."""
         evaluation = self.config.evaluation
         material = {
             "version": ANSWERS_VERSION,
@@ -203,13 +204,18 @@ class Stages:
             "stop": list(self.speech.stop_ids),
         }
 
+        partial = self.cache.partial("answers", material)
+
         def compute(folder: Path) -> None:
             loaded = self.slot.get(ref)
             decoding = Decoding(
                 evaluation.max_new_tokens, evaluation.batch_size, evaluation.share_prefix
             )
+            kept = Kept(partial, len(prompts))
+            if kept.texts:
+                self.reporter.begin(f"going on behind {len(kept.texts)} of {len(prompts)} answers")
             with _maybe_ablated(loaded, ablation), self.reporter.bar(label, len(prompts)) as bar:
-                texts = generate(loaded, prompts, decoding, bar)
+                texts = generate(loaded, prompts, decoding, bar, kept)
             write_completions(folder / "completions.jsonl", questions, texts)
 
         return self.cache.get_or_compute("answers", material, compute)
