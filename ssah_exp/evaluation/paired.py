@@ -231,20 +231,27 @@ def _bootstrap(differences: Values, level: Level, unit: str) -> Estimate:
 
 
 def _exact_interval(differences: Values, level: Level, *, whole: bool) -> Estimate:
-    """Bounds from the shares of prompts that rose and fell, each at half the error.
+    """Bounds from the shares of prompts above and below some value, each at half the error.
 
-    A mean difference is at most the share that rose, and at least minus the share that fell; where
-    every difference is -1, 0 or 1, it is exactly the one share less the other.
+    Where every difference is -1, 0 or 1, their mean is exactly the share that rose less the share
+    that fell. Averaged answers may differ by anything between: their mean then lies no farther
+    from the most common difference than if all the others were at the ends.
     """
     n, alpha = int(differences.size), (1 - level.confidence) / 2
-    (rose_low, rose_high), (fell_low, fell_high) = (
-        proportion_confint(int(changed.sum()), n, alpha=alpha, method="beta")
-        for changed in (differences > 0, differences < 0)
+    values, counts = np.unique(differences, return_counts=True)
+    common = 0.0 if whole else float(values[counts.argmax()])
+    (above_low, above_high), (below_low, below_high) = (
+        proportion_confint(int(part.sum()), n, alpha=alpha, method="beta")
+        for part in (differences > common, differences < common)
     )
-    low = (rose_low if whole else 0.0) - fell_high
-    high = rose_high - (fell_low if whole else 0.0)
-    method = f"Clopper-Pearson of prompts that rose and fell, Bonferroni {level.confidence:.0%}"
-    return Estimate(float(differences.mean()), float(low), float(high), n, "prompts", method)
+    if whole:
+        low, high = above_low - below_high, above_high - below_low
+    else:
+        low = common - (1 + common) * below_high
+        high = common + (1 - common) * above_high
+    method = f"Clopper-Pearson of prompts that differ, Bonferroni {level.confidence:.0%}"
+    mean = float(differences.mean())
+    return Estimate(mean, float(low), float(high), n, "prompts", method)
 
 
 def _exact_equivalence(differences: Values, margin: float) -> tuple[float, float, str]:

@@ -96,6 +96,16 @@ def test_the_exact_bounds_keep_their_level() -> None:
     assert held / 400 >= 0.95
 
 
+def test_bounds_of_averaged_answers_start_from_the_most_common_difference() -> None:
+    """95 prompts fell by 1, five by half: nothing near 0 is possible."""
+    one, other = np.zeros(100), np.array([1.0] * 95 + [0.5] * 5)
+    found = paired_rates(one, other, LEVEL, 0.05).difference
+    above = stats.beta.ppf(1 - 0.05 / 4, 6, 95)  # Clopper and Pearson's bound for 5 of 100
+    assert found.value == pytest.approx(-0.975)
+    assert (found.low, found.high) == pytest.approx((-1, -1 + 2 * above))
+    assert found.high < -0.7  # type: ignore[operator]
+
+
 def test_a_change_more_never_makes_no_worse_more_certain() -> None:
     """A t test alone would: one prompt that changed has hardly any variance."""
     p_values = [paired_rates(*pairs(0, k, 0, 100 - k), LEVEL, 0.05).p_no_worse for k in range(FEW)]
