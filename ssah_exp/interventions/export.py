@@ -95,7 +95,8 @@ def _folded(model: PreTrainedModel, ablation: Ablation | None) -> PreTrainedMode
     config = _config_with_biases(model, _needed(biases))
     # On no device: its weights are the ones put in below, and none is copied that stays as it is.
     with torch.device("meta"):
-        exported: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
+        make = AutoModelForCausalLM.from_config
+        exported: PreTrainedModel = make(config, dtype=model.dtype)  # type: ignore[no-untyped-call]
     state = dict(model.state_dict())
     for (layer, kind), bias in biases.items():
         module, name = output_projection(model, layer, kind), _path(model, layer, kind)
@@ -108,7 +109,7 @@ def _folded(model: PreTrainedModel, ablation: Ablation | None) -> PreTrainedMode
         if name not in state:  # the biases of other projections that the config's key brings along
             state[name] = torch.zeros(parameter.shape, dtype=model.dtype, device=model.device)
     exported.load_state_dict(state, assign=True)
-    exported.tie_weights()  # type: ignore[no-untyped-call]
+    exported.tie_weights()
     exported.generation_config = copy.deepcopy(model.generation_config)
     return exported
 
