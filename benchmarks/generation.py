@@ -4,7 +4,7 @@
 
 The loop is ``model.generate`` on one prompt after the other, in the order given. Both sides take
 the same bundled prompts, and turns, so that a busy machine is as busy for both; their completions
-must be the same. The embedded model is looked for in, or converted into, the cache of ``paths.root``.
+must be the same. The embedded model is taken from the cache of ``paths.root``, or put there.
 """
 
 from __future__ import annotations
@@ -108,15 +108,16 @@ def _rejudging(config: RunConfig, count: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "completions.jsonl"
         write_completions(path, questions, texts)
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         completions = read_completions(path)
         read = time.perf_counter()
         judge_metrics(completions, "wei2024", judge, config.evaluation)
-        judged = time.perf_counter()
+        judged, busy = time.perf_counter(), time.process_time() - busy
     return {
         "completions": count,
         "words_each": len(texts[0].split()),
         "seconds": {"reading": round(read - started, 3), "judging": round(judged - read, 3)},
+        "cpu_seconds": round(busy, 3),  # without waiting for other processes
     }
 
 
