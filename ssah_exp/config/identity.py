@@ -8,7 +8,7 @@ from typing import Any
 
 from ssah_exp.cache import digest_of
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.config.validate import TABLE1
+from ssah_exp.config.validate import TABLE1, TRANSFORMERS
 
 # Raised when a change of code changes results that a record of the same config would hold.
 RESULT_VERSION = 1
@@ -58,7 +58,9 @@ def science(config: RunConfig) -> dict[str, Any]:
 
 
 def _unread(config: RunConfig) -> Iterator[str]:
-    """Dotted keys that the artefact's pipeline does not read: they do not enter its run id."""
+    """Dotted keys that decide nothing for this artefact: they do not enter its run id."""
+    if config.evaluation.engine == TRANSFORMERS:
+        yield "evaluation.engine"  # what there was before there was a choice
     if config.artefact == TABLE1:
         yield from ("data.finetune", "data.preferences", "training")
         return

@@ -283,6 +283,7 @@ class EvaluationConfig:
         benign_style: Prompt style of benign requests.
         system_prompt: Text for styles that carry a system prompt.
         max_new_tokens: Greedy continuation length in tokens.
+        engine: ``transformers``, or ``vllm``, whose kernels round otherwise: it enters the run id.
         batch_size: Prompts per generation batch.
         share_prefix: Compute the key-value cache of a common prompt prefix once per batch.
         judges: ``ssah_exp.evaluation.judges`` classes; the first one leads the table.
@@ -295,6 +296,7 @@ class EvaluationConfig:
     benign_style: str = "chat"
     system_prompt: str = MISSING
     max_new_tokens: int = 256
+    engine: str = "transformers"
     batch_size: int = 32
     share_prefix: bool = True
     judges: dict[str, Target] = MISSING

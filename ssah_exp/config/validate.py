@@ -34,6 +34,7 @@ TOKENS = ("response", "all")
 CLASSES = ("SCU", "UCU", "CU", "RU")
 FILLS = ("safety", "utility", "pooled", "zero")
 CONTROLS = ("random", "matched")
+TRANSFORMERS, VLLM = ENGINES = ("transformers", "vllm")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 
@@ -119,6 +120,7 @@ def _ablation(ablation: AblationConfig) -> Iterable[str]:
 def _evaluation(evaluation: EvaluationConfig) -> Iterable[str]:
     yield from choices("evaluation.harmful_styles", evaluation.harmful_styles, STYLES)
     yield from choice("evaluation.benign_style", evaluation.benign_style, STYLES)
+    yield from choice("evaluation.engine", evaluation.engine, ENGINES)
     yield from at_least("evaluation.max_new_tokens", evaluation.max_new_tokens, 1)
     yield from at_least("evaluation.batch_size", evaluation.batch_size, 1)
     yield from within("evaluation.confidence", evaluation.confidence, 0.5, 0.9999)

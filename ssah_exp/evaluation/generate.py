@@ -1,4 +1,4 @@
-"""Greedy generation in length-sorted, left-padded batches."""
+"""Greedy generation in length-sorted, left-padded batches, by whichever engine."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache, GenerationConfig
 
+from ssah_exp.evaluation.kept import Kept
 from ssah_exp.evaluation.questions import Prompt
 from ssah_exp.models.attached.prefix import has_prefix
 from ssah_exp.models.caching import cache_argument
 from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.tokenizer import Speech
+
+# Token ids of a batch's prompts in, new tokens of each out; what follows a stop token is ignored.
+Engine = Callable[[Sequence[tuple[int, ...]]], Sequence[Sequence[int]]]
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ def generate(
     prompts: Sequence[Prompt],
     decoding: Decoding,
     advance: Callable[[int], None] = lambda done: None,
+    kept: Kept | None = None,
 ) -> list[str]:
     """Complete every prompt greedily.
 
@@ -44,19 +50,63 @@ def generate(
         prompts: In any order.
         decoding: Length and batching.
         advance: Called with the number of prompts just done, for progress bars.
+        kept: See :func:`complete`.
 
     Returns:
         Completions in the order of ``prompts``, without special tokens, stripped.
     """
+
+    def engine(batch: Sequence[tuple[int, ...]]) -> list[list[int]]:
+        answers: list[list[int]] = _complete(loaded, batch, decoding).tolist()
+        return answers
+
+    return complete(engine, loaded.speech, prompts, decoding, advance, kept)
+
+
+def complete(
+    engine: Engine,
+    speech: Speech,
+    prompts: Sequence[Prompt],
+    decoding: Decoding,
+    advance: Callable[[int], None] = lambda done: None,
+    kept: Kept | None = None,
+) -> list[str]:
+    """Put every prompt to an engine, batch by batch.
+
+    Batches are made of all prompts whether some are known or not, and one that is known in part is
+    asked as a whole: what comes out is what an uninterrupted call gives, to the last bit.
+
+    Args:
+        engine: Completes one batch.
+        speech: Tokenizer and stop tokens.
+        prompts: In any order.
+        decoding: Length and batching.
+        advance: Called with the number of prompts just done.
+        kept: Completions of an earlier call that was interrupted; every batch is added to it.
+
+    Returns:
+        As :func:`generate`.
+    """
+    known = {} if kept is None else kept.texts
     completions = [""] * len(prompts)
     for batch in _batches(prompts, decoding):
-        ids = [prompts[index].ids for index in batch]
-        answers = [_until_stop(row, loaded) for row in _complete(loaded, ids, decoding).tolist()]
-        texts = loaded.speech.tokenizer.batch_decode(answers, skip_special_tokens=True)
+        if any(index not in known for index in batch):
+            answers = engine([prompts[index].ids for index in batch])
+            texts = _texts(answers, speech)
+            if kept is not None:
+                kept.add(dict(zip(batch, texts, strict=True)))
+        else:
+            texts = [known[index] for index in batch]
         for index, text in zip(batch, texts, strict=True):
-            completions[index] = text.strip()
+            completions[index] = text
         advance(len(batch))
     return completions
+
+
+def _texts(answers: Sequence[Sequence[int]], speech: Speech) -> list[str]:
+    cut = [_until_stop(tokens, speech) for tokens in answers]
+    texts = speech.tokenizer.batch_decode(cut, skip_special_tokens=True)
+    return [text.strip() for text in texts]
 
 
 def _batches(prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[list[int]]:
@@ -89,14 +139,14 @@ def _complete(
     return output[:, input_ids.shape[1] :]
 
 
-def _until_stop(new_tokens: list[int], loaded: LoadedModel) -> list[int]:
+def _until_stop(new_tokens: Sequence[int], speech: Speech) -> list[int]:
     """What comes before the first stop token.
 
     Behind it is padding up to the batch's longest answer, and neither need be a special token that
     decoding leaves out.
     """
-    stops = (at for at, token in enumerate(new_tokens) if token in loaded.speech.stop_ids)
-    return new_tokens[: next(stops, len(new_tokens))]
+    stops = (at for at, token in enumerate(new_tokens) if token in speech.stop_ids)
+    return list(new_tokens[: next(stops, len(new_tokens))])
 
 
 def _greedy(loaded: LoadedModel, max_new_tokens: int) -> GenerationConfig:

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.judges import Judge
-from ssah_exp.evaluation.metrics import arm_metrics
+from ssah_exp.evaluation.metrics import Measured, measure_arm
 from ssah_exp.evaluation.questions import Prompt, Question, read_completions
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.sources import ModelRef
@@ -41,8 +40,8 @@ class Measuring:
 
     def measure(
         self, name: str, ref: ModelRef, ablation: Ablation | None, place: str
-    ) -> tuple[dict[str, Estimate], str]:
-        """Every metric of one arm, and where its completions lie in the run's folder.
+    ) -> tuple[Measured, str]:
+        """What is measured on one arm, and where its completions lie in the run's folder.
 
         Args:
             name: The arm's name.
@@ -59,10 +58,10 @@ class Measuring:
         copy = f"completions/{name.replace('/', '-')}.jsonl"
         (self.folder / copy).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(answers.folder / "completions.jsonl", self.folder / copy)
-        metrics = arm_metrics(
+        measured = measure_arm(
             read_completions(self.folder / copy),
             read_losses(losses),
             self.judges,
             stages.config.evaluation,
         )
-        return metrics, copy
+        return measured, copy

@@ -11,8 +11,10 @@ from ssah_exp.cache import Cache
 from ssah_exp.config.build import build
 from ssah_exp.config.identity import run_id, science
 from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.validate import VLLM
 from ssah_exp.data.datasets import RunData, load_data
 from ssah_exp.evaluation.judges import HarmJudge, Judge, judgements_folder
+from ssah_exp.evaluation.vllm_engine import require_vllm
 from ssah_exp.models.load import load_speech
 from ssah_exp.models.sources import ModelRef, ModelSource
 from ssah_exp.pipeline.identification import Identified
@@ -145,6 +147,8 @@ def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -
     Raises:
         SsahError: Something given is wrong; see its subclasses.
     """
+    if config.evaluation.engine == VLLM:
+        require_vllm()
     # Taken at the start: the checkout may move on while a long run still has its old code.
     started, origin = _now(), provenance()
     root = Path(config.paths.root).expanduser()

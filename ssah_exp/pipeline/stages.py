@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -13,9 +14,11 @@ import torch
 
 from ssah_exp.cache import Cache, Entry, write_atomically
 from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.validate import TRANSFORMERS, VLLM
 from ssah_exp.data.chat import Encoded, encode_pairs
 from ssah_exp.data.datasets import RunData
-from ssah_exp.evaluation.generate import Decoding, generate
+from ssah_exp.evaluation.generate import Decoding, complete, generate
+from ssah_exp.evaluation.kept import Kept
 from ssah_exp.evaluation.perplexity import text_windows, window_losses
 from ssah_exp.evaluation.questions import (
     Prompt,
@@ -25,8 +28,11 @@ from ssah_exp.evaluation.questions import (
     questions_of,
     write_completions,
 )
+from ssah_exp.evaluation.vllm_engine import VllmEngine
 from ssah_exp.interventions.ablate import Ablation, ablated
+from ssah_exp.interventions.export import export_model
 from ssah_exp.models.anatomy import Anatomy
+from ssah_exp.models.attached.folder import has_adapter
 from ssah_exp.models.load import LoadedModel, load_model
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.models.tokenizer import Speech
@@ -190,9 +196,9 @@ class Stages:
         prompts: Sequence[Prompt],
         label: str,
     ) -> Entry:
-        """Completions of one arm."""
+        """Completions of one arm; batches done before a kill are not done again."""
         evaluation = self.config.evaluation
-        material = {
+        material: dict[str, Any] = {
             "version": ANSWERS_VERSION,
             "model": ref.fingerprint,
             "precision": self.config.model.precision,
@@ -203,16 +209,64 @@ class Stages:
             "stop": list(self.speech.stop_ids),
         }
 
+        if evaluation.engine != TRANSFORMERS:
+            material["engine"] = evaluation.engine
+        partial = self.cache.partial("answers", material)
+
         def compute(folder: Path) -> None:
-            loaded = self.slot.get(ref)
-            decoding = Decoding(
-                evaluation.max_new_tokens, evaluation.batch_size, evaluation.share_prefix
-            )
-            with _maybe_ablated(loaded, ablation), self.reporter.bar(label, len(prompts)) as bar:
-                texts = generate(loaded, prompts, decoding, bar)
+            kept = Kept(partial, len(prompts))
+            if kept.texts:
+                self.reporter.begin(f"going on behind {len(kept.texts)} of {len(prompts)} answers")
+            by_engine = self._by_vllm if evaluation.engine == VLLM else self._by_transformers
+            texts = by_engine(ref, ablation, prompts, label, kept, folder)
             write_completions(folder / "completions.jsonl", questions, texts)
 
         return self.cache.get_or_compute("answers", material, compute)
+
+    def _by_transformers(
+        self,
+        ref: ModelRef,
+        ablation: Ablation | None,
+        prompts: Sequence[Prompt],
+        label: str,
+        kept: Kept,
+        work: Path,
+    ) -> list[str]:
+        loaded = self.slot.get(ref)
+        with _maybe_ablated(loaded, ablation), self.reporter.bar(label, len(prompts)) as bar:
+            return generate(loaded, prompts, self._decoding(), bar, kept)
+
+    def _by_vllm(
+        self,
+        ref: ModelRef,
+        ablation: Ablation | None,
+        prompts: Sequence[Prompt],
+        label: str,
+        kept: Kept,
+        work: Path,
+    ) -> list[str]:
+        """From the model's own folder, or from an export that is gone afterwards."""
+        location, export = Path(ref.location), work / "export"
+        if ablation is not None or has_adapter(location):
+            export_model(self.slot.get(ref), ablation, export)
+            location = export
+        self.slot.clear()  # vLLM wants the card for itself
+        local = location.is_dir()
+        engine = VllmEngine(
+            location if local else ref.location,
+            None if local else ref.revision,
+            self.config.model,
+            self.speech,
+            self._decoding(),
+        )
+        with self.reporter.bar(label, len(prompts)) as bar:
+            texts = complete(engine, self.speech, prompts, self._decoding(), bar, kept)
+        shutil.rmtree(export, ignore_errors=True)
+        return texts
+
+    def _decoding(self) -> Decoding:
+        evaluation = self.config.evaluation
+        return Decoding(evaluation.max_new_tokens, evaluation.batch_size, evaluation.share_prefix)
 
     def losses(self, ref: ModelRef, ablation: Ablation | None, label: str) -> Entry:
         """Window losses of one arm on held-out text."""

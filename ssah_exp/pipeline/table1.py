@@ -6,7 +6,7 @@ import numpy as np
 
 from ssah_exp.cache import storage_errors
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.metrics import Measured
 from ssah_exp.interventions.ablate import Ablation, fill_values, plan_ablation
 from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED, Arm, plan_arms
 from ssah_exp.pipeline.identification import Identified, identify_units
@@ -40,15 +40,13 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
         measured: list[ArmRecord] = []
         for number, arm in enumerate(arms, start=1):
             ablation, place = _ablation(arm, identified), f"[{number}/{len(arms)}]"
-            metrics, copy = measuring.measure(arm.name, models[arm.model], ablation, place)
-            measured.append(_arm_record(arm, units, metrics, copy))
+            found, copy = measuring.measure(arm.name, models[arm.model], ablation, place)
+            measured.append(_arm_record(arm, units, found, copy))
     named = {"base": base, "aligned": aligned}
     return run.finish(named, training, identified, stages, measured)
 
 
-def _arm_record(
-    arm: Arm, units: UnitMap, metrics: dict[str, Estimate], completions: str
-) -> ArmRecord:
+def _arm_record(arm: Arm, units: UnitMap, measured: Measured, completions: str) -> ArmRecord:
     parameters, magnitude = units.index.parameters, units.safety + units.utility
     mask = np.zeros(units.anatomy.units, dtype=bool) if arm.mask is None else arm.mask
     return ArmRecord(
@@ -62,8 +60,9 @@ def _arm_record(
         unit_share=float(mask.mean()),
         parameter_share=float(parameters[mask].sum() / parameters.sum()),
         magnitude=float(magnitude[mask].mean()) if mask.any() else None,
-        metrics=metrics,
+        metrics=measured.metrics,
         completions=completions,
+        outcomes=measured.outcomes,
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from ssah_exp.cache import storage_errors
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.evaluation.intervals import Estimate
-from ssah_exp.evaluation.metrics import EPOCHS, TRAIN_LOSS, TRAINED_SHARE
+from ssah_exp.evaluation.metrics import EPOCHS, TRAIN_LOSS, TRAINED_SHARE, Measured
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED
 from ssah_exp.pipeline.identification import identify_units
@@ -47,17 +47,17 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
         units.save(run.folder / "unitmap")
         measuring = Measuring.of(stages, run.judges, run.folder)
         for number, (name, ref) in enumerate(_dense(config, base, start)):
-            metrics, copy = measuring.measure(name, ref, None, f"[dense {number}]")
+            found, copy = measuring.measure(name, ref, None, f"[dense {number}]")
             if ref == start:
-                metrics[TRAIN_LOSS] = _loss(tuning.start_loss(), tuning.loss_examples)
-            measured.append(_record(None, name, None, units, metrics, copy))
+                found.metrics[TRAIN_LOSS] = _loss(tuning.start_loss(), tuning.loss_examples)
+            measured.append(_record(None, name, None, units, found, copy))
         for number, arm in enumerate(arms, start=1):
             tuned = tuning.train(arm, by_name)
             publish(arm.name, tuned.ref, tuned.start, run.folder, stages.cache)
             place = f"[{number}/{len(arms)}]"
-            metrics, copy = measuring.measure(arm.name, tuned.ref, None, place)
-            metrics |= _training_metrics(tuned, tuning.loss_examples)
-            measured.append(_record(arm, arm.name, tuned, units, metrics, copy))
+            found, copy = measuring.measure(arm.name, tuned.ref, None, place)
+            found.metrics.update(_training_metrics(tuned, tuning.loss_examples))
+            measured.append(_record(arm, arm.name, tuned, units, found, copy))
     models = {"base": base, "aligned" if config.training.start == ALIGNED else "start": start}
     return run.finish(models, alignment, identified, stages, measured)
 
@@ -92,7 +92,7 @@ def _record(
     name: str,
     tuned: Tuned | None,
     units: UnitMap,
-    metrics: dict[str, Estimate],
+    measured: Measured,
     completions: str,
 ) -> ArmRecord:
     parameters, magnitude = units.index.parameters, units.safety + units.utility
@@ -116,8 +116,9 @@ def _record(
         unit_share=float(mask.mean()),
         parameter_share=float(parameters[mask].sum() / parameters.sum()),
         magnitude=float(magnitude[mask].mean()) if mask.any() else None,
-        metrics=metrics,
+        metrics=measured.metrics,
         completions=completions,
         arm=None if arm is None else arm.label,
         training=training,
+        outcomes=measured.outcomes,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.outcomes import Outcomes
 
 SCHEMA = 1
 
@@ -42,6 +43,7 @@ class ArmRecord:
         completions: Path of the completions, relative to the run's folder.
         arm: In training tables, the configured arm, or the one a control stands beside.
         training: How the arm was trained, with its certificate; None = not trained.
+        outcomes: What each prompt and text window gave; None in records of earlier versions.
     """
 
     name: str
@@ -58,6 +60,24 @@ class ArmRecord:
     completions: str
     arm: str | None = None
     training: dict[str, Any] | None = None
+    outcomes: Outcomes | None = None
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> ArmRecord:
+        """Rebuild one from JSON values.
+
+        Raises:
+            TypeError: A field is missing or unknown.
+        """
+        metrics = {name: Estimate(**value) for name, value in plain["metrics"].items()}
+        outcomes = plain.get("outcomes")
+        return cls(
+            **{
+                **plain,
+                "metrics": metrics,
+                "outcomes": None if outcomes is None else Outcomes(**outcomes),
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -122,15 +142,7 @@ class RunRecord:
             content = _infinite(json.loads(text))
             if content["schema"] != SCHEMA:
                 raise StoreError(f"Record schema {content['schema']}, expected {SCHEMA}.")
-            content["arms"] = [
-                ArmRecord(
-                    **{
-                        **arm,
-                        "metrics": {key: Estimate(**val) for key, val in arm["metrics"].items()},
-                    }
-                )
-                for arm in content["arms"]
-            ]
+            content["arms"] = [ArmRecord.from_plain(arm) for arm in content["arms"]]
             content["stages"] = [StageRecord(**stage) for stage in content["stages"]]
             return cls(**content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ssah_exp.evaluation.metrics import PERPLEXITY
 from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.paper_sizes import fewer_than_paper, footnote, marked
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
 from ssah_exp.reporting.text import cell_text, format_frame, given, heading, prose
@@ -45,6 +46,8 @@ def render(records: Sequence[RunRecord], form: str) -> str:
     for block in settings:
         caption, frame = _caption(block), wide_frame(block)
         parts += [prose(caption, form), "", format_frame(frame, form), ""]
+        if (note := footnote(block)) is not None:
+            parts += [prose(note, form), ""]
     title = "Published (other models; 100 prompts, 256 new tokens, WikiText-2 at 4096):"
     parts += [prose(title, form), ""]
     parts += [format_frame(published_frame(), form), "", prose(_MEAN_NOTE, form)]
@@ -55,7 +58,7 @@ def long_frame(settings: Sequence[Block]) -> pd.DataFrame:
     """One line per value, ours and published, for machines.
 
     Columns: origin, model, data, scu_budget, arm, fill, control, units_pct, params_pct, metric,
-    value, low, high, spread, n, repeats, method. Rates are shares from 0 to 1.
+    value, low, high, spread, n, repeats, method, fewer_than_paper. Rates are shares from 0 to 1.
     """
     lines: list[dict[str, Any]] = []
     for block in settings:
@@ -75,6 +78,7 @@ def long_frame(settings: Sequence[Block]) -> pd.DataFrame:
                         "params_pct": 100 * row.parameter_share,
                         "metric": metric,
                         **cell.__dict__,
+                        "fewer_than_paper": fewer_than_paper(block, metric, cell) is not None,
                     }
                 )
     for item in read_published("table1_pruning").to_dict("records"):
@@ -95,18 +99,19 @@ def long_frame(settings: Sequence[Block]) -> pd.DataFrame:
 
 def wide_frame(block: Block) -> pd.DataFrame:
     """One line per arm, for people. Rates in percent."""
-    return pd.DataFrame([_wide_line(row, block.metrics) for row in block.rows])
+    return pd.DataFrame([_wide_line(row, block) for row in block.rows])
 
 
-def _wide_line(row: Row, metrics: Sequence[str]) -> dict[str, str]:
+def _wide_line(row: Row, block: Block) -> dict[str, str]:
     line = {
         "ablated": row.label if row.control is None else f"  {row.control} like {row.label}",
         "replaced by": row.fill or "-",
         "units %": "-" if row.unit_class is None else f"{100 * row.unit_share:.2f}",
         "params %": "-" if row.unit_class is None else f"{100 * row.parameter_share:.2f}",
     }
-    for metric in metrics:
-        line[heading(metric)] = cell_text(row.cells[metric], metric)
+    for metric in block.metrics:
+        cell = row.cells[metric]
+        line[heading(metric)] = marked(cell_text(cell, metric), block, metric, cell)
     return line
 
 

@@ -35,6 +35,7 @@ _LATEX = str.maketrans(
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "±": r"\(\pm\)",
+        "†": r"\(\dagger\)",
     }
 )
 

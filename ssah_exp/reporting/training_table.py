@@ -10,6 +10,7 @@ import pandas as pd
 
 from ssah_exp.evaluation.metrics import TRAIN_LOSS
 from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.paper_sizes import fewer_than_paper, footnote, marked
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
 from ssah_exp.reporting.text import cell_text, format_frame, given, heading, prose
@@ -43,6 +44,8 @@ def render_training(records: Sequence[RunRecord], form: str) -> str:
     for block in settings:
         frame = training_wide_frame(block)
         parts += [prose(_caption(block), form), "", format_frame(frame, form), ""]
+        if (note := footnote(block)) is not None:
+            parts += [prose(note, form), ""]
     if artefact in PUBLISHED:
         published = read_published(artefact).map(_as_given)
         parts += [prose(PUBLISHED[artefact], form), "", format_frame(published, form)]
@@ -58,7 +61,7 @@ def training_long_frame(settings: Sequence[Block]) -> pd.DataFrame:
     """One line per value, for machines.
 
     Columns: model, data, start, trained_on, arm, policy, control, units_pct, params_pct, metric,
-    value, low, high, spread, n, repeats, method. Rates are shares from 0 to 1.
+    value, low, high, spread, n, repeats, method, fewer_than_paper. Rates are shares from 0 to 1.
     """
     lines: list[dict[str, Any]] = []
     for block in settings:
@@ -76,7 +79,13 @@ def training_long_frame(settings: Sequence[Block]) -> pd.DataFrame:
                 "params_pct": 100 * row.parameter_share,
             }
             lines += [
-                {**origin, "metric": metric, **cell.__dict__} for metric, cell in row.cells.items()
+                {
+                    **origin,
+                    "metric": metric,
+                    **cell.__dict__,
+                    "fewer_than_paper": fewer_than_paper(block, metric, cell) is not None,
+                }
+                for metric, cell in row.cells.items()
             ]
     return pd.DataFrame(lines)
 
@@ -90,7 +99,8 @@ def _wide_line(row: Row, block: Block) -> dict[str, str]:
         "params %": f"{100 * row.parameter_share:.1f}" if named else "-",
     }
     for metric in block.metrics:
-        line[heading(metric)] = cell_text(row.cells[metric], metric)
+        cell = row.cells[metric]
+        line[heading(metric)] = marked(cell_text(cell, metric), block, metric, cell)
     return line
 
 

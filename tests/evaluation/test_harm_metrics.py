@@ -14,7 +14,7 @@ from ssah_exp.config.schema import EvaluationConfig
 from ssah_exp.evaluation.intervals import Estimate, mean_score, rate
 from ssah_exp.evaluation.judges import HarmJudge, Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.harm import Pair
-from ssah_exp.evaluation.metrics import arm_metrics
+from ssah_exp.evaluation.metrics import measure_arm
 from ssah_exp.evaluation.questions import Completion, Question
 from ssah_exp.records.record import RunRecord
 from tests.records.synthetic import record
@@ -58,7 +58,7 @@ def measured(judge: HarmJudge, *groups: list[Completion]) -> dict[str, Estimate]
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return arm_metrics(completions, [1.0, 2.0], {"j": judge}, evaluation)
+        return measure_arm(completions, [1.0, 2.0], {"j": judge}, evaluation).metrics
 
 
 def test_every_metric_of_a_judge_with_scores() -> None:

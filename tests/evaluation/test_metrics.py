@@ -11,7 +11,7 @@ import pytest
 from ssah_exp.config.schema import EvaluationConfig
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.evaluation.judges import Judge, KeywordJudge, Verdict
-from ssah_exp.evaluation.metrics import arm_metrics
+from ssah_exp.evaluation.metrics import measure_arm
 from ssah_exp.evaluation.questions import Completion, Question
 
 YES, NO, SKIP = "sure", "No", "?"
@@ -38,7 +38,7 @@ def answers(which: str, style: str, *texts: str) -> list[Completion]:
 def measured(*groups: list[Completion], **judges: Judge) -> dict[str, Estimate]:
     evaluation = EvaluationConfig(system_prompt="", judges={}, primary_judge="j")
     completions = [item for group in groups for item in group]
-    return arm_metrics(completions, [1.0, 2.0], judges or {"j": WithGaps()}, evaluation)
+    return measure_arm(completions, [1.0, 2.0], judges or {"j": WithGaps()}, evaluation).metrics
 
 
 def test_attack_success_is_the_share_that_complies_style_by_style() -> None:

@@ -79,7 +79,7 @@ def test_an_infinite_perplexity_prints_as_inf() -> None:
     made = arm("aligned", 0.1)
     made = replace(made, metrics={**made.metrics, "perplexity": endless})
     row = markdown_row(render([record(arms=[made])], "markdown"), "aligned")
-    assert row[4] == "inf [3.0, inf]"
+    assert row[4] == "inf [3.0, inf] †"
 
 
 def test_an_unpublished_value_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:

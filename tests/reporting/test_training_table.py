@@ -85,7 +85,7 @@ def test_one_line_per_arm_with_its_loss_beside_its_asr() -> None:
         "1.5",
         "1.300",
     )
-    assert row["ASR %, raw text"] == "30.0 [21.9, 39.6]"
+    assert row["ASR %, raw text"] == "30.0 [21.9, 39.6] †"
     assert row["perplexity"].startswith("8.2 [")
 
 
@@ -103,7 +103,7 @@ def test_controls_are_mean_and_sd_with_their_range() -> None:
     row = table(render_training([training_record()], "markdown"))["random like setting_i"]
     assert row["policy"] == "freeze"
     assert row["training loss"] == "1.200 ± 0.100 [1.100, 1.300]"
-    assert row["ASR %, raw text"] == "60.0 ± 10.0 [50.0, 70.0]"
+    assert row["ASR %, raw text"] == "60.0 ± 10.0 [50.0, 70.0] †"
     assert (row["units %"], row["params %"]) == ("2.0", "1.0")
 
 
@@ -124,7 +124,7 @@ def test_several_seeds_give_an_interval() -> None:
     over_prompts = rate(29, 100, 0.95)
     low = 100 * min(over_seeds[0], over_prompts.low)  # type: ignore[type-var]
     high = 100 * max(over_seeds[1], over_prompts.high)  # type: ignore[type-var]
-    assert row["ASR %, raw text"] == f"29.0 [{low:.1f}, {high:.1f}]"
+    assert row["ASR %, raw text"] == f"29.0 [{low:.1f}, {high:.1f}] †"
     assert (row["epochs"], row["weights trained %"]) == ("1.5", "40.0"), "counted, no interval"
     assert "seeds 0, 1, 2;" in text
 
@@ -138,7 +138,7 @@ def test_gaps_stay_gaps(value: Estimate | None) -> None:
     made = training_record(arms=with_metric("setting_i", ASR, value))
     rows = table(render_training([made], "markdown"))
     assert rows["setting_i"]["ASR %, raw text"] == ""
-    assert rows["setting_i"]["ASR %, raw text + system prompt"] == "30.0 [21.9, 39.6]"
+    assert rows["setting_i"]["ASR %, raw text + system prompt"] == "30.0 [21.9, 39.6] †"
     cell = measured(made, "csv", "setting_i", ASR).iloc[0]
     assert cell[["value", "low", "high", "spread"]].isna().all()
 
@@ -286,6 +286,7 @@ COLUMNS = [
     "n",
     "repeats",
     "method",
+    "fewer_than_paper",
 ]
 
 

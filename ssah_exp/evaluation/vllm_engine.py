@@ -1,0 +1,83 @@
+"""vLLM as the engine of generation: a thin adapter over its offline interface."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ssah_exp.config.schema import ModelConfig
+from ssah_exp.errors import ModelError
+from ssah_exp.evaluation.generate import Decoding
+from ssah_exp.models.tokenizer import Speech
+
+
+def require_vllm() -> None:
+    """Refuse at once where vLLM is missing.
+
+    Raises:
+        ModelError: It is not installed.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        raise ModelError(
+            "evaluation.engine=vllm needs vLLM, which is not installed. Install it with: "
+            "pip install 'ssah-exp[gpu]' (CUDA), or take evaluation.engine=transformers."
+        )
+
+
+class VllmEngine:
+    """Greedy completions of token ids by vLLM.
+
+    Only plain folders and hub repositories: hooks do not reach into vLLM, see
+    :func:`ssah_exp.interventions.export.export_model`.
+
+    Args:
+        location: The model's folder or repository.
+        revision: Commit, for repositories.
+        config: Precision and whether code of the repository may run.
+        speech: Stop tokens.
+        decoding: Length; a prefix that prompts share is kept if ``share_prefix``.
+
+    Raises:
+        ModelError: vLLM is not installed or cannot load the model.
+    """
+
+    def __init__(
+        self,
+        location: str | Path,
+        revision: str | None,
+        config: ModelConfig,
+        speech: Speech,
+        decoding: Decoding,
+    ) -> None:
+        require_vllm()
+        import vllm
+
+        try:
+            self._llm: Any = vllm.LLM(
+                model=str(location),
+                revision=revision,
+                dtype=config.precision,
+                trust_remote_code=config.trust_remote_code,
+                # The model's own sampling defaults, such as a repetition penalty, stay out.
+                generation_config="vllm",
+                skip_tokenizer_init=True,
+                enable_prefix_caching=decoding.share_prefix,
+                seed=0,
+            )
+        except (ValueError, OSError, RuntimeError) as error:
+            raise ModelError(f"vLLM cannot load {location}: {error}") from error
+        self._sampling: Any = vllm.SamplingParams(
+            temperature=0.0,
+            max_tokens=decoding.max_new_tokens,
+            stop_token_ids=list(speech.stop_ids),
+            ignore_eos=True,  # the stop tokens above are all that end a completion
+            detokenize=False,
+        )
+
+    def __call__(self, batch: Sequence[tuple[int, ...]]) -> list[list[int]]:
+        """New tokens of every prompt; a stop token may stand at their end."""
+        prompts = [{"prompt_token_ids": list(ids)} for ids in batch]
+        answers = self._llm.generate(prompts, self._sampling, use_tqdm=False)
+        return [list(answer.outputs[0].token_ids) for answer in answers]

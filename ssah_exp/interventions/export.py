@@ -1,0 +1,179 @@
+"""A model, ablated or not, as an ordinary Hugging Face folder that needs no hooks."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel
+
+from ssah_exp.cache import storage_errors
+from ssah_exp.errors import ModelError, StoreError
+from ssah_exp.interventions.ablate import Ablation
+from ssah_exp.models.anatomy import KINDS, Kind, blocks, family_of, output_projection
+from ssah_exp.models.attached.base import attached_to
+from ssah_exp.models.load import LoadedModel
+
+# Family -> kind -> the key of its config that gives the output projection a bias. The same key
+# gives one to the input projections beside it.
+_BIAS_KEYS: dict[str, dict[Kind, str]] = {
+    "llama": {"attention": "attention_bias", "mlp": "mlp_bias"},
+    "qwen3": {"attention": "attention_bias"},
+    "gemma": {"attention": "attention_bias"},
+    "gemma2": {"attention": "attention_bias"},
+}
+# Families that are Llama with other defaults, unless the named key of their config is set.
+_LIKE_LLAMA = {"mistral": "sliding_window", "qwen2": "use_sliding_window"}
+_LLAMA_KEYS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "hidden_act",
+    "max_position_embeddings",
+    "initializer_range",
+    "rms_norm_eps",
+    "rope_parameters",
+    "tie_word_embeddings",
+    "attention_dropout",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "dtype",
+)
+
+
+def export_model(loaded: LoadedModel, ablation: Ablation | None, out: Path) -> None:
+    """Write a folder that any program loads, equal to the hooked model up to rounding.
+
+    The columns of an output projection that belong to ablated units become zero, and what their
+    constants contributed becomes its bias. (Zeroing the rows that produce a unit would do the same
+    where it has rows of its own; heads that share keys and values have not.)
+
+    Args:
+        loaded: The model without hooks, and its tokenizer; it is left as it is.
+        ablation: What is ablated in it; None = nothing.
+        out: The new folder; it appears by one rename, when all is written.
+
+    Raises:
+        ModelError: The family's output projections can have no bias and the constants need one, or
+            an adapter that acts through hooks is attached.
+        StoreError: ``out`` exists, or the disk is full or not writable.
+    """
+    if os.path.lexists(out):
+        raise StoreError(f"{out} exists already; nothing was written. Name a new folder.")
+    exported = _folded(loaded.model, ablation)
+    out = out.absolute()
+    work = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with storage_errors(out):
+            work.mkdir(parents=True)
+            exported.save_pretrained(work)
+            loaded.speech.tokenizer.save_pretrained(work)
+            work.rename(out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _folded(model: PreTrainedModel, ablation: Ablation | None) -> PreTrainedModel:
+    if attached_to(model) is not None:
+        raise ModelError(
+            "The model carries an adapter that acts through hooks, which no plain folder holds; it "
+            "can be measured with evaluation.engine=transformers."
+        )
+    if ablation is None:
+        return model
+    biases = _biases(model, ablation)
+    config = _config_with_biases(model, _needed(biases))
+    # On no device: its weights are the ones put in below, and none is copied that stays as it is.
+    with torch.device("meta"):
+        make = AutoModelForCausalLM.from_config
+        exported: PreTrainedModel = make(config, dtype=model.dtype)  # type: ignore[no-untyped-call]
+    state = dict(model.state_dict())
+    for (layer, kind), bias in biases.items():
+        module, name = output_projection(model, layer, kind), _path(model, layer, kind)
+        weight = state[f"{name}.weight"].clone()
+        weight[:, ablation.masks[kind][layer].to(weight.device)] = 0
+        state[f"{name}.weight"] = weight
+        if _has_bias(exported, name):
+            state[f"{name}.bias"] = (bias + _own_bias(module)).to(weight.dtype)
+    for name, parameter in exported.named_parameters():
+        if name not in state:  # the biases of other projections that the config's key brings along
+            state[name] = torch.zeros(parameter.shape, dtype=model.dtype, device=model.device)
+    exported.load_state_dict(state, assign=True)
+    exported.tie_weights()
+    exported.generation_config = copy.deepcopy(model.generation_config)
+    return exported
+
+
+def _biases(model: PreTrainedModel, ablation: Ablation) -> dict[tuple[int, Kind], torch.Tensor]:
+    """What the constants contribute, per ablated block and kind: ``(hidden,)`` float64."""
+    found: dict[tuple[int, Kind], torch.Tensor] = {}
+    for kind in KINDS:
+        for layer in range(len(blocks(model))):
+            mask = ablation.masks[kind][layer]
+            if mask.any():
+                weight = output_projection(model, layer, kind).weight
+                assert isinstance(weight, torch.Tensor)
+                # The hook puts in the constants in the weights' own precision.
+                fill = ablation.fills[kind][layer][mask].to(weight.device, weight.dtype)
+                columns = weight.detach()[:, mask.to(weight.device)]
+                found[layer, kind] = columns.double() @ fill.double()
+    return found
+
+
+def _needed(biases: dict[tuple[int, Kind], torch.Tensor]) -> set[Kind]:
+    return {kind for (_, kind), bias in biases.items() if bias.any()}
+
+
+def _config_with_biases(model: PreTrainedModel, kinds: set[Kind]) -> PreTrainedConfig:
+    """The model's config with biases where they are needed; Llama's for a model that is one.
+
+    Raises:
+        ModelError: The family has no such biases.
+    """
+    config: PreTrainedConfig = copy.deepcopy(model.config)
+    if not kinds:
+        return config
+    name, _ = family_of(model)
+    if name in _LIKE_LLAMA and not getattr(config, _LIKE_LLAMA[name], None):
+        values = {key: getattr(config, key) for key in _LLAMA_KEYS if hasattr(config, key)}
+        config = LlamaConfig(**values, attention_bias=name == "qwen2")
+        name = "llama"
+    keys = _BIAS_KEYS.get(name, {})
+    if missing := sorted(kinds - keys.keys()):
+        able = ", ".join(
+            sorted(other for other, found in _BIAS_KEYS.items() if kinds <= set(found))
+        )
+        raise ModelError(
+            f"A {name} model cannot be exported with these units ablated by a mean: its "
+            f"{' and '.join(missing)} output projections have no bias to hold the constants "
+            f"(families that have: {able}). Ablate with fill zero, or measure with "
+            "evaluation.engine=transformers."
+        )
+    for kind in kinds:
+        setattr(config, keys[kind], True)
+    return config
+
+
+def _path(model: PreTrainedModel, layer: int, kind: Kind) -> str:
+    _, family = family_of(model)
+    path = family.attention_out if kind == "attention" else family.mlp_out
+    return f"{family.blocks}.{layer}.{path}"
+
+
+def _has_bias(model: PreTrainedModel, name: str) -> bool:
+    return getattr(model.get_submodule(name), "bias", None) is not None
+
+
+def _own_bias(module: nn.Module) -> torch.Tensor | float:
+    bias = getattr(module, "bias", None)
+    return bias.detach().double() if isinstance(bias, torch.Tensor) else 0.0

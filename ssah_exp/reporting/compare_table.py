@@ -1,0 +1,202 @@
+"""Comparisons of arms as a table, for people or for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.reporting.comparing import Comparisons, Line
+from ssah_exp.reporting.text import format_frame, heading, prose
+
+DIFFERS, NO_WORSE, EQUIVALENT = CLAIMS = ("differs", "no-worse", "equivalent")
+_NO_OUTCOMES = (
+    "Gaps: a record keeps no outcomes of single prompts (it was made before records did, or the "
+    "judge is not one of its run). Run the same command again: what is cached is not computed anew."
+)
+
+
+def render_comparisons(settings: Sequence[Comparisons], form: str, claim: str | None) -> str:
+    """Render every setting.
+
+    Args:
+        settings: At least one.
+        form: ``markdown``, ``csv``, ``json`` or ``latex``.
+        claim: One of :data:`CLAIMS`: adds a column that says where it is shown.
+    """
+    if form in ("csv", "json"):
+        frame = comparison_frame(settings, claim)
+        if form == "csv":
+            return frame.to_csv(index=False).rstrip("\n")
+        # NaN and infinity are no JSON; to_json writes them as null.
+        return json.dumps(json.loads(frame.to_json(orient="records")), indent=1)
+    parts: list[str] = []
+    for setting in settings:
+        frame = pd.DataFrame([_wide(line, setting, claim) for line in setting.lines])
+        parts += [prose(_caption(setting, claim), form), format_frame(frame, form)]
+        if any(line.paired is None for line in setting.lines):
+            parts.append(prose(_NO_OUTCOMES, form))
+    return "\n\n".join(parts)
+
+
+def comparison_frame(settings: Sequence[Comparisons], claim: str | None = None) -> pd.DataFrame:
+    """One line per comparison.
+
+    Columns: artefact, model, data, scu_budget, seeds, judge, arm, against, metric, difference, low,
+    high, n, unit, interval, effect, effect_name, effect_low, effect_high, p, p_holm, test, margin,
+    p_no_worse, p_no_worse_holm, p_equivalent, p_equivalent_holm, equivalence_test, tost,
+    seeds_difference, seeds_low, seeds_high, seeds_p, ranks, and ``claim`` and ``shown`` if one was
+    asked for. Rates are shares from 0 to 1, differences of perplexity nats per token.
+    """
+    lines = [_long(line, setting, claim) for setting in settings for line in setting.lines]
+    return pd.DataFrame(lines)
+
+
+def shown(line: Line, claim: str, confidence: float) -> bool | None:
+    """Whether a claim holds at ``1 - confidence`` after Holm's adjustment; None = not testable."""
+    p = {
+        DIFFERS: line.p_holm,
+        NO_WORSE: line.no_worse_holm,
+        EQUIVALENT: line.equivalent_holm,
+    }[claim]
+    return None if p is None else p < 1 - confidence
+
+
+def tost(line: Line, confidence: float) -> str | None:
+    """``equivalent``, ``no worse`` or ``not shown`` after Holm's adjustment; None = not testable.
+
+    ``not shown`` is no claim that the arm is worse: that is the two-sided test's to say.
+    """
+    if line.equivalent_holm is None:
+        return None
+    if shown(line, EQUIVALENT, confidence):
+        return EQUIVALENT
+    return "no worse" if shown(line, NO_WORSE, confidence) else "not shown"
+
+
+def _long(line: Line, setting: Comparisons, claim: str | None) -> dict[str, Any]:
+    first, confidence = setting.records[0], setting.level.confidence
+    config, paired, seeds = first.config, line.paired, line.seeds
+    asked = {} if claim is None else {"claim": claim, "shown": shown(line, claim, confidence)}
+    return {
+        "artefact": first.artefact,
+        "model": config["model"]["name"],
+        "data": config["data"]["name"],
+        "scu_budget": config["units"]["budgets"]["scu"],
+        "seeds": " ".join(str(record.seed) for record in setting.records),
+        "judge": setting.judge,
+        "arm": line.arm,
+        "against": line.against,
+        "metric": line.metric,
+        "difference": line.difference if paired is None else paired.difference.value,
+        "low": paired and paired.difference.low,
+        "high": paired and paired.difference.high,
+        "n": paired and paired.difference.n,
+        "unit": paired and paired.difference.unit,
+        "interval": paired and paired.difference.method,
+        "effect": paired and paired.effect.value,
+        "effect_name": paired and paired.effect_name,
+        "effect_low": paired and paired.effect.low,
+        "effect_high": paired and paired.effect.high,
+        "p": paired and paired.p,
+        "p_holm": line.p_holm,
+        "test": paired and paired.test,
+        "margin": paired and paired.margin,
+        "p_no_worse": paired and paired.p_no_worse,
+        "p_no_worse_holm": line.no_worse_holm,
+        "p_equivalent": paired and paired.p_equivalent,
+        "p_equivalent_holm": line.equivalent_holm,
+        "equivalence_test": paired and paired.equivalence_test,
+        "tost": tost(line, confidence),
+        "seeds_difference": seeds.mean.value,
+        "seeds_low": seeds.mean.low,
+        "seeds_high": seeds.mean.high,
+        "seeds_p": seeds.p,
+        "ranks": None if line.ranks is None else " ".join(line.ranks),
+        **asked,
+    }
+
+
+def _wide(line: Line, setting: Comparisons, claim: str | None) -> dict[str, str]:
+    paired, confidence = line.paired, setting.level.confidence
+    if paired is None or paired.difference.value is None:
+        difference = Estimate(line.difference, None, None, 0, "", "")
+    else:
+        difference = paired.difference
+    cells = {
+        "arm": line.arm,
+        "against": line.against,
+        "metric": heading(line.metric).replace(" %", ""),
+        "n": str(difference.n or ""),
+        "difference": _interval(difference, line.metric),
+        "effect": "" if paired is None else _effect(paired.effect),
+        "p": "" if paired is None else p_text(paired.p),
+        "p, Holm": p_text(line.p_holm),
+        "TOST": tost(line, confidence) or "",
+        "p of TOST, Holm": p_text(line.equivalent_holm),
+    }
+    if len(setting.records) > 1:
+        cells["over seeds"] = _interval(line.seeds.mean, line.metric)
+        cells["p over seeds"] = p_text(line.seeds.p)
+    cells["rank"] = ", ".join(line.ranks or [])
+    if claim is not None:
+        answer = {True: "yes", False: "no", None: ""}[shown(line, claim, confidence)]
+        cells[f"{claim}?"] = answer
+    return cells
+
+
+def _interval(estimate: Estimate, metric: str) -> str:
+    """Points for rates, nats for losses, always with their sign."""
+    if estimate.value is None:
+        return ""
+    write = "{:+.3f}" if metric == PERPLEXITY else "{:+.1f}"
+    scale = 1 if metric == PERPLEXITY else 100
+    text = write.format(scale * estimate.value + 0.0)
+    if estimate.low is None or estimate.high is None:
+        return text
+    ends = (write.format(scale * end + 0.0) for end in (estimate.low, estimate.high))
+    return f"{text} [{', '.join(ends)}]"
+
+
+def _effect(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return ""
+    text = f"{estimate.value:.2f}"
+    if estimate.low is None or estimate.high is None:
+        return text
+    return f"{text} [{estimate.low:.2f}, {estimate.high:.2f}]"
+
+
+def p_text(p: float | None) -> str:
+    """Two digits; a gap is empty."""
+    if p is None:
+        return ""
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
+
+
+def _caption(setting: Comparisons, claim: str | None) -> str:
+    first, level = setting.records[0], setting.level
+    config = first.config
+    margins = {
+        line.paired.margin for line in setting.lines if line.paired and line.metric != PERPLEXITY
+    }
+    losses = {
+        line.paired.margin for line in setting.lines if line.paired and line.metric == PERPLEXITY
+    }
+    limits = [f"{100 * margin:g} points" for margin in margins]
+    limits += [f"{margin:g} nats per token" for margin in losses]
+    seeds = ", ".join(str(record.seed) for record in setting.records)
+    asked = "" if claim is None else f" Claim asked for: {claim}."
+    return (
+        f"{first.artefact}, {config['model']['name']}, data {config['data']['name']}, budget SCU "
+        f"{config['units']['budgets']['scu']:g}, judge {setting.judge}, seeds {seeds}. Difference: "
+        f"arm less reference on the same prompts or text windows, in points of a rate or, for "
+        f"perplexity, nats per token, {level.confidence:.0%} interval; above 0 is worse. Effect: "
+        f"Cohen's h, or ratio of perplexities. Holm over the {len(setting.lines)} lines of this "
+        f"table. TOST margin: {' and '.join(limits) or 'none'}. Rank: place of the arm among "
+        f"itself and its control draws, seed by seed.{asked}"
+    )

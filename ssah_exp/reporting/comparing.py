@@ -1,0 +1,220 @@
+"""Every arm of a setting against its controls and the dense model, from records alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.evaluation.paired import (
+    Level,
+    Margins,
+    OverSeeds,
+    Paired,
+    Values,
+    holm,
+    over_seeds,
+    paired_losses,
+    paired_rates,
+)
+from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting.arm_groups import (
+    Group,
+    Metric,
+    groups_of,
+    metrics_of,
+    references_of,
+    values_of,
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One arm against one reference by one metric.
+
+    Attributes:
+        arm: Label of the arm.
+        against: Label of the reference.
+        metric: As in the record.
+        difference: Of the two values that tables print (losses for perplexity), averaged over
+            seeds; there even where records keep no outcomes.
+        paired: Over prompts or windows; None if a record keeps no outcomes.
+        seeds: Over seeds.
+        ranks: Against controls: place of the arm among itself and the draws of each seed, highest
+            value first and ties lost, as ``1/4``; None against anything else.
+        p_holm: ``paired.p`` adjusted over the table.
+        no_worse_holm: ``paired.p_no_worse`` adjusted over the table.
+        equivalent_holm: ``paired.p_equivalent`` adjusted over the table.
+    """
+
+    arm: str
+    against: str
+    metric: str
+    difference: float | None
+    paired: Paired | None
+    seeds: OverSeeds
+    ranks: list[str] | None
+    p_holm: float | None = None
+    no_worse_holm: float | None = None
+    equivalent_holm: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """One setting.
+
+    Attributes:
+        records: One per seed.
+        judge: Whose verdicts.
+        lines: Arm by arm.
+        level: Of the intervals.
+    """
+
+    records: list[RunRecord]
+    judge: str
+    lines: list[Line]
+    level: Level
+
+
+def compare_arms(
+    records: Sequence[RunRecord],
+    judge: str,
+    level: Level,
+    margins: Margins,
+    metrics: Sequence[str] = (),
+) -> Comparisons:
+    """Compare every arm of one setting.
+
+    Args:
+        records: One per seed, alike in all else.
+        judge: Whose verdicts.
+        level: Of the intervals.
+        margins: For equivalence.
+        metrics: First parts of the metrics to compare (``asr``, ``perplexity``); none = all. Holm's
+            adjustment is over what is compared.
+    """
+    groups = groups_of(records)
+    wanted = [
+        metric
+        for metric in metrics_of(records[0], judge)
+        if not metrics or metric.name.partition("/")[0] in metrics
+    ]
+    lines = [
+        _line(group, reference, metric, records, level, margins)
+        for group in groups
+        for reference in references_of(group, groups, records)
+        for metric in wanted
+    ]
+    return Comparisons(list(records), judge, _adjusted(lines), level)
+
+
+def _line(
+    group: Group,
+    reference: Group,
+    metric: Metric,
+    records: Sequence[RunRecord],
+    level: Level,
+    margins: Margins,
+) -> Line:
+    seeds = [seed for seed in group.by_seed if seed in reference.by_seed]
+    by_seed = [
+        _printed_difference(group.by_seed[seed], reference.by_seed[seed], metric) for seed in seeds
+    ]
+    there = [value for value in by_seed if value is not None]
+    whole = bool(there) and len(there) == len(by_seed)
+    return Line(
+        arm=group.label,
+        against=reference.label,
+        metric=metric.name,
+        difference=float(np.mean(there)) if whole else None,
+        paired=_paired(group, reference, metric, seeds, records, level, margins),
+        seeds=over_seeds(there if whole else [], level.confidence),
+        ranks=_ranks(group, reference, metric, seeds),
+    )
+
+
+def _paired(
+    group: Group,
+    reference: Group,
+    metric: Metric,
+    seeds: Sequence[int],
+    records: Sequence[RunRecord],
+    level: Level,
+    margins: Margins,
+) -> Paired | None:
+    pairs = [
+        (values_of(group.by_seed[seed], metric), values_of(reference.by_seed[seed], metric))
+        for seed in seeds
+    ]
+    whole = [(one, other) for one, other in pairs if one is not None and other is not None]
+    if not whole or len(whole) < len(pairs):
+        return None
+    prints = {record.inputs.get(metric.data) for record in records if record.seed in seeds}
+    arm, against = (_over_seeds(side, alike=len(prints) == 1) for side in zip(*whole, strict=True))
+    if metric.name == PERPLEXITY:
+        return paired_losses(arm, against, level, margins.loss)
+    return paired_rates(arm, against, level, margins.rate)
+
+
+def _over_seeds(values: Sequence[Values], *, alike: bool) -> Values:
+    """The same prompts in every seed are averaged prompt by prompt; different ones stand in line.
+
+    Answers of several seeds to one prompt are not independent: counting each would make n, and
+    with it every claim, larger than it is.
+    """
+    joined: Values = np.mean(values, axis=0) if alike else np.concatenate(values)
+    return joined
+
+
+def _printed_difference(
+    arms: Sequence[ArmRecord], reference: Sequence[ArmRecord], metric: Metric
+) -> float | None:
+    one, other = _printed(arms, metric), _printed(reference, metric)
+    if one is None or other is None or not math.isfinite(one - other):
+        return None
+    return one - other
+
+
+def _printed(arms: Sequence[ArmRecord], metric: Metric) -> float | None:
+    """Mean over draws of what tables print; of the loss where that is a perplexity."""
+    values = [arm.metrics[metric.name].value for arm in arms if metric.name in arm.metrics]
+    there = [value for value in values if value is not None]
+    if not there or len(there) < len(arms):
+        return None
+    if metric.name == PERPLEXITY:
+        there = [math.log(value) for value in there]
+    return float(np.mean(there))
+
+
+def _ranks(
+    group: Group, reference: Group, metric: Metric, seeds: Sequence[int]
+) -> list[str] | None:
+    if reference.control is None:
+        return None
+    places: list[str] = []
+    for seed in seeds:
+        own = _printed(group.by_seed[seed], metric)
+        draws = [_printed([draw], metric) for draw in reference.by_seed[seed]]
+        there = [value for value in draws if value is not None]
+        if own is None or len(there) < len(draws):
+            return None
+        places.append(f"{1 + sum(value >= own for value in there)}/{1 + len(there)}")
+    return places
+
+
+def _adjusted(lines: Sequence[Line]) -> list[Line]:
+    """Each claim is a family of its own over the whole table."""
+    there = [line.paired for line in lines]
+    families = zip(
+        holm([None if item is None else item.p for item in there]),
+        holm([None if item is None else item.p_no_worse for item in there]),
+        holm([None if item is None else item.p_equivalent for item in there]),
+        strict=True,
+    )
+    return [
+        replace(line, p_holm=differs, no_worse_holm=no_worse, equivalent_holm=equivalent)
+        for line, (differs, no_worse, equivalent) in zip(lines, families, strict=True)
+    ]

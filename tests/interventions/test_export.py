@@ -1,0 +1,141 @@
+"""Exported folders, loaded by plain transformers, against the hooked model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from ssah_exp.errors import ModelError, StoreError
+from ssah_exp.interventions.ablate import Ablation, ablated, plan_ablation
+from ssah_exp.interventions.export import export_model
+from ssah_exp.models.anatomy import read_anatomy
+from ssah_exp.models.load import LoadedModel
+from tests import tiny
+from tests.interventions.test_ablate import IDS, MASK, fills_of, some_units
+
+# Name -> family and changes of its config.
+BOTH_BIASES = {
+    "llama": ("llama", {}),
+    "llama_gqa": ("llama_gqa", {}),
+    "llama_wide_heads": ("llama_wide_heads", {}),
+    "llama_tied": ("llama_tied", {}),
+    "llama_biased": ("llama_gqa", {"attention_bias": True, "mlp_bias": True}),
+    "mistral": ("mistral", {}),
+    "qwen2": ("qwen2", {}),
+}
+HEADS_ONLY = {"qwen3": ("qwen3", {}), "gemma": ("gemma", {}), "gemma2": ("gemma2", {})}
+NO_BIASES = {"phi3": ("phi3", {}), "mistral_window": ("mistral", {"sliding_window": 8})}
+ALL = {**BOTH_BIASES, **HEADS_ONLY, **NO_BIASES}
+
+
+def made(name: str) -> tuple[LoadedModel, Ablation]:
+    return made_with(name, "pooled", "both")
+
+
+def made_with(name: str, fill: str, which: str) -> tuple[LoadedModel, Ablation]:
+    family, changes = ALL[name]
+    loaded = tiny.tiny_loaded(family, seed=4, **changes)
+    anatomy = read_anatomy(loaded.model)
+    selected = some_units(anatomy)
+    per_block = anatomy.heads + anatomy.neurons
+    if which == "heads":
+        selected &= np.arange(anatomy.units) % per_block < anatomy.heads
+    return loaded, plan_ablation(selected, anatomy, fills_of(anatomy, fill))
+
+
+def logits(model: PreTrainedModel) -> torch.Tensor:
+    with torch.no_grad():
+        return model(input_ids=IDS, attention_mask=MASK).logits[MASK.bool()]
+
+
+def reloaded(folder: Path) -> PreTrainedModel:
+    """By plain transformers; eager where scores are capped."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    kernel = "eager" if model.config.model_type == "gemma2" else "sdpa"
+    model.set_attn_implementation(kernel)
+    return model.eval()
+
+
+def check(loaded: LoadedModel, ablation: Ablation, out: Path) -> PreTrainedModel:
+    plain = logits(loaded.model)
+    with ablated(loaded.model, ablation):
+        expected = logits(loaded.model)
+    assert not torch.allclose(expected, plain, atol=0.05), "the ablation does something"
+    before = {name: item.clone() for name, item in loaded.model.state_dict().items()}
+    export_model(loaded, ablation, out)
+    model = reloaded(out)
+    torch.testing.assert_close(logits(model), expected, atol=2e-4, rtol=1e-4)
+    for name, item in loaded.model.state_dict().items():
+        assert torch.equal(item, before[name]), "the model itself is left as it is"
+    return model
+
+
+@pytest.mark.parametrize("name", BOTH_BIASES)
+def test_mean_ablation_is_in_the_weights(name: str, tmp_path: Path) -> None:
+    loaded, ablation = made(name)
+    model = check(loaded, ablation, tmp_path / "out")
+    assert model.config.model_type == "llama"
+    assert not torch.equal(logits(model), logits(loaded.model))
+
+
+@pytest.mark.parametrize("name", HEADS_ONLY)
+def test_heads_alone_where_only_attention_has_biases(name: str, tmp_path: Path) -> None:
+    check(*made_with(name, "pooled", "heads"), tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_zero_needs_no_bias(name: str, tmp_path: Path) -> None:
+    loaded, ablation = made_with(name, "zero", "both")
+    model = check(loaded, ablation, tmp_path / "out")
+    assert model.config.model_type == loaded.model.config.model_type
+    assert set(model.state_dict()) == set(loaded.model.state_dict())
+
+
+@pytest.mark.parametrize("name", [*HEADS_ONLY, *NO_BIASES])
+def test_a_family_without_biases_is_refused(name: str, tmp_path: Path) -> None:
+    loaded, ablation = made(name)
+    family = loaded.model.config.model_type
+    with pytest.raises(ModelError, match=f"A {family} model cannot be exported") as caught:
+        export_model(loaded, ablation, tmp_path / "out")
+    assert "(families that have: llama)" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tied_weights_are_stored_once_and_the_tokenizer_lies_beside(tmp_path: Path) -> None:
+    loaded, ablation = made("llama_tied")
+    export_model(loaded, ablation, tmp_path / "out")
+    model = reloaded(tmp_path / "out")
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert tokenizer.chat_template == tiny.TEMPLATE
+    assert tokenizer("w3 w4").input_ids == loaded.speech.tokenizer("w3 w4").input_ids
+
+
+def test_half_precision_stays_half(tmp_path: Path) -> None:
+    loaded = tiny.tiny_loaded("llama_gqa", seed=4, dtype=torch.bfloat16)
+    anatomy = read_anatomy(loaded.model)
+    ablation = plan_ablation(some_units(anatomy), anatomy, fills_of(anatomy, "pooled"))
+    with ablated(loaded.model, ablation):
+        expected = logits(loaded.model)
+    export_model(loaded, ablation, tmp_path / "out")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    assert model.dtype == torch.bfloat16
+    close = (logits(model) - expected).abs().float()
+    assert close.mean() < 0.03 * expected.abs().float().mean()
+
+
+def test_without_ablation_it_is_a_copy(tmp_path: Path) -> None:
+    loaded, _ = made("qwen2")
+    export_model(loaded, None, tmp_path / "out")
+    assert torch.equal(logits(reloaded(tmp_path / "out")), logits(loaded.model))
+
+
+def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(StoreError, match="exists already"):
+        export_model(*made("llama"), tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []

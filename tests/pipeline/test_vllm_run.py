@@ -1,0 +1,107 @@
+"""A run with vLLM's boundary under it: the same answers, through exported folders."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssah_exp.config.identity import run_id, science
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.errors import ConfigError, ModelError
+from ssah_exp.evaluation import vllm_engine
+from ssah_exp.evaluation.generate import Decoding
+from ssah_exp.evaluation.vllm_engine import VllmEngine
+from ssah_exp.pipeline.opened import Finished
+from tests import tiny
+from tests.config.composing import config_of
+from tests.pipeline.tiny_run import run, tiny_config
+
+STAND_IN = Path(__file__).parents[1] / "evaluation" / "stand_in"
+
+
+@pytest.fixture
+def vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The stand-in, importable as ``vllm``."""
+    monkeypatch.syspath_prepend(str(STAND_IN))
+    monkeypatch.delitem(sys.modules, "vllm", raising=False)
+    import vllm
+
+    assert Path(vllm.__file__).parent == STAND_IN
+    yield vllm
+    del sys.modules["vllm"]
+
+
+def vllm_config(place: Path, root: str) -> RunConfig:
+    """The dense models and one class with both fills, in float32."""
+    config = tiny_config(place, root)
+    config.evaluation.engine = "vllm"
+    config.ablation.classes = ["SCU"]
+    config.ablation.controls.of = []
+    return config
+
+
+def test_a_run_by_vllm_answers_as_one_by_transformers(
+    finished: Finished, place: Path, vllm: Any
+) -> None:
+    done = run(vllm_config(place, "vllm"))
+    assert done.record.run_id != finished.record.run_id
+    by_name = {arm.name: arm for arm in finished.record.arms}
+    for arm in done.record.arms:
+        ours, theirs = (
+            done.folder / arm.completions,
+            finished.folder / by_name[arm.name].completions,
+        )
+        assert ours.read_text() == theirs.read_text(), arm.name
+    assert [Path(made.given["model"]).name == "export" for made in vllm.MADE] == [
+        False, False, True, True,
+    ]  # fmt: skip
+    assert list((place / "vllm" / "cache").rglob("export")) == [], "exports are gone"
+    keys = {stage.name: stage.key for stage in done.record.stages}
+    assert (
+        keys["answers aligned"]
+        != {s.name: s.key for s in finished.record.stages}["answers aligned"]
+    ), "what one engine said is not taken for what the other said"
+
+
+def test_vllm_gets_whole_batches_and_the_settings(vllm: Any, tmp_path: Path) -> None:
+    loaded = tiny.tiny_loaded("llama_gqa")
+    loaded.model.save_pretrained(tmp_path / "model")
+    settings = config_of("model=local", "model.precision=float32").model
+    decoding = Decoding(4, 8, share_prefix=True)
+    engine = VllmEngine(tmp_path / "model", None, settings, loaded.speech, decoding)
+    answers = engine([(8, 9, 10), (11, 12)])
+    assert [len(answer) for answer in answers] == [4, 4]
+    assert vllm.MADE[-1].asked == [2]
+    assert vllm.MADE[-1].given["dtype"] == "float32"
+    with pytest.raises(ModelError, match="vLLM cannot load broken: no architecture"):
+        VllmEngine("broken", None, settings, loaded.speech, decoding)
+
+
+def test_without_vllm_the_run_ends_before_it_begins(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    hidden = lambda name, *rest: None if name == "vllm" else find(name, *rest)  # noqa: E731
+    monkeypatch.setattr(vllm_engine.importlib.util, "find_spec", hidden)
+    with pytest.raises(ModelError, match="needs vLLM, which is not installed"):
+        run(vllm_config(place, "none"))
+    assert not (place / "none").exists()
+
+
+def test_the_default_engine_does_not_enter_the_run_id() -> None:
+    assert "engine" not in science(config_of())["evaluation"]
+    other = config_of("evaluation.engine=vllm")
+    assert science(other)["evaluation"]["engine"] == "vllm"
+    assert run_id(other, {}) != run_id(config_of(), {})
+
+
+def test_an_unknown_engine_is_refused() -> None:
+    from ssah_exp.config.validate import validate
+
+    with pytest.raises(ConfigError, match="Did you mean 'vllm'"):
+        validate(config_of("evaluation.engine=vlm"))

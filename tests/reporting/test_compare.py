@@ -1,0 +1,274 @@
+"""Arms against their controls and dense models, from records made by hand."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ssah_exp.cli import main
+from ssah_exp.evaluation.intervals import perplexity, rate
+from ssah_exp.evaluation.outcomes import Outcomes
+from ssah_exp.evaluation.paired import Level, Margins
+from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.records.store import RecordStore
+from ssah_exp.reporting.comparing import Line, compare_arms
+from tests.records.synthetic import (
+    JUDGE,
+    TRAINING_JUDGE,
+    arm,
+    record,
+    trained_arm,
+    training_record,
+)
+
+Capture = pytest.CaptureFixture[str]
+N = 20
+LOSSES = [2.0, 2.5, 3.0]
+LEVEL = Level(0.95, 100)
+
+
+def with_outcomes(
+    made: ArmRecord, harmful: str, loss: float = 0.0, judge: str = JUDGE
+) -> ArmRecord:
+    """Harmful answers as given in both styles; every harmless one is answered."""
+    losses = [value + loss for value in LOSSES]
+    harmless = "c" * N
+    verdicts = {
+        f"harmful/raw/{judge}": harmful,
+        f"harmful/raw_system/{judge}": harmful,
+        f"benign/chat/{judge}": harmless,
+        f"borderline/chat/{judge}": harmless,
+    }
+    asr = rate(harmful.count("c"), N, 0.95)
+    metrics = {f"asr/{style}/{judge}": asr for style in ("raw", "raw_system", "mean")}
+    for which in ("benign", "borderline"):
+        metrics[f"{which}_refusal/chat/{judge}"] = rate(0, N, 0.95)
+    metrics["perplexity"] = perplexity(losses, 0.95, 100, 0)
+    return replace(made, metrics=metrics, outcomes=Outcomes(verdicts, losses))
+
+
+def marks(complied: int) -> str:
+    return "c" * complied + "r" * (N - complied)
+
+
+def table1(
+    seed: int = 0, scu: int = 16, draws: Sequence[int] = (1, 3), **changes: Any
+) -> RunRecord:
+    arms = [
+        with_outcomes(arm("unaligned", 0), marks(18)),
+        with_outcomes(arm("aligned", 0), marks(2)),
+        with_outcomes(arm("SCU/pooled", 0), marks(scu), loss=0.1),
+        *(
+            with_outcomes(arm(f"SCU/pooled/random/{draw}", 0), marks(count))
+            for draw, count in enumerate(draws)
+        ),
+    ]
+    made = record(seed, arms=arms, **changes)
+    made.config["evaluation"]["bootstrap_resamples"] = 100
+    return made
+
+
+def lines(*records: RunRecord, metric: str = f"asr/raw/{JUDGE}") -> dict[tuple[str, str], Line]:
+    found = compare_arms(
+        records, records[0].config["evaluation"]["primary_judge"], Level(), Margins()
+    )
+    return {(line.arm, line.against): line for line in found.lines if line.metric == metric}
+
+
+def test_every_arm_stands_beside_its_controls_and_the_dense_model() -> None:
+    assert list(lines(table1())) == [
+        ("aligned", "unaligned"),
+        ("SCU/pooled", "random like SCU/pooled"),
+        ("SCU/pooled", "aligned"),
+        ("random like SCU/pooled", "aligned"),
+    ]
+
+
+def test_one_answer_each_is_tested_by_mcnemar() -> None:
+    line = lines(table1())["SCU/pooled", "aligned"]
+    assert line.paired is not None
+    assert line.paired.test == "McNemar, exact"
+    assert line.paired.difference.value == pytest.approx(14 / N) == line.difference
+    assert line.paired.p == pytest.approx(2 / 2**14)
+    assert line.ranks is None
+
+
+def test_control_draws_are_averaged_prompt_by_prompt_and_ranked() -> None:
+    line = lines(table1())["SCU/pooled", "random like SCU/pooled"]
+    assert line.paired is not None
+    assert line.paired.difference.value == pytest.approx((16 - 2) / N)
+    assert line.paired.difference.n == N
+    assert line.paired.test.startswith("sign-flip")
+    assert line.ranks == ["1/3"]
+    tied = lines(table1(draws=(16, 3, 17)))["SCU/pooled", "random like SCU/pooled"]
+    assert tied.ranks == ["3/4"], "a tie is lost"
+
+
+def test_losses_are_compared_in_nats() -> None:
+    line = lines(table1(), metric="perplexity")["SCU/pooled", "aligned"]
+    assert line.difference == pytest.approx(0.1)
+    assert line.paired is not None
+    assert line.paired.effect.value == pytest.approx(math.exp(0.1))
+
+
+def test_seeds_are_averaged_prompt_by_prompt_and_counted_once_beside() -> None:
+    line = lines(table1(0), table1(1, scu=10))["SCU/pooled", "aligned"]
+    assert line.paired is not None
+    assert line.paired.difference.n == N, "not twice as many prompts"
+    assert line.paired.difference.value == pytest.approx(11 / N)
+    assert line.seeds.mean.value == pytest.approx(11 / N)
+    assert line.seeds.mean.n == 2
+    assert line.seeds.p is not None
+
+
+def test_seeds_on_other_prompts_stand_in_line() -> None:
+    other = table1(1, scu=10, inputs={"model": "m", "harmful_eval": "others"})
+    line = lines(table1(0), other)["SCU/pooled", "aligned"]
+    assert line.paired is not None
+    assert line.paired.difference.n == 2 * N
+    assert line.paired.test == "McNemar, exact"
+
+
+def test_holm_is_over_the_whole_table() -> None:
+    found = compare_arms([table1()], JUDGE, LEVEL, Margins())
+    smallest = min(line.paired.p for line in found.lines)  # type: ignore[union-attr, type-var]
+    tested = len(found.lines)
+    assert min(line.p_holm for line in found.lines) == pytest.approx(tested * smallest)  # type: ignore[type-var]
+    alone = compare_arms([table1()], JUDGE, LEVEL, Margins(), ["perplexity"])
+    assert {line.metric for line in alone.lines} == {"perplexity"}
+    assert len(alone.lines) < tested
+
+
+def training() -> RunRecord:
+    counts = {"unaligned": 18, "aligned": 1, "full": 15, "setting_i": 5}
+    arms = [
+        with_outcomes(trained_arm(name, 0), marks(count), judge=TRAINING_JUDGE)
+        for name, count in {**counts, "setting_i/random/0": 12}.items()
+    ]
+    return training_record(arms=arms)
+
+
+def test_trained_arms_stand_beside_plain_fine_tuning_too() -> None:
+    found = lines(training(), metric=f"asr/raw/{TRAINING_JUDGE}")
+    assert list(found) == [
+        ("aligned", "unaligned"),
+        ("full", "aligned"),
+        ("setting_i", "random like setting_i"),
+        ("setting_i", "full"),
+        ("setting_i", "aligned"),
+        ("random like setting_i", "aligned"),
+    ]
+    assert found["setting_i", "full"].difference == pytest.approx(-10 / N)
+    assert found["setting_i", "random like setting_i"].ranks == ["2/2"]
+
+
+def test_records_without_outcomes_give_differences_and_gaps(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    old = table1()
+    old = replace(old, arms=[replace(item, outcomes=None) for item in old.arms])
+    text = old.to_json()
+    assert '"outcomes": null' in text
+    path = tmp_path / "old.json"
+    path.write_text(text.replace('"outcomes": null,', ""))
+    assert main(["compare", str(path)]) == 0
+    shown = capsys.readouterr().out
+    row = next(
+        line for line in shown.splitlines() if "| SCU/pooled" in line and "ASR, raw text " in line
+    )
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[3:] == ["", "+70.0", "", "", "", "", "", "1/3"]
+    assert "Gaps: a record keeps no outcomes" in shown
+
+
+def printed(capsys: Capture, *arguments: str) -> str:
+    assert main(["compare", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    for seed in (0, 1):
+        RecordStore(tmp_path).write(table1(seed))
+    return str(tmp_path)
+
+
+def test_an_artefact_a_folder_and_a_record_are_one_thing(root: str, capsys: Capture) -> None:
+    few = ("--metrics", "borderline_refusal")
+    by_name = printed(capsys, "table1_pruning", "--root", root, *few)
+    assert "seeds 0, 1." in by_name
+    folders = [str(path.parent) for path in Path(root).rglob("record.json")]
+    assert printed(capsys, *sorted(folders), *few) == by_name
+    files = [f"{folder}/record.json" for folder in folders]
+    assert printed(capsys, *files, *few) == by_name
+    assert "seeds 1." in printed(capsys, max(folders), *few)
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_machines_read_every_number(root: str, capsys: Capture, form: str) -> None:
+    text = printed(capsys, "table1_pruning", "--root", root, "--format", form, "--claim", "differs")
+    frame = pd.read_csv(io.StringIO(text)) if form == "csv" else pd.DataFrame(json.loads(text))
+    row = frame[
+        (frame["arm"] == "SCU/pooled") & (frame["against"] == "aligned")
+        & (frame["metric"] == f"asr/raw/{JUDGE}")
+    ].iloc[0]  # fmt: skip
+    assert row["difference"] == pytest.approx(14 / N)
+    assert 0 < row["p"] < row["p_holm"] < 0.05
+    assert (row["claim"], bool(row["shown"])) == ("differs", True)
+    assert row["tost"] == "not shown"
+    assert (row["n"], row["unit"], row["margin"]) == (N, "prompts", 0.05)
+
+
+def test_the_margin_decides_what_is_no_worse(root: str, capsys: Capture) -> None:
+    def verdict(margin: str) -> str:
+        text = printed(
+            capsys, "table1_pruning", "--root", root, "--format", "csv", "--metrics", "asr",
+            "--margin", margin, "--claim", "no-worse",
+        )  # fmt: skip
+        frame = pd.read_csv(io.StringIO(text))
+        chosen = frame[(frame["arm"] == "random like SCU/pooled")]
+        assert set(chosen["shown"]) == {margin == "0.5"}
+        return str(chosen["tost"].iloc[0])
+
+    assert verdict("0.01") == "not shown"
+    assert verdict("0.5") == "equivalent"
+
+
+def test_latex_is_escaped(root: str, capsys: Capture) -> None:
+    text = printed(capsys, "table1_pruning", "--root", root, "--format", "latex")
+    assert r"table1\_pruning" in text
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["table1_prunning"], "Did you mean 'table1_pruning'?"),
+        (["table1_pruning", "--judge", "zou2032"], "Did you mean 'zou2023'?"),
+        (["table1_pruning", "--metrics", "asrr"], "Did you mean 'asr'?"),
+        (["table1_pruning", "--margin", "0"], "--margin=0 lies outside (0, 1]."),
+        (["table1_pruning", "--confidence", "95"], "--confidence=95 lies outside"),
+        (["table2_freezing"], "No record of table2_freezing"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    root: str, capsys: Capture, arguments: list[str], message: str
+) -> None:
+    assert main(["compare", *arguments, "--root", root]) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.out == ""
+
+
+def test_runs_of_two_artefacts_are_refused(root: str, tmp_path: Path, capsys: Capture) -> None:
+    RecordStore(tmp_path).write(training())
+    assert main(["compare", "table1_pruning", "table2_freezing", "--root", root]) == 2
+    assert "different artefacts" in capsys.readouterr().err
