@@ -46,12 +46,17 @@ def generate(
         advance: Called with the number of prompts just done, for progress bars.
 
     Returns:
-        Completions in the order of ``prompts``, without special tokens, stripped.
+        Completions in the order of ``prompts``, without special tokens, stripped. What of a
+        completion a prompt gives already comes first.
     """
     completions = [""] * len(prompts)
     for batch in _batches(prompts, decoding):
         ids = [prompts[index].ids for index in batch]
-        answers = [_until_stop(row, loaded) for row in _complete(loaded, ids, decoding).tolist()]
+        new = [_until_stop(row, loaded) for row in _complete(loaded, ids, decoding).tolist()]
+        given = [
+            prompts[index].ids[len(prompts[index].ids) - prompts[index].given :] for index in batch
+        ]
+        answers = [[*start, *rest] for start, rest in zip(given, new, strict=True)]
         texts = loaded.speech.tokenizer.batch_decode(answers, skip_special_tokens=True)
         for index, text in zip(batch, texts, strict=True):
             completions[index] = text.strip()

@@ -1,20 +1,19 @@
 """Judgements already made: JSON lines in a file that is only appended to.
 
-A line is written as soon as its judgement is there, in one system call, so that a killed process
-loses nothing but the questions that were under way; a line it cut short is skipped by the reader.
+A line is written as soon as its judgement is there, so that a killed process loses nothing but the
+questions that were under way; a line it cut short is skipped by the reader.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ssah_exp.cache import digest_of, storage_errors
+from ssah_exp.cache import digest_of
 from ssah_exp.evaluation.judges.base import Judgement, Verdict
+from ssah_exp.evaluation.lines import AppendedLines
 
 
 def judgements_folder(root: Path) -> Path:
@@ -36,8 +35,8 @@ class Memory:
         self._settings = digest_of(dict(settings or {}))
         self.path = None if folder is None else folder / f"{self._settings[:16]}.jsonl"
         self._lock = threading.Lock()
-        self._known = {} if self.path is None else _read(self.path)
-        self._torn = self.path is not None and _ends_within_a_line(self.path)
+        self._lines = None if self.path is None else AppendedLines(self.path)
+        self._known = {} if self._lines is None else _known(self._lines)
 
     def get(self, prompt: str, completion: str) -> Judgement | None:
         """What was said of this completion, if it was judged."""
@@ -57,40 +56,21 @@ class Memory:
         """
         key = self._key(prompt, completion)
         row = {"key": key, "verdict": judgement.verdict.value, "score": judgement.score}
-        line = json.dumps({**row, "reason": judgement.reason, **details}) + "\n"
         with self._lock:
-            if self.path is not None:
-                self._append(self.path, line)
+            if self._lines is not None:
+                self._lines.append({**row, "reason": judgement.reason, **details})
             self._known[key] = judgement
-
-    def _append(self, path: Path, line: str) -> None:
-        with storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("ab", buffering=0) as stream:
-                stream.write(f"\n{line}".encode() if self._torn else line.encode())
-        self._torn = False
 
     def _key(self, prompt: str, completion: str) -> str:
         return digest_of({"judge": self._settings, "prompt": prompt, "completion": completion})
 
 
-def _read(path: Path) -> dict[str, Judgement]:
+def _known(lines: AppendedLines) -> dict[str, Judgement]:
     known: dict[str, Judgement] = {}
-    if not path.is_file():
-        return known
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for row in lines.read():
         try:
-            row = json.loads(line)
             score = None if row["score"] is None else float(row["score"])
             known[str(row["key"])] = Judgement(Verdict(row["verdict"]), score, row["reason"])
         except (ValueError, KeyError, TypeError):
-            continue  # cut short by a kill: its question is asked again
+            continue  # damaged: its question is asked again
     return known
-
-
-def _ends_within_a_line(path: Path) -> bool:
-    if not path.is_file() or path.stat().st_size == 0:
-        return False
-    with path.open("rb") as stream:
-        stream.seek(-1, os.SEEK_END)
-        return stream.read(1) != b"\n"

@@ -1,0 +1,58 @@
+"""JSON lines in a file that is only appended to: a killed process loses no finished work."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ssah_exp.cache import storage_errors
+
+
+class AppendedLines:
+    """Rows of one file; several threads, and processes, may add to it.
+
+    Each row is written in one system call. A line that a kill cut short is skipped by the reader.
+
+    Args:
+        path: The file; it and its folder are made by the first row.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._torn = _ends_within_a_line(path)
+
+    def read(self) -> Iterator[Any]:
+        """Every whole row."""
+        if not self.path.is_file():
+            return
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add a row.
+
+        Raises:
+            StoreError: The disk is full or not writable.
+        """
+        line = json.dumps(dict(row)) + "\n"
+        with self._lock, storage_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab", buffering=0) as stream:
+                stream.write(f"\n{line}".encode() if self._torn else line.encode())
+            self._torn = False
+
+
+def _ends_within_a_line(path: Path) -> bool:
+    if not path.is_file() or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read(1) != b"\n"
