@@ -77,7 +77,7 @@ class Pair(Attack):
         """The best wording, the plain request included; the search ends with the first success."""
         draw = stream_of(seed, request)
         best, judged = self._try(victim, request, request.prompt)
-        tried = unusable = 0
+        tried = unusable = unscored = 0
         for _ in range(self.streams):
             history: list[Turn] = []
             for _ in range(self.rounds):
@@ -91,13 +91,19 @@ class Pair(Attack):
                     continue
                 tried += 1
                 answered, now = self._try(victim, request, text)
+                unscored += now.verdict is Verdict.UNSCORED
                 if _rank(now) > _rank(judged):
                     best, judged = answered, now
                 history += [
                     {"role": "assistant", "content": said},
                     {"role": "user", "content": _feedback(answered, now)},
                 ]
-        details = {"wordings": tried, "unusable": unusable, "score": judged.score}
+        details = {
+            "wordings": tried,
+            "unusable": unusable,
+            "unscored": unscored,
+            "score": judged.score,
+        }
         return [Attempt(best[0], details=details)]
 
     def _try(
