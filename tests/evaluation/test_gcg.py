@@ -17,6 +17,7 @@ from ssah_exp.evaluation.attacks import Gcg, Request, Victim
 from ssah_exp.evaluation.attacks.gcg import Place, suffix_gradient, typeable
 from ssah_exp.evaluation.generate import Decoding
 from ssah_exp.interventions.ablate import ablated, plan_ablation
+from ssah_exp.models.attached.prefix import LearnedPrefix
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.tokenizer import check_tokenizer
 from tests import tiny
@@ -100,6 +101,22 @@ def test_the_gradient_sees_an_ablation() -> None:
         assert_gradient_is_the_slope(victim, "raw")
         inside = suffix_gradient(victim, place, place.start, TARGET)
     assert not torch.allclose(before, inside, atol=1e-3)
+
+
+def test_the_gradient_sees_an_adapter() -> None:
+    victim = precise("llama_gqa")
+    place = Place.of(victim, REQUEST, "w3 w4 w5")
+    before = suffix_gradient(victim, place, place.start, TARGET)
+    prefix = LearnedPrefix.new(victim.loaded.model, 4)
+    with torch.no_grad():
+        for values in prefix.parameters.values():
+            values.mul_(2)
+    assert_gradient_is_the_slope(victim, "raw")
+    inside = suffix_gradient(victim, place, place.start, TARGET)
+    assert not torch.allclose(before, inside, atol=1e-3)
+    rows = [tiny.random_words(length, length) for length in (3, 9, 5)]
+    expected = [plain_loss(victim, row, TARGET) for row in rows]
+    assert victim.losses(rows, TARGET, 3) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("style", ["raw", "raw_system", "chat", "chat_system"])

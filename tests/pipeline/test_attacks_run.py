@@ -12,6 +12,7 @@ import torch
 from ssah_exp.config.identity import run_id, science
 from ssah_exp.config.schema import AttackConfig, ControlsConfig, RunConfig
 from ssah_exp.config.validate import validate
+from ssah_exp.config.validate_attacks import attack_problems
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks import Gcg
 from ssah_exp.evaluation.metrics import asr_name
@@ -289,6 +290,13 @@ def test_what_cannot_be_run_is_refused(place: Path, change: dict[str, Any], mess
         setattr(config.evaluation, key, value)
     with pytest.raises(ConfigError, match=message):
         validate(config)
+
+
+def test_an_artefact_that_attacks_nothing_takes_no_attacks(place: Path) -> None:
+    evaluation = attacked_config(place).evaluation
+    assert not list(attack_problems(evaluation, attacked=True))
+    (problem,) = attack_problems(evaluation, attacked=False)
+    assert "attacks nothing" in problem
 
 
 def test_a_judge_is_no_attack(place: Path) -> None:
