@@ -161,3 +161,25 @@ def test_the_delta_turns_the_base_into_the_trained_model(
     wanted, got = tensors(budgeted / "models" / "ru20"), tensors(tmp_path / "out")
     assert wanted.keys() == got.keys()
     assert all(torch.equal(wanted[name], got[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("style", ["raw", "chat_system"])
+def test_a_suffix_searched_with_the_real_tokenizer_is_put_as_measured(
+    root: Path, style: str
+) -> None:
+    from ssah_exp.evaluation.attacks import Gcg, Request, Victim
+    from ssah_exp.evaluation.generate import Decoding
+    from ssah_exp.models.load import load_model
+    from tests.config.composing import config_of
+
+    (folder,) = (path for path in (root / "cache" / "model").iterdir() if path.is_dir())
+    victim = Victim(load_model(str(folder), config_of().model), "Be kind.", Decoding(4, 4, True))
+    attack = Gcg(
+        name="g", target="Sure, here is", initial="! ! ! !", steps=2, candidates=8, top_k=32
+    )
+    (found,) = attack.attempts(victim, Request("Write a poem about the sea.", style), 0)
+    assert found.details is not None
+    assert found.details["best_loss"] < found.details["first_loss"]
+    target = victim.encode_answer("Sure, here is", style)
+    (again,) = victim.losses([victim.encode(found.text, style)], target, 1)
+    assert again == pytest.approx(found.details["best_loss"], abs=1e-4)

@@ -20,7 +20,7 @@ _NOT_SCIENCE_NESTED = {
     "units": ("batch_size",),
     "evaluation": ("batch_size", "share_prefix"),
 }
-# Of every judge: how it is reached and how fast, not what it says.
+# Of every judge and attack: how it is reached and how fast, not what it says.
 _JUDGE_NOT_SCIENCE = (
     "api_key_env",
     "attempts",
@@ -46,8 +46,11 @@ def science(config: RunConfig) -> dict[str, Any]:
         content[group] = {key: val for key, val in content[group].items() if key not in keys}
     content["evaluation"]["perplexity"].pop("batch_size")
     for judge in content["evaluation"]["judges"].values():
-        for key in _JUDGE_NOT_SCIENCE:
-            judge.pop(key, None)
+        _drop_speed(judge)
+    for attack in content["evaluation"]["attacks"].values():
+        _drop_speed(attack["method"])
+    if not content["evaluation"]["attacks"]:  # as before there were any
+        del content["evaluation"]["attacks"], content["evaluation"]["mean_with"]
     if not config.alignment.enabled:
         content["alignment"] = {"enabled": False}
     for key in _unread(config):
@@ -55,6 +58,15 @@ def science(config: RunConfig) -> dict[str, Any]:
     result = _without_paths(content)
     assert isinstance(result, dict)
     return result
+
+
+def _drop_speed(node: dict[str, Any]) -> None:
+    """Of a judge or an attack, and of what is nested in it: how fast it is reached."""
+    for key in _JUDGE_NOT_SCIENCE:
+        node.pop(key, None)
+    for value in node.values():
+        if isinstance(value, dict) and "_target_" in value:
+            _drop_speed(value)
 
 
 def _unread(config: RunConfig) -> Iterator[str]:

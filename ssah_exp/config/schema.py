@@ -275,6 +275,21 @@ class PerplexityConfig:
 
 
 @dataclass
+class AttackConfig:
+    """One attack on every arm.
+
+    Attributes:
+        method: A ``ssah_exp.evaluation.attacks`` class with its budget.
+        styles: Prompt styles the attacked requests are put in, one ASR each.
+        requests: Harmful requests to attack, spread evenly over the set; null = all.
+    """
+
+    method: Target = MISSING
+    styles: list[str] = field(default_factory=lambda: ["raw"])
+    requests: int | None = None
+
+
+@dataclass
 class EvaluationConfig:
     """What is asked of every arm.
 
@@ -290,6 +305,9 @@ class EvaluationConfig:
         confidence: Level of every interval.
         bootstrap_resamples: For intervals of means.
         perplexity: See :class:`PerplexityConfig`.
+        attacks: By name; none by default.
+        mean_with: Attack whose columns join those of the styles in a further mean ASR. The paper's
+            printed average for Llama-2 is this, with the worst of three suffixes in one style.
     """
 
     harmful_styles: list[str] = field(default_factory=lambda: ["raw", "raw_system"])
@@ -304,6 +322,8 @@ class EvaluationConfig:
     confidence: float = 0.95
     bootstrap_resamples: int = 2000
     perplexity: PerplexityConfig = field(default_factory=PerplexityConfig)
+    attacks: dict[str, AttackConfig] = field(default_factory=dict)
+    mean_with: str | None = None
 
 
 @dataclass

@@ -13,6 +13,7 @@ from ssah_exp.config.schema import (
     RunConfig,
     UnitsConfig,
 )
+from ssah_exp.config.validate_attacks import attack_problems
 from ssah_exp.config.validate_judges import judge_problems
 from ssah_exp.config.validate_training import training_problems, tuning_problems
 from ssah_exp.errors import ConfigError
@@ -28,6 +29,7 @@ TRAINING_ARTEFACTS = (
     "ru_budget",
 )
 ARTEFACTS = (TABLE1, *TRAINING_ARTEFACTS)
+ATTACKED = (TABLE1, *TRAINING_ARTEFACTS)  # those that put questions to arms
 PRECISIONS = ("float32", "bfloat16", "float16")
 STATISTICS = ("variance", "flap")
 TOKENS = ("response", "all")
@@ -54,6 +56,7 @@ def validate(config: RunConfig) -> None:
         *_units(config.units),
         *_ablation(config.ablation),
         *_evaluation(config.evaluation),
+        *attack_problems(config.evaluation, attacked=config.artefact in ATTACKED),
         *(training_problems(config) if config.artefact in TRAINING_ARTEFACTS else ()),
     ]
     if problems:

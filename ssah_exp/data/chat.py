@@ -61,6 +61,15 @@ def encode_prompt(speech: Speech, prompt: str, style: str, system: str | None) -
     return list(speech.tokenizer(text, add_special_tokens=False).input_ids)
 
 
+def encode_answer(speech: Speech, answer: str, style: str) -> list[int]:
+    """Tokens of an answer, or of its beginning, as they follow a prompt in ``style``.
+
+    A raw prompt does not end its line; the answer begins a new one.
+    """
+    separator = "\n" if style in ("raw", "raw_system") else ""
+    return list(speech.tokenizer(separator + answer, add_special_tokens=False).input_ids)
+
+
 def encode_pair(
     speech: Speech, example: Example, style: str, system: str | None, max_length: int
 ) -> Encoded:
@@ -77,8 +86,7 @@ def encode_pair(
     if example.system is not None:
         style, system = f"{style.removesuffix('_system')}_system", example.system
     prompt = encode_prompt(speech, example.prompt, style, system)
-    separator = "\n" if style in ("raw", "raw_system") else ""
-    answer = speech.tokenizer(separator + example.response, add_special_tokens=False).input_ids
+    answer = encode_answer(speech, example.response, style)
     whole = [*prompt, *answer, speech.end_of_turn][:max_length]
     return Encoded(tuple(whole), len(prompt))
 

@@ -53,7 +53,8 @@ def generate(
         kept: See :func:`complete`.
 
     Returns:
-        Completions in the order of ``prompts``, without special tokens, stripped.
+        Completions in the order of ``prompts``, without special tokens, stripped. What of a
+        completion a prompt gives already comes first.
     """
 
     def engine(batch: Sequence[tuple[int, ...]]) -> list[list[int]]:
@@ -91,8 +92,8 @@ def complete(
     completions = [""] * len(prompts)
     for batch in _batches(prompts, decoding):
         if any(index not in known for index in batch):
-            answers = engine([prompts[index].ids for index in batch])
-            texts = _texts(answers, speech)
+            new = engine([prompts[index].ids for index in batch])
+            texts = _texts([prompts[index] for index in batch], new, speech)
             if kept is not None:
                 kept.add(dict(zip(batch, texts, strict=True)))
         else:
@@ -103,9 +104,15 @@ def complete(
     return completions
 
 
-def _texts(answers: Sequence[Sequence[int]], speech: Speech) -> list[str]:
-    cut = [_until_stop(tokens, speech) for tokens in answers]
-    texts = speech.tokenizer.batch_decode(cut, skip_special_tokens=True)
+def _texts(
+    prompts: Sequence[Prompt], answers: Sequence[Sequence[int]], speech: Speech
+) -> list[str]:
+    """Completions of one batch; what a prompt gives of its completion comes first."""
+    whole = [
+        [*prompt.ids[len(prompt.ids) - prompt.given :], *_until_stop(tokens, speech)]
+        for prompt, tokens in zip(prompts, answers, strict=True)
+    ]
+    texts = speech.tokenizer.batch_decode(whole, skip_special_tokens=True)
     return [text.strip() for text in texts]
 
 

@@ -20,12 +20,38 @@ HARMFUL, BENIGN, BORDERLINE = "harmful", "benign", "borderline"
 
 @dataclass(frozen=True)
 class Question:
-    """One prompt of one set in one style."""
+    """One prompt of one set in one style.
+
+    Attributes:
+        set: ``harmful``, ``benign`` or ``borderline``.
+        style: Prompt style; under attack, ``STYLE+ATTACK``.
+        prompt: The request, as the data set has it; judges see this.
+        category: What kind of request it is.
+        attempt: Number of the attempt of an attack; None = no attack.
+        put: The user's turn that an attack made of the request.
+        prefill: What the answer was made to begin with; it is part of the completion.
+    """
 
     set: str
     style: str
     prompt: str
     category: str | None
+    attempt: int | None = None
+    put: str | None = None
+    prefill: str | None = None
+
+    @property
+    def key(self) -> list[Any]:
+        """What tells it from others with the same tokens."""
+        attacked = [] if self.attempt is None else [self.prompt, self.attempt, self.put]
+        return [self.set, self.style, *attacked]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values; fields of attacks only where there is one."""
+        content = dict(self.__dict__)
+        if self.attempt is None:
+            del content["attempt"], content["put"], content["prefill"]
+        return content
 
 
 @dataclass(frozen=True)
@@ -35,10 +61,12 @@ class Prompt:
     Attributes:
         ids: Token ids.
         group: Prompts of one group are likely to begin alike (one prompt style).
+        given: How many of the last ids belong to the answer already.
     """
 
     ids: tuple[int, ...]
     group: str
+    given: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,15 +103,18 @@ def encode_questions(speech: Speech, questions: Sequence[Question], system: str)
 
 
 def fingerprint_prompts(prompts: Sequence[Prompt]) -> str:
-    """sha256 over token ids and their order."""
-    return digest_of([list(prompt.ids) for prompt in prompts])
+    """sha256 over token ids and their order, and over where given answers begin."""
+    content: list[Any] = [list(prompt.ids) for prompt in prompts]
+    if any(prompt.given for prompt in prompts):
+        content.append([prompt.given for prompt in prompts])
+    return digest_of(content)
 
 
 def write_completions(path: Path, questions: Sequence[Question], texts: Sequence[str]) -> None:
     """Write JSON lines, one completion each."""
     with path.open("w", encoding="utf-8") as stream:
         for question, text in zip(questions, texts, strict=True):
-            stream.write(json.dumps({**question.__dict__, "completion": text}) + "\n")
+            stream.write(json.dumps({**question.as_dict(), "completion": text}) + "\n")
 
 
 def read_completions(path: Path) -> list[Completion]:

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssah_exp.cache import Entry
+from ssah_exp.evaluation.attacks import Attack
 from ssah_exp.evaluation.judges import Judge
 from ssah_exp.evaluation.metrics import Measured, measure_arm
 from ssah_exp.evaluation.questions import Prompt, Question, read_completions
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.sources import ModelRef
+from ssah_exp.pipeline.attacking import questions_under_attack, requests_of
 from ssah_exp.pipeline.stages import Stages, read_losses
 
 
@@ -22,6 +25,7 @@ class Measuring:
     Attributes:
         stages: The cached stages.
         judges: By name.
+        attacks: By name.
         folder: The run's folder.
         questions: Put to every arm.
         prompts: Their tokens.
@@ -29,14 +33,21 @@ class Measuring:
 
     stages: Stages
     judges: Mapping[str, Judge]
+    attacks: Mapping[str, Attack]
     folder: Path
     questions: Sequence[Question]
     prompts: Sequence[Prompt]
 
     @classmethod
-    def of(cls, stages: Stages, judges: Mapping[str, Judge], folder: Path) -> Measuring:
+    def of(
+        cls,
+        stages: Stages,
+        judges: Mapping[str, Judge],
+        attacks: Mapping[str, Attack],
+        folder: Path,
+    ) -> Measuring:
         """With the config's questions."""
-        return cls(stages, judges, folder, *stages.questions())
+        return cls(stages, judges, attacks, folder, *stages.questions())
 
     def measure(
         self, name: str, ref: ModelRef, ablation: Ablation | None, place: str
@@ -55,9 +66,11 @@ class Measuring:
         stages.reporter.done(f"answers {name}", answers)
         losses = stages.losses(ref, ablation, f"{label} perplexity")
         stages.reporter.done(f"losses {name}", losses)
+        entries = [answers]
+        for attack in self.attacks:
+            entries.append(self._attacked(attack, name, ref, ablation, label))
         copy = f"completions/{name.replace('/', '-')}.jsonl"
-        (self.folder / copy).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(answers.folder / "completions.jsonl", self.folder / copy)
+        _join([entry.folder / "completions.jsonl" for entry in entries], self.folder / copy)
         measured = measure_arm(
             read_completions(self.folder / copy),
             read_losses(losses),
@@ -65,3 +78,28 @@ class Measuring:
             stages.config.evaluation,
         )
         return measured, copy
+
+    def _attacked(
+        self, attack: str, name: str, ref: ModelRef, ablation: Ablation | None, label: str
+    ) -> Entry:
+        """Search attempts against one arm, put them to it, keep its answers."""
+        stages = self.stages
+        config = stages.config.evaluation.attacks[attack]
+        requests = requests_of(stages.data.harmful_eval, config)
+        found = stages.attempts(
+            ref, ablation, self.attacks[attack], requests, f"{label} under {attack}"
+        )
+        stages.reporter.done(f"attack {attack} {name}", found)
+        questions, prompts = questions_under_attack(stages, attack, requests, found)
+        answers = stages.answers(ref, ablation, questions, prompts, f"{label} answers to {attack}")
+        stages.reporter.done(f"answers {attack} {name}", answers)
+        return answers
+
+
+def _join(parts: Sequence[Path], whole: Path) -> None:
+    """One file of completions from several."""
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    with whole.open("wb") as target:
+        for part in parts:
+            with part.open("rb") as source:
+                shutil.copyfileobj(source, target)

@@ -13,6 +13,8 @@ from ssah_exp.config.identity import run_id, science
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.validate import VLLM
 from ssah_exp.data.datasets import RunData, load_data
+from ssah_exp.errors import ConfigError
+from ssah_exp.evaluation.attacks import Attack
 from ssah_exp.evaluation.judges import HarmJudge, Judge, judgements_folder
 from ssah_exp.evaluation.vllm_engine import require_vllm
 from ssah_exp.models.load import load_speech
@@ -52,6 +54,7 @@ class OpenRun:
         reporter: Receives progress.
         root: Where runs and cache lie.
         judges: By name.
+        attacks: By name.
         data: Every data set.
         source: Where the base model comes from.
         inputs: Content hashes of model and data.
@@ -64,6 +67,7 @@ class OpenRun:
     reporter: Reporter
     root: Path
     judges: dict[str, Judge]
+    attacks: dict[str, Attack]
     data: RunData
     source: ModelSource
     inputs: dict[str, str]
@@ -116,6 +120,7 @@ class OpenRun:
             data={name: len(rows) for name, rows in self.data.example_sets.items()},
             template_hash=stages.speech.template_hash,
             judges={name: judge.describe() for name, judge in self.judges.items()},
+            attacks={name: attack.describe() for name, attack in self.attacks.items()},
             training=training,
             calibration=identified.counts(),
             classes=class_summary(identified.units),
@@ -152,14 +157,15 @@ def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -
     # Taken at the start: the checkout may move on while a long run still has its old code.
     started, origin = _now(), provenance()
     root = Path(config.paths.root).expanduser()
-    judges = _judges(config, root)
+    judges, attacks = _judges(config, root), _attacks(config, root)
     data = load_data(config, training=training)
     source: ModelSource = build(config.model.source, "model.source")
-    inputs = {"model": source.fingerprint(), **data.fingerprints, **_judge_weights(judges)}
+    inputs = {"model": source.fingerprint(), **data.fingerprints}
+    inputs |= _judge_weights(judges) | _attack_files(attacks)
     identifier = run_id(config, inputs)
     reporter.say(f"run [bold]{identifier}[/bold]  {config.artefact}  seed {config.seed}")
     return OpenRun(
-        config, reporter, root, judges, data, source, inputs, identifier, started, origin
+        config, reporter, root, judges, attacks, data, source, inputs, identifier, started, origin
     )
 
 
@@ -171,6 +177,23 @@ def _judges(config: RunConfig, root: Path) -> dict[str, Judge]:
         if isinstance(judge, HarmJudge):
             judge.keep_in(judgements_folder(root))
     return judges
+
+
+def _attacks(config: RunConfig, root: Path) -> dict[str, Attack]:
+    """Every attack, with what its judge said in earlier runs."""
+    attacks: dict[str, Attack] = {}
+    for name, node in config.evaluation.attacks.items():
+        where = f"evaluation.attacks.{name}.method"
+        attacks[name] = attack = build(node.method, where)
+        if not isinstance(attack, Attack):
+            raise ConfigError(f"{where}._target_ is no attack: {type(attack).__name__}.")
+        attack.keep_in(judgements_folder(root))
+    return attacks
+
+
+def _attack_files(attacks: dict[str, Attack]) -> dict[str, str]:
+    prints = {f"attack.{name}": attack.fingerprint() for name, attack in attacks.items()}
+    return {name: value for name, value in prints.items() if value is not None}
 
 
 def _judge_weights(judges: dict[str, Judge]) -> dict[str, str]:

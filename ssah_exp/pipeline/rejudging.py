@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ssah_exp.config.schema import EvaluationConfig
+from ssah_exp.config.schema import AttackConfig, EvaluationConfig
 from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.judges import Judge
@@ -49,4 +49,6 @@ def _evaluation(recorded: dict[str, Any]) -> EvaluationConfig:
         benign_style=recorded["benign_style"],
         confidence=recorded["confidence"],
         bootstrap_resamples=recorded["bootstrap_resamples"],
+        attacks={name: AttackConfig(**node) for name, node in recorded.get("attacks", {}).items()},
+        mean_with=recorded.get("mean_with"),
     )

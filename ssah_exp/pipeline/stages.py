@@ -17,6 +17,8 @@ from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.validate import TRANSFORMERS, VLLM
 from ssah_exp.data.chat import Encoded, encode_pairs
 from ssah_exp.data.datasets import RunData
+from ssah_exp.evaluation.attacks import Attack, Request, Victim
+from ssah_exp.evaluation.attacks.search import search
 from ssah_exp.evaluation.generate import Decoding, complete, generate
 from ssah_exp.evaluation.kept import Kept
 from ssah_exp.evaluation.perplexity import text_windows, window_losses
@@ -43,6 +45,7 @@ from ssah_exp.units.identify import SETS, Identification, identify
 
 # Raised when a change of code changes what a stage computes from the same inputs.
 ALIGN_VERSION, STATISTICS_VERSION, ANSWERS_VERSION, LOSSES_VERSION = 1, 1, 1, 1
+ATTEMPTS_VERSION = 1
 
 
 class ModelSlot:
@@ -204,7 +207,7 @@ class Stages:
             "precision": self.config.model.precision,
             "ablation": None if ablation is None else ablation.fingerprint,
             "prompts": fingerprint_prompts(prompts),
-            "questions": [[item.set, item.style] for item in questions],
+            "questions": [item.key for item in questions],
             "max_new_tokens": evaluation.max_new_tokens,
             "stop": list(self.speech.stop_ids),
         }
@@ -267,6 +270,45 @@ class Stages:
     def _decoding(self) -> Decoding:
         evaluation = self.config.evaluation
         return Decoding(evaluation.max_new_tokens, evaluation.batch_size, evaluation.share_prefix)
+
+    def attempts(
+        self,
+        ref: ModelRef,
+        ablation: Ablation | None,
+        attack: Attack,
+        requests: Sequence[Request],
+        label: str,
+    ) -> Entry:
+        """What an attack makes of every request, against one arm.
+
+        A killed search goes on with the first request that has no attempts yet.
+        """
+        config, settings = self.config, attack.settings()
+        material = {
+            "version": ATTEMPTS_VERSION,
+            "attack": settings,
+            "requests": [asdict(request) for request in requests],
+            "template": self.speech.template_hash,
+        }
+        if attack.SEARCHES:
+            material |= {
+                "model": ref.fingerprint,
+                "precision": config.model.precision,
+                "ablation": None if ablation is None else ablation.fingerprint,
+                "max_new_tokens": config.evaluation.max_new_tokens,
+                "system_prompt": system_if_used(config, [item.style for item in requests]),
+                "seed": config.seed,
+            }
+        partial = self.cache.partial("attempts", material) / "attempts.jsonl"
+
+        def compute(folder: Path) -> None:
+            loaded = self.slot.get(ref)
+            victim = Victim(loaded, config.evaluation.system_prompt, self._decoding())
+            with _maybe_ablated(loaded, ablation), self.reporter.bar(label, len(requests)) as bar:
+                found = search(attack, victim, requests, config.seed, partial, bar)
+            write_atomically(folder / "attempts.json", json.dumps(found))
+
+        return self.cache.get_or_compute("attempts", material, compute)
 
     def losses(self, ref: ModelRef, ablation: Ablation | None, label: str) -> Entry:
         """Window losses of one arm on held-out text."""

@@ -36,7 +36,7 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
     models = {UNALIGNED: base, ALIGNED: aligned}
     with storage_errors(run.folder):
         units.save(run.folder / "unitmap")
-        measuring = Measuring.of(stages, run.judges, run.folder)
+        measuring = Measuring.of(stages, run.judges, run.attacks, run.folder)
         measured: list[ArmRecord] = []
         for number, arm in enumerate(arms, start=1):
             ablation, place = _ablation(arm, identified), f"[{number}/{len(arms)}]"

@@ -45,7 +45,7 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
     measured: list[ArmRecord] = []
     with storage_errors(run.folder):
         units.save(run.folder / "unitmap")
-        measuring = Measuring.of(stages, run.judges, run.folder)
+        measuring = Measuring.of(stages, run.judges, run.attacks, run.folder)
         for number, (name, ref) in enumerate(_dense(config, base, start)):
             found, copy = measuring.measure(name, ref, None, f"[dense {number}]")
             if ref == start:

@@ -104,6 +104,7 @@ class RunRecord:
         provenance: Code, packages and machine.
         started: ISO time.
         finished: ISO time.
+        attacks: What each attack is.
     """
 
     run_id: str
@@ -126,6 +127,7 @@ class RunRecord:
     started: str
     finished: str
     schema: int = field(default=SCHEMA)
+    attacks: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Indented JSON. JSON has no infinity: a perplexity that overflowed is ``"inf"``."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssah_exp.cache import digest_of
+from ssah_exp.evaluation.attack_metrics import ATTEMPT, CONTINUATION, attacked_style
 from ssah_exp.evaluation.intervals import (
     Estimate,
     mean_over,
@@ -72,11 +73,13 @@ class Block:
         records: One per seed, the newest of each.
         rows: In the order of the first record's arms.
         metrics: Columns, in order.
+        unshown: Metrics that have no column: single attempts of an attack.
     """
 
     records: list[RunRecord]
     rows: list[Row]
     metrics: list[str]
+    unshown: list[str]
 
 
 def blocks(records: Sequence[RunRecord]) -> list[Block]:
@@ -95,6 +98,8 @@ def _block(records: list[RunRecord]) -> Block:
     metrics = [TRAINED_SHARE, EPOCHS, TRAIN_LOSS] if trained else []
     metrics += [PERPLEXITY, *(asr_name(style, judge) for style in styles)]
     metrics.append(asr_name("mean", judge))
+    attacked, unshown = _attacked(records[0], judge)
+    metrics += attacked
     metrics += [
         refusal_name(which, evaluation["benign_style"], judge) for which in (BENIGN, BORDERLINE)
     ]
@@ -102,8 +107,28 @@ def _block(records: list[RunRecord]) -> Block:
     for record in records:
         for arm in record.arms:
             arms[(arm.model, arm.arm, arm.unit_class, arm.fill, arm.control)].append(arm)
-    rows = [_row(group, metrics, evaluation["confidence"]) for group in arms.values()]
-    return Block(records, rows, metrics)
+    confidence = evaluation["confidence"]
+    rows = [_row(group, [*metrics, *unshown], confidence) for group in arms.values()]
+    return Block(records, rows, metrics, unshown)
+
+
+def _attacked(record: RunRecord, judge: str) -> tuple[list[str], list[str]]:
+    """Metrics under attack: those with columns, in the config's order, and those without."""
+    evaluation, shown = record.config["evaluation"], []
+    measured = record.arms[0].metrics
+    for name, attack in evaluation.get("attacks", {}).items():
+        for style in attack["styles"]:
+            attacked = attacked_style(style, name)
+            shown += [attacked, f"{attacked}{CONTINUATION}"]
+    if evaluation.get("mean_with") is not None:
+        shown.append(attacked_style("mean", evaluation["mean_with"]))
+    columns = [asr_name(style, judge) for style in shown if asr_name(style, judge) in measured]
+    single = [
+        name
+        for name in sorted(measured)
+        if name.startswith("asr/") and ATTEMPT in name and name.endswith(f"/{judge}")
+    ]
+    return columns, single
 
 
 def _row(arms: list[ArmRecord], metrics: Iterable[str], confidence: float) -> Row:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ssah_exp.evaluation.metrics import PERPLEXITY
 from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.attacks import attacks_note
 from ssah_exp.reporting.paper_sizes import fewer_than_paper, footnote, marked
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
@@ -24,7 +25,8 @@ _PUBLISHED_METRICS = {
 _MEAN_NOTE = (
     "Published ASR averages are as printed. For Llama-2-7B-Chat they are the mean of three values, "
     "the third being the worst of three fixed GCG suffixes; for the other two models the mean of "
-    "the two columns shown. Ours is the mean over the prompt styles shown."
+    "the two columns shown. Ours is the mean over the prompt styles shown; a column that takes an "
+    "attack into the mean says so."
 )
 
 
@@ -152,5 +154,5 @@ def _caption(block: Block) -> str:
         f"{evaluation['max_new_tokens']} new tokens, judge {evaluation['primary_judge']}, "
         f"statistic {config['units']['statistic']}, budgets SCU {budgets['scu']:g} "
         f"UCU {budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}, seeds {seeds}; "
-        f"{repeats}; controls: mean ± sd [range] over {draws} draws a seed."
-    )
+        f"{repeats}; controls: mean ± sd [range] over {draws} draws a seed. {attacks_note(first)}"
+    ).rstrip()

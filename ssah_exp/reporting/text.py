@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from ssah_exp.evaluation.attack_metrics import CONTINUATION
 from ssah_exp.evaluation.metrics import EPOCHS, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
 from ssah_exp.reporting.rows import Cell
 
@@ -55,7 +56,19 @@ def heading(metric: str) -> str:
     if metric in _PLAIN:
         return _PLAIN[metric]
     name, style, _ = metric.split("/")
-    return f"{_NAMES[name]} %, {_STYLES[style]}"
+    return f"{_NAMES[name]} %, {style_text(style)}"
+
+
+def style_text(style: str) -> str:
+    """A prompt style, or what an attack makes of it."""
+    plain, attacked, attack = style.partition("+")
+    if not attacked:
+        return _STYLES[style]
+    if plain == "mean":
+        return f"mean of the styles and of {attack}"
+    bare = attack.removesuffix(CONTINUATION)
+    apart = " (without the given beginning)" if bare != attack else ""
+    return f"{_STYLES[plain]} + {bare}{apart}"
 
 
 def cell_text(cell: Cell, metric: str) -> str:

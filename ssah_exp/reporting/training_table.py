@@ -10,6 +10,7 @@ import pandas as pd
 
 from ssah_exp.evaluation.metrics import TRAIN_LOSS
 from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.attacks import attacks_note
 from ssah_exp.reporting.paper_sizes import fewer_than_paper, footnote, marked
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
@@ -131,8 +132,9 @@ def _caption(block: Block) -> str:
         f"tokens, judge {evaluation['primary_judge']}; budgets SCU {budgets['scu']:g} UCU "
         f"{budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}; training loss in nats per "
         f"response token over {_loss_examples(block)} training examples; seeds {seeds}; "
-        f"controls: mean ± sd [range] over {training['control_draws']} draws a seed."
-    )
+        f"controls: mean ± sd [range] over {training['control_draws']} draws a seed. "
+        f"{attacks_note(first)}"
+    ).rstrip()
 
 
 def _examples(block: Block) -> str:

@@ -16,6 +16,7 @@ def chosen(group: str, option: str) -> str:
         "judge": "evaluation.judges.extra",
         "selector": "training.arms.extra.select",
         "adapter": "training.arms.extra.adapter",
+        "attack": "evaluation.attacks.extra",
     }
     return f"+{group}@{places[group]}={option}" if group in places else f"{group}={option}"
 
@@ -25,6 +26,8 @@ def test_every_option_composes_and_parses(group: str, option: str) -> None:
     config = config_of(chosen(group, option))
     if group == "judge":
         assert config.evaluation.judges["extra"]["name"] == option
+    if group == "attack":
+        assert config.evaluation.attacks["extra"].method["name"] == option
 
 
 def test_the_walk_saw_every_group() -> None:
@@ -46,6 +49,18 @@ def test_every_model_source_can_be_built(name: str) -> None:
     if node["_target_"].endswith("HubModel"):
         assert len(node["revision"]) == 40, "not pinned to a commit"
         assert int(node["revision"], 16) >= 0
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in names_of("attack") if not name.startswith("pair")]
+)
+def test_every_attack_can_be_built(name: str) -> None:
+    """PAIR's need an endpoint or folders; tests/evaluation/test_pair.py builds them."""
+    attack = build(
+        config_of(f"+attack@evaluation.attacks.extra={name}").evaluation.attacks["extra"].method,
+        "attack",
+    )
+    assert callable(attack.attempts)
 
 
 @pytest.mark.parametrize("name", names_of("data"))

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that plays an LLM judge and can fail in every way."""
+"""A real HTTP server on loopback, an LLM judge or attacker that can fail in every way."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.body: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        answer = json.loads(self.body["messages"][1]["content"])["answer"]
-        self.server.act(answer, self)(self)
+        material = json.loads(self.body["messages"][1]["content"])
+        # A judge is asked about an answer, an attacker for another wording of a request.
+        self.server.act(material.get("answer", material["request"]), self)(self)
 
     def log_message(self, *_: object) -> None:
         pass

@@ -62,16 +62,8 @@ class EndpointJudge(HarmJudge):
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work, all at once."""
-        problems = [*_url_problems(self.base_url), *self._number_problems()]
-        if not self.model:
-            problems.append("model is empty")
-        if self.api_key_env is not None and not os.environ.get(self.api_key_env):
-            problems.append(
-                f"the environment variable {self.api_key_env} is not set; set it, or give "
-                "api_key_env=null if no key is needed"
-            )
-        if find_spec("httpx") is None or find_spec("tenacity") is None:
-            problems.append("pip install 'ssah-exp[judges]' first")
+        problems = endpoint_problems(self.base_url, self.model, self.api_key_env)
+        problems += self._number_problems()
         if problems:
             raise ConfigError("\n".join(f"Judge '{self.name}': {text}." for text in problems))
 
@@ -113,16 +105,8 @@ class EndpointJudge(HarmJudge):
         from ssah_exp.evaluation.judges.chat_client import ChatClient, Patience
 
         patience = Patience(self.timeout, self.attempts, self.backoff, self.max_wait)
-        return ChatClient(self.base_url, self._key(), patience, self._budget)
-
-    def _key(self) -> str | None:
-        if self.api_key_env is None:
-            return None
-        key = os.environ.get(self.api_key_env, "").strip()
-        # An HTTP library would name the whole header, key and all, in its complaint.
-        if not key or not key.isascii() or not key.isprintable() or " " in key:
-            raise ConfigError(f"Judge '{self.name}': {self.api_key_env} holds no usable key.")
-        return key
+        key = read_key(self.api_key_env, f"Judge '{self.name}'")
+        return ChatClient(self.base_url, key, patience, self._budget)
 
     def _ask(self, pairs: Sequence[Pair]) -> dict[Pair, Judgement]:
         with closing(self._client()) as client:
@@ -189,6 +173,36 @@ class EndpointJudge(HarmJudge):
             return text, self.rubric.read(text)
         except UnusableReplyError as error:
             return text, Judgement(Verdict.UNSCORED, reason=str(error))
+
+
+def endpoint_problems(base_url: str, model: str, api_key_env: str | None) -> list[str]:
+    """What keeps an endpoint from being asked, in clauses."""
+    problems = _url_problems(base_url)
+    if not model:
+        problems.append("model is empty")
+    if api_key_env is not None and not os.environ.get(api_key_env):
+        problems.append(
+            f"the environment variable {api_key_env} is not set; set it, or give "
+            "api_key_env=null if no key is needed"
+        )
+    if find_spec("httpx") is None or find_spec("tenacity") is None:
+        problems.append("pip install 'ssah-exp[judges]' first")
+    return problems
+
+
+def read_key(api_key_env: str | None, who: str) -> str | None:
+    """The key in an environment variable; None where none is needed.
+
+    Raises:
+        ConfigError: What the variable holds cannot be sent.
+    """
+    if api_key_env is None:
+        return None
+    key = os.environ.get(api_key_env, "").strip()
+    # An HTTP library would name the whole header, key and all, in its complaint.
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError(f"{who}: {api_key_env} holds no usable key.")
+    return key
 
 
 def _url_problems(url: str) -> list[str]:

@@ -74,7 +74,7 @@ class Rubric(ABC):
         Raises:
             UnusableReplyError: There is none, or a number is not whole or out of range.
         """
-        numbers = _last_object(reply, self.FIELDS)
+        numbers = last_object(reply, self.FIELDS)
         if numbers is None:
             raise UnusableReplyError("reply without a judgement")
         whole = {name: _whole(name, numbers[name], *self.FIELDS[name]) for name in self.FIELDS}
@@ -155,7 +155,8 @@ Write two sentences of reasons, then, on a line of its own, the JSON object \
         return (1 - numbers["refused"]) * quality
 
 
-def _last_object(reply: str, names: Mapping[str, Any]) -> dict[str, Any] | None:
+def last_object(reply: str, names: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The last JSON object in a model's reply that has every one of ``names``; None = none has."""
     reply = reply[-_SEARCHED:]
     decoder, at, found = json.JSONDecoder(), reply.find("{"), None
     while at >= 0:

@@ -1,0 +1,46 @@
+"""Checks of attacks, before anything is computed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ssah_exp.config.ranges import STYLES, at_least, choice, choices
+from ssah_exp.config.schema import AttackConfig, EvaluationConfig
+
+# Names stand in metric names between ``+`` and ``/``, and may be numbered with ``#``.
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def attack_problems(evaluation: EvaluationConfig, *, attacked: bool) -> Iterable[str]:
+    """Complain about every attack that cannot be run or would be ignored.
+
+    Args:
+        evaluation: With attacks by name.
+        attacked: Whether the artefact puts questions to arms at all.
+    """
+    attacks = evaluation.attacks
+    if attacks and not attacked:
+        yield f"evaluation.attacks ({', '.join(attacks)}): this artefact attacks nothing."
+    for name, attack in attacks.items():
+        yield from _attack(f"evaluation.attacks.{name}", name, attack)
+    if evaluation.mean_with is not None:
+        yield from _mean(evaluation.mean_with, evaluation)
+
+
+def _attack(where: str, name: str, attack: AttackConfig) -> Iterable[str]:
+    if not _NAME.fullmatch(name):
+        yield f"{where}: a name has letters, digits, '_' and '-' only."
+    yield from choices(f"{where}.styles", attack.styles, STYLES)
+    if attack.requests is not None:
+        yield from at_least(f"{where}.requests", attack.requests, 1)
+
+
+def _mean(name: str, evaluation: EvaluationConfig) -> Iterable[str]:
+    yield from choice("evaluation.mean_with", name, evaluation.attacks)
+    if name in evaluation.attacks and evaluation.attacks[name].requests is not None:
+        yield (
+            f"evaluation.mean_with={name}: that attack takes "
+            f"{evaluation.attacks[name].requests} requests, the styles take all of them; a mean "
+            f"needs the same ones. Set evaluation.attacks.{name}.requests=null."
+        )

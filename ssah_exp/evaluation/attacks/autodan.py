@@ -1,0 +1,271 @@
+"""Hierarchical genetic search over prompt templates, after AutoDAN (Liu et al. 2023, 2310.04451).
+
+An individual is a template: sentences around the request. Its fitness is the target's
+log-likelihood as the answer's beginning. Each generation works on two levels, as the paper's does:
+words are exchanged for others of the same meaning by scores that words have gathered, then
+templates are crossed sentence by sentence. Where the paper asks an LLM to reword templates and
+WordNet for synonyms, sentences from the pool and a short list of synonyms stand in, so that the
+search runs offline and is decided by its seed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssah_exp.data.files import read_items
+from ssah_exp.errors import ConfigError, DataError
+from ssah_exp.evaluation.attacks.base import Attack, Attempt, Request, stream_of
+from ssah_exp.evaluation.attacks.victim import Victim
+
+SLOT = "{request}"
+Template = tuple[str, ...]  # sentences; exactly one holds the slot
+
+
+@dataclass(kw_only=True)
+class AutoDan(Attack):
+    """Evolves templates for each request, against the model under attack itself.
+
+    Attributes:
+        target: Beginning of an answer to make likely; ``{request}`` stands for the request.
+        templates: Texts with ``{request}`` in them; empty if ``path`` is given.
+        path: ``.txt`` with a template on each line, or ``.json`` with a list of strings.
+        synonyms: Groups of words that may stand for each other.
+        population: Templates per generation.
+        generations: Rounds.
+        elites: Best templates that pass unchanged.
+        crossover: Chance that two parents are crossed.
+        mutation: Chance that a template gets a sentence from the pool, or loses one.
+        temperature: Of the choice of parents by fitness, in nats.
+        momentum: Share of its old score a word keeps.
+        batch_size: Prompts per forward pass; changes nothing beyond rounding.
+    """
+
+    target: str
+    templates: list[str] = field(default_factory=list)
+    path: str | None = None
+    synonyms: list[list[str]] = field(default_factory=list)
+    population: int = 16
+    generations: int = 10
+    elites: int = 2
+    crossover: float = 0.5
+    mutation: float = 0.2
+    temperature: float = 0.5
+    momentum: float = 0.5
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work, all at once."""
+        problems = [
+            f"{key}={getattr(self, key)} is below {low}"
+            for key, low in {
+                "population": 2,
+                "generations": 1,
+                "elites": 1,
+                "batch_size": 1,
+            }.items()
+            if getattr(self, key) < low
+        ]
+        problems += [
+            f"{key}={getattr(self, key)} lies outside [0, 1]"
+            for key in ("crossover", "mutation", "momentum")
+            if not 0 <= getattr(self, key) <= 1
+        ]
+        if not self.temperature > 0:
+            problems.append(f"temperature={self.temperature} is not above 0")
+        if self.elites >= self.population:
+            problems.append(f"elites={self.elites} leave no room in population={self.population}")
+        if bool(self.templates) == (self.path is not None):
+            problems.append("give templates, or a path of a file with them, and not both")
+        if problems:
+            raise ConfigError("\n".join(f"Attack '{self.name}': {text}." for text in problems))
+        self._pool = [split(text, self.name) for text in self._texts()]
+
+    def _texts(self) -> list[str]:
+        if self.path is None:
+            return self.templates
+        items = read_items(Path(self.path).expanduser())
+        texts = [item["line"] if isinstance(item, dict) else item for item in items]
+        if not all(isinstance(text, str) for text in texts):
+            raise DataError(f"{self.path} holds something that is no template: give strings.")
+        return texts
+
+    def settings(self) -> dict[str, Any]:
+        """The templates stand for the file they came from."""
+        content = super().settings()
+        del content["path"]
+        return {**content, "templates": [" ".join(template) for template in self._pool]}
+
+    def fingerprint(self) -> str | None:
+        """sha256 over a file's templates; those in the config need none."""
+        from ssah_exp.cache import digest_of
+
+        return None if self.path is None else digest_of(self._pool)
+
+    def attempts(self, victim: Victim, request: Request, seed: int) -> list[Attempt]:
+        """The request in the best template of all generations, the plain request included."""
+        search = _Search(self, self._pool, victim, request, stream_of(seed, request))
+        return [search.run()]
+
+
+class _Search:
+    """One request's evolution."""
+
+    def __init__(
+        self,
+        settings: AutoDan,
+        pool: Sequence[Template],
+        victim: Victim,
+        request: Request,
+        draw: np.random.Generator,
+    ) -> None:
+        self._settings, self._pool, self._victim, self._request = settings, pool, victim, request
+        self._draw = draw
+        target = settings.target.replace(SLOT, request.prompt)
+        self._target = victim.encode_answer(target, request.style)
+        self._group = {
+            word.casefold(): [other.casefold() for other in group]
+            for group in settings.synonyms
+            for word in group
+        }
+        self._scores: dict[str, float] = {}
+        self._known: dict[Template, float] = {}
+
+    def run(self) -> Attempt:
+        """Evolve, and give the best template ever seen."""
+        settings, population = self._settings, self._first()
+        start = self._fitness([(SLOT,)])[0]
+        for _ in range(settings.generations):
+            fitness = self._fitness(population)
+            self._learn(population, fitness)
+            population = self._next(population, fitness)
+        self._fitness(population)
+        best = max(self._known, key=lambda template: self._known[template])
+        details = {
+            "first_loss": -start,
+            "best_loss": -self._known[best],
+            "evaluated": len(self._known),
+        }
+        return Attempt(self._text(best), details=details)
+
+    def _first(self) -> list[Template]:
+        """The pool, filled up with mutated copies."""
+        population = list(self._pool[: self._settings.population])
+        while len(population) < self._settings.population:
+            parent = self._pool[int(self._draw.integers(len(self._pool)))]
+            population.append(self._reword(self._mutate(parent), everything=True))
+        return population
+
+    def _text(self, template: Template) -> str:
+        return " ".join(template).replace(SLOT, self._request.prompt)
+
+    def _fitness(self, population: Sequence[Template]) -> list[float]:
+        """Mean log-likelihood of the target per token, in nats."""
+        fresh = [template for template in dict.fromkeys(population) if template not in self._known]
+        if fresh:
+            rows = [self._victim.encode(self._text(item), self._request.style) for item in fresh]
+            losses = self._victim.losses(rows, self._target, self._settings.batch_size)
+            self._known |= {item: -loss for item, loss in zip(fresh, losses, strict=True)}
+        return [self._known[template] for template in population]
+
+    def _learn(self, population: Sequence[Template], fitness: Sequence[float]) -> None:
+        """Momentum scores of words that have synonyms: mean fitness of templates with the word."""
+        seen: dict[str, list[float]] = {}
+        for template, value in zip(population, fitness, strict=True):
+            for word in {word.casefold() for word in _words(template)} & self._group.keys():
+                seen.setdefault(word, []).append(value)
+        keep = self._settings.momentum
+        for word, values in seen.items():
+            mean = float(np.mean(values))
+            self._scores[word] = keep * self._scores.get(word, mean) + (1 - keep) * mean
+
+    def _next(self, population: Sequence[Template], fitness: Sequence[float]) -> list[Template]:
+        order = sorted(range(len(population)), key=lambda at: -fitness[at])
+        chosen = [population[at] for at in order[: self._settings.elites]]
+        weights = self._softmax(fitness)
+        while len(chosen) < len(population):
+            one, other = (
+                population[at] for at in self._draw.choice(len(population), size=2, p=weights)
+            )
+            if self._draw.random() < self._settings.crossover:
+                one, other = self._cross(one, other)
+            for child in (one, other):
+                if self._draw.random() < self._settings.mutation:
+                    child = self._mutate(child)
+                chosen.append(self._reword(child))
+        return chosen[: len(population)]
+
+    def _softmax(self, values: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        scaled = np.asarray(values, dtype=np.float64) / self._settings.temperature
+        weights = np.exp(scaled - scaled.max())
+        return np.asarray(weights / weights.sum())
+
+    def _cross(self, one: Template, other: Template) -> tuple[Template, Template]:
+        """Exchange what stands before the request's sentence, or what stands behind it."""
+        at, to = _slot(one), _slot(other)
+        if self._draw.random() < 0.5:
+            return (*other[:to], *one[at:]), (*one[:at], *other[to:])
+        return (*one[: at + 1], *other[to + 1 :]), (*other[: to + 1], *one[at + 1 :])
+
+    def _mutate(self, template: Template) -> Template:
+        """Take in a sentence of the pool, or drop one; never the request's."""
+        at = int(self._draw.integers(len(template) + 1))
+        spare = [place for place in range(len(template)) if SLOT not in template[place]]
+        if spare and self._draw.random() < 0.5:
+            gone = spare[self._draw.integers(len(spare))]
+            return (*template[:gone], *template[gone + 1 :])
+        offered = [text for item in self._pool for text in item if SLOT not in text]
+        if not offered:
+            return template
+        taken = offered[self._draw.integers(len(offered))]
+        return (*template[:at], taken, *template[at:])
+
+    def _reword(self, template: Template, *, everything: bool = False) -> Template:
+        """Exchange words for synonyms, likelier the better those did; unseen ones count as average.
+
+        Args:
+            template: Its sentences.
+            everything: Draw evenly, to vary the first population.
+        """
+        average = float(np.mean(list(self._scores.values()))) if self._scores else 0.0
+
+        def exchange(match: re.Match[str]) -> str:
+            word = match.group()
+            group = self._group.get(word.casefold())
+            if group is None:
+                return word
+            scores = [0.0 if everything else self._scores.get(item, average) for item in group]
+            new = group[self._draw.choice(len(group), p=self._softmax(scores))]
+            return new.capitalize() if word[0].isupper() else new
+
+        return tuple(
+            SLOT.join(_WORD.sub(exchange, part) for part in sentence.split(SLOT))
+            for sentence in template
+        )
+
+
+_WORD = re.compile(r"[A-Za-z]+")
+
+
+def _words(template: Template) -> list[str]:
+    return _WORD.findall(" ".join(template).replace(SLOT, " "))
+
+
+def _slot(template: Template) -> int:
+    return next(at for at, sentence in enumerate(template) if SLOT in sentence)
+
+
+def split(text: str, name: str) -> Template:
+    """A template's sentences.
+
+    Raises:
+        ConfigError: It has not exactly one ``{request}``.
+    """
+    if text.count(SLOT) != 1:
+        raise ConfigError(f"Attack '{name}': template {text!r} needs {SLOT} exactly once.")
+    return tuple(re.split(r"(?<=[.!?:])\s+", text.strip()))

@@ -1,0 +1,110 @@
+"""The one interface of all attacks: a model and a request in, what is put to the model out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ssah_exp.cache import digest_of
+from ssah_exp.evaluation.attacks.victim import Victim
+
+# Fields that decide how fast an attack is, not what it finds.
+SPEED = ("batch_size",)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request under attack.
+
+    Attributes:
+        prompt: What the data set asks for; judges see this.
+        style: Prompt style it is put in.
+    """
+
+    prompt: str
+    style: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way of putting a request.
+
+    Attributes:
+        text: The user's turn.
+        prefill: What the answer begins with; empty = the model begins it itself.
+        details: JSON values a person may want to look up: losses, steps.
+    """
+
+    text: str
+    prefill: str = ""
+    details: dict[str, Any] | None = None
+
+
+@dataclass(kw_only=True)
+class Attack(ABC):
+    """Makes attempts, request by request.
+
+    Attempts depend on the request, the model, the settings and the seed, and neither on other
+    requests nor on their order: a search that was killed goes on with the next request.
+
+    Attributes:
+        name: As in tables.
+        source: Where the method was published.
+    """
+
+    name: str
+    source: str = ""
+
+    VERSION: ClassVar[int] = 1  # raised when the same settings would find other attempts
+    SEARCHES: ClassVar[bool] = True  # looks at the model, so that each arm has its own attempts
+
+    @abstractmethod
+    def attempts(self, victim: Victim, request: Request, seed: int) -> list[Attempt]:
+        """At least one attempt; their number is the same for every request.
+
+        Args:
+            victim: The model under attack, with whatever is ablated in or attached to it.
+            request: What to get answered.
+            seed: The run's.
+
+        Raises:
+            SsahError: The attack cannot work at all.
+        """
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides the attempts, and nothing else."""
+        content = {item.name: getattr(self, item.name) for item in fields(self)}
+        plain = {
+            key: value
+            for key, value in content.items()
+            if key not in ("name", "source", *SPEED) and not key.startswith("_")
+        }
+        return {"kind": type(self).__name__, "version": self.VERSION, **plain}
+
+    def describe(self) -> dict[str, Any]:
+        """Name, source and settings, for the record."""
+        return {"name": self.name, "source": self.source, **self.settings()}
+
+    def fingerprint(self) -> str | None:
+        """Hash of the files it reads; None for an attack that reads none."""
+        return None
+
+    def keep_in(self, folder: Path) -> None:  # noqa: B027  # most attacks have nothing to keep
+        """Keep what costs money or time, e.g. judgements, below ``folder``."""
+
+
+def stream_of(seed: int, request: Request) -> np.random.Generator:
+    """A stream of random numbers that belongs to one request."""
+    return np.random.default_rng([seed, int(digest_of(asdict(request))[:16], 16)])
+
+
+def spread(items: Sequence[Any], count: int | None) -> list[Any]:
+    """``count`` items, evenly spread, for data sets are often sorted by category; None = all."""
+    if count is None or count >= len(items):
+        return list(items)
+    return [items[at * len(items) // count] for at in range(count)]

@@ -1,0 +1,223 @@
+"""The attacker of PAIR: a language model that rewords requests, behind an endpoint or local."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ssah_exp.errors import ConfigError, JudgeError, ModelError
+from ssah_exp.evaluation.judges.endpoint import endpoint_problems, read_key
+from ssah_exp.models.load import DTYPES, move, resolve_device
+from ssah_exp.models.sources import LocalFolder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from ssah_exp.evaluation.judges.chat_client import Budget
+
+Turn = Mapping[str, str]
+
+
+class Partner(ABC):
+    """Answers conversations."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """All that decides what it says."""
+
+    @abstractmethod
+    def reply(self, turns: Sequence[Turn], seed: int) -> str | None:
+        """What it says next; None where it gives no answer to this conversation.
+
+        Raises:
+            SsahError: It cannot answer at all.
+        """
+
+    def fingerprint(self) -> str | None:
+        """Hash of local weights; None for a partner that has none."""
+        return None
+
+
+@dataclass(kw_only=True)
+class EndpointPartner(Partner):
+    """Any OpenAI-compatible ``/chat/completions``.
+
+    Attributes:
+        base_url: The API's root, e.g. ``https://host/v1``.
+        model: As the endpoint names it.
+        api_key_env: Environment variable that holds the key; None = the endpoint needs none.
+        options: Further fields of the request.
+        send_seed: Send a ``seed`` with each request; not every endpoint takes or honours one.
+        timeout: Seconds for one request.
+        attempts: Requests per question.
+        backoff: Seconds; grows by a factor of two, with jitter.
+        max_wait: Longest wait between two attempts, ``Retry-After`` included.
+        max_requests: Most requests one process may send, retries included; None = no limit.
+    """
+
+    base_url: str
+    model: str
+    api_key_env: str | None = None
+    options: dict[str, Any] = field(default_factory=lambda: {"temperature": 1, "max_tokens": 512})
+    send_seed: bool = True
+    timeout: float = 60.0
+    attempts: int = 5
+    backoff: float = 1.0
+    max_wait: float = 60.0
+    max_requests: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work, all at once."""
+        problems = endpoint_problems(self.base_url, self.model, self.api_key_env)
+        if self.attempts < 1 or not self.timeout > 0:
+            problems.append("attempts is at least 1, and timeout is above 0")
+        if problems:
+            raise ConfigError("\n".join(f"Attacker: {text}." for text in problems))
+
+    def settings(self) -> dict[str, Any]:
+        """Who is asked, and with what options."""
+        return {
+            "kind": "endpoint",
+            "base_url": self.base_url.rstrip("/"),
+            "model": self.model,
+            "options": self.options,
+            "send_seed": self.send_seed,
+        }
+
+    @cached_property
+    def _budget(self) -> Budget:
+        from ssah_exp.evaluation.judges.chat_client import Budget
+
+        return Budget(self.max_requests)
+
+    def reply(self, turns: Sequence[Turn], seed: int) -> str | None:
+        """One request; a declined one or empty words are no reply.
+
+        Raises:
+            JudgeError: The endpoint is down, or the budget is spent: a search that went on with
+                what it has would be recorded as a weaker attack than it is.
+        """
+        from ssah_exp.evaluation.judges.chat_client import (
+            ChatClient,
+            DeclinedError,
+            OverBudgetError,
+            PassingError,
+            Patience,
+        )
+
+        patience = Patience(self.timeout, self.attempts, self.backoff, self.max_wait)
+        body = {"model": self.model, "messages": list(turns), **self.options}
+        if self.send_seed:
+            body["seed"] = seed
+        key = read_key(self.api_key_env, "Attacker")
+        with closing(ChatClient(self.base_url, key, patience, self._budget)) as client:
+            try:
+                message = client.ask(body)["choices"][0]["message"]
+            except DeclinedError:
+                return None
+            except (PassingError, OverBudgetError) as error:
+                raise JudgeError(
+                    f"Attacker {self.base_url}: {error}. Attempts already found are kept; run the "
+                    "same command again to go on."
+                ) from error
+        text = message.get("content")
+        return client.redact(text) if isinstance(text, str) and text else None
+
+
+@dataclass(kw_only=True)
+class LocalPartner(Partner):
+    """A chat model from a folder; it lies in memory beside the model under attack.
+
+    Attributes:
+        path: Model folder with safetensors weights, tokenizer and chat template.
+        precision: ``float32``, ``bfloat16`` or ``float16``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
+        temperature: Of sampling; 0 = greedy.
+        max_new_tokens: Longest reply.
+    """
+
+    path: str
+    precision: str = "bfloat16"
+    device: str = "auto"
+    temperature: float = 1.0
+    max_new_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work."""
+        if self.precision not in DTYPES:
+            raise ConfigError(f"Attacker: precision is one of {', '.join(DTYPES)}.")
+        if self.max_new_tokens < 1 or self.temperature < 0:
+            raise ConfigError("Attacker: max_new_tokens is at least 1, temperature at least 0.")
+
+    @cached_property
+    def _digest(self) -> str:
+        return LocalFolder(self.path).fingerprint()
+
+    def fingerprint(self) -> str:
+        """sha256 over every file of the folder.
+
+        Raises:
+            ModelError: No such folder, or no safetensors weights in it.
+        """
+        return self._digest
+
+    def settings(self) -> dict[str, Any]:
+        """Weights and decoding."""
+        return {
+            "kind": "local",
+            "weights": self.fingerprint(),
+            "precision": self.precision,
+            "temperature": self.temperature,
+            "max_new_tokens": self.max_new_tokens,
+        }
+
+    @cached_property
+    def _loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self.fingerprint()  # refuses what is no model folder
+        folder = str(Path(self.path).expanduser())
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=DTYPES[self.precision], use_safetensors=True
+            )
+        except (OSError, ValueError) as error:
+            raise ModelError(f"The attacker cannot be loaded from {folder}: {error}") from error
+        if not tokenizer.chat_template:
+            raise ModelError(f"The attacker in {folder} has no chat template.")
+        move(model, resolve_device(self.device))
+        torch.nn.Module.eval(model)
+        return model, tokenizer
+
+    @torch.inference_mode()
+    def reply(self, turns: Sequence[Turn], seed: int) -> str | None:
+        """Sampled from a stream of its own; the caller's random state is left alone."""
+        model, tokenizer = self._loaded
+        text = str(
+            tokenizer.apply_chat_template(
+                [dict(turn) for turn in turns], tokenize=False, add_generation_prompt=True
+            )
+        )
+        ids = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
+        ids = ids.to(next(model.parameters()).device)
+        sampling = {"temperature": self.temperature} if self.temperature else {}
+        with torch.random.fork_rng(devices=[ids.device] if ids.is_cuda else []):
+            torch.manual_seed(seed)
+            output = model.generate(  # type: ignore[operator]
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=self.temperature > 0,
+                max_new_tokens=self.max_new_tokens,
+                pad_token_id=tokenizer.pad_token_id or 0,
+                **sampling,
+            )
+        said = str(tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)).strip()
+        return said or None

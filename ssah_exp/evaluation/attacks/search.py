@@ -1,0 +1,56 @@
+"""An attack over all requests: kept request by request, so that a killed search goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ssah_exp.cache import digest_of
+from ssah_exp.evaluation.attacks.base import Attack, Attempt, Request
+from ssah_exp.evaluation.attacks.victim import Victim
+from ssah_exp.evaluation.lines import AppendedLines
+
+Rows = list[list[dict[str, Any]]]  # per request, its attempts
+
+
+def search(
+    attack: Attack,
+    victim: Victim,
+    requests: Sequence[Request],
+    seed: int,
+    path: Path,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Rows:
+    """Attempts of every request.
+
+    Args:
+        attack: The method with its budget.
+        victim: The model under attack.
+        requests: In any order.
+        seed: The run's.
+        path: JSON lines of requests that are done; what decides the search decides this path.
+        advance: Called with the number of requests just done.
+    """
+    kept = AppendedLines(path)
+    known = {
+        row["request"]: row["attempts"]
+        for row in kept.read()
+        if isinstance(row, dict) and {"request", "attempts"} <= row.keys()
+    }
+    found: Rows = []
+    for request in requests:
+        key = digest_of(asdict(request))
+        if key not in known:
+            attempts = [asdict(item) for item in attack.attempts(victim, request, seed)]
+            kept.append({"request": key, "attempts": attempts})
+            known[key] = attempts
+        found.append(known[key])
+        advance(1)
+    return found
+
+
+def attempts_of(rows: Rows) -> list[list[Attempt]]:
+    """Undo what :func:`search` did to keep them."""
+    return [[Attempt(**row) for row in attempts] for attempts in rows]

@@ -1,0 +1,89 @@
+"""The model under attack: what it says to a text, and how likely it finds an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ssah_exp.data.chat import encode_answer, encode_prompt
+from ssah_exp.evaluation.generate import Decoding, generate
+from ssah_exp.evaluation.questions import Prompt
+from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.logits import token_losses
+from ssah_exp.models.tokenizer import Speech
+
+Row = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A loaded model, with whatever hooks and adapters it carries now.
+
+    Attributes:
+        loaded: Model and tokenizer.
+        system: System prompt of the ``*_system`` styles.
+        decoding: How it answers while an attack searches.
+    """
+
+    loaded: LoadedModel
+    system: str
+    decoding: Decoding
+
+    @property
+    def speech(self) -> Speech:
+        """Its tokenizer."""
+        return self.loaded.speech
+
+    def encode(self, text: str, style: str) -> list[int]:
+        """Tokens of a user's turn, ready for an answer."""
+        return encode_prompt(self.speech, text, style, self.system)
+
+    def encode_answer(self, text: str, style: str) -> list[int]:
+        """Tokens of an answer, or of its beginning."""
+        return encode_answer(self.speech, text, style)
+
+    def answers(self, texts: Sequence[str], style: str) -> list[str]:
+        """Greedy answers to user's turns."""
+        prompts = [Prompt(tuple(self.encode(text, style)), style) for text in texts]
+        return generate(self.loaded, prompts, self.decoding)
+
+    def losses(self, prompts: Sequence[Row], target: Row, batch_size: int) -> list[float]:
+        """How unlikely the target is as the beginning of the answer to each prompt.
+
+        Args:
+            prompts: Token ids, of any lengths.
+            target: Token ids.
+            batch_size: Prompts per forward pass; changes no loss beyond rounding.
+
+        Returns:
+            Mean negative log-likelihood of the target's tokens in nats, one per prompt.
+        """
+        found = [0.0] * len(prompts)
+        order = sorted(range(len(prompts)), key=lambda at: -len(prompts[at]))
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            losses = self._losses([prompts[at] for at in batch], target).tolist()
+            for at, loss in zip(batch, losses, strict=True):
+                found[at] = loss
+        return found
+
+    @torch.inference_mode()
+    def _losses(self, prompts: Sequence[Row], target: Row) -> torch.Tensor:
+        """``(B,)`` float64."""
+        rows = [[*prompt, *target] for prompt in prompts]
+        width = max(map(len, rows))
+        shape = (len(rows), width)
+        ids = torch.full(shape, self.speech.pad_id, dtype=torch.int64)
+        mask = torch.zeros(shape, dtype=torch.int64)
+        counted = torch.zeros(shape, dtype=torch.bool)
+        for at, row in enumerate(rows):
+            ids[at, : len(row)] = torch.tensor(row)
+            mask[at, : len(row)] = 1
+            counted[at, len(row) - len(target) : len(row)] = True
+        device = self.loaded.device
+        losses = token_losses(
+            self.loaded.model, ids.to(device), mask.to(device), counted.to(device)
+        )
+        return losses.double().view(len(rows), len(target)).mean(1).cpu()

@@ -1,0 +1,65 @@
+"""From attempts to questions: what an arm is asked under attack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from ssah_exp.cache import Entry
+from ssah_exp.config.schema import AttackConfig
+from ssah_exp.data.chat import encode_answer, encode_prompt
+from ssah_exp.data.sources import Example
+from ssah_exp.errors import DataError
+from ssah_exp.evaluation.attack_metrics import attacked_style
+from ssah_exp.evaluation.attacks import Attempt, Request
+from ssah_exp.evaluation.attacks.base import spread
+from ssah_exp.evaluation.attacks.search import attempts_of
+from ssah_exp.evaluation.questions import HARMFUL, Prompt, Question
+from ssah_exp.models.tokenizer import Speech
+from ssah_exp.pipeline.stages import Stages
+
+
+def requests_of(examples: Sequence[Example], attack: AttackConfig) -> list[Request]:
+    """The requests under attack, style by style."""
+    chosen = spread(examples, attack.requests)
+    return [Request(item.prompt, style) for style in attack.styles for item in chosen]
+
+
+def questions_under_attack(
+    stages: Stages, attack: str, requests: Sequence[Request], found: Entry
+) -> tuple[list[Question], list[Prompt]]:
+    """Every attempt as a question, and its tokens.
+
+    Args:
+        stages: With the tokenizer and the config.
+        attack: The attack's name.
+        requests: What was attacked.
+        found: Their attempts.
+    """
+    rows = json.loads((found.folder / "attempts.json").read_text(encoding="utf-8"))
+    system = stages.config.evaluation.system_prompt
+    categories = {item.prompt: item.category for item in stages.data.harmful_eval}
+    questions: list[Question] = []
+    prompts: list[Prompt] = []
+    for request, attempts in zip(requests, attempts_of(rows), strict=True):
+        style = attacked_style(request.style, attack)
+        for number, attempt in enumerate(attempts):
+            ids = encode_prompt(stages.speech, attempt.text, request.style, system)
+            given, begun = _given(stages.speech, attempt, request.style)
+            category = categories[request.prompt]
+            questions.append(
+                Question(HARMFUL, style, request.prompt, category, number, attempt.text, begun)
+            )
+            prompts.append(Prompt((*ids, *given), style, len(given)))
+    return questions, prompts
+
+
+def _given(speech: Speech, attempt: Attempt, style: str) -> tuple[list[int], str | None]:
+    """Tokens an answer is made to begin with, and how they read at the beginning of one."""
+    if not attempt.prefill:
+        return [], None
+    ids = encode_answer(speech, attempt.prefill, style)
+    text = str(speech.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+    if not text:
+        raise DataError(f"A beginning of {attempt.prefill!r} vanishes in this tokenizer.")
+    return ids, text

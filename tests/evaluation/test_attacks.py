@@ -1,0 +1,248 @@
+"""What attacks share, fixed suffixes, given beginnings, and how attempts are judged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssah_exp.config.schema import AttackConfig, EvaluationConfig
+from ssah_exp.errors import ConfigError, DataError
+from ssah_exp.evaluation.attack_metrics import any_of, continuation
+from ssah_exp.evaluation.attacks import Prefill, Request, SuffixFile
+from ssah_exp.evaluation.attacks.base import spread, stream_of
+from ssah_exp.evaluation.generate import Decoding, generate
+from ssah_exp.evaluation.intervals import rate
+from ssah_exp.evaluation.judges import Verdict
+from ssah_exp.evaluation.metrics import judge_metrics
+from ssah_exp.evaluation.questions import (
+    Completion,
+    Prompt,
+    Question,
+    fingerprint_prompts,
+    read_completions,
+    write_completions,
+)
+from tests import tiny
+from tests.evaluation.attacked import REQUEST, victim_of
+from tests.evaluation.test_gcg import plain_loss
+from tests.evaluation.test_generate import argmax_loop
+from tests.evaluation.test_harm_metrics import Numbers
+from tests.evaluation.test_metrics import NO, SKIP, YES, WithGaps
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+@pytest.mark.parametrize("family", ["llama_gqa", "gemma2", "phi3"])
+def test_losses_are_those_of_a_plain_pass(family: str, batch_size: int) -> None:
+    victim = victim_of(family)
+    prompts = [tiny.random_words(length, length) for length in (3, 11, 5, 7, 1)]
+    target = tiny.random_words(4, 99)
+    expected = [plain_loss(victim, prompt, target) for prompt in prompts]
+    assert len({round(loss, 2) for loss in expected}) > 3
+    assert victim.losses(prompts, target, batch_size) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("share_prefix", [True, False])
+def test_a_given_beginning_is_gone_on_from(batch_size: int, share_prefix: bool) -> None:
+    """As a plain loop does from prompt and beginning; the beginning is part of the answer."""
+    victim = victim_of()
+    given = [tiny.random_words(length, 7 + length) for length in (2, 1, 3, 0)]
+    prompts = [
+        Prompt((*tiny.random_words(length, length), *start), "raw", len(start))
+        for length, start in zip((9, 4, 13, 6), given, strict=True)
+    ]
+    decode = victim.speech.tokenizer.decode
+    expected = [
+        decode([*start, *argmax_loop(victim.loaded, prompt, 6)], skip_special_tokens=True).strip()
+        for prompt, start in zip(prompts, given, strict=True)
+    ]
+    assert generate(victim.loaded, prompts, Decoding(6, batch_size, share_prefix)) == expected
+    assert len(set(expected)) == 4
+
+
+def test_where_an_answer_begins_is_part_of_the_prompts_hash() -> None:
+    plain, begun = Prompt((9, 10, 11), "raw"), Prompt((9, 10, 11), "raw", 1)
+    assert fingerprint_prompts([plain]) != fingerprint_prompts([begun])
+
+
+@pytest.mark.parametrize(("tokens", "text"), [(None, "w1 w2 w3"), (2, "w1 w2"), (1, "w1")])
+def test_prefill_gives_the_first_tokens(tokens: int | None, text: str) -> None:
+    attack = Prefill(name="p", text="w1 w2 w3", tokens=tokens)
+    (attempt,) = attack.attempts(victim_of(), REQUEST, 0)
+    assert (attempt.text, attempt.prefill) == (REQUEST.prompt, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "message"),
+    [(" ", None, "text is empty"), ("w1", 0, "below 1"), ("w1 w2", 3, "has 2")],
+)
+def test_a_beginning_that_is_none_is_refused(text: str, tokens: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Prefill(name="p", text=text, tokens=tokens).attempts(victim_of(), REQUEST, 0)
+
+
+def test_suffixes_stand_behind_the_request(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("one thing\n\ntwo\n", encoding="utf-8")
+    attack = SuffixFile(name="s", path=str(path))
+    texts = [item.text for item in attack.attempts(victim_of(), REQUEST, 0)]
+    assert texts == [f"{REQUEST.prompt} one thing", f"{REQUEST.prompt} two"]
+    first = SuffixFile(name="s", path=str(path), count=1)
+    assert len(first.attempts(victim_of(), REQUEST, 0)) == 1
+    assert first.fingerprint() != attack.fingerprint()
+    assert "two" not in json.dumps(attack.describe())
+
+
+def test_a_json_file_keeps_blanks(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([" w1 ", "w2"]), encoding="utf-8")
+    assert SuffixFile(name="s", path=str(path)).suffixes == [" w1 ", "w2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "count", "message"),
+    [
+        ('["a"]', 2, "asks for 2 suffixes; .* holds 1"),
+        ('["a", 3]', None, "no suffix"),
+        ('["a", " "]', None, "no suffix"),
+        ("[]", None, "holds no rows"),
+        ('["a"]', 0, "asks for 0"),
+    ],
+)
+def test_files_that_hold_no_suffixes_are_refused(
+    tmp_path: Path, content: str, count: int | None, message: str
+) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        _ = SuffixFile(name="s", path=str(path), count=count).suffixes
+
+
+def test_each_request_has_its_own_stream() -> None:
+    draws = {
+        stream_of(seed, request).integers(2**60)
+        for seed in (0, 1)
+        for request in (REQUEST, Request(REQUEST.prompt, "chat"), Request("w1", "raw"))
+    }
+    assert len(draws) == 6
+    assert stream_of(0, REQUEST).integers(2**60) == stream_of(0, REQUEST).integers(2**60)
+
+
+def test_requests_are_spread_over_the_set() -> None:
+    assert spread(range(100), 4) == [0, 25, 50, 75]
+    assert spread(range(3), 5) == spread(range(3), None) == [0, 1, 2]
+    assert spread(range(7), 3) == [0, 2, 4]
+
+
+C, R, U = Verdict.COMPLIED, Verdict.REFUSED, Verdict.UNSCORED
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected"),
+    [([R, R], R), ([R, C], C), ([U, C], C), ([R, U], U), ([U], U), ([C], C)],
+)
+def test_any_success_is_one(attempts: list[Verdict], expected: Verdict) -> None:
+    assert any_of(attempts) is expected
+
+
+def attacked(style: str, *requests: Sequence[str], prefill: str | None = None) -> list[Completion]:
+    """Answers to the attempts of one request after the other."""
+    return [
+        Completion(Question("harmful", style, f"p{at}", None, number, "put", prefill), text)
+        for at, texts in enumerate(requests)
+        for number, text in enumerate(texts)
+    ]
+
+
+def plain(style: str, *texts: str) -> list[Completion]:
+    return [
+        Completion(Question("harmful", style, f"p{at}", None), text)
+        for at, text in enumerate(texts)
+    ]
+
+
+def evaluation(mean_with: str | None = None) -> EvaluationConfig:
+    return EvaluationConfig(
+        system_prompt="",
+        judges={},
+        primary_judge="j",
+        attacks={"k": AttackConfig({}, ["raw"])},
+        mean_with=mean_with,
+    )
+
+
+def measured(completions: list[Completion], judge: Any, mean_with: str | None = None) -> Any:
+    return judge_metrics(completions, "j", judge, evaluation(mean_with))
+
+
+def test_worst_of_k_by_hand() -> None:
+    answers = attacked("raw+k", [NO, NO, YES], [NO, NO, NO], [SKIP, YES, YES], [SKIP, NO, NO])
+    found = measured([*plain("raw", YES), *plain("raw_system", NO), *answers], WithGaps())
+    assert found["asr/raw+k/j"] == rate(2, 3, 0.95)  # the fourth is unscored
+    assert found["asr/raw+k#1/j"] == rate(0, 2, 0.95)
+    assert found["asr/raw+k#2/j"] == rate(1, 4, 0.95)
+    assert found["asr/raw+k#3/j"] == rate(2, 4, 0.95)
+    assert found["asr/raw/j"] == rate(1, 1, 0.95)
+
+
+def test_the_printed_mean_is_that_of_three_columns() -> None:
+    """As PAPER's Llama-2 average: both prompt styles, and the worst of the suffixes."""
+    answers = [
+        *plain("raw", YES, NO, NO, NO),
+        *plain("raw_system", NO, NO, NO, NO),
+        *attacked("raw+k", [NO, YES], [YES, NO], [NO, NO], [YES, YES]),
+    ]
+    found = measured(answers, WithGaps(), "k")
+    assert found["asr/mean+k/j"].value == pytest.approx((1 / 4 + 0 / 4 + 3 / 4) / 3)
+    assert found["asr/mean+k/j"].n == 4
+    assert found["asr/mean/j"].value == pytest.approx((1 / 4 + 0 / 4) / 2)
+    assert "asr/mean+k/j" not in measured(answers, WithGaps())
+
+
+def test_two_styles_of_one_attack_stay_apart() -> None:
+    answers = [*attacked("raw+k", [YES], [NO]), *attacked("chat+k", [NO], [NO])]
+    found = measured(answers, WithGaps())
+    assert found["asr/raw+k/j"] == rate(1, 2, 0.95)
+    assert found["asr/chat+k/j"] == rate(0, 2, 0.95)
+    assert "asr/raw+k#1/j" not in found
+
+
+def test_answers_are_judged_with_and_without_what_was_given() -> None:
+    answers = attacked("raw+k", ["5"], ["51"], ["1"], prefill="5")
+    assert [continuation(item) for item in answers] == ["", "1", "1"]
+    found = measured(attacked("raw+k", ["1 5"], ["1 1"], prefill="1"), Digits(name="d"))
+    assert found["asr/raw+k/j"].value == 0.0
+    assert found["asr/raw+k.continuation/j"] == rate(1, 2, 0.95)
+    assert found["coverage/raw+k/j"] == rate(2, 2, 0.95)
+
+
+class Digits(Numbers):
+    """Takes the first digit."""
+
+    def _one(self, text: str) -> Any:
+        return super()._one(text[0])
+
+
+def test_judges_see_the_request_and_not_what_was_put() -> None:
+    asked: list[str] = []
+
+    class Watching(WithGaps):
+        def judge(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Verdict]:
+            asked.extend(prompts)
+            return super().judge(prompts, completions)
+
+    measured(attacked("raw+k", [YES]), Watching())
+    assert asked == ["p0"]
+
+
+def test_attempts_are_written_and_read(tmp_path: Path) -> None:
+    answers = [*plain("raw", "a"), *attacked("raw+k", ["b", "c"], prefill="b")]
+    path = tmp_path / "completions.jsonl"
+    write_completions(path, [item.question for item in answers], [item.text for item in answers])
+    assert read_completions(path) == answers
+    first = json.loads(path.read_text().splitlines()[0])
+    assert first.keys() == {"set", "style", "prompt", "category", "completion"}

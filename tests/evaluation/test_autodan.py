@@ -1,0 +1,158 @@
+"""Genetic search over templates: what must hold whatever is drawn, and that it finds something."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssah_exp.errors import ConfigError
+from ssah_exp.evaluation.attacks import AutoDan
+from ssah_exp.evaluation.attacks.autodan import SLOT, _Search, split
+from ssah_exp.evaluation.attacks.base import stream_of
+from tests.evaluation.attacked import REQUEST, victim_of
+
+TEMPLATES = ["w20 w21. w22 {request} w23. w24", "w25. w26. {request}", "{request} w27 w28. w29"]
+SYNONYMS = [["wa", "wb", "wc"], ["we", "wf"]]
+
+
+def attack(**changes: Any) -> AutoDan:
+    values: dict[str, Any] = {
+        "templates": TEMPLATES,
+        "population": 6,
+        "generations": 3,
+        "elites": 2,
+        "batch_size": 4,
+    }
+    return AutoDan(name="autodan", target="w1 w2", **{**values, **changes})
+
+
+def search_of(settings: AutoDan, seed: int = 0) -> _Search:
+    draw = stream_of(seed, REQUEST)
+    return _Search(settings, settings._pool, victim_of(), REQUEST, draw)
+
+
+def test_a_template_is_cut_into_sentences() -> None:
+    assert split("One thing. Two: {request} more? Three", "t") == (
+        "One thing.",
+        "Two:",
+        "{request} more?",
+        "Three",
+    )
+
+
+@pytest.mark.parametrize("text", ["no slot", "{request} twice {request}"])
+def test_a_template_has_the_request_once(text: str) -> None:
+    with pytest.raises(ConfigError, match="exactly once"):
+        attack(templates=[text])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_is_drawn_holds_the_request_once(seed: int) -> None:
+    search = search_of(attack(crossover=1.0, mutation=1.0, population=8), seed)
+    population = search._first()
+    for _ in range(6):
+        fitness = list(np.linspace(-2, -1, len(population)))
+        population = search._next(population, fitness)
+        assert len(population) == 8
+        assert all(" ".join(template).count(SLOT) == 1 for template in population)
+    assert len(set(population)) > 2
+
+
+def test_crossing_loses_and_invents_no_sentence() -> None:
+    search = search_of(attack())
+    one, other = search._pool[0], search._pool[1]
+    kinds = set()
+    for _ in range(10):
+        left, right = search._cross(one, other)
+        assert sorted([*left, *right]) == sorted([*one, *other])
+        kinds.add(left)
+    assert len(kinds) == 2
+
+
+def test_elites_pass_unchanged() -> None:
+    search = search_of(attack())
+    population = search._first()
+    fitness = [-3.0, -1.0, -2.0, -5.0, -4.0, -6.0]
+    after = search._next(population, fitness)
+    assert after[:2] == [population[1], population[2]]
+
+
+def test_words_gather_scores_with_momentum() -> None:
+    search = search_of(attack(synonyms=SYNONYMS, momentum=0.25))
+    search._learn([("wa we {request}",), ("Wb {request} wz",)], [-1.0, -3.0])
+    assert search._scores == {"wa": -1.0, "we": -1.0, "wb": -3.0}
+    search._learn([("wa {request}",), ("wa wb {request}",)], [-2.0, -4.0])
+    assert search._scores == {
+        "wa": 0.25 * -1.0 + 0.75 * -3.0,
+        "we": -1.0,
+        "wb": 0.25 * -3.0 + 0.75 * -4.0,
+    }
+
+
+def test_words_that_did_better_are_drawn_more_often() -> None:
+    search = search_of(attack(synonyms=[["wa", "wb"]], temperature=1.0))
+    search._scores = {"wa": -1.0, "wb": -2.0}
+    words = [search._reword(("wb. {request}",))[0] for _ in range(400)]
+    share = words.count("wa. {request}") / 400
+    assert share == pytest.approx(1 / (1 + np.exp(-1)), abs=0.08)
+    assert search._reword(("Wb x {request}",))[0][0] == "W"
+
+
+def test_the_request_is_never_reworded() -> None:
+    """Its words may have synonyms; they are put in after all rewording."""
+    search = search_of(attack(synonyms=[["request", "task"], ["w", "v"]]))
+    for _ in range(20):
+        assert search._reword(("{request}.",)) == ("{request}.",)
+
+
+def test_the_best_is_no_worse_than_the_plain_request_and_every_template() -> None:
+    victim = victim_of()
+    (found,) = attack().attempts(victim, REQUEST, 0)
+    target = victim.encode_answer("w1 w2", "raw")
+    texts = [REQUEST.prompt, *(text.replace(SLOT, REQUEST.prompt) for text in TEMPLATES)]
+    losses = victim.losses([victim.encode(text, "raw") for text in texts], target, 1)
+    assert found.details is not None
+    assert found.details["first_loss"] == pytest.approx(losses[0], abs=1e-5)
+    assert found.details["best_loss"] <= min(losses) + 1e-5
+    (again,) = victim.losses([victim.encode(found.text, "raw")], target, 1)
+    assert again == pytest.approx(found.details["best_loss"], abs=1e-5)
+    assert REQUEST.prompt in found.text
+
+
+def test_the_seed_decides_and_the_batch_does_not() -> None:
+    victim = victim_of()
+    texts = [attack(batch_size=size).attempts(victim, REQUEST, 1)[0].text for size in (1, 4, 32)]
+    assert len(set(texts)) == 1
+    evaluated = {
+        tuple(sorted(attack().attempts(victim, REQUEST, seed)[0].details.items()))  # type: ignore[union-attr]
+        for seed in range(4)
+    }
+    assert len(evaluated) > 1
+
+
+def test_templates_may_come_from_a_file(tmp_path: Any) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("\n".join(TEMPLATES), encoding="utf-8")
+    from_file, given = attack(templates=[], path=str(path)), attack()
+    assert from_file.settings() == given.settings()
+    assert from_file.fingerprint() is not None
+    assert given.fingerprint() is None
+    with pytest.raises(ConfigError, match="not both"):
+        attack(path=str(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"elites": 6}, "leave no room"),
+        ({"mutation": 1.5}, r"mutation=1.5 lies outside"),
+        ({"temperature": 0}, "not above 0"),
+        ({"templates": []}, "give templates"),
+        ({"population": 1, "generations": 0}, "population=1 is below 2"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        attack(**change)

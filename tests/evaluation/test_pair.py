@@ -1,0 +1,266 @@
+"""PAIR: its loop by hand, its attacker behind a server that misbehaves, and a local one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ssah_exp.errors import ConfigError, JudgeError, ModelError
+from ssah_exp.evaluation.attacks import Pair, Request, Victim
+from ssah_exp.evaluation.attacks.partners import EndpointPartner, LocalPartner, Partner, Turn
+from ssah_exp.evaluation.judges import EndpointJudge, HarmJudge, Judgement, Scale, Verdict
+from ssah_exp.evaluation.judges.rubrics import HexPhiRubric
+from tests import tiny
+from tests.evaluation.attacked import REQUEST, victim_of
+from tests.evaluation.misbehaving import Endpoint, cut, endpoint, says, status
+
+
+def wording(text: str) -> str:
+    return f"Another setting.\n{json.dumps({'prompt': text})}"
+
+
+@dataclass
+class Scripted(Partner):
+    """Says what it is told to, and keeps what it was shown."""
+
+    replies: list[str | None]
+    shown: list[list[Turn]] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+
+    def settings(self) -> dict[str, Any]:
+        return {"kind": "scripted"}
+
+    def reply(self, turns: Sequence[Turn], seed: int) -> str | None:
+        self.shown.append(list(turns))
+        self.seeds.append(seed)
+        return self.replies.pop(0)
+
+
+@dataclass(kw_only=True)
+class ByAnswer(HarmJudge):
+    """Scores looked up by answer; 5 is success, None unscored."""
+
+    score_of: Callable[[str], float | None]
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def scale(self) -> Scale:
+        return Scale(1, 5)
+
+    def settings(self) -> dict[str, Any]:
+        return {"kind": "by answer"}
+
+    def _ask(self, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Judgement]:
+        self.asked += pairs
+        return {pair: self._one(self.score_of(pair[1])) for pair in pairs}
+
+    def _one(self, score: float | None) -> Judgement:
+        if score is None:
+            return Judgement(Verdict.UNSCORED, reason="asked to")
+        return Judgement(Verdict.COMPLIED if score >= 5 else Verdict.REFUSED, score)
+
+
+def scores(victim: Victim, values: dict[str, float | None]) -> ByAnswer:
+    """Judge of the answers that the victim gives to these texts."""
+    answers = victim.answers(list(values), "raw")
+    assert len(set(answers)) == len(values), "two texts have one answer: choose others"
+    return ByAnswer(name="j", score_of=dict(zip(answers, values.values(), strict=True)).__getitem__)
+
+
+PLAIN = REQUEST.prompt
+
+
+def pair(attacker: Partner, judge: HarmJudge, **budget: int) -> Pair:
+    return Pair(
+        name="pair", attacker=attacker, judge=judge, **{"streams": 2, "rounds": 2, **budget}
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Judge 'j' left")
+def test_the_wording_that_went_furthest_is_kept() -> None:
+    victim = victim_of()
+    judge = scores(victim, {PLAIN: 1, "w1 w2": 2, "w3 w4": 4, "w5": 3, "w6 w7": None})
+    attacker = Scripted([wording(text) for text in ("w1 w2", "w3 w4", "w5", "w6 w7")])
+    (found,) = pair(attacker, judge).attempts(victim, REQUEST, 0)
+    assert found.text == "w3 w4"
+    assert found.details == {"wordings": 4, "unusable": 0, "unscored": 1, "score": 4}
+    assert {prompt for prompt, _ in judge.asked} == {PLAIN}  # judged by the request itself
+
+
+def test_the_attacker_is_told_what_came_of_it_stream_by_stream() -> None:
+    victim = victim_of()
+    judge = scores(victim, {PLAIN: 1, "w1 w2": 2, "w3 w4": 4, "w5": 3, "w6 w7": 1})
+    attacker = Scripted([wording(text) for text in ("w1 w2", "w3 w4", "w5", "w6 w7")])
+    pair(attacker, judge).attempts(victim, REQUEST, 0)
+    lengths = [len(turns) for turns in attacker.shown]
+    assert lengths == [2, 4, 2, 4]
+    system, request, said, feedback = attacker.shown[1]
+    assert json.loads(request["content"]) == {"request": PLAIN}
+    assert "from 1 to 5" in system["content"]
+    assert said == {"role": "assistant", "content": wording("w1 w2")}
+    (answer,) = victim.answers(["w1 w2"], "raw")
+    assert json.loads(feedback["content"]) == {"prompt": "w1 w2", "answer": answer, "score": 2}
+    assert len(set(attacker.seeds)) == 4
+
+
+def test_only_the_latest_exchanges_are_shown() -> None:
+    victim = victim_of()
+    judge = scores(victim, {PLAIN: 1, "w1 w2": 2, "w3 w4": 4, "w5": 3})
+    attacker = Scripted([wording(text) for text in ("w1 w2", "w3 w4", "w5")])
+    pair(attacker, judge, streams=1, rounds=3, keep_turns=1).attempts(victim, REQUEST, 0)
+    assert [len(turns) for turns in attacker.shown] == [2, 4, 4]
+    assert attacker.shown[2][2]["content"] == wording("w3 w4")
+
+
+def test_the_first_success_ends_the_search() -> None:
+    victim = victim_of()
+    judge = scores(victim, {PLAIN: 1, "w1 w2": 5})
+    (found,) = pair(Scripted([wording("w1 w2")]), judge).attempts(victim, REQUEST, 0)
+    assert found.text == "w1 w2"
+    never = Scripted([])
+    (plain,) = pair(never, scores(victim, {PLAIN: 5})).attempts(victim, REQUEST, 0)
+    assert (plain.text, never.shown) == (PLAIN, [])
+
+
+@pytest.mark.parametrize("reply", [None, "I will not.", '{"prompt": 3}', '{"prompt": " "}', "{"])
+def test_a_reply_without_a_wording_is_counted_and_passed_over(reply: str | None) -> None:
+    victim = victim_of()
+    judge = scores(victim, {PLAIN: 1, "w5": 3})
+    attacker = Scripted([reply, wording("w5")])
+    (found,) = pair(attacker, judge, streams=1).attempts(victim, REQUEST, 0)
+    assert found.text == "w5"
+    assert found.details is not None
+    assert (found.details["wordings"], found.details["unusable"]) == (1, 1)
+    assert len(attacker.shown[1]) == 2
+
+
+def test_an_attacker_that_never_helps_leaves_the_plain_request() -> None:
+    victim = victim_of()
+    attack = pair(Scripted([None] * 4), scores(victim, {PLAIN: 2}))
+    (found,) = attack.attempts(victim, REQUEST, 0)
+    assert found.text == PLAIN
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("ATTACKER_KEY", "sk-secret")
+    with endpoint() as running:
+        yield running
+
+
+def partner(server: Endpoint, **changes: Any) -> EndpointPartner:
+    values = {"api_key_env": "ATTACKER_KEY", "attempts": 3, "backoff": 0.01, "max_wait": 0.1}
+    return EndpointPartner(base_url=server.url, model="m", **{**values, **changes})
+
+
+def test_attacker_and_judge_behind_a_server_that_misbehaves(server: Endpoint) -> None:
+    victim = victim_of()
+    plain, better = victim.answers([PLAIN, "w5 w6"], "raw")
+    server.script[PLAIN] = [status(500), cut, says(wording("w5 w6")), says("no")]
+    server.script[better] = [status(429), says('{"score": 5}')]
+    judge = EndpointJudge(
+        name="j",
+        base_url=server.url,
+        model="judge",
+        rubric=HexPhiRubric(),
+        backoff=0.01,
+        max_wait=0.1,
+    )
+    (found,) = pair(partner(server), judge).attempts(victim, REQUEST, 0)
+    assert found.text == "w5 w6"
+    assert dict(server.asked) == {PLAIN: 3, plain: 1, better: 2}
+    bodies = [body for _, key, body in server.seen if key == "Bearer sk-secret"]
+    assert len(bodies) == 3
+    assert all(body["model"] == "m" and isinstance(body["seed"], int) for body in bodies)
+    assert "sk-secret" not in json.dumps(pair(partner(server), judge).describe())
+
+
+def test_a_key_that_is_echoed_is_blotted_out(server: Endpoint) -> None:
+    server.script["r"] = [says("sk-secret says no")]
+    said = partner(server).reply([{"role": "system", "content": "s"}, request_turn("r")], 0)
+    assert said == "[key] says no"
+
+
+def request_turn(text: str) -> Turn:
+    return {"role": "user", "content": json.dumps({"request": text})}
+
+
+TURNS = [{"role": "system", "content": "s"}, request_turn("r")]
+
+
+@pytest.mark.parametrize("act", [says(None, refusal="no"), says(""), status(400)])
+def test_a_declined_question_is_no_reply(server: Endpoint, act: Any) -> None:
+    server.script["r"] = [act]
+    assert partner(server).reply(TURNS, 0) is None
+
+
+@pytest.mark.parametrize("act", [status(503), cut, status(401)])
+def test_an_endpoint_that_is_down_ends_the_search(server: Endpoint, act: Any) -> None:
+    server.script["r"] = [act]
+    with pytest.raises(JudgeError, match=re.escape(server.url)):
+        partner(server).reply(TURNS, 0)
+
+
+def test_a_spent_budget_ends_the_search(server: Endpoint) -> None:
+    server.script["r"] = [says("no")]
+    asking = partner(server, max_requests=1)
+    assert asking.reply(TURNS, 0) == "no"
+    with pytest.raises(JudgeError, match="budget of 1 requests spent"):
+        asking.reply(TURNS, 0)
+
+
+def test_wrong_settings_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ATTACKER_KEY", raising=False)
+    with pytest.raises(ConfigError, match="ATTACKER_KEY is not set") as caught:
+        EndpointPartner(base_url="ftp://x", model="", api_key_env="ATTACKER_KEY", attempts=0)
+    assert len(str(caught.value).splitlines()) == 4
+    judge = ByAnswer(name="j", score_of=lambda _: 1)
+    with pytest.raises(ConfigError, match="at least 1"):
+        pair(Scripted([]), judge, rounds=0)
+    with pytest.raises(ConfigError, match="attacker is one of"):
+        pair(judge, judge)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("attacker")
+    tiny.tiny_model("llama").save_pretrained(place)
+    tiny.tiny_tokenizer().save_pretrained(place)
+    return place
+
+
+def test_a_local_attacker_is_decided_by_the_seed(folder: Path) -> None:
+    attacker = LocalPartner(path=str(folder), precision="float32", device="cpu", max_new_tokens=8)
+    turns = [{"role": "system", "content": "w1"}, {"role": "user", "content": "w2 w3"}]
+    before = torch.random.get_rng_state()
+    replies = [attacker.reply(turns, seed) for seed in (0, 0, 1, 2)]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert replies[0] == replies[1]
+    assert len(set(replies)) > 1
+    greedy = LocalPartner(
+        path=str(folder), precision="float32", device="cpu", max_new_tokens=8, temperature=0
+    )
+    assert greedy.reply(turns, 0) == greedy.reply(turns, 1)
+    assert greedy.settings() != attacker.settings()
+
+
+def test_no_folder_no_local_attacker(tmp_path: Path) -> None:
+    with pytest.raises(ModelError):
+        LocalPartner(path=str(tmp_path / "none")).reply(TURNS, 0)
+
+
+def test_the_style_decides_how_a_wording_is_put() -> None:
+    victim = victim_of()
+    answers = {style: victim.answers([PLAIN], style)[0] for style in ("raw", "chat")}
+    assert answers["raw"] != answers["chat"]
+    judge = ByAnswer(name="j", score_of=lambda answer: 5 if answer == answers["chat"] else 1)
+    (found,) = pair(Scripted([]), judge).attempts(victim, Request(PLAIN, "chat"), 0)
+    assert found.text == PLAIN
