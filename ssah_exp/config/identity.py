@@ -19,6 +19,7 @@ _NOT_SCIENCE_NESTED = {
     "data": ("root",),
     "units": ("batch_size",),
     "evaluation": ("batch_size", "share_prefix"),
+    "utility": ("batch_size", "root"),
 }
 # Of every judge: how it is reached and how fast, not what it says.
 _JUDGE_NOT_SCIENCE = (
@@ -59,6 +60,8 @@ def science(config: RunConfig) -> dict[str, Any]:
 
 def _unread(config: RunConfig) -> Iterator[str]:
     """Dotted keys that the artefact's pipeline does not read: they do not enter its run id."""
+    if not config.utility.tasks:
+        yield "utility"
     if config.artefact == TABLE1:
         yield from ("data.finetune", "data.preferences", "training")
         return

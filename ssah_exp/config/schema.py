@@ -275,6 +275,30 @@ class PerplexityConfig:
 
 
 @dataclass
+class UtilityConfig:
+    """Tasks of lm-evaluation-harness put to every arm; no tasks = none are.
+
+    Attributes:
+        tasks: Names in :data:`ssah_exp.config.utility.TASK_METRICS`.
+        limit: First examples of each task (for MMLU: of each subject); null = all.
+        metric: ``acc`` or ``acc_norm`` (length-normalised): which leads tables and the mean where
+            a task has both. Records hold both.
+        fewshot: Shots by task, where the harness's own number is not wanted.
+        source: ``hub``, or ``files`` below ``root``.
+        root: Folder with ``utility/``, ``gsm8k/`` and ``mmlu/``, for ``source: files``.
+        batch_size: Sequences per forward pass.
+    """
+
+    tasks: list[str] = field(default_factory=list)
+    limit: int | None = 200
+    metric: str = "acc"
+    fewshot: dict[str, int] = field(default_factory=dict)
+    source: str = "hub"
+    root: str | None = None
+    batch_size: int = 8
+
+
+@dataclass
 class EvaluationConfig:
     """What is asked of every arm.
 
@@ -349,6 +373,7 @@ class RunConfig:
     ablation: AblationConfig = field(default_factory=AblationConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    utility: UtilityConfig = field(default_factory=UtilityConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)

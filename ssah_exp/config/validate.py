@@ -13,6 +13,7 @@ from ssah_exp.config.schema import (
     RunConfig,
     UnitsConfig,
 )
+from ssah_exp.config.utility import utility_problems
 from ssah_exp.config.validate_judges import judge_problems
 from ssah_exp.config.validate_training import training_problems, tuning_problems
 from ssah_exp.errors import ConfigError
@@ -53,6 +54,7 @@ def validate(config: RunConfig) -> None:
         *_units(config.units),
         *_ablation(config.ablation),
         *_evaluation(config.evaluation),
+        *utility_problems(config.utility),
         *(training_problems(config) if config.artefact in TRAINING_ARTEFACTS else ()),
     ]
     if problems:

@@ -11,9 +11,10 @@ from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.judges import Judge
 from ssah_exp.evaluation.metrics import arm_metrics
 from ssah_exp.evaluation.questions import Prompt, Question, read_completions
+from ssah_exp.evaluation.utility.metrics import utility_metrics
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.sources import ModelRef
-from ssah_exp.pipeline.stages import Stages, read_losses
+from ssah_exp.pipeline.stages import Stages, read_losses, read_outcomes
 
 
 @dataclass(frozen=True)
@@ -65,4 +66,18 @@ class Measuring:
             self.judges,
             stages.config.evaluation,
         )
-        return metrics, copy
+        return {**metrics, **self._utility(name, ref, ablation, label)}, copy
+
+    def _utility(
+        self, name: str, ref: ModelRef, ablation: Ablation | None, label: str
+    ) -> dict[str, Estimate]:
+        """Tasks of the harness, each a cache entry of its own."""
+        stages, utility = self.stages, self.stages.config.utility
+        if not utility.tasks:
+            return {}
+        outcomes = []
+        for task in utility.tasks:
+            entry = stages.utility(task, ref, ablation, f"{label} {task}")
+            stages.reporter.done(f"{task} {name}", entry)
+            outcomes.append(read_outcomes(entry))
+        return utility_metrics(outcomes, utility, stages.config.evaluation.confidence)

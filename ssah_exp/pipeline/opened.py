@@ -13,6 +13,7 @@ from ssah_exp.config.identity import run_id, science
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.data.datasets import RunData, load_data
 from ssah_exp.evaluation.judges import HarmJudge, Judge, judgements_folder
+from ssah_exp.evaluation.utility.inputs import utility_inputs
 from ssah_exp.models.load import load_speech
 from ssah_exp.models.sources import ModelRef, ModelSource
 from ssah_exp.pipeline.identification import Identified
@@ -149,9 +150,11 @@ def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -
     started, origin = _now(), provenance()
     root = Path(config.paths.root).expanduser()
     judges = _judges(config, root)
+    tasks = utility_inputs(config.utility)
     data = load_data(config, training=training)
     source: ModelSource = build(config.model.source, "model.source")
-    inputs = {"model": source.fingerprint(), **data.fingerprints, **_judge_weights(judges)}
+    inputs = {"model": source.fingerprint(), **data.fingerprints, **tasks}
+    inputs |= _judge_weights(judges)
     identifier = run_id(config, inputs)
     reporter.say(f"run [bold]{identifier}[/bold]  {config.artefact}  seed {config.seed}")
     return OpenRun(

@@ -25,6 +25,9 @@ from ssah_exp.evaluation.questions import (
     questions_of,
     write_completions,
 )
+from ssah_exp.evaluation.utility.documents import fingerprint_files
+from ssah_exp.evaluation.utility.inputs import harness_version, request_of
+from ssah_exp.evaluation.utility.outcomes import Outcomes
 from ssah_exp.interventions.ablate import Ablation, ablated
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.models.load import LoadedModel, load_model
@@ -37,6 +40,7 @@ from ssah_exp.units.identify import SETS, Identification, identify
 
 # Raised when a change of code changes what a stage computes from the same inputs.
 ALIGN_VERSION, STATISTICS_VERSION, ANSWERS_VERSION, LOSSES_VERSION = 1, 1, 1, 1
+UTILITY_VERSION = 1
 
 
 class ModelSlot:
@@ -235,6 +239,37 @@ class Stages:
             write_atomically(folder / "losses.json", json.dumps(losses))
 
         return self.cache.get_or_compute("losses", material, compute)
+
+    def utility(self, task: str, ref: ModelRef, ablation: Ablation | None, label: str) -> Entry:
+        """One arm's answers to one task of lm-evaluation-harness."""
+        request = request_of(task, self.config.utility)
+        material = {
+            "version": UTILITY_VERSION,
+            "model": ref.fingerprint,
+            "precision": self.config.model.precision,
+            "ablation": None if ablation is None else ablation.fingerprint,
+            "task": task,
+            "data": "hub" if request.root is None else fingerprint_files(task, request.root),
+            "limit": request.limit,
+            "fewshot": request.fewshot,
+            "harness": harness_version(),
+        }
+
+        def compute(folder: Path) -> None:
+            # Only here: it takes seconds to import, and is an extra.
+            from ssah_exp.evaluation.utility.harness import evaluate
+
+            loaded = self.slot.get(ref)
+            self.reporter.begin(label)
+            with _maybe_ablated(loaded, ablation):
+                evaluate(loaded, request).save(folder)
+
+        return self.cache.get_or_compute("utility", material, compute)
+
+
+def read_outcomes(entry: Entry) -> Outcomes:
+    """Answers of a ``utility`` entry."""
+    return Outcomes.load(entry.folder)
 
 
 def read_losses(entry: Entry) -> list[float]:

@@ -1,0 +1,126 @@
+"""lm-evaluation-harness on a model that is in memory, as it is: ablated, trained, with adapters.
+
+The harness's own model class gets the loaded model and tokenizer; nothing is saved or loaded, so
+hooks that are in the model are in the evaluation. Needs the extra ``lm-eval``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import lm_eval
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+
+from ssah_exp.errors import DataError
+from ssah_exp.evaluation.utility.file_task import HARNESS_TASKS, file_tasks
+from ssah_exp.evaluation.utility.outcomes import Outcomes, Request
+from ssah_exp.models.load import LoadedModel
+
+# Definitions by our names, relative to the harness's folder of tasks. Named as files, they spare
+# reading the thousands of others.
+_HUB = {
+    "winogrande": "winogrande/default.yaml",
+    "openbookqa": "openbookqa/openbookqa.yaml",
+    "arc_challenge": "arc/arc_challenge.yaml",
+    "arc_easy": "arc/arc_easy.yaml",
+    "boolq": "super_glue/boolq/default.yaml",
+    "hellaswag": "hellaswag/hellaswag.yaml",
+    "rte": "glue/rte/default.yaml",
+    "piqa": "piqa/piqa.yaml",
+    "gsm8k": "gsm8k/gsm8k.yaml",
+    "mmlu": "mmlu/default/mmlu_*.yaml",
+}
+# Of filters, the one that leads carries no name.
+_FEWSHOT_SEED = 1234
+_FILTERS = {"none": "", "strict-match": "", "flexible-extract": "_flexible"}
+
+
+def evaluate(loaded: LoadedModel, request: Request) -> Outcomes:
+    """Put one task to a model.
+
+    Args:
+        loaded: Model and tokenizer; the model is left as it is.
+        request: Which task, how much of it, from where.
+
+    Raises:
+        DataError: Its documents cannot be had.
+    """
+    with _quiet():
+        loaded_tasks = _tasks(request)
+        for task in loaded_tasks["tasks"].values():
+            _set_shots(task, request.fewshot)
+        # The core of the harness's ``simple_evaluate``, which would also seed every generator of
+        # the process and look for a git repository.
+        results = lm_eval.evaluate(
+            lm=HFLM(
+                pretrained=loaded.model,
+                tokenizer=loaded.speech.tokenizer,
+                backend="causal",
+                batch_size=request.batch_size,
+            ),
+            task_dict=loaded_tasks,
+            limit=request.limit,
+            bootstrap_iters=0,  # intervals are made of the outcomes
+            log_samples=True,
+        )
+    return _outcomes(request.task, results)
+
+
+def _tasks(request: Request) -> Any:
+    manager = TaskManager(include_defaults=False)
+    if request.root is not None:
+        return manager.load(list(file_tasks(request.task, request.root)))
+    paths = sorted(HARNESS_TASKS.glob(_HUB[request.task]))
+    try:
+        return manager.load([str(path) for path in paths])
+    except Exception as error:  # hub, network and data set errors have no common ancestor
+        raise DataError(
+            f"The harness could not load {request.task} from the hub: {error}. With the files at "
+            "hand, give utility.source=files and data.root=DIR."
+        ) from error
+
+
+def _set_shots(task: Any, shots: int | None) -> None:
+    """As ``simple_evaluate`` does it, with its seed."""
+    own = task.get_config("num_fewshot")
+    task.set_config(key="num_fewshot", value=(own or 0) if shots is None else shots)
+    task.set_fewshot_seed(seed=_FEWSHOT_SEED)
+
+
+def _outcomes(task: str, results: Mapping[str, Any]) -> Outcomes:
+    names = sorted(results["samples"])
+    answers: dict[str, list[int]] = {}
+    for name in names:
+        for sample in sorted(results["samples"][name], key=lambda item: item["doc_id"]):
+            for metric in sample["metrics"]:
+                key = f"{metric}{_FILTERS[sample['filter']]}"
+                answers.setdefault(key, []).append(int(sample[metric]))
+    return Outcomes(
+        task=task,
+        version=_one({str(results["versions"][name]) for name in names}),
+        fewshot=int(_one({str(results["n-shot"][name]) for name in names})),
+        available=sum(results["n-samples"][name]["original"] for name in names),
+        answers=answers,
+    )
+
+
+def _one(values: set[str]) -> str:
+    """The value that all subjects of a task share."""
+    (value,) = values
+    return value
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The harness warns of a model that is in memory already, which is what is wanted here."""
+    logger = logging.getLogger("lm_eval")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
