@@ -267,9 +267,16 @@ class AblationConfig:
 
 @dataclass
 class PerplexityConfig:
-    """Held-out text: non-overlapping windows of ``window`` tokens, at most ``max_tokens``."""
+    """Held-out text: non-overlapping windows of ``window`` tokens, at most ``max_tokens``.
 
-    window: int = 1024
+    Attributes:
+        window: Tokens, or ``max``: the longest sequence the model takes (the paper's choice; 4096
+            for Llama 2).
+        max_tokens: Of the text; null = all.
+        batch_size: Windows per forward pass.
+    """
+
+    window: int | str = 1024
     max_tokens: int | None = None
     batch_size: int = 4
 

@@ -118,6 +118,13 @@ def _ablation(ablation: AblationConfig) -> Iterable[str]:
         yield f"ablation.controls.of names {', '.join(orphans)}, which ablation.classes does not."
 
 
+def _window(window: int | str) -> Iterable[str]:
+    if isinstance(window, int):
+        yield from at_least("evaluation.perplexity.window", window, 2)
+    elif window != "max":
+        yield f"evaluation.perplexity.window={window} is neither a number of tokens nor 'max'."
+
+
 def _evaluation(evaluation: EvaluationConfig) -> Iterable[str]:
     yield from choices("evaluation.harmful_styles", evaluation.harmful_styles, STYLES)
     yield from choice("evaluation.benign_style", evaluation.benign_style, STYLES)
@@ -126,7 +133,7 @@ def _evaluation(evaluation: EvaluationConfig) -> Iterable[str]:
     yield from within("evaluation.confidence", evaluation.confidence, 0.5, 0.9999)
     yield from at_least("evaluation.bootstrap_resamples", evaluation.bootstrap_resamples, 100)
     yield from choice("evaluation.primary_judge", evaluation.primary_judge, evaluation.judges)
-    yield from at_least("evaluation.perplexity.window", evaluation.perplexity.window, 2)
+    yield from _window(evaluation.perplexity.window)
     yield from at_least("evaluation.perplexity.batch_size", evaluation.perplexity.batch_size, 1)
     yield from judge_problems(evaluation.judges)
     for name, judge in evaluation.judges.items():

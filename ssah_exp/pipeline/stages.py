@@ -30,7 +30,7 @@ from ssah_exp.evaluation.utility.inputs import harness_version, request_of
 from ssah_exp.evaluation.utility.outcomes import Outcomes
 from ssah_exp.interventions.ablate import Ablation, ablated
 from ssah_exp.models.anatomy import Anatomy
-from ssah_exp.models.load import LoadedModel, load_model
+from ssah_exp.models.load import LoadedModel, load_model, longest_sequence
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.models.tokenizer import Speech
 from ssah_exp.pipeline.progress import Reporter
@@ -221,24 +221,31 @@ class Stages:
     def losses(self, ref: ModelRef, ablation: Ablation | None, label: str) -> Entry:
         """Window losses of one arm on held-out text."""
         settings = self.config.evaluation.perplexity
+        window = self._window(ref)
         material = {
             "version": LOSSES_VERSION,
             "model": ref.fingerprint,
             "precision": self.config.model.precision,
             "ablation": None if ablation is None else ablation.fingerprint,
             "text": self.data.fingerprints["text"],
-            "window": settings.window,
+            "window": window,
             "max_tokens": settings.max_tokens,
         }
 
         def compute(folder: Path) -> None:
-            windows = text_windows(self.speech, self.data.text, settings)
+            windows = text_windows(self.speech, self.data.text, window, settings.max_tokens)
             loaded = self.slot.get(ref)
             with _maybe_ablated(loaded, ablation), self.reporter.bar(label, len(windows)) as bar:
                 losses = window_losses(loaded, windows, settings.batch_size, bar)
             write_atomically(folder / "losses.json", json.dumps(losses))
 
         return self.cache.get_or_compute("losses", material, compute)
+
+    def _window(self, ref: ModelRef) -> int:
+        window = self.config.evaluation.perplexity.window
+        if isinstance(window, int):
+            return window
+        return longest_sequence(ref.location, self.config.model, _revision(ref))
 
     def utility(self, task: str, ref: ModelRef, ablation: Ablation | None, label: str) -> Entry:
         """One arm's answers to one task of lm-evaluation-harness."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssah_exp.cache import digest_of
+from ssah_exp.config.schema import UtilityConfig
 from ssah_exp.evaluation.intervals import (
     Estimate,
     mean_over,
@@ -24,6 +25,7 @@ from ssah_exp.evaluation.metrics import (
     refusal_name,
 )
 from ssah_exp.evaluation.questions import BENIGN, BORDERLINE
+from ssah_exp.evaluation.utility.metrics import UNIT, leading_names
 from ssah_exp.records.record import ArmRecord, RunRecord
 
 
@@ -98,12 +100,21 @@ def _block(records: list[RunRecord]) -> Block:
     metrics += [
         refusal_name(which, evaluation["benign_style"], judge) for which in (BENIGN, BORDERLINE)
     ]
+    metrics += _utility(records[0])
     arms: dict[tuple[str | None, ...], list[ArmRecord]] = defaultdict(list)
     for record in records:
         for arm in record.arms:
             arms[(arm.model, arm.arm, arm.unit_class, arm.fill, arm.control)].append(arm)
     rows = [_row(group, metrics, evaluation["confidence"]) for group in arms.values()]
     return Block(records, rows, metrics)
+
+
+def _utility(record: RunRecord) -> list[str]:
+    """Columns of the harness tasks that were asked; records from before there were any ask none."""
+    recorded = record.config.get("utility")
+    if recorded is None:
+        return []
+    return leading_names(UtilityConfig(tasks=recorded["tasks"], metric=recorded["metric"]))
 
 
 def _row(arms: list[ArmRecord], metrics: Iterable[str], confidence: float) -> Row:
@@ -140,7 +151,7 @@ def _cell(estimates: list[Estimate], control: str | None, confidence: float) -> 
     if len(estimates) == 1:
         only = estimates[0]
         return Cell(only.value, only.low, only.high, None, n, 1, only.method)
-    if estimates[0].unit == "prompts":
+    if estimates[0].unit in ("prompts", UNIT):
         over = rate_over_seeds(values, n, confidence)
     elif estimates[0].unit == "examples":
         over = mean_over(values, confidence, "seeds")

@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from ssah_exp.config.utility import TASK_METRICS
 from ssah_exp.evaluation.metrics import EPOCHS, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
-from ssah_exp.reporting.rows import Cell
+from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
+from ssah_exp.reporting.rows import Block, Cell
 
 _PLAIN = {
     PERPLEXITY: "perplexity",
@@ -27,6 +29,25 @@ _NAMES = {
     "asr": "ASR",
     "benign_refusal": "benign refused",
     "borderline_refusal": "borderline refused",
+}
+# Of lm-evaluation-harness, as "WinoGrande %" or "HellaSwag %, normalised".
+_TASKS = {
+    "winogrande": "WinoGrande",
+    "openbookqa": "OpenBookQA",
+    "arc_challenge": "ARC-C",
+    "boolq": "BoolQ",
+    "hellaswag": "HellaSwag",
+    "rte": "RTE",
+    "arc_easy": "ARC-E",
+    "piqa": "PIQA",
+    "gsm8k": "GSM8K",
+    "mmlu": "MMLU",
+}
+_NORMALISED = {"acc_norm": ", normalised", "exact_match_flexible": ", last number"}
+TASK_HEADINGS = {MEAN: "utility average"} | {
+    utility_name(task, metric): f"{_TASKS[task]} %{_NORMALISED.get(metric, '')}"
+    for task, metrics in TASK_METRICS.items()
+    for metric in metrics
 }
 _LATEX = str.maketrans(
     {
@@ -53,8 +74,23 @@ def heading(metric: str) -> str:
     """Column heading of a metric."""
     if metric in _PLAIN:
         return _PLAIN[metric]
+    if metric in TASK_HEADINGS:
+        return TASK_HEADINGS[metric]
     name, style, _ = metric.split("/")
     return f"{_NAMES[name]} %, {_STYLES[style]}"
+
+
+def tasks_note(block: Block) -> str:
+    """A caption's sentence on the harness tasks: how many questions each column stands on."""
+    sizes: dict[str, int] = {}
+    for metric in block.metrics:
+        if metric in TASK_HEADINGS and metric != MEAN:
+            task = _TASKS[metric.split("/")[1]]
+            sizes[task] = max(row.cells[metric].n for row in block.rows)
+    if not sizes:
+        return ""
+    listed = ", ".join(f"{task} {size}" for task, size in sizes.items())
+    return f" Tasks of lm-evaluation-harness, n = {listed}; their average counts each task once."
 
 
 def cell_text(cell: Cell, metric: str) -> str:

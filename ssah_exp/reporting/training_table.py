@@ -12,7 +12,7 @@ from ssah_exp.evaluation.metrics import TRAIN_LOSS
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
-from ssah_exp.reporting.text import cell_text, format_frame, given, heading, prose
+from ssah_exp.reporting.text import cell_text, format_frame, given, heading, prose, tasks_note
 
 # Artefact -> what the paper's numbers of it are; those without an entry have none.
 PUBLISHED = {
@@ -122,6 +122,7 @@ def _caption(block: Block) -> str:
         f"{budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}; training loss in nats per "
         f"response token over {_loss_examples(block)} training examples; seeds {seeds}; "
         f"controls: mean ± sd [range] over {training['control_draws']} draws a seed."
+        f"{tasks_note(block)}"
     )
 
 

@@ -7,6 +7,7 @@ hooks that are in the model are in the evaluation. Needs the extra ``lm-eval``.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -49,7 +50,7 @@ def evaluate(loaded: LoadedModel, request: Request) -> Outcomes:
     Raises:
         DataError: Its documents cannot be had.
     """
-    with _quiet():
+    with _quiet(), _random_aside():
         loaded_tasks = _tasks(request)
         for task in loaded_tasks["tasks"].values():
             _set_shots(task, request.fewshot)
@@ -124,3 +125,13 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
+
+
+@contextmanager
+def _random_aside() -> Iterator[None]:
+    """The harness draws from Python's own generator here and there."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
