@@ -20,6 +20,7 @@ _NOT_SCIENCE_NESTED = {
     "units": ("batch_size",),
     "evaluation": ("batch_size", "share_prefix"),
     "utility": ("batch_size", "root"),
+    "mt_bench": ("batch_size", "questions", "prompts", "references"),
 }
 # Of every judge: how it is reached and how fast, not what it says.
 _JUDGE_NOT_SCIENCE = (
@@ -46,7 +47,8 @@ def science(config: RunConfig) -> dict[str, Any]:
     for group, keys in _NOT_SCIENCE_NESTED.items():
         content[group] = {key: val for key, val in content[group].items() if key not in keys}
     content["evaluation"]["perplexity"].pop("batch_size")
-    for judge in content["evaluation"]["judges"].values():
+    bench = content["mt_bench"]["judge"]
+    for judge in (*content["evaluation"]["judges"].values(), *([bench] if bench else [])):
         for key in _JUDGE_NOT_SCIENCE:
             judge.pop(key, None)
     if not config.alignment.enabled:
@@ -62,6 +64,8 @@ def _unread(config: RunConfig) -> Iterator[str]:
     """Dotted keys that the artefact's pipeline does not read: they do not enter its run id."""
     if not config.utility.tasks:
         yield "utility"
+    if config.mt_bench.judge is None:
+        yield "mt_bench"
     if config.artefact == TABLE1:
         yield from ("data.finetune", "data.preferences", "training")
         return

@@ -306,6 +306,29 @@ class UtilityConfig:
 
 
 @dataclass
+class MtBenchConfig:
+    """Conversations of two turns, scored from 1 to 10 by an LLM; no judge = none are held.
+
+    Attributes:
+        judge: :class:`ssah_exp.evaluation.judges.EndpointJudge` without its rubric.
+        questions: JSON lines with ``question_id``, ``category`` and two ``turns``.
+        prompts: JSON lines of judge prompts, as FastChat publishes them.
+        references: JSON lines of reference answers to the questions that need one.
+        limit: First questions; null = all.
+        max_new_tokens: Longest answer in tokens; decoding is greedy.
+        batch_size: Conversations per generation batch.
+    """
+
+    judge: Target | None = None
+    questions: str | None = None
+    prompts: str | None = None
+    references: str | None = None
+    limit: int | None = None
+    max_new_tokens: int = 1024
+    batch_size: int = 16
+
+
+@dataclass
 class EvaluationConfig:
     """What is asked of every arm.
 
@@ -381,6 +404,7 @@ class RunConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     utility: UtilityConfig = field(default_factory=UtilityConfig)
+    mt_bench: MtBenchConfig = field(default_factory=MtBenchConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)

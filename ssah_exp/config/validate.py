@@ -14,7 +14,7 @@ from ssah_exp.config.schema import (
     UnitsConfig,
 )
 from ssah_exp.config.utility import utility_problems
-from ssah_exp.config.validate_judges import judge_problems
+from ssah_exp.config.validate_judges import judge_problems, mt_bench_problems
 from ssah_exp.config.validate_training import training_problems, tuning_problems
 from ssah_exp.errors import ConfigError
 
@@ -55,6 +55,7 @@ def validate(config: RunConfig) -> None:
         *_ablation(config.ablation),
         *_evaluation(config.evaluation),
         *utility_problems(config.utility),
+        *mt_bench_problems(config.mt_bench),
         *(training_problems(config) if config.artefact in TRAINING_ARTEFACTS else ()),
     ]
     if problems:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssah_exp.evaluation.intervals import Estimate
-from ssah_exp.evaluation.judges import Judge
+from ssah_exp.evaluation.judges import HarmJudge, Judge
 from ssah_exp.evaluation.metrics import arm_metrics
+from ssah_exp.evaluation.mt_bench.conversations import read_answers
+from ssah_exp.evaluation.mt_bench.metrics import mt_bench_judge, mt_bench_metrics
 from ssah_exp.evaluation.questions import Prompt, Question, read_completions
 from ssah_exp.evaluation.utility.metrics import utility_metrics
 from ssah_exp.interventions.ablate import Ablation
@@ -27,6 +29,7 @@ class Measuring:
         folder: The run's folder.
         questions: Put to every arm.
         prompts: Their tokens.
+        bench: The judge of MT-bench; None = not asked.
     """
 
     stages: Stages
@@ -34,11 +37,12 @@ class Measuring:
     folder: Path
     questions: Sequence[Question]
     prompts: Sequence[Prompt]
+    bench: HarmJudge | None = None
 
     @classmethod
     def of(cls, stages: Stages, judges: Mapping[str, Judge], folder: Path) -> Measuring:
         """With the config's questions."""
-        return cls(stages, judges, folder, *stages.questions())
+        return cls(stages, judges, folder, *stages.questions(), mt_bench_judge(stages.config))
 
     def measure(
         self, name: str, ref: ModelRef, ablation: Ablation | None, place: str
@@ -66,7 +70,8 @@ class Measuring:
             self.judges,
             stages.config.evaluation,
         )
-        return {**metrics, **self._utility(name, ref, ablation, label)}, copy
+        metrics |= self._utility(name, ref, ablation, label)
+        return metrics | self._mt_bench(name, ref, ablation, label), copy
 
     def _utility(
         self, name: str, ref: ModelRef, ablation: Ablation | None, label: str
@@ -81,3 +86,17 @@ class Measuring:
             stages.reporter.done(f"{task} {name}", entry)
             outcomes.append(read_outcomes(entry))
         return utility_metrics(outcomes, utility, stages.config.evaluation.confidence)
+
+    def _mt_bench(
+        self, name: str, ref: ModelRef, ablation: Ablation | None, label: str
+    ) -> dict[str, Estimate]:
+        """Two turns of conversation, and what the judge says of them."""
+        stages = self.stages
+        if self.bench is None:
+            return {}
+        entry = stages.mt_bench(ref, ablation, f"{label} MT-bench")
+        stages.reporter.done(f"mt_bench {name}", entry)
+        copy = self.folder / "mt_bench" / f"{name.replace('/', '-')}.jsonl"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(entry.folder / "answers.jsonl", copy)
+        return mt_bench_metrics(read_answers(copy), self.bench, stages.config.evaluation)

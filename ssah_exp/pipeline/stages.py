@@ -16,6 +16,12 @@ from ssah_exp.config.schema import RunConfig
 from ssah_exp.data.chat import Encoded, encode_pairs
 from ssah_exp.data.datasets import RunData
 from ssah_exp.evaluation.generate import Decoding, generate
+from ssah_exp.evaluation.mt_bench.conversations import (
+    TURNS,
+    hold,
+    read_conversations,
+    write_answers,
+)
 from ssah_exp.evaluation.perplexity import text_windows, window_losses
 from ssah_exp.evaluation.questions import (
     Prompt,
@@ -40,7 +46,7 @@ from ssah_exp.units.identify import SETS, Identification, identify
 
 # Raised when a change of code changes what a stage computes from the same inputs.
 ALIGN_VERSION, STATISTICS_VERSION, ANSWERS_VERSION, LOSSES_VERSION = 1, 1, 1, 1
-UTILITY_VERSION = 1
+UTILITY_VERSION, MT_BENCH_VERSION = 1, 1
 
 
 class ModelSlot:
@@ -272,6 +278,31 @@ class Stages:
                 evaluate(loaded, request).save(folder)
 
         return self.cache.get_or_compute("utility", material, compute)
+
+    def mt_bench(self, ref: ModelRef, ablation: Ablation | None, label: str) -> Entry:
+        """One arm's answers to both turns of MT-bench."""
+        bench = self.config.mt_bench
+        conversations = read_conversations(Path(str(bench.questions)), bench.limit)
+        material = {
+            "version": MT_BENCH_VERSION,
+            "model": ref.fingerprint,
+            "precision": self.config.model.precision,
+            "ablation": None if ablation is None else ablation.fingerprint,
+            "conversations": [asdict(item) for item in conversations],
+            "template": self.speech.template_hash,
+            "max_new_tokens": bench.max_new_tokens,
+        }
+
+        def compute(folder: Path) -> None:
+            loaded = self.slot.get(ref)
+            decoding = Decoding(
+                bench.max_new_tokens, bench.batch_size, self.config.evaluation.share_prefix
+            )
+            total = TURNS * len(conversations)
+            with _maybe_ablated(loaded, ablation), self.reporter.bar(label, total) as bar:
+                write_answers(folder / "answers.jsonl", hold(loaded, conversations, decoding, bar))
+
+        return self.cache.get_or_compute("mt_bench", material, compute)
 
 
 def read_outcomes(entry: Entry) -> Outcomes:

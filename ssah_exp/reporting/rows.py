@@ -24,6 +24,7 @@ from ssah_exp.evaluation.metrics import (
     asr_name,
     refusal_name,
 )
+from ssah_exp.evaluation.mt_bench.metrics import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.questions import BENIGN, BORDERLINE
 from ssah_exp.evaluation.utility.metrics import UNIT, leading_names
 from ssah_exp.records.record import ArmRecord, RunRecord
@@ -101,6 +102,8 @@ def _block(records: list[RunRecord]) -> Block:
         refusal_name(which, evaluation["benign_style"], judge) for which in (BENIGN, BORDERLINE)
     ]
     metrics += _utility(records[0])
+    if "mt_bench" in records[0].config:
+        metrics += [*TURN_NAMES, MT_MEAN]
     arms: dict[tuple[str | None, ...], list[ArmRecord]] = defaultdict(list)
     for record in records:
         for arm in record.arms:
@@ -153,7 +156,7 @@ def _cell(estimates: list[Estimate], control: str | None, confidence: float) -> 
         return Cell(only.value, only.low, only.high, None, n, 1, only.method)
     if estimates[0].unit in ("prompts", UNIT):
         over = rate_over_seeds(values, n, confidence)
-    elif estimates[0].unit == "examples":
+    elif estimates[0].unit in ("examples", "answers"):
         over = mean_over(values, confidence, "seeds")
     elif estimates[0].method == "counted":
         over = Estimate(float(np.mean(values)), None, None, len(values), "seeds", "mean, counted")

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ssah_exp.config.utility import TASK_METRICS
 from ssah_exp.evaluation.metrics import EPOCHS, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
+from ssah_exp.evaluation.mt_bench.metrics import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
 from ssah_exp.reporting.rows import Block, Cell
 
@@ -17,6 +18,8 @@ _PLAIN = {
     TRAIN_LOSS: "training loss",
     EPOCHS: "epochs",
     TRAINED_SHARE: "weights trained %",
+    **{name: f"MT-bench, turn {turn}" for turn, name in enumerate(TURN_NAMES, start=1)},
+    MT_MEAN: "MT-bench",
 }
 _STYLES = {
     "raw": "raw text",
@@ -62,7 +65,8 @@ _LATEX = str.maketrans(
 
 def scale_of(metric: str) -> float:
     """What a value is multiplied by to be shown: shares are shown in percent."""
-    return 1.0 if metric in (PERPLEXITY, TRAIN_LOSS, EPOCHS) else 100.0
+    plain = (PERPLEXITY, TRAIN_LOSS, EPOCHS, MT_MEAN, *TURN_NAMES)
+    return 1.0 if metric in plain else 100.0
 
 
 def given(value: float) -> str:

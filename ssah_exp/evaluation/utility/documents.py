@@ -17,7 +17,7 @@ from ssah_exp.evaluation.utility import recover as recovering
 from ssah_exp.evaluation.utility.recover import Document, Row
 
 TASKS_FOLDER = Path(__file__).parent / "tasks"
-_SUBJECT = "{subject}"  # in a definition: one task for each subject
+SUBJECT = "{subject}"  # in a definition: one task for each subject
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,19 @@ def definitions(task: str, root: Path) -> dict[str, FileDefinition]:
     """
     definition = read_definition(task)
     pattern = next(iter(definition.files.values()))
-    if _SUBJECT not in pattern:
+    if SUBJECT not in pattern:
         return {task: definition}
-    before, after = Path(pattern).name.split(_SUBJECT)
+    before, after = Path(pattern).name.split(SUBJECT)
     found = (root / pattern).parent.glob(f"{before}*{after}")
     subjects = sorted(path.name.removeprefix(before).removesuffix(after) for path in found)
     if not subjects:
-        raise DataError(f"No files {root / pattern.replace(_SUBJECT, '*')}; is utility.root right?")
+        raise DataError(f"No files {root / pattern.replace(SUBJECT, '*')}; is utility.root right?")
     return {f"{task}_{subject}": _of_subject(definition, subject) for subject in subjects}
 
 
 def _of_subject(definition: FileDefinition, subject: str) -> FileDefinition:
-    files = {split: name.replace(_SUBJECT, subject) for split, name in definition.files.items()}
-    harness = definition.harness.replace(_SUBJECT, subject)
+    files = {split: name.replace(SUBJECT, subject) for split, name in definition.files.items()}
+    harness = definition.harness.replace(SUBJECT, subject)
     return FileDefinition(harness, files, definition.recover, definition.changes)
 
 

@@ -17,26 +17,13 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from ssah_exp.errors import DataError
+from ssah_exp.evaluation.utility.documents import SUBJECT, read_definition
 from ssah_exp.evaluation.utility.file_task import HARNESS_TASKS, file_tasks
 from ssah_exp.evaluation.utility.outcomes import Outcomes, Request
 from ssah_exp.models.load import LoadedModel
 
-# Definitions by our names, relative to the harness's folder of tasks. Named as files, they spare
-# reading the thousands of others.
-_HUB = {
-    "winogrande": "winogrande/default.yaml",
-    "openbookqa": "openbookqa/openbookqa.yaml",
-    "arc_challenge": "arc/arc_challenge.yaml",
-    "arc_easy": "arc/arc_easy.yaml",
-    "boolq": "super_glue/boolq/default.yaml",
-    "hellaswag": "hellaswag/hellaswag.yaml",
-    "rte": "glue/rte/default.yaml",
-    "piqa": "piqa/piqa.yaml",
-    "gsm8k": "gsm8k/gsm8k.yaml",
-    "mmlu": "mmlu/default/mmlu_*.yaml",
-}
+_FEWSHOT_SEED = 1234  # as ``simple_evaluate`` has it
 # Of filters, the one that leads carries no name.
-_FEWSHOT_SEED = 1234
 _FILTERS = {"none": "", "strict-match": "", "flexible-extract": "_flexible"}
 
 
@@ -75,7 +62,9 @@ def _tasks(request: Request) -> Any:
     manager = TaskManager(include_defaults=False)
     if request.root is not None:
         return manager.load(list(file_tasks(request.task, request.root)))
-    paths = sorted(HARNESS_TASKS.glob(_HUB[request.task]))
+    # Named as files, they spare reading the harness's thousands of others.
+    pattern = read_definition(request.task).harness.replace(SUBJECT, "*")
+    paths = sorted(HARNESS_TASKS.glob(pattern))
     try:
         return manager.load([str(path) for path in paths])
     except Exception as error:  # hub, network and data set errors have no common ancestor
@@ -86,7 +75,7 @@ def _tasks(request: Request) -> Any:
 
 
 def _set_shots(task: Any, shots: int | None) -> None:
-    """As ``simple_evaluate`` does it, with its seed."""
+    """The task's own number of shots, or another; ``simple_evaluate`` does the same."""
     own = task.get_config("num_fewshot")
     task.set_config(key="num_fewshot", value=(own or 0) if shots is None else shots)
     task.set_fewshot_seed(seed=_FEWSHOT_SEED)

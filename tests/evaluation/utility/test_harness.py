@@ -192,4 +192,3 @@ def test_a_missing_extra_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"pip install 'ssah-exp\[lm-eval\]'"):
         inputs.utility_inputs(UtilityConfig(tasks=["boolq"]))
     assert inputs.utility_inputs(UtilityConfig()) == {}
-
