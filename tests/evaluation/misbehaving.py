@@ -16,6 +16,14 @@ from typing import Any
 Act = Callable[["Handler"], None]
 
 
+def asked_about(content: str) -> str:
+    """The answer in a question put as JSON; a question put as plain text itself."""
+    try:
+        return str(json.loads(content)["answer"])
+    except ValueError:
+        return content
+
+
 class Handler(BaseHTTPRequestHandler):
     """One question; what is done with it stands in the server's script."""
 
@@ -24,8 +32,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.body: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        answer = json.loads(self.body["messages"][1]["content"])["answer"]
-        self.server.act(answer, self)(self)
+        self.server.act(asked_about(self.body["messages"][1]["content"]), self)(self)
 
     def log_message(self, *_: object) -> None:
         pass

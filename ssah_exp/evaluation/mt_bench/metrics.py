@@ -60,11 +60,12 @@ def mt_bench_metrics(
     def mean(scores: Sequence[float]) -> Estimate:
         return mean_score(scores, evaluation.confidence, evaluation.bootstrap_resamples, seed=0)
 
+    scores = [[item.score for item in row] for row in rows]
     metrics = {
-        name: mean([row[turn].score or 0.0 for row in rows if row[turn].score is not None])
+        name: mean([rating for row in scores if (rating := row[turn]) is not None])
         for turn, name in enumerate(TURN_NAMES)
     }
-    whole = [[item.score for item in row if item.score is not None] for row in rows]
+    whole = [[rating for rating in row if rating is not None] for row in scores]
     metrics[MT_MEAN] = mean([sum(row) / TURNS for row in whole if len(row) == TURNS])
     scored = sum(item.verdict is not Verdict.UNSCORED for item in judged)
     metrics[MT_COVERAGE] = rate(scored, len(judged), evaluation.confidence, "turns")
