@@ -16,12 +16,8 @@ from ssah_exp.config.schema import RunConfig
 from ssah_exp.data.chat import Encoded, encode_pairs
 from ssah_exp.data.datasets import RunData
 from ssah_exp.evaluation.generate import Decoding, generate
-from ssah_exp.evaluation.mt_bench.conversations import (
-    TURNS,
-    hold,
-    read_conversations,
-    write_answers,
-)
+from ssah_exp.evaluation.mt_bench.conversations import hold, read_conversations, write_answers
+from ssah_exp.evaluation.mt_bench.names import TURNS
 from ssah_exp.evaluation.perplexity import text_windows, window_losses
 from ssah_exp.evaluation.questions import (
     Prompt,

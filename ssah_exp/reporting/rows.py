@@ -24,7 +24,7 @@ from ssah_exp.evaluation.metrics import (
     asr_name,
     refusal_name,
 )
-from ssah_exp.evaluation.mt_bench.metrics import MT_MEAN, TURN_NAMES
+from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.questions import BENIGN, BORDERLINE
 from ssah_exp.evaluation.utility.metrics import UNIT, leading_names
 from ssah_exp.records.record import ArmRecord, RunRecord

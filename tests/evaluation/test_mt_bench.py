@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from ssah_exp.evaluation.mt_bench.conversations import (
     write_answers,
 )
 from ssah_exp.evaluation.mt_bench.metrics import mt_bench_judge, mt_bench_metrics
+from ssah_exp.evaluation.mt_bench.rubric import MtBenchRubric
 from ssah_exp.pipeline.dispatch import PIPELINES
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.reporting.artefacts import render_artefact
@@ -230,3 +232,26 @@ def test_options_without_a_judge_are_refused() -> None:
     config.mt_bench.limit = 3
     with pytest.raises(ConfigError, match=r"mt_bench\.judge is missing.*no effect"):
         validate(config)
+
+
+ROOT = os.environ.get("SSAH_DATA_ROOT")
+
+
+@pytest.mark.skipif(ROOT is None, reason="SSAH_DATA_ROOT names no data")
+def test_the_published_prompts_are_filled_for_every_question() -> None:
+    place = f"{ROOT}/mt_bench"
+    rubric = MtBenchRubric(
+        questions=f"{place}/question.jsonl",
+        prompts=f"{place}/judge_prompts.jsonl",
+        references=f"{place}/reference_answer_gpt-4.jsonl",
+    )
+    conversations = read_conversations(Path(rubric.questions))
+    assert len(conversations) == 80
+    for item in conversations:
+        for answers in (["first {answer}"], ["first", "second"]):
+            _, user = rubric.messages(str(item.number), json.dumps(answers))
+            said = user["content"]
+            assert item.turns[len(answers) - 1] in said
+            assert answers[-1] in said
+            referenced = item.category in ("math", "reasoning", "coding")
+            assert ("Reference" in said.split(item.turns[0])[-1]) == referenced

@@ -10,11 +10,10 @@ from pathlib import Path
 from ssah_exp.data.files import read_rows
 from ssah_exp.errors import DataError, StoreError
 from ssah_exp.evaluation.generate import Decoding, generate
+from ssah_exp.evaluation.mt_bench.names import TURNS
 from ssah_exp.evaluation.questions import Prompt
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.tokenizer import Speech
-
-TURNS = 2
 
 
 @dataclass(frozen=True)

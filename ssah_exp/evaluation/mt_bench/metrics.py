@@ -11,10 +11,9 @@ from ssah_exp.config.build import build
 from ssah_exp.config.schema import EvaluationConfig, RunConfig
 from ssah_exp.evaluation.intervals import Estimate, mean_score, rate
 from ssah_exp.evaluation.judges import HarmJudge, Verdict, judgements_folder
-from ssah_exp.evaluation.mt_bench.conversations import TURNS, Answers
+from ssah_exp.evaluation.mt_bench.conversations import Answers
+from ssah_exp.evaluation.mt_bench.names import MT_COVERAGE, MT_MEAN, TURN_NAMES, TURNS
 
-TURN_NAMES = tuple(f"mt_bench/turn{turn}" for turn in range(1, TURNS + 1))
-MT_MEAN, MT_COVERAGE = "mt_bench/mean", "mt_bench/coverage"
 _RUBRIC = "ssah_exp.evaluation.mt_bench.rubric.MtBenchRubric"
 
 
