@@ -254,4 +254,4 @@ def test_the_published_prompts_are_filled_for_every_question() -> None:
             assert item.turns[len(answers) - 1] in said
             assert answers[-1] in said
             referenced = item.category in ("math", "reasoning", "coding")
-            assert ("Reference" in said.split(item.turns[0])[-1]) == referenced
+            assert ("Start of Reference Answer" in said) == referenced
