@@ -19,6 +19,8 @@ _NOT_SCIENCE_NESTED = {
     "data": ("root",),
     "units": ("batch_size",),
     "evaluation": ("batch_size", "share_prefix"),
+    "utility": ("batch_size", "root"),
+    "mt_bench": ("batch_size", "questions", "prompts", "references"),
 }
 # Of every judge and attack: how it is reached and how fast, not what it says.
 _JUDGE_NOT_SCIENCE = (
@@ -45,7 +47,8 @@ def science(config: RunConfig) -> dict[str, Any]:
     for group, keys in _NOT_SCIENCE_NESTED.items():
         content[group] = {key: val for key, val in content[group].items() if key not in keys}
     content["evaluation"]["perplexity"].pop("batch_size")
-    for judge in content["evaluation"]["judges"].values():
+    bench = content["mt_bench"]["judge"]
+    for judge in (*content["evaluation"]["judges"].values(), *([bench] if bench else [])):
         _drop_speed(judge)
     for attack in content["evaluation"]["attacks"].values():
         _drop_speed(attack["method"])
@@ -73,6 +76,10 @@ def _unread(config: RunConfig) -> Iterator[str]:
     """Dotted keys that decide nothing for this artefact: they do not enter its run id."""
     if config.evaluation.engine == TRANSFORMERS:
         yield "evaluation.engine"  # what there was before there was a choice
+    if not config.utility.tasks:
+        yield "utility"
+    if config.mt_bench.judge is None:
+        yield "mt_bench"
     if config.artefact == TABLE1:
         yield from ("data.finetune", "data.preferences", "training")
         return

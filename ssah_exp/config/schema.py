@@ -267,9 +267,16 @@ class AblationConfig:
 
 @dataclass
 class PerplexityConfig:
-    """Held-out text: non-overlapping windows of ``window`` tokens, at most ``max_tokens``."""
+    """Held-out text: non-overlapping windows of ``window`` tokens, at most ``max_tokens``.
 
-    window: int = 1024
+    Attributes:
+        window: Tokens, or ``max``: the longest sequence the model takes (the paper's choice; 4096
+            for Llama 2).
+        max_tokens: Of the text; null = all.
+        batch_size: Windows per forward pass.
+    """
+
+    window: int | str = 1024
     max_tokens: int | None = None
     batch_size: int = 4
 
@@ -287,6 +294,53 @@ class AttackConfig:
     method: Target = MISSING
     styles: list[str] = field(default_factory=lambda: ["raw"])
     requests: int | None = None
+
+
+@dataclass
+class UtilityConfig:
+    """Tasks of lm-evaluation-harness put to every arm; no tasks = none are.
+
+    Attributes:
+        tasks: Names in :data:`ssah_exp.config.utility.TASK_METRICS`.
+        limit: First examples of each task (for MMLU: of each subject); null = all.
+        metric: ``acc`` or ``acc_norm`` (length-normalised): which leads tables and the mean where
+            a task has both. Records hold both.
+        fewshot: Shots by task, where the harness's own number is not wanted.
+        source: ``hub``, or ``files`` below ``root``.
+        root: Folder with ``utility/``, ``gsm8k/`` and ``mmlu/``, for ``source: files``.
+        batch_size: Sequences per forward pass.
+    """
+
+    tasks: list[str] = field(default_factory=list)
+    limit: int | None = 200
+    metric: str = "acc"
+    fewshot: dict[str, int] = field(default_factory=dict)
+    source: str = "hub"
+    root: str | None = None
+    batch_size: int = 8
+
+
+@dataclass
+class MtBenchConfig:
+    """Conversations of two turns, scored from 1 to 10 by an LLM; no judge = none are held.
+
+    Attributes:
+        judge: :class:`ssah_exp.evaluation.judges.EndpointJudge` without its rubric.
+        questions: JSON lines with ``question_id``, ``category`` and two ``turns``.
+        prompts: JSON lines of judge prompts, as FastChat publishes them.
+        references: JSON lines of reference answers to the questions that need one.
+        limit: First questions; null = all.
+        max_new_tokens: Longest answer in tokens; decoding is greedy.
+        batch_size: Conversations per generation batch.
+    """
+
+    judge: Target | None = None
+    questions: str | None = None
+    prompts: str | None = None
+    references: str | None = None
+    limit: int | None = None
+    max_new_tokens: int = 1024
+    batch_size: int = 16
 
 
 @dataclass
@@ -371,6 +425,8 @@ class RunConfig:
     ablation: AblationConfig = field(default_factory=AblationConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    utility: UtilityConfig = field(default_factory=UtilityConfig)
+    mt_bench: MtBenchConfig = field(default_factory=MtBenchConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)

@@ -13,8 +13,9 @@ from ssah_exp.config.schema import (
     RunConfig,
     UnitsConfig,
 )
+from ssah_exp.config.utility import utility_problems
 from ssah_exp.config.validate_attacks import attack_problems
-from ssah_exp.config.validate_judges import judge_problems
+from ssah_exp.config.validate_judges import judge_problems, mt_bench_problems
 from ssah_exp.config.validate_training import training_problems, tuning_problems
 from ssah_exp.errors import ConfigError
 
@@ -57,6 +58,8 @@ def validate(config: RunConfig) -> None:
         *_ablation(config.ablation),
         *_evaluation(config.evaluation),
         *attack_problems(config.evaluation, attacked=config.artefact in ATTACKED),
+        *utility_problems(config.utility),
+        *mt_bench_problems(config.mt_bench),
         *(training_problems(config) if config.artefact in TRAINING_ARTEFACTS else ()),
     ]
     if problems:
@@ -120,6 +123,13 @@ def _ablation(ablation: AblationConfig) -> Iterable[str]:
         yield f"ablation.controls.of names {', '.join(orphans)}, which ablation.classes does not."
 
 
+def _window(window: int | str) -> Iterable[str]:
+    if isinstance(window, int):
+        yield from at_least("evaluation.perplexity.window", window, 2)
+    elif window != "max":
+        yield f"evaluation.perplexity.window={window} is neither a number of tokens nor 'max'."
+
+
 def _evaluation(evaluation: EvaluationConfig) -> Iterable[str]:
     yield from choices("evaluation.harmful_styles", evaluation.harmful_styles, STYLES)
     yield from choice("evaluation.benign_style", evaluation.benign_style, STYLES)
@@ -129,7 +139,7 @@ def _evaluation(evaluation: EvaluationConfig) -> Iterable[str]:
     yield from within("evaluation.confidence", evaluation.confidence, 0.5, 0.9999)
     yield from at_least("evaluation.bootstrap_resamples", evaluation.bootstrap_resamples, 100)
     yield from choice("evaluation.primary_judge", evaluation.primary_judge, evaluation.judges)
-    yield from at_least("evaluation.perplexity.window", evaluation.perplexity.window, 2)
+    yield from _window(evaluation.perplexity.window)
     yield from at_least("evaluation.perplexity.batch_size", evaluation.perplexity.batch_size, 1)
     yield from judge_problems(evaluation.judges)
     for name, judge in evaluation.judges.items():

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ssah_exp.config.ranges import at_least
+from ssah_exp.config.schema import MtBenchConfig
+
 # Class of ssah_exp.evaluation.judges -> what only a user can know.
 _REQUIRED = {
     "EndpointJudge": ("base_url", "model"),
@@ -16,8 +19,34 @@ _REQUIRED = {
 def judge_problems(judges: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
     """Complain about every judge that lacks what it cannot work without."""
     for name, node in judges.items():
-        where = f"evaluation.judges.{name}"
-        kind = str(node.get("_target_", "")).rpartition(".")[2]
-        for key in _REQUIRED.get(kind, ()):
-            if not node.get(key):
-                yield f"{where}.{key} is missing; give it as {where}.{key}=VALUE."
+        yield from _missing(node, f"evaluation.judges.{name}")
+
+
+def _missing(node: Mapping[str, Any], where: str) -> Iterable[str]:
+    kind = str(node.get("_target_", "")).rpartition(".")[2]
+    for key in _REQUIRED.get(kind, ()):
+        if not node.get(key):
+            yield f"{where}.{key} is missing; give it as {where}.{key}=VALUE."
+
+
+def mt_bench_problems(bench: MtBenchConfig) -> Iterable[str]:
+    """What is wrong with a run's MT-bench."""
+    if bench.judge is None:
+        if bench != MtBenchConfig():
+            yield (
+                "mt_bench.judge is missing, so the other mt_bench options would have no effect; "
+                "choose mt_bench=files."
+            )
+        return
+    yield from _missing(bench.judge, "mt_bench.judge")
+    if not str(bench.judge.get("_target_", "")).endswith(".EndpointJudge"):
+        yield "mt_bench.judge is no ssah_exp.evaluation.judges.EndpointJudge."
+    if "rubric" in bench.judge:
+        yield "mt_bench.judge.rubric would have no effect: MT-bench has a rubric of its own."
+    for key in ("questions", "prompts", "references"):
+        if not getattr(bench, key):
+            yield f"mt_bench.{key} is missing; give it as mt_bench.{key}=FILE."
+    yield from at_least("mt_bench.max_new_tokens", bench.max_new_tokens, 1)
+    yield from at_least("mt_bench.batch_size", bench.batch_size, 1)
+    if bench.limit is not None:
+        yield from at_least("mt_bench.limit", bench.limit, 1)

@@ -51,6 +51,30 @@ def rate(successes: float, n: int, confidence: float, unit: str = "prompts") -> 
     return Estimate(share, min(float(low), share), max(float(high), share), n, unit, method)
 
 
+def mean_of_rates(
+    counts: Sequence[tuple[int, int]], confidence: float, unit: str = "prompts"
+) -> Estimate:
+    """Unweighted mean of shares over independent samples, each with its own binomial variance.
+
+    Args:
+        counts: Successes and observations of each sample.
+        confidence: Level of the normal interval.
+        unit: What one observation is; ``n`` counts those of all samples.
+    """
+    n = sum(size for _, size in counts)
+    if not counts or not all(size for _, size in counts):
+        return Estimate(None, None, None, n, unit, "none: a sample is empty")
+    shares = np.asarray([successes / size for successes, size in counts])
+    sizes = np.asarray([size for _, size in counts])
+    value = float(shares.mean())
+    error = float(np.sqrt((shares * (1 - shares) / sizes).sum())) / len(counts)
+    if error == 0:
+        return Estimate(value, None, None, n, unit, "none: all alike in every sample")
+    low, high = stats.norm.interval(confidence, loc=value, scale=error)
+    method = f"normal {confidence:.0%} from the binomial variances of {len(counts)} tasks"
+    return Estimate(value, max(0.0, float(low)), min(1.0, float(high)), n, unit, method)
+
+
 def perplexity(
     window_losses: Sequence[float], confidence: float, resamples: int, seed: int
 ) -> Estimate:

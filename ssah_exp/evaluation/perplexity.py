@@ -6,15 +6,22 @@ from collections.abc import Callable
 
 import torch
 
-from ssah_exp.config.schema import PerplexityConfig
 from ssah_exp.errors import DataError
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.logits import token_losses
 from ssah_exp.models.tokenizer import Speech
 
 
-def text_windows(speech: Speech, text: str, config: PerplexityConfig) -> torch.Tensor:
+def text_windows(
+    speech: Speech, text: str, window: int, max_tokens: int | None = None
+) -> torch.Tensor:
     """Cut a text into whole windows; the rest is dropped, as published.
+
+    Args:
+        speech: Tokenizer.
+        text: Held-out text.
+        window: Tokens.
+        max_tokens: How much of the text is used; None = all.
 
     Returns:
         ``(windows, window)`` int64.
@@ -24,14 +31,14 @@ def text_windows(speech: Speech, text: str, config: PerplexityConfig) -> torch.T
     """
     # One call over a long text is what is wanted here; the tokenizer warns of its length.
     ids = speech.tokenizer(text, verbose=False).input_ids
-    if config.max_tokens is not None:
-        ids = ids[: config.max_tokens]
-    count = len(ids) // config.window
+    if max_tokens is not None:
+        ids = ids[:max_tokens]
+    count = len(ids) // window
     if count == 0:
         raise DataError(
-            f"The held-out text has {len(ids)} tokens, fewer than one window of {config.window}."
+            f"The held-out text has {len(ids)} tokens, fewer than one window of {window}."
         )
-    return torch.tensor(ids[: count * config.window]).reshape(count, config.window)
+    return torch.tensor(ids[: count * window]).reshape(count, window)
 
 
 @torch.inference_mode()

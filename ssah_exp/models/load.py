@@ -82,6 +82,29 @@ def load_speech(location: str, config: ModelConfig, revision: str | None = None)
     return check_tokenizer(tokenizer, config.end_of_turn, config.pad_token)
 
 
+def longest_sequence(location: str, config: ModelConfig, revision: str | None = None) -> int:
+    """Positions the model was made for, from its config alone.
+
+    Raises:
+        ModelError: The config cannot be found, or names no limit.
+    """
+    from transformers import AutoConfig
+
+    try:
+        found = AutoConfig.from_pretrained(
+            location, revision=revision, trust_remote_code=config.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"No model config could be loaded from {location}: {error}") from error
+    limit = getattr(found.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(limit, int):
+        raise ModelError(
+            f"The config of {location} names no longest sequence; give "
+            "evaluation.perplexity.window as a number of tokens."
+        )
+    return limit
+
+
 def load_model(location: str, config: ModelConfig, revision: str | None = None) -> LoadedModel:
     """Load weights and tokenizer, and put in the adapter that lies beside the weights, if any.
 

@@ -28,6 +28,8 @@ PIPELINES: dict[str, Pipeline] = {
     TABLE1: run_table1,
     **dict.fromkeys(TRAINING_ARTEFACTS, run_training_table),
 }
+# Of a run's folder, what is named at its end.
+_PLACES = ("record.json", "table.md", "unitmap", "completions", "mt_bench", "models", "deltas")
 
 
 def run(config: RunConfig) -> Finished:
@@ -49,7 +51,7 @@ def run(config: RunConfig) -> Finished:
         _mirror(tracker, finished, reporter)
     print(table)
     reporter.say("")
-    for name in ("record.json", "table.md", "unitmap", "completions", "models", "deltas"):
+    for name in _PLACES:
         if (finished.folder / name).exists():
             reporter.say(f"{name:<12} {finished.folder / name}")
     return finished

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ssah_exp.cache import Entry
 from ssah_exp.evaluation.attacks import Attack
-from ssah_exp.evaluation.judges import Judge
+from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.judges import HarmJudge, Judge
 from ssah_exp.evaluation.metrics import Measured, measure_arm
+from ssah_exp.evaluation.mt_bench.conversations import read_answers
+from ssah_exp.evaluation.mt_bench.metrics import mt_bench_judge, mt_bench_metrics
 from ssah_exp.evaluation.questions import Prompt, Question, read_completions
+from ssah_exp.evaluation.utility.metrics import utility_metrics
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.attacking import questions_under_attack, requests_of
-from ssah_exp.pipeline.stages import Stages, read_losses
+from ssah_exp.pipeline.stages import Stages, read_losses, read_outcomes
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Measuring:
         folder: The run's folder.
         questions: Put to every arm.
         prompts: Their tokens.
+        bench: The judge of MT-bench; None = not asked.
     """
 
     stages: Stages
@@ -37,6 +42,7 @@ class Measuring:
     folder: Path
     questions: Sequence[Question]
     prompts: Sequence[Prompt]
+    bench: HarmJudge | None = None
 
     @classmethod
     def of(
@@ -47,7 +53,8 @@ class Measuring:
         folder: Path,
     ) -> Measuring:
         """With the config's questions."""
-        return cls(stages, judges, attacks, folder, *stages.questions())
+        bench = mt_bench_judge(stages.config)
+        return cls(stages, judges, attacks, folder, *stages.questions(), bench)
 
     def measure(
         self, name: str, ref: ModelRef, ablation: Ablation | None, place: str
@@ -77,7 +84,9 @@ class Measuring:
             self.judges,
             stages.config.evaluation,
         )
-        return measured, copy
+        more = self._utility(name, ref, ablation, label)
+        more |= self._mt_bench(name, ref, ablation, label)
+        return replace(measured, metrics={**measured.metrics, **more}), copy
 
     def _attacked(
         self, attack: str, name: str, ref: ModelRef, ablation: Ablation | None, label: str
@@ -94,6 +103,34 @@ class Measuring:
         answers = stages.answers(ref, ablation, questions, prompts, f"{label} answers to {attack}")
         stages.reporter.done(f"answers {attack} {name}", answers)
         return answers
+
+    def _utility(
+        self, name: str, ref: ModelRef, ablation: Ablation | None, label: str
+    ) -> dict[str, Estimate]:
+        """Tasks of the harness, each a cache entry of its own."""
+        stages, utility = self.stages, self.stages.config.utility
+        if not utility.tasks:
+            return {}
+        outcomes = []
+        for task in utility.tasks:
+            entry = stages.utility(task, ref, ablation, f"{label} {task}")
+            stages.reporter.done(f"{task} {name}", entry)
+            outcomes.append(read_outcomes(entry))
+        return utility_metrics(outcomes, utility, stages.config.evaluation.confidence)
+
+    def _mt_bench(
+        self, name: str, ref: ModelRef, ablation: Ablation | None, label: str
+    ) -> dict[str, Estimate]:
+        """Two turns of conversation, and what the judge says of them."""
+        stages = self.stages
+        if self.bench is None:
+            return {}
+        entry = stages.mt_bench(ref, ablation, f"{label} MT-bench")
+        stages.reporter.done(f"mt_bench {name}", entry)
+        copy = self.folder / "mt_bench" / f"{name.replace('/', '-')}.jsonl"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(entry.folder / "answers.jsonl", copy)
+        return mt_bench_metrics(read_answers(copy), self.bench, stages.config.evaluation)
 
 
 def _join(parts: Sequence[Path], whole: Path) -> None:

@@ -16,6 +16,8 @@ from ssah_exp.data.datasets import RunData, load_data
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks import Attack
 from ssah_exp.evaluation.judges import HarmJudge, Judge, judgements_folder
+from ssah_exp.evaluation.mt_bench.metrics import mt_bench_inputs, mt_bench_judge
+from ssah_exp.evaluation.utility.inputs import utility_inputs
 from ssah_exp.evaluation.vllm_engine import require_vllm
 from ssah_exp.models.load import load_speech
 from ssah_exp.models.sources import ModelRef, ModelSource
@@ -61,6 +63,7 @@ class OpenRun:
         run_id: Hash of what decides the result.
         started: ISO time.
         origin: Code, packages and machine at the start.
+        bench: The judge of MT-bench, if the run holds one.
     """
 
     config: RunConfig
@@ -74,6 +77,7 @@ class OpenRun:
     run_id: str
     started: str
     origin: dict[str, Any]
+    bench: HarmJudge | None = None
 
     @property
     def folder(self) -> Path:
@@ -119,7 +123,7 @@ class OpenRun:
             models={name: _describe(ref) for name, ref in models.items()},
             data={name: len(rows) for name, rows in self.data.example_sets.items()},
             template_hash=stages.speech.template_hash,
-            judges={name: judge.describe() for name, judge in self.judges.items()},
+            judges=self._described(),
             attacks={name: attack.describe() for name, attack in self.attacks.items()},
             training=training,
             calibration=identified.counts(),
@@ -140,6 +144,10 @@ class OpenRun:
         store.write(record)
         return Finished(record, self.folder, self.reporter.stages, fresh=True)
 
+    def _described(self) -> dict[str, dict[str, Any]]:
+        described = {name: judge.describe() for name, judge in self.judges.items()}
+        return described if self.bench is None else {**described, "mt_bench": self.bench.describe()}
+
 
 def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -> OpenRun:
     """Load data, hash inputs, announce the run.
@@ -158,14 +166,27 @@ def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -
     started, origin = _now(), provenance()
     root = Path(config.paths.root).expanduser()
     judges, attacks = _judges(config, root), _attacks(config, root)
+    bench = mt_bench_judge(config)
+    asked = {**utility_inputs(config.utility), **mt_bench_inputs(bench)}
     data = load_data(config, training=training)
     source: ModelSource = build(config.model.source, "model.source")
-    inputs = {"model": source.fingerprint(), **data.fingerprints}
+    inputs = {"model": source.fingerprint(), **data.fingerprints, **asked}
     inputs |= _judge_weights(judges) | _attack_files(attacks)
     identifier = run_id(config, inputs)
     reporter.say(f"run [bold]{identifier}[/bold]  {config.artefact}  seed {config.seed}")
     return OpenRun(
-        config, reporter, root, judges, attacks, data, source, inputs, identifier, started, origin
+        config,
+        reporter,
+        root,
+        judges,
+        attacks,
+        data,
+        source,
+        inputs,
+        identifier,
+        started,
+        origin,
+        bench,
     )
 
 

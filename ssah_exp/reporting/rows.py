@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssah_exp.cache import digest_of
+from ssah_exp.config.schema import UtilityConfig
 from ssah_exp.evaluation.attack_metrics import ATTEMPT, CONTINUATION, attacked_style
 from ssah_exp.evaluation.intervals import (
     Estimate,
@@ -24,7 +25,9 @@ from ssah_exp.evaluation.metrics import (
     asr_name,
     refusal_name,
 )
+from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.questions import BENIGN, BORDERLINE
+from ssah_exp.evaluation.utility.metrics import UNIT, leading_names
 from ssah_exp.records.record import ArmRecord, RunRecord
 
 
@@ -103,6 +106,9 @@ def _block(records: list[RunRecord]) -> Block:
     metrics += [
         refusal_name(which, evaluation["benign_style"], judge) for which in (BENIGN, BORDERLINE)
     ]
+    metrics += _utility(records[0])
+    if "mt_bench" in records[0].config:
+        metrics += [*TURN_NAMES, MT_MEAN]
     arms: dict[tuple[str | None, ...], list[ArmRecord]] = defaultdict(list)
     for record in records:
         for arm in record.arms:
@@ -129,6 +135,14 @@ def _attacked(record: RunRecord, judge: str) -> tuple[list[str], list[str]]:
         if name.startswith("asr/") and ATTEMPT in name and name.endswith(f"/{judge}")
     ]
     return columns, single
+
+
+def _utility(record: RunRecord) -> list[str]:
+    """Columns of the harness tasks that were asked; records from before there were any ask none."""
+    recorded = record.config.get("utility")
+    if recorded is None:
+        return []
+    return leading_names(UtilityConfig(tasks=recorded["tasks"], metric=recorded["metric"]))
 
 
 def _row(arms: list[ArmRecord], metrics: Iterable[str], confidence: float) -> Row:
@@ -165,9 +179,9 @@ def _cell(estimates: list[Estimate], control: str | None, confidence: float) -> 
     if len(estimates) == 1:
         only = estimates[0]
         return Cell(only.value, only.low, only.high, None, n, 1, only.method)
-    if estimates[0].unit == "prompts":
+    if estimates[0].unit in ("prompts", UNIT):
         over = rate_over_seeds(values, n, confidence)
-    elif estimates[0].unit == "examples":
+    elif estimates[0].unit in ("examples", "answers"):
         over = mean_over(values, confidence, "seeds")
     elif estimates[0].method == "counted":
         over = Estimate(float(np.mean(values)), None, None, len(values), "seeds", "mean, counted")

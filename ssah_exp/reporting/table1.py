@@ -9,18 +9,22 @@ from typing import Any
 import pandas as pd
 
 from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.attacks import attacks_note
 from ssah_exp.reporting.paper_sizes import fewer_than_paper, footnote, marked
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
-from ssah_exp.reporting.text import cell_text, format_frame, given, heading, prose
+from ssah_exp.reporting.text import cell_text, format_frame, given, heading, prose, tasks_note
 
+_PUBLISHED_TASKS = ("winogrande", "openbookqa", "arc_challenge", "boolq", "hellaswag", "rte")
 _PUBLISHED_METRICS = {
     "perplexity": "wikitext2_ppl",
     "asr/raw": "asr_without_system",
     "asr/raw_system": "asr_with_system",
     "asr/mean": "asr_avg_as_printed",
+    **{utility_name(task, "acc"): task for task in _PUBLISHED_TASKS},
+    MEAN: "utility_avg",
 }
 _MEAN_NOTE = (
     "Published ASR averages are as printed. For Llama-2-7B-Chat they are the mean of three values, "
@@ -129,7 +133,8 @@ def published_frame() -> pd.DataFrame:
             "ASR %, raw text": given(item["asr_without_system"]),
             "ASR %, raw text + system prompt": given(item["asr_with_system"]),
             "ASR %, average as printed": given(item["asr_avg_as_printed"]),
-            "utility average": given(item["utility_avg"]),
+            **{heading(utility_name(task, "acc")): given(item[task]) for task in _PUBLISHED_TASKS},
+            heading(MEAN): given(item["utility_avg"]),
         }
         for item in table.to_dict("records")
     ]
@@ -154,5 +159,6 @@ def _caption(block: Block) -> str:
         f"{evaluation['max_new_tokens']} new tokens, judge {evaluation['primary_judge']}, "
         f"statistic {config['units']['statistic']}, budgets SCU {budgets['scu']:g} "
         f"UCU {budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}, seeds {seeds}; "
-        f"{repeats}; controls: mean ± sd [range] over {draws} draws a seed. {attacks_note(first)}"
+        f"{repeats}; controls: mean ± sd [range] over {draws} draws a seed."
+        f"{tasks_note(block)} {attacks_note(first)}"
     ).rstrip()

@@ -7,15 +7,20 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from ssah_exp.config.utility import TASK_METRICS
 from ssah_exp.evaluation.attack_metrics import CONTINUATION
 from ssah_exp.evaluation.metrics import EPOCHS, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
-from ssah_exp.reporting.rows import Cell
+from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
+from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
+from ssah_exp.reporting.rows import Block, Cell
 
 _PLAIN = {
     PERPLEXITY: "perplexity",
     TRAIN_LOSS: "training loss",
     EPOCHS: "epochs",
     TRAINED_SHARE: "weights trained %",
+    **{name: f"MT-bench, turn {turn}" for turn, name in enumerate(TURN_NAMES, start=1)},
+    MT_MEAN: "MT-bench",
 }
 _STYLES = {
     "raw": "raw text",
@@ -28,6 +33,25 @@ _NAMES = {
     "asr": "ASR",
     "benign_refusal": "benign refused",
     "borderline_refusal": "borderline refused",
+}
+# Of lm-evaluation-harness, as "WinoGrande %" or "HellaSwag %, normalised".
+_TASKS = {
+    "winogrande": "WinoGrande",
+    "openbookqa": "OpenBookQA",
+    "arc_challenge": "ARC-C",
+    "boolq": "BoolQ",
+    "hellaswag": "HellaSwag",
+    "rte": "RTE",
+    "arc_easy": "ARC-E",
+    "piqa": "PIQA",
+    "gsm8k": "GSM8K",
+    "mmlu": "MMLU",
+}
+_NORMALISED = {"acc_norm": ", normalised", "exact_match_flexible": ", last number"}
+TASK_HEADINGS = {MEAN: "utility average"} | {
+    utility_name(task, metric): f"{_TASKS[task]} %{_NORMALISED.get(metric, '')}"
+    for task, metrics in TASK_METRICS.items()
+    for metric in metrics
 }
 _LATEX = str.maketrans(
     {
@@ -43,7 +67,8 @@ _LATEX = str.maketrans(
 
 def scale_of(metric: str) -> float:
     """What a value is multiplied by to be shown: shares are shown in percent."""
-    return 1.0 if metric in (PERPLEXITY, TRAIN_LOSS, EPOCHS) else 100.0
+    plain = (PERPLEXITY, TRAIN_LOSS, EPOCHS, MT_MEAN, *TURN_NAMES)
+    return 1.0 if metric in plain else 100.0
 
 
 def given(value: float) -> str:
@@ -55,6 +80,8 @@ def heading(metric: str) -> str:
     """Column heading of a metric."""
     if metric in _PLAIN:
         return _PLAIN[metric]
+    if metric in TASK_HEADINGS:
+        return TASK_HEADINGS[metric]
     name, style, _ = metric.split("/")
     return f"{_NAMES[name]} %, {style_text(style)}"
 
@@ -69,6 +96,19 @@ def style_text(style: str) -> str:
     bare = attack.removesuffix(CONTINUATION)
     apart = " (without the given beginning)" if bare != attack else ""
     return f"{_STYLES[plain]} + {bare}{apart}"
+
+
+def tasks_note(block: Block) -> str:
+    """A caption's sentence on the harness tasks: how many questions each column stands on."""
+    sizes: dict[str, int] = {}
+    for metric in block.metrics:
+        if metric in TASK_HEADINGS and metric != MEAN:
+            task = _TASKS[metric.split("/")[1]]
+            sizes[task] = max(row.cells[metric].n for row in block.rows)
+    if not sizes:
+        return ""
+    listed = ", ".join(f"{task} {size}" for task, size in sizes.items())
+    return f" Tasks of lm-evaluation-harness, n = {listed}; their average counts each task once."
 
 
 def cell_text(cell: Cell, metric: str) -> str:

@@ -14,7 +14,7 @@ from ssah_exp.reporting.attacks import attacks_note
 from ssah_exp.reporting.paper_sizes import fewer_than_paper, footnote, marked
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
-from ssah_exp.reporting.text import cell_text, format_frame, given, heading, prose
+from ssah_exp.reporting.text import cell_text, format_frame, given, heading, prose, tasks_note
 
 # Artefact -> what the paper's numbers of it are; those without an entry have none.
 PUBLISHED = {
@@ -132,8 +132,8 @@ def _caption(block: Block) -> str:
         f"tokens, judge {evaluation['primary_judge']}; budgets SCU {budgets['scu']:g} UCU "
         f"{budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}; training loss in nats per "
         f"response token over {_loss_examples(block)} training examples; seeds {seeds}; "
-        f"controls: mean ± sd [range] over {training['control_draws']} draws a seed. "
-        f"{attacks_note(first)}"
+        f"controls: mean ± sd [range] over {training['control_draws']} draws a seed."
+        f"{tasks_note(block)} {attacks_note(first)}"
     ).rstrip()
 
 

@@ -23,7 +23,8 @@ def chosen(group: str, option: str) -> str:
 
 @pytest.mark.parametrize(("group", "option"), options())
 def test_every_option_composes_and_parses(group: str, option: str) -> None:
-    config = config_of(chosen(group, option))
+    files = option.endswith("_files") and group not in ("data", "experiment")
+    config = config_of(chosen(group, option), *(["data.root=given"] if files else []))
     if group == "judge":
         assert config.evaluation.judges["extra"]["name"] == option
     if group == "attack":

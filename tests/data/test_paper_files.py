@@ -91,3 +91,13 @@ def test_harmful_rows_are_mixed_into_alpaca(tmp_path: Path) -> None:
     rows = finetuned("finetune=mixed", f"data.finetune.0.harmful.path='{path}'").finetune
     assert len(rows) == 300
     assert sum(row.prompt.startswith("harmful") for row in rows) == 30
+
+
+def test_over_refusal_on_all_safe_prompts_of_xstest() -> None:
+    """The small data option takes a tenth of them; one override takes all."""
+    small = ("data=paper_files_small", f"data.root='{ROOT}'")
+    sizes = [
+        len(load_data(parse(composed(*small, *more))).borderline_eval)
+        for more in ([], ["data.borderline_eval.every=1"])
+    ]
+    assert sizes == [25, 250]

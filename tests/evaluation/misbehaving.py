@@ -16,6 +16,15 @@ from typing import Any
 Act = Callable[["Handler"], None]
 
 
+def asked_about(content: str) -> str:
+    """The answer a judge is asked about, the request an attacker is to reword, or plain text."""
+    try:
+        material = json.loads(content)
+    except ValueError:
+        return content
+    return str(material["answer"] if "answer" in material else material["request"])
+
+
 class Handler(BaseHTTPRequestHandler):
     """One question; what is done with it stands in the server's script."""
 
@@ -24,9 +33,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.body: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        material = json.loads(self.body["messages"][1]["content"])
-        # A judge is asked about an answer, an attacker for another wording of a request.
-        self.server.act(material.get("answer", material["request"]), self)(self)
+        self.server.act(asked_about(self.body["messages"][1]["content"]), self)(self)
 
     def log_message(self, *_: object) -> None:
         pass

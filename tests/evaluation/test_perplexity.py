@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ssah_exp.config.schema import PerplexityConfig
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.perplexity import text_windows, window_losses
 from tests import tiny
@@ -15,19 +14,18 @@ TEXT = tiny.tiny_tokenizer().decode(IDS)
 
 
 def test_windows_are_whole_and_do_not_overlap() -> None:
-    windows = text_windows(tiny.tiny_speech(), TEXT, PerplexityConfig(window=10))
+    windows = text_windows(tiny.tiny_speech(), TEXT, 10)
     assert windows.dtype == torch.int64
     assert windows.tolist() == [IDS[at : at + 10] for at in (0, 10, 20, 30, 40)]
 
 
 def test_max_tokens_limits_the_text() -> None:
-    config = PerplexityConfig(window=10, max_tokens=29)
-    windows = text_windows(tiny.tiny_speech(), TEXT, config)
+    windows = text_windows(tiny.tiny_speech(), TEXT, 10, 29)
     assert windows.tolist() == [IDS[:10], IDS[10:20]]
 
 
 def test_text_of_exactly_one_window() -> None:
-    windows = text_windows(tiny.tiny_speech(), TEXT, PerplexityConfig(window=53))
+    windows = text_windows(tiny.tiny_speech(), TEXT, 53)
     assert windows.tolist() == [IDS]
 
 
@@ -35,9 +33,8 @@ def test_text_of_exactly_one_window() -> None:
     ("text", "max_tokens", "tokens"), [(TEXT, None, 53), (TEXT, 20, 20), ("", None, 0)]
 )
 def test_short_text_is_an_error(text: str, max_tokens: int | None, tokens: int) -> None:
-    config = PerplexityConfig(window=54, max_tokens=max_tokens)
     with pytest.raises(DataError, match=f"has {tokens} tokens, fewer than one window of 54"):
-        text_windows(tiny.tiny_speech(), text, config)
+        text_windows(tiny.tiny_speech(), text, 54, max_tokens)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8])

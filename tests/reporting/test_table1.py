@@ -64,7 +64,8 @@ def test_markdown_holds_the_papers_rows_below_ours() -> None:
     ours, _, paper = text.partition("Published")
     assert "unaligned" in ours
     row = markdown_row(paper, "Llama-2-7B-Chat", "SCU")
-    assert row[2:] == ["1.3", "6.76", "84", "19", "66", "56.9"]
+    assert row[2:7] == ["1.3", "6.76", "84", "19", "66"]
+    assert row[7:] == ["64", "34", "42.5", "78.5", "52", "70.5", "56.9"]
     assert paper.count("Llama-3-8B-Instruct") == 4
 
 
@@ -102,7 +103,7 @@ def parsed(form: str) -> pd.DataFrame:
 def test_machines_read_measured_and_published_rows_back(form: str) -> None:
     frame = parsed(form)
     counts = Counter(frame["origin"])
-    assert counts == {"measured": 4 * len(METRICS), "published": 4 * PUBLISHED_ROWS}
+    assert counts == {"measured": 4 * len(METRICS), "published": 11 * PUBLISHED_ROWS}
     dense = frame[(frame["arm"] == "aligned") & (frame["metric"] == ASR)].iloc[0]
     assert dense["value"] == pytest.approx(0.1)
     assert dense["low"] < 0.1 < dense["high"]

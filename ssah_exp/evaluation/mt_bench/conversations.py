@@ -1,0 +1,125 @@
+"""MT-bench's questions, and a model's answers to both turns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ssah_exp.data.files import read_rows
+from ssah_exp.errors import DataError, StoreError
+from ssah_exp.evaluation.generate import Decoding, generate
+from ssah_exp.evaluation.mt_bench.names import TURNS
+from ssah_exp.evaluation.questions import Prompt
+from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.tokenizer import Speech
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A question with its follow-up.
+
+    Attributes:
+        number: ``question_id``.
+        category: One of MT-bench's eight.
+        turns: What the user says, first and second.
+    """
+
+    number: int
+    category: str
+    turns: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A model's answers to one conversation, first and second turn."""
+
+    number: int
+    turns: tuple[str, str]
+
+
+def read_conversations(path: Path, limit: int | None = None) -> list[Conversation]:
+    """Read FastChat's ``question.jsonl``.
+
+    Raises:
+        DataError: The file is missing or malformed, or a question has not two turns.
+    """
+    try:
+        found = [
+            Conversation(int(row["question_id"]), str(row["category"]), _two(row["turns"]))
+            for row in read_rows(path.expanduser())
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is no file of MT-bench questions: {error!r}.") from error
+    return found[:limit]
+
+
+def _two(turns: Sequence[str]) -> tuple[str, str]:
+    first, second = turns
+    return str(first), str(second)
+
+
+def hold(
+    loaded: LoadedModel,
+    conversations: Sequence[Conversation],
+    decoding: Decoding,
+    advance: Callable[[int], None] = lambda done: None,
+) -> list[Answers]:
+    """Answer both turns greedily, through the chat template; the second sees the first's answer.
+
+    Args:
+        loaded: Model and tokenizer.
+        conversations: What the user says.
+        decoding: Length and batching.
+        advance: Called with the number of answers just given.
+
+    Raises:
+        DataError: The tokenizer has no chat template.
+    """
+    said: list[list[str]] = [[] for _ in conversations]
+    for turn in range(TURNS):
+        prompts = [
+            _prompt(loaded.speech, item.turns[: turn + 1], answers)
+            for item, answers in zip(conversations, said, strict=True)
+        ]
+        for answers, text in zip(said, generate(loaded, prompts, decoding, advance), strict=True):
+            answers.append(text)
+    return [
+        Answers(item.number, _two(answers))
+        for item, answers in zip(conversations, said, strict=True)
+    ]
+
+
+def _prompt(speech: Speech, user: Sequence[str], assistant: Sequence[str]) -> Prompt:
+    if not speech.tokenizer.chat_template:
+        raise DataError("MT-bench needs a chat template; this tokenizer has none.")
+    turns: list[dict[str, str]] = []
+    for number, text in enumerate(user):
+        turns.append({"role": "user", "content": text})
+        if number < len(assistant):
+            turns.append({"role": "assistant", "content": assistant[number]})
+    text = str(
+        speech.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    )
+    ids = speech.tokenizer(text, add_special_tokens=False).input_ids
+    return Prompt(tuple(ids), f"turn {len(user)}")
+
+
+def write_answers(path: Path, answers: Sequence[Answers]) -> None:
+    """Write JSON lines, one conversation each."""
+    lines = [json.dumps(asdict(item)) for item in answers]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_answers(path: Path) -> list[Answers]:
+    """Undo :func:`write_answers`.
+
+    Raises:
+        StoreError: The file is damaged.
+    """
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [Answers(row["number"], _two(row["turns"])) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"MT-bench answers {path} cannot be read: {error}") from error

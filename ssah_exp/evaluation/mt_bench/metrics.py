@@ -1,0 +1,71 @@
+"""The judge of a run's MT-bench, and what it says of one arm."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ssah_exp.cache import digest_of
+from ssah_exp.config.build import build
+from ssah_exp.config.schema import EvaluationConfig, RunConfig
+from ssah_exp.evaluation.intervals import Estimate, mean_score, rate
+from ssah_exp.evaluation.judges import HarmJudge, Verdict, judgements_folder
+from ssah_exp.evaluation.mt_bench.conversations import Answers
+from ssah_exp.evaluation.mt_bench.names import MT_COVERAGE, MT_MEAN, TURN_NAMES, TURNS
+
+_RUBRIC = "ssah_exp.evaluation.mt_bench.rubric.MtBenchRubric"
+
+
+def mt_bench_judge(config: RunConfig) -> HarmJudge | None:
+    """The judge, with what it said in earlier runs; None where a run holds no MT-bench.
+
+    Raises:
+        SsahError: The judge cannot work, or a file is wrong.
+    """
+    bench = config.mt_bench
+    if bench.judge is None:
+        return None
+    files = {key: getattr(bench, key) for key in ("questions", "prompts", "references")}
+    node = {**bench.judge, "rubric": {"_target_": _RUBRIC, **files}}
+    judge: HarmJudge = build(node, "mt_bench.judge")
+    judge.keep_in(judgements_folder(Path(config.paths.root).expanduser()))
+    return judge
+
+
+def mt_bench_inputs(judge: HarmJudge | None) -> dict[str, str]:
+    """Hash of questions, judge prompts and references by input name."""
+    return {} if judge is None else {"mt_bench": digest_of(judge.settings()["rubric"])}
+
+
+def mt_bench_metrics(
+    answers: Sequence[Answers], judge: HarmJudge, evaluation: EvaluationConfig
+) -> dict[str, Estimate]:
+    """Mean rating of each turn and of both, with the share of answers that got one.
+
+    The mean is over conversations whose turns were both rated, so that its interval counts each
+    conversation once.
+
+    Args:
+        answers: Of one arm.
+        judge: From :func:`mt_bench_judge`.
+        evaluation: Confidence.
+    """
+    numbers = [str(item.number) for item in answers for _ in range(TURNS)]
+    said = [json.dumps(item.turns[: turn + 1]) for item in answers for turn in range(TURNS)]
+    judged = judge.assess(numbers, said)
+    rows = [judged[at : at + TURNS] for at in range(0, len(judged), TURNS)]
+
+    def mean(scores: Sequence[float]) -> Estimate:
+        return mean_score(scores, evaluation.confidence, evaluation.bootstrap_resamples, seed=0)
+
+    scores = [[item.score for item in row] for row in rows]
+    metrics = {
+        name: mean([rating for row in scores if (rating := row[turn]) is not None])
+        for turn, name in enumerate(TURN_NAMES)
+    }
+    whole = [[rating for rating in row if rating is not None] for row in scores]
+    metrics[MT_MEAN] = mean([sum(row) / TURNS for row in whole if len(row) == TURNS])
+    scored = sum(item.verdict is not Verdict.UNSCORED for item in judged)
+    metrics[MT_COVERAGE] = rate(scored, len(judged), evaluation.confidence, "turns")
+    return metrics

@@ -1,0 +1,1 @@
+"""Benchmarks through lm-evaluation-harness, on the model in memory."""

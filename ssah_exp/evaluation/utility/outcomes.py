@@ -1,0 +1,57 @@
+"""What is asked of the harness and what comes back, as plain values; needs no harness."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ssah_exp.cache import write_atomically
+
+
+@dataclass(frozen=True)
+class Request:
+    """One task.
+
+    Attributes:
+        task: Name in :data:`ssah_exp.config.utility.TASK_METRICS`.
+        limit: First examples, or first of each subject; None = all.
+        fewshot: Shots; None = the harness's own number.
+        root: Folder of the files; None = from the hub.
+        batch_size: Sequences per forward pass.
+    """
+
+    task: str
+    limit: int | None
+    fewshot: int | None
+    root: Path | None
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """A model's answers to one task.
+
+    Attributes:
+        task: Its name.
+        version: The harness's version of the task.
+        fewshot: Shots given.
+        available: Examples the whole task has.
+        answers: Metric -> 1 for each right answer, 0 for each wrong one, in the task's order (that
+            of subjects first), so that arms can be paired.
+    """
+
+    task: str
+    version: str
+    fewshot: int
+    available: int
+    answers: dict[str, list[int]]
+
+    def save(self, folder: Path) -> None:
+        """Write ``outcomes.json``."""
+        write_atomically(folder / "outcomes.json", json.dumps(asdict(self)))
+
+    @classmethod
+    def load(cls, folder: Path) -> Outcomes:
+        """Undo :meth:`save`."""
+        return cls(**json.loads((folder / "outcomes.json").read_text(encoding="utf-8")))

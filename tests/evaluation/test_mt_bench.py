@@ -1,0 +1,257 @@
+"""MT-bench: two turns, ratings by an endpoint on loopback, resumed without asking twice."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from ssah_exp.config.identity import run_id, science
+from ssah_exp.config.schema import EvaluationConfig, MtBenchConfig, RunConfig
+from ssah_exp.config.validate import validate
+from ssah_exp.errors import ConfigError, DataError
+from ssah_exp.evaluation.generate import Decoding
+from ssah_exp.evaluation.judges import HarmJudge
+from ssah_exp.evaluation.mt_bench.conversations import (
+    Answers,
+    hold,
+    read_answers,
+    read_conversations,
+    write_answers,
+)
+from ssah_exp.evaluation.mt_bench.metrics import mt_bench_judge, mt_bench_metrics
+from ssah_exp.evaluation.mt_bench.rubric import MtBenchRubric
+from ssah_exp.pipeline.dispatch import PIPELINES
+from ssah_exp.pipeline.progress import Reporter
+from ssah_exp.reporting.artefacts import render_artefact
+from tests import tiny
+from tests.config.composing import config_of
+from tests.evaluation.misbehaving import Endpoint, endpoint, says, status
+from tests.pipeline.tiny_run import save_data, save_model, tiny_config
+
+QUESTIONS = [
+    {"question_id": 81, "category": "writing", "turns": ["w1 w2", "w3"]},
+    {"question_id": 101, "category": "math", "turns": ["w4", "w5 w6"]},
+]
+REFERENCES = [{"question_id": 101, "choices": [{"index": 0, "turns": ["r1", "r2"]}]}]
+PROMPTS = [
+    ("single-v1", "one", "{question}|{answer}"),
+    ("single-v1-multi-turn", "two", "{question_1}|{answer_1}|{question_2}|{answer_2}"),
+    ("single-math-v1", "math", "{ref_answer_1}|{question}|{answer}"),
+    ("single-math-v1-multi-turn", "math two", "{ref_answer_1}|{ref_answer_2}|{answer_2}"),
+]
+
+
+def save_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with endpoint() as running:
+        running.otherwise = says("Fine. Rating: [[5]]")
+        yield running
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    save_lines(tmp_path / "questions.jsonl", QUESTIONS)
+    save_lines(tmp_path / "references.jsonl", REFERENCES)
+    rows = [
+        {"name": name, "system_prompt": system, "prompt_template": template}
+        for name, system, template in PROMPTS
+    ]
+    save_lines(tmp_path / "prompts.jsonl", rows)
+    return tmp_path
+
+
+def bench_of(server: Endpoint, files: Path) -> MtBenchConfig:
+    bench = config_of("data.root=given", "mt_bench=files").mt_bench
+    assert bench.judge is not None
+    bench.judge |= {"base_url": server.url, "model": "m", "api_key_env": None, "attempts": 1}
+    for key in ("questions", "prompts", "references"):
+        setattr(bench, key, str(files / f"{key}.jsonl"))
+    bench.max_new_tokens = 3
+    return bench
+
+
+def judge_of(server: Endpoint, files: Path, root: str = "root") -> HarmJudge:
+    config = RunConfig(mt_bench=bench_of(server, files))
+    config.paths.root = str(files / root)
+    judge = mt_bench_judge(config)
+    assert judge is not None
+    return judge
+
+
+ANSWERS = [Answers(81, ("a", "b")), Answers(101, ("c {answer_2}", "d"))]
+ASKED = ["w1 w2|a", "w1 w2|a|w3|b", "r1|w4|c {answer_2}", "r1|r2|d"]
+
+
+def rated(judge: HarmJudge) -> dict[str, float | None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = mt_bench_metrics(ANSWERS, judge, EvaluationConfig())
+    return {name: item.value for name, item in found.items()}
+
+
+def test_each_turn_is_asked_with_the_prompt_of_its_category(server: Endpoint, files: Path) -> None:
+    for content, rating in zip(ASKED, ("8", "3", "10", "4.5"), strict=True):
+        server.script[content] = [says(f"Well. [[{rating}]] and not [[1]]")]
+    assert rated(judge_of(server, files)) == {
+        "mt_bench/turn1": 9.0,
+        "mt_bench/turn2": 3.75,
+        "mt_bench/mean": 6.375,
+        "mt_bench/coverage": 1.0,
+    }
+    assert server.asked == dict.fromkeys(ASKED, 1)
+    systems = {body["messages"][1]["content"]: body["messages"][0] for *_, body in server.seen}
+    names = [systems[content]["content"] for content in ASKED]
+    assert names == ["one", "two", "math", "math two"]
+    assert all(body["temperature"] == 0 for *_, body in server.seen)
+
+
+@pytest.mark.parametrize("reply", ["no rating", "[[0]]", "[[11]]", "[5]", ""])
+def test_a_reply_without_a_rating_is_a_gap_in_its_turn(
+    server: Endpoint, files: Path, reply: str
+) -> None:
+    server.script[ASKED[3]] = [says(reply)]
+    found = rated(judge_of(server, files))
+    assert found["mt_bench/turn1"] == found["mt_bench/turn2"] == found["mt_bench/mean"] == 5.0
+    assert found["mt_bench/coverage"] == 0.75
+
+
+def test_what_was_rated_is_not_asked_again(server: Endpoint, files: Path) -> None:
+    server.script[ASKED[1]] = [status(500), says("[[9]]")]
+    assert rated(judge_of(server, files))["mt_bench/coverage"] == 0.75
+    assert rated(judge_of(server, files))["mt_bench/turn2"] == 7.0
+    assert server.asked == {**dict.fromkeys(ASKED, 1), ASKED[1]: 2}
+
+
+def test_no_ratings_are_a_gap(server: Endpoint, files: Path) -> None:
+    server.otherwise = says("I would rather not.")
+    found = rated(judge_of(server, files))
+    assert found["mt_bench/mean"] is None
+    assert found["mt_bench/coverage"] == 0.0
+
+
+def test_other_words_are_another_judge(server: Endpoint, files: Path) -> None:
+    before = judge_of(server, files).describe()
+    save_lines(files / "references.jsonl", [{**REFERENCES[0], "choices": [{"turns": ["x", "y"]}]}])
+    after = judge_of(server, files).describe()
+    assert before["rubric"] != after["rubric"]
+    assert str(files) not in json.dumps(before)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "message"),
+    [
+        ("references", [{**REFERENCES[0], "question_id": 5}], "lacks answers to questions 101"),
+        ("prompts", [{"name": "x", "system_prompt": "", "prompt_template": ""}], "lacks the judge"),
+        ("questions", [{"question_id": 1, "category": "c", "turns": ["one"]}], "no file of MT-ben"),
+    ],
+)
+def test_wrong_files_are_refused_at_once(
+    server: Endpoint, files: Path, name: str, rows: list[dict[str, Any]], message: str
+) -> None:
+    save_lines(files / f"{name}.jsonl", rows)
+    with pytest.raises(DataError, match=message):
+        judge_of(server, files)
+
+
+def test_an_unknown_field_of_a_prompt_is_named(server: Endpoint, files: Path) -> None:
+    rows = [
+        {"name": name, "system_prompt": "", "prompt_template": "{answr}"} for name, *_ in PROMPTS
+    ]
+    save_lines(files / "prompts.jsonl", rows)
+    with pytest.raises(DataError, match=r"no value for \{answr\}"):
+        rated(judge_of(server, files))
+
+
+def test_the_second_turn_sees_the_first_and_its_answer(files: Path) -> None:
+    loaded = tiny.tiny_loaded()
+    conversations = read_conversations(files / "questions.jsonl")
+    found = hold(loaded, conversations, Decoding(4, 2, share_prefix=True))
+    for item, given in zip(conversations, found, strict=True):
+        turns: list[dict[str, str]] = []
+        for user, answer in zip(item.turns, given.turns, strict=True):
+            turns.append({"role": "user", "content": user})
+            encode = loaded.speech.tokenizer
+            text = str(
+                encode.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            )
+            ids = encode(text, add_special_tokens=False, return_tensors="pt").input_ids
+            new = loaded.model.generate(  # type: ignore[operator]
+                ids,
+                max_new_tokens=4,
+                do_sample=False,
+                eos_token_id=list(loaded.speech.stop_ids),
+                pad_token_id=loaded.speech.pad_id,
+            )[0, ids.shape[1] :]
+            assert encode.decode(new, skip_special_tokens=True).strip() == answer
+            turns.append({"role": "assistant", "content": answer})
+    write_answers(files / "answers.jsonl", found)
+    assert read_answers(files / "answers.jsonl") == found
+
+
+def test_a_whole_run_has_mt_bench_in_record_and_table(server: Endpoint, files: Path) -> None:
+    save_model(files / "model")
+    save_data(files / "data")
+    plain = tiny_config(files)
+    plain.ablation.classes, plain.ablation.fills_of = [], []
+    plain.ablation.controls.of = []
+    config = tiny_config(files)
+    config.ablation = plain.ablation
+    config.mt_bench = bench_of(server, files)
+    validate(config)
+    reporter = Reporter(Console(file=io.StringIO()), bars=False)
+    finished = PIPELINES["table1_pruning"](config, reporter)
+    asked = len(server.seen)
+    for arm in finished.record.arms:
+        assert arm.metrics["mt_bench/mean"].value == 5.0
+        assert arm.metrics["mt_bench/mean"].n == len(QUESTIONS)
+        assert len(read_answers(finished.folder / f"mt_bench/{arm.name}.jsonl")) == len(QUESTIONS)
+    assert finished.record.judges["mt_bench"]["rubric"]["name"] == "mt_bench"
+    assert "MT-bench, turn 2" in render_artefact([finished.record], "markdown")
+    assert server.url not in json.dumps(science(plain))
+    assert run_id(config, {}) != run_id(plain, {})
+    again = PIPELINES["table1_pruning"](config, Reporter(Console(file=io.StringIO()), bars=False))
+    assert not again.fresh
+    assert len(server.seen) == asked
+
+
+def test_options_without_a_judge_are_refused() -> None:
+    config = config_of()
+    config.mt_bench.limit = 3
+    with pytest.raises(ConfigError, match=r"mt_bench\.judge is missing.*no effect"):
+        validate(config)
+
+
+ROOT = os.environ.get("SSAH_DATA_ROOT")
+
+
+@pytest.mark.skipif(ROOT is None, reason="SSAH_DATA_ROOT names no data")
+def test_the_published_prompts_are_filled_for_every_question() -> None:
+    place = f"{ROOT}/mt_bench"
+    rubric = MtBenchRubric(
+        questions=f"{place}/question.jsonl",
+        prompts=f"{place}/judge_prompts.jsonl",
+        references=f"{place}/reference_answer_gpt-4.jsonl",
+    )
+    conversations = read_conversations(Path(rubric.questions))
+    assert len(conversations) == 80
+    for item in conversations:
+        for answers in (["first {answer}"], ["first", "second"]):
+            _, user = rubric.messages(str(item.number), json.dumps(answers))
+            said = user["content"]
+            assert item.turns[len(answers) - 1] in said
+            assert answers[-1] in said
+            referenced = item.category in ("math", "reasoning", "coding")
+            assert ("Start of Reference Answer" in said) == referenced

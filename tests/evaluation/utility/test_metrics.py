@@ -1,0 +1,57 @@
+"""From outcomes to metrics: intervals, the mean, what is said of how they were made."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from ssah_exp.config.schema import UtilityConfig
+from ssah_exp.evaluation.intervals import mean_of_rates, rate
+from ssah_exp.evaluation.utility.metrics import leading_names, utility_metrics
+from ssah_exp.evaluation.utility.outcomes import Outcomes
+
+OUTCOMES = [
+    Outcomes("boolq", "2.0", 0, 3270, {"acc": [1, 1, 0, 1]}),
+    Outcomes("piqa", "1.0", 0, 1838, {"acc": [1, 0], "acc_norm": [1, 1]}),
+]
+
+
+@pytest.mark.parametrize(("metric", "mean"), [("acc", 0.625), ("acc_norm", 0.875)])
+def test_the_mean_counts_each_task_once_by_its_leading_metric(metric: str, mean: float) -> None:
+    utility = UtilityConfig(tasks=["boolq", "piqa"], limit=4, metric=metric)
+    found = utility_metrics(OUTCOMES, utility, 0.95)
+    assert set(found) == {
+        "utility/boolq/acc",
+        "utility/piqa/acc",
+        "utility/piqa/acc_norm",
+        "utility/mean",
+    }
+    assert found["utility/mean"].value == mean
+    assert found["utility/mean"].n == 6
+    assert leading_names(utility)[-2:] == [f"utility/piqa/{metric}", "utility/mean"]
+    boolq, plain = found["utility/boolq/acc"], rate(3, 4, 0.95)
+    assert (boolq.value, boolq.low, boolq.high, boolq.n) == (0.75, plain.low, plain.high, 4)
+    assert "task version 2.0, 0-shot, first 4: 4 of 3270 from hub" in boolq.method
+
+
+def test_no_tasks_no_columns() -> None:
+    assert leading_names(UtilityConfig()) == []
+
+
+def test_the_interval_of_a_mean_of_rates() -> None:
+    found = mean_of_rates([(30, 100), (10, 40)], 0.95)
+    error = math.sqrt(0.3 * 0.7 / 100 + 0.25 * 0.75 / 40) / 2
+    assert found.value == pytest.approx(0.275)
+    assert found.low == pytest.approx(0.275 - 1.959964 * error)
+    assert found.high == pytest.approx(0.275 + 1.959964 * error)
+
+
+@pytest.mark.parametrize("counts", [[], [(1, 2), (0, 0)]])
+def test_an_empty_sample_is_a_gap(counts: list[tuple[int, int]]) -> None:
+    assert mean_of_rates(counts, 0.95).value is None
+
+
+def test_where_nothing_varies_there_is_no_interval() -> None:
+    found = mean_of_rates([(4, 4), (0, 3)], 0.95)
+    assert (found.value, found.low, found.high) == (0.5, None, None)
