@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +9,17 @@ import pandas as pd
 
 from ssah_exp.evaluation.metrics import PERPLEXITY
 from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.compare.table import comparison_text, with_comparison
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
-from ssah_exp.reporting.text import cell_text, format_frame, given, heading, prose
+from ssah_exp.reporting.text import (
+    cell_text,
+    format_frame,
+    given,
+    heading,
+    machine_text,
+    prose,
+)
 
 _PUBLISHED_METRICS = {
     "perplexity": "wikitext2_ppl",
@@ -36,15 +43,12 @@ def render(records: Sequence[RunRecord], form: str) -> str:
     """
     settings = blocks(records)
     if form in ("csv", "json"):
-        frame = long_frame(settings)
-        if form == "csv":
-            return frame.to_csv(index=False).rstrip("\n")
-        # NaN and infinity are no JSON; to_json writes them as null.
-        return json.dumps(json.loads(frame.to_json(orient="records")), indent=1)
+        return machine_text(with_comparison(long_frame(settings), settings), form)
     parts: list[str] = []
     for block in settings:
         caption, frame = _caption(block), wide_frame(block)
         parts += [prose(caption, form), "", format_frame(frame, form), ""]
+        parts += comparison_text(block, form)
     title = "Published (other models; 100 prompts, 256 new tokens, WikiText-2 at 4096):"
     parts += [prose(title, form), ""]
     parts += [format_frame(published_frame(), form), "", prose(_MEAN_NOTE, form)]
