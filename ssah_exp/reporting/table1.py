@@ -46,7 +46,7 @@ def render(records: Sequence[RunRecord], form: str) -> str:
         return machine_text(with_comparison(long_frame(settings), settings), form)
     parts: list[str] = []
     for block in settings:
-        caption, frame = _caption(block), wide_frame(block)
+        caption, frame = caption_of(block), wide_frame(block)
         parts += [prose(caption, form), "", format_frame(frame, form), ""]
         parts += comparison_text(block, form)
     title = "Published (other models; 100 prompts, 256 new tokens, WikiText-2 at 4096):"
@@ -133,7 +133,8 @@ def published_frame() -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _caption(block: Block) -> str:
+def caption_of(block: Block) -> str:
+    """What was run: model, data, sizes, seeds, and what the intervals are."""
     first = block.records[0]
     config = first.config
     budgets, evaluation = config["units"]["budgets"], config["evaluation"]

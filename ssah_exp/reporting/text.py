@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.metrics import EPOCHS, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
 from ssah_exp.reporting.rows import Cell
 
@@ -58,6 +59,20 @@ def heading(metric: str) -> str:
         return _PLAIN[metric]
     name, style, _ = metric.split("/")
     return f"{_NAMES[name]} %, {_STYLES[style]}"
+
+
+def heading_of(metric: str) -> str:
+    """:func:`heading`, or the metric's own name where no heading was given to it."""
+    try:
+        return heading(metric)
+    except (KeyError, ValueError):
+        return metric
+
+
+def estimate_text(estimate: Estimate, metric: str) -> str:
+    """One run's ``value [low, high]``; a gap stays empty."""
+    found = Cell(estimate.value, estimate.low, estimate.high, None, estimate.n, 1, "")
+    return cell_text(found, metric)
 
 
 def cell_text(cell: Cell, metric: str) -> str:

@@ -45,7 +45,7 @@ def render_training(records: Sequence[RunRecord], form: str) -> str:
     parts: list[str] = []
     for block in settings:
         frame = training_wide_frame(block)
-        parts += [prose(_caption(block), form), "", format_frame(frame, form), ""]
+        parts += [prose(caption_of(block), form), "", format_frame(frame, form), ""]
         parts += comparison_text(block, form)
     if artefact in PUBLISHED:
         published = read_published(artefact).map(_as_given)
@@ -108,7 +108,8 @@ def _policy(row: Row, block: Block) -> str | None:
     return str(arm["policy"])
 
 
-def _caption(block: Block) -> str:
+def caption_of(block: Block) -> str:
+    """What was run: model, data, sizes, seeds, and what the intervals are."""
     first, config = block.records[0], block.records[0].config
     training, evaluation, budgets = (
         config["training"],
