@@ -55,9 +55,8 @@ def test_what_a_record_holds_stays_text(page: str) -> None:
     assert HOSTILE not in page
     assert "<img" not in page
     assert page.count("</script>") == 2
-    assert HOSTILE in data_of(page)["common"].values() or any(
-        HOSTILE in run["own"].values() for run in data_of(page)["runs"]
-    )
+    named = [run["own"].get("config.model.name") for run in data_of(page)["runs"]]
+    assert named.count(HOSTILE) == 1
 
 
 def test_no_completions_on_the_page() -> None:
@@ -165,9 +164,7 @@ def test_loss_figures_hold_every_arm_of_every_seed() -> None:
     assert str(points.svg).count(' null">') == 2 * 3
     lines = curves(made)
     assert lines is not None
-    assert str(lines.svg).count('<path class="curve') + str(lines.svg).count('class="curve') >= 4, (
-        "two arms of two seeds, no controls"
-    )
+    assert str(lines.svg).count('class="curve c') == 4, "two arms of two seeds, no controls"
     assert "setting_i, seed 1: 1.900 to 1.610" in str(lines.svg)
 
 
