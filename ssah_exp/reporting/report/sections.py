@@ -13,7 +13,7 @@ from ssah_exp.config.validate import TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.evaluation.metrics import PERPLEXITY
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting import table1, training_table
-from ssah_exp.reporting.artefacts import render_artefact
+from ssah_exp.reporting.artefacts import RENDERERS, render_artefact
 from ssah_exp.reporting.compare.table import TITLE, measured_pairs, notes, pairs_of, wide
 from ssah_exp.reporting.report.charts.forest import forest
 from ssah_exp.reporting.report.charts.parts import Chart
@@ -67,7 +67,7 @@ class Section:
         runs: How many there are.
         settings: Those shown, the newest first.
         left: Settings beyond them.
-        text: Its table as text where it is of another kind.
+        text: Its table as text where it is of another kind; empty where none is known.
     """
 
     artefact: str
@@ -97,7 +97,8 @@ def sections(records: Sequence[RunRecord], most: int = MOST_SETTINGS) -> list[Se
     for name, runs in sorted(groups.items()):
         found = settings.get(name, [])
         shown = [block for block in found if _newest(block) >= oldest]
-        text = "" if name in known else render_artefact(runs, "markdown")
+        plain = name not in known and name in RENDERERS
+        text = render_artefact(runs, "markdown") if plain else ""
         left = len(found) - len(shown)
         made.append(Section(name, len(runs), [_setting(item) for item in shown], left, text))
     return made
