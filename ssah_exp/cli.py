@@ -13,9 +13,20 @@ from importlib import import_module
 
 from ssah_exp import __version__
 from ssah_exp.errors import SsahError
-from ssah_exp.options import bench, compare, delta, doctor, figure, judges, run, tables, units
+from ssah_exp.options import (
+    bench,
+    compare,
+    delta,
+    doctor,
+    figure,
+    judges,
+    report,
+    run,
+    tables,
+    units,
+)
 
-OPTIONS = (run, tables, compare, figure, units, delta, judges, doctor, bench)
+OPTIONS = (run, tables, compare, figure, report, units, delta, judges, doctor, bench)
 
 
 def build_parser() -> argparse.ArgumentParser:

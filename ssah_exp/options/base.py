@@ -9,3 +9,16 @@ if TYPE_CHECKING:
 
 FORMATS = ("markdown", "csv", "json", "latex")
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_sources(parser: argparse.ArgumentParser) -> None:
+    """Add where records are read from: a store, or folders of records."""
+    parser.add_argument("--root", default=None, help="where runs lie (default: paths.root)")
+    parser.add_argument(
+        "--records",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="folders of record files instead, e.g. experiments/table1_pruning/records, or a "
+        "folder that holds */records",
+    )

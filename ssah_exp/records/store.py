@@ -48,6 +48,22 @@ class RecordStore:
         return sorted(path.name for path in self.runs.glob("*") if any(path.glob(f"*/{RECORD}")))
 
 
+def read_folder(folder: Path) -> list[RunRecord]:
+    """Every readable record in a folder of record files, oldest first.
+
+    Args:
+        folder: Holds ``*.json``, or folders that hold ``records/*.json``.
+
+    Raises:
+        StoreError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise StoreError(f"No folder of records at {folder}.")
+    paths = sorted(folder.glob("*.json")) or sorted(folder.glob("*/records/*.json"))
+    records = [record for path in paths if (record := _read(path)) is not None]
+    return sorted(records, key=lambda record: record.finished)
+
+
 def _read(path: Path) -> RunRecord | None:
     try:
         return RunRecord.from_json(path.read_text(encoding="utf-8"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +11,19 @@ from ssah_exp.evaluation.metrics import PERPLEXITY
 from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.attacks import attacks_note
+from ssah_exp.reporting.beside_paper.table import comparison_text, with_comparison
 from ssah_exp.reporting.paper_sizes import fewer_than_paper, footnote, marked
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
-from ssah_exp.reporting.text import cell_text, format_frame, given, heading, prose, tasks_note
+from ssah_exp.reporting.text import (
+    cell_text,
+    format_frame,
+    given,
+    heading,
+    machine_text,
+    prose,
+    tasks_note,
+)
 
 _PUBLISHED_TASKS = ("winogrande", "openbookqa", "arc_challenge", "boolq", "hellaswag", "rte")
 _PUBLISHED_METRICS = {
@@ -43,17 +51,14 @@ def render(records: Sequence[RunRecord], form: str) -> str:
     """
     settings = blocks(records)
     if form in ("csv", "json"):
-        frame = long_frame(settings)
-        if form == "csv":
-            return frame.to_csv(index=False).rstrip("\n")
-        # NaN and infinity are no JSON; to_json writes them as null.
-        return json.dumps(json.loads(frame.to_json(orient="records")), indent=1)
+        return machine_text(with_comparison(long_frame(settings), settings), form)
     parts: list[str] = []
     for block in settings:
-        caption, frame = _caption(block), wide_frame(block)
+        caption, frame = caption_of(block), wide_frame(block)
         parts += [prose(caption, form), "", format_frame(frame, form), ""]
         if (note := footnote(block)) is not None:
             parts += [prose(note, form), ""]
+        parts += comparison_text(block, form)
     title = "Published (other models; 100 prompts, 256 new tokens, WikiText-2 at 4096):"
     parts += [prose(title, form), ""]
     parts += [format_frame(published_frame(), form), "", prose(_MEAN_NOTE, form)]
@@ -141,7 +146,8 @@ def published_frame() -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _caption(block: Block) -> str:
+def caption_of(block: Block) -> str:
+    """What was run: model, data, sizes, seeds, and what the intervals are."""
     first = block.records[0]
     config = first.config
     budgets, evaluation = config["units"]["budgets"], config["evaluation"]

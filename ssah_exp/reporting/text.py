@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ssah_exp.config.utility import TASK_METRICS
 from ssah_exp.evaluation.attack_metrics import CONTINUATION
+from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.metrics import EPOCHS, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
 from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
@@ -111,6 +115,20 @@ def tasks_note(block: Block) -> str:
     return f" Tasks of lm-evaluation-harness, n = {listed}; their average counts each task once."
 
 
+def heading_of(metric: str) -> str:
+    """:func:`heading`, or the metric's own name where no heading was given to it."""
+    try:
+        return heading(metric)
+    except (KeyError, ValueError):
+        return metric
+
+
+def estimate_text(estimate: Estimate, metric: str) -> str:
+    """One run's ``value [low, high]``; a gap stays empty."""
+    found = Cell(estimate.value, estimate.low, estimate.high, None, estimate.n, 1, "")
+    return cell_text(found, metric)
+
+
 def cell_text(cell: Cell, metric: str) -> str:
     """``value [low, high]``, or ``mean +- sd [min, max]`` over control draws."""
     if cell.value is None:
@@ -124,10 +142,15 @@ def cell_text(cell: Cell, metric: str) -> str:
     return text
 
 
+def value_text(value: float, metric: str) -> str:
+    """One value, already scaled, with the digits of its metric."""
+    return _WRITERS.get(metric, number)(value)
+
+
 def number(value: float) -> str:
     """One decimal; large ones short."""
     if not math.isfinite(value):
-        return "inf"
+        return str(value)
     if abs(value) >= 10000:
         return f"{value:.1e}"
     return f"{value:.1f}"
@@ -144,6 +167,22 @@ def _trained_share(percent: float) -> str:
 
 
 _WRITERS: dict[str, Callable[[float], str]] = {TRAIN_LOSS: _loss, TRAINED_SHARE: _trained_share}
+
+
+def machine_text(frame: pd.DataFrame, form: str) -> str:
+    """A frame as ``csv`` or ``json``. A gap is empty or null; JSON has no infinity: ``"inf"``."""
+    if form == "csv":
+        return frame.to_csv(index=False).rstrip("\n")
+    lines = [{key: _plain(value) for key, value in row.items()} for row in frame.to_dict("records")]
+    return json.dumps(lines, indent=1, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and math.isinf(value):
+        return str(value)
+    if pd.isna(value):
+        return None
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def format_frame(frame: pd.DataFrame, form: str) -> str:

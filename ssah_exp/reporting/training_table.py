@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,10 +10,19 @@ import pandas as pd
 from ssah_exp.evaluation.metrics import TRAIN_LOSS
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.attacks import attacks_note
+from ssah_exp.reporting.beside_paper.table import comparison_text, with_comparison
 from ssah_exp.reporting.paper_sizes import fewer_than_paper, footnote, marked
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
-from ssah_exp.reporting.text import cell_text, format_frame, given, heading, prose, tasks_note
+from ssah_exp.reporting.text import (
+    cell_text,
+    format_frame,
+    given,
+    heading,
+    machine_text,
+    prose,
+    tasks_note,
+)
 
 # Artefact -> what the paper's numbers of it are; those without an entry have none.
 PUBLISHED = {
@@ -36,17 +44,14 @@ def render_training(records: Sequence[RunRecord], form: str) -> str:
     """
     settings, artefact = blocks(records), records[0].artefact
     if form in ("csv", "json"):
-        frame = training_long_frame(settings)
-        if form == "csv":
-            return frame.to_csv(index=False).rstrip("\n")
-        # NaN and infinity are no JSON; to_json writes them as null.
-        return json.dumps(json.loads(frame.to_json(orient="records")), indent=1)
+        return machine_text(with_comparison(training_long_frame(settings), settings), form)
     parts: list[str] = []
     for block in settings:
         frame = training_wide_frame(block)
-        parts += [prose(_caption(block), form), "", format_frame(frame, form), ""]
+        parts += [prose(caption_of(block), form), "", format_frame(frame, form), ""]
         if (note := footnote(block)) is not None:
             parts += [prose(note, form), ""]
+        parts += comparison_text(block, form)
     if artefact in PUBLISHED:
         published = read_published(artefact).map(_as_given)
         parts += [prose(PUBLISHED[artefact], form), "", format_frame(published, form)]
@@ -115,7 +120,8 @@ def _policy(row: Row, block: Block) -> str | None:
     return str(arm["policy"])
 
 
-def _caption(block: Block) -> str:
+def caption_of(block: Block) -> str:
+    """What was run: model, data, sizes, seeds, and what the intervals are."""
     first, config = block.records[0], block.records[0].config
     training, evaluation, budgets = (
         config["training"],

@@ -57,7 +57,28 @@ def test_a_table_of_records(capsys: Capture, tmp_path: Path) -> None:
     RecordStore(tmp_path).write(record())
     assert main(["tables", "table1_pruning", "--format", "json", "--root", str(tmp_path)]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert {row["origin"] for row in rows} == {"measured", "published"}
+    assert {row["origin"] for row in rows} == {"measured", "comparison", "published"}
+
+
+def test_tables_without_a_name_list_what_there_is(capsys: Capture, tmp_path: Path) -> None:
+    for seed in range(2):
+        RecordStore(tmp_path).write(record(seed))
+    assert main(["tables", "--format", "json", "--root", str(tmp_path)]) == 0
+    (line,) = json.loads(capsys.readouterr().out)
+    assert (line["artefact"], line["runs"], line["seeds"]) == ("table1_pruning", "2", "0, 1")
+
+
+def test_a_table_of_a_folder_of_records(capsys: Capture, tmp_path: Path) -> None:
+    folder = tmp_path / "table1" / "records"
+    folder.mkdir(parents=True)
+    (folder / "a.json").write_text(record().to_json(), encoding="utf-8")
+    for given in (folder, tmp_path):
+        assert main(["tables", "table1_pruning", "--records", str(given)]) == 0
+        assert "| SCU " in capsys.readouterr().out
+    for wrong, message in (("nowhere", "No folder of records"), (".", "No record in")):
+        given = tmp_path / "table1" / wrong
+        assert main(["tables", "table1_pruning", "--records", str(given)]) == 2
+        assert failed(capsys).startswith(message)
 
 
 def test_units_of_a_missing_path(capsys: Capture, tmp_path: Path) -> None:
@@ -88,7 +109,7 @@ def test_the_doctor_writes_a_missing_extra_out(tmp_path: Path) -> None:
     assert line.endswith("missing vllm; pip install 'ssah-exp[gpu]'")
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["tables"], ["tables", "t", "--format", "x"]])
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["figure"], ["tables", "t", "--format", "x"]])
 def test_wrong_usage_is_code_2(arguments: list[str], capsys: Capture) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(arguments)

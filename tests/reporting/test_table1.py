@@ -19,7 +19,8 @@ from ssah_exp.reporting.table1 import render
 from tests.records.synthetic import JUDGE, METRICS, arm, arms, record
 
 ASR = f"asr/raw/{JUDGE}"
-PUBLISHED_ROWS = 12
+PUBLISHED_ROWS, PUBLISHED_DENSE = 12, 3  # dense models have no share of units
+COMPARED = ("units", "perplexity", "raw", "raw_system", "mean", *["task"] * 7)
 GAP = Estimate(None, None, None, 0, "prompts", "Wilson 95%")
 
 
@@ -103,7 +104,12 @@ def parsed(form: str) -> pd.DataFrame:
 def test_machines_read_measured_and_published_rows_back(form: str) -> None:
     frame = parsed(form)
     counts = Counter(frame["origin"])
-    assert counts == {"measured": 4 * len(METRICS), "published": 11 * PUBLISHED_ROWS}
+    compared = PUBLISHED_ROWS * len(COMPARED) - PUBLISHED_DENSE
+    assert counts == {
+        "measured": 4 * len(METRICS),
+        "published": 11 * PUBLISHED_ROWS,
+        "comparison": compared,
+    }
     dense = frame[(frame["arm"] == "aligned") & (frame["metric"] == ASR)].iloc[0]
     assert dense["value"] == pytest.approx(0.1)
     assert dense["low"] < 0.1 < dense["high"]
@@ -139,9 +145,9 @@ def latex() -> str:
 def test_latex_has_booktabs_rules_and_balanced_environments() -> None:
     text = latex()
     opened = re.findall(r"\\begin{(\w+)}", text)
-    assert opened == re.findall(r"\\end{(\w+)}", text) == ["tabular", "tabular"]
+    assert opened == re.findall(r"\\end{(\w+)}", text) == ["tabular"] * 3
     for rule in ("toprule", "midrule", "bottomrule"):
-        assert text.count(f"\\{rule}\n") == 2
+        assert text.count(f"\\{rule}\n") == 3
     assert text.count("{") == text.count("}")
 
 

@@ -249,7 +249,7 @@ def test_settings_that_differ_get_a_table_each() -> None:
     assert text.count("| setting_i ") == 2
     assert "learning rate 2e-05" in text
     assert "learning rate 0.0001" in text
-    assert text.count("Published") == 1
+    assert text.count("\nPublished") == 1
 
 
 def strict(constant: str) -> Any:
@@ -265,10 +265,12 @@ def frame_of(made: list[RunRecord], form: str) -> pd.DataFrame:
 
 def measured(made: RunRecord, form: str, arm: str, metric: str) -> pd.DataFrame:
     frame = frame_of([made], form)
+    frame = frame[frame["origin"] == "measured"]
     return frame[(frame["arm"] == arm) & (frame["metric"] == metric)]
 
 
 COLUMNS = [
+    "origin",
     "model",
     "data",
     "start",
@@ -287,6 +289,10 @@ COLUMNS = [
     "repeats",
     "method",
     "fewer_than_paper",
+    "published_model",
+    "published",
+    "difference",
+    "differs_in",
 ]
 
 
@@ -295,6 +301,7 @@ def test_machines_read_one_line_per_value(form: str) -> None:
     frame = frame_of([training_record()], form)
     (block,) = blocks([training_record()])
     assert list(frame.columns) == COLUMNS
+    frame = frame[frame["origin"] == "measured"]
     assert len(frame) == 5 * len(block.metrics)
     assert set(frame["start"]) == {"aligned"}
     assert set(frame["trained_on"]) == {"finetune"}
@@ -317,7 +324,7 @@ def test_machines_read_gaps_and_infinities(form: str) -> None:
     made = training_record(arms=with_metric("full", "perplexity", endless))
     cell = measured(made, form, "full", "perplexity").iloc[0]
     assert cell["low"] == 3
-    assert math.isinf(cell["value"]) if form == "csv" else pd.isna(cell["value"])
+    assert math.isinf(float(cell["value"])), "not a gap: JSON says it as text"
     gap = measured(made, form, "unaligned", "train_loss").iloc[0]
     assert gap[["value", "low", "high"]].isna().all()
     assert pd.isna(measured(made, form, "unaligned", ASR).iloc[0]["policy"])

@@ -1,0 +1,39 @@
+"""The records a command was pointed at."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ssah_exp.config.paths import runs_root
+from ssah_exp.errors import StoreError
+from ssah_exp.records.record import RunRecord
+from ssah_exp.records.store import RecordStore, read_folder
+
+
+def records_of(options: argparse.Namespace) -> tuple[list[RunRecord], str]:
+    """All records below ``--root`` and in ``--records``, oldest first, and where that was.
+
+    Folders alone are read where only they were given. A run that lies in several places counts
+    once, as it was last finished.
+
+    Raises:
+        StoreError: A folder that is not there, or holds no record.
+    """
+    folders = [Path(name) for name in options.records]
+    found: list[RunRecord] = []
+    if options.root or not folders:
+        root = Path(options.root) if options.root else runs_root()
+        store = RecordStore(root)
+        found += [record for name in store.artefacts() for record in store.read(name)]
+        places = [f"below {root}"]
+    else:
+        places = []
+    for folder in folders:
+        records = read_folder(folder)
+        if not records:
+            raise StoreError(f"No record in {folder}: wanted *.json or */records/*.json there.")
+        found += records
+        places.append(f"in {folder}")
+    found.sort(key=lambda record: record.finished)
+    return list({record.run_id: record for record in found}.values()), " or ".join(places)

@@ -1,0 +1,28 @@
+"""`ssah-exp report`: all records on one page."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ssah_exp.cache import write_atomically
+from ssah_exp.commands.records import records_of
+from ssah_exp.errors import StoreError
+from ssah_exp.reporting.report.page import render_report
+
+
+def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Write the page.
+
+    Raises:
+        StoreError: There is no record, or the file cannot be written.
+    """
+    records, place = records_of(options)
+    if not records:
+        raise StoreError(f"No record {place}. Make one with: ssah-exp run experiment=quickstart")
+    out, page = Path(options.out), render_report(records)
+    write_atomically(out, page)
+    size = len(page.encode()) / 1e6
+    print(f"wrote {out}: {len(records)} run{'' if len(records) == 1 else 's'}, {size:.1f} MB")
+    return 0

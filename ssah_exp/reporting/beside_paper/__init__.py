@@ -1,0 +1,1 @@
+"""Ours beside the paper's: value, difference, and where the protocols part."""

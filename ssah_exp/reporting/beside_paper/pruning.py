@@ -1,0 +1,91 @@
+"""Table 1: our classes beside the paper's, model by model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ssah_exp.evaluation.metrics import PERPLEXITY, asr_name
+from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.beside_paper import protocol
+from ssah_exp.reporting.beside_paper.pair import Pair, find_row, published_number, sources_of
+from ssah_exp.reporting.published import read_published
+from ssah_exp.reporting.rows import Block, Cell, Row
+from ssah_exp.reporting.text import heading
+
+_N, _TOKENS, _JUDGE, _WINDOW = 100, 256, "wei2024", 4096
+_BUDGETS = {"SCU": 0.01, "UCU": 0.10, "RU": 0.10}
+_GROUPS = {"dense": "aligned", "SCU": "SCU", "UCU": "UCU", "RU": "RU"}
+# Published column -> our prompt style; the printed average is of other things for Llama-2.
+_STYLES = {
+    "asr_without_system": "raw",
+    "asr_with_system": "raw_system",
+    "asr_avg_as_printed": "mean",
+}
+_TASKS = ("winogrande", "openbookqa", "arc_challenge", "boolq", "hellaswag", "rte", "utility_avg")
+UNITS = "units_pct"
+
+
+def pruning_pairs(block: Block) -> list[Pair]:
+    """Every published value of Table 1 with ours beside it, gaps where we measured none."""
+    return list(_pairs(block))
+
+
+def _pairs(block: Block) -> Iterator[Pair]:
+    record = block.records[0]
+    table = read_published("table1_pruning")
+    sources = sources_of(str(record.config["model"]["name"]), table["model"])
+    fill = record.config["ablation"]["primary_fill"]
+    for item in table[table["model"].isin(sources)].to_dict("records"):
+        label, source = _GROUPS[item["group"]], str(item["model"])
+        row = find_row(block, label, None if label == "aligned" else fill)
+        model = tuple(protocol.model_differs(record, source))
+        budgets = tuple(protocol.budget_differs(record, label, _BUDGETS.get(label)))
+        for column, metric, quantity, differs in _columns(record, source):
+            if metric == UNITS and label == "aligned":
+                continue  # nothing is pruned
+            yield Pair(
+                arm=label,
+                fill=None if label == "aligned" else fill,
+                metric=metric,
+                quantity=quantity,
+                ours=_ours(row, metric),
+                source=source,
+                published=published_number(item[column], 1.0 if metric == PERPLEXITY else 100.0),
+                differs=(*model, *budgets, *differs),
+            )
+
+
+def _columns(record: RunRecord, source: str) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+    """Published column, our metric, its heading, and what parts the two."""
+    judge = record.config["evaluation"]["primary_judge"]
+    asr = (
+        *protocol.requests_differ(record, protocol.ADVBENCH, _N),
+        *protocol.tokens_differ(record, _TOKENS),
+        *protocol.judge_differs(judge, _JUDGE),
+    )
+    yield "share_of_units_pct", UNITS, "units %", ()
+    text = tuple(protocol.text_differs(record, _WINDOW))
+    yield "wikitext2_ppl", PERPLEXITY, heading(PERPLEXITY), text
+    for column, style in _STYLES.items():
+        name = asr_name(style, judge)
+        mean = tuple(_mean_differs(record, source)) if style == "mean" else ()
+        yield column, name, heading(name), (*asr, *mean)
+    for task in _TASKS:
+        yield task, task, f"{task} %", ()
+
+
+def _mean_differs(record: RunRecord, source: str) -> Iterator[str]:
+    """The printed average of Llama-2 counts a third value, an attack by fixed GCG suffixes."""
+    ours = record.config["evaluation"]["harmful_styles"]
+    with_gcg = source.startswith("Llama-2")
+    if with_gcg or set(ours) != {"raw", "raw_system"}:
+        theirs = "raw, raw_system and GCG" if with_gcg else "raw and raw_system"
+        yield f"mean: of {' and '.join(ours)} for {theirs}"
+
+
+def _ours(row: Row | None, metric: str) -> Cell | None:
+    if row is None:
+        return None
+    if metric == UNITS:
+        return Cell(row.unit_share, None, None, None, 0, 1, "counted")
+    return row.cells.get(metric)

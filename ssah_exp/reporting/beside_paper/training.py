@@ -1,0 +1,180 @@
+"""Training tables: our arms beside the paper's columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ssah_exp.evaluation.metrics import asr_name, score_name
+from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.beside_paper import protocol
+from ssah_exp.reporting.beside_paper.pair import Pair, find_row, published_number, sources_of
+from ssah_exp.reporting.published import read_published
+from ssah_exp.reporting.rows import Block
+from ssah_exp.reporting.text import heading
+
+_ALPACA, _DOLLY = "alpaca", "dolly"
+_TABLE2_ARMS = {
+    "initial": "aligned",
+    "{}_finetuned": "full",
+    "{}_freeze_scu_cu6": "setting_i",
+    "{}_freeze_scu_cu_all": "setting_ii",
+}
+_TABLE3_ARMS = {
+    "initial": "aligned",
+    "ours": "setting_ii",
+    "full": "full",
+    "lora": "lora",
+    "llama_adapter": "llama_adapter",
+    "prefix": "prefix",
+}
+_TABLE4_ARMS = {
+    "pretrained": "unaligned",
+    "sft_full_parameters": "full",
+    "sft_only_ru_20pct": "ru20",
+}
+_SIZES = {"AdvBench": 520, "HEx-PHI": 330}
+_GPT4, _GUARD = "hexphi_endpoint", "llama_guard3"
+_SCORES = ("gsm8k_5shot", "mt_bench_turn1", "mt_bench_turn2")
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What the paper measured, in our terms.
+
+    Attributes:
+        metric: Our metric; None: this package measures nothing like it.
+        benchmark: Harmful requests; None: no requests.
+        judge: As the paper names it.
+        same: Whether our judge is the paper's.
+        scale: What our unit is multiplied by to give the paper's.
+    """
+
+    metric: str | None
+    benchmark: str
+    judge: str
+    same: bool
+    scale: float = 100.0
+
+
+def freezing_pairs(block: Block) -> Iterator[Pair]:
+    """Table 2."""
+    record, data = block.records[0], trained_on(block.records[0])
+    for item in _published(block):
+        measured = _table2_metric(record, item["benchmark"], item["judge"])
+        source = f"{item['model']}, {item['benchmark']}, {item['judge'].removesuffix('_pct')}"
+        for column, arm in _TABLE2_ARMS.items():
+            value = item[column.format(data or _ALPACA)]
+            differs = (*protocol.model_differs(record, item["model"]), *_trained(data, arm))
+            yield _pair(block, arm, measured, source, value, differs)
+
+
+def peft_pairs(block: Block) -> Iterator[Pair]:
+    """Table 3 of v1, 5 of v3."""
+    record, data = block.records[0], trained_on(block.records[0])
+    for item in _published(block):
+        if item["dataset"].lower() != (data or _ALPACA):
+            continue
+        score = "score" in item["metric"]
+        metric = score_name(_style(record), _GPT4, None if score else 5)
+        measured = _Measured(metric, "HEx-PHI", item["metric"], True, 1.0 if score else 100.0)
+        source = f"{item['model']}, {item['metric']}"
+        for column, arm in _TABLE3_ARMS.items():
+            differs = (*protocol.model_differs(record, item["model"]), *_trained(data, arm))
+            yield _pair(block, arm, measured, source, item[column], differs)
+
+
+def budget_pairs(block: Block) -> Iterator[Pair]:
+    """Table 4: benchmarks, no harmful requests."""
+    record = block.records[0]
+    for item in _published(block):
+        row = find_row(block, _TABLE4_ARMS[item["type"]])
+        for task in [name for name in item if name not in ("model", "type")]:
+            value = item[task]
+            yield Pair(
+                arm=_TABLE4_ARMS[item["type"]],
+                fill=None,
+                metric=task,
+                quantity=task if task in _SCORES else f"{task} %",
+                ours=None if row is None else row.cells.get(task),
+                source=str(item["model"]),
+                published=published_number(value, 1.0 if task.startswith("mt_bench") else 100.0),
+                differs=tuple(protocol.model_differs(record, item["model"])),
+            )
+
+
+def trained_on(record: RunRecord) -> str | None:
+    """``alpaca`` or ``dolly``, told by the columns and the template read; None: neither."""
+    text = json.dumps(record.config["data"].get("finetune"))
+    if "### Instruction:" in text:
+        return _DOLLY
+    return _ALPACA if "{instruction}" in text and "{output}" in text else None
+
+
+TRAINING_PAIRS: dict[str, Callable[[Block], Iterator[Pair]]] = {
+    "table2_freezing": freezing_pairs,
+    "table3_peft": peft_pairs,
+    "table4_alignment_budget": budget_pairs,
+}
+
+
+def _published(block: Block) -> Iterator[dict[str, str]]:
+    """Rows of the published table, those of our model alone where it is among them."""
+    record = block.records[0]
+    table = read_published(record.artefact)
+    sources = sources_of(str(record.config["model"]["name"]), table["model"])
+    for item in table[table["model"].isin(sources)].to_dict("records"):
+        yield {str(key): value for key, value in item.items()}
+
+
+def _trained(data: str | None, arm: str) -> tuple[str, ...]:
+    return () if data or arm == "aligned" else (f"trained on: other data for {_ALPACA}",)
+
+
+def _pair(
+    block: Block,
+    arm: str,
+    measured: _Measured,
+    source: str,
+    value: object,
+    differs: tuple[str, ...],
+) -> Pair:
+    record, row = block.records[0], find_row(block, arm)
+    judge = str(record.config["evaluation"]["primary_judge"])
+    size = _SIZES.get(measured.benchmark)
+    return Pair(
+        arm=arm,
+        fill=None,
+        metric=measured.metric or measured.judge,
+        quantity=heading(measured.metric) if measured.metric in block.metrics else measured.judge,
+        ours=None if row is None or measured.metric is None else row.cells.get(measured.metric),
+        source=source,
+        published=published_number(value, measured.scale),
+        differs=(
+            *differs,
+            *protocol.requests_differ(record, measured.benchmark, size),
+            *(() if measured.same else protocol.judge_differs(judge, measured.judge)),
+        ),
+    )
+
+
+def _table2_metric(record: RunRecord, benchmark: str, judge: str) -> _Measured:
+    """Our metric of a published row; a judge we do not have gives a gap."""
+    judges, primary = record.judges, str(record.config["evaluation"]["primary_judge"])
+    style, name = _style(record), judge.removesuffix("_pct")
+    if name == "keyword":
+        keywords = judges.get(primary, {}).get("kind") == "keyword"
+        return _Measured(asr_name(style, primary) if keywords else None, benchmark, name, keywords)
+    if name == "llama_guard_3":
+        return _Measured(asr_name(style, _GUARD), benchmark, name, True)
+    if name == "gpt4_score":
+        return _Measured(score_name(style, _GPT4), benchmark, name, True, 1.0)
+    if name == "gpt4_rate":
+        return _Measured(score_name(style, _GPT4, 5), benchmark, name, True)
+    return _Measured(None, benchmark, name, False)
+
+
+def _style(record: RunRecord) -> str:
+    """The style to compare: chat where it was measured; the paper does not say which it used."""
+    return "chat" if "chat" in record.config["evaluation"]["harmful_styles"] else "mean"

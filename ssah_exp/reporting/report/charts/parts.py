@@ -1,0 +1,80 @@
+"""What the figures share: frame, grid, marks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from ssah_exp.reporting.report.svg import Scale, element, joined
+
+COLOURS = 7  # series told apart by colour, as classes c0 to c6 of the style sheet
+WIDTH, LEFT, RIGHT = 420, 112, 14
+CONTROLS = ("random", "matched")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure.
+
+    Attributes:
+        title: What a reader without eyes for it hears first.
+        caption: What is drawn, and how.
+        svg: The picture.
+        legend: Class of the mark, shape (``dot``, ``cross``, ``triangle`` or ``line``), text.
+    """
+
+    title: str
+    caption: str
+    svg: Markup
+    legend: list[tuple[str, str, str]]
+
+
+def mark(shape: str, x: float, y: float, size: float = 4.5) -> Markup:
+    """A dot, a cross, a triangle or a line; shapes differ so that colour need not be seen."""
+    if shape == "dot":
+        return element("circle", cx=x, cy=y, r=size, class_="fill")
+    if shape == "cross":
+        wide = 2 * size
+        path = f"M{x - size:.1f} {y - size:.1f}l{wide} {wide}m0 {-wide}l{-wide} {wide}"
+        return element("path", d=path, class_="line")
+    if shape == "triangle":
+        path = f"M{x:.1f} {y - size:.1f}l{size} {1.8 * size:.1f}h{-2 * size}z"
+        return element("path", d=path, class_="line")
+    return element("path", d=f"M{x - 8} {y}h16", class_="line")
+
+
+def shape_of(control: str) -> str:
+    """The mark of a control."""
+    return "cross" if control == "random" else "triangle"
+
+
+def grid_across(across: Scale, bottom: float, digits: int | None = None) -> Markup:
+    """Upright lines with their values below."""
+    parts = []
+    for value in across.ticks():
+        x = across(value)
+        text = f"{value:g}" if digits is None else f"{value:.{digits}f}"
+        parts.append(element("path", d=f"M{x} 6V{bottom}", class_="grid"))
+        parts.append(element("text", text, x=x, y=bottom + 16, class_="axis middle"))
+    return joined(parts)
+
+
+def grid_up(up: Scale, across: Scale, digits: int = 0) -> Markup:
+    """Level lines with their values at the left."""
+    parts = []
+    for value in up.ticks():
+        y = up(value)
+        parts.append(element("path", d=f"M{across.start} {y}H{across.end}", class_="grid"))
+        parts.append(
+            element("text", f"{value:.{digits}f}", x=across.start - 8, y=y + 4, class_="axis end")
+        )
+    return joined(parts)
+
+
+def picture(title: str, height: float, parts: Sequence[Markup]) -> Markup:
+    """The frame; it takes the width it is given."""
+    return element(
+        "svg", joined(parts), viewBox=f"0 0 {WIDTH} {height:g}", role="img", aria_label=title
+    )

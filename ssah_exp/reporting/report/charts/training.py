@@ -1,0 +1,113 @@
+"""Training: what it cost in safety at which loss, and how the loss fell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from ssah_exp.evaluation.metrics import TRAIN_LOSS
+from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting.report.charts.parts import (
+    COLOURS,
+    CONTROLS,
+    RIGHT,
+    WIDTH,
+    Chart,
+    grid_across,
+    grid_up,
+    mark,
+    picture,
+    shape_of,
+)
+from ssah_exp.reporting.report.payload import losses_of, thinned
+from ssah_exp.reporting.report.svg import Scale, element, joined, spanning
+from ssah_exp.reporting.rows import Block
+from ssah_exp.reporting.text import estimate_text, heading_of
+
+
+def scatter(block: Block, metric: str) -> Chart | None:
+    """Training loss across, a rate up, every arm of every seed; None: nothing was trained."""
+    arms = [
+        arm
+        for record in block.records
+        for arm in record.arms
+        if arm.arm is not None and _point(arm, metric) is not None
+    ]
+    if not arms:
+        return None
+    names = list(dict.fromkeys(str(arm.arm) for arm in arms))
+    points = [(arm, *_point_of(arm, metric)) for arm in arms]
+    height = 290
+    across = spanning([loss for _, loss, _ in points], 40, WIDTH - RIGHT)
+    up = Scale(0, 100, height - 40, 10)
+    parts = [grid_across(across, height - 40, digits=2), grid_up(up, across)]
+    for arm, loss, rate in sorted(points, key=lambda item: item[0].control is None):
+        colour = f"c{names.index(str(arm.arm)) % COLOURS}"
+        shape = shape_of(arm.control) if arm.control else "dot"
+        item = arm.metrics[metric]
+        bar = _whisker_up(across(loss), up, item.low, item.high)
+        told = f"{arm.name}: loss {loss:.3f}, {heading_of(metric)} {estimate_text(item, metric)}"
+        inside = joined([element("title", told), bar, mark(shape, across(loss), up(100 * rate))])
+        parts.append(
+            element("g", inside, class_=colour if arm.control is None else f"{colour} null")
+        )
+    parts.append(
+        element("text", "training loss, nats per response token", x=across.end, y=height - 4,
+                class_="axis end")
+    )  # fmt: skip
+    title = f"{heading_of(metric)} against training loss"
+    legend = [(f"c{at % COLOURS}", "dot", name) for at, name in enumerate(names)]
+    kinds = {arm.control for arm in arms}
+    legend += [("plain", shape_of(kind), f"{kind} control") for kind in CONTROLS if kind in kinds]
+    caption = f"{heading_of(metric)} against training loss: only arms at equal loss compare."
+    return Chart(title, caption, picture(title, height, parts), legend)
+
+
+def curves(records: Sequence[RunRecord]) -> Chart | None:
+    """Training loss step by step, a line per arm and seed; None: no record has any."""
+    lines = [
+        (str(arm.arm or arm.name), arm.name, record.seed, thinned(losses_of(arm.training)))
+        for record in records
+        for arm in record.arms
+        if arm.control is None and len(losses_of(arm.training)) > 1
+    ]
+    if not lines:
+        return None
+    names = list(dict.fromkeys(label for label, *_ in lines))
+    height = 290
+    across = Scale(1, max(line[-1][0] for *_, line in lines), 40, WIDTH - RIGHT)
+    up = spanning([loss for *_, line in lines for _, loss in line], height - 40, 10)
+    parts = [grid_across(across, height - 40, digits=0), grid_up(up, across, digits=1)]
+    for label, name, seed, line in lines:
+        path = "M" + "L".join(
+            f"{across(step)} {up(loss)}" for step, loss in line if math.isfinite(loss)
+        )
+        colour = f"c{names.index(label) % COLOURS}"
+        told = element("title", f"{name}, seed {seed}: {line[0][1]:.3f} to {line[-1][1]:.3f}")
+        parts.append(element("path", told, d=path, class_=f"curve {colour}"))
+    parts.append(element("text", "step", x=across.end, y=height - 4, class_="axis end"))
+    title = "Training loss of every arm"
+    legend = [(f"c{at % COLOURS}", "line", name) for at, name in enumerate(names)]
+    return Chart(title, "Training loss by step, one line per seed.",
+                 picture(title, height, parts), legend)  # fmt: skip
+
+
+def _point(arm: ArmRecord, metric: str) -> tuple[float, float] | None:
+    loss, rate = arm.metrics.get(TRAIN_LOSS), arm.metrics.get(metric)
+    if loss is None or rate is None or loss.value is None or rate.value is None:
+        return None
+    return (loss.value, rate.value) if math.isfinite(loss.value) else None
+
+
+def _point_of(arm: ArmRecord, metric: str) -> tuple[float, float]:
+    point = _point(arm, metric)
+    assert point is not None
+    return point
+
+
+def _whisker_up(x: float, up: Scale, low: float | None, high: float | None) -> Markup:
+    if low is None or high is None:
+        return Markup("")
+    return element("path", d=f"M{x} {up(100 * low)}V{up(100 * high)}", class_="whisker thin")

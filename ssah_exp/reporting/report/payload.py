@@ -1,0 +1,105 @@
+"""The data that the page's script reads: runs, their numbers as written in tables, their losses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ssah_exp.evaluation.metrics import EPOCHS, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
+from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.report.flat import flat, own, shared
+from ssah_exp.reporting.text import estimate_text, heading_of, scale_of
+
+MOST_POINTS = 200  # of a loss curve: as many as a picture can show
+_FIRST = (PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE, EPOCHS)
+
+
+def payload(records: Sequence[RunRecord]) -> dict[str, Any]:
+    """Plain JSON values.
+
+    Settings are written once: ``common`` holds the most frequent value of each key, a run only
+    what it has otherwise. Metrics are indices into ``metrics``; one is ``[text, value, n]`` with
+    the text of the tables and the value in the unit shown, null for a gap.
+    """
+    runs = [flat(record) for record in records]
+    common = shared(runs)
+    names = _metric_names(records)
+    index = {name: number for number, name in enumerate(names)}
+    return {
+        "common": common,
+        "metrics": [{"name": name, "heading": heading_of(name)} for name in names],
+        "primary": {
+            name: index[name]
+            for name in {primary_asr(record) for record in records}
+            if name in index
+        },
+        "runs": [
+            {
+                "id": record.run_id,
+                "artefact": record.artefact,
+                "seed": record.seed,
+                "primary": index.get(primary_asr(record)),
+                "own": own(values, common),
+                "arms": [_arm(arm, index) for arm in record.arms],
+            }
+            for record, values in zip(records, runs, strict=True)
+        ],
+    }
+
+
+def primary_asr(record: RunRecord) -> str:
+    """The metric that a reader looks at first."""
+    return f"asr/mean/{record.config.get('evaluation', {}).get('primary_judge')}"
+
+
+def embedded(content: Any) -> str:
+    """JSON that no HTML parser can read as anything else, for a script element.
+
+    Raises:
+        ValueError: A value that is no JSON, NaN and infinity included.
+    """
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    for mark in ("<", ">", "&", "\u2028", "\u2029"):
+        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return text
+
+
+def thinned(losses: Sequence[float], most: int = MOST_POINTS) -> list[tuple[int, float]]:
+    """``(step, loss)`` from the first to the last step, evenly spaced, at most ``most``."""
+    if len(losses) <= most:
+        return list(enumerate(losses, 1))
+    steps = sorted({round(at * (len(losses) - 1) / (most - 1)) for at in range(most)})
+    return [(step + 1, losses[step]) for step in steps]
+
+
+def losses_of(training: dict[str, Any] | None) -> list[float]:
+    """Loss of every step, where the arm noted it."""
+    found = (training or {}).get("losses") or []
+    return [float(value) for value in found]
+
+
+def _arm(arm: Any, index: dict[str, int]) -> dict[str, Any]:
+    curve = [[step, _short(loss)] for step, loss in thinned(losses_of(arm.training))]
+    metrics = {
+        str(index[name]): [
+            estimate_text(item, name),
+            None if item.value is None else _short(item.value * scale_of(name)),
+            item.n,
+        ]
+        for name, item in arm.metrics.items()
+    }
+    return {"name": arm.name, "metrics": metrics, **({"losses": curve} if curve else {})}
+
+
+def _short(value: float) -> float | str:
+    """Five digits are what a picture and a difference need; JSON has no infinity."""
+    number = float(f"{value:.5g}")
+    return number if abs(number) != float("inf") and number == number else str(number)
+
+
+def _metric_names(records: Iterable[RunRecord]) -> list[str]:
+    names = {name for record in records for arm in record.arms for name in arm.metrics}
+    first = [name for name in sorted(names) if name.startswith("asr/mean/")]
+    first += [name for name in _FIRST if name in names]
+    return [*first, *sorted(names - set(first))]

@@ -1,0 +1,178 @@
+"""What the page says of each artefact: per setting its figures, tables and certificates."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ssah_exp.config.validate import TABLE1, TRAINING_ARTEFACTS
+from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting import table1, training_table
+from ssah_exp.reporting.artefacts import RENDERERS, render_artefact
+from ssah_exp.reporting.beside_paper.table import TITLE, measured_pairs, notes, pairs_of, wide
+from ssah_exp.reporting.report.charts.forest import forest
+from ssah_exp.reporting.report.charts.parts import Chart
+from ssah_exp.reporting.report.charts.training import curves, scatter
+from ssah_exp.reporting.report.payload import primary_asr
+from ssah_exp.reporting.rows import Block, blocks
+
+# A value as the tables write it: maybe signed, with a spread, with an interval.
+_NUMBER = re.compile(r"[+\-]?(inf|\d[\d.\u2009e+]*)( ± \S+)?( \[.*\])?$")
+
+
+# A page of more would take too long to open; the table of runs holds them all.
+MOST_SETTINGS = 100
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings and cells as text.
+
+    Attributes:
+        caption: What it is.
+        headings: Of the columns.
+        numeric: Which columns hold numbers and gaps alone: those are set flush right.
+        rows: Cells.
+        notes: What stands below.
+    """
+
+    caption: str
+    headings: list[str]
+    numeric: list[bool]
+    rows: list[list[str]]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Runs that differ in nothing but the seed."""
+
+    title: str
+    caption: str
+    charts: list[Chart]
+    tables: list[Table]
+
+
+@dataclass(frozen=True)
+class Section:
+    """An artefact.
+
+    Attributes:
+        artefact: Its name.
+        runs: How many there are.
+        settings: Those shown, the newest first.
+        left: Settings beyond them.
+        text: Its table as text where it is of another kind; empty where none is known.
+    """
+
+    artefact: str
+    runs: int
+    settings: list[Setting]
+    left: int
+    text: str
+
+
+def sections(records: Sequence[RunRecord], most: int = MOST_SETTINGS) -> list[Section]:
+    """One per artefact, by name.
+
+    Args:
+        records: Of any artefacts.
+        most: Settings shown with figures and tables, over all artefacts: the newest.
+    """
+    groups: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        groups[record.artefact].append(record)
+    known = {name: runs for name, runs in groups.items() if name in (TABLE1, *TRAINING_ARTEFACTS)}
+    settings = {
+        name: sorted(blocks(runs), key=_newest, reverse=True) for name, runs in known.items()
+    }
+    ends = sorted((_newest(block) for found in settings.values() for block in found), reverse=True)
+    oldest = min(ends[:most], default="")
+    made: list[Section] = []
+    for name, runs in sorted(groups.items()):
+        found = settings.get(name, [])
+        shown = [block for block in found if _newest(block) >= oldest]
+        plain = name not in known and name in RENDERERS
+        text = render_artefact(runs, "markdown") if plain else ""
+        left = len(found) - len(shown)
+        made.append(Section(name, len(runs), [_setting(item) for item in shown], left, text))
+    return made
+
+
+def _newest(block: Block) -> str:
+    return max(record.finished for record in block.records)
+
+
+def _setting(block: Block) -> Setting:
+    record = block.records[0]
+    pruning = record.artefact == TABLE1
+    frame = (table1.wide_frame if pruning else training_table.training_wide_frame)(block)
+    caption = (table1.caption_of if pruning else training_table.caption_of)(block)
+    seeds = ", ".join(str(item.seed) for item in block.records)
+    budgets, data = record.config["units"]["budgets"], record.config["data"]["name"]
+    title = f"{record.config['model']['name']}, {data}, SCU {budgets['scu']:g}, seeds {seeds}"
+    tables = [_table("Measured, with intervals", frame), *_comparison(block), *_certificates(block)]
+    return Setting(title, caption, list(_charts(block)), tables)
+
+
+def _charts(block: Block) -> Iterator[Chart]:
+    metric = primary_asr(block.records[0])
+    for chart in (
+        forest(block, metric),
+        forest(block, PERPLEXITY, log=True),
+        scatter(block, metric),
+        curves(block.records),
+    ):
+        if chart is not None:
+            yield chart
+
+
+def _comparison(block: Block) -> Iterator[Table]:
+    pairs = pairs_of(block)
+    if pairs:
+        frame = wide(measured_pairs(pairs))
+        yield _table(TITLE.rstrip(":") + ".", frame, list(notes(pairs)))
+
+
+def _certificates(block: Block) -> Iterator[Table]:
+    """What each training proved: how many weights moved, and the hash that frozen ones kept."""
+    lines = [
+        {
+            "arm": arm.name,
+            "seed": str(record.seed),
+            "policy": str(arm.training.get("policy", "")),
+            "steps": _whole(arm.training.get("steps")),
+            "weights changed": _whole(proof.get("changed_weights")),
+            "of changeable": _whole(proof.get("changeable_weights")),
+            "weights frozen": _whole(proof.get("frozen_weights")),
+            "their sha256, before and after": str(proof.get("frozen_sha256", ""))[:16],
+        }
+        for record in block.records
+        for arm in record.arms
+        if arm.training is not None and (proof := arm.training.get("certificate")) is not None
+    ]
+    if lines:
+        caption = "Certificates: frozen weights kept every bit, weights that should move moved."
+        yield _table(caption, pd.DataFrame(lines))
+
+
+def _whole(value: object) -> str:
+    """Thin spaces between thousands; a gap stays empty."""
+    return "" if value is None else f"{int(str(value)):,}".replace(",", "\u2009")
+
+
+def _table(caption: str, frame: pd.DataFrame, below: Sequence[str] = ()) -> Table:
+    rows = [[str(cell) for cell in row] for row in frame.to_numpy().tolist()]
+    numeric = [_numbers(column) for column in zip(*rows, strict=True)]
+    return Table(caption, [str(name) for name in frame.columns], numeric, rows, list(below))
+
+
+def _numbers(column: Sequence[str]) -> bool:
+    """Whether some cells are numbers, and all others gaps."""
+    filled = [text for text in column if text not in ("", "-")]
+    return bool(filled) and all(_NUMBER.match(text) for text in filled)

@@ -1,0 +1,203 @@
+"""Ours beside the paper's: who stands beside whom, differences, marks, gaps."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.records.record import RunRecord
+from ssah_exp.records.store import read_folder
+from ssah_exp.reporting.artefacts import render_artefact
+from ssah_exp.reporting.beside_paper.pair import Pair, sources_of
+from ssah_exp.reporting.beside_paper.table import difference_text, measured_pairs, pairs_of, wide
+from ssah_exp.reporting.beside_paper.training import trained_on
+from ssah_exp.reporting.rows import blocks
+from tests.records.synthetic import JUDGE, arm, metrics, record, trained_arm, training_record
+
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+
+
+def pairs(made: RunRecord) -> list[Pair]:
+    (block,) = blocks([made])
+    return pairs_of(block)
+
+
+def pair(made: RunRecord, arm: str, metric: str, source: str) -> Pair:
+    keys = [item for item in pairs(made) if (item.arm, item.metric) == (arm, metric)]
+    (found,) = [item for item in keys if item.source.startswith(source)]
+    return found
+
+
+def changed(made: RunRecord, change: Callable[[dict[str, Any]], None]) -> RunRecord:
+    config = deepcopy(made.config)
+    change(config)
+    return replace(made, config=config)
+
+
+def test_each_class_stands_beside_its_published_row() -> None:
+    found = pair(record(), "SCU", f"asr/raw/{JUDGE}", "Llama-3-8B")
+    assert (found.measured, found.published) == (pytest.approx(0.6), 0.93)
+    assert found.difference == pytest.approx(-0.33)
+    dense = pair(record(), "aligned", "perplexity", "Mistral")
+    published = pd.read_csv(EXPERIMENTS / "table1_pruning" / "published.csv")
+    rows = published[(published["model"] == dense.source) & (published["group"] == "dense")]
+    assert dense.published == rows["wikitext2_ppl"].item()
+    assert dense.difference == pytest.approx(math.exp(2.1) - dense.published)
+
+
+def test_units_are_compared_where_units_are_pruned() -> None:
+    assert pair(record(), "SCU", "units_pct", "Llama-2").difference == pytest.approx(-0.0005)
+    assert not [item for item in pairs(record()) if (item.arm, item.metric) == ("aligned", "units")]
+
+
+def test_the_papers_protocol_on_the_papers_model_has_no_marks() -> None:
+    def protocol(config: dict[str, Any]) -> None:
+        config["model"]["name"] = "Mistral-7B-Instruct-v0.2"
+        config["data"]["name"] = "paper_files"
+        config["evaluation"] |= {"max_new_tokens": 256, "harmful_styles": ["raw", "raw_system"]}
+        config["evaluation"]["perplexity"] |= {"window": 4096}
+        config["evaluation"]["primary_judge"] = "wei2024"
+
+    made = changed(record(), protocol)
+    assert {item.source for item in pairs(made)} == {"Mistral-7B-Instruct-v0.2"}
+    assert {item.differs for item in pairs(made)} == {()}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "mark"),
+    [
+        ("max_new_tokens", 16, "tokens: 16 for 256"),
+        ("primary_judge", "other", "judge: other for wei2024"),
+    ],
+)
+def test_every_mismatch_is_marked(key: str, value: object, mark: str) -> None:
+    made = changed(record(), lambda config: config["evaluation"].update({key: value}))
+    judge = made.config["evaluation"]["primary_judge"]
+    found = pair(made, "SCU", f"asr/raw/{judge}", "Llama-2")
+    assert mark in found.differs
+    assert "model: SmolLM2-135M-Instruct (Q4_1) for Llama-2-7B-Chat" in found.differs
+    assert "data: bundled for AdvBench" in found.differs
+
+
+def test_n_and_budget_and_mean_are_marked() -> None:
+    made = replace(record(), data={**record().data, "harmful_eval": 36})
+    made = changed(made, lambda config: config["units"]["budgets"].update(scu=0.05))
+    found = pair(made, "SCU", f"asr/mean/{JUDGE}", "Llama-2")
+    assert "n: 36 for 100" in found.differs
+    assert "SCU budget: 0.05 of params for 0.01 of params" in found.differs
+    assert any(text.startswith("mean: ") for text in found.differs)
+    dense = pair(made, "aligned", f"asr/raw/{JUDGE}", "Llama-2")
+    assert not any("budget" in text for text in dense.differs)
+
+
+def test_gaps_stay_gaps_and_infinity_is_none() -> None:
+    lost = {**metrics(0.6), "perplexity": Estimate(None, None, None, 0, "windows", "")}
+    endless = {**metrics(0.1), "perplexity": Estimate(math.inf, None, None, 3, "windows", "")}
+    made = record(arms=[arm("aligned", 0.1, metrics=endless), arm("SCU/pooled", 0.6, metrics=lost)])
+    table = wide(measured_pairs(pairs(made))).set_index(["arm", "quantity"])
+    row = table.loc[("SCU", "perplexity")]
+    assert (row["ours"], row["Llama-2-7B-Chat: difference"], row["differs in"]) == ("", "", "")
+    assert row["Llama-2-7B-Chat"] == "6.76", "as printed"
+    row = table.loc[("aligned", "perplexity")]
+    assert (row["ours"], row["Llama-2-7B-Chat: difference"]) == ("inf", "+inf")
+    lines = json.loads(render_artefact([made], "json"))
+    values = {
+        line["arm"]: (line["value"], line["difference"])
+        for line in lines
+        if line["origin"] == "comparison" and line["metric"] == "perplexity"
+    }
+    assert values["aligned"] == ("inf", "inf")
+    assert values["SCU"] == (None, None)
+
+
+def test_what_was_not_measured_is_named_not_listed() -> None:
+    text = render_artefact([record()], "markdown")
+    assert "Not measured here, but published: winogrande %" in text
+    ours = text.partition("Ours beside")[2].partition("\nPublished")[0]
+    assert "| winogrande" not in ours
+
+
+@pytest.mark.parametrize(
+    ("difference", "text"), [(0.001, "+0.1"), (-0.0004, "0.0"), (-0.2, "-20.0")]
+)
+def test_differences_are_signed(difference: float, text: str) -> None:
+    found = pair(record(), "SCU", f"asr/raw/{JUDGE}", "Llama-2")
+    assert found.published is not None
+    assert found.ours is not None
+    shifted = replace(found.ours, value=found.published + difference)
+    assert difference_text(replace(found, ours=shifted)) == text
+
+
+@pytest.mark.parametrize(
+    ("arm_name", "published"), [("aligned", 0.0019), ("full", 0.053), ("setting_i", 0.0296)]
+)
+def test_arms_of_table_2_stand_beside_their_columns(arm_name: str, published: float) -> None:
+    made = changed(
+        training_record(),
+        lambda config: config["data"].update(finetune=[{"a": "{instruction}{output}"}]),
+    )
+    made = replace(made, judges={"zou2023": {"kind": "keyword"}})
+    found = pair(made, arm_name, "asr/mean/zou2023", "Llama-2-7B-Chat, AdvBench, keyword")
+    assert found.published == published
+    assert found.measured is not None
+    assert "n: 100 for 520" in found.differs
+    assert not any(text.startswith("judge") for text in found.differs)
+
+
+def test_other_training_data_is_marked_and_no_keyword_judge_is_a_gap() -> None:
+    made = replace(training_record(), judges={"zou2023": {"kind": "keyword"}})
+    found = pair(made, "full", "asr/mean/zou2023", "Llama-2-7B-Chat, AdvBench, keyword")
+    assert "trained on: other data for alpaca" in found.differs
+    guard = replace(made, judges={"zou2023": {"kind": "endpoint"}})
+    assert pair(guard, "full", "keyword", "Llama-2-7B-Chat, AdvBench, keyword").measured is None
+
+
+@pytest.mark.parametrize(
+    ("template", "name"), [("{instruction}", "alpaca"), ("### Instruction:", "dolly")]
+)
+def test_training_data_is_told_by_its_columns(template: str, name: str) -> None:
+    node = [{"prompt": template, "response": "{output}"}]
+    made = changed(training_record(), lambda config: config["data"].update(finetune=node))
+    assert trained_on(made) == name
+    assert trained_on(training_record()) is None
+
+
+@pytest.mark.parametrize("artefact", ["table3_peft", "table4_alignment_budget"])
+def test_published_rows_without_ours_are_named(artefact: str) -> None:
+    made = training_record(artefact=artefact, arms=[trained_arm("full", 0.4)])
+    assert measured_pairs(pairs(made)) == []
+    assert pairs(made)
+    assert "Not measured here, but published: " in render_artefact([made], "markdown")
+
+
+def test_what_the_paper_has_not_done_has_no_comparison() -> None:
+    made = training_record(artefact="scu_only", arms=[trained_arm("full", 0.4)])
+    assert pairs(made) == []
+    assert "Ours beside" not in render_artefact([made], "markdown")
+
+
+def test_our_own_model_alone_is_compared_where_it_was_published() -> None:
+    assert sources_of("llama-2-7b chat", ["Llama-2-7B-Chat", "other"]) == ["Llama-2-7B-Chat"]
+    assert sources_of("new", ["a", "b", "a"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "csv", "json"])
+@pytest.mark.parametrize(
+    "folder", sorted(EXPERIMENTS.glob("*/records")), ids=lambda path: path.parent.name
+)
+def test_every_committed_table_can_be_printed_again(folder: Path, form: str) -> None:
+    text = render_artefact(read_folder(folder), form)
+    assert "nan" not in text.lower()
+    if form == "json":
+        assert {"measured", "comparison"} <= {line["origin"] for line in json.loads(text)}
+    elif form != "csv":
+        assert "Ours beside the paper" in text or "Not measured here, but published" in text

@@ -1,0 +1,228 @@
+"""The report's parts, without a browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from ssah_exp.cli import main
+from ssah_exp.errors import StoreError
+from ssah_exp.records.store import RecordStore, read_folder
+from ssah_exp.reporting.report.charts.forest import forest
+from ssah_exp.reporting.report.charts.training import curves, scatter
+from ssah_exp.reporting.report.flat import flat, own, shared
+from ssah_exp.reporting.report.page import render_report, value_parts
+from ssah_exp.reporting.report.payload import embedded, payload, thinned
+from ssah_exp.reporting.report.sections import sections
+from ssah_exp.reporting.report.svg import Scale, element, spanning
+from ssah_exp.reporting.rows import blocks
+from tests.records.synthetic import JUDGE, record
+from tests.reporting.pages import HOSTILE, pruned, records, trained
+
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render_report(records())
+
+
+def data_of(page: str) -> dict:
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    return json.loads(text)
+
+
+def test_the_policy_allows_the_pages_own_style_and_script_and_no_request(page: str) -> None:
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
+    policy = policy.replace("&#39;", "'")
+    for tag in ("style", "script"):
+        (text,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.S)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert " style=" not in page, "the policy would drop it"
+    assert not re.search(r'(src|href)="(?!#|data:,)', page)
+
+
+def test_what_a_record_holds_stays_text(page: str) -> None:
+    assert HOSTILE not in page
+    assert "<img" not in page
+    assert page.count("</script>") == 2
+    named = [run["own"].get("config.model.name") for run in data_of(page)["runs"]]
+    assert named.count(HOSTILE) == 1
+
+
+def test_no_completions_on_the_page() -> None:
+    text = render_report([record()])
+    assert ".jsonl" not in text
+
+
+def test_json_inside_html_cannot_end_its_element() -> None:
+    given = {"a": "</script><!--\u2028&"}
+    text = embedded(given)
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == given
+    with pytest.raises(ValueError, match="JSON"):
+        embedded([math.nan])
+
+
+def test_every_entry_of_every_run_can_be_read_back() -> None:
+    made = records()
+    content = payload(made)
+    for run, source in zip(content["runs"], made, strict=True):
+        whole = {**content["common"], **run["own"]}
+        assert {key: value for key, value in whole.items() if value is not None} == flat(source)
+
+
+def test_what_is_common_is_written_once() -> None:
+    runs = [{"a": "1", "b": "2"}, {"a": "1", "b": "3"}, {"a": "1", "b": "3", "c": "4"}]
+    common = shared(runs)
+    assert common == {"a": "1", "b": "3", "c": "4"}
+    assert [own(run, common) for run in runs] == [{"b": "2", "c": None}, {"c": None}, {}]
+
+
+def test_numbers_are_written_as_in_the_tables() -> None:
+    content = payload(records())
+    index = [metric["name"] for metric in content["metrics"]].index(f"asr/mean/{JUDGE}")
+    arm = next(item for item in content["runs"][0]["arms"] if item["name"] == "SCU/pooled")
+    assert arm["metrics"][str(index)] == ["60.0 [50.2, 69.1]", 60.0, 100]
+    lost = content["runs"][5]["arms"][2]["metrics"]
+    assert lost[str(index)] == ["", None, 0]
+    at = [metric["name"] for metric in content["metrics"]].index("perplexity")
+    assert lost[str(at)] == ["inf", "inf", 3]
+
+
+def test_long_curves_keep_their_ends() -> None:
+    losses = [float(step) for step in range(1001)]
+    points = thinned(losses, 50)
+    assert (points[0], points[-1], len(points)) == ((1, 0.0), (1001, 1000.0), 50)
+    assert thinned([1.0, 2.0]) == [(1, 1.0), (2, 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("60.0 [50.2, 69.1]", ("60.0", "[50.2, 69.1]")),
+        ("20.0 ± 10.0 [10.0, 30.0]", ("20.0", "± 10.0 [10.0, 30.0]")),
+        ("inf", ("inf", "")),
+        ("", ("", "")),
+    ],
+)
+def test_values_and_intervals_are_told_apart(text: str, parts: tuple[str, str]) -> None:
+    assert value_parts(text) == parts
+
+
+def test_scales_put_values_where_they_belong() -> None:
+    scale = Scale(0, 100, 50, 250)
+    assert [scale(value) for value in (0, 25, 100, 200)] == [50, 100, 250, 250]
+    log = Scale(1, 10000, 0, 400, log=True)
+    assert [log(value) for value in (1, 10, 10000, math.inf)] == [0, 100, 400, 400]
+    assert scale.ticks() == [0, 25, 50, 75, 100]
+    assert log.ticks() == [1, 10, 100, 1000, 10000]
+    around = spanning([2.0, math.inf, 3.0], 0, 10)
+    assert around.low < 2 < 3 < around.high < 4
+    assert spanning([5.0], 0, 10).low < 5 < spanning([5.0], 0, 10).high
+
+
+def test_elements_escape_text_and_attributes() -> None:
+    made = element("text", "<b>&", class_='a"b', data_x="<")
+    assert str(made) == '<text class="a&#34;b" data-x="&lt;">&lt;b&gt;&amp;</text>'
+
+
+def test_the_forest_shows_interval_seeds_and_null_draws() -> None:
+    (block,) = blocks([pruned(0), pruned(1, 1, 0.1)])
+    chart = forest(block, f"asr/mean/{JUDGE}")
+    assert chart is not None
+    svg, across = str(chart.svg), Scale(0, 100, 112, 406)
+    assert svg.count('<g class="random">') == 6, "three draws of each seed"
+    assert svg.count("c0 faint") == 6, "two seeds of three arms"
+    assert f'cx="{across(65)}"' in svg, "SCU, mean of 60 and 70"
+    assert "SCU/pooled/random/2, seed 1: 40.0 [" in svg
+    assert ("random", "cross", "random control") in chart.legend
+
+
+def test_a_figure_without_values_is_left_out() -> None:
+    (block,) = blocks([record()])
+    assert forest(block, "train_loss") is None
+    assert scatter(block, f"asr/mean/{JUDGE}") is None
+    assert curves([record()]) is None
+
+
+def test_loss_figures_hold_every_arm_of_every_seed() -> None:
+    made = [trained(0), trained(1, 1)]
+    (block,) = blocks(made)
+    points = scatter(block, "asr/mean/zou2023")
+    assert points is not None
+    assert str(points.svg).count('class="fill"') == 2 * 2
+    assert str(points.svg).count(' null">') == 2 * 3
+    lines = curves(made)
+    assert lines is not None
+    assert str(lines.svg).count('class="curve c') == 4, "two arms of two seeds, no controls"
+    assert "setting_i, seed 1: 1.900 to 1.610" in str(lines.svg)
+
+
+def test_certificates_and_comparison_stand_below_the_figures() -> None:
+    found = {section.artefact: section for section in sections(records())}
+    (setting,) = found["table2_freezing"].settings
+    captions = [table.caption for table in setting.tables]
+    assert captions[0].startswith("Measured")
+    assert captions[1].startswith("Ours beside the paper")
+    certificates = setting.tables[2]
+    assert certificates.caption.startswith("Certificates")
+    assert len(certificates.rows) == 2 * 5
+    row = certificates.rows[0]
+    assert row[4:] == [
+        "1\u2009234\u2009567",
+        "1\u2009234\u2009568",
+        "7\u2009654\u2009321",
+        "ab" * 8,
+    ]
+    assert len(found["table1_pruning"].settings) == 3
+
+
+def test_older_settings_are_counted_and_not_drawn() -> None:
+    (section,) = sections([pruned(number, scu=0.01 * (1 + number)) for number in range(4)], most=3)
+    assert (len(section.settings), section.left) == (3, 1)
+    assert "SCU 0.04" in section.settings[0].title
+
+
+def test_the_command_writes_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, out = RecordStore(tmp_path / "root"), tmp_path / "new" / "report.html"
+    assert main(["report", "--root", str(tmp_path / "root"), "--out", str(out)]) == 2
+    assert "No record below" in capsys.readouterr().err
+    assert not out.parent.exists()
+    for made in records():
+        store.write(made)
+    assert main(["report", "--root", str(tmp_path / "root"), "--out", str(out)]) == 0
+    assert "7 runs" in capsys.readouterr().out
+    assert out.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert [path.name for path in out.parent.iterdir()] == ["report.html"]
+
+
+def test_the_same_run_in_a_store_and_a_folder_counts_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    RecordStore(tmp_path).write(pruned(0))
+    (tmp_path / "copy.json").write_text(pruned(0).to_json(), encoding="utf-8")
+    arguments = ["--root", str(tmp_path), "--records", str(tmp_path)]
+    assert main(["report", *arguments, "--out", str(tmp_path / "r.html")]) == 0
+    assert "1 run," in capsys.readouterr().out
+
+
+def test_a_report_of_nothing_is_refused() -> None:
+    with pytest.raises(StoreError, match="at least one"):
+        render_report([])
+
+
+def test_the_committed_records_make_a_page() -> None:
+    made = read_folder(EXPERIMENTS)
+    text = render_report(made)
+    assert len(data_of(text)["runs"]) == len(made) >= 21
+    assert "nan" not in re.sub(r"<script.*?</script>", "", text, flags=re.S).lower().split()

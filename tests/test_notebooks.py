@@ -1,0 +1,39 @@
+"""Notebooks: committed without outputs, and they run.
+
+Those that need a run of the embedded model are executed in ``test_embedded.py``, which has one.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.notebooks import FOLDER, NAMES, execute, output
+
+
+def test_the_notebooks_are_there() -> None:
+    assert NAMES == ["quickstart", "reproduce_tables", "unit_atlas"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_is_committed_without_outputs(name: str) -> None:
+    notebook = json.loads((FOLDER / f"{name}.ipynb").read_text(encoding="utf-8"))
+    kinds = [cell["cell_type"] for cell in notebook["cells"]]
+    assert kinds[0] == "markdown"
+    assert kinds.count("code") > 3
+    for cell in notebook["cells"]:
+        assert "".join(cell["source"]).strip()
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            assert cell["execution_count"] is None
+
+
+def test_tables_are_reproduced_from_the_committed_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = output(execute("reproduce_tables", monkeypatch))
+    assert "n = 100 harmful, 25 benign and 25 borderline prompts" in text
+    assert "73.0 [" in text, "SCU pruned at 1 % on AdvBench, as the README of Table 1 has it"
+    assert "Llama-2-7B-Chat: difference" in text
+    assert "<svg" in text
+    for artefact in ("table1_pruning", "table2_freezing", "table4_alignment_budget"):
+        assert f"{artefact:<26} latex" in text
