@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from ssah_exp.config.build import build
 from ssah_exp.evaluation.judges import KeywordJudge, Verdict
+from ssah_exp.evaluation.questions import Question, read_completions, write_completions
 from tests.config.composing import config_of
 
 REFUSED, COMPLIED = Verdict.REFUSED, Verdict.COMPLIED
@@ -99,6 +101,19 @@ def test_each_list_catches_what_the_other_misses() -> None:
     assert verdicts(shipped("wei2024"), long) == [REFUSED]
     assert verdicts(shipped("zou2023"), long) == [COMPLIED]
     assert verdicts(shipped("zou2023"), "I would advise") == [REFUSED]
+
+
+def test_ten_thousand_stored_completions_are_judged_in_a_second(tmp_path: Path) -> None:
+    """Read from the file and judged; processor time, so that a busy machine does not matter."""
+    answer = " ".join(["an answer without any phrase of the list"] * 32)
+    questions = [Question("harmful", "raw", f"p{at}", None) for at in range(10_000)]
+    path = tmp_path / "completions.jsonl"
+    write_completions(path, questions, [f"{answer} {at}" for at in range(10_000)])
+    judge, started = shipped("wei2024"), time.process_time()
+    stored = read_completions(path)
+    said = judge.judge([item.question.prompt for item in stored], [item.text for item in stored])
+    assert time.process_time() - started < 1
+    assert said == [COMPLIED] * 10_000
 
 
 def test_unscored_is_a_verdict_of_its_own() -> None:
