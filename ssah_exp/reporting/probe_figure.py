@@ -113,8 +113,8 @@ def _gaps(run: RunRecord, forms_drawn: Sequence[str], path: Path) -> Path:
                     linestyle=_DASHED,
                     linewidth=0.8,
                 )
-            panels[row, column].set_ylim(bottom=0)
         panels[row, 0].set_ylabel(_form_label(form))
+        panels[row, 0].set_ylim(bottom=0)
     window = run.config["probe"]["smoothing"]
     _finish(figure, panels, steps, f"|benign - malicious|, moving average over {window} blocks")
     save_figure(figure, path, curve_rows(run, _names(forms_drawn, steps, (GAP, NULL_GAP))))
@@ -136,7 +136,7 @@ def _separability(run: RunRecord, path: Path) -> Path:
     _line(axes, last.curves[AUC_SHUFFLED], GREY, f"{last.name}, {shuffles} shuffles (range)")
     axes.set_xlabel(_BLOCK)
     axes.set_ylabel("held-out AUC, harmful requests")
-    axes.set_ylim(0, 1.03)
+    axes.set_ylim(bottom=min(0.3, axes.get_ylim()[0]))
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     save_figure(figure, path, curve_rows(run, [AUC_ALL, AUC_BORDERLINE, AUC_SHUFFLED]))
     return path
@@ -154,12 +154,11 @@ def _grid(rows: int, columns: int) -> tuple[Figure, Any]:
 
 
 def _finish(figure: Figure, panels: Any, steps: Sequence[int], title: str) -> None:
-    """Headings, one legend above for all panels, one label below."""
+    """Headings, one legend above all panels, one label below."""
     for axes, step in zip(panels[0], steps, strict=True):
         axes.set_title(f"{step} tokens")
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.suptitle(title)
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), title=title)
     figure.supxlabel(_BLOCK, fontsize=panels[0, 0].xaxis.label.get_size())
 
 

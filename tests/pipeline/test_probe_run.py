@@ -28,8 +28,9 @@ def probe_config(place: Path) -> RunConfig:
     config = tiny_config(place, "probe")
     config.artefact = PROBE
     config.probe.benign, config.probe.malicious = ["w3 w4 w5", "w6"], ["w7 w8"]
-    config.probe.steps, config.probe.distances = [1, 3], ["cosine", "l2"]
+    config.probe.steps, config.probe.distances = [1, 2], ["cosine", "l2"]
     config.probe.folds, config.probe.shuffles = 2, 2
+    config.alignment.learning_rate = 1e-4  # it must not learn to end its answers at once
     validate(config)
     return config
 
@@ -53,13 +54,13 @@ def test_both_models_have_every_curve(probed: Finished) -> None:
         counts = {len(arm.curves[f"auc/{what}"].value) for what in ("harmless", "borderline")}
         assert counts == {LAYERS + 1}
         assert arm.metrics["refused/first"].n == SIZES["harmful_eval"]
-    first, second = (arm.curves["cosine/raw/k3/benign"].value for arm in record.arms)
+    first, second = (arm.curves["cosine/raw/k2/benign"].value for arm in record.arms)
     assert first != second, "alignment changed the model"
 
 
 def test_the_record_says_what_went_in(probed: Finished, place: Path) -> None:
     record = probed.record
-    assert record.config["probe"]["steps"] == [1, 3]
+    assert record.config["probe"]["steps"] == [1, 2]
     assert not {"units", "ablation", "training"} & record.config.keys()
     assert record.classes == {}
     (stored,) = RecordStore(place / "probe").read(PROBE)
@@ -88,11 +89,11 @@ def test_batches_change_nothing_and_nothing_is_computed_twice(
 
 def test_another_opening_costs_no_linear_probe(probed: Finished, place: Path) -> None:
     config = probe_config(place)
-    config.probe.benign = ["w9"]
+    config.probe.benign, config.probe.distances = ["w9"], ["angular"]
     other = run_probe(config, silent())
     assert other.record.run_id != probed.record.run_id
     assert computed(other) == ["probe unaligned", "probe aligned"]
-    RecordStore(place / "probe").folder(PROBE, other.record.run_id).joinpath("record.json").unlink()
+    (other.folder / "record.json").unlink()  # the figures below are of one run
 
 
 def test_too_few_requests_are_one_clear_error(place: Path) -> None:
@@ -113,8 +114,8 @@ def test_tables_in_every_format(probed: Finished) -> None:
     frame = pd.read_csv(io.StringIO(render_artefact(records, "csv")))
     assert len(rows) == len(frame)
     assert set(frame["arm"]) == {"unaligned", "aligned"}
-    curve = probed.record.arms[1].curves["cosine/raw/k3/difference"]
-    drawn = frame[(frame["arm"] == "aligned") & (frame["curve"] == "cosine/raw/k3/difference")]
+    curve = probed.record.arms[1].curves["cosine/raw/k2/difference"]
+    drawn = frame[(frame["arm"] == "aligned") & (frame["curve"] == "cosine/raw/k2/difference")]
     assert drawn["value"].tolist() == pytest.approx(curve.value)
 
 
