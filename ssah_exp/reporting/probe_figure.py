@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from ssah_exp.evaluation.curves import Curve
 from ssah_exp.evaluation.probe.names import (
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _PANEL_HEIGHT, _EXTRA_HEIGHT = 1.25, 0.75  # inches
 _DASHED = (0, (2.5, 1.5))
+_TWIN: dict[str, Any] = {"band": False, "linestyle": _DASHED, "linewidth": 0.8}
 _BLOCK = "block (0 = embedding)"
 
 
@@ -81,15 +83,11 @@ def _distances(run: RunRecord, forms_drawn: Sequence[str], path: Path) -> Path:
             for side in SIDES:
                 kind, null = side.removeprefix("null_"), side.startswith("null_")
                 label = f"{'random twins of ' if null else '+ '}{kind}{'' if null else ' opening'}"
-                look = {"linestyle": _DASHED, "linewidth": 0.8} if null else {}
                 curve = arm.curves[step_name(form, step, side)]
-                _line(axes, curve, SIDE_COLOURS[kind], label, band=not null, **look)
+                _line(axes, curve, SIDE_COLOURS[kind], label, **(_TWIN if null else {}))
         panels[row, 0].set_ylabel(f"{_form_label(form)}\n{arm.name}")
     _finish(figure, panels, steps, "distance to the bare request's continuation")
-    names = [
-        step_name(form, step, side) for form in forms_drawn for step in steps for side in SIDES
-    ]
-    save_figure(figure, path, curve_rows(run, names))
+    save_figure(figure, path, _numbers(run, _names(forms_drawn, steps, SIDES)))
     return path
 
 
@@ -104,20 +102,12 @@ def _gaps(run: RunRecord, forms_drawn: Sequence[str], path: Path) -> Path:
                 colour = MODEL_COLOURS[arm.name]
                 gap, null = (arm.curves[step_name(form, step, what)] for what in (GAP, NULL_GAP))
                 _line(panels[row, column], gap, colour, arm.name)
-                _line(
-                    panels[row, column],
-                    null,
-                    colour,
-                    f"{arm.name}, random twins",
-                    band=False,
-                    linestyle=_DASHED,
-                    linewidth=0.8,
-                )
+                _line(panels[row, column], null, colour, f"{arm.name}, random twins", **_TWIN)
         panels[row, 0].set_ylabel(_form_label(form))
         panels[row, 0].set_ylim(bottom=0)
     window = run.config["probe"]["smoothing"]
     _finish(figure, panels, steps, f"|benign - malicious|, moving average over {window} blocks")
-    save_figure(figure, path, curve_rows(run, _names(forms_drawn, steps, (GAP, NULL_GAP))))
+    save_figure(figure, path, _numbers(run, _names(forms_drawn, steps, (GAP, NULL_GAP))))
     return path
 
 
@@ -138,12 +128,17 @@ def _separability(run: RunRecord, path: Path) -> Path:
     axes.set_ylabel("held-out AUC, harmful requests")
     axes.set_ylim(bottom=min(0.3, axes.get_ylim()[0]))
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    save_figure(figure, path, curve_rows(run, [AUC_ALL, AUC_BORDERLINE, AUC_SHUFFLED]))
+    save_figure(figure, path, _numbers(run, [AUC_ALL, AUC_BORDERLINE, AUC_SHUFFLED]))
     return path
 
 
 def _names(forms_drawn: Sequence[str], steps: Sequence[int], what: Sequence[str]) -> list[str]:
     return [step_name(*parts) for parts in product(forms_drawn, steps, what)]
+
+
+def _numbers(run: RunRecord, names: Sequence[str]) -> pd.DataFrame:
+    """What is drawn; how intervals were made stands in the record and in the table."""
+    return curve_rows(run, names).drop(columns=["p_holm", "unit", "method"])
 
 
 def _grid(rows: int, columns: int) -> tuple[Figure, Any]:
