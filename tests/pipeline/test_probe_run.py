@@ -119,15 +119,12 @@ def test_tables_in_every_format(probed: Finished) -> None:
     assert drawn["value"].tolist() == pytest.approx(curve.value)
 
 
-@pytest.mark.parametrize("suffix", ["svg", "pdf", "png"])
-def test_the_figure_command_draws_all_of_it(
-    probed: Finished, place: Path, tmp_path: Path, suffix: str
-) -> None:
-    out = tmp_path / f"fig.{suffix}"
+def test_the_figure_command_draws_all_of_it(probed: Finished, place: Path, tmp_path: Path) -> None:
+    out = tmp_path / "fig.svg"
     assert main(["figure", PROBE, "--root", str(place / "probe"), "--out", str(out)]) == 0
     stems = {"fig", "fig-gap", "fig-l2", "fig-l2-gap", "fig-auc"}
     assert {path.name for path in tmp_path.iterdir()} == {
-        f"{stem}.{end}" for stem in stems for end in (suffix, "csv")
+        f"{stem}.{end}" for stem in stems for end in ("svg", "csv")
     }
     numbers = pd.read_csv(tmp_path / "fig-gap.csv")
     assert set(numbers["curve"].str.rsplit("/").str[-1]) == {"gap", "null_gap"}
