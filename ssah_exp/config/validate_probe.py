@@ -25,6 +25,7 @@ def probe_problems(config: RunConfig) -> Iterable[str]:
         yield f"probe.smoothing={probe.smoothing} is even; a centred average needs an odd number."
     yield from _steps(probe.steps)
     yield from _openings(probe)
+    yield from _ignored(config)
     judge = config.evaluation.judges.get(config.evaluation.primary_judge, {})
     words = judge.get("min_words", 0)
     if words and probe.steps and max(probe.steps) < 2 * words:
@@ -32,6 +33,19 @@ def probe_problems(config: RunConfig) -> Iterable[str]:
             f"Judge '{config.evaluation.primary_judge}' counts an answer of under {words} words as "
             f"a refusal, and probe.steps ends at {max(probe.steps)} tokens; take another "
             "evaluation.primary_judge."
+        )
+
+
+def _ignored(config: RunConfig) -> Iterable[str]:
+    """Measures of whole answers; the probe looks at hidden states of the first tokens."""
+    if config.utility.tasks:
+        yield "utility.tasks would have no effect: the probe runs no harness tasks."
+    if config.mt_bench.judge is not None:
+        yield "mt_bench.judge would have no effect: the probe runs no MT-bench."
+    if config.evaluation.engine != "transformers":
+        yield (
+            f"evaluation.engine={config.evaluation.engine} gives no hidden states; the probe needs "
+            "transformers."
         )
 
 

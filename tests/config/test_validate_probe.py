@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ssah_exp.config.identity import run_id
+from ssah_exp.config.identity import run_id, science
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.validate import validate
 from ssah_exp.errors import ConfigError
@@ -50,6 +52,34 @@ def test_each_wrong_value_is_named(config: RunConfig, key: str, value: Any, mess
         validate(config)
     config.artefact = "table1_pruning"
     validate(config)  # which does not read it
+
+
+def test_what_it_would_ignore_is_refused(config: RunConfig) -> None:
+    config.utility.tasks = ["winogrande"]
+    config.mt_bench.judge = {"_target_": "ssah_exp.evaluation.judges.EndpointJudge"}
+    config.evaluation.engine = "vllm"
+    with pytest.raises(ConfigError) as raised:
+        validate(config)
+    for message in ("no harness tasks", "no MT-bench", "gives no hidden states"):
+        assert message in str(raised.value)
+
+
+RECORD = Path(__file__).parents[2] / (
+    "experiments/fig2_fig3_fig4_fig7_probe/records/a833a3043bc5.json"
+)
+
+
+def test_a_run_on_record_keeps_its_id() -> None:
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    config = config_of(
+        "experiment=probe",
+        "data=paper_files_small",
+        "seed=2",
+        "data.benign_eval.every=2",
+        "data.borderline_eval.every=5",
+    )
+    assert science(config) == record["config"]
+    assert run_id(config, record["inputs"]) == RECORD.stem
 
 
 def test_a_judge_that_counts_words_needs_longer_answers() -> None:
