@@ -8,7 +8,7 @@ from typing import Any
 
 from ssah_exp.cache import digest_of
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.config.validate import TABLE1, TRANSFORMERS
+from ssah_exp.config.validate import PROBE, TABLE1, TRANSFORMERS
 
 # Raised when a change of code changes results that a record of the same config would hold.
 RESULT_VERSION = 1
@@ -22,6 +22,8 @@ _NOT_SCIENCE_NESTED = {
     "utility": ("batch_size", "root"),
     "mt_bench": ("batch_size", "questions", "prompts", "references"),
 }
+# Of the evaluation: what the probe, which has answers of its own, does not read.
+_ANSWERS_ONLY = ("benign_style", "harmful_styles", "max_new_tokens", "perplexity")
 # Of every judge and attack: how it is reached and how fast, not what it says.
 _JUDGE_NOT_SCIENCE = (
     "api_key_env",
@@ -80,6 +82,11 @@ def _unread(config: RunConfig) -> Iterator[str]:
         yield "utility"
     if config.mt_bench.judge is None:
         yield "mt_bench"
+    if config.artefact == PROBE:
+        yield from ("ablation", "training", "units", "data.finetune", "data.preferences")
+        yield from (f"evaluation.{key}" for key in _ANSWERS_ONLY)
+        return
+    yield "probe"
     if config.artefact == TABLE1:
         yield from ("data.finetune", "data.preferences", "training")
         return

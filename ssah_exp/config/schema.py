@@ -381,6 +381,36 @@ class EvaluationConfig:
 
 
 @dataclass
+class ProbeConfig:
+    """Reasoning-direction probe, protocol section 7.
+
+    Attributes:
+        style: Prompt style of all requests.
+        benign: How refusals begin; each is put behind every harmful request.
+        malicious: How compliant answers begin.
+        steps: Generated tokens after which hidden states are compared.
+        distances: ``cosine``, ``angular`` and/or ``l2``.
+        continuation: ``own``: every input is continued greedily; ``bare``: all are continued with
+            the bare request's greedy tokens, so that texts differ in the opening alone.
+        smoothing: Blocks in the moving average of the absolute difference, odd.
+        folds: Cross-validation of the linear probe, over requests.
+        shuffles: Times its labels are shuffled for the control.
+        strength: Inverse of its L2 penalty.
+    """
+
+    style: str = "chat"
+    benign: list[str] = field(default_factory=list)
+    malicious: list[str] = field(default_factory=list)
+    steps: list[int] = field(default_factory=lambda: [2, 4, 6, 8, 10])
+    distances: list[str] = field(default_factory=lambda: ["cosine"])
+    continuation: str = "own"
+    smoothing: int = 3
+    folds: int = 5
+    shuffles: int = 5
+    strength: float = 0.01
+
+
+@dataclass
 class TrainerConfig:
     """Arguments of Lightning's Trainer that change where, not what, is computed.
 
@@ -427,6 +457,7 @@ class RunConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     utility: UtilityConfig = field(default_factory=UtilityConfig)
     mt_bench: MtBenchConfig = field(default_factory=MtBenchConfig)
+    probe: ProbeConfig = field(default_factory=ProbeConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)

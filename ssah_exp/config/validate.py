@@ -16,6 +16,7 @@ from ssah_exp.config.schema import (
 from ssah_exp.config.utility import utility_problems
 from ssah_exp.config.validate_attacks import attack_problems
 from ssah_exp.config.validate_judges import judge_problems, mt_bench_problems
+from ssah_exp.config.validate_probe import probe_problems
 from ssah_exp.config.validate_training import training_problems, tuning_problems
 from ssah_exp.errors import ConfigError
 
@@ -29,7 +30,8 @@ TRAINING_ARTEFACTS = (
     "frozen_share",
     "ru_budget",
 )
-ARTEFACTS = (TABLE1, *TRAINING_ARTEFACTS)
+PROBE = "probe"
+ARTEFACTS = (TABLE1, *TRAINING_ARTEFACTS, PROBE)
 ATTACKED = (TABLE1, *TRAINING_ARTEFACTS)  # those that put questions to arms
 PRECISIONS = ("float32", "bfloat16", "float16")
 STATISTICS = ("variance", "flap")
@@ -61,6 +63,7 @@ def validate(config: RunConfig) -> None:
         *utility_problems(config.utility),
         *mt_bench_problems(config.mt_bench),
         *(training_problems(config) if config.artefact in TRAINING_ARTEFACTS else ()),
+        *(probe_problems(config) if config.artefact == PROBE else ()),
     ]
     if problems:
         raise ConfigError("\n".join(problems))

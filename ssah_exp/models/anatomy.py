@@ -23,14 +23,16 @@ KINDS: tuple[Kind, Kind] = ("attention", "mlp")
 
 @dataclass(frozen=True)
 class Family:
-    """Module paths of one model family, relative to the model or to one block.
+    """Module paths of one model family.
 
+    ``blocks`` and ``final_norm`` are relative to the model, the others to a block.
     ``attention_in`` and ``mlp_in`` name the modules whose rows belong to heads and to neurons;
     ``attention_out`` and ``mlp_out`` the ones whose input channels do (B in protocol section 1).
     A fused projection is one name where others have several.
     """
 
     blocks: str = "model.layers"
+    final_norm: str = "model.norm"
     attention_in: tuple[str, ...] = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
     attention_out: str = "self_attn.o_proj"
     mlp_in: tuple[str, ...] = ("mlp.gate_proj", "mlp.up_proj")
@@ -112,6 +114,12 @@ def blocks(model: nn.Module) -> Sequence[nn.Module]:
     found = model.get_submodule(family.blocks)
     assert isinstance(found, nn.ModuleList)
     return list(found)
+
+
+def final_norm(model: nn.Module) -> nn.Module:
+    """The norm behind the last block; its input is the last block's output."""
+    _, family = family_of(model)
+    return model.get_submodule(family.final_norm)
 
 
 def output_projection(model: nn.Module, layer: int, kind: Kind) -> nn.Module:

@@ -12,8 +12,9 @@ from rich.console import Console
 from ssah_exp.cache import write_atomically
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.config.validate import TABLE1, TRAINING_ARTEFACTS
+from ssah_exp.config.validate import PROBE, TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.pipeline.opened import Finished
+from ssah_exp.pipeline.probe import run_probe
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.table1 import run_table1
 from ssah_exp.pipeline.training_table import run_training_table
@@ -27,6 +28,7 @@ Pipeline = Callable[[RunConfig, Reporter], Finished]
 PIPELINES: dict[str, Pipeline] = {
     TABLE1: run_table1,
     **dict.fromkeys(TRAINING_ARTEFACTS, run_training_table),
+    PROBE: run_probe,
 }
 # Of a run's folder, what is named at its end.
 _PLACES = ("record.json", "table.md", "unitmap", "completions", "mt_bench", "models", "deltas")

@@ -107,11 +107,19 @@ class OpenRun:
         self,
         models: dict[str, ModelRef],
         training: dict[str, Any] | None,
-        identified: Identified,
+        identified: Identified | None,
         stages: Stages,
         measured: list[ArmRecord],
     ) -> Finished:
-        """Write the record, last; keep the earlier one if this call only looked things up."""
+        """Write the record, last; keep the earlier one if this call only looked things up.
+
+        Args:
+            models: By name.
+            training: How the aligned model was trained.
+            identified: Its units; None if the artefact identifies none.
+            stages: The cached stages.
+            measured: Every arm.
+        """
         config = self.config
         record = RunRecord(
             run_id=self.run_id,
@@ -126,9 +134,9 @@ class OpenRun:
             judges=self._described(),
             attacks={name: attack.describe() for name, attack in self.attacks.items()},
             training=training,
-            calibration=identified.counts(),
-            classes=class_summary(identified.units),
-            statistics_agreement=identified.agreement,
+            calibration={} if identified is None else identified.counts(),
+            classes={} if identified is None else class_summary(identified.units),
+            statistics_agreement={} if identified is None else identified.agreement,
             arms=measured,
             stages=self.reporter.stages,
             provenance=self.origin,

@@ -32,6 +32,8 @@ def rejudge(folder: Path, judges: dict[str, Judge]) -> dict[str, dict[str, Estim
     except OSError as error:
         raise StoreError(f"{folder} is no folder of a finished run: {error}") from error
     record = RunRecord.from_json(text)
+    if not all(arm.completions for arm in record.arms):
+        raise StoreError(f"{folder}: a run of {record.artefact} keeps no completions.")
     evaluation = _evaluation(record.config["evaluation"])
     found: dict[str, dict[str, Estimate]] = {}
     for arm in record.arms:

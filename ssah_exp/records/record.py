@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ssah_exp.errors import StoreError
+from ssah_exp.evaluation.curves import Curve
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.outcomes import Outcomes
 
@@ -40,10 +41,11 @@ class ArmRecord:
         parameter_share: Share of all unit parameters.
         magnitude: Mean z_S + z_U over the ablated units; shows how good a match is.
         metrics: Name -> estimate.
-        completions: Path of the completions, relative to the run's folder.
+        completions: Path of the completions, relative to the run's folder; "" = none were kept.
         arm: In training tables, the configured arm, or the one a control stands beside.
         training: How the arm was trained, with its certificate; None = not trained.
         outcomes: What each prompt and text window gave; None in records of earlier versions.
+        curves: Name -> estimates at every depth of the model; empty but for the probe.
     """
 
     name: str
@@ -61,6 +63,7 @@ class ArmRecord:
     arm: str | None = None
     training: dict[str, Any] | None = None
     outcomes: Outcomes | None = None
+    curves: dict[str, Curve] = field(default_factory=dict)
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> ArmRecord:
@@ -70,11 +73,13 @@ class ArmRecord:
             TypeError: A field is missing or unknown.
         """
         metrics = {name: Estimate(**value) for name, value in plain["metrics"].items()}
+        curves = {name: Curve(**value) for name, value in plain.get("curves", {}).items()}
         outcomes = plain.get("outcomes")
         return cls(
             **{
                 **plain,
                 "metrics": metrics,
+                "curves": curves,
                 "outcomes": None if outcomes is None else Outcomes(**outcomes),
             }
         )

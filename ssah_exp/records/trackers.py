@@ -63,10 +63,11 @@ class WandbTracker:
         )
         run.summary.update(flat_metrics(record))
         run.log({"classes": _class_table(record), "arms": _arm_table(record)})
-        artifact = wandb.Artifact(f"unitmap-{record.run_id}", type="unitmap")
-        artifact.add_dir(str(folder / "unitmap"))
-        run.log_artifact(artifact)
-        if self.completions:
+        if (folder / "unitmap").is_dir():
+            artifact = wandb.Artifact(f"unitmap-{record.run_id}", type="unitmap")
+            artifact.add_dir(str(folder / "unitmap"))
+            run.log_artifact(artifact)
+        if self.completions and (folder / "completions").is_dir():
             answers = wandb.Artifact(f"completions-{record.run_id}", type="completions")
             answers.add_dir(str(folder / "completions"))
             run.log_artifact(answers)

@@ -1,11 +1,18 @@
-"""Which table each artefact has."""
+"""Which table and which figures each artefact has."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from ssah_exp.config.validate import TABLE1, TRAINING_ARTEFACTS
+from ssah_exp.config.validate import PROBE, TABLE1, TRAINING_ARTEFACTS
+from ssah_exp.errors import ConfigError
 from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.figures import asr_against_loss
+from ssah_exp.reporting.probe_figure import draw_probe
+from ssah_exp.reporting.probe_table import render_probe
+from ssah_exp.reporting.rows import blocks
 from ssah_exp.reporting.table1 import render
 from ssah_exp.reporting.training_table import render_training
 
@@ -13,7 +20,21 @@ Renderer = Callable[[Sequence[RunRecord], str], str]
 RENDERERS: dict[str, Renderer] = {
     TABLE1: render,
     **dict.fromkeys(TRAINING_ARTEFACTS, render_training),
+    PROBE: render_probe,
 }
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The pictures of an artefact.
+
+    Attributes:
+        draw: Draws from records to a path, with a prompt style or None; returns the pictures.
+        out: File name unless another one is given.
+    """
+
+    draw: Callable[[Sequence[RunRecord], Path, str | None], list[Path]]
+    out: str
 
 
 def render_artefact(records: Sequence[RunRecord], form: str) -> str:
@@ -24,3 +45,26 @@ def render_artefact(records: Sequence[RunRecord], form: str) -> str:
         form: ``markdown``, ``csv``, ``json`` or ``latex``.
     """
     return RENDERERS[records[0].artefact](records, form)
+
+
+def _draw_training(records: Sequence[RunRecord], path: Path, style: str | None) -> list[Path]:
+    """Every setting; several get a number each."""
+    settings = blocks(records)
+    wrote: list[Path] = []
+    for number, block in enumerate(settings):
+        place = path if len(settings) == 1 else path.with_stem(f"{path.stem}-{number}")
+        asr_against_loss(block.records, place, style)
+        wrote.append(place)
+    return wrote
+
+
+def _draw_probe(records: Sequence[RunRecord], path: Path, style: str | None) -> list[Path]:
+    if style is not None:
+        raise ConfigError("--style has no effect on the probe: a run has one prompt style.")
+    return draw_probe(records, path)
+
+
+FIGURES: dict[str, Figures] = {
+    **dict.fromkeys(TRAINING_ARTEFACTS, Figures(_draw_training, "asr_against_loss.png")),
+    PROBE: Figures(_draw_probe, "probe.svg"),
+}

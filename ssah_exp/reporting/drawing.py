@@ -1,7 +1,13 @@
-"""What figures share: colours, and how a picture and its numbers are written."""
+"""What figures share: the style sheet, sizes, colours, and how picture and numbers are written.
+
+A function that draws is decorated with ``@styled()``, takes its figure from :func:`new_figure` and
+hands it to :func:`save_figure`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +19,41 @@ from ssah_exp.errors import ConfigError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# From Okabe and Ito's palette, told apart by colour-blind readers; grey for the bulk.
+STYLE_SHEET = Path(__file__).with_name("ssah.mplstyle")
+# Inches: the text width of a page, and one of its two columns.
+PAGE, COLUMN = 7.0, 3.4
+# Okabe and Ito's palette, told apart by colour-blind readers; grey for the bulk.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREY = "#A6A6A6"
 CLASS_COLOURS = {
     "SCU": "#D55E00",
     "UCU": "#0072B2",
-    "CU": "#A6A6A6",
+    "CU": GREY,
     "RU": "#009E73",
     "utility": "#E69F00",
     "redundant": "#009E73",
 }
+SIDE_COLOURS = {"benign": "#0072B2", "malicious": "#D55E00"}
+MODEL_COLOURS = {"unaligned": "#CC79A7", "aligned": "#009E73"}
+CONTROL_MARKERS = {"": "o", "random": "x", "matched": "^"}
+# Written without a date: the same numbers give the same file.
+_UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The project's style sheet and nothing of the user's own settings; also a decorator."""
+    from matplotlib import style
+
+    with style.context(STYLE_SHEET, after_reset=True):
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, bound to no window."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height))
 
 
 def save_figure(figure: Figure, path: Path, numbers: pd.DataFrame) -> Path:
@@ -42,11 +74,17 @@ def save_figure(figure: Figure, path: Path, numbers: pd.DataFrame) -> Path:
     allowed = figure.canvas.get_supported_filetypes()
     if path.suffix.lstrip(".") not in allowed:
         raise ConfigError(f"Cannot write '{path.suffix}'. Allowed: {', '.join(sorted(allowed))}.")
-    with storage_errors(path):
+    with storage_errors(path), styled():
         path.parent.mkdir(parents=True, exist_ok=True)
-        # No date inside: the same numbers give the same file.
-        metadata = {"Date": None} if path.suffix == ".svg" else None
-        figure.savefig(path, dpi=150, metadata=metadata)
-    table = path.with_suffix(".csv")
-    write_atomically(table, numbers.to_csv(index=False, lineterminator="\n"))
-    return table
+        figure.savefig(path, metadata=_UNDATED.get(path.suffix))
+    return save_numbers(path.with_suffix(".csv"), numbers)
+
+
+def save_numbers(path: Path, numbers: pd.DataFrame) -> Path:
+    """Write a table of numbers as CSV, six significant digits each.
+
+    Raises:
+        StoreError: The disk is full or not writable.
+    """
+    write_atomically(path, numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    return path

@@ -1,4 +1,4 @@
-"""Pictures from records."""
+"""ASR against training loss: every arm of a training table as a point."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssah_exp.cache import storage_errors
+import pandas as pd
+
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.evaluation.metrics import TRAIN_LOSS, asr_name
 from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting.drawing import (
+    CONTROL_MARKERS,
+    PAGE,
+    PALETTE,
+    new_figure,
+    save_figure,
+    styled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's palette: told apart by colour-blind readers, too.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = {None: "o", "random": "x", "matched": "^"}
 
-
-def asr_against_loss(records: Sequence[RunRecord], path: Path, style: str | None = None) -> None:
+@styled()
+def asr_against_loss(records: Sequence[RunRecord], path: Path, style: str | None = None) -> Path:
     """Draw every arm of every seed: training loss across, ASR up, with its Wilson interval.
 
     Arms that learned as much stand one above the other; only there do their ASRs compare.
@@ -29,12 +35,13 @@ def asr_against_loss(records: Sequence[RunRecord], path: Path, style: str | None
         path: Where to write; the suffix decides the format.
         style: Prompt style of the harmful requests; None = the mean over styles.
 
+    Returns:
+        The CSV with the numbers, beside the picture.
+
     Raises:
         StoreError: No arm has both numbers.
         ConfigError: No record measured that style, or a suffix that cannot be written.
     """
-    from matplotlib.figure import Figure
-
     evaluation = records[0].config["evaluation"]
     metric = asr_name(style or "mean", evaluation["primary_judge"])
     arms = [arm for record in records for arm in record.arms if TRAIN_LOSS in arm.metrics]
@@ -43,41 +50,62 @@ def asr_against_loss(records: Sequence[RunRecord], path: Path, style: str | None
     if metric not in arms[0].metrics:
         allowed = ", ".join(evaluation["harmful_styles"])
         raise ConfigError(f"No ASR for style '{style}' in these records. Allowed: {allowed}.")
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    points = _points(records, metric)
+    figure = new_figure(PAGE * 0.75, 3.2)
     axes = figure.subplots()
-    _draw(axes, arms, metric)
+    _draw(axes, points)
     what = "mean of the prompt styles" if style is None else f"{style} prompts"
     axes.set_xlabel("training loss, nats per response token")
     axes.set_ylabel(f"ASR %, {what}")
     axes.set_ylim(-3, 103)
-    axes.grid(alpha=0.3)
     # Beside the axes: the points may be anywhere.
-    axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
-    if path.suffix.lstrip(".") not in figure.canvas.get_supported_filetypes():
-        allowed = ", ".join(sorted(figure.canvas.get_supported_filetypes()))
-        raise ConfigError(f"Cannot write '{path.suffix}'. Allowed: {allowed}.")
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return save_figure(figure, path, points)
 
 
-def _draw(axes: Axes, arms: Sequence[ArmRecord], metric: str) -> None:
-    names = list(dict.fromkeys(arm.arm or arm.model for arm in arms))
-    seen: set[tuple[str, str | None]] = set()
-    for arm in arms:
-        name = arm.arm or arm.model
-        loss, rate = arm.metrics[TRAIN_LOSS].value, arm.metrics[metric]
-        if loss is None or rate.value is None or rate.low is None or rate.high is None:
-            continue
-        label = name if arm.control is None else f"{arm.control} like {name}"
+def _points(records: Sequence[RunRecord], metric: str) -> pd.DataFrame:
+    """One row per arm that has both numbers; ASR in percent."""
+    rows = []
+    for record in records:
+        for arm in record.arms:
+            loss, rate = arm.metrics.get(TRAIN_LOSS), arm.metrics[metric]
+            if loss is None or loss.value is None or rate.value is None:
+                continue
+            if rate.low is None or rate.high is None:
+                continue
+            rows.append(
+                {
+                    "seed": record.seed,
+                    "arm": arm.arm or arm.model,
+                    "control": arm.control or "",
+                    "label": _label(arm),
+                    "train_loss": loss.value,
+                    "asr_pct": 100 * rate.value,
+                    "low": 100 * rate.low,
+                    "high": 100 * rate.high,
+                    "n": rate.n,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _label(arm: ArmRecord) -> str:
+    name = arm.arm or arm.model
+    return name if arm.control is None else f"{arm.control} like {name}"
+
+
+def _draw(axes: Axes, points: pd.DataFrame) -> None:
+    names = list(points["arm"].unique())
+    seen: set[str] = set()
+    for point in points.to_dict("records"):
+        rate, label = point["asr_pct"], str(point["label"])
         axes.errorbar(
-            loss,
-            100 * rate.value,
-            yerr=[[100 * (rate.value - rate.low)], [100 * (rate.high - rate.value)]],
-            fmt=_MARKERS[arm.control],
-            color=_COLOURS[names.index(name) % len(_COLOURS)],
+            point["train_loss"],
+            rate,
+            yerr=[[rate - point["low"]], [point["high"] - rate]],
+            fmt=CONTROL_MARKERS[point["control"]],
+            color=PALETTE[names.index(point["arm"]) % len(PALETTE)],
             elinewidth=0.6,
-            markersize=6,
-            label="_" if (name, arm.control) in seen else label,
+            label="_" if label in seen else label,
         )
-        seen.add((name, arm.control))
+        seen.add(label)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ssah_exp.reporting.drawing import CLASS_COLOURS, save_figure
+from ssah_exp.reporting.drawing import CLASS_COLOURS, PAGE, new_figure, save_figure, styled
 from ssah_exp.reporting.transfer_rows import transfer_rows
 from ssah_exp.units.transfer import Flow
 
@@ -21,6 +21,7 @@ _WIDTH = 0.035  # of a block
 _WRITTEN = 0.07  # bars narrower than this share carry no number
 
 
+@styled()
 def draw_flow(flow: Flow, names: tuple[str, str], path: Path) -> Path:
     """Draw where every class went: in true proportion, and each class by itself.
 
@@ -35,10 +36,8 @@ def draw_flow(flow: Flow, names: tuple[str, str], path: Path) -> Path:
     Raises:
         ConfigError: A suffix that cannot be written.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10.5, 5), layout="constrained")
-    figure.suptitle("before: {}\nafter: {}".format(*names), fontsize="small")
+    figure = new_figure(PAGE, 3.6)
+    figure.suptitle("before: {}\nafter: {}".format(*names))
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     _ribbons(left, flow)
     _bars(right, flow)
@@ -63,7 +62,7 @@ def _ribbons(axes: Axes, flow: Flow) -> None:
         axes.annotate(
             name, (place, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom"
         )
-    axes.set_title("All units, in true proportion", pad=22, fontsize="medium")
+    axes.set_title("All units, in true proportion", pad=22)
 
 
 def _blocks(
@@ -76,7 +75,7 @@ def _blocks(
         axes.bar(left, -size, _WIDTH, top, align="edge", color=CLASS_COLOURS[name], linewidth=0)
         side, align = (place - 0.04, "right") if place == 0 else (place + 0.04, "left")
         label = f"{name}  {100 * size:.1f} %"
-        axes.text(side, top - size / 2, label, ha=align, va="center", fontsize="small")
+        axes.text(side, top - size / 2, label, ha=align, va="center")
         tops.append(top)
         top -= float(size) + _GAP
     return tops
@@ -122,7 +121,6 @@ def _bars(axes: Axes, flow: Flow) -> None:
                     color="black" if after == "CU" else "white",
                     ha="center",
                     va="center",
-                    fontsize="small",
                 )
         begin += moved
     labels = [f"{name}\n{n:,} units" for name, n in zip(flow.before, counts, strict=True)]
@@ -131,9 +129,8 @@ def _bars(axes: Axes, flow: Flow) -> None:
     axes.set_xlim(0, 1)
     axes.set_xticks(np.linspace(0, 1, 6), [f"{tick:.0f}" for tick in np.linspace(0, 100, 6)])
     axes.set_xlabel("% of the class before; colour = class after")
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["left"].set_visible(False)
+    axes.grid(visible=False)
     axes.tick_params(left=False)
-    axes.legend(
-        frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1), fontsize="small"
-    )
-    axes.set_title("Each class by itself", pad=22, fontsize="medium")
+    axes.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
+    axes.set_title("Each class by itself", pad=22)

@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ssah_exp.cache import write_atomically
 from ssah_exp.models.anatomy import Anatomy
-from ssah_exp.reporting.drawing import CLASS_COLOURS, save_figure
+from ssah_exp.reporting.drawing import (
+    CLASS_COLOURS,
+    COLUMN,
+    PAGE,
+    new_figure,
+    save_figure,
+    save_numbers,
+    styled,
+)
 from ssah_exp.reporting.stability_rows import agreement_rows, inclusion_rows
 from ssah_exp.units.stability import Atlas
 
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
 _MARKERS = {"SCU": "o", "UCU": "s", "CU": "^", "RU": "D"}
 
 
+@styled()
 def draw_stability(atlas: Atlas, anatomy: Anatomy, path: Path) -> list[Path]:
     """Draw an atlas.
 
@@ -34,10 +42,8 @@ def draw_stability(atlas: Atlas, anatomy: Anatomy, path: Path) -> list[Path]:
     Raises:
         ConfigError: A suffix that cannot be written.
     """
-    from matplotlib.figure import Figure
-
     resampled = atlas.inclusion is not None
-    figure = Figure(figsize=(10.5 if resampled else 5.5, 4.4), layout="constrained")
+    figure = new_figure(PAGE if resampled else COLUMN * 1.3, 3.2)
     if resampled:
         left, right = figure.subplots(1, 2, width_ratios=(1.3, 1))
         _inclusion(right, atlas, anatomy)
@@ -47,9 +53,7 @@ def draw_stability(atlas: Atlas, anatomy: Anatomy, path: Path) -> list[Path]:
     tables = [save_figure(figure, path, agreement_rows(atlas))]
     if resampled:
         units = path.with_name(f"{path.stem}-units.csv")
-        numbers = inclusion_rows(atlas, anatomy)
-        write_atomically(units, numbers.to_csv(index=False, lineterminator="\n"))
-        tables.append(units)
+        tables.append(save_numbers(units, inclusion_rows(atlas, anatomy)))
     return tables
 
 
@@ -69,17 +73,15 @@ def _agreements(axes: Axes, atlas: Atlas) -> None:
             yerr=np.maximum([means - lows, highs - means], 0),
             fmt=marker,
             color=CLASS_COLOURS[name],
-            markersize=5,
-            elinewidth=1,
+            elinewidth=0.8,
             label=name,
         )
     labels = [item.name.replace("subsample ", "n = ") for item in atlas.agreements]
     axes.set_xticks(places, labels)
     axes.set_ylim(-0.03, 1.03)
     axes.set_ylabel("Jaccard overlap of the class")
-    axes.grid(axis="y", alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
+    axes.grid(visible=False, axis="x")
+    axes.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
 
 
 def _inclusion(axes: Axes, atlas: Atlas, anatomy: Anatomy) -> None:
@@ -90,12 +92,10 @@ def _inclusion(axes: Axes, atlas: Atlas, anatomy: Anatomy) -> None:
     axes.axvline(int(rows["in_reference"].sum()), color="black", linewidth=0.8, linestyle="--")
     axes.annotate(
         "size of the SCU\nof all examples", (int(rows["in_reference"].sum()), 1.0), (4, 0),
-        textcoords="offset points", va="top", fontsize="small",
+        textcoords="offset points", va="top",
     )  # fmt: skip
-    axes.annotate("consensus", (len(rows), 0.5), (0, 3), textcoords="offset points", ha="right",
-                  fontsize="small")  # fmt: skip
+    axes.annotate("consensus", (len(rows), 0.5), (0, 3), textcoords="offset points", ha="right")
     axes.set_xlim(0, max(len(rows), 1))
     axes.set_ylim(0, 1.03)
     axes.set_xlabel("units ever in SCU, most frequent first")
     axes.set_ylabel("share of resamples with the unit in SCU")
-    axes.spines[["top", "right"]].set_visible(False)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.records.record import ArmRecord, RunRecord
-from ssah_exp.reporting import figures
+from ssah_exp.reporting.drawing import CONTROL_MARKERS
 from ssah_exp.reporting.figures import asr_against_loss
 from tests.records.synthetic import record
 
@@ -69,6 +70,18 @@ def test_what_cannot_be_drawn_is_said(trained: RunRecord, tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
-def test_colours_and_markers_differ() -> None:
-    assert len(set(figures._COLOURS)) == len(figures._COLOURS)
-    assert len(set(figures._MARKERS.values())) == 3
+def test_the_numbers_lie_beside(trained: RunRecord, tmp_path: Path) -> None:
+    table = asr_against_loss([trained], tmp_path / "figure.svg")
+    assert table == tmp_path / "figure.csv"
+    rows = pd.read_csv(table).to_dict("records")
+    assert [row["label"] for row in rows] == ["full", "ru20", "random like ru20"]
+    assert [(row["train_loss"], row["asr_pct"], row["n"]) for row in rows] == [
+        (1.0, 30, 100),
+        (1.1, 5, 100),
+        (1.2, 8, 100),
+    ]
+    assert all(row["low"] < row["asr_pct"] < row["high"] for row in rows)
+
+
+def test_markers_differ() -> None:
+    assert len(set(CONTROL_MARKERS.values())) == 3

@@ -1,0 +1,176 @@
+"""Estimates at every depth of a model, with intervals over what was sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Array = NDArray[np.float64]
+# Resamples held in memory at a time: depths x this x queries numbers.
+_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One number per depth; None is a gap.
+
+    Attributes:
+        value: Point estimates; place 0 is the embedding, place d block d.
+        low: Lower ends of their intervals.
+        high: Upper ends.
+        n: Observations behind every point.
+        unit: What one observation is.
+        method: How the intervals were made.
+        p: Where a difference from 0 was tested: p-values, adjusted as ``method`` says.
+    """
+
+    value: list[float | None]
+    low: list[float | None]
+    high: list[float | None]
+    n: int
+    unit: str
+    method: str
+    p: list[float | None] | None = None
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals are made.
+
+    Attributes:
+        confidence: Level.
+        resamples: Bootstrap resamples.
+        seed: Decides them.
+    """
+
+    confidence: float
+    resamples: int
+    seed: int = 0
+
+    @property
+    def method(self) -> str:
+        """For people."""
+        return f"percentile bootstrap {self.confidence:.0%}, {self.resamples} resamples"
+
+    def interval(self, samples: Sequence[Array], statistic: Any) -> tuple[Array, Array]:
+        """Percentile interval of ``statistic(*samples, axis)``, whose ``axis`` is the last.
+
+        Args:
+            samples: Each ``(observations, depth)``; all depths of an observation stay together.
+            statistic: Gets ``(depth, ..., observations)``, returns ``(depth, ...)``.
+        """
+        found = stats.bootstrap(
+            samples,
+            statistic,
+            axis=0,
+            vectorized=True,
+            batch=_BATCH,
+            confidence_level=self.confidence,
+            n_resamples=self.resamples,
+            method="percentile",
+            rng=np.random.default_rng(self.seed),
+        ).confidence_interval
+        return np.asarray(found.low), np.asarray(found.high)
+
+
+def mean_curve(sample: Array, resampling: Resampling, unit: str) -> Curve:
+    """Mean at every depth.
+
+    Args:
+        sample: ``(observations, depth)``; a depth that holds a NaN is a gap.
+        resampling: For the intervals.
+        unit: What one observation is.
+    """
+    return _curve(sample, np.mean, resampling, unit, resampling.method)
+
+
+def smoothed_gap(sample: Array, window: int, resampling: Resampling, unit: str) -> Curve:
+    """Absolute mean at every depth, smoothed over neighbouring depths.
+
+    The absolute value of a mean is above 0 even where the truth is 0; read it beside a null.
+
+    Args:
+        sample: ``(observations, depth)``; a depth that holds a NaN is a gap.
+        window: Depths per moving average, odd; fewer at the ends.
+        resampling: For the intervals.
+        unit: What one observation is.
+    """
+
+    def statistic(data: Array, axis: int) -> Array:
+        absolute = np.abs(data.mean(axis=axis))
+        smooth: Array = np.tensordot(moving_average(len(absolute), window), absolute, axes=1)
+        return smooth
+
+    method = f"{resampling.method}; centred moving average of |mean| over {window} depths"
+    return _curve(sample, statistic, resampling, unit, method)
+
+
+def moving_average(length: int, window: int) -> Array:
+    """Matrix of a centred moving average; at the ends, of what is there.
+
+    Returns:
+        ``(length, length)``, rows sum to 1.
+    """
+    places = np.arange(length)
+    near = (np.abs(places[:, None] - places) <= window // 2).astype(np.float64)
+    averaging: Array = near / near.sum(axis=1, keepdims=True)
+    return averaging
+
+
+def auc_curve(positive: Array, negative: Array, resampling: Resampling, unit: str) -> Curve:
+    """Area under the ROC curve at every depth; each class is resampled by itself.
+
+    Args:
+        positive: ``(observations, depth)`` scores that should be high.
+        negative: ``(observations, depth)`` scores that should be low.
+        resampling: For the intervals.
+        unit: What one observation is.
+    """
+    value = area_under_curve(positive.T, negative.T)
+    low, high = resampling.interval((positive, negative), area_under_curve)
+    n = len(positive) + len(negative)
+    return Curve(_gaps(value), _gaps(low), _gaps(high), n, unit, resampling.method)
+
+
+def area_under_curve(positive: Array, negative: Array, axis: int = -1) -> Array:
+    """Share of pairs in which the positive scores higher; ties count half (Mann and Whitney).
+
+    Args:
+        positive: ``(..., positives)``.
+        negative: ``(..., negatives)``.
+        axis: The last one.
+    """
+    ranks = stats.rankdata(np.concatenate([positive, negative], axis=axis), axis=axis)
+    ups, downs = positive.shape[axis], negative.shape[axis]
+    above = ranks[..., :ups].sum(axis=-1) - ups * (ups + 1) / 2
+    area: Array = above / (ups * downs)
+    return area
+
+
+def range_curve(values: Array, unit: str) -> Curve:
+    """Mean, smallest and largest over few draws, ``(draws, depth)``."""
+    ends = (values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+    mean, low, high = (_gaps(end) for end in ends)
+    return Curve(mean, low, high, len(values), unit, f"range over {unit}")
+
+
+def _curve(sample: Array, statistic: Any, resampling: Resampling, unit: str, method: str) -> Curve:
+    count, depth = sample.shape
+    if count == 0:
+        return Curve([None] * depth, [None] * depth, [None] * depth, 0, unit, "none: no data")
+    there = ~np.isnan(sample).any(axis=0)
+    value, low, high = (np.full(depth, np.nan) for _ in range(3))
+    value[there] = statistic(sample[:, there].T, axis=-1)
+    if count == 1:
+        return Curve(_gaps(value), _gaps(low), _gaps(high), 1, unit, f"none: one of {unit}")
+    low[there], high[there] = resampling.interval((sample[:, there],), statistic)
+    return Curve(_gaps(value), _gaps(low), _gaps(high), count, unit, method)
+
+
+def _gaps(values: Array) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]

@@ -1,0 +1,108 @@
+"""The probe's curves as rows, and which way they point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ssah_exp.cache import digest_of
+from ssah_exp.evaluation.curves import Curve
+from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.probe.names import BENIGN, MALICIOUS, variants
+from ssah_exp.records.record import ArmRecord, RunRecord
+
+
+@dataclass(frozen=True)
+class Shorter:
+    """Which distance is the shorter one, block by block.
+
+    Attributes:
+        benign: Blocks in which the benign one is, at the level asked for.
+        malicious: Blocks in which the malicious one is.
+        blocks: All blocks.
+    """
+
+    benign: int
+    malicious: int
+    blocks: int
+
+
+def newest(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The newest record of every setting and seed, in the order of settings and seeds."""
+    found: dict[tuple[str, int], RunRecord] = {}
+    for record in sorted(records, key=lambda item: item.finished):
+        setting = {key: value for key, value in record.config.items() if key != "seed"}
+        # Files are not in the config: the requests are known by their content.
+        key = digest_of([setting, record.inputs["harmful_eval"]])
+        found[key, record.seed] = record
+    return list(found.values())
+
+
+def forms(record: RunRecord) -> list[str]:
+    """Every distance in every variant: ``cosine/raw``, ``cosine/content_free``, ..."""
+    return [
+        f"{name}/{variant}"
+        for name in record.config["probe"]["distances"]
+        for variant in variants(name)
+    ]
+
+
+def curve_rows(record: RunRecord, names: Iterable[str] | None = None) -> pd.DataFrame:
+    """One row per point of the record's curves.
+
+    Args:
+        record: Of the probe.
+        names: Curves to keep, in order; None = all.
+    """
+    rows: list[dict[str, Any]] = []
+    for arm in record.arms:
+        for name in arm.curves if names is None else names:
+            if name in arm.curves:
+                rows += _points(arm, name, arm.curves[name])
+    return pd.DataFrame(rows)
+
+
+def _points(arm: ArmRecord, name: str, curve: Curve) -> Iterator[dict[str, Any]]:
+    for depth, value in enumerate(curve.value):
+        if value is not None:
+            yield {
+                "arm": arm.name,
+                "curve": name,
+                "block": depth,
+                "value": value,
+                "low": curve.low[depth],
+                "high": curve.high[depth],
+                "p_holm": None if curve.p is None else curve.p[depth],
+                "n": curve.n,
+                "unit": curve.unit,
+                "method": curve.method,
+            }
+
+
+def shorter(curve: Curve, level: float) -> Shorter:
+    """Count blocks whose difference benign - malicious is below or above 0.
+
+    Args:
+        curve: A tested difference.
+        level: Largest adjusted p-value that counts.
+    """
+    tested = curve.p or [None] * len(curve.value)
+    signs = [
+        value
+        for value, p in zip(curve.value[1:], tested[1:], strict=True)
+        if value is not None and p is not None and p <= level
+    ]
+    below = sum(value < 0 for value in signs)
+    return Shorter(below, len(signs) - below, len(curve.value) - 1)
+
+
+def direction(difference: Estimate) -> str:
+    """``benign`` or ``malicious``, whichever is shorter over all blocks; ``neither`` if unclear."""
+    if difference.low is None or difference.high is None:
+        return ""
+    if difference.high < 0:
+        return BENIGN
+    return MALICIOUS if difference.low > 0 else "neither"

@@ -1,0 +1,163 @@
+"""The probe as a table: means over blocks, which distance is shorter, and in how many blocks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from statistics import fmean
+
+import pandas as pd
+
+from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.probe.names import (
+    AUC_ALL,
+    AUC_BORDERLINE,
+    AUC_SHUFFLED,
+    BENIGN,
+    DIFFERENCE,
+    ENDED,
+    MALICIOUS,
+    NULL_DIFFERENCE,
+    REFUSED,
+    SAME_TOKEN,
+    step_name,
+)
+from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting.probe_rows import curve_rows, direction, forms, newest, shorter
+from ssah_exp.reporting.text import format_frame, prose
+
+_PAPER = (
+    "Published (Figures 2, 3, 4, 7; no numbers printed): in aligned models the benign distance is "
+    "the shorter one, in unaligned models the malicious one."
+)
+_DIGITS = 4
+
+
+def render_probe(records: Sequence[RunRecord], form: str) -> str:
+    """Render every run among ``records``, the newest of each setting and seed.
+
+    Args:
+        records: Of the probe.
+        form: ``markdown``, ``csv``, ``json`` or ``latex``.
+    """
+    runs = newest(records)
+    if form in ("csv", "json"):
+        frame = long_frame(runs)
+        if form == "csv":
+            return frame.to_csv(index=False, lineterminator="\n").rstrip("\n")
+        return json.dumps(json.loads(frame.to_json(orient="records")), indent=1)
+    parts: list[str] = []
+    for run in runs:
+        parts += [prose(_caption(run), form), "", format_frame(distance_frame(run), form), ""]
+        parts += [format_frame(model_frame(run), form), ""]
+    return "\n".join([*parts, prose(_PAPER, form)])
+
+
+def long_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
+    """One line per point of every curve: run_id, model, data, seed, and what a curve's row has."""
+    frames = []
+    for run in runs:
+        rows = curve_rows(run)
+        rows.insert(0, "seed", run.seed)
+        rows.insert(0, "data", run.config["data"]["name"])
+        rows.insert(0, "model", run.config["model"]["name"])
+        rows.insert(0, "run_id", run.run_id)
+        frames.append(rows)
+    return pd.concat(frames, ignore_index=True)
+
+
+def distance_frame(run: RunRecord) -> pd.DataFrame:
+    """One line per model, form of the distance and number of tokens."""
+    steps = run.config["probe"]["steps"]
+    return pd.DataFrame(
+        [
+            _distance_line(arm, form, step, run.config["evaluation"]["confidence"])
+            for form in forms(run)
+            for arm in run.arms
+            for step in steps
+        ]
+    )
+
+
+def _distance_line(arm: ArmRecord, form: str, step: int, confidence: float) -> dict[str, str]:
+    difference = arm.metrics[step_name(form, step, DIFFERENCE)]
+    means = {
+        side: arm.metrics[step_name(form, step, side)]
+        for side in (BENIGN, MALICIOUS, f"null_{BENIGN}", f"null_{MALICIOUS}")
+    }
+    counted = shorter(arm.curves[step_name(form, step, DIFFERENCE)], 1 - confidence)
+    return {
+        "distance": form.replace("/", ", ").replace("_", "-"),
+        "model": arm.name,
+        "tokens": str(step),
+        "n": str(difference.n),
+        "benign": _value(means[BENIGN]),
+        "malicious": _value(means[MALICIOUS]),
+        "twins of benign": _value(means[f"null_{BENIGN}"]),
+        "twins of malicious": _value(means[f"null_{MALICIOUS}"]),
+        "benign - malicious": _interval(difference),
+        "twins' difference": _interval(arm.metrics[step_name(form, step, NULL_DIFFERENCE)]),
+        "shorter": direction(difference),
+        "blocks: benign / malicious": f"{counted.benign} / {counted.malicious} of {counted.blocks}",
+    }
+
+
+def model_frame(run: RunRecord) -> pd.DataFrame:
+    """One line per model: what its continuations are, and whether a linear probe sees harm."""
+    return pd.DataFrame([_model_line(arm, run) for arm in run.arms])
+
+
+def _model_line(arm: ArmRecord, run: RunRecord) -> dict[str, str]:
+    judge, last = run.config["evaluation"]["primary_judge"], run.config["probe"]["steps"][-1]
+    line = {
+        "model": arm.name,
+        "refused %": _percent(arm.metrics[f"{REFUSED}/{judge}"]),
+        f"over within {last} %": _percent(arm.metrics[step_name(ENDED, last, "bare")]),
+    }
+    for side in (BENIGN, MALICIOUS):
+        same = arm.metrics[step_name(SAME_TOKEN, last, side)]
+        line[f"same token as {side} %"] = _percent(same)
+    for name, title in (
+        (AUC_ALL, "harmless"),
+        (AUC_BORDERLINE, "borderline"),
+        (AUC_SHUFFLED, "shuffled labels"),
+    ):
+        if name in arm.curves:
+            values = [value for value in arm.curves[name].value[1:] if value is not None]
+            line[f"AUC, {title}: mean [range] over blocks"] = (
+                f"{fmean(values):.3f} [{min(values):.3f}, {max(values):.3f}]"
+            )
+    return line
+
+
+def _caption(run: RunRecord) -> str:
+    config = run.config
+    probe = config["probe"]
+    follows = "its own greedy" if probe["continuation"] == "own" else "the bare request's greedy"
+    return (
+        f"{config['model']['name']}, data {config['data']['name']}, run {run.run_id}, seed "
+        f"{run.seed}: {run.data['harmful_eval']} harmful requests as {probe['style']}, "
+        f"{len(probe['benign'])} benign and {len(probe['malicious'])} malicious openings, each "
+        f"with a random twin of equal length; every input goes on with {follows} tokens. Mean over "
+        f"blocks, percentile bootstrap {config['evaluation']['confidence']:.0%} over requests; "
+        f"blocks counted by paired t test, Holm over blocks. Linear probe: harmful against "
+        f"{run.data['benign_eval']} benign and {run.data['borderline_eval']} borderline requests, "
+        f"{probe['folds']}-fold, at the last position of the request."
+    )
+
+
+def _value(estimate: Estimate) -> str:
+    return "" if estimate.value is None else f"{estimate.value:.{_DIGITS}f}"
+
+
+def _interval(estimate: Estimate) -> str:
+    text = _value(estimate)
+    if estimate.low is None or estimate.high is None:
+        return text
+    return f"{text} [{estimate.low:.{_DIGITS}f}, {estimate.high:.{_DIGITS}f}]"
+
+
+def _percent(share: Estimate) -> str:
+    if share.value is None or share.low is None or share.high is None:
+        return ""
+    return f"{100 * share.value:.1f} [{100 * share.low:.1f}, {100 * share.high:.1f}]"

@@ -1,0 +1,81 @@
+"""One style for every figure: same bytes, text as text, nothing of the user's own settings."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+import pytest
+
+import ssah_exp.reporting
+from ssah_exp.errors import ConfigError
+from ssah_exp.reporting.drawing import CLASS_COLOURS, PALETTE, new_figure, save_figure, styled
+
+NUMBERS = pd.DataFrame({"x": [0, 1], "y": [0.25, None]})
+
+
+@styled()
+def draw(path: Path) -> Path:
+    figure = new_figure(3.0, 2.0)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], label="a line")
+    axes.fill_between([0, 1], [0, 0], [1, 2], alpha=0.2)
+    axes.legend()
+    return save_figure(figure, path, NUMBERS)
+
+
+@pytest.mark.parametrize("suffix", ["svg", "pdf", "png"])
+def test_the_same_numbers_give_the_same_bytes(tmp_path: Path, suffix: str) -> None:
+    first, second = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
+    draw(first)
+    with mpl.rc_context({"font.size": 30, "lines.linewidth": 9, "svg.hashsalt": "other"}):
+        draw(second)
+        assert mpl.rcParams["font.size"] == 30, "the user's settings are back"
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_text_stays_text(tmp_path: Path) -> None:
+    draw(tmp_path / "a.svg")
+    assert ">a line</text>" in (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert mpl.rcParams["svg.fonttype"] == "path", "outside it is matplotlib's own"
+
+
+def test_numbers_lie_beside_and_gaps_stay_gaps(tmp_path: Path) -> None:
+    assert draw(tmp_path / "new" / "a.svg") == tmp_path / "new" / "a.csv"
+    assert (tmp_path / "new" / "a.csv").read_text(encoding="utf-8") == "x,y\n0,0.25\n1,\n"
+
+
+def test_an_unknown_suffix_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"Cannot write '\.doc'.*svg"):
+        draw(tmp_path / "a.doc")
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_too_small_for_print() -> None:
+    with styled():
+        sizes = [
+            mpl.rcParams[key]
+            for key in ("font.size", "axes.labelsize", "xtick.labelsize", "legend.fontsize")
+        ]
+    assert min(sizes) >= 7
+
+
+def test_colours_differ() -> None:
+    assert len(set(PALETTE)) == len(PALETTE)
+    assert len({CLASS_COLOURS[name] for name in ("SCU", "UCU", "CU", "RU")}) == 4
+
+
+def test_every_figure_is_made_in_one_place() -> None:
+    """``Figure(`` and ``savefig`` stand in drawing.py alone."""
+    folder = Path(ssah_exp.reporting.__file__).parent
+    makers = {}
+    for path in folder.glob("*.py"):
+        calls = [
+            node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
+        ]
+        names = {getattr(call.func, "attr", getattr(call.func, "id", "")) for call in calls}
+        makers[path.name] = names & {"Figure", "savefig"}
+    assert makers.pop("drawing.py") == {"Figure", "savefig"}
+    assert not any(makers.values())
