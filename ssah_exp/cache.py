@@ -4,6 +4,9 @@ An entry's key is a hash of everything that decides its content, so skip-if-done
 from looking it up. Files are written into a private folder beside the entry and moved into place
 by one rename; ``entry.json``, which lists every file's checksum, is written last. A reader that
 finds a checksum wrong discards the entry and computes it anew.
+
+Of several processes that run side by side (:mod:`ssah_exp.ranks`) rank 0 alone looks, writes and
+discards; the others wait for it, and compute along only where a stage is computed together.
 """
 
 from __future__ import annotations
@@ -15,17 +18,19 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
+from ssah_exp import ranks
 from ssah_exp.errors import StoreError
 
 MARKER = "entry.json"
@@ -130,7 +135,12 @@ class Cache:
         self.root = root
 
     def get_or_compute(
-        self, stage: str, key_material: Mapping[str, Any], compute: Callable[[Path], None]
+        self,
+        stage: str,
+        key_material: Mapping[str, Any],
+        compute: Callable[[Path], None],
+        *,
+        together: bool = False,
     ) -> Entry:
         """Return the entry for ``key_material``, running ``compute`` only if it is not there.
 
@@ -138,6 +148,8 @@ class Cache:
             stage: Name of the folder that groups entries of one kind.
             key_material: Everything that decides the content, JSON-serialisable.
             compute: Writes the entry's files into the (empty) folder it is given.
+            together: Several ranks run ``compute`` side by side and exchange what they find; what
+                others than rank 0 write is thrown away. Else rank 0 runs it alone.
 
         Raises:
             StoreError: The disk is full or not writable.
@@ -145,13 +157,19 @@ class Cache:
         started = time.perf_counter()
         key = _key(stage, key_material)
         folder = self.root / stage / key
-        digest = self._verify(folder)
-        cached = digest is not None
-        if digest is None:
-            with storage_errors(folder):
-                digest = self._compute(stage, folder, key_material, compute)
-            shutil.rmtree(self.partial(stage, key_material), ignore_errors=True)
-        return Entry(folder, key, stage, digest, cached, time.perf_counter() - started)
+        found = ranks.from_first(lambda: self._verify(folder))
+        if found is not None:
+            return Entry(folder, key, stage, found, True, time.perf_counter() - started)
+        if together and not ranks.first():
+            with tempfile.TemporaryDirectory() as scratch:
+                compute(Path(scratch))
+
+        def publish() -> str:
+            with nullcontext() if together else ranks.alone():
+                return self._publish(stage, folder, key_material, compute)
+
+        digest = ranks.from_first(publish)
+        return Entry(folder, key, stage, digest, False, time.perf_counter() - started)
 
     def find(self, stage: str, key: str) -> Entry:
         """Look up an entry by a key that a record names; nothing is computed or discarded.
@@ -174,6 +192,18 @@ class Cache:
         Everything in it must be worth no more than the time it saves.
         """
         return self.root / stage / f".partial-{_key(stage, key_material)}"
+
+    def _publish(
+        self,
+        stage: str,
+        folder: Path,
+        key_material: Mapping[str, Any],
+        compute: Callable[[Path], None],
+    ) -> str:
+        with storage_errors(folder):
+            digest = self._compute(stage, folder, key_material, compute)
+        shutil.rmtree(self.partial(stage, key_material), ignore_errors=True)
+        return digest
 
     def _compute(
         self,
@@ -216,7 +246,7 @@ class Cache:
             marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
             return str(marker["digest"])
         warnings.warn(
-            f"Cache entry {folder} is damaged ({reason}); computing it anew.", stacklevel=4
+            f"Cache entry {folder} is damaged ({reason}); computing it anew.", stacklevel=6
         )
         doomed = folder.with_name(f".damaged-{folder.name}-{uuid.uuid4().hex[:8]}")
         with suppress(FileNotFoundError):  # another process may have discarded it first

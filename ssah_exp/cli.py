@@ -22,11 +22,12 @@ from ssah_exp.options import (
     judges,
     report,
     run,
+    scaling,
     tables,
     units,
 )
 
-OPTIONS = (run, tables, compare, figure, report, units, delta, judges, doctor, bench)
+OPTIONS = (run, tables, compare, figure, report, units, delta, judges, doctor, bench, scaling)
 
 
 def build_parser() -> argparse.ArgumentParser:

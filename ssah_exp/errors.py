@@ -34,6 +34,10 @@ class StoreError(SsahError):
     """The record store or the cache cannot be read or written."""
 
 
+class RankError(SsahError):
+    """One of several processes that worked on a run failed."""
+
+
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'? Allowed: a, b, x."`` for an unknown name.
 

@@ -15,7 +15,7 @@ RESULT_VERSION = 1
 
 _NOT_SCIENCE = ("paths", "trainer", "tracker")
 _NOT_SCIENCE_NESTED = {
-    "model": ("device", "device_map", "attn_implementation"),
+    "model": ("device", "device_map", "offload_folder", "attn_implementation"),
     "data": ("root",),
     "units": ("batch_size",),
     "evaluation": ("batch_size", "share_prefix"),

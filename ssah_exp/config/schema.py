@@ -25,7 +25,10 @@ class ModelConfig:
         source: A ``ssah_exp.models.sources`` class with its arguments.
         precision: ``float32``, ``bfloat16`` or ``float16``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        device_map: Passed to transformers for models larger than one card; null = ``device``.
+        device_map: For models larger than one card, in identification and evaluation: ``auto``,
+            ``balanced``, ``balanced_low_0``, ``sequential``, or module name -> device (a number,
+            ``cpu``, ``disk``); null = ``device``.
+        offload_folder: Where weights go that ``device_map`` places on ``disk``.
         attn_implementation: Attention kernel as transformers names it.
         pad_token: Only if the tokenizer has none: the token to pad with.
         end_of_turn: Token that closes an assistant turn in the chat template.
@@ -36,7 +39,8 @@ class ModelConfig:
     source: Target = MISSING
     precision: str = "float32"
     device: str = "auto"
-    device_map: str | None = None
+    device_map: Any = None
+    offload_folder: str | None = None
     attn_implementation: str = "sdpa"
     pad_token: str | None = None
     end_of_turn: str = MISSING
@@ -416,7 +420,11 @@ class TrainerConfig:
 
     Attributes:
         accelerator: As Lightning names it.
-        devices: How many.
+        devices: Processes on each machine, each with a device of its own.
+        num_nodes: Machines; more than one need a launcher on each (docs/distributed.md).
+        strategy: ``ddp``: every process holds the model, examples are split; ``fsdp2``: weights,
+            gradients and optimizer states are split, too; ``auto``: ``ddp`` where there is more
+            than one process.
         progress: Show bars where a person looks on.
         checkpoint_minutes: Time between two checkpoints that a killed training goes on from;
             null = only when a scheduler asks the process to end.
@@ -424,6 +432,8 @@ class TrainerConfig:
 
     accelerator: str = "auto"
     devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
     progress: bool = True
     checkpoint_minutes: float | None = 5.0
 

@@ -7,19 +7,55 @@ import warnings
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.strategies import SingleDeviceStrategy, Strategy
 
+from ssah_exp import ranks
 from ssah_exp.config.schema import TrainerConfig
 
 
+class StaysInPlace(SingleDeviceStrategy):
+    """For models whose weights lie where they should: on several devices, or split over ranks.
+
+    Args:
+        device: Where batches go.
+    """
+
+    def model_to_device(self) -> None:
+        """Leave it."""
+
+    def teardown(self) -> None:
+        """Leave it here, too: Lightning would bring the weights to main memory."""
+        self.precision_plugin.teardown()
+        assert self.accelerator is not None
+        self.accelerator.teardown()
+
+
+def uses_cuda(config: TrainerConfig) -> bool:
+    """Whether processes compute on GPUs."""
+    return config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
+def shards(config: TrainerConfig) -> bool:
+    """Whether weights are split over processes."""
+    return config.strategy == "fsdp2" and config.devices * config.num_nodes > 1
+
+
 def make_trainer(
-    config: TrainerConfig, callbacks: list[pl.Callback], **arguments: Any
+    config: TrainerConfig,
+    callbacks: list[pl.Callback],
+    *,
+    strategy: Strategy | str | None = None,
+    **arguments: Any,
 ) -> pl.Trainer:
     """A Trainer that keeps no logs and no checkpoints of its own: records and cache do.
 
     Args:
-        config: Accelerator, devices, progress bars.
+        config: Accelerator, progress bars.
         callbacks: Callbacks of the stage; a progress bar is added if asked for.
+        strategy: How the ranks work on one fit; None = this rank on its own, with its own batches.
         **arguments: Passed on to ``pl.Trainer``.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -29,14 +65,34 @@ def make_trainer(
     # Calibration passes are run for what callbacks see.
     warnings.filterwarnings("ignore", message=".*predict returned None.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    bars: list[pl.Callback] = [RichProgressBar(leave=False)] if config.progress else []
+    # Ranks are started by ssah-exp or torchrun.
+    warnings.filterwarnings("ignore", message=".*srun. command is available.*")
+    progress = config.progress and ranks.first()
+    bars: list[pl.Callback] = [RichProgressBar(leave=False)] if progress else []
     return pl.Trainer(
         accelerator=config.accelerator,
-        devices=config.devices,
         callbacks=[*callbacks, *bars],
+        **_place(config, strategy),
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
-        enable_progress_bar=config.progress,
+        enable_progress_bar=progress,
         **arguments,
     )
+
+
+def _place(config: TrainerConfig, strategy: Strategy | str | None) -> dict[str, Any]:
+    """Which devices, and how Lightning learns of the other ranks, which were started before it."""
+    if isinstance(strategy, StaysInPlace):
+        # Sharded weights are gathered into memory that a later training writes, too.
+        return {"devices": 1, "strategy": strategy, "inference_mode": False}
+    if ranks.count() == 1:
+        return {"devices": 1}
+    if strategy is None:
+        return {"devices": [ranks.local_rank()] if uses_cuda(config) else 1}
+    return {
+        "devices": config.devices,
+        "num_nodes": config.num_nodes,
+        "strategy": strategy,
+        "plugins": [TorchElasticEnvironment()],
+    }

@@ -17,6 +17,7 @@ from ssah_exp.config.utility import utility_problems
 from ssah_exp.config.validate_attacks import attack_problems
 from ssah_exp.config.validate_judges import judge_problems, mt_bench_problems
 from ssah_exp.config.validate_probe import probe_problems
+from ssah_exp.config.validate_processes import processes_problems
 from ssah_exp.config.validate_training import training_problems, tuning_problems
 from ssah_exp.errors import ConfigError
 
@@ -54,7 +55,7 @@ def validate(config: RunConfig) -> None:
         *choice("model.precision", config.model.precision, PRECISIONS),
         *at_least("seed", config.seed, 0),
         *choice("trainer.accelerator", config.trainer.accelerator, ACCELERATORS),
-        *_devices(config.trainer.devices),
+        *processes_problems(config, trains=config.artefact in TRAINING_ARTEFACTS),
         *_alignment(config.alignment),
         *_units(config.units),
         *_ablation(config.ablation),
@@ -67,13 +68,6 @@ def validate(config: RunConfig) -> None:
     ]
     if problems:
         raise ConfigError("\n".join(problems))
-
-
-def _devices(devices: int) -> Iterable[str]:
-    yield from at_least("trainer.devices", devices, 1)
-    if devices > 1:
-        # Every process would train on all the data, and statistics would be those of one.
-        yield f"trainer.devices={devices}: more than one device is not supported yet."
 
 
 def _alignment(alignment: AlignmentConfig) -> Iterable[str]:

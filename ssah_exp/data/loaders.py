@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from ssah_exp import ranks
 from ssah_exp.data.chat import Encoded
 
 
@@ -30,6 +31,15 @@ class Batch:
         """Move every tensor."""
         return Batch(
             self.input_ids.to(device), self.attention_mask.to(device), self.response_mask.to(device)
+        )
+
+    def rows(self, chosen: slice | torch.Tensor) -> Batch:
+        """Some conversations, without padding that only the others needed."""
+        longest = int(self.attention_mask[chosen].sum(dim=1).max())
+        return Batch(
+            self.input_ids[chosen, :longest],
+            self.attention_mask[chosen, :longest],
+            self.response_mask[chosen, :longest],
         )
 
 
@@ -88,12 +98,24 @@ class CalibrationData(pl.LightningDataModule):
         self._calibration = calibration
 
     def predict_dataloader(self) -> list[DataLoader[Batch]]:
-        """One loader per set, in data order: the `flap` statistic depends on it."""
+        """One loader per set over this rank's batches, in data order (:func:`dealt_examples`)."""
         return [
             DataLoader(
-                examples,  # type: ignore[arg-type]
+                [examples[at] for at in dealt_examples(len(examples), self._batch_size)],  # type: ignore[arg-type]
                 batch_size=self._batch_size,
                 collate_fn=self._collate,
             )
             for examples in self._calibration
         ]
+
+
+def dealt_examples(examples: int, batch_size: int) -> list[int]:
+    """This rank's examples, so that its batches are some of those that one rank alone would make.
+
+    Every rank has equally many batches; one that has none left repeats the first, and whoever
+    counts must leave that turn out (:func:`ssah_exp.ranks.dealt`). A short batch is always last.
+    """
+    every = [
+        range(start, min(start + batch_size, examples)) for start in range(0, examples, batch_size)
+    ]
+    return [at for number in ranks.dealt(len(every)) for at in every[number or 0]]

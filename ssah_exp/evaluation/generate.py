@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache, GenerationConfig
 
+from ssah_exp import ranks
 from ssah_exp.evaluation.kept import Kept
 from ssah_exp.evaluation.questions import Prompt
 from ssah_exp.models.attached.prefix import has_prefix
 from ssah_exp.models.caching import cache_argument
 from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.sharded import is_sharded, without_gradients
 from ssah_exp.models.tokenizer import Speech
 
 # Token ids of a batch's prompts in, new tokens of each out; what follows a stop token is ignored.
@@ -43,7 +45,7 @@ def generate(
     advance: Callable[[int], None] = lambda done: None,
     kept: Kept | None = None,
 ) -> list[str]:
-    """Complete every prompt greedily.
+    """Complete every prompt greedily; several ranks complete a batch each, in turns.
 
     Args:
         loaded: Model and tokenizer.
@@ -61,7 +63,8 @@ def generate(
         answers: list[list[int]] = _complete(loaded, batch, decoding).tolist()
         return answers
 
-    return complete(engine, loaded.speech, prompts, decoding, advance, kept)
+    in_step = is_sharded(loaded.model)
+    return complete(engine, loaded.speech, prompts, decoding, advance, kept, in_step=in_step)
 
 
 def complete(
@@ -71,8 +74,10 @@ def complete(
     decoding: Decoding,
     advance: Callable[[int], None] = lambda done: None,
     kept: Kept | None = None,
+    *,
+    in_step: bool = False,
 ) -> list[str]:
-    """Put every prompt to an engine, batch by batch.
+    """Put every prompt to an engine, batch by batch; several ranks take a batch each, in turns.
 
     Batches are made of all prompts whether some are known or not, and one that is known in part is
     asked as a whole: what comes out is what an uninterrupted call gives, to the last bit.
@@ -83,25 +88,34 @@ def complete(
         prompts: In any order.
         decoding: Length and batching.
         advance: Called with the number of prompts just done.
-        kept: Completions of an earlier call that was interrupted; every batch is added to it.
+        kept: Completions of an earlier call that was interrupted; every batch is added to it. Rank
+            0's counts.
+        in_step: The ranks' engines work together: one that has no batch left asks another's again.
 
     Returns:
         As :func:`generate`.
     """
-    known = {} if kept is None else kept.texts
-    completions = [""] * len(prompts)
-    for batch in _batches(prompts, decoding):
-        if any(index not in known for index in batch):
-            new = engine([prompts[index].ids for index in batch])
-            texts = _texts([prompts[index] for index in batch], new, speech)
-            if kept is not None:
-                kept.add(dict(zip(batch, texts, strict=True)))
-        else:
-            texts = [known[index] for index in batch]
-        for index, text in zip(batch, texts, strict=True):
-            completions[index] = text
-        advance(len(batch))
-    return completions
+    known = ranks.from_first(lambda: {} if kept is None else dict(kept.texts))
+    texts, batches = dict(known), list(_batches(prompts, decoding))
+
+    def asked(batch: Sequence[int]) -> dict[int, str]:
+        chosen = [prompts[index] for index in batch]
+        new = engine([prompt.ids for prompt in chosen])
+        return dict(zip(batch, _texts(chosen, new, speech), strict=True))
+
+    for start in range(0, len(batches), ranks.count()):
+        turn = batches[start : start + ranks.count()]
+        wanted = [any(index not in known for index in batch) for batch in turn]
+        if any(wanted):
+            place = ranks.rank()
+            mine = place < len(turn) and wanted[place]
+            answers = asked(turn[place if mine else 0]) if mine or in_step else {}
+            for part in ranks.everyones(answers if mine else {}):
+                texts |= part
+                if kept is not None and ranks.first():
+                    kept.add(part)
+        advance(sum(map(len, turn)))
+    return [texts[index] for index in range(len(prompts))]
 
 
 def _texts(
@@ -127,19 +141,20 @@ def _batches(prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[list[int
             yield ordered[start : start + decoding.batch_size]
 
 
-@torch.inference_mode()
 def _complete(
     loaded: LoadedModel, prompts: Sequence[tuple[int, ...]], decoding: Decoding
 ) -> torch.Tensor:
     """New tokens of one batch, ``(B, up to max_new_tokens)`` int64."""
     shared = _shared_length(loaded, prompts, decoding)
     input_ids, attention_mask = _pad(prompts, shared, loaded.speech.pad_id)
-    cache = _prefix_cache(loaded, prompts[0][:shared], len(prompts)) if shared else None
-    with _own_generation_config_aside(loaded):
+    with without_gradients(loaded.model):
+        cache = _prefix_cache(loaded, prompts[0][:shared], len(prompts)) if shared else None
+    with _own_generation_config_aside(loaded), without_gradients(loaded.model):
         output = loaded.model.generate(  # type: ignore[operator]
             input_ids=input_ids.to(loaded.device),
             attention_mask=attention_mask.to(loaded.device),
             generation_config=_greedy(loaded, decoding.max_new_tokens),
+            synced_gpus=is_sharded(loaded.model),  # go on until every rank's batch is complete
             **{cache_argument(loaded.model): cache},
         )
     assert isinstance(output, torch.Tensor)
@@ -189,8 +204,11 @@ def _shared_length(
     The padding between prefix and own tokens is masked, but a sliding window counts it, so a row
     that has some would see less of its prefix. A learned prefix lies in the cache without being
     part of the prompt, which transformers' generation does not expect of a cache it is given.
+    Ranks that share a model's weights must take the same number of passes, so they share none.
     """
     if not decoding.share_prefix or len(prompts) == 1 or has_prefix(loaded.model):
+        return 0
+    if is_sharded(loaded.model):
         return 0
     lengths = [len(prompt) for prompt in prompts]
     window = getattr(loaded.model.config, "sliding_window", None)

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import torch
 
+from ssah_exp import ranks
 from ssah_exp.errors import DataError
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.logits import token_losses
+from ssah_exp.models.sharded import without_gradients
 from ssah_exp.models.tokenizer import Speech
 
 
@@ -41,14 +43,13 @@ def text_windows(
     return torch.tensor(ids[: count * window]).reshape(count, window)
 
 
-@torch.inference_mode()
 def window_losses(
     loaded: LoadedModel,
     windows: torch.Tensor,
     batch_size: int,
     advance: Callable[[int], None] = lambda done: None,
 ) -> list[float]:
-    """Mean negative log-likelihood of each window, in nats per token.
+    """Mean negative log-likelihood of each window, in nats per token; split over the ranks.
 
     The first token of a window has nothing before it and is not counted.
 
@@ -61,12 +62,17 @@ def window_losses(
     Returns:
         One value per window; perplexity is the exponential of their mean.
     """
-    losses: list[float] = []
-    for start in range(0, len(windows), batch_size):
-        batch = windows[start : start + batch_size]
+    batches = torch.split(windows, batch_size)
+    mine: dict[int, list[float]] = {}
+    for number in ranks.dealt(len(batches)):
+        # A turn without a batch counts for nothing, but sharded models compute only together.
+        batch = batches[number or 0]
         ids = batch.to(loaded.device)
         ones = torch.ones_like(ids)
-        counted = token_losses(loaded.model, ids, ones, ones.bool())
-        losses += counted.reshape(len(batch), -1).double().mean(dim=1).tolist()
-        advance(len(batch))
-    return losses
+        with without_gradients(loaded.model):
+            counted = token_losses(loaded.model, ids, ones, ones.bool())
+        if number is not None:
+            mine[number] = counted.reshape(len(batch), -1).double().mean(dim=1).tolist()
+            advance(sum(len(item) for item in batches[number : number + ranks.count()]))
+    every = {number: values for part in ranks.everyones(mine) for number, values in part.items()}
+    return [value for number in range(len(batches)) for value in every[number]]

@@ -120,10 +120,14 @@ def _replace(
 ) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
     weight = module.weight
     assert isinstance(weight, torch.Tensor)
-    mask = mask.to(weight.device)
-    fill = fill.to(weight.device, weight.dtype)
+    fill = fill.to(weight.dtype)
+    at: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def replace(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (torch.where(mask, fill, inputs[0]), *inputs[1:])
+        device = inputs[0].device  # not the weight's, which may be offloaded
+        if device not in at:
+            at[device] = mask.to(device), fill.to(device)
+        here, value = at[device]
+        return (torch.where(here, value, inputs[0]), *inputs[1:])
 
     return replace

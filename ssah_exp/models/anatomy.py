@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ssah_exp.errors import ModelError
+from ssah_exp.models.placement import weights_at_hand, whole
 
 Kind = Literal["attention", "mlp"]
 KINDS: tuple[Kind, Kind] = ("attention", "mlp")
@@ -137,8 +138,10 @@ def output_column_norms(model: nn.Module, kind: Kind) -> torch.Tensor:
     """
     rows = []
     for layer in range(len(blocks(model))):
-        weight = _weight(output_projection(model, layer, kind))
-        rows.append(weight.detach().double().square().sum(dim=0).cpu())
+        module = output_projection(model, layer, kind)
+        with weights_at_hand(module):
+            weight = whole(_weight(module).detach())
+            rows.append(weight.double().square().sum(dim=0).cpu())
     return torch.stack(rows)
 
 

@@ -13,6 +13,8 @@ from ssah_exp.config.schema import ModelConfig
 from ssah_exp.errors import ModelError
 from ssah_exp.models.anatomy import Anatomy, read_anatomy
 from ssah_exp.models.attached.folder import has_adapter, load_adapter
+from ssah_exp.models.placement import first_device, offloaded, placement
+from ssah_exp.models.sharded import is_sharded
 from ssah_exp.models.tokenizer import Speech, check_tokenizer
 
 if TYPE_CHECKING:
@@ -41,7 +43,13 @@ class LoadedModel:
     @property
     def device(self) -> torch.device:
         """Where inputs go."""
-        return next(self.model.parameters()).device
+        placed = placement(self.model)
+        return first_device(placed) if placed else next(self.model.parameters()).device
+
+    @property
+    def placed(self) -> bool:
+        """Whether weights lie on several devices or are split over ranks, and must not be moved."""
+        return bool(placement(self.model)) or is_sharded(self.model)
 
 
 def move(model: torch.nn.Module, device: torch.device) -> None:
@@ -105,13 +113,16 @@ def longest_sequence(location: str, config: ModelConfig, revision: str | None = 
     return limit
 
 
-def load_model(location: str, config: ModelConfig, revision: str | None = None) -> LoadedModel:
+def load_model(
+    location: str, config: ModelConfig, revision: str | None = None, *, on_host: bool = False
+) -> LoadedModel:
     """Load weights and tokenizer, and put in the adapter that lies beside the weights, if any.
 
     Args:
         location: A folder or a hub repository id.
         config: Precision, device and kernels.
         revision: Commit, for hub repositories.
+        on_host: Leave the weights in main memory, from where ranks take their shards.
 
     Raises:
         ModelError: The weights cannot be found or read, the family has no anatomy entry, or the
@@ -121,9 +132,9 @@ def load_model(location: str, config: ModelConfig, revision: str | None = None) 
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # stages report themselves
-    placement: dict[str, Any] = {}
+    mapped: dict[str, Any] = {}
     if config.device_map is not None:
-        placement["device_map"] = config.device_map
+        mapped = {"device_map": config.device_map, "offload_folder": config.offload_folder}
     try:
         model = AutoModelForCausalLM.from_pretrained(
             location,
@@ -132,14 +143,19 @@ def load_model(location: str, config: ModelConfig, revision: str | None = None) 
             attn_implementation=config.attn_implementation,
             trust_remote_code=config.trust_remote_code,
             use_safetensors=True,
-            **placement,
+            **mapped,
         )
     except (OSError, ValueError) as error:
         raise ModelError(f"No model could be loaded from {location}: {error}") from error
     read_anatomy(model)
-    if config.device_map is None:
+    if config.device_map is None and not on_host:
         move(model, resolve_device(config.device))
     if has_adapter(Path(location)):
+        if offloaded(model):
+            raise ModelError(
+                f"The model in {location} carries an adapter beside its weights, which cannot be "
+                "offloaded: model.device_map may name devices that compute, not cpu or disk."
+            )
         load_adapter(model, Path(location))
     torch.nn.Module.eval(model)
     return LoadedModel(model, load_speech(location, config, revision))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ssah_exp.models.sharded import through_model
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -23,6 +25,12 @@ def hidden_states(
     Returns:
         ``(B, T, hidden)`` after the final norm, in the model's dtype.
     """
+    return through_model(model, lambda: _decoded(model, input_ids, attention_mask))
+
+
+def _decoded(
+    model: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor
+) -> torch.Tensor:
     decoder = model.get_decoder()  # type: ignore[no-untyped-call]
     output = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
     hidden: torch.Tensor = output.last_hidden_state
@@ -67,8 +75,13 @@ def token_losses(
     Returns:
         ``(counted tokens,)`` float32, in nats, row by row.
     """
-    hidden = hidden_states(model, input_ids, attention_mask)
-    predicted = counted[:, 1:]
-    logits = token_logits(model, hidden[:, :-1][predicted])
-    targets = input_ids[:, 1:][predicted]
-    return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+
+    def losses() -> torch.Tensor:
+        # A model on several devices leaves its results where its last block is.
+        hidden = _decoded(model, input_ids, attention_mask).to(input_ids.device)
+        predicted = counted[:, 1:]
+        logits = token_logits(model, hidden[:, :-1][predicted]).to(input_ids.device)
+        targets = input_ids[:, 1:][predicted]
+        return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+
+    return through_model(model, losses)

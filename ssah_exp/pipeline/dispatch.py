@@ -9,10 +9,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ssah_exp import ranks
 from ssah_exp.cache import write_atomically
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.trainer import uses_cuda
 from ssah_exp.config.validate import PROBE, TABLE1, TRAINING_ARTEFACTS
+from ssah_exp.pipeline.launching import launch
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.probe import run_probe
 from ssah_exp.pipeline.progress import Reporter
@@ -34,19 +37,37 @@ PIPELINES: dict[str, Pipeline] = {
 _PLACES = ("record.json", "table.md", "unitmap", "completions", "mt_bench", "models", "deltas")
 
 
-def run(config: RunConfig) -> Finished:
+def run(config: RunConfig) -> Finished | None:
     """Run ``config.artefact``, mirror its record, print its table.
+
+    Where several processes are asked for and none was started yet, they are started, and this one
+    waits for them and returns None.
 
     Raises:
         SsahError: Something given is wrong.
     """
-    console = Console(stderr=True)
+    trainer = config.trainer
+    if trainer.devices * trainer.num_nodes > 1 and not ranks.expected():
+        launch(config)
+        return None
+    with ranks.joined(trainer.devices, trainer.num_nodes, cuda=uses_cuda(trainer)):
+        return _run(config)
+
+
+def _run(config: RunConfig) -> Finished:
+    console = Console(stderr=True, quiet=not ranks.first())
     reporter = Reporter(console, bars=config.trainer.progress and console.is_terminal)
     if not console.is_terminal:
         config.trainer.progress = False  # bars are for people
     target = config.tracker.target
     tracker: Tracker | None = None if target is None else build(target, "tracker.target")
     finished = PIPELINES[config.artefact](config, reporter)
+    if ranks.first():
+        _publish(finished, tracker, reporter)
+    return finished
+
+
+def _publish(finished: Finished, tracker: Tracker | None, reporter: Reporter) -> None:
     table = render_artefact([finished.record], "markdown")
     write_atomically(finished.folder / "table.md", table + "\n")
     if tracker is not None:
@@ -56,7 +77,6 @@ def run(config: RunConfig) -> Finished:
     for name in _PLACES:
         if (finished.folder / name).exists():
             reporter.say(f"{name:<12} {finished.folder / name}")
-    return finished
 
 
 def _mirror(tracker: Tracker, finished: Finished, reporter: Reporter) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ssah_exp import ranks
 from ssah_exp.cache import Entry
 from ssah_exp.evaluation.attacks import Attack
 from ssah_exp.evaluation.intervals import Estimate
@@ -14,6 +15,7 @@ from ssah_exp.evaluation.judges import HarmJudge, Judge
 from ssah_exp.evaluation.metrics import Measured, measure_arm
 from ssah_exp.evaluation.mt_bench.conversations import read_answers
 from ssah_exp.evaluation.mt_bench.metrics import mt_bench_judge, mt_bench_metrics
+from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.evaluation.questions import Prompt, Question, read_completions
 from ssah_exp.evaluation.utility.metrics import utility_metrics
 from ssah_exp.interventions.ablate import Ablation
@@ -61,6 +63,8 @@ class Measuring:
     ) -> tuple[Measured, str]:
         """What is measured on one arm, and where its completions lie in the run's folder.
 
+        All ranks answer; rank 0 judges and writes, and the others get no metrics.
+
         Args:
             name: The arm's name.
             ref: Its model.
@@ -77,15 +81,18 @@ class Measuring:
         for attack in self.attacks:
             entries.append(self._attacked(attack, name, ref, ablation, label))
         copy = f"completions/{name.replace('/', '-')}.jsonl"
+        if not ranks.first():
+            return Measured({}, Outcomes()), copy
         _join([entry.folder / "completions.jsonl" for entry in entries], self.folder / copy)
-        measured = measure_arm(
-            read_completions(self.folder / copy),
-            read_losses(losses),
-            self.judges,
-            stages.config.evaluation,
-        )
-        more = self._utility(name, ref, ablation, label)
-        more |= self._mt_bench(name, ref, ablation, label)
+        with ranks.alone():
+            measured = measure_arm(
+                read_completions(self.folder / copy),
+                read_losses(losses),
+                self.judges,
+                stages.config.evaluation,
+            )
+            more = self._utility(name, ref, ablation, label)
+            more |= self._mt_bench(name, ref, ablation, label)
         return replace(measured, metrics={**measured.metrics, **more}), copy
 
     def _attacked(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ssah_exp import ranks
 from ssah_exp.cache import Cache
 from ssah_exp.config.build import build
 from ssah_exp.config.identity import run_id, science
@@ -113,6 +114,8 @@ class OpenRun:
     ) -> Finished:
         """Write the record, last; keep the earlier one if this call only looked things up.
 
+        Rank 0 does; what the other ranks get has no metrics.
+
         Args:
             models: By name.
             training: How the aligned model was trained.
@@ -143,6 +146,8 @@ class OpenRun:
             started=self.started,
             finished=_now(),
         )
+        if not ranks.first():
+            return Finished(record, self.folder, self.reporter.stages, fresh=False)
         store = RecordStore(self.root)
         earlier = store.get(config.artefact, self.run_id)
         cached = all(stage.cached for stage in self.reporter.stages)

@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+from ssah_exp import ranks
 from ssah_exp.cache import Cache
 from ssah_exp.interventions.delta import make_delta
 from ssah_exp.interventions.weights import read_weights
@@ -27,7 +28,8 @@ def publish(name: str, tuned: ModelRef, start: ModelRef, folder: Path, cache: Ca
         cache: Where deltas are kept.
     """
     place = name.replace("/", "-")
-    _link_model(folder / "models" / place, Path(tuned.location))
+    if ranks.first():
+        _link_model(folder / "models" / place, Path(tuned.location))
     if not load_plan(Path(tuned.location)).slices or not Path(start.location).is_dir():
         return  # a delta of everything is a copy of the model; a hub repository is not at hand
     material = {"version": DELTA_VERSION, "base": start.fingerprint, "tuned": tuned.fingerprint}
@@ -36,6 +38,8 @@ def publish(name: str, tuned: ModelRef, start: ModelRef, folder: Path, cache: Ca
         _write_delta(tuned, start, work / "delta.safetensors")
 
     entry = cache.get_or_compute("delta", material, compute)
+    if not ranks.first():
+        return
     target = folder / "deltas" / f"{place}.safetensors"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)

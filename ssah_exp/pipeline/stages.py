@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 
+from ssah_exp import ranks
 from ssah_exp.cache import Cache, Entry, write_atomically
 from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.trainer import shards, uses_cuda
 from ssah_exp.config.validate import TRANSFORMERS, VLLM
 from ssah_exp.data.chat import Encoded, encode_pairs
 from ssah_exp.data.datasets import RunData
@@ -39,14 +41,15 @@ from ssah_exp.evaluation.vllm_engine import VllmEngine
 from ssah_exp.interventions.ablate import Ablation, ablated
 from ssah_exp.interventions.export import export_model
 from ssah_exp.models.anatomy import Anatomy
-from ssah_exp.models.attached.folder import has_adapter
+from ssah_exp.models.attached.folder import has_adapter, save_adapter
 from ssah_exp.models.load import LoadedModel, load_model, longest_sequence
+from ssah_exp.models.sharded import mesh_of_ranks, shard
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.models.tokenizer import Speech
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.training.certificate import check_certificate, has_certificate
 from ssah_exp.training.loop import fine_tune, supervised_run
-from ssah_exp.units.identify import SETS, Identification, identify
+from ssah_exp.units.identify import SETS, Identification, identify_together
 
 # Raised when a change of code changes what a stage computes from the same inputs.
 ALIGN_VERSION, STATISTICS_VERSION, ANSWERS_VERSION, LOSSES_VERSION = 1, 1, 1, 1
@@ -55,23 +58,46 @@ UTILITY_VERSION, MT_BENCH_VERSION = 1, 1
 
 
 class ModelSlot:
-    """Holds at most one model in memory, loaded when first needed."""
+    """Holds at most one model in memory, loaded when first needed.
+
+    Under ``trainer.strategy=fsdp2`` a model is either split over the ranks, for forward passes, or
+    whole in main memory, for a training that splits a twin of it.
+    """
 
     def __init__(self, config: RunConfig, reporter: Reporter) -> None:
         self._config = config
         self._reporter = reporter
-        self._ref: ModelRef | None = None
+        self._held: tuple[ModelRef, bool] | None = None
         self._loaded: LoadedModel | None = None
 
     def get(self, ref: ModelRef) -> LoadedModel:
-        """The model of ``ref``; another one in the slot is dropped first."""
-        if self._loaded is None or self._ref != ref:
+        """The model of ``ref``, for forward passes; another one in the slot is dropped first."""
+        return self._get(ref, split=self._splits())
+
+    def to_train(self, ref: ModelRef) -> LoadedModel:
+        """The model of ``ref``, for training."""
+        return self._get(ref, split=False)
+
+    def _splits(self) -> bool:
+        """Not where rank 0 works alone: there it needs the whole model."""
+        return shards(self._config.trainer) and ranks.count() > 1
+
+    def _get(self, ref: ModelRef, *, split: bool) -> LoadedModel:
+        other = self._loaded is None or self._held != (ref, split)
+        if any(ranks.everyones(other)) or self._loaded is None:  # splitting is done together
             self.clear()
             self._reporter.begin(f"loading {ref.identifier}")
-            self._loaded = load_model(ref.location, self._config.model, _revision(ref))
+            loaded = load_model(
+                ref.location,
+                self._config.model,
+                _revision(ref),
+                on_host=self._splits(),
+            )
             if has_certificate(Path(ref.location)):
-                check_certificate(self._loaded.model, Path(ref.location))
-            self._ref = ref
+                check_certificate(loaded.model, Path(ref.location))
+            if split:
+                shard(loaded.model, mesh_of_ranks(uses_cuda(self._config.trainer)))
+            self._loaded, self._held = loaded, (ref, split)
         return self._loaded
 
     def clear(self) -> None:
@@ -131,20 +157,19 @@ class Stages:
                 alignment.max_length,
                 where="data.alignment",
             )
-            loaded = self.slot.get(base)
+            loaded = self.slot.to_train(base)
             self.reporter.begin(f"aligning on {len(examples)} examples x {alignment.epochs} epochs")
             run = supervised_run(
                 loaded, examples, alignment, config.seed, config.trainer, checkpoints=partial
             )
             try:
                 summary, _ = fine_tune(loaded, run)
-                loaded.model.save_pretrained(folder)
-                loaded.speech.tokenizer.save_pretrained(folder)
+                save_model(loaded, folder)
             finally:
                 self.slot.clear()  # its weights are no longer the base model's
             write_atomically(folder / "training.json", json.dumps(summary.as_dict()))
 
-        entry = self.cache.get_or_compute("align", material, compute)
+        entry = self.cache.get_or_compute("align", material, compute, together=True)
         name = f"{base.identifier} + SFT"
         return ModelRef(name, entry.digest[:12], str(entry.folder), entry.digest), entry
 
@@ -169,10 +194,12 @@ class Stages:
             sizes = " + ".join(str(len(items)) for items in calibration.values())
             loaded = self.slot.get(aligned)
             self.reporter.begin(f"collecting statistics over {sizes} sequences")
-            identify(loaded, calibration, units, config.trainer).save(folder)
-            write_atomically(folder / "anatomy.json", json.dumps(loaded.anatomy.as_dict()))
+            found = identify_together(loaded, calibration, units, config.trainer)
+            if found is not None:
+                found.save(folder)
+                write_atomically(folder / "anatomy.json", json.dumps(loaded.anatomy.as_dict()))
 
-        entry = self.cache.get_or_compute("statistics", material, compute)
+        entry = self.cache.get_or_compute("statistics", material, compute, together=True)
         anatomy = Anatomy(**json.loads((entry.folder / "anatomy.json").read_text()))
         return Identification.load(entry.folder, anatomy), entry
 
@@ -230,7 +257,7 @@ class Stages:
             texts = by_engine(ref, ablation, prompts, label, kept, folder)
             write_completions(folder / "completions.jsonl", questions, texts)
 
-        return self.cache.get_or_compute("answers", material, compute)
+        return self.cache.get_or_compute("answers", material, compute, together=True)
 
     def _by_transformers(
         self,
@@ -337,7 +364,7 @@ class Stages:
                 losses = window_losses(loaded, windows, settings.batch_size, bar)
             write_atomically(folder / "losses.json", json.dumps(losses))
 
-        return self.cache.get_or_compute("losses", material, compute)
+        return self.cache.get_or_compute("losses", material, compute, together=True)
 
     def _window(self, ref: ModelRef) -> int:
         window = self.config.evaluation.perplexity.window
@@ -400,6 +427,19 @@ class Stages:
 def read_outcomes(entry: Entry) -> Outcomes:
     """Answers of a ``utility`` entry."""
     return Outcomes.load(entry.folder)
+
+
+def save_model(loaded: LoadedModel, folder: Path) -> None:
+    """Write weights, tokenizer and the adapter beside them, if any; ranks hold the same: one does.
+
+    Args:
+        loaded: Whole, in memory.
+        folder: A model folder.
+    """
+    if ranks.first():
+        loaded.model.save_pretrained(folder)
+        save_adapter(loaded.model, folder)
+        loaded.speech.tokenizer.save_pretrained(folder)
 
 
 def read_losses(entry: Entry) -> list[float]:

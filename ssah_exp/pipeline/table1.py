@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ssah_exp import ranks
 from ssah_exp.cache import storage_errors
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.evaluation.metrics import Measured
@@ -35,7 +36,8 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
     arms = plan_arms(units, config.ablation, config.seed, with_unaligned=config.alignment.enabled)
     models = {UNALIGNED: base, ALIGNED: aligned}
     with storage_errors(run.folder):
-        units.save(run.folder / "unitmap")
+        if ranks.first():
+            units.save(run.folder / "unitmap")
         measuring = Measuring.of(stages, run.judges, run.attacks, run.folder)
         measured: list[ArmRecord] = []
         for number, arm in enumerate(arms, start=1):

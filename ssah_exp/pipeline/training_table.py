@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ssah_exp import ranks
 from ssah_exp.cache import storage_errors
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.evaluation.intervals import Estimate
@@ -44,7 +45,8 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
     tuning = Tuning(stages, start, base)
     measured: list[ArmRecord] = []
     with storage_errors(run.folder):
-        units.save(run.folder / "unitmap")
+        if ranks.first():
+            units.save(run.folder / "unitmap")
         measuring = Measuring.of(stages, run.judges, run.attacks, run.folder)
         for number, (name, ref) in enumerate(_dense(config, base, start)):
             found, copy = measuring.measure(name, ref, None, f"[dense {number}]")

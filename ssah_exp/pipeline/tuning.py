@@ -16,16 +16,20 @@ from ssah_exp.data.preferences import Pair, encode_preferences, pairs_from_answe
 from ssah_exp.data.sources import Example
 from ssah_exp.evaluation.questions import Question, encode_questions, read_completions
 from ssah_exp.interventions.plan import Others, plan_training
-from ssah_exp.models.attached.folder import save_adapter
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.sources import ModelRef
-from ssah_exp.pipeline.stages import Stages, read_training, system_if_used
+from ssah_exp.pipeline.stages import Stages, read_training, save_model, system_if_used
 from ssah_exp.pipeline.training_arms import TrainingArm
 from ssah_exp.training.adapters.adapter import Adapter
 from ssah_exp.training.certificate import read_summary, save_certificate
 from ssah_exp.training.loop import Run, fine_tune, supervised_run
 from ssah_exp.training.matching import LossMatch, mean_response_loss
-from ssah_exp.training.preference import PreferenceObjective, preference_loader, with_reference
+from ssah_exp.training.preference import (
+    PreferenceObjective,
+    ReferencedPair,
+    preference_loader,
+    with_reference,
+)
 
 # Raised when a change of code changes what a stage computes from the same inputs.
 TUNE_VERSION, PROBE_VERSION = 1, 1
@@ -110,7 +114,7 @@ class Tuning:
             loss = mean_response_loss(loaded, self._probe(), self._config.batch_size)
             write_atomically(folder / "loss.json", json.dumps(loss))
 
-        entry = self._stages.cache.get_or_compute("probe", material, compute)
+        entry = self._stages.cache.get_or_compute("probe", material, compute, together=True)
         self._stages.reporter.done("loss of the start", entry)
         return float(json.loads((entry.folder / "loss.json").read_text()))
 
@@ -155,28 +159,27 @@ class Tuning:
         partial = cache.partial("tune", material)
 
         def compute(folder: Path) -> None:
-            loaded = stages.slot.get(start)
+            pairs = self._referenced(start)
+            loaded = stages.slot.to_train(start)
             others = Others(**asdict(arm.config.others))
             plan = plan_training(loaded.model, arm.config.policy, arm.mask, others)
             adapter = _adapter(arm)
             if adapter is not None:
                 plan = adapter.plan(loaded.model, plan)
-            run = self._run(loaded, self._recipe(arm), epochs, target, partial)
+            run = self._run(loaded, self._recipe(arm), epochs, target, partial, pairs)
             share = plan.changeable(loaded.model) / loaded.model.num_parameters()
             stages.reporter.begin(
                 f"training {label}: {share:.1%} of the weights, {run.examples} examples x {epochs}"
             )
             try:
                 summary, certificate = fine_tune(loaded, run, plan, adapter)
-                loaded.model.save_pretrained(folder)
-                save_adapter(loaded.model, folder)
-                loaded.speech.tokenizer.save_pretrained(folder)
+                save_model(loaded, folder)
             finally:
                 stages.slot.clear()  # its weights are no longer the start's
             save_certificate(certificate, plan, folder)
             write_atomically(folder / "training.json", json.dumps(summary.as_dict()))
 
-        entry = cache.get_or_compute("tune", material, compute)
+        entry = cache.get_or_compute("tune", material, compute, together=True)
         stages.reporter.done(f"train {label}", entry)
         return Tuned(
             _ref(start, arm, entry), start, read_training(entry), read_summary(entry.folder)
@@ -193,6 +196,7 @@ class Tuning:
         epochs: int,
         target: float | None,
         partial: Path,
+        pairs: list[ReferencedPair],
     ) -> Run:
         seed, trainer = self._stages.config.seed, self._stages.config.trainer
         more: dict[str, Any] = {
@@ -205,15 +209,7 @@ class Tuning:
         }
         if config.objective == "sft":
             return supervised_run(loaded, self._examples, config, seed, trainer, **more)
-        encoded = encode_preferences(
-            self._stages.speech,
-            self._pairs,
-            config.prompt_styles,
-            self._stages.config.evaluation.system_prompt,
-            config.max_length,
-            where="data.preferences",
-        )
-        pairs, pad = with_reference(loaded, encoded, config.batch_size), loaded.speech.pad_id
+        pad = loaded.speech.pad_id
         return Run(
             lambda: preference_loader(pairs, pad, config.batch_size, seed),
             len(pairs),
@@ -223,6 +219,21 @@ class Tuning:
             PreferenceObjective(config.dpo_beta),
             **more,
         )
+
+    def _referenced(self, start: ModelRef) -> list[ReferencedPair]:
+        """What the model thinks of the pairs before it is trained; none for SFT."""
+        config = self._config
+        if config.objective == "sft":
+            return []
+        encoded = encode_preferences(
+            self._stages.speech,
+            self._pairs,
+            config.prompt_styles,
+            self._stages.config.evaluation.system_prompt,
+            config.max_length,
+            where="data.preferences",
+        )
+        return with_reference(self._stages.slot.get(start), encoded, config.batch_size)
 
     def _preferences(self) -> list[Pair]:
         """Given pairs, or the training answers against the unaligned model's own."""

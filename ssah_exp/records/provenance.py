@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ssah_exp import __version__
+from ssah_exp import __version__, ranks
 
 PACKAGES = (
     "torch",
@@ -73,6 +73,7 @@ def hardware() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "gpus": gpus,
+        "processes": ranks.count(),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch import nn
 from ssah_exp.cache import digest_of, write_atomically
 from ssah_exp.errors import ModelError
 from ssah_exp.interventions.plan import Slice, TrainingPlan
+from ssah_exp.models.placement import weights_at_hand
 
 _FILE, _INDEX = "certificate.json", "certificate_index.safetensors"
 
@@ -114,18 +115,26 @@ def frozen_digests(model: nn.Module, plan: TrainingPlan) -> dict[str, str]:
 
     Threads hash side by side: sha256 releases the interpreter lock.
     """
-    parameters, slices = dict(model.named_parameters()), plan.by_name
+    slices = plan.by_name
     names = sorted([*plan.frozen, *slices])
 
     def digest(name: str) -> str:
-        tensor = parameters[name].detach()
-        if name in slices:
-            part = slices[name]
-            tensor = tensor.index_select(part.dim, part.rest.to(tensor.device))
-        return _sha256(tensor)
+        owner = model.get_submodule(name.rpartition(".")[0])
+        with weights_at_hand(owner):
+            tensor = model.get_parameter(name).detach()
+            if name in slices:
+                part = slices[name]
+                tensor = tensor.index_select(part.dim, part.rest.to(tensor.device))
+            return _sha256(tensor)
 
     with ThreadPoolExecutor() as pool:
         return dict(zip(names, pool.map(digest, names), strict=True))
+
+
+def digest_tensors(tensors: Sequence[torch.Tensor]) -> str:
+    """One sha256 over all values."""
+    with ThreadPoolExecutor() as pool:
+        return digest_of(list(pool.map(_sha256, tensors)))
 
 
 def check_certificate(model: nn.Module, folder: Path) -> None:

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ssah_exp.training.shards import write_part
+
 
 class _RowLinear(torch.autograd.Function):
     """``x @ weight.T``; the gradient goes to ``part`` = the rows ``index`` of ``weight``."""
@@ -110,6 +112,6 @@ class CompactLinear(nn.Module):
     @torch.no_grad()
     def write_back(self) -> None:
         """Round the trained copy into the weight that the forward pass uses."""
-        self.weight.index_copy_(self.dim, self.index, self.part.to(self.weight.dtype))
+        write_part(self.weight, self.dim, self.index, self.part)
         if self.bias_part is not None and self.bias is not None:
-            self.bias.index_copy_(0, self.index, self.bias_part.to(self.bias.dtype))
+            write_part(self.bias, 0, self.index, self.bias_part)

@@ -5,28 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import DDPStrategy, Strategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
+from ssah_exp import ranks
 from ssah_exp.config.schema import TrainerConfig, TuningConfig
-from ssah_exp.config.trainer import make_trainer
+from ssah_exp.config.trainer import make_trainer, shards
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import training_loader
+from ssah_exp.errors import ModelError
 from ssah_exp.interventions.plan import TrainingPlan, plan_training
 from ssah_exp.models.load import LoadedModel, move
 from ssah_exp.training.adapters.adapter import Adapter
-from ssah_exp.training.certificate import Certificate, Witness
+from ssah_exp.training.certificate import Certificate, Witness, digest_tensors
 from ssah_exp.training.matching import LossMatch, mean_response_loss
 from ssah_exp.training.module import FineTuning
 from ssah_exp.training.objectives import Objective, SupervisedObjective
 from ssah_exp.training.policy import UnitPolicy
 from ssah_exp.training.resume import Checkpoints, ReplayedBatches, checkpoint_in
+from ssah_exp.training.sharding import ShardedStrategy, ShardedTwin
 
 
 @dataclass(frozen=True)
@@ -131,10 +135,30 @@ def fine_tune(
     plan = plan or plan_training(model, "none", None)
     if adapter is not None:
         plan = adapter.plan(model, plan)
-    witness = Witness(model, plan)
+    # One proof is enough: ranks end with the same weights, which is checked.
+    witness = Witness(model, plan) if ranks.first() else None
     module = _fit(loaded, run, plan, adapter)
-    certificate = witness.certify(model, module.weights.beside())
-    return _summary(loaded, run, module.losses), certificate
+    certificate = ranks.from_first(
+        lambda: None if witness is None else witness.certify(model, module.weights.beside())
+    )
+    assert certificate is not None
+    if ranks.count() > 1:
+        _check_replicas(model, module)
+    return _summary(loaded, run, module), certificate
+
+
+def _check_replicas(model: torch.nn.Module, module: FineTuning) -> None:
+    """Refuse weights that differ between ranks: nobody could say which are the result.
+
+    Raises:
+        ModelError: They do.
+    """
+    trained = [item.detach() for item in model.parameters()]
+    beside = [after for _, after in module.weights.beside().values()]
+    ranks.check_equal(
+        digest_tensors([*trained, *beside]),
+        lambda _: ModelError("Processes ended with different weights. The result is not used."),
+    )
 
 
 def _fit(loaded: LoadedModel, run: Run, plan: TrainingPlan, adapter: Adapter | None) -> FineTuning:
@@ -142,24 +166,30 @@ def _fit(loaded: LoadedModel, run: Run, plan: TrainingPlan, adapter: Adapter | N
     device = loaded.device
     batches = ReplayedBatches(run.loader_of, run.epochs or run.config.epochs)
     steps = math.ceil(len(batches) / run.accumulate)
-    module = FineTuning(loaded.model, run.objective, run.config, steps)
-    policy = UnitPolicy(plan, adapter=adapter)
+    twin = ShardedTwin(loaded.model) if shards(run.trainer) else None
+    trained = loaded if twin is None else replace(loaded, model=twin.model)
+    module = FineTuning(trained.model, run.objective, run.config, steps, twin)
+    # Masking needs hooks on parameters, which splitting replaces.
+    policy = UnitPolicy(plan, "auto" if twin is None else "compact", adapter)
     callbacks: list[pl.Callback] = [policy]
     if run.checkpoints is not None:
         callbacks.append(Checkpoints(run.checkpoints, run.trainer.checkpoint_minutes))
     if run.match is not None:
-        callbacks.append(run.match.callback(loaded, run.probe))
+        callbacks.append(run.match.callback(trained, run.probe))
+    if twin is not None:
+        callbacks.append(_GatherAtEnd(trained, twin, run))
     trainer = make_trainer(
         run.trainer,
         callbacks,
+        strategy=_strategy(run.trainer),
         max_epochs=1,  # the batches of all epochs are one sequence
         accumulate_grad_batches=run.accumulate,
         gradient_clip_val=run.config.gradient_clip or None,
         use_distributed_sampler=False,
     )
-    loaded.model.train()
+    trained.model.train()
     try:
-        with policy, _recomputing(loaded, run.gradient_checkpointing):
+        with policy, _recomputing(trained, run.gradient_checkpointing):
             trainer.fit(
                 module, batches, ckpt_path=checkpoint_in(run.checkpoints), weights_only=True
             )
@@ -172,6 +202,27 @@ def _fit(loaded: LoadedModel, run: Run, plan: TrainingPlan, adapter: Adapter | N
         torch.nn.Module.eval(loaded.model)
         loaded.model.zero_grad(set_to_none=True)
     return module
+
+
+def _strategy(config: TrainerConfig) -> Strategy | None:
+    if ranks.count() == 1:
+        return None
+    if shards(config):
+        return ShardedStrategy(ranks.count())
+    return DDPStrategy(gradient_as_bucket_view=True)
+
+
+class _GatherAtEnd(pl.Callback):
+    """While the shards are still where they compute: measure the loss, then put them together."""
+
+    def __init__(self, trained: LoadedModel, twin: ShardedTwin, run: Run) -> None:
+        self._trained, self._twin, self._run = trained, twin, run
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if self._run.probe:
+            size = self._run.config.batch_size
+            pl_module.final_loss = mean_response_loss(self._trained, self._run.probe, size)
+        self._twin.gather()
 
 
 @contextmanager
@@ -187,10 +238,12 @@ def _recomputing(loaded: LoadedModel, wanted: bool) -> Iterator[None]:
         loaded.model.gradient_checkpointing_disable()  # type: ignore[no-untyped-call]
 
 
-def _summary(loaded: LoadedModel, run: Run, losses: list[float]) -> TrainingSummary:
+def _summary(loaded: LoadedModel, run: Run, module: FineTuning) -> TrainingSummary:
+    losses, probed = module.losses, module.final_loss
     tenth = max(1, len(losses) // 10)
     per_epoch = len(run.loader_of())
-    probed = mean_response_loss(loaded, run.probe, run.config.batch_size) if run.probe else None
+    if probed is None and run.probe:
+        probed = mean_response_loss(loaded, run.probe, run.config.batch_size)
     return TrainingSummary(
         examples=run.examples,
         steps=len(losses),

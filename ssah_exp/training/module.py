@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 import torch
 
+from ssah_exp import ranks
 from ssah_exp.config.schema import TuningConfig
-from ssah_exp.errors import ConfigError, ModelError
+from ssah_exp.errors import ConfigError, ModelError, StoreError
 from ssah_exp.training.objectives import Objective
+from ssah_exp.training.sharding import ShardedTwin
 from ssah_exp.training.tuned import Trainable
 
 if TYPE_CHECKING:
@@ -28,20 +30,28 @@ class FineTuning(pl.LightningModule):
         config: Optimizer, learning rate, weight decay, warm-up.
         steps: Optimizer steps of the whole run, which the schedule spans. Lightning could count
             them, but would then set its loaders up before it restores their position.
+        sharding: Of ``model``, if its weights are to be split over ranks.
     """
 
     # Frozen weights are in no checkpoint.
     strict_loading = False
 
     def __init__(
-        self, model: PreTrainedModel, objective: Objective, config: TuningConfig, steps: int
+        self,
+        model: PreTrainedModel,
+        objective: Objective,
+        config: TuningConfig,
+        steps: int,
+        sharding: ShardedTwin | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.objective = objective
         self.config = config
         self.steps = steps
+        self.sharding = sharding
         self.losses: list[float] = []
+        self.final_loss: float | None = None
         self.tuned: Trainable | None = None
 
     @property
@@ -50,15 +60,28 @@ class FineTuning(pl.LightningModule):
         assert self.tuned is not None, "a UnitPolicy callback is needed"
         return self.tuned
 
+    def configure_model(self) -> None:
+        """The policy has been put in: split what is there."""
+        if self.sharding is not None:
+            assert self.device_mesh is not None
+            self.sharding.shard(self.device_mesh["data_parallel"], self.weights)
+
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        """The objective's loss over the batch."""
+        """The objective's loss over the batch, of which every rank computes its rows."""
+        weight = 1.0
+        if ranks.count() > 1:
+            batch, weight = self.objective.part(batch, ranks.rank(), ranks.count())
         loss = self.objective.loss(self.model, batch)
-        if not torch.isfinite(loss):
+        if weight != 1:
+            loss = weight * loss
+        # Gradients are averaged over ranks, and so is this; the sum's order is that of the ranks.
+        over_batch = sum(ranks.everyones(float(loss.detach()))) / ranks.count()
+        if not math.isfinite(over_batch):
             raise ModelError(
-                f"The training loss is {float(loss)} at step {self.global_step}; "
+                f"The training loss is {over_batch} at step {self.global_step}; "
                 "lower the learning rate."
             )
-        self.losses.append(float(loss.detach()))
+        self.losses.append(over_batch)
         self.log("loss", loss.detach(), prog_bar=True, batch_size=1)
         return loss
 
@@ -77,6 +100,8 @@ class FineTuning(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Lightning clips gradients right after this: they must be where the optimizer looks."""
+        if self.sharding is not None:
+            self.sharding.average_gradients()
         self.weights.before_step()
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
@@ -88,13 +113,24 @@ class FineTuning(pl.LightningModule):
         """Keep what is trained, the losses so far and the random state; nothing frozen."""
         checkpoint["state_dict"] = {}
         checkpoint["tuned"] = self.weights.state()
+        checkpoint["sharded"] = self.sharding is not None
         checkpoint["losses"] = list(self.losses)
         checkpoint["rng"] = torch.get_rng_state()
         if torch.cuda.is_available():
             checkpoint["cuda_rng"] = torch.cuda.get_rng_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Undo :meth:`on_save_checkpoint`, except for the weights: their masters come later."""
+        """Undo :meth:`on_save_checkpoint`, except for the weights: their masters come later.
+
+        Raises:
+            StoreError: It is of weights that were split over ranks, and these are not; or vice
+                versa.
+        """
+        if checkpoint.get("sharded", False) != (self.sharding is not None):
+            raise StoreError(
+                "The checkpoint to go on from was written under another trainer.strategy; give the "
+                "same one (fsdp2 and others keep different things), or delete the checkpoint."
+            )
         self.losses = list(checkpoint["losses"])
         self._resumed = checkpoint
 

@@ -21,6 +21,13 @@ class Objective(Protocol):
     def loss(self, model: PreTrainedModel, batch: Any) -> torch.Tensor:
         """A scalar over one batch."""
 
+    def part(self, batch: Any, rank: int, ranks: int) -> tuple[Any, float]:
+        """One rank's rows of a batch, and the weight of their loss.
+
+        The mean over ranks of weight x loss is the loss over the whole batch. A rank without rows
+        gets one of the batch with weight 0.
+        """
+
 
 @dataclass(frozen=True)
 class SupervisedObjective:
@@ -31,6 +38,15 @@ class SupervisedObjective:
         return token_losses(
             model, batch.input_ids, batch.attention_mask, batch.response_mask
         ).mean()
+
+    def part(self, batch: Batch, rank: int, ranks: int) -> tuple[Batch, float]:
+        """Every ``ranks``-th row, weighted by its response tokens; the first token has no loss."""
+        tokens = batch.response_mask[:, 1:].sum(dim=1)
+        mine = tokens[rank::ranks].sum()
+        if not mine:
+            longest = int(tokens.argmax())
+            return batch.rows(slice(longest, longest + 1)), 0.0
+        return batch.rows(slice(rank, None, ranks)), float(mine * ranks / tokens.sum())
 
 
 def sequence_log_probabilities(model: PreTrainedModel, batch: Batch) -> torch.Tensor:

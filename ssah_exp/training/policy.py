@@ -6,8 +6,11 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytorch_lightning as pl
+from torch import nn
 
+from ssah_exp import ranks
 from ssah_exp.interventions.plan import TrainingPlan
+from ssah_exp.models.attached.base import attached_to
 from ssah_exp.training.adapters.adapter import Adapter, installed
 from ssah_exp.training.module import FineTuning
 from ssah_exp.training.tuned import Path, tuned_weights
@@ -44,6 +47,10 @@ class UnitPolicy(pl.Callback):
             pl_module.tuned = self._stack.enter_context(
                 installed(self._adapter, pl_module.model, self._plan)
             )
+        attached = attached_to(pl_module.model)
+        if ranks.count() > 1 and attached is not None:
+            # Gradients are exchanged of what belongs to the module; this lies beside the model.
+            pl_module.attached = nn.ParameterList(attached.parameters.values())
 
     def __enter__(self) -> UnitPolicy:
         """Use it in a ``with`` block around the fit: its end takes everything out again.

@@ -43,6 +43,11 @@ class ReferencedBatch:
         """Move every tensor."""
         return ReferencedBatch(self.pairs.to(device), self.reference.to(device))
 
+    def pick(self, pairs: torch.Tensor) -> ReferencedBatch:
+        """Some of the pairs, by number: ``(k,)`` int64."""
+        rows = torch.cat([pairs, pairs + self.pairs.count])
+        return ReferencedBatch(PairBatch(self.pairs.conversations.rows(rows)), self.reference[rows])
+
 
 @dataclass(frozen=True)
 class PreferenceObjective:
@@ -56,6 +61,13 @@ class PreferenceObjective:
         chosen, rejected = batch.pairs.split(values)
         reference = batch.pairs.split(batch.reference)
         return preference_loss(chosen, rejected, *reference, self.beta).mean()
+
+    def part(self, batch: ReferencedBatch, rank: int, ranks: int) -> tuple[ReferencedBatch, float]:
+        """Every ``ranks``-th pair; pairs weigh the same."""
+        count = batch.pairs.count
+        mine = list(range(rank, count, ranks))
+        chosen = torch.tensor(mine or [0], device=batch.reference.device)
+        return batch.pick(chosen), len(mine) * ranks / count
 
 
 @torch.no_grad()

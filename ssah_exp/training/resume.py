@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
+from ssah_exp import ranks
 from ssah_exp.cache import storage_errors
 from ssah_exp.errors import StoreError
 from ssah_exp.training.module import FineTuning
@@ -79,13 +82,30 @@ class Checkpoints(pl.Callback):
         self._folder = folder
         self._seconds = None if minutes is None else 60 * minutes
         self._last_time = time.monotonic()
+        self._asked = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Several ranks must end behind the same batch: take the signal from Lightning.
+
+        Lightning's own handler exchanges tensors from within the signal, wherever the rank is.
+        """
+        if ranks.count() > 1 and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, number: int, frame: object) -> None:
+        self._asked = True
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object
     ) -> None:
         """Save between optimizer steps, never amid accumulated gradients."""
         due = self._seconds is not None and time.monotonic() - self._last_time >= self._seconds
-        if due and _between_steps(trainer, pl_module):
+        if not _between_steps(trainer, pl_module):
+            return
+        said = ranks.everyones((due, self._asked))
+        if any(asked for _, asked in said):
+            raise SIGTERMException  # on_exception saves
+        if said[0][0]:  # clocks differ; rank 0's counts
             self._save(trainer)
 
     def on_exception(
@@ -98,10 +118,13 @@ class Checkpoints(pl.Callback):
     def _save(self, trainer: pl.Trainer) -> None:
         path = self._folder / CHECKPOINT
         with storage_errors(path):
-            self._folder.mkdir(parents=True, exist_ok=True)
             temporary = path.with_suffix(".tmp")
+            if ranks.first():
+                self._folder.mkdir(parents=True, exist_ok=True)
             trainer.save_checkpoint(temporary)
-            temporary.replace(path)
+            if ranks.first():
+                temporary.replace(path)
+            ranks.everyones(None)  # no rank ends before the file is in its place
         self._last_time = time.monotonic()
 
 
@@ -116,7 +139,7 @@ def checkpoint_in(folder: Path | None) -> Path | None:
     Raises:
         StoreError: There is one and it cannot be read; it is left as it is.
     """
-    if folder is None or not (folder / CHECKPOINT).is_file():
+    if folder is None or not ranks.from_first((folder / CHECKPOINT).is_file):
         return None
     path = folder / CHECKPOINT
     try:

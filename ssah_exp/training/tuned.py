@@ -17,7 +17,9 @@ import torch
 from torch import nn
 
 from ssah_exp.interventions.plan import Slice, TrainingPlan
+from ssah_exp.models.placement import whole
 from ssah_exp.training.compact import CompactLinear
+from ssah_exp.training.shards import split_like
 
 Path = Literal["auto", "compact", "masked"]
 
@@ -62,6 +64,9 @@ class Trainable(Protocol):
 
     def beside(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """What is trained and is no weight: name -> value before training and now, on the host."""
+
+    def beside_weights(self) -> list[nn.Parameter]:
+        """Parameters that every rank keeps whole where weights are split over ranks."""
 
 
 @dataclass
@@ -171,7 +176,7 @@ class TunedWeights:
     def state(self) -> dict[str, torch.Tensor]:
         """Everything trained, for a checkpoint; frozen weights are not in it."""
         trained = {
-            f"weight/{name}": item.detach()
+            f"weight/{name}": whole(item.detach())
             for name, item in self._model.named_parameters()
             if item.requires_grad
         }
@@ -187,7 +192,7 @@ class TunedWeights:
         """
         for name, item in self._model.named_parameters():
             if item.requires_grad:
-                item.copy_(state[f"weight/{name}"])
+                item.copy_(split_like(state[f"weight/{name}"], item))
         for at, (_, master) in enumerate(self._masters or ()):
             master.copy_(state[f"master/{at}"])
         self.after_step()
@@ -195,6 +200,10 @@ class TunedWeights:
     def beside(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Nothing: all that is trained are weights."""
         return {}
+
+    def beside_weights(self) -> list[nn.Parameter]:
+        """None: trained slices are split over ranks as weights are."""
+        return []
 
     def close(self) -> None:
         """Take everything out again; the weights keep what was learned."""

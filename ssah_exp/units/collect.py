@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from ssah_exp import ranks
 from ssah_exp.data.loaders import Batch
 from ssah_exp.errors import UnitError
 from ssah_exp.models.anatomy import KINDS, Kind, blocks, output_projection
@@ -48,6 +49,10 @@ def _hook(sink: Sink, kind: Kind, layer: int) -> Callable[[nn.Module, tuple[Any,
 class StatisticsCollector:
     """Accumulates the statistics of one calibration set, in one pass.
 
+    Several ranks that compute a batch each, in turns, end with what one would have computed: rank
+    0 adds every example's moments in the order of the data, so that even `flap`, which depends on
+    that order, and every rounding are the same. The other ranks accumulate nothing.
+
     Args:
         layers: Blocks of the model.
         tokens: ``response`` or ``all``: which positions count.
@@ -61,22 +66,46 @@ class StatisticsCollector:
         self._tokens = tokens
         self._kept: dict[tuple[Kind, int], list[Moments]] | None = {} if keep_examples else None
         self._mask: torch.Tensor | None = None
+        self._counts = True
+        self._turn: list[tuple[Kind, int, Moments]] = []
         self._examples = 0
         keys = [(kind, layer) for kind in KINDS for layer in range(layers)]
         self._variance = {key: VarianceAccumulator() for key in keys}
         self._flap = {key: FlapAccumulator() for key in keys}
 
-    def begin(self, batch: Batch) -> None:
-        """Say which tokens of the coming forward pass count."""
+    def begin(self, batch: Batch, *, counts: bool = True) -> None:
+        """Say which tokens of the coming forward pass count; ``counts`` false: none, see `end`."""
         mask = batch.response_mask if self._tokens == "response" else batch.attention_mask.bool()
-        self._mask = mask
-        self._examples += int(mask.any(dim=1).sum())
+        self._mask, self._counts, self._turn = mask, counts, []
+        if ranks.count() == 1:
+            self._examples += int(mask.any(dim=1).sum())
 
     def sink(self, kind: Kind, layer: int, activations: torch.Tensor) -> None:
         """Take the input of one output projection, ``(B, T, C)``."""
         if self._mask is None:
             raise RuntimeError("begin() was not called before the forward pass.")
         moments = example_moments(activations, self._mask.to(activations.device))
+        if ranks.count() == 1:
+            self._add(kind, layer, moments)
+        elif self._counts:
+            self._turn.append((kind, layer, moments.cpu()))
+
+    def end(self) -> None:
+        """The forward pass is over: bring what the ranks saw in this turn together, on rank 0.
+
+        A process on its own has added everything already.
+        """
+        if ranks.count() == 1:
+            return
+        assert self._mask is not None
+        examples = int(self._mask.any(dim=1).sum()) if self._counts else 0
+        for count, moments in ranks.gathered((examples, self._turn)) or ():
+            self._examples += count
+            for kind, layer, item in moments:
+                self._add(kind, layer, item)
+        self._turn = []
+
+    def _add(self, kind: Kind, layer: int, moments: Moments) -> None:
         self._variance[kind, layer].update(moments)
         self._flap[kind, layer].update(moments)
         if self._kept is not None:
@@ -119,15 +148,16 @@ class UnitStatistics(pl.Callback):
     """Collects channel statistics of each predict dataloader.
 
     Args:
-        names: Name of each dataloader's set, in order.
+        batches: By name of each dataloader's set, in order, how many batches all ranks together
+            compute of it.
         tokens: ``response`` or ``all``.
         keep_examples: See :class:`StatisticsCollector`.
     """
 
     def __init__(
-        self, names: list[str], tokens: str = "response", *, keep_examples: bool = False
+        self, batches: Mapping[str, int], tokens: str = "response", *, keep_examples: bool = False
     ) -> None:
-        self._names = names
+        self._names, self._batches = list(batches), list(batches.values())
         self._tokens = tokens
         self._keep_examples = keep_examples
         self._collectors: dict[str, StatisticsCollector] = {}
@@ -153,7 +183,21 @@ class UnitStatistics(pl.Callback):
     ) -> None:
         """Say which set and which tokens the coming activations belong to."""
         self._current = self._collectors[self._names[dataloader_idx]]
-        self._current.begin(batch)
+        batches = self._batches[dataloader_idx]
+        self._current.begin(batch, counts=ranks.dealt(batches)[batch_idx] is not None)
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Exchange what the ranks saw."""
+        assert self._current is not None
+        self._current.end()
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remove the hooks."""

@@ -10,8 +10,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ssah_exp import ranks
 from ssah_exp.config.schema import TrainerConfig, UnitsConfig
-from ssah_exp.config.trainer import make_trainer
+from ssah_exp.config.trainer import StaysInPlace, make_trainer
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import CalibrationData
 from ssah_exp.errors import UnitError
@@ -94,7 +95,7 @@ def identify(
     *,
     keep_examples: bool = False,
 ) -> Identification:
-    """Collect statistics over both calibration sets, one pass each.
+    """Collect statistics over both calibration sets, one pass each; for a process on its own.
 
     Args:
         loaded: The aligned model.
@@ -107,19 +108,35 @@ def identify(
     Raises:
         UnitError: NaN or infinite activations, naming the layer.
     """
+    found = identify_together(
+        loaded, calibration, units, trainer_config, keep_examples=keep_examples
+    )
+    assert found is not None, "rank 0 alone collects"
+    return found
+
+
+def identify_together(
+    loaded: LoadedModel,
+    calibration: Mapping[str, Sequence[Encoded]],
+    units: UnitsConfig,
+    trainer_config: TrainerConfig,
+    *,
+    keep_examples: bool = False,
+) -> Identification | None:
+    """As :func:`identify`, the batches dealt out over all ranks; None on ranks other than 0."""
     device = loaded.device
-    statistics = UnitStatistics(list(SETS), units.tokens, keep_examples=keep_examples)
     sets = [calibration[name] for name in SETS]
+    batches = {name: -(-len(calibration[name]) // units.batch_size) for name in SETS}
+    statistics = UnitStatistics(batches, units.tokens, keep_examples=keep_examples)
     data = CalibrationData(loaded.speech.pad_id, units.batch_size, sets)
-    trainer = make_trainer(trainer_config, [statistics])
+    stays = StaysInPlace(device) if loaded.placed else None
+    trainer = make_trainer(trainer_config, [statistics], strategy=stays)
     trainer.predict(CalibrationModule(loaded), datamodule=data, return_predictions=False)
-    move(loaded.model, device)
+    if not loaded.placed:
+        move(loaded.model, device)
+    norms = {kind: output_column_norms(loaded.model, kind) for kind in KINDS}
+    if not ranks.first():
+        return None
     pooled = {name: statistics.result(name) for name in SETS}
     kept = {name: item for name in SETS if (item := statistics.examples(name)) is not None}
-    return Identification(
-        loaded.anatomy,
-        pooled["safety"],
-        pooled["utility"],
-        {kind: output_column_norms(loaded.model, kind) for kind in KINDS},
-        kept or None,
-    )
+    return Identification(loaded.anatomy, pooled["safety"], pooled["utility"], norms, kept or None)

@@ -128,11 +128,6 @@ def test_seed_0_is_a_seed_and_a_negative_one_is_not(config: RunConfig) -> None:
     assert problems_of(config) == ["seed=-1 is below 0."]
 
 
-def test_several_devices_are_refused_as_long_as_they_would_be_wrong(config: RunConfig) -> None:
-    config.trainer.devices = 2
-    assert problems_of(config) == ["trainer.devices=2: more than one device is not supported yet."]
-
-
 @pytest.mark.parametrize(
     ("judge", "key"),
     [

@@ -83,6 +83,10 @@ class InstalledAdapter:
         """What stays beside the weights: name -> value before training and now, on the host."""
         return {}
 
+    def beside_weights(self) -> list[nn.Parameter]:
+        """All of it: an adapter is small."""
+        return list(self._parameters.values())
+
     def merge(self) -> None:
         """Put what was learned into the weights, where the method can."""
 

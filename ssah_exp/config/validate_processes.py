@@ -1,0 +1,81 @@
+"""Range checks of where a run is computed: processes, machines, device maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ssah_exp.config.ranges import at_least, choice
+from ssah_exp.config.schema import ModelConfig, RunConfig
+
+STRATEGIES = ("auto", "ddp", "fsdp2")
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+# Their parameters lie beside the model's modules, where nothing splits them.
+_ATTACHED = ("Prefix", "LlamaAdapter")
+
+
+def processes_problems(config: RunConfig, *, trains: bool) -> Iterable[str]:
+    """What is wrong with ``trainer`` and with ``model.device_map``.
+
+    Args:
+        config: The whole config.
+        trains: Whether the artefact fine-tunes arms.
+    """
+    trainer, model = config.trainer, config.model
+    yield from at_least("trainer.devices", trainer.devices, 1)
+    yield from at_least("trainer.num_nodes", trainer.num_nodes, 1)
+    yield from choice("trainer.strategy", trainer.strategy, STRATEGIES)
+    yield from _device_map(model)
+    if model.device_map is not None and (trains or config.alignment.enabled):
+        yield (
+            f"model.device_map={model.device_map} spreads a model for identification and "
+            "evaluation, and this run trains it. Train with trainer.strategy=fsdp2, or give "
+            "alignment.enabled=false."
+        )
+    if trainer.devices * trainer.num_nodes == 1:
+        if trainer.strategy != "auto":
+            yield f"trainer.strategy={trainer.strategy} needs trainer.devices of 2 or more."
+        return
+    if trainer.accelerator == "mps":
+        yield f"trainer.devices={trainer.devices}: accelerator mps has one device."
+    if model.device_map is not None:
+        yield (
+            f"model.device_map={model.device_map} spreads one process's model over the devices "
+            f"that trainer.devices={trainer.devices} gives to one process each; drop one of them."
+        )
+    if model.device.startswith("cuda:"):
+        yield f"model.device={model.device} puts every process on one card; give cuda or auto."
+    if config.evaluation.engine == "vllm":
+        yield (
+            f"evaluation.engine=vllm starts processes of its own; trainer.devices="
+            f"{trainer.devices} needs evaluation.engine=transformers."
+        )
+    if trainer.strategy == "fsdp2" and trains:
+        yield from _sharded_training(config)
+
+
+def _device_map(model: ModelConfig) -> Iterable[str]:
+    placed = model.device_map
+    if isinstance(placed, str):
+        yield from choice("model.device_map", placed, DEVICE_MAPS)
+    elif placed is not None and not isinstance(placed, dict):
+        yield f"model.device_map={placed} is neither a name nor a mapping of modules to devices."
+    on_disk = isinstance(placed, dict) and "disk" in placed.values()
+    if on_disk and model.offload_folder is None:
+        yield "model.device_map names disk; give model.offload_folder."
+    if model.offload_folder is not None and placed is None:
+        yield "model.offload_folder is given, but without model.device_map nothing is offloaded."
+
+
+def _sharded_training(config: RunConfig) -> Iterable[str]:
+    if config.training.optimizer == "adamw_8bit":
+        yield (
+            "training.optimizer=adamw_8bit cannot step on sharded weights (bitsandbytes knows no "
+            "DTensor); with trainer.strategy=fsdp2 take adamw, whose states are split anyway."
+        )
+    for name, arm in config.training.arms.items():
+        kind = "" if arm.adapter is None else str(arm.adapter.get("_target_", "")).split(".")[-1]
+        if kind in _ATTACHED:
+            yield (
+                f"training.arms.{name}.adapter: {kind} is attached by hooks and cannot be trained "
+                "under trainer.strategy=fsdp2; take ddp, or Lora or UnitLora."
+            )

@@ -1,0 +1,85 @@
+"""Weights split over ranks by FSDP2 (``torch.distributed.fsdp.fully_shard``).
+
+Blocks are gathered one at a time, when they compute. Everything else (embeddings, final norm, LM
+head) belongs to the model as a whole and is gathered when the *model* is called; code that calls
+parts of a model goes through :func:`through_model`, which makes such a call of it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import nn
+
+from ssah_exp import ranks
+from ssah_exp.models.anatomy import blocks
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+Result = TypeVar("Result")
+_MARK = "_ssah_sharded"
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether :func:`shard` has split this model."""
+    return hasattr(model, _MARK)
+
+
+def shard(model: nn.Module, mesh: DeviceMesh, kept_whole: set[nn.Parameter] | None = None) -> None:
+    """Split a model's parameters over the ranks of ``mesh``, in place.
+
+    Args:
+        model: A causal language model, the same on every rank; its weights in main memory.
+        mesh: One-dimensional.
+        kept_whole: Parameters that every rank keeps; someone else must exchange their gradients.
+    """
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    # Trained weights are held in float32 and computed with in the model's precision.
+    policy = MixedPrecisionPolicy(
+        param_dtype=model.dtype,  # type: ignore[arg-type]
+        reduce_dtype=torch.float32,
+        cast_forward_inputs=False,
+    )
+    arguments: dict[str, Any] = {"mesh": mesh, "mp_policy": policy, "ignored_params": kept_whole}
+    for block in blocks(model):
+        fully_shard(block, **arguments)
+    fully_shard(model, **arguments)
+    for parameter in kept_whole or ():
+        parameter.data = parameter.data.to(mesh.device_type)
+    setattr(model, _MARK, True)
+    plain = model.forward
+
+    @functools.wraps(plain)
+    def forward(*given: Any, part: Callable[[], Any] | None = None, **named: Any) -> Any:
+        return plain(*given, **named) if part is None else part()
+
+    model.forward = forward
+
+
+def without_gradients(model: nn.Module) -> torch.inference_mode | torch.no_grad:
+    """Inference mode, or what is like it for sharded models.
+
+    FSDP keeps the memory it gathers weights into, and what was made in inference mode cannot be
+    written outside of it.
+    """
+    return torch.no_grad() if is_sharded(model) else torch.inference_mode()
+
+
+def mesh_of_ranks(cuda: bool) -> DeviceMesh:
+    """All ranks in a row."""
+    from torch.distributed.device_mesh import init_device_mesh
+
+    return init_device_mesh("cuda" if cuda else "cpu", (ranks.count(),))
+
+
+def through_model(model: nn.Module, part: Callable[[], Result]) -> Result:
+    """Run a computation on parts of a model inside a call of the model, if it is sharded."""
+    if not is_sharded(model):
+        return part()
+    result: Result = model(part=part)
+    return result

@@ -1,0 +1,103 @@
+"""Starting the processes of one run on this machine, and ending all of them when one fails.
+
+torch's elastic agent, which is also what ``torchrun`` runs, starts and watches them. Over several
+machines ``torchrun`` itself is the launcher; the processes it starts join by themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.errors import ConfigError, RankError
+
+# A rank that is asked to end writes a checkpoint first.
+_SECONDS_TO_END = 300
+
+
+def launch(config: RunConfig) -> None:
+    """Run ``config`` in ``trainer.devices`` processes and wait for them.
+
+    They get the config as it is now: a later edit of a file changes nothing for them.
+
+    Raises:
+        ConfigError: Several machines are asked for.
+        RankError: A process failed; the others were ended.
+        SystemExit: This process was asked to end, and so were they.
+    """
+    if config.trainer.num_nodes > 1:
+        raise ConfigError(
+            f"trainer.num_nodes={config.trainer.num_nodes}: start this command on every machine "
+            f"with torchrun --nnodes {config.trainer.num_nodes} --nproc-per-node "
+            f"{config.trainer.devices} --rdzv-backend c10d --rdzv-endpoint HOST:PORT "
+            "-m ssah_exp run ..."
+        )
+    with tempfile.TemporaryDirectory(prefix="ssah-exp-") as folder:
+        frozen = Path(folder) / "config.json"
+        frozen.write_text(json.dumps(asdict(config)), encoding="utf-8")
+        run_processes(config.trainer.devices, ["-m", "ssah_exp.pipeline.worker", str(frozen)])
+
+
+def run_processes(count: int, arguments: list[str]) -> None:
+    """Run ``python ARGUMENTS`` as ``count`` ranks on this machine.
+
+    Raises:
+        RankError: One failed; the others were ended.
+        SystemExit: This process was asked to end, and so were they.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    # Its account of a failure is long, and ours says what happened.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        shutdown_timeout=_SECONDS_TO_END,
+    )
+    try:
+        elastic_launch(config, sys.executable)(*arguments)
+    except ChildFailedError as error:
+        number, failure = error.get_first_failure()
+        if failure.exitcode == 128 + signal.SIGTERM:  # all ranks were asked to end, and did
+            raise SystemExit(failure.exitcode) from None
+        raise RankError(_what_happened(number, failure)) from None
+    except SignalException as error:
+        if error.sigval == signal.SIGINT:
+            raise KeyboardInterrupt from error
+        raise SystemExit(128 + error.sigval) from error
+
+
+def _what_happened(number: int, failure: Any) -> str:
+    said = failure.message
+    if isinstance(said, dict):
+        said = said.get("message", said)
+    if isinstance(said, dict):
+        said = said.get("message", said)
+    if failure.exitcode == 2 and failure.error_file_data:
+        return str(said)  # something given is wrong; which rank noticed first says nothing
+    if failure.exitcode < 0:
+        how = f"was ended by signal {signal.Signals(-failure.exitcode).name}"
+    else:
+        how = f"failed with exit code {failure.exitcode}"
+    reason = f": {said}" if failure.error_file_data else ""
+    return (
+        f"Process {number} {how}{reason}. The others were ended with it; no unfinished result was "
+        "kept, and the same command goes on with what is finished."
+    )

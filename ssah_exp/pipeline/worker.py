@@ -1,0 +1,53 @@
+"""One of the processes of a run: ``python -m ssah_exp.pipeline.worker CONFIG.json``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from ssah_exp.config.compose import parse
+from ssah_exp.errors import SsahError
+
+
+def main(config: str) -> int:
+    """Run it; 0 = done, 2 = something given is wrong, 1 = it failed.
+
+    What went wrong goes to the file the launcher named; the launcher says it once.
+    """
+    try:
+        from ssah_exp.pipeline.dispatch import run
+
+        run(parse(OmegaConf.create(json.loads(Path(config).read_text(encoding="utf-8")))))
+    except SsahError as error:
+        tell(str(error))
+        return 2
+    except Exception as error:
+        traceback.print_exc()
+        tell(f"{type(error).__name__}: {error}")
+        return 1
+    return 0
+
+
+def tell(message: str) -> None:
+    """In the form that torch's elastic agent reads."""
+    place = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if place is None:
+        print(message, file=sys.stderr)
+        return
+    content = {"message": {"message": message, "extraInfo": {"timestamp": str(int(time.time()))}}}
+    Path(place).write_text(json.dumps(content), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code:
+        # The others may be waiting for this rank: end without asking them.
+        os._exit(code)

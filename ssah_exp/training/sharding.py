@@ -1,0 +1,166 @@
+"""Training with weights, gradients and optimizer states split over ranks (FSDP2).
+
+The model that was handed over stays whole in main memory and keeps its modules. A *twin* of it,
+with modules of its own over the same numbers, gets the policy's stand-ins, is split over the ranks
+and trained; what it learned is gathered into the model in the end.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from pytorch_lightning.strategies import ModelParallelStrategy
+from torch import nn
+from torch.utils._pytree import tree_map
+
+from ssah_exp import ranks
+from ssah_exp.models.placement import whole
+from ssah_exp.models.sharded import shard
+from ssah_exp.training.shards import split_like
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+    from transformers import PreTrainedModel
+
+    from ssah_exp.training.tuned import Trainable
+
+
+class ShardedTwin:
+    """A twin of ``model`` to be trained in shards.
+
+    Args:
+        model: Whole, in main memory, and the same on every rank.
+
+    Attributes:
+        model: The twin. Its parameters share the model's memory until they are split.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        twins = {
+            id(item): nn.Parameter(item.detach(), requires_grad=item.requires_grad)
+            for item in model.parameters()
+        }
+        self._origin = {id(twins[id(item)]): item for item in model.parameters()}
+        self.model: PreTrainedModel = copy.deepcopy(model, dict(twins))
+        self._homes: list[tuple[nn.Module, str, nn.Parameter]] = []
+        self._kept_whole: list[nn.Parameter] = []
+
+    def shard(self, mesh: DeviceMesh, tuned: Trainable) -> None:
+        """Split the twin with what the policy put into it.
+
+        Weights that are trained as a whole become float32: their shards are their masters. An
+        adapter's own parameters are few; every rank keeps all of them.
+        """
+        for module in self.model.modules():
+            for leaf, item in module._parameters.items():
+                if item is not None and id(item) in self._origin:
+                    self._homes.append((module, leaf, self._origin[id(item)]))
+        self._kept_whole = tuned.beside_weights()
+        _widen_trained(self.model)
+        shard(self.model, mesh, set(self._kept_whole))
+
+    def average_gradients(self) -> None:
+        """Of what every rank keeps whole; FSDP does it for the rest."""
+        gradients = [item.grad for item in self._kept_whole if item.grad is not None]
+        if not gradients:
+            return
+        flat = torch.cat([item.flatten() for item in gradients])
+        dist.all_reduce(flat)
+        parts = torch.split(flat / ranks.count(), [item.numel() for item in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    @torch.no_grad()
+    def gather(self) -> None:
+        """Put what the shards hold into the model, and the model's parameters into the twin.
+
+        Frozen shards are gathered, too: the certificate is about what they hold. Adapters that are
+        merged after this are merged into the model.
+        """
+        for module in self.model.modules():
+            reshard = getattr(module, "reshard", None)
+            if reshard is not None:
+                reshard()
+        seen: set[int] = set()
+        for module, leaf, original in self._homes:
+            item = module._parameters[leaf]
+            assert item is not None
+            if id(original) not in seen:
+                original.copy_(whole(item.detach()))
+                seen.add(id(original))
+            module._parameters[leaf] = original
+        for item in self._kept_whole:
+            item.data = item.data.cpu()
+
+
+def _widen_trained(model: nn.Module) -> None:
+    wide: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        for leaf, item in module._parameters.items():
+            if item is not None and item.requires_grad and item.dtype != torch.float32:
+                if id(item) not in wide:
+                    wide[id(item)] = nn.Parameter(item.detach().float())
+                module._parameters[leaf] = wide[id(item)]
+
+
+class ShardedStrategy(ModelParallelStrategy):
+    """Lightning's FSDP2 over all ranks in a row, with checkpoints that one file holds whole.
+
+    What is in a checkpoint the module decides (:class:`~ssah_exp.training.module.FineTuning`).
+    """
+
+    def __init__(self, processes: int) -> None:
+        super().__init__(data_parallel_size=processes, tensor_parallel_size=1)
+
+    @property
+    def lightning_restore_optimizer(self) -> bool:
+        """Lightning calls :meth:`load_optimizer_state_dict`."""
+        return True
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """Nothing frozen is kept; the module adds what is trained."""
+        return {}
+
+    def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
+        """The whole state, put together on every rank."""
+        gathered: dict[str, Any] = tree_map(_to_host, optimizer.state_dict())
+        return gathered
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None
+    ) -> None:
+        """Rank 0 writes."""
+        if self.is_global_zero:
+            self.checkpoint_io.save_checkpoint(checkpoint, filepath)
+
+    def load_checkpoint(
+        self, checkpoint_path: Any, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Every rank reads."""
+        path = Path(checkpoint_path)
+        return self.checkpoint_io.load_checkpoint(path, weights_only=weights_only)
+
+    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        """Split each state as its parameter is."""
+        states = checkpoint["optimizer_states"]
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            parameters = [item for group in optimizer.param_groups for item in group["params"]]
+            split = {
+                number: {
+                    name: split_like(value, parameters[number])
+                    if isinstance(value, torch.Tensor) and value.dim()
+                    else value
+                    for name, value in values.items()
+                }
+                for number, values in state["state"].items()
+            }
+            optimizer.load_state_dict({**state, "state": split})
+
+
+def _to_host(value: Any) -> Any:
+    return whole(value).cpu() if isinstance(value, torch.Tensor) else value

@@ -1,0 +1,62 @@
+"""A rank that fails ends all of them; what they were computing is not kept."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from ssah_exp.cache import Cache
+from ssah_exp.errors import RankError
+from ssah_exp.pipeline.launching import run_processes
+
+
+def entries(root: Path) -> list[str]:
+    """Entries that a reader would find."""
+    return sorted(path.name for path in (root / "cache" / "stage").glob("[!.]*"))
+
+
+def start(root: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    run_processes(2, ["-m", "tests.ranks.failing", str(root), how])
+
+
+def test_a_killed_rank_ends_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = time.monotonic()
+    with pytest.raises(
+        RankError, match=r"Process 1 was ended by signal SIGKILL.*others were ended"
+    ):
+        start(tmp_path, "killed", monkeypatch)
+    assert time.monotonic() - started < 50, "nobody waited for the sleeper"
+    assert len(entries(tmp_path)) == 1, "what was done before is kept, what was not is not"
+    first, second = ((tmp_path / f"False-{rank}").read_text() for rank in (0, 1))
+    assert first == second, "both ranks saw the entry that rank 0 wrote"
+    by = next((tmp_path / "cache" / "stage").glob("[!.]*/by"))
+    assert by.read_text() == "0"
+    fresh = Cache(tmp_path / "cache").get_or_compute(
+        "stage", {"together": True}, lambda folder: (folder / "all").touch()
+    )
+    assert not fresh.cached
+    assert not list((tmp_path / "cache" / "stage").glob(".work-*")), "the killed run's are removed"
+
+
+@pytest.mark.slow
+def test_what_one_rank_refuses_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RankError) as error:
+        start(tmp_path, "refused", monkeypatch)
+    assert str(error.value) == "data.text is empty."
+    assert len(entries(tmp_path)) == 1
+
+
+@pytest.mark.slow
+def test_nothing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(tmp_path, "well", monkeypatch)
+    assert len(entries(tmp_path)) == 2
+    for together in (False, True):
+        first, second = ((tmp_path / f"{together}-{rank}").read_text() for rank in (0, 1))
+        assert first == second
+        assert first.endswith(" False")

@@ -1,0 +1,77 @@
+"""A whole run in two processes: the same record as in one, written once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssah_exp.config.schema import ArmConfig, RunConfig
+from ssah_exp.config.validate import validate
+from ssah_exp.pipeline.dispatch import run
+from tests.pipeline import tiny_run
+
+
+def place_with_inputs(place: Path) -> Path:
+    tiny_run.save_model(place / "model")
+    tiny_run.save_data(place / "data")
+    return place
+
+
+def config_in(place: Path, processes: int, strategy: str = "auto") -> RunConfig:
+    arms = {
+        "full": ArmConfig(),
+        "few": ArmConfig(policy="budget", select=tiny_run.of_class("CU"), epochs=1),
+    }
+    config = tiny_run.training_config(place, arms, root=f"root-{processes}-{strategy}")
+    config.trainer.devices, config.trainer.strategy = processes, strategy
+    validate(config)
+    return config
+
+
+def record_of(config: RunConfig) -> dict[str, Any]:
+    (path,) = Path(config.paths.root).glob("runs/*/*/record.json")
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return place_with_inputs(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp2", marks=pytest.mark.slow)])
+def test_two_processes_write_the_record_of_one(
+    place: Path,
+    strategy: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    single, double = config_in(place, 1), config_in(place, 2, strategy)
+    run(single)
+    capfd.readouterr()
+    assert run(double) is None, "this process only waited"
+    printed = capfd.readouterr()
+    assert printed.out.count("| full") == 1, "one table"
+    one, two = record_of(single), record_of(double)
+    for key in ("run_id", "config", "inputs", "classes", "calibration", "data"):
+        assert one[key] == two[key], key
+    assert one["provenance"]["hardware"]["processes"] == 1
+    assert two["provenance"]["hardware"]["processes"] == 2
+    assert [arm["name"] for arm in one["arms"]] == [arm["name"] for arm in two["arms"]]
+    for mine, theirs in zip(one["arms"], two["arms"], strict=True):
+        assert mine["metrics"].keys() == theirs["metrics"].keys()
+        for name in ("train_loss", "perplexity"):
+            if name in mine["metrics"]:
+                wanted, found = (arm["metrics"][name]["value"] for arm in (mine, theirs))
+                assert found == pytest.approx(wanted, rel=1e-2), (mine["name"], name)
+        if mine["training"] is not None:
+            for key in ("frozen_weights", "changeable_weights"):
+                proof = (arm["training"]["certificate"][key] for arm in (mine, theirs))
+                assert len(set(proof)) == 1
+    leftovers = [path.name for path in Path(double.paths.root).rglob(".*")]
+    assert not leftovers, "no work folder and no checkpoint is left"

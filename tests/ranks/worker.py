@@ -1,0 +1,35 @@
+"""One of two processes that work side by side: does every job, leaves what it ended with."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from ssah_exp import ranks
+from tests.ranks import jobs
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    with ranks.joined(2, 1, cuda=False):
+        for split in (False, True):
+            place = folder / ("split" if split else "whole")
+            if ranks.first():
+                place.mkdir()
+            jobs.forward_jobs(place, split=split)
+        for strategy, cases in (
+            ("ddp", {**jobs.EVERYWHERE, **jobs.WHOLE_ONLY}),
+            ("fsdp2", jobs.EVERYWHERE),
+        ):
+            for name, job in cases.items():
+                jobs.save(folder, f"{strategy}-{name}", *jobs.train(job, strategy))
+            for name, how in jobs.ENDED:
+                case, place = f"{strategy}-{name}-{how}", folder / f"partial-{strategy}-{how}"
+                result = jobs.train_twice(jobs.EVERYWHERE[name], strategy, place, how)
+                jobs.save(folder, case, *result)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
