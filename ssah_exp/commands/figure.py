@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ssah_exp.config.paths import runs_root
-from ssah_exp.config.validate import TRAINING_ARTEFACTS
+from ssah_exp.config.validate import TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.errors import ConfigError, StoreError, did_you_mean
-from ssah_exp.records.store import RecordStore
+from ssah_exp.records.record import RunRecord
+from ssah_exp.records.store import RecordStore, read_folder
 from ssah_exp.reporting.figures import asr_against_loss
+from ssah_exp.reporting.null_figure import draw_null
 from ssah_exp.reporting.rows import blocks
+
+# Which picture an artefact has, and what its file is called if nobody names it.
+_FIGURES: dict[str, tuple[Callable[..., object], str]] = {
+    TABLE1: (draw_null, "classes_and_controls.png"),
+    **dict.fromkeys(TRAINING_ARTEFACTS, (asr_against_loss, "asr_against_loss.png")),
+}
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -21,18 +29,29 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         ConfigError: Unknown artefact.
         StoreError: There is no record of it.
     """
-    if options.artefact not in TRAINING_ARTEFACTS:
+    if options.artefact not in _FIGURES:
         raise ConfigError(
-            f"No figure of '{options.artefact}'."
-            f"{did_you_mean(options.artefact, TRAINING_ARTEFACTS)}"
+            f"No figure of '{options.artefact}'.{did_you_mean(options.artefact, _FIGURES)}"
         )
-    root = Path(options.root) if options.root else runs_root()
-    settings = blocks(RecordStore(root).read(options.artefact))
-    if not settings:
-        raise StoreError(f"No record of {options.artefact} below {root}.")
-    out = Path(options.out)
+    if options.records is not None and options.root is not None:
+        raise ConfigError("--records and --root both say where records lie; give one.")
+    draw, name = _FIGURES[options.artefact]
+    settings = blocks(_records(options))
+    out = Path(options.out or name)
     for number, block in enumerate(settings):
         path = out if len(settings) == 1 else out.with_stem(f"{out.stem}-{number}")
-        asr_against_loss(block.records, path, options.style)
+        draw(block.records, path, options.style)
         print(f"wrote {path}")
     return 0
+
+
+def _records(options: argparse.Namespace) -> list[RunRecord]:
+    if options.records is not None:
+        place = Path(options.records)
+        found = [item for item in read_folder(place) if item.artefact == options.artefact]
+    else:
+        place = Path(options.root) if options.root else runs_root()
+        found = RecordStore(place).read(options.artefact)
+    if not found:
+        raise StoreError(f"No record of {options.artefact} below {place}.")
+    return found

@@ -85,6 +85,8 @@ def _unread(config: RunConfig) -> Iterator[str]:
         return
     yield "ablation"
     training = config.training
+    if training.track.every is None:
+        yield "training.track"
     if training.start == "unaligned":
         yield "alignment"
         if training.data != "alignment":

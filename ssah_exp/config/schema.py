@@ -165,6 +165,19 @@ class ArmConfig:
 
 
 @dataclass
+class TrackConfig:
+    """Following the classes of units while an arm is trained; changes no weight.
+
+    Attributes:
+        every: Optimizer steps between two looks; null = do not look.
+        examples: Of each calibration set, how many a look runs through the model.
+    """
+
+    every: int | None = None
+    examples: int = 16
+
+
+@dataclass
 class TrainingConfig(TuningConfig):
     """Fine-tuning under one policy after another, from one and the same model.
 
@@ -182,6 +195,7 @@ class TrainingConfig(TuningConfig):
         control_draws: Control sets of each kind for each arm that asks for controls.
         match_pool: Candidates per unit for matched controls.
         arms: By name, in the order of the table.
+        track: See :class:`TrackConfig`.
     """
 
     start: str = "aligned"
@@ -196,6 +210,7 @@ class TrainingConfig(TuningConfig):
     control_draws: int = 1
     match_pool: int = 5
     arms: dict[str, ArmConfig] = field(default_factory=dict)
+    track: TrackConfig = field(default_factory=TrackConfig)
 
 
 @dataclass

@@ -7,9 +7,12 @@ from ssah_exp.options.base import Commands
 
 def add(commands: Commands) -> None:
     """Add `figure`."""
-    figure = commands.add_parser("figure", help="draw ASR against training loss from records")
-    figure.add_argument("artefact", help="e.g. table2_freezing")
-    figure.add_argument("--out", default="asr_against_loss.png", help="file; its suffix decides")
+    figure = commands.add_parser("figure", help="draw what the records of an artefact say")
+    figure.add_argument(
+        "artefact", help="table1_pruning: classes before their controls; others: ASR against loss"
+    )
+    figure.add_argument("--out", default=None, help="file; its suffix decides the format")
     figure.add_argument("--style", default=None, help="prompt style (default: mean over styles)")
     figure.add_argument("--root", default=None, help="where runs lie (default: paths.root)")
+    figure.add_argument("--records", default=None, help="a folder of record files instead of runs")
     figure.set_defaults(module="figure")

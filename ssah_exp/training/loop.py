@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from ssah_exp.training.module import FineTuning
 from ssah_exp.training.objectives import Objective, SupervisedObjective
 from ssah_exp.training.policy import UnitPolicy
 from ssah_exp.training.resume import Checkpoints, ReplayedBatches, checkpoint_in
+from ssah_exp.training.tracking import Tracking
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class TrainingSummary:
         train_loss: Loss of the trained model over a fixed sample of the training examples, nats
             per response token; what arms are compared by. None where there are no examples.
         losses: Of every batch.
+        track: Where the units of each class went, look by look
+            (:meth:`~ssah_exp.training.tracking.UnitTracking.flows`); None = nobody looked.
     """
 
     examples: int
@@ -51,10 +54,14 @@ class TrainingSummary:
     final_loss: float
     train_loss: float | None = None
     losses: list[float] = field(default_factory=list)
+    track: list[dict[str, Any]] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
+        """Plain JSON values; without ``track`` where nobody looked."""
+        content = asdict(self)
+        if self.track is None:
+            del content["track"]
+        return content
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,7 @@ class Run:
         checkpoints: Folder to save to and go on from; None = a killed run starts over.
         probe: Examples over which ``train_loss`` is measured.
         match: Loss at which to stop early, and how often to look.
+        track: Follow the classes of units; None = do not.
     """
 
     loader_of: Callable[[], DataLoader[Any]]
@@ -88,6 +96,7 @@ class Run:
     checkpoints: Path | None = None
     probe: Sequence[Encoded] = ()
     match: LossMatch | None = None
+    track: Tracking | None = None
 
 
 def supervised_run(
@@ -132,19 +141,27 @@ def fine_tune(
     if adapter is not None:
         plan = adapter.plan(model, plan)
     witness = Witness(model, plan)
-    module = _fit(loaded, run, plan, adapter)
+    tracker = None if run.track is None else run.track.callback(loaded)
+    module = _fit(loaded, run, plan, adapter, [] if tracker is None else [tracker])
     certificate = witness.certify(model, module.weights.beside())
-    return _summary(loaded, run, module.losses), certificate
+    summary = _summary(loaded, run, module.losses)
+    return summary if tracker is None else replace(summary, track=tracker.flows()), certificate
 
 
-def _fit(loaded: LoadedModel, run: Run, plan: TrainingPlan, adapter: Adapter | None) -> FineTuning:
+def _fit(
+    loaded: LoadedModel,
+    run: Run,
+    plan: TrainingPlan,
+    adapter: Adapter | None,
+    watching: Sequence[pl.Callback],
+) -> FineTuning:
     pl.seed_everything(run.seed, workers=True, verbose=False)
     device = loaded.device
     batches = ReplayedBatches(run.loader_of, run.epochs or run.config.epochs)
     steps = math.ceil(len(batches) / run.accumulate)
     module = FineTuning(loaded.model, run.objective, run.config, steps)
     policy = UnitPolicy(plan, adapter=adapter)
-    callbacks: list[pl.Callback] = [policy]
+    callbacks: list[pl.Callback] = [policy, *watching]
     if run.checkpoints is not None:
         callbacks.append(Checkpoints(run.checkpoints, run.trainer.checkpoint_minutes))
     if run.match is not None:
