@@ -13,7 +13,7 @@ from ssah_exp.config.validate import TABLE1, TRANSFORMERS
 # Raised when a change of code changes results that a record of the same config would hold.
 RESULT_VERSION = 1
 
-_NOT_SCIENCE = ("paths", "trainer", "tracker")
+_NOT_SCIENCE = ("atlas", "paths", "trainer", "tracker")
 _NOT_SCIENCE_NESTED = {
     "model": ("device", "device_map", "attn_implementation"),
     "data": ("root",),

@@ -396,6 +396,44 @@ class EvaluationConfig:
 
 
 @dataclass
+class CalibrationConfig:
+    """Another way to calibrate a run's model; what is null stays as in the run.
+
+    Attributes:
+        differs: What a reader should know it differs in, e.g. ``safety data``.
+        safety: Harmful requests with refusals, or without (``own_refusals``).
+        utility: Benign requests with answers.
+        own_refusals: Take from ``safety`` the requests alone, have the model answer them, and keep
+            what the primary judge calls a refusal.
+        tokens: ``response`` or ``all``.
+        seed: Draws other examples of the same sources.
+        floor: Unrelated to safety: shown, but no part of the consensus.
+    """
+
+    differs: str = MISSING
+    safety: Target | None = None
+    utility: Target | None = None
+    own_refusals: bool = False
+    tokens: str | None = None
+    seed: int | None = None
+    floor: bool = False
+
+
+@dataclass
+class AtlasConfig:
+    """What `ssah-exp units atlas` compares the units of a run with; no run reads it.
+
+    Attributes:
+        pool: Examples of each of the run's own calibration sources that draws of every size are
+            taken from; 0 = leave sizes out.
+        settings: By name.
+    """
+
+    pool: int = 0
+    settings: dict[str, CalibrationConfig] = field(default_factory=dict)
+
+
+@dataclass
 class TrainerConfig:
     """Arguments of Lightning's Trainer that change where, not what, is computed.
 
@@ -442,6 +480,7 @@ class RunConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     utility: UtilityConfig = field(default_factory=UtilityConfig)
     mt_bench: MtBenchConfig = field(default_factory=MtBenchConfig)
+    atlas: AtlasConfig = field(default_factory=AtlasConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)

@@ -43,6 +43,34 @@ def add(commands: Commands) -> None:
     stability.add_argument("--figure", help=_FIGURE)
     stability.set_defaults(module="stability")
 
+    atlas = actions.add_parser(
+        "atlas",
+        help="how far classes depend on how they were calibrated",
+        description="Of a run: other calibration data, examples, tokens and sizes, one pass each; "
+        "--set atlas=paper_files or --set atlas=bundled names them.",
+    )
+    atlas.add_argument("path", help="a run's folder")
+    atlas.add_argument("--resamples", type=int, default=200, help="draws per comparison")
+    atlas.add_argument("--seed", type=int, default=0, help="decides every draw")
+    atlas.add_argument("--consensus", help="folder for a UnitMap of what the settings agree on")
+    atlas.add_argument(
+        "--share", type=float, default=0.5, help="of resamples, for the consensus (default: 0.5)"
+    )
+    atlas.add_argument("--format", choices=("text", "csv", "json"), default="text")
+    atlas.add_argument("--figure", help=_FIGURE)
+    atlas.set_defaults(module="atlas")
+
+    noise = actions.add_parser(
+        "noise", help="transfer between a run's model and another, beside no training at all"
+    )
+    noise.add_argument("path", help="the run's folder")
+    noise.add_argument("model", help="a model folder, or base, aligned, start: the run's own")
+    noise.add_argument("--resamples", type=int, default=200, help="draws per comparison")
+    noise.add_argument("--seed", type=int, default=0, help="decides every draw")
+    noise.add_argument("--format", choices=("text", "csv", "json"), default="text")
+    noise.add_argument("--figure", help=_FIGURE)
+    noise.set_defaults(module="noise")
+
     overlap = actions.add_parser("overlap", help="how far models of one architecture share a class")
     overlap.add_argument(
         "maps", nargs="+", metavar="MAP", help="a UnitMap or run folder, or NAME=FOLDER; at least 2"
@@ -74,7 +102,7 @@ def add(commands: Commands) -> None:
     identify.add_argument("model", help="a model folder, or base, aligned, start: the run's own")
     identify.add_argument("out", help="folder for the UnitMap; must not exist yet")
     identify.set_defaults(module="identify")
-    for action in (stability, identify):
+    for action in (stability, atlas, noise, identify):
         action.add_argument(
             "--set",
             action="append",

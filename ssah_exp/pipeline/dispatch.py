@@ -13,6 +13,7 @@ from ssah_exp.cache import write_atomically
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.validate import TABLE1, TRAINING_ARTEFACTS
+from ssah_exp.errors import ConfigError
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.table1 import run_table1
@@ -38,6 +39,10 @@ def run(config: RunConfig) -> Finished:
     Raises:
         SsahError: Something given is wrong.
     """
+    if config.atlas.settings:
+        raise ConfigError(
+            "No run reads atlas; give it to 'ssah-exp units atlas RUN --set atlas=...'."
+        )
     console = Console(stderr=True)
     reporter = Reporter(console, bars=config.trainer.progress and console.is_terminal)
     if not console.is_terminal:

@@ -86,6 +86,35 @@ class Identification:
         )
 
 
+def collect(
+    loaded: LoadedModel,
+    sets: Mapping[str, Sequence[Encoded]],
+    units: UnitsConfig,
+    trainer_config: TrainerConfig,
+    *,
+    keep_examples: bool = False,
+) -> UnitStatistics:
+    """Run sets of conversations through a model, one pass each.
+
+    Args:
+        loaded: The model.
+        sets: By name, in the order they are run.
+        units: Which tokens count; batch size.
+        trainer_config: Accelerator and progress bars.
+        keep_examples: Keep every example's moments in memory.
+
+    Returns:
+        The collector, which has each set's statistics by name.
+    """
+    device = loaded.device
+    statistics = UnitStatistics(list(sets), units.tokens, keep_examples=keep_examples)
+    data = CalibrationData(loaded.speech.pad_id, units.batch_size, list(sets.values()))
+    trainer = make_trainer(trainer_config, [statistics])
+    trainer.predict(CalibrationModule(loaded), datamodule=data, return_predictions=False)
+    move(loaded.model, device)
+    return statistics
+
+
 def identify(
     loaded: LoadedModel,
     calibration: Mapping[str, Sequence[Encoded]],
@@ -107,13 +136,8 @@ def identify(
     Raises:
         UnitError: NaN or infinite activations, naming the layer.
     """
-    device = loaded.device
-    statistics = UnitStatistics(list(SETS), units.tokens, keep_examples=keep_examples)
-    sets = [calibration[name] for name in SETS]
-    data = CalibrationData(loaded.speech.pad_id, units.batch_size, sets)
-    trainer = make_trainer(trainer_config, [statistics])
-    trainer.predict(CalibrationModule(loaded), datamodule=data, return_predictions=False)
-    move(loaded.model, device)
+    sets = {name: calibration[name] for name in SETS}
+    statistics = collect(loaded, sets, units, trainer_config, keep_examples=keep_examples)
     pooled = {name: statistics.result(name) for name in SETS}
     kept = {name: item for name in SETS if (item := statistics.examples(name)) is not None}
     return Identification(

@@ -115,7 +115,9 @@ def chance_shared(
     whole, ours, others = (
         np.bincount(stratum[mask], minlength=strata) for mask in (np.ones_like(mine), mine, theirs)
     )
-    return generator.hypergeometric(ours, whole - ours, others, size=(draws, strata)).sum(axis=1)
+    random = generator.hypergeometric(ours, whole - ours, others, size=(draws, strata))
+    shared: NDArray[np.int64] = random.sum(axis=1)
+    return shared
 
 
 def _jaccard(shared: NDArray[np.int64], sizes: int) -> NDArray[np.float64]:

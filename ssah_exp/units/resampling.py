@@ -5,7 +5,7 @@ Everything is a function of per-example moments (:mod:`ssah_exp.units.examples`)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -143,3 +143,31 @@ def bootstrap_of(identified: Identification, resamples: int, stream: list[int]) 
         )
         for at, name in enumerate(SETS)
     }
+
+
+def disjoint_of(
+    identified: Identification, sizes: Mapping[str, int], resamples: int, stream: list[int]
+) -> tuple[Weights, Weights]:
+    """Two draws of each set that share no example.
+
+    Args:
+        identified: With ``examples``.
+        sizes: By set, examples of one draw; at most half of those there are.
+        resamples: Rows.
+        stream: Seed of the draws; each set adds its number.
+
+    Raises:
+        UnitError: No moments were kept, or there are too few examples.
+    """
+    if identified.examples is None:
+        raise UnitError("No example's moments were kept: only their pool is known.")
+    sides: tuple[Weights, Weights] = ({}, {})
+    for at, name in enumerate(SETS):
+        examples, size = identified.examples[name].examples, sizes[name]
+        if 2 * size > examples:
+            raise UnitError(f"{examples} {name} examples hold no two sets of {size}.")
+        for side, weights in enumerate(sides):
+            # The same stream twice: one order, of which each side takes its part.
+            generator = np.random.default_rng([*stream, at])
+            weights[name] = subset_weights(examples, size, resamples, generator, skip=side * size)
+    return sides

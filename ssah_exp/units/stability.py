@@ -21,6 +21,7 @@ from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.resampling import (
     Weights,
     bootstrap_of,
+    disjoint_of,
     permuted_within,
     resampled_maps,
     subset_weights,
@@ -156,16 +157,9 @@ class _Comparisons:
 
     def halves(self, counts: dict[str, int]) -> Agreement:
         """Two equal halves without a common example, against each other."""
-        sides: list[Weights] = []
-        for side in range(2):
-            sides.append({})
-            for at, name in enumerate(SETS):
-                half = counts[name] // 2
-                # The same stream twice: one order, of which each side takes its half.
-                stream = self._stream(_HALVES, at)
-                sides[side][name] = subset_weights(
-                    counts[name], half, self._resamples, stream, skip=side * half
-                )
+        sizes = {name: count // 2 for name, count in counts.items()}
+        stream = [self._seed, _HALVES]
+        sides = disjoint_of(self._identified, sizes, self._resamples, stream)
         pairs = zip(self._maps(sides[0]), self._maps(sides[1]), strict=True)
         rows = [(jaccards(one[0], other[0]), spearman(one[1], other[1])) for one, other in pairs]
         return self._agreement("halves", min(counts.values()) // 2, rows)
