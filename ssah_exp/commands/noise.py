@@ -26,8 +26,8 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """
     console = Console(stderr=True)
     run = reopen(Path(options.path), options.set, Reporter(console, bars=console.is_terminal))
-    before = run.identify(run.identified_model(), keep_examples=True)
-    after = run.identify(run.model(options.model), keep_examples=True)
+    first, second = run.identified_model(), run.model(options.model)  # before the first pass
+    before, after = (run.identify(ref, keep_examples=True) for ref in (first, second))
     found = transfer_noise(
         before, after, run.config.units, resamples=options.resamples, seed=options.seed
     )
