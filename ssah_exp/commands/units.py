@@ -11,21 +11,30 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ssah_exp.reporting.where_figure import draw_where
 from ssah_exp.units.summary import describe
 from ssah_exp.units.unitmap import UnitMap
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Print counts and shares.
+    """Print counts and shares; draw them.
 
     Raises:
         UnitError: No UnitMap there, or a damaged one.
+        ConfigError: A figure of unknown suffix.
     """
-    description = describe(units_at(options.path))
+    units = units_at(options.path)
+    description = describe(units)
+    wrote: list[Path] = []
+    if options.figure is not None:
+        picture = Path(options.figure)
+        wrote = [picture, draw_where(units, picture)]
     if options.format == "json":
         print(json.dumps(description, indent=1))
     else:
         _print(description, Console())
+        for path in wrote:
+            print(f"wrote {path}")
     return 0
 
 

@@ -13,7 +13,7 @@ from ssah_exp.config.validate import PROBE, TABLE1, TRANSFORMERS
 # Raised when a change of code changes results that a record of the same config would hold.
 RESULT_VERSION = 1
 
-_NOT_SCIENCE = ("paths", "trainer", "tracker")
+_NOT_SCIENCE = ("atlas", "paths", "trainer", "tracker")
 _NOT_SCIENCE_NESTED = {
     "model": ("device", "device_map", "offload_folder", "attn_implementation"),
     "data": ("root",),
@@ -92,6 +92,8 @@ def _unread(config: RunConfig) -> Iterator[str]:
         return
     yield "ablation"
     training = config.training
+    if training.track.every is None:
+        yield "training.track"
     if training.start == "unaligned":
         yield "alignment"
         if training.data != "alignment":

@@ -169,6 +169,19 @@ class ArmConfig:
 
 
 @dataclass
+class TrackConfig:
+    """Following the classes of units while an arm is trained; changes no weight.
+
+    Attributes:
+        every: Optimizer steps between two looks; null = do not look.
+        examples: Of each calibration set, how many a look runs through the model.
+    """
+
+    every: int | None = None
+    examples: int = 16
+
+
+@dataclass
 class TrainingConfig(TuningConfig):
     """Fine-tuning under one policy after another, from one and the same model.
 
@@ -186,6 +199,7 @@ class TrainingConfig(TuningConfig):
         control_draws: Control sets of each kind for each arm that asks for controls.
         match_pool: Candidates per unit for matched controls.
         arms: By name, in the order of the table.
+        track: See :class:`TrackConfig`.
     """
 
     start: str = "aligned"
@@ -200,6 +214,7 @@ class TrainingConfig(TuningConfig):
     control_draws: int = 1
     match_pool: int = 5
     arms: dict[str, ArmConfig] = field(default_factory=dict)
+    track: TrackConfig = field(default_factory=TrackConfig)
 
 
 @dataclass
@@ -415,6 +430,44 @@ class ProbeConfig:
 
 
 @dataclass
+class CalibrationConfig:
+    """Another way to calibrate a run's model; what is null stays as in the run.
+
+    Attributes:
+        differs: What a reader should know it differs in, e.g. ``safety data``.
+        safety: Harmful requests with refusals, or without (``own_refusals``).
+        utility: Benign requests with answers.
+        own_refusals: Take from ``safety`` the requests alone, have the model answer them, and keep
+            what the primary judge calls a refusal.
+        tokens: ``response`` or ``all``.
+        seed: Draws other examples of the same sources.
+        floor: Unrelated to safety: shown, but no part of the consensus.
+    """
+
+    differs: str = MISSING
+    safety: Target | None = None
+    utility: Target | None = None
+    own_refusals: bool = False
+    tokens: str | None = None
+    seed: int | None = None
+    floor: bool = False
+
+
+@dataclass
+class AtlasConfig:
+    """What `ssah-exp units atlas` compares the units of a run with; no run reads it.
+
+    Attributes:
+        pool: Examples of each of the run's own calibration sources that draws of every size are
+            taken from; 0 = leave sizes out.
+        settings: By name.
+    """
+
+    pool: int = 0
+    settings: dict[str, CalibrationConfig] = field(default_factory=dict)
+
+
+@dataclass
 class TrainerConfig:
     """Arguments of Lightning's Trainer that change where, not what, is computed.
 
@@ -468,6 +521,7 @@ class RunConfig:
     utility: UtilityConfig = field(default_factory=UtilityConfig)
     mt_bench: MtBenchConfig = field(default_factory=MtBenchConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
+    atlas: AtlasConfig = field(default_factory=AtlasConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)

@@ -14,6 +14,7 @@ from ssah_exp.config.schema import (
     UnitsConfig,
 )
 from ssah_exp.config.utility import utility_problems
+from ssah_exp.config.validate_atlas import atlas_problems
 from ssah_exp.config.validate_attacks import attack_problems
 from ssah_exp.config.validate_judges import judge_problems, mt_bench_problems
 from ssah_exp.config.validate_probe import probe_problems
@@ -63,6 +64,7 @@ def validate(config: RunConfig) -> None:
         *attack_problems(config.evaluation, attacked=config.artefact in ATTACKED),
         *utility_problems(config.utility),
         *mt_bench_problems(config.mt_bench),
+        *atlas_problems(config.atlas),
         *(training_problems(config) if config.artefact in TRAINING_ARTEFACTS else ()),
         *(probe_problems(config) if config.artefact == PROBE else ()),
     ]

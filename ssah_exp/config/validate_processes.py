@@ -35,6 +35,8 @@ def processes_problems(config: RunConfig, *, trains: bool) -> Iterable[str]:
         if trainer.strategy != "auto":
             yield f"trainer.strategy={trainer.strategy} needs trainer.devices of 2 or more."
         return
+    if trains and config.training.track.every is not None:
+        yield "training.track looks at one whole model and needs trainer.devices=1."
     if trainer.accelerator == "mps":
         yield f"trainer.devices={trainer.devices}: accelerator mps has one device."
     if model.device_map is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from ssah_exp.config.ranges import STYLES, at_least, choice, choices, within
-from ssah_exp.config.schema import ArmConfig, RunConfig, TrainingConfig, TuningConfig
+from ssah_exp.config.schema import ArmConfig, RunConfig, TrackConfig, TrainingConfig, TuningConfig
 
 CONTROLS = ("random", "matched")
 POLICIES = ("none", "freeze", "budget")
@@ -44,6 +44,7 @@ def training_problems(config: RunConfig) -> Iterable[str]:
     yield from at_least("training.check_every", training.check_every, 1)
     yield from at_least("training.control_draws", training.control_draws, 1)
     yield from at_least("training.match_pool", training.match_pool, 1)
+    yield from _track(training)
     if training.data == "finetune" and not config.data.finetune:
         yield "data.finetune is empty and training.data=finetune needs it; give finetune=NAME."
     if config.data.preferences is not None and training.objective != "dpo":
@@ -54,6 +55,25 @@ def training_problems(config: RunConfig) -> Iterable[str]:
     for name, arm in training.arms.items():
         yield from _arm(name, arm, training, earlier)
         earlier.append(name)
+
+
+def _track(training: TrainingConfig) -> Iterable[str]:
+    track = training.track
+    if track.every is None:
+        if track.examples != TrackConfig().examples:
+            yield (
+                f"training.track.examples={track.examples} is given, but without "
+                "training.track.every nobody looks."
+            )
+        return
+    yield from at_least("training.track.every", track.every, 1)
+    yield from at_least("training.track.examples", track.examples, 2)
+    adapted = [name for name, arm in training.arms.items() if arm.adapter is not None]
+    if adapted:
+        yield (
+            f"training.track scores a model's own weights, and {', '.join(adapted)} trains an "
+            "adapter beside them; leave training.track.every null."
+        )
 
 
 def _arm(name: str, arm: ArmConfig, training: TrainingConfig, earlier: list[str]) -> Iterable[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ssah_exp.cache import digest_of
 from ssah_exp.config.build import build
-from ssah_exp.config.schema import RunConfig, Target
+from ssah_exp.config.schema import RunConfig, Target, UnitsConfig
 from ssah_exp.data.preferences import Pair, fingerprint_pairs
 from ssah_exp.data.sources import Example, fingerprint_examples, words_of
 from ssah_exp.errors import DataError
@@ -127,14 +127,31 @@ def _examples(source: Target, where: str, seed: int) -> list[Example]:
 
 def _calibration(config: RunConfig, source: Target, name: str) -> tuple[Example, ...]:
     """Draw ``units.samples`` examples by the run's seed."""
-    examples = _examples(source, f"data.{name}", config.seed)
-    if len(examples) < config.units.min_samples:
+    return draw_calibration(source, f"data.{name}", config.units, config.seed)
+
+
+def draw_calibration(
+    source: Target, where: str, units: UnitsConfig, seed: int
+) -> tuple[Example, ...]:
+    """Draw a calibration set: ``units.samples`` of the source's examples, or all it has.
+
+    Args:
+        source: Node of the source.
+        where: The config key, for error messages.
+        units: How many, and how few are too few.
+        seed: Decides which.
+
+    Raises:
+        DataError: There are fewer than ``units.min_samples``.
+    """
+    examples = _examples(source, where, seed)
+    if len(examples) < units.min_samples:
         raise DataError(
-            f"data.{name} holds {len(examples)} examples; units.min_samples="
-            f"{config.units.min_samples} are needed for a usable statistic."
+            f"{where} holds {len(examples)} examples; units.min_samples="
+            f"{units.min_samples} are needed for a usable statistic."
         )
-    count = min(config.units.samples, len(examples))
-    return tuple(random.Random(config.seed).sample(examples, count))
+    count = min(units.samples, len(examples))
+    return tuple(random.Random(seed).sample(examples, count))
 
 
 def check_no_overlap(sets: Mapping[str, Sequence[Example | Pair]]) -> None:

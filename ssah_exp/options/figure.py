@@ -8,10 +8,15 @@ from ssah_exp.options.base import Commands
 def add(commands: Commands) -> None:
     """Add `figure`."""
     figure = commands.add_parser("figure", help="draw an artefact from its records: svg, pdf, png")
-    figure.add_argument("artefact", help="e.g. table2_freezing, probe")
+    figure.add_argument(
+        "artefact",
+        help="table1_pruning: classes before their controls; probe: distances; training tables: "
+        "ASR against loss",
+    )
     figure.add_argument("--out", default=None, help="file; its suffix decides the format")
     figure.add_argument(
-        "--style", default=None, help="prompt style of training tables (default: mean over styles)"
+        "--style", default=None, help="prompt style of tables (default: mean over styles)"
     )
     figure.add_argument("--root", default=None, help="where runs lie (default: paths.root)")
+    figure.add_argument("--records", default=None, help="a folder of record files instead of runs")
     figure.set_defaults(module="figure")

@@ -15,6 +15,7 @@ from ssah_exp.config.build import build
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.trainer import uses_cuda
 from ssah_exp.config.validate import PROBE, TABLE1, TRAINING_ARTEFACTS
+from ssah_exp.errors import ConfigError
 from ssah_exp.pipeline.launching import launch
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.probe import run_probe
@@ -46,6 +47,10 @@ def run(config: RunConfig) -> Finished | None:
     Raises:
         SsahError: Something given is wrong.
     """
+    if config.atlas.settings:
+        raise ConfigError(
+            "No run reads atlas; give it to 'ssah-exp units atlas RUN --set atlas=...'."
+        )
     trainer = config.trainer
     if trainer.devices * trainer.num_nodes > 1 and not ranks.expected():
         launch(config)

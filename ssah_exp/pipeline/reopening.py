@@ -89,7 +89,7 @@ class Reopened:
         Raises:
             UnitError: NaN or infinite activations.
         """
-        stages = self._stages(ref)
+        stages = self.stages(ref)
         calibration = stages.calibration()
         sizes = " + ".join(str(len(items)) for items in calibration.values())
         loaded = stages.slot.get(ref)
@@ -112,7 +112,12 @@ class Reopened:
         source: ModelSource = build(self.config.model.source, "model.source")
         return source.resolve(self.cache)[0]
 
-    def _stages(self, ref: ModelRef) -> Stages:
+    def stages(self, ref: ModelRef) -> Stages:
+        """The cached stages of the run, for one of its models.
+
+        Raises:
+            ModelError: The model has another chat template.
+        """
         revision = None if Path(ref.location).is_dir() else ref.revision
         speech = load_speech(ref.location, self.config.model, revision)
         if speech.template_hash != self.record.template_hash:

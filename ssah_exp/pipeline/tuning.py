@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from ssah_exp.training.preference import (
     preference_loader,
     with_reference,
 )
+from ssah_exp.training.tracking import Tracking
 
 # Raised when a change of code changes what a stage computes from the same inputs.
 TUNE_VERSION, PROBE_VERSION = 1, 1
@@ -72,6 +73,7 @@ class Tuning:
         self._config: TrainingConfig = stages.config.training
         self._examples = self._encode(self._source())
         self._pairs = self._preferences() if self._config.objective == "dpo" else []
+        self._track = self._tracking()
         self._done: dict[str, Tuned] = {}
 
     def train(self, arm: TrainingArm, phases: Mapping[str, TrainingArm]) -> Tuned:
@@ -137,6 +139,15 @@ class Tuning:
         """Evenly spread training examples; the same for every arm and seed."""
         count = min(self._config.loss_examples, len(self._examples))
         return [self._examples[at * len(self._examples) // count] for at in range(count)]
+
+    def _tracking(self) -> Tracking | None:
+        """The first calibration examples, which were drawn at random."""
+        track, units = self._config.track, self._stages.config.units
+        if track.every is None:
+            return None
+        calibration = self._stages.calibration()
+        few = {name: items[: track.examples] for name, items in calibration.items()}
+        return Tracking(track.every, few, units)
 
     def _first(self, arm: TrainingArm, epochs: int) -> Tuned:
         return self._tune(arm, self._start, epochs, None, f"{arm.name}, {epochs} epochs first")
@@ -206,6 +217,7 @@ class Tuning:
             "checkpoints": partial,
             "probe": self._probe(),
             "match": None if target is None else LossMatch(target, config.check_every),
+            "track": self._track,
         }
         if config.objective == "sft":
             return supervised_run(loaded, self._examples, config, seed, trainer, **more)
@@ -257,6 +269,10 @@ class Tuning:
         recipe = {key: val for key, val in given.items() if key not in _NOT_RECIPE}
         if target is None:
             recipe.pop("check_every")
+        if self._track is not None:  # it decides what an entry holds, and no weight
+            units = {key: val for key, val in asdict(self._track.units).items() if key in _SCORED}
+            digests = {name: _digest(items) for name, items in self._track.calibration.items()}
+            recipe["track"] = {"every": self._track.every, "units": units, "examples": digests}
         return {
             "version": TUNE_VERSION,
             "model": start.fingerprint,
@@ -276,7 +292,9 @@ class Tuning:
 
 
 # Part of the training group, but not of how one arm is trained.
-_NOT_RECIPE = ("start", "data", "arms", "control_draws", "match_pool")
+_NOT_RECIPE = ("start", "data", "arms", "control_draws", "match_pool", "track")
+# Of the units group, what decides the classes of given examples.
+_SCORED = ("statistic", "tokens", "square_attention", "budgets")
 
 
 def _adapter(arm: TrainingArm) -> Adapter | None:
@@ -287,7 +305,7 @@ def _adapter(arm: TrainingArm) -> Adapter | None:
     return adapter
 
 
-def _digest(examples: list[Encoded]) -> str:
+def _digest(examples: Sequence[Encoded]) -> str:
     return digest_of([[list(item.input_ids), item.response_start] for item in examples])
 
 

@@ -10,6 +10,7 @@ from ssah_exp.config.validate import PROBE, TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.errors import ConfigError
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.figures import asr_against_loss
+from ssah_exp.reporting.null_figure import draw_null
 from ssah_exp.reporting.probe_figure import draw_probe
 from ssah_exp.reporting.probe_table import render_probe
 from ssah_exp.reporting.rows import blocks
@@ -24,6 +25,10 @@ RENDERERS: dict[str, Renderer] = {
 }
 
 
+DrawSetting = Callable[[Sequence[RunRecord], Path, str | None], object]
+Draw = Callable[[Sequence[RunRecord], Path, str | None], list[Path]]
+
+
 @dataclass(frozen=True)
 class Figures:
     """The pictures of an artefact.
@@ -33,7 +38,7 @@ class Figures:
         out: File name unless another one is given.
     """
 
-    draw: Callable[[Sequence[RunRecord], Path, str | None], list[Path]]
+    draw: Draw
     out: str
 
 
@@ -47,15 +52,19 @@ def render_artefact(records: Sequence[RunRecord], form: str) -> str:
     return RENDERERS[records[0].artefact](records, form)
 
 
-def _draw_training(records: Sequence[RunRecord], path: Path, style: str | None) -> list[Path]:
-    """Every setting; several get a number each."""
-    settings = blocks(records)
-    wrote: list[Path] = []
-    for number, block in enumerate(settings):
-        place = path if len(settings) == 1 else path.with_stem(f"{path.stem}-{number}")
-        asr_against_loss(block.records, place, style)
-        wrote.append(place)
-    return wrote
+def _each_setting(draw: DrawSetting) -> Draw:
+    """Draws every setting among the records; several get a number each."""
+
+    def draw_all(records: Sequence[RunRecord], path: Path, style: str | None) -> list[Path]:
+        settings = blocks(records)
+        wrote: list[Path] = []
+        for number, block in enumerate(settings):
+            place = path if len(settings) == 1 else path.with_stem(f"{path.stem}-{number}")
+            draw(block.records, place, style)
+            wrote.append(place)
+        return wrote
+
+    return draw_all
 
 
 def _draw_probe(records: Sequence[RunRecord], path: Path, style: str | None) -> list[Path]:
@@ -65,6 +74,9 @@ def _draw_probe(records: Sequence[RunRecord], path: Path, style: str | None) -> 
 
 
 FIGURES: dict[str, Figures] = {
-    **dict.fromkeys(TRAINING_ARTEFACTS, Figures(_draw_training, "asr_against_loss.png")),
+    TABLE1: Figures(_each_setting(draw_null), "classes_and_controls.png"),
+    **dict.fromkeys(
+        TRAINING_ARTEFACTS, Figures(_each_setting(asr_against_loss), "asr_against_loss.png")
+    ),
     PROBE: Figures(_draw_probe, "probe.svg"),
 }

@@ -31,6 +31,7 @@ from ssah_exp.training.objectives import Objective, SupervisedObjective
 from ssah_exp.training.policy import UnitPolicy
 from ssah_exp.training.resume import Checkpoints, ReplayedBatches, checkpoint_in
 from ssah_exp.training.sharding import ShardedStrategy, ShardedTwin
+from ssah_exp.training.tracking import Tracking
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class TrainingSummary:
         train_loss: Loss of the trained model over a fixed sample of the training examples, nats
             per response token; what arms are compared by. None where there are no examples.
         losses: Of every batch.
+        track: Where the units of each class went, look by look
+            (:meth:`~ssah_exp.training.tracking.UnitTracking.flows`); None = nobody looked.
     """
 
     examples: int
@@ -55,10 +58,14 @@ class TrainingSummary:
     final_loss: float
     train_loss: float | None = None
     losses: list[float] = field(default_factory=list)
+    track: list[dict[str, Any]] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
+        """Plain JSON values; without ``track`` where nobody looked."""
+        content = asdict(self)
+        if self.track is None:
+            del content["track"]
+        return content
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,7 @@ class Run:
         checkpoints: Folder to save to and go on from; None = a killed run starts over.
         probe: Examples over which ``train_loss`` is measured.
         match: Loss at which to stop early, and how often to look.
+        track: Follow the classes of units; None = do not.
     """
 
     loader_of: Callable[[], DataLoader[Any]]
@@ -92,6 +100,7 @@ class Run:
     checkpoints: Path | None = None
     probe: Sequence[Encoded] = ()
     match: LossMatch | None = None
+    track: Tracking | None = None
 
 
 def supervised_run(
@@ -137,14 +146,16 @@ def fine_tune(
         plan = adapter.plan(model, plan)
     # One proof is enough: ranks end with the same weights, which is checked.
     witness = Witness(model, plan) if ranks.first() else None
-    module = _fit(loaded, run, plan, adapter)
+    tracker = None if run.track is None else run.track.callback(loaded)
+    module = _fit(loaded, run, plan, adapter, [] if tracker is None else [tracker])
     certificate = ranks.from_first(
         lambda: None if witness is None else witness.certify(model, module.weights.beside())
     )
     assert certificate is not None
     if ranks.count() > 1:
         _check_replicas(model, module)
-    return _summary(loaded, run, module), certificate
+    summary = _summary(loaded, run, module)
+    return summary if tracker is None else replace(summary, track=tracker.flows()), certificate
 
 
 def _check_replicas(model: torch.nn.Module, module: FineTuning) -> None:
@@ -161,7 +172,13 @@ def _check_replicas(model: torch.nn.Module, module: FineTuning) -> None:
     )
 
 
-def _fit(loaded: LoadedModel, run: Run, plan: TrainingPlan, adapter: Adapter | None) -> FineTuning:
+def _fit(
+    loaded: LoadedModel,
+    run: Run,
+    plan: TrainingPlan,
+    adapter: Adapter | None,
+    watching: Sequence[pl.Callback],
+) -> FineTuning:
     pl.seed_everything(run.seed, workers=True, verbose=False)
     device = loaded.device
     batches = ReplayedBatches(run.loader_of, run.epochs or run.config.epochs)
@@ -171,7 +188,7 @@ def _fit(loaded: LoadedModel, run: Run, plan: TrainingPlan, adapter: Adapter | N
     module = FineTuning(trained.model, run.objective, run.config, steps, twin)
     # Masking needs hooks on parameters, which splitting replaces.
     policy = UnitPolicy(plan, "auto" if twin is None else "compact", adapter)
-    callbacks: list[pl.Callback] = [policy]
+    callbacks: list[pl.Callback] = [policy, *watching]
     if run.checkpoints is not None:
         callbacks.append(Checkpoints(run.checkpoints, run.trainer.checkpoint_minutes))
     if run.match is not None:

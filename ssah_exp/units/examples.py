@@ -48,14 +48,13 @@ class ExampleMoments:
             moments: ``(kind, layer)`` -> per batch, leading dimension = examples; float64.
             layers: Blocks of the model.
         """
-        joined = {key: _joined(batches) for key, batches in moments.items()}
         first: dict[Kind, torch.Tensor] = {}
         second: dict[Kind, torch.Tensor] = {}
         for kind in KINDS:
-            pairs = [_centred(joined[kind, layer]) for layer in range(layers)]
+            pairs = [_centred(_joined(moments[kind, layer])) for layer in range(layers)]
             first[kind] = torch.stack([pair[0] for pair in pairs])
             second[kind] = torch.stack([pair[1] for pair in pairs])
-        return cls(joined["attention", 0].count, first, second)
+        return cls(_joined(moments["attention", 0]).count, first, second)
 
     def variance(self, weights: torch.Tensor) -> dict[Kind, torch.Tensor]:
         r"""Unbiased variance over the tokens of each resample.

@@ -87,6 +87,38 @@ class Identification:
         )
 
 
+def collect(
+    loaded: LoadedModel,
+    sets: Mapping[str, Sequence[Encoded]],
+    units: UnitsConfig,
+    trainer_config: TrainerConfig,
+    *,
+    keep_examples: bool = False,
+) -> UnitStatistics:
+    """Run sets of conversations through a model, one pass each, dealt out over all ranks.
+
+    Args:
+        loaded: The model.
+        sets: By name, in the order they are run.
+        units: Which tokens count; batch size.
+        trainer_config: Accelerator and progress bars.
+        keep_examples: Keep every example's moments in memory.
+
+    Returns:
+        The collector, which on rank 0 has each set's statistics by name.
+    """
+    device = loaded.device
+    batches = {name: -(-len(items) // units.batch_size) for name, items in sets.items()}
+    statistics = UnitStatistics(batches, units.tokens, keep_examples=keep_examples)
+    data = CalibrationData(loaded.speech.pad_id, units.batch_size, list(sets.values()))
+    stays = StaysInPlace(device) if loaded.placed else None
+    trainer = make_trainer(trainer_config, [statistics], strategy=stays)
+    trainer.predict(CalibrationModule(loaded), datamodule=data, return_predictions=False)
+    if not loaded.placed:
+        move(loaded.model, device)
+    return statistics
+
+
 def identify(
     loaded: LoadedModel,
     calibration: Mapping[str, Sequence[Encoded]],
@@ -124,16 +156,8 @@ def identify_together(
     keep_examples: bool = False,
 ) -> Identification | None:
     """As :func:`identify`, the batches dealt out over all ranks; None on ranks other than 0."""
-    device = loaded.device
-    sets = [calibration[name] for name in SETS]
-    batches = {name: -(-len(calibration[name]) // units.batch_size) for name in SETS}
-    statistics = UnitStatistics(batches, units.tokens, keep_examples=keep_examples)
-    data = CalibrationData(loaded.speech.pad_id, units.batch_size, sets)
-    stays = StaysInPlace(device) if loaded.placed else None
-    trainer = make_trainer(trainer_config, [statistics], strategy=stays)
-    trainer.predict(CalibrationModule(loaded), datamodule=data, return_predictions=False)
-    if not loaded.placed:
-        move(loaded.model, device)
+    sets = {name: calibration[name] for name in SETS}
+    statistics = collect(loaded, sets, units, trainer_config, keep_examples=keep_examples)
     norms = {kind: output_column_norms(loaded.model, kind) for kind in KINDS}
     if not ranks.first():
         return None

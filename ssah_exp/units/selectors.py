@@ -8,6 +8,7 @@ with :func:`select_units`, which also refuses a set that comes out empty.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ __all__ = [
     "AllOf",
     "AnyOf",
     "Blocks",
+    "FromMap",
     "Like",
     "Not",
     "OfClass",
@@ -162,4 +164,41 @@ class OfKind:
     def select(self, units: UnitMap, seed: int) -> NDArray[np.bool_]:
         """``(units,)`` bool."""
         mask: NDArray[np.bool_] = units.index.kind == KIND_NAMES.index(self.kind)
+        return mask
+
+
+@dataclass(frozen=True)
+class FromMap:
+    """Classes of another UnitMap of the same model, for instance a consensus.
+
+    Attributes:
+        path: Its folder.
+        sha256: Checksum of its tensors, as in its ``unitmap.json``. It enters the run id in place
+            of the path, and another file is refused.
+        names: Any of ``SCU``, ``UCU``, ``CU``, ``RU``.
+    """
+
+    path: str
+    sha256: str
+    names: list[str]
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        check_list("FromMap.names", self.names)
+        for name in self.names:
+            check_choice("FromMap.names", name, [item.name for item in UnitClass])
+
+    def select(self, units: UnitMap, seed: int) -> NDArray[np.bool_]:
+        """``(units,)`` bool.
+
+        Raises:
+            UnitError: No such map, another one than named, or one of another model.
+        """
+        folder = Path(self.path).expanduser()
+        other = UnitMap.load(folder)
+        found = UnitMap.checksum(folder)
+        if found != self.sha256:
+            raise UnitError(f"The UnitMap in {folder} has sha256 {found}, not {self.sha256}.")
+        other.check_model(units.anatomy, units.provenance.fingerprint)
+        mask: NDArray[np.bool_] = np.isin(other.classes, [UnitClass[name] for name in self.names])
         return mask

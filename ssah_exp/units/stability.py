@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ssah_exp.config.schema import BudgetsConfig, UnitsConfig
@@ -19,16 +18,20 @@ from ssah_exp.units.agreement import Agreement, agreement, centred_ranks, jaccar
 from ssah_exp.units.classes import UnitClass, classify
 from ssah_exp.units.identify import SETS, Identification
 from ssah_exp.units.index import UnitIndex
-from ssah_exp.units.scores import channel_importance, head_scores, standardise, unit_scores
+from ssah_exp.units.resampling import (
+    Weights,
+    bootstrap_of,
+    disjoint_of,
+    permuted_within,
+    resampled_maps,
+    subset_weights,
+)
+from ssah_exp.units.scores import unit_scores
 
 # Smallest subsample; the next ones are twice as large each, below the whole set.
 _SMALLEST = 16
-# Resamples scored at a time: bounds memory at two tables of so many models' channels.
-_CHUNK = 20
 # Independent random streams, one per question.
 _BOOTSTRAP, _HALVES, _RANDOM, _SUBSAMPLE = 0, 1, 2, 3
-
-Weights = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def stability(
     counts = {name: identified.examples[name].examples for name in SETS}
     if min(counts.values()) < 4:
         raise UnitError(f"Two halves need four examples of each set; there are {counts}.")
-    bootstrap, inclusion = found.bootstrap(counts)
+    bootstrap, inclusion = found.bootstrap()
     sizes = subsample_sizes(min(counts.values()))
     subsamples = [found.subsample(counts, size) for size in sizes]
     agreements = [*subsamples, bootstrap, found.halves(counts), found.flap(), found.random()]
@@ -108,79 +111,6 @@ def subsample_sizes(examples: int) -> list[int]:
         sizes.append(size)
         size *= 2
     return sizes
-
-
-def bootstrap_weights(
-    examples: int, resamples: int, generator: np.random.Generator
-) -> NDArray[np.float64]:
-    """``(resamples, examples)``: how often each example is drawn; rows sum to ``examples``."""
-    even = np.full(examples, 1 / examples)
-    return generator.multinomial(examples, even, size=resamples).astype(np.float64)
-
-
-def subset_weights(
-    examples: int, size: int, resamples: int, generator: np.random.Generator, *, skip: int = 0
-) -> NDArray[np.float64]:
-    """``(resamples, examples)`` of 0 and 1: ``size`` different examples a row.
-
-    Args:
-        examples: Examples to draw from.
-        size: Examples to draw.
-        resamples: Rows.
-        generator: Decides the order they are drawn in.
-        skip: Leave out the first so many of that order: with a generator in the same state, rows
-            are disjoint from those drawn with ``size=skip, skip=0``.
-    """
-    order = generator.permuted(np.tile(np.arange(examples), (resamples, 1)), axis=1)
-    weights = np.zeros((resamples, examples))
-    np.put_along_axis(weights, order[:, skip : skip + size], 1.0, axis=1)
-    return weights
-
-
-def permuted_within(
-    index: UnitIndex, resamples: int, generator: np.random.Generator
-) -> Iterator[NDArray[np.int64]]:
-    """Random orders of all units, ``(units,)`` each, in which none leaves its layer or kind."""
-    stratum = 2 * index.layer.astype(np.int64) + index.kind
-    home = np.argsort(stratum, kind="stable")
-    for _ in range(resamples):
-        order = np.empty_like(home)
-        # Sorted by a number drawn in [stratum, stratum + 1): shuffled within each stratum.
-        order[home] = np.argsort(stratum + generator.random(home.size))
-        yield order
-
-
-def resampled_scores(
-    identified: Identification, weights: Weights, *, square_attention: bool = True
-) -> dict[str, NDArray[np.float64]]:
-    """Normalised scores of every resample, by set; statistic ``variance``.
-
-    Args:
-        identified: With ``examples``.
-        weights: By set ``(R, E)``, times each example is drawn.
-        square_attention: See :func:`ssah_exp.units.scores.head_scores`.
-
-    Returns:
-        By set ``(R, units)`` float64, in the flat order.
-
-    Raises:
-        UnitError: No moments were kept, or a resample is too small; see
-            :meth:`ssah_exp.units.examples.ExampleMoments.variance`.
-    """
-    if identified.examples is None:
-        raise UnitError("No example's moments were kept: only their pool is known.")
-    anatomy, norms = identified.anatomy, identified.column_norms
-    scores: dict[str, NDArray[np.float64]] = {}
-    for name in SETS:
-        dispersion = identified.examples[name].variance(torch.from_numpy(weights[name]))
-        rows = {kind: channel_importance(dispersion[kind], norms[kind]) for kind in dispersion}
-        flat = {kind: rows[kind].flatten(0, 1) for kind in rows}
-        heads = head_scores(
-            flat["attention"], anatomy.heads, anatomy.head_dim, square=square_attention
-        )
-        blocks = torch.cat([heads, standardise(flat["mlp"])], dim=1)
-        scores[name] = blocks.reshape(-1, anatomy.units).numpy()
-    return scores
 
 
 class _Comparisons:
@@ -204,12 +134,9 @@ class _Comparisons:
         self.reference = self._classes(self._safety, self._utility)
         self._ranks = centred_ranks(self._safety - self._utility)
 
-    def bootstrap(self, counts: dict[str, int]) -> tuple[Agreement, NDArray[np.float64]]:
+    def bootstrap(self) -> tuple[Agreement, NDArray[np.float64]]:
         """Agreement with the reference, and how often each unit is in SCU."""
-        weights = {
-            name: bootstrap_weights(counts[name], self._resamples, self._stream(_BOOTSTRAP, at))
-            for at, name in enumerate(SETS)
-        }
+        weights = bootstrap_of(self._identified, self._resamples, [self._seed, _BOOTSTRAP])
         included = np.zeros(self.reference.size)
         rows: list[tuple[NDArray[np.float64], float]] = []
         for classes, ranks in self._maps(weights):
@@ -230,16 +157,9 @@ class _Comparisons:
 
     def halves(self, counts: dict[str, int]) -> Agreement:
         """Two equal halves without a common example, against each other."""
-        sides: list[Weights] = []
-        for side in range(2):
-            sides.append({})
-            for at, name in enumerate(SETS):
-                half = counts[name] // 2
-                # The same stream twice: one order, of which each side takes its half.
-                stream = self._stream(_HALVES, at)
-                sides[side][name] = subset_weights(
-                    counts[name], half, self._resamples, stream, skip=side * half
-                )
+        sizes = {name: count // 2 for name, count in counts.items()}
+        stream = [self._seed, _HALVES]
+        sides = disjoint_of(self._identified, sizes, self._resamples, stream)
         pairs = zip(self._maps(sides[0]), self._maps(sides[1]), strict=True)
         rows = [(jaccards(one[0], other[0]), spearman(one[1], other[1])) for one, other in pairs]
         return self._agreement("halves", min(counts.values()) // 2, rows)
@@ -274,14 +194,7 @@ class _Comparisons:
         return safety, utility
 
     def _maps(self, weights: Weights) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
-        """Classes of every resample, and centred ranks of its preference z_S - z_U."""
-        for start in range(0, self._resamples, _CHUNK):
-            chunk = {name: rows[start : start + _CHUNK] for name, rows in weights.items()}
-            scores = resampled_scores(
-                self._identified, chunk, square_attention=self._config.square_attention
-            )
-            for safety, utility in zip(scores["safety"], scores["utility"], strict=True):
-                yield self._classes(safety, utility), centred_ranks(safety - utility)
+        return resampled_maps(self._identified, weights, self._config)
 
     def _classes(
         self, safety: NDArray[np.float64], utility: NDArray[np.float64]

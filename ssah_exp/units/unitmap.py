@@ -140,6 +140,11 @@ class UnitMap:
         }
         write_atomically(folder / _DESCRIPTION, json.dumps(description, indent=1, sort_keys=True))
 
+    @staticmethod
+    def checksum(folder: Path) -> str:
+        """sha256 of the tensors that :meth:`save` wrote; it names the map's content."""
+        return digest_file(folder / _TENSORS)
+
     @classmethod
     def load(cls, folder: Path) -> UnitMap:
         """Read what :meth:`save` wrote, checking its checksum.

@@ -22,15 +22,13 @@ from ssah_exp.units.examples import ExampleMoments
 from ssah_exp.units.identify import SETS, Identification, identify
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.moments import Moments
-from ssah_exp.units.stability import (
-    Atlas,
+from ssah_exp.units.resampling import (
     bootstrap_weights,
     permuted_within,
     resampled_scores,
-    stability,
-    subsample_sizes,
     subset_weights,
 )
+from ssah_exp.units.stability import Atlas, stability, subsample_sizes
 from ssah_exp.units.statistics import ChannelStatistics, KindStatistics
 from tests import tiny
 from tests.units import oracle

@@ -1,0 +1,157 @@
+"""`ssah-exp units atlas`: how far classes depend on how they were calibrated."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ssah_exp.cache import storage_errors
+from ssah_exp.commands.units import units_at
+from ssah_exp.errors import StoreError
+from ssah_exp.models.anatomy import Anatomy
+from ssah_exp.pipeline.atlas import Charted, chart
+from ssah_exp.pipeline.progress import Reporter
+from ssah_exp.pipeline.reopening import reopen
+from ssah_exp.reporting.atlas_figure import draw_atlas
+from ssah_exp.reporting.atlas_rows import agreed, setting_rows
+from ssah_exp.units.agreement import Spread
+from ssah_exp.units.classes import UnitClass
+from ssah_exp.units.consensus import consensus_map
+from ssah_exp.units.settings import SettingsAtlas
+from ssah_exp.units.unitmap import UnitMap
+
+
+def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Print the atlas of a run; save its consensus.
+
+    Raises:
+        StoreError: No run there, or the folder for the consensus exists.
+        SsahError: The run's model or data cannot be had again, or a setting is wrong.
+    """
+    out = None if options.consensus is None else Path(options.consensus)
+    if out is not None and os.path.lexists(out):
+        raise StoreError(f"{out} exists already; nothing was computed. Name a new folder.")
+    stored = units_at(options.path)
+    console = Console(stderr=True)
+    reporter = Reporter(console, bars=console.is_terminal)
+    run = reopen(Path(options.path), options.set, reporter)
+    ref = run.identified_model()
+    found = chart(run, ref, resamples=options.resamples, seed=options.seed)
+    anatomy, wrote = stored.anatomy, []
+    if out is not None:
+        with storage_errors(out):
+            consensus_map(found.atlas, stored, options.share).save(out)
+        wrote.append(out)
+    checksum = None if out is None else UnitMap.checksum(out)
+    if options.figure is not None:
+        picture = Path(options.figure)
+        wrote += [picture, *draw_atlas(found.atlas, anatomy, picture)]
+    if options.format == "text":
+        _print(ref.identifier, found, anatomy, options, Console())
+        for path in wrote:
+            print(f"wrote {path}")
+        if checksum is not None:
+            print(f"sha256 of the consensus, for the selector FromMap: {checksum}")
+    elif options.format == "csv":
+        print(setting_rows(found.atlas).to_csv(index=False, lineterminator="\n"), end="")
+    else:
+        print(json.dumps(_describe(ref.identifier, found, anatomy, options), indent=1))
+    return 0
+
+
+def _describe(
+    name: str, found: Charted, anatomy: Anatomy, options: argparse.Namespace
+) -> dict[str, Any]:
+    table = setting_rows(found.atlas).astype(object)
+    return {
+        "model": name,
+        "resamples": options.resamples,
+        "seed": options.seed,
+        "passes": found.passes,
+        "sequences": found.sequences,
+        "pass_seconds": found.pass_seconds,
+        "draw_seconds": found.draw_seconds,
+        "rows": table.where(table.notna(), None).to_dict(orient="records"),
+        "consensus": agreed(found.atlas, anatomy, options.share),
+    }
+
+
+def _print(
+    name: str, found: Charted, anatomy: Anatomy, options: argparse.Namespace, console: Console
+) -> None:
+    said: dict[str, Any] = {"soft_wrap": True, "highlight": False}
+    console.print(name, markup=False, **said)
+    console.print(_settings(found.atlas))
+    if found.atlas.sizes:
+        console.print(_sizes(found.atlas))
+    summary = agreed(found.atlas, anatomy, options.share)
+    console.print(
+        f"SCU of the run: {summary['run_units']} units. In SCU in at least {options.share:.0%} of "
+        f"the resamples of {len(summary['settings'])} settings: {summary['consensus_units']} "
+        f"({summary['consensus_heads']} heads, "
+        f"{100 * summary['consensus_parameter_share']:.2f} % of parameters), in all: "
+        f"{summary['always']}, in any: {summary['ever']}.",
+        **said,
+    )
+    console.print(
+        f"{found.passes} passes over {found.sequences} sequences: {found.pass_seconds:.1f} s; "
+        f"{options.resamples} draws per comparison: {found.draw_seconds:.1f} s.",
+        **said,
+    )
+
+
+def _settings(atlas: SettingsAtlas) -> Table:
+    table = Table(
+        title="Jaccard per class and Spearman of z_S - z_U with the run: all examples; resample "
+        "against resample, mean [95 %]",
+        title_justify="left",
+    )
+    for column in ("setting", "differs", "n"):
+        table.add_column(column)
+    for column in (*(item.name for item in UnitClass), "Spearman"):
+        table.add_column(column, justify="right")
+    for item in atlas.compared:
+        drawn = item.drawn
+        cells = [
+            _cell(value, None if drawn is None else drawn.jaccard[name], 2)
+            for name, value in item.jaccard.items()
+        ]
+        cells.append(_cell(item.spearman, None if drawn is None else drawn.spearman, 3))
+        sizes = f"{item.examples['safety']} + {item.examples['utility']}"
+        style = "dim" if item.floor else None
+        table.add_row(item.name, item.differs, sizes, *cells, style=style)
+    return table
+
+
+def _sizes(atlas: SettingsAtlas) -> Table:
+    table = Table(
+        title="Two draws of n examples of each set that share none: mean [95 %]",
+        title_justify="left",
+    )
+    for column in ("n", *(item.name for item in UnitClass), "Spearman"):
+        table.add_column(column, justify="right")
+    for curve in atlas.sizes:
+        cells = [_spread(spread, 2) for spread in curve.jaccard.values()]
+        table.add_row(str(curve.size), *cells, _spread(curve.spearman, 3))
+    return table
+
+
+def _cell(value: float | None, drawn: Spread | None, digits: int) -> str:
+    whole = "" if value is None else f"{value:.{digits}f}"
+    return whole if drawn is None else f"{whole}; {_spread(drawn, digits)}"
+
+
+def _spread(spread: Spread, digits: int) -> str:
+    if spread.mean is None:
+        return ""
+    text = f"{spread.mean:.{digits}f}"
+    if spread.low is None or spread.high is None:
+        return text
+    return f"{text} \\[{spread.low:.{digits}f}, {spread.high:.{digits}f}]"

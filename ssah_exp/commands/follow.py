@@ -1,0 +1,83 @@
+"""`ssah-exp units follow`: which classes the units of a trained arm had, step by step."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from ssah_exp.errors import StoreError, UnitError, did_you_mean
+from ssah_exp.pipeline.reopening import read_run
+from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.track_figure import draw_track
+from ssah_exp.reporting.track_rows import track_rows
+from ssah_exp.units.transfer import CLASSES
+
+Track = list[dict[str, Any]]
+
+
+def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Print what a run saw of one arm while it was trained.
+
+    Raises:
+        StoreError: No record there, or nobody looked.
+        UnitError: No such arm.
+        ConfigError: A figure of unknown suffix.
+    """
+    tracks = _tracks(read_run(Path(options.path)))
+    name = next(iter(tracks)) if options.arm is None else options.arm
+    if name not in tracks:
+        raise UnitError(f"No arm '{name}' that was followed.{did_you_mean(name, tracks)}")
+    wrote: list[Path] = []
+    if options.figure is not None:
+        picture = Path(options.figure)
+        wrote = [picture, draw_track(tracks[name], name, picture)]
+    rows = track_rows(tracks[name])
+    if options.format == "csv":
+        print(rows.to_csv(index=False, lineterminator="\n"), end="")
+    elif options.format == "json":
+        print(json.dumps({"arm": name, "track": tracks[name]}, indent=1))
+    else:
+        _print(name, rows, Console())
+        for path in wrote:
+            print(f"wrote {path}")
+    return 0
+
+
+def _tracks(record: RunRecord) -> dict[str, Track]:
+    """Looks by arm, in the record's order."""
+    found = {
+        arm.name: arm.training["track"]
+        for arm in record.arms
+        if arm.training is not None and "track" in arm.training
+    }
+    if not found:
+        raise StoreError(
+            f"Run {record.run_id} followed no units while it trained; run it with "
+            "training.track.every=STEPS."
+        )
+    return found
+
+
+def _print(name: str, rows: pd.DataFrame, console: Console) -> None:
+    table = Table(
+        title=f"{name}: % of each class before training that has it at a step; SCU by class",
+        title_justify="left",
+    )
+    table.add_column("step", justify="right")
+    for before in CLASSES:
+        table.add_column(f"{before} kept", justify="right")
+    for after in CLASSES[1:]:
+        table.add_column(f"SCU now {after}", justify="right")
+    for step, look in rows.groupby("step"):
+        shares = look.set_index(["from", "to"])["of_before_pct"]
+        cells = [shares[before, before] for before in CLASSES]
+        cells += [shares["SCU", after] for after in CLASSES[1:]]
+        table.add_row(str(step), *("" if pd.isna(cell) else f"{cell:.1f}" for cell in cells))
+    console.print(table)

@@ -1,0 +1,67 @@
+"""`ssah-exp units noise`: how much of a transfer happens without any training."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from ssah_exp.pipeline.progress import Reporter
+from ssah_exp.pipeline.reopening import reopen
+from ssah_exp.reporting.noise_figure import draw_noise, noise_rows
+from ssah_exp.units.noise import transfer_noise
+from ssah_exp.units.transfer import CLASSES
+
+
+def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Print transfer between a run's model and another beside the null; nothing else is written.
+
+    Raises:
+        SsahError: The run's model or data cannot be had again, or there is no such model.
+    """
+    console = Console(stderr=True)
+    run = reopen(Path(options.path), options.set, Reporter(console, bars=console.is_terminal))
+    first, second = run.identified_model(), run.model(options.model)  # before the first pass
+    before, after = (run.identify(ref, keep_examples=True) for ref in (first, second))
+    found = transfer_noise(
+        before, after, run.config.units, resamples=options.resamples, seed=options.seed
+    )
+    wrote: list[Path] = []
+    if options.figure is not None:
+        picture = Path(options.figure)
+        wrote = [picture, draw_noise(found, picture)]
+    rows = noise_rows(found)
+    if options.format == "csv":
+        print(rows.to_csv(index=False, lineterminator="\n"), end="")
+    elif options.format == "json":
+        print(json.dumps(rows.astype(object).where(rows.notna(), None).to_dict(orient="records")))
+    else:
+        Console().print(_table(rows))
+        for path in wrote:
+            print(f"wrote {path}")
+    return 0
+
+
+def _table(rows: pd.DataFrame) -> Table:
+    table = Table(
+        title="% of the class before: mean [95 % of draws]; redrawn and halves hold no training",
+        title_justify="left",
+    )
+    table.add_column("comparison")
+    table.add_column("from \\ to")
+    for after in CLASSES:
+        table.add_column(after, justify="right")
+    for (name, before), group in rows.groupby(["comparison", "from"], sort=False):
+        cells = [_cell(row) for _, row in group.iterrows()]
+        table.add_row(str(name), str(before), *cells)
+    return table
+
+
+def _cell(row: pd.Series) -> str:
+    mean, low, high = (row[f"of_before_{end}"] for end in ("mean", "low", "high"))
+    return "" if pd.isna(mean) else f"{mean:.1f} \\[{low:.1f}, {high:.1f}]"

@@ -1,0 +1,83 @@
+"""`ssah-exp units overlap`: how far models of one architecture share a class."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ssah_exp.commands.units import units_at
+from ssah_exp.errors import UnitError
+from ssah_exp.reporting.overlap_figure import draw_overlap, overlap_rows
+from ssah_exp.units.classes import UnitClass
+from ssah_exp.units.overlap import Overlap, overlaps
+from ssah_exp.units.unitmap import UnitMap
+
+
+def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Print every pair's overlap beside chance.
+
+    Raises:
+        UnitError: No UnitMap there, one name twice, or other architectures.
+        ConfigError: A figure of unknown suffix.
+    """
+    maps = _named(options.maps)
+    unit_class = UnitClass[options.unit_class]
+    found = overlaps(maps, unit_class, draws=options.draws, seed=options.seed)
+    wrote: list[Path] = []
+    if options.figure is not None:
+        picture = Path(options.figure)
+        wrote = [picture, draw_overlap(found, unit_class, picture)]
+    rows = overlap_rows(found)
+    if options.format == "csv":
+        print(rows.to_csv(index=False, lineterminator="\n"), end="")
+    elif options.format == "json":
+        cells = rows.astype(object).where(rows.notna(), None).to_dict(orient="records")
+        print(json.dumps({"class": unit_class.name, "pairs": cells}, indent=1))
+    else:
+        console = Console()
+        console.print(_table(found, unit_class))
+        for path in wrote:
+            print(f"wrote {path}")
+    return 0
+
+
+def _named(given: Sequence[str]) -> dict[str, UnitMap]:
+    """UnitMaps by name: ``NAME=PATH``, or the path's last part."""
+    maps: dict[str, UnitMap] = {}
+    for item in given:
+        name, equals, path = item.partition("=")
+        if not equals or Path(item).exists():  # an equals sign may be part of a path
+            name, path = Path(item).resolve().name, item
+        if name in maps:
+            raise UnitError(f"Two UnitMaps are called '{name}'; name them: NAME={path}.")
+        maps[name] = units_at(path)
+    return maps
+
+
+def _table(found: Sequence[Overlap], unit_class: UnitClass) -> Table:
+    table = Table(
+        title=f"Jaccard overlap of {unit_class.name}; chance: random units, as many per layer and "
+        "kind, mean [95 %]",
+        title_justify="left",
+    )
+    for column in ("first", "second", "units", "shared", "Jaccard", "chance", "p"):
+        table.add_column(column, justify="left" if column in ("first", "second") else "right")
+    for item in found:
+        chance = item.chance
+        table.add_row(
+            item.first,
+            item.second,
+            f"{item.units[0]} / {item.units[1]}",
+            str(item.shared),
+            "" if item.jaccard is None else f"{item.jaccard:.3f}",
+            ""
+            if chance.mean is None or chance.low is None or chance.high is None
+            else f"{chance.mean:.3f} \\[{chance.low:.3f}, {chance.high:.3f}]",
+            f"{item.at_chance:.2g}",
+        )
+    return table

@@ -1,0 +1,210 @@
+"""From a finished run to the atlas over ways to calibrate its model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ssah_exp.config.build import build
+from ssah_exp.config.schema import CalibrationConfig, Target, UnitsConfig
+from ssah_exp.data.chat import Encoded, encode_pairs
+from ssah_exp.data.datasets import check_no_overlap, draw_calibration
+from ssah_exp.data.sources import Example, fingerprint_examples
+from ssah_exp.errors import ConfigError, DataError
+from ssah_exp.evaluation.judges import HarmJudge, Judge, Verdict, judgements_folder
+from ssah_exp.evaluation.questions import Question, encode_questions, read_completions
+from ssah_exp.models.anatomy import KINDS, output_column_norms
+from ssah_exp.models.sources import ModelRef
+from ssah_exp.pipeline.reopening import Reopened
+from ssah_exp.pipeline.stages import Stages
+from ssah_exp.units.agreement import Agreement
+from ssah_exp.units.examples import ExampleMoments
+from ssah_exp.units.identify import SETS, Identification, collect
+from ssah_exp.units.settings import Setting, SettingsAtlas, SettingsComparison, size_curve
+from ssah_exp.units.statistics import ChannelStatistics
+
+_Pass = tuple[ChannelStatistics, ExampleMoments]
+
+
+@dataclass(frozen=True)
+class Charted:
+    """An atlas and what it took.
+
+    Attributes:
+        atlas: What was compared.
+        passes: Calibration sets that went through the model.
+        sequences: How many sequences those were.
+        pass_seconds: Time of that, with the answers to ``own_refusals`` where they were not cached.
+        draw_seconds: Time of all comparisons and their resamples.
+    """
+
+    atlas: SettingsAtlas
+    passes: int
+    sequences: int
+    pass_seconds: float
+    draw_seconds: float
+
+
+def chart(run: Reopened, ref: ModelRef, *, resamples: int, seed: int) -> Charted:
+    """Compare the run's calibration with ``atlas.settings`` and draws of every size.
+
+    Nothing but answers to ``own_refusals`` is written, into the cache.
+
+    Args:
+        run: With ``atlas`` in its config.
+        ref: Its identified model.
+        resamples: Draws per comparison.
+        seed: Decides them.
+
+    Raises:
+        ConfigError: There is nothing to compare.
+        SsahError: A setting's data is wrong.
+    """
+    config = run.config.atlas
+    if not config.settings and not config.pool:
+        raise ConfigError("atlas has no settings; give --set atlas=NAME.")
+    begun, drawing = time.perf_counter(), 0.0
+    calibrations = _Calibrations(run, run.stages(ref), ref)
+    sizes: list[Agreement] = []
+    units = run.config.units
+    if config.pool:
+        pool = calibrations.pool(config.pool)
+        start = time.perf_counter()
+        sizes = size_curve(pool, units, resamples=resamples, seed=seed)
+        drawing += time.perf_counter() - start
+        del pool  # it is the largest by far
+    own = calibrations.own()
+    start = time.perf_counter()
+    found = SettingsComparison(own, units, resamples=resamples, seed=seed)
+    drawing += time.perf_counter() - start
+    for name, given in config.settings.items():
+        setting = Setting(name, given.differs, calibrations.of(name, given), given.floor)
+        start = time.perf_counter()
+        found.add(setting)
+        drawing += time.perf_counter() - start
+    start = time.perf_counter()
+    atlas = found.result(sizes)
+    drawing += time.perf_counter() - start
+    spent = time.perf_counter() - begun - drawing
+    return Charted(atlas, calibrations.passes, calibrations.sequences, spent, drawing)
+
+
+class _Calibrations:
+    """Calibration sets of one model; each goes through it once, however many settings share it."""
+
+    def __init__(self, run: Reopened, stages: Stages, ref: ModelRef) -> None:
+        self._run, self._stages, self._ref = run, stages, ref
+        self._kept: dict[tuple[str, str], _Pass] = {}
+        self.passes, self.sequences = 0, 0
+
+    def own(self) -> Identification:
+        """The run's own sets."""
+        sets = self._run.data.example_sets
+        units = self._run.config.units
+        return self._identified(
+            {name: self._passed(name, sets[f"{name}_calibration"], units) for name in SETS}
+        )
+
+    def pool(self, count: int) -> Identification:
+        """As many as ``count`` examples of the run's own sources; forgotten after use."""
+        config = self._run.config
+        units = replace(config.units, samples=count)
+        found = {}
+        for name in SETS:
+            source: Target = getattr(config.data, f"{name}_calibration")
+            drawn = draw_calibration(source, f"data.{name}_calibration", units, config.seed)
+            found[name] = self._collected(name, drawn, units)
+        return self._identified(found)
+
+    def of(self, name: str, setting: CalibrationConfig) -> Identification:
+        """The sets of a setting; what it leaves open is the run's."""
+        config, where = self._run.config, f"atlas.settings.{name}"
+        units = config.units
+        if setting.tokens is not None:
+            units = replace(units, tokens=setting.tokens)
+        found: dict[str, _Pass] = {}
+        for which in SETS:
+            given: Target | None = getattr(setting, which)
+            examples = self._run.data.example_sets[f"{which}_calibration"]
+            if given is not None or setting.seed is not None:
+                source = given or getattr(config.data, f"{which}_calibration")
+                seed = config.seed if setting.seed is None else setting.seed
+                own = setting.own_refusals and which == "safety"
+                examples = self._drawn(source, f"{where}.{which}", units, seed, own=own)
+            found[which] = self._passed(which, examples, units)
+        return self._identified(found)
+
+    def _drawn(
+        self, source: Target, where: str, units: UnitsConfig, seed: int, *, own: bool
+    ) -> tuple[Example, ...]:
+        examples = draw_calibration(source, where, units, seed)
+        data = self._run.data.example_sets
+        check_no_overlap({**data, "safety_calibration": examples})
+        return self._refused(examples, where) if own else examples
+
+    def _refused(self, requests: Sequence[Example], where: str) -> tuple[Example, ...]:
+        """The model's own answers, where the primary judge calls them refusals."""
+        config, stages = self._run.config, self._stages
+        style = config.units.prompt_style
+        questions = [Question("calibration", style, item.prompt, None) for item in requests]
+        prompts = encode_questions(stages.speech, questions, config.evaluation.system_prompt)
+        label = f"{where} answers"
+        entry = stages.answers(self._ref, None, questions, prompts, label)
+        stages.reporter.done(label, entry)
+        texts = [item.text for item in read_completions(entry.folder / "completions.jsonl")]
+        verdicts = self._judge().judge([item.prompt for item in requests], texts)
+        kept = [
+            replace(item, response=text)
+            for item, text, verdict in zip(requests, texts, verdicts, strict=True)
+            if verdict is Verdict.REFUSED
+        ]
+        least = config.units.min_samples
+        if len(kept) < least:
+            raise DataError(
+                f"{where}: the model refuses {len(kept)} of {len(requests)} requests; "
+                f"units.min_samples={least} are needed."
+            )
+        return tuple(kept)
+
+    def _judge(self) -> Judge:
+        name = self._run.config.evaluation.primary_judge
+        node = self._run.config.evaluation.judges[name]
+        judge: Judge = build(node, f"evaluation.judges.{name}")
+        if isinstance(judge, HarmJudge):
+            judge.keep_in(judgements_folder(self._run.cache.root.parent))
+        return judge
+
+    def _passed(self, name: str, examples: Sequence[Example], units: UnitsConfig) -> _Pass:
+        key = (fingerprint_examples(examples), units.tokens)
+        if key not in self._kept:
+            self._kept[key] = self._collected(name, examples, units)
+        return self._kept[key]
+
+    def _collected(self, name: str, examples: Sequence[Example], units: UnitsConfig) -> _Pass:
+        config, stages = self._run.config, self._stages
+        encoded: list[Encoded] = encode_pairs(
+            stages.speech,
+            examples,
+            [units.prompt_style],
+            config.evaluation.system_prompt,
+            units.max_length,
+            where=name,
+        )
+        loaded = stages.slot.get(self._ref)
+        stages.reporter.begin(f"{name}: {len(encoded)} sequences, {units.tokens} tokens")
+        found = collect(loaded, {name: encoded}, units, config.trainer, keep_examples=True)
+        self.passes, self.sequences = self.passes + 1, self.sequences + len(encoded)
+        moments = found.examples(name)
+        assert moments is not None
+        return found.result(name), moments
+
+    def _identified(self, found: dict[str, _Pass]) -> Identification:
+        loaded = self._stages.slot.get(self._ref)
+        return Identification(
+            loaded.anatomy,
+            found["safety"][0],
+            found["utility"][0],
+            {kind: output_column_norms(loaded.model, kind) for kind in KINDS},
+            {name: item[1] for name, item in found.items()},
+        )

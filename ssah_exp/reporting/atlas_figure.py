@@ -1,0 +1,115 @@
+"""The atlas over ways to calibrate as a picture: settings beside their ceiling, and the sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssah_exp.cache import write_atomically
+from ssah_exp.models.anatomy import Anatomy
+from ssah_exp.reporting.atlas_rows import inclusion_table, setting_rows
+from ssah_exp.reporting.drawing import CLASS_COLOURS, save_figure
+from ssah_exp.units.agreement import Spread
+from ssah_exp.units.settings import SettingsAtlas
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MARKERS = {"SCU": "o", "UCU": "s", "CU": "^", "RU": "D"}
+
+
+def draw_atlas(atlas: SettingsAtlas, anatomy: Anatomy, path: Path) -> list[Path]:
+    """Draw it.
+
+    Args:
+        atlas: What was compared.
+        anatomy: Of the model.
+        path: Where to write; the suffix decides the format.
+
+    Returns:
+        The CSVs with the numbers, beside the picture: settings and sizes, and units.
+
+    Raises:
+        ConfigError: A suffix that cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    height = 1.6 + 0.33 * len(atlas.compared)
+    if atlas.sizes:
+        figure = Figure(figsize=(10.5, max(height, 3.6)), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
+        _sizes(right, atlas)
+    else:
+        figure = Figure(figsize=(7, max(height, 3.6)), layout="constrained")
+        left = figure.subplots()
+    _settings(left, atlas)
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize="small"
+    )
+    tables = [save_figure(figure, path, setting_rows(atlas))]
+    units = path.with_name(f"{path.stem}-units.csv")
+    numbers = inclusion_table(atlas, anatomy)
+    write_atomically(units, numbers.to_csv(index=False, lineterminator="\n", float_format="%.4g"))
+    return [*tables, units]
+
+
+def _settings(axes: Axes, atlas: SettingsAtlas) -> None:
+    """Jaccard of two resamples, with its interval; hollow: of all examples."""
+    places = np.arange(len(atlas.compared))
+    for number, (name, marker) in enumerate(_MARKERS.items()):
+        shift = places + 0.16 * (number - 1.5)
+        drawn = [item.drawn for item in atlas.compared]
+        means, lows, highs = _ends([None if one is None else one.jaccard[name] for one in drawn])
+        errors = np.nan_to_num(np.maximum([means - lows, highs - means], 0))
+        axes.errorbar(
+            means, shift, xerr=errors, fmt=marker, color=CLASS_COLOURS[name], markersize=4.5,
+            elinewidth=1, label=name,
+        )  # fmt: skip
+        values = [item.jaccard[name] for item in atlas.compared]
+        whole = [np.nan if value is None else value for value in values]
+        axes.plot(
+            whole, shift, marker, markerfacecolor="none", color=CLASS_COLOURS[name], markersize=4.5,
+            linewidth=0, label="hollow: all examples" if number == 0 else "_",
+        )  # fmt: skip
+    for place, item in enumerate(atlas.compared):
+        if item.floor:
+            axes.axhspan(place - 0.5, place + 0.5, color="black", alpha=0.06, linewidth=0)
+    axes.set_yticks(places, [_label(item.name, item.differs) for item in atlas.compared])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.02)
+    axes.set_xlabel("Jaccard overlap with the run's class (grey: floors)")
+    axes.grid(axis="x", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _label(name: str, differs: str) -> str:
+    return f"{name} ({differs})" if differs else f"{name}, drawn twice"
+
+
+def _sizes(axes: Axes, atlas: SettingsAtlas) -> None:
+    sizes = [curve.size or 0 for curve in atlas.sizes]
+    for name, marker in _MARKERS.items():
+        means, lows, highs = _ends([curve.jaccard[name] for curve in atlas.sizes])
+        axes.plot(sizes, means, color=CLASS_COLOURS[name], marker=marker, markersize=4.5)
+        axes.fill_between(sizes, lows, highs, color=CLASS_COLOURS[name], alpha=0.15, linewidth=0)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("examples of each set, in each of two draws")
+    axes.set_ylabel("Jaccard overlap of two draws that share none")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _ends(spreads: Sequence[Spread | None]) -> tuple[NDArray[np.float64], ...]:
+    """Means, lower and upper ends; NaN is a gap."""
+    return tuple(
+        np.array([np.nan if item is None else getattr(item, end) for item in spreads], dtype=float)
+        for end in ("mean", "low", "high")
+    )

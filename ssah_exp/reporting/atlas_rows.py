@@ -1,0 +1,105 @@
+"""The atlas over ways to calibrate as rows and JSON values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from ssah_exp.models.anatomy import Anatomy
+from ssah_exp.units.classes import UnitClass
+from ssah_exp.units.index import HEAD, UnitIndex
+from ssah_exp.units.settings import Compared, SettingsAtlas
+
+
+def setting_rows(atlas: SettingsAtlas) -> pd.DataFrame:
+    """One row per setting or size and measure: Jaccard of each class, Spearman of z_S - z_U.
+
+    ``value`` is of all examples against all of the run's; ``mean``, ``low`` and ``high`` are of
+    resamples. Sizes have no ``value``: two draws are compared with each other.
+    """
+    rows = [row for item in atlas.compared for row in _setting(item)]
+    for curve in atlas.sizes:
+        counts = {"safety_examples": curve.size, "utility_examples": curve.size}
+        for measure, spread in [*_by_class(curve.jaccard), ("spearman", curve.spearman)]:
+            rows.append(
+                {
+                    "setting": curve.name,
+                    "differs": "size",
+                    "floor": False,
+                    **counts,
+                    "measure": measure,
+                    "value": None,
+                    "mean": spread.mean,
+                    "low": spread.low,
+                    "high": spread.high,
+                }
+            )
+    numbers = dict.fromkeys(("value", "mean", "low", "high"), "float64")
+    return pd.DataFrame(rows).astype(numbers)
+
+
+def _setting(item: Compared) -> list[dict[str, Any]]:
+    drawn = item.drawn
+    values = [*_by_class(item.jaccard), ("spearman", item.spearman)]
+    spreads = {}
+    if drawn is not None:
+        spreads = dict([*_by_class(drawn.jaccard), ("spearman", drawn.spearman)])
+    return [
+        {
+            "setting": item.name,
+            "differs": item.differs,
+            "floor": item.floor,
+            "safety_examples": item.examples["safety"],
+            "utility_examples": item.examples["utility"],
+            "measure": measure,
+            "value": value,
+            **{
+                end: getattr(spreads[measure], end) if measure in spreads else None
+                for end in ("mean", "low", "high")
+            },
+        }
+        for measure, value in values
+    ]
+
+
+def _by_class(values: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(f"jaccard_{name}", value) for name, value in values.items()]
+
+
+def inclusion_table(atlas: SettingsAtlas, anatomy: Anatomy) -> pd.DataFrame:
+    """One row per unit that is ever in SCU, most frequent first: how often, by setting."""
+    index, frequency = UnitIndex(anatomy), atlas.frequency()
+    reference = atlas.reference == UnitClass.SCU
+    table = pd.DataFrame(
+        {
+            "layer": index.layer,
+            "kind": ["head" if kind == HEAD else "neuron" for kind in index.kind],
+            "index": index.index,
+            "in_run": reference,
+            "all": frequency,
+            **atlas.inclusion,
+        }
+    )
+    ever = pd.DataFrame(table[(frequency > 0) | reference])
+    return ever.sort_values("all", ascending=False, kind="stable")
+
+
+def agreed(atlas: SettingsAtlas, anatomy: Anatomy, share: float) -> dict[str, Any]:
+    """What the settings agree on: counts, and overlap with the run's own SCU."""
+    index, frequency = UnitIndex(anatomy), atlas.frequency()
+    reference, consensus = atlas.reference == UnitClass.SCU, frequency >= share
+    either = int((reference | consensus).sum())
+    return {
+        "share": share,
+        "settings": list(atlas.inclusion),
+        "run_units": int(reference.sum()),
+        "consensus_units": int(consensus.sum()),
+        "consensus_heads": int((consensus & (index.kind == HEAD)).sum()),
+        "consensus_parameter_share": float(
+            index.parameters[consensus].sum() / index.parameters.sum()
+        ),
+        "jaccard_with_run": int((reference & consensus).sum()) / either if either else None,
+        "always": int((frequency == 1).sum()),
+        "ever": int((frequency > 0).sum()),
+    }

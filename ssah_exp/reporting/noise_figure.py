@@ -1,0 +1,84 @@
+"""Transfer beside its null: as rows, and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ssah_exp.reporting.drawing import CLASS_COLOURS, save_figure
+from ssah_exp.units.noise import Noise
+from ssah_exp.units.transfer import CLASSES
+
+_LOOKS = {"trained": ("o", "trained, same examples"), "redrawn": ("s", "not trained, redrawn"),
+          "halves": ("^", "not trained, two halves")}  # fmt: skip
+
+
+def noise_rows(found: Sequence[Noise]) -> pd.DataFrame:
+    """One row per comparison and cell, in percent of the class before."""
+    return pd.DataFrame(
+        [
+            {
+                "comparison": item.name,
+                "draws": item.draws,
+                "from": before,
+                "to": after,
+                **{
+                    f"of_before_{end}": None if value is None else 100 * value
+                    for end, value in (
+                        ("mean", share.mean),
+                        ("low", share.low),
+                        ("high", share.high),
+                    )
+                },
+            }
+            for item in found
+            for (before, after), share in item.shares.items()
+        ]
+    )
+
+
+def draw_noise(found: Sequence[Noise], path: Path) -> Path:
+    """Draw, for each class, the share that left it, with and without training.
+
+    Args:
+        found: From :func:`ssah_exp.units.noise.transfer_noise`.
+        path: Where to write; the suffix decides the format.
+
+    Returns:
+        The CSV with the numbers, beside the picture.
+
+    Raises:
+        ConfigError: A suffix that cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    rows = noise_rows(found)
+    left = rows[rows["from"] == rows["to"]]
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, (marker, label)) in enumerate(_LOOKS.items()):
+        here = left[left["comparison"] == name].set_index("from").loc[list(CLASSES)]
+        means, lows, highs = (
+            100 - here[f"of_before_{end}"].to_numpy(float) for end in ("mean", "high", "low")
+        )
+        axes.errorbar(
+            np.arange(len(CLASSES)) + 0.18 * (number - 1),
+            means,
+            yerr=np.nan_to_num(np.maximum([means - lows, highs - means], 0)),
+            fmt=marker,
+            color="black" if name == "trained" else "#999999",
+            markersize=6,
+            label=label,
+        )
+    axes.set_xticks(range(len(CLASSES)), CLASSES)
+    for tick in axes.get_xticklabels():
+        tick.set_color(CLASS_COLOURS[tick.get_text()])
+    axes.set_ylim(0, None)
+    axes.set_ylabel("% of the class that changed class, 95 % of draws")
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize="small")
+    return save_figure(figure, path, rows)

@@ -1,0 +1,196 @@
+"""Each pruned class before its null: what pruning as many other units does, draw by draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ssah_exp.errors import ConfigError, StoreError
+from ssah_exp.evaluation.metrics import PERPLEXITY, asr_name
+from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting.drawing import CLASS_COLOURS, save_figure
+from ssah_exp.reporting.text import scale_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_ITSELF = "class"
+# Where the draws stand beside the class: shift, marker, colour.
+_FOR_A_BOX = 5
+_CONTROLS = {"random": (-0.26, "x", "#56B4E9"), "matched": (0.26, "^", "#CC79A7")}
+
+
+def null_rows(records: Sequence[RunRecord], style: str | None = None) -> pd.DataFrame:
+    """Every arm of a pruning table that is dense or has the primary fill, one row a metric.
+
+    Args:
+        records: Of one setting, one per seed.
+        style: Prompt style of the harmful requests; None = the mean over styles.
+
+    Returns:
+        ``metric`` (``asr`` in percent, ``perplexity``), ``class`` (or ``aligned``,
+        ``unaligned``), ``what`` (``class``, ``random``, ``matched``), ``seed``, ``draw``,
+        ``value``, ``low``, ``high``, ``n``.
+
+    Raises:
+        ConfigError: No record measured that style.
+        StoreError: There are no records.
+    """
+    if not records:
+        raise StoreError("There are no records to draw.")
+    evaluation = records[0].config["evaluation"]
+    asr = asr_name(style or "mean", evaluation["primary_judge"])
+    if asr not in records[0].arms[0].metrics:
+        allowed = ", ".join(evaluation["harmful_styles"])
+        raise ConfigError(f"No ASR for style '{style}' in these records. Allowed: {allowed}.")
+    fill = records[0].config["ablation"]["primary_fill"]
+    rows = [
+        _row(short, metric, arm, record.seed)
+        for short, metric in (("asr", asr), (PERPLEXITY, PERPLEXITY))
+        for record in records
+        for arm in record.arms
+        if arm.fill in (None, fill)
+    ]
+    return pd.DataFrame(rows).astype({"draw": "Int64", "value": "float64"})
+
+
+def _row(short: str, metric: str, arm: ArmRecord, seed: int) -> dict[str, Any]:
+    found, scale = arm.metrics[metric], scale_of(metric)
+    value, low, high = (
+        None if number is None else scale * number
+        for number in (found.value, found.low, found.high)
+    )
+    return {
+        "metric": short,
+        "class": arm.unit_class or arm.model,
+        "what": arm.control or _ITSELF,
+        "seed": seed,
+        "draw": arm.draw,
+        "value": value,
+        "low": low,
+        "high": high,
+        "n": found.n,
+    }
+
+
+def draw_null(records: Sequence[RunRecord], path: Path, style: str | None = None) -> Path:
+    """Draw ASR and perplexity of every class, with all its control draws behind it.
+
+    Args:
+        records: Of one setting of a pruning table, one per seed.
+        path: Where to write; the suffix decides the format.
+        style: Prompt style of the harmful requests; None = the mean over styles.
+
+    Returns:
+        The CSV with the numbers, beside the picture.
+
+    Raises:
+        ConfigError: No record measured that style, or a suffix that cannot be written.
+        StoreError: There are no records.
+    """
+    from matplotlib.figure import Figure
+
+    rows = null_rows(records, style)
+    config = records[0].config
+    figure = Figure(figsize=(9.5, 4), layout="constrained")
+    budgets = config["units"]["budgets"]
+    figure.suptitle(
+        f"{config['data']['name']}, SCU budget {100 * budgets['scu']:g} % of {budgets['unit']}, "
+        f"{len(records)} seeds",
+        fontsize="medium",
+    )
+    left, right = figure.subplots(1, 2)
+    _panel(left, rows[rows["metric"] == "asr"])
+    what = "mean of the prompt styles" if style is None else f"{style} prompts"
+    left.set_ylabel(f"ASR %, {what}")
+    left.set_ylim(-3, 103)
+    _panel(right, rows[rows["metric"] == PERPLEXITY])
+    right.set_ylabel("perplexity")
+    right.set_yscale("log")
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize="small"
+    )
+    return save_figure(figure, path, rows)
+
+
+def _panel(axes: Axes, rows: pd.DataFrame) -> None:
+    dense = rows["class"].isin(("aligned", "unaligned"))
+    for name, line in (("aligned", "-"), ("unaligned", ":")):
+        values = rows.loc[rows["class"] == name, "value"]
+        if values.notna().any():
+            axes.axhline(
+                float(values.mean()), color="black", linewidth=0.8, linestyle=line,
+                label=f"{name}, nothing pruned",
+            )  # fmt: skip
+    classes = list(dict.fromkeys(rows.loc[~dense, "class"]))
+    for place, name in enumerate(classes):
+        here = rows[rows["class"] == name]
+        for control, (shift, marker, colour) in _CONTROLS.items():
+            draws = here.loc[here["what"] == control, "value"].dropna().to_numpy()
+            _draws(axes, draws, place + shift, marker, colour, f"{control}, draw by draw")
+        _seeds(axes, here[here["what"] == _ITSELF], place, name)
+    axes.set_xticks(range(len(classes)), classes)
+    axes.set_xlim(-0.6, len(classes) - 0.4)
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    _once(axes)
+
+
+def _draws(
+    axes: Axes, draws: np.ndarray[Any, Any], place: float, marker: str, colour: str, label: str
+) -> None:
+    """Every draw, and a box over them where they are enough to have quartiles."""
+    if draws.size == 0:
+        return
+    if draws.size >= _FOR_A_BOX:
+        axes.boxplot(
+            [draws],
+            positions=[place],
+            widths=0.2,
+            showfliers=False,
+            manage_ticks=False,
+            patch_artist=True,
+            boxprops={"facecolor": colour, "alpha": 0.25, "linewidth": 0.6},
+            medianprops={"color": colour},
+            whiskerprops={"linewidth": 0.6},
+            capprops={"linewidth": 0.6},
+            zorder=1,
+        )
+    spread = np.linspace(-0.07, 0.07, draws.size) if draws.size > 1 else np.zeros(1)
+    axes.plot(
+        place + spread, draws, marker, color=colour, markersize=4, alpha=0.8, label=label, zorder=2
+    )
+
+
+def _seeds(axes: Axes, rows: pd.DataFrame, place: float, name: str) -> None:
+    """The class itself, a point and an interval a seed."""
+    count = len(rows)
+    shifts = np.linspace(-0.06, 0.06, count) if count > 1 else np.zeros(count)
+    values = rows["value"].to_numpy(float)
+    lows, highs = (rows[end].to_numpy(float) for end in ("low", "high"))
+    errors = np.nan_to_num(np.maximum([values - lows, highs - values], 0))
+    axes.errorbar(
+        place + shifts,
+        values,
+        yerr=errors,
+        fmt="o",
+        color=CLASS_COLOURS[name],
+        markersize=6,
+        elinewidth=1,
+        label=f"{name}, a point a seed",
+        zorder=3,
+    )
+
+
+def _once(axes: Axes) -> None:
+    """Name what has several parts once in the legend."""
+    seen: set[str] = set()
+    for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+        if label in seen:
+            handle.set_label("_")
+        seen.add(label)

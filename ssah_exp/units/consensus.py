@@ -1,0 +1,45 @@
+"""A UnitMap of what many calibrations agree on, for selectors to use like any other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ssah_exp.errors import UnitError
+from ssah_exp.units.classes import UnitClass
+from ssah_exp.units.settings import SettingsAtlas
+from ssah_exp.units.unitmap import UnitMap
+
+
+def consensus_map(atlas: SettingsAtlas, run: UnitMap, share: float = 0.5) -> UnitMap:
+    """SCU are the units in the SCU of at least ``share`` of all resamples of all settings.
+
+    The other classes are cut from the mean scores by the run's budgets; a unit that those would
+    put into SCU and the consensus would not is CU. So SCU may be smaller than its budget: units
+    that nothing agrees on are in no consensus.
+
+    Args:
+        atlas: Settings that are no floor count, each with the same weight.
+        run: The run's own map: model, budgets, settings.
+        share: Above 0, at most 1.
+
+    Raises:
+        UnitError: ``share`` out of range, or no unit is in the consensus.
+    """
+    if not 0 < share <= 1:
+        raise UnitError(f"share={share:g} lies outside (0, 1].")
+    agreed = atlas.frequency() >= share
+    if not agreed.any():
+        raise UnitError(f"No unit is in SCU in {share:.0%} of the resamples of all settings.")
+    origin = run.provenance
+    settings = {**origin.settings, "consensus": {"share": share, "of": list(atlas.inclusion)}}
+    cut = UnitMap.from_scores(
+        run.anatomy,
+        replace(origin, statistic="variance", settings=settings),
+        run.budgets,
+        *atlas.scores,
+    )
+    classes = np.where(cut.classes == UnitClass.SCU, UnitClass.CU, cut.classes).astype(np.uint8)
+    classes[agreed] = UnitClass.SCU
+    return replace(cut, classes=classes)

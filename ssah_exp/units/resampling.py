@@ -1,0 +1,173 @@
+"""Drawing calibration examples anew, and the scores and classes that every draw gives.
+
+Everything is a function of per-example moments (:mod:`ssah_exp.units.examples`): no forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ssah_exp.config.schema import UnitsConfig
+from ssah_exp.errors import UnitError
+from ssah_exp.units.agreement import centred_ranks
+from ssah_exp.units.classes import classify
+from ssah_exp.units.identify import SETS, Identification
+from ssah_exp.units.index import UnitIndex
+from ssah_exp.units.scores import channel_importance, head_scores, standardise
+
+# Resamples scored at a time: bounds memory at two tables of so many models' channels.
+_CHUNK = 20
+
+Weights = dict[str, NDArray[np.float64]]
+
+
+def bootstrap_weights(
+    examples: int, resamples: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """``(resamples, examples)``: how often each example is drawn; rows sum to ``examples``."""
+    even = np.full(examples, 1 / examples)
+    return generator.multinomial(examples, even, size=resamples).astype(np.float64)
+
+
+def subset_weights(
+    examples: int, size: int, resamples: int, generator: np.random.Generator, *, skip: int = 0
+) -> NDArray[np.float64]:
+    """``(resamples, examples)`` of 0 and 1: ``size`` different examples a row.
+
+    Args:
+        examples: Examples to draw from.
+        size: Examples to draw.
+        resamples: Rows.
+        generator: Decides the order they are drawn in.
+        skip: Leave out the first so many of that order: with a generator in the same state, rows
+            are disjoint from those drawn with ``size=skip, skip=0``.
+    """
+    order = generator.permuted(np.tile(np.arange(examples), (resamples, 1)), axis=1)
+    weights = np.zeros((resamples, examples))
+    np.put_along_axis(weights, order[:, skip : skip + size], 1.0, axis=1)
+    return weights
+
+
+def permuted_within(
+    index: UnitIndex, resamples: int, generator: np.random.Generator
+) -> Iterator[NDArray[np.int64]]:
+    """Random orders of all units, ``(units,)`` each, in which none leaves its layer or kind."""
+    stratum = 2 * index.layer.astype(np.int64) + index.kind
+    home = np.argsort(stratum, kind="stable")
+    for _ in range(resamples):
+        order = np.empty_like(home)
+        # Sorted by a number drawn in [stratum, stratum + 1): shuffled within each stratum.
+        order[home] = np.argsort(stratum + generator.random(home.size))
+        yield order
+
+
+def resampled_scores(
+    identified: Identification, weights: Weights, *, square_attention: bool = True
+) -> dict[str, NDArray[np.float64]]:
+    """Normalised scores of every resample, by set; statistic ``variance``.
+
+    Args:
+        identified: With ``examples``.
+        weights: By set ``(R, E)``, times each example is drawn.
+        square_attention: See :func:`ssah_exp.units.scores.head_scores`.
+
+    Returns:
+        By set ``(R, units)`` float64, in the flat order.
+
+    Raises:
+        UnitError: No moments were kept, or a resample is too small; see
+            :meth:`ssah_exp.units.examples.ExampleMoments.variance`.
+    """
+    if identified.examples is None:
+        raise UnitError("No example's moments were kept: only their pool is known.")
+    anatomy, norms = identified.anatomy, identified.column_norms
+    scores: dict[str, NDArray[np.float64]] = {}
+    for name in SETS:
+        dispersion = identified.examples[name].variance(torch.from_numpy(weights[name]))
+        rows = {kind: channel_importance(dispersion[kind], norms[kind]) for kind in dispersion}
+        flat = {kind: rows[kind].flatten(0, 1) for kind in rows}
+        heads = head_scores(
+            flat["attention"], anatomy.heads, anatomy.head_dim, square=square_attention
+        )
+        blocks = torch.cat([heads, standardise(flat["mlp"])], dim=1)
+        scores[name] = blocks.reshape(-1, anatomy.units).numpy()
+    return scores
+
+
+def resampled_maps(
+    identified: Identification, weights: Weights, units: UnitsConfig
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
+    """Classes of every resample, and :func:`centred_ranks` of its preference z_S - z_U.
+
+    Args:
+        identified: With ``examples``.
+        weights: By set ``(R, E)``, times each example is drawn.
+        units: Budgets and normalisation.
+
+    Yields:
+        ``(units,)`` uint8 and ``(units,)`` float64, R times.
+
+    Raises:
+        UnitError: See :func:`resampled_scores`.
+    """
+    parameters = UnitIndex(identified.anatomy).parameters
+    resamples = len(weights[SETS[0]])
+    for start in range(0, resamples, _CHUNK):
+        chunk = {name: rows[start : start + _CHUNK] for name, rows in weights.items()}
+        scores = resampled_scores(identified, chunk, square_attention=units.square_attention)
+        for safety, utility in zip(scores["safety"], scores["utility"], strict=True):
+            classes = classify(safety, utility, parameters, units.budgets)
+            yield classes, centred_ranks(safety - utility)
+
+
+def bootstrap_of(identified: Identification, resamples: int, stream: list[int]) -> Weights:
+    """Both sets drawn with replacement, as many examples as there are.
+
+    Args:
+        identified: With ``examples``.
+        resamples: Rows.
+        stream: Seed of the draws; each set adds its number.
+
+    Raises:
+        UnitError: No moments were kept.
+    """
+    if identified.examples is None:
+        raise UnitError("No example's moments were kept: only their pool is known.")
+    return {
+        name: bootstrap_weights(
+            identified.examples[name].examples, resamples, np.random.default_rng([*stream, at])
+        )
+        for at, name in enumerate(SETS)
+    }
+
+
+def disjoint_of(
+    identified: Identification, sizes: Mapping[str, int], resamples: int, stream: list[int]
+) -> tuple[Weights, Weights]:
+    """Two draws of each set that share no example.
+
+    Args:
+        identified: With ``examples``.
+        sizes: By set, examples of one draw; at most half of those there are.
+        resamples: Rows.
+        stream: Seed of the draws; each set adds its number.
+
+    Raises:
+        UnitError: No moments were kept, or there are too few examples.
+    """
+    if identified.examples is None:
+        raise UnitError("No example's moments were kept: only their pool is known.")
+    sides: tuple[Weights, Weights] = ({}, {})
+    for at, name in enumerate(SETS):
+        examples, size = identified.examples[name].examples, sizes[name]
+        if 2 * size > examples:
+            raise UnitError(f"{examples} {name} examples hold no two sets of {size}.")
+        for side, weights in enumerate(sides):
+            # The same stream twice: one order, of which each side takes its part.
+            generator = np.random.default_rng([*stream, at])
+            weights[name] = subset_weights(examples, size, resamples, generator, skip=side * size)
+    return sides

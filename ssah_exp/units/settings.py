@@ -1,0 +1,299 @@
+"""The atlas over ways to calibrate: other examples, sources, tokens, sizes, and the floor.
+
+Like :mod:`ssah_exp.units.stability`, a function of per-example moments: each calibration set costs
+one pass of the model, and no draw costs another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssah_exp.config.schema import UnitsConfig
+from ssah_exp.errors import UnitError
+from ssah_exp.units.agreement import Agreement, agreement, centred_ranks, jaccards, spearman
+from ssah_exp.units.classes import UnitClass, classify
+from ssah_exp.units.identify import SETS, Identification
+from ssah_exp.units.index import UnitIndex
+from ssah_exp.units.resampling import (
+    Weights,
+    bootstrap_of,
+    disjoint_of,
+    permuted_within,
+    resampled_maps,
+)
+from ssah_exp.units.scores import unit_scores
+from ssah_exp.units.stability import subsample_sizes
+
+RUN, FLAP, RANDOM = "run", "flap", "random"
+# Independent random streams, one per question; beside those of the stability atlas.
+_FIRST, _SECOND, _OTHER, _PAIRS, _RANDOM = 10, 11, 12, 13, 14
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to calibrate a model.
+
+    Attributes:
+        name: For tables.
+        differs: What it differs in from the run.
+        identified: Statistics, with the moments of every example.
+        floor: Unrelated to safety: no part of the consensus.
+    """
+
+    name: str
+    differs: str
+    identified: Identification
+    floor: bool = False
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A setting beside the run.
+
+    Attributes:
+        name: Of the setting.
+        differs: What it differs in.
+        floor: See :class:`Setting`.
+        examples: By set, examples with counted tokens.
+        jaccard: By class, overlap of the classes that all examples give; None where both are empty.
+        spearman: Rank correlation of z_S - z_U, likewise.
+        drawn: The same between one resample of the run's examples and one of the setting's; None
+            where nothing is drawn. The row of the run itself has two resamples of its examples.
+    """
+
+    name: str
+    differs: str
+    floor: bool
+    examples: dict[str, int]
+    jaccard: dict[str, float | None]
+    spearman: float
+    drawn: Agreement | None
+
+
+@dataclass(frozen=True)
+class SettingsAtlas:
+    """How far the classes depend on how they were calibrated.
+
+    Attributes:
+        reference: ``(units,)`` uint8, classes from all of the run's examples.
+        compared: The run itself first, then every setting, the other statistic and the floors.
+        sizes: Agreement of two draws of n examples that share none.
+        inclusion: By setting that is no floor, ``(units,)`` float64: share of its resamples whose
+            SCU holds the unit.
+        scores: ``(2, units)`` float64: z_S and z_U, means over those settings.
+    """
+
+    reference: NDArray[np.uint8]
+    compared: list[Compared]
+    sizes: list[Agreement]
+    inclusion: dict[str, NDArray[np.float64]]
+    scores: NDArray[np.float64]
+
+    def frequency(self) -> NDArray[np.float64]:
+        """``(units,)`` float64: mean inclusion, every setting of the same weight."""
+        mean: NDArray[np.float64] = np.mean(list(self.inclusion.values()), axis=0)
+        return mean
+
+
+class SettingsComparison:
+    """Compares settings with a run's own, one after the other, so that each may be forgotten.
+
+    Args:
+        reference: The run's own examples.
+        units: Budgets and normalisation; the statistic is ``variance``, as in every resample.
+        resamples: Draws per comparison, at least 2.
+        seed: Decides every draw.
+        confidence: Level of the percentile intervals.
+
+    Raises:
+        UnitError: Fewer than two resamples, or no moments of examples.
+    """
+
+    def __init__(
+        self,
+        reference: Identification,
+        units: UnitsConfig,
+        *,
+        resamples: int = 200,
+        seed: int = 0,
+        confidence: float = 0.95,
+    ) -> None:
+        if resamples < 2:
+            raise UnitError(f"resamples={resamples} is below 2.")
+        self._units, self._resamples, self._seed = units, resamples, seed
+        self._confidence = confidence
+        self._index = UnitIndex(reference.anatomy)
+        self._run = reference
+        self._classes, self._ranks, scores = self._whole(reference, "variance")
+        # Half-integers: float32 holds them exactly.
+        self._drawn = [
+            (classes, ranks.astype(np.float32))
+            for classes, ranks in self._maps(reference, _FIRST, 0)
+        ]
+        self._compared: list[Compared] = []
+        self._inclusion: dict[str, NDArray[np.float64]] = {}
+        self._scores: list[NDArray[np.float64]] = []
+        self._add(Setting(RUN, "", reference), scores, self._second())
+
+    def add(self, setting: Setting) -> None:
+        """Compare one more setting.
+
+        Raises:
+            UnitError: It has no moments of examples, or its name was used.
+        """
+        if any(item.name == setting.name for item in self._compared):
+            raise UnitError(f"Two settings are called '{setting.name}'.")
+        stream = len(self._compared)
+        _, _, scores = self._whole(setting.identified, "variance")
+        maps = self._maps(setting.identified, _OTHER, stream)
+        self._add(setting, scores, maps)
+
+    def result(self, sizes: list[Agreement]) -> SettingsAtlas:
+        """Everything compared so far, with the other statistic and permuted scores."""
+        compared = [*self._compared, self._flap(), self._random()]
+        scores = np.mean(self._scores, axis=0)
+        return SettingsAtlas(self._classes, compared, sizes, self._inclusion, scores)
+
+    def _second(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
+        return self._maps(self._run, _SECOND, 0)
+
+    def _add(
+        self,
+        setting: Setting,
+        scores: NDArray[np.float64],
+        maps: Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]],
+    ) -> None:
+        included = np.zeros(self._classes.size)
+        rows: list[tuple[NDArray[np.float64], float]] = []
+        for (mine, ours), (theirs, ranks) in zip(self._drawn, maps, strict=True):
+            included += theirs == UnitClass.SCU
+            rows.append((jaccards(mine, theirs), spearman(ours.astype(np.float64), ranks)))
+        if not setting.floor:
+            self._inclusion[setting.name] = included / self._resamples
+            self._scores.append(scores)
+        drawn = self._agreement(setting.name, rows)
+        self._compared.append(self._beside(setting, scores, drawn))
+
+    def _beside(
+        self, setting: Setting, scores: NDArray[np.float64], drawn: Agreement | None
+    ) -> Compared:
+        classes = classify(scores[0], scores[1], self._index.parameters, self._units.budgets)
+        counts = {
+            "safety": setting.identified.safety.examples,
+            "utility": setting.identified.utility.examples,
+        }
+        return Compared(
+            setting.name,
+            setting.differs,
+            setting.floor,
+            counts,
+            named(jaccards(self._classes, classes)),
+            spearman(self._ranks, centred_ranks(scores[0] - scores[1])),
+            drawn,
+        )
+
+    def _flap(self) -> Compared:
+        _, _, scores = self._whole(self._run, "flap")
+        return self._beside(Setting(FLAP, "statistic", self._run), scores, None)
+
+    def _random(self) -> Compared:
+        """Every score moved to another unit of its layer and kind."""
+        generator = np.random.default_rng([self._seed, _RANDOM])
+        orders = permuted_within(self._index, self._resamples, generator)
+        rows = [
+            (
+                jaccards(self._classes, self._classes[order]),
+                spearman(self._ranks, self._ranks[order]),
+            )
+            for order in orders
+        ]
+        drawn = self._agreement(RANDOM, rows)
+        means = {name: spread.mean for name, spread in drawn.jaccard.items()}
+        counts = dict.fromkeys(SETS, 0)
+        rho = drawn.spearman.mean
+        assert rho is not None
+        return Compared(RANDOM, "permuted scores", True, counts, means, rho, drawn)
+
+    def _whole(
+        self, identified: Identification, statistic: str
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
+        """Classes, centred ranks and ``(2, units)`` scores from all examples."""
+        scores = np.stack(
+            [
+                unit_scores(
+                    item,
+                    identified.column_norms,
+                    self._index,
+                    statistic=statistic,
+                    square_attention=self._units.square_attention,
+                )
+                for item in (identified.safety, identified.utility)
+            ]
+        )
+        classes = classify(scores[0], scores[1], self._index.parameters, self._units.budgets)
+        return classes, centred_ranks(scores[0] - scores[1]), scores
+
+    def _maps(
+        self, identified: Identification, *stream: int
+    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
+        weights = bootstrap_of(identified, self._resamples, [self._seed, *stream])
+        return resampled_maps(identified, weights, self._units)
+
+    def _agreement(self, name: str, rows: list[tuple[NDArray[np.float64], float]]) -> Agreement:
+        overlaps, ranks = zip(*rows, strict=True)
+        return agreement(name, None, np.stack(overlaps), np.array(ranks), self._confidence)
+
+
+def size_curve(
+    pool: Identification,
+    units: UnitsConfig,
+    *,
+    resamples: int = 200,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> list[Agreement]:
+    """How well two draws of n examples of each set agree that share no example.
+
+    Args:
+        pool: With the moments of many examples; n is 16, 32 and so on up to half of them, and the
+            half itself.
+        units: Budgets and normalisation.
+        resamples: Pairs of draws per size.
+        seed: Decides every draw.
+        confidence: Level of the percentile intervals.
+
+    Raises:
+        UnitError: No moments of examples.
+    """
+    if pool.examples is None:
+        raise UnitError("No example's moments were kept: only their pool is known.")
+    half = min(pool.examples[name].examples for name in SETS) // 2
+    curve: list[Agreement] = []
+    for size in [*subsample_sizes(half), half]:
+        drawn = dict.fromkeys(SETS, size)
+        sides = disjoint_of(pool, drawn, resamples, [seed, _PAIRS, size])
+        rows = list(_pairs(pool, sides, units))
+        overlaps, ranks = zip(*rows, strict=True)
+        curve.append(
+            agreement(f"pairs {size}", size, np.stack(overlaps), np.array(ranks), confidence)
+        )
+    return curve
+
+
+def _pairs(
+    pool: Identification, sides: tuple[Weights, Weights], units: UnitsConfig
+) -> Iterator[tuple[NDArray[np.float64], float]]:
+    pairs = zip(*(resampled_maps(pool, side, units) for side in sides), strict=True)
+    for (mine, ours), (theirs, ranks) in pairs:
+        yield jaccards(mine, theirs), spearman(ours, ranks)
+
+
+def named(overlaps: NDArray[np.float64]) -> dict[str, float | None]:
+    """``(4,)`` from :func:`jaccards` by class; None for NaN."""
+    return {
+        item.name: None if np.isnan(overlaps[item]) else float(overlaps[item]) for item in UnitClass
+    }

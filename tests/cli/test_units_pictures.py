@@ -1,0 +1,91 @@
+"""`units show --figure`, `units overlap` and `units follow`, as a user calls them."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ssah_exp.cli import main
+from ssah_exp.records.store import RECORD
+from ssah_exp.units.classes import UnitClass
+from tests.records.synthetic import record
+from tests.units.maps import random_map
+
+Capture = pytest.CaptureFixture[str]
+TRACK = [
+    {"step": 0, "units": np.diag([4, 0, 10, 6]).tolist()},
+    {"step": 5, "units": [[3, 0, 1, 0], [0, 0, 0, 0], [1, 0, 9, 0], [0, 0, 2, 4]]},
+]
+
+
+def test_where_units_live(tmp_path: Path, capsys: Capture) -> None:
+    units = random_map()
+    units.save(tmp_path / "map")
+    picture = tmp_path / "where.svg"
+    assert main(["units", "show", str(tmp_path / "map"), "--figure", str(picture)]) == 0
+    assert f"wrote {picture}" in capsys.readouterr().out
+    table = pd.read_csv(picture.with_suffix(".csv"))
+    assert table["units"].sum() == units.anatomy.units
+    for (layer, kind), here in table.groupby(["layer", "kind"]):
+        mask = (units.index.layer == layer) & (units.index.kind == (kind == "neuron"))
+        for _, row in here.iterrows():
+            count = int((mask & units.select(UnitClass[row["class"]])).sum())
+            assert row["units"] == count
+            assert row["of_layer_pct"] == pytest.approx(100 * count / mask.sum())
+    assert table.groupby("class")["of_class_pct"].sum().tolist() == pytest.approx([100] * 4)
+
+
+def test_overlap_in_every_format(tmp_path: Path, capsys: Capture) -> None:
+    for seed, name in enumerate(("a", "b")):
+        random_map(seed=seed).save(tmp_path / name)
+    first, second = str(tmp_path / "a"), f"other={tmp_path / 'b'}"
+    arguments = ["units", "overlap", first, second, "--draws", "100"]
+    picture = tmp_path / "overlap.svg"
+    assert main([*arguments, "--format", "csv", "--figure", str(picture)]) == 0
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert table.loc[0, ["first", "second"]].tolist() == ["a", "other"]
+    pd.testing.assert_frame_equal(table, pd.read_csv(picture.with_suffix(".csv")))
+    assert main([*arguments, "--class", "RU", "--format", "json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["class"] == "RU"
+    assert 0 < shown["pairs"][0]["jaccard"] < 1
+    assert main(arguments) == 0
+    assert "Jaccard overlap of SCU" in capsys.readouterr().out
+    assert main(["units", "overlap", first, first]) == 2
+    assert "Two UnitMaps are called 'a'" in capsys.readouterr().err
+    assert main(["units", "overlap", first]) == 2
+
+
+def test_following_an_arm(tmp_path: Path, capsys: Capture) -> None:
+    made = record()
+    arms = [
+        made.arms[0],
+        replace(made.arms[1], name="full", training={"track": TRACK}),
+        replace(made.arms[2], name="frozen", training={"track": TRACK[:1]}),
+    ]
+    (tmp_path / RECORD).write_text(replace(made, arms=arms).to_json())
+    picture = tmp_path / "flow.svg"
+    arguments = ["units", "follow", str(tmp_path)]
+    assert main([*arguments, "--format", "csv", "--figure", str(picture)]) == 0
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert picture.is_file()
+    pd.testing.assert_frame_equal(table, pd.read_csv(picture.with_suffix(".csv")))
+    moved = table.set_index(["step", "from", "to"])
+    assert moved.loc[(5, "SCU", "CU"), "of_before_pct"] == 25
+    assert moved.loc[(5, "RU", "RU"), "units"] == 4
+    assert moved.loc[(5, "UCU", "UCU")].isna()["of_before_pct"], "an empty class is a gap"
+    assert main([*arguments, "--arm", "frozen", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["track"] == TRACK[:1]
+    assert main(arguments) == 0
+    assert "75.0" in capsys.readouterr().out
+    assert main([*arguments, "--arm", "frosen"]) == 2
+    assert "Did you mean 'frozen'" in capsys.readouterr().err
+    (tmp_path / RECORD).write_text(made.to_json())
+    assert main(arguments) == 2
+    assert "training.track.every" in capsys.readouterr().err

@@ -1,0 +1,120 @@
+"""The atlas of a finished run, and a training table whose arms were followed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssah_exp.cli import main
+from ssah_exp.config.schema import ArmConfig, CalibrationConfig, TrackConfig
+from ssah_exp.config.validate import validate
+from ssah_exp.errors import ConfigError
+from ssah_exp.pipeline import atlas, dispatch
+from ssah_exp.pipeline.opened import Finished
+from ssah_exp.units.unitmap import UnitMap
+from tests.pipeline.test_reopening import overrides
+from tests.pipeline.tiny_run import computed, run, tiny_config, training_config
+from tests.pipeline.trained import training_of, weights_of
+
+Capture = pytest.CaptureFixture[str]
+
+
+def settings(place: Path) -> list[str]:
+    """Other utility data, other tokens, and the model's own answers to harmful requests."""
+    source = "_target_: ssah_exp.data.sources.FileSource"
+    given = {
+        "words": f"{{{source}, path: {place / 'data' / 'benign_eval.csv'}, prompt: '{{a}}', "
+        "response: '{q}'}",
+        "asked": f"{{{source}, path: {place / 'data' / 'alignment.csv'}, prompt: '{{q}}'}}",
+    }
+    overriding = [
+        f"+atlas.settings.words={{differs: utility data, utility: {given['words']}}}",
+        "+atlas.settings.all={differs: tokens, tokens: all}",
+        "+atlas.settings.own={differs: safety data, own_refusals: true, safety: "
+        f"{given['asked']}}}",
+    ]
+    return [part for item in overriding for part in ("--set", item)]
+
+
+def test_the_atlas_of_a_run(
+    finished: Finished,
+    place: Path,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class AllRefusals:
+        def judge(self, prompts: list[str], texts: list[str]) -> list[object]:
+            return [atlas.Verdict.REFUSED] * len(texts)
+
+    monkeypatch.setattr(atlas._Calibrations, "_judge", lambda self: AllRefusals())
+    out, picture = tmp_path / "consensus", tmp_path / "atlas.svg"
+    arguments = ["units", "atlas", str(finished.folder), "--resamples", "6", "--format", "json"]
+    more = ["--consensus", str(out), "--figure", str(picture)]
+    given = [*arguments, *overrides(place), *settings(place)]
+    assert main([*given, *more]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    names = list(dict.fromkeys(row["setting"] for row in shown["rows"]))
+    assert names == ["run", "words", "all", "own", "flap", "random"]
+    assert shown["passes"] == 2 + 1 + 2 + 1, "shared sets go through the model once"
+    stored = UnitMap.load(finished.folder / "unitmap")
+    agreed = UnitMap.load(out)
+    agreed.check_model(stored.anatomy, stored.provenance.fingerprint)
+    assert int((agreed.classes == 0).sum()) == shown["consensus"]["consensus_units"]
+    assert picture.is_file()
+    assert main([*given, *more]) == 2, "a consensus is not overwritten"
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_an_atlas_without_settings_is_refused(
+    finished: Finished, place: Path, capsys: Capture
+) -> None:
+    assert main(["units", "atlas", str(finished.folder), *overrides(place)]) == 2
+    assert "atlas has no settings" in capsys.readouterr().err
+
+
+def test_no_run_reads_an_atlas(place: Path) -> None:
+    config = tiny_config(place)
+    config.atlas.settings["a"] = CalibrationConfig("tokens", tokens="all")
+    with pytest.raises(ConfigError, match="No run reads atlas"):
+        dispatch.run(config)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (CalibrationConfig("x"), "changes nothing"),
+        (CalibrationConfig("x", tokens="al"), "Did you mean 'all'"),
+        (CalibrationConfig("x", seed=-1), "is below 0"),
+        (CalibrationConfig("x", tokens="all", own_refusals=True), "own_refusals needs requests"),
+    ],
+)
+def test_settings_that_cannot_be(place: Path, setting: CalibrationConfig, message: str) -> None:
+    config = tiny_config(place)
+    config.atlas.settings["a"] = setting
+    with pytest.raises(ConfigError, match=message):
+        validate(config)
+
+
+def test_following_changes_the_record_and_no_weight(place: Path) -> None:
+    arms = {"full": ArmConfig()}
+    plain = run(training_config(place, arms, "plain"))
+    config = training_config(place, arms, "plain")
+    config.training.track = TrackConfig(every=2, examples=3)
+    followed = run(config)
+    assert followed.record.run_id != plain.record.run_id
+    assert "train full" in computed(followed), "an entry without looks does not serve"
+    for name, weight in weights_of(plain, "train full").items():
+        assert (weight == weights_of(followed, "train full")[name]).all(), name
+    looks = training_of(followed, "full")["track"]
+    assert [look["step"] for look in looks] == [0, 2, 3]
+    units = UnitMap.load(followed.folder / "unitmap").anatomy.units
+    assert {int(np.sum(look["units"])) for look in looks} == {units}
+    assert "track" not in training_of(plain, "full")
+    assert "track" not in plain.record.config["training"]
+    config.training.track = TrackConfig(examples=3)
+    with pytest.raises(ConfigError, match="nobody looks"):
+        validate(config)

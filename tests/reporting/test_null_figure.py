@@ -1,0 +1,76 @@
+"""Classes before their controls: every draw is where its number is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ssah_exp.cli import main
+from ssah_exp.errors import ConfigError, StoreError
+from ssah_exp.records.store import RecordStore
+from ssah_exp.reporting.null_figure import draw_null, null_rows
+from tests.records.synthetic import record
+
+RECORDS = [record(0), record(1)]
+
+
+def test_every_arm_is_a_row_with_its_own_numbers() -> None:
+    rows = null_rows(RECORDS)
+    asr = rows[rows["metric"] == "asr"]
+    assert len(asr) == len(rows) / 2 == sum(len(item.arms) for item in RECORDS)
+    draws = asr[(asr["what"] == "random") & (asr["seed"] == 0)]
+    assert draws["draw"].tolist() == [0, 1, 2]
+    judge = RECORDS[0].config["evaluation"]["primary_judge"]
+    wanted = [
+        100 * arm.metrics[f"asr/mean/{judge}"].value  # type: ignore[operator]
+        for arm in RECORDS[0].arms
+        if arm.control == "random"
+    ]
+    assert draws["value"].tolist() == pytest.approx(wanted)
+    assert set(draws["class"]) == {"SCU"}
+    perplexity = rows[rows["metric"] == "perplexity"]
+    assert perplexity["value"].tolist() == pytest.approx(
+        [arm.metrics["perplexity"].value for item in RECORDS for arm in item.arms]
+    )
+
+
+def test_the_picture_has_its_numbers_beside_it(tmp_path: Path) -> None:
+    table = draw_null(RECORDS, tmp_path / "new" / "null.svg", "raw")
+    assert (tmp_path / "new" / "null.svg").read_text().startswith("<?xml")
+    pd.testing.assert_frame_equal(pd.read_csv(table), null_rows(RECORDS, "raw"), check_dtype=False)
+
+
+def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="style 'chatt'"):
+        draw_null(RECORDS, tmp_path / "a.svg", "chatt")
+    with pytest.raises(StoreError, match="no records"):
+        draw_null([], tmp_path / "a.svg")
+    with pytest.raises(ConfigError, match="Cannot write"):
+        draw_null(RECORDS, tmp_path / "a.wrong")
+    assert not list(tmp_path.iterdir())
+
+
+def test_records_come_from_runs_or_from_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for item in RECORDS:
+        RecordStore(tmp_path).write(item)
+        (kept / f"{item.seed}.json").write_text(item.to_json())
+    pictures = []
+    for place in (["--root", str(tmp_path)], ["--records", str(kept)]):
+        out = tmp_path / f"{place[0][2:]}.svg"
+        assert main(["figure", "table1_pruning", *place, "--out", str(out)]) == 0
+        pictures.append(out.with_suffix(".csv").read_text())
+    assert pictures[0] == pictures[1]
+    both = ["--root", str(tmp_path), "--records", str(kept)]
+    assert main(["figure", "table1_pruning", *both]) == 2
+    assert main(["figure", "table2_freezing", "--records", str(kept)]) == 2
+    assert main(["figure", "table1_pruning", "--records", str(tmp_path / "none")]) == 2
+    said = capsys.readouterr().err
+    assert "give one" in said
+    assert "No record of table2_freezing" in said
+    assert "No folder" in said
