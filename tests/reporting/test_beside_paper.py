@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import read_folder
 from ssah_exp.reporting.artefacts import render_artefact
@@ -52,6 +52,27 @@ def test_each_class_stands_beside_its_published_row() -> None:
     rows = published[(published["model"] == dense.source) & (published["group"] == "dense")]
     assert dense.published == rows["wikitext2_ppl"].item()
     assert dense.difference == pytest.approx(math.exp(2.1) - dense.published)
+
+
+def test_llama_2s_printed_average_stands_beside_the_mean_with_an_attack() -> None:
+    def attacked(config: dict[str, Any]) -> None:
+        config["evaluation"] |= {
+            "attacks": {"three": {"method": {}, "styles": ["raw"], "requests": None}},
+            "mean_with": "three",
+        }
+
+    name = f"asr/mean+three/{JUDGE}"
+    arms = [
+        replace(item, metrics={**item.metrics, name: rate(62, 100, 0.95)}) for item in record().arms
+    ]
+    made = changed(record(arms=arms), attacked)
+    found = pair(made, "SCU", name, "Llama-2")
+    assert (found.measured, found.published) == (pytest.approx(0.62), 0.66)
+    assert "mean: of raw and raw_system and raw+three for raw, raw_system and GCG" in found.differs
+    plain = pair(made, "SCU", f"asr/mean/{JUDGE}", "Llama-3")
+    assert (plain.measured, plain.published) == (pytest.approx(0.6), 0.865)
+    with pytest.raises(ValueError, match="not enough values"):
+        pair(made, "SCU", f"asr/mean/{JUDGE}", "Llama-2")
 
 
 def test_units_are_compared_where_units_are_pruned() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ssah_exp.evaluation.attack_metrics import attacked_style
 from ssah_exp.evaluation.metrics import PERPLEXITY, asr_name
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper import protocol
@@ -67,20 +68,36 @@ def _columns(record: RunRecord, source: str) -> Iterator[tuple[str, str, str, tu
     text = tuple(protocol.text_differs(record, _WINDOW))
     yield "wikitext2_ppl", PERPLEXITY, heading(PERPLEXITY), text
     for column, style in _STYLES.items():
-        name = asr_name(style, judge)
         mean = tuple(_mean_differs(record, source)) if style == "mean" else ()
+        name = asr_name(_mean_of(record, source) if style == "mean" else style, judge)
         yield column, name, heading(name), (*asr, *mean)
     for task in _TASKS:
         yield task, task, f"{task} %", ()
 
 
+def _mean_of(record: RunRecord, source: str) -> str:
+    """Our mean that is made as the printed one: Llama-2's counts an attack, if a run has one."""
+    joining = record.config["evaluation"].get("mean_with")
+    return attacked_style("mean", joining) if joining and _counts_suffixes(source) else "mean"
+
+
+def _counts_suffixes(source: str) -> bool:
+    """The printed average of Llama-2 counts a third value, the worst of three GCG suffixes."""
+    return source.startswith("Llama-2")
+
+
 def _mean_differs(record: RunRecord, source: str) -> Iterator[str]:
-    """The printed average of Llama-2 counts a third value, an attack by fixed GCG suffixes."""
-    ours = record.config["evaluation"]["harmful_styles"]
-    with_gcg = source.startswith("Llama-2")
-    if with_gcg or set(ours) != {"raw", "raw_system"}:
-        theirs = "raw, raw_system and GCG" if with_gcg else "raw and raw_system"
-        yield f"mean: of {' and '.join(ours)} for {theirs}"
+    evaluation = record.config["evaluation"]
+    ours = list(evaluation["harmful_styles"])
+    if _counts_suffixes(source):
+        if joining := evaluation.get("mean_with"):
+            ours += [
+                attacked_style(style, joining) for style in evaluation["attacks"][joining]["styles"]
+            ]
+        # Which suffixes the paper took is not published: even three columns are not the same.
+        yield f"mean: of {' and '.join(ours)} for raw, raw_system and GCG"
+    elif set(ours) != {"raw", "raw_system"}:
+        yield f"mean: of {' and '.join(ours)} for raw and raw_system"
 
 
 def _ours(row: Row | None, metric: str) -> Cell | None:
