@@ -3,7 +3,8 @@
 An entry's key is a hash of everything that decides its content, so skip-if-done and resume follow
 from looking it up. Files are written into a private folder beside the entry and moved into place
 by one rename; ``entry.json``, which lists every file's checksum, is written last. A reader that
-finds a checksum wrong discards the entry and computes it anew.
+finds a checksum wrong discards the entry and computes it anew. Processes that want the same entry
+at the same time, on any node of a shared file system, wait for the first of them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from ssah_exp.errors import StoreError
+from ssah_exp.lock import held
 
 MARKER = "entry.json"
 _CHUNK = 1 << 22
@@ -124,10 +126,16 @@ class Entry:
 
 
 class Cache:
-    """Entries of all stages below one root folder."""
+    """Entries of all stages below one root folder.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: The folder.
+        say: Gets a line when this process has to wait for another one's entry.
+    """
+
+    def __init__(self, root: Path, say: Callable[[str], None] = lambda line: None) -> None:
         self.root = root
+        self._say = say
 
     def get_or_compute(
         self, stage: str, key_material: Mapping[str, Any], compute: Callable[[Path], None]
@@ -148,9 +156,13 @@ class Cache:
         digest = self._verify(folder)
         cached = digest is not None
         if digest is None:
-            with storage_errors(folder):
-                digest = self._compute(stage, folder, key_material, compute)
-            shutil.rmtree(self.partial(stage, key_material), ignore_errors=True)
+            lock = folder.with_name(f".lock-{key}")
+            with storage_errors(folder), held(lock, f"{stage} {key}", self._say):
+                digest = self._verify(folder)  # another process may have made it meanwhile
+                cached = digest is not None
+                if digest is None:
+                    digest = self._compute(stage, folder, key_material, compute)
+                shutil.rmtree(self.partial(stage, key_material), ignore_errors=True)
         return Entry(folder, key, stage, digest, cached, time.perf_counter() - started)
 
     def find(self, stage: str, key: str) -> Entry:
@@ -198,7 +210,7 @@ class Cache:
             try:
                 work.rename(folder)
             except OSError:
-                # Another process finished the same entry first; its content is as good as ours.
+                # We were taken for dead, and another process made the entry; it is as good as ours.
                 other = self._verify(folder)
                 if other is None:
                     raise
