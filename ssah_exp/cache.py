@@ -32,6 +32,8 @@ from ssah_exp.lock import held
 
 MARKER = "entry.json"
 _CHUNK = 1 << 22
+_LARGE, _SETTLED_SECONDS = 1 << 20, 2.0
+_HASHED: dict[tuple[int, ...], str] = {}
 
 
 def digest_of(payload: Any) -> str:
@@ -41,12 +43,25 @@ def digest_of(payload: Any) -> str:
 
 
 def digest_file(path: Path) -> str:
-    """Hash one file's bytes: sha256 as hex."""
+    """Hash one file's bytes: sha256 as hex.
+
+    A large file that nobody touched since this process hashed it is not read again: the jobs of a
+    sweep in one process ask for the same models over and over.
+    """
+    info = path.stat()
+    # ``st_ctime`` cannot be set back by whoever changes a file, but it stands still for a moment.
+    look = (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+    settled = time.time() - info.st_ctime > _SETTLED_SECONDS and info.st_size >= _LARGE
+    if settled and look in _HASHED:
+        return _HASHED[look]
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
-    return digest.hexdigest()
+    found = digest.hexdigest()
+    if settled:
+        _HASHED[look] = found
+    return found
 
 
 def digest_folder(folder: Path) -> dict[str, str]:

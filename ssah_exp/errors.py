@@ -34,6 +34,10 @@ class StoreError(SsahError):
     """The record store or the cache cannot be read or written."""
 
 
+class ClusterError(SsahError):
+    """The scheduler is not there, does not answer or refuses a job."""
+
+
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'? Allowed: a, b, x."`` for an unknown name.
 

@@ -91,7 +91,7 @@ class Lock:
         self._owner = Owner.me()
         watch = _Watch(self._patience)
         while not self._take(self._owner):
-            seen = self._look()
+            seen = _look(self._folder)
             if seen is None:  # released between the two
                 continue
             if watch.dead(seen) and self._take_over(seen, self._owner):
@@ -148,17 +148,6 @@ class Lock:
             stream.write(f"{me.to_json()}\n")
         return True
 
-    def _look(self) -> _Sight | None:
-        """The owner as it appears now; None if there is none."""
-        with suppress(OSError):
-            for file in self._folder.iterdir():
-                content = file.read_bytes()  # opening it makes a network file system look afresh
-                owner = Owner.from_json(content.partition(b"\n")[0].decode("utf-8", "replace"))
-                if owner is not None and owner.token != file.name:
-                    owner = None  # amid a take-over
-                return _Sight(file, owner, (content, file.stat().st_mtime_ns))
-        return None
-
     def _keep_beating(self) -> None:
         while not self._stop.wait(self._beat):
             try:
@@ -172,6 +161,24 @@ class Lock:
                     os.utime(descriptor)
             finally:
                 os.close(descriptor)
+
+
+def _look(folder: Path) -> _Sight | None:
+    """The owner as it appears now; None if there is none."""
+    with suppress(OSError):
+        for file in folder.iterdir():
+            content = file.read_bytes()  # opening it makes a network file system look afresh
+            owner = Owner.from_json(content.partition(b"\n")[0].decode("utf-8", "replace"))
+            if owner is not None and owner.token != file.name:
+                owner = None  # amid a take-over
+            return _Sight(file, owner, (content, file.stat().st_mtime_ns))
+    return None
+
+
+def owner_of(folder: Path) -> Owner | None:
+    """Who holds the lock at ``folder``, as far as can be told; None if nobody does."""
+    seen = _look(folder)
+    return None if seen is None else seen.owner
 
 
 class _Watch:

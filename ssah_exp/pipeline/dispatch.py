@@ -34,14 +34,19 @@ PIPELINES: dict[str, Pipeline] = {
 _PLACES = ("record.json", "table.md", "unitmap", "completions", "mt_bench", "models", "deltas")
 
 
-def run(config: RunConfig) -> Finished:
+def run(config: RunConfig, watch: Callable[[str], None] = lambda text: None) -> Finished:
     """Run ``config.artefact``, mirror its record, print its table.
+
+    Args:
+        config: A validated config.
+        watch: Told what is being done, often.
 
     Raises:
         SsahError: Something given is wrong.
     """
     console = Console(stderr=True)
-    reporter = Reporter(console, bars=config.trainer.progress and console.is_terminal)
+    bars = config.trainer.progress and console.is_terminal
+    reporter = Reporter(console, bars=bars, watch=watch)
     if not console.is_terminal:
         config.trainer.progress = False  # bars are for people
     target = config.tracker.target
