@@ -5,12 +5,13 @@ BIN    := $(VENV)/bin
 # Test processes; each computes with one thread. A file's tests stay together: they share fixtures.
 WORKERS ?= 2
 
-.PHONY: help quickstart test test-slow test-gpu lint bench-check format install-dev clean
+.PHONY: help quickstart test test-slow test-gpu test-slurm lint bench-check format install-dev clean
 
 help:
 	@echo "make quickstart   align, identify, ablate and print Table 1 for the embedded model"
 	@echo "make test         the test suite, with one end-to-end run on the embedded model"
 	@echo "make test-slow    minutes-long tests     make test-gpu   tests that need a CUDA device"
+	@echo "make test-slurm   sweeps on a real Slurm on this machine (root, Debian; installs it if missing)"
 	@echo "make lint         ruff, mypy --strict, the import contract"
 	@echo "make bench-check  ratios of this machine against the committed ones; a loss of 10 % fails"
 
@@ -25,6 +26,14 @@ test-slow: $(VENV)/.dev
 
 test-gpu: $(VENV)/.dev
 	$(BIN)/python -m pytest -m gpu
+
+# munged, slurmctld and slurmd run on the loopback interface in a folder of the test.
+test-slurm: $(VENV)/.dev
+	@if $(BIN)/python tests/slurm/cluster.py install; then \
+		$(BIN)/python -m pytest -m slurm tests/slurm; \
+	else \
+		echo "test-slurm: skipped, no Slurm here and it cannot be installed"; \
+	fi
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

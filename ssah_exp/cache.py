@@ -3,9 +3,10 @@
 An entry's key is a hash of everything that decides its content, so skip-if-done and resume follow
 from looking it up. Files are written into a private folder beside the entry and moved into place
 by one rename; ``entry.json``, which lists every file's checksum, is written last. A reader that
-finds a checksum wrong discards the entry and computes it anew.
+finds a checksum wrong discards the entry and computes it anew. Processes that want the same entry
+at the same time, on any node of a shared file system, wait for the first of them.
 
-Of several processes that run side by side (:mod:`ssah_exp.ranks`) rank 0 alone looks, writes and
+Of several processes that work on one run (:mod:`ssah_exp.ranks`) rank 0 alone looks, writes and
 discards; the others wait for it, and compute along only where a stage is computed together.
 """
 
@@ -32,9 +33,12 @@ from safetensors import SafetensorError
 
 from ssah_exp import ranks
 from ssah_exp.errors import StoreError
+from ssah_exp.lock import held
 
 MARKER = "entry.json"
 _CHUNK = 1 << 22
+_LARGE, _SETTLED_SECONDS = 1 << 20, 2.0
+_HASHED: dict[tuple[int, ...], str] = {}
 
 
 def digest_of(payload: Any) -> str:
@@ -44,12 +48,25 @@ def digest_of(payload: Any) -> str:
 
 
 def digest_file(path: Path) -> str:
-    """Hash one file's bytes: sha256 as hex."""
+    """Hash one file's bytes: sha256 as hex.
+
+    A large file that nobody touched since this process hashed it is not read again: the jobs of a
+    sweep in one process ask for the same models over and over.
+    """
+    info = path.stat()
+    # ``st_ctime`` cannot be set back by whoever changes a file, but it stands still for a moment.
+    look = (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+    settled = time.time() - info.st_ctime > _SETTLED_SECONDS and info.st_size >= _LARGE
+    if settled and look in _HASHED:
+        return _HASHED[look]
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
-    return digest.hexdigest()
+    found = digest.hexdigest()
+    if settled:
+        _HASHED[look] = found
+    return found
 
 
 def digest_folder(folder: Path) -> dict[str, str]:
@@ -129,10 +146,16 @@ class Entry:
 
 
 class Cache:
-    """Entries of all stages below one root folder."""
+    """Entries of all stages below one root folder.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: The folder.
+        say: Gets a line when this process has to wait for another one's entry.
+    """
+
+    def __init__(self, root: Path, say: Callable[[str], None] = lambda line: None) -> None:
         self.root = root
+        self._say = say
 
     def get_or_compute(
         self,
@@ -164,12 +187,12 @@ class Cache:
             with tempfile.TemporaryDirectory() as scratch:
                 compute(Path(scratch))
 
-        def publish() -> str:
+        def publish() -> tuple[str, bool]:
             with nullcontext() if together else ranks.alone():
                 return self._publish(stage, folder, key_material, compute)
 
-        digest = ranks.from_first(publish)
-        return Entry(folder, key, stage, digest, False, time.perf_counter() - started)
+        digest, cached = ranks.from_first(publish)
+        return Entry(folder, key, stage, digest, cached, time.perf_counter() - started)
 
     def find(self, stage: str, key: str) -> Entry:
         """Look up an entry by a key that a record names; nothing is computed or discarded.
@@ -199,11 +222,22 @@ class Cache:
         folder: Path,
         key_material: Mapping[str, Any],
         compute: Callable[[Path], None],
-    ) -> str:
-        with storage_errors(folder):
-            digest = self._compute(stage, folder, key_material, compute)
-        shutil.rmtree(self.partial(stage, key_material), ignore_errors=True)
-        return digest
+    ) -> tuple[str, bool]:
+        """The digest, and whether another run had made the entry meanwhile.
+
+        Processes of one run that compute together would wait for one another behind a lock that a
+        run beside them holds: rank 0 then computes with them, and the first to finish publishes.
+        """
+        together = ranks.count() > 1
+        lock = folder.with_name(f".lock-{folder.name}")
+        waiting = nullcontext() if together else held(lock, f"{stage} {folder.name}", self._say)
+        with storage_errors(folder), waiting:
+            digest = None if together else self._verify(folder)
+            cached = digest is not None
+            if digest is None:
+                digest = self._compute(stage, folder, key_material, compute)
+            shutil.rmtree(self.partial(stage, key_material), ignore_errors=True)
+        return digest, cached
 
     def _compute(
         self,
@@ -228,7 +262,7 @@ class Cache:
             try:
                 work.rename(folder)
             except OSError:
-                # Another process finished the same entry first; its content is as good as ours.
+                # We were taken for dead, and another process made the entry; it is as good as ours.
                 other = self._verify(folder)
                 if other is None:
                     raise

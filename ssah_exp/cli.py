@@ -23,11 +23,25 @@ from ssah_exp.options import (
     report,
     run,
     scaling,
+    sweeps,
     tables,
     units,
 )
 
-OPTIONS = (run, tables, compare, figure, report, units, delta, judges, doctor, bench, scaling)
+OPTIONS = (
+    run,
+    sweeps,
+    tables,
+    compare,
+    figure,
+    report,
+    units,
+    delta,
+    judges,
+    doctor,
+    bench,
+    scaling,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand; 0 = done, 2 = something given is wrong."""
+    """Run a subcommand; 0 = done, 1 = jobs of a sweep failed, 2 = something given is wrong."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     if arguments[:1] == ["run"]:

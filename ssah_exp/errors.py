@@ -38,6 +38,10 @@ class RankError(SsahError):
     """One of several processes that worked on a run failed."""
 
 
+class ClusterError(SsahError):
+    """The scheduler is not there, does not answer or refuses a job."""
+
+
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'? Allowed: a, b, x."`` for an unknown name.
 

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssah_exp.config.compose import conf_dir, explain_hydra_error, parse, refuse_empty_groups
 from ssah_exp.errors import ConfigError, SsahError
+from ssah_exp.sweeps.launching import LAUNCHED
 
 
 class _Stopped(BaseException):
@@ -25,11 +26,12 @@ class _Stopped(BaseException):
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Hand ``rest`` to Hydra.
+    """Hand ``rest`` to Hydra; 1 = jobs of a sweep failed.
 
     Raises:
         ConfigError: Something in the composition is wrong.
     """
+    LAUNCHED.clear()
     modes = {"-m", "--multirun", "--cfg", "-c", "--info", "-i"} & set(rest)
     if len(modes) > 1:
         raise ConfigError(f"Only one of {', '.join(sorted(modes))} can be given at a time.")
@@ -48,7 +50,11 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         raise ConfigError(explain_hydra_error(error)) from error
     finally:
         sys.argv = argv
-    return 0
+    if not LAUNCHED:
+        return 0
+    from ssah_exp.sweeps.report import end_of
+
+    return max(end_of(sweep) for sweep in LAUNCHED)
 
 
 def run_composed(composed: DictConfig) -> None:

@@ -38,11 +38,16 @@ PIPELINES: dict[str, Pipeline] = {
 _PLACES = ("record.json", "table.md", "unitmap", "completions", "mt_bench", "models", "deltas")
 
 
-def run(config: RunConfig) -> Finished | None:
+def run(config: RunConfig, watch: Callable[[str], None] = lambda text: None) -> Finished | None:
     """Run ``config.artefact``, mirror its record, print its table.
 
     Where several processes are asked for and none was started yet, they are started, and this one
     waits for them and returns None.
+
+    Args:
+        config: A validated config.
+        watch: Told what is being done, often.
+
 
     Raises:
         SsahError: Something given is wrong.
@@ -56,12 +61,13 @@ def run(config: RunConfig) -> Finished | None:
         launch(config)
         return None
     with ranks.joined(trainer.devices, trainer.num_nodes, cuda=uses_cuda(trainer)):
-        return _run(config)
+        return _run(config, watch)
 
 
-def _run(config: RunConfig) -> Finished:
+def _run(config: RunConfig, watch: Callable[[str], None]) -> Finished:
     console = Console(stderr=True, quiet=not ranks.first())
-    reporter = Reporter(console, bars=config.trainer.progress and console.is_terminal)
+    bars = config.trainer.progress and console.is_terminal
+    reporter = Reporter(console, bars=bars, watch=watch)
     if not console.is_terminal:
         config.trainer.progress = False  # bars are for people
     target = config.tracker.target

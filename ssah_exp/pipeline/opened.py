@@ -87,7 +87,7 @@ class OpenRun:
 
     def prepare(self) -> tuple[ModelRef, Stages]:
         """Make the base model loadable and gather what the stages share."""
-        cache = Cache(self.root / "cache")
+        cache = Cache(self.root / "cache", self.reporter.say)
         base, entry = self.source.resolve(cache)
         if entry is not None:
             self.reporter.done("model", entry)

@@ -25,15 +25,20 @@ class Reporter:
     Args:
         console: Where to print.
         bars: Show progress bars.
+        watch: Also told what is being done, often.
     """
 
-    def __init__(self, console: Console, *, bars: bool) -> None:
+    def __init__(
+        self, console: Console, *, bars: bool, watch: Callable[[str], None] = lambda text: None
+    ) -> None:
         self.console = console
         self.bars = bars
+        self.watch = watch
         self.stages: list[StageRecord] = []
 
     def begin(self, text: str) -> None:
         """Announce work that is about to start."""
+        self.watch(text)
         self.console.print(f"[dim]{text} ...[/dim]", highlight=False)
 
     def done(self, name: str, entry: Entry) -> None:
@@ -62,4 +67,9 @@ class Reporter:
             *columns, console=self.console, transient=True, disable=not self.bars
         ) as progress:
             task = progress.add_task(text, total=total)
-            yield lambda done: progress.advance(task, done)
+
+            def advance(done: int) -> None:
+                progress.advance(task, done)
+                self.watch(f"{text} {progress.tasks[0].completed:g}/{total}")
+
+            yield advance

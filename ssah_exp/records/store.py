@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ssah_exp.cache import write_atomically
@@ -40,7 +43,8 @@ class RecordStore:
     def read(self, artefact: str) -> list[RunRecord]:
         """Every readable record of an artefact, oldest first; unreadable ones are warned of."""
         paths = sorted((self.runs / artefact).glob(f"*/{RECORD}"))
-        records = [record for path in paths if (record := _read(path)) is not None]
+        with _no_collection():
+            records = [record for path in paths if (record := _read(path)) is not None]
         return sorted(records, key=lambda record: record.finished)
 
     def artefacts(self) -> list[str]:
@@ -62,6 +66,19 @@ def read_folder(folder: Path) -> list[RunRecord]:
     paths = sorted(folder.glob("*.json")) or sorted(folder.glob("*/records/*.json"))
     records = [record for path in paths if (record := _read(path)) is not None]
     return sorted(records, key=lambda record: record.finished)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Thousands of records are a million objects, none of them garbage: do not look through them
+    again and again."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _read(path: Path) -> RunRecord | None:

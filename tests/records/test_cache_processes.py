@@ -31,12 +31,15 @@ Cache(root).get_or_compute("stage", {"key": 0}, compute)
 
 RACING = """
 def compute(folder):
+    with (root / "computing").open("a") as stream:
+        stream.write("x")
     (folder / "a.txt").write_text("content")
-    while len(list((root / "stage").glob(".work-*"))) < 2 and not (root / "met").exists():
+    while not (root / "go").exists():
         time.sleep(0.005)
-    (root / "met").touch()
     (folder / "b.txt").write_text("b" * 100_000)
-entry = Cache(root).get_or_compute("stage", {"key": 0}, compute)
+print("ready", flush=True)
+cache = Cache(root, lambda line: print(line, flush=True))
+entry = cache.get_or_compute("stage", {"key": 0}, compute)
 print(json.dumps([entry.digest, entry.cached, (entry.folder / "b.txt").stat().st_size]))
 """
 
@@ -85,21 +88,49 @@ def test_a_killed_process_leaves_no_entry_and_its_leftovers_go(tmp_path: Path) -
     assert {path.name for path in (tmp_path / "stage").iterdir()} == {entry.key, running.key}
 
 
-def test_two_processes_racing_for_one_key_end_with_one_whole_entry(tmp_path: Path) -> None:
-    racers = [start(RACING, tmp_path) for _ in range(2)]
+def test_processes_racing_for_one_key_compute_it_once(tmp_path: Path) -> None:
+    racers = [start(RACING, tmp_path) for _ in range(4)]
     try:
-        said = [json.loads(racer.communicate(timeout=30)[0]) for racer in racers]
+        for racer in racers:
+            assert racer.stdout is not None
+            assert racer.stdout.readline() == "ready\n"
+        (tmp_path / "go").touch()
+        said = [racer.communicate(timeout=30)[0].splitlines() for racer in racers]
     finally:
         for racer in racers:
             racer.kill()
-    (digest, *first), (other, *second) = said
-    assert first == second == [False, 100_000]
-    assert digest == other
+    ends = [json.loads(lines[-1]) for lines in said]
+    assert len({digest for digest, _, _ in ends}) == 1
+    assert sorted(cached for _, cached, _ in ends) == [False, True, True, True]
+    assert {size for _, _, size in ends} == {100_000}
+    assert (tmp_path / "computing").read_text() == "x"
     (left,) = (tmp_path / "stage").iterdir()
     found = Cache(tmp_path).get_or_compute("stage", {"key": 0}, whole)
     assert found.cached
-    assert found.folder == left
-    assert found.digest == digest
+    assert (found.folder, found.digest) == (left, ends[0][0])
+
+
+def test_who_waits_is_told_for_whom_and_goes_on_when_that_one_dies(tmp_path: Path) -> None:
+    working = start(HANGING, tmp_path)
+    assert working.stdout is not None
+    assert working.stdout.readline() == "computing\n"
+    waiting = start(RACING, tmp_path)
+    assert waiting.stdout is not None
+    try:
+        assert waiting.stdout.readline() == "ready\n"
+        said = waiting.stdout.readline()
+        assert said.startswith(f"waiting for process {working.pid} on ")
+        assert not (tmp_path / "computing").exists()
+        working.kill()
+        working.wait()
+        (tmp_path / "go").touch()
+        lines = waiting.communicate(timeout=30)[0].splitlines()
+    finally:
+        working.kill()
+        waiting.kill()
+    assert lines[0].startswith(f"process {working.pid} on ")
+    assert "taking over" in lines[0]
+    assert json.loads(lines[1])[1:] == [False, 100_000]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs RLIMIT_FSIZE")

@@ -1,0 +1,108 @@
+"""`hydra/launcher=batch` and `hydra/launcher=slurm`."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from ssah_exp.sweeps.folder import Job
+    from ssah_exp.sweeps.launching import Launch
+    from ssah_exp.sweeps.state import JobState
+
+
+class SweepLauncher(Launcher):
+    """Freezes the jobs of a sweep, then has them run.
+
+    Hydra may call ``launch`` several times for one sweep; all of them go into one folder.
+
+    Args:
+        options: The launcher's own options.
+    """
+
+    name = ""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self._launch: Launch | None = None
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Keep what Hydra hands over; ``task_function`` is not used, workers know their pipeline.
+
+        Raises:
+            ConfigError: The launcher's options are wrong.
+        """
+        from ssah_exp.sweeps.launching import Launch
+
+        self.check()
+        self._launch = Launch(hydra_context.config_loader, config, self.name, self._options)
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Freeze and run a batch of jobs; a failed job is in its state, not an exception.
+
+        Raises:
+            ConfigError: A job's config is wrong; none was run.
+            ClusterError: The scheduler did not take them.
+        """
+        assert self._launch is not None
+        jobs = self._launch.freeze(job_overrides, initial_job_idx)
+        states = self.run(self._launch, jobs)
+        return [
+            JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED, _return_value=state)
+            for overrides, state in zip(job_overrides, states, strict=True)
+        ]
+
+    def check(self) -> None:
+        """Refuse wrong options before anything is written."""
+        if self._options:
+            from ssah_exp.errors import ConfigError
+
+            raise ConfigError(f"Launcher '{self.name}' takes no {', '.join(self._options)}.")
+
+    @abstractmethod
+    def run(self, launch: Launch, jobs: Sequence[Job]) -> list[JobState]:
+        """Run the jobs, or have them run; return what is known of each."""
+
+
+class BatchLauncher(SweepLauncher):
+    """All jobs in this process, one after the other."""
+
+    name = "batch"
+
+    def run(self, launch: Launch, jobs: Sequence[Job]) -> list[JobState]:
+        """Run them to their ends."""
+        from ssah_exp.sweeps.batch import run_here
+        from ssah_exp.sweeps.launching import tell
+
+        return run_here(launch.sweep, jobs, tell)
+
+
+class SlurmLauncher(SweepLauncher):
+    """One array of Slurm jobs; returns when they are submitted."""
+
+    name = "slurm"
+
+    def check(self) -> None:
+        """See :class:`ssah_exp.sweeps.slurm.SlurmOptions`."""
+        from ssah_exp.sweeps.launching import slurm_options
+
+        slurm_options(self._options)
+
+    def run(self, launch: Launch, jobs: Sequence[Job]) -> list[JobState]:
+        """Submit them."""
+        from ssah_exp.sweeps.launching import slurm_options, tell
+        from ssah_exp.sweeps.slurm import submit
+
+        array = submit(launch.sweep, jobs, slurm_options(self._options))
+        tell(f"{len(jobs)} jobs are Slurm's array {array}; this terminal may be closed")
+        return [job.state() for job in jobs]

@@ -1,0 +1,69 @@
+"""`hydra/sweeper=list` and `hydra/sweeper=optuna`; grids and ranges are Hydra's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class _OneLauncher:
+    """What both sweepers share: Hydra's set-up, and a launcher."""
+
+    launcher: Launcher | None = None
+    context: HydraContext | None = None
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Make the launcher."""
+        self.context = hydra_context
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+
+class ListSweeper(_OneLauncher, Sweeper):
+    """One job per line of overrides.
+
+    Args:
+        file: A text file; empty lines and what follows a ``#`` are skipped.
+        jobs: The same lines in the config or on the command line.
+    """
+
+    def __init__(self, file: str | None = None, jobs: Sequence[str] = ()) -> None:
+        self._file = file
+        self._jobs = list(jobs)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the list; ``arguments`` go before each line."""
+        from ssah_exp.sweeps.listing import jobs_of
+
+        assert self.launcher is not None
+        return self.launcher.launch(jobs_of(arguments, self._file, self._jobs), 0)
+
+
+class OptunaSweeper(_OneLauncher, Sweeper):
+    """A search by Optuna over ``interval``, ``range`` and ``choice``.
+
+    Args:
+        settings: See :class:`ssah_exp.sweeps.search.SearchSettings`.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self._settings = settings
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Ask Optuna, run, tell Optuna, as often as asked for."""
+        from ssah_exp.sweeps.search import search, settings_of
+
+        assert self.launcher is not None
+        assert self.context is not None
+        return search(
+            settings_of(self._settings), arguments, self.launcher, self.context.config_loader
+        )

@@ -1,0 +1,47 @@
+"""`ssah-exp cancel`: end the queued and running jobs of a sweep."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+from collections.abc import Sequence
+
+from ssah_exp.config.paths import root_of
+from ssah_exp.lock import owner_of
+from ssah_exp.sweeps import slurm
+from ssah_exp.sweeps.folder import Sweep, find_sweep
+from ssah_exp.sweeps.launching import tell
+from ssah_exp.sweeps.state import INTERRUPTED, QUEUED, RUNNING
+from ssah_exp.sweeps.status import status_of
+
+
+def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Mark them, then end them; what is done stays.
+
+    Raises:
+        StoreError: There is no such sweep.
+        ClusterError: The scheduler does not answer; the jobs are marked and will end on their own
+            when they start.
+    """
+    sweep = find_sweep(root_of(options.root), options.sweep)
+    jobs = status_of(sweep).of(QUEUED, RUNNING, INTERRUPTED)
+    for job in jobs:
+        job.cancel()
+    tickets = [ticket for job in jobs if (ticket := job.ticket()) is not None]
+    slurm.cancel(tickets)
+    if jobs and not tickets:
+        _interrupt(sweep)
+    tell(f"sweep {sweep.name}: {len(jobs)} jobs cancelled")
+    return 0
+
+
+def _interrupt(sweep: Sweep) -> None:
+    """As Ctrl+C in the process that runs the sweep."""
+    owner = owner_of(sweep.lock)
+    if owner is None:
+        return
+    if owner.lives():
+        os.kill(owner.pid, signal.SIGINT)
+    else:
+        tell(f"{owner} cannot be reached from here; it ends after the job it is at")

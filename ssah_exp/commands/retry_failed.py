@@ -1,0 +1,54 @@
+"""`ssah-exp retry-failed`: run again what did not get done, from the frozen configs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ssah_exp.config.paths import root_of
+from ssah_exp.sweeps.batch import run_here
+from ssah_exp.sweeps.code import check_code
+from ssah_exp.sweeps.folder import Job, find_sweep
+from ssah_exp.sweeps.launching import slurm_options, tell
+from ssah_exp.sweeps.report import end_of
+from ssah_exp.sweeps.slurm import submit
+from ssah_exp.sweeps.state import QUEUED, UNFINISHED
+from ssah_exp.sweeps.status import status_of
+
+
+def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Queue or run them as the sweep's launcher did; 1 = some failed again.
+
+    Raises:
+        StoreError: There is no such sweep, or the code changed.
+        ClusterError: The scheduler did not take them.
+    """
+    sweep = find_sweep(root_of(options.root), options.sweep)
+    jobs = status_of(sweep).of(*UNFINISHED)
+    if not jobs:
+        tell(f"sweep {sweep.name}: nothing to run again")
+        return 0
+    check = "warn" if options.take_code else "refuse"
+    plan = sweep.plan()
+    if plan["launcher"] == "slurm":
+        given = slurm_options(plan["options"])
+        check = "warn" if options.take_code else given.code
+    change = check_code(plan["code"], check)
+    if change is not None:
+        tell(f"Going on although {change}.")
+    for job in jobs:
+        _queue(job)
+    tell(f"sweep {sweep.name}: {len(jobs)} jobs again")
+    if plan["launcher"] == "slurm":
+        array = submit(sweep, jobs, replace(given, code=check))
+        tell(f"{len(jobs)} jobs are Slurm's array {array}; this terminal may be closed")
+    else:
+        run_here(sweep, jobs, tell, check)
+    return end_of(sweep)
+
+
+def _queue(job: Job) -> None:
+    """As if it had never run, but for the count of attempts."""
+    job.cancel(False)
+    job.save(job.state().changed(status=QUEUED, error=None, progress=""))

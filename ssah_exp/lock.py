@@ -1,0 +1,210 @@
+"""A lock between processes that may run on different nodes of a shared file system.
+
+The lock is a folder that holds one file named after its owner's token. Three steps decide who has
+it, each a single rename or unlink that the file server carries out whole:
+
+- *take*: rename a prepared folder onto the lock's name; fails while the lock's folder has a file.
+- *take over* from a dead owner: rename the file named after its token to one named after ours. Of
+  many that try, one finds the file; who judged an owner that has gone since finds nothing.
+- *release*: unlink our file.
+
+While it is held, a thread appends a byte to the file every few seconds. An owner on this machine
+is dead when its process is; any other when its file did not change for ``patience`` seconds of our
+own monotonic clock. No two clocks are compared, so a clock that jumps does no harm.
+
+A lock saves work, it does not guard truth: an owner that was taken for dead and wakes up finds the
+work done by another, see :mod:`ssah_exp.cache`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from ssah_exp.owner import Owner
+
+BEAT, PATIENCE, POLL = 5.0, 120.0, 0.5  # seconds
+_HELD = (errno.ENOTEMPTY, errno.EEXIST)
+
+
+@dataclass(frozen=True)
+class _Sight:
+    """What an observer saw of the owner: where its file lies, and what changes with each beat."""
+
+    file: Path
+    owner: Owner | None
+    pulse: tuple[bytes, int]
+
+    @property
+    def who(self) -> str:
+        return "another process" if self.owner is None else str(self.owner)
+
+
+class Lock:
+    """A lock at ``folder``, taken by ``with``.
+
+    Args:
+        folder: Where it lies; its parent must exist.
+        what: What it guards, for the message to those who wait.
+        say: Gets one line when this process starts to wait, and one when it takes over.
+        beat: Seconds between two signs of life.
+        patience: Seconds without one after which an owner elsewhere counts as dead; longer than a
+            network file system may hide a change (a minute, for NFS).
+        poll: Seconds between two looks.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        what: str,
+        say: Callable[[str], None] = lambda line: None,
+        *,
+        beat: float = BEAT,
+        patience: float = PATIENCE,
+        poll: float = POLL,
+    ) -> None:
+        self._folder = folder
+        self._what = what
+        self._say = say
+        self._beat = beat
+        self._patience = patience
+        self._poll = poll
+        self._owner: Owner | None = None
+        self._stop = threading.Event()
+        self._heart: threading.Thread | None = None
+
+    def __enter__(self) -> Lock:
+        """Take the lock; wait as long as its owner lives.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        self._owner = Owner.me()
+        watch = _Watch(self._patience)
+        while not self._take(self._owner):
+            seen = _look(self._folder)
+            if seen is None:  # released between the two
+                continue
+            if watch.dead(seen) and self._take_over(seen, self._owner):
+                self._say(f"{seen.who} died over {self._what}; taking over")
+                break
+            if watch.first:
+                self._say(f"waiting for {seen.who}, which works on {self._what}")
+            time.sleep(self._poll)
+        self._heart = threading.Thread(target=self._keep_beating, daemon=True)
+        self._heart.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Release the lock, if it is still ours."""
+        self._stop.set()
+        if self._heart is not None:
+            self._heart.join()
+        with suppress(OSError):  # taken over, or the next owner's already
+            self._file.unlink()
+            self._folder.rmdir()
+
+    @property
+    def _file(self) -> Path:
+        assert self._owner is not None
+        return self._folder / self._owner.token
+
+    def _take(self, me: Owner) -> bool:
+        # Named as the cache names its work: what a killed process leaves is cleared with that.
+        name = f".work-{me.host}-{me.pid}-{uuid.uuid4().hex[:8]}"
+        prepared = self._folder.with_name(name)
+        try:
+            prepared.mkdir()
+            (prepared / me.token).write_text(f"{me.to_json()}\n", encoding="utf-8")
+            prepared.rename(self._folder)
+        except OSError as error:
+            shutil.rmtree(prepared, ignore_errors=True)
+            if error.errno in _HELD:
+                return False
+            raise
+        return True
+
+    def _take_over(self, seen: _Sight, me: Owner) -> bool:
+        try:
+            seen.file.rename(self._file)
+        except FileNotFoundError:
+            return False
+        # Until this line is written, others see an owner they cannot name and watch its pulse.
+        with self._file.open("w", encoding="utf-8") as stream:
+            stream.write(f"{me.to_json()}\n")
+        return True
+
+    def _keep_beating(self) -> None:
+        while not self._stop.wait(self._beat):
+            try:
+                descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND)  # never creates it
+            except OSError:
+                continue
+            try:
+                os.write(descriptor, b".")
+            except OSError:  # a full disk: the change of time is a sign of life as well
+                with suppress(OSError):
+                    os.utime(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def _look(folder: Path) -> _Sight | None:
+    """The owner as it appears now; None if there is none."""
+    with suppress(OSError):
+        for file in folder.iterdir():
+            content = file.read_bytes()  # opening it makes a network file system look afresh
+            owner = Owner.from_json(content.partition(b"\n")[0].decode("utf-8", "replace"))
+            if owner is not None and owner.token != file.name:
+                owner = None  # amid a take-over
+            return _Sight(file, owner, (content, file.stat().st_mtime_ns))
+    return None
+
+
+def owner_of(folder: Path) -> Owner | None:
+    """Who holds the lock at ``folder``, as far as can be told; None if nobody does."""
+    seen = _look(folder)
+    return None if seen is None else seen.owner
+
+
+class _Watch:
+    """Judges owners by what changes while this process looks on."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._last: _Sight | None = None
+        self._since = 0.0
+        self.first = False
+
+    def dead(self, seen: _Sight) -> bool:
+        """Whether the owner is known to be dead; ``first`` says whether it is a new one."""
+        now = time.monotonic()
+        self.first = self._last is None or seen.file != self._last.file
+        if self._last is None or (seen.file, seen.pulse) != (self._last.file, self._last.pulse):
+            self._last, self._since = seen, now
+        lives = None if seen.owner is None else seen.owner.lives()
+        if lives is not None:
+            return not lives
+        return now - self._since >= self._patience
+
+
+@contextmanager
+def held(folder: Path, what: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock at ``folder``, whose parents are made if they are missing."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with Lock(folder, what, say):
+        yield

@@ -1,0 +1,88 @@
+"""Who holds a lock or runs a job, said so that another process can tell whether it still lives."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import uuid
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Owner:
+    """One process, told apart from every other, also from a later one with the same pid.
+
+    Attributes:
+        host: Name of its machine.
+        pid: Its process id.
+        boot: Id of the machine's boot; empty where the system has none.
+        space: Its pid namespace: two containers of one host may both have a process 7.
+        started: Start of the process in clock ticks since that boot; 0 = not known.
+        token: Drawn anew for each owner.
+    """
+
+    host: str
+    pid: int
+    boot: str
+    space: str
+    started: int
+    token: str
+
+    @classmethod
+    def me(cls) -> Owner:
+        """This process, with a new token."""
+        pid = os.getpid()
+        boot, space = _boot(), _pid_space()
+        return cls(socket.gethostname(), pid, boot, space, _start_of(pid) or 0, uuid.uuid4().hex)
+
+    @classmethod
+    def from_json(cls, text: str) -> Owner | None:
+        """Undo :meth:`to_json`; None if the text is something else."""
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError):
+            return None
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    def lives(self) -> bool | None:
+        """Whether the process still runs; None = it cannot be told from here.
+
+        That needs the same boot of the same machine and the same pid namespace.
+        """
+        here = self.host == socket.gethostname() and self.space == _pid_space()
+        if not here or not self.boot or self.boot != _boot():
+            return None
+        return _start_of(self.pid) == self.started
+
+    def __str__(self) -> str:
+        """For a person."""
+        return f"process {self.pid} on {self.host}"
+
+
+@cache
+def _boot() -> str:
+    file = Path("/proc/sys/kernel/random/boot_id")
+    return file.read_text(encoding="ascii").strip() if file.is_file() else ""
+
+
+def _pid_space() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _start_of(pid: int) -> int | None:
+    """Start of a process in clock ticks since boot; None if it does not run (or is a zombie)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    state, *fields = stat.rpartition(")")[2].split()  # the name before it may hold anything
+    return None if state in "ZX" else int(fields[18])

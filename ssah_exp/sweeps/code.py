@@ -1,0 +1,61 @@
+"""Whether the code a worker runs is the code a sweep was submitted with."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from ssah_exp.errors import StoreError
+from ssah_exp.records.provenance import code_version
+
+CHECKS = ("refuse", "warn")
+
+
+def code_state() -> dict[str, Any]:
+    """Version, commit, whether it was edited since, and a digest of every Python file.
+
+    The digest decides: it sees edits that are not committed, and needs no repository.
+    """
+    package = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package).as_posix()}\0".encode())
+        digest.update(path.read_bytes())
+    return {**code_version(), "digest": digest.hexdigest()[:16]}
+
+
+def code_change(submitted: dict[str, Any]) -> str | None:
+    """One line that says how the code differs from what was submitted; None if it does not."""
+    current = code_state()
+    if current["digest"] == submitted["digest"]:
+        return None
+    return (
+        f"the code changed since the sweep was submitted: {_describe(submitted)}, "
+        f"now {_describe(current)}"
+    )
+
+
+def check_code(submitted: dict[str, Any], check: str) -> str | None:
+    """Refuse other code, or return the line to warn with.
+
+    Args:
+        submitted: A :func:`code_state`.
+        check: ``refuse`` or ``warn``.
+
+    Raises:
+        StoreError: The code differs, and ``check`` says ``refuse``.
+    """
+    change = code_change(submitted)
+    if change is not None and check == "refuse":
+        raise StoreError(
+            f"Not run: {change}. Go back to that code, or take this one with: "
+            "ssah-exp retry-failed --take-code"
+        )
+    return change
+
+
+def _describe(code: dict[str, Any]) -> str:
+    commit = (code["commit"] or code["version"])[:12]
+    edited = ", edited" if code["dirty"] else ""
+    return f"{commit}{edited} ({code['digest'][:8]})"

@@ -1,0 +1,220 @@
+"""The folder of a sweep: its plan, and one folder per job with frozen config, state and log.
+
+    <root>/sweeps/<name>/sweep.json
+    <root>/sweeps/<name>/jobs/0007/{job,state,slurm}.json, log.txt, cancelled
+
+Nothing here is read from ``conf/``: a job's config was resolved when it was submitted.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from ssah_exp.cache import storage_errors, write_atomically
+from ssah_exp.config.compose import parse
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.errors import StoreError, did_you_mean
+from ssah_exp.owner import Owner
+from ssah_exp.sweeps.state import JobState, now
+
+PLAN, JOB, STATE, TICKET = "sweep.json", "job.json", "state.json", "slurm.json"
+LOG, CANCELLED = "log.txt", "cancelled"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep.
+
+    Attributes:
+        folder: Its folder; the name is its number.
+    """
+
+    folder: Path
+
+    @property
+    def number(self) -> int:
+        """Its number within the sweep, from 0."""
+        return int(self.folder.name)
+
+    @property
+    def log(self) -> Path:
+        """What it printed, attempt after attempt."""
+        return self.folder / LOG
+
+    def overrides(self) -> list[str]:
+        """What sets it apart from the other jobs of the sweep."""
+        overrides: list[str] = self._frozen()["overrides"]
+        return overrides
+
+    def config(self) -> RunConfig:
+        """The config as it was when the job was submitted.
+
+        Raises:
+            ConfigError: This version of the code does not take it any more.
+            StoreError: The file is damaged.
+        """
+        return parse(OmegaConf.create(self._frozen()["config"]))
+
+    def _frozen(self) -> dict[str, Any]:
+        return _read(self.folder / JOB)
+
+    def state(self) -> JobState:
+        """What the job said last; queued if it said nothing yet."""
+        path = self.folder / STATE
+        try:
+            return JobState.from_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return JobState()
+        except ValueError as error:
+            warnings.warn(f"Skipping {path}: {error}", stacklevel=2)
+            return JobState()
+
+    def save(self, state: JobState) -> None:
+        """Write the state.
+
+        Raises:
+            StoreError: The disk is full or not writable.
+        """
+        write_atomically(self.folder / STATE, state.to_json())
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked that it be not run, or not run on."""
+        return (self.folder / CANCELLED).exists()
+
+    def cancel(self, wanted: bool = True) -> None:
+        """Ask for it, or take it back. A file of its own: the job may be writing its state."""
+        with storage_errors(self.folder):
+            if wanted:
+                (self.folder / CANCELLED).touch()
+            else:
+                (self.folder / CANCELLED).unlink(missing_ok=True)
+
+    def ticket(self) -> str | None:
+        """Slurm's number for it, e.g. ``17_3``; None if it was not given to Slurm."""
+        path = self.folder / TICKET
+        return str(_read(path)["job"]) if path.is_file() else None
+
+    def give_ticket(self, number: str) -> None:
+        """Remember Slurm's number. A file of its own: the job may be writing its state already."""
+        write_atomically(self.folder / TICKET, json.dumps({"job": number}))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep on disk.
+
+    Attributes:
+        folder: Its folder.
+    """
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the folder: when it was submitted."""
+        return self.folder.name
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that runs the jobs itself (launcher ``batch``)."""
+        return self.folder / "running"
+
+    def plan(self) -> dict[str, Any]:
+        """How it was submitted: ``launcher``, ``options``, ``code``, ``owner``, ``cwd``."""
+        return _read(self.folder / PLAN)
+
+    def jobs(self) -> list[Job]:
+        """Every job that was frozen, by number."""
+        found = (self.folder / "jobs").glob(f"*/{JOB}")
+        return sorted((Job(path.parent) for path in found), key=lambda job: job.number)
+
+    def job(self, number: int) -> Job:
+        """The job of that number."""
+        return Job(self.folder / "jobs" / f"{number:04d}")
+
+    def freeze(self, number: int, overrides: Sequence[str], config: RunConfig) -> Job:
+        """Write down what a job will run, whatever becomes of ``conf/``.
+
+        Raises:
+            StoreError: The disk is full or not writable.
+        """
+        job = self.job(number)
+        config.paths.root = str(Path(config.paths.root).expanduser().absolute())
+        content = {"number": number, "overrides": list(overrides), "config": asdict(config)}
+        write_atomically(job.folder / JOB, json.dumps(content, indent=1))
+        return job
+
+
+def differences(jobs: Sequence[Job]) -> dict[int, str]:
+    """Number of each job -> the overrides it does not share with all others."""
+    given = {job.number: job.overrides() for job in jobs}
+    shared = set.intersection(*map(set, given.values())) if len(given) > 1 else set()
+    return {
+        number: " ".join(item for item in overrides if item not in shared)
+        for number, overrides in given.items()
+    }
+
+
+def open_sweep(folder: Path, launcher: str, options: dict[str, Any], code: dict[str, Any]) -> Sweep:
+    """Begin a sweep in a folder that holds none yet.
+
+    Raises:
+        StoreError: It does, or it cannot be written.
+    """
+    plan = {
+        "launcher": launcher,
+        "options": options,
+        "code": code,
+        "owner": asdict(Owner.me()),
+        "cwd": str(Path.cwd()),
+        "created": now(),
+    }
+    path = folder / PLAN
+    with storage_errors(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError as error:
+            raise StoreError(f"{folder} holds another sweep already; start again.") from error
+    write_atomically(path, json.dumps(plan, indent=1))
+    return Sweep(folder.absolute())
+
+
+def sweeps_below(root: Path) -> list[Sweep]:
+    """Every sweep of a root, oldest first."""
+    return [Sweep(path.parent) for path in sorted((root / "sweeps").glob(f"*/{PLAN}"))]
+
+
+def find_sweep(root: Path, name: str | None) -> Sweep:
+    """A sweep by its name or its folder; None = the newest.
+
+    Raises:
+        StoreError: There is none.
+    """
+    sweeps = {sweep.name: sweep for sweep in sweeps_below(root)}
+    if name is not None and (Path(name) / PLAN).is_file():
+        return Sweep(Path(name).absolute())
+    if not sweeps:
+        raise StoreError(f"No sweep below {root}. Start one with: ssah-exp run -m KEY=A,B ...")
+    if name is None:
+        return sweeps[max(sweeps)]
+    if name not in sweeps:
+        raise StoreError(f"No sweep '{name}' below {root}.{did_you_mean(name, sweeps)}")
+    return sweeps[name]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        assert isinstance(content, dict)
+        return content
+    except (OSError, ValueError, AssertionError) as error:
+        raise StoreError(f"Cannot read {path}: {error}") from error

@@ -1,0 +1,112 @@
+"""From the overrides Hydra hands a launcher to frozen jobs in a sweep's folder."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.utils import filter_overrides
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from ssah_exp.config.compose import parse
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.errors import ConfigError, did_you_mean
+from ssah_exp.sweeps.code import code_state
+from ssah_exp.sweeps.folder import Job, Sweep, open_sweep
+from ssah_exp.sweeps.slurm import SlurmOptions
+
+# Sweeps this process launched, in order. Hydra hands no result of a multirun back to who called it.
+LAUNCHED: list[Sweep] = []
+
+
+class Launch:
+    """One sweep being launched.
+
+    Args:
+        loader: Composes the config of a job.
+        config: The sweep's config, Hydra's part included.
+        launcher: ``batch`` or ``slurm``.
+        options: The launcher's.
+    """
+
+    def __init__(
+        self, loader: ConfigLoader, config: DictConfig, launcher: str, options: dict[str, Any]
+    ) -> None:
+        self._loader = loader
+        self._config = config
+        self._launcher = launcher
+        self._options = options
+        self._sweep: Sweep | None = None
+
+    @property
+    def sweep(self) -> Sweep:
+        """The sweep's folder, made when first needed."""
+        if self._sweep is None:
+            options = {key: _plain(value) for key, value in self._options.items()}
+            folder = Path(str(self._config.hydra.sweep.dir)).expanduser()
+            self._sweep = open_sweep(folder, self._launcher, options, code_state())
+            LAUNCHED.append(self._sweep)
+            tell(f"sweep {self._sweep.name}  {self._sweep.folder}")
+        return self._sweep
+
+    def freeze(self, overrides: Sequence[Sequence[str]], first: int) -> list[Job]:
+        """Compose, check and write down a batch of jobs.
+
+        Args:
+            overrides: Of each job.
+            first: Number of the first.
+
+        Raises:
+            ConfigError: Lists what is wrong with every job; nothing was written.
+        """
+        configs: list[RunConfig] = []
+        problems: list[str] = []
+        for number, given in enumerate(overrides, start=first):
+            try:
+                configs.append(self._compose(given))
+            except ConfigError as error:
+                problems.append(f"Job {number} ({' '.join(given)}): {error}")
+        if problems:
+            raise ConfigError("\n".join(problems))
+        return [
+            self.sweep.freeze(number, filter_overrides(given), config)
+            for number, (given, config) in enumerate(zip(overrides, configs, strict=True), first)
+        ]
+
+    def _compose(self, overrides: Sequence[str]) -> RunConfig:
+        composed = copy.deepcopy(self._loader.load_sweep_config(self._config, list(overrides)))
+        with read_write(composed), open_dict(composed):
+            composed.pop("hydra")
+        return parse(composed)
+
+
+def slurm_options(given: Mapping[str, Any]) -> SlurmOptions:
+    """The options of a Slurm sweep from a config or a plan.
+
+    Raises:
+        ConfigError: Unknown ones, or values no cluster could use.
+    """
+    known = [item.name for item in fields(SlurmOptions)]
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise ConfigError(
+            "\n".join(
+                f"Unknown key 'hydra.launcher.{name}'.{did_you_mean(name, known)}"
+                for name in unknown
+            )
+        )
+    return SlurmOptions(**{key: _plain(value) for key, value in given.items()})
+
+
+def tell(line: str) -> None:
+    """A line for the person who launched the sweep."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

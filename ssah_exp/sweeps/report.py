@@ -1,0 +1,46 @@
+"""Lines for a person: how a sweep stands, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ssah_exp.sweeps.folder import Sweep, differences
+from ssah_exp.sweeps.launching import tell
+from ssah_exp.sweeps.state import FAILED, UNFINISHED, JobState
+from ssah_exp.sweeps.status import Standing, SweepStatus, status_of
+
+
+def end_of(sweep: Sweep) -> int:
+    """Say how a sweep stands that was just launched; 1 = some of its jobs failed."""
+    status = status_of(sweep)
+    failed = [item for item in status.standings if item.status in UNFINISHED]
+    for line in lines(failed):
+        tell(line)
+    tell(summary(status))
+    if sweep.plan()["launcher"] == "slurm":
+        tell(f"look at it: ssah-exp status {sweep.name}")
+    if failed:
+        tell(f"read why: ssah-exp logs {failed[0].job.number} --sweep {sweep.name}")
+        tell(f"go on: ssah-exp retry-failed {sweep.name}")
+    return int(any(item.status == FAILED for item in failed))
+
+
+def summary(status: SweepStatus) -> str:
+    """One line: ``sweep NAME: 64 jobs, 62 done, 2 failed``."""
+    counts = ", ".join(f"{count} {name}" for name, count in status.counts().items())
+    return f"sweep {status.sweep.name}: {len(status.standings)} jobs, {counts or 'none'}"
+
+
+def lines(standings: Sequence[Standing]) -> list[str]:
+    """One line per job: number, status, attempts, overrides, detail."""
+    told_apart = differences([item.job for item in standings])
+    width = max(map(len, told_apart.values()), default=0)
+    return [
+        f"{item.job.number:>4}  {item.status:<11} {_times(item.state):<4} "
+        f"{told_apart[item.job.number]:<{width}}  {item.detail}".rstrip()
+        for item in standings
+    ]
+
+
+def _times(state: JobState) -> str:
+    return f"x{state.attempts}" if state.attempts > 1 else ""

@@ -1,0 +1,203 @@
+"""A search by Optuna: ask for values, run the job, tell what its record says.
+
+Sweep overrides span the space: ``KEY=interval(0.005,0.1)``, ``KEY=tag(log,interval(0.005,0.1))``,
+``KEY=range(1,9)`` and ``KEY=choice(a,b)``. What is optimised is a metric of one arm of the record,
+so a search over thresholds costs what its evaluations cost and repeats nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    IntervalSweep,
+    Override,
+    RangeSweep,
+)
+from hydra.plugins.launcher import Launcher
+
+from ssah_exp.config.ranges import at_least, choice
+from ssah_exp.errors import ConfigError, StoreError, did_you_mean
+from ssah_exp.records.record import RunRecord
+from ssah_exp.records.store import RecordStore
+from ssah_exp.sweeps.launching import LAUNCHED, tell
+from ssah_exp.sweeps.state import DONE, JobState
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+DIRECTIONS = ("minimize", "maximize")
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What is searched for.
+
+    Attributes:
+        metric: Name of a metric as records have it, e.g. ``asr/mean/wei2024``.
+        arm: Name of the arm it is read from, e.g. ``SCU/pooled``.
+        direction: ``minimize`` or ``maximize``.
+        trials: Jobs to run.
+        seed: Of the sampler.
+    """
+
+    metric: str
+    arm: str
+    direction: str = "maximize"
+    trials: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values no search could use.
+
+        Raises:
+            ConfigError: Lists every problem.
+        """
+        problems = [
+            *choice("hydra.sweeper.direction", self.direction, DIRECTIONS),
+            *at_least("hydra.sweeper.trials", self.trials, 1),
+            *at_least("hydra.sweeper.seed", self.seed, 0),
+        ]
+        if problems:
+            raise ConfigError("\n".join(problems))
+
+
+def settings_of(given: Mapping[str, Any]) -> SearchSettings:
+    """Settings from the sweeper's config.
+
+    Raises:
+        ConfigError: Unknown or missing ones, or values out of range.
+    """
+    known = [item.name for item in fields(SearchSettings)]
+    problems = [
+        f"Unknown key 'hydra.sweeper.{name}'.{did_you_mean(name, known)}"
+        for name in given
+        if name not in known
+    ]
+    problems += [
+        f"hydra.sweeper.{name} is missing; give it as hydra.sweeper.{name}=NAME."
+        for name in ("metric", "arm")
+        if not given.get(name)
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return SearchSettings(**given)
+
+
+def search(
+    settings: SearchSettings, arguments: list[str], launcher: Launcher, loader: ConfigLoader
+) -> dict[str, Any]:
+    """Run the search; return the best trial, which is also written beside the sweep's plan.
+
+    Raises:
+        ConfigError: Nothing to search over, or the launcher cannot wait for its jobs.
+    """
+    if getattr(launcher, "name", None) != "batch":
+        raise ConfigError(
+            "A search looks at each result before it asks for the next job: it needs "
+            "hydra/launcher=batch (inside one Slurm job if the jobs are long)."
+        )
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigError("Optuna is missing: pip install 'ssah-exp[optuna]'") from error
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
+    fixed = [item.input_line or "" for item in overrides if not item.is_sweep_override()]
+    space = {
+        item.get_key_element(): _distribution(item)
+        for item in overrides
+        if item.is_sweep_override()
+    }
+    if not space:
+        raise ConfigError("Nothing to search over; give KEY=interval(LOW,HIGH) or KEY=choice(A,B).")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        direction=optuna.study.StudyDirection[settings.direction.upper()],
+        sampler=optuna.samplers.TPESampler(seed=settings.seed),
+    )
+    for number in range(settings.trials):
+        trial = study.ask(space)
+        job = [*fixed, *(f"{key}={value}" for key, value in trial.params.items())]
+        (returned,) = launcher.launch([job], number)
+        value = _value(returned.return_value, settings)
+        if value is None:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        else:
+            study.tell(trial, value)
+    return _best(study.trials, settings)
+
+
+def _distribution(override: Override) -> BaseDistribution:
+    """The values Optuna may choose from."""
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    value, key = override.value(), override.get_key_element()
+    if isinstance(value, IntervalSweep):
+        assert value.start is not None
+        assert value.end is not None
+        log = "log" in value.tags
+        if isinstance(value.start, int) and isinstance(value.end, int):
+            return IntDistribution(value.start, value.end, log=log)
+        return FloatDistribution(float(value.start), float(value.end), log=log)
+    if isinstance(value, ChoiceSweep | RangeSweep):
+        return CategoricalDistribution(list(override.sweep_string_iterator()))
+    raise ConfigError(f"{key}: a search takes interval(...), range(...) or choice(...).")
+
+
+def _value(state: JobState, settings: SearchSettings) -> float | None:
+    """The metric of a finished job; None if it failed or the metric was not measured."""
+    if state.status != DONE:
+        return None
+    assert state.artefact is not None
+    assert state.run_id is not None
+    assert state.folder is not None
+    sweep = LAUNCHED[-1]
+    folder = (sweep.job(0).folder / state.folder).resolve()
+    record = RecordStore(folder.parents[2]).get(state.artefact, state.run_id)
+    return None if record is None else _metric(record, settings)
+
+
+def _metric(record: RunRecord, settings: SearchSettings) -> float | None:
+    arms = {arm.name: arm for arm in record.arms}
+    if settings.arm not in arms:
+        where = f"hydra.sweeper.arm={settings.arm}"
+        raise ConfigError(f"{where}: no such arm.{did_you_mean(settings.arm, arms)}")
+    metrics = arms[settings.arm].metrics
+    if settings.metric not in metrics:
+        where = f"hydra.sweeper.metric={settings.metric}"
+        raise ConfigError(f"{where}: no such metric.{did_you_mean(settings.metric, metrics)}")
+    return metrics[settings.metric].value
+
+
+def _best(trials: list[Any], settings: SearchSettings) -> dict[str, Any]:
+    """Write every trial down and say which was best.
+
+    Raises:
+        StoreError: No trial has a value.
+    """
+    from ssah_exp.cache import write_atomically
+
+    told = [
+        {"job": trial.number, "overrides": trial.params, "value": trial.value} for trial in trials
+    ]
+    path = Path(LAUNCHED[-1].folder) / "search.json"
+    write_atomically(path, json.dumps({"settings": vars(settings), "trials": told}, indent=1))
+    valued = [item for item in told if item["value"] is not None]
+    if not valued:
+        raise StoreError(f"No trial of the search came to a value; see {path}.")
+    pick = max if settings.direction == "maximize" else min
+    best = pick(valued, key=lambda item: float(item["value"]))
+    values = " ".join(f"{key}={value}" for key, value in best["overrides"].items())
+    tell(f"best of {len(valued)}: job {best['job']}  {settings.metric} {best['value']:g}  {values}")
+    return best

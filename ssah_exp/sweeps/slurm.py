@@ -1,0 +1,222 @@
+"""Giving jobs to Slurm, asking it about them, taking them back."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ssah_exp.config.ranges import at_least, choice
+from ssah_exp.errors import ClusterError, ConfigError
+from ssah_exp.sweeps.code import CHECKS
+from ssah_exp.sweeps.folder import Job, Sweep
+from ssah_exp.sweeps.slurm_worker import SlurmWorker
+
+ANSWER_SECONDS = 60  # a controller under load may take its time
+
+
+@dataclass(frozen=True)
+class SlurmOptions:
+    """What each job of a sweep asks the cluster for.
+
+    Attributes:
+        partition: Null = the cluster's default; so with the three that follow.
+        account: To charge.
+        qos: Quality of service.
+        constraint: Features of the nodes.
+        minutes: Time limit; a job that reaches it is queued again and goes on.
+        gpus: GPUs of a job.
+        cpus: Cores of a job.
+        memory_gb: Memory of a job; null = the cluster's default.
+        parallel: Jobs of the sweep that may run at once.
+        signal_seconds: How long before its time limit a job is told to save and end.
+        requeues: How often a job may be queued again because its time ran out.
+        code: What a worker does if the code changed since submission: ``refuse`` or ``warn``.
+        setup: Shell lines that go before each job, e.g. ``module load cuda``.
+        sbatch: Any other option of sbatch by its long name.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    minutes: int = 240
+    gpus: int = 0
+    cpus: int = 1
+    memory_gb: float | None = None
+    parallel: int = 64
+    signal_seconds: int = 120
+    requeues: int = 20
+    code: str = "refuse"
+    setup: list[str] = field(default_factory=list)
+    sbatch: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what no cluster could use.
+
+        Raises:
+            ConfigError: Lists every problem.
+        """
+        lowest = {"minutes": 1, "gpus": 0, "cpus": 1, "parallel": 1, "requeues": 0}
+        lowest["signal_seconds"] = 1
+        where = "hydra.launcher"
+        problems = [
+            *choice(f"{where}.code", self.code, CHECKS),
+            *(
+                problem
+                for name, least in lowest.items()
+                for problem in at_least(f"{where}.{name}", getattr(self, name), least)
+            ),
+        ]
+        if self.signal_seconds >= 60 * self.minutes:
+            problems.append(
+                f"{where}.signal_seconds={self.signal_seconds} is not below the time limit of "
+                f"{self.minutes} minutes."
+            )
+        if problems:
+            raise ConfigError("\n".join(problems))
+
+    def for_submitit(self) -> dict[str, Any]:
+        """As ``submitit`` names them."""
+        return {
+            "time": self.minutes,
+            "partition": self.partition,
+            "account": self.account,
+            "qos": self.qos,
+            "constraint": self.constraint,
+            "gpus_per_node": self.gpus or None,
+            "cpus_per_task": self.cpus,
+            "ntasks_per_node": 1,
+            "mem": None if self.memory_gb is None else f"{round(1024 * self.memory_gb)}M",
+            "array_parallelism": self.parallel,
+            "signal_delay_s": self.signal_seconds,
+            "stderr_to_stdout": True,
+            "setup": list(self.setup) or None,
+            # A node that dies, or a job of higher rank: Slurm itself queues the job again.
+            "additional_parameters": {"requeue": True, **self.sbatch},
+        }
+
+
+def submit(sweep: Sweep, jobs: Sequence[Job], options: SlurmOptions) -> str:
+    """Hand jobs to Slurm as one array; they live on when this process is gone.
+
+    Returns:
+        Slurm's number of the array.
+
+    Raises:
+        ClusterError: No Slurm, no answer, or it refuses; the jobs stay frozen in the sweep.
+    """
+    try:
+        from submitit import SlurmExecutor
+        from submitit.core.utils import FailedJobError
+    except ImportError as error:
+        raise ClusterError(f"{error.name} is missing: pip install 'ssah-exp[slurm]'") from error
+    _need("sbatch")
+    _need("srun")
+    executor = SlurmExecutor(folder=sweep.folder / "slurm")
+    executor.update_parameters(job_name=f"ssah-{sweep.name}", **options.for_submitit())
+    workers = [
+        SlurmWorker(str(sweep.folder), job.number, options.code, options.requeues) for job in jobs
+    ]
+    try:
+        with warnings.catch_warnings(), executor.batch():
+            warnings.simplefilter("ignore")
+            given = [executor.submit(worker) for worker in workers]
+    except FailedJobError as error:
+        raise ClusterError(
+            f"Slurm did not take the jobs: {_last_line(str(error))}. They are kept in "
+            f"{sweep.folder}; submit them with: ssah-exp retry-failed {sweep.name}"
+        ) from error
+    for job, ticket in zip(jobs, given, strict=True):
+        job.give_ticket(ticket.job_id)
+    return str(given[0].job_id).partition("_")[0]
+
+
+def queue() -> dict[str, tuple[str, str]]:
+    """My jobs that Slurm has in its queue: number -> state and reason.
+
+    Raises:
+        ClusterError: It is not there or does not answer.
+    """
+    lines = _ask("squeue", "--noheader", "--array", "--me", "--format=%i|%T|%r").splitlines()
+    rows = (line.split("|") for line in lines if line.count("|") == 2)
+    return {number: (state, reason) for number, state, reason in rows}
+
+
+def ended(tickets: Iterable[str]) -> dict[str, str]:
+    """How jobs ended that are in the queue no more, as far as Slurm still knows."""
+    states: dict[str, str] = {}
+    arrays = sorted({ticket.partition("_")[0] for ticket in tickets})
+    for array in arrays:
+        try:  # needs an accounting data base, which small clusters lack
+            text = _ask("sacct", "-X", "-n", "-P", "-j", array, "--format=JobID,State")
+            found = dict(line.split("|", 1) for line in text.splitlines() if "|" in line)
+        except ClusterError:
+            found = _remembered(array)
+        states.update(found)
+    return {ticket: states[ticket] for ticket in tickets if ticket in states}
+
+
+def cancel(tickets: Sequence[str]) -> None:
+    """End jobs, queued or running.
+
+    Raises:
+        ClusterError: Slurm is not there or does not answer.
+    """
+    if tickets:
+        _ask("scancel", *tickets)
+
+
+def _remembered(array: str) -> dict[str, str]:
+    """What the controller remembers of an array for some minutes."""
+    try:
+        text = _ask("scontrol", "--oneliner", "show", "job", array)
+    except ClusterError:
+        return {}
+    states: dict[str, str] = {}
+    for line in text.splitlines():
+        told = dict(re.findall(r"(\w+)=(\S+)", line))
+        if "JobState" in told:
+            task = told.get("ArrayTaskId")
+            number = f"{told['ArrayJobId']}_{task}" if task else told["JobId"]
+            states[number] = _with_signal(told)
+    return states
+
+
+def _with_signal(told: Mapping[str, str]) -> str:
+    signal = told.get("ExitCode", "0:0").partition(":")[2]
+    return told["JobState"] + (f" by signal {signal}" if signal not in ("", "0") else "")
+
+
+def _need(program: str) -> None:
+    if shutil.which(program) is None:
+        raise ClusterError(
+            f"{program} is not on the PATH: no Slurm on this machine. Without one: "
+            "hydra/launcher=batch"
+        )
+
+
+def _ask(program: str, *arguments: str) -> str:
+    _need(program)
+    try:
+        done = subprocess.run(  # noqa: S603 - programs of Slurm, arguments of ours
+            [program, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=ANSWER_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(f"Slurm does not answer ({program}, {ANSWER_SECONDS} s).") from error
+    if done.returncode != 0:
+        raise ClusterError(f"{program}: {_last_line(done.stderr) or 'failed without a word'}")
+    return done.stdout
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else ""

@@ -1,0 +1,107 @@
+"""What a Slurm job does: run one job of a sweep; save, end and be queued again when told to.
+
+Slurm sends USR2 some time before the time limit (``--signal``), and, if the cluster is set up so,
+before a job of higher rank takes the node. It becomes a TERM to ourselves: Lightning ends a
+training between two steps with a checkpoint, anything else ends at once, and the job asks to be
+queued again. A TERM from outside means the same without asking: Slurm knows what it does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from ssah_exp.sweeps.folder import Job, Sweep
+from ssah_exp.sweeps.state import DONE, FAILED
+from ssah_exp.sweeps.worker import work
+
+ENDED = 143  # the exit code of a process that SIGTERM ended
+
+
+@dataclass
+class SlurmWorker:
+    """Pickled at submission: a folder, a number and two options; everything else is on disk.
+
+    Attributes:
+        folder: The sweep's folder.
+        number: The job's number.
+        check: See :func:`ssah_exp.sweeps.worker.work`.
+        requeues: How often the job may be queued again because its time ran out.
+    """
+
+    folder: str
+    number: int
+    check: str
+    requeues: int
+
+    def __call__(self) -> str:
+        """Run the job; return its status.
+
+        Raises:
+            SystemExit: 1 if it failed, 143 if it was told to end.
+        """
+        sweep = Sweep(Path(self.folder))
+        job = sweep.job(self.number)
+        os.chdir(sweep.plan()["cwd"])
+        with _listening() as told:
+            try:
+                state = work(sweep, job, self.check)
+            except SystemExit:
+                if told.time_is_up:
+                    self._queue_again(job)
+                raise
+        if state.status != DONE:
+            raise SystemExit(1)
+        return state.status
+
+    def _queue_again(self, job: Job) -> None:
+        state = job.state()
+        if state.attempts > self.requeues:
+            reason = f"its time ran out {state.attempts} times; raise hydra.launcher.minutes"
+            job.save(state.changed(status=FAILED, error=reason))
+            return
+        number = os.environ["SLURM_JOB_ID"]
+        subprocess.run(  # noqa: S603 - fixed arguments
+            ["scontrol", "requeue", number],  # noqa: S607 - Slurm from the PATH
+            check=False,
+            timeout=60,
+        )
+
+
+@dataclass
+class _Told:
+    """Whether the job was told that its time is up."""
+
+    time_is_up: bool = False
+
+
+@contextmanager
+def _listening() -> Iterator[_Told]:
+    """Handle USR2 and TERM while the block lasts."""
+    told = _Told()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # While Lightning trains it has put a handler of its own in front of this one and will end
+        # between two steps; to raise here would spoil its checkpoint.
+        if signal.getsignal(signal.SIGTERM) is end:
+            raise SystemExit(ENDED)
+
+    def warn(number: int, frame: FrameType | None) -> None:
+        told.time_is_up = True
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, end),
+        signal.SIGUSR2: signal.signal(signal.SIGUSR2, warn),
+    }
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,75 @@
+"""What a job says of itself: one small file, replaced as a whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from ssah_exp.owner import Owner
+
+QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
+CANCELLED, INTERRUPTED, MISSING = "cancelled", "interrupted", "missing"
+# In the order of a summary. ``missing`` is what no job says of itself.
+STATUSES = (QUEUED, RUNNING, DONE, FAILED, INTERRUPTED, CANCELLED, MISSING)
+# What `retry-failed` queues again.
+UNFINISHED = (FAILED, INTERRUPTED, CANCELLED, MISSING)
+
+
+@dataclass(frozen=True)
+class JobState:
+    """The state of one job.
+
+    Attributes:
+        status: One of ``STATUSES``.
+        attempts: How often it was started.
+        owner: The process that runs it, or ran it last.
+        progress: What it does now, e.g. ``[3/14] SCU/pooled answers 40/112``.
+        run_id: Of its record, once it is done.
+        artefact: Of its record.
+        folder: Where its record lies, as seen from the job's folder: the root may be moved.
+        error: One line: why it failed.
+        started: ISO time of the last start.
+        updated: ISO time of the last change; for people, nothing is decided by it.
+        seconds: Wall time of the last attempt.
+    """
+
+    status: str = QUEUED
+    attempts: int = 0
+    owner: Owner | None = None
+    progress: str = ""
+    run_id: str | None = None
+    artefact: str | None = None
+    folder: str | None = None
+    error: str | None = None
+    started: str | None = None
+    updated: str | None = None
+    seconds: float | None = None
+
+    def changed(self, **changes: Any) -> JobState:
+        """A copy with some fields replaced, updated now."""
+        return replace(self, updated=now(), **changes)
+
+    def to_json(self) -> str:
+        """Indented JSON."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> JobState:
+        """Undo :meth:`to_json`.
+
+        Raises:
+            ValueError: The text is something else.
+        """
+        try:
+            content = json.loads(text)
+            owner = content.pop("owner")
+            return cls(**content, owner=None if owner is None else Owner(**owner))
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"not a job's state: {error}") from error
+
+
+def now() -> str:
+    """ISO time."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

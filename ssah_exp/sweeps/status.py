@@ -1,0 +1,171 @@
+"""What became of each job: what it says of itself, held against what its keeper knows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from ssah_exp.errors import ClusterError
+from ssah_exp.lock import owner_of
+from ssah_exp.records.store import RECORD
+from ssah_exp.sweeps import slurm
+from ssah_exp.sweeps.folder import Job, Sweep
+from ssah_exp.sweeps.state import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    MISSING,
+    QUEUED,
+    RUNNING,
+    STATUSES,
+    JobState,
+)
+
+_OPEN = (QUEUED, RUNNING, INTERRUPTED)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A job and how it stands.
+
+    Attributes:
+        job: The job.
+        state: What it said last.
+        status: One of ``STATUSES``: the judgement.
+        detail: Progress, reason or error, one line.
+    """
+
+    job: Job
+    state: JobState
+    status: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """All jobs of a sweep.
+
+    Attributes:
+        sweep: The sweep.
+        standings: By number.
+        note: What makes the judgement less sure, or None.
+    """
+
+    sweep: Sweep
+    standings: list[Standing]
+    note: str | None = None
+
+    def counts(self) -> dict[str, int]:
+        """Status -> jobs, in a fixed order, none left out that occurs."""
+        found = Counter(item.status for item in self.standings)
+        return {status: found[status] for status in STATUSES if found[status]}
+
+    def of(self, *statuses: str) -> list[Job]:
+        """The jobs of some statuses."""
+        return [item.job for item in self.standings if item.status in statuses]
+
+
+def status_of(sweep: Sweep) -> SweepStatus:
+    """Judge every job. Nothing is changed.
+
+    Raises:
+        StoreError: The sweep's files cannot be read.
+    """
+    if sweep.plan()["launcher"] == "slurm":
+        return _under_slurm(sweep)
+    owner = owner_of(sweep.lock)
+    running = owner is not None and owner.lives() is not False
+    standings = []
+    for job in sweep.jobs():
+        state = job.state()
+        status, detail = _said(job, state)
+        if status in _OPEN and not running:
+            status, detail = _left(job, state, "the process that ran the sweep is gone")
+        standings.append(Standing(job, state, status, detail))
+    return SweepStatus(sweep, standings)
+
+
+def _said(job: Job, state: JobState) -> tuple[str, str]:
+    """Status and detail as the job itself tells them."""
+    if state.status == DONE:
+        assert state.folder is not None
+        if not (job.folder / state.folder / RECORD).is_file():
+            return MISSING, f"the record of run {state.run_id} is gone"
+        return DONE, f"run {state.run_id}"
+    if job.cancelled:
+        return CANCELLED, "as asked"
+    return state.status, state.error or state.progress
+
+
+def _left(job: Job, state: JobState, why: str) -> tuple[str, str]:
+    """A job that is neither finished nor in anybody's hands."""
+    if state.status == QUEUED:
+        return MISSING, f"never started: {why}"
+    if state.status == INTERRUPTED:
+        return INTERRUPTED, f"{state.error or 'ended early'}; {why}"
+    last = last_line(job)
+    return FAILED, f"its process died: {why}" + (f"; last line: {last}" if last else "")
+
+
+def _under_slurm(sweep: Sweep) -> SweepStatus:
+    jobs = sweep.jobs()
+    tickets = {job.number: job.ticket() for job in jobs}
+    try:
+        queue = slurm.queue()
+    except ClusterError as error:
+        note = f"{error} Below stands what the jobs said of themselves."
+        said = [(job, job.state()) for job in jobs]
+        return SweepStatus(
+            sweep, [Standing(job, state, *_said(job, state)) for job, state in said], note
+        )
+    # Read after the queue: a job that left it in between has said how it ended.
+    states = {job.number: job.state() for job in jobs}
+    gone = [
+        ticket
+        for number, ticket in tickets.items()
+        if ticket and ticket not in queue and states[number].status in _OPEN
+    ]
+    ends = slurm.ended(gone)
+    standings = [
+        _slurm_standing(job, states[job.number], tickets[job.number], queue, ends) for job in jobs
+    ]
+    return SweepStatus(sweep, standings)
+
+
+def _slurm_standing(
+    job: Job,
+    state: JobState,
+    ticket: str | None,
+    queue: dict[str, tuple[str, str]],
+    ends: dict[str, str],
+) -> Standing:
+    status, detail = _said(job, state)
+    if status not in _OPEN:
+        return Standing(job, state, status, detail)
+    if ticket is None:
+        return Standing(job, state, MISSING, "Slurm was never given it")
+    if ticket in queue:
+        slurm_state, reason = queue[ticket]
+        if slurm_state == "RUNNING" and status == RUNNING:
+            return Standing(job, state, RUNNING, detail)
+        waits = "starting" if slurm_state == "RUNNING" else f"{slurm_state.lower()}: {reason}"
+        return Standing(job, state, QUEUED, waits)
+    end = ends.get(ticket)
+    if end is not None and end.startswith("CANCELLED"):
+        return Standing(job, state, CANCELLED, "by Slurm or its users")
+    why = f"Slurm says {end}" if end else "Slurm knows nothing of it any more"
+    return Standing(job, state, *_left(job, state, why))
+
+
+def last_line(job: Job) -> str:
+    """The last line of its log that says anything."""
+    try:
+        with job.log.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - 4096))
+            text = stream.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

@@ -1,0 +1,132 @@
+"""One job from its frozen config to its state, whatever happens on the way."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
+
+from ssah_exp.errors import SsahError, StoreError
+from ssah_exp.owner import Owner
+from ssah_exp.sweeps.code import check_code
+from ssah_exp.sweeps.folder import Job, Sweep
+from ssah_exp.sweeps.state import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, JobState, now
+
+SHOWN_EVERY = 2.0  # seconds between two states that differ in a count only
+
+
+def work(sweep: Sweep, job: Job, check: str | None = None) -> JobState:
+    """Run a job unless it is done; what goes wrong in it ends up in the state that is returned.
+
+    Args:
+        sweep: The sweep it belongs to.
+        job: The job.
+        check: What to do about changed code, see :func:`check_code`; None = it is not looked at.
+
+    Raises:
+        SystemExit: The process was asked to end; the state says so.
+        KeyboardInterrupt: The same, by a person.
+    """
+    before = job.state()
+    if before.status == DONE:
+        return before
+    if job.cancelled:
+        return before.changed(status=CANCELLED)
+    running = before.changed(
+        status=RUNNING,
+        attempts=before.attempts + 1,
+        owner=Owner.me(),
+        error=None,
+        progress="starting",
+        started=now(),
+    )
+    started = time.perf_counter()
+    ended = running
+    try:
+        job.save(running)
+        with _into_log(job.log):
+            ended = _run(sweep, job, running, check)
+    except (StoreError, OSError) as error:  # not even state or log can be written
+        ended = running.changed(status=FAILED, error=_one_line(error))
+    except BaseException as error:  # SystemExit, KeyboardInterrupt
+        ended = running.changed(status=INTERRUPTED, error=f"ended by {type(error).__name__}")
+        raise
+    finally:
+        ended = ended.changed(seconds=round(time.perf_counter() - started, 3))
+        _save(job, ended)
+    return ended
+
+
+def _run(sweep: Sweep, job: Job, running: JobState, check: str | None) -> JobState:
+    """Everything an ordinary error may come from."""
+    print(f"--- attempt {running.attempts}, {running.started}, {running.owner}", flush=True)
+    try:
+        if check is not None:
+            change = check_code(sweep.plan()["code"], check)
+            if change is not None:
+                warnings.warn(f"Going on although {change}.", stacklevel=2)
+        from ssah_exp.pipeline.dispatch import run
+
+        finished = run(job.config(), _Progress(job, running))
+        if finished is None:  # processes of their own ran it; their rank 0 wrote the record
+            return running.changed(status=DONE, progress="")
+        record = finished.record
+        return running.changed(
+            status=DONE,
+            progress="",
+            run_id=record.run_id,
+            artefact=record.artefact,
+            folder=os.path.relpath(finished.folder.absolute(), job.folder),
+        )
+    except SsahError as error:
+        print(f"ssah-exp: {error}", file=sys.stderr)
+        return running.changed(status=FAILED, error=_one_line(error))
+    except Exception as error:  # a bug, or a library's: the sweep goes on
+        traceback.print_exc()
+        return running.changed(status=FAILED, error=_one_line(error))
+
+
+class _Progress:
+    """Puts what a run does into its state, now and then."""
+
+    def __init__(self, job: Job, running: JobState) -> None:
+        self._job = job
+        self._running = running
+        self._last = float("-inf")
+        self._label = ""
+
+    def __call__(self, text: str) -> None:
+        """Show ``text``, unless only its ``12/64`` moved on since a moment ago."""
+        label = re.sub(r" \d+/\d+$", "", text)
+        if label != self._label or time.monotonic() - self._last >= SHOWN_EVERY:
+            self._label, self._last = label, time.monotonic()
+            _save(self._job, self._running.changed(progress=text))
+
+
+def _save(job: Job, state: JobState) -> None:
+    """Save if possible: a state that cannot be written must not end a run that can."""
+    with suppress(StoreError, OSError):
+        job.save(state)
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    message = "; ".join(lines) or type(error).__name__
+    return message if isinstance(error, SsahError) else f"{type(error).__name__}: {message}"
+
+
+@contextmanager
+def _into_log(path: Path) -> Iterator[None]:
+    """Everything Python prints goes to a job's log."""
+    with (
+        path.open("a", encoding="utf-8", buffering=1) as log,
+        redirect_stdout(log),
+        redirect_stderr(log),
+    ):
+        yield

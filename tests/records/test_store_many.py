@@ -1,0 +1,69 @@
+"""A store of thousands, and records of many processes at the same moment."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ssah_exp.records.store import RecordStore
+from tests.records.synthetic import arms, record
+
+ARTEFACT = "table1_pruning"
+
+WRITING = """
+import os, sys, time
+from pathlib import Path
+from dataclasses import replace
+from ssah_exp.records.record import RunRecord
+from ssah_exp.records.store import RecordStore
+root, go, text = map(Path, sys.argv[1:4])
+record = RunRecord.from_json(text.read_text())
+for number in range(int(sys.argv[4])):  # forked: 32 processes that are ready within a moment
+    if os.fork() == 0:
+        while not go.exists():
+            pass
+        made = replace(record, run_id=f"{number:012x}", seed=number)
+        RecordStore(root).write(made)
+        RecordStore(root).write(replace(record, run_id="shared", seed=number))
+        os._exit(0)
+print("ready", flush=True)
+codes = [os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(int(sys.argv[4]))]
+raise SystemExit(any(codes))
+"""
+
+
+def test_records_of_32_processes_that_finish_together_are_all_whole(tmp_path: Path) -> None:
+    root, go, text = tmp_path / "root", tmp_path / "go", tmp_path / "record.json"
+    text.write_text(record().to_json())
+    arguments = [sys.executable, "-c", WRITING, str(root), str(go), str(text), "32"]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    go.touch()
+    assert process.wait(timeout=60) == 0
+    found = {item.run_id: item for item in RecordStore(root).read(ARTEFACT)}
+    shared = found.pop("shared")
+    assert shared.seed in range(32)
+    assert shared.arms == record().arms
+    assert sorted(item.seed for item in found.values()) == list(range(32))
+    assert all(item.arms == record().arms for item in found.values())
+    assert {path.name for path in root.rglob("*") if path.is_file()} == {"record.json"}
+
+
+def test_three_thousand_records_are_read_in_two_seconds_of_computing(tmp_path: Path) -> None:
+    """As large as those of Table 1: 14 arms. Process time, as other work may run beside it."""
+    store = RecordStore(tmp_path)
+    many = [*arms(), *arms(0.05), *arms()[:2]]
+    text = record(0, run_id="RUN", arms=many).to_json()
+    for number in range(3000):
+        folder = store.folder(ARTEFACT, f"{number:012x}")
+        folder.mkdir(parents=True)
+        (folder / "record.json").write_text(text.replace('"RUN"', f'"{number:012x}"'))
+    started = time.process_time()
+    records = store.read(ARTEFACT)
+    seconds = time.process_time() - started
+    assert len({item.run_id for item in records}) == 3000
+    assert len(records[0].arms) == 14
+    assert seconds < 2.0

@@ -1,0 +1,98 @@
+"""A sweep whose process is killed again and again, at any moment."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import signal
+import time
+from contextlib import redirect_stderr
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssah_exp.cache import MARKER, Cache
+from ssah_exp.records.record import RunRecord
+from ssah_exp.records.store import RECORD, RecordStore
+from ssah_exp.sweeps.batch import run_here
+from ssah_exp.sweeps.folder import Sweep
+from ssah_exp.sweeps.state import DONE, UNFINISHED
+from ssah_exp.sweeps.status import status_of
+from tests.sweeps.tiny_sweep import Bench
+
+TABLE = "table1_pruning"
+GRID = ("seed=0,1,2", "units.budgets.scu=0.05,0.1", "+trainer.checkpoint_minutes=0")
+
+
+def frozen(bench: Bench) -> Sweep:
+    """The sweep, submitted, with nothing run: as if its process had died at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "ssah_exp.sweeps.batch.run_here", lambda sweep, jobs, tell: [None] * len(jobs)
+        )
+        bench.run(*bench.arguments("-m", *GRID))
+    return bench.sweep()
+
+
+def in_child(sweep: Sweep, seconds: float | None) -> bool:
+    """Run what is left in a forked process; kill it after a while. Whether it ended by itself."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            torch.set_num_threads(1)
+            with redirect_stderr(io.StringIO()):
+                run_here(sweep, status_of(sweep).of(*UNFINISHED), lambda line: None)
+            code = 0
+        finally:
+            os._exit(code)
+    if seconds is None:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def finished_files(root: Path) -> dict[Path, int]:
+    """Every whole cache entry and every record, with the inode that a second write would change."""
+    entries = (path for path in (root / "cache").glob(f"*/[!.]*/{MARKER}"))
+    records = (root / "runs").glob(f"*/*/{RECORD}")
+    return {path: path.stat().st_ino for path in (*entries, *records)}
+
+
+def results(root: Path) -> dict[str, tuple[object, ...]]:
+    """What a run found out, without when and how."""
+    records: list[RunRecord] = RecordStore(root).read(TABLE)
+    return {item.run_id: (item.arms, item.models, item.training, item.classes) for item in records}
+
+
+@pytest.mark.parametrize("kills", [10, pytest.param(200, marks=pytest.mark.slow)])
+def test_killed_again_and_again_a_sweep_ends_as_if_nothing_had_been(
+    bench: Bench, kills: int
+) -> None:
+    draw = random.Random(kills)
+    calm = Bench(bench.place, bench.root.with_name("calm"))
+    undisturbed = frozen(calm)
+    started = time.monotonic()
+    assert in_child(undisturbed, None)
+    whole = time.monotonic() - started
+
+    sweep = frozen(bench)
+    assert status_of(sweep).counts() == {"missing": 6}
+    seen: dict[Path, int] = {}
+    longest = 2 * whole / kills
+    for _ in range(kills):
+        in_child(sweep, draw.uniform(0, longest))
+        now = finished_files(bench.root)
+        assert seen.items() <= now.items(), "what was finished is made again"
+        seen = now
+    if status_of(sweep).of(*UNFINISHED):
+        assert in_child(sweep, None)
+    assert [item.status for item in status_of(sweep).standings] == [DONE] * 6
+    assert results(bench.root) == results(calm.root)
+    assert len(results(bench.root)) == 6
+    cache = Cache(bench.root / "cache")
+    for marker in (bench.root / "cache").glob(f"*/[!.]*/{MARKER}"):
+        assert cache.find(marker.parents[1].name, marker.parent.name).cached
