@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ssah_exp.config.paths import runs_root
 from ssah_exp.config.ranges import choices, within
-from ssah_exp.config.validate import ARTEFACTS
+from ssah_exp.config.validate import ARTEFACTS, PROBE
 from ssah_exp.errors import ConfigError, StoreError, did_you_mean
 from ssah_exp.evaluation.paired import Level, Margins
 from ssah_exp.records.record import RunRecord
@@ -32,6 +32,11 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     records = [record for what in options.what for record in _records(what, options.root)]
     if len({record.artefact for record in records}) > 1:
         raise ConfigError("Runs of different artefacts have no arms in common; compare one.")
+    if records[0].artefact == PROBE:
+        raise ConfigError(
+            f"{PROBE} keeps no outcome of each prompt to compare arms by; "
+            f"ssah-exp tables {PROBE} has its paired tests."
+        )
     margins = Margins(options.margin, options.loss_margin)
     settings = [_compare(block.records, options, margins, metrics) for block in blocks(records)]
     print(render_comparisons(settings, options.format, options.claim))

@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ssah_exp.cache import write_atomically
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.reporting.atlas_rows import inclusion_table, setting_rows
-from ssah_exp.reporting.drawing import CLASS_COLOURS, save_figure
+from ssah_exp.reporting.drawing import (
+    CLASS_COLOURS,
+    PAGE,
+    new_figure,
+    save_figure,
+    save_numbers,
+    styled,
+)
 from ssah_exp.units.agreement import Spread
 from ssah_exp.units.settings import SettingsAtlas
 
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
 _MARKERS = {"SCU": "o", "UCU": "s", "CU": "^", "RU": "D"}
 
 
+@styled()
 def draw_atlas(atlas: SettingsAtlas, anatomy: Anatomy, path: Path) -> list[Path]:
     """Draw it.
 
@@ -36,26 +43,20 @@ def draw_atlas(atlas: SettingsAtlas, anatomy: Anatomy, path: Path) -> list[Path]
     Raises:
         ConfigError: A suffix that cannot be written.
     """
-    from matplotlib.figure import Figure
-
-    height = 1.6 + 0.33 * len(atlas.compared)
+    height = 1.3 + 0.27 * len(atlas.compared)
     if atlas.sizes:
-        figure = Figure(figsize=(10.5, max(height, 3.6)), layout="constrained")
+        figure = new_figure(PAGE, max(height, 2.8))
         left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
         _sizes(right, atlas)
     else:
-        figure = Figure(figsize=(7, max(height, 3.6)), layout="constrained")
+        figure = new_figure(PAGE * 0.75, max(height, 2.8))
         left = figure.subplots()
     _settings(left, atlas)
     handles, labels = left.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize="small"
-    )
+    figure.legend(handles, labels, loc="outside lower center", ncols=5)
     tables = [save_figure(figure, path, setting_rows(atlas))]
     units = path.with_name(f"{path.stem}-units.csv")
-    numbers = inclusion_table(atlas, anatomy)
-    write_atomically(units, numbers.to_csv(index=False, lineterminator="\n", float_format="%.4g"))
-    return [*tables, units]
+    return [*tables, save_numbers(units, inclusion_table(atlas, anatomy))]
 
 
 def _settings(axes: Axes, atlas: SettingsAtlas) -> None:
@@ -83,8 +84,7 @@ def _settings(axes: Axes, atlas: SettingsAtlas) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0, 1.02)
     axes.set_xlabel("Jaccard overlap with the run's class (grey: floors)")
-    axes.grid(axis="x", alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(visible=False, axis="y")
 
 
 def _label(name: str, differs: str) -> str:
@@ -103,8 +103,6 @@ def _sizes(axes: Axes, atlas: SettingsAtlas) -> None:
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("examples of each set, in each of two draws")
     axes.set_ylabel("Jaccard overlap of two draws that share none")
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _ends(spreads: Sequence[Spread | None]) -> tuple[NDArray[np.float64], ...]:

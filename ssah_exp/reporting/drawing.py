@@ -81,10 +81,10 @@ def save_figure(figure: Figure, path: Path, numbers: pd.DataFrame) -> Path:
 
 
 def save_numbers(path: Path, numbers: pd.DataFrame) -> Path:
-    """Write a table of numbers as CSV, six significant digits each.
+    """Write a table of numbers as CSV, eight significant digits each.
 
     Raises:
         StoreError: The disk is full or not writable.
     """
-    write_atomically(path, numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_atomically(path, numbers.to_csv(index=False, float_format="%.8g", lineterminator="\n"))
     return path

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ssah_exp.reporting.drawing import CLASS_COLOURS, save_figure
+from ssah_exp.reporting.drawing import CLASS_COLOURS, PAGE, new_figure, save_figure, styled
 from ssah_exp.units.noise import Noise
 from ssah_exp.units.transfer import CLASSES
 
@@ -40,6 +40,7 @@ def noise_rows(found: Sequence[Noise]) -> pd.DataFrame:
     )
 
 
+@styled()
 def draw_noise(found: Sequence[Noise], path: Path) -> Path:
     """Draw, for each class, the share that left it, with and without training.
 
@@ -53,11 +54,9 @@ def draw_noise(found: Sequence[Noise], path: Path) -> Path:
     Raises:
         ConfigError: A suffix that cannot be written.
     """
-    from matplotlib.figure import Figure
-
     rows = noise_rows(found)
     left = rows[rows["from"] == rows["to"]]
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = new_figure(PAGE * 0.75, 3.2)
     axes = figure.subplots()
     for number, (name, (marker, label)) in enumerate(_LOOKS.items()):
         here = left[left["comparison"] == name].set_index("from").loc[list(CLASSES)]
@@ -70,7 +69,6 @@ def draw_noise(found: Sequence[Noise], path: Path) -> Path:
             yerr=np.nan_to_num(np.maximum([means - lows, highs - means], 0)),
             fmt=marker,
             color="black" if name == "trained" else "#999999",
-            markersize=6,
             label=label,
         )
     axes.set_xticks(range(len(CLASSES)), CLASSES)
@@ -78,7 +76,6 @@ def draw_noise(found: Sequence[Noise], path: Path) -> Path:
         tick.set_color(CLASS_COLOURS[tick.get_text()])
     axes.set_ylim(0, None)
     axes.set_ylabel("% of the class that changed class, 95 % of draws")
-    axes.grid(axis="y", alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize="small")
+    axes.grid(visible=False, axis="x")
+    axes.legend()
     return save_figure(figure, path, rows)

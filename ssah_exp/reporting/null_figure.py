@@ -12,7 +12,7 @@ import pandas as pd
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.evaluation.metrics import PERPLEXITY, asr_name
 from ssah_exp.records.record import ArmRecord, RunRecord
-from ssah_exp.reporting.drawing import CLASS_COLOURS, save_figure
+from ssah_exp.reporting.drawing import CLASS_COLOURS, PAGE, new_figure, save_figure, styled
 from ssah_exp.reporting.text import scale_of
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def _row(short: str, metric: str, arm: ArmRecord, seed: int) -> dict[str, Any]:
     }
 
 
+@styled()
 def draw_null(records: Sequence[RunRecord], path: Path, style: str | None = None) -> Path:
     """Draw ASR and perplexity of every class, with all its control draws behind it.
 
@@ -92,16 +93,13 @@ def draw_null(records: Sequence[RunRecord], path: Path, style: str | None = None
         ConfigError: No record measured that style, or a suffix that cannot be written.
         StoreError: There are no records.
     """
-    from matplotlib.figure import Figure
-
     rows = null_rows(records, style)
     config = records[0].config
-    figure = Figure(figsize=(9.5, 4), layout="constrained")
+    figure = new_figure(PAGE, 3.2)
     budgets = config["units"]["budgets"]
     figure.suptitle(
         f"{config['data']['name']}, SCU budget {100 * budgets['scu']:g} % of {budgets['unit']}, "
         f"{len(records)} seeds",
-        fontsize="medium",
     )
     left, right = figure.subplots(1, 2)
     _panel(left, rows[rows["metric"] == "asr"])
@@ -112,9 +110,7 @@ def draw_null(records: Sequence[RunRecord], path: Path, style: str | None = None
     right.set_ylabel("perplexity")
     right.set_yscale("log")
     handles, labels = left.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize="small"
-    )
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return save_figure(figure, path, rows)
 
 
@@ -136,8 +132,7 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
         _seeds(axes, here[here["what"] == _ITSELF], place, name)
     axes.set_xticks(range(len(classes)), classes)
     axes.set_xlim(-0.6, len(classes) - 0.4)
-    axes.grid(axis="y", alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(visible=False, axis="x")
     _once(axes)
 
 

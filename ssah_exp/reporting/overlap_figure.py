@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ssah_exp.reporting.drawing import CLASS_COLOURS, save_figure
+from ssah_exp.reporting.drawing import CLASS_COLOURS, PAGE, new_figure, save_figure, styled
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.overlap import Overlap
 
@@ -31,6 +31,7 @@ def overlap_rows(found: Sequence[Overlap]) -> pd.DataFrame:
     )
 
 
+@styled()
 def draw_overlap(found: Sequence[Overlap], unit_class: UnitClass, path: Path) -> Path:
     """Draw every pair's Jaccard as a point over the interval of chance.
 
@@ -45,10 +46,8 @@ def draw_overlap(found: Sequence[Overlap], unit_class: UnitClass, path: Path) ->
     Raises:
         ConfigError: A suffix that cannot be written.
     """
-    from matplotlib.figure import Figure
-
     rows = overlap_rows(found).astype({"jaccard": "float64"})
-    figure = Figure(figsize=(7.5, 1.4 + 0.32 * len(rows)), layout="constrained")
+    figure = new_figure(PAGE, 1.1 + 0.26 * len(rows))
     axes = figure.subplots()
     places = np.arange(len(rows))
     lows, highs = (rows[name].fillna(0).to_numpy(float) for name in ("chance_low", "chance_high"))
@@ -62,7 +61,6 @@ def draw_overlap(found: Sequence[Overlap], unit_class: UnitClass, path: Path) ->
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel(f"Jaccard overlap of {unit_class.name}")
-    axes.grid(axis="x", alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
+    axes.grid(visible=False, axis="y")
+    axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
     return save_figure(figure, path, rows)

@@ -54,7 +54,10 @@ def render_probe(records: Sequence[RunRecord], form: str) -> str:
 
 
 def long_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
-    """One line per point of every curve: run_id, model, data, seed, and what a curve's row has."""
+    """One line per point of every curve.
+
+    Columns: origin, run_id, model, data, seed, and those of a curve's row.
+    """
     frames = []
     for run in runs:
         rows = curve_rows(run)
@@ -62,6 +65,7 @@ def long_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
         rows.insert(0, "data", run.config["data"]["name"])
         rows.insert(0, "model", run.config["model"]["name"])
         rows.insert(0, "run_id", run.run_id)
+        rows.insert(0, "origin", "measured")
         frames.append(rows)
     return pd.concat(frames, ignore_index=True)
 

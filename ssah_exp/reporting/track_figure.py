@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ssah_exp.reporting.drawing import CLASS_COLOURS, save_figure
+from ssah_exp.reporting.drawing import CLASS_COLOURS, PAGE, new_figure, save_figure, styled
 from ssah_exp.reporting.track_rows import track_rows
 from ssah_exp.units.transfer import CLASSES
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@styled()
 def draw_track(track: Sequence[dict[str, Any]], name: str, path: Path) -> Path:
     """Draw, for each class before training, which classes its units have at every look.
 
@@ -31,19 +32,15 @@ def draw_track(track: Sequence[dict[str, Any]], name: str, path: Path) -> Path:
     Raises:
         ConfigError: A suffix that cannot be written.
     """
-    from matplotlib.figure import Figure
-
     rows = track_rows(track)
-    figure = Figure(figsize=(10.5, 3.6), layout="constrained")
-    figure.suptitle(f"{name}: classes of units while it is trained", fontsize="medium")
+    figure = new_figure(PAGE, 2.7)
+    figure.suptitle(f"{name}: classes of units while it is trained")
     panels = figure.subplots(1, len(CLASSES), sharey=True)
     for axes, before in zip(panels, CLASSES, strict=True):
         _panel(axes, rows[rows["from"] == before], before)
     panels[0].set_ylabel("% of the class before training")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize="small"
-    )
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return save_figure(figure, path, rows)
 
 
@@ -62,6 +59,5 @@ def _panel(axes: Axes, rows: pd.DataFrame, before: str) -> None:
     axes.plot(steps, shares[0], color="black", linewidth=1, marker="o", markersize=2.5)
     axes.set_xlim(float(steps[0]), float(max(steps[-1], steps[0] + 1)))
     axes.set_ylim(0, 100)
-    axes.set_title(f"{before}, {units:,} units", fontsize="medium")
+    axes.set_title(f"{before}, {units:,} units")
     axes.set_xlabel("optimizer step")
-    axes.spines[["top", "right"]].set_visible(False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ssah_exp.reporting.drawing import CLASS_COLOURS, save_figure
+from ssah_exp.reporting.drawing import CLASS_COLOURS, PAGE, new_figure, save_figure, styled
 from ssah_exp.reporting.where_rows import where_rows
 from ssah_exp.units.index import KIND_NAMES
 from ssah_exp.units.unitmap import UnitMap
@@ -21,6 +21,7 @@ _ORDER = ("SCU", "UCU", "RU", "CU")
 _RARE = "SCU"
 
 
+@styled()
 def draw_where(units: UnitMap, path: Path) -> Path:
     """Draw the classes of heads and of neurons, layer by layer.
 
@@ -34,12 +35,10 @@ def draw_where(units: UnitMap, path: Path) -> Path:
     Raises:
         ConfigError: A suffix that cannot be written.
     """
-    from matplotlib.figure import Figure
-
     rows = where_rows(units)
-    figure = Figure(figsize=(10.5, 5.4), layout="constrained")
+    figure = new_figure(PAGE, 4.2)
     origin = units.provenance
-    figure.suptitle(f"{origin.model}, revision {origin.revision}", fontsize="small")
+    figure.suptitle(f"{origin.model}, revision {origin.revision}")
     panels = figure.subplots(2, 2, sharex=True, width_ratios=(1.2, 1))
     for (left, right), kind in zip(panels, KIND_NAMES, strict=True):
         here = rows[rows["kind"] == kind]
@@ -48,9 +47,7 @@ def draw_where(units: UnitMap, path: Path) -> Path:
     for axes in panels[1]:
         axes.set_xlabel("layer, from 0")
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize="small"
-    )
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return save_figure(figure, path, rows)
 
 
@@ -64,18 +61,16 @@ def _stacked(axes: Axes, rows: pd.DataFrame, kind: str) -> None:
     per_layer = int(rows.loc[rows["layer"] == layers[0], "units"].sum())
     axes.set_ylim(0, 100)
     axes.set_ylabel(f"% of {kind}s")
-    axes.set_title(f"{kind}s, {per_layer:,} a layer", fontsize="medium")
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"{kind}s, {per_layer:,} a layer")
 
 
 def _single(axes: Axes, rows: pd.DataFrame, kind: str) -> None:
     here = rows[rows["class"] == _RARE]
     axes.bar(here["layer"], here["units"], 0.9, color=CLASS_COLOURS[_RARE], linewidth=0)
     total = int(here["units"].sum())
-    axes.set_title(f"{_RARE}: {total:,} {kind}s", fontsize="medium")
+    axes.set_title(f"{_RARE}: {total:,} {kind}s")
     axes.set_ylabel(f"{_RARE} {kind}s")
     if total == 0:
         axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center")
         axes.set_yticks([])
     axes.set_ylim(0, max(1.0, 1.05 * float(here["units"].max())))
-    axes.spines[["top", "right"]].set_visible(False)

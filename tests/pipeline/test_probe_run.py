@@ -131,6 +131,17 @@ def test_the_figure_command_draws_all_of_it(probed: Finished, place: Path, tmp_p
     assert set(numbers["block"]) == set(range(1, LAYERS + 1))
 
 
+def test_it_stands_in_the_report_and_is_not_compared_by_prompts(
+    probed: Finished, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "report.html"
+    root = ["--root", str(place / "probe")]
+    assert main(["report", "--out", str(page), *root]) == 0
+    assert "content-free" in page.read_text(encoding="utf-8")
+    assert main(["compare", PROBE, *root]) == 2
+    assert "ssah-exp tables probe has its paired tests" in capsys.readouterr().err
+
+
 def test_a_style_is_refused(
     probed: Finished, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,7 @@ class RunLine:
 
     Attributes:
         record: The run.
+        budget: Of the SCU; None where the artefact identifies no units.
         aligned: ASR of the aligned model.
         arm: Name of the arm that the artefact is about.
         rate: Its ASR.
@@ -33,6 +34,7 @@ class RunLine:
     """
 
     record: RunRecord
+    budget: float | None
     aligned: Shown
     arm: str
     rate: Shown
@@ -62,18 +64,20 @@ def _line(record: RunRecord) -> RunLine:
     metric, arm = primary_asr(record), key_arm(record)
     aligned = next((item for item in record.arms if item.name == "aligned"), None)
     config = record.config
+    budget = config["units"]["budgets"]["scu"] if "units" in config else None
     words = [
         record.run_id,
         record.artefact,
         str(config["model"]["name"]),
         str(config["data"]["name"]),
         f"seed {record.seed}",
-        f"scu {config['units']['budgets']['scu']:g}",
+        *([] if budget is None else [f"scu {budget:g}"]),
         *(item.name for item in record.arms if item.control is None),
         *record.judges,
     ]
     return RunLine(
         record=record,
+        budget=budget,
         aligned=_shown(aligned, metric),
         arm="" if arm is None else arm.name,
         rate=_shown(arm, metric),
