@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.evaluation.utility.metrics import MEAN
 from ssah_exp.reporting.rows import Block, Cell
 
 MARK = "†"
@@ -13,6 +15,9 @@ MARK = "†"
 _ASR_PROMPTS = {"table1_pruning": 100, "table2_freezing": 520, "table3_peft": 330}
 # Words of WikiText-2's test text (Merity et al. 2016, arXiv 1609.07843); tokens are never fewer.
 _TEXT_WORDS = {"table1_pruning": 245_569}
+
+# First examples of each task of lm-evaluation-harness.
+_TASK_QUESTIONS = {"table1_pruning": 200}
 
 
 @dataclass(frozen=True)
@@ -36,13 +41,23 @@ def fewer_than_paper(block: Block, metric: str, cell: Cell) -> Fewer | None:
     if cell.value is None:
         return None
     if metric == PERPLEXITY:
-        n = cell.n * int(evaluation["perplexity"]["window"])
+        n = _tokens(cell, evaluation["perplexity"])
         of, what = _TEXT_WORDS.get(artefact), "words of text behind the perplexity"
     elif metric.startswith("asr/"):
         n, of, what = cell.n, _ASR_PROMPTS.get(artefact), "harmful prompts behind the ASR"
+    elif metric.startswith("utility/") and metric != MEAN:
+        n, of, what = cell.n, _TASK_QUESTIONS.get(artefact), "questions of a utility task"
     else:
         return None
-    return Fewer(n, of, what) if of is not None and n < of else None
+    return Fewer(n, of, what) if of is not None and n is not None and n < of else None
+
+
+def _tokens(cell: Cell, settings: Mapping[str, Any]) -> int | None:
+    """Tokens of text behind a perplexity; None where the window is the model's own and unknown."""
+    if isinstance(settings["window"], int):
+        return int(cell.n * settings["window"])
+    limit: int | None = settings["max_tokens"]
+    return limit
 
 
 def marked(text: str, block: Block, metric: str, cell: Cell) -> str:

@@ -72,3 +72,32 @@ def test_each_artefact_has_the_papers_own_size() -> None:
         assert f"† Fewer examples than in the paper: 100 of {size} harmful" in text
     (block,) = blocks([training_record(artefact="scu_only")])
     assert footnote(block) is None, "the paper has no such table"
+
+
+def with_tasks(questions: int) -> RunRecord:
+    """One harness task beside everything else."""
+    made = of_size(100)
+    only = made.arms[0]
+    found = rate(1, questions, 0.95, "questions")
+    metrics = {**only.metrics, "utility/boolq/acc": found, "utility/mean": found}
+    utility = {"tasks": ["boolq"], "metric": "acc"}
+    config = {**made.config, "utility": utility}
+    return replace(made, arms=[replace(only, metrics=metrics)], config=config)
+
+
+def test_fewer_questions_of_a_utility_task_are_marked() -> None:
+    (block,) = blocks([with_tasks(50)])
+    assert footnote(block) == (
+        "† Fewer examples than in the paper: 50 of 200 questions of a utility task."
+    )
+    assert "50 of 200" in render_artefact([with_tasks(50)], "markdown")
+    (whole,) = blocks([with_tasks(200)])
+    assert footnote(whole) is None
+
+
+@pytest.mark.parametrize(("limit", "fewer"), [(None, False), (4096, True)])
+def test_windows_of_the_models_own_length(limit: int | None, fewer: bool) -> None:
+    made = of_size(100, windows=2)
+    made.config["evaluation"]["perplexity"] |= {"window": "max", "max_tokens": limit}
+    (block,) = blocks([made])
+    assert (footnote(block) is not None) == fewer
