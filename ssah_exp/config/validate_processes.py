@@ -51,6 +51,11 @@ def processes_problems(config: RunConfig, *, trains: bool) -> Iterable[str]:
             f"evaluation.engine=vllm starts processes of its own; trainer.devices="
             f"{trainer.devices} needs evaluation.engine=transformers."
         )
+    if trains and config.training.track.every is not None:
+        yield (
+            f"training.track looks at the model of one process; trainer.devices={trainer.devices} "
+            "needs training.track.every=null."
+        )
     if trainer.strategy == "fsdp2" and trains:
         yield from _sharded_training(config)
 

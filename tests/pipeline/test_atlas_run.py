@@ -118,3 +118,7 @@ def test_following_changes_the_record_and_no_weight(place: Path) -> None:
     config.training.track = TrackConfig(examples=3)
     with pytest.raises(ConfigError, match="nobody looks"):
         validate(config)
+    config.training.track = TrackConfig(every=2)
+    config.trainer.devices = 2
+    with pytest.raises(ConfigError, match="model of one process"):
+        validate(config)
