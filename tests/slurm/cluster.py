@@ -52,6 +52,7 @@ InactiveLimit=0
 MinJobAge=300
 MessageTimeout=5
 SlurmctldTimeout=10
+SlurmdTimeout=15
 # More jobs at once than the machine has cores.
 SlurmdParameters=config_overrides
 NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN

@@ -65,6 +65,12 @@ def shown(bench: Bench, sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> dic
     return content
 
 
+def idle(slurm: Path) -> None:
+    """Wait until nothing of any job is left on the node."""
+    conf = slurm / "slurm.conf"
+    until(lambda: cluster.ask(conf, "sinfo", "-h", "-o", "%t").startswith("idle"), 60)
+
+
 def training(sweep: Sweep, number: int) -> int | None:
     """The pid of a job that trains."""
     state = sweep.job(number).state()
@@ -194,6 +200,7 @@ def test_cancel_and_a_controller_that_is_down(
     assert content["counts"] == {"cancelled": 2}
     assert RecordStore(bench.root).read(TABLE) == []
 
+    idle(slurm)
     cluster.stop(slurm, "slurmctld")
     try:
         content = shown(bench, sweep, capsys)
@@ -206,9 +213,7 @@ def test_cancel_and_a_controller_that_is_down(
         assert "Traceback" not in done.stderr
     finally:
         cluster.start_slurmctld(slurm)
-    until(
-        lambda: cluster.ask(slurm / "slurm.conf", "sinfo", "-h", "-o", "%t").strip() == "idle", 60
-    )
+    idle(slurm)
     (name,) = [item.name for item in sweeps_below(bench.root) if item.name != sweep.name]
     assert bench.run("retry-failed", name, "--root", str(bench.root)) == 0
     (late,) = [item for item in sweeps_below(bench.root) if item.name == name]

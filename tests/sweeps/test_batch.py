@@ -75,7 +75,8 @@ def test_a_job_that_fails_does_not_stop_the_others_and_can_be_run_again(
         experiment.write_text(before)
     assert [item.status for item in status_of(sweep).standings] == [DONE] * 3
     assert [item.state.attempts for item in status_of(sweep).standings] == [1, 2, 1]
-    record = RecordStore(bench.root).read("table1_pruning")[-1]
+    record = RecordStore(bench.root).get("table1_pruning", str(sweep.job(1).state().run_id))
+    assert record is not None
     assert record.config["evaluation"]["confidence"] == 0.9
     capsys.readouterr()
     assert bench.run("status", "--json", "--root", str(bench.root)) == 0
