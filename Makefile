@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Test processes; each computes with one thread. A file's tests stay together: they share fixtures.
 WORKERS ?= 2
 
-.PHONY: help quickstart test test-slow test-gpu test-slurm lint format install-dev clean
+.PHONY: help quickstart test test-slow test-gpu test-slurm lint bench-check format install-dev clean
 
 help:
 	@echo "make quickstart   align, identify, ablate and print Table 1 for the embedded model"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-slow    minutes-long tests     make test-gpu   tests that need a CUDA device"
 	@echo "make test-slurm   sweeps on a real Slurm on this machine (root, Debian; installs it if missing)"
 	@echo "make lint         ruff, mypy --strict, the import contract"
+	@echo "make bench-check  ratios of this machine against the committed ones; a loss of 10 % fails"
 
 quickstart: $(VENV)/.base
 	$(BIN)/ssah-exp run experiment=quickstart
@@ -39,6 +40,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench-check: $(VENV)/.base
+	$(BIN)/ssah-exp bench check benchmarks/ratios.json
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
