@@ -13,6 +13,7 @@ from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.reporting.atlas_rows import inclusion_table, setting_rows
 from ssah_exp.reporting.drawing import (
     CLASS_COLOURS,
+    CLASS_MARKERS,
     PAGE,
     new_figure,
     save_figure,
@@ -24,8 +25,6 @@ from ssah_exp.units.settings import SettingsAtlas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_MARKERS = {"SCU": "o", "UCU": "s", "CU": "^", "RU": "D"}
 
 
 @styled()
@@ -62,7 +61,7 @@ def draw_atlas(atlas: SettingsAtlas, anatomy: Anatomy, path: Path) -> list[Path]
 def _settings(axes: Axes, atlas: SettingsAtlas) -> None:
     """Jaccard of two resamples, with its interval; hollow: of all examples."""
     places = np.arange(len(atlas.compared))
-    for number, (name, marker) in enumerate(_MARKERS.items()):
+    for number, (name, marker) in enumerate(CLASS_MARKERS.items()):
         shift = places + 0.16 * (number - 1.5)
         drawn = [item.drawn for item in atlas.compared]
         means, lows, highs = _ends([None if one is None else one.jaccard[name] for one in drawn])
@@ -93,7 +92,7 @@ def _label(name: str, differs: str) -> str:
 
 def _sizes(axes: Axes, atlas: SettingsAtlas) -> None:
     sizes = [curve.size or 0 for curve in atlas.sizes]
-    for name, marker in _MARKERS.items():
+    for name, marker in CLASS_MARKERS.items():
         means, lows, highs = _ends([curve.jaccard[name] for curve in atlas.sizes])
         axes.plot(sizes, means, color=CLASS_COLOURS[name], marker=marker, markersize=4.5)
         axes.fill_between(sizes, lows, highs, color=CLASS_COLOURS[name], alpha=0.15, linewidth=0)

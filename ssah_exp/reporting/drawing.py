@@ -33,6 +33,8 @@ CLASS_COLOURS = {
     "utility": "#E69F00",
     "redundant": "#009E73",
 }
+# Told apart without colour, too.
+CLASS_MARKERS = {"SCU": "o", "UCU": "s", "CU": "^", "RU": "D"}
 SIDE_COLOURS = {"benign": "#0072B2", "malicious": "#D55E00"}
 MODEL_COLOURS = {"unaligned": "#CC79A7", "aligned": "#009E73"}
 CONTROL_MARKERS = {"": "o", "random": "x", "matched": "^"}

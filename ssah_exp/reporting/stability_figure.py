@@ -10,6 +10,7 @@ import numpy as np
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.reporting.drawing import (
     CLASS_COLOURS,
+    CLASS_MARKERS,
     COLUMN,
     PAGE,
     new_figure,
@@ -22,8 +23,6 @@ from ssah_exp.units.stability import Atlas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_MARKERS = {"SCU": "o", "UCU": "s", "CU": "^", "RU": "D"}
 
 
 @styled()
@@ -59,7 +58,7 @@ def draw_stability(atlas: Atlas, anatomy: Anatomy, path: Path) -> list[Path]:
 
 def _agreements(axes: Axes, atlas: Atlas) -> None:
     places = np.arange(len(atlas.agreements))
-    for number, (name, marker) in enumerate(_MARKERS.items()):
+    for number, (name, marker) in enumerate(CLASS_MARKERS.items()):
         spreads = [item.jaccard[name] for item in atlas.agreements]
         # A gap where a class is empty, and no whiskers where there is one draw.
         means = np.array([np.nan if item.mean is None else item.mean for item in spreads])
