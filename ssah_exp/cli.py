@@ -15,6 +15,7 @@ from ssah_exp import __version__
 from ssah_exp.errors import SsahError
 from ssah_exp.options import (
     bench,
+    claims,
     compare,
     delta,
     doctor,
@@ -33,6 +34,7 @@ OPTIONS = (
     sweeps,
     tables,
     compare,
+    claims,
     figure,
     report,
     units,

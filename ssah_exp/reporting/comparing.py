@@ -130,13 +130,13 @@ def _line(
         against=reference.label,
         metric=metric.name,
         difference=float(np.mean(there)) if whole else None,
-        paired=_paired(group, reference, metric, seeds, records, level, margins),
+        paired=paired_over_prompts(group, reference, metric, seeds, records, level, margins),
         seeds=over_seeds(there if whole else [], level.confidence),
         ranks=_ranks(group, reference, metric, seeds),
     )
 
 
-def _paired(
+def paired_over_prompts(
     group: Group,
     reference: Group,
     metric: Metric,
@@ -145,6 +145,7 @@ def _paired(
     level: Level,
     margins: Margins,
 ) -> Paired | None:
+    """Two arms on the same prompts or windows; None if a record keeps no outcomes."""
     pairs = [
         (values_of(group.by_seed[seed], metric), values_of(reference.by_seed[seed], metric))
         for seed in seeds
@@ -172,19 +173,19 @@ def _over_seeds(values: Sequence[Values], *, alike: bool) -> Values:
 def _printed_difference(
     arms: Sequence[ArmRecord], reference: Sequence[ArmRecord], metric: Metric
 ) -> float | None:
-    one, other = _printed(arms, metric), _printed(reference, metric)
+    one, other = printed_value(arms, metric.name), printed_value(reference, metric.name)
     if one is None or other is None or not math.isfinite(one - other):
         return None
     return one - other
 
 
-def _printed(arms: Sequence[ArmRecord], metric: Metric) -> float | None:
+def printed_value(arms: Sequence[ArmRecord], metric: str) -> float | None:
     """Mean over draws of what tables print; of the loss where that is a perplexity."""
-    values = [arm.metrics[metric.name].value for arm in arms if metric.name in arm.metrics]
+    values = [arm.metrics[metric].value for arm in arms if metric in arm.metrics]
     there = [value for value in values if value is not None]
     if not there or len(there) < len(arms):
         return None
-    if metric.name == PERPLEXITY:
+    if metric == PERPLEXITY:
         there = [math.log(value) for value in there]
     return float(np.mean(there))
 
@@ -196,8 +197,8 @@ def _ranks(
         return None
     places: list[str] = []
     for seed in seeds:
-        own = _printed(group.by_seed[seed], metric)
-        draws = [_printed([draw], metric) for draw in reference.by_seed[seed]]
+        own = printed_value(group.by_seed[seed], metric.name)
+        draws = [printed_value([draw], metric.name) for draw in reference.by_seed[seed]]
         there = [value for value in draws if value is not None]
         if own is None or len(there) < len(draws):
             return None

@@ -86,12 +86,17 @@ class Block:
 
 
 def blocks(records: Sequence[RunRecord]) -> list[Block]:
-    """Group records that differ in nothing but the seed."""
+    """The rows of every setting."""
+    return [_block(runs) for runs in settings_of(records)]
+
+
+def settings_of(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """Group records that differ in nothing but the seed; the newest of each, seed by seed."""
     groups: dict[str, dict[int, RunRecord]] = defaultdict(dict)
     for record in sorted(records, key=lambda item: item.finished):
         setting = {key: value for key, value in record.config.items() if key != "seed"}
         groups[digest_of(setting)][record.seed] = record
-    return [_block([runs[seed] for seed in sorted(runs)]) for runs in groups.values()]
+    return [[runs[seed] for seed in sorted(runs)] for runs in groups.values()]
 
 
 def _block(records: list[RunRecord]) -> Block:

@@ -1,0 +1,19 @@
+"""Options of `ssah-exp claims`."""
+
+from __future__ import annotations
+
+from ssah_exp.options.base import FORMATS, Commands, add_sources
+
+
+def add(commands: Commands) -> None:
+    """Add `claims`."""
+    claims = commands.add_parser(
+        "claims",
+        help="hold claims, written down in a file, against records: tests, Holm, verdicts",
+        description="Each claim names arms, references and the direction it expects; it is "
+        "supported, not supported, undecided at this n, or not run.",
+    )
+    claims.add_argument("file", help="e.g. experiments/paper_smollm2/claims.yaml")
+    claims.add_argument("--format", choices=FORMATS, default="markdown")
+    add_sources(claims)
+    claims.set_defaults(module="claims")

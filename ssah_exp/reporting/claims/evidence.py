@@ -1,0 +1,152 @@
+"""What the records hold for a test: one difference per seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ssah_exp.config.validate import PROBE
+from ssah_exp.errors import ConfigError, did_you_mean
+from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.evaluation.paired import Level, Margins, Paired
+from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.arm_groups import Group, groups_of, metrics_of
+from ssah_exp.reporting.claims.claim_file import Claim, ClaimFile, Test
+from ssah_exp.reporting.comparing import paired_over_prompts, printed_value
+from ssah_exp.reporting.rows import settings_of
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Arm minus reference.
+
+    Attributes:
+        by_seed: Seed -> difference of the printed values; of their logarithms for perplexity.
+        n: Prompts or windows of one seed; 0 where a csv does not say.
+        paired: Over the prompts or windows of all seeds; None without outcomes.
+    """
+
+    by_seed: dict[int, float]
+    n: int
+    paired: Paired | None
+
+
+def gather(claims: ClaimFile, claim: Claim, records: Sequence[RunRecord]) -> list[Evidence]:
+    """Evidence for every test of a claim; empty ``by_seed`` where nothing was run.
+
+    Raises:
+        ConfigError: ``where`` fits several settings, or a test names what records do not hold.
+    """
+    chosen = _setting(claim, records) if claim.artefact else []
+    return [
+        _from_csv(claims.folder / test.csv, test)
+        if test.csv is not None
+        else _from_records(claims, test, chosen)
+        for test in claim.tests
+    ]
+
+
+def _setting(claim: Claim, records: Sequence[RunRecord]) -> list[RunRecord]:
+    fitting = [
+        record
+        for record in records
+        if record.artefact == claim.artefact
+        and all(_at(record.config, key) == value for key, value in claim.where.items())
+    ]
+    settings = settings_of(fitting)
+    if len(settings) > 1:
+        configs = [_flat(runs[0].config) for runs in settings]
+        keys = sorted({key for config in configs for key in config} - {"seed"})
+        apart = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
+        raise ConfigError(
+            f"Claim '{claim.claim}': {len(settings)} settings of {claim.artefact} fit its 'where'; "
+            f"they differ in {', '.join(apart[:6])}."
+        )
+    return settings[0] if settings else []
+
+
+def _at(config: Any, dotted: str) -> Any:
+    for part in dotted.split("."):
+        if not isinstance(config, dict) or part not in config:
+            return None
+        config = config[part]
+    return config
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        found |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def _from_records(claims: ClaimFile, test: Test, records: Sequence[RunRecord]) -> Evidence:
+    if not records:
+        return Evidence({}, 0, None)
+    groups = {group.label: group for group in groups_of(records)}
+    arm = _group(groups, test.arm)
+    against = None if test.against is None else _group(groups, test.against)
+    by_seed: dict[int, float] = {}
+    for seed in arm.by_seed:
+        own = printed_value(arm.by_seed[seed], test.metric)
+        other = 0.0 if against is None else _of_seed(against, seed, test.metric)
+        if own is not None and other is not None and math.isfinite(own - other):
+            by_seed[seed] = own - other
+    if not by_seed:
+        raise ConfigError(
+            f"No value of {test.metric} in {test.arm}.{did_you_mean(test.metric, _names(arm))}"
+        )
+    n = max(item.metrics[test.metric].n for item in next(iter(arm.by_seed.values())))
+    return Evidence(by_seed, n, _paired(claims, test, arm, against, records))
+
+
+def _group(groups: dict[str, Group], label: str) -> Group:
+    if label not in groups:
+        raise ConfigError(f"No arm '{label}' in the records.{did_you_mean(label, groups)}")
+    return groups[label]
+
+
+def _of_seed(group: Group, seed: int, metric: str) -> float | None:
+    return printed_value(group.by_seed.get(seed, []), metric)
+
+
+def _names(group: Group) -> list[str]:
+    return [name for arms in group.by_seed.values() for arm in arms for name in arm.metrics]
+
+
+def _paired(
+    claims: ClaimFile, test: Test, arm: Group, against: Group | None, records: Sequence[RunRecord]
+) -> Paired | None:
+    """Only where outcomes of single prompts exist for this metric; the probe keeps none."""
+    if against is None or records[0].artefact == PROBE:
+        return None
+    judge = test.metric.rpartition("/")[2]
+    judge = records[0].config["evaluation"]["primary_judge"] if judge == PERPLEXITY else judge
+    for metric in metrics_of(records[0], judge):
+        if metric.name == test.metric:
+            seeds = [seed for seed in arm.by_seed if seed in against.by_seed]
+            margin = claims.margin(test)
+            margins, level = Margins(margin, margin), Level(1 - claims.alpha)
+            return paired_over_prompts(arm, against, metric, seeds, records, level, margins)
+    return None
+
+
+def _from_csv(path: Path, test: Test) -> Evidence:
+    if not path.is_file():
+        return Evidence({}, 0, None)
+    frame = pd.read_csv(path)
+    for column in ("seed", test.arm, *([] if test.against is None else [test.against])):
+        if column not in frame.columns:
+            raise ConfigError(
+                f"{path} has no column '{column}'.{did_you_mean(column, frame.columns)}"
+            )
+    values = frame[test.arm] - (0.0 if test.against is None else frame[test.against])
+    by_seed = {int(seed): float(value) for seed, value in zip(frame["seed"], values, strict=True)}
+    return Evidence(by_seed, 0, None)

@@ -1,0 +1,150 @@
+"""Settled claims as tables: the verdicts, and the tests behind them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.reporting.claims.claim_file import SAME, ClaimFile
+from ssah_exp.reporting.claims.settle import Finding, Settled
+from ssah_exp.reporting.text import format_frame, machine_text, number, prose
+
+_RATES = ("asr", "benign_refusal", "borderline_refusal", "utility")
+
+
+def render_claims(claims: ClaimFile, settled: Sequence[Settled], form: str) -> str:
+    """Two tables for people (``markdown``, ``latex``), one long one for machines (``csv``, ``json``).
+
+    Args:
+        claims: Their level and margins go into the caption.
+        settled: In order.
+        form: ``markdown``, ``csv``, ``json`` or ``latex``.
+    """
+    if form in ("csv", "json"):
+        return machine_text(claims_frame(settled), form)
+    verdicts = pd.DataFrame(
+        [
+            {
+                "": str(at),
+                "claim": item.claim.claim,
+                "source": item.claim.source,
+                "seeds": str(min(len(finding.by_seed) for finding in item.findings)),
+                "p": _p(item.p),
+                "p, Holm": _p(item.p_holm),
+                "verdict": item.verdict,
+            }
+            for at, item in enumerate(settled, 1)
+        ]
+    )
+    tests = pd.DataFrame(
+        [
+            _line(at, finding)
+            for at, item in enumerate(settled, 1)
+            for finding in item.findings
+        ]
+    )
+    return "\n\n".join(
+        [
+            format_frame(verdicts, form),
+            prose(_caption(claims, settled), form),
+            format_frame(tests, form),
+        ]
+    )
+
+
+def claims_frame(settled: Sequence[Settled]) -> pd.DataFrame:
+    """One line per test, in the metric's own unit (rates from 0 to 1, perplexity in nats)."""
+    return pd.DataFrame(
+        [
+            {
+                "claim": item.claim.claim,
+                "source": item.claim.source,
+                "claim_verdict": item.verdict,
+                "arm": finding.test.arm,
+                "against": finding.test.against,
+                "metric": finding.test.metric,
+                "shows": finding.test.shows,
+                "difference": finding.difference.value,
+                "low": finding.difference.low,
+                "high": finding.difference.high,
+                "interval": finding.difference.method,
+                "cohens_d": finding.effect,
+                "seeds": len(finding.by_seed),
+                "by_seed": " ".join(f"{seed}:{x:.6g}" for seed, x in finding.by_seed.items()),
+                "p": finding.p,
+                "test": finding.how,
+                "contrary": finding.contrary,
+                "claim_p": item.p,
+                "claim_p_holm": item.p_holm,
+            }
+            for item in settled
+            for finding in item.findings
+        ]
+    )
+
+
+def _line(at: int, finding: Finding) -> dict[str, str]:
+    test = finding.test
+    return {
+        "": str(at),
+        "arm": test.arm,
+        "against": "zero" if test.against is None else test.against,
+        "metric": _metric(test.metric),
+        "claimed": test.shows,
+        "difference": _with_interval(finding),
+        "by seed": ", ".join(_plain(value, test.metric) for value in finding.by_seed.values()),
+        "Cohen's d": "" if finding.effect is None else number(finding.effect),
+        "p": _p(finding.p),
+        "no room": "yes" if finding.contrary else "",
+    }
+
+
+def _caption(claims: ClaimFile, settled: Sequence[Settled]) -> str:
+    findings = [finding for item in settled for finding in item.findings]
+    parts = [
+        "A claim is supported if all its tests below are significant: its p is the largest of "
+        f"theirs, adjusted by Holm over {sum(item.p is not None for item in settled)} claims, "
+        f"level {claims.alpha:g}. It is not supported if one of its intervals leaves no room for a "
+        f"difference of {100 * claims.rate_margin:g} points ({claims.loss_margin:g} nats of "
+        "perplexity; other margins in the file of claims) in the claimed direction.",
+        f"Difference: arm less reference, mean over seeds with Student's t interval, "
+        f"{1 - claims.alpha:.0%}; rates in points, perplexity as a ratio. Cohen's d: that mean by "
+        "its standard deviation over seeds. p: one-sided t test over seeds.",
+    ]
+    if any(finding.test.shows == SAME for finding in findings):
+        parts.append("same: two one-sided t tests against the margin.")
+    if any(finding.how.startswith("over prompts") for finding in findings):
+        parts.append("With one seed, or where all seeds differ alike: over prompts.")
+    return " ".join(parts)
+
+
+def _metric(name: str) -> str:
+    first, _, rest = name.partition("/")
+    return f"{first} {rest}".strip()
+
+
+def _with_interval(finding: Finding) -> str:
+    found, metric = finding.difference, finding.test.metric
+    if found.value is None:
+        return ""
+    text = _plain(found.value, metric)
+    if found.low is None or found.high is None:
+        return text
+    return f"{text} [{_plain(found.low, metric)}, {_plain(found.high, metric)}]"
+
+
+def _plain(value: float, metric: str) -> str:
+    if metric == PERPLEXITY:
+        return f"{math.exp(value):.3g}x" if value < 50 else "inf"
+    if metric.partition("/")[0] in _RATES:
+        return f"{100 * value:+.0f}"
+    return f"{value:+.3g}"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2g}" if value >= 0.0001 else "< 0.0001"
