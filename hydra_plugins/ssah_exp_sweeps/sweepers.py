@@ -29,23 +29,28 @@ class _OneLauncher:
 
 
 class ListSweeper(_OneLauncher, Sweeper):
-    """One job per line of overrides.
+    """One job per line of overrides; a line with several values is a grid of its own.
 
     Args:
         file: A text file; empty lines and what follows a ``#`` are skipped.
         jobs: The same lines in the config or on the command line.
+        instead_of: Keys of the command line that chose this list: jobs do not get them.
     """
 
-    def __init__(self, file: str | None = None, jobs: Sequence[str] = ()) -> None:
+    def __init__(
+        self, file: str | None = None, jobs: Sequence[str] = (), instead_of: Sequence[str] = ()
+    ) -> None:
         self._file = file
         self._jobs = list(jobs)
+        self._instead_of = list(instead_of)
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run the list; ``arguments`` go before each line."""
+        """Run the list; ``arguments`` go before each line and win over it."""
         from ssah_exp.sweeps.listing import jobs_of
 
         assert self.launcher is not None
-        return self.launcher.launch(jobs_of(arguments, self._file, self._jobs), 0)
+        jobs = jobs_of(arguments, self._file, self._jobs, self._instead_of)
+        return self.launcher.launch(jobs, 0)
 
 
 class OptunaSweeper(_OneLauncher, Sweeper):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -60,9 +61,18 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
 def run_composed(composed: DictConfig) -> None:
     """Check a composed config, run its artefact, say where the results lie."""
     try:
+        _refuse_list()
         config = parse(composed)
         from ssah_exp.pipeline.dispatch import run
 
         run(config)
     except SsahError as error:
         raise _Stopped(error) from error
+
+
+def _refuse_list() -> None:
+    """A list of jobs without -m would silently run the defaults, and nothing of the list."""
+    sweeper = HydraConfig.get().sweeper
+    if sweeper.get("jobs") and sweeper.get("instead_of"):
+        chosen = ", ".join(sweeper.instead_of)
+        raise ConfigError(f"What {chosen} chose is a list of jobs; run it with: ssah-exp run -m")

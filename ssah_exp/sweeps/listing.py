@@ -1,36 +1,69 @@
-"""Jobs from a list: one line of overrides each."""
+"""Jobs from a list: one line of overrides each, a line that is a grid giving several."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import chain
 from pathlib import Path
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
 
 from ssah_exp.errors import ConfigError
 
+_WHERE = "hydra.sweeper"
 
-def jobs_of(arguments: Sequence[str], file: str | None, lines: Sequence[str]) -> list[list[str]]:
-    """The overrides of each job: ``arguments``, then those of its line.
+
+def jobs_of(
+    arguments: Sequence[str],
+    file: str | None,
+    lines: Sequence[str],
+    instead_of: Collection[str] = (),
+) -> list[list[str]]:
+    """The overrides of each job.
 
     Args:
-        arguments: Given for all jobs.
-        file: Text file with one job per line; None = only ``lines``.
+        arguments: Of the command line, for all jobs: they come first, and win over a line that
+            sets the same key.
+        file: Text file with one line per job or grid; None = only ``lines``.
         lines: More of them.
+        instead_of: Keys of arguments that chose this list, and that its lines stand for.
 
     Raises:
-        ConfigError: No line at all, an unreadable file, or an argument that is a sweep itself.
+        ConfigError: No line at all, an unreadable file, or a line that is no override.
     """
-    where = "hydra.sweeper"
     given = [*(_read(file) if file is not None else ()), *lines]
     try:
-        jobs = [words for line in given if (words := shlex.split(line, comments=True))]
+        split = [words for line in given if (words := shlex.split(line, comments=True))]
     except ValueError as error:
-        raise ConfigError(f"{where}: a line cannot be read as a shell would: {error}") from error
-    if not jobs:
+        raise ConfigError(f"{_WHERE}: a line cannot be read as a shell would: {error}") from error
+    if not split:
         raise ConfigError(
-            f"The list sweeper has no jobs; give {where}.file=FILE or {where}.jobs=['KEY=VALUE']."
+            f"The list sweeper has no jobs; give {_WHERE}.file=FILE or {_WHERE}.jobs=['KEY=VALUE']."
         )
-    return [[*arguments, *job] for job in jobs]
+    common = [word for word in arguments if _key(word) not in instead_of]
+    taken = {_key(word) for word in common}
+    return [
+        job
+        for words in split
+        for job in _grid([*common, *(word for word in words if _key(word) not in taken)])
+    ]
+
+
+def _key(override: str) -> str:
+    """What an override sets, without the signs that add or remove it."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _grid(overrides: Sequence[str]) -> list[list[str]]:
+    """Every combination of values, by Hydra's own sweeper."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        raise ConfigError(f"{_WHERE}: '{error.override}' is no override: {error}") from error
+    return list(chain.from_iterable(BasicSweeper.split_arguments(parsed, None)))
 
 
 def _read(file: str) -> list[str]:
