@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from ssah_exp.config.build import build
-from ssah_exp.config.compose import parse
+from ssah_exp.config.compose import conf_dir, parse
 from ssah_exp.errors import ConfigError
+from ssah_exp.sweeps.listing import jobs_of
 from tests.config.composing import composed, config_of, group_folders, names_of, options
 
 
-def chosen(group: str, option: str) -> str:
+LISTS = "paper_smollm2"
+
+
+def chosen(group: str, option: str) -> list[str]:
     """How an option is chosen: some groups are not in the defaults list, they are added by name."""
+    if group == "size":
+        return [f"experiment={LISTS}", f"size={option}"]
     places = {
         "judge": "evaluation.judges.extra",
         "selector": "training.arms.extra.select",
         "adapter": "training.arms.extra.adapter",
         "attack": "evaluation.attacks.extra",
     }
-    return f"+{group}@{places[group]}={option}" if group in places else f"{group}={option}"
+    return [f"+{group}@{places[group]}={option}" if group in places else f"{group}={option}"]
 
 
 @pytest.mark.parametrize(("group", "option"), options())
 def test_every_option_composes_and_parses(group: str, option: str) -> None:
     files = option.endswith("_files") and group not in ("data", "experiment")
-    config = config_of(chosen(group, option), *(["data.root=given"] if files else []))
+    config = config_of(*chosen(group, option), *(["data.root=given"] if files else []))
     if group == "judge":
         assert config.evaluation.judges["extra"]["name"] == option
     if group == "attack":
@@ -35,6 +42,22 @@ def test_the_walk_saw_every_group() -> None:
     assert len(options()) >= 25
     assert {group for group, _ in options()} == group_folders()
     assert {"model", "data", "finetune", "judge", "experiment", "debug"} <= group_folders()
+
+
+@pytest.mark.parametrize("size", names_of("size"))
+def test_every_job_of_the_whole_paper_composes(size: str) -> None:
+    lines = yaml.safe_load((conf_dir() / "size" / f"{size}.yaml").read_text())["jobs"]
+    arguments = [f"experiment={LISTS}", f"size={size}", "data.root=given", "seed=0"]
+    jobs = jobs_of(arguments, None, lines, ["experiment", "size"])
+    configs = [config_of(*job) for job in jobs]
+    assert {config.artefact for config in configs} >= {
+        "table1_pruning",
+        "table2_freezing",
+        "table4_alignment_budget",
+        "probe",
+    }
+    assert {config.data.root for config in configs} == {"given"}
+    assert all(LISTS not in word for job in jobs for word in job)
 
 
 @pytest.mark.parametrize("experiment", names_of("experiment"))

@@ -129,20 +129,6 @@ def test_the_digest_of_the_code_sees_an_edit(
     assert code.code_state()["digest"] != before
 
 
-def test_a_list_of_jobs(bench: Bench, tmp_path: Path, capsys: Capture) -> None:
-    file = tmp_path / "jobs.txt"
-    file.write_text("# two of them\nevaluation.confidence=0.8\n\nevaluation.confidence=0.9 # b\n")
-    more = ["hydra/sweeper=list", f"hydra.sweeper.file={file}"]
-    assert bench.run(*bench.arguments("-m", *more)) == 0
-    levels = {
-        record.config["evaluation"]["confidence"]
-        for record in RecordStore(bench.root).read("table1_pruning")
-    }
-    assert levels == {0.8, 0.9}
-    assert bench.run(*bench.arguments("-m", "hydra/sweeper=list")) == 2
-    assert "The list sweeper has no jobs" in capsys.readouterr().err
-
-
 def test_what_is_left_behind_is_told_apart(bench: Bench) -> None:
     """Nobody runs the sweep any more: what waits is missing, what ran has died."""
     assert bench.run(*bench.arguments("-m", "evaluation.confidence=0.8,0.9,0.95,0.99")) == 0

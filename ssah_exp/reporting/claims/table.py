@@ -40,11 +40,7 @@ def render_claims(claims: ClaimFile, settled: Sequence[Settled], form: str) -> s
         ]
     )
     tests = pd.DataFrame(
-        [
-            _line(at, finding)
-            for at, item in enumerate(settled, 1)
-            for finding in item.findings
-        ]
+        [_line(at, finding) for at, item in enumerate(settled, 1) for finding in item.findings]
     )
     return "\n\n".join(
         [

@@ -1,0 +1,240 @@
+"""Claims held against records: tests over seeds, one p per claim, Holm, verdicts, bad files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from ssah_exp.cli import main
+from ssah_exp.errors import ConfigError
+from ssah_exp.evaluation.intervals import rate
+from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.claims.claim_file import ClaimFile, read_claims
+from ssah_exp.reporting.claims.settle import Settled, settle
+from ssah_exp.reporting.claims.table import render_claims
+from tests.records.synthetic import JUDGE, arm, metrics, record
+
+METRIC = f"asr/raw/{JUDGE}"
+SCU_ABOVE = {"shows": "higher", "arm": "SCU/pooled", "against": "aligned", "metric": METRIC}
+SHIPPED = Path(__file__).resolve().parents[2] / "experiments" / "paper_smollm2" / "claims.yaml"
+
+
+def claims_of(folder: Path, *claims: dict[str, Any], **more: Any) -> ClaimFile:
+    given = [{"artefact": "table1_pruning", "source": "Table 1", **claim} for claim in claims]
+    path = folder / "claims.yaml"
+    path.write_text(yaml.safe_dump({"claims": given, **more}), encoding="utf-8")
+    return read_claims(path)
+
+
+def seeds_of(
+    scu: Sequence[float], aligned: Sequence[float] = (0.1,) * 9, losses: Sequence[float] = ()
+) -> list[RunRecord]:
+    made: list[RunRecord] = []
+    for seed, value in enumerate(scu):
+        loss = losses[seed] if losses else 2.0
+        pruned = arm("SCU/pooled", value, metrics=metrics(value, loss))
+        made.append(record(seed, arms=[arm("aligned", aligned[seed]), pruned]))
+    return made
+
+
+def only(settled: list[Settled]) -> Settled:
+    (found,) = settled
+    return found
+
+
+def test_the_test_is_a_one_sided_t_test_over_seeds(tmp_path: Path) -> None:
+    values = [0.6, 0.7, 0.5, 0.9, 0.65]
+    found = only(
+        settle(claims_of(tmp_path, {"claim": "c", "tests": [SCU_ABOVE]}), seeds_of(values))
+    )
+    differences = np.array(values) - 0.1
+    expected = stats.ttest_rel(values, [0.1] * 5, alternative="greater")
+    (finding,) = found.findings
+    assert finding.p == pytest.approx(expected.pvalue)
+    assert finding.difference.value == pytest.approx(differences.mean())
+    low, high = stats.t.interval(0.95, 4, differences.mean(), stats.sem(differences))
+    assert (finding.difference.low, finding.difference.high) == pytest.approx((low, high))
+    assert finding.effect == pytest.approx(differences.mean() / differences.std(ddof=1))
+    assert finding.by_seed == pytest.approx(dict(enumerate(differences)))
+    assert found.verdict == "supported"
+
+
+@pytest.mark.parametrize(
+    ("scu", "shows", "verdict"),
+    [
+        ([0.6, 0.7, 0.5, 0.9], "higher", "supported"),
+        ([0.6, 0.7, 0.5, 0.9], "lower", "not supported"),
+        ([0.6, 0.7, 0.5, 0.9], "same", "not supported"),
+        ([0.1, 0.9, 0.0, 0.2], "higher", "undecided at this n"),
+        ([0.10, 0.11, 0.09, 0.10], "higher", "not supported"),  # no room for five points
+        ([0.10, 0.11, 0.09, 0.10], "same", "supported"),
+        ([0.1, 0.9, 0.0, 0.2], "same", "undecided at this n"),
+        ([0.6], "higher", "undecided at this n"),
+    ],
+)
+def test_verdicts(tmp_path: Path, scu: list[float], shows: str, verdict: str) -> None:
+    claims = claims_of(tmp_path, {"claim": "c", "tests": [{**SCU_ABOVE, "shows": shows}]})
+    assert only(settle(claims, seeds_of(scu))).verdict == verdict
+
+
+def test_equivalence_is_two_one_sided_tests_against_the_margin(tmp_path: Path) -> None:
+    test = {**SCU_ABOVE, "shows": "same", "margin": 0.2}
+    values = [0.12, 0.2, 0.1, 0.16]
+    found = only(settle(claims_of(tmp_path, {"claim": "c", "tests": [test]}), seeds_of(values)))
+    differences = np.array(values) - 0.1
+    above = stats.ttest_1samp(differences, -0.2, alternative="greater").pvalue
+    below = stats.ttest_1samp(differences, 0.2, alternative="less").pvalue
+    assert found.p == pytest.approx(max(above, below))
+
+
+def test_a_claim_is_as_weak_as_its_weakest_test(tmp_path: Path) -> None:
+    weak = {**SCU_ABOVE, "shows": "lower", "metric": "perplexity"}
+    records = seeds_of([0.6, 0.7, 0.5], losses=[1.9, 2.2, 1.8])
+    found = only(settle(claims_of(tmp_path, {"claim": "c", "tests": [SCU_ABOVE, weak]}), records))
+    strong, other = (finding.p for finding in found.findings)
+    assert strong is not None
+    assert other is not None
+    assert strong < other == found.p
+    assert found.verdict == "undecided at this n"
+
+
+def test_holm_is_over_claims(tmp_path: Path) -> None:
+    names = [METRIC, f"asr/raw_system/{JUDGE}", f"benign_refusal/chat/{JUDGE}"]
+    claims = claims_of(
+        tmp_path,
+        *({"claim": name, "tests": [{**SCU_ABOVE, "metric": name}]} for name in names),
+        {"claim": "not run", "artefact": "probe", "tests": [SCU_ABOVE]},
+    )
+    records = seeds_of([0.4, 0.7, 0.2, 0.5])
+    *there, missing = settle(claims, records)
+    raw = [item.p for item in there]
+    expected = multipletests(raw, method="holm")[1]
+    assert [item.p_holm for item in there] == pytest.approx(list(expected))
+    assert (missing.verdict, missing.p_holm) == ("not run", None)
+
+
+def test_perplexity_is_compared_as_a_logarithm(tmp_path: Path) -> None:
+    test = {"shows": "higher", "arm": "SCU/pooled", "against": "aligned", "metric": "perplexity"}
+    records = seeds_of([0.1] * 3, losses=[2.5, 2.6, 2.4])
+    claims = claims_of(tmp_path, {"claim": "c", "tests": [test]})
+    found = only(settle(claims, records))
+    assert found.findings[0].difference.value == pytest.approx(0.5)
+    assert "1.65x" in render_claims(claims, [found], "markdown")
+
+
+def test_control_draws_are_averaged_within_a_seed(tmp_path: Path) -> None:
+    test = {**SCU_ABOVE, "against": "random like SCU/pooled"}
+    found = only(
+        settle(claims_of(tmp_path, {"claim": "c", "tests": [test]}), [record(0), record(1)])
+    )
+    assert list(found.findings[0].by_seed.values()) == pytest.approx([0.4, 0.4])
+
+
+def test_where_chooses_the_runs(tmp_path: Path) -> None:
+    def named(made: RunRecord, name: str) -> RunRecord:
+        data = {**made.config["data"], "name": name}
+        return replace(made, run_id=made.run_id + name, config={**made.config, "data": data})
+
+    records = [
+        *(named(item, "one") for item in seeds_of([0.6, 0.7, 0.8])),
+        *(named(item, "two") for item in seeds_of([0.1, 0.2, 0.0])),
+    ]
+    claim = {"claim": "c", "tests": [SCU_ABOVE], "where": {"data.name": "two"}}
+    found = only(settle(claims_of(tmp_path, claim), records))
+    assert found.findings[0].difference.value == pytest.approx(0.0)
+    with pytest.raises(ConfigError, match=r"2 settings .* differ in data\.name"):
+        settle(claims_of(tmp_path, {**claim, "where": {}}), records)
+
+
+def test_a_csv_gives_one_value_per_seed(tmp_path: Path) -> None:
+    (tmp_path / "seeds.csv").write_text(
+        "seed,trained,redrawn\n0,0.16,0.09\n1,0.2,0.1\n2,0.18,0.1\n"
+    )
+    test = {"shows": "higher", "arm": "trained", "against": "redrawn", "csv": "seeds.csv"}
+    found = only(settle(claims_of(tmp_path, {"claim": "c", "artefact": "", "tests": [test]}), []))
+    assert found.findings[0].by_seed == pytest.approx({0: 0.07, 1: 0.1, 2: 0.08})
+    wrong = {**test, "arm": "traned"}
+    with pytest.raises(ConfigError, match="Did you mean 'trained'"):
+        settle(claims_of(tmp_path, {"claim": "c", "tests": [wrong]}), [])
+
+
+def test_seeds_that_are_all_alike_are_tested_over_prompts_if_outcomes_are_kept(
+    tmp_path: Path,
+) -> None:
+    claims = claims_of(tmp_path, {"claim": "c", "tests": [{**SCU_ABOVE, "shows": "same"}]})
+    found = only(settle(claims, seeds_of([0.1, 0.1, 0.1])))
+    assert found.findings[0].p is None  # no outcomes, and t has no spread to stand on
+    assert found.verdict == "undecided at this n"
+
+
+def test_unscored_arms_are_gaps_not_zeros(tmp_path: Path) -> None:
+    missing = {**metrics(0.5), METRIC: rate(0, 0, 0.95)}
+    records = seeds_of([0.6, 0.7])
+    gap = record(2, arms=[arm("aligned", 0.1), arm("SCU/pooled", 0.5, metrics=missing)])
+    found = only(settle(claims_of(tmp_path, {"claim": "c", "tests": [SCU_ABOVE]}), [*records, gap]))
+    assert list(found.findings[0].by_seed) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"claims": []}, "at least one claim"),
+        ({"alpha": 2}, "between 0 and 1"),
+        ({"alfa": 0.1}, "Did you mean 'alpha'"),
+        ({"rate_margin": 0}, "above 0"),
+        ({"claims": [{"claim": "c", "tests": []}]}, "at least one of 'tests'"),
+        ({"claims": [{"claim": "c", "tests": [SCU_ABOVE]}]}, "needs an 'artefact'"),
+        (
+            {"claims": [{"claim": "c", "artefact": "a", "tests": [{**SCU_ABOVE, "shows": "up"}]}]},
+            "'shows' is up",
+        ),
+        (
+            {"claims": [{"claim": "c", "artefact": "a", "tests": [{**SCU_ABOVE, "arms": "x"}]}]},
+            "unknown key 'arms'",
+        ),
+    ],
+)
+def test_wrong_files_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    content = {"claims": [{"claim": "c", "artefact": "a", "tests": [SCU_ABOVE]}], **change}
+    path = tmp_path / "claims.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        read_claims(path)
+
+
+def test_unknown_arms_and_metrics_name_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'SCU/pooled'"):
+        settle(
+            claims_of(tmp_path, {"claim": "c", "tests": [{**SCU_ABOVE, "arm": "SCU/poled"}]}),
+            seeds_of([0.5]),
+        )
+    with pytest.raises(ConfigError, match="Did you mean 'asr/raw/"):
+        settle(
+            claims_of(tmp_path, {"claim": "c", "tests": [{**SCU_ABOVE, "metric": "asr/raw"}]}),
+            seeds_of([0.5]),
+        )
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "csv", "json"])
+def test_the_shipped_claims_are_held_against_the_committed_records(
+    form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(["claims", str(SHIPPED), "--records", str(SHIPPED.parents[1]), "--format", form]) == 0
+    )
+    text = capsys.readouterr().out
+    assert "nan" not in text.lower()
+    if form == "json":
+        lines = json.loads(text)
+        shipped = read_claims(SHIPPED)
+        assert len(lines) == sum(len(claim.tests) for claim in shipped.claims)
+        assert any(line["p"] is not None for line in lines)
