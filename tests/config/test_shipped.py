@@ -11,7 +11,6 @@ from ssah_exp.errors import ConfigError
 from ssah_exp.sweeps.listing import jobs_of
 from tests.config.composing import composed, config_of, group_folders, names_of, options
 
-
 LISTS = "paper_smollm2"
 
 

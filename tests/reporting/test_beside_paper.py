@@ -228,5 +228,5 @@ def test_every_committed_table_can_be_printed_again(folder: Path, form: str) -> 
     elif form != "csv":
         beside = "Ours beside the paper" in text or "Not measured here, but published" in text
         assert beside == published
-        # The paper's probe is pictures alone; artefacts of this project have nothing of its to name.
+        # The paper's probe is pictures alone; artefacts of this project have none of its to name.
         assert ("no numbers printed" in text) == (made[0].artefact == PROBE)

@@ -16,7 +16,7 @@ HIGHER, LOWER, SAME = DIRECTIONS = ("higher", "lower", "same")
 
 
 @dataclass(frozen=True)
-class Test:
+class Prediction:
     """One comparison that a claim stands or falls with.
 
     Attributes:
@@ -51,7 +51,7 @@ class Claim:
 
     claim: str
     source: str
-    tests: tuple[Test, ...]
+    tests: tuple[Prediction, ...]
     artefact: str
     where: Mapping[str, Any]
 
@@ -74,7 +74,7 @@ class ClaimFile:
     loss_margin: float
     folder: Path
 
-    def margin(self, test: Test) -> float:
+    def margin(self, test: Prediction) -> float:
         """Of a test, in the unit of its difference."""
         if test.margin is not None:
             return test.margin
@@ -119,15 +119,15 @@ def _claim(content: Any, where: str) -> Claim:
     return Claim(str(given["claim"]), str(given.get("source", "")), made, artefact, wanted)
 
 
-def _test(content: Any, where: str) -> Test:
-    given = _mapping(content, where, {item.name for item in fields(Test)})
+def _test(content: Any, where: str) -> Prediction:
+    given = _mapping(content, where, {item.name for item in fields(Prediction)})
     if given.get("shows") not in DIRECTIONS:
         raise ConfigError(f"{where}: 'shows' is {given.get('shows')}; allowed: {DIRECTIONS}.")
     if not given.get("arm") or not (given.get("metric") or given.get("csv")):
         raise ConfigError(f"{where} needs an 'arm', and a 'metric' or a 'csv'.")
     if given.get("margin") is not None:
         _positive(given["margin"], f"{where}: margin")
-    return Test(**given)
+    return Prediction(**given)
 
 
 def _mapping(content: Any, where: str, known: set[str]) -> dict[str, Any]:

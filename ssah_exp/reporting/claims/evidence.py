@@ -16,7 +16,7 @@ from ssah_exp.evaluation.metrics import PERPLEXITY
 from ssah_exp.evaluation.paired import Level, Margins, Paired
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.arm_groups import Group, groups_of, metrics_of
-from ssah_exp.reporting.claims.claim_file import Claim, ClaimFile, Test
+from ssah_exp.reporting.claims.claim_file import Claim, ClaimFile, Prediction
 from ssah_exp.reporting.comparing import paired_over_prompts, printed_value
 from ssah_exp.reporting.rows import settings_of
 
@@ -87,7 +87,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _from_records(claims: ClaimFile, test: Test, records: Sequence[RunRecord]) -> Evidence:
+def _from_records(claims: ClaimFile, test: Prediction, records: Sequence[RunRecord]) -> Evidence:
     if not records:
         return Evidence({}, 0, None)
     groups = {group.label: group for group in groups_of(records)}
@@ -122,7 +122,11 @@ def _names(group: Group) -> list[str]:
 
 
 def _paired(
-    claims: ClaimFile, test: Test, arm: Group, against: Group | None, records: Sequence[RunRecord]
+    claims: ClaimFile,
+    test: Prediction,
+    arm: Group,
+    against: Group | None,
+    records: Sequence[RunRecord],
 ) -> Paired | None:
     """Only where outcomes of single prompts exist for this metric; the probe keeps none."""
     if against is None or records[0].artefact == PROBE:
@@ -138,7 +142,7 @@ def _paired(
     return None
 
 
-def _from_csv(path: Path, test: Test) -> Evidence:
+def _from_csv(path: Path, test: Prediction) -> Evidence:
     if not path.is_file():
         return Evidence({}, 0, None)
     frame = pd.read_csv(path)

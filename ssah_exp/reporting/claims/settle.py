@@ -1,4 +1,4 @@
-"""From evidence to a verdict: one test per comparison, the largest p per claim, Holm over claims."""
+"""From evidence to a verdict: a test per prediction, the largest p per claim, Holm over claims."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy import stats
 from ssah_exp.evaluation.intervals import Estimate, mean_over
 from ssah_exp.evaluation.paired import Paired, holm
 from ssah_exp.records.record import RunRecord
-from ssah_exp.reporting.claims.claim_file import LOWER, SAME, Claim, ClaimFile, Test
+from ssah_exp.reporting.claims.claim_file import LOWER, SAME, Claim, ClaimFile, Prediction
 from ssah_exp.reporting.claims.evidence import Evidence, gather
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
@@ -36,7 +36,7 @@ class Finding:
         contrary: Whether the interval leaves no room for what is claimed.
     """
 
-    test: Test
+    test: Prediction
     difference: Estimate
     by_seed: dict[int, float]
     effect: float | None
@@ -91,10 +91,11 @@ def settle(claims: ClaimFile, records: Sequence[RunRecord]) -> list[Settled]:
     ]
 
 
-def _tested(claims: ClaimFile, test: Test, evidence: Evidence) -> Finding:
+def _tested(claims: ClaimFile, test: Prediction, evidence: Evidence) -> Finding:
     sample = np.array(list(evidence.by_seed.values()), dtype=np.float64)
     margin, alike = claims.margin(test), sample.size < 2 or bool(np.ptp(sample) == 0)
     effect: float | None = None
+    p: float | None = None
     if not alike:
         difference = mean_over(sample.tolist(), 1 - claims.alpha, "seeds")
         p, how = _over_seeds(sample, test.shows, margin)
@@ -114,8 +115,9 @@ def _over_seeds(sample: NDArray[np.float64], shows: str, margin: float) -> tuple
         above = stats.ttest_1samp(sample, -margin, alternative="greater").pvalue
         below = stats.ttest_1samp(sample, margin, alternative="less").pvalue
         return float(max(above, below)), "two one-sided t tests over seeds"
-    side = "less" if shows == LOWER else "greater"
-    return float(stats.ttest_1samp(sample, 0.0, alternative=side).pvalue), "t test over seeds"
+    if shows == LOWER:
+        sample = -sample
+    return float(stats.ttest_1samp(sample, 0.0, alternative="greater").pvalue), "t test over seeds"
 
 
 def _over_prompts(paired: Paired, shows: str) -> tuple[float | None, str]:

@@ -16,7 +16,7 @@ _RATES = ("asr", "benign_refusal", "borderline_refusal", "utility")
 
 
 def render_claims(claims: ClaimFile, settled: Sequence[Settled], form: str) -> str:
-    """Two tables for people (``markdown``, ``latex``), one long one for machines (``csv``, ``json``).
+    """Two tables for people, or a long one for machines.
 
     Args:
         claims: Their level and margins go into the caption.
