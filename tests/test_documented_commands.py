@@ -1,0 +1,59 @@
+"""Every `ssah-exp run` that the documentation shows composes and passes the schema."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from tests.config.composing import config_of
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(
+    chain(
+        [ROOT / "README.md"],
+        (ROOT / "docs").glob("*.md"),
+        (ROOT / "experiments").glob("*/README.md"),
+    )
+)
+# A command in a code block, continued lines included, or between back-ticks.
+_SHOWN = re.compile(r"^ *(ssah-exp run(?: .*\\\n)* .*)$|`(ssah-exp run [^`]+)`", re.MULTILINE)
+
+
+def commands() -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for page in PAGES:
+        for block, inline in _SHOWN.findall(page.read_text(encoding="utf-8")):
+            text = (block or inline).replace("\\\n", " ")
+            # Optuna draws from intervals, of which there is no first value.
+            if "..." not in text and "sweeper=optuna" not in text:
+                found.append((str(page.relative_to(ROOT)), " ".join(text.split())))
+    return list(dict.fromkeys(found))
+
+
+def first_job(command: str) -> list[str]:
+    """The overrides of the first job; of a list of jobs those that chose it."""
+    words = shlex.split(command, comments=True)[2:]
+    overrides = [word for word in words if not word.startswith(("-", "hydra."))]
+    options = {"job", "all"}  # of --cfg
+    parsed = OverridesParser.create().parse_overrides(
+        [word for word in overrides if word not in options]
+    )
+    job: list[str] = next(iter(BasicSweeper.split_arguments(parsed, None)))[0]
+    return job
+
+
+def test_the_walk_saw_the_commands() -> None:
+    pages = {page for page, _ in commands()}
+    assert len(commands()) >= 40
+    assert {"README.md", "docs/reproducing.md", "docs/sweeps.md"} <= pages
+
+
+@pytest.mark.parametrize(("page", "command"), commands())
+def test_a_shown_command_composes(page: str, command: str) -> None:
+    config_of(*first_job(command))
