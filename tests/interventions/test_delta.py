@@ -1,41 +1,27 @@
-"""The unit delta on tensors: exact both ways, small, a proof, and refused where it does not fit."""
+"""The unit delta on tensors: exact both ways, small, and a proof of what changed."""
 
 from __future__ import annotations
 
-import copy
-import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
-from ssah_exp.errors import StoreError, UnitError
-from ssah_exp.interventions.delta import Delta, apply_delta, make_delta, revert_delta
+from ssah_exp.errors import UnitError
+from ssah_exp.interventions.delta import Delta, apply_delta, make_delta
 from ssah_exp.interventions.delta_summary import describe
 from ssah_exp.interventions.plan import Slice, TrainingPlan
-from tests.interventions.tuning import ORIGIN, TRAIN_ALL_OTHERS, plan_for, raw, raw_all, tuned
+from tests.interventions.pairs import Pair, assert_exact, changed_at, flip
+from tests.interventions.tuning import ORIGIN, TRAIN_ALL_OTHERS, plan_for, raw_all, tuned
 from tests.tiny import tiny_model
 
 DTYPES = [torch.float32, torch.bfloat16]
-FOR_TINY = r"made for tiny/base, revision r7 \(fingerprint ffffffffffff\)"
-NOT_WRITTEN = r"Nothing was written\.$"
-KEY = "ssah-exp unit delta"
 
 
 def saved_and_loaded(delta: Delta, folder: Path) -> Delta:
     delta.save(folder / "delta.safetensors")
     return Delta.load(folder / "delta.safetensors")
-
-
-def assert_exact(
-    base: dict[str, torch.Tensor], after: dict[str, torch.Tensor], delta: Delta
-) -> None:
-    assert raw_all(apply_delta(base, delta)) == raw_all(after)
-    assert raw_all(revert_delta(after, delta)) == raw_all(base)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -86,25 +72,6 @@ def test_embeddings_norms_and_head_of_clones(family: str, tmp_path: Path) -> Non
         assert_exact(base, after, delta)
 
 
-class Pair:
-    """Hand-made weights before and after."""
-
-    def __init__(self, **pairs: tuple[torch.Tensor, torch.Tensor]) -> None:
-        self.base = {name: pair[0] for name, pair in pairs.items()}
-        self.after = {name: pair[1] for name, pair in pairs.items()}
-
-    def delta(self, plan: TrainingPlan | None = None) -> Delta:
-        return make_delta(self.base, self.after, plan, ORIGIN)
-
-
-def changed_at(at: object, shape: tuple[int, ...] = (6, 8)) -> tuple[torch.Tensor, torch.Tensor]:
-    old = torch.arange(float(torch.Size(shape).numel())).reshape(shape)
-    new = old.clone()
-    new[at] += 0.5  # type: ignore[index]
-    return old, new
-
-
-# More rows than columns in number can still be fewer values, and the other way round.
 @pytest.mark.parametrize(
     ("at", "shape", "dim", "index"),
     [
@@ -182,11 +149,6 @@ def test_views_that_are_not_contiguous() -> None:
 @pytest.fixture
 def model() -> PreTrainedModel:
     return tiny_model("llama_gqa")
-
-
-def flip(tensor: torch.Tensor, *at: int) -> None:
-    """Flip the lowest bit of one float32."""
-    tensor.view(torch.int32)[at] ^= 1
 
 
 @pytest.mark.parametrize(
@@ -275,198 +237,6 @@ def test_models_that_cannot_be_compared(after: dict[str, torch.Tensor], message:
 def test_the_plan_of_another_model(plan: TrainingPlan, message: str) -> None:
     with pytest.raises(UnitError, match=f"The plan is of another model: .*{message}"):
         Pair(w=changed_at([1])).delta(plan)
-
-
-# --- weights it does not fit
-
-
-def test_weights_whose_touched_part_differs_are_refused() -> None:
-    pair = Pair(a=changed_at([1]), b=changed_at((slice(None), [2])), c=changed_at([]))
-    delta = pair.delta()
-    flip(pair.base["b"], 4, 2)
-    with pytest.raises(UnitError, match=f"{FOR_TINY}; b do.* the base's values. {NOT_WRITTEN}"):
-        apply_delta(pair.base, delta)
-    flip(pair.after["a"], 1, 7)
-    flip(pair.after["b"], 0, 2)
-    with pytest.raises(UnitError, match=f"{FOR_TINY}; a and 1 more.* it left .*{NOT_WRITTEN}"):
-        revert_delta(pair.after, delta)
-
-
-def test_changes_elsewhere_are_kept() -> None:
-    pair = Pair(a=changed_at([1]))
-    delta = pair.delta()
-    flip(pair.base["a"], 4, 2)
-    flip(pair.after["a"], 4, 2)
-    assert_exact(pair.base, pair.after, delta)
-
-
-def test_a_copy_that_differs_is_refused() -> None:
-    pair = Pair(a=changed_at([1]), head=changed_at([1]))
-    delta = pair.delta()
-    flip(pair.base["head"], 1, 1)
-    with pytest.raises(UnitError, match="head do"):
-        apply_delta(pair.base, delta)
-
-
-def test_twice_is_once_too_often() -> None:
-    pair = Pair(a=changed_at([1]), b=changed_at([2]))
-    delta = pair.delta()
-    with pytest.raises(UnitError, match=f"already applied to these.*tiny/base.*{NOT_WRITTEN}"):
-        apply_delta(pair.after, delta)
-    with pytest.raises(UnitError, match=f"already reverted.*tiny/base.*{NOT_WRITTEN}"):
-        revert_delta(pair.base, delta)
-
-
-def test_half_applied_is_not_applied() -> None:
-    pair = Pair(a=changed_at([1]), b=changed_at([2]))
-    half = {"a": pair.base["a"], "b": pair.after["b"]}
-    with pytest.raises(UnitError, match=f"{FOR_TINY}; b do"):
-        apply_delta(half, pair.delta())
-    with pytest.raises(UnitError, match=f"{FOR_TINY}; a do"):
-        revert_delta(half, pair.delta())
-
-
-@pytest.mark.parametrize(
-    ("weights", "message"),
-    [
-        ({}, "have no w"),
-        ({"w": torch.zeros(6, 9)}, r"there w is \[6, 8\] float32, here it is \[6, 9\] float32"),
-        ({"w": torch.zeros(6, 8).half()}, "here it is .* float16"),
-    ],
-)
-def test_weights_of_other_names_shapes_and_types(
-    weights: dict[str, torch.Tensor], message: str
-) -> None:
-    delta = Pair(w=changed_at([1])).delta()
-    for use in (apply_delta, revert_delta):
-        with pytest.raises(UnitError, match=f"{FOR_TINY}; .*{message}.*{NOT_WRITTEN}"):
-            use(weights, delta)
-
-
-def test_a_result_that_is_not_the_noted_one_is_refused() -> None:
-    pair = Pair(w=changed_at([1]))
-    delta = pair.delta()
-    (part,) = delta.parts
-    wrong = replace(delta, parts=(replace(part, xor=part.xor ^ 1),))
-    with pytest.raises(UnitError, match=f"The delta is damaged: its w is wrong. {NOT_WRITTEN}"):
-        apply_delta(pair.base, wrong)
-    with pytest.raises(UnitError, match="damaged"):
-        revert_delta(pair.after, wrong)
-
-
-# --- the file
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    """A delta file with rows, columns, a whole tensor and a copy."""
-    pairs = {"a": changed_at([1]), "b": changed_at((slice(None), [2])), "v": changed_at(..., (3,))}
-    Pair(**pairs, head=changed_at([1])).delta().save(tmp_path / "small.safetensors")
-    return tmp_path / "small.safetensors"
-
-
-def test_round_trip_of_the_file(small: Path) -> None:
-    delta = Delta.load(small)
-    again = small.with_name("again.safetensors")
-    delta.save(again)
-    assert again.read_bytes() == small.read_bytes()
-    assert delta.base.identifier == "tiny/base"
-    assert (delta.base.revision, delta.base.fingerprint) == ("r7", "f" * 64)
-    assert (delta.base.values, delta.base.nbytes) == (48 + 48 + 3, 4 * 99)
-    assert [part.names for part in delta.parts] == [("a", "head"), ("b",), ("v",)]
-
-
-def test_the_file_can_be_read_without_this_package(small: Path) -> None:
-    with safe_open(small, framework="pt") as file:
-        noted = json.loads(file.metadata()[KEY])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    assert noted["format"] == 1
-    assert noted["base"]["identifier"] == "tiny/base"
-    assert {name: (list(item.shape), item.dtype) for name, item in tensors.items()} == {
-        "xor/a": ([1, 8], torch.int32),
-        "index/a": ([1], torch.int32),
-        "xor/b": ([6, 1], torch.int32),
-        "index/b": ([1], torch.int32),
-        "xor/v": ([3], torch.int32),
-    }
-    old, new = changed_at([1])
-    row = old[1].view(torch.int32) ^ tensors["xor/a"][0]
-    assert raw(row.view(torch.float32)) == raw(new[1])
-    assert noted["tensors"][1]["dim"] == 1
-    assert ORIGIN.location not in json.dumps(noted)
-
-
-def test_every_cut_is_noticed(small: Path) -> None:
-    content = small.read_bytes()
-    for length in range(len(content)):
-        small.write_bytes(content[:length])
-        with pytest.raises(UnitError, match="damaged"):
-            Delta.load(small)
-
-
-def test_every_flipped_bit_is_noticed(small: Path) -> None:
-    """One bit of every byte, another in each."""
-    content = small.read_bytes()
-    for at in range(len(content)):
-        wrong = bytearray(content)
-        wrong[at] ^= 1 << (at % 8)
-        small.write_bytes(wrong)
-        with pytest.raises(UnitError):
-            Delta.load(small)
-
-
-def rewritten(path: Path, noted: object) -> Path:
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    save_file(copy.deepcopy(tensors), path, {KEY: json.dumps(noted)})
-    return path
-
-
-def test_another_format_is_refused_as_such(small: Path) -> None:
-    with pytest.raises(UnitError, match="has format 2, not 1"):
-        Delta.load(rewritten(small, {"format": 2}))
-
-
-@pytest.mark.parametrize("noted", [3, [], {}, {"format": 1}, {"format": 1, "sha256": "0"}])
-def test_a_description_of_something_else(small: Path, noted: object) -> None:
-    with pytest.raises(UnitError, match="is damaged"):
-        Delta.load(rewritten(small, noted))
-
-
-def test_files_that_are_no_deltas(tmp_path: Path) -> None:
-    path = tmp_path / "x.safetensors"
-    with pytest.raises(UnitError, match="no such file"):
-        Delta.load(path)
-    with pytest.raises(UnitError, match="no such file"):
-        Delta.load(tmp_path)
-    save_file({"w": torch.ones(3)}, path)
-    with pytest.raises(UnitError, match="is no unit delta"):
-        Delta.load(path)
-    torch.save({"w": torch.ones(3)}, path)
-    with pytest.raises(UnitError, match="is damaged"):
-        Delta.load(path)
-
-
-def test_a_failed_save_leaves_the_older_file(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(tensors: object, path: Path, metadata: object) -> None:
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    delta, before = Delta.load(small), small.read_bytes()
-    monkeypatch.setattr("ssah_exp.interventions.delta_file.save_file", full)
-    with pytest.raises(StoreError, match="disk is full"):
-        delta.save(small)
-    assert [path.name for path in small.parent.iterdir()] == [small.name]
-    assert small.read_bytes() == before
-
-
-def test_others_may_read_the_file_if_the_umask_lets_them(small: Path) -> None:
-    plain = small.with_name("plain")
-    plain.touch()
-    assert small.stat().st_mode == plain.stat().st_mode
-
-
-# --- numbers
 
 
 def test_description() -> None:
