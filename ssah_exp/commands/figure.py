@@ -7,10 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssah_exp.config.paths import runs_root
+from ssah_exp.config.validate import PROBE
 from ssah_exp.errors import ConfigError, StoreError, did_you_mean
+from ssah_exp.options.figure import SHARE
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore, read_folder
 from ssah_exp.reporting.artefacts import FIGURES
+from ssah_exp.reporting.share_figure import curves_of, draw_shares
+
+SCU = "SCU"
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -26,11 +31,30 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         )
     if options.records is not None and options.root is not None:
         raise ConfigError("--records and --root both say where records lie; give one.")
-    figures = FIGURES[options.artefact]
-    out = Path(options.out or figures.out)
-    for path in figures.draw(_records(options), out, options.style):
+    if options.by == SHARE:
+        pictures = _by_share(options)
+    elif options.of is not None:
+        raise ConfigError("--of has an effect with --by share only.")
+    else:
+        figures = FIGURES[options.artefact]
+        pictures = figures.draw(_records(options), Path(options.out or figures.out), options.style)
+    for path in pictures:
         print(f"wrote {path} and {path.with_suffix('.csv').name}")
     return 0
+
+
+def _by_share(options: argparse.Namespace) -> list[Path]:
+    if options.artefact == PROBE:
+        raise ConfigError(f"{PROBE} changes no share of the parameters.")
+    unit_class = options.of or SCU
+    curves = curves_of(_records(options), unit_class)
+    out = Path(options.out or "shares.png")
+    places = [
+        out if len(curves) == 1 else out.with_stem(f"{out.stem}-{at}") for at in range(len(curves))
+    ]
+    for records, place in zip(curves, places, strict=True):
+        draw_shares(records, place, unit_class, options.style)
+    return places
 
 
 def _records(options: argparse.Namespace) -> list[RunRecord]:

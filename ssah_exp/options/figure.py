@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ssah_exp.options.base import Commands
 
+SETTING, SHARE = "setting", "share"
+
 
 def add(commands: Commands) -> None:
     """Add `figure`."""
@@ -12,6 +14,18 @@ def add(commands: Commands) -> None:
         "artefact",
         help="table1_pruning: classes before their controls; probe: distances; training tables: "
         "ASR against loss",
+    )
+    figure.add_argument(
+        "--by",
+        choices=(SETTING, SHARE),
+        default=SETTING,
+        help="share: ASR and perplexity over the share of parameters that arms change",
+    )
+    figure.add_argument(
+        "--of",
+        choices=("SCU", "UCU", "CU", "RU"),
+        default=None,
+        help="with --by share, of a pruning table: the class whose budget varies (default: SCU)",
     )
     figure.add_argument("--out", default=None, help="file; its suffix decides the format")
     figure.add_argument(
