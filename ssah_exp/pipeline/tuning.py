@@ -116,7 +116,7 @@ class Tuning:
             loss = mean_response_loss(loaded, self._probe(), self._config.batch_size)
             write_atomically(folder / "loss.json", json.dumps(loss))
 
-        entry = self._stages.cache.get_or_compute("probe", material, compute, together=True)
+        entry = self._stages.cache.get_or_compute("start_loss", material, compute, together=True)
         self._stages.reporter.done("loss of the start", entry)
         return float(json.loads((entry.folder / "loss.json").read_text()))
 
