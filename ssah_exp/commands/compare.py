@@ -7,28 +7,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssah_exp.config.paths import runs_root
-from ssah_exp.config.ranges import choices, within
+from ssah_exp.config.ranges import within
 from ssah_exp.config.validate import ARTEFACTS, PROBE
 from ssah_exp.errors import ConfigError, StoreError, did_you_mean
-from ssah_exp.evaluation.paired import Level, Margins
+from ssah_exp.evaluation.paired import Margins
+from ssah_exp.evaluation.paired_tests import Level
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RECORD, RecordStore
 from ssah_exp.reporting.compare_table import render_comparisons
-from ssah_exp.reporting.comparing import Comparisons, compare_arms
+from ssah_exp.reporting.compared import Metric, metrics_of
+from ssah_exp.reporting.comparing import compare_arms
 from ssah_exp.reporting.rows import blocks
-
-_METRICS = ("perplexity", "asr", "benign_refusal", "borderline_refusal")
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Print one table per setting.
 
     Raises:
-        ConfigError: An option out of range, an unknown metric, judge, artefact or run.
+        ConfigError: An option out of range, an unknown judge, artefact or run, or a metric that no
+            run has.
         StoreError: There is no record, or one cannot be read.
     """
     metrics = options.metrics.split(",") if options.metrics else []
-    _check(options, metrics)
+    _check(options)
     records = [record for what in options.what for record in _records(what, options.root)]
     if len({record.artefact for record in records}) > 1:
         raise ConfigError("Runs of different artefacts have no arms in common; compare one.")
@@ -37,18 +38,38 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
             f"{PROBE} keeps no outcome of each prompt to compare arms by; "
             f"ssah-exp tables {PROBE} has its paired tests."
         )
-    margins = Margins(options.margin, options.loss_margin)
-    settings = [_compare(block.records, options, margins, metrics) for block in blocks(records)]
-    print(render_comparisons(settings, options.format, options.claim))
+    settings = [(block.records, _judge(block.records[0], options)) for block in blocks(records)]
+    _check_metrics(metrics, [metrics_of(runs[0], judge) for runs, judge in settings])
+    margins = Margins(options.margin, options.loss_margin, options.score_margin)
+    compared = [
+        compare_arms(runs, judge, _level(runs[0], options), margins, metrics)
+        for runs, judge in settings
+    ]
+    whole = [setting for setting in compared if setting.lines]  # some may lack the chosen metrics
+    print(render_comparisons(whole, options.format, options.claim))
     return 0
 
 
-def _check(options: argparse.Namespace, metrics: list[str]) -> None:
+def _check(options: argparse.Namespace) -> None:
     problems = [
         *within("--confidence", options.confidence, 0.5, 0.9999),
         *within("--margin", options.margin, 0, 1, open_low=True),
         *within("--loss-margin", options.loss_margin, 0, 10, open_low=True),
-        *choices("--metrics", metrics, _METRICS, empty=True),
+        *within("--score-margin", options.score_margin, 0, 1, open_low=True),
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _check_metrics(asked: Sequence[str], settings: Sequence[Sequence[Metric]]) -> None:
+    """Each must be something that one setting at least can be compared by."""
+    there = [metric for metrics in settings for metric in metrics]
+    names = {metric.name for metric in there}
+    known = names | {name.partition("/")[0] for name in names}
+    problems = [
+        f"--metrics={part}.{did_you_mean(part, known)}"
+        for part in asked
+        if not any(metric.is_of(part) for metric in there)
     ]
     if problems:
         raise ConfigError("\n".join(problems))
@@ -74,16 +95,19 @@ def _records(what: str, root: str | None) -> list[RunRecord]:
         raise StoreError(f"{path} cannot be read: {error}") from error
 
 
-def _compare(
-    records: Sequence[RunRecord],
-    options: argparse.Namespace,
-    margins: Margins,
-    metrics: Sequence[str],
-) -> Comparisons:
-    evaluation = records[0].config["evaluation"]
-    judge = options.judge or evaluation["primary_judge"]
+def _judge(record: RunRecord, options: argparse.Namespace) -> str:
+    """Whose verdicts.
+
+    Raises:
+        ConfigError: It is no judge of the run.
+    """
+    evaluation = record.config["evaluation"]
+    judge: str = options.judge or evaluation["primary_judge"]
     if judge not in evaluation["judges"]:
         known = did_you_mean(judge, evaluation["judges"])
-        raise ConfigError(f"--judge={judge} is no judge of run {records[0].run_id}.{known}")
-    level = Level(options.confidence, evaluation["bootstrap_resamples"])
-    return compare_arms(records, judge, level, margins, metrics)
+        raise ConfigError(f"--judge={judge} is no judge of run {record.run_id}.{known}")
+    return judge
+
+
+def _level(record: RunRecord, options: argparse.Namespace) -> Level:
+    return Level(options.confidence, record.config["evaluation"]["bootstrap_resamples"])

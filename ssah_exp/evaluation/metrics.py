@@ -56,6 +56,13 @@ class Measured:
     metrics: dict[str, Estimate]
     outcomes: Outcomes
 
+    def add(self, other: Measured) -> None:
+        """Take in what else was measured on the same arm; its losses are this one's already."""
+        self.metrics.update(other.metrics)
+        self.outcomes.verdicts.update(other.outcomes.verdicts)
+        self.outcomes.scores.update(other.outcomes.scores)
+        self.outcomes.answers.update(other.outcomes.answers)
+
 
 def measure_arm(
     completions: Sequence[Completion],
@@ -80,12 +87,10 @@ def measure_arm(
             losses, evaluation.confidence, evaluation.bootstrap_resamples, seed=0
         )
     }
-    outcomes = Outcomes(losses=list(losses))
+    measured = Measured(metrics, Outcomes(losses=list(losses)))
     for name, judge in judges.items():
-        found, verdicts = _judge(completions, name, judge, evaluation)
-        metrics |= found
-        outcomes.verdicts.update(verdicts)
-    return Measured(metrics, outcomes)
+        measured.add(_judge(completions, name, judge, evaluation))
+    return measured
 
 
 def judge_metrics(
@@ -96,18 +101,19 @@ def judge_metrics(
     A judge of harm gives scores and coverage, and no refusal rates: what it calls harmless need be
     no refusal, so it is not asked about harmless requests.
     """
-    return _judge(completions, name, judge, evaluation)[0]
+    return _judge(completions, name, judge, evaluation).metrics
 
 
 def _judge(
     completions: Sequence[Completion], name: str, judge: Judge, evaluation: EvaluationConfig
-) -> tuple[dict[str, Estimate], dict[str, str]]:
-    """Metrics, and the verdicts as marks; every answer is judged once."""
+) -> Measured:
+    """Metrics and outcomes; every answer is judged once."""
     attacked = [item for item in completions if is_attacked(item.question.style)]
     if isinstance(judge, HarmJudge):
-        metrics, verdicts = _judge_harm(completions, name, judge, evaluation)
+        metrics, verdicts, scores = _judge_harm(completions, name, judge, evaluation)
         found = _marks(verdicts, name)
     else:
+        scores = {}
         verdicts = {
             style: _judged(_of(completions, HARMFUL, style), judge)
             for style in evaluation.harmful_styles
@@ -123,7 +129,7 @@ def _judge(
         under_attack, by_style = _attack_metrics(attacked, verdicts, name, judge, evaluation)
         metrics |= under_attack
         found |= _marks(by_style, name)
-    return metrics, found
+    return Measured(metrics, Outcomes(found, scores=scores))
 
 
 def _attack_metrics(
@@ -169,8 +175,8 @@ def _attack_metrics(
 
 def _judge_harm(
     completions: Sequence[Completion], name: str, judge: HarmJudge, evaluation: EvaluationConfig
-) -> tuple[dict[str, Estimate], dict[str, list[Verdict]]]:
-    """Metrics, and the verdicts by style behind them."""
+) -> tuple[dict[str, Estimate], dict[str, list[Verdict]], dict[str, list[float | None]]]:
+    """Metrics, the verdicts by style behind them, and the scores by metric."""
     styles = evaluation.harmful_styles
     answers = [item for style in styles for item in _of(completions, HARMFUL, style)]
     # All styles at once: the judge fills its batches and its connections.
@@ -187,7 +193,10 @@ def _judge_harm(
     metrics = _success_rates(verdicts, name, evaluation)
     for style, judgements in given.items():
         metrics |= _scores(judgements, style, name, judge, evaluation)
-    return metrics, verdicts
+    scores = {
+        score_name(style, name): [item.score for item in items] for style, items in given.items()
+    }
+    return metrics, verdicts, scores
 
 
 def _marks(by_style: Mapping[str, Sequence[Verdict]], judge: str) -> dict[str, str]:

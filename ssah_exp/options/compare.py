@@ -24,13 +24,18 @@ def add(commands: Commands) -> None:
         choices=("differs", "no-worse", "equivalent"),
         help="say line by line whether this is shown",
     )
-    compare.add_argument("--metrics", help="compare these only, e.g. asr,perplexity")
+    compare.add_argument(
+        "--metrics", help="compare these only: asr,perplexity or asr/raw+gcg or utility,score"
+    )
     compare.add_argument("--judge", help="whose verdicts (default: the run's primary judge)")
     compare.add_argument(
         "--margin", type=float, default=0.05, help="of no-worse and equivalent, for rates"
     )
     compare.add_argument(
         "--loss-margin", type=float, default=0.05, help="the same for losses, in nats per token"
+    )
+    compare.add_argument(
+        "--score-margin", type=float, default=0.05, help="the same for scores, of a judge's scale"
     )
     compare.add_argument("--confidence", type=float, default=0.95)
     compare.add_argument("--format", choices=FORMATS, default="markdown")

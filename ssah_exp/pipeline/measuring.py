@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ssah_exp import ranks
 from ssah_exp.cache import Entry
 from ssah_exp.evaluation.attacks import Attack
-from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.judges import HarmJudge, Judge
 from ssah_exp.evaluation.metrics import Measured, measure_arm
 from ssah_exp.evaluation.mt_bench.conversations import read_answers
 from ssah_exp.evaluation.mt_bench.metrics import mt_bench_judge, mt_bench_metrics
 from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.evaluation.questions import Prompt, Question, read_completions
-from ssah_exp.evaluation.utility.metrics import utility_metrics
+from ssah_exp.evaluation.utility.metrics import packed_answers, utility_metrics
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.attacking import questions_under_attack, requests_of
@@ -91,9 +90,9 @@ class Measuring:
                 self.judges,
                 stages.config.evaluation,
             )
-            more = self._utility(name, ref, ablation, label)
-            more |= self._mt_bench(name, ref, ablation, label)
-        return replace(measured, metrics={**measured.metrics, **more}), copy
+            measured.add(self._utility(name, ref, ablation, label))
+            measured.add(self._mt_bench(name, ref, ablation, label))
+        return measured, copy
 
     def _attacked(
         self, attack: str, name: str, ref: ModelRef, ablation: Ablation | None, label: str
@@ -111,33 +110,33 @@ class Measuring:
         stages.reporter.done(f"answers {attack} {name}", answers)
         return answers
 
-    def _utility(
-        self, name: str, ref: ModelRef, ablation: Ablation | None, label: str
-    ) -> dict[str, Estimate]:
+    def _utility(self, name: str, ref: ModelRef, ablation: Ablation | None, label: str) -> Measured:
         """Tasks of the harness, each a cache entry of its own."""
         stages, utility = self.stages, self.stages.config.utility
         if not utility.tasks:
-            return {}
+            return Measured({}, Outcomes())
         outcomes = []
         for task in utility.tasks:
             entry = stages.utility(task, ref, ablation, f"{label} {task}")
             stages.reporter.done(f"{task} {name}", entry)
             outcomes.append(read_outcomes(entry))
-        return utility_metrics(outcomes, utility, stages.config.evaluation.confidence)
+        metrics = utility_metrics(outcomes, utility, stages.config.evaluation.confidence)
+        return Measured(metrics, Outcomes(answers=packed_answers(outcomes)))
 
     def _mt_bench(
         self, name: str, ref: ModelRef, ablation: Ablation | None, label: str
-    ) -> dict[str, Estimate]:
+    ) -> Measured:
         """Two turns of conversation, and what the judge says of them."""
         stages = self.stages
         if self.bench is None:
-            return {}
+            return Measured({}, Outcomes())
         entry = stages.mt_bench(ref, ablation, f"{label} MT-bench")
         stages.reporter.done(f"mt_bench {name}", entry)
         copy = self.folder / "mt_bench" / f"{name.replace('/', '-')}.jsonl"
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(entry.folder / "answers.jsonl", copy)
-        return mt_bench_metrics(read_answers(copy), self.bench, stages.config.evaluation)
+        metrics, scores = mt_bench_metrics(read_answers(copy), self.bench, stages.config.evaluation)
+        return Measured(metrics, Outcomes(scores=scores))
 
 
 def _join(parts: Sequence[Path], whole: Path) -> None:

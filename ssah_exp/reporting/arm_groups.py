@@ -1,22 +1,12 @@
-"""Arms of one setting gathered over seeds and draws, and what each of them answered."""
+"""Arms of one setting gathered over seeds and draws, and what each stands beside."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ssah_exp.evaluation.judges import Verdict
-from ssah_exp.evaluation.metrics import PERPLEXITY
-from ssah_exp.evaluation.outcomes import MARKS, verdicts_name
-from ssah_exp.evaluation.questions import BENIGN, BORDERLINE, HARMFUL
 from ssah_exp.records.record import ArmRecord, RunRecord
-
-Values = NDArray[np.float64]
-MEAN = "mean"
 
 
 @dataclass(frozen=True)
@@ -45,23 +35,6 @@ class Group:
     def dense(self) -> bool:
         """A whole model, neither ablated nor trained by an arm."""
         return self.arm is None and self.unit_class is None
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One thing that is compared.
-
-    Attributes:
-        name: As in the record.
-        data: Input whose content hash says which prompts or which text it is over.
-        sources: Keys of the verdicts it averages; none = window losses.
-        counted: The verdict whose share it is.
-    """
-
-    name: str
-    data: str
-    sources: tuple[str, ...] = ()
-    counted: Verdict = Verdict.COMPLIED
 
 
 def groups_of(records: Sequence[RunRecord]) -> list[Group]:
@@ -123,54 +96,3 @@ def _plain(group: Group, config: dict[str, Any]) -> bool:
         return False
     arm = config["training"]["arms"][group.arm]
     return bool(arm["policy"] == "none" and arm["adapter"] is None)
-
-
-def metrics_of(record: RunRecord, judge: str) -> Iterator[Metric]:
-    """What a record's arms can be compared by."""
-    evaluation = record.config["evaluation"]
-    yield Metric(PERPLEXITY, "text")
-    styles = evaluation["harmful_styles"]
-    keys = [verdicts_name(HARMFUL, style, judge) for style in styles]
-    for style, key in zip(styles, keys, strict=True):
-        yield Metric(f"asr/{style}/{judge}", "harmful_eval", (key,))
-    if len(styles) > 1:
-        yield Metric(f"asr/{MEAN}/{judge}", "harmful_eval", tuple(keys))
-    style = evaluation["benign_style"]
-    for which in (BENIGN, BORDERLINE):
-        key = verdicts_name(which, style, judge)
-        name = f"{which}_refusal/{style}/{judge}"
-        yield Metric(name, f"{which}_eval", (key,), Verdict.REFUSED)
-
-
-def values_of(arms: Sequence[ArmRecord], metric: Metric) -> Values | None:
-    """One value per prompt or window, averaged over draws and styles; NaN = not scored by all.
-
-    Returns:
-        ``(n,)``, or None if a record keeps no outcomes.
-    """
-    rows = [_values(arm, metric) for arm in arms]
-    there = [row for row in rows if row is not None]
-    if len(there) < len(rows) or not there:
-        return None
-    mean: Values = np.mean(there, axis=0)
-    return mean
-
-
-def _values(arm: ArmRecord, metric: Metric) -> Values | None:
-    outcomes = arm.outcomes
-    if outcomes is None:
-        return None
-    if not metric.sources:
-        return np.asarray(outcomes.losses, dtype=np.float64) if outcomes.losses else None
-    if not all(source in outcomes.verdicts for source in metric.sources):
-        return None
-    rows = [_shares(outcomes.verdicts[source], metric.counted) for source in metric.sources]
-    mean: Values = np.mean(rows, axis=0)
-    return mean
-
-
-def _shares(verdicts: str, counted: Verdict) -> Values:
-    """1 where the verdict is ``counted``, 0 where it is the other one, NaN where unscored."""
-    meaning = {MARKS[verdict]: float(verdict is counted) for verdict in MARKS}
-    meaning[MARKS[Verdict.UNSCORED]] = np.nan
-    return np.array([meaning[mark] for mark in verdicts], dtype=np.float64)

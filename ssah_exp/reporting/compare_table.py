@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ssah_exp.evaluation.intervals import Estimate
-from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.reporting.compared import Kind
 from ssah_exp.reporting.comparing import Comparisons, Line
 from ssah_exp.reporting.text import format_frame, heading, prose
 
@@ -46,11 +46,12 @@ def render_comparisons(settings: Sequence[Comparisons], form: str, claim: str | 
 def comparison_frame(settings: Sequence[Comparisons], claim: str | None = None) -> pd.DataFrame:
     """One line per comparison.
 
-    Columns: artefact, model, data, scu_budget, seeds, judge, arm, against, metric, difference, low,
-    high, n, unit, interval, effect, effect_name, effect_low, effect_high, p, p_holm, test, margin,
+    Columns: artefact, model, data, scu_budget, seeds, judge, arm, against, metric, better
+    (``lower`` or ``higher``), difference, low, high, n, unit, interval, effect, effect_name, effect_low, effect_high, p, p_holm, test, margin,
     p_no_worse, p_no_worse_holm, p_equivalent, p_equivalent_holm, equivalence_test, tost,
     seeds_difference, seeds_low, seeds_high, seeds_p, ranks, and ``claim`` and ``shown`` if one was
-    asked for. Rates are shares from 0 to 1, differences of perplexity nats per token.
+    asked for. Rates are shares from 0 to 1, differences of perplexity nats per token, of scores the
+    judge's points.
     """
     lines = [_long(line, setting, claim) for setting in settings for line in setting.lines]
     return pd.DataFrame(lines)
@@ -92,6 +93,7 @@ def _long(line: Line, setting: Comparisons, claim: str | None) -> dict[str, Any]
         "arm": line.arm,
         "against": line.against,
         "metric": line.metric,
+        "better": "higher" if line.higher_is_better else "lower",
         "difference": line.difference if paired is None else paired.difference.value,
         "low": paired and paired.difference.low,
         "high": paired and paired.difference.high,
@@ -132,7 +134,7 @@ def _wide(line: Line, setting: Comparisons, claim: str | None) -> dict[str, str]
         "against": line.against,
         "metric": heading(line.metric).replace(" %", ""),
         "n": str(difference.n or ""),
-        "difference": _interval(difference, line.metric),
+        "difference": _interval(difference, line.kind),
         "effect": "" if paired is None else _effect(paired.effect),
         "p": "" if paired is None else p_text(paired.p),
         "p, Holm": p_text(line.p_holm),
@@ -140,7 +142,7 @@ def _wide(line: Line, setting: Comparisons, claim: str | None) -> dict[str, str]
         "p of TOST, Holm": p_text(line.equivalent_holm),
     }
     if len(setting.records) > 1:
-        cells["over seeds"] = _interval(line.seeds.mean, line.metric)
+        cells["over seeds"] = _interval(line.seeds.mean, line.kind)
         cells["p over seeds"] = p_text(line.seeds.p)
     cells["rank"] = ", ".join(line.ranks or [])
     if claim is not None:
@@ -149,12 +151,20 @@ def _wide(line: Line, setting: Comparisons, claim: str | None) -> dict[str, str]
     return cells
 
 
-def _interval(estimate: Estimate, metric: str) -> str:
-    """Points for rates, nats for losses, always with their sign."""
+# What differences of a kind are multiplied by to be shown, how, and in what.
+_WRITTEN = {
+    Kind.RATE: (100, "{:+.1f}", "points"),
+    Kind.AVERAGE: (100, "{:+.1f}", "points"),
+    Kind.LOSS: (1, "{:+.3f}", "nats per token"),
+    Kind.SCORE: (1, "{:+.2f}", "of the judge's points"),
+}
+
+
+def _interval(estimate: Estimate, kind: Kind) -> str:
+    """Points for rates, nats for losses, the judge's own for scores, always with their sign."""
     if estimate.value is None:
         return ""
-    write = "{:+.3f}" if metric == PERPLEXITY else "{:+.1f}"
-    scale = 1 if metric == PERPLEXITY else 100
+    scale, write, _ = _WRITTEN[kind]
     text = write.format(scale * estimate.value + 0.0)
     if estimate.low is None or estimate.high is None:
         return text
@@ -181,22 +191,44 @@ def p_text(p: float | None) -> str:
 def _caption(setting: Comparisons, claim: str | None) -> str:
     first, level = setting.records[0], setting.level
     config = first.config
-    margins = {
-        line.paired.margin for line in setting.lines if line.paired and line.metric != PERPLEXITY
-    }
-    losses = {
-        line.paired.margin for line in setting.lines if line.paired and line.metric == PERPLEXITY
-    }
-    limits = [f"{100 * margin:g} points" for margin in margins]
-    limits += [f"{margin:g} nats per token" for margin in losses]
+    better = any(line.higher_is_better for line in setting.lines)
+    direction = "worse, of utility and MT-bench better" if better else "worse"
     seeds = ", ".join(str(record.seed) for record in setting.records)
     asked = "" if claim is None else f" Claim asked for: {claim}."
     return (
         f"{first.artefact}, {config['model']['name']}, data {config['data']['name']}, budget SCU "
         f"{config['units']['budgets']['scu']:g}, judge {setting.judge}, seeds {seeds}. Difference: "
-        f"arm less reference on the same prompts or text windows, in points of a rate or, for "
-        f"perplexity, nats per token, {level.confidence:.0%} interval; above 0 is worse. Effect: "
-        f"Cohen's h, or ratio of perplexities. Holm over the {len(setting.lines)} lines of this "
-        f"table. TOST margin: {' and '.join(limits) or 'none'}. Rank: place of the arm among "
-        f"itself and its control draws, seed by seed.{asked}"
+        f"arm less reference on the same prompts{_also(setting)}, {level.confidence:.0%} interval; "
+        f"above 0 is {direction}. Effect: {' or '.join(_effects(setting))}. Holm over the "
+        f"{len(setting.lines)} lines of this table. TOST margin: "
+        f"{' and '.join(_limits(setting)) or 'none'}. Rank: place of the arm among itself and its "
+        f"control draws, the worst first, seed by seed.{asked}"
     )
+
+
+def _also(setting: Comparisons) -> str:
+    """What else than prompts differences are over, and what they are in."""
+    kinds = {line.kind for line in setting.lines}
+    units = {
+        Kind.LOSS: "text windows, in nats per token for perplexity",
+        Kind.SCORE: "answers, in the judge's points for scores",
+    }
+    named = [text for kind, text in units.items() if kind in kinds]
+    if any(line.higher_is_better and line.kind is not Kind.SCORE for line in setting.lines):
+        named.insert(0, "questions")
+    return "".join(f" or {text}" for text in named) + ", in points for rates"
+
+
+def _effects(setting: Comparisons) -> list[str]:
+    names = dict.fromkeys(line.paired.effect_name for line in setting.lines if line.paired)
+    return list(names) or ["none"]
+
+
+def _limits(setting: Comparisons) -> list[str]:
+    """Every margin in use, once."""
+    found = {(line.kind, line.paired.margin) for line in setting.lines if line.paired}
+    written = []
+    for kind, margin in sorted(found):
+        scale, _, unit = _WRITTEN[kind]
+        written.append(f"{scale * margin:g} {unit}")
+    return list(dict.fromkeys(written))

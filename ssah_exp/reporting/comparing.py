@@ -8,27 +8,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ssah_exp.evaluation.holm import holm
 from ssah_exp.evaluation.metrics import PERPLEXITY
 from ssah_exp.evaluation.paired import (
-    Level,
     Margins,
     OverSeeds,
     Paired,
-    Values,
-    holm,
+    Terms,
     over_seeds,
     paired_losses,
+    paired_means,
     paired_rates,
 )
+from ssah_exp.evaluation.paired_tests import Level, Values
 from ssah_exp.records.record import ArmRecord, RunRecord
-from ssah_exp.reporting.arm_groups import (
-    Group,
-    Metric,
-    groups_of,
-    metrics_of,
-    references_of,
-    values_of,
-)
+from ssah_exp.reporting.arm_groups import Group, groups_of, references_of
+from ssah_exp.reporting.compared import Kind, Metric, metrics_of, values_of
 
 
 @dataclass(frozen=True)
@@ -39,11 +34,13 @@ class Line:
         arm: Label of the arm.
         against: Label of the reference.
         metric: As in the record.
+        kind: How it is compared and written.
+        higher_is_better: Else an arm is worse where it is higher.
         difference: Of the two values that tables print (losses for perplexity), averaged over
             seeds; there even where records keep no outcomes.
         paired: Over prompts or windows; None if a record keeps no outcomes.
         seeds: Over seeds.
-        ranks: Against controls: place of the arm among itself and the draws of each seed, highest
+        ranks: Against controls: place of the arm among itself and the draws of each seed, worst
             value first and ties lost, as ``1/4``; None against anything else.
         p_holm: ``paired.p`` adjusted over the table.
         no_worse_holm: ``paired.p_no_worse`` adjusted over the table.
@@ -53,6 +50,8 @@ class Line:
     arm: str
     against: str
     metric: str
+    kind: Kind
+    higher_is_better: bool
     difference: float | None
     paired: Paired | None
     seeds: OverSeeds
@@ -93,14 +92,14 @@ def compare_arms(
         judge: Whose verdicts.
         level: Of the intervals.
         margins: For equivalence.
-        metrics: First parts of the metrics to compare (``asr``, ``perplexity``); none = all. Holm's
-            adjustment is over what is compared.
+        metrics: Metrics to compare, or first parts of their names (``asr``, ``asr/raw+gcg``,
+            ``utility``); none = all. Holm's adjustment is over what is compared.
     """
     groups = groups_of(records)
     wanted = [
         metric
         for metric in metrics_of(records[0], judge)
-        if not metrics or metric.name.partition("/")[0] in metrics
+        if not metrics or any(metric.is_of(part) for part in metrics)
     ]
     lines = [
         _line(group, reference, metric, records, level, margins)
@@ -129,6 +128,8 @@ def _line(
         arm=group.label,
         against=reference.label,
         metric=metric.name,
+        kind=metric.kind,
+        higher_is_better=metric.higher_is_better,
         difference=float(np.mean(there)) if whole else None,
         paired=paired_over_prompts(group, reference, metric, seeds, records, level, margins),
         seeds=over_seeds(there if whole else [], level.confidence),
@@ -153,11 +154,19 @@ def paired_over_prompts(
     whole = [(one, other) for one, other in pairs if one is not None and other is not None]
     if not whole or len(whole) < len(pairs):
         return None
-    prints = {record.inputs.get(metric.data) for record in records if record.seed in seeds}
+    prints = {
+        tuple(record.inputs.get(name) for name in metric.data)
+        for record in records
+        if record.seed in seeds
+    }
     arm, against = (_over_seeds(side, alike=len(prints) == 1) for side in zip(*whole, strict=True))
-    if metric.name == PERPLEXITY:
+    if metric.kind is Kind.LOSS:
         return paired_losses(arm, against, level, margins.loss)
-    return paired_rates(arm, against, level, margins.rate)
+    margin = margins.score * metric.span if metric.kind is Kind.SCORE else margins.rate
+    terms = Terms(level, margin, metric.unit, metric.higher_is_better)
+    if metric.kind is Kind.RATE:
+        return paired_rates(arm, against, terms)
+    return paired_means(arm, against, terms, metric.span)
 
 
 def _over_seeds(values: Sequence[Values], *, alike: bool) -> Values:
@@ -196,13 +205,16 @@ def _ranks(
     if reference.control is None:
         return None
     places: list[str] = []
+    worse = -1 if metric.higher_is_better else 1
     for seed in seeds:
         own = printed_value(group.by_seed[seed], metric.name)
         draws = [printed_value([draw], metric.name) for draw in reference.by_seed[seed]]
         there = [value for value in draws if value is not None]
         if own is None or len(there) < len(draws):
             return None
-        places.append(f"{1 + sum(value >= own for value in there)}/{1 + len(there)}")
+        places.append(
+            f"{1 + sum(worse * value >= worse * own for value in there)}/{1 + len(there)}"
+        )
     return places
 
 

@@ -72,7 +72,7 @@ _LATEX = str.maketrans(
 def scale_of(metric: str) -> float:
     """What a value is multiplied by to be shown: shares are shown in percent."""
     plain = (PERPLEXITY, TRAIN_LOSS, EPOCHS, MT_MEAN, *TURN_NAMES)
-    return 1.0 if metric in plain else 100.0
+    return 1.0 if metric in plain or metric.startswith("score/") else 100.0
 
 
 def given(value: float) -> str:
@@ -87,6 +87,10 @@ def heading(metric: str) -> str:
     if metric in TASK_HEADINGS:
         return TASK_HEADINGS[metric]
     name, style, _ = metric.split("/")
+    if name == "score":
+        return f"judge's score, {style_text(style)}"
+    if name.startswith("score"):
+        return f"score {name.removeprefix('score')} %, {style_text(style)}"
     return f"{_NAMES[name]} %, {style_text(style)}"
 
 

@@ -32,13 +32,13 @@ def call(capture: Capture, *arguments: str) -> dict[str, Any]:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process per arm isolates memory; what is looked at here does not depend on it."""
-    monkeypatch.setattr(compare, "isolated", bench_arm.measure_arm)
+    monkeypatch.setattr(compare, "isolated", bench_arm.time_arm)
 
 
 def test_an_arm_in_a_process_of_its_own_trains_the_same() -> None:
     settings = complete(_given())
     alone = compare.isolated(settings, None, "compact")
-    here = bench_arm.measure_arm(settings, None, "compact")
+    here = bench_arm.time_arm(settings, None, "compact")
     assert alone["status"] == "done"
     assert alone["peak_memory"] > alone["static_memory"]["total"]
     varying = {"tokens_per_second", "peak_memory"}
@@ -145,7 +145,7 @@ def test_an_arm_without_memory_is_reported(
     def measure(settings: Any, location: str | None, arm: str) -> dict[str, Any]:
         if arm == "full":
             monkeypatch.setattr(bench_arm, "_measure", exhausted)
-        found = bench_arm.measure_arm(settings, location, arm)
+        found = bench_arm.time_arm(settings, location, arm)
         monkeypatch.setattr(bench_arm, "_measure", unlimited)
         return found
 
@@ -174,7 +174,7 @@ def test_another_error_is_no_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(bench_arm, "_measure", broken)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        bench_arm.measure_arm(complete(_given()), None, "full")
+        bench_arm.time_arm(complete(_given()), None, "full")
 
 
 def _given() -> dict[str, Any]:

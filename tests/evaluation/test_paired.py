@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -11,15 +13,17 @@ import pytest
 from scipy import stats
 
 from ssah_exp.evaluation.paired import (
-    FEW,
-    Level,
-    holm,
+    COHENS_DZ,
+    Terms,
     over_seeds,
     paired_losses,
+    paired_means,
     paired_rates,
 )
+from ssah_exp.evaluation.paired_tests import FEW, Level
 
 LEVEL = Level(0.95, 2000)
+TERMS = Terms(LEVEL, 0.05)
 
 
 def pairs(both: int, arm: int, reference: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
@@ -40,7 +44,7 @@ def mcnemar_by_counting(arm: int, reference: int) -> Fraction:
     ("arm", "reference"), [(0, 0), (1, 0), (3, 10), (10, 3), (40, 2), (12, 12), (0, 60)]
 )
 def test_mcnemar_counts_the_prompts_that_changed(arm: int, reference: int) -> None:
-    found = paired_rates(*pairs(7, arm, reference, 31), LEVEL, 0.05)
+    found = paired_rates(*pairs(7, arm, reference, 31), TERMS)
     assert found.p == pytest.approx(float(mcnemar_by_counting(arm, reference)))
     n = 38 + arm + reference
     assert found.difference.value == pytest.approx((arm - reference) / n)
@@ -51,16 +55,16 @@ def test_mcnemar_counts_the_prompts_that_changed(arm: int, reference: int) -> No
 def test_order_of_the_prompts_matters_only_pairwise() -> None:
     one, other = pairs(20, 15, 5, 60)
     shuffled = np.random.default_rng(0).permutation(len(one))
-    plain = paired_rates(one, other, LEVEL, 0.05)
-    assert paired_rates(one[shuffled], other[shuffled], LEVEL, 0.05).p == plain.p
-    unpaired = paired_rates(one[shuffled], other, LEVEL, 0.05)
+    plain = paired_rates(one, other, TERMS)
+    assert paired_rates(one[shuffled], other[shuffled], TERMS).p == plain.p
+    unpaired = paired_rates(one[shuffled], other, TERMS)
     assert unpaired.difference.value == pytest.approx(plain.difference.value)
     assert unpaired.p != plain.p, "the same rates, but pairs torn apart"
 
 
 def test_the_interval_is_about_the_normal_one_where_that_holds() -> None:
     one, other = pairs(500, 300, 200, 1000)
-    found = paired_rates(one, other, LEVEL, 0.05).difference
+    found = paired_rates(one, other, TERMS).difference
     half = 1.96 * np.std(one - other, ddof=1) / math.sqrt(2000)
     assert found.low == pytest.approx(0.05 - half, abs=0.003)
     assert found.high == pytest.approx(0.05 + half, abs=0.003)
@@ -68,7 +72,7 @@ def test_the_interval_is_about_the_normal_one_where_that_holds() -> None:
 
 def test_no_change_at_all_is_no_certainty() -> None:
     """0 of 100 against 0 of 100: a bootstrap would say exactly 0."""
-    found = paired_rates(*pairs(0, 0, 0, 100), LEVEL, 0.05)
+    found = paired_rates(*pairs(0, 0, 0, 100), TERMS)
     bound = 1 - (0.05 / 4) ** (1 / 100)  # a share of this size is seen 0 times that rarely
     assert found.difference.low == pytest.approx(-bound)
     assert found.difference.high == pytest.approx(bound)
@@ -79,7 +83,7 @@ def test_no_change_at_all_is_no_certainty() -> None:
 
 
 def test_everything_changed_is_no_certainty_either() -> None:
-    found = paired_rates(*pairs(0, 100, 0, 0), LEVEL, 0.05)
+    found = paired_rates(*pairs(0, 100, 0, 0), TERMS)
     assert found.difference.value == found.difference.high == 1
     assert 0.9 < found.difference.low < 0.96  # type: ignore[operator]
     assert found.p_no_worse == found.p_equivalent == 1
@@ -91,7 +95,7 @@ def test_the_exact_bounds_keep_their_level() -> None:
     draw, truth, held = np.random.default_rng(1), 0.02 - 0.01, 0
     for _ in range(400):
         kinds = draw.choice([1.0, -1.0, 0.0], size=100, p=[0.02, 0.01, 0.97])
-        found = paired_rates((kinds > 0) * 1.0, (kinds < 0) * 1.0, LEVEL, 0.05).difference
+        found = paired_rates((kinds > 0) * 1.0, (kinds < 0) * 1.0, TERMS).difference
         held += bool(found.low <= truth <= found.high)  # type: ignore[operator]
     assert held / 400 >= 0.95
 
@@ -99,7 +103,7 @@ def test_the_exact_bounds_keep_their_level() -> None:
 def test_bounds_of_averaged_answers_start_from_the_most_common_difference() -> None:
     """95 prompts fell by 1, five by half: nothing near 0 is possible."""
     one, other = np.zeros(100), np.array([1.0] * 95 + [0.5] * 5)
-    found = paired_rates(one, other, LEVEL, 0.05).difference
+    found = paired_rates(one, other, TERMS).difference
     above = stats.beta.ppf(1 - 0.05 / 4, 6, 95)  # Clopper and Pearson's bound for 5 of 100
     assert found.value == pytest.approx(-0.975)
     assert (found.low, found.high) == pytest.approx((-1, -1 + 2 * above))
@@ -108,13 +112,13 @@ def test_bounds_of_averaged_answers_start_from_the_most_common_difference() -> N
 
 def test_a_change_more_never_makes_no_worse_more_certain() -> None:
     """A t test alone would: one prompt that changed has hardly any variance."""
-    p_values = [paired_rates(*pairs(0, k, 0, 100 - k), LEVEL, 0.05).p_no_worse for k in range(FEW)]
+    p_values = [paired_rates(*pairs(0, k, 0, 100 - k), TERMS).p_no_worse for k in range(FEW)]
     assert p_values == sorted(p_values)  # type: ignore[type-var]
 
 
 def test_tost_is_two_t_tests_where_many_changed() -> None:
     one, other = pairs(100, 20, 18, 262)
-    found = paired_rates(one, other, LEVEL, 0.05)
+    found = paired_rates(one, other, TERMS)
     d = one - other
     error = np.std(d, ddof=1) / math.sqrt(400)
     below = stats.t.cdf((d.mean() - 0.05) / error, 399)
@@ -125,7 +129,7 @@ def test_tost_is_two_t_tests_where_many_changed() -> None:
 
 
 def test_cohens_h_is_the_difference_of_arcsines() -> None:
-    found = paired_rates(*pairs(10, 30, 10, 50), LEVEL, 0.05).effect
+    found = paired_rates(*pairs(10, 30, 10, 50), TERMS).effect
     expected = 2 * math.asin(math.sqrt(0.4)) - 2 * math.asin(math.sqrt(0.2))
     assert found.value == pytest.approx(expected)
     assert found.low < expected < found.high  # type: ignore[operator]
@@ -134,13 +138,13 @@ def test_cohens_h_is_the_difference_of_arcsines() -> None:
 def test_unscored_prompts_are_left_out_in_pairs() -> None:
     one, other = pairs(5, 12, 2, 5)
     one[0] = other[1] = np.nan
-    found = paired_rates(one, other, LEVEL, 0.05)
+    found = paired_rates(one, other, TERMS)
     assert found.difference.n == 22
     assert found.difference.value == pytest.approx(10 / 22)
 
 
 def test_nothing_scored_is_a_gap() -> None:
-    found = paired_rates(np.array([np.nan, 1.0]), np.array([0.0, np.nan]), LEVEL, 0.05)
+    found = paired_rates(np.array([np.nan, 1.0]), np.array([0.0, np.nan]), TERMS)
     assert found.difference.value is found.p is found.p_equivalent is found.effect.value is None
 
 
@@ -161,7 +165,7 @@ def sign_flips_by_enumeration(differences: np.ndarray) -> float:
 def test_averaged_answers_are_tested_by_flipping_signs() -> None:
     one = np.array([1, 0.5, 1, 0, 0.5, 1, 1, 0.5, 0])
     other = np.array([0, 0.5, 0.5, 0.5, 0, 0, 0.5, 0, 0])
-    found = paired_rates(one, other, LEVEL, 0.05)
+    found = paired_rates(one, other, TERMS)
     assert found.test.startswith("sign-flip")
     assert found.p == pytest.approx(sign_flips_by_enumeration(one - other))
 
@@ -188,10 +192,72 @@ def test_losses_that_are_not_finite_are_a_gap_and_equal_ones_no_proof() -> None:
     assert same.difference.low is same.p_equivalent is None
 
 
-def test_holm_steps_down() -> None:
-    """Smallest times 4, next times 3, ...; never below an earlier one; gaps are no tests."""
-    assert holm([0.03, None, 0.01, 0.5, 0.02]) == pytest.approx([0.06, None, 0.04, 0.5, 0.06])
-    assert holm([None]) == [None]
+def test_where_higher_is_better_falling_is_worse() -> None:
+    one, other = pairs(100, 20, 60, 220)
+    plain = paired_rates(one, other, TERMS)
+    turned = paired_rates(one, other, replace(TERMS, higher_is_better=True))
+    mirrored = paired_rates(other, one, TERMS)
+    assert plain.p_no_worse < 0.001  # type: ignore[operator]
+    assert turned.p_no_worse == pytest.approx(mirrored.p_no_worse)
+    assert turned.p_no_worse > 0.9  # type: ignore[operator]
+    assert turned.p_equivalent == pytest.approx(plain.p_equivalent)
+    assert (turned.difference, turned.p) == (plain.difference, plain.p)
+
+
+SCORES = np.random.default_rng(3).integers(1, 6, size=40).astype(float)
+LOWER = np.maximum(SCORES - np.random.default_rng(4).integers(0, 3, size=40), 1)
+
+
+def test_scores_are_compared_in_the_judges_points() -> None:
+    found = paired_means(SCORES, LOWER, Terms(LEVEL, 0.2, "answers"), span=4)
+    d = SCORES - LOWER
+    assert found.difference.value == pytest.approx(d.mean())
+    resamples = np.random.default_rng(0).choice(d, size=(20000, len(d))).mean(axis=1)
+    low, high = np.quantile(resamples, (0.025, 0.975))
+    assert found.difference.low == pytest.approx(low, abs=0.06)
+    assert found.difference.high == pytest.approx(high, abs=0.06)
+    assert (found.difference.n, found.difference.unit, found.margin) == (40, "answers", 0.2)
+    assert found.p == pytest.approx(2 / 10_000), "every drawn pattern of signs lies nearer to 0"
+    assert found.effect_name == COHENS_DZ
+    assert found.effect.value == pytest.approx(d.mean() / d.std(ddof=1))
+    assert found.effect.low < found.effect.value < found.effect.high  # type: ignore[operator]
+    worse = stats.ttest_1samp(d, 0.2, alternative="less").pvalue
+    assert found.p_no_worse == pytest.approx(worse)
+
+
+def test_a_scale_twice_as_wide_says_the_same_of_twice_the_points() -> None:
+    few = LOWER.copy()
+    few[LOWER.argmin()] += 1  # one answer rose: exact bounds, which need the scale
+    one = paired_means(few, LOWER, Terms(LEVEL, 0.2), span=4)
+    twice = paired_means(2 * few, 2 * LOWER, Terms(LEVEL, 0.4), span=8)
+    assert one.difference.method.startswith("Clopper-Pearson")
+    assert twice.difference.low == pytest.approx(2 * one.difference.low)  # type: ignore[operator]
+    assert twice.difference.high == pytest.approx(2 * one.difference.high)  # type: ignore[operator]
+    assert twice.p_no_worse == pytest.approx(one.p_no_worse)
+    assert one.effect.low is None
+
+
+def test_unscored_answers_and_none_at_all_are_gaps_of_scores() -> None:
+    some, other = SCORES.copy(), LOWER.copy()
+    some[0] = other[1] = np.nan
+    assert paired_means(some, other, TERMS, span=4).difference.n == 38
+    none = paired_means(np.array([np.nan]), np.array([1.0]), TERMS, span=4)
+    assert none.difference.value is none.p is none.effect.value is None
+
+
+def test_many_pairs_are_resampled_in_parts() -> None:
+    """As one array, resamples of this many would take gigabytes."""
+    draw = np.random.default_rng(2)
+    one, other = draw.uniform(size=30_000), draw.uniform(size=30_000)
+    tracemalloc.start()
+    found = paired_rates(one, other, Terms(Level(0.95, 200), 0.05))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1e9
+    error = np.std(one - other, ddof=1) / math.sqrt(30_000)
+    assert found.p == pytest.approx(
+        2 * stats.norm.sf(abs(found.difference.value) / error), abs=0.02
+    )  # type: ignore[arg-type]
 
 
 def test_seeds_are_counted_once_each() -> None:

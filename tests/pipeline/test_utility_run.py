@@ -13,9 +13,11 @@ from ssah_exp.config.identity import run_id, science
 from ssah_exp.config.schema import RunConfig, UtilityConfig
 from ssah_exp.config.validate import validate
 from ssah_exp.errors import ConfigError
+from ssah_exp.evaluation.outcomes import unpack_answers
 from ssah_exp.pipeline.opened import Finished, open_run
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.table1 import run_table1
+from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.artefacts import render_artefact
 from tests.evaluation.utility.tiny_tasks import SIZE, save_files
 from tests.pipeline.tiny_run import save_data, save_model, tiny_config
@@ -64,6 +66,18 @@ def test_every_arm_has_every_metric_with_its_n(finished: Finished) -> None:
         assert f"first 5: 5 of {SIZE} from files" in found["utility/piqa/acc"].method
         values = [found[f"utility/{task}/acc"].value or 0.0 for task in TASKS]
         assert found["utility/mean"].value == pytest.approx(sum(values) / 2)
+
+
+def test_every_single_answer_is_in_the_record(finished: Finished) -> None:
+    """So that arms can be tested question by question."""
+    record = RunRecord.from_json(finished.record.to_json())
+    for arm in record.arms:
+        assert arm.outcomes is not None
+        metrics = {name: item for name, item in arm.metrics.items() if name.startswith("utility/")}
+        assert arm.outcomes.answers.keys() == metrics.keys() - {"utility/mean"}
+        for name, packed in arm.outcomes.answers.items():
+            answers = unpack_answers(packed)
+            assert (len(answers), answers.mean()) == (metrics[name].n, metrics[name].value)
 
 
 def test_the_table_shows_them_beside_the_published_ones(finished: Finished) -> None:

@@ -16,7 +16,8 @@ import pytest
 from ssah_exp.cli import main
 from ssah_exp.evaluation.intervals import perplexity, rate
 from ssah_exp.evaluation.outcomes import Outcomes
-from ssah_exp.evaluation.paired import Level, Margins
+from ssah_exp.evaluation.paired import Margins
+from ssah_exp.evaluation.paired_tests import Level
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.records.store import RecordStore
 from ssah_exp.reporting.comparing import Line, compare_arms

@@ -51,8 +51,9 @@ class HarmJudge(ABC):
         return None
 
     def describe(self) -> dict[str, Any]:
-        """Name, source and settings."""
-        return {"name": self.name, "source": self.source, **self.settings()}
+        """Name, source, settings and the ends of the scale."""
+        ends = [self.scale.low, self.scale.high]
+        return {"name": self.name, "source": self.source, "scale": ends, **self.settings()}
 
     def keep_in(self, folder: Path) -> None:
         """Keep judgements below ``folder``, and use those that lie there."""

@@ -40,7 +40,7 @@ def mt_bench_inputs(judge: HarmJudge | None) -> dict[str, str]:
 
 def mt_bench_metrics(
     answers: Sequence[Answers], judge: HarmJudge, evaluation: EvaluationConfig
-) -> dict[str, Estimate]:
+) -> tuple[dict[str, Estimate], dict[str, list[float | None]]]:
     """Mean rating of each turn and of both, with the share of answers that got one.
 
     The mean is over conversations whose turns were both rated, so that its interval counts each
@@ -50,22 +50,34 @@ def mt_bench_metrics(
         answers: Of one arm.
         judge: From :func:`mt_bench_judge`.
         evaluation: Confidence.
+
+    Returns:
+        Metrics, and for every mean among them the rating of each conversation; None = not rated.
     """
     numbers = [str(item.number) for item in answers for _ in range(TURNS)]
     said = [json.dumps(item.turns[: turn + 1]) for item in answers for turn in range(TURNS)]
     judged = judge.assess(numbers, said)
     rows = [judged[at : at + TURNS] for at in range(0, len(judged), TURNS)]
 
-    def mean(scores: Sequence[float]) -> Estimate:
-        return mean_score(scores, evaluation.confidence, evaluation.bootstrap_resamples, seed=0)
-
-    scores = [[item.score for item in row] for row in rows]
-    metrics = {
-        name: mean([rating for row in scores if (rating := row[turn]) is not None])
-        for turn, name in enumerate(TURN_NAMES)
+    scores: dict[str, list[float | None]] = {
+        name: [row[turn].score for row in rows] for turn, name in enumerate(TURN_NAMES)
     }
-    whole = [[rating for rating in row if rating is not None] for row in scores]
-    metrics[MT_MEAN] = mean([sum(row) / TURNS for row in whole if len(row) == TURNS])
+    scores[MT_MEAN] = [_of_both([item.score for item in row]) for row in rows]
+    metrics = {
+        name: mean_score(
+            [rating for rating in ratings if rating is not None],
+            evaluation.confidence,
+            evaluation.bootstrap_resamples,
+            seed=0,
+        )
+        for name, ratings in scores.items()
+    }
     scored = sum(item.verdict is not Verdict.UNSCORED for item in judged)
     metrics[MT_COVERAGE] = rate(scored, len(judged), evaluation.confidence, "turns")
-    return metrics
+    return metrics, scores
+
+
+def _of_both(turns: Sequence[float | None]) -> float | None:
+    """The mean rating of a conversation whose turns were all rated."""
+    rated = [rating for rating in turns if rating is not None]
+    return sum(rated) / TURNS if len(rated) == TURNS else None

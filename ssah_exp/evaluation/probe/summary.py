@@ -18,6 +18,7 @@ from ssah_exp.evaluation.curves import (
     range_curve,
     smoothed_gap,
 )
+from ssah_exp.evaluation.holm import holm
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.evaluation.probe.names import (
     AUC_ALL,
@@ -142,27 +143,9 @@ def tested(curve: Curve, sample: Array) -> Curve:
     if len(sample) < 2:
         return curve
     p = stats.ttest_1samp(sample[:, 1:], 0.0, axis=0).pvalue
-    adjusted = holm(np.nan_to_num(p, nan=1.0))
+    adjusted = holm(np.nan_to_num(p, nan=1.0).tolist())
     method = f"{curve.method}; paired t test, Holm over {len(adjusted)} blocks"
-    return replace(curve, method=method, p=[None, *(float(value) for value in adjusted)])
-
-
-def holm(p: Array) -> Array:
-    """Holm's step-down adjustment of p-values: the k-th smallest of m times m - k + 1.
-
-    statsmodels has it as well, but collects all of Python's garbage on every call.
-
-    Args:
-        p: ``(m,)``.
-
-    Returns:
-        ``(m,)``, in the order given, at most 1.
-    """
-    order = np.argsort(p)
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
-    adjusted = np.empty_like(stepped)
-    adjusted[order] = stepped
-    return adjusted
+    return replace(curve, method=method, p=[None, *adjusted])
 
 
 def over_blocks(sample: Array, resampling: Resampling) -> Estimate:

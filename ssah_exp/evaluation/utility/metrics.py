@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ssah_exp.config.schema import UtilityConfig
 from ssah_exp.config.utility import leading_metric
 from ssah_exp.evaluation.intervals import Estimate, mean_of_rates, rate
+from ssah_exp.evaluation.outcomes import pack_answers
 from ssah_exp.evaluation.utility.outcomes import Outcomes
 
 MEAN = "utility/mean"
@@ -46,6 +47,15 @@ def utility_metrics(
         answers = item.answers[leading_metric(item.task, utility.metric)]
         counts.append((sum(answers), len(answers)))
     return {**metrics, MEAN: mean_of_rates(counts, confidence, UNIT)}
+
+
+def packed_answers(outcomes: Sequence[Outcomes]) -> dict[str, str]:
+    """Every answer behind every metric, for a record."""
+    return {
+        utility_name(item.task, metric): pack_answers(answers)
+        for item in outcomes
+        for metric, answers in item.answers.items()
+    }
 
 
 def _how(item: Outcomes, utility: UtilityConfig) -> str:

@@ -43,7 +43,7 @@ _SMALL: dict[str, Any] = {
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
 
-def measure_arm(settings: BenchSettings, location: str | None, arm: str) -> dict[str, Any]:
+def time_arm(settings: BenchSettings, location: str | None, arm: str) -> dict[str, Any]:
     """Train one arm for a few steps.
 
     Args:
@@ -63,8 +63,8 @@ def measure_arm(settings: BenchSettings, location: str | None, arm: str) -> dict
         raise
 
 
-def measure_alone(settings: BenchSettings, location: str | None, arm: str) -> dict[str, Any]:
-    """:func:`measure_arm` for a process that has run nothing yet.
+def time_alone(settings: BenchSettings, location: str | None, arm: str) -> dict[str, Any]:
+    """:func:`time_arm` for a process that has run nothing yet.
 
     Libraries set themselves up when first used, at a cost in memory that is not the arm's: a tiny
     model is trained first.
@@ -72,9 +72,9 @@ def measure_alone(settings: BenchSettings, location: str | None, arm: str) -> di
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    measure_arm(replace(settings, **_SMALL), None, arm)
+    time_arm(replace(settings, **_SMALL), None, arm)
     settle()
-    return measure_arm(settings, location, arm)
+    return time_arm(settings, location, arm)
 
 
 def _measure(settings: BenchSettings, location: str | None, arm: str) -> dict[str, Any]:

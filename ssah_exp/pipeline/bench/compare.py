@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ssah_exp.pipeline.bench.arm import measure_alone
+from ssah_exp.pipeline.bench.arm import time_alone
 from ssah_exp.pipeline.bench.models import locate
 from ssah_exp.pipeline.bench.rounds import about, schedule, spread
 from ssah_exp.pipeline.bench.settings import ARMS, BenchSettings, arithmetic_limit
@@ -18,7 +18,7 @@ from ssah_exp.pipeline.bench.settings import ARMS, BenchSettings, arithmetic_lim
 RATIOS = (("compact", "full"), ("masked", "full"))
 _REPEATED = ("tokens_per_second", "peak_memory")
 # Imported once, by the process that the arms' processes are forked from.
-_PRELOADED = [measure_alone.__module__, "transformers.models.llama.modeling_llama"]
+_PRELOADED = [time_alone.__module__, "transformers.models.llama.modeling_llama"]
 
 
 def bench_train(settings: BenchSettings, root: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def isolated(settings: BenchSettings, location: str | None, arm: str) -> dict[st
     """
     try:
         with ProcessPoolExecutor(1, mp_context=_context()) as pool:
-            return pool.submit(measure_alone, settings, location, arm).result()
+            return pool.submit(time_alone, settings, location, arm).result()
     except BrokenProcessPool:  # the kernel ended it; as a rule because memory ran out
         return {"status": "killed"}
 

@@ -13,10 +13,12 @@ import pandas as pd
 from ssah_exp.config.validate import PROBE
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.metrics import PERPLEXITY
-from ssah_exp.evaluation.paired import Level, Margins, Paired
+from ssah_exp.evaluation.paired import Margins, Paired
+from ssah_exp.evaluation.paired_tests import Level
 from ssah_exp.records.record import RunRecord
-from ssah_exp.reporting.arm_groups import Group, groups_of, metrics_of
+from ssah_exp.reporting.arm_groups import Group, groups_of
 from ssah_exp.reporting.claims.claim_file import Claim, ClaimFile, Prediction
+from ssah_exp.reporting.compared import metrics_of
 from ssah_exp.reporting.comparing import paired_over_prompts, printed_value
 from ssah_exp.reporting.rows import settings_of
 

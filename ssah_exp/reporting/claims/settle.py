@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ssah_exp.evaluation.intervals import Estimate, mean_over
-from ssah_exp.evaluation.paired import Paired, holm
+from ssah_exp.evaluation.holm import holm
+from ssah_exp.evaluation.paired import Paired
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.claims.claim_file import LOWER, SAME, Claim, ClaimFile, Prediction
 from ssah_exp.reporting.claims.evidence import Evidence, gather

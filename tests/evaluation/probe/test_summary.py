@@ -13,7 +13,6 @@ from ssah_exp.evaluation.probe.summary import (
     Continued,
     continuation_rates,
     distance_curves,
-    holm,
     separability_curves,
     sides,
 )
@@ -86,13 +85,6 @@ def test_the_difference_is_paired_tested_and_adjusted() -> None:
     mean = means["cosine/raw/k3/difference"]
     assert mean.value == pytest.approx(plain[:, 1:].mean())
     assert mean.low < mean.value < mean.high < -0.2  # type: ignore[operator]
-
-
-def test_holm_is_statsmodels() -> None:
-    p = np.random.default_rng(0).uniform(size=12) ** 4
-    p[3] = p[7]
-    np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1])
-    assert holm(p).max() <= 1
 
 
 def test_the_gap_is_of_blocks_and_above_that_of_the_twins() -> None:

@@ -1,0 +1,186 @@
+"""What paired comparisons are made of: tests, intervals and effects of paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.proportion import proportion_confint, proportion_effectsize
+from statsmodels.stats.weightstats import ttost_paired
+
+from ssah_exp.evaluation.intervals import Estimate
+
+Values = NDArray[np.float64]
+
+# With fewer pairs than this that differ from the rest, means of differences are not near enough to
+# normal, and a bootstrap sees next to no variation: exact binomial bounds take their place.
+FEW = 10
+_PERMUTATIONS = 9999
+# Values that a resampling holds in memory at once, where there are more pairs than this.
+_AT_ONCE, _MANY = 10_000_000, 1000
+
+
+@dataclass(frozen=True)
+class Level:
+    """How intervals are made.
+
+    Attributes:
+        confidence: Their level.
+        resamples: Of every bootstrap.
+    """
+
+    confidence: float = 0.95
+    resamples: int = 2000
+
+
+def few_differ(differences: Values) -> bool:
+    """Whether fewer than :data:`FEW` pairs differ from the most common difference."""
+    _, counts = np.unique(differences, return_counts=True)
+    return bool(differences.size - counts.max() < FEW)
+
+
+def mcnemar(arm: Values, reference: Values) -> tuple[float, str]:
+    """p of as many prompts that rose as fell, and how it was made; values are 0 or 1."""
+    table = [
+        [int(((arm == a) & (reference == b)).sum()) for b in (0, 1)]  # rows: arm
+        for a in (0, 1)
+    ]
+    return float(statsmodels_mcnemar(table, exact=True).pvalue), "McNemar, exact"
+
+
+def sign_flips(differences: Values) -> tuple[float, str]:
+    """p of a mean difference of 0, two-sided, and how it was made."""
+    found = stats.permutation_test(
+        (differences,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=_PERMUTATIONS,
+        batch=_batch(differences),
+        rng=np.random.default_rng(0),
+    )
+    return float(found.pvalue), "sign-flip permutation of paired differences"
+
+
+def _batch(values: Values) -> int | None:
+    """Resamples at a time; None = all."""
+    return _AT_ONCE // values.size if values.size > _MANY else None
+
+
+def bootstrap(differences: Values, level: Level, unit: str) -> Estimate:
+    """The mean difference with its interval."""
+    value, n = float(differences.mean()), int(differences.size)
+    if np.ptp(differences) == 0:
+        return Estimate(value, None, None, n, unit, "none: all pairs alike")
+    found = stats.bootstrap(
+        (differences,),
+        np.mean,
+        confidence_level=level.confidence,
+        n_resamples=level.resamples,
+        method="percentile",
+        batch=_batch(differences),
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return Estimate(value, float(found.low), float(found.high), n, unit, _bootstrapped(level))
+
+
+def _bootstrapped(level: Level) -> str:
+    return f"paired percentile bootstrap {level.confidence:.0%}, {level.resamples} resamples"
+
+
+def exact_interval(differences: Values, level: Level, unit: str, *, whole: bool) -> Estimate:
+    """Bounds from the shares of prompts above and below some value, each at half the error.
+
+    Differences lie between -1 and 1. Where every one is -1, 0 or 1, their mean is exactly the
+    share that rose less the share that fell. Averaged answers may differ by anything between:
+    their mean then lies no farther from the most common difference than if all the others were at
+    the ends.
+    """
+    n, alpha = int(differences.size), (1 - level.confidence) / 2
+    values, counts = np.unique(differences, return_counts=True)
+    common = 0.0 if whole else float(values[counts.argmax()])
+    (above_low, above_high), (below_low, below_high) = (
+        proportion_confint(int(part.sum()), n, alpha=alpha, method="beta")
+        for part in (differences > common, differences < common)
+    )
+    if whole:
+        low, high = above_low - below_high, above_high - below_low
+    else:
+        low = common - (1 + common) * below_high
+        high = common + (1 - common) * above_high
+    method = f"Clopper-Pearson of {unit} that differ, Bonferroni {level.confidence:.0%}"
+    mean = float(differences.mean())
+    return Estimate(mean, float(low), float(high), n, unit, method)
+
+
+def exact_equivalence(differences: Values, margin: float, unit: str) -> tuple[float, float, str]:
+    """Worse by the margin means that at least that share of prompts rose; likewise for better.
+
+    Returns:
+        p of being worse by the margin, p of differing by it either way, how they were made.
+    """
+    n = int(differences.size)
+    worse, better = (
+        float(stats.binomtest(int(changed.sum()), n, margin, alternative="less").pvalue)
+        for changed in (differences > 0, differences < 0)
+    )
+    return worse, max(worse, better), f"exact binomial on {unit} that changed"
+
+
+def tost(arm: Values, reference: Values, margin: float) -> tuple[float, float, str]:
+    """p of being worse by the margin, p of differing by it either way, how they were made."""
+    both, _, (_, below_upper, _) = ttost_paired(arm, reference, -margin, margin)
+    return float(below_upper), float(both), "two one-sided paired t tests"
+
+
+def cohens_h(arm: Values, reference: Values, level: Level, unit: str, *, few: bool) -> Estimate:
+    """Effect size of two rates."""
+
+    def statistic(one: Values, other: Values, axis: int = -1) -> Values:
+        shares = (np.clip(values.mean(axis=axis), 0, 1) for values in (one, other))
+        found: Values = proportion_effectsize(*shares)
+        return found
+
+    return _effect((arm, reference), statistic, level, unit, few=few)
+
+
+def cohens_dz(differences: Values, level: Level, unit: str, *, few: bool) -> Estimate:
+    """Effect size of a mean difference: in standard deviations of the differences (Cohen 1988)."""
+
+    def statistic(sample: Values, axis: int = -1) -> Values:
+        with np.errstate(divide="ignore", invalid="ignore"):  # a resample may be all alike
+            found: Values = sample.mean(axis=axis) / sample.std(axis=axis, ddof=1)
+        return found
+
+    if differences.size < 2 or np.ptp(differences) == 0:
+        return Estimate(None, None, None, int(differences.size), unit, "none: all pairs alike")
+    return _effect((differences,), statistic, level, unit, few=few)
+
+
+def _effect(
+    sample: tuple[Values, ...],
+    statistic: Callable[..., Values],
+    level: Level,
+    unit: str,
+    *,
+    few: bool,
+) -> Estimate:
+    value, n = float(statistic(*sample)), int(sample[0].size)
+    if few:
+        return Estimate(value, None, None, n, unit, "none: too few pairs differ")
+    found = stats.bootstrap(
+        sample,
+        statistic,
+        paired=True,
+        vectorized=True,
+        confidence_level=level.confidence,
+        n_resamples=level.resamples,
+        method="percentile",
+        batch=_batch(sample[0]),
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return Estimate(value, float(found.low), float(found.high), n, unit, _bootstrapped(level))
