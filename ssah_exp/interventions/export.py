@@ -6,6 +6,7 @@ import copy
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -51,7 +52,12 @@ _LLAMA_KEYS = (
 )
 
 
-def export_model(loaded: LoadedModel, ablation: Ablation | None, out: Path) -> None:
+def export_model(
+    loaded: LoadedModel,
+    ablation: Ablation | None,
+    out: Path,
+    add: Callable[[Path], None] = lambda folder: None,
+) -> None:
     """Write a folder that any program loads, equal to the hooked model up to rounding.
 
     The columns of an output projection that belong to ablated units become zero, and what their
@@ -62,6 +68,7 @@ def export_model(loaded: LoadedModel, ablation: Ablation | None, out: Path) -> N
         loaded: The model without hooks, and its tokenizer; it is left as it is.
         ablation: What is ablated in it; None = nothing.
         out: The new folder; it appears by one rename, when all is written.
+        add: Puts further files into it before that.
 
     Raises:
         ModelError: The family's output projections can have no bias and the constants need one, or
@@ -78,6 +85,7 @@ def export_model(loaded: LoadedModel, ablation: Ablation | None, out: Path) -> N
             work.mkdir(parents=True)
             exported.save_pretrained(work)
             loaded.speech.tokenizer.save_pretrained(work)
+            add(work)
             work.rename(out)
     finally:
         shutil.rmtree(work, ignore_errors=True)

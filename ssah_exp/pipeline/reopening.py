@@ -1,4 +1,4 @@
-"""From a finished run back to its model and calibration examples, reading only.
+"""From a finished run back to its models and calibration examples, reading only.
 
 A record holds what decides the result and no paths. What it leaves out comes from the shipped
 config and from overrides; what it holds is checked: model and data must be the recorded ones.
@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssah_exp.cache import Cache
+from ssah_exp.cache import Cache, Entry
 from ssah_exp.config.build import build
 from ssah_exp.config.compose import conf_dir, explain_hydra_error, parse
 from ssah_exp.config.schema import RunConfig
@@ -34,22 +34,18 @@ from ssah_exp.units.unitmap import UnitMap
 
 
 @dataclass(frozen=True)
-class Reopened:
-    """A finished run with its calibration examples loaded.
+class RunModels:
+    """A finished run with what leads to its models.
 
     Attributes:
         record: As on disk.
         config: Rebuilt; its science part is the record's.
-        data: Its data sets; the calibration sets are the recorded ones.
         cache: Where its entries lie.
-        reporter: Receives progress.
     """
 
     record: RunRecord
     config: RunConfig
-    data: RunData
     cache: Cache
-    reporter: Reporter
 
     def model(self, name: str) -> ModelRef:
         """The model the record names so, or the one in a folder.
@@ -79,6 +75,45 @@ class Reopened:
         """The model whose units the run identified: ``aligned`` or ``start``."""
         return self.model(next(name for name in self.record.models if name != "base"))
 
+    def entry(self, stage: str, kind: str) -> Entry:
+        """The cache entry of a stage of the record.
+
+        Args:
+            stage: As in the record: ``statistics``, ``train full``.
+            kind: The folder such entries lie in.
+
+        Raises:
+            StoreError: The record names no such stage, or the entry is gone or damaged.
+        """
+        keys = {item.name: item.key for item in self.record.stages}
+        if stage not in keys:
+            raise StoreError(f"Run {self.record.run_id} has no stage '{stage}'.")
+        return self.cache.find(kind, keys[stage])
+
+    def _located(self, fingerprint: str) -> ModelRef:
+        keys = {stage.name: stage.key for stage in self.record.stages}
+        if "align" in keys and fingerprint != self.record.models["base"]["fingerprint"]:
+            entry = self.cache.find("align", keys["align"])
+            return ModelRef("", "", str(entry.folder), entry.digest)
+        if "model" in keys:  # converted; the source's fingerprint is the recorded input
+            folder = self.cache.find("model", keys["model"]).folder
+            return ModelRef("", "", str(folder), self.record.inputs["model"])
+        source: ModelSource = build(self.config.model.source, "model.source")
+        return source.resolve(self.cache)[0]
+
+
+@dataclass(frozen=True)
+class Reopened(RunModels):
+    """A finished run with its calibration examples loaded.
+
+    Attributes:
+        data: Its data sets; the calibration sets are the recorded ones.
+        reporter: Receives progress.
+    """
+
+    data: RunData
+    reporter: Reporter
+
     def identify(self, ref: ModelRef, *, keep_examples: bool = False) -> Identification:
         """Run the calibration examples through a model; nothing is written.
 
@@ -100,17 +135,6 @@ class Reopened:
     def unit_map(self, ref: ModelRef, statistics: Identification) -> UnitMap:
         """Score and classify with the run's settings."""
         return unit_map_of(self.config.units, ref, self.data, statistics)
-
-    def _located(self, fingerprint: str) -> ModelRef:
-        keys = {stage.name: stage.key for stage in self.record.stages}
-        if "align" in keys and fingerprint != self.record.models["base"]["fingerprint"]:
-            entry = self.cache.find("align", keys["align"])
-            return ModelRef("", "", str(entry.folder), entry.digest)
-        if "model" in keys:  # converted; the source's fingerprint is the recorded input
-            folder = self.cache.find("model", keys["model"]).folder
-            return ModelRef("", "", str(folder), self.record.inputs["model"])
-        source: ModelSource = build(self.config.model.source, "model.source")
-        return source.resolve(self.cache)[0]
 
     def stages(self, ref: ModelRef) -> Stages:
         """The cached stages of the run, for one of its models.
@@ -143,6 +167,22 @@ def cache_of(folder: Path) -> Cache:
     return Cache(folder.resolve().parents[2] / "cache")
 
 
+def models_of(folder: Path, overrides: Sequence[str]) -> RunModels:
+    """Rebuild a run's config; no data is read.
+
+    Args:
+        folder: The run's folder, ``<root>/runs/<artefact>/<run id>``.
+        overrides: As of :func:`reopen`; those on data decide nothing here.
+
+    Raises:
+        StoreError: No record there.
+        ConfigError: An override is wrong.
+    """
+    record = read_run(folder)
+    config = parse(OmegaConf.create(_filled(record.config, _composed(overrides))))
+    return RunModels(record, config, cache_of(folder))
+
+
 def reopen(folder: Path, overrides: Sequence[str], reporter: Reporter) -> Reopened:
     """Rebuild a run's config and load its data.
 
@@ -157,8 +197,8 @@ def reopen(folder: Path, overrides: Sequence[str], reporter: Reporter) -> Reopen
         ConfigError: An override is wrong, or a path is missing.
         DataError: The calibration examples are not the recorded ones.
     """
-    record = read_run(folder)
-    config = parse(OmegaConf.create(_filled(record.config, _composed(overrides))))
+    models = models_of(folder, overrides)
+    record, config = models.record, models.config
     config.trainer.progress = config.trainer.progress and reporter.bars
     data = load_data(config)
     for name in SETS:
@@ -168,7 +208,7 @@ def reopen(folder: Path, overrides: Sequence[str], reporter: Reporter) -> Reopen
                 f"data.{key} holds other examples than the run was calibrated on. Give the "
                 "overrides that the run was started with."
             )
-    return Reopened(record, config, data, cache_of(folder), reporter)
+    return Reopened(record, config, models.cache, data, reporter)
 
 
 def _composed(overrides: Sequence[str]) -> dict[str, Any]:

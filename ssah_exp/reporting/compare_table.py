@@ -47,11 +47,11 @@ def comparison_frame(settings: Sequence[Comparisons], claim: str | None = None) 
     """One line per comparison.
 
     Columns: artefact, model, data, scu_budget, seeds, judge, arm, against, metric, better
-    (``lower`` or ``higher``), difference, low, high, n, unit, interval, effect, effect_name, effect_low, effect_high, p, p_holm, test, margin,
-    p_no_worse, p_no_worse_holm, p_equivalent, p_equivalent_holm, equivalence_test, tost,
-    seeds_difference, seeds_low, seeds_high, seeds_p, ranks, and ``claim`` and ``shown`` if one was
-    asked for. Rates are shares from 0 to 1, differences of perplexity nats per token, of scores the
-    judge's points.
+    (``lower`` or ``higher``), difference, low, high, n, unit, interval, effect, effect_name,
+    effect_low, effect_high, p, p_holm, test, margin, p_no_worse, p_no_worse_holm, p_equivalent,
+    p_equivalent_holm, equivalence_test, tost, seeds_difference, seeds_low, seeds_high, seeds_p,
+    ranks, and ``claim`` and ``shown`` if one was asked for. Rates are shares from 0 to 1,
+    differences of perplexity nats per token, of scores the judge's points.
     """
     lines = [_long(line, setting, claim) for setting in settings for line in setting.lines]
     return pd.DataFrame(lines)

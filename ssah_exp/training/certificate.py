@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -179,6 +180,12 @@ def load_plan(folder: Path) -> TrainingPlan:
         ModelError: There is none, or it is damaged.
     """
     return _load(folder)[0]
+
+
+def copy_certificate(folder: Path, target: Path) -> None:
+    """Put a model folder's certificate beside a copy of the model."""
+    for name in (_FILE, _INDEX):
+        shutil.copyfile(folder / name, target / name)
 
 
 def has_certificate(folder: Path) -> bool:
