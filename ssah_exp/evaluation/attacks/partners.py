@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ssah_exp.errors import ConfigError, JudgeError, ModelError
 from ssah_exp.evaluation.judges.endpoint import endpoint_problems, read_key
-from ssah_exp.models.load import DTYPES, move, resolve_device
-from ssah_exp.models.sources import LocalFolder
+from ssah_exp.models.companion import Companion
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -132,41 +130,24 @@ class EndpointPartner(Partner):
 
 
 @dataclass(kw_only=True)
-class LocalPartner(Partner):
-    """A chat model from a folder; it lies in memory beside the model under attack.
+class LocalPartner(Companion, Partner):
+    """A chat model from a folder, with a chat template.
 
     Attributes:
-        path: Model folder with safetensors weights, tokenizer and chat template.
-        precision: ``float32``, ``bfloat16`` or ``float16``.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
         temperature: Of sampling; 0 = greedy.
         max_new_tokens: Longest reply.
     """
 
-    path: str
-    precision: str = "bfloat16"
-    device: str = "auto"
     temperature: float = 1.0
     max_new_tokens: int = 512
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
-        if self.precision not in DTYPES:
-            raise ConfigError(f"Attacker: precision is one of {', '.join(DTYPES)}.")
+        problems = list(self.companion_problems())
         if self.max_new_tokens < 1 or self.temperature < 0:
-            raise ConfigError("Attacker: max_new_tokens is at least 1, temperature at least 0.")
-
-    @cached_property
-    def _digest(self) -> str:
-        return LocalFolder(self.path).fingerprint()
-
-    def fingerprint(self) -> str:
-        """sha256 over every file of the folder.
-
-        Raises:
-            ModelError: No such folder, or no safetensors weights in it.
-        """
-        return self._digest
+            problems.append("max_new_tokens is at least 1, temperature at least 0")
+        if problems:
+            raise ConfigError("\n".join(f"Attacker: {text}." for text in problems))
 
     def settings(self) -> dict[str, Any]:
         """Weights and decoding."""
@@ -180,21 +161,9 @@ class LocalPartner(Partner):
 
     @cached_property
     def _loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        self.fingerprint()  # refuses what is no model folder
-        folder = str(Path(self.path).expanduser())
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=DTYPES[self.precision], use_safetensors=True
-            )
-        except (OSError, ValueError) as error:
-            raise ModelError(f"The attacker cannot be loaded from {folder}: {error}") from error
+        model, tokenizer = self.load_companion("The attacker")
         if not tokenizer.chat_template:
-            raise ModelError(f"The attacker in {folder} has no chat template.")
-        move(model, resolve_device(self.device))
-        torch.nn.Module.eval(model)
+            raise ModelError(f"The attacker in {self.path} has no chat template.")
         return model, tokenizer
 
     @torch.inference_mode()

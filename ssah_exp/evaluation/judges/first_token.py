@@ -10,7 +10,6 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -18,8 +17,7 @@ import torch
 from ssah_exp.errors import ConfigError, ModelError
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.harm import HarmJudge, Pair
-from ssah_exp.models.load import DTYPES, move, resolve_device
-from ssah_exp.models.sources import LocalFolder
+from ssah_exp.models.companion import Companion
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -77,22 +75,15 @@ class LoadedJudge:
 
 
 @dataclass(kw_only=True)
-class FirstTokenJudge(HarmJudge):
+class FirstTokenJudge(Companion, HarmJudge):
     """A folder with a language model that answers with one of two words.
 
     Attributes:
-        path: Model folder with safetensors weights, tokenizer and, if used, chat template.
-        precision: ``float32``, ``bfloat16`` or ``float16``.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``. The model under test stays in memory
-            beside the judge, so a second card helps.
         batch_size: Answers per forward pass.
         max_length: Tokens; a longer conversation is left unscored, for a cut one would be
             judged by its beginning.
     """
 
-    path: str
-    precision: str = "bfloat16"
-    device: str = "auto"
     batch_size: int = 8
     max_length: int = 8192
 
@@ -103,27 +94,16 @@ class FirstTokenJudge(HarmJudge):
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work, all at once."""
-        if self.precision not in DTYPES:
-            raise ConfigError(f"Judge '{self.name}': precision is one of {', '.join(DTYPES)}.")
+        problems = list(self.companion_problems())
         if min(self.batch_size, self.max_length) < 1:
-            raise ConfigError(f"Judge '{self.name}': batch_size and max_length are at least 1.")
+            problems.append("batch_size and max_length are at least 1")
+        if problems:
+            raise ConfigError("\n".join(f"Judge '{self.name}': {text}." for text in problems))
 
     @property
     def scale(self) -> Scale:
         """Probability of the harmful word, given that one of the two is said."""
         return Scale(0.0, 1.0)
-
-    @cached_property
-    def _digest(self) -> str:
-        return LocalFolder(self.path).fingerprint()
-
-    def fingerprint(self) -> str:
-        """sha256 over every file of the folder.
-
-        Raises:
-            ModelError: No such folder, or no safetensors weights in it.
-        """
-        return self._digest
 
     def settings(self) -> dict[str, Any]:
         """Weights, precision and the text around an answer."""
@@ -140,19 +120,9 @@ class FirstTokenJudge(HarmJudge):
 
     @cached_property
     def _loaded(self) -> LoadedJudge:
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+        from transformers import GenerationConfig
 
-        self.fingerprint()  # refuses what is no model folder
-        folder = str(Path(self.path).expanduser())
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=DTYPES[self.precision], use_safetensors=True
-            )
-        except (OSError, ValueError) as error:
-            raise ModelError(f"Judge '{self.name}' cannot be loaded: {error}") from error
-        move(model, resolve_device(self.device))
-        torch.nn.Module.eval(model)
+        model, tokenizer = self.load_companion(f"Judge '{self.name}'")
         # Its own would fill in what the call leaves out: sampling, penalties.
         model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
         return LoadedJudge(model, tokenizer, Words.of(tokenizer, self.HARMFUL, self.HARMLESS))
