@@ -198,7 +198,7 @@ def _caption(setting: Comparisons, claim: str | None) -> str:
     return (
         f"{first.artefact}, {config['model']['name']}, data {config['data']['name']}, budget SCU "
         f"{config['units']['budgets']['scu']:g}, judge {setting.judge}, seeds {seeds}. Difference: "
-        f"arm less reference on the same prompts{_also(setting)}, {level.confidence:.0%} interval; "
+        f"arm less reference on the same {_over(setting)}, {level.confidence:.0%} interval; "
         f"above 0 is {direction}. Effect: {' or '.join(_effects(setting))}. Holm over the "
         f"{len(setting.lines)} lines of this table. TOST margin: "
         f"{' and '.join(_limits(setting)) or 'none'}. Rank: place of the arm among itself and its "
@@ -206,17 +206,16 @@ def _caption(setting: Comparisons, claim: str | None) -> str:
     )
 
 
-def _also(setting: Comparisons) -> str:
-    """What else than prompts differences are over, and what they are in."""
-    kinds = {line.kind for line in setting.lines}
-    units = {
-        Kind.LOSS: "text windows, in nats per token for perplexity",
-        Kind.SCORE: "answers, in the judge's points for scores",
+def _over(setting: Comparisons) -> str:
+    """What differences are over, and what they are in."""
+    found = {(line.kind, line.higher_is_better) for line in setting.lines}
+    named = {
+        "prompts (points)": (Kind.RATE, False) in found,
+        "questions (points)": bool(found & {(Kind.RATE, True), (Kind.AVERAGE, True)}),
+        "answers (the judge's points)": any(kind is Kind.SCORE for kind, _ in found),
+        "text windows (nats per token)": any(kind is Kind.LOSS for kind, _ in found),
     }
-    named = [text for kind, text in units.items() if kind in kinds]
-    if any(line.higher_is_better and line.kind is not Kind.SCORE for line in setting.lines):
-        named.insert(0, "questions")
-    return "".join(f" or {text}" for text in named) + ", in points for rates"
+    return " or ".join(text for text, there in named.items() if there)
 
 
 def _effects(setting: Comparisons) -> list[str]:

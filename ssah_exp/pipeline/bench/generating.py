@@ -21,6 +21,7 @@ from ssah_exp.pipeline.bench.settings import GenerateSettings
 
 RATIOS = {"loop/batched": ("loop", "batched"), "ablated/batched": ("ablated", "batched")}
 _ABLATED_SHARE = 0.01  # of the units: as many as SCU
+_WARM_PROMPTS, _WARM_TOKENS = 2, 4
 
 
 def bench_generate(
@@ -42,19 +43,12 @@ def bench_generate(
     config.precision, config.device = settings.precision, settings.device
     loaded = _never_stopping(load_model(ref.location, config))
     prompts = _prompts(settings, loaded.model.config.vocab_size)
-    decoding = Decoding(settings.new_tokens, settings.batch, share_prefix=False)
-    ablation = _ablation(loaded, settings.seed)
-
-    def with_ablation() -> None:
-        with ablated(loaded.model, ablation):
-            generate(loaded, prompts, decoding)
-
-    arms: dict[str, Callable[[], object]] = {
-        "loop": lambda: _loop(loaded, prompts, settings.new_tokens),
-        "batched": lambda: generate(loaded, prompts, decoding),
-        "ablated": with_ablation,
-    }
-    seconds = timed_rounds(arms, settings.repeats, settings.device, say)
+    arms = _arms(loaded, prompts, settings)
+    warm = None
+    if settings.device == "cpu":  # nothing there is worth a whole round that is not timed
+        few = replace(settings, new_tokens=min(_WARM_TOKENS, settings.new_tokens))
+        warm = _arms(loaded, prompts[:_WARM_PROMPTS], few)
+    seconds = timed_rounds(arms, settings.repeats, settings.device, say, warm=warm)
     tokens = settings.prompts * settings.new_tokens
     return {
         **about("generate", asdict(settings), ref),
@@ -63,6 +57,23 @@ def bench_generate(
             arm: spread([tokens / value for value in values]) for arm, values in seconds.items()
         },
         "ratios": ratios(seconds, RATIOS),
+    }
+
+
+def _arms(
+    loaded: LoadedModel, prompts: list[Prompt], settings: GenerateSettings
+) -> dict[str, Callable[[], object]]:
+    decoding = Decoding(settings.new_tokens, settings.batch, share_prefix=False)
+    ablation = _ablation(loaded, settings.seed)
+
+    def with_ablation() -> None:
+        with ablated(loaded.model, ablation):
+            generate(loaded, prompts, decoding)
+
+    return {
+        "loop": lambda: _loop(loaded, prompts, settings.new_tokens),
+        "batched": lambda: generate(loaded, prompts, decoding),
+        "ablated": with_ablation,
     }
 
 

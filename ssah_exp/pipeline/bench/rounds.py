@@ -42,8 +42,9 @@ def timed_rounds(
     say: Callable[[str], None],
     *,
     wall: bool = False,
+    warm: Mapping[str, Callable[[], object]] | None = None,
 ) -> dict[str, list[float]]:
-    """Seconds of every arm in every round, after one call of each that is not timed.
+    """Seconds of every arm in every round, after a call of each that is not timed.
 
     On a CPU it is processor time of this process, which what else runs on the machine disturbs
     little; elsewhere wall time.
@@ -54,12 +55,13 @@ def timed_rounds(
         device: ``cuda...`` is waited for before and after each call.
         say: Takes a line of progress.
         wall: Wall time in any case, for arms that are processes of their own.
+        warm: What is called first, by name, where less than a whole arm does; None = the arms.
 
     Returns:
         Arm -> seconds, one for each round in order.
     """
     clock = time.perf_counter if wall or device != "cpu" else time.process_time
-    for name, action in arms.items():
+    for name, action in (arms if warm is None else warm).items():
         say(f"warming up: {name}")
         action()
     seconds: dict[str, list[float]] = {name: [0.0] * repeats for name in arms}
