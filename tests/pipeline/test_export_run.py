@@ -1,4 +1,4 @@
-"""Arms of finished runs as plain folders: the same model, certified, described, never overwritten."""
+"""Arms of finished runs as plain folders: the same model, certified, described, no overwriting."""
 
 from __future__ import annotations
 
