@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ssah_exp.evaluation.intervals import Estimate, mean_over
 from ssah_exp.evaluation.holm import holm
+from ssah_exp.evaluation.intervals import Estimate, mean_over
 from ssah_exp.evaluation.paired import Paired
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.claims.claim_file import LOWER, SAME, Claim, ClaimFile, Prediction
