@@ -1,4 +1,4 @@
-"""A run in a tracker: while it works, and its record at the end. Whatever fails there, it goes on."""
+"""A run in a tracker while it works, and its record at the end; what fails there stops no run."""
 
 from __future__ import annotations
 

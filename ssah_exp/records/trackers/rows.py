@@ -49,9 +49,9 @@ def flat_shares(record: RunRecord) -> dict[str, float]:
 
 
 def tables(record: RunRecord) -> dict[str, list[Row]]:
-    """Every table that has rows: ``metrics``, ``arms``, ``classes``, ``stages``, ``curves``."""
+    """Every table that has rows: ``estimates``, ``arms``, ``classes``, ``stages``, ``curves``."""
     made = {
-        "metrics": list(_metric_rows(record)),
+        "estimates": list(_metric_rows(record)),
         "arms": [_arm_row(arm) for arm in record.arms],
         "classes": [{"class": name, **row} for name, row in record.classes.items()],
         "stages": [

@@ -11,6 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,6 @@ from ssah_exp.records.trackers.rows import (
     Row,
     about,
     dotted,
-    flat_metrics,
-    flat_shares,
     tables,
     training_losses,
 )
@@ -35,7 +34,8 @@ class TrackioTracker:
     """Local files below ``<root>/trackio``, or where ``TRACKIO_DIR`` says.
 
     Attributes:
-        project: trackio's project.
+        project: Beginning of the names of trackio's projects: one per artefact, whose runs have
+            the same charts.
         completions: Also keep completions to harmful requests as an artifact.
         deltas: Also keep what training changed: up to a copy of the model per trained arm.
         live: Show a run while it computes, with the machine's load.
@@ -86,7 +86,7 @@ class TrackioTracker:
             place.mkdir(parents=True, exist_ok=True)
         with _loud():
             run = _trackio().init(
-                project=self.project,
+                project=f"{self.project}-{head.artefact}",
                 name=head.name,
                 group=head.artefact,
                 config=dict(dotted({**head.described(), "tags": head.tags})),
@@ -130,7 +130,7 @@ class TrackioRun:
             for arm, losses in training_losses(record).items():
                 for step, loss in enumerate(losses):
                     self._run.log({f"loss/{arm}": loss}, step=step)
-            self._run.log({**flat_shares(record), **flat_metrics(record)})
+            self._run.log(_charted(record))
             shown = {**tables(record), "record": _about_rows(record)}
             self._run.log({name: trackio.Table(data=rows) for name, rows in shown.items()})
             for item in items_of(record, folder, **self._tracker.wanted()):
@@ -147,6 +147,18 @@ class TrackioRun:
         """End it; trackio knows no failed runs."""
         with _loud():
             _trackio().finish()
+
+
+def _charted(record: RunRecord) -> dict[str, float]:
+    """Values of all arms but controls: trackio draws a chart per name, and a thousand charts are
+    none. Intervals, counts and controls stand in the tables."""
+    return {
+        f"{arm.name}/{name}": estimate.value
+        for arm in record.arms
+        if arm.control is None
+        for name, estimate in arm.metrics.items()
+        if estimate.value is not None
+    }
 
 
 def _about_rows(record: RunRecord) -> list[Row]:
@@ -168,12 +180,12 @@ def _place(root: Path) -> Path:
 
 @contextmanager
 def _loud() -> Iterator[None]:
-    """trackio prints where tables are printed, and warns where it loses something: fail instead.
+    """trackio prints where tables belong, and warns where it loses something: fail instead.
 
     Raises:
         TrackerError: Whatever it raised or warned of.
     """
-    with warnings.catch_warnings(record=True) as caught, redirect_stdout(sys.stderr):
+    with warnings.catch_warnings(record=True) as caught, redirect_stdout(StringIO()):
         warnings.simplefilter("always")
         try:
             yield
