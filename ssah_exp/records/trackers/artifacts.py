@@ -88,4 +88,4 @@ def _whose(record: RunRecord) -> dict[str, Any]:
 
 def _clean(name: str) -> str:
     """Letters, digits, ``-``, ``_`` and ``.``: what trackers allow."""
-    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)[:128]
+    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)[:128].strip("-.")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import netrc
 import os
+import re
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from queue import Empty, Queue
+from threading import Thread
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ssah_exp.cache import storage_errors
@@ -28,6 +32,7 @@ from ssah_exp.records.trackers.rows import (
 
 _MODES = ("auto", "online", "offline")
 _FOLDER = "wandb"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class WandbTracker:
         completions: Also upload completions to harmful requests. Off unless asked for.
         deltas: Also upload what training changed: up to a copy of the model per trained arm.
         live: Show a run while it computes, with the machine's load.
-        timeout: Seconds to wait for the server, at the beginning and at the end.
+        timeout: Seconds to wait for the server's answer.
+        patience: Seconds that sending everything may take at the end.
     """
 
     project: str = "ssah-exp"
@@ -52,6 +58,7 @@ class WandbTracker:
     deltas: bool = True
     live: bool = True
     timeout: float = 60.0
+    patience: float = 600.0
 
     def __post_init__(self) -> None:
         """Refuse what W&B would take for something else.
@@ -61,8 +68,9 @@ class WandbTracker:
         """
         if self.mode not in _MODES:
             raise ConfigError(f"tracker.target.mode={self.mode}.{did_you_mean(self.mode, _MODES)}")
-        if not self.timeout > 0:
-            raise ConfigError(f"tracker.target.timeout={self.timeout} must be above 0.")
+        for key in ("timeout", "patience"):
+            if not (value := getattr(self, key)) > 0:
+                raise ConfigError(f"tracker.target.{key}={value} must be above 0.")
 
     @property
     def online(self) -> bool:
@@ -108,7 +116,7 @@ class WandbTracker:
             disable_git=True,
             save_code=False,
             init_timeout=self.timeout,
-            finish_timeout=self.timeout,
+            finish_timeout=self.patience,
             finish_timeout_raises=True,
             x_disable_stats=not stats,
             x_disable_meta=not stats,
@@ -161,30 +169,41 @@ class WandbRun:
         Raises:
             TrackerError: The server took it not in time, or the disk is full.
         """
+        with _errors(), self._ended():
+            return within(self._tracker.patience, lambda: self._finish(record, folder))
+
+    def _finish(self, record: RunRecord, folder: Path) -> str:
         run = self._run
-        with _errors():
-            run.config.update({"record": about(record)}, allow_val_change=True)
-            run.summary.update(
-                {"status": record.status, **flat_shares(record), **flat_metrics(record)}
-            )
-            for values in _steps(training_losses(record)):
-                run.log(values)
-            run.log({name: _table(rows) for name, rows in tables(record).items()})
-            for item in items_of(record, folder, **self._tracker.wanted()):
-                self._send(item, record.run_id)
-            place = run.url if self._tracker.online else str(Path(run.dir).parent)
-            run.finish()
+        run.config.update({"record": about(record)}, allow_val_change=True)
+        run.summary.update({"status": record.status, **flat_shares(record), **flat_metrics(record)})
+        for values in _steps(training_losses(record)):
+            run.log(values)
+        run.log({name: _table(rows) for name, rows in tables(record).items()})
+        for item in items_of(record, folder, **self._tracker.wanted()):
+            self._send(item, record.run_id)
+        place = run.url if self._tracker.online else Path(run.dir).parent
+        run.finish()
         return str(place)
 
     def stop(self, reason: str) -> None:
         """Leave it as failed; the same run may go on with it."""
         with _errors():
             self._run.summary["status"] = reason
-            self._run.finish(exit_code=1)
+            within(self._tracker.timeout, lambda: self._run.finish(exit_code=1))
+
+    @contextmanager
+    def _ended(self) -> Iterator[None]:
+        """An open run would hold up the end of the process, and the next run."""
+        try:
+            yield
+        except BaseException:
+            with suppress(Exception):
+                within(self._tracker.timeout, lambda: self._run.finish(exit_code=1))
+            raise
 
     def _send(self, item: Item, run_id: str) -> None:
-        """Online, W&B keeps what was used apart from what was made. Offline it refuses to: there
-        everything is logged, with its role in the metadata."""
+        """Versions are told apart by content: of runs with the same UnitMap the first one makes it.
+        Offline, W&B lets no run use an artifact: there its metadata alone says that it was used."""
         import wandb
 
         artifact = wandb.Artifact(item.name, type=item.kind, metadata=item.metadata)
@@ -193,10 +212,10 @@ class WandbRun:
             artifact.add_dir(str(item.path), policy="immutable")
         else:
             artifact.add_file(str(item.path), policy="immutable")
+        self._run.log_artifact(artifact, aliases=["latest", run_id])
         if item.role == USED and self._tracker.online:
-            self._run.use_artifact(artifact, aliases=[run_id])
-        else:
-            self._run.log_artifact(artifact, aliases=["latest", run_id])
+            artifact.wait(timeout=math.ceil(self._tracker.timeout))
+            self._run.use_artifact(artifact)
 
 
 def _steps(losses: dict[str, list[float]]) -> Iterator[dict[str, float]]:
@@ -253,13 +272,43 @@ def _check_key() -> None:
     )
 
 
+def within(seconds: float, action: Callable[[], T]) -> T:
+    """What ``action`` returns; W&B may wait for hours for a server that does not answer.
+
+    Raises:
+        TrackerError: It took longer; it is left alone and ends with the process.
+    """
+    done: Queue[T | Exception] = Queue()
+
+    def work() -> None:
+        try:
+            done.put(action())
+        except Exception as error:
+            done.put(error)
+
+    Thread(target=work, daemon=True).start()
+    try:
+        result = done.get(timeout=seconds)
+    except Empty:
+        raise TrackerError(f"W&B did not take everything within {seconds:g} s.") from None
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Whatever W&B raises, as one error with one line."""
+    """Whatever W&B raises, as one error with one line.
+
+    Raises:
+        TrackerError: With what to do, where that is known.
+    """
     try:
         yield
     except SsahError:
         raise
     except Exception as error:
         text = " ".join(str(error).split()) or type(error).__name__
+        if re.search(r"\b40[13]\b|permission|API key", text):
+            text = f"the key was refused; it may have expired. Set another WANDB_API_KEY. ({text})"
         raise TrackerError(f"W&B: {text}") from error
