@@ -48,15 +48,16 @@ class Service:
 
     def answer(self, operation: str, given: Json) -> Json:
         """The ``data`` of a GraphQL answer; unknown operations get nothing."""
-        found = getattr(self, f"_{operation}", None)
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).lower()
+        found = getattr(self, f"_{name}", None)
         return {} if found is None else found(given)
 
-    def _Viewer(self, given: Json) -> Json:
+    def _viewer(self, given: Json) -> Json:
         return {
             "viewer": {"id": "u", "entity": "lab", "username": "lab", "email": "", "flags": "{}"}
         }
 
-    def _RunResumeStatus(self, given: Json) -> Json:
+    def _run_resume_status(self, given: Json) -> Json:
         run = self.runs.get(given["name"])
         model = {"id": "p", "name": given["project"], "entity": ENTITY, "bucket": None}
         if run is None:
@@ -81,7 +82,7 @@ class Service:
         }
         return {"model": {**model, "bucket": bucket}}
 
-    def _UpsertBucket(self, given: Json) -> Json:
+    def _upsert_bucket(self, given: Json) -> Json:
         name = given["name"]
         run = self.runs.setdefault(name, {"summary": {}, "config": {}, "tags": []})
         run["name"] = given.get("displayName") or run.get("name")
@@ -98,14 +99,14 @@ class Service:
         }
         return {"upsertBucket": {"bucket": bucket, "inserted": True}}
 
-    def _CreateRunFiles(self, given: Json) -> Json:
+    def _create_run_files(self, given: Json) -> Json:
         files = [{"name": name, "uploadUrl": self._upload(name)} for name in given["files"]]
         return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
 
-    def _ArtifactType(self, given: Json) -> Json:
+    def _artifact_type(self, given: Json) -> Json:
         return {"project": {"artifact": None}}
 
-    def _CreateArtifact(self, given: Json) -> Json:
+    def _create_artifact(self, given: Json) -> Json:
         asked = given["input"]
         name, digest = asked["artifactCollectionName"], asked["digest"]
         known = self.versions.setdefault(name, [])
@@ -121,7 +122,7 @@ class Service:
         artifact = {"id": identifier, "state": state, "artifactSequence": sequence}
         return {"createArtifact": {"artifact": artifact}}
 
-    def _ArtifactByID(self, given: Json) -> Json:
+    def _artifact_by_id(self, given: Json) -> Json:
         name, digest = self.ids[given["id"]]
         project = {"id": "p", "internalId": "p", "name": "ssah-exp", "entity": ENTITY}
         return {
@@ -153,13 +154,13 @@ class Service:
             }
         }
 
-    def _CreateArtifactManifest(self, given: Json) -> Json:
+    def _create_artifact_manifest(self, given: Json) -> Json:
         return {"createArtifactManifest": {"artifactManifest": self._manifest()}}
 
-    def _UpdateArtifactManifest(self, given: Json) -> Json:
+    def _update_artifact_manifest(self, given: Json) -> Json:
         return {"updateArtifactManifest": {"artifactManifest": self._manifest()}}
 
-    def _CreateArtifactFiles(self, given: Json) -> Json:
+    def _create_artifact_files(self, given: Json) -> Json:
         edges = [
             {
                 "node": {
@@ -174,12 +175,12 @@ class Service:
         ]
         return {"createArtifactFiles": {"files": {"edges": edges}}}
 
-    def _CommitArtifact(self, given: Json) -> Json:
+    def _commit_artifact(self, given: Json) -> Json:
         identifier = given["artifactID"]
         return {"commitArtifact": {"artifact": {"id": identifier, "digest": ""}}}
 
-    def _UseArtifact(self, given: Json) -> Json:
-        asked = given["input"]
+    def _use_artifact(self, given: Json) -> Json:
+        asked = given.get("input", given)  # the service asks in one way, the library in another
         self.used.add((asked["runName"], *self.ids[asked["artifactID"]]))
         return {"useArtifact": {"artifact": {"id": asked["artifactID"]}}}
 

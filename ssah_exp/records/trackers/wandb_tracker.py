@@ -119,8 +119,7 @@ class WandbTracker:
             finish_timeout=self.patience,
             finish_timeout_raises=True,
             x_disable_stats=not stats,
-            x_disable_meta=not stats,
-            x_disable_machine_info=not stats,
+            x_disable_meta=True,  # names of machine, user and folders; the record has the rest
         )
         with _errors():
             run = wandb.init(
@@ -260,7 +259,7 @@ def _check_key() -> None:
     """
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
     try:
         if netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None:
             return
@@ -304,11 +303,12 @@ def _errors() -> Iterator[None]:
         TrackerError: With what to do, where that is known.
     """
     try:
-        yield
+        with storage_errors(Path(_FOLDER)):
+            yield
     except SsahError:
         raise
     except Exception as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        if re.search(r"\b40[13]\b|permission|API key", text):
+        if re.search(r"\b40[13]\b|permission|invalid", text):
             text = f"the key was refused; it may have expired. Set another WANDB_API_KEY. ({text})"
         raise TrackerError(f"W&B: {text}") from error
