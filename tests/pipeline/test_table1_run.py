@@ -262,7 +262,7 @@ def test_a_tracker_that_fails_costs_a_warning_only(
 
     monkeypatch.setattr(WandbTracker, "mirror", fail)
     with pytest.warns(UserWarning, match=r"tracker failed: no network\. The record is whole"):
-        done = dispatch.run(dispatched(place, WANDB))
+        dispatch.run(dispatched(place, WANDB))
     assert not list((place / "root" / "mirrored").glob("*/*.json"))
     assert stored(place).count(finished.record.run_id) == 1
 

@@ -66,17 +66,17 @@ def tracked(config: RunConfig) -> RunConfig:
     return config
 
 
-def another(place: Path, budget: float) -> RunConfig:
-    """A run that has something to compute: other SCU."""
+def another(place: Path, tokens: int) -> RunConfig:
+    """A run that has something to compute: answers of another length."""
     config = tracked(tiny_config(place))
-    config.units.budgets.scu = budget
+    config.evaluation.max_new_tokens = tokens
     return config
 
 
 def test_a_run_is_shown_from_its_first_computed_stage(
     finished: Finished, place: Path, spy: Spy
 ) -> None:
-    done = dispatch.run(another(place, 0.06))
+    done = dispatch.run(another(place, 6))
     assert done is not None
     assert spy.words() == ["open", *["stage"] * len(done.stages), "finish"]
     head = spy.told[0][1]
@@ -86,7 +86,7 @@ def test_a_run_is_shown_from_its_first_computed_stage(
     assert spy.told[-1][1] == done.record
 
     spy.told.clear()
-    dispatch.run(another(place, 0.06))
+    dispatch.run(another(place, 6))
     assert spy.told == [], "all is in the cache and the record is there"
 
 
@@ -102,7 +102,7 @@ def test_a_tracker_that_does_not_open_holds_up_nothing(
 ) -> None:
     spy.fails = "open"
     with pytest.warns(UserWarning, match=r"failed: no network\. The run goes on; its record"):
-        done = dispatch.run(another(place, 0.07))
+        done = dispatch.run(another(place, 7))
     assert done is not None
     assert spy.words() == ["mirror"]
     assert RecordStore(place / "root").get(done.record.artefact, done.record.run_id) == done.record
@@ -113,11 +113,11 @@ def test_a_tracker_that_fails_at_the_end_says_how_to_send_it_later(
 ) -> None:
     spy.fails = "finish"
     with pytest.warns(UserWarning, match=r"The record is whole; 'ssah-exp mirror spy [0-9a-f]+'"):
-        done = dispatch.run(another(place, 0.08))
+        done = dispatch.run(another(place, 8))
     assert done is not None
     assert RecordStore(place / "root").get(done.record.artefact, done.record.run_id) == done.record
     spy.fails = ""
-    dispatch.run(another(place, 0.08))
+    dispatch.run(another(place, 8))
     assert spy.words()[-1] == "mirror", "the next call sends it"
 
 
@@ -129,7 +129,7 @@ def test_a_run_that_breaks_off_says_so(
 
     monkeypatch.setattr(stages, "generate", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        dispatch.run(another(place, 0.09))
+        dispatch.run(another(place, 9))
     assert spy.told[0][0] == "open"
     assert spy.told[-1] == ("stop", "stopped: KeyboardInterrupt")
 

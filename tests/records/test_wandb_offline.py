@@ -225,6 +225,11 @@ def test_a_killed_run_goes_on_with_the_same_id(tmp_path: Path) -> None:
     assert second.stats(), "the load of the machine that computes is shown"
 
 
+def test_neither_machine_nor_user_is_named(table1: OfflineRun) -> None:
+    assert table1.run.host == "-"
+    assert not any(item.HasField("environment") and item.environment.host for item in table1.records)
+
+
 def test_a_late_mirror_shows_no_load(table1: OfflineRun) -> None:
     assert not table1.stats()
 

@@ -119,7 +119,9 @@ class WandbTracker:
             finish_timeout=self.patience,
             finish_timeout_raises=True,
             x_disable_stats=not stats,
-            x_disable_meta=True,  # names of machine, user and folders; the record has the rest
+            # Names of machine, user and folders; the record has the rest.
+            host="-",
+            x_disable_meta=True,
         )
         with _errors():
             run = wandb.init(
