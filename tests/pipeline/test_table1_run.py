@@ -263,7 +263,7 @@ def test_a_tracker_that_fails_costs_a_warning_only(
     monkeypatch.setattr(WandbTracker, "mirror", fail)
     with pytest.warns(UserWarning, match=r"tracker failed: no network\. The record is whole"):
         dispatch.run(dispatched(place, WANDB))
-    assert not list((place / "root" / "mirrored").glob("*/*.json"))
+    assert not list((place / "root" / "mirrored").glob("wandb-*/*.json"))
     assert stored(place).count(finished.record.run_id) == 1
 
 
