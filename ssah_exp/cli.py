@@ -22,12 +22,14 @@ from ssah_exp.options import (
     export,
     figure,
     judges,
+    mirror,
     report,
     run,
     scaling,
     sweeps,
     tables,
     units,
+    wandb,
 )
 
 OPTIONS = (
@@ -38,6 +40,8 @@ OPTIONS = (
     claims,
     figure,
     report,
+    mirror,
+    wandb,
     units,
     delta,
     export,
@@ -62,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand; 0 = done, 1 = jobs of a sweep failed, 2 = something given is wrong."""
+    """Run a subcommand; 0 = done, 1 = a part of it failed, 2 = something given is wrong."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     if arguments[:1] == ["run"]:

@@ -42,6 +42,10 @@ class ClusterError(SsahError):
     """The scheduler is not there, does not answer or refuses a job."""
 
 
+class TrackerError(SsahError):
+    """A tracker that cannot be reached, refuses the key or cannot write its files."""
+
+
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'? Allowed: a, b, x."`` for an unknown name.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.probe import run_probe
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.table1 import run_table1
+from ssah_exp.pipeline.tracking import Tracked
 from ssah_exp.pipeline.training_table import run_training_table
 from ssah_exp.records.trackers import Tracker
 from ssah_exp.reporting.artefacts import render_artefact
@@ -70,35 +70,42 @@ def _run(config: RunConfig, watch: Callable[[str], None]) -> Finished:
     reporter = Reporter(console, bars=bars, watch=watch)
     if not console.is_terminal:
         config.trainer.progress = False  # bars are for people
-    target = config.tracker.target
-    tracker: Tracker | None = None if target is None else build(target, "tracker.target")
-    finished = PIPELINES[config.artefact](config, reporter)
+    tracked = _tracked(config, reporter)
+    try:
+        finished = PIPELINES[config.artefact](config, reporter)
+    except BaseException as error:
+        if tracked is not None:
+            tracked.stopped(error)
+        raise
     if ranks.first():
-        _publish(finished, tracker, reporter)
+        _publish(finished, tracked, reporter)
     return finished
 
 
-def _publish(finished: Finished, tracker: Tracker | None, reporter: Reporter) -> None:
+def _tracked(config: RunConfig, reporter: Reporter) -> Tracked | None:
+    """The run in its tracker, which rank 0 talks to.
+
+    Raises:
+        ConfigError: A tracker that cannot be used; on every rank, before anything is computed.
+    """
+    target = config.tracker.target
+    if target is None:
+        return None
+    tracker: Tracker = build(target, "tracker.target")
+    if not ranks.first():
+        return None
+    root = Path(config.paths.root).expanduser()
+    reporter.follower = tracked = Tracked(tracker, root, reporter.say)
+    return tracked
+
+
+def _publish(finished: Finished, tracked: Tracked | None, reporter: Reporter) -> None:
     table = render_artefact([finished.record], "markdown")
     write_atomically(finished.folder / "table.md", table + "\n")
-    if tracker is not None:
-        _mirror(tracker, finished, reporter)
+    if tracked is not None:
+        tracked.finished(finished)
     print(table)
     reporter.say("")
     for name in _PLACES:
         if (finished.folder / name).exists():
             reporter.say(f"{name:<12} {finished.folder / name}")
-
-
-def _mirror(tracker: Tracker, finished: Finished, reporter: Reporter) -> None:
-    """Send the record to the tracker; a tracker that fails costs nothing but a warning."""
-    marker = Path(finished.folder) / ".mirrored"
-    if marker.exists() and not finished.fresh:
-        return
-    try:
-        place = tracker.mirror(finished.record, finished.folder)
-    except Exception as error:  # whatever a tracker raises, the record is safe
-        warnings.warn(f"The tracker failed: {error}. The record is whole.", stacklevel=2)
-        return
-    marker.write_text(place, encoding="utf-8")
-    reporter.say(f"mirrored to  {place}")

@@ -28,6 +28,7 @@ from ssah_exp.pipeline.stages import ModelSlot, Stages, read_training
 from ssah_exp.records.provenance import provenance
 from ssah_exp.records.record import ArmRecord, RunRecord, StageRecord
 from ssah_exp.records.store import RecordStore
+from ssah_exp.records.trackers.base import RunHead
 from ssah_exp.units.summary import class_summary
 
 
@@ -186,7 +187,8 @@ def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -
     inputs = {"model": source.fingerprint(), **data.fingerprints, **asked}
     inputs |= _judge_weights(judges) | _attack_files(attacks)
     identifier = run_id(config, inputs)
-    reporter.say(f"run [bold]{identifier}[/bold]  {config.artefact}  seed {config.seed}")
+    known = science(config), inputs, origin
+    reporter.opened(RunHead(identifier, config.artefact, config.seed, *known))
     return OpenRun(
         config,
         reporter,

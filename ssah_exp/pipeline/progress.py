@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -17,6 +18,20 @@ from rich.progress import (
 
 from ssah_exp.cache import Entry
 from ssah_exp.records.record import StageRecord
+from ssah_exp.records.trackers.base import RunHead
+
+
+class Follower(Protocol):
+    """Who else is told how a run goes."""
+
+    def opened(self, head: RunHead) -> None:
+        """The run's id is known."""
+
+    def working(self) -> None:
+        """Something is being computed."""
+
+    def stage(self, stage: StageRecord) -> None:
+        """A stage is done."""
 
 
 class Reporter:
@@ -26,24 +41,39 @@ class Reporter:
         console: Where to print.
         bars: Show progress bars.
         watch: Also told what is being done, often.
+
+    Attributes:
+        follower: Also told of the run and its stages.
     """
 
     def __init__(
         self, console: Console, *, bars: bool, watch: Callable[[str], None] = lambda text: None
     ) -> None:
+        self.follower: Follower | None = None
         self.console = console
         self.bars = bars
         self.watch = watch
         self.stages: list[StageRecord] = []
 
+    def opened(self, head: RunHead) -> None:
+        """Announce the run."""
+        if self.follower is not None:
+            self.follower.opened(head)
+        self.say(f"run [bold]{head.run_id}[/bold]  {head.artefact}  seed {head.seed}")
+
     def begin(self, text: str) -> None:
         """Announce work that is about to start."""
         self.watch(text)
+        if self.follower is not None:
+            self.follower.working()
         self.console.print(f"[dim]{text} ...[/dim]", highlight=False)
 
     def done(self, name: str, entry: Entry) -> None:
         """Report a stage's cache entry."""
-        self.stages.append(StageRecord(name, entry.key, entry.cached, round(entry.seconds, 3)))
+        stage = StageRecord(name, entry.key, entry.cached, round(entry.seconds, 3))
+        self.stages.append(stage)
+        if self.follower is not None:
+            self.follower.stage(stage)
         state = "[green]cached  [/green]" if entry.cached else "[cyan]computed[/cyan]"
         self.console.print(
             f"{state} {name:<28} {entry.seconds:7.1f} s  {entry.key}", highlight=False

@@ -1,0 +1,92 @@
+"""A run in a tracker while it works, and its record at the end; what fails there stops no run."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from ssah_exp.pipeline.opened import Finished
+from ssah_exp.records.mirroring import Mirror
+from ssah_exp.records.record import StageRecord
+from ssah_exp.records.trackers import LiveRun, RunHead, Tracker
+
+
+class Tracked:
+    """One run and its tracker.
+
+    The tracker's run begins with the first stage that is computed: one that finds everything in
+    the cache shows nothing new.
+
+    Args:
+        tracker: Where the run is shown.
+        root: Where runs lie.
+        say: Prints a line.
+    """
+
+    def __init__(self, tracker: Tracker, root: Path, say: Callable[[str], None]) -> None:
+        self._tracker = tracker
+        self._root = root
+        self._say = say
+        self._head: RunHead | None = None
+        self._live: LiveRun | None = None
+        self._missed: list[StageRecord] = []
+        self._silent = False  # nothing more is shown before the end
+
+    def opened(self, head: RunHead) -> None:
+        """The run's id is known."""
+        self._head = head
+
+    def working(self) -> None:
+        """Something is being computed."""
+        head = self._head
+        if head is None or self._live is not None or self._silent:
+            return
+        self._try(lambda: self._begin(head))
+
+    def stage(self, stage: StageRecord) -> None:
+        """A stage is done."""
+        live = self._live
+        if live is None:
+            self._missed.append(stage)
+        else:
+            self._try(lambda: live.stage(stage))
+
+    def finished(self, finished: Finished) -> None:
+        """Mirror the record unless it is there."""
+        record, live = finished.record, self._live
+        self._live = None
+        try:
+            place = Mirror(self._tracker, self._root).send(record, live, say=self._say)
+        except Exception as error:  # whatever a tracker raises, the record is safe
+            name = self._tracker.key.partition("-")[0]
+            _warn(error, f"The record is whole; 'ssah-exp mirror {name} {record.run_id}' sends it.")
+            return
+        if place is not None:
+            self._say(f"mirrored to  {place}")
+
+    def stopped(self, error: BaseException) -> None:
+        """The run ends without a record."""
+        live, self._live = self._live, None
+        if live is not None:
+            self._try(lambda: live.stop(f"stopped: {type(error).__name__}"))
+
+    def _begin(self, head: RunHead) -> None:
+        self._live = live = self._tracker.open(head, self._root)
+        if live is None:
+            self._silent = True
+            return
+        for stage in self._missed:
+            live.stage(stage)
+
+    def _try(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:
+            self._live, self._silent = None, True
+            _warn(error, "The run goes on; its record is sent at its end.")
+
+
+def _warn(error: Exception, then: str) -> None:
+    text = str(error) or type(error).__name__
+    warnings.warn(f"The tracker failed: {text.rstrip('.')}. {then}", stacklevel=3)

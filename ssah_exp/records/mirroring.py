@@ -1,0 +1,89 @@
+"""Which records a tracker has, and how it gets the others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ssah_exp.cache import storage_errors, write_atomically
+from ssah_exp.lock import held
+from ssah_exp.records.record import RunRecord
+from ssah_exp.records.store import RecordStore
+from ssah_exp.records.trackers import LiveRun, Tracker
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A tracker and what it has.
+
+    ``<root>/mirrored/<tracker's key>/<run id>.json`` says which record was sent, by its hash: one
+    that was written anew is sent again. The tracker is asked nothing.
+
+    Attributes:
+        tracker: Where records go.
+        root: Where runs lie; the tracker's local files go below it.
+    """
+
+    tracker: Tracker
+    root: Path
+
+    def has(self, record: RunRecord) -> str | None:
+        """Where this very record can be seen; None if it was not sent."""
+        try:
+            noted = json.loads(self._note(record).read_text(encoding="utf-8"))
+            return str(noted["place"]) if noted["record"] == _digest(record) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # none, or half of one: sending twice does no harm
+
+    def send(
+        self,
+        record: RunRecord,
+        live: LiveRun | None = None,
+        *,
+        again: bool = False,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> str | None:
+        """Send a record unless it is there; return where it can be seen, None if it was there.
+
+        Of several processes that want to send the same record, one does.
+
+        Args:
+            record: A finished run's.
+            live: The run's own, if the tracker has shown it so far.
+            again: Send it even if it is there.
+            say: Told whom this waits for.
+
+        Raises:
+            TrackerError: The tracker took it not.
+            StoreError: Its files or the note cannot be written.
+        """
+        note, folder = self._note(record), self._folder(record)
+        with storage_errors(note):
+            note.parent.mkdir(parents=True, exist_ok=True)
+        with held(note.with_suffix(".lock"), f"mirror {record.run_id}", say):
+            if live is None and not again and self.has(record) is not None:
+                return None
+            if live is None:
+                place = self.tracker.mirror(record, folder, self.root)
+            else:
+                place = live.finish(record, folder)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            content = {"record": _digest(record), "place": place, "sent": now}
+            write_atomically(note, json.dumps(content, indent=1))
+        return place
+
+    def _folder(self, record: RunRecord) -> Path:
+        return RecordStore(self.root).folder(record.artefact, record.run_id)
+
+    def _note(self, record: RunRecord) -> Path:
+        place = re.sub(r"[^\w.-]+", "-", self.tracker.key)
+        return self.root / "mirrored" / place / f"{record.run_id}.json"
+
+
+def _digest(record: RunRecord) -> str:
+    return hashlib.sha256(record.to_json().encode()).hexdigest()

@@ -1,0 +1,21 @@
+"""Trackers mirror runs; no run depends on one.
+
+A tracker shows what a record says. It is told of a run while that works (which stage, the machine's
+load) and of its record at the end; whatever it does with it, the record on disk decides.
+"""
+
+from ssah_exp.records.trackers.base import LiveRun, RunHead, Tracker
+from ssah_exp.records.trackers.csv_tracker import CsvTracker
+from ssah_exp.records.trackers.rows import flat_metrics
+from ssah_exp.records.trackers.trackio_tracker import TrackioTracker
+from ssah_exp.records.trackers.wandb_tracker import WandbTracker
+
+__all__ = [
+    "CsvTracker",
+    "LiveRun",
+    "RunHead",
+    "Tracker",
+    "TrackioTracker",
+    "WandbTracker",
+    "flat_metrics",
+]

@@ -1,0 +1,106 @@
+"""What every tracker offers, and what it is told of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ssah_exp.records.record import RunRecord, StageRecord
+
+_LONGEST_TAG = 64
+
+
+@dataclass(frozen=True)
+class RunHead:
+    """What is known of a run before it has computed anything.
+
+    Attributes:
+        run_id: Hash of what decides the result; it names the run in every tracker.
+        artefact: Table or figure it belongs to.
+        seed: The run's seed.
+        config: Science part of the resolved config.
+        inputs: Content hashes of model and data sets.
+        provenance: Code, packages and machine.
+    """
+
+    run_id: str
+    artefact: str
+    seed: int
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    provenance: dict[str, Any]
+
+    @classmethod
+    def of(cls, record: RunRecord) -> RunHead:
+        """The head of a finished run."""
+        return cls(
+            record.run_id,
+            record.artefact,
+            record.seed,
+            record.config,
+            record.inputs,
+            record.provenance,
+        )
+
+    @property
+    def name(self) -> str:
+        """Artefact and run id."""
+        return f"{self.artefact}-{self.run_id}"
+
+    @property
+    def model(self) -> str:
+        """The configured name of the model."""
+        return str(self.config["model"]["name"])
+
+    @property
+    def tags(self) -> list[str]:
+        """Artefact, model, data and seed: what runs are picked by."""
+        data = self.config["data"]["name"]
+        found = [self.artefact, self.model, str(data), f"seed-{self.seed}"]
+        return [tag[:_LONGEST_TAG] for tag in dict.fromkeys(found) if tag]
+
+    def described(self) -> dict[str, Any]:
+        """The config as in the record, with what went in and what it runs on."""
+        return {**self.config, "inputs": self.inputs, "provenance": self.provenance}
+
+
+class LiveRun(Protocol):
+    """A run that a tracker shows while it works."""
+
+    def stage(self, stage: StageRecord) -> None:
+        """Show that a stage is done."""
+
+    def finish(self, record: RunRecord, folder: Path) -> str:
+        """Show the record and what lies in the run's folder; return where it can be seen."""
+
+    def stop(self, reason: str) -> None:
+        """The run ended without a record; the same run may come again."""
+
+
+class Tracker(Protocol):
+    """Somewhere runs are shown."""
+
+    @property
+    def key(self) -> str:
+        """Name of the place that is written to; a run is mirrored once into each."""
+
+    def open(self, head: RunHead, root: Path) -> LiveRun | None:
+        """Begin to show a run, or go on with it; None where nothing is shown before the end.
+
+        Args:
+            head: What is known of it.
+            root: Local files go below it.
+        """
+
+    def mirror(self, record: RunRecord, folder: Path, root: Path) -> str:
+        """Send a finished record; return where it can be seen.
+
+        Args:
+            record: What to show.
+            folder: The run's folder; need not exist.
+            root: Local files go below it.
+
+        Raises:
+            TrackerError: The tracker takes nothing.
+        """

@@ -1,0 +1,66 @@
+"""Records as plain CSV files, for a spreadsheet or another program."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssah_exp.cache import write_atomically
+from ssah_exp.records.record import RunRecord
+from ssah_exp.records.trackers.base import RunHead
+from ssah_exp.records.trackers.rows import Row, about, columns_of, dotted, tables
+
+
+@dataclass(frozen=True)
+class CsvTracker:
+    """``<root>/csv/<table>/<run id>.csv``.
+
+    Every line begins with run id, artefact and seed, so the files of a table can be put one behind
+    the other. One file per run: runs that finish at the same moment do not meet.
+    """
+
+    @property
+    def key(self) -> str:
+        """See :class:`~ssah_exp.records.trackers.base.Tracker`."""
+        return "csv"
+
+    def open(self, head: RunHead, root: Path) -> None:
+        """A table is written when its numbers are there."""
+
+    def mirror(self, record: RunRecord, folder: Path, root: Path) -> str:
+        """Write every table of a record, the config as table ``config``.
+
+        Raises:
+            StoreError: The disk is full or not writable.
+        """
+        place = root / "csv"
+        for name, rows in {**tables(record), "config": _config_rows(record)}.items():
+            write_atomically(place / name / f"{record.run_id}.csv", _text(record, rows))
+        return str(place)
+
+
+def _config_rows(record: RunRecord) -> list[Row]:
+    """One line per key: config, inputs, provenance and what else the record says."""
+    content = {**RunHead.of(record).described(), "record": about(record)}
+    return [{"key": key, "value": json.dumps(value)} for key, value in dotted(content)]
+
+
+def _text(record: RunRecord, rows: list[Row]) -> str:
+    whose: Row = {"run_id": record.run_id, "artefact": record.artefact, "seed": record.seed}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = columns_of(rows)
+    writer.writerow([*whose, *columns])
+    writer.writerows([*whose.values(), *(_cell(row.get(key)) for key in columns)] for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A gap is empty; ``repr`` of a float is read back as the same float."""
+    if value is None:
+        return ""
+    return repr(value) if isinstance(value, float) else value

@@ -1,0 +1,198 @@
+"""trackio: a dashboard on this machine, without an account."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ssah_exp.cache import storage_errors
+from ssah_exp.errors import ConfigError, SsahError, TrackerError
+from ssah_exp.records.record import RunRecord, StageRecord
+from ssah_exp.records.trackers.artifacts import USED, items_of
+from ssah_exp.records.trackers.base import RunHead
+from ssah_exp.records.trackers.rows import (
+    Row,
+    about,
+    dotted,
+    tables,
+    training_losses,
+)
+
+
+@dataclass(frozen=True)
+class TrackioTracker:
+    """Local files below ``<root>/trackio``, or where ``TRACKIO_DIR`` says.
+
+    Attributes:
+        project: Beginning of the names of trackio's projects: one per artefact, whose runs have
+            the same charts.
+        completions: Also keep completions to harmful requests as an artifact.
+        deltas: Also keep what training changed: up to a copy of the model per trained arm.
+        live: Show a run while it computes, with the machine's load.
+    """
+
+    project: str = "ssah-exp"
+    completions: bool = False
+    deltas: bool = True
+    live: bool = True
+
+    def __post_init__(self) -> None:
+        """Say before a run that the package is missing.
+
+        Raises:
+            ConfigError: It is.
+        """
+        if find_spec("trackio") is None:
+            raise ConfigError("tracker=trackio needs a package: pip install 'ssah-exp[trackio]'")
+
+    @property
+    def key(self) -> str:
+        """See :class:`~ssah_exp.records.trackers.base.Tracker`."""
+        return f"trackio-{self.project}"
+
+    def wanted(self) -> dict[str, bool]:
+        """Which artifacts are kept beside UnitMaps."""
+        return {"completions": self.completions, "deltas": self.deltas}
+
+    def open(self, head: RunHead, root: Path) -> TrackioRun | None:
+        """Begin a run, or go on with the one of the same name.
+
+        Raises:
+            TrackerError: No place for its files.
+        """
+        return self._begin(head, root, load=True) if self.live else None
+
+    def mirror(self, record: RunRecord, folder: Path, root: Path) -> str:
+        """Show a finished record.
+
+        Raises:
+            TrackerError: As :meth:`open`.
+        """
+        return self._begin(RunHead.of(record), root, load=False).finish(record, folder)
+
+    def _begin(self, head: RunHead, root: Path, *, load: bool) -> TrackioRun:
+        place = _place(root)
+        with storage_errors(place):
+            place.mkdir(parents=True, exist_ok=True)
+        with _loud():
+            run = _trackio().init(
+                project=f"{self.project}-{head.artefact}",
+                name=head.name,
+                group=head.artefact,
+                config=dict(dotted({**head.described(), "tags": head.tags})),
+                resume="allow",
+                embed=False,
+                auto_log_cpu=None if load else False,
+                auto_log_gpu=None if load else False,
+            )
+        return TrackioRun(self, run, place)
+
+
+class TrackioRun:
+    """A trackio run that is open.
+
+    Args:
+        tracker: Whose.
+        run: What ``trackio.init`` returned.
+        place: Where its files lie.
+    """
+
+    def __init__(self, tracker: TrackioTracker, run: Any, place: Path) -> None:
+        self._tracker = tracker
+        self._run = run
+        self._place = place
+        self._stages = 0
+
+    def stage(self, stage: StageRecord) -> None:
+        """Count it."""
+        self._stages += 1
+        with _loud():
+            self._run.log({"progress/stages": self._stages, "progress/seconds": stage.seconds})
+
+    def finish(self, record: RunRecord, folder: Path) -> str:
+        """Loss curves, then metrics with intervals, class shares, tables and artifacts.
+
+        Raises:
+            TrackerError: trackio lost something.
+        """
+        trackio = _trackio()
+        with _loud():
+            for arm, losses in training_losses(record).items():
+                for step, loss in enumerate(losses):
+                    self._run.log({f"loss/{arm}": loss}, step=step)
+            self._run.log(_charted(record))
+            shown = {**tables(record), "record": _about_rows(record)}
+            self._run.log({name: trackio.Table(data=rows) for name, rows in shown.items()})
+            for item in items_of(record, folder, **self._tracker.wanted()):
+                made = trackio.Artifact(item.name, type=item.kind, metadata=item.metadata)
+                add = made.add_dir if item.path.is_dir() else made.add_file
+                add(str(item.path))
+                logged = self._run.log_artifact(made, aliases=[record.run_id])
+                if item.role == USED:
+                    self._run.use_artifact(logged)
+            trackio.finish()
+        return str(self._place)
+
+    def stop(self, reason: str) -> None:
+        """End it; trackio knows no failed runs."""
+        with _loud():
+            _trackio().finish()
+
+
+def _charted(record: RunRecord) -> dict[str, float]:
+    """Values of all arms but controls: trackio draws a chart per name, and a thousand charts are
+    none. Intervals, counts and controls stand in the tables."""
+    return {
+        f"{arm.name}/{name}": estimate.value
+        for arm in record.arms
+        if arm.control is None
+        for name, estimate in arm.metrics.items()
+        if estimate.value is not None
+    }
+
+
+def _about_rows(record: RunRecord) -> list[Row]:
+    """trackio takes a config at a run's beginning only; this is known at its end."""
+    return [{"key": key, "value": json.dumps(value)} for key, value in dotted(about(record))]
+
+
+def _trackio() -> Any:
+    """The package, which need not be installed where types are checked."""
+    return import_module("trackio")
+
+
+def _place(root: Path) -> Path:
+    """trackio decides where it writes when it is imported."""
+    if "trackio" not in sys.modules:
+        os.environ.setdefault("TRACKIO_DIR", str(root.absolute() / "trackio"))
+    return Path(import_module("trackio.utils").TRACKIO_DIR)
+
+
+@contextmanager
+def _loud() -> Iterator[None]:
+    """trackio prints where tables belong, and warns where it loses something: fail instead.
+
+    Raises:
+        TrackerError: Whatever it raised or warned of.
+    """
+    with warnings.catch_warnings(record=True) as caught, redirect_stdout(StringIO()):
+        warnings.simplefilter("always")
+        try:
+            yield
+        except SsahError:
+            raise
+        except Exception as error:
+            raise TrackerError(f"trackio: {error}") from error
+    lost = [str(item.message) for item in caught if "trackio" in str(item.filename)]
+    if lost:
+        raise TrackerError(f"trackio: {lost[0]}")

@@ -1,0 +1,101 @@
+"""`ssah-exp mirror` and `ssah-exp wandb sync`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ssah_exp.cli import main
+from ssah_exp.records.record import RunRecord
+from ssah_exp.records.store import RecordStore
+from ssah_exp.records.trackers import WandbTracker
+from tests.records.synthetic import record, training_record
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    store = RecordStore(tmp_path)
+    for made in (record(1), record(2), training_record(3)):
+        store.write(made)
+    return tmp_path
+
+
+def test_csv_takes_all_and_then_nothing(root: Path, capsys: Capture) -> None:
+    assert main(["mirror", "csv", "--root", str(root)]) == 0
+    assert capsys.readouterr().out.endswith("3 mirrored, 0 there already, 0 failed, 0 not tried\n")
+    assert len(list((root / "csv/estimates").iterdir())) == 3
+    assert main(["mirror", "csv", "--root", str(root)]) == 0
+    assert capsys.readouterr().out == "0 mirrored, 3 there already, 0 failed, 0 not tried\n"
+    assert main(["mirror", "csv", "--again", "--root", str(root)]) == 0
+    assert "3 mirrored" in capsys.readouterr().out
+
+
+def test_artefacts_and_runs_can_be_chosen(root: Path, capsys: Capture) -> None:
+    given = ["table2_freezing", record(1).run_id]
+    assert main(["mirror", "csv", *given, "--root", str(root)]) == 0
+    names = {path.stem for path in (root / "csv/estimates").iterdir()}
+    assert names == {record(1).run_id, training_record(3).run_id}
+
+
+def test_records_in_folders_are_taken_too(root: Path, tmp_path: Path, capsys: Capture) -> None:
+    folder = tmp_path / "records"
+    folder.mkdir()
+    (folder / "one.json").write_text(record(9).to_json())
+    target = tmp_path / "elsewhere"
+    assert main(["mirror", "csv", "--root", str(target), "--records", str(folder)]) == 0
+    assert [path.stem for path in (target / "csv/arms").iterdir()] == [record(9).run_id]
+
+
+def test_wandb_sync_is_the_same_mechanism(
+    root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, str, bool, bool]] = []
+
+    def mirror(self: WandbTracker, made: RunRecord, folder: Path, root: Path) -> str:
+        seen.append((made.run_id, self.mode, self.completions, self.deltas))
+        return "there"
+
+    monkeypatch.setattr(WandbTracker, "mirror", mirror)
+    sync = ["wandb", "sync", "table2_freezing", "--root", str(root)]
+    assert main([*sync, "--offline"]) == 0
+    assert main(["mirror", "wandb", "table2_freezing", "--offline", "--root", str(root)]) == 0
+    assert len(seen) == 1
+    assert main([*sync, "--completions", "--no-deltas"]) == 0, "online is another place"
+    identifier = training_record(3).run_id
+    assert seen == [(identifier, "offline", False, True), (identifier, "online", True, False)]
+
+
+def test_without_a_key_nothing_is_lost_and_the_rest_is_not_tried(
+    root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    RecordStore(root).write(record(4))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    assert main(["wandb", "sync", "--root", str(root)]) == 1
+    said = capsys.readouterr()
+    assert said.out == "0 mirrored, 0 there already, 3 failed, 1 not tried\n"
+    assert "No W&B key for api.wandb.ai" in said.err
+    assert len(RecordStore(root).read("table1_pruning")) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["csv", "table2"], "No record of 'table2'"),
+        (["csv", "--offline"], "--offline is for wandb"),
+        (["csv", "--completions"], "--completions is for wandb and trackio"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    root: Path, capsys: Capture, given: list[str], message: str
+) -> None:
+    assert main(["mirror", *given, "--root", str(root)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_no_record_is_an_error(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["mirror", "csv", "--root", str(tmp_path)]) == 2
+    assert "No record below" in capsys.readouterr().err

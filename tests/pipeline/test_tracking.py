@@ -1,0 +1,150 @@
+"""A run in a tracker, from its first computed stage to its record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssah_exp.config.schema import ArmConfig, RunConfig
+from ssah_exp.pipeline import dispatch, stages
+from ssah_exp.pipeline.opened import Finished
+from ssah_exp.records.record import RunRecord, StageRecord
+from ssah_exp.records.store import RecordStore
+from ssah_exp.records.trackers import RunHead
+from tests.pipeline.tiny_run import of_class, tiny_config, training_config
+
+TARGET = {"_target_": "ssah_exp.records.trackers.CsvTracker"}
+
+
+@dataclass
+class Spy:
+    """A tracker, and the runs it shows, that note what they are told."""
+
+    key: str = "spy"
+    fails: str = ""
+    told: list[Any] = field(default_factory=list)
+
+    def open(self, head: RunHead, root: Path) -> Spy:
+        self._tell("open", head)
+        return self
+
+    def stage(self, stage: StageRecord) -> None:
+        self._tell("stage", stage)
+
+    def finish(self, record: RunRecord, folder: Path) -> str:
+        self._tell("finish", record)
+        return "there"
+
+    def stop(self, reason: str) -> None:
+        self._tell("stop", reason)
+
+    def mirror(self, record: RunRecord, folder: Path, root: Path) -> str:
+        self._tell("mirror", record)
+        return "there"
+
+    def _tell(self, what: str, content: Any) -> None:
+        if what == self.fails:
+            raise ConnectionError("no network")
+        self.told.append((what, content))
+
+    def words(self) -> list[str]:
+        return [what for what, _ in self.told]
+
+
+@pytest.fixture
+def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
+    made = Spy()
+    monkeypatch.setattr(dispatch, "build", lambda node, where: made)
+    return made
+
+
+def tracked(config: RunConfig) -> RunConfig:
+    config.tracker.target = TARGET
+    return config
+
+
+def another(place: Path, tokens: int) -> RunConfig:
+    """A run that has something to compute: answers of another length."""
+    config = tracked(tiny_config(place))
+    config.evaluation.max_new_tokens = tokens
+    return config
+
+
+def test_a_run_is_shown_from_its_first_computed_stage(
+    finished: Finished, place: Path, spy: Spy
+) -> None:
+    done = dispatch.run(another(place, 6))
+    assert done is not None
+    assert spy.words() == ["open", *["stage"] * len(done.stages), "finish"]
+    head = spy.told[0][1]
+    assert (head.run_id, head.config) == (done.record.run_id, done.record.config)
+    assert head.inputs == done.record.inputs
+    assert [content for what, content in spy.told if what == "stage"] == done.stages
+    assert spy.told[-1][1] == done.record
+
+    spy.told.clear()
+    dispatch.run(another(place, 6))
+    assert spy.told == [], "all is in the cache and the record is there"
+
+
+def test_a_run_from_the_cache_is_mirrored_at_its_end(
+    finished: Finished, place: Path, spy: Spy
+) -> None:
+    dispatch.run(tracked(tiny_config(place)))
+    assert spy.words() == ["mirror"]
+
+
+def test_a_tracker_that_does_not_open_holds_up_nothing(
+    finished: Finished, place: Path, spy: Spy
+) -> None:
+    spy.fails = "open"
+    with pytest.warns(UserWarning, match=r"failed: no network\. The run goes on; its record"):
+        done = dispatch.run(another(place, 7))
+    assert done is not None
+    assert spy.words() == ["mirror"]
+    assert RecordStore(place / "root").get(done.record.artefact, done.record.run_id) == done.record
+
+
+def test_a_tracker_that_fails_at_the_end_says_how_to_send_it_later(
+    finished: Finished, place: Path, spy: Spy
+) -> None:
+    spy.fails = "finish"
+    with pytest.warns(UserWarning, match=r"The record is whole; 'ssah-exp mirror spy [0-9a-f]+'"):
+        done = dispatch.run(another(place, 8))
+    assert done is not None
+    assert RecordStore(place / "root").get(done.record.artefact, done.record.run_id) == done.record
+    spy.fails = ""
+    dispatch.run(another(place, 8))
+    assert spy.words()[-1] == "mirror", "the next call sends it"
+
+
+def test_a_run_that_breaks_off_says_so(
+    finished: Finished, place: Path, spy: Spy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "generate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        dispatch.run(another(place, 9))
+    assert spy.told[0][0] == "open"
+    assert spy.told[-1] == ("stop", "stopped: KeyboardInterrupt")
+
+
+def test_a_training_run_hands_over_its_losses(place: Path, spy: Spy) -> None:
+    arms = {"frozen": ArmConfig(policy="freeze", select=of_class("SCU"), controls=[])}
+    done = dispatch.run(tracked(training_config(place, arms, "tracked")))
+    assert done is not None
+    assert spy.words()[0] == "open"
+    assert spy.words()[-1] == "finish"
+    from ssah_exp.records.trackers.artifacts import items_of
+    from ssah_exp.records.trackers.rows import training_losses
+
+    assert len(training_losses(done.record)["frozen"]) > 1
+    items = items_of(done.record, done.folder, completions=False, deltas=True)
+    assert [(item.kind, item.role) for item in items] == [("unitmap", "used"), ("delta", "made")]
+    assert items[1].path.stat().st_size > 0
+    assert items[1].metadata["certificate"]["changed_weights"] > 0

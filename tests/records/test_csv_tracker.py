@@ -1,0 +1,84 @@
+"""The CSV tracker: what is read back is the record."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ssah_exp.errors import StoreError
+from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.records.record import RunRecord
+from ssah_exp.records.trackers import CsvTracker, RunHead
+from tests.records.synthetic import CLASSES, arm, record, training_record
+
+
+def written(made: RunRecord, root: Path) -> dict[str, pd.DataFrame]:
+    place = Path(CsvTracker().mirror(made, root / "none", root))
+    return {
+        folder.name: pd.read_csv(
+            folder / f"{made.run_id}.csv",
+            dtype={"run_id": str},
+            keep_default_na=False,  # "null" is a value of the config
+            na_values=[""],
+        )
+        for folder in place.iterdir()
+    }
+
+
+def test_estimates_are_read_back_bit_for_bit(tmp_path: Path) -> None:
+    made = training_record(3)
+    frame = written(made, tmp_path)["estimates"]
+    found = {
+        (row.arm, row.metric): Estimate(row.value, row.low, row.high, row.n, row.unit, row.method)
+        for row in frame.astype(object).where(frame.notna(), None).itertuples()
+    }
+    expected = {(item.name, name): e for item in made.arms for name, e in item.metrics.items()}
+    assert found == expected
+    assert set(frame["run_id"]) == {made.run_id}
+    assert set(frame["artefact"]) == {"table2_freezing"}
+    assert set(frame["seed"]) == {3}
+
+
+def test_gaps_are_empty_and_infinity_is_written(tmp_path: Path) -> None:
+    gap = Estimate(None, None, None, 0, "prompts", "Wilson 95%")
+    overflow = Estimate(float("inf"), None, None, 3, "windows", "bootstrap")
+    made = record(arms=[arm("aligned", 0.0, metrics={"asr": gap, "perplexity": overflow})])
+    frame = written(made, tmp_path)["estimates"].set_index("metric")
+    assert pd.isna(frame.loc["asr", "value"])
+    assert frame.loc["perplexity", "value"] == float("inf")
+
+
+def test_classes_arms_stages_and_config(tmp_path: Path) -> None:
+    made = record()
+    tables = written(made, tmp_path)
+    assert tables.keys() == {"estimates", "arms", "classes", "stages", "config"}
+    shares = tables["classes"].set_index("class")["parameter_share"]
+    assert shares.to_dict() == {name: row["parameter_share"] for name, row in CLASSES.items()}
+    assert list(tables["arms"]["name"]) == [item.name for item in made.arms]
+    config = {row.key: json.loads(row.value) for row in tables["config"].itertuples()}
+    assert config["units.budgets.scu"] == made.config["units"]["budgets"]["scu"]
+    assert config["inputs.model"] == made.inputs["model"]
+    assert config["record.finished"] == made.finished
+
+
+def test_files_of_several_runs_fit_together(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        CsvTracker().mirror(record(seed), tmp_path, tmp_path)
+    paths = sorted((tmp_path / "csv/estimates").glob("*.csv"))
+    together = pd.concat(map(pd.read_csv, paths))
+    assert len(together) == 2 * sum(len(item.metrics) for item in record().arms)
+    assert not together.duplicated(["run_id", "arm", "metric"]).any()
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "csv").write_text("a file")
+    with pytest.raises(StoreError, match="a file lies where a folder is needed"):
+        CsvTracker().mirror(record(), tmp_path, tmp_path)
+
+
+def test_nothing_is_shown_before_the_end(tmp_path: Path) -> None:
+    assert CsvTracker().open(RunHead.of(record()), tmp_path) is None  # type: ignore[func-returns-value]
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,112 @@
+"""The trackio tracker: what its database holds is the record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssah_exp.errors import ConfigError, StoreError, TrackerError
+from ssah_exp.records.record import StageRecord
+from ssah_exp.records.trackers import RunHead, TrackioTracker, trackio_tracker
+from tests.records.run_folder import run_folder
+from tests.records.synthetic import record, training_record
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where trackio writes: it decides so once in a process, so all tests share it."""
+    if find_spec("trackio") is None:  # importing it here would decide where it writes
+        pytest.skip("the extra 'trackio' is not installed")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("TRACKIO_DIR", str(tmp_path_factory.mktemp("trackio")))
+        yield trackio_tracker._place(Path())
+
+
+def rows(project: str, run: str) -> list[dict[str, Any]]:
+    from trackio.sqlite_storage import SQLiteStorage
+
+    return list(SQLiteStorage.get_logs(project, run))
+
+
+def test_the_database_holds_the_record(place: Path, tmp_path: Path) -> None:
+    from trackio.sqlite_storage import SQLiteStorage
+
+    made, tracker = training_record(7), TrackioTracker(project="read-back")
+    project, name = "read-back-table2_freezing", f"table2_freezing-{made.run_id}"
+    live = tracker.open(RunHead.of(made), tmp_path)
+    assert live is not None
+    live.stage(StageRecord("align", "key", False, 1.5))
+    shown = live.finish(made, run_folder(tmp_path / "run", "setting_i"))
+    assert Path(shown) == place
+
+    logged = rows(project, name)
+    assert logged[0]["progress/seconds"] == 1.5
+    charts = next(row for row in logged if "full/perplexity" in row)
+    for arm in made.arms:
+        for metric, estimate in arm.metrics.items():
+            expected = None if arm.control else estimate.value
+            assert charts.get(f"{arm.name}/{metric}") == expected
+    tables = next(row for row in logged if "estimates" in row)
+    estimates = tables["estimates"]["_value"]
+    assert estimates == [
+        {"arm": arm.name, "metric": metric, **estimate.as_dict()}
+        for arm in made.arms
+        for metric, estimate in arm.metrics.items()
+    ]
+    config = SQLiteStorage.get_run_config(project, name)
+    assert config is not None
+    assert config["_Group"] == "table2_freezing"
+    assert config["units.budgets.scu"] == made.config["units"]["budgets"]["scu"]
+    assert config["seed"] == 7
+    record_rows = {row["key"]: json.loads(row["value"]) for row in tables["record"]["_value"]}
+    assert record_rows["finished"] == made.finished
+
+
+def test_a_run_of_the_same_id_goes_on(place: Path, tmp_path: Path) -> None:
+    made, tracker = record(8), TrackioTracker(project="resumed")
+    for _ in range(2):
+        tracker.mirror(made, tmp_path / "none", tmp_path)
+    from trackio.sqlite_storage import SQLiteStorage
+
+    project, name = "resumed-table1_pruning", f"table1_pruning-{made.run_id}"
+    assert [item["name"] for item in SQLiteStorage.get_run_records(project)] == [name]
+    assert sum("aligned/perplexity" in row for row in rows(project, name)) == 2
+
+
+def test_a_broken_off_run_is_closed(place: Path, tmp_path: Path) -> None:
+    live = TrackioTracker(project="stopped").open(RunHead.of(record(9)), tmp_path)
+    assert live is not None
+    live.stop("stopped: KeyboardInterrupt")
+
+
+def test_what_trackio_loses_is_an_error(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trackio.sqlite_storage import SQLiteStorage
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SQLiteStorage, "bulk_log", full)
+    with pytest.raises(TrackerError, match="No space left on device"):
+        TrackioTracker(project="full").mirror(record(10), tmp_path / "none", tmp_path)
+
+
+def test_a_place_that_cannot_be_made_is_said(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(trackio_tracker, "_place", lambda root: tmp_path / "file" / "trackio")
+    with pytest.raises(StoreError, match="a file lies where a folder is needed"):
+        TrackioTracker().mirror(record(), tmp_path, tmp_path)
+
+
+def test_a_missing_package_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trackio_tracker, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'ssah-exp\[trackio\]'"):
+        TrackioTracker()

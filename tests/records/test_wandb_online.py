@@ -1,0 +1,129 @@
+"""The W&B tracker, online: what reaches a server, and what is said when none takes it."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import wandb
+
+from ssah_exp.errors import TrackerError
+from ssah_exp.records.record import StageRecord
+from ssah_exp.records.trackers import RunHead, WandbTracker, flat_metrics
+from ssah_exp.records.trackers.wandb_tracker import within
+from tests.records.run_folder import run_folder
+from tests.records.synthetic import record, training_record
+from tests.records.wandb_server import KEY, Service, serving
+
+UNITMAP = "unitmap-SmolLM2-135M-Instruct-Q4_1"
+pytestmark = pytest.mark.usefixtures("wandb_home")
+
+
+@pytest.fixture(autouse=True)
+def _asked_anew() -> Iterator[None]:
+    """W&B reads address and key once in a process."""
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    with serving() as service:
+        monkeypatch.setenv("WANDB_BASE_URL", service.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        yield service
+
+
+def test_lineage_resume_and_metrics_reach_the_server(server: Service, tmp_path: Path) -> None:
+    """One story, as the service behind W&B takes seconds to start: prune, train, train again."""
+    pruned, trained = record(1), training_record(2)
+    tracker = WandbTracker(timeout=30)
+    assert tracker.online, "a key is all it takes"
+    for made in (pruned, trained):
+        folder = run_folder(tmp_path / made.run_id, "setting_i")
+        place = tracker.mirror(made, folder, tmp_path)
+        assert place == f"{server.url}/lab/ssah-exp/runs/{made.run_id}"
+
+    (units,) = server.versions[UNITMAP]
+    (delta,) = server.versions["delta-table2_freezing-setting_i"]
+    assert (pruned.run_id, UNITMAP, units) in server.logged
+    assert server.used == {(trained.run_id, UNITMAP, units)}, "the same version, by content"
+    assert (trained.run_id, "delta-table2_freezing-setting_i", delta) in server.logged
+    assert server.aliases[UNITMAP, units] >= {"latest", pruned.run_id, trained.run_id}
+    assert {"unitmap.safetensors", "setting_i.safetensors"} <= server.files
+    assert not any("a.jsonl" in name for name in server.files), "completions stay here"
+
+    run = server.runs[trained.run_id]
+    assert run["name"] == f"table2_freezing-{trained.run_id}"
+    assert (run["group"], run["exit"]) == ("table2_freezing", 0)
+    assert "seed-2" in run["tags"]
+    assert run["config"]["seed"]["value"] == 2
+    assert flat_metrics(trained).items() <= run["summary"].items()
+
+    assert server.resumed == []
+    live = tracker.open(RunHead.of(trained), tmp_path)
+    assert live is not None
+    live.stage(StageRecord("train", "key", False, 1.0))
+    live.finish(trained, tmp_path / trained.run_id)
+    assert server.resumed == [trained.run_id]
+    assert len(server.runs) == 2
+    assert server.history[trained.run_id][1]["progress/stages"] == 1
+    assert len(server.versions[UNITMAP]) == 1, "nothing new, no new version"
+
+
+def test_an_expired_key_is_said(
+    server: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    with pytest.raises(TrackerError, match="the key was refused; it may have expired"):
+        WandbTracker(timeout=30).mirror(record(), tmp_path, tmp_path)
+    assert server.runs == {}
+
+
+def test_a_key_of_the_wrong_form_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    with pytest.raises(TrackerError, match="Set another WANDB_API_KEY"):
+        WandbTracker().mirror(record(), tmp_path, tmp_path)
+
+
+def test_no_key_is_said_and_nobody_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(TrackerError, match=r"No W&B key for api\.wandb\.ai: set WANDB_API_KEY"):
+        WandbTracker(mode="online").mirror(record(), tmp_path, tmp_path)
+
+
+def test_a_key_of_wandb_login_is_enough(
+    server: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY")
+    netrc = tmp_path / "netrc"
+    netrc.write_text(f"machine {urlsplit(server.url).netloc}\n login user\n password {KEY}\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    WandbTracker(mode="online", timeout=30).mirror(record(), tmp_path, tmp_path)
+    assert list(server.runs) == [record().run_id]
+
+
+def test_a_server_that_is_not_there_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{free.getsockname()[1]}")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    started = time.monotonic()
+    with pytest.raises(TrackerError, match="W&B: "):
+        WandbTracker(timeout=3).mirror(record(), tmp_path, tmp_path)
+    assert time.monotonic() - started < 60
+
+
+def test_a_server_that_falls_silent_is_given_up() -> None:
+    with pytest.raises(TrackerError, match=r"did not take everything within 0\.1 s"):
+        within(0.1, lambda: time.sleep(1))
+    assert within(5, lambda: 3) == 3
+    with pytest.raises(KeyError):
+        within(5, lambda: {}["x"])

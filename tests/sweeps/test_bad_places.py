@@ -1,0 +1,55 @@
+"""What changes or refuses under a sweep: conf/ under queued jobs, a cluster that takes none."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ssah_exp.records.store import RecordStore
+from ssah_exp.sweeps.state import DONE, FAILED
+from tests.sweeps.tiny_sweep import Bench
+
+Capture = pytest.CaptureFixture[str]
+REFUSING = """#!/bin/sh
+echo "sbatch: error: invalid partition specified: nosuch" >&2
+echo "sbatch: error: Batch job submission failed: Invalid partition name specified" >&2
+exit 1
+"""
+
+
+def test_conf_that_is_edited_or_gone_changes_no_queued_job(bench: Bench, capsys: Capture) -> None:
+    assert bench.run(*bench.arguments("-m", "evaluation.confidence=0.83")) == 0
+    job = bench.sweep().job(0)
+    store = RecordStore(bench.root)
+    ids = [record.run_id for record in store.read("table1_pruning")]
+    job.save(job.state().changed(status=FAILED))
+    conf, aside = bench.place / "conf", bench.place / "conf-aside"
+    shutil.move(conf, aside)
+    try:
+        (conf / "units").mkdir(parents=True)
+        (conf / "units" / "tiny.yaml").write_text("samples: -1\n")
+        assert bench.run("retry-failed", "--root", str(bench.root)) == 0
+    finally:
+        shutil.rmtree(conf)
+        shutil.move(aside, conf)
+    assert job.state().status == DONE
+    assert [record.run_id for record in store.read("table1_pruning")] == ids
+
+
+def test_a_cluster_that_refuses_the_jobs_is_said_and_they_stay(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    pytest.importorskip("submitit")
+    for name in ("sbatch", "squeue", "sacct", "scontrol", "srun"):
+        (tmp_path / name).write_text(REFUSING)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    slurm = ["-m", "hydra/launcher=slurm", "hydra.launcher.partition=nosuch"]
+    assert bench.run(*bench.arguments(*slurm, "evaluation.confidence=0.81,0.82")) == 2
+    said = capsys.readouterr().err
+    assert "Slurm did not take the jobs" in said
+    assert "nvalid partition" in said
+    assert "Traceback" not in said
+    assert [job.config().evaluation.confidence for job in bench.sweep().jobs()] == [0.81, 0.82]
