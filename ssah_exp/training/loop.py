@@ -12,12 +12,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy, Strategy
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from ssah_exp import ranks
 from ssah_exp.config.schema import TrainerConfig, TuningConfig
-from ssah_exp.config.trainer import make_trainer, shards
+from ssah_exp.config.trainer import ended_by_signals, make_trainer, shards
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import training_loader
 from ssah_exp.errors import ModelError
@@ -206,14 +205,10 @@ def _fit(
     )
     trained.model.train()
     try:
-        with policy, _recomputing(trained, run.gradient_checkpointing):
+        with ended_by_signals(), policy, _recomputing(trained, run.gradient_checkpointing):
             trainer.fit(
                 module, batches, ckpt_path=checkpoint_in(run.checkpoints), weights_only=True
             )
-    except SIGTERMException as error:
-        raise SystemExit(143) from error  # the exit code of a process that SIGTERM ended
-    except SystemExit as error:  # what Lightning makes of Ctrl+C
-        raise KeyboardInterrupt from error
     finally:
         move(loaded.model, device)
         torch.nn.Module.eval(loaded.model)

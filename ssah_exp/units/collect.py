@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import nn
 
 from ssah_exp import ranks
@@ -195,9 +196,11 @@ class UnitStatistics(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Exchange what the ranks saw."""
+        """Exchange what the ranks saw; end here if SIGTERM came, which Lightning swallows."""
         assert self._current is not None
         self._current.end()
+        if trainer.received_sigterm:
+            raise SIGTERMException
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remove the hooks."""
