@@ -93,7 +93,7 @@ def test_tables_report_and_figures_never_import_torch(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-c", script, json.dumps(calls)], capture_output=True, check=True
     )
-    assert page.stat().st_size > 100_000
+    assert page.is_file()
     assert picture.is_file()
 
 
