@@ -86,7 +86,7 @@ def make_trainer(
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Around a Trainer's work: what Lightning makes of signals becomes what a process makes of them.
+    """Around a Trainer: what Lightning makes of signals becomes what a process makes of them.
 
     Lightning swallows SIGTERM until something raises ``SIGTERMException``, and leaves with code 1
     after Ctrl+C.
