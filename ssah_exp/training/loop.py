@@ -48,6 +48,8 @@ class TrainingSummary:
         losses: Of every batch.
         track: Where the units of each class went, look by look
             (:meth:`~ssah_exp.training.tracking.UnitTracking.flows`); None = nobody looked.
+        track_overhead: What looking cost
+            (:meth:`~ssah_exp.training.tracking.UnitTracking.overhead`).
     """
 
     examples: int
@@ -58,12 +60,13 @@ class TrainingSummary:
     train_loss: float | None = None
     losses: list[float] = field(default_factory=list)
     track: list[dict[str, Any]] | None = None
+    track_overhead: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values; without ``track`` where nobody looked."""
+        """Plain JSON values; without those of tracking where nobody looked."""
         content = asdict(self)
         if self.track is None:
-            del content["track"]
+            del content["track"], content["track_overhead"]
         return content
 
 
@@ -154,7 +157,9 @@ def fine_tune(
     if ranks.count() > 1:
         _check_replicas(model, module)
     summary = _summary(loaded, run, module)
-    return summary if tracker is None else replace(summary, track=tracker.flows()), certificate
+    if tracker is not None:
+        summary = replace(summary, track=tracker.flows(), track_overhead=tracker.overhead())
+    return summary, certificate
 
 
 def _check_replicas(model: torch.nn.Module, module: FineTuning) -> None:
