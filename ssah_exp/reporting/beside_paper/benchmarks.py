@@ -1,4 +1,4 @@
-"""Benchmarks and attacks by the names that runs record, for columns that the paper names its way."""
+"""Published benchmarks and attacks by the names that runs record."""
 
 from __future__ import annotations
 
