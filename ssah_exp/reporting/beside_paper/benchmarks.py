@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ssah_exp.config.utility import leading_metric
+from ssah_exp.config.utility import PREFERRED, leading_metric
 from ssah_exp.evaluation.attack_metrics import attacked_style
 from ssah_exp.evaluation.metrics import asr_name
 from ssah_exp.evaluation.mt_bench.names import TURN_NAMES
@@ -21,18 +21,12 @@ _RENAMED = {
 _GSM8K, _SHOTS = "gsm8k_5shot", 5
 
 
-def benchmark_metric(record: RunRecord, column: str, preferred: str) -> str:
-    """Our metric of a published benchmark.
-
-    Args:
-        record: Its own choice of metric counts where it asked harness tasks.
-        column: Published column.
-        preferred: The paper's metric, for a run that asked none.
-    """
+def benchmark_metric(record: RunRecord, column: str) -> str:
+    """Our metric of a published benchmark: the one that leads where a run asked harness tasks."""
     if column in _RENAMED:
         return _RENAMED[column]
     task = "gsm8k" if column == _GSM8K else column
-    return utility_name(task, leading_metric(task, _asked(record).get("metric", preferred)))
+    return utility_name(task, leading_metric(task, _asked(record).get("metric", PREFERRED[0])))
 
 
 def benchmark_differs(record: RunRecord, column: str, limit: int | None) -> Iterator[str]:

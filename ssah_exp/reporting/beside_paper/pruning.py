@@ -73,7 +73,7 @@ def _columns(record: RunRecord, source: str) -> Iterator[tuple[str, str, str, tu
         name = asr_name(_mean_of(record, source) if style == "mean" else style, judge)
         yield column, name, heading(name), (*asr, *mean)
     for task in (*SIX, "utility_avg"):
-        name = benchmark_metric(record, task, "acc")
+        name = benchmark_metric(record, task)
         differs = tuple(benchmark_differs(record, task, _QUESTIONS))
         yield task, name, heading(name), differs
 

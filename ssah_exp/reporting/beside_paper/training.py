@@ -98,7 +98,7 @@ def budget_pairs(block: Block) -> Iterator[Pair]:
         row = find_row(block, arm)
         common = (*protocol.model_differs(record, item["model"]), *_aligned_on(record, arm))
         for column in [name for name in item if name not in ("model", "type")]:
-            metric = benchmark_metric(record, column, "acc_norm")
+            metric = benchmark_metric(record, column)
             yield Pair(
                 arm=arm,
                 fill=None,
