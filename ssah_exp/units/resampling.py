@@ -102,7 +102,7 @@ def whole_scores(
 
 
 def classified(
-    scores: NDArray[np.float64], parameters: NDArray[np.int64], units: UnitsConfig
+    scores: NDArray[np.float64], parameters: NDArray[np.float64], units: UnitsConfig
 ) -> Classified:
     """Classes and preference of ``(2, units)`` scores, where a unit holds so many parameters."""
     safety, utility = scores
