@@ -13,6 +13,4 @@ ssah-exp run experiment=table2_freezing data=paper_files_small "data.root=$data"
   data.borderline_eval.every=25 evaluation.perplexity.max_tokens=512
 run="$(ls -d "$out"/runs/table2_freezing/*)"
 without seed_12 safety_tuned do_not_answer dolly safety_tuned_and_dolly web_text alpaca_twice
-ssah-exp units atlas "$run" "${given[@]}" --set atlas.pool=0 --figure atlas-seed3.svg
-without seed_11 all_tokens advbench
-ssah-exp units atlas "$run" "${given[@]}" --set atlas.pool=512 --figure sizes-seed3.svg
+ssah-exp units atlas "$run" "${given[@]}" --set atlas.pool=512 --figure atlas-seed3.svg
