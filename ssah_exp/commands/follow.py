@@ -30,7 +30,8 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         UnitError: No such arm.
         ConfigError: A figure of unknown suffix.
     """
-    tracks = _tracks(read_run(Path(options.path)))
+    followed = _followed(read_run(Path(options.path)))
+    tracks: dict[str, Track] = {arm: item["track"] for arm, item in followed.items()}
     name = next(iter(tracks)) if options.arm is None else options.arm
     if name not in tracks:
         raise UnitError(f"No arm '{name}' that was followed.{did_you_mean(name, tracks)}")
@@ -38,22 +39,25 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     if options.figure is not None:
         picture = Path(options.figure)
         wrote = [picture, draw_track(tracks[name], name, picture)]
-    rows = track_rows(tracks[name])
+    rows, overhead = track_rows(tracks[name]), followed[name].get("track_overhead")
     if options.format == "csv":
         print(rows.to_csv(index=False, lineterminator="\n"), end="")
     elif options.format == "json":
-        print(json.dumps({"arm": name, "track": tracks[name]}, indent=1))
+        shown = {"arm": name, "track": tracks[name], "overhead": overhead}
+        print(json.dumps(shown, indent=1))
     else:
         _print(name, rows, Console())
+        if overhead is not None:
+            print(f"Looking took {100 * overhead:.1f} % of the process time of the rest.")
         for path in wrote:
             print(f"wrote {path}")
     return 0
 
 
-def _tracks(record: RunRecord) -> dict[str, Track]:
-    """Looks by arm, in the record's order."""
+def _followed(record: RunRecord) -> dict[str, dict[str, Any]]:
+    """Trainings that were looked at, by arm, in the record's order."""
     found = {
-        arm.name: arm.training["track"]
+        arm.name: arm.training
         for arm in record.arms
         if arm.training is not None and "track" in arm.training
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,6 +13,7 @@ import torch
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.strategies import SingleDeviceStrategy, Strategy
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ssah_exp import ranks
 from ssah_exp.config.schema import TrainerConfig
@@ -79,6 +82,25 @@ def make_trainer(
         enable_progress_bar=progress,
         **arguments,
     )
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Around a Trainer: what Lightning makes of signals becomes what a process makes of them.
+
+    Lightning swallows SIGTERM until something raises ``SIGTERMException``, and leaves with code 1
+    after Ctrl+C.
+
+    Raises:
+        SystemExit: With 143, the exit code of a process that SIGTERM ended.
+        KeyboardInterrupt: A person ended it.
+    """
+    try:
+        yield
+    except SIGTERMException as error:
+        raise SystemExit(143) from error
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
 
 
 def _place(config: TrainerConfig, strategy: Strategy | str | None) -> dict[str, Any]:

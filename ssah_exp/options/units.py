@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ssah_exp.options.base import Commands
 
-_FIGURE = "draw it there; the suffix decides the format"
+if TYPE_CHECKING:
+    import argparse
 
 
 def add(commands: Commands) -> None:
     """Add `units`."""
     units = commands.add_parser("units", help="classes of units: look, compare, follow, resample")
     actions = units.add_subparsers(dest="action", required=True, metavar="ACTION")
-    show = actions.add_parser("show", help="counts and shares per class and layer")
-    show.add_argument("path", help="a UnitMap folder, or a run's folder")
-    show.add_argument("--format", choices=("text", "json"), default="text")
-    show.add_argument("--figure", help=_FIGURE)
-    show.set_defaults(module="units")
+    for add_action in (_show, _transfer, _stability, _atlas, _noise, _overlap, _follow, _identify):
+        add_action(actions)
 
-    transfer = actions.add_parser("transfer", help="which units changed class between two models")
+
+def _show(actions: Commands) -> None:
+    show = _action(actions, "show", "counts and shares per class and layer", module="units")
+    show.add_argument("path", help="a UnitMap folder, or a run's folder")
+    _output(show, "json")
+
+
+def _transfer(actions: Commands) -> None:
+    transfer = _action(actions, "transfer", "which units changed class between two models")
     for place, which in (("before", "first"), ("after", "second")):
         transfer.add_argument(
             place, help=f"the {which} model's units: a UnitMap folder, or a run's folder"
@@ -26,52 +34,55 @@ def add(commands: Commands) -> None:
     transfer.add_argument(
         "--base", action="store_true", help="BEFORE is a base model: class it by z_U alone"
     )
-    transfer.add_argument("--format", choices=("text", "csv", "json"), default="text")
-    transfer.add_argument("--figure", help=_FIGURE)
-    transfer.set_defaults(module="transfer")
+    _output(transfer, "csv", "json")
 
-    stability = actions.add_parser(
+
+def _stability(actions: Commands) -> None:
+    stability = _action(
+        actions,
         "stability",
-        help="how far classes depend on the calibration examples",
-        description="Of a run: puts its calibration examples through its model once more, writing "
-        "nothing, and resamples them. Of a statistics entry: what pooled statistics allow.",
+        "how far classes depend on the calibration examples",
+        "Of a run: puts its calibration examples through its model once more, writing nothing, and "
+        "resamples them. Of a statistics entry: what pooled statistics allow.",
     )
     stability.add_argument("path", help="a run's folder, or a folder of the statistics cache")
-    stability.add_argument("--resamples", type=int, default=200, help="draws per comparison")
-    stability.add_argument("--seed", type=int, default=0, help="decides every draw")
-    stability.add_argument("--format", choices=("text", "json"), default="text")
-    stability.add_argument("--figure", help=_FIGURE)
-    stability.set_defaults(module="stability")
+    _draws(stability)
+    _output(stability, "json")
+    _overrides(stability)
 
-    atlas = actions.add_parser(
+
+def _atlas(actions: Commands) -> None:
+    atlas = _action(
+        actions,
         "atlas",
-        help="how far classes depend on how they were calibrated",
-        description="Of a run: other calibration data, examples, tokens and sizes, one pass each; "
+        "how far classes depend on how they were calibrated",
+        "Of a run: other calibration data, examples, tokens and sizes, one pass each; "
         "--set atlas=paper_files or --set atlas=bundled names them.",
     )
     atlas.add_argument("path", help="a run's folder")
-    atlas.add_argument("--resamples", type=int, default=200, help="draws per comparison")
-    atlas.add_argument("--seed", type=int, default=0, help="decides every draw")
+    _draws(atlas)
     atlas.add_argument("--consensus", help="folder for a UnitMap of what the settings agree on")
     atlas.add_argument(
         "--share", type=float, default=0.5, help="of resamples, for the consensus (default: 0.5)"
     )
-    atlas.add_argument("--format", choices=("text", "csv", "json"), default="text")
-    atlas.add_argument("--figure", help=_FIGURE)
-    atlas.set_defaults(module="atlas")
+    _output(atlas, "csv", "json")
+    _overrides(atlas)
 
-    noise = actions.add_parser(
-        "noise", help="transfer between a run's model and another, beside no training at all"
+
+def _noise(actions: Commands) -> None:
+    noise = _action(
+        actions,
+        "noise",
+        "transfer between a run's model and another, beside no training at all",
     )
-    noise.add_argument("path", help="the run's folder")
-    noise.add_argument("model", help="a model folder, or base, aligned, start: the run's own")
-    noise.add_argument("--resamples", type=int, default=200, help="draws per comparison")
-    noise.add_argument("--seed", type=int, default=0, help="decides every draw")
-    noise.add_argument("--format", choices=("text", "csv", "json"), default="text")
-    noise.add_argument("--figure", help=_FIGURE)
-    noise.set_defaults(module="noise")
+    _run_and_model(noise)
+    _draws(noise)
+    _output(noise, "csv", "json")
+    _overrides(noise)
 
-    overlap = actions.add_parser("overlap", help="how far models of one architecture share a class")
+
+def _overlap(actions: Commands) -> None:
+    overlap = _action(actions, "overlap", "how far models of one architecture share a class")
     overlap.add_argument(
         "maps", nargs="+", metavar="MAP", help="a UnitMap or run folder, or NAME=FOLDER; at least 2"
     )
@@ -84,29 +95,57 @@ def add(commands: Commands) -> None:
     )
     overlap.add_argument("--draws", type=int, default=2000, help="random sets per pair")
     overlap.add_argument("--seed", type=int, default=0, help="decides the random sets")
-    overlap.add_argument("--format", choices=("text", "csv", "json"), default="text")
-    overlap.add_argument("--figure", help=_FIGURE)
-    overlap.set_defaults(module="overlap")
+    _output(overlap, "csv", "json")
 
-    follow = actions.add_parser("follow", help="which classes units had while an arm was trained")
+
+def _follow(actions: Commands) -> None:
+    follow = _action(actions, "follow", "which classes units had while an arm was trained")
     follow.add_argument("path", help="the folder of a run with training.track.every")
     follow.add_argument("--arm", help="default: the first that was followed")
-    follow.add_argument("--format", choices=("text", "csv", "json"), default="text")
-    follow.add_argument("--figure", help=_FIGURE)
-    follow.set_defaults(module="follow")
+    _output(follow, "csv", "json")
 
-    identify = actions.add_parser(
-        "identify", help="another model's units, on the calibration examples of a run"
+
+def _identify(actions: Commands) -> None:
+    identify = _action(
+        actions,
+        "identify",
+        "another model's units, on the calibration examples of a run",
     )
-    identify.add_argument("path", help="the run's folder")
-    identify.add_argument("model", help="a model folder, or base, aligned, start: the run's own")
+    _run_and_model(identify)
     identify.add_argument("out", help="folder for the UnitMap; must not exist yet")
-    identify.set_defaults(module="identify")
-    for action in (stability, atlas, noise, identify):
-        action.add_argument(
-            "--set",
-            action="append",
-            default=[],
-            metavar="KEY=VALUE",
-            help="override as of 'run' for what records leave out: data.root=DIR, model.device=cpu",
-        )
+    _overrides(identify)
+
+
+def _action(
+    actions: Commands, name: str, what: str, more: str | None = None, *, module: str | None = None
+) -> argparse.ArgumentParser:
+    """A subcommand that a module of ``ssah_exp.commands`` carries out; None: that of its name."""
+    parser = actions.add_parser(name, help=what, description=more)
+    parser.set_defaults(module=module or name)
+    return parser
+
+
+def _run_and_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", help="the run's folder")
+    parser.add_argument("model", help="a model folder, or base, aligned, start: the run's own")
+
+
+def _draws(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--resamples", type=int, default=200, help="draws per comparison")
+    parser.add_argument("--seed", type=int, default=0, help="decides every draw")
+
+
+def _output(parser: argparse.ArgumentParser, *forms: str) -> None:
+    """What is printed, ``text`` or one of ``forms``, and a picture of it."""
+    parser.add_argument("--format", choices=("text", *forms), default="text")
+    parser.add_argument("--figure", help="draw it there; the suffix decides the format")
+
+
+def _overrides(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override as of 'run' for what records leave out: data.root=DIR, model.device=cpu",
+    )

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import CalibrationConfig, Target, UnitsConfig
-from ssah_exp.data.chat import Encoded, encode_pairs
+from ssah_exp.data.chat import encode_pairs
 from ssah_exp.data.datasets import check_no_overlap, draw_calibration
-from ssah_exp.data.sources import Example, fingerprint_examples
+from ssah_exp.data.sources import Example
 from ssah_exp.errors import ConfigError, DataError
 from ssah_exp.evaluation.judges import HarmJudge, Judge, Verdict, judgements_folder
 from ssah_exp.evaluation.questions import Question, encode_questions, read_completions
@@ -20,7 +20,8 @@ from ssah_exp.pipeline.reopening import Reopened
 from ssah_exp.pipeline.stages import Stages
 from ssah_exp.units.agreement import Agreement
 from ssah_exp.units.examples import ExampleMoments
-from ssah_exp.units.identify import SETS, Identification, collect
+from ssah_exp.units.identify import SETS, Identification
+from ssah_exp.units.passed import PassedExamples
 from ssah_exp.units.settings import Setting, SettingsAtlas, SettingsComparison, size_curve
 from ssah_exp.units.statistics import ChannelStatistics
 
@@ -33,8 +34,8 @@ class Charted:
 
     Attributes:
         atlas: What was compared.
-        passes: Calibration sets that went through the model.
-        sequences: How many sequences those were.
+        passes: Calibration sets with examples that had not gone through the model before.
+        sequences: How many examples those were.
         pass_seconds: Time of that, with the answers to ``own_refusals`` where they were not cached.
         draw_seconds: Time of all comparisons and their resamples.
     """
@@ -73,7 +74,7 @@ def chart(run: Reopened, ref: ModelRef, *, resamples: int, seed: int) -> Charted
         start = time.perf_counter()
         sizes = size_curve(pool, units, resamples=resamples, seed=seed)
         drawing += time.perf_counter() - start
-        del pool  # it is the largest by far
+        del pool  # a copy of the largest set by far
     own = calibrations.own()
     start = time.perf_counter()
     found = SettingsComparison(own, units, resamples=resamples, seed=seed)
@@ -91,23 +92,28 @@ def chart(run: Reopened, ref: ModelRef, *, resamples: int, seed: int) -> Charted
 
 
 class _Calibrations:
-    """Calibration sets of one model; each goes through it once, however many settings share it."""
+    """Calibration sets of one model; an example goes through it once, however many sets have it."""
 
     def __init__(self, run: Reopened, stages: Stages, ref: ModelRef) -> None:
         self._run, self._stages, self._ref = run, stages, ref
-        self._kept: dict[tuple[str, str], _Pass] = {}
-        self.passes, self.sequences = 0, 0
+        self._passed: PassedExamples | None = None
+        self.passes = 0
+
+    @property
+    def sequences(self) -> int:
+        """Examples that went through the model."""
+        return 0 if self._passed is None else self._passed.sequences
 
     def own(self) -> Identification:
         """The run's own sets."""
         sets = self._run.data.example_sets
         units = self._run.config.units
         return self._identified(
-            {name: self._passed(name, sets[f"{name}_calibration"], units) for name in SETS}
+            {name: self._collected(name, sets[f"{name}_calibration"], units) for name in SETS}
         )
 
     def pool(self, count: int) -> Identification:
-        """As many as ``count`` examples of the run's own sources; forgotten after use."""
+        """As many as ``count`` examples of the run's own sources."""
         config = self._run.config
         units = replace(config.units, samples=count)
         found = {}
@@ -132,7 +138,7 @@ class _Calibrations:
                 seed = config.seed if setting.seed is None else setting.seed
                 own = setting.own_refusals and which == "safety"
                 examples = self._drawn(source, f"{where}.{which}", units, seed, own=own)
-            found[which] = self._passed(which, examples, units)
+            found[which] = self._collected(which, examples, units)
         return self._identified(found)
 
     def _drawn(
@@ -175,15 +181,9 @@ class _Calibrations:
             judge.keep_in(judgements_folder(self._run.cache.root.parent))
         return judge
 
-    def _passed(self, name: str, examples: Sequence[Example], units: UnitsConfig) -> _Pass:
-        key = (fingerprint_examples(examples), units.tokens)
-        if key not in self._kept:
-            self._kept[key] = self._collected(name, examples, units)
-        return self._kept[key]
-
     def _collected(self, name: str, examples: Sequence[Example], units: UnitsConfig) -> _Pass:
         config, stages = self._run.config, self._stages
-        encoded: list[Encoded] = encode_pairs(
+        encoded = encode_pairs(
             stages.speech,
             examples,
             [units.prompt_style],
@@ -191,13 +191,19 @@ class _Calibrations:
             units.max_length,
             where=name,
         )
-        loaded = stages.slot.get(self._ref)
-        stages.reporter.begin(f"{name}: {len(encoded)} sequences, {units.tokens} tokens")
-        found = collect(loaded, {name: encoded}, units, config.trainer, keep_examples=True)
-        self.passes, self.sequences = self.passes + 1, self.sequences + len(encoded)
-        moments = found.examples(name)
-        assert moments is not None
-        return found.result(name), moments
+        passed = self._seen()
+        if new := passed.unseen(encoded, units.tokens):
+            self.passes += 1
+            stages.reporter.begin(f"{name}: {len(new)} sequences, {units.tokens} tokens")
+        return passed.of(name, encoded, units)
+
+    def _seen(self) -> PassedExamples:
+        # Answers to own_refusals may have needed the model in between: it is the same one.
+        if self._passed is None:
+            self._passed = PassedExamples(
+                self._stages.slot.get(self._ref), self._run.config.trainer
+            )
+        return self._passed
 
     def _identified(self, found: dict[str, _Pass]) -> Identification:
         loaded = self._stages.slot.get(self._ref)

@@ -100,8 +100,8 @@ def _sizes(axes: Axes, atlas: SettingsAtlas) -> None:
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.minorticks_off()
     axes.set_ylim(0, 1.02)
-    axes.set_xlabel("examples of each set, in each of two draws")
-    axes.set_ylabel("Jaccard overlap of two draws that share none")
+    axes.set_xlabel("examples of each set")
+    axes.set_ylabel("Jaccard of two disjoint draws")
 
 
 def _ends(spreads: Sequence[Spread | None]) -> tuple[NDArray[np.float64], ...]:

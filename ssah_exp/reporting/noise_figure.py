@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ssah_exp.reporting.drawing import CLASS_COLOURS, PAGE, new_figure, save_figure, styled
+from ssah_exp.reporting.drawing import PAGE, new_figure, save_figure, styled
 from ssah_exp.units.noise import Noise
 from ssah_exp.units.transfer import CLASSES
 
@@ -72,8 +72,6 @@ def draw_noise(found: Sequence[Noise], path: Path) -> Path:
             label=label,
         )
     axes.set_xticks(range(len(CLASSES)), CLASSES)
-    for tick in axes.get_xticklabels():
-        tick.set_color(CLASS_COLOURS[tick.get_text()])
     axes.set_ylim(0, None)
     axes.set_ylabel("% of the class that changed class, 95 % of draws")
     axes.grid(visible=False, axis="x")

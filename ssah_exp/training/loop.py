@@ -12,12 +12,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy, Strategy
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from ssah_exp import ranks
 from ssah_exp.config.schema import TrainerConfig, TuningConfig
-from ssah_exp.config.trainer import make_trainer, shards
+from ssah_exp.config.trainer import ended_by_signals, make_trainer, shards
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import training_loader
 from ssah_exp.errors import ModelError
@@ -49,6 +48,8 @@ class TrainingSummary:
         losses: Of every batch.
         track: Where the units of each class went, look by look
             (:meth:`~ssah_exp.training.tracking.UnitTracking.flows`); None = nobody looked.
+        track_overhead: What looking cost
+            (:meth:`~ssah_exp.training.tracking.UnitTracking.overhead`).
     """
 
     examples: int
@@ -59,12 +60,13 @@ class TrainingSummary:
     train_loss: float | None = None
     losses: list[float] = field(default_factory=list)
     track: list[dict[str, Any]] | None = None
+    track_overhead: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values; without ``track`` where nobody looked."""
+        """Plain JSON values; without those of tracking where nobody looked."""
         content = asdict(self)
         if self.track is None:
-            del content["track"]
+            del content["track"], content["track_overhead"]
         return content
 
 
@@ -155,7 +157,9 @@ def fine_tune(
     if ranks.count() > 1:
         _check_replicas(model, module)
     summary = _summary(loaded, run, module)
-    return summary if tracker is None else replace(summary, track=tracker.flows()), certificate
+    if tracker is not None:
+        summary = replace(summary, track=tracker.flows(), track_overhead=tracker.overhead())
+    return summary, certificate
 
 
 def _check_replicas(model: torch.nn.Module, module: FineTuning) -> None:
@@ -206,14 +210,10 @@ def _fit(
     )
     trained.model.train()
     try:
-        with policy, _recomputing(trained, run.gradient_checkpointing):
+        with ended_by_signals(), policy, _recomputing(trained, run.gradient_checkpointing):
             trainer.fit(
                 module, batches, ckpt_path=checkpoint_in(run.checkpoints), weights_only=True
             )
-    except SIGTERMException as error:
-        raise SystemExit(143) from error  # the exit code of a process that SIGTERM ended
-    except SystemExit as error:  # what Lightning makes of Ctrl+C
-        raise KeyboardInterrupt from error
     finally:
         move(loaded.model, device)
         torch.nn.Module.eval(loaded.model)

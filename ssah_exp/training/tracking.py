@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,14 @@ class UnitTracking(pl.Callback):
         }
         self._steps: list[int] = []
         self._classes: list[NDArray[np.uint8]] = []
+        self._begun = self._ended = self._looking = 0.0  # process time, s
+
+    def overhead(self) -> float:
+        """Process time of the looks over that of everything else in the training.
+
+        Of the process that ended it: what was looked at before a resume is not counted.
+        """
+        return self._looking / (self._ended - self._begun - self._looking)
 
     def flows(self) -> list[dict[str, Any]]:
         """One entry per look: ``step``, and ``units``, how many went from each class to each.
@@ -70,6 +79,7 @@ class UnitTracking(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Look at where the training starts from."""
+        self._begun = time.process_time()
         if not self._steps:
             self._look(0)
 
@@ -82,6 +92,7 @@ class UnitTracking(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Look at what came out."""
         self._look(trainer.global_step)
+        self._ended = time.process_time()
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]
@@ -107,7 +118,9 @@ class UnitTracking(pl.Callback):
     def _look(self, step: int) -> None:
         if step in self._steps:
             return
+        begun = time.process_time()
         found = classes_now(self._loaded, self._batches, self._tracking.units)
+        self._looking += time.process_time() - begun
         self._steps.append(step)
         self._classes.append(found)
 

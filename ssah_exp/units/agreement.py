@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from ssah_exp.units.classes import UnitClass
+
+# A classification: ``(units,)`` uint8 classes, and ``(units,)`` :func:`centred_ranks` of z_S - z_U.
+Classified = tuple[NDArray[np.uint8], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -97,20 +101,19 @@ def spread(values: NDArray[np.float64], confidence: float) -> Spread:
 
 
 def agreement(
-    name: str,
-    size: int | None,
-    overlaps: NDArray[np.float64],
-    ranks: NDArray[np.float64],
-    confidence: float,
+    name: str, size: int | None, pairs: Iterable[tuple[Classified, Classified]], confidence: float
 ) -> Agreement:
-    """Summarise one comparison.
+    """Compare classifications, one pair a draw.
 
     Args:
-        name: What was compared.
+        name: What is compared.
         size: See :class:`Agreement`.
-        overlaps: ``(draws, 4)`` from :func:`jaccards`.
-        ranks: ``(draws,)`` from :func:`spearman`.
+        pairs: At least one; taken one at a time, so that an iterator keeps none in memory.
         confidence: Level of the intervals.
     """
+    rows = [
+        (jaccards(mine, theirs), spearman(ours, ranks)) for (mine, ours), (theirs, ranks) in pairs
+    ]
+    overlaps, correlations = (np.array(part) for part in zip(*rows, strict=True))
     jaccard = {item.name: spread(overlaps[:, int(item)], confidence) for item in UnitClass}
-    return Agreement(name, size, len(ranks), jaccard, spread(ranks, confidence))
+    return Agreement(name, size, len(rows), jaccard, spread(correlations, confidence))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import nn
 
 from ssah_exp import ranks
@@ -105,6 +106,13 @@ class StatisticsCollector:
                 self._add(kind, layer, item)
         self._turn = []
 
+    def absorb(self, seen: Iterable[tuple[Kind, int, Moments]]) -> None:
+        """Add examples that went through the model before, every block's inputs once."""
+        for kind, layer, moments in seen:
+            if (kind, layer) == (KINDS[0], 0):
+                self._examples += int((moments.count > 0).sum())
+            self._add(kind, layer, moments)
+
     def _add(self, kind: Kind, layer: int, moments: Moments) -> None:
         self._variance[kind, layer].update(moments)
         self._flap[kind, layer].update(moments)
@@ -114,6 +122,16 @@ class StatisticsCollector:
     def examples(self) -> ExampleMoments | None:
         """Moments of every example apart, on CPU; None unless they were kept."""
         return None if self._kept is None else ExampleMoments.of(self._kept, self._layers)
+
+    def moments(self) -> dict[tuple[Kind, int], list[Moments]]:
+        """As they were collected, batch by batch.
+
+        Raises:
+            RuntimeError: They were not kept.
+        """
+        if self._kept is None:
+            raise RuntimeError("No example's moments were kept.")
+        return self._kept
 
     def result(self) -> ChannelStatistics:
         """Statistics over every batch seen, on CPU."""
@@ -195,9 +213,11 @@ class UnitStatistics(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Exchange what the ranks saw."""
+        """Exchange what the ranks saw; end here if SIGTERM came, which Lightning swallows."""
         assert self._current is not None
         self._current.end()
+        if trainer.received_sigterm:
+            raise SIGTERMException
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remove the hooks."""
@@ -215,19 +235,31 @@ class UnitStatistics(pl.Callback):
         Raises:
             UnitError: NaN or infinite activations, or fewer than two counted tokens.
         """
-        statistics = self._collectors[name].result()
-        if statistics.tokens < 2:
-            raise UnitError(f"{name}: {statistics.tokens} counted token; a variance needs two.")
-        statistics.check_finite(name)
-        return statistics
+        return checked(self._collectors[name].result(), name)
 
     def examples(self, name: str) -> ExampleMoments | None:
         """Moments of one set's examples apart; None unless they were kept."""
         return self._collectors[name].examples()
 
+    def moments(self, name: str) -> dict[tuple[Kind, int], list[Moments]]:
+        """See :meth:`StatisticsCollector.moments`."""
+        return self._collectors[name].moments()
+
     def _forward(self, kind: Kind, layer: int, activations: torch.Tensor) -> None:
         assert self._current is not None
         self._current.sink(kind, layer, activations)
+
+
+def checked(statistics: ChannelStatistics, name: str) -> ChannelStatistics:
+    """Statistics that scores can be made of.
+
+    Raises:
+        UnitError: NaN or infinite activations, or fewer than two counted tokens.
+    """
+    if statistics.tokens < 2:
+        raise UnitError(f"{name}: {statistics.tokens} counted token; a variance needs two.")
+    statistics.check_finite(name)
+    return statistics
 
 
 def _model(module: pl.LightningModule) -> nn.Module:

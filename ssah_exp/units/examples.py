@@ -13,7 +13,7 @@ import torch
 
 from ssah_exp.errors import UnitError
 from ssah_exp.models.anatomy import KINDS, Kind
-from ssah_exp.units.moments import Moments
+from ssah_exp.units.moments import Moments, joined
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class ExampleMoments:
         first: dict[Kind, torch.Tensor] = {}
         second: dict[Kind, torch.Tensor] = {}
         for kind in KINDS:
-            pairs = [_centred(_joined(moments[kind, layer])) for layer in range(layers)]
+            pairs = [_centred(_counted(moments[kind, layer])) for layer in range(layers)]
             first[kind] = torch.stack([pair[0] for pair in pairs])
             second[kind] = torch.stack([pair[1] for pair in pairs])
-        return cls(_joined(moments["attention", 0]).count, first, second)
+        return cls(_counted(moments["attention", 0]).count, first, second)
 
     def variance(self, weights: torch.Tensor) -> dict[Kind, torch.Tensor]:
         r"""Unbiased variance over the tokens of each resample.
@@ -92,12 +92,11 @@ class ExampleMoments:
         return found
 
 
-def _joined(batches: Sequence[Moments]) -> Moments:
+def _counted(batches: Sequence[Moments]) -> Moments:
     """One leading dimension; examples without counted tokens are left out."""
-    count = torch.cat([item.count for item in batches])
-    seen = count > 0
-    mean, m2 = (torch.cat([getattr(item, name) for item in batches]) for name in ("mean", "m2"))
-    return Moments(count[seen], mean[seen], m2[seen])
+    whole = joined(batches)
+    seen = whole.count > 0
+    return Moments(whole.count[seen], whole.mean[seen], whole.m2[seen])
 
 
 def _centred(moments: Moments) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from ssah_exp import ranks
 from ssah_exp.config.schema import TrainerConfig, UnitsConfig
-from ssah_exp.config.trainer import StaysInPlace, make_trainer
+from ssah_exp.config.trainer import StaysInPlace, ended_by_signals, make_trainer
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import CalibrationData
 from ssah_exp.errors import UnitError
@@ -106,6 +106,9 @@ def collect(
 
     Returns:
         The collector, which on rank 0 has each set's statistics by name.
+
+    Raises:
+        SystemExit: The process was asked to end; it ends after the batch at hand.
     """
     device = loaded.device
     batches = {name: -(-len(items) // units.batch_size) for name, items in sets.items()}
@@ -113,7 +116,8 @@ def collect(
     data = CalibrationData(loaded.speech.pad_id, units.batch_size, list(sets.values()))
     stays = StaysInPlace(device) if loaded.placed else None
     trainer = make_trainer(trainer_config, [statistics], strategy=stays)
-    trainer.predict(CalibrationModule(loaded), datamodule=data, return_predictions=False)
+    with ended_by_signals():
+        trainer.predict(CalibrationModule(loaded), datamodule=data, return_predictions=False)
     if not loaded.placed:
         move(loaded.model, device)
     return statistics

@@ -6,6 +6,7 @@ variance (order-free) and the precursor's running statistic (protocol section 1)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -89,6 +90,12 @@ def _all_at_once(activations: torch.Tensor, mask: torch.Tensor) -> Moments:
     squares = deviations.square().sum(dim=1, dtype=torch.float64)
     mean = rough_mean.double() + residue / divisor
     return Moments(count.double(), mean, squares - residue.square() / divisor)
+
+
+def joined(batches: Sequence[Moments]) -> Moments:
+    """Batches one behind the other, along their leading dimension."""
+    parts = ("count", "mean", "m2")
+    return Moments(*(torch.cat([getattr(item, part) for item in batches]) for part in parts))
 
 
 def pool(moments: Moments) -> Moments:

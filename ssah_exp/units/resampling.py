@@ -5,7 +5,7 @@ Everything is a function of per-example moments (:mod:`ssah_exp.units.examples`)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -13,11 +13,16 @@ from numpy.typing import NDArray
 
 from ssah_exp.config.schema import UnitsConfig
 from ssah_exp.errors import UnitError
-from ssah_exp.units.agreement import centred_ranks
-from ssah_exp.units.classes import classify
+from ssah_exp.units.agreement import Classified, centred_ranks
+from ssah_exp.units.classes import UnitClass, classify
 from ssah_exp.units.identify import SETS, Identification
 from ssah_exp.units.index import UnitIndex
-from ssah_exp.units.scores import channel_importance, head_scores, standardise
+from ssah_exp.units.scores import (
+    channel_importance,
+    head_scores,
+    standardise,
+    unit_scores,
+)
 
 # Resamples scored at a time: bounds memory at two tables of so many models' channels.
 _CHUNK = 20
@@ -65,6 +70,45 @@ def permuted_within(
         yield order
 
 
+def floor_of(
+    reference: Classified, index: UnitIndex, resamples: int, generator: np.random.Generator
+) -> Iterator[tuple[Classified, Classified]]:
+    """A classification beside itself with every score moved to another unit of its layer and kind.
+
+    Units of a layer and kind weigh the same, so their classes move with their scores.
+    """
+    classes, ranks = reference
+    for order in permuted_within(index, resamples, generator):
+        yield reference, (classes[order], ranks[order])
+
+
+def whole_scores(
+    identified: Identification, units: UnitsConfig, statistic: str
+) -> NDArray[np.float64]:
+    """``(2, units)`` z_S and z_U from all examples, by ``variance`` or ``flap``."""
+    index = UnitIndex(identified.anatomy)
+    return np.stack(
+        [
+            unit_scores(
+                item,
+                identified.column_norms,
+                index,
+                statistic=statistic,
+                square_attention=units.square_attention,
+            )
+            for item in (identified.safety, identified.utility)
+        ]
+    )
+
+
+def classified(
+    scores: NDArray[np.float64], parameters: NDArray[np.float64], units: UnitsConfig
+) -> Classified:
+    """Classes and preference of ``(2, units)`` scores, where a unit holds so many parameters."""
+    safety, utility = scores
+    return classify(safety, utility, parameters, units.budgets), centred_ranks(safety - utility)
+
+
 def resampled_scores(
     identified: Identification, weights: Weights, *, square_attention: bool = True
 ) -> dict[str, NDArray[np.float64]]:
@@ -100,8 +144,8 @@ def resampled_scores(
 
 def resampled_maps(
     identified: Identification, weights: Weights, units: UnitsConfig
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
-    """Classes of every resample, and :func:`centred_ranks` of its preference z_S - z_U.
+) -> Iterator[Classified]:
+    """The classification of every resample.
 
     Args:
         identified: With ``examples``.
@@ -109,7 +153,7 @@ def resampled_maps(
         units: Budgets and normalisation.
 
     Yields:
-        ``(units,)`` uint8 and ``(units,)`` float64, R times.
+        R times; see :data:`~ssah_exp.units.agreement.Classified`.
 
     Raises:
         UnitError: See :func:`resampled_scores`.
@@ -119,9 +163,15 @@ def resampled_maps(
     for start in range(0, resamples, _CHUNK):
         chunk = {name: rows[start : start + _CHUNK] for name, rows in weights.items()}
         scores = resampled_scores(identified, chunk, square_attention=units.square_attention)
-        for safety, utility in zip(scores["safety"], scores["utility"], strict=True):
-            classes = classify(safety, utility, parameters, units.budgets)
-            yield classes, centred_ranks(safety - utility)
+        for pair in np.stack([scores[name] for name in SETS], axis=1):
+            yield classified(pair, parameters, units)
+
+
+def counted(maps: Iterable[Classified], included: NDArray[np.float64]) -> Iterator[Classified]:
+    """Pass on classifications, counting in ``included``, ``(units,)``, who is in SCU."""
+    for item in maps:
+        included += item[0] == UnitClass.SCU
+        yield item
 
 
 def bootstrap_of(identified: Identification, resamples: int, stream: list[int]) -> Weights:

@@ -6,7 +6,7 @@ one pass of the model, and no draw costs another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 
 from ssah_exp.config.schema import UnitsConfig
 from ssah_exp.errors import UnitError
-from ssah_exp.units.agreement import Agreement, agreement, centred_ranks, jaccards, spearman
-from ssah_exp.units.classes import UnitClass, classify
+from ssah_exp.units.agreement import Agreement, Classified, agreement, jaccards, spearman
+from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.identify import SETS, Identification
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.resampling import (
-    Weights,
     bootstrap_of,
+    classified,
+    counted,
     disjoint_of,
-    permuted_within,
+    floor_of,
     resampled_maps,
+    whole_scores,
 )
-from ssah_exp.units.scores import unit_scores
 from ssah_exp.units.stability import subsample_sizes
 
 RUN, FLAP, RANDOM = "run", "flap", "random"
@@ -128,7 +129,8 @@ class SettingsComparison:
         self._confidence = confidence
         self._index = UnitIndex(reference.anatomy)
         self._run = reference
-        self._classes, self._ranks, scores = self._whole(reference, "variance")
+        scores = whole_scores(reference, units, "variance")
+        self._whole = self._classified(scores)
         # Half-integers: float32 holds them exactly.
         self._drawn = [
             (classes, ranks.astype(np.float32))
@@ -137,7 +139,7 @@ class SettingsComparison:
         self._compared: list[Compared] = []
         self._inclusion: dict[str, NDArray[np.float64]] = {}
         self._scores: list[NDArray[np.float64]] = []
-        self._add(Setting(RUN, "", reference), scores, self._second())
+        self._add(Setting(RUN, "", reference), scores, self._maps(reference, _SECOND, 0))
 
     def add(self, setting: Setting) -> None:
         """Compare one more setting.
@@ -148,7 +150,7 @@ class SettingsComparison:
         if any(item.name == setting.name for item in self._compared):
             raise UnitError(f"Two settings are called '{setting.name}'.")
         stream = len(self._compared)
-        _, _, scores = self._whole(setting.identified, "variance")
+        scores = whole_scores(setting.identified, self._units, "variance")
         maps = self._maps(setting.identified, _OTHER, stream)
         self._add(setting, scores, maps)
 
@@ -156,32 +158,24 @@ class SettingsComparison:
         """Everything compared so far, with the other statistic and permuted scores."""
         compared = [*self._compared, self._flap(), self._random()]
         scores = np.mean(self._scores, axis=0)
-        return SettingsAtlas(self._classes, compared, sizes, self._inclusion, scores)
-
-    def _second(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
-        return self._maps(self._run, _SECOND, 0)
+        return SettingsAtlas(self._whole[0], compared, sizes, self._inclusion, scores)
 
     def _add(
-        self,
-        setting: Setting,
-        scores: NDArray[np.float64],
-        maps: Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]],
+        self, setting: Setting, scores: NDArray[np.float64], maps: Iterable[Classified]
     ) -> None:
-        included = np.zeros(self._classes.size)
-        rows: list[tuple[NDArray[np.float64], float]] = []
-        for (mine, ours), (theirs, ranks) in zip(self._drawn, maps, strict=True):
-            included += theirs == UnitClass.SCU
-            rows.append((jaccards(mine, theirs), spearman(ours.astype(np.float64), ranks)))
+        included = np.zeros(self._whole[0].size)
+        mine = ((classes, ranks.astype(np.float64)) for classes, ranks in self._drawn)
+        pairs = zip(mine, counted(maps, included), strict=True)
+        drawn = agreement(setting.name, None, pairs, self._confidence)
         if not setting.floor:
             self._inclusion[setting.name] = included / self._resamples
             self._scores.append(scores)
-        drawn = self._agreement(setting.name, rows)
         self._compared.append(self._beside(setting, scores, drawn))
 
     def _beside(
         self, setting: Setting, scores: NDArray[np.float64], drawn: Agreement | None
     ) -> Compared:
-        classes = classify(scores[0], scores[1], self._index.parameters, self._units.budgets)
+        classes, ranks = self._classified(scores)
         counts = {
             "safety": setting.identified.safety.examples,
             "utility": setting.identified.utility.examples,
@@ -191,61 +185,31 @@ class SettingsComparison:
             setting.differs,
             setting.floor,
             counts,
-            named(jaccards(self._classes, classes)),
-            spearman(self._ranks, centred_ranks(scores[0] - scores[1])),
+            named(jaccards(self._whole[0], classes)),
+            spearman(self._whole[1], ranks),
             drawn,
         )
 
     def _flap(self) -> Compared:
-        _, _, scores = self._whole(self._run, "flap")
+        scores = whole_scores(self._run, self._units, "flap")
         return self._beside(Setting(FLAP, "statistic", self._run), scores, None)
 
     def _random(self) -> Compared:
         """Every score moved to another unit of its layer and kind."""
         generator = np.random.default_rng([self._seed, _RANDOM])
-        orders = permuted_within(self._index, self._resamples, generator)
-        rows = [
-            (
-                jaccards(self._classes, self._classes[order]),
-                spearman(self._ranks, self._ranks[order]),
-            )
-            for order in orders
-        ]
-        drawn = self._agreement(RANDOM, rows)
+        pairs = floor_of(self._whole, self._index, self._resamples, generator)
+        drawn = agreement(RANDOM, None, pairs, self._confidence)
         means = {name: spread.mean for name, spread in drawn.jaccard.items()}
-        counts = dict.fromkeys(SETS, 0)
         rho = drawn.spearman.mean
         assert rho is not None
-        return Compared(RANDOM, "permuted scores", True, counts, means, rho, drawn)
+        return Compared(RANDOM, "permuted scores", True, dict.fromkeys(SETS, 0), means, rho, drawn)
 
-    def _whole(
-        self, identified: Identification, statistic: str
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
-        """Classes, centred ranks and ``(2, units)`` scores from all examples."""
-        scores = np.stack(
-            [
-                unit_scores(
-                    item,
-                    identified.column_norms,
-                    self._index,
-                    statistic=statistic,
-                    square_attention=self._units.square_attention,
-                )
-                for item in (identified.safety, identified.utility)
-            ]
-        )
-        classes = classify(scores[0], scores[1], self._index.parameters, self._units.budgets)
-        return classes, centred_ranks(scores[0] - scores[1]), scores
+    def _classified(self, scores: NDArray[np.float64]) -> Classified:
+        return classified(scores, self._index.parameters, self._units)
 
-    def _maps(
-        self, identified: Identification, *stream: int
-    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
+    def _maps(self, identified: Identification, *stream: int) -> Iterator[Classified]:
         weights = bootstrap_of(identified, self._resamples, [self._seed, *stream])
         return resampled_maps(identified, weights, self._units)
-
-    def _agreement(self, name: str, rows: list[tuple[NDArray[np.float64], float]]) -> Agreement:
-        overlaps, ranks = zip(*rows, strict=True)
-        return agreement(name, None, np.stack(overlaps), np.array(ranks), self._confidence)
 
 
 def size_curve(
@@ -276,20 +240,9 @@ def size_curve(
     for size in [*subsample_sizes(half), half]:
         drawn = dict.fromkeys(SETS, size)
         sides = disjoint_of(pool, drawn, resamples, [seed, _PAIRS, size])
-        rows = list(_pairs(pool, sides, units))
-        overlaps, ranks = zip(*rows, strict=True)
-        curve.append(
-            agreement(f"pairs {size}", size, np.stack(overlaps), np.array(ranks), confidence)
-        )
+        pairs = zip(*(resampled_maps(pool, side, units) for side in sides), strict=True)
+        curve.append(agreement(f"pairs {size}", size, pairs, confidence))
     return curve
-
-
-def _pairs(
-    pool: Identification, sides: tuple[Weights, Weights], units: UnitsConfig
-) -> Iterator[tuple[NDArray[np.float64], float]]:
-    pairs = zip(*(resampled_maps(pool, side, units) for side in sides), strict=True)
-    for (mine, ours), (theirs, ranks) in pairs:
-        yield jaccards(mine, theirs), spearman(ours, ranks)
 
 
 def named(overlaps: NDArray[np.float64]) -> dict[str, float | None]:

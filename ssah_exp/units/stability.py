@@ -6,27 +6,28 @@ pass beyond the one that made them. Safety and utility examples are drawn apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssah_exp.config.schema import BudgetsConfig, UnitsConfig
+from ssah_exp.config.schema import UnitsConfig
 from ssah_exp.errors import UnitError
-from ssah_exp.units.agreement import Agreement, agreement, centred_ranks, jaccards, spearman
-from ssah_exp.units.classes import UnitClass, classify
+from ssah_exp.units.agreement import Agreement, Classified, agreement
 from ssah_exp.units.identify import SETS, Identification
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.resampling import (
     Weights,
     bootstrap_of,
+    classified,
+    counted,
     disjoint_of,
-    permuted_within,
+    floor_of,
     resampled_maps,
     subset_weights,
+    whole_scores,
 )
-from ssah_exp.units.scores import unit_scores
 
 # Smallest subsample; the next ones are twice as large each, below the whole set.
 _SMALLEST = 16
@@ -125,24 +126,24 @@ class _Comparisons:
         confidence: float,
     ) -> None:
         self._identified = identified
-        self._config = units
+        self._units = units
         self._resamples = resamples
         self._seed = seed
         self._confidence = confidence
         self._index = UnitIndex(identified.anatomy)
-        self._safety, self._utility = self._pooled("variance")
-        self.reference = self._classes(self._safety, self._utility)
-        self._ranks = centred_ranks(self._safety - self._utility)
+        self._whole = self._by("variance")
+
+    @property
+    def reference(self) -> NDArray[np.uint8]:
+        """``(units,)`` classes from all examples."""
+        return self._whole[0]
 
     def bootstrap(self) -> tuple[Agreement, NDArray[np.float64]]:
         """Agreement with the reference, and how often each unit is in SCU."""
         weights = bootstrap_of(self._identified, self._resamples, [self._seed, _BOOTSTRAP])
         included = np.zeros(self.reference.size)
-        rows: list[tuple[NDArray[np.float64], float]] = []
-        for classes, ranks in self._maps(weights):
-            included += classes == UnitClass.SCU
-            rows.append(self._against_reference(classes, ranks))
-        return self._agreement("bootstrap", None, rows), included / self._resamples
+        found = self._agreement("bootstrap", None, counted(self._maps(weights), included))
+        return found, included / self._resamples
 
     def subsample(self, counts: dict[str, int], size: int) -> Agreement:
         """``size`` examples of each set."""
@@ -152,66 +153,33 @@ class _Comparisons:
             )
             for at, name in enumerate(SETS)
         }
-        rows = [self._against_reference(*item) for item in self._maps(weights)]
-        return self._agreement(f"subsample {size}", size, rows)
+        return self._agreement(f"subsample {size}", size, self._maps(weights))
 
     def halves(self, counts: dict[str, int]) -> Agreement:
         """Two equal halves without a common example, against each other."""
         sizes = {name: count // 2 for name, count in counts.items()}
-        stream = [self._seed, _HALVES]
-        sides = disjoint_of(self._identified, sizes, self._resamples, stream)
-        pairs = zip(self._maps(sides[0]), self._maps(sides[1]), strict=True)
-        rows = [(jaccards(one[0], other[0]), spearman(one[1], other[1])) for one, other in pairs]
-        return self._agreement("halves", min(counts.values()) // 2, rows)
+        sides = disjoint_of(self._identified, sizes, self._resamples, [self._seed, _HALVES])
+        pairs = zip(*map(self._maps, sides), strict=True)
+        return agreement("halves", min(counts.values()) // 2, pairs, self._confidence)
 
     def flap(self) -> Agreement:
         """The other statistic over all examples."""
-        safety, utility = self._pooled("flap")
-        classes, ranks = self._classes(safety, utility), centred_ranks(safety - utility)
-        return self._agreement("flap", None, [self._against_reference(classes, ranks)])
+        return self._agreement("flap", None, [self._by("flap")])
 
     def random(self) -> Agreement:
         """Scores of other units of the same layer and kind."""
-        orders = permuted_within(self._index, self._resamples, self._stream(_RANDOM))
-        # Units of a layer and kind weigh the same: their classes move with their scores.
-        rows = [
-            self._against_reference(self.reference[order], self._ranks[order]) for order in orders
-        ]
-        return self._agreement("random", None, rows)
+        pairs = floor_of(self._whole, self._index, self._resamples, self._stream(_RANDOM))
+        return agreement("random", None, pairs, self._confidence)
 
-    def _pooled(self, statistic: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        identified = self._identified
-        safety, utility = (
-            unit_scores(
-                item,
-                identified.column_norms,
-                self._index,
-                statistic=statistic,
-                square_attention=self._config.square_attention,
-            )
-            for item in (identified.safety, identified.utility)
-        )
-        return safety, utility
+    def _by(self, statistic: str) -> Classified:
+        scores = whole_scores(self._identified, self._units, statistic)
+        return classified(scores, self._index.parameters, self._units)
 
-    def _maps(self, weights: Weights) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
-        return resampled_maps(self._identified, weights, self._config)
+    def _maps(self, weights: Weights) -> Iterator[Classified]:
+        return resampled_maps(self._identified, weights, self._units)
 
-    def _classes(
-        self, safety: NDArray[np.float64], utility: NDArray[np.float64]
-    ) -> NDArray[np.uint8]:
-        budgets: BudgetsConfig = self._config.budgets
-        return classify(safety, utility, self._index.parameters, budgets)
-
-    def _against_reference(
-        self, classes: NDArray[np.uint8], ranks: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], float]:
-        return jaccards(self.reference, classes), spearman(self._ranks, ranks)
-
-    def _agreement(
-        self, name: str, size: int | None, rows: list[tuple[NDArray[np.float64], float]]
-    ) -> Agreement:
-        overlaps, ranks = zip(*rows, strict=True)
-        return agreement(name, size, np.stack(overlaps), np.array(ranks), self._confidence)
+    def _agreement(self, name: str, size: int | None, others: Iterable[Classified]) -> Agreement:
+        return agreement(name, size, ((self._whole, item) for item in others), self._confidence)
 
     def _stream(self, *numbers: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, *numbers])

@@ -75,6 +75,28 @@ def test_the_command_line_imports_nothing_heavy() -> None:
     assert not set(HEAVY) & set(done.stdout.split())
 
 
+def test_tables_report_and_figures_never_import_torch(tmp_path: Path) -> None:
+    """Its import alone takes seconds."""
+    experiments = Path(__file__).parents[2] / "experiments"
+    records = str(experiments / "table4_alignment_budget" / "records")
+    page, picture = tmp_path / "report.html", tmp_path / "null.svg"
+    calls = (
+        ["tables", "--records", str(experiments), "--format", "csv"],
+        ["report", "--records", records, "--out", str(page)],
+        ["figure", "table4_alignment_budget", "--records", records, "--out", str(picture)],
+    )
+    script = (
+        "import json, sys; from ssah_exp.cli import main\n"
+        "for call in json.loads(sys.argv[1]): assert main(call) == 0\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script, json.dumps(calls)], capture_output=True, check=True
+    )
+    assert page.is_file()
+    assert picture.is_file()
+
+
 def test_the_console_script_is_the_module() -> None:
     (script,) = entry_points(group="console_scripts", name="ssah-exp")
     assert script.value == "ssah_exp.cli:main"

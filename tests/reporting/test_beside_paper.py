@@ -6,18 +6,24 @@ import json
 import math
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from ssah_exp.config.schema import UtilityConfig
+from ssah_exp.config.utility import TASK_METRICS
 from ssah_exp.config.validate import PROBE
 from ssah_exp.evaluation.intervals import Estimate, rate
+from ssah_exp.evaluation.mt_bench.names import TURN_NAMES
+from ssah_exp.evaluation.utility.metrics import utility_metrics
+from ssah_exp.evaluation.utility.outcomes import Outcomes as Answers
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import read_folder
 from ssah_exp.reporting.artefacts import render_artefact
+from ssah_exp.reporting.beside_paper.benchmarks import SIX
 from ssah_exp.reporting.beside_paper.pair import Pair, sources_of
 from ssah_exp.reporting.beside_paper.table import difference_text, measured_pairs, pairs_of, wide
 from ssah_exp.reporting.beside_paper.training import trained_on
@@ -143,9 +149,9 @@ def test_gaps_stay_gaps_and_infinity_is_none() -> None:
 
 def test_what_was_not_measured_is_named_not_listed() -> None:
     text = render_artefact([record()], "markdown")
-    assert "Not measured here, but published: winogrande %" in text
+    assert "Not measured here, but published: WinoGrande %" in text
     ours = text.partition("Ours beside")[2].partition("\nPublished")[0]
-    assert "| winogrande" not in ours
+    assert "| WinoGrande" not in ours
 
 
 @pytest.mark.parametrize(
@@ -191,6 +197,81 @@ def test_training_data_is_told_by_its_columns(template: str, name: str) -> None:
     made = changed(training_record(), lambda config: config["data"].update(finetune=node))
     assert trained_on(made) == name
     assert trained_on(training_record()) is None
+
+
+def answered(made: RunRecord, utility: UtilityConfig) -> RunRecord:
+    """The same run with harness tasks, by the names that the pipeline gives: 3 of 4 right."""
+    outcomes = [
+        Answers(task, "1.0", 0, 1000, {name: [1, 1, 0, 1] for name in TASK_METRICS[task]})
+        for task in utility.tasks
+    ]
+    found = utility_metrics(outcomes, utility, 0.95)
+    turns = {name: Estimate(3.0, 2.0, 4.0, 80, "answers", "") for name in TURN_NAMES}
+    arms = [replace(item, metrics={**item.metrics, **found, **turns}) for item in made.arms]
+    more = {"utility": asdict(utility), "mt_bench": {"judge": {}}}
+    return replace(made, arms=arms, config={**made.config, **more})
+
+
+def test_harness_tasks_of_table_1_stand_beside_the_papers() -> None:
+    six = UtilityConfig([*SIX], limit=200, metric="acc")
+    found = pair(answered(record(), six), "SCU", "utility/winogrande/acc", "Llama-2")
+    assert (found.measured, found.published, found.quantity) == (0.75, 0.64, "WinoGrande %")
+    assert not any(text.startswith(("n: first", "shots", "mean")) for text in found.differs)
+    mean = pair(answered(record(), six), "RU", "utility/mean", "Llama-2")
+    assert mean.published == 0.555
+    fewer = UtilityConfig(["rte"], limit=50, fewshot={"rte": 2}, metric="acc_norm")
+    made = answered(record(), fewer)
+    found = pair(made, "aligned", "utility/rte/acc", "Llama-3")
+    assert {"n: first 50 for first 200", "shots: 2 for 0"} <= set(found.differs)
+    assert "mean: of 1 tasks for 6 others" in pair(made, "SCU", "utility/mean", "M").differs
+    text = render_artefact([made], "markdown")
+    assert "| RTE %" in text.partition("Ours beside")[2]
+    assert "Not measured here, but published: WinoGrande %" in text
+
+
+def test_benchmarks_of_table_4_stand_beside_the_papers() -> None:
+    tasks = ["arc_challenge", "gsm8k", "mmlu", "boolq"]
+    utility = UtilityConfig(tasks, metric="acc_norm", fewshot={"gsm8k": 3, "mmlu": 5})
+    arms = [trained_arm("unaligned", 0.9), trained_arm("full", 0.4), trained_arm("ru20", 0.4)]
+    made = answered(training_record(artefact="table4_alignment_budget", arms=arms), utility)
+    published = {
+        "utility/arc_challenge/acc_norm": 0.489,
+        "utility/gsm8k/exact_match": 0.134,
+        "utility/mmlu/acc": 0.337,
+        "utility/boolq/acc": 0.769,
+        "mt_bench/turn1": 3.5,
+        "mt_bench/turn2": 1.5,
+    }
+    for metric, value in published.items():
+        found = pair(made, "ru20", metric, "Llama-7B")
+        assert found.published == value, metric
+        assert found.measured == (3.0 if metric.startswith("mt") else 0.75)
+        assert any(text.startswith("trained on") for text in found.differs)
+        assert ("shots: 3 for 5" in found.differs) == ("gsm8k" in metric)
+    base = pair(made, "unaligned", "utility/boolq/acc", "Llama-7B")
+    assert base.published == 0.75
+    assert not any(text.startswith("trained on") for text in base.differs)
+    assert "Not measured here, but published: ARC-E %" in render_artefact([made], "markdown")
+
+
+def test_attacks_stand_beside_the_papers_by_their_kind() -> None:
+    attacks = {"slow": {"kind": "Gcg"}, "talk": {"kind": "Pair"}}
+    made = replace(training_record(), judges={"zou2023": {"kind": "keyword"}}, attacks=attacks)
+    made = changed(
+        made,
+        lambda config: config["evaluation"].update(
+            attacks={name: {"styles": ["chat"], "requests": 5} for name in attacks}
+        ),
+    )
+    rates = {f"asr/chat+{name}/zou2023": rate(4, 5, 0.95) for name in attacks}
+    arms = [replace(item, metrics={**item.metrics, **rates}) for item in made.arms]
+    made = replace(made, arms=arms)
+    found = pair(made, "full", "asr/chat+slow/zou2023", "Llama-2-7B-Chat, HarmBench, gcg")
+    assert (found.measured, found.published) == (0.8, 0.5308)
+    assert "data: bundled for HarmBench" in found.differs
+    assert not any(text.startswith("judge") for text in found.differs)
+    autodan = pair(made, "full", "autodan", "Llama-2-7B-Chat, HarmBench, autodan")
+    assert (autodan.measured, autodan.published) == (None, 0.0741)
 
 
 @pytest.mark.parametrize("artefact", ["table3_peft", "table4_alignment_budget"])

@@ -15,6 +15,7 @@ from ssah_exp.cli import main
 from ssah_exp.errors import StoreError
 from ssah_exp.records.store import RecordStore, read_folder
 from ssah_exp.reporting.report.charts.forest import forest
+from ssah_exp.reporting.report.charts.parts import tick_texts
 from ssah_exp.reporting.report.charts.training import curves, scatter
 from ssah_exp.reporting.report.flat import flat, own, shared
 from ssah_exp.reporting.report.page import render_report, value_parts
@@ -129,6 +130,21 @@ def test_scales_put_values_where_they_belong() -> None:
     around = spanning([2.0, math.inf, 3.0], 0, 10)
     assert around.low < 2 < 3 < around.high < 4
     assert spanning([5.0], 0, 10).low < 5 < spanning([5.0], 0, 10).high
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "texts"),
+    [
+        (1.2, 2.1, ["1.25", "1.50", "1.75", "2.00"]),
+        (0, 100, ["0", "25", "50", "75", "100"]),
+        (0.83, 0.94, ["0.85", "0.90"]),
+        (1, 16, ["5", "10", "15"]),
+    ],
+)
+def test_ticks_are_written_as_they_are(low: float, high: float, texts: list[str]) -> None:
+    ticks = tick_texts(Scale(low, high, 0, 10))
+    assert [text for _, text in ticks] == texts
+    assert [float(text) for text in texts] == [value for value, _ in ticks]
 
 
 def test_elements_escape_text_and_attributes() -> None:

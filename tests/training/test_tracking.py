@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -98,6 +100,18 @@ def test_accumulated_batches_are_one_step() -> None:
     track = train(tiny.tiny_loaded(), Tracking(2, CALIBRATION, UNITS), accumulate=3).track
     assert track is not None
     assert [look["step"] for look in track] == [0, 2, 4]
+
+
+def test_the_overhead_is_the_time_of_looks_over_that_of_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a clock that moves by one with every reading: four looks of 1 among 5 others."""
+    clock = SimpleNamespace(process_time=itertools.count().__next__)
+    monkeypatch.setattr(tracking, "time", clock)
+    summary = train(tiny.tiny_loaded(), TRACKING)
+    assert summary.track_overhead == 4 / 5
+    assert summary.as_dict()["track_overhead"] == 4 / 5
+    assert not {"track", "track_overhead"} & set(train(tiny.tiny_loaded(), None).as_dict())
 
 
 def test_a_look_leaves_nothing_behind() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 
 from ssah_exp.config.schema import UnitsConfig
 from ssah_exp.errors import UnitError
-from ssah_exp.models.anatomy import KINDS
+from ssah_exp.models.anatomy import KINDS, blocks
 from ssah_exp.units.identify import Identification
 from ssah_exp.units.unitmap import Provenance
 from tests import tiny
@@ -112,3 +114,30 @@ def test_bad_weights_are_traced_to_the_layer(module: str, message: str, value: f
         run_identify(loaded, SAFETY, UTILITY)
     assert str(error.value).startswith("safety: NaN or infinite")
     assert tiny.pre_hooks(loaded.model) == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGTERM, SystemExit(143)), (signal.SIGINT, KeyboardInterrupt())]
+)
+def test_a_signal_ends_the_pass_after_the_batch_at_hand(
+    number: signal.Signals, error: BaseException
+) -> None:
+    """Lightning alone goes on after SIGTERM, through both sets."""
+    loaded = tiny.tiny_loaded()
+    seen = 0
+
+    def ask(module: torch.nn.Module, inputs: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 2:
+            os.kill(os.getpid(), number)
+
+    handle = blocks(loaded.model)[0].register_forward_pre_hook(ask)
+    before = signal.getsignal(number)
+    with pytest.raises(type(error)) as raised:
+        run_identify(loaded, SAFETY, UTILITY, batch_size=1)
+    handle.remove()
+    assert raised.value.args == error.args
+    assert seen == 2
+    assert tiny.pre_hooks(loaded.model) == 0
+    assert signal.getsignal(number) == before

@@ -8,6 +8,7 @@ from ssah_exp.evaluation.attack_metrics import attacked_style
 from ssah_exp.evaluation.metrics import PERPLEXITY, asr_name
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper import protocol
+from ssah_exp.reporting.beside_paper.benchmarks import SIX, benchmark_differs, benchmark_metric
 from ssah_exp.reporting.beside_paper.pair import Pair, find_row, published_number, sources_of
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Cell, Row
@@ -22,7 +23,7 @@ _STYLES = {
     "asr_with_system": "raw_system",
     "asr_avg_as_printed": "mean",
 }
-_TASKS = ("winogrande", "openbookqa", "arc_challenge", "boolq", "hellaswag", "rte", "utility_avg")
+_QUESTIONS = 200  # the first of each task
 UNITS = "units_pct"
 
 
@@ -71,8 +72,10 @@ def _columns(record: RunRecord, source: str) -> Iterator[tuple[str, str, str, tu
         mean = tuple(_mean_differs(record, source)) if style == "mean" else ()
         name = asr_name(_mean_of(record, source) if style == "mean" else style, judge)
         yield column, name, heading(name), (*asr, *mean)
-    for task in _TASKS:
-        yield task, task, f"{task} %", ()
+    for task in (*SIX, "utility_avg"):
+        name = benchmark_metric(record, task)
+        differs = tuple(benchmark_differs(record, task, _QUESTIONS))
+        yield task, name, heading(name), differs
 
 
 def _mean_of(record: RunRecord, source: str) -> str:

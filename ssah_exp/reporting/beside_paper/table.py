@@ -76,7 +76,7 @@ def notes(pairs: Sequence[Pair]) -> Iterator[str]:
         yield f"Differs in (ours for theirs): {'; '.join(meanings)}."
     missing = dict.fromkeys(pair.quantity for pair in pairs if pair not in shown)
     if missing:
-        yield f"Not measured here, but published: {', '.join(missing)}."
+        yield f"Not measured here, but published: {'; '.join(missing)}."
 
 
 def comparison_lines(block: Block) -> list[dict[str, Any]]:

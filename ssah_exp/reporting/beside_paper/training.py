@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from ssah_exp.evaluation.metrics import asr_name, score_name
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper import protocol
+from ssah_exp.reporting.beside_paper.benchmarks import (
+    attack_metric,
+    benchmark_differs,
+    benchmark_metric,
+)
 from ssah_exp.reporting.beside_paper.pair import Pair, find_row, published_number, sources_of
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block
-from ssah_exp.reporting.text import heading
+from ssah_exp.reporting.text import heading, scale_of
 
 _ALPACA, _DOLLY = "alpaca", "dolly"
 _TABLE2_ARMS = {
@@ -36,7 +41,7 @@ _TABLE4_ARMS = {
 }
 _SIZES = {"AdvBench": 520, "HEx-PHI": 330}
 _GPT4, _GUARD = "hexphi_endpoint", "llama_guard3"
-_SCORES = ("gsm8k_5shot", "mt_bench_turn1", "mt_bench_turn2")
+_ATTACKS = ("gcg", "autodan", "pair")
 
 
 @dataclass(frozen=True)
@@ -89,19 +94,27 @@ def budget_pairs(block: Block) -> Iterator[Pair]:
     """Table 4: benchmarks, no harmful requests."""
     record = block.records[0]
     for item in _published(block):
-        row = find_row(block, _TABLE4_ARMS[item["type"]])
-        for task in [name for name in item if name not in ("model", "type")]:
-            value = item[task]
+        arm = _TABLE4_ARMS[item["type"]]
+        row = find_row(block, arm)
+        common = (*protocol.model_differs(record, item["model"]), *_aligned_on(record, arm))
+        for column in [name for name in item if name not in ("model", "type")]:
+            metric = benchmark_metric(record, column)
             yield Pair(
-                arm=_TABLE4_ARMS[item["type"]],
+                arm=arm,
                 fill=None,
-                metric=task,
-                quantity=task if task in _SCORES else f"{task} %",
-                ours=None if row is None else row.cells.get(task),
+                metric=metric,
+                quantity=heading(metric),
+                ours=None if row is None else row.cells.get(metric),
                 source=str(item["model"]),
-                published=published_number(value, 1.0 if task.startswith("mt_bench") else 100.0),
-                differs=tuple(protocol.model_differs(record, item["model"])),
+                published=published_number(item[column], scale_of(metric)),
+                differs=(*common, *benchmark_differs(record, column, None)),
             )
+
+
+def _aligned_on(record: RunRecord, arm: str) -> Iterator[str]:
+    """The paper trains Table 4's arms on Alpaca alone; alignment here also holds refusals."""
+    if arm != "unaligned" and record.config["training"]["data"] == "alignment":
+        yield f"trained on: refusals and harmless requests for {_ALPACA}"
 
 
 def trained_on(record: RunRecord) -> str | None:
@@ -172,6 +185,8 @@ def _table2_metric(record: RunRecord, benchmark: str, judge: str) -> _Measured:
         return _Measured(score_name(style, _GPT4), benchmark, name, True, 1.0)
     if name == "gpt4_rate":
         return _Measured(score_name(style, _GPT4, 5), benchmark, name, True)
+    if name in _ATTACKS:  # who judged is not published: nothing to differ from
+        return _Measured(attack_metric(record, name, primary), benchmark, name, True)
     return _Measured(None, benchmark, name, False)
 
 

@@ -50,7 +50,8 @@ def forest(block: Block, metric: str, log: bool = False) -> Chart | None:
         marks = draws[row.label + str(row.fill)]
         parts.append(_forest_row(row, metric, across, middle, marks))
     title = f"{heading_of(metric)} of every arm"
-    legend = [("c0", "dot", "mean over seeds, with its interval" if _many(block) else "interval")]
+    measured = "mean over seeds" if _many(block) else "measured"
+    legend = [("c0", "dot", f"{measured}, with its interval")]
     if _many(block):
         legend.append(("c0 faint", "dot", "each seed"))
     kinds = {kind for marks in draws.values() for kind, _, _ in marks}

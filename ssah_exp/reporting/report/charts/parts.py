@@ -50,27 +50,33 @@ def shape_of(control: str) -> str:
     return "cross" if control == "random" else "triangle"
 
 
-def grid_across(across: Scale, bottom: float, digits: int | None = None) -> Markup:
+def grid_across(across: Scale, bottom: float) -> Markup:
     """Upright lines with their values below."""
     parts = []
-    for value in across.ticks():
+    for value, text in tick_texts(across):
         x = across(value)
-        text = f"{value:g}" if digits is None else f"{value:.{digits}f}"
         parts.append(element("path", d=f"M{x} 6V{bottom}", class_="grid"))
         parts.append(element("text", text, x=x, y=bottom + 16, class_="axis middle"))
     return joined(parts)
 
 
-def grid_up(up: Scale, across: Scale, digits: int = 0) -> Markup:
+def grid_up(up: Scale, across: Scale) -> Markup:
     """Level lines with their values at the left."""
     parts = []
-    for value in up.ticks():
+    for value, text in tick_texts(up):
         y = up(value)
         parts.append(element("path", d=f"M{across.start} {y}H{across.end}", class_="grid"))
-        parts.append(
-            element("text", f"{value:.{digits}f}", x=across.start - 8, y=y + 4, class_="axis end")
-        )
+        parts.append(element("text", text, x=across.start - 8, y=y + 4, class_="axis end"))
     return joined(parts)
+
+
+def tick_texts(scale: Scale) -> list[tuple[float, str]]:
+    """Ticks with what is written at them: as many digits as tell the values apart, all alike."""
+    ticks = scale.ticks()
+    if scale.log:
+        return [(value, f"{value:g}") for value in ticks]
+    digits = next(n for n in range(11) if all(round(value, n) == value for value in ticks))
+    return [(value, f"{value:.{digits}f}") for value in ticks]
 
 
 def picture(title: str, height: float, parts: Sequence[Markup]) -> Markup:

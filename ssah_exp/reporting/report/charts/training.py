@@ -42,7 +42,7 @@ def scatter(block: Block, metric: str) -> Chart | None:
     height = 290
     across = spanning([loss for _, loss, _ in points], 40, WIDTH - RIGHT)
     up = Scale(0, 100, height - 40, 10)
-    parts = [grid_across(across, height - 40, digits=2), grid_up(up, across)]
+    parts = [grid_across(across, height - 40), grid_up(up, across)]
     for arm, loss, rate in sorted(points, key=lambda item: item[0].control is None):
         colour = f"c{names.index(str(arm.arm)) % COLOURS}"
         shape = shape_of(arm.control) if arm.control else "dot"
@@ -79,7 +79,7 @@ def curves(records: Sequence[RunRecord]) -> Chart | None:
     height = 290
     across = Scale(1, max(line[-1][0] for *_, line in lines), 40, WIDTH - RIGHT)
     up = spanning([loss for *_, line in lines for _, loss in line], height - 40, 10)
-    parts = [grid_across(across, height - 40, digits=0), grid_up(up, across, digits=1)]
+    parts = [grid_across(across, height - 40), grid_up(up, across)]
     for label, name, seed, line in lines:
         path = "M" + "L".join(
             f"{across(step)} {up(loss)}" for step, loss in line if math.isfinite(loss)

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# The second model of README.md, seed 3: cpu.sh DATA_ROOT OUT. Any finished run on the aligned model
+# with its units will do; this one trains one arm, for ../fig5_fig6_transfer, and asks little of it.
+set -euo pipefail
+data="$1" out="$2"
+given=(--set data=paper_files_small --set "data.root=$data" --set atlas=paper_files)
+without() { for name in "$@"; do given+=(--set "~atlas.settings.$name"); done; }
+ssah-exp run experiment=table2_freezing data=paper_files_small "data.root=$data" seed=3 \
+  paths.root="$out" tracker=none finetune=alpaca data.finetune.0.sample=128 \
+  'evaluation.harmful_styles=[chat]' training.learning_rate=3e-4 training.batch_size=8 \
+  training.max_length=96 training.loss_examples=48 '~training.arms.setting_i' \
+  '~training.arms.setting_ii' data.harmful_eval.stop=20 data.benign_eval.every=10 \
+  data.borderline_eval.every=25 evaluation.perplexity.max_tokens=512
+run="$(ls -d "$out"/runs/table2_freezing/*)"
+without seed_12 safety_tuned do_not_answer dolly safety_tuned_and_dolly web_text alpaca_twice
+ssah-exp units atlas "$run" "${given[@]}" --set atlas.pool=512 --figure atlas-seed3.svg
