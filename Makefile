@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Test processes; each computes with one thread. A file's tests stay together: they share fixtures.
 WORKERS ?= 2
 
-.PHONY: help quickstart test test-slow test-gpu test-slurm lint bench-check format install-dev clean
+.PHONY: help quickstart test test-slow test-gpu test-slurm lint bench-check bench-ratios format install-dev clean
 
 help:
 	@echo "make quickstart   align, identify, ablate and print Table 1 for the embedded model"
@@ -43,6 +43,10 @@ lint: $(VENV)/.dev
 
 bench-check: $(VENV)/.base
 	$(BIN)/ssah-exp bench check benchmarks/ratios.json
+
+# Only on a machine that does nothing else.
+bench-ratios: $(VENV)/.base
+	$(BIN)/ssah-exp bench check benchmarks/ratios.json --repeats 7 --write
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -46,6 +46,29 @@ def print_training(report: dict[str, Any], console: Console) -> None:
     )
 
 
+def print_growth(report: dict[str, Any], console: Console) -> None:
+    """Exponents with their intervals, one row for each task, axis and thing measured."""
+    settings, machine = report["settings"], report["machine"]
+    console.print(f"growth: {report['clock']} time ({_place(settings, machine)})")
+    table = Table(title="Exponents (95 % interval)", title_justify="left")
+    for column in ("task", "axis", "sizes", "measured", "exponent", "between the last two"):
+        table.add_column(column, justify="left")
+    for task, axes in report["curves"].items():
+        for axis, curve in axes.items():
+            sizes = [point[axis] for point in curve["points"]]
+            for name, fit in curve["exponents"].items():
+                shown = (
+                    ("", "")
+                    if fit is None
+                    else (
+                        f"{fit['exponent']:.2f} ({fit['low']:.2f} to {fit['high']:.2f})",
+                        f"{fit['last']:.2f}",
+                    )
+                )
+                table.add_row(task, axis, f"{sizes[0]} to {sizes[-1]}", name, *shown)
+    console.print(table)
+
+
 def _place(settings: dict[str, Any], machine: dict[str, Any]) -> str:
     on_gpu = str(settings.get("device", "cpu")).startswith("cuda")
     return ", ".join(machine["gpus"]) if on_gpu else str(machine["processor"])
