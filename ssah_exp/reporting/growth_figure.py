@@ -82,7 +82,6 @@ def draw_growth(report: dict[str, Any], path: Path) -> Path:
         below.set_xlabel(axis)
     grid[0, 0].set_ylabel("seconds")
     grid[1, 0].set_ylabel("MiB")
-    figure.tight_layout()
     return save_figure(figure, path, rows)
 
 

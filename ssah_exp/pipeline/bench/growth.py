@@ -15,17 +15,24 @@ import torch
 
 from ssah_exp.config.schema import BudgetsConfig
 from ssah_exp.data.loaders import Batch
-from ssah_exp.models.anatomy import Anatomy, read_anatomy
+from ssah_exp.models.anatomy import Anatomy, Kind, read_anatomy
 from ssah_exp.models.load import DTYPES
 from ssah_exp.models.logits import hidden_states
 from ssah_exp.pipeline.bench.fits import power_law
 from ssah_exp.pipeline.bench.identify import state_bytes
 from ssah_exp.pipeline.bench.memory import PeakMeter, settle
 from ssah_exp.pipeline.bench.models import random_llama
-from ssah_exp.pipeline.bench.rounds import about, clock_name, spread, timed_rounds
+from ssah_exp.pipeline.bench.rounds import (
+    about,
+    clock_name,
+    clock_of,
+    spread,
+    synchronise,
+    timed_rounds,
+)
 from ssah_exp.pipeline.bench.settings import GrowthSettings
 from ssah_exp.units.classes import classify
-from ssah_exp.units.collect import StatisticsCollector, captured_inputs
+from ssah_exp.units.collect import Sink, StatisticsCollector, captured_inputs
 from ssah_exp.units.index import UnitIndex
 
 if TYPE_CHECKING:
@@ -133,9 +140,12 @@ def _identification(
         for batch in batches:
             hidden_states(model, batch.input_ids, batch.attention_mask)
 
+    inside = _Stopwatch(clock_of(settings.device, settings.threads), device)
+
     def statistics() -> None:
         collector = StatisticsCollector(size.layers)
-        with captured_inputs(model, collector.sink):
+        inside.begin()
+        with captured_inputs(model, inside.timed(collector.sink)):
             for batch in batches:
                 collector.begin(batch)
                 hidden_states(model, batch.input_ids, batch.attention_mask)
@@ -144,15 +154,14 @@ def _identification(
     say(f"{IDENTIFICATION}: {size.tokens} tokens, {size.layers} layers, width {size.width}")
     arms = {"bare": bare, "statistics": statistics}
     with torch.inference_mode():
+        peak = _peak(statistics, device)
         seconds = timed_rounds(
             arms, settings.repeats, settings.device, _quiet, threads=settings.threads
         )
-        peak = _peak(statistics, device)
-    extra = [a - b for a, b in zip(seconds["statistics"], seconds["bare"], strict=True)]
     return {
         "bare_seconds": spread(seconds["bare"]),
         "seconds": spread(seconds["statistics"]),
-        "extra_seconds": spread(extra),
+        "extra_seconds": spread(inside.seconds[-settings.repeats :]),
         "peak_memory": peak,
         "state_bytes": state_bytes(model),
         "channels": size.layers * (size.width + size.neurons),
@@ -160,6 +169,30 @@ def _identification(
             item.numel() for name, item in model.named_parameters() if "_proj" in name
         ),
     }
+
+
+class _Stopwatch:
+    """Seconds inside hooks, one sum for each pass: a difference of two passes would be noise."""
+
+    def __init__(self, clock: Callable[[], float], device: torch.device) -> None:
+        self._clock, self._device = clock, device
+        self.seconds: list[float] = []
+
+    def begin(self) -> None:
+        """A new pass."""
+        self.seconds.append(0.0)
+
+    def timed(self, sink: Sink) -> Sink:
+        """The sink, its time counted."""
+
+        def hand_over(kind: Kind, layer: int, activations: torch.Tensor) -> None:
+            synchronise(self._device)
+            started = self._clock()
+            sink(kind, layer, activations)
+            synchronise(self._device)
+            self.seconds[-1] += self._clock() - started
+
+        return hand_over
 
 
 def _model(size: Size, settings: GrowthSettings) -> PreTrainedModel:
