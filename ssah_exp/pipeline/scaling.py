@@ -296,10 +296,11 @@ def _cell(found: Estimate) -> str:
     memory = f"{found.memory / GIB:.0f} GiB"
     if found.seconds is None:
         return f"does not fit ({memory}){mark}"
-    return f"{_duration(found.seconds)}, {memory}{mark}"
+    return f"{duration(found.seconds)}, {memory}{mark}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """For people."""
     if seconds < 120:
         return f"{seconds:.1f} s"
     if seconds < 7200:
