@@ -84,9 +84,9 @@ def measured_rate(curves: Curves) -> float:
     return float((flop + attention) / point["bare_seconds"]["median"])
 
 
-def growth_table(report: Mapping[str, Any], work: Work = Work()) -> str:
+def growth_table(report: Mapping[str, Any]) -> str:
     """Markdown: forward pass, statistics beside it and accumulators, for Llama-2's sizes."""
-    curves = report["curves"]["identification"]
+    curves, work = report["curves"]["identification"], Work()
     tokens = work.calibration * work.calibration_length
     rate = measured_rate(curves)
     lines = [
