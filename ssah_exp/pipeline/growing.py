@@ -84,14 +84,25 @@ def measured_rate(curves: Curves) -> float:
     return float((flop + attention) / point["bare_seconds"]["median"])
 
 
+def seconds_per_element(curves: Curves) -> float:
+    """Of the statistics, for a channel of a token, at the largest width measured."""
+    point = curves["width"]["points"][-1]
+    return float(point["extra_seconds"]["median"] / point["tokens"] / point["channels"])
+
+
 def growth_table(report: Mapping[str, Any]) -> str:
-    """Markdown: forward pass, statistics beside it and accumulators, for Llama-2's sizes."""
+    """Markdown: forward pass, statistics beside it and accumulators, for Llama-2's sizes.
+
+    Each time in two ways: the curves continued, and the largest measured point's cost per unit of
+    work, which is nearer to what large sizes pay where small ones pay for each call.
+    """
     curves, work = report["curves"]["identification"], Work()
     tokens = work.calibration * work.calibration_length
-    rate = measured_rate(curves)
+    rate, each = measured_rate(curves), seconds_per_element(curves)
     lines = [
-        "| model | forward pass, by curves | by FLOP | statistics beside it | accumulators |",
-        "|---|---|---|---|---|",
+        "| model | forward pass, by curves | by FLOP | statistics, by curves | by elements "
+        "| accumulators |",
+        "|---|---|---|---|---|---|",
     ]
     for name, shape in SHAPES.items():
         bare, extra = (
@@ -101,7 +112,7 @@ def growth_table(report: Mapping[str, Any]) -> str:
         state = 4 * 8 * shape.channels
         lines.append(
             f"| {name} | {_range(bare)} | {duration(flop / rate)} | {_range(extra)} "
-            f"| {state / 1e6:.1f} MB |"
+            f"| {duration(each * tokens * shape.channels)} | {state / 1e6:.1f} MB |"
         )
     return "\n".join(lines)
 
