@@ -35,4 +35,4 @@ def compile_blocks(model: PreTrainedModel) -> None:
     torch._dynamo.config.recompile_limit = max(8, 2 * len(layers))
     torch._dynamo.config.fail_on_recompile_limit_hit = True
     for block in layers:
-        block.compile()  # type: ignore[no-untyped-call]
+        block.compile()

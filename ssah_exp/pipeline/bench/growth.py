@@ -206,13 +206,15 @@ def _model(size: Size, settings: GrowthSettings) -> PreTrainedModel:
     device, dtype = torch.device(settings.device), DTYPES[settings.precision]
     model = random_llama(sizes, device, dtype, settings.seed, size.length)
     assert read_anatomy(model).neurons == size.neurons
-    return model.eval()
+    torch.nn.Module.eval(model)
+    return model
 
 
 def _batches(size: Size, seed: int, device: torch.device) -> Iterator[Batch]:
     generator = torch.Generator().manual_seed(seed)
-    for rows in torch.arange(size.tokens // size.length).split(8):
-        shape = (len(rows), size.length)
+    sequences = size.tokens // size.length
+    for start in range(0, sequences, 8):
+        shape = (min(8, sequences - start), size.length)
         ids = torch.randint(size.vocabulary, shape, generator=generator)
         counted = torch.ones(shape, dtype=torch.bool)
         yield Batch(ids, torch.ones_like(ids), counted).to(device)
