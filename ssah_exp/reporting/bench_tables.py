@@ -38,6 +38,9 @@ def print_training(report: dict[str, Any], console: Console) -> None:
         f"tokens  {settings['device']} ({_place(settings, machine)})"
     )
     console.print(_arms(report["arms"]))
+    for name, arm in report["arms"].items():
+        if ":" in arm["status"]:  # why, at full width
+            console.print(f"{name} {arm['status']}")
     console.print(_ratios(report["ratios"]))
     kind = "checkpointing" if settings["checkpointing"] else "plain"
     console.print(
@@ -82,7 +85,7 @@ def _arms(arms: dict[str, dict[str, Any]]) -> Table:
         static = arm["static_memory"]
         table.add_row(
             name,
-            arm["status"].replace("_", " "),
+            arm["status"].partition(":")[0].replace("_", " "),
             _range(arm["tokens_per_second"], 1, "{:,.0f}"),
             _range(arm["peak_memory"], _GIB, "{:.2f}"),
             "" if static is None else f"{static['total'] / _GIB:.2f}",
