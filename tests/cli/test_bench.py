@@ -139,7 +139,7 @@ def test_compiled_blocks_train_the_same() -> None:
     settings = complete(_given())
     for arm in ("full", "compact"):
         plain, compiled = (
-            bench_arm.measure_arm(settings, None, name) for name in (arm, f"compiled {arm}")
+            bench_arm.time_arm(settings, None, name) for name in (arm, f"compiled {arm}")
         )
         assert compiled["status"] == "done"
         assert compiled["trained_parameters"] == plain["trained_parameters"]
