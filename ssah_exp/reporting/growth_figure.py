@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 # Column of a point -> how it is called and drawn: solid what is paid, dotted what of it is bare.
 _SECONDS = {
-    "seconds": ("with statistics", "o", "-"),
-    "bare_seconds": ("bare forward pass", "s", ":"),
-    "extra_seconds": ("statistics alone", "^", "--"),
+    "seconds": ("whole", "o", "-"),
+    "bare_seconds": ("bare pass", "s", ":"),
+    "extra_seconds": ("statistics", "^", "--"),
 }
 _MIB = 2**20
 
@@ -71,15 +71,14 @@ def draw_growth(report: dict[str, Any], path: Path) -> Path:
     """
     rows = growth_rows(report)
     columns = list(rows.groupby(["task", "axis"], sort=False))
-    figure = new_figure(PAGE * 1.5, 3.8)
+    figure = new_figure(PAGE * 1.5, 5.0)
     grid = figure.subplots(2, len(columns), squeeze=False)
     for (above, below), ((task, axis), part) in zip(grid.T, columns, strict=True):
-        above.set_title(task)
         for name, (label, marker, line) in _SECONDS.items():
             _curve(above, part[part.measured == name], 1, label, marker, line)
         _curve(below, part[part.measured == "peak_memory"], _MIB, "peak", "D", "-")
         _curve(below, part[part.measured == "state_bytes"], _MIB, "state", "v", ":")
-        below.set_xlabel(axis)
+        below.set_xlabel(f"{axis}\n({task})")
     grid[0, 0].set_ylabel("seconds")
     grid[1, 0].set_ylabel("MiB")
     return save_figure(figure, path, rows)
@@ -89,9 +88,12 @@ def _curve(axes: Axes, part: pd.DataFrame, unit: float, label: str, marker: str,
     if part.empty:
         return
     exponent = part.exponent.iloc[0]
-    named = label if pd.isna(exponent) else f"{label}, {exponent:.2f}"
+    named = label if pd.isna(exponent) else f"{label} {exponent:.2f}"
     values = part.value.where(part.value > 0) / unit
     axes.plot(part["size"], values, marker=marker, linestyle=line, label=named)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.legend()
+    low, high = axes.get_ylim()
+    if high < 4 * low:  # what does not grow is to look so
+        axes.set_ylim(low / 4, high * 4)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1))
