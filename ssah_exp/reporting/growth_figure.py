@@ -78,6 +78,10 @@ def draw_growth(report: dict[str, Any], path: Path) -> Path:
             _curve(above, part[part.measured == name], 1, label, marker, line)
         _curve(below, part[part.measured == "peak_memory"], _MIB, "peak", "D", "-")
         _curve(below, part[part.measured == "state_bytes"], _MIB, "state", "v", ":")
+        for axes in (above, below):
+            low, high = axes.get_ylim()
+            if high < 4 * low:  # what does not grow is to look so
+                axes.set_ylim(low / 4, high * 4)
         below.set_xlabel(f"{axis}\n({task})")
     grid[0, 0].set_ylabel("seconds")
     grid[1, 0].set_ylabel("MiB")
@@ -93,7 +97,4 @@ def _curve(axes: Axes, part: pd.DataFrame, unit: float, label: str, marker: str,
     axes.plot(part["size"], values, marker=marker, linestyle=line, label=named)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    low, high = axes.get_ylim()
-    if high < 4 * low:  # what does not grow is to look so
-        axes.set_ylim(low / 4, high * 4)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1))
