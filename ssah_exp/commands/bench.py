@@ -13,14 +13,21 @@ from rich.console import Console
 from ssah_exp.cache import write_atomically
 from ssah_exp.config.paths import runs_root
 from ssah_exp.errors import StoreError
-from ssah_exp.pipeline.bench.check import WATCHED, Compared, compare, watched
+from ssah_exp.pipeline.bench.check import WATCHED, Compared, Measured, compare, watched
 from ssah_exp.pipeline.bench.compare import bench_train
 from ssah_exp.pipeline.bench.generating import bench_generate
+from ssah_exp.pipeline.bench.growth import bench_growth
 from ssah_exp.pipeline.bench.identify import bench_identify
-from ssah_exp.pipeline.bench.settings import complete, complete_generate, complete_identify
+from ssah_exp.pipeline.bench.settings import (
+    complete,
+    complete_generate,
+    complete_growth,
+    complete_identify,
+)
 from ssah_exp.pipeline.bench.startup import bench_startup
 from ssah_exp.pipeline.progress import Reporter
-from ssah_exp.reporting.bench_tables import print_rounds, print_training
+from ssah_exp.reporting.bench_tables import print_growth, print_rounds, print_training
+from ssah_exp.reporting.growth_figure import draw_growth
 
 Say = Callable[[str], None]
 Report = dict[str, Any]
@@ -40,10 +47,14 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         _check(options, root, say)
         return 0
     report = _measure(options.action, vars(options), root, say)
+    if options.action == "growth" and options.figure:
+        draw_growth(report, Path(options.figure))
     if options.format == "json":
         print(json.dumps(report, indent=1))
     elif options.action == "train":
         print_training(report, Console())
+    elif options.action == "growth":
+        print_growth(report, Console())
     else:
         print_rounds(report, Console())
     return 0
@@ -56,15 +67,20 @@ def _measure(bench: str, given: dict[str, Any], root: Path, say: Say) -> Report:
         return bench_identify(complete_identify(given), root, say)
     if bench == "generate":
         return bench_generate(complete_generate(given), root, say)
+    if bench == "growth":
+        return bench_growth(complete_growth(given), say)
     return bench_startup(given["repeats"], say)
 
 
 def _check(options: argparse.Namespace, root: Path, say: Say) -> None:
     path = Path(options.file)
-    given: dict[str, Any] = {"device": "cpu", "repeats": options.repeats}
-    now = {bench: watched(_measure(bench, given, root, say)) for bench in WATCHED}
+    given = {"device": "cpu", "repeats": options.repeats, "threads": options.threads}
+    reports = {bench: _measure(bench, given, root, say) for bench in WATCHED}
+    now = {bench: watched(report) for bench, report in reports.items()}
     if options.write:
-        write_atomically(path, json.dumps(now, indent=1, sort_keys=True) + "\n")
+        about = {name: next(iter(reports.values()))[name] for name in ("machine", "versions")}
+        content = {**about, "threads": options.threads, "ratios": now}
+        write_atomically(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
         return
     committed = _read(path)
     found = [
@@ -82,9 +98,9 @@ def _line(item: Compared) -> str:
     return f"{verdict:<5}{item.name:<40}{item.before:8.3f} -> {item.now:.3f}"
 
 
-def _read(path: Path) -> dict[str, dict[str, float]]:
+def _read(path: Path) -> dict[str, Measured]:
     try:
-        content: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content: dict[str, Measured] = json.loads(path.read_text(encoding="utf-8"))["ratios"]
+    except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"Committed ratios {path} cannot be read: {error}") from error
     return content

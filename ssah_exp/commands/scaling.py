@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, StoreError
+from ssah_exp.pipeline.growing import growth_table
 from ssah_exp.pipeline.scaling import Rates, table
 
 _GIVEN = ("forward", "card", "link", "network")
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Print the table.
+    """Print the table, or that of measured growth curves.
 
     Raises:
         ConfigError: A rate is not above 0.
+        StoreError: The curves cannot be read.
     """
+    if options.growth:
+        print(growth_table(_read(Path(options.growth))))
+        return 0
     given = {name: value for name in _GIVEN if (value := getattr(options, name)) is not None}
     for name, value in given.items():
         if not value > 0:
             raise ConfigError(f"--{name}={value:g} is not above 0.")
     print(table(replace(Rates(), **given)))
     return 0
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"Growth curves {path} cannot be read: {error}") from error
+    if report.get("bench") != "growth":
+        raise StoreError(f"{path} is no report of `ssah-exp bench growth --format json`.")
+    return report

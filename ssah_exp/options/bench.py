@@ -14,12 +14,21 @@ def add(commands: Commands) -> None:
     _train(actions)
     _identify(actions)
     _generate(actions)
+    growth = actions.add_parser(
+        "growth",
+        help="time and memory against tokens, layers, width and thresholds, with exponents",
+        description="Times statistics on random models, and new classes for random scores, while "
+        "one size grows at a time.",
+    )
+    _place(growth)
+    growth.add_argument("--figure", help="also draw the curves here, numbers beside as CSV")
     startup = actions.add_parser("startup", help="the small commands; classes for a scored model")
     check = actions.add_parser(
         "check", help="compare ratios with committed ones; a loss of over 10 % fails"
     )
     check.add_argument("file", help="committed ratios, e.g. benchmarks/ratios.json")
     check.add_argument("--write", action="store_true", help="write today's ratios instead")
+    check.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     for action in (startup, check):
         action.add_argument("--repeats", type=int, default=3, help="rounds")
     for action in actions.choices.values():
@@ -37,6 +46,9 @@ def _place(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=("float32", "bfloat16"), help="default: bfloat16 on CUDA only"
     )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads (default: all; with 1, processor time is measured)"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="interleaved rounds of all arms")
 
 
@@ -58,13 +70,22 @@ def _train(actions: Commands) -> None:
     train = actions.add_parser(
         "train",
         help="training a share of the units beside training everything",
-        description="Trains the same model on the same batches in three ways, each in a process "
-        "of its own: everything (full), a share of the units by masking gradients (masked), and "
-        "the same share with parameters for that share alone (compact).",
+        description="Trains the same model on the same batches, each way in a process of its own: "
+        "everything (full), a share of the units by masking gradients (masked), the same share "
+        "with parameters for that share alone (compact), all but another share (freeze).",
     )
     _place(train)
     _shape(train)
     train.add_argument("--share", type=float, default=0.2, help="of the units' weights")
+    train.add_argument(
+        "--frozen-share", type=float, default=0.07, help="of the units' weights, for freeze"
+    )
+    train.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="also full and compact with compiled blocks (a CPU needs a C++ compiler)",
+    )
     train.add_argument("--batch", type=int, help="sequences per step (default: 2; CUDA: 4)")
     train.add_argument("--length", type=int, help="tokens per sequence (default: 128; CUDA: 512)")
     train.add_argument("--steps", type=int, default=5, help="timed steps per arm and repeat")

@@ -17,4 +17,7 @@ def add(commands: Commands) -> None:
     scaling.add_argument("--card", type=float, help="bytes of memory per GPU (default: 80e9)")
     scaling.add_argument("--link", type=float, help="bytes/s into a GPU within a machine")
     scaling.add_argument("--network", type=float, help="bytes/s into a GPU between machines")
+    scaling.add_argument(
+        "--growth", help="instead: identification extrapolated from a report of `bench growth`"
+    )
     scaling.set_defaults(module="scaling")

@@ -99,6 +99,7 @@ class Work:
     Attributes:
         calibration: Sequences over both calibration sets.
         calibration_length: Tokens of each at most.
+        held: Sequences whose moments wait for those before them: a window of batches of 8.
         examples: Training conversations.
         epochs: Passes over them.
         length: Tokens per training conversation.
@@ -113,6 +114,7 @@ class Work:
 
     calibration: int = 256
     calibration_length: int = 512
+    held: int = 64
     examples: int = 52000
     epochs: int = 3
     length: int = 512
@@ -208,7 +210,10 @@ def _fits(seconds: float, memory: float, rates: Rates, sharded: bool, exchange: 
 
 
 def _identification(shape: Shape, gpus: int, rates: Rates, work: Work) -> Estimate:
-    """Whole batches are dealt out; every example's moments travel to rank 0."""
+    """Whole batches are dealt out; every example's moments travel to rank 0.
+
+    Moments of a window of batches are held until they can be put into the order of the data.
+    """
     rows, length = 8, work.calibration_length
     sharded = gpus > 1 and _too_large(shape, rows, length, rates)
     turns = math.ceil(work.calibration / rows / gpus)
@@ -219,6 +224,8 @@ def _identification(shape: Shape, gpus: int, rates: Rates, work: Work) -> Estima
     if sharded:
         exchange += turns * _gathering(shape, gpus, rates)
     memory = inference_memory(shape, gpus, rows, length, sharded=sharded)
+    if gpus == 1:  # several ranks hold them in rank 0's main memory
+        memory += work.held * shape.channels * 2 * 8
     return _fits(seconds + exchange, memory, rates, sharded, exchange)
 
 
@@ -296,10 +303,11 @@ def _cell(found: Estimate) -> str:
     memory = f"{found.memory / GIB:.0f} GiB"
     if found.seconds is None:
         return f"does not fit ({memory}){mark}"
-    return f"{_duration(found.seconds)}, {memory}{mark}"
+    return f"{duration(found.seconds)}, {memory}{mark}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """For people."""
     if seconds < 120:
         return f"{seconds:.1f} s"
     if seconds < 7200:

@@ -38,12 +38,38 @@ def print_training(report: dict[str, Any], console: Console) -> None:
         f"tokens  {settings['device']} ({_place(settings, machine)})"
     )
     console.print(_arms(report["arms"]))
+    for name, arm in report["arms"].items():
+        if ":" in arm["status"]:  # why, at full width
+            console.print(f"{name} {arm['status']}")
     console.print(_ratios(report["ratios"]))
     kind = "checkpointing" if settings["checkpointing"] else "plain"
     console.print(
         f"arithmetic limit of tokens/s at a share of {settings['share']:g}: "
         f"{report['arithmetic_limit'][kind]:.2f}"
     )
+
+
+def print_growth(report: dict[str, Any], console: Console) -> None:
+    """Exponents with their intervals, one row for each task, axis and thing measured."""
+    settings, machine = report["settings"], report["machine"]
+    console.print(f"growth: {report['clock']} time ({_place(settings, machine)})")
+    table = Table(title="Exponents (95 % interval)", title_justify="left")
+    for column in ("task", "axis", "sizes", "measured", "exponent", "between the last two"):
+        table.add_column(column, justify="left")
+    for task, axes in report["curves"].items():
+        for axis, curve in axes.items():
+            sizes = [point[axis] for point in curve["points"]]
+            for name, fit in curve["exponents"].items():
+                shown = (
+                    ("", "")
+                    if fit is None
+                    else (
+                        f"{fit['exponent']:.2f} ({fit['low']:.2f} to {fit['high']:.2f})",
+                        f"{fit['last']:.2f}",
+                    )
+                )
+                table.add_row(task, axis, f"{sizes[0]} to {sizes[-1]}", name, *shown)
+    console.print(table)
 
 
 def _place(settings: dict[str, Any], machine: dict[str, Any]) -> str:
@@ -59,7 +85,7 @@ def _arms(arms: dict[str, dict[str, Any]]) -> Table:
         static = arm["static_memory"]
         table.add_row(
             name,
-            arm["status"].replace("_", " "),
+            arm["status"].partition(":")[0].replace("_", " "),
             _range(arm["tokens_per_second"], 1, "{:,.0f}"),
             _range(arm["peak_memory"], _GIB, "{:.2f}"),
             "" if static is None else f"{static['total'] / _GIB:.2f}",

@@ -39,24 +39,24 @@ class FlapAccumulator:
 
     def __init__(self) -> None:
         self._examples = 0
-        self._mean: torch.Tensor | None = None
+        self._means: torch.Tensor | None = None  # of the examples' means, their sum
         self._sum: torch.Tensor | None = None
 
     def update(self, moments: Moments) -> None:
         """Add a batch of examples in their order; those without counted tokens are skipped."""
-        for count, mean, m2 in zip(moments.count, moments.mean, moments.m2, strict=True):
-            if count > 0:
-                self._add(count, mean, m2)
-
-    def _add(self, count: torch.Tensor, mean: torch.Tensor, m2: torch.Tensor) -> None:
-        self._examples += 1
-        j = self._examples
-        if self._mean is None or self._sum is None:
-            self._mean, self._sum = mean.clone(), torch.zeros_like(m2)
-            return
-        self._mean = self._mean + (mean - self._mean) / j
-        about_running_mean = m2 + count * (mean - self._mean).square()
-        self._sum = self._sum + (j - 1) / j * about_running_mean
+        seen = moments.count > 0
+        if not bool(seen.all()):
+            moments = Moments(moments.count[seen], moments.mean[seen], moments.m2[seen])
+        count, mean = moments.count.unsqueeze(-1), moments.mean
+        if self._means is None or self._sum is None:
+            self._means, self._sum = mean.new_zeros(mean.shape[1:]), mean.new_zeros(mean.shape[1:])
+        number = torch.arange(1.0, len(mean) + 1, dtype=mean.dtype, device=mean.device)
+        number += self._examples
+        running = (mean.cumsum(dim=0) + self._means) / number.unsqueeze(-1)
+        about_running_mean = moments.m2 + count * (mean - running).square()
+        self._sum = self._sum + ((number - 1) / number) @ about_running_mean
+        self._means = self._means + mean.sum(dim=0)
+        self._examples += len(mean)
 
     def result(self) -> torch.Tensor:
         """``(C,)`` float64; zero if fewer than two examples were seen."""

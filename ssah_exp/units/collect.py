@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -19,7 +19,8 @@ from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.logits import hidden_states
 from ssah_exp.units.accumulators import FlapAccumulator, VarianceAccumulator
 from ssah_exp.units.examples import ExampleMoments
-from ssah_exp.units.moments import Moments, example_moments
+from ssah_exp.units.moments import Counted, Moments, Scratch, example_moments
+from ssah_exp.units.ordering import InOrder
 from ssah_exp.units.statistics import ChannelStatistics, KindStatistics
 
 Sink = Callable[[Kind, int, torch.Tensor], None]
@@ -51,8 +52,9 @@ class StatisticsCollector:
     """Accumulates the statistics of one calibration set, in one pass.
 
     Several ranks that compute a batch each, in turns, end with what one would have computed: rank
-    0 adds every example's moments in the order of the data, so that even `flap`, which depends on
-    that order, and every rounding are the same. The other ranks accumulate nothing.
+    0 adds every batch's moments in the same order, so that every rounding is the same. The other
+    ranks accumulate nothing. `flap`, which depends on the order of examples, and the examples that
+    are kept follow the order of the data, whatever order batches come in.
 
     Args:
         layers: Blocks of the model.
@@ -66,28 +68,44 @@ class StatisticsCollector:
         self._layers = layers
         self._tokens = tokens
         self._kept: dict[tuple[Kind, int], list[Moments]] | None = {} if keep_examples else None
-        self._mask: torch.Tensor | None = None
+        self._counted: Counted | None = None
+        self._scratch = Scratch()
+        self._positions: list[int] = []
+        self._begun = 0
         self._counts = True
         self._turn: list[tuple[Kind, int, Moments]] = []
         self._examples = 0
         keys = [(kind, layer) for kind in KINDS for layer in range(layers)]
+        self._in_order = {key: InOrder() for key in keys}
         self._variance = {key: VarianceAccumulator() for key in keys}
         self._flap = {key: FlapAccumulator() for key in keys}
 
-    def begin(self, batch: Batch, *, counts: bool = True) -> None:
-        """Say which tokens of the coming forward pass count; ``counts`` false: none, see `end`."""
+    def begin(
+        self, batch: Batch, positions: Sequence[int] | None = None, *, counts: bool = True
+    ) -> None:
+        """Say which tokens of the coming forward pass count.
+
+        Args:
+            batch: What is going to be computed.
+            positions: Of its examples in the data; None = behind those of the batch before.
+            counts: False for a turn in which this rank only keeps the others company, see `end`.
+        """
         mask = batch.response_mask if self._tokens == "response" else batch.attention_mask.bool()
-        self._mask, self._counts, self._turn = mask, counts, []
+        self._counted, self._counts, self._turn = Counted.of(mask), counts, []
+        following = range(self._begun, self._begun + len(mask))
+        self._positions = list(following if positions is None else positions)
+        self._begun += len(mask)
         if ranks.count() == 1:
             self._examples += int(mask.any(dim=1).sum())
 
     def sink(self, kind: Kind, layer: int, activations: torch.Tensor) -> None:
         """Take the input of one output projection, ``(B, T, C)``."""
-        if self._mask is None:
+        if self._counted is None:
             raise RuntimeError("begin() was not called before the forward pass.")
-        moments = example_moments(activations, self._mask.to(activations.device))
+        counted = self._counted.to(activations.device)
+        moments = example_moments(activations, counted, self._scratch)
         if ranks.count() == 1:
-            self._add(kind, layer, moments)
+            self._add(kind, layer, self._positions, moments)
         elif self._counts:
             self._turn.append((kind, layer, moments.cpu()))
 
@@ -98,26 +116,32 @@ class StatisticsCollector:
         """
         if ranks.count() == 1:
             return
-        assert self._mask is not None
-        examples = int(self._mask.any(dim=1).sum()) if self._counts else 0
-        for count, moments in ranks.gathered((examples, self._turn)) or ():
+        assert self._counted is not None
+        examples = int(self._counted.mask.any(dim=1).sum()) if self._counts else 0
+        seen = (examples, self._positions, self._turn)
+        for count, positions, turn in ranks.gathered(seen) or ():
             self._examples += count
-            for kind, layer, item in moments:
-                self._add(kind, layer, item)
+            for kind, layer, item in turn:
+                self._add(kind, layer, positions, item)
         self._turn = []
 
     def absorb(self, seen: Iterable[tuple[Kind, int, Moments]]) -> None:
-        """Add examples that went through the model before, every block's inputs once."""
+        """Add examples that went through the model before, in data order, every block once."""
+        begun = self._begun
         for kind, layer, moments in seen:
             if (kind, layer) == (KINDS[0], 0):
                 self._examples += int((moments.count > 0).sum())
-            self._add(kind, layer, moments)
+                self._begun += len(moments.count)
+            self._add(kind, layer, range(begun, begun + len(moments.count)), moments)
 
-    def _add(self, kind: Kind, layer: int, moments: Moments) -> None:
+    def _add(self, kind: Kind, layer: int, positions: Sequence[int], moments: Moments) -> None:
         self._variance[kind, layer].update(moments)
-        self._flap[kind, layer].update(moments)
+        in_order = self._in_order[kind, layer].add(positions, moments)
+        if in_order is None:
+            return
+        self._flap[kind, layer].update(in_order)
         if self._kept is not None:
-            self._kept.setdefault((kind, layer), []).append(moments.cpu())
+            self._kept.setdefault((kind, layer), []).append(in_order.cpu())
 
     def examples(self) -> ExampleMoments | None:
         """Moments of every example apart, on CPU; None unless they were kept."""
@@ -166,14 +190,18 @@ class UnitStatistics(pl.Callback):
     """Collects channel statistics of each predict dataloader.
 
     Args:
-        batches: By name of each dataloader's set, in order, how many batches all ranks together
-            compute of it.
+        batches: By name of each dataloader's set, in order, which examples each batch holds that
+            all ranks together compute of it (:func:`~ssah_exp.data.loaders.like_lengths`).
         tokens: ``response`` or ``all``.
         keep_examples: See :class:`StatisticsCollector`.
     """
 
     def __init__(
-        self, batches: Mapping[str, int], tokens: str = "response", *, keep_examples: bool = False
+        self,
+        batches: Mapping[str, Sequence[Sequence[int]]],
+        tokens: str = "response",
+        *,
+        keep_examples: bool = False,
     ) -> None:
         self._names, self._batches = list(batches), list(batches.values())
         self._tokens = tokens
@@ -202,7 +230,8 @@ class UnitStatistics(pl.Callback):
         """Say which set and which tokens the coming activations belong to."""
         self._current = self._collectors[self._names[dataloader_idx]]
         batches = self._batches[dataloader_idx]
-        self._current.begin(batch, counts=ranks.dealt(batches)[batch_idx] is not None)
+        number = ranks.dealt(len(batches))[batch_idx]
+        self._current.begin(batch, batches[number or 0], counts=number is not None)
 
     def on_predict_batch_end(
         self,

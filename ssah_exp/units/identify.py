@@ -14,7 +14,7 @@ from ssah_exp import ranks
 from ssah_exp.config.schema import TrainerConfig, UnitsConfig
 from ssah_exp.config.trainer import StaysInPlace, ended_by_signals, make_trainer
 from ssah_exp.data.chat import Encoded
-from ssah_exp.data.loaders import CalibrationData
+from ssah_exp.data.loaders import CalibrationData, like_lengths
 from ssah_exp.errors import UnitError
 from ssah_exp.models.anatomy import KINDS, Anatomy, Kind, output_column_norms
 from ssah_exp.models.load import LoadedModel, move
@@ -111,9 +111,10 @@ def collect(
         SystemExit: The process was asked to end; it ends after the batch at hand.
     """
     device = loaded.device
-    batches = {name: -(-len(items) // units.batch_size) for name, items in sets.items()}
+    batches = {name: like_lengths(items, units.batch_size) for name, items in sets.items()}
     statistics = UnitStatistics(batches, units.tokens, keep_examples=keep_examples)
-    data = CalibrationData(loaded.speech.pad_id, units.batch_size, list(sets.values()))
+    ordered = [(items, batches[name]) for name, items in sets.items()]
+    data = CalibrationData(loaded.speech.pad_id, units.batch_size, ordered)
     stays = StaysInPlace(device) if loaded.placed else None
     trainer = make_trainer(trainer_config, [statistics], strategy=stays)
     with ended_by_signals():

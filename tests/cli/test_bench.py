@@ -11,6 +11,7 @@ import torch
 from ssah_exp.cli import main
 from ssah_exp.pipeline.bench import arm as bench_arm
 from ssah_exp.pipeline.bench import compare
+from ssah_exp.pipeline.bench.compiling import why_not
 from ssah_exp.pipeline.bench.rounds import schedule
 from ssah_exp.pipeline.bench.settings import ARMS, MODELS, arithmetic_limit, complete
 
@@ -50,6 +51,7 @@ def test_the_report_has_machine_versions_settings_arms_and_ratios(capsys: Captur
     report = call(capsys, "--warmup", "0", "--repeats", "1")
     assert set(report) == {
         "bench",
+        "clock",
         "machine",
         "versions",
         "settings",
@@ -62,11 +64,11 @@ def test_the_report_has_machine_versions_settings_arms_and_ratios(capsys: Captur
     assert report["versions"]["packages"]["torch"] == torch.__version__
     assert report["settings"]["threads"] == torch.get_num_threads()
     assert report["arithmetic_limit"]["plain"] == pytest.approx(3 / 2.2)
-    assert list(report["arms"]) == ["full", "masked", "compact"]
+    assert list(report["arms"]) == ["full", "masked", "compact", "freeze"]
     for arm in report["arms"].values():
         assert arm["status"] == "done"
         assert arm["tokens_per_second"]["median"] > 0
-    assert set(report["ratios"]) == {"compact/full", "masked/full"}
+    assert set(report["ratios"]) == {"compact/full", "masked/full", "freeze/full"}
     for row in report["ratios"].values():
         assert set(row) == {"tokens_per_second", "peak_memory", "static_memory"}
 
@@ -84,8 +86,9 @@ def test_repeats_are_summed_up_by_median_and_range(capsys: Capture) -> None:
 
 def test_every_arm_is_first_in_turn() -> None:
     order = [arm for _, arm in schedule(list(ARMS), 3)]
-    assert order[::3] == list(ARMS)
-    assert all(sorted(order[at : at + 3]) == sorted(ARMS) for at in (0, 3, 6))
+    count = len(ARMS)
+    assert order[::count] == list(ARMS)[:3]
+    assert all(sorted(order[at : at + count]) == sorted(ARMS) for at in (0, count, 2 * count))
 
 
 @pytest.mark.usefixtures("in_process")
@@ -104,10 +107,50 @@ def test_the_share_is_trained(capsys: Capture, share: float) -> None:
 
 
 @pytest.mark.usefixtures("in_process")
+def test_freeze_trains_all_but_its_share(capsys: Capture) -> None:
+    freeze = call(capsys, "--repeats", "1", "--frozen-share", "0.3")["arms"]["freeze"]
+    frozen = ALL - freeze["trained_parameters"]
+    assert 0.3 * UNITS - HEAD < frozen <= 0.3 * UNITS
+    assert freeze["static_memory"]["others"] >= 4 * frozen  # kept to be put back
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_an_arm_that_cannot_be_compiled_is_named(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert main(["bench", "train", *SMALL, "--repeats", "1", "--compile", "--format", form]) == 0
+    said = capsys.readouterr().out
+    if form == "text":
+        assert "compiled full skipped: no C++ compiler" in said
+        return
+    report = json.loads(said)
+    for arm in ("compiled full", "compiled compact"):
+        assert report["arms"][arm]["status"] == "skipped: no C++ compiler"
+        assert report["arms"][arm]["tokens_per_second"] is None
+    assert set(report["ratios"]["compiled compact/compiled full"].values()) == {None}
+    assert report["arms"]["compact"]["status"] == "done"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(why_not("cpu") is not None, reason="no C++ compiler")
+def test_compiled_blocks_train_the_same() -> None:
+    settings = complete(_given())
+    for arm in ("full", "compact"):
+        plain, compiled = (
+            bench_arm.time_arm(settings, None, name) for name in (arm, f"compiled {arm}")
+        )
+        assert compiled["status"] == "done"
+        assert compiled["trained_parameters"] == plain["trained_parameters"]
+        assert compiled["loss"] == pytest.approx(plain["loss"], abs=1e-5)
+
+
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_static_memory_is_what_the_bytes_add_up_to(capsys: Capture, precision: str) -> None:
     arms = call(capsys, "--repeats", "1", "--precision", precision)["arms"]
-    full, masked, compact = (arms[name]["static_memory"] for name in ARMS)
+    full, masked, compact = (arms[name]["static_memory"] for name in ("full", "masked", "compact"))
     bytes_each = 4 if precision == "float32" else 2
     masters = 0 if precision == "float32" else 4
     assert full["weights"] == masked["weights"] == compact["weights"] == bytes_each * ALL

@@ -71,7 +71,7 @@ def test_the_published_style_gives_flaps_statistic() -> None:
 def test_rounds_take_turns_and_ratios_are_within_a_round() -> None:
     called: list[str] = []
     arms = {name: (lambda name=name: called.append(name)) for name in ("a", "b")}
-    seconds = timed_rounds(arms, 2, "cpu", lambda line: None, wall=True)
+    seconds = timed_rounds(arms, 2, "cpu", lambda line: None)
     assert called == ["a", "b", "a", "b", "b", "a"]  # the first of each is not timed
     assert all(len(values) == 2 for values in seconds.values())
     found = ratios({"a": [2.0, 9.0], "b": [1.0, 3.0]}, {"a/b": ("a", "b")})["a/b"]
@@ -86,27 +86,30 @@ def test_out_of_range_is_refused_all_at_once(capsys: Capture) -> None:
     assert all(option in said for option in ("--batches", "--response-share", "--length"))
 
 
-RATIOS = {"statistics/bare": 1.05, "published/statistics": 3.0}
+def ratios_of(**medians: float) -> dict[str, dict[str, float]]:
+    names = {"bare": "statistics/bare", "published": "published/statistics"}
+    values = {"bare": 1.05, "published": 3.0, **medians}
+    return {names[key]: {"median": value} for key, value in values.items()}
 
 
 @pytest.mark.parametrize(
     ("now", "lost"),
     [
         ({}, []),
-        ({"statistics/bare": 1.14}, []),
-        ({"statistics/bare": 1.17}, ["identify statistics/bare"]),
-        ({"published/statistics": 2.6}, ["identify published/statistics"]),
-        ({"published/statistics": 9.0, "statistics/bare": 1.0}, []),
+        ({"bare": 1.14}, []),
+        ({"bare": 1.17}, ["identify statistics/bare"]),
+        ({"published": 2.6}, ["identify published/statistics"]),
+        ({"published": 9.0, "bare": 1.0}, []),
     ],
 )
 def test_a_loss_of_over_a_tenth_fails(now: dict[str, float], lost: list[str]) -> None:
-    found = compare("identify", RATIOS, {**RATIOS, **now})
+    found = compare("identify", ratios_of(), ratios_of(**now))
     assert [item.name for item in found if item.failed] == lost
 
 
 def test_a_ratio_that_was_never_committed_is_an_error() -> None:
     with pytest.raises(StoreError, match="No committed ratio 'published/statistics'"):
-        compare("identify", {"statistics/bare": 1.0}, RATIOS)
+        compare("identify", {"statistics/bare": {"median": 1.0}}, ratios_of())
 
 
 def test_check_writes_then_compares(
@@ -115,12 +118,13 @@ def test_check_writes_then_compares(
     value = {"now": 1.0}
 
     def measured(bench: str, *arguments: object) -> dict[str, Any]:
-        report: dict[str, Any] = {"bench": bench, "ratios": {}}
+        report: dict[str, Any] = {"bench": bench, "ratios": {}, "machine": {}, "versions": {}}
         for place, _ in WATCHED[bench].values():
             inner = report
             for part in place[:-1]:
                 inner = inner.setdefault(part, {})
-            inner[place[-1]] = {"median": value["now"]}
+            now = value["now"]
+            inner[place[-1]] = {"median": now, "low": now, "high": now, "values": [now] * 3}
         return report
 
     monkeypatch.setattr(command, "_measure", measured)
@@ -128,6 +132,8 @@ def test_check_writes_then_compares(
     assert main(["bench", "check", file]) == 2
     assert "cannot be read" in capsys.readouterr().err
     assert main(["bench", "check", file, "--write"]) == 0
+    written = json.loads(Path(file).read_text())["ratios"]["identify"]["statistics/bare"]
+    assert written == {"median": 1.0, "low": 1.0, "high": 1.0, "rounds": 3}
     assert main(["bench", "check", file]) == 0
     assert "LOST" not in capsys.readouterr().out
     value["now"] = 1.2  # for better in some ratios, for worse in others

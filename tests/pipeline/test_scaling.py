@@ -10,6 +10,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssah_exp.cli import main
+from ssah_exp.config.schema import UnitsConfig
+from ssah_exp.data.loaders import WINDOW
 from ssah_exp.models.logits import hidden_states
 from ssah_exp.pipeline.scaling import (
     BUDGET,
@@ -66,6 +68,14 @@ def test_identification_by_hand() -> None:
     found = estimate(IDENTIFICATION, shape, 1)
     assert found.seconds == pytest.approx(1.15 * flop / 451e12)
     assert found.exchange == 0
+
+
+def test_moments_of_a_window_of_batches_are_held_on_one_gpu() -> None:
+    assert Work().held == WINDOW * UnitsConfig().batch_size
+    held, none = (
+        estimate(IDENTIFICATION, SHAPES["7B"], 1, work=Work(held=count)).memory for count in (64, 0)
+    )
+    assert held - none == 64 * 32 * (4096 + 11008) * 16
 
 
 def test_training_memory_by_hand() -> None:

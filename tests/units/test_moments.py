@@ -10,7 +10,9 @@ import torch
 
 from ssah_exp.units.accumulators import FlapAccumulator, VarianceAccumulator
 from ssah_exp.units.moments import (
+    Counted,
     Moments,
+    Scratch,
     _all_at_once,
     _one_by_one,
     example_moments,
@@ -21,13 +23,27 @@ from tests.units import oracle
 
 COUNTS = (5, 1, 9, 3)
 Way = Callable[[torch.Tensor, torch.Tensor], Moments]
+
+
+def one_by_one(values: torch.Tensor, mask: torch.Tensor) -> Moments:
+    return _one_by_one(values, Counted.of(mask))
+
+
+def all_at_once(values: torch.Tensor, mask: torch.Tensor) -> Moments:
+    return _all_at_once(values, Counted.of(mask))
+
+
 # The way a CPU takes, and the way of other devices; both are checked here.
-both_ways = pytest.mark.parametrize("way", [_one_by_one, _all_at_once])
+both_ways = pytest.mark.parametrize("way", [one_by_one, all_at_once])
+
+
+def moments_of(values: torch.Tensor, mask: torch.Tensor) -> Moments:
+    return example_moments(values, Counted.of(mask))
 
 
 def whole(values: torch.Tensor) -> Moments:
     """Moments of ``(T, C)`` values, all counted, without the leading dimension."""
-    return pool(example_moments(values[None], torch.ones(1, len(values), dtype=torch.bool)))
+    return pool(moments_of(values[None], torch.ones(1, len(values), dtype=torch.bool)))
 
 
 def random_rows(counts: tuple[int, ...], seed: int = 0) -> list[torch.Tensor]:
@@ -82,7 +98,7 @@ def test_pool_is_concatenation() -> None:
     for at, row in enumerate(rows):
         stacked[at, : len(row)] = row
         mask[at, : len(row)] = True
-    assert_equal(pool(example_moments(stacked, mask)), whole(torch.cat(rows)))
+    assert_equal(pool(moments_of(stacked, mask)), whole(torch.cat(rows)))
 
 
 @both_ways
@@ -142,10 +158,37 @@ def test_example_without_counted_tokens_has_count_zero(way: Way) -> None:
 def test_both_ways_agree() -> None:
     values = torch.randn(3, 40, 6, generator=torch.Generator().manual_seed(6)) * 5 + 2
     mask = torch.arange(40) < torch.tensor([[40], [7], [1]])
-    first, second = _one_by_one(values, mask), _all_at_once(values, mask)
+    first, second = one_by_one(values, mask), all_at_once(values, mask)
     torch.testing.assert_close(first.mean, second.mean, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(first.m2, second.m2, rtol=1e-6, atol=1e-9)
     assert torch.equal(first.count, second.count)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("ratio", [0.0, 1e4])
+def test_every_example_equals_float64(dtype: torch.dtype, ratio: float) -> None:
+    """Ragged, with gaps, with an example that counts nothing; scratch memory is used again."""
+    draw = torch.Generator().manual_seed(7)
+    scratch = Scratch()
+    for tokens in (40, 9, 23):
+        values = (torch.randn(5, tokens, 6, generator=draw) + ratio).to(dtype)
+        mask = torch.rand(5, tokens, generator=draw) < 0.6
+        mask[0], mask[1] = torch.arange(tokens) >= tokens // 2, False
+        found = example_moments(values, Counted.of(mask), scratch)
+        for at, (row, counted) in enumerate(zip(values.double().numpy(), mask, strict=True)):
+            rows = row[counted.numpy()]
+            assert float(found.count[at]) == len(rows)
+            mean = rows.mean(axis=0) if len(rows) else np.zeros(6)
+            np.testing.assert_allclose(found.mean[at], mean, rtol=1e-13)
+            np.testing.assert_allclose(found.m2[at], ((rows - mean) ** 2).sum(axis=0), rtol=1e-12)
+
+
+def test_scratch_serves_inside_and_outside_of_inference_mode() -> None:
+    values, counted = torch.randn(1, 4, 3), Counted.of(torch.ones(1, 4, dtype=torch.bool))
+    scratch = Scratch()
+    with torch.inference_mode():
+        inside = example_moments(values, counted, scratch).m2.clone()
+    assert torch.equal(example_moments(values, counted, scratch).m2, inside)
 
 
 def test_flap_skips_examples_without_counted_tokens() -> None:
@@ -153,14 +196,14 @@ def test_flap_skips_examples_without_counted_tokens() -> None:
     mask = torch.ones(3, 5, dtype=torch.bool)
     mask[1] = False
     accumulator = FlapAccumulator()
-    accumulator.update(example_moments(values, mask))
+    accumulator.update(moments_of(values, mask))
     plain = oracle.flap([values[0].double().numpy(), values[2].double().numpy()])
     np.testing.assert_allclose(accumulator.result(), plain, rtol=1e-6)
 
 
 def test_flap_of_one_example_is_zero() -> None:
     accumulator = FlapAccumulator()
-    accumulator.update(example_moments(torch.randn(1, 5, 2), torch.ones(1, 5, dtype=torch.bool)))
+    accumulator.update(moments_of(torch.randn(1, 5, 2), torch.ones(1, 5, dtype=torch.bool)))
     assert accumulator.result().tolist() == [0, 0]
 
 

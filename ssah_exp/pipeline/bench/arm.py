@@ -7,7 +7,6 @@ itself is timed, and it is the same code that the LightningModule calls.
 
 from __future__ import annotations
 
-import time
 import warnings
 from dataclasses import dataclass, replace
 from statistics import median
@@ -19,10 +18,11 @@ import torch
 from ssah_exp.interventions.plan import TrainingPlan, plan_training
 from ssah_exp.models.anatomy import read_anatomy
 from ssah_exp.models.logits import token_losses
+from ssah_exp.pipeline.bench.compiling import compile_blocks, why_not
 from ssah_exp.pipeline.bench.memory import PeakMeter, StaticMemory, settle, size_of, states_of
 from ssah_exp.pipeline.bench.models import load_embedded, random_model
-from ssah_exp.pipeline.bench.rounds import synchronise
-from ssah_exp.pipeline.bench.settings import ARMS, BenchSettings
+from ssah_exp.pipeline.bench.rounds import clock_of, synchronise
+from ssah_exp.pipeline.bench.settings import EVERY_ARM, BenchSettings
 from ssah_exp.training.tuned import TunedWeights, tuned_weights
 from ssah_exp.units.classes import lowest
 from ssah_exp.units.index import UnitIndex
@@ -49,12 +49,16 @@ def time_arm(settings: BenchSettings, location: str | None, arm: str) -> dict[st
     Args:
         settings: What all arms share.
         location: Where the embedded model's weights are; None = random weights.
-        arm: A key of :data:`ARMS`.
+        arm: A key of :data:`EVERY_ARM`.
 
     Returns:
-        ``status`` is ``done`` or ``out_of_memory``; measurements only if done.
+        ``status`` is ``done``, ``out_of_memory`` or ``skipped: `` and why; measurements only if
+        done.
     """
     torch.set_num_threads(settings.threads)
+    problem = why_not(settings.device) if EVERY_ARM[arm].compiled else None
+    if problem:
+        return {"status": f"skipped: {problem}"}
     try:
         return {"status": "done", **_measure(settings, location, arm)}
     except RuntimeError as error:
@@ -80,7 +84,7 @@ def time_alone(settings: BenchSettings, location: str | None, arm: str) -> dict[
 def _measure(settings: BenchSettings, location: str | None, arm: str) -> dict[str, Any]:
     meter = PeakMeter(torch.device(settings.device))
     model = _model(settings, location)
-    plan = plan_of(model, arm, settings)
+    plan = plan_of(model, EVERY_ARM[arm].policy, settings)
     return {**_sizes(model, plan), **_train(model, plan, arm, settings, meter)}
 
 
@@ -108,13 +112,16 @@ def _train(
     meter: PeakMeter,
 ) -> dict[str, Any]:
     ids, counted = make_batches(settings, model.config.vocab_size)
-    originals = list(model.parameters())
-    with tuned_weights(model, plan, ARMS[arm]) as tuned:
+    originals, way = list(model.parameters()), EVERY_ARM[arm]
+    with tuned_weights(model, plan, way.path) as tuned:
         parameters = tuned.optimizer_parameters()
         optimizer = torch.optim.AdamW(parameters, lr=_LEARNING_RATE, fused=True)
-        training = _Training(model, tuned, optimizer, counted)
+        if way.compiled:
+            compile_blocks(model)
+        training = _Training(model, tuned, optimizer, counted, settings)
         meter.reset()
-        static = _first_step(training, ids[0], originals, plan if arm == "masked" else None)
+        puts_back = way.path == "masked" or way.policy == "freeze"
+        static = _first_step(training, ids[0], originals, plan if puts_back else None)
         timed = [training.timed_step(batch) for batch in ids[1:]][settings.warmup :]
         peak = meter.peak()
     seconds, losses = zip(*timed, strict=True)
@@ -127,16 +134,17 @@ def _train(
     }
 
 
-def plan_of(model: PreTrainedModel, arm: str, settings: BenchSettings) -> TrainingPlan:
-    """Everything, or the budget of units that a random ranking of heads and neurons gives."""
-    if arm == "full":
-        return plan_training(model, "none", None)
+def plan_of(model: PreTrainedModel, policy: str, settings: BenchSettings) -> TrainingPlan:
+    """Everything, or with or without the units that a random ranking of heads and neurons gives."""
+    if policy == "none":
+        return plan_training(model, policy, None)
     index = UnitIndex(read_anatomy(model))
     ranking = np.random.default_rng(settings.seed).random(index.anatomy.units)
-    budget = settings.share * float(index.parameters.sum())
+    share = settings.share if policy == "budget" else settings.frozen_share
+    budget = share * float(index.parameters.sum())
     selected = np.zeros(index.anatomy.units, dtype=bool)
     selected[lowest(ranking, index.parameters, budget)] = True
-    return plan_training(model, "budget", selected)
+    return plan_training(model, policy, selected)
 
 
 def _sizes(model: PreTrainedModel, plan: TrainingPlan) -> dict[str, int]:
@@ -171,6 +179,7 @@ class _Training:
     tuned: TunedWeights
     optimizer: torch.optim.Optimizer
     counted: torch.Tensor
+    settings: BenchSettings
 
     def gradients(self, ids: torch.Tensor) -> torch.Tensor:
         """Loss and backward, up to gradients where the optimizer looks."""
@@ -188,12 +197,13 @@ class _Training:
 
     def timed_step(self, ids: torch.Tensor) -> tuple[float, float]:
         """Seconds and loss of one step."""
+        clock = clock_of(self.settings.device, self.settings.threads)
         synchronise(ids.device)
-        started = time.perf_counter()
+        started = clock()
         loss = self.gradients(ids)
         self.update()
         synchronise(ids.device)
-        return time.perf_counter() - started, float(loss)
+        return clock() - started, float(loss)
 
 
 def _first_step(

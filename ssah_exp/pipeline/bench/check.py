@@ -21,6 +21,7 @@ WATCHED: dict[str, dict[str, tuple[tuple[str, ...], bool]]] = {
     "train": {
         "compact/full tokens/s": (("ratios", "compact/full", "tokens_per_second"), True),
         "compact/full static memory": (("ratios", "compact/full", "static_memory"), False),
+        "freeze/full tokens/s": (("ratios", "freeze/full", "tokens_per_second"), True),
     },
 }
 TOLERANCE = 0.10
@@ -32,7 +33,7 @@ class Compared:
 
     Attributes:
         name: Bench and ratio.
-        before: Committed.
+        before: Committed median.
         now: Median of this run.
         loss: Share by which it is worse; negative = better.
     """
@@ -48,30 +49,34 @@ class Compared:
         return self.loss > TOLERANCE
 
 
-def watched(report: Mapping[str, Any]) -> dict[str, float]:
-    """The medians of a report's watched ratios.
+Measured = Mapping[str, Mapping[str, float]]
+
+
+def watched(report: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Median, range and number of rounds of a report's watched ratios.
 
     Raises:
         StoreError: The report lacks one of them.
     """
-    found: dict[str, float] = {}
+    found: dict[str, dict[str, float]] = {}
     for name, (place, _) in WATCHED[report["bench"]].items():
         value: Any = report
         for part in place:
             value = None if value is None else value.get(part)
         if value is None:
             raise StoreError(f"bench {report['bench']} measured no {name}.")
-        found[name] = float(value["median"])
+        ends = {end: float(value[end]) for end in ("median", "low", "high")}
+        found[name] = {**ends, "rounds": len(value["values"])}
     return found
 
 
-def compare(bench: str, before: Mapping[str, float], now: Mapping[str, float]) -> list[Compared]:
-    """Every watched ratio of one bench.
+def compare(bench: str, before: Measured, now: Measured) -> list[Compared]:
+    """Every watched ratio of one bench, by its median over rounds.
 
     Args:
         bench: A key of :data:`WATCHED`.
-        before: Committed ratios.
-        now: Those of :func:`watched`.
+        before: Committed: what :func:`watched` returned then.
+        now: What it returns now.
 
     Raises:
         StoreError: A watched ratio was never committed: a check of nothing is no check.
@@ -80,7 +85,8 @@ def compare(bench: str, before: Mapping[str, float], now: Mapping[str, float]) -
     for name, (_, more_is_better) in WATCHED[bench].items():
         if name not in before:
             raise StoreError(f"No committed ratio '{name}' of bench {bench}.")
-        change = now[name] / before[name] - 1
+        then, today = before[name]["median"], now[name]["median"]
+        change = today / then - 1
         loss = -change if more_is_better else change
-        compared.append(Compared(f"{bench} {name}", before[name], now[name], loss))
+        compared.append(Compared(f"{bench} {name}", then, today, loss))
     return compared

@@ -12,10 +12,11 @@ from typing import Any
 
 from ssah_exp.pipeline.bench.arm import time_alone
 from ssah_exp.pipeline.bench.models import locate
-from ssah_exp.pipeline.bench.rounds import about, schedule, spread
-from ssah_exp.pipeline.bench.settings import ARMS, BenchSettings, arithmetic_limit
+from ssah_exp.pipeline.bench.rounds import about, clock_name, schedule, spread
+from ssah_exp.pipeline.bench.settings import BenchSettings, arithmetic_limit
 
-RATIOS = (("compact", "full"), ("masked", "full"))
+RATIOS = (("compact", "full"), ("masked", "full"), ("freeze", "full"))
+COMPILED_RATIOS = (("compiled compact", "compiled full"), ("compiled full", "full"))
 _REPEATED = ("tokens_per_second", "peak_memory")
 # Imported once, by the process that the arms' processes are forked from.
 _PRELOADED = [time_alone.__module__, "transformers.models.llama.modeling_llama"]
@@ -31,20 +32,22 @@ def bench_train(settings: BenchSettings, root: Path, say: Callable[[str], None])
 
     Returns:
         Machine, versions, settings, arms and ratios, as plain JSON values. An arm that ran out of
-        memory has its status and nulls.
+        memory, or could not be compiled here, has its status and nulls.
 
     Raises:
         SsahError: The model cannot be loaded, or the share is too small for a single unit.
     """
     ref = locate(settings.model, root)
-    runs: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
-    for repeat, arm in schedule(list(ARMS), settings.repeats):
+    pairs = (*RATIOS, *(COMPILED_RATIOS if settings.compile else ()))
+    runs: dict[str, list[dict[str, Any]]] = {arm: [] for arm in settings.arms}
+    for repeat, arm in schedule(list(runs), settings.repeats):
         say(f"repeat {repeat + 1} of {settings.repeats}: {arm}")
         runs[arm].append(isolated(settings, ref.location if ref else None, arm))
     return {
         **about("train", asdict(settings), ref),
+        "clock": clock_name(settings.device, settings.threads),
         "arms": {arm: _summary(found) for arm, found in runs.items()},
-        "ratios": {f"{a}/{b}": _ratios(runs[a], runs[b]) for a, b in RATIOS},
+        "ratios": {f"{a}/{b}": _ratios(runs[a], runs[b]) for a, b in pairs},
         "arithmetic_limit": {
             "plain": arithmetic_limit(settings.share, checkpointing=False),
             "checkpointing": arithmetic_limit(settings.share, checkpointing=True),

@@ -16,7 +16,7 @@ from ssah_exp.interventions.ablate import Ablation, ablated, plan_ablation
 from ssah_exp.models.anatomy import Kind
 from ssah_exp.models.load import LoadedModel, load_model
 from ssah_exp.pipeline.bench.models import EMBEDDED, embedded_config, locate
-from ssah_exp.pipeline.bench.rounds import about, ratios, spread, timed_rounds
+from ssah_exp.pipeline.bench.rounds import about, clock_name, ratios, spread, timed_rounds
 from ssah_exp.pipeline.bench.settings import GenerateSettings
 
 RATIOS = {"loop/batched": ("loop", "batched"), "ablated/batched": ("ablated", "batched")}
@@ -37,6 +37,7 @@ def bench_generate(
         root: Where the embedded model is cached.
         say: Takes a line of progress.
     """
+    torch.set_num_threads(settings.threads)
     ref = locate(EMBEDDED, root)
     assert ref is not None
     config = embedded_config()
@@ -48,10 +49,13 @@ def bench_generate(
     if settings.device == "cpu":  # nothing there is worth a whole round that is not timed
         few = replace(settings, new_tokens=min(_WARM_TOKENS, settings.new_tokens))
         warm = _arms(loaded, prompts[:_WARM_PROMPTS], few)
-    seconds = timed_rounds(arms, settings.repeats, settings.device, say, warm=warm)
+    seconds = timed_rounds(
+        arms, settings.repeats, settings.device, say, threads=settings.threads, warm=warm
+    )
     tokens = settings.prompts * settings.new_tokens
     return {
         **about("generate", asdict(settings), ref),
+        "clock": clock_name(settings.device, settings.threads),
         "seconds": {arm: spread(values) for arm, values in seconds.items()},
         "tokens_per_second": {
             arm: spread([tokens / value for value in values]) for arm, values in seconds.items()

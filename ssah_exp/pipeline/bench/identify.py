@@ -15,7 +15,7 @@ from ssah_exp.models.load import DTYPES
 from ssah_exp.models.logits import hidden_states
 from ssah_exp.pipeline.bench.models import load_embedded, locate, random_model
 from ssah_exp.pipeline.bench.published_style import collect_as_published
-from ssah_exp.pipeline.bench.rounds import about, ratios, spread, timed_rounds
+from ssah_exp.pipeline.bench.rounds import about, clock_name, ratios, spread, timed_rounds
 from ssah_exp.pipeline.bench.settings import IdentifySettings
 from ssah_exp.units.collect import StatisticsCollector, captured_inputs
 
@@ -46,15 +46,19 @@ def bench_identify(
     Returns:
         Plain JSON values; ``state_bytes`` is what the collector holds for one calibration set.
     """
+    torch.set_num_threads(settings.threads)
     ref = locate(settings.model, root)
     model = _model(settings, ref.location if ref else None)
     work = _Work(model, settings)
     arms = {"bare": work.bare, "statistics": work.statistics, "published": work.published}
     with torch.inference_mode():
-        seconds = timed_rounds(arms, settings.repeats, settings.device, say)
+        seconds = timed_rounds(
+            arms, settings.repeats, settings.device, say, threads=settings.threads
+        )
     tokens = settings.batches * settings.batch * settings.length
     return {
         **about("identify", asdict(settings), ref),
+        "clock": clock_name(settings.device, settings.threads),
         "seconds": {arm: spread(values) for arm, values in seconds.items()},
         "tokens_per_second": {
             arm: spread([tokens / value for value in values]) for arm, values in seconds.items()

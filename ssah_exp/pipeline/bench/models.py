@@ -80,10 +80,25 @@ def load_embedded(location: str, device: str, precision: str) -> PreTrainedModel
 def random_model(
     name: str, device: torch.device, dtype: torch.dtype, seed: int, longest: int
 ) -> PreTrainedModel:
-    """A shape with random weights, made where and as they stay: no other copy ever exists.
+    """A shape with random weights, see :func:`random_llama`.
 
     Args:
         name: A key of :data:`SHAPES`.
+        device: Where the weights are made.
+        dtype: What they are made in.
+        seed: Decides them.
+        longest: Tokens per sequence at most.
+    """
+    return random_llama(SHAPES[name], device, dtype, seed, longest)
+
+
+def random_llama(
+    sizes: dict[str, Any], device: torch.device, dtype: torch.dtype, seed: int, longest: int
+) -> PreTrainedModel:
+    """Random weights, made where and as they stay: no other copy ever exists.
+
+    Args:
+        sizes: Of a Llama config.
         device: Where the weights are made.
         dtype: What they are made in.
         seed: Decides them.
@@ -94,7 +109,7 @@ def random_model(
     torch.manual_seed(seed)
     with device:
         model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            LlamaConfig(**SHAPES[name], max_position_embeddings=longest),
+            LlamaConfig(**sizes, max_position_embeddings=longest),
             dtype=dtype,
             attn_implementation="sdpa",
         )

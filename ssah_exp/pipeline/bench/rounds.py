@@ -41,26 +41,24 @@ def timed_rounds(
     device: str,
     say: Callable[[str], None],
     *,
-    wall: bool = False,
+    threads: int = 0,
     warm: Mapping[str, Callable[[], object]] | None = None,
 ) -> dict[str, list[float]]:
     """Seconds of every arm in every round, after a call of each that is not timed.
-
-    On a CPU it is processor time of this process, which what else runs on the machine disturbs
-    little; elsewhere wall time.
 
     Args:
         arms: What to time, by name.
         repeats: Rounds.
         device: ``cuda...`` is waited for before and after each call.
         say: Takes a line of progress.
-        wall: Wall time in any case, for arms that are processes of their own.
+        threads: That this process computes with, see :func:`clock_of`; 0 for arms that are
+            processes of their own.
         warm: What is called first, by name, where less than a whole arm does; None = the arms.
 
     Returns:
         Arm -> seconds, one for each round in order.
     """
-    clock = time.perf_counter if wall or device != "cpu" else time.process_time
+    clock = clock_of(device, threads)
     for name, action in (arms if warm is None else warm).items():
         say(f"warming up: {name}")
         action()
@@ -69,6 +67,19 @@ def timed_rounds(
         say(f"round {repeat + 1} of {repeats}: {name}")
         seconds[name][repeat] = _timed(arms[name], device, clock)
     return seconds
+
+
+def clock_name(device: str, threads: int) -> str:
+    """``processor`` where one thread does all the work, which others' work disturbs little.
+
+    Elsewhere ``wall``: threads that wait for others spin, and a GPU's time is not the processor's.
+    """
+    return "processor" if device == "cpu" and threads == 1 else "wall"
+
+
+def clock_of(device: str, threads: int) -> Callable[[], float]:
+    """The clock that suits, in seconds."""
+    return time.process_time if clock_name(device, threads) == "processor" else time.perf_counter
 
 
 def _timed(action: Callable[[], object], device: str, clock: Callable[[], float]) -> float:

@@ -13,8 +13,33 @@ from ssah_exp.models.load import DTYPES, resolve_device
 from ssah_exp.pipeline.bench.models import EMBEDDED, SHAPES
 from ssah_exp.training.tuned import Path
 
-# Arm -> how its slices are trained; the full arm has none.
-ARMS: dict[str, Path] = {"full": "auto", "masked": "masked", "compact": "compact"}
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training.
+
+    Attributes:
+        policy: ``none`` trains everything, ``budget`` a share, ``freeze`` all but a share.
+        path: How slices are trained.
+        compiled: Whether blocks go through torch.compile.
+    """
+
+    policy: str
+    path: Path = "auto"
+    compiled: bool = False
+
+
+ARMS = {
+    "full": Arm("none"),
+    "masked": Arm("budget", "masked"),
+    "compact": Arm("budget", "compact"),
+    "freeze": Arm("freeze"),
+}
+COMPILED = {
+    "compiled full": Arm("none", compiled=True),
+    "compiled compact": Arm("budget", "compact", compiled=True),
+}
+EVERY_ARM = {**ARMS, **COMPILED}
 
 MODELS = (EMBEDDED, *SHAPES)
 
@@ -28,6 +53,7 @@ class BenchSettings:
         device: Where it trains.
         precision: Of weights and arithmetic; masters of lower-precision weights are float32.
         share: Share of the units' weights that the masked and the compact arm train.
+        frozen_share: Share of the units' weights that the freeze arm does not train.
         batch: Sequences per step.
         length: Tokens per sequence.
         steps: Timed steps per arm and repeat.
@@ -37,12 +63,14 @@ class BenchSettings:
         response_share: Share of each sequence, from its end, whose tokens count in the loss.
         seed: Decides tokens, units and random weights.
         threads: CPU threads of torch.
+        compile: Measure the compiled arms, too.
     """
 
     model: str
     device: str
     precision: str
     share: float
+    frozen_share: float
     batch: int
     length: int
     steps: int
@@ -52,11 +80,17 @@ class BenchSettings:
     response_share: float
     seed: int
     threads: int
+    compile: bool
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights."""
         return DTYPES[self.precision]
+
+    @property
+    def arms(self) -> dict[str, Arm]:
+        """What is measured."""
+        return EVERY_ARM if self.compile else ARMS
 
 
 @dataclass(frozen=True)
@@ -113,6 +147,25 @@ class GenerateSettings:
     threads: int
 
 
+@dataclass(frozen=True)
+class GrowthSettings:
+    """Where `ssah-exp bench growth` measures.
+
+    Attributes:
+        device: Where.
+        precision: Of weights and arithmetic.
+        repeats: Rounds at each size.
+        seed: Decides tokens, weights and scores.
+        threads: CPU threads of torch.
+    """
+
+    device: str
+    precision: str
+    repeats: int
+    seed: int
+    threads: int
+
+
 def complete(given: Mapping[str, Any]) -> BenchSettings:
     """Fill what was not given by what suits the device, and check everything.
 
@@ -126,6 +179,8 @@ def complete(given: Mapping[str, Any]) -> BenchSettings:
     on_gpu = _on_gpu(given)
     defaults = {
         "share": 0.2,
+        "frozen_share": 0.07,  # SCU are 1 % of the weights, and 6 % CU beside them
+        "compile": False,
         "batch": 4 if on_gpu else 2,
         "length": 512 if on_gpu else 128,
         "steps": 5,
@@ -147,11 +202,16 @@ def complete_generate(given: Mapping[str, Any]) -> GenerateSettings:
     return _complete(GenerateSettings, given, {"prompts": 24, "new_tokens": 32, "batch": 24})
 
 
+def complete_growth(given: Mapping[str, Any]) -> GrowthSettings:
+    """As :func:`complete`, for ``bench growth``: one thread unless told."""
+    return _complete(GrowthSettings, {**given, "threads": given.get("threads") or 1}, {})
+
+
 def _on_gpu(given: Mapping[str, Any]) -> bool:
     return resolve_device(given["device"]).type == "cuda"
 
 
-Settings = TypeVar("Settings", BenchSettings, IdentifySettings, GenerateSettings)
+Settings = TypeVar("Settings", BenchSettings, IdentifySettings, GenerateSettings, GrowthSettings)
 
 
 def _complete(
@@ -169,7 +229,8 @@ def _complete(
         "seed": 0,
     }
     said = {name: value for name, value in given.items() if value is not None}
-    decided = {"device": str(resolve_device(given["device"])), "threads": torch.get_num_threads()}
+    threads = given.get("threads") or torch.get_num_threads()
+    decided = {"device": str(resolve_device(given["device"])), "threads": threads}
     values = {**shared, **defaults, **said, **decided}
     settings = kind(**{item.name: values[item.name] for item in fields(kind)})
     problems = list(_problems(asdict(settings)))
@@ -188,13 +249,15 @@ _LEAST = {
     "repeats": 1,
     "seed": 0,
     "steps": 1,
+    "threads": 1,
     "warmup": 0,
 }
 
 
 def _problems(settings: Mapping[str, Any]) -> Iterator[str]:
-    if not 0 < settings.get("share", 0.5) < 1:
-        yield f"--share={settings['share']} lies outside (0, 1)."
+    for name in ("share", "frozen_share"):
+        if not 0 < settings.get(name, 0.5) < 1:
+            yield f"--{name.replace('_', '-')}={settings[name]} lies outside (0, 1)."
     if not 0 < settings.get("response_share", 1) <= 1:
         yield f"--response-share={settings['response_share']} lies outside (0, 1]."
     for name, bound in _LEAST.items():

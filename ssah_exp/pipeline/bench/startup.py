@@ -44,7 +44,7 @@ def bench_startup(repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
         "compose": _command("run", "--cfg", "job"),
         "classify": lambda: classify(safety, utility, index.parameters, BudgetsConfig()),
     }
-    seconds = timed_rounds(arms, repeats, "cpu", say, wall=True)
+    seconds = timed_rounds(arms, repeats, "cpu", say)
     return {
         **about("startup", {"repeats": repeats, "units": LLAMA_2_7B.units}, None),
         "seconds": {arm: spread(values) for arm, values in seconds.items()},
