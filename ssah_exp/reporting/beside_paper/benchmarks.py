@@ -13,9 +13,10 @@ from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
 from ssah_exp.records.record import RunRecord
 
 SIX = ("winogrande", "openbookqa", "arc_challenge", "boolq", "hellaswag", "rte")
+AVERAGE = "utility_avg"
 # Published columns that are no task's plain name.
 _RENAMED = {
-    "utility_avg": MEAN,
+    AVERAGE: MEAN,
     **{f"mt_bench_turn{turn}": name for turn, name in enumerate(TURN_NAMES, start=1)},
 }
 _GSM8K, _SHOTS = "gsm8k_5shot", 5
@@ -27,6 +28,11 @@ def benchmark_metric(record: RunRecord, column: str) -> str:
         return _RENAMED[column]
     task = "gsm8k" if column == _GSM8K else column
     return utility_name(task, leading_metric(task, _asked(record).get("metric", PREFERRED[0])))
+
+
+def has_counterpart(record: RunRecord, column: str) -> bool:
+    """A mean over other tasks than the paper's six is no such mean."""
+    return column != AVERAGE or set(_asked(record).get("tasks", ())) == set(SIX)
 
 
 def benchmark_differs(record: RunRecord, column: str, limit: int | None) -> Iterator[str]:
@@ -42,9 +48,7 @@ def benchmark_differs(record: RunRecord, column: str, limit: int | None) -> Iter
         return
     if asked["limit"] != limit:
         yield f"n: {_first(asked['limit'])} for {_first(limit)}"
-    if column == "utility_avg":
-        if set(asked["tasks"]) != set(SIX):
-            yield f"mean: of {len(asked['tasks'])} tasks for {len(SIX)} others"
+    if column == AVERAGE:
         return
     shots = _SHOTS if column == _GSM8K else None if column == "mmlu" else 0
     given = asked["fewshot"].get("gsm8k" if column == _GSM8K else column)

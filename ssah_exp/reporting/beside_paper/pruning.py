@@ -8,7 +8,13 @@ from ssah_exp.evaluation.attack_metrics import attacked_style
 from ssah_exp.evaluation.metrics import PERPLEXITY, asr_name
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper import protocol
-from ssah_exp.reporting.beside_paper.benchmarks import SIX, benchmark_differs, benchmark_metric
+from ssah_exp.reporting.beside_paper.benchmarks import (
+    AVERAGE,
+    SIX,
+    benchmark_differs,
+    benchmark_metric,
+    has_counterpart,
+)
 from ssah_exp.reporting.beside_paper.pair import Pair, find_row, published_number, sources_of
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Cell, Row
@@ -50,7 +56,7 @@ def _pairs(block: Block) -> Iterator[Pair]:
                 fill=None if label == "aligned" else fill,
                 metric=metric,
                 quantity=quantity,
-                ours=_ours(row, metric),
+                ours=_ours(row, metric) if has_counterpart(record, column) else None,
                 source=source,
                 published=published_number(item[column], 1.0 if metric == PERPLEXITY else 100.0),
                 differs=(*model, *budgets, *differs),
@@ -72,7 +78,7 @@ def _columns(record: RunRecord, source: str) -> Iterator[tuple[str, str, str, tu
         mean = tuple(_mean_differs(record, source)) if style == "mean" else ()
         name = asr_name(_mean_of(record, source) if style == "mean" else style, judge)
         yield column, name, heading(name), (*asr, *mean)
-    for task in (*SIX, "utility_avg"):
+    for task in (*SIX, AVERAGE):
         name = benchmark_metric(record, task)
         differs = tuple(benchmark_differs(record, task, _QUESTIONS))
         yield task, name, heading(name), differs
