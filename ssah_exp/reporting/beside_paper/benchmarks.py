@@ -46,14 +46,15 @@ def benchmark_differs(record: RunRecord, column: str, limit: int | None) -> Iter
     asked = _asked(record)
     if column.startswith("mt_bench") or not asked:
         return
-    if asked["limit"] != limit:
-        yield f"n: {_first(asked['limit'])} for {_first(limit)}"
+    given = asked.get("limit", limit)
+    if given != limit:
+        yield f"n: {_first(given)} for {_first(limit)}"
     if column == AVERAGE:
         return
     shots = _SHOTS if column == _GSM8K else None if column == "mmlu" else 0
-    given = asked["fewshot"].get("gsm8k" if column == _GSM8K else column)
-    if given is not None and shots is not None and given != shots:
-        yield f"shots: {given} for {shots}"
+    asked_shots = asked.get("fewshot", {}).get("gsm8k" if column == _GSM8K else column)
+    if asked_shots is not None and shots is not None and asked_shots != shots:
+        yield f"shots: {asked_shots} for {shots}"
 
 
 def attack_metric(record: RunRecord, kind: str, judge: str) -> str | None:
