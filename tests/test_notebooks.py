@@ -32,7 +32,7 @@ def test_a_notebook_is_committed_without_outputs(name: str) -> None:
 def test_tables_are_reproduced_from_the_committed_records(monkeypatch: pytest.MonkeyPatch) -> None:
     text = output(execute("reproduce_tables", monkeypatch))
     assert "n = 100 harmful, 25 benign and 25 borderline prompts" in text
-    assert "73.0 [" in text, "SCU pruned at 1 % on AdvBench, as the README of Table 1 has it"
+    assert "83.4 [" in text, "SCU pruned at 1 % on AdvBench, five seeds"
     assert "Llama-2-7B-Chat: difference" in text
     assert "<svg" in text
     for artefact in ("table1_pruning", "table2_freezing", "table4_alignment_budget"):
