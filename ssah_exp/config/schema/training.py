@@ -1,0 +1,144 @@
+"""Training: what all of it shares, aligning, the arms of a training table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ssah_exp.config.schema.target import Target
+
+
+@dataclass
+class TuningConfig:
+    """Hyper-parameters of any fine-tuning.
+
+    Attributes:
+        prompt_styles: Styles of the training prompts, example by example in turn.
+        epochs: Passes over the data.
+        batch_size: Conversations per step.
+        learning_rate: Peak rate of AdamW.
+        weight_decay: Of AdamW.
+        warmup_share: Share of the steps over which the rate rises; then it falls to zero.
+        gradient_clip: Largest gradient norm; 0 = no limit.
+        max_length: Longest conversation in tokens; longer ones are cut.
+    """
+
+    prompt_styles: list[str] = field(default_factory=lambda: ["chat"])
+    epochs: int = 3
+    batch_size: int = 8
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    warmup_share: float = 0.05
+    gradient_clip: float = 1.0
+    max_length: int = 256
+
+
+@dataclass
+class AlignmentConfig(TuningConfig):
+    """Supervised fine-tuning that turns the unaligned model into the aligned one.
+
+    ``enabled: false`` is for models that come aligned; the other fields then have no effect.
+
+    Attributes:
+        enabled: Train at all.
+    """
+
+    enabled: bool = True
+
+
+@dataclass
+class OthersConfig:
+    """Whether parameters that no unit owns are trained; null = the policy's default.
+
+    The default is to train them under ``none`` and ``freeze`` and to leave them under ``budget``.
+
+    Attributes:
+        embeddings: Token embeddings.
+        norms: All norms, and biases of output projections.
+        lm_head: The vocabulary projection; where it is tied, it is the embeddings.
+    """
+
+    embeddings: bool | None = None
+    norms: bool | None = None
+    lm_head: bool | None = None
+
+
+@dataclass
+class ArmConfig:
+    """One way of fine-tuning: what is trained, and for how long.
+
+    Attributes:
+        policy: ``none`` (everything), ``freeze`` (everything but the selected units) or
+            ``budget`` (the selected units only).
+        select: A ``ssah_exp.units.selectors`` class; null under ``none``.
+        controls: Control sets to train beside it: ``random`` and/or ``matched``.
+        overlap: Whether control sets may share units with the set itself; needed where it holds
+            most of a layer.
+        others: See :class:`OthersConfig`.
+        adapter: A ``ssah_exp.training.adapters`` class; null = the weights themselves.
+        epochs: Passes over the data; null = ``training.epochs``.
+        learning_rate: Peak rate; null = ``training.learning_rate``. Adapters want a higher one.
+        match_loss: Name of the arm whose final training loss ends this one early.
+        first: Another arm whose policy trains ``first_epochs`` epochs before this one's ``epochs``.
+        first_epochs: See ``first``.
+    """
+
+    policy: str = "none"
+    select: Target | None = None
+    controls: list[str] = field(default_factory=list)
+    overlap: bool = False
+    others: OthersConfig = field(default_factory=OthersConfig)
+    adapter: Target | None = None
+    epochs: int | None = None
+    learning_rate: float | None = None
+    match_loss: str | None = None
+    first: str | None = None
+    first_epochs: int = 1
+
+
+@dataclass
+class TrackConfig:
+    """Following the classes of units while an arm is trained; changes no weight.
+
+    Attributes:
+        every: Optimizer steps between two looks; null = do not look.
+        examples: Of each calibration set, how many a look runs through the model.
+    """
+
+    every: int | None = None
+    examples: int = 16
+
+
+@dataclass
+class TrainingConfig(TuningConfig):
+    """Fine-tuning under one policy after another, from one and the same model.
+
+    Attributes:
+        start: ``aligned`` (attack and defence, paper section 4) or ``unaligned`` (alignment
+            budget, section 5).
+        data: ``finetune`` (``data.finetune``) or ``alignment`` (``data.alignment``).
+        objective: ``sft`` or ``dpo``.
+        dpo_beta: How strongly DPO holds the model to where it started.
+        optimizer: ``adamw`` or ``adamw_8bit`` (bitsandbytes).
+        accumulate: Batches per optimizer step; their mean losses are averaged.
+        gradient_checkpointing: Recompute activations in the backward pass.
+        loss_examples: Training examples over which the final training loss is measured.
+        check_every: Steps between two looks at that loss where it may end an arm.
+        control_draws: Control sets of each kind for each arm that asks for controls.
+        match_pool: Candidates per unit for matched controls.
+        arms: By name, in the order of the table.
+        track: See :class:`TrackConfig`.
+    """
+
+    start: str = "aligned"
+    data: str = "finetune"
+    objective: str = "sft"
+    dpo_beta: float = 0.1
+    optimizer: str = "adamw"
+    accumulate: int = 1
+    gradient_checkpointing: bool = False
+    loss_examples: int = 64
+    check_every: int = 10
+    control_draws: int = 1
+    match_pool: int = 5
+    arms: dict[str, ArmConfig] = field(default_factory=dict)
+    track: TrackConfig = field(default_factory=TrackConfig)

@@ -1,0 +1,114 @@
+"""Units: how they are scored and classed, what is ablated, what an atlas varies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+from ssah_exp.config.schema.target import Target
+
+
+@dataclass
+class BudgetsConfig:
+    """Class budgets, protocol section 1-2: shares of ``unit``, assigned RU, then SCU, then UCU."""
+
+    scu: float = 0.01
+    ucu: float = 0.10
+    ru: float = 0.10
+    unit: str = "params"
+    overlap: str = "overwrite"
+
+
+@dataclass
+class UnitsConfig:
+    """Statistics, scores and classes.
+
+    Attributes:
+        statistic: ``variance`` (exact) or ``flap`` (the precursor's running statistic).
+        tokens: ``response`` or ``all``: which positions count.
+        samples: Sequences per calibration set.
+        min_samples: Fewer usable sequences than this is an error.
+        max_length: Longest sequence in tokens.
+        batch_size: Sequences per forward pass; changes no score beyond rounding.
+        prompt_style: How calibration prompts are rendered.
+        square_attention: Square attention channel scores before normalising.
+        budgets: See :class:`BudgetsConfig`.
+    """
+
+    statistic: str = "variance"
+    tokens: str = "response"
+    samples: int = 128
+    min_samples: int = 8
+    max_length: int = 512
+    batch_size: int = 8
+    prompt_style: str = "chat"
+    square_attention: bool = True
+    budgets: BudgetsConfig = field(default_factory=BudgetsConfig)
+
+
+@dataclass
+class ControlsConfig:
+    """Null distributions: ``draws`` control sets of each kind for each class in ``of``."""
+
+    kinds: list[str] = field(default_factory=lambda: ["random", "matched"])
+    of: list[str] = field(default_factory=lambda: ["SCU", "RU"])
+    draws: int = 3
+    match_pool: int = 5
+
+
+@dataclass
+class AblationConfig:
+    """Which classes are pruned and what replaces their activations.
+
+    Attributes:
+        classes: Unit classes, pruned one at a time; none = dense models only.
+        fills: ``safety``, ``utility``, ``pooled`` (calibration means) and/or ``zero``.
+        primary_fill: The fill every class and every control gets.
+        fills_of: Classes that also get the other fills.
+        controls: See :class:`ControlsConfig`.
+    """
+
+    classes: list[str] = field(default_factory=lambda: ["SCU", "UCU", "CU", "RU"])
+    fills: list[str] = field(default_factory=lambda: ["pooled", "safety", "utility", "zero"])
+    primary_fill: str = "pooled"
+    fills_of: list[str] = field(default_factory=lambda: ["SCU", "UCU", "CU", "RU"])
+    controls: ControlsConfig = field(default_factory=ControlsConfig)
+
+
+@dataclass
+class CalibrationConfig:
+    """Another way to calibrate a run's model; what is null stays as in the run.
+
+    Attributes:
+        differs: What a reader should know it differs in, e.g. ``safety data``.
+        safety: Harmful requests with refusals, or without (``own_refusals``).
+        utility: Benign requests with answers.
+        own_refusals: Take from ``safety`` the requests alone, have the model answer them, and keep
+            what the primary judge calls a refusal.
+        tokens: ``response`` or ``all``.
+        seed: Draws other examples of the same sources.
+        floor: Unrelated to safety: shown, but no part of the consensus.
+    """
+
+    differs: str = MISSING
+    safety: Target | None = None
+    utility: Target | None = None
+    own_refusals: bool = False
+    tokens: str | None = None
+    seed: int | None = None
+    floor: bool = False
+
+
+@dataclass
+class AtlasConfig:
+    """What `ssah-exp units atlas` compares the units of a run with; no run reads it.
+
+    Attributes:
+        pool: Examples of each of the run's own calibration sources that draws of every size are
+            taken from; 0 = leave sizes out.
+        settings: By name.
+    """
+
+    pool: int = 0
+    settings: dict[str, CalibrationConfig] = field(default_factory=dict)
