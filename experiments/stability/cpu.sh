@@ -14,3 +14,8 @@ ssah-exp run experiment=table2_freezing data=paper_files_small "data.root=$data"
 run="$(ls -d "$out"/runs/table2_freezing/*)"
 without seed_12 safety_tuned do_not_answer dolly safety_tuned_and_dolly web_text alpaca_twice
 ssah-exp units atlas "$run" "${given[@]}" --set atlas.pool=512 --figure atlas-seed3.svg
+
+# seeds.csv, the column jaccard_SCU of one call per seed, on the runs of ../paper_smollm2 in RUNS:
+#   for run in RUNS: ssah-exp units atlas "$run" --set data=paper_files_small --set data.root=DIR \
+#     --set atlas=paper_files --set atlas.pool=0 --resamples 100 --figure atlas.svg
+# with every setting but safety_tuned left out, as above.
