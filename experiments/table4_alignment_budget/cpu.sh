@@ -3,7 +3,7 @@
 #   experiments/table4_alignment_budget/cpu.sh DATA_ROOT
 set -euo pipefail
 data_root="${1:?folder with advbench/, safety_calibration/, benign_instructions/, wikitext2/, xstest/}"
-for seed in 0 1 2; do
+for seed in 0 1 2 3 4; do
   ssah-exp run experiment=table4_alignment_budget data=paper_files_small data.root="$data_root" \
     seed="$seed" data.alignment.0.sample=80 data.alignment.1.sample=80 \
     'evaluation.harmful_styles=[raw,chat]' \
