@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,17 @@ def test_bad_weights_are_traced_to_the_layer(module: str, message: str, value: f
     assert tiny.pre_hooks(loaded.model) == 0
 
 
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """Python's own handlers; launchers of other tests in this process leave theirs behind."""
+    usual = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize(
     ("number", "error"), [(signal.SIGTERM, SystemExit(143)), (signal.SIGINT, KeyboardInterrupt())]
 )
