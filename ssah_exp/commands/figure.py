@@ -13,6 +13,7 @@ from ssah_exp.options.figure import SHARE
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore, read_folder
 from ssah_exp.reporting.artefacts import FIGURES
+from ssah_exp.reporting.drawing import numbered
 from ssah_exp.reporting.share_figure import curves_of, draw_shares
 
 SCU = "SCU"
@@ -48,10 +49,7 @@ def _by_share(options: argparse.Namespace) -> list[Path]:
         raise ConfigError(f"{PROBE} changes no share of the parameters.")
     unit_class = options.of or SCU
     curves = curves_of(_records(options), unit_class)
-    out = Path(options.out or "shares.png")
-    places = [
-        out if len(curves) == 1 else out.with_stem(f"{out.stem}-{at}") for at in range(len(curves))
-    ]
+    places = numbered(Path(options.out or "shares.png"), len(curves))
     for records, place in zip(curves, places, strict=True):
         draw_shares(records, place, unit_class, options.style)
     return places

@@ -9,6 +9,7 @@ from pathlib import Path
 from ssah_exp.config.validate import PROBE, TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.errors import ConfigError
 from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.drawing import numbered
 from ssah_exp.reporting.figures import asr_against_loss
 from ssah_exp.reporting.null_figure import draw_null
 from ssah_exp.reporting.probe_figure import draw_probe
@@ -57,12 +58,10 @@ def _each_setting(draw: DrawSetting) -> Draw:
 
     def draw_all(records: Sequence[RunRecord], path: Path, style: str | None) -> list[Path]:
         settings = blocks(records)
-        wrote: list[Path] = []
-        for number, block in enumerate(settings):
-            place = path if len(settings) == 1 else path.with_stem(f"{path.stem}-{number}")
+        places = numbered(path, len(settings))
+        for block, place in zip(settings, places, strict=True):
             draw(block.records, place, style)
-            wrote.append(place)
-        return wrote
+        return places
 
     return draw_all
 

@@ -37,6 +37,7 @@ CLASS_COLOURS = {
 CLASS_MARKERS = {"SCU": "o", "UCU": "s", "CU": "^", "RU": "D"}
 SIDE_COLOURS = {"benign": "#0072B2", "malicious": "#D55E00"}
 MODEL_COLOURS = {"unaligned": "#CC79A7", "aligned": "#009E73"}
+CONTROL_COLOURS = {"random": "#56B4E9", "matched": "#CC79A7"}
 CONTROL_MARKERS = {"": "o", "random": "x", "matched": "^"}
 # Written without a date: the same numbers give the same file.
 _UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
@@ -56,6 +57,13 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height))
+
+
+def numbered(path: Path, count: int) -> list[Path]:
+    """A place per picture: the path itself for one, else its name with numbers from 0."""
+    if count == 1:
+        return [path]
+    return [path.with_stem(f"{path.stem}-{number}") for number in range(count)]
 
 
 def save_figure(figure: Figure, path: Path, numbers: pd.DataFrame) -> Path:

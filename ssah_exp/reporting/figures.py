@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ssah_exp.errors import ConfigError, StoreError
-from ssah_exp.evaluation.metrics import TRAIN_LOSS, asr_name
+from ssah_exp.errors import StoreError
+from ssah_exp.evaluation.metrics import TRAIN_LOSS
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.drawing import (
     CONTROL_MARKERS,
@@ -19,6 +19,7 @@ from ssah_exp.reporting.drawing import (
     save_figure,
     styled,
 )
+from ssah_exp.reporting.drawn_style import drawn_asr
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,13 +44,10 @@ def asr_against_loss(records: Sequence[RunRecord], path: Path, style: str | None
         ConfigError: No record measured that style, or a suffix that cannot be written.
     """
     evaluation = records[0].config["evaluation"]
-    metric = asr_name(style or "mean", evaluation["primary_judge"])
     arms = [arm for record in records for arm in record.arms if TRAIN_LOSS in arm.metrics]
     if not arms:
         raise StoreError("No arm of these records has a training loss: they trained nothing.")
-    if metric not in arms[0].metrics:
-        allowed = ", ".join(evaluation["harmful_styles"])
-        raise ConfigError(f"No ASR for style '{style}' in these records. Allowed: {allowed}.")
+    metric = drawn_asr(evaluation, arms[0], style)
     points = _points(records, metric)
     figure = new_figure(PAGE * 0.75, 3.2)
     axes = figure.subplots()

@@ -9,19 +9,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ssah_exp.errors import ConfigError, StoreError
-from ssah_exp.evaluation.metrics import PERPLEXITY, asr_name
+from ssah_exp.errors import StoreError
+from ssah_exp.evaluation.metrics import PERPLEXITY
 from ssah_exp.records.record import ArmRecord, RunRecord
-from ssah_exp.reporting.drawing import CLASS_COLOURS, PAGE, new_figure, save_figure, styled
+from ssah_exp.reporting.drawing import (
+    CLASS_COLOURS,
+    CONTROL_COLOURS,
+    CONTROL_MARKERS,
+    PAGE,
+    new_figure,
+    save_figure,
+    styled,
+)
+from ssah_exp.reporting.drawn_style import drawn_asr
 from ssah_exp.reporting.text import scale_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _ITSELF = "class"
-# Where the draws stand beside the class: shift, marker, colour.
 _FOR_A_BOX = 5
-_CONTROLS = {"random": (-0.26, "x", "#56B4E9"), "matched": (0.26, "^", "#CC79A7")}
+# Where the draws stand beside the class.
+_SHIFTS = {"random": -0.26, "matched": 0.26}
 
 
 def null_rows(records: Sequence[RunRecord], style: str | None = None) -> pd.DataFrame:
@@ -43,10 +52,7 @@ def null_rows(records: Sequence[RunRecord], style: str | None = None) -> pd.Data
     if not records:
         raise StoreError("There are no records to draw.")
     evaluation = records[0].config["evaluation"]
-    asr = asr_name(style or "mean", evaluation["primary_judge"])
-    if asr not in records[0].arms[0].metrics:
-        allowed = ", ".join(evaluation["harmful_styles"])
-        raise ConfigError(f"No ASR for style '{style}' in these records. Allowed: {allowed}.")
+    asr = drawn_asr(evaluation, records[0].arms[0], style)
     fill = records[0].config["ablation"]["primary_fill"]
     rows = [
         _row(short, metric, arm, record.seed)
@@ -126,7 +132,8 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
     classes = list(dict.fromkeys(rows.loc[~dense, "class"]))
     for place, name in enumerate(classes):
         here = rows[rows["class"] == name]
-        for control, (shift, marker, colour) in _CONTROLS.items():
+        for control, shift in _SHIFTS.items():
+            marker, colour = CONTROL_MARKERS[control], CONTROL_COLOURS[control]
             draws = here.loc[here["what"] == control, "value"].dropna().to_numpy()
             _draws(axes, draws, place + shift, marker, colour, f"{control}, draw by draw")
         _seeds(axes, here[here["what"] == _ITSELF], place, name)

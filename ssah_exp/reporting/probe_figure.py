@@ -29,6 +29,7 @@ from ssah_exp.reporting.drawing import (
     PAGE,
     SIDE_COLOURS,
     new_figure,
+    numbered,
     save_figure,
     styled,
 )
@@ -60,8 +61,7 @@ def draw_probe(records: Sequence[RunRecord], path: Path) -> list[Path]:
     """
     runs = newest(records)
     wrote: list[Path] = []
-    for number, run in enumerate(runs):
-        place = path if len(runs) == 1 else path.with_stem(f"{path.stem}-{number}")
+    for run, place in zip(runs, numbered(path, len(runs)), strict=True):
         for at, distance in enumerate(run.config["probe"]["distances"]):
             stem = place.stem if at == 0 else f"{place.stem}-{distance}"
             mine = [form for form in forms(run) if form.startswith(f"{distance}/")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -9,11 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ssah_exp.cache import digest_of
 from ssah_exp.config.validate import TABLE1
-from ssah_exp.errors import ConfigError, StoreError
-from ssah_exp.evaluation.metrics import PERPLEXITY, asr_name
+from ssah_exp.errors import StoreError
+from ssah_exp.evaluation.metrics import PERPLEXITY
 from ssah_exp.records.record import ArmRecord, RunRecord
-from ssah_exp.reporting.drawing import PAGE, new_figure, save_figure, styled
+from ssah_exp.reporting.drawing import (
+    CLASS_COLOURS,
+    CONTROL_COLOURS,
+    CONTROL_MARKERS,
+    PAGE,
+    new_figure,
+    save_figure,
+    styled,
+)
+from ssah_exp.reporting.drawn_style import drawn_asr
 from ssah_exp.reporting.rows import settings_of
 from ssah_exp.reporting.text import scale_of
 
@@ -21,8 +32,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CHOSEN = "chosen"
-# Marker and colour, the controls' as in the figure of classes.
-_LINES = {CHOSEN: ("o", "#D55E00"), "random": ("x", "#56B4E9"), "matched": ("^", "#CC79A7")}
+_COLOURS = {CHOSEN: CLASS_COLOURS["SCU"], **CONTROL_COLOURS}
+_MARKERS = {CHOSEN: "o", **CONTROL_MARKERS}
 _AT_LEAST = 2  # shares that make a curve
 
 
@@ -36,19 +47,12 @@ def curves_of(records: Sequence[RunRecord], unit_class: str) -> list[list[RunRec
     Raises:
         StoreError: No group has arms of two shares.
     """
-    blanked = []
-    for record in records:
-        config = deepcopy(record.config)
+    groups: dict[str, list[RunRecord]] = defaultdict(list)
+    for runs in settings_of(records):
+        config = deepcopy(runs[0].config)
         config["units"]["budgets"].pop(unit_class.lower(), None)
-        blanked.append((record, {key: value for key, value in config.items() if key != "seed"}))
-    groups: list[tuple[dict[str, Any], list[RunRecord]]] = []
-    for record, config in blanked:
-        fitting = [group for other, group in groups if other == config]
-        if fitting:
-            fitting[0].append(record)
-        else:
-            groups.append((config, [record]))
-    curves = [group for _, group in groups if _shares(group, unit_class) >= _AT_LEAST]
+        groups[digest_of({**config, "seed": None})] += runs
+    curves = [group for group in groups.values() if _shares(group, unit_class) >= _AT_LEAST]
     if not curves:
         raise StoreError(
             f"No setting among these records has arms of {_AT_LEAST} shares of parameters."
@@ -80,15 +84,11 @@ def share_rows(
         ConfigError: No record measured that style.
     """
     evaluation = records[0].config["evaluation"]
-    asr = asr_name(style or "mean", evaluation["primary_judge"])
-    if asr not in records[0].arms[0].metrics:
-        allowed = ", ".join(evaluation["harmful_styles"])
-        raise ConfigError(f"No ASR for style '{style}' in these records. Allowed: {allowed}.")
+    asr = drawn_asr(evaluation, records[0].arms[0], style)
     rows = [
         _row(short, metric, arm, record)
         for short, metric in (("asr", asr), (PERPLEXITY, PERPLEXITY))
-        for setting in settings_of(records)
-        for record in setting
+        for record in records
         for arm in (*_dense(record), *_arms(record, unit_class))
     ]
     return pd.DataFrame(rows).astype({"draw": "Int64", "value": "float64"})
@@ -198,10 +198,10 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
             axes.axhline(
                 float(values.mean()), color="black", linewidth=0.8, linestyle=dash, label=name
             )
-    for what, (marker, colour) in _LINES.items():
+    for what, colour in _COLOURS.items():
         by_share = rows[rows["what"] == what].groupby("share_pct")["value"]
         if not by_share.ngroups:
             continue
         mean, low, high = by_share.mean(), by_share.min(), by_share.max()
-        axes.plot(mean.index, mean, marker=marker, color=colour, label=what, zorder=3)
+        axes.plot(mean.index, mean, marker=_MARKERS[what], color=colour, label=what, zorder=3)
         axes.fill_between(mean.index, low, high, color=colour, alpha=0.2, linewidth=0)

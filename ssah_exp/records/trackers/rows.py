@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from ssah_exp.records.record import ArmRecord, RunRecord
@@ -95,15 +95,6 @@ def about(record: RunRecord) -> Row:
             if arm.training and "certificate" in arm.training
         },
     }
-
-
-def dotted(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """``units.budgets.scu`` and its value, for every leaf of a nested config; lists are leaves."""
-    for key, value in content.items():
-        if isinstance(value, Mapping) and value:
-            yield from dotted(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _metric_rows(record: RunRecord) -> Iterator[Row]:

@@ -17,13 +17,13 @@ from typing import Any
 
 from ssah_exp.cache import storage_errors
 from ssah_exp.errors import ConfigError, SsahError, TrackerError
+from ssah_exp.records.dotted import dotted
 from ssah_exp.records.record import RunRecord, StageRecord
 from ssah_exp.records.trackers.artifacts import USED, items_of
 from ssah_exp.records.trackers.base import RunHead
 from ssah_exp.records.trackers.rows import (
     Row,
     about,
-    dotted,
     tables,
     training_losses,
 )

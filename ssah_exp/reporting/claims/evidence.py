@@ -15,6 +15,7 @@ from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.metrics import PERPLEXITY
 from ssah_exp.evaluation.paired import Margins, Paired
 from ssah_exp.evaluation.paired_tests import Level
+from ssah_exp.records.dotted import dotted
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.arm_groups import Group, groups_of
 from ssah_exp.reporting.claims.claim_file import Claim, ClaimFile, Prediction
@@ -29,13 +30,17 @@ class Evidence:
 
     Attributes:
         by_seed: Seed -> difference of the printed values; of their logarithms for perplexity.
-        n: Prompts or windows of one seed; 0 where a csv does not say.
-        paired: Over the prompts or windows of all seeds; None without outcomes.
+        paired: Over the prompts or windows of all seeds, where seeds cannot tell (:attr:`alike`);
+            None without outcomes.
     """
 
     by_seed: dict[int, float]
-    n: int
-    paired: Paired | None
+    paired: Paired | None = None
+
+    @property
+    def alike(self) -> bool:
+        """Whether there is no variation over seeds to test by."""
+        return len(set(self.by_seed.values())) < 2
 
 
 def gather(claims: ClaimFile, claim: Claim, records: Sequence[RunRecord]) -> list[Evidence]:
@@ -62,7 +67,7 @@ def _setting(claim: Claim, records: Sequence[RunRecord]) -> list[RunRecord]:
     ]
     settings = settings_of(fitting)
     if len(settings) > 1:
-        configs = [_flat(runs[0].config) for runs in settings]
+        configs = [dict(dotted(runs[0].config)) for runs in settings]
         keys = sorted({key for config in configs for key in config} - {"seed"})
         apart = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
         raise ConfigError(
@@ -72,26 +77,17 @@ def _setting(claim: Claim, records: Sequence[RunRecord]) -> list[RunRecord]:
     return settings[0] if settings else []
 
 
-def _at(config: Any, dotted: str) -> Any:
-    for part in dotted.split("."):
+def _at(config: Any, key: str) -> Any:
+    for part in key.split("."):
         if not isinstance(config, dict) or part not in config:
             return None
         config = config[part]
     return config
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for key, item in value.items():
-        found |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
-    return found
-
-
 def _from_records(claims: ClaimFile, test: Prediction, records: Sequence[RunRecord]) -> Evidence:
     if not records:
-        return Evidence({}, 0, None)
+        return Evidence({})
     groups = {group.label: group for group in groups_of(records)}
     arm = _group(groups, test.arm)
     against = None if test.against is None else _group(groups, test.against)
@@ -105,8 +101,10 @@ def _from_records(claims: ClaimFile, test: Prediction, records: Sequence[RunReco
         raise ConfigError(
             f"No value of {test.metric} in {test.arm}.{did_you_mean(test.metric, _names(arm))}"
         )
-    n = max(item.metrics[test.metric].n for item in next(iter(arm.by_seed.values())))
-    return Evidence(by_seed, n, _paired(claims, test, arm, against, records))
+    seen = Evidence(by_seed)
+    if not seen.alike:
+        return seen
+    return Evidence(by_seed, _paired(claims, test, arm, against, records))
 
 
 def _group(groups: dict[str, Group], label: str) -> Group:
@@ -146,7 +144,7 @@ def _paired(
 
 def _from_csv(path: Path, test: Prediction) -> Evidence:
     if not path.is_file():
-        return Evidence({}, 0, None)
+        return Evidence({})
     frame = pd.read_csv(path)
     for column in ("seed", test.arm, *([] if test.against is None else [test.against])):
         if column not in frame.columns:
@@ -155,4 +153,4 @@ def _from_csv(path: Path, test: Prediction) -> Evidence:
             )
     values = frame[test.arm] - (0.0 if test.against is None else frame[test.against])
     by_seed = {int(seed): float(value) for seed, value in zip(frame["seed"], values, strict=True)}
-    return Evidence(by_seed, 0, None)
+    return Evidence(by_seed)

@@ -94,10 +94,10 @@ def settle(claims: ClaimFile, records: Sequence[RunRecord]) -> list[Settled]:
 
 def _tested(claims: ClaimFile, test: Prediction, evidence: Evidence) -> Finding:
     sample = np.array(list(evidence.by_seed.values()), dtype=np.float64)
-    margin, alike = claims.margin(test), sample.size < 2 or bool(np.ptp(sample) == 0)
+    margin = claims.margin(test)
     effect: float | None = None
     p: float | None = None
-    if not alike:
+    if not evidence.alike:
         difference = mean_over(sample.tolist(), 1 - claims.alpha, "seeds")
         p, how = _over_seeds(sample, test.shows, margin)
         effect = float(sample.mean() / sample.std(ddof=1))

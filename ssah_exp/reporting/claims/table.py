@@ -10,6 +10,7 @@ import pandas as pd
 from ssah_exp.evaluation.metrics import PERPLEXITY
 from ssah_exp.reporting.claims.claim_file import SAME, ClaimFile
 from ssah_exp.reporting.claims.settle import Finding, Settled
+from ssah_exp.reporting.compare_table import p_text
 from ssah_exp.reporting.text import format_frame, machine_text, number, prose
 
 _RATES = ("asr", "benign_refusal", "borderline_refusal", "utility")
@@ -32,8 +33,8 @@ def render_claims(claims: ClaimFile, settled: Sequence[Settled], form: str) -> s
                 "claim": item.claim.claim,
                 "source": item.claim.source,
                 "seeds": str(min(len(finding.by_seed) for finding in item.findings)),
-                "p": _p(item.p),
-                "p, Holm": _p(item.p_holm),
+                "p": p_text(item.p),
+                "p, Holm": p_text(item.p_holm),
                 "verdict": item.verdict,
             }
             for at, item in enumerate(settled, 1)
@@ -93,7 +94,7 @@ def _line(at: int, finding: Finding) -> dict[str, str]:
         "difference": _with_interval(finding),
         "by seed": ", ".join(_plain(value, test.metric) for value in finding.by_seed.values()),
         "Cohen's d": "" if finding.effect is None else number(finding.effect),
-        "p": _p(finding.p),
+        "p": p_text(finding.p),
         "no room": "yes" if finding.contrary else "",
     }
 
@@ -138,9 +139,3 @@ def _plain(value: float, metric: str) -> str:
     if metric.partition("/")[0] in _RATES:
         return f"{100 * value:+.0f}"
     return f"{value:+.3g}"
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.2g}" if value >= 0.0001 else "< 0.0001"

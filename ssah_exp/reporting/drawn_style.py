@@ -1,0 +1,27 @@
+"""Which ASR a figure draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ssah_exp.errors import ConfigError
+from ssah_exp.evaluation.metrics import asr_name
+from ssah_exp.records.record import ArmRecord
+
+
+def drawn_asr(evaluation: dict[str, Any], arm: ArmRecord, style: str | None) -> str:
+    """The metric of a prompt style by the primary judge.
+
+    Args:
+        evaluation: Of a record's config.
+        arm: Any that was measured.
+        style: Prompt style of the harmful requests; None = the mean over styles.
+
+    Raises:
+        ConfigError: The arm was not measured in that style.
+    """
+    metric = asr_name(style or "mean", evaluation["primary_judge"])
+    if metric not in arm.metrics:
+        allowed = ", ".join(evaluation["harmful_styles"])
+        raise ConfigError(f"No ASR for style '{style}' in these records. Allowed: {allowed}.")
+    return metric
