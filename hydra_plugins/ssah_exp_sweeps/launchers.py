@@ -1,4 +1,4 @@
-"""`hydra/launcher=batch` and `hydra/launcher=slurm`."""
+"""`hydra/launcher=batch`, `hydra/launcher=local` and `hydra/launcher=slurm`."""
 
 from __future__ import annotations
 
@@ -85,6 +85,26 @@ class BatchLauncher(SweepLauncher):
         from ssah_exp.sweeps.launching import tell
 
         return run_here(launch.sweep, jobs, tell)
+
+
+class LocalLauncher(SweepLauncher):
+    """Several jobs at once on this machine."""
+
+    name = "local"
+
+    def check(self) -> None:
+        """See :func:`ssah_exp.sweeps.local.here`."""
+        from ssah_exp.sweeps.launching import local_options
+        from ssah_exp.sweeps.local import here
+
+        here(local_options(self._options))
+
+    def run(self, launch: Launch, jobs: Sequence[Job]) -> list[JobState]:
+        """Run them to their ends."""
+        from ssah_exp.sweeps.launching import local_options, tell
+        from ssah_exp.sweeps.local import run_at_once
+
+        return run_at_once(launch.sweep, jobs, local_options(self._options), tell)
 
 
 class SlurmLauncher(SweepLauncher):

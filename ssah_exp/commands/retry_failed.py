@@ -10,7 +10,8 @@ from ssah_exp.config.paths import root_of
 from ssah_exp.sweeps.batch import run_here
 from ssah_exp.sweeps.code import check_code
 from ssah_exp.sweeps.folder import Job, find_sweep
-from ssah_exp.sweeps.launching import slurm_options, tell
+from ssah_exp.sweeps.launching import local_options, slurm_options, tell
+from ssah_exp.sweeps.local import run_at_once
 from ssah_exp.sweeps.report import end_of
 from ssah_exp.sweeps.slurm import submit
 from ssah_exp.sweeps.state import QUEUED, UNFINISHED
@@ -43,6 +44,8 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     if plan["launcher"] == "slurm":
         array = submit(sweep, jobs, replace(given, code=check))
         tell(f"{len(jobs)} jobs are Slurm's array {array}; this terminal may be closed")
+    elif plan["launcher"] == "local":
+        run_at_once(sweep, jobs, local_options(plan["options"]), tell, check)
     else:
         run_here(sweep, jobs, tell, check)
     return end_of(sweep)

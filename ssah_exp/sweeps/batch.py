@@ -33,10 +33,20 @@ def run_here(
             started = time.perf_counter()
             state = work(sweep, job, check)
             seconds = time.perf_counter() - started
-            what = state.error or (f"run {state.run_id}" if state.run_id else "")
-            say(
-                f"[{place}/{len(jobs)}] job {job.number}  {state.status:<9} {seconds:7.1f} s  "
-                f"{told_apart[job.number]}  {what}"
-            )
+            say(line_of(f"{place}/{len(jobs)}", job, state, seconds, told_apart[job.number]))
             states.append(state)
     return states
+
+
+def line_of(place: str, job: Job, state: JobState, seconds: float, told_apart: str) -> str:
+    """How a job ended, for the person who launched the sweep.
+
+    Args:
+        place: E.g. ``3/14``.
+        job: The job.
+        state: Its state.
+        seconds: How long it took.
+        told_apart: What sets it apart from the others.
+    """
+    what = state.error or (f"run {state.run_id}" if state.run_id else "")
+    return f"[{place}] job {job.number}  {state.status:<9} {seconds:7.1f} s  {told_apart}  {what}"

@@ -18,6 +18,7 @@ from ssah_exp.config.schema import RunConfig
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.sweeps.code import code_state
 from ssah_exp.sweeps.folder import Job, Sweep, open_sweep
+from ssah_exp.sweeps.local import LocalOptions
 from ssah_exp.sweeps.slurm import SlurmOptions
 
 # Sweeps this process launched, in order. Hydra hands no result of a multirun back to who called it.
@@ -30,7 +31,7 @@ class Launch:
     Args:
         loader: Composes the config of a job.
         config: The sweep's config, Hydra's part included.
-        launcher: ``batch`` or ``slurm``.
+        launcher: ``batch``, ``local`` or ``slurm``.
         options: The launcher's.
     """
 
@@ -91,7 +92,20 @@ def slurm_options(given: Mapping[str, Any]) -> SlurmOptions:
     Raises:
         ConfigError: Unknown ones, or values no cluster could use.
     """
-    known = [item.name for item in fields(SlurmOptions)]
+    return SlurmOptions(**_known(given, SlurmOptions))
+
+
+def local_options(given: Mapping[str, Any]) -> LocalOptions:
+    """The options of a sweep of several processes on this machine, from a config or a plan.
+
+    Raises:
+        ConfigError: Unknown ones, or values no machine could use.
+    """
+    return LocalOptions(**_known(given, LocalOptions))
+
+
+def _known(given: Mapping[str, Any], options: type) -> dict[str, Any]:
+    known = [item.name for item in fields(options)]
     unknown = [name for name in given if name not in known]
     if unknown:
         raise ConfigError(
@@ -100,7 +114,7 @@ def slurm_options(given: Mapping[str, Any]) -> SlurmOptions:
                 for name in unknown
             )
         )
-    return SlurmOptions(**{key: _plain(value) for key, value in given.items()})
+    return {key: _plain(value) for key, value in given.items()}
 
 
 def tell(line: str) -> None:

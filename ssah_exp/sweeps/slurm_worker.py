@@ -9,19 +9,14 @@ queued again. A TERM from outside means the same without asking: Slurm knows wha
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
+from ssah_exp.sweeps.ending import listening
 from ssah_exp.sweeps.folder import Job, Sweep
 from ssah_exp.sweeps.state import DONE, FAILED
 from ssah_exp.sweeps.worker import work
-
-ENDED = 143  # the exit code of a process that SIGTERM ended
 
 
 @dataclass
@@ -49,7 +44,7 @@ class SlurmWorker:
         sweep = Sweep(Path(self.folder))
         job = sweep.job(self.number)
         os.chdir(sweep.plan()["cwd"])
-        with _listening() as told:
+        with listening() as told:
             try:
                 state = work(sweep, job, self.check)
             except SystemExit:
@@ -72,36 +67,3 @@ class SlurmWorker:
             check=False,
             timeout=60,
         )
-
-
-@dataclass
-class _Told:
-    """Whether the job was told that its time is up."""
-
-    time_is_up: bool = False
-
-
-@contextmanager
-def _listening() -> Iterator[_Told]:
-    """Handle USR2 and TERM while the block lasts."""
-    told = _Told()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        # While Lightning trains it has put a handler of its own in front of this one and will end
-        # between two steps; to raise here would spoil its checkpoint.
-        if signal.getsignal(signal.SIGTERM) is end:
-            raise SystemExit(ENDED)
-
-    def warn(number: int, frame: FrameType | None) -> None:
-        told.time_is_up = True
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    before = {
-        signal.SIGTERM: signal.signal(signal.SIGTERM, end),
-        signal.SIGUSR2: signal.signal(signal.SIGUSR2, warn),
-    }
-    try:
-        yield told
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,0 +1,235 @@
+"""Several jobs of a sweep at once on this machine, in workers that live while there are jobs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import wait
+
+from ssah_exp.config.ranges import at_least
+from ssah_exp.errors import ConfigError
+from ssah_exp.lock import held
+from ssah_exp.sweeps.batch import line_of
+from ssah_exp.sweeps.folder import Job, Sweep, differences
+from ssah_exp.sweeps.local_worker import serve
+from ssah_exp.sweeps.state import FAILED, RUNNING, JobState
+
+SECONDS_TO_END = 300  # a worker that is told to end writes a checkpoint first
+
+
+@dataclass(frozen=True)
+class LocalOptions:
+    """How the jobs of a sweep share this machine.
+
+    Attributes:
+        workers: Processes; null = as many as ``gpus`` each leave room for.
+        gpus: GPUs of a worker, seen by no other; null = 1 where there are any.
+        threads: Processor threads of a worker; null = the cores, shared out.
+    """
+
+    workers: int | None = None
+    gpus: int | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no machine could do.
+
+        Raises:
+            ConfigError: Lists every problem.
+        """
+        lowest = {"workers": 1, "gpus": 0, "threads": 1}
+        problems = [
+            problem
+            for name, least in lowest.items()
+            if (value := getattr(self, name)) is not None
+            for problem in at_least(f"hydra.launcher.{name}", value, least)
+        ]
+        if problems:
+            raise ConfigError("\n".join(problems))
+
+
+def places(options: LocalOptions, devices: Sequence[str], cores: int) -> list[dict[str, str]]:
+    """The environment of every worker.
+
+    Args:
+        options: What was asked for.
+        devices: The GPUs this process may use, as ``CUDA_VISIBLE_DEVICES`` names them.
+        cores: Processor cores it may use.
+
+    Raises:
+        ConfigError: There are fewer GPUs than workers need, or it is not said how many workers.
+    """
+    gpus = min(1, len(devices)) if options.gpus is None else options.gpus
+    if options.workers is None and gpus == 0:
+        raise ConfigError("hydra.launcher.workers is needed: how many jobs may run at once?")
+    workers = max(1, len(devices) // gpus) if options.workers is None else options.workers
+    if workers * gpus > len(devices):
+        raise ConfigError(
+            f"hydra.launcher.workers={workers} and gpus={gpus} need {workers * gpus} GPUs; here "
+            f"are {len(devices)}."
+        )
+    threads = str(options.threads or max(1, cores // workers))
+    return [
+        {
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            **({"CUDA_VISIBLE_DEVICES": _share(devices, place, gpus)} if devices and gpus else {}),
+        }
+        for place in range(workers)
+    ]
+
+
+def here(options: LocalOptions) -> list[dict[str, str]]:
+    """:func:`places` on this machine.
+
+    Raises:
+        ConfigError: It is too small for ``options``.
+    """
+    return places(options, _devices(), len(os.sched_getaffinity(0)))
+
+
+def run_at_once(
+    sweep: Sweep,
+    jobs: Sequence[Job],
+    options: LocalOptions,
+    say: Callable[[str], None],
+    check: str | None = None,
+) -> list[JobState]:
+    """Run jobs side by side; one that fails, or takes its worker with it, does not stop the others.
+
+    Args:
+        sweep: Their sweep; no two processes run it at once.
+        jobs: Handed out in this order.
+        options: How they share the machine.
+        say: Gets a line per job.
+        check: See :func:`ssah_exp.sweeps.worker.work`.
+
+    Returns:
+        The states, in the order of ``jobs``.
+
+    Raises:
+        ConfigError: See :func:`here`.
+        KeyboardInterrupt: Workers saved and ended; ``ssah-exp retry-failed`` goes on.
+        SystemExit: The same.
+    """
+    environments = here(options)
+    with held(sweep.lock, f"sweep {sweep.name}", say):
+        crew = _Crew(sweep, jobs, say, check)
+        try:
+            crew.work(environments)
+        finally:
+            crew.dismiss()
+    return [job.state() for job in jobs]
+
+
+class _Worker:
+    """One process and the job it is at."""
+
+    def __init__(self, folder: str, check: str | None, environment: dict[str, str]) -> None:
+        self.environment = environment
+        self.connection, theirs = get_context("spawn").Pipe()
+        # Not a daemon: a run may start processes of its own.
+        self.process = get_context("spawn").Process(
+            target=serve, args=(theirs, folder, check, environment)
+        )
+        self.process.start()
+        theirs.close()
+        self.job: Job | None = None
+        self.since = 0.0
+
+    def give(self, job: Job) -> None:
+        """Have it run a job."""
+        self.job, self.since = job, time.perf_counter()
+        self.connection.send(job.number)
+
+    def finished(self) -> bool:
+        """Whether it finished what it was given; False = its process is gone."""
+        try:
+            self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            return False
+        return True
+
+
+class _Crew:
+    """The workers, and what is left for them to do."""
+
+    def __init__(
+        self, sweep: Sweep, jobs: Sequence[Job], say: Callable[[str], None], check: str | None
+    ) -> None:
+        self._sweep = sweep
+        self._left = list(jobs)
+        self._count = len(jobs)
+        self._ended = 0
+        self._say = say
+        self._check = check
+        self._told_apart = differences(jobs)
+        self._busy: list[_Worker] = []
+
+    def work(self, environments: Sequence[dict[str, str]]) -> None:
+        """Until nothing is left."""
+        for environment in environments[: len(self._left)]:
+            self._employ(environment)
+        while self._busy:
+            ready = wait([worker.connection for worker in self._busy])
+            for worker in [worker for worker in self._busy if worker.connection in ready]:
+                self._go_on_with(worker)
+
+    def dismiss(self) -> None:
+        """Ask those who still work to save and end, and see to it that they do."""
+        for worker in self._busy:
+            worker.process.terminate()
+        until = time.monotonic() + SECONDS_TO_END
+        for worker in self._busy:
+            worker.process.join(max(0.0, until - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        self._busy.clear()
+
+    def _employ(self, environment: dict[str, str]) -> None:
+        worker = _Worker(str(self._sweep.folder), self._check, environment)
+        self._busy.append(worker)
+        worker.give(self._left.pop(0))
+
+    def _go_on_with(self, worker: _Worker) -> None:
+        lives = worker.finished()
+        self._report(worker)
+        if lives and self._left:
+            worker.give(self._left.pop(0))
+            return
+        worker.connection.close()  # an idle one ends by itself
+        worker.process.join()
+        self._busy.remove(worker)
+        if self._left:
+            self._employ(worker.environment)
+
+    def _report(self, worker: _Worker) -> None:
+        job = worker.job
+        assert job is not None
+        state = job.state()
+        if state.status == RUNNING:  # its process died before it could say how it went
+            reason = f"its process died (exit code {worker.process.exitcode})"
+            state = state.changed(status=FAILED, error=reason)
+            job.save(state)
+        self._ended += 1
+        seconds = time.perf_counter() - worker.since
+        place = f"{self._ended}/{self._count}"
+        self._say(line_of(place, job, state, seconds, self._told_apart[job.number]))
+
+
+def _share(devices: Sequence[str], place: int, gpus: int) -> str:
+    return ",".join(devices[place * gpus : (place + 1) * gpus])
+
+
+def _devices() -> list[str]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+    import torch
+
+    return [str(number) for number in range(torch.cuda.device_count())]

@@ -1,0 +1,56 @@
+"""What a worker of this machine does: job after job, until none comes or it is told to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+
+def serve(
+    connection: Connection, folder: str, check: str | None, environment: Mapping[str, str]
+) -> None:
+    """Run every job whose number comes; send the number back when it has its state.
+
+    A TERM, or the end of the process that hands out jobs, ends it as Slurm would: a training saves
+    a checkpoint between two steps, anything else ends at once.
+
+    Args:
+        connection: Brings numbers; closed when nothing is left.
+        folder: The sweep's.
+        check: See :func:`ssah_exp.sweeps.worker.work`.
+        environment: Threads and devices; set before any library looks at them.
+
+    Raises:
+        SystemExit: It was told to end.
+    """
+    os.environ.update(environment)
+    # Ctrl+C in a terminal reaches every process of it: who hands out jobs says what becomes of us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    from ssah_exp.sweeps.ending import listening
+    from ssah_exp.sweeps.folder import Sweep
+    from ssah_exp.sweeps.worker import work
+
+    sweep = Sweep(Path(folder))
+    os.chdir(sweep.plan()["cwd"])
+    with listening():
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        while True:
+            try:
+                number = connection.recv()
+            except EOFError:
+                return
+            work(sweep, sweep.job(number), check)
+            connection.send(number)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
