@@ -9,12 +9,13 @@ from pathlib import Path
 from ssah_exp.config.paths import runs_root
 from ssah_exp.config.validate import PROBE
 from ssah_exp.errors import ConfigError, StoreError, did_you_mean
-from ssah_exp.options.figure import SHARE
+from ssah_exp.options.figure import SETTING, SHARE
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore, read_folder
 from ssah_exp.reporting.artefacts import FIGURES
+from ssah_exp.reporting.curve_figure import draw_curve
+from ssah_exp.reporting.curves import Across, curves_of
 from ssah_exp.reporting.drawing import numbered
-from ssah_exp.reporting.share_figure import curves_of, draw_shares
 
 SCU = "SCU"
 
@@ -32,10 +33,10 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         )
     if options.records is not None and options.root is not None:
         raise ConfigError("--records and --root both say where records lie; give one.")
-    if options.by == SHARE:
-        pictures = _by_share(options)
+    if options.by != SETTING:
+        pictures = _curves(options)
     elif options.of is not None:
-        raise ConfigError("--of has an effect with --by share only.")
+        raise ConfigError("--of has an effect with --by share or KEY only.")
     else:
         figures = FIGURES[options.artefact]
         pictures = figures.draw(_records(options), Path(options.out or figures.out), options.style)
@@ -44,14 +45,14 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     return 0
 
 
-def _by_share(options: argparse.Namespace) -> list[Path]:
+def _curves(options: argparse.Namespace) -> list[Path]:
     if options.artefact == PROBE:
         raise ConfigError(f"{PROBE} changes no share of the parameters.")
-    unit_class = options.of or SCU
-    curves = curves_of(_records(options), unit_class)
-    places = numbered(Path(options.out or "shares.png"), len(curves))
+    across = Across(None if options.by == SHARE else options.by, options.of or SCU)
+    curves = curves_of(_records(options), across)
+    places = numbered(Path(options.out or "curve.png"), len(curves))
     for records, place in zip(curves, places, strict=True):
-        draw_shares(records, place, unit_class, options.style)
+        draw_curve(records, place, across, options.style)
     return places
 
 

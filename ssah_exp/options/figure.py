@@ -17,15 +17,16 @@ def add(commands: Commands) -> None:
     )
     figure.add_argument(
         "--by",
-        choices=(SETTING, SHARE),
+        metavar=f"{{{SETTING},{SHARE},KEY}}",
         default=SETTING,
-        help="share: ASR and perplexity over the share of parameters that arms change",
+        help="share: ASR and perplexity over the share of parameters that arms change; KEY: over a "
+        "number of the config that was swept, e.g. units.samples (default: setting)",
     )
     figure.add_argument(
         "--of",
         choices=("SCU", "UCU", "CU", "RU"),
         default=None,
-        help="with --by share, of a pruning table: the class whose budget varies (default: SCU)",
+        help="with --by share or KEY, of a pruning table: the class that is drawn (default: SCU)",
     )
     figure.add_argument("--out", default=None, help="file; its suffix decides the format")
     figure.add_argument(

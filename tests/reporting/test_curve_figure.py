@@ -1,4 +1,4 @@
-"""Curves over the share of parameters: which records make one, what stands in them."""
+"""Curves over shares and swept numbers: which records make one, what stands in them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from ssah_exp.cli import main
-from ssah_exp.errors import StoreError
+from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.records.record import RunRecord
-from ssah_exp.reporting.share_figure import curves_of, draw_shares, share_rows
+from ssah_exp.reporting.curve_figure import draw_curve
+from ssah_exp.reporting.curves import Across, curve_rows, curves_of
 from tests.records.synthetic import arm, record, trained_arm, training_record
 
 
@@ -39,14 +40,14 @@ def test_budgets_and_seeds_make_one_curve_and_another_setting_another() -> None:
     for made in RECORDS:
         config = {**made.config, "data": {**made.config["data"], "name": "other"}}
         other.append(replace(made, run_id=f"o{made.run_id}", config=config))
-    curves = curves_of([*RECORDS, *other], "SCU")
+    curves = curves_of([*RECORDS, *other], Across())
     assert [len(group) for group in curves] == [4, 4]
     with pytest.raises(StoreError, match="arms of 2 shares"):
-        curves_of(RECORDS[:2], "SCU")  # one budget, two seeds
+        curves_of(RECORDS[:2], Across())  # one budget, two seeds
 
 
 def test_rows_hold_the_class_its_controls_and_the_dense_model() -> None:
-    rows = share_rows(RECORDS, "SCU")
+    rows = curve_rows(RECORDS, Across())
     asr = rows[rows["metric"] == "asr"]
     chosen = asr[asr["what"] == "chosen"].groupby("share_pct")["value"].mean()
     assert chosen.to_dict() == pytest.approx({1.0: 10.0, 5.0: 50.0})
@@ -64,8 +65,8 @@ def test_arms_of_a_training_table_are_one_curve() -> None:
         replace(trained_arm("setting_ii", 0.3, 1.0), parameter_share=0.7),
     ]
     made = training_record(arms=arms)
-    (curve,) = curves_of([made], "SCU")
-    rows = share_rows(curve, "SCU")
+    (curve,) = curves_of([made], Across())
+    rows = curve_rows(curve, Across())
     asr = rows[rows["metric"] == "asr"].set_index(["what", "share_pct"])["value"]
     assert asr.to_dict() == pytest.approx(
         {
@@ -80,10 +81,10 @@ def test_arms_of_a_training_table_are_one_curve() -> None:
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])
 def test_the_picture_has_its_numbers_beside_it(tmp_path: Path, suffix: str) -> None:
-    numbers = draw_shares(RECORDS, tmp_path / f"shares.{suffix}", "SCU")
+    numbers = draw_curve(RECORDS, tmp_path / f"shares.{suffix}", Across())
     assert (tmp_path / f"shares.{suffix}").stat().st_size > 1000
     again = pd.read_csv(numbers)
-    expected = share_rows(RECORDS, "SCU")
+    expected = curve_rows(RECORDS, Across())
     assert again["value"].tolist() == pytest.approx(expected["value"].tolist())
     assert again["what"].tolist() == expected["what"].tolist()
 
@@ -96,6 +97,51 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main([*command, "--by", "share"]) == 0
     assert "curve.csv" in capsys.readouterr().out
     assert main([*command, "--of", "SCU"]) == 2
-    assert "--by share only" in capsys.readouterr().err
+    assert "--by share or KEY only" in capsys.readouterr().err
     assert main([*command, "--by", "share", "--of", "UCU"]) == 2
     assert "arms of 2 shares" in capsys.readouterr().err
+
+
+def calibrated_on(samples: int, seed: int, asr: float) -> RunRecord:
+    made = at_budget(0.01, seed, asr)
+    config = {**made.config, "units": {**made.config["units"], "samples": samples}}
+    return replace(made, run_id=f"{samples:04d}{seed:08x}", config=config)
+
+
+def test_any_number_of_the_config_can_be_what_a_curve_runs_over(tmp_path: Path) -> None:
+    sizes = {16: 0.2, 64: 0.6, 128: 0.8}
+    made = [calibrated_on(size, seed, asr) for size, asr in sizes.items() for seed in (0, 1)]
+    across = Across("units.samples")
+    (curve,) = curves_of(made, across)
+    rows = curve_rows(curve, across)
+    chosen = rows[(rows["metric"] == "asr") & (rows["what"] == "chosen")]
+    assert chosen.groupby("units.samples")["value"].mean().to_dict() == pytest.approx(
+        {size: 100 * asr for size, asr in sizes.items()}
+    )
+    dense = rows[rows["what"] == "aligned"]
+    assert set(dense["units.samples"]) == set(sizes)  # it may depend on what is swept
+
+    for item in made:
+        (tmp_path / f"{item.run_id}.json").write_text(item.to_json())
+    out = tmp_path / "sizes.svg"
+    command = ["figure", "table1_pruning", "--records", str(tmp_path), "--out", str(out)]
+    assert main([*command, "--by", "units.samples"]) == 0
+    assert "units.samples" in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("units.sampels", "Did you mean 'units.samples'?"),
+        ("units.statistic", "no number"),
+        ("evaluation", "no number"),
+    ],
+)
+def test_what_is_no_number_is_refused(key: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
+        curves_of(RECORDS, Across(key))
+
+
+def test_arms_of_a_training_table_are_not_drawn_over_a_key() -> None:
+    with pytest.raises(ConfigError, match="only table1_pruning"):
+        curves_of([training_record()], Across("units.samples"))

@@ -1,0 +1,120 @@
+"""ASR and perplexity over a share of parameters, or over any swept number, before the nulls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ssah_exp.config.validate import TABLE1
+from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.curves import CHOSEN, Across, curve_rows
+from ssah_exp.reporting.drawing import (
+    CLASS_COLOURS,
+    CONTROL_COLOURS,
+    CONTROL_MARKERS,
+    PAGE,
+    new_figure,
+    save_figure,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_COLOURS = {CHOSEN: CLASS_COLOURS["SCU"], **CONTROL_COLOURS}
+_MARKERS = {CHOSEN: "o", **CONTROL_MARKERS}
+_DENSE = {"aligned": "-", "unaligned": ":", "full": "--"}
+_FOR_A_LOG = 4  # times the smallest place
+
+
+@styled()
+def draw_curve(
+    records: Sequence[RunRecord], path: Path, across: Across, style: str | None = None
+) -> Path:
+    """Draw mean and range over seeds and draws, ASR beside perplexity.
+
+    Args:
+        records: One curve; see :func:`ssah_exp.reporting.curves.curves_of`.
+        path: Where to write; the suffix decides the format.
+        across: What it runs over.
+        style: Prompt style of the harmful requests; None = the mean over styles.
+
+    Returns:
+        The CSV with the numbers, beside the picture.
+
+    Raises:
+        ConfigError: No record measured that style, or a suffix that cannot be written.
+    """
+    rows = curve_rows(records, across, style)
+    first = records[0]
+    what = f"{across.unit_class} pruned" if first.artefact == TABLE1 else first.artefact
+    seeds = len({record.seed for record in records})
+    figure = new_figure(PAGE, 3.2)
+    count = f"{seeds} seed{'s' if seeds > 1 else ''}"
+    figure.suptitle(f"{first.config['data']['name']}, {what}, {count}")
+    left, right = figure.subplots(1, 2)
+    for axes, metric in ((left, "asr"), (right, PERPLEXITY)):
+        _panel(axes, rows[rows["metric"] == metric], across)
+        _place_ticks(axes, rows, across)
+    left.set_ylabel(f"ASR %, {_styles(first, style)}")
+    left.set_ylim(-3, 103)
+    right.set_ylabel("perplexity")
+    _value_ticks(right)
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=6)
+    return save_figure(figure, path, rows)
+
+
+def _styles(record: RunRecord, style: str | None) -> str:
+    given = record.config["evaluation"]["harmful_styles"]
+    return f"{style or given[0]} prompts" if style or len(given) == 1 else "mean of prompt styles"
+
+
+def _place_ticks(axes: Axes, rows: pd.DataFrame, across: Across) -> None:
+    """One at every place that was measured."""
+    places = sorted(rows.loc[rows["what"] == CHOSEN, across.column].unique())
+    if places[0] > 0 and places[-1] >= _FOR_A_LOG * places[0]:
+        axes.set_xscale("log")
+    axes.set_xlabel(across.label)
+    axes.set_xticks(places, [f"{place:g}" for place in places])
+    axes.minorticks_off()
+
+
+def _value_ticks(axes: Axes) -> None:
+    """Logarithmic where that says more, with plain numbers either way."""
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    low, high = axes.get_ylim()
+    if high < 2 * low:
+        return
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, across: Across) -> None:
+    for name, dash in _DENSE.items():
+        values = rows.loc[rows["what"] == name].groupby(across.column)["value"].mean()
+        if values.notna().any():
+            look: dict[str, Any] = {
+                "color": "black",
+                "linewidth": 0.8,
+                "linestyle": dash,
+                "label": name,
+            }
+            if across.key is None:  # a whole model has no share
+                axes.axhline(float(values.mean()), **look)
+            else:
+                axes.plot(values.index, values, **look)
+    for what, colour in _COLOURS.items():
+        by_place = rows[rows["what"] == what].groupby(across.column)["value"]
+        if not by_place.ngroups:
+            continue
+        mean, low, high = by_place.mean(), by_place.min(), by_place.max()
+        axes.plot(mean.index, mean, marker=_MARKERS[what], color=colour, label=what, zorder=3)
+        axes.fill_between(mean.index, low, high, color=colour, alpha=0.2, linewidth=0)

@@ -1,0 +1,177 @@
+"""How much, not only whether: records that differ in one value, and what stands at each of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ssah_exp.cache import digest_of
+from ssah_exp.config.validate import TABLE1
+from ssah_exp.errors import ConfigError, StoreError, did_you_mean
+from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.records.dotted import dotted
+from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting.drawn_style import drawn_asr
+from ssah_exp.reporting.rows import settings_of
+from ssah_exp.reporting.text import scale_of
+
+CHOSEN = "chosen"
+_AT_LEAST = 2  # places that make a curve
+
+
+@dataclass(frozen=True)
+class Across:
+    """What a curve runs over.
+
+    Attributes:
+        key: Dotted key of a number in the config; None = the share of unit parameters that arms
+            change.
+        unit_class: Class of a pruning table that is drawn; not read for a training table.
+    """
+
+    key: str | None = None
+    unit_class: str = "SCU"
+
+    @property
+    def column(self) -> str:
+        """Its column among the rows."""
+        return "share_pct" if self.key is None else self.key
+
+    @property
+    def label(self) -> str:
+        """Under an axis."""
+        return "share of unit parameters, %" if self.key is None else self.key
+
+    def place(self, record: RunRecord, arm: ArmRecord) -> float:
+        """Where an arm stands. Of shares two digits: controls and seeds stand at the same."""
+        if self.key is None:
+            return float(f"{100 * arm.parameter_share:.2g}")
+        return float(dict(dotted(record.config))[self.key])
+
+    def rest(self, config: dict[str, Any]) -> dict[str, Any]:
+        """The config without what the curve runs over, and without the seed."""
+        rest = {**deepcopy(config), "seed": None}
+        key = self.key or f"units.budgets.{self.unit_class.lower()}"
+        *path, last = key.split(".")
+        holder = rest
+        for name in path:
+            holder = holder[name]
+        holder.pop(last, None)
+        return rest
+
+    def check(self, records: Sequence[RunRecord]) -> None:
+        """Refuse a key that is no number, or a table whose arms it does not order.
+
+        Raises:
+            ConfigError: So it is.
+        """
+        if self.key is None:
+            return
+        if any(record.artefact != TABLE1 for record in records):
+            raise ConfigError(f"--by {self.key}: only {TABLE1} is drawn over a key of the config.")
+        known = dict(dotted(records[0].config))
+        value = known.get(self.key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            hint = did_you_mean(self.key, known)
+            raise ConfigError(f"--by {self.key}: no number of these records' config.{hint}")
+
+
+def curves_of(records: Sequence[RunRecord], across: Across) -> list[list[RunRecord]]:
+    """Groups of records that make one curve: alike in all but the seed and what it runs over.
+
+    Args:
+        records: Of one artefact.
+        across: What curves run over.
+
+    Raises:
+        ConfigError: See :meth:`Across.check`.
+        StoreError: No group has arms at two places.
+    """
+    across.check(records)
+    groups: dict[str, list[RunRecord]] = defaultdict(list)
+    for runs in settings_of(records):
+        groups[digest_of(across.rest(runs[0].config))] += runs
+    curves = [group for group in groups.values() if _places(group, across) >= _AT_LEAST]
+    if not curves:
+        what = "shares of parameters" if across.key is None else f"values of {across.key}"
+        raise StoreError(f"No setting among these records has arms of {_AT_LEAST} {what}.")
+    return curves
+
+
+def _places(records: Sequence[RunRecord], across: Across) -> int:
+    return len(
+        {
+            across.place(record, arm)
+            for record in records
+            for arm in _arms(record, across.unit_class)
+            if not arm.control
+        }
+    )
+
+
+def curve_rows(
+    records: Sequence[RunRecord], across: Across, style: str | None = None
+) -> pd.DataFrame:
+    """Every arm of the class or of the training table, its controls, and the dense models.
+
+    Args:
+        records: One curve; see :func:`curves_of`.
+        across: What it runs over.
+        style: Prompt style of the harmful requests; None = the mean over styles.
+
+    Returns:
+        ``metric`` (``asr`` in percent, ``perplexity``), ``what`` (``chosen``, ``random``,
+        ``matched`` or a dense model), the place (``share_pct`` of unit parameters, 0 if dense, or
+        the key), ``seed``, ``draw``, ``value``, ``n``.
+
+    Raises:
+        ConfigError: No record measured that style.
+    """
+    evaluation = records[0].config["evaluation"]
+    asr = drawn_asr(evaluation, records[0].arms[0], style)
+    rows = [
+        _row(short, metric, arm, record, across)
+        for short, metric in (("asr", asr), (PERPLEXITY, PERPLEXITY))
+        for record in records
+        for arm in (*_dense(record), *_arms(record, across.unit_class))
+    ]
+    return pd.DataFrame(rows).astype({"draw": "Int64", "value": "float64"})
+
+
+def _dense(record: RunRecord) -> Iterator[ArmRecord]:
+    for arm in record.arms:
+        whole = arm.unit_class is None and arm.arm is None
+        if whole or arm.arm == "full":
+            yield arm
+
+
+def _arms(record: RunRecord, unit_class: str) -> Iterator[ArmRecord]:
+    """What was changed by share; adapters and the arm that trains everything have none."""
+    for arm in record.arms:
+        if record.artefact == TABLE1:
+            fill = record.config["ablation"]["primary_fill"]
+            if arm.unit_class == unit_class and arm.fill == fill:
+                yield arm
+        elif arm.arm is not None and arm.units > 0:
+            yield arm
+
+
+def _row(
+    short: str, metric: str, arm: ArmRecord, record: RunRecord, across: Across
+) -> dict[str, Any]:
+    found = arm.metrics[metric]
+    dense = arm.units == 0
+    return {
+        "metric": short,
+        "what": (arm.arm or arm.model) if dense else arm.control or CHOSEN,
+        across.column: across.place(record, arm),
+        "seed": record.seed,
+        "draw": arm.draw,
+        "value": None if found.value is None else scale_of(metric) * found.value,
+        "n": found.n,
+    }
