@@ -9,9 +9,9 @@ from ssah_exp.config.schema import EvaluationConfig
 from ssah_exp.evaluation.attack_metrics import (
     CONTINUATION,
     attacked_style,
+    by_attacked_style,
     continuation,
     is_attacked,
-    verdicts_by_style,
 )
 from ssah_exp.evaluation.intervals import Estimate, mean_score, perplexity, rate
 from ssah_exp.evaluation.judges import HarmJudge, Judge, Judgement, Verdict
@@ -122,55 +122,61 @@ def _judge(
         found = _marks(verdicts, name)
         style = evaluation.benign_style
         for which in (BENIGN, BORDERLINE):
-            given = _judged(_of(completions, which, style), judge)
-            metrics[refusal_name(which, style, name)] = _share(given, Verdict.REFUSED, evaluation)
-            found[verdicts_name(which, style, name)] = marks(given)
+            said = _judged(_of(completions, which, style), judge)
+            metrics[refusal_name(which, style, name)] = _share(said, Verdict.REFUSED, evaluation)
+            found[verdicts_name(which, style, name)] = marks(said)
     if attacked:
-        under_attack, by_style = _attack_metrics(attacked, verdicts, name, judge, evaluation)
-        metrics |= under_attack
-        found |= _marks(by_style, name)
+        given = _under_attack(attacked, judge)
+        metrics |= _attack_metrics(given, verdicts, name, judge, evaluation)
+        found |= _marks(_verdicts(given), name)
+        if isinstance(judge, HarmJudge):
+            scores |= _score_lists(given, name)
     return Measured(metrics, Outcomes(found, scores=scores))
 
 
+def _under_attack(attacked: Sequence[Completion], judge: Judge) -> dict[str, list[Judgement]]:
+    """Judgements by style; attempts are judged by the request they were made of."""
+    begun = [item for item in attacked if item.question.prefill]
+    answers = [*(item.text for item in attacked), *map(continuation, begun)]
+    said = _assessed(judge, [item.question.prompt for item in [*attacked, *begun]], answers)
+    given = by_attacked_style(attacked, said[: len(attacked)])
+    return given | {
+        f"{style}{CONTINUATION}": judgements
+        for style, judgements in by_attacked_style(begun, said[len(attacked) :]).items()
+    }
+
+
 def _attack_metrics(
-    attacked: Sequence[Completion],
+    given: Mapping[str, Sequence[Judgement]],
     plain: Mapping[str, Sequence[Verdict]],
     name: str,
     judge: Judge,
     evaluation: EvaluationConfig,
-) -> tuple[dict[str, Estimate], dict[str, list[Verdict]]]:
-    """ASR under every attack, and the mean that one of them joins; and the verdicts by style.
+) -> dict[str, Estimate]:
+    """ASR under every attack, the mean that one of them joins, and scores where the judge has some.
 
     Args:
-        attacked: Answers to attempts.
+        given: Judgements under attack by style.
         plain: Verdicts on harmful requests by style, for the mean.
         name: The judge's.
-        judge: Judges attempts by the request they were made of.
+        judge: Who judged.
         evaluation: Attacks, the mean, confidence.
     """
-    begun = [item for item in attacked if item.question.prefill]
-    answers = [*(item.text for item in attacked), *map(continuation, begun)]
-    said = judge.judge([item.question.prompt for item in [*attacked, *begun]], answers)
-    verdicts = verdicts_by_style(attacked, said[: len(attacked)])
-    verdicts |= {
-        f"{style}{CONTINUATION}": given
-        for style, given in verdicts_by_style(begun, said[len(attacked) :]).items()
-    }
+    verdicts = _verdicts(given)
     metrics = {
-        asr_name(style, name): _share(given, Verdict.COMPLIED, evaluation)
-        for style, given in verdicts.items()
+        asr_name(style, name): _share(said, Verdict.COMPLIED, evaluation)
+        for style, said in verdicts.items()
     }
     if isinstance(judge, HarmJudge):
-        for style, given in verdicts.items():
-            scored = sum(verdict is not Verdict.UNSCORED for verdict in given)
-            metrics[coverage_name(style, name)] = rate(scored, len(given), evaluation.confidence)
+        for style, judgements in given.items():
+            metrics |= _scores(judgements, style, name, judge, evaluation)
     if (joining := evaluation.mean_with) is not None:
         styles = evaluation.attacks[joining].styles
         columns = [verdicts[attacked_style(style, joining)] for style in styles]
         metrics[asr_name(attacked_style("mean", joining), name)] = _mean_share(
             [*plain.values(), *columns], evaluation
         )
-    return metrics, verdicts
+    return metrics
 
 
 def _judge_harm(
@@ -189,14 +195,23 @@ def _judge_harm(
         ]
         for style in styles
     }
-    verdicts = {style: [item.verdict for item in items] for style, items in given.items()}
+    verdicts = _verdicts(given)
     metrics = _success_rates(verdicts, name, evaluation)
     for style, judgements in given.items():
         metrics |= _scores(judgements, style, name, judge, evaluation)
-    scores = {
-        score_name(style, name): [item.score for item in items] for style, items in given.items()
+    return metrics, verdicts, _score_lists(given, name)
+
+
+def _verdicts(given: Mapping[str, Sequence[Judgement]]) -> dict[str, list[Verdict]]:
+    return {style: [item.verdict for item in items] for style, items in given.items()}
+
+
+def _score_lists(
+    given: Mapping[str, Sequence[Judgement]], judge: str
+) -> dict[str, list[float | None]]:
+    return {
+        score_name(style, judge): [item.score for item in items] for style, items in given.items()
     }
-    return metrics, verdicts, scores
 
 
 def _marks(by_style: Mapping[str, Sequence[Verdict]], judge: str) -> dict[str, str]:
@@ -239,6 +254,13 @@ def _of(completions: Sequence[Completion], which: str, style: str) -> list[Compl
     return [
         item for item in completions if item.question.set == which and item.question.style == style
     ]
+
+
+def _assessed(judge: Judge, prompts: Sequence[str], answers: Sequence[str]) -> list[Judgement]:
+    """Judgements; of a judge without scores, its verdicts alone."""
+    if isinstance(judge, HarmJudge):
+        return judge.assess(prompts, answers)
+    return [Judgement(verdict) for verdict in judge.judge(prompts, answers)]
 
 
 def _judged(answers: Sequence[Completion], judge: Judge) -> list[Verdict]:

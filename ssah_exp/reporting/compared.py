@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
@@ -105,11 +106,8 @@ def _verdicts(record: RunRecord, judge: str) -> Iterator[Metric]:
         yield _asr(style, [style], judge)
     if len(styles) > 1:
         yield _asr(MEAN, styles, judge)
-    for name, attack in attacks.items():
-        for style in attack["styles"]:
-            attacked = attacked_style(style, name)
-            yield _asr(attacked, [attacked], judge)
-            yield _asr(f"{attacked}{CONTINUATION}", [f"{attacked}{CONTINUATION}"], judge)
+    for attacked in _attacked(attacks):
+        yield _asr(attacked, [attacked], judge)
     if (joining := evaluation.get("mean_with")) is not None:
         columns = [attacked_style(style, joining) for style in attacks[joining]["styles"]]
         yield _asr(attacked_style(MEAN, joining), [*styles, *columns], judge)
@@ -117,6 +115,15 @@ def _verdicts(record: RunRecord, judge: str) -> Iterator[Metric]:
     for which in (BENIGN, BORDERLINE):
         read = _share_of([verdicts_name(which, style, judge)], Verdict.REFUSED)
         yield Metric(refusal_name(which, style, judge), Kind.RATE, (f"{which}_eval",), read)
+
+
+def _attacked(attacks: Mapping[str, Any]) -> Iterator[str]:
+    """Every style under attack, judged with and without a beginning that was given."""
+    for name, attack in attacks.items():
+        for style in attack["styles"]:
+            attacked = attacked_style(style, name)
+            yield attacked
+            yield f"{attacked}{CONTINUATION}"
 
 
 def _asr(name: str, styles: Sequence[str], judge: str) -> Metric:
@@ -143,7 +150,8 @@ def _share_of(keys: Sequence[str], counted: Verdict) -> Read:
 def _scores(record: RunRecord, judge: str) -> Iterator[Metric]:
     """A judge's mean score, and the rates of the scores that its scale counts."""
     low, high = record.judges.get(judge, {}).get("scale", (0.0, 1.0))
-    for style in record.config["evaluation"]["harmful_styles"]:
+    evaluation = record.config["evaluation"]
+    for style in (*evaluation["harmful_styles"], *_attacked(evaluation.get("attacks", {}))):
         name = score_name(style, judge)
         given = _score(name)
         yield Metric(name, Kind.SCORE, ("harmful_eval",), given, "answers", high - low)

@@ -24,6 +24,7 @@ from ssah_exp.evaluation.metrics import (
     TRAINED_SHARE,
     asr_name,
     refusal_name,
+    score_name,
 )
 from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.questions import BENIGN, BORDERLINE
@@ -107,7 +108,8 @@ def _block(records: list[RunRecord]) -> Block:
     metrics += [PERPLEXITY, *(asr_name(style, judge) for style in styles)]
     metrics.append(asr_name("mean", judge))
     attacked, unshown = _attacked(records[0], judge)
-    metrics += attacked
+    metrics += [asr_name(style, judge) for style in attacked]
+    metrics += _scores(records[0], [*styles, *attacked], judge)
     metrics += [
         refusal_name(which, evaluation["benign_style"], judge) for which in (BENIGN, BORDERLINE)
     ]
@@ -124,7 +126,7 @@ def _block(records: list[RunRecord]) -> Block:
 
 
 def _attacked(record: RunRecord, judge: str) -> tuple[list[str], list[str]]:
-    """Metrics under attack: those with columns, in the config's order, and those without."""
+    """Styles under attack, in the config's order; metrics of attempts, which have no columns."""
     evaluation, shown = record.config["evaluation"], []
     measured = record.arms[0].metrics
     for name, attack in evaluation.get("attacks", {}).items():
@@ -133,13 +135,18 @@ def _attacked(record: RunRecord, judge: str) -> tuple[list[str], list[str]]:
             shown += [attacked, f"{attacked}{CONTINUATION}"]
     if evaluation.get("mean_with") is not None:
         shown.append(attacked_style("mean", evaluation["mean_with"]))
-    columns = [asr_name(style, judge) for style in shown if asr_name(style, judge) in measured]
     single = [
         name
         for name in sorted(measured)
         if name.startswith("asr/") and ATTEMPT in name and name.endswith(f"/{judge}")
     ]
-    return columns, single
+    return [style for style in shown if asr_name(style, judge) in measured], single
+
+
+def _scores(record: RunRecord, styles: Sequence[str], judge: str) -> list[str]:
+    """Mean scores, of a judge that gives some."""
+    names = (score_name(style, judge) for style in styles)
+    return [name for name in names if name in record.arms[0].metrics]
 
 
 def _utility(record: RunRecord) -> list[str]:

@@ -53,13 +53,15 @@ def measured(made: ArmRecord, complied: int, score: float, right: float) -> ArmR
         f"asr/raw+gcg#1/{JUDGE}": rate(complied + 5, N, 0.95),
         f"asr/mean+gcg/{JUDGE}": rate(complied + 2.5, N, 0.95),
         f"score/raw/{JUDGE}": mean_score(given, 0.95, 100, 0),
+        f"score/raw+gcg/{JUDGE}": mean_score(given, 0.95, 100, 0),
         f"score5/raw/{JUDGE}": rate(given.count(5), len(given), 0.95),
         "mt_bench/mean": mean_score(given, 0.95, 100, 0),
         **{name: rate(sum(row), len(row), 0.95, "questions") for name, row in answers.items()},
         "utility/mean": mean_of_rates([(sum(r), len(r)) for r in answers.values()], 0.95),
     }
     packed = {name: pack_answers(row) for name, row in answers.items()}
-    kept = {f"score/raw/{JUDGE}": scores, "mt_bench/mean": scores}
+    worse = [None if item is None else min(item + score - 1, 5) for item in scores]
+    kept = {f"score/raw/{JUDGE}": scores, f"score/raw+gcg/{JUDGE}": worse, "mt_bench/mean": scores}
     return replace(made, metrics=metrics, outcomes=Outcomes(verdicts, [], kept, packed))
 
 
@@ -101,6 +103,7 @@ def test_everything_measured_is_compared_but_single_attempts() -> None:
         f"asr/mean+gcg/{JUDGE}",
         f"score/raw/{JUDGE}",
         f"score5/raw/{JUDGE}",
+        f"score/raw+gcg/{JUDGE}",
         "utility/boolq/acc",
         "utility/rte/acc",
         "utility/mean",
@@ -118,12 +121,19 @@ def test_arms_under_attack_are_paired_by_request() -> None:
     assert mean.paired.difference.value == pytest.approx(27 / N), "one attack and one style"
 
 
+# Of 3 + number % 3, raised by 2 and held at 5, before 1 + number % 3; the first is unscored.
+ABOVE = [min(5 + number % 3, 5) - (1 + number % 3) for number in range(1, N)]
+
+
 def test_scores_are_compared_answer_by_answer_in_points() -> None:
     line = scu(made(), f"score/raw/{JUDGE}")
     assert line.paired is not None
     assert line.paired.difference.value == pytest.approx(2)
     assert line.paired.difference.n == N - 1, "the unscored one is left out"
     assert line.paired.margin == pytest.approx(0.05 * 4), "a share of the scale"
+    attacked = scu(made(), f"score/raw+gcg/{JUDGE}")
+    assert attacked.paired is not None
+    assert attacked.paired.difference.value == pytest.approx(np.mean(ABOVE))
     fives = scu(made(), f"score5/raw/{JUDGE}")
     assert fives.paired is not None
     assert fives.paired.difference.value == pytest.approx(13 / (N - 1))
@@ -206,7 +216,7 @@ def test_the_table_says_what_each_number_is(root: Path, capsys: Capture) -> None
     [
         ("asr/raw+gcg", {f"asr/raw+gcg/{JUDGE}"}),
         ("utility", {"utility/boolq/acc", "utility/rte/acc", "utility/mean"}),
-        (f"score,asr/raw/{JUDGE}", {f"score/raw/{JUDGE}", f"asr/raw/{JUDGE}"}),
+        (f"score/raw,asr/raw/{JUDGE}", {f"score/raw/{JUDGE}", f"asr/raw/{JUDGE}"}),
     ],
 )
 def test_the_family_is_chosen_by_first_parts(
