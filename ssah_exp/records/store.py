@@ -53,7 +53,9 @@ class RecordStore:
 
 
 def read_folder(folder: Path) -> list[RunRecord]:
-    """Every readable record in a folder of record files, oldest first.
+    """Every readable record in a folder of record files, oldest first; a run once.
+
+    Two experiments may hold the same run: its newest record counts.
 
     Args:
         folder: Holds ``*.json``, or folders that hold ``records/*.json``.
@@ -65,7 +67,8 @@ def read_folder(folder: Path) -> list[RunRecord]:
         raise StoreError(f"No folder of records at {folder}.")
     paths = sorted(folder.glob("*.json")) or sorted(folder.glob("*/records/*.json"))
     records = [record for path in paths if (record := _read(path)) is not None]
-    return sorted(records, key=lambda record: record.finished)
+    newest = {record.run_id: record for record in sorted(records, key=lambda item: item.finished)}
+    return sorted(newest.values(), key=lambda record: record.finished)
 
 
 @contextmanager

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ssah_exp.errors import StoreError
-from ssah_exp.records.store import RECORD, RecordStore
+from ssah_exp.records.store import RECORD, RecordStore, read_folder
 from tests.records.synthetic import record
 
 ARTEFACT = "table1_pruning"
@@ -75,3 +76,15 @@ def test_a_full_disk_keeps_the_old_record(
     with pytest.raises(StoreError, match="disk is full"):
         store.write(record(0, status="new"))
     assert [item.status for item in store.read(ARTEFACT)] == ["old"]
+
+
+def test_a_run_that_two_experiments_hold_is_read_once(tmp_path: Path) -> None:
+    first = replace(record(0), finished="2026-01-01T00:00:00+00:00")
+    again = replace(record(0), finished="2026-01-02T00:00:00+00:00")
+    for name, made in (("a", again), ("b", first), ("c", record(1))):
+        place = tmp_path / name / "records" / f"{made.run_id}.json"
+        place.parent.mkdir(parents=True)
+        place.write_text(made.to_json(), encoding="utf-8")
+    found = read_folder(tmp_path)
+    assert sorted(item.seed for item in found) == [0, 1]
+    assert again in found
