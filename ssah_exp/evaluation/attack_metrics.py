@@ -30,8 +30,11 @@ def is_attacked(style: str) -> bool:
 
 
 def continuation(completion: Completion) -> str:
-    """What the model itself said, behind a beginning it was given."""
-    prefill = completion.question.prefill or ""
+    """What the model itself said, behind a beginning it was given.
+
+    Completions are stripped of blanks at both ends, so those of the beginning are gone from them.
+    """
+    prefill = (completion.question.prefill or "").strip()
     return completion.text.removeprefix(prefill).strip()
 
 

@@ -125,15 +125,22 @@ def moving_average(length: int, window: int) -> Array:
 def auc_curve(positive: Array, negative: Array, resampling: Resampling, unit: str) -> Curve:
     """Area under the ROC curve at every depth; each class is resampled by itself.
 
+    A class of one observation cannot be resampled and gives no interval; an empty one, no value.
+
     Args:
         positive: ``(observations, depth)`` scores that should be high.
         negative: ``(observations, depth)`` scores that should be low.
         resampling: For the intervals.
         unit: What one observation is.
     """
+    n, smallest = len(positive) + len(negative), min(len(positive), len(negative))
+    gaps: list[float | None] = [None] * positive.shape[1]
+    if smallest == 0:
+        return Curve(gaps, gaps, gaps, n, unit, "none: a class is empty")
     value = area_under_curve(positive.T, negative.T)
+    if smallest == 1:
+        return Curve(_gaps(value), gaps, gaps, n, unit, f"none: one of {unit} in a class")
     low, high = resampling.interval((positive, negative), area_under_curve)
-    n = len(positive) + len(negative)
     return Curve(_gaps(value), _gaps(low), _gaps(high), n, unit, resampling.method)
 
 

@@ -37,6 +37,23 @@ class Estimate:
         return asdict(self)
 
 
+def alike(values: Sequence[float], rounding: float = 1e-12) -> bool:
+    """Whether values differ by rounding at most: 0.3 - 0.1 and 0.4 - 0.2 are the same difference.
+
+    Without this a t test takes rounding for the spread of seeds, and is certain of anything.
+
+    Args:
+        values: To compare.
+        rounding: As a share of the largest, or of 1 where that is smaller.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.size < 2:
+        return True
+    return bool(
+        np.isfinite(sample).all() and np.ptp(sample) <= rounding * max(1, abs(sample).max())
+    )
+
+
 def rate(successes: float, n: int, confidence: float, unit: str = "prompts") -> Estimate:
     """A share with its Wilson score interval; ``n = 0`` gives a gap, not zero.
 
@@ -78,7 +95,7 @@ def mean_of_rates(
 def perplexity(
     window_losses: Sequence[float], confidence: float, resamples: int, seed: int
 ) -> Estimate:
-    """exp(mean loss) with a percentile bootstrap over windows.
+    """exp(mean loss) with a percentile bootstrap over windows; a loss that is NaN makes it a gap.
 
     Args:
         window_losses: Mean nats per token of each window.
@@ -87,6 +104,9 @@ def perplexity(
         seed: Seed of the bootstrap.
     """
     losses = np.asarray(window_losses, dtype=np.float64)
+    if np.isnan(losses).any():
+        why = "none: a loss is not a number"
+        return Estimate(None, None, None, int(losses.size), "windows", why)
     method = f"percentile bootstrap {confidence:.0%}, {resamples} resamples of windows"
     value = _exp(float(losses.mean()))
     if losses.size < 2:
@@ -135,7 +155,10 @@ def mean_score(scores: Sequence[float], confidence: float, resamples: int, seed:
 
 
 def mean_over(values: Sequence[float], confidence: float, unit: str) -> Estimate:
-    """Mean with Student's t interval, over seeds or control draws."""
+    """Mean with Student's t interval, over seeds or control draws.
+
+    Values that are all alike show no spread, which is no proof that there is none: no interval.
+    """
     sample = np.asarray(values, dtype=np.float64)
     method = f"Student t {confidence:.0%} over {unit}"
     if sample.size == 0:
@@ -145,6 +168,8 @@ def mean_over(values: Sequence[float], confidence: float, unit: str) -> Estimate
         return Estimate(mean, None, None, 1, unit, f"none: one of {unit}")
     if not math.isfinite(mean):
         return Estimate(mean, None, None, int(sample.size), unit, "none: not finite")
+    if alike(values):
+        return Estimate(mean, None, None, int(sample.size), unit, f"none: all {unit} alike")
     margin = float(stats.t.ppf(0.5 + confidence / 2, sample.size - 1) * stats.sem(sample))
     return Estimate(mean, mean - margin, mean + margin, int(sample.size), unit, method)
 
@@ -157,12 +182,11 @@ def rate_over_seeds(values: Sequence[float], n: int, confidence: float) -> Estim
     wider envelope of both, within [0, 1].
     """
     over = mean_over(values, confidence, "seeds")
-    if over.value is None or over.low is None or over.high is None:
+    if over.value is None or len(values) == 1:
         return over
     prompts = rate(over.value * n, n, confidence)
-    assert prompts.low is not None
-    assert prompts.high is not None
-    low, high = max(0.0, min(over.low, prompts.low)), min(1.0, max(over.high, prompts.high))
+    ends = [item for item in (over.low, over.high, prompts.low, prompts.high) if item is not None]
+    low, high = max(0.0, min(ends)), min(1.0, max(ends))
     method = f"envelope of Student t over seeds and Wilson over prompts, {confidence:.0%}"
     return Estimate(over.value, low, high, over.n, "seeds", method)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from ssah_exp.evaluation.intervals import Estimate, mean_over
+from ssah_exp.evaluation.intervals import Estimate, alike, mean_over
 from ssah_exp.evaluation.paired_tests import (
     Level,
     Values,
@@ -211,7 +211,8 @@ class OverSeeds:
 
     Attributes:
         mean: Their mean with Student's t interval.
-        p: Of no difference, two-sided t; None with one seed, or where all seeds differ alike.
+        p: Of no difference, two-sided t; None with one seed, or where all seeds differ alike (up
+            to rounding).
     """
 
     mean: Estimate
@@ -222,7 +223,7 @@ def over_seeds(differences: Sequence[float], confidence: float) -> OverSeeds:
     """Whether a difference holds over seeds, each counted once."""
     sample = np.asarray(differences, dtype=np.float64)
     mean = mean_over(differences, confidence, "seeds")
-    if sample.size < 2 or not np.isfinite(sample).all() or np.ptp(sample) == 0:
+    if not np.isfinite(sample).all() or alike(differences):
         return OverSeeds(mean, None)
     return OverSeeds(mean, float(stats.ttest_1samp(sample, 0.0).pvalue))
 

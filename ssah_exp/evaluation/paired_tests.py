@@ -54,6 +54,9 @@ def mcnemar(arm: Values, reference: Values) -> tuple[float, str]:
 
 def sign_flips(differences: Values) -> tuple[float, str]:
     """p of a mean difference of 0, two-sided, and how it was made."""
+    how = "sign-flip permutation of paired differences"
+    if differences.size == 1:  # both signs are as far from 0; scipy asks for two observations
+        return 1.0, how
     found = stats.permutation_test(
         (differences,),
         np.mean,
@@ -63,7 +66,7 @@ def sign_flips(differences: Values) -> tuple[float, str]:
         batch=_batch(differences),
         rng=np.random.default_rng(0),
     )
-    return float(found.pvalue), "sign-flip permutation of paired differences"
+    return float(found.pvalue), how
 
 
 def _batch(values: Values) -> int | None:

@@ -18,6 +18,7 @@ from ssah_exp.reporting.drawing import (
     CONTROL_MARKERS,
     PAGE,
     new_figure,
+    on_the_edge,
     save_figure,
     styled,
 )
@@ -58,7 +59,7 @@ def draw_curve(
     figure.suptitle(f"{first.config['data']['name']}, {what}, {count}")
     left, right = figure.subplots(1, 2)
     for axes, metric in ((left, "asr"), (right, PERPLEXITY)):
-        _panel(axes, rows[rows["metric"] == metric], across)
+        _panel(axes, on_the_edge(axes, rows[rows["metric"] == metric], ("value",)), across)
         _place_ticks(axes, rows, across)
     left.set_ylabel(f"ASR %, {_styles(first, style)}")
     left.set_ylim(-3, 103)

@@ -6,7 +6,7 @@ hands it to :func:`save_figure`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from ssah_exp.cache import storage_errors, write_atomically
 from ssah_exp.errors import ConfigError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 STYLE_SHEET = Path(__file__).with_name("ssah.mplstyle")
@@ -39,6 +40,7 @@ SIDE_COLOURS = {"benign": "#0072B2", "malicious": "#D55E00"}
 MODEL_COLOURS = {"unaligned": "#CC79A7", "aligned": "#009E73"}
 CONTROL_COLOURS = {"random": "#56B4E9", "matched": "#CC79A7"}
 CONTROL_MARKERS = {"": "o", "random": "x", "matched": "^"}
+BEYOND = 1e100  # perplexities of destroyed models reach float64's end; no axis does
 # Written without a date: the same numbers give the same file.
 _UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 
@@ -57,6 +59,21 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height))
+
+
+def on_the_edge(axes: Axes, rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Rows with what overflowed set above all else, and a note on the axes that says so.
+
+    matplotlib leaves infinite points out, and a reader would take them for not measured.
+    """
+    numbers = rows[list(columns)].astype("float64")
+    beyond = numbers > BEYOND
+    if not beyond.to_numpy().any():
+        return rows
+    highest = numbers.mask(beyond).max().max()
+    edge = 10 * (float(highest) if pd.notna(highest) else 1.0)
+    axes.annotate("highest marks: infinite", (0.02, 0.98), xycoords="axes fraction", va="top")
+    return rows.assign(**numbers.mask(beyond, edge))
 
 
 def numbered(path: Path, count: int) -> list[Path]:

@@ -18,6 +18,7 @@ from ssah_exp.reporting.drawing import (
     CONTROL_MARKERS,
     PAGE,
     new_figure,
+    on_the_edge,
     save_figure,
     styled,
 )
@@ -112,7 +113,8 @@ def draw_null(records: Sequence[RunRecord], path: Path, style: str | None = None
     what = "mean of the prompt styles" if style is None else f"{style} prompts"
     left.set_ylabel(f"ASR %, {what}")
     left.set_ylim(-3, 103)
-    _panel(right, rows[rows["metric"] == PERPLEXITY])
+    perplexity = rows[rows["metric"] == PERPLEXITY]
+    _panel(right, on_the_edge(right, perplexity, ("value", "low", "high")))
     right.set_ylabel("perplexity")
     right.set_yscale("log")
     handles, labels = left.get_legend_handles_labels()

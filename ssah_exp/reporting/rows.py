@@ -13,6 +13,7 @@ from ssah_exp.config.schema import UtilityConfig
 from ssah_exp.evaluation.attack_metrics import ATTEMPT, CONTINUATION, attacked_style
 from ssah_exp.evaluation.intervals import (
     Estimate,
+    alike,
     mean_over,
     perplexity_over_seeds,
     rate_over_seeds,
@@ -30,6 +31,9 @@ from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.questions import BENIGN, BORDERLINE
 from ssah_exp.evaluation.utility.metrics import UNIT, leading_names
 from ssah_exp.records.record import ArmRecord, RunRecord
+
+# The same model on the same text, in batches of another size or on another machine.
+_ROUNDING = 1e-4
 
 
 @dataclass(frozen=True)
@@ -191,12 +195,20 @@ def _cell(estimates: list[Estimate], control: str | None, confidence: float) -> 
     if len(estimates) == 1:
         only = estimates[0]
         return Cell(only.value, only.low, only.high, None, n, 1, only.method)
-    if estimates[0].unit in ("prompts", UNIT):
-        over = rate_over_seeds(values, n, confidence)
-    elif estimates[0].unit in ("examples", "answers"):
-        over = mean_over(values, confidence, "seeds")
-    elif estimates[0].method == "counted":
-        over = Estimate(float(np.mean(values)), None, None, len(values), "seeds", "mean, counted")
-    else:
-        over = perplexity_over_seeds(values, confidence)
+    over = _over_seeds(estimates, values, confidence)
     return Cell(over.value, over.low, over.high, None, n, len(values), over.method)
+
+
+def _over_seeds(estimates: list[Estimate], values: list[float], confidence: float) -> Estimate:
+    """Of several seeds; where all are alike, t sees nothing and one seed's own interval stays."""
+    first = next(item for item in estimates if item.value is not None)
+    if first.unit in ("prompts", UNIT):
+        return rate_over_seeds(values, estimates[0].n, confidence)
+    if first.method == "counted":
+        return Estimate(float(np.mean(values)), None, None, len(values), "seeds", "mean, counted")
+    if len(values) > 1 and alike(values, _ROUNDING):
+        method = f"{first.method}; all {len(values)} seeds alike"
+        return Estimate(first.value, first.low, first.high, len(values), "seeds", method)
+    if first.unit in ("examples", "answers"):
+        return mean_over(values, confidence, "seeds")
+    return perplexity_over_seeds(values, confidence)

@@ -223,6 +223,9 @@ def test_two_styles_of_one_attack_stay_apart() -> None:
 def test_answers_are_judged_with_and_without_what_was_given() -> None:
     answers = attacked("raw+k", ["5"], ["51"], ["1"], prefill="5")
     assert [continuation(item) for item in answers] == ["", "1", "1"]
+    # Completions are stripped, what was given need not be.
+    (blanks,) = attacked("raw+k", ["5 1"], prefill=" 5 ")
+    assert continuation(blanks) == "1"
     found = measured(attacked("raw+k", ["1 5"], ["1 1"], prefill="1"), Digits(name="d"))
     assert found["asr/raw+k/j"].value == 0.0
     assert found["asr/raw+k.continuation/j"] == rate(1, 2, 0.95)

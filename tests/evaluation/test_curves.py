@@ -77,6 +77,15 @@ def test_auc_is_scikit_learns() -> None:
     assert all(0 <= low <= high <= 1 for low, high in zip(curve.low, curve.high, strict=True))
 
 
+def test_a_class_of_one_has_no_interval_and_an_empty_one_no_value() -> None:
+    for count, value in ((1, [1.0, 1.0]), (0, [None, None])):
+        few, many = np.full((count, 2), 9.0), np.arange(6.0).reshape(3, 2)
+        curve = auc_curve(few, many, RESAMPLING, "requests")
+        assert (curve.value, curve.low, curve.high) == (value, [None] * 2, [None] * 2)
+        assert curve.n == 3 + count
+        assert curve.method.startswith("none")
+
+
 def test_few_draws_have_a_range() -> None:
     curve = range_curve(np.array([[0.4, 0.5], [0.6, 0.9]]), "shuffles")
     assert curve.value == pytest.approx([0.5, 0.7])

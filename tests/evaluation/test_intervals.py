@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from ssah_exp.evaluation.intervals import (
+    alike,
     mean_over,
     perplexity,
     perplexity_over_seeds,
@@ -93,6 +94,23 @@ def test_one_window_has_no_interval() -> None:
 
 def test_a_perplexity_beyond_floats_is_infinite() -> None:
     assert perplexity([800.0, 900.0], 0.95, 200, seed=0).value == math.inf
+
+
+def test_a_loss_that_is_no_number_is_a_gap() -> None:
+    found = perplexity([2.0, math.nan, 2.1], 0.95, 200, seed=0)
+    assert (found.value, found.low, found.high, found.n) == (None, None, None, 3)
+    assert found.method == "none: a loss is not a number"
+
+
+def test_rounding_is_no_spread() -> None:
+    differences = [0.3 - 0.1, 0.4 - 0.2, 0.5 - 0.3]
+    assert len(set(differences)) > 1
+    assert alike(differences)
+    assert not alike([0.2, 0.2 + 1e-6])
+    assert not alike([math.inf, 1.0])
+    found = mean_over(differences, 0.95, "seeds")
+    assert found.value == pytest.approx(0.2)
+    assert (found.low, found.high, found.method) == (None, None, "none: all seeds alike")
 
 
 def test_mean_over_seeds_matches_student_t_by_hand() -> None:

@@ -260,6 +260,18 @@ def test_many_pairs_are_resampled_in_parts() -> None:
     )  # type: ignore[arg-type]
 
 
+def test_seeds_that_differ_by_rounding_are_no_evidence() -> None:
+    found = over_seeds([0.3 - 0.1, 0.4 - 0.2, 0.5 - 0.3], 0.95)
+    assert found.p is None
+    assert (found.mean.low, found.mean.high) == (None, None)
+
+
+def test_one_prompt_says_nothing() -> None:
+    one = paired_rates(np.array([0.5]), np.array([0.25]), TERMS)
+    assert (one.difference.value, one.p) == (0.25, 1.0)
+    assert paired_means(np.array([5.0]), np.array([1.0]), TERMS, span=4).p == 1.0
+
+
 def test_seeds_are_counted_once_each() -> None:
     found = over_seeds([0.1, 0.2, 0.3], 0.95)
     half = stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)

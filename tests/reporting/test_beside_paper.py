@@ -189,6 +189,21 @@ def test_other_training_data_is_marked_and_no_keyword_judge_is_a_gap() -> None:
     assert pair(guard, "full", "keyword", "Llama-2-7B-Chat, AdvBench, keyword").measured is None
 
 
+@pytest.mark.parametrize("artefact", ["table2_freezing", "table3_peft"])
+def test_another_model_and_wording_than_gpt_4s_are_marked(artefact: str) -> None:
+    judge = "hexphi_endpoint"
+    metric = "score/chat/hexphi_endpoint"
+    mean = Estimate(1.5, 1.2, 1.8, 100, "answers", "")
+    full = trained_arm("full", 0.4)
+    full = replace(full, metrics={**full.metrics, metric: mean})
+    made = training_record(artefact=artefact, arms=[full], judges={judge: {"model": "some-7b"}})
+    asked = {"primary_judge": judge, "harmful_styles": ["chat"]}
+    made = changed(made, lambda config: config["evaluation"].update(asked))
+    found = next(item for item in pairs(made) if (item.arm, item.metric) == ("full", metric))
+    assert found.difference is not None
+    assert "judge: some-7b by our wording for GPT-4" in found.differs
+
+
 @pytest.mark.parametrize(
     ("template", "name"), [("{instruction}", "alpaca"), ("### Instruction:", "dolly")]
 )

@@ -16,7 +16,8 @@ from statsmodels.stats.multitest import multipletests
 
 from ssah_exp.cli import main
 from ssah_exp.errors import ConfigError
-from ssah_exp.evaluation.intervals import rate
+from ssah_exp.evaluation.intervals import Estimate, rate
+from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.claims.claim_file import ClaimFile, read_claims
 from ssah_exp.reporting.claims.settle import Settled, settle
@@ -174,6 +175,59 @@ def test_seeds_that_are_all_alike_are_tested_over_prompts_if_outcomes_are_kept(
     found = only(settle(claims, seeds_of([0.1, 0.1, 0.1])))
     assert found.findings[0].p is None  # no outcomes, and t has no spread to stand on
     assert found.verdict == "undecided at this n"
+
+
+def test_seeds_that_differ_by_rounding_alone_settle_nothing(tmp_path: Path) -> None:
+    records = seeds_of([0.3, 0.4, 0.5], aligned=[0.1, 0.2, 0.3])
+    found = only(settle(claims_of(tmp_path, {"claim": "c", "tests": [SCU_ABOVE]}), records))
+    assert found.p is None
+    assert found.verdict == "undecided at this n"
+
+
+def test_a_seed_that_overflowed_is_not_left_out(tmp_path: Path) -> None:
+    test = {"shows": "lower", "arm": "SCU/pooled", "against": "aligned", "metric": "perplexity"}
+    records = seeds_of([0.1] * 3, losses=[1.0, 1.1, 800.0])
+    claims = claims_of(tmp_path, {"claim": "c", "tests": [test]})
+    found = only(settle(claims, records))
+    assert (found.p, found.verdict) == (None, "undecided at this n")
+    assert found.findings[0].how == "none: a value is not finite"
+    assert "inf" in render_claims(claims, [found], "markdown")
+
+
+def test_gaps_of_a_csv_stay_gaps_and_a_seed_has_one_row(tmp_path: Path) -> None:
+    path = tmp_path / "seeds.csv"
+    path.write_text("seed,trained\n0,0.16\n1,\n2,0.18\n")
+    test = {"shows": "higher", "arm": "trained", "csv": "seeds.csv"}
+    claims = claims_of(tmp_path, {"claim": "c", "artefact": "", "tests": [test]})
+    found = only(settle(claims, []))
+    assert found.findings[0].by_seed == {0: 0.16, 2: 0.18}
+    assert found.p is not None
+    path.write_text("seed,trained\n0,0.16\n0,0.18\n")
+    with pytest.raises(ConfigError, match="one row per seed"):
+        settle(claims, [])
+
+
+def test_the_margin_of_a_score_is_in_its_own_points(tmp_path: Path) -> None:
+    metric = f"score/raw/{JUDGE}"
+    scores: list[float | None] = [1.0, 2.0, 4.0, 3.0] * 10
+
+    def scored(name: str, values: list[float | None]) -> Any:
+        mean = float(np.mean(np.array(values, dtype=float)))
+        estimate = Estimate(mean, None, None, len(values), "answers", "")
+        outcomes = Outcomes(scores={metric: values})
+        return arm(name, 0.1, metrics={**metrics(0.1), metric: estimate}, outcomes=outcomes)
+
+    shifted: list[float | None] = [
+        (item or 0.0) + 0.25 * (at % 2) for at, item in enumerate(scores)
+    ]
+    judges = {JUDGE: {"kind": "endpoint", "scale": [1, 5]}}
+    made = record(arms=[scored("aligned", scores), scored("SCU/pooled", shifted)], judges=judges)
+    verdicts = []
+    for margin in (0.1, 0.5):
+        test = {**SCU_ABOVE, "shows": "same", "metric": metric, "margin": margin}
+        found = only(settle(claims_of(tmp_path, {"claim": "c", "tests": [test]}), [made]))
+        verdicts.append(found.verdict)
+    assert verdicts == ["undecided at this n", "supported"]
 
 
 def test_unscored_arms_are_gaps_not_zeros(tmp_path: Path) -> None:

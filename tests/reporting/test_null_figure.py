@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -9,9 +10,10 @@ import pytest
 
 from ssah_exp.cli import main
 from ssah_exp.errors import ConfigError, StoreError
+from ssah_exp.evaluation.intervals import perplexity
 from ssah_exp.records.store import RecordStore
 from ssah_exp.reporting.null_figure import draw_null, null_rows
-from tests.records.synthetic import record
+from tests.records.synthetic import arm, metrics, record
 
 RECORDS = [record(0), record(1)]
 
@@ -40,6 +42,17 @@ def test_the_picture_has_its_numbers_beside_it(tmp_path: Path) -> None:
     table = draw_null(RECORDS, tmp_path / "new" / "null.svg", "raw")
     assert (tmp_path / "new" / "null.svg").read_text().startswith("<?xml")
     pd.testing.assert_frame_equal(pd.read_csv(table), null_rows(RECORDS, "raw"), check_dtype=False)
+
+
+def test_an_infinite_perplexity_is_drawn_and_named(tmp_path: Path) -> None:
+    losses = [600.0, 700.0, 900.0]  # the interval is finite below and infinite above
+    destroyed = {**metrics(0.6), "perplexity": perplexity(losses, 0.95, 100, 0)}
+    made = record(0, arms=[arm("aligned", 0.1), arm("SCU/pooled", 0.6, metrics=destroyed)])
+    table = draw_null([made], tmp_path / "null.svg")
+    assert "highest marks: infinite" in (tmp_path / "null.svg").read_text()
+    assert pd.read_csv(table)["value"].max() == math.inf
+    draw_null(RECORDS, tmp_path / "null.svg")
+    assert "infinite" not in (tmp_path / "null.svg").read_text()
 
 
 def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:

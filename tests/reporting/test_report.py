@@ -107,11 +107,21 @@ def test_long_curves_keep_their_ends() -> None:
     assert thinned([1.0, 2.0]) == [(1, 1.0), (2, 2.0)]
 
 
+def test_a_column_of_numbers_is_one_with_daggers_too() -> None:
+    made = record()
+    (setting,) = sections([made])[0].settings
+    table = setting.tables[0]
+    at = table.headings.index("perplexity")
+    assert any("†" in row[at] for row in table.rows)
+    assert table.numeric[at]
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
         ("60.0 [50.2, 69.1]", ("60.0", "[50.2, 69.1]")),
         ("20.0 ± 10.0 [10.0, 30.0]", ("20.0", "± 10.0 [10.0, 30.0]")),
+        ("60.0 [50.2, 69.1] †", ("60.0", "[50.2, 69.1] †")),
         ("inf", ("inf", "")),
         ("", ("", "")),
     ],
@@ -127,6 +137,9 @@ def test_scales_put_values_where_they_belong() -> None:
     assert [log(value) for value in (1, 10, 10000, math.inf)] == [0, 100, 400, 400]
     assert scale.ticks() == [0, 25, 50, 75, 100]
     assert log.ticks() == [1, 10, 100, 1000, 10000]
+    huge = spanning([2.0, 1e304, 3.0], 0, 10, log=True)
+    assert huge.ticks()
+    assert (huge(1e304), huge(math.inf)) == (10, 10)
     around = spanning([2.0, math.inf, 3.0], 0, 10)
     assert around.low < 2 < 3 < around.high < 4
     assert spanning([5.0], 0, 10).low < 5 < spanning([5.0], 0, 10).high

@@ -60,6 +60,19 @@ def test_three_seeds_that_agree_still_show_the_prompts_uncertainty() -> None:
     assert (cell.low, cell.high) == pytest.approx((prompts.low, prompts.high))
 
 
+def test_a_perplexity_alike_in_all_seeds_keeps_the_interval_over_windows() -> None:
+    rounded = metrics(0.1, 2.0 + 1e-5)  # as batches of another size give it
+    (block,) = blocks(
+        [record(0), record(1), record(2, arms=[arm("aligned", 0.1, metrics=rounded)])]
+    )
+    cell = row_of(block.rows, "aligned").cells["perplexity"]
+    one = record().arms[1].metrics["perplexity"]
+    assert one.low is not None
+    assert (cell.value, cell.low, cell.high) == (one.value, one.low, one.high)
+    assert cell.method == f"{one.method}; all 3 seeds alike"
+    assert cell.repeats == 3
+
+
 def test_controls_show_mean_sd_and_range_over_draws() -> None:
     cell = cell_of(record(), control="random")
     assert cell.value == pytest.approx(0.2)

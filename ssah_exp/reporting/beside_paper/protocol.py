@@ -48,6 +48,12 @@ def judge_differs(judge: str, published: str) -> Iterator[str]:
         yield f"judge: {judge} for {published}"
 
 
+def rubric_differs(record: RunRecord, judge: str) -> Iterator[str]:
+    """Whatever model is asked, the rubric is in our words; GPT-4 was told the authors'."""
+    if judge in record.judges:
+        yield f"judge: {record.judges[judge].get('model', judge)} by our wording for GPT-4"
+
+
 def text_differs(record: RunRecord, window: int) -> Iterator[str]:
     """Another held-out text, or windows of another length."""
     config: dict[str, Any] = record.config

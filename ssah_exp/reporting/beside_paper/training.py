@@ -52,15 +52,15 @@ class _Measured:
         metric: Our metric; None: this package measures nothing like it.
         benchmark: Harmful requests; None: no requests.
         judge: As the paper names it.
-        same: Whether our judge is the paper's.
         scale: What our unit is multiplied by to give the paper's.
+        differs: What parts our judge from the paper's.
     """
 
     metric: str | None
     benchmark: str
     judge: str
-    same: bool
     scale: float = 100.0
+    differs: tuple[str, ...] = ()
 
 
 def freezing_pairs(block: Block) -> Iterator[Pair]:
@@ -83,7 +83,13 @@ def peft_pairs(block: Block) -> Iterator[Pair]:
             continue
         score = "score" in item["metric"]
         metric = score_name(_style(record), _GPT4, None if score else 5)
-        measured = _Measured(metric, "HEx-PHI", item["metric"], True, 1.0 if score else 100.0)
+        measured = _Measured(
+            metric,
+            "HEx-PHI",
+            item["metric"],
+            1.0 if score else 100.0,
+            tuple(protocol.rubric_differs(record, _GPT4)),
+        )
         source = f"{item['model']}, {item['metric']}"
         for column, arm in _TABLE3_ARMS.items():
             differs = (*protocol.model_differs(record, item["model"]), *_trained(data, arm))
@@ -154,7 +160,6 @@ def _pair(
     differs: tuple[str, ...],
 ) -> Pair:
     record, row = block.records[0], find_row(block, arm)
-    judge = str(record.config["evaluation"]["primary_judge"])
     size = _SIZES.get(measured.benchmark)
     return Pair(
         arm=arm,
@@ -167,7 +172,7 @@ def _pair(
         differs=(
             *differs,
             *protocol.requests_differ(record, measured.benchmark, size),
-            *(() if measured.same else protocol.judge_differs(judge, measured.judge)),
+            *measured.differs,
         ),
     )
 
@@ -176,18 +181,19 @@ def _table2_metric(record: RunRecord, benchmark: str, judge: str) -> _Measured:
     """Our metric of a published row; a judge we do not have gives a gap."""
     judges, primary = record.judges, str(record.config["evaluation"]["primary_judge"])
     style, name = _style(record), judge.removesuffix("_pct")
-    if name == "keyword":
-        keywords = judges.get(primary, {}).get("kind") == "keyword"
-        return _Measured(asr_name(style, primary) if keywords else None, benchmark, name, keywords)
+    wording = tuple(protocol.rubric_differs(record, _GPT4))
+    if name == "keyword" and judges.get(primary, {}).get("kind") == "keyword":
+        return _Measured(asr_name(style, primary), benchmark, name)
     if name == "llama_guard_3":
-        return _Measured(asr_name(style, _GUARD), benchmark, name, True)
+        return _Measured(asr_name(style, _GUARD), benchmark, name)
     if name == "gpt4_score":
-        return _Measured(score_name(style, _GPT4), benchmark, name, True, 1.0)
+        return _Measured(score_name(style, _GPT4), benchmark, name, 1.0, wording)
     if name == "gpt4_rate":
-        return _Measured(score_name(style, _GPT4, 5), benchmark, name, True)
+        return _Measured(score_name(style, _GPT4, 5), benchmark, name, differs=wording)
     if name in _ATTACKS:  # who judged is not published: nothing to differ from
-        return _Measured(attack_metric(record, name, primary), benchmark, name, True)
-    return _Measured(None, benchmark, name, False)
+        return _Measured(attack_metric(record, name, primary), benchmark, name)
+    differs = tuple(protocol.judge_differs(primary, name))
+    return _Measured(None, benchmark, name, differs=differs)
 
 
 def _style(record: RunRecord) -> str:

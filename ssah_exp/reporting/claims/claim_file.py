@@ -58,7 +58,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class ClaimFile:
-    """All claims of one family: Holm's adjustment is over their tests.
+    """All claims of one family: Holm's adjustment is over the claims.
 
     Attributes:
         claims: In order.

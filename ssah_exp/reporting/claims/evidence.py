@@ -12,6 +12,7 @@ import pandas as pd
 
 from ssah_exp.config.validate import PROBE
 from ssah_exp.errors import ConfigError, did_you_mean
+from ssah_exp.evaluation.intervals import alike
 from ssah_exp.evaluation.metrics import PERPLEXITY
 from ssah_exp.evaluation.paired import Margins, Paired
 from ssah_exp.evaluation.paired_tests import Level
@@ -29,7 +30,8 @@ class Evidence:
     """Arm minus reference.
 
     Attributes:
-        by_seed: Seed -> difference of the printed values; of their logarithms for perplexity.
+        by_seed: Seed -> difference of the printed values; of their logarithms for perplexity, where
+            it may be infinite. A seed in which either value is a gap has none.
         paired: Over the prompts or windows of all seeds, where seeds cannot tell (:attr:`alike`);
             None without outcomes.
     """
@@ -39,8 +41,8 @@ class Evidence:
 
     @property
     def alike(self) -> bool:
-        """Whether there is no variation over seeds to test by."""
-        return len(set(self.by_seed.values())) < 2
+        """Whether there is no variation over seeds to test by, rounding aside."""
+        return alike(list(self.by_seed.values()))
 
 
 def gather(claims: ClaimFile, claim: Claim, records: Sequence[RunRecord]) -> list[Evidence]:
@@ -95,7 +97,8 @@ def _from_records(claims: ClaimFile, test: Prediction, records: Sequence[RunReco
     for seed in arm.by_seed:
         own = printed_value(arm.by_seed[seed], test.metric)
         other = 0.0 if against is None else _of_seed(against, seed, test.metric)
-        if own is not None and other is not None and math.isfinite(own - other):
+        # A perplexity that overflowed stays: without its worst seed a test would flatter the arm.
+        if own is not None and other is not None and not math.isnan(own - other):
             by_seed[seed] = own - other
     if not by_seed:
         raise ConfigError(
@@ -137,7 +140,8 @@ def _paired(
         if metric.name == test.metric:
             seeds = [seed for seed in arm.by_seed if seed in against.by_seed]
             margin = claims.margin(test)
-            margins, level = Margins(margin, margin), Level(1 - claims.alpha)
+            margins = Margins(rate=margin, loss=margin, score=margin / metric.span)
+            level = Level(1 - claims.alpha)
             return paired_over_prompts(arm, against, metric, seeds, records, level, margins)
     return None
 
@@ -152,5 +156,8 @@ def _from_csv(path: Path, test: Prediction) -> Evidence:
                 f"{path} has no column '{column}'.{did_you_mean(column, frame.columns)}"
             )
     values = frame[test.arm] - (0.0 if test.against is None else frame[test.against])
-    by_seed = {int(seed): float(value) for seed, value in zip(frame["seed"], values, strict=True)}
-    return Evidence(by_seed)
+    if frame["seed"].duplicated().any():
+        raise ConfigError(f"{path} has more than one row of a seed; give one row per seed.")
+    there = values.notna()
+    seeds = frame["seed"][there].astype(int)
+    return Evidence(dict(zip(seeds.tolist(), values[there].astype(float).tolist(), strict=True)))

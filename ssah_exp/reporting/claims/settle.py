@@ -97,16 +97,17 @@ def _tested(claims: ClaimFile, test: Prediction, evidence: Evidence) -> Finding:
     margin = claims.margin(test)
     effect: float | None = None
     p: float | None = None
-    if not evidence.alike:
-        difference = mean_over(sample.tolist(), 1 - claims.alpha, "seeds")
+    difference = mean_over(sample.tolist(), 1 - claims.alpha, "seeds")
+    if not np.isfinite(sample).all():
+        how = "none: a value is not finite"
+    elif not evidence.alike:
         p, how = _over_seeds(sample, test.shows, margin)
         effect = float(sample.mean() / sample.std(ddof=1))
     elif evidence.paired is not None:
         difference = evidence.paired.difference
         p, how = _over_prompts(evidence.paired, test.shows)
     else:
-        difference = mean_over(sample.tolist(), 1 - claims.alpha, "seeds")
-        p, how = None, "none: one seed, or all alike" if sample.size else "none: not run"
+        how = "none: one seed, or all alike" if sample.size else "none: not run"
     contrary = _contrary(difference, test.shows, margin)
     return Finding(test, difference, evidence.by_seed, effect, p, how, contrary)
 

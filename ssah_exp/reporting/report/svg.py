@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from ssah_exp.reporting.drawing import BEYOND
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -53,8 +55,8 @@ def _round_step(rough: float) -> float:
 
 
 def spanning(values: Sequence[float], start: float, end: float, log: bool = False) -> Scale:
-    """A scale with a little room around the finite ones among ``values``."""
-    finite = [value for value in values if math.isfinite(value) and (value > 0 or not log)]
+    """A scale with a little room around ``values``; those beyond all measure lie on its edge."""
+    finite = [value for value in values if abs(value) < BEYOND and (value > 0 or not log)]
     if not finite:
         return Scale(1.0, 10.0, start, end, log)
     low, high = min(finite), max(finite)
