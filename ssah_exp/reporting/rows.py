@@ -10,7 +10,7 @@ import numpy as np
 
 from ssah_exp.cache import digest_of
 from ssah_exp.config.schema import UtilityConfig
-from ssah_exp.evaluation.attack_metrics import ATTEMPT, CONTINUATION, attacked_style
+from ssah_exp.evaluation.attack_metrics import CONTINUATION, attacked_style
 from ssah_exp.evaluation.intervals import (
     Estimate,
     alike,
@@ -81,7 +81,7 @@ class Block:
         records: One per seed, the newest of each.
         rows: In the order of the first record's arms.
         metrics: Columns, in order.
-        unshown: Metrics that have no column: single attempts of an attack.
+        unshown: Metrics that have no column: of other judges, and single attempts of an attack.
     """
 
     records: list[RunRecord]
@@ -111,7 +111,7 @@ def _block(records: list[RunRecord]) -> Block:
     metrics = [TRAINED_SHARE, EPOCHS, TRAIN_LOSS] if trained else []
     metrics += [PERPLEXITY, *(asr_name(style, judge) for style in styles)]
     metrics.append(asr_name("mean", judge))
-    attacked, unshown = _attacked(records[0], judge)
+    attacked = _attacked(records[0], judge)
     metrics += [asr_name(style, judge) for style in attacked]
     metrics += _scores(records[0], [*styles, *attacked], judge)
     metrics += [
@@ -124,27 +124,29 @@ def _block(records: list[RunRecord]) -> Block:
     for record in records:
         for arm in record.arms:
             arms[(arm.model, arm.arm, arm.unit_class, arm.fill, arm.control)].append(arm)
-    confidence = evaluation["confidence"]
+    confidence, unshown = evaluation["confidence"], _without_column(records[0], metrics)
     rows = [_row(group, [*metrics, *unshown], confidence) for group in arms.values()]
     return Block(records, rows, metrics, unshown)
 
 
-def _attacked(record: RunRecord, judge: str) -> tuple[list[str], list[str]]:
-    """Styles under attack, in the config's order; metrics of attempts, which have no columns."""
+def _attacked(record: RunRecord, judge: str) -> list[str]:
+    """Styles under attack, in the config's order."""
     evaluation, shown = record.config["evaluation"], []
-    measured = record.arms[0].metrics
     for name, attack in evaluation.get("attacks", {}).items():
         for style in attack["styles"]:
             attacked = attacked_style(style, name)
             shown += [attacked, f"{attacked}{CONTINUATION}"]
     if evaluation.get("mean_with") is not None:
         shown.append(attacked_style("mean", evaluation["mean_with"]))
-    single = [
-        name
-        for name in sorted(measured)
-        if name.startswith("asr/") and ATTEMPT in name and name.endswith(f"/{judge}")
-    ]
-    return [style for style in shown if asr_name(style, judge) in measured], single
+    return [style for style in shown if asr_name(style, judge) in record.arms[0].metrics]
+
+
+def _without_column(record: RunRecord, shown: Sequence[str]) -> list[str]:
+    """What judges said beside the columns: of other judges, of single attempts."""
+    kinds = (name.partition("/")[0] for name in record.arms[0].metrics)
+    said = [kind.startswith(("asr", "score")) or kind.endswith("_refusal") for kind in kinds]
+    names = zip(record.arms[0].metrics, said, strict=True)
+    return sorted(name for name, by_a_judge in names if by_a_judge and name not in shown)
 
 
 def _scores(record: RunRecord, styles: Sequence[str], judge: str) -> list[str]:

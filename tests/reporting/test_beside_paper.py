@@ -204,6 +204,20 @@ def test_another_model_and_wording_than_gpt_4s_are_marked(artefact: str) -> None
     assert "judge: some-7b by our wording for GPT-4" in found.differs
 
 
+@pytest.mark.parametrize("styles", [["chat", "raw"], ["raw", "raw_system"]])
+def test_a_judge_that_is_not_the_primary_one_stands_beside_the_paper(styles: list[str]) -> None:
+    """Scores have no mean over styles: without chat, the first style is compared."""
+    metric = f"score/{styles[0]}/hexphi_endpoint"
+    mean = Estimate(1.5, 1.2, 1.8, 100, "answers", "")
+    full = trained_arm("full", 0.4)
+    full = replace(full, metrics={**full.metrics, metric: mean})
+    made = training_record(arms=[full], judges={"zou2023": {"kind": "keyword"}})
+    made = changed(made, lambda config: config["evaluation"].update({"harmful_styles": styles}))
+    found = next(item for item in pairs(made) if (item.arm, item.metric) == ("full", metric))
+    assert found.measured == pytest.approx(1.5)
+    assert found.difference is not None
+
+
 @pytest.mark.parametrize(
     ("template", "name"), [("{instruction}", "alpaca"), ("### Instruction:", "dolly")]
 )

@@ -82,7 +82,7 @@ def peft_pairs(block: Block) -> Iterator[Pair]:
         if item["dataset"].lower() != (data or _ALPACA):
             continue
         score = "score" in item["metric"]
-        metric = score_name(_style(record), _GPT4, None if score else 5)
+        metric = score_name(_scored_style(record), _GPT4, None if score else 5)
         measured = _Measured(
             metric,
             "HEx-PHI",
@@ -187,9 +187,11 @@ def _table2_metric(record: RunRecord, benchmark: str, judge: str) -> _Measured:
     if name == "llama_guard_3":
         return _Measured(asr_name(style, _GUARD), benchmark, name)
     if name == "gpt4_score":
-        return _Measured(score_name(style, _GPT4), benchmark, name, 1.0, wording)
+        return _Measured(score_name(_scored_style(record), _GPT4), benchmark, name, 1.0, wording)
     if name == "gpt4_rate":
-        return _Measured(score_name(style, _GPT4, 5), benchmark, name, differs=wording)
+        return _Measured(
+            score_name(_scored_style(record), _GPT4, 5), benchmark, name, differs=wording
+        )
     if name in _ATTACKS:  # who judged is not published: nothing to differ from
         return _Measured(attack_metric(record, name, primary), benchmark, name)
     differs = tuple(protocol.judge_differs(primary, name))
@@ -199,3 +201,9 @@ def _table2_metric(record: RunRecord, benchmark: str, judge: str) -> _Measured:
 def _style(record: RunRecord) -> str:
     """The style to compare: chat where it was measured; the paper does not say which it used."""
     return "chat" if "chat" in record.config["evaluation"]["harmful_styles"] else "mean"
+
+
+def _scored_style(record: RunRecord) -> str:
+    """The same of scores, of which there is no mean over styles: chat, or the first."""
+    styles: list[str] = record.config["evaluation"]["harmful_styles"]
+    return "chat" if "chat" in styles else styles[0]
