@@ -195,12 +195,13 @@ def _caption(setting: Comparisons, claim: str | None) -> str:
     direction = "worse, of utility and MT-bench better" if better else "worse"
     seeds = ", ".join(str(record.seed) for record in setting.records)
     asked = "" if claim is None else f" Claim asked for: {claim}."
+    tested = sum(line.p_holm is not None for line in setting.lines)
     return (
         f"{first.artefact}, {config['model']['name']}, data {config['data']['name']}, budget SCU "
         f"{config['units']['budgets']['scu']:g}, judge {setting.judge}, seeds {seeds}. Difference: "
         f"arm less reference on the same {_over(setting)}, {level.confidence:.0%} interval; "
         f"above 0 is {direction}. Effect: {' or '.join(_effects(setting))}. Holm over the "
-        f"{len(setting.lines)} lines of this table. TOST margin: "
+        f"{tested} lines of this table that have a p. TOST margin: "
         f"{' and '.join(_limits(setting)) or 'none'}. Rank: place of the arm among itself and its "
         f"control draws, the worst first, seed by seed.{asked}"
     )
