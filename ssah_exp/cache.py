@@ -18,7 +18,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import tempfile
 import time
 import uuid
@@ -34,6 +33,7 @@ from safetensors import SafetensorError
 from ssah_exp import ranks
 from ssah_exp.errors import StoreError
 from ssah_exp.lock import held
+from ssah_exp.owner import abandoned, work_name
 
 MARKER = "entry.json"
 _CHUNK = 1 << 22
@@ -249,7 +249,7 @@ class Cache:
         parent = folder.parent
         parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(parent)
-        work = parent / f".work-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        work = parent / work_name()
         work.mkdir()
         try:
             compute(work)
@@ -316,17 +316,6 @@ def _damage(folder: Path) -> str | None:
 
 def _remove_abandoned(parent: Path) -> None:
     """Remove work folders of processes of this host that no longer live."""
-    for work in parent.glob(f".work-{socket.gethostname()}-*"):
-        pid = work.name.rsplit("-", 2)[1]
-        if pid.isdigit() and not _alive(int(pid)):
+    for work in parent.glob(".work-*"):
+        if abandoned(work.name):
             shutil.rmtree(work, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -23,14 +23,13 @@ import os
 import shutil
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from ssah_exp.owner import Owner
+from ssah_exp.owner import Owner, work_name
 
 BEAT, PATIENCE, POLL = 5.0, 120.0, 0.5  # seconds
 _HELD = (errno.ENOTEMPTY, errno.EEXIST)
@@ -125,8 +124,7 @@ class Lock:
 
     def _take(self, me: Owner) -> bool:
         # Named as the cache names its work: what a killed process leaves is cleared with that.
-        name = f".work-{me.host}-{me.pid}-{uuid.uuid4().hex[:8]}"
-        prepared = self._folder.with_name(name)
+        prepared = self._folder.with_name(work_name())
         try:
             prepared.mkdir()
             (prepared / me.token).write_text(f"{me.to_json()}\n", encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import uuid
 from dataclasses import asdict, dataclass
@@ -63,6 +64,34 @@ class Owner:
     def __str__(self) -> str:
         """For a person."""
         return f"process {self.pid} on {self.host}"
+
+
+def work_name() -> str:
+    """A new name for a private folder, which says whose it is (:func:`abandoned`)."""
+    return f"{_work_of_here()}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def abandoned(name: str) -> bool:
+    """Whether a folder of :func:`work_name` is known to be of a process that no longer lives.
+
+    Of another host (its name may begin like this one's) or pid namespace nothing is known.
+    """
+    found = re.fullmatch(rf"{re.escape(_work_of_here())}(\d+)-[0-9a-f]{{8}}", name)
+    return found is not None and not _runs(int(found[1]))
+
+
+def _work_of_here() -> str:
+    return f".work-{socket.gethostname()}-{re.sub(r'[^0-9]', '', _pid_space()) or 0}-"
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @cache

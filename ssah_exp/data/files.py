@@ -12,6 +12,8 @@ from ssah_exp.errors import DataError, did_you_mean
 
 Row = Mapping[str, Any]
 csv.field_size_limit(1 << 24)
+# A byte order mark, as spreadsheets write it, is no part of the first column's name.
+ENCODING = "utf-8-sig"
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -55,7 +57,7 @@ def read_items(path: Path) -> list[Any]:
 
 
 def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
-    with path.open(encoding="utf-8", newline="") as stream:
+    with path.open(encoding=ENCODING, newline="") as stream:
         yield from csv.DictReader(stream, delimiter=delimiter)
 
 
@@ -64,21 +66,21 @@ def _read_tsv(path: Path) -> Iterator[Row]:
 
 
 def _read_json(path: Path) -> Iterator[Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(path.read_text(encoding=ENCODING))
     if not isinstance(content, list):
         raise ValueError("the top level is not a list of rows")
     yield from content
 
 
 def _read_jsonl(path: Path) -> Iterator[Any]:
-    with path.open(encoding="utf-8") as stream:
+    with path.open(encoding=ENCODING) as stream:
         for line in stream:
             if line.strip():
                 yield json.loads(line)
 
 
 def _read_lines(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8") as stream:
+    with path.open(encoding=ENCODING) as stream:
         for line in stream:
             if line.strip():
                 yield {"line": line.strip()}

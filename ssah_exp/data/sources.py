@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ssah_exp.cache import digest_of
-from ssah_exp.data.files import Row, neighbours, read_rows
+from ssah_exp.data.files import ENCODING, Row, neighbours, read_rows
 from ssah_exp.data.selection import RowSelection, column, render
 from ssah_exp.errors import DataError
 
@@ -216,7 +216,7 @@ class FileText:
         if not path.is_file():
             raise DataError(f"No file {path}.{neighbours(path)}")
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding=ENCODING)
         except ValueError as error:
             raise DataError(f"{path} is malformed: {error}") from error
         if not text.strip():

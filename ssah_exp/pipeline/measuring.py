@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,16 +134,23 @@ class Measuring:
         entry = stages.mt_bench(ref, ablation, f"{label} MT-bench")
         stages.reporter.done(f"mt_bench {name}", entry)
         copy = self.folder / "mt_bench" / f"{name.replace('/', '-')}.jsonl"
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(entry.folder / "answers.jsonl", copy)
+        _join([entry.folder / "answers.jsonl"], copy)
         metrics, scores = mt_bench_metrics(read_answers(copy), self.bench, stages.config.evaluation)
         return Measured(metrics, Outcomes(scores=scores))
 
 
 def _join(parts: Sequence[Path], whole: Path) -> None:
-    """One file of completions from several."""
+    """One file of completions from several; it appears whole.
+
+    The record of an earlier call may lie beside it: who reads them must not find half of it.
+    """
     whole.parent.mkdir(parents=True, exist_ok=True)
-    with whole.open("wb") as target:
-        for part in parts:
-            with part.open("rb") as source:
-                shutil.copyfileobj(source, target)
+    temporary = whole.with_name(f".{whole.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("wb") as target:
+            for part in parts:
+                with part.open("rb") as source:
+                    shutil.copyfileobj(source, target)
+        temporary.replace(whole)
+    finally:
+        temporary.unlink(missing_ok=True)

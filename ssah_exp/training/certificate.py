@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -82,7 +83,8 @@ class Witness:
             beside: What was trained beside the model's weights, before and after, by name.
 
         Raises:
-            ModelError: A frozen bit moved, or nothing that could change did.
+            ModelError: A frozen bit moved, nothing that could change did, or what changed is not
+                finite: the loss that would show it is that of a step after the last.
         """
         started = time.perf_counter()
         _compare(self._frozen, frozen_digests(model, self._plan), "during training")
@@ -97,6 +99,11 @@ class Witness:
             raise ModelError(
                 "Training changed not one weight: the model is bit for bit what it was. Is the "
                 "learning rate too small for the model's precision?"
+            )
+        if not math.isfinite(square):
+            raise ModelError(
+                "Training left weights that are not finite. The result is not used; lower the "
+                "learning rate."
             )
         total = sum(item.numel() for item in model.parameters())
         changeable = self._plan.changeable(model)
@@ -142,13 +149,18 @@ def check_certificate(model: nn.Module, folder: Path) -> None:
     """Check a loaded model against the certificate that was saved beside it.
 
     Raises:
-        ModelError: The certificate is damaged, or frozen weights are not what they were.
+        ModelError: The certificate is damaged, of another model or of another precision, or frozen
+            weights are not what they were.
     """
     plan, frozen = _load(folder)
     names = {name for name, _ in model.named_parameters()}
-    unknown = sorted({*plan.by_name, *plan.frozen} - names)
-    if unknown:
+    certified = {*plan.by_name, *plan.frozen}
+    if unknown := sorted(certified - names):
         raise ModelError(f"{folder / _FILE} is of another model: it names {unknown[0]}.")
+    silent = (names - certified - {*plan.whole}) | (certified ^ frozen.keys())
+    if silent:  # what it does not speak of would pass
+        raise ModelError(f"{folder / _FILE} is damaged: it says nothing of {min(silent)}.")
+    _check_precision(model, folder)
     _compare(frozen, frozen_digests(model, plan), f"since {folder / _FILE} was written")
 
 
@@ -207,6 +219,21 @@ def _load(folder: Path) -> tuple[TrainingPlan, dict[str, str]]:
         return plan, dict(content["frozen"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(f"The certificate in {folder} is missing or damaged: {error}") from error
+
+
+def _check_precision(model: nn.Module, folder: Path) -> None:
+    """Weights of another width have other bits, although nobody changed them."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    certified = config.get("dtype", config.get("torch_dtype"))
+    loaded = str(next(model.parameters()).dtype).removeprefix("torch.")
+    if certified not in (None, loaded):
+        raise ModelError(
+            f"The weights in {folder} were certified in {certified} and are loaded in {loaded}, "
+            f"where their bits cannot be compared. Set model.precision={certified}."
+        )
 
 
 def _changeable(model: nn.Module, plan: TrainingPlan, *, copy: bool) -> dict[str, torch.Tensor]:

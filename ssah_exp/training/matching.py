@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from ssah_exp import ranks
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import Collate
 from ssah_exp.models.load import LoadedModel
@@ -81,5 +82,6 @@ class _StopAtLoss(pl.Callback):
             if step % self._match.every == 0:
                 size = module.config.batch_size
                 loss = mean_response_loss(self._loaded, self._examples, size)
-                self._reached = loss <= self._match.target
+                # Rounding may differ between ranks, and all must stop at the same step.
+                self._reached = ranks.everyones(loss <= self._match.target)[0]
         return self._reached

@@ -81,9 +81,19 @@ class FineTuning(pl.LightningModule):
                 f"The training loss is {over_batch} at step {self.global_step}; "
                 "lower the learning rate."
             )
+        in_step = self._weight_in_step()
         self.losses.append(over_batch)
         self.log("loss", loss.detach(), prog_bar=True, batch_size=1)
-        return loss
+        return loss if in_step == 1 else in_step * loss
+
+    def _weight_in_step(self) -> float:
+        """Makes the gradient the mean over its step's batches, where the last step has fewer.
+
+        Lightning divides by as many as every other step has.
+        """
+        each, every = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
+        before = len(self.losses) // each * each
+        return each / min(each, every - before)
 
     def configure_optimizers(self) -> Any:
         """AdamW with a linear schedule over all steps of the run."""

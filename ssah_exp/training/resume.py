@@ -34,17 +34,12 @@ class ReplayedBatches:
     Args:
         make: Makes the loader; its order must follow from a seed alone.
         epochs: Passes over the data.
-        max_batches: Stop after that many; None = all.
     """
 
-    def __init__(
-        self, make: Callable[[], DataLoader[Any]], epochs: int, max_batches: int | None = None
-    ) -> None:
+    def __init__(self, make: Callable[[], DataLoader[Any]], epochs: int) -> None:
         self._make = make
         self._epochs = epochs
         self._length = epochs * len(make())
-        if max_batches is not None:
-            self._length = min(self._length, max_batches)
         self._done = 0
 
     def __len__(self) -> int:
@@ -55,7 +50,7 @@ class ReplayedBatches:
         """From the restored position on."""
         loader, start = self._make(), self._done
         every = itertools.chain.from_iterable(iter(loader) for _ in range(self._epochs))
-        for position, batch in enumerate(itertools.islice(every, self._length)):
+        for position, batch in enumerate(every):
             if position >= start:
                 self._done = position + 1
                 yield batch
@@ -85,11 +80,13 @@ class Checkpoints(pl.Callback):
         self._asked = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Several ranks must end behind the same batch: take the signal from Lightning.
+        """Take the signal from Lightning, which would end behind the batch at hand.
 
-        Lightning's own handler exchanges tensors from within the signal, wherever the rank is.
+        That may be amid accumulated gradients, where nothing can be saved. Several ranks must end
+        behind the same step, and Lightning's own handler exchanges tensors from within the signal,
+        wherever the rank is.
         """
-        if ranks.count() > 1 and threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._ask)
 
     def _ask(self, number: int, frame: object) -> None:
@@ -111,7 +108,7 @@ class Checkpoints(pl.Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """SIGTERM reaches Lightning between two batches: nothing is half done."""
+        """Save where the run ends between two steps: nothing is half done."""
         if isinstance(exception, SIGTERMException) and _between_steps(trainer, pl_module):
             self._save(trainer)
 
@@ -130,7 +127,8 @@ class Checkpoints(pl.Callback):
 
 def _between_steps(trainer: pl.Trainer, module: pl.LightningModule) -> bool:
     assert isinstance(module, FineTuning)
-    return len(module.losses) % trainer.accumulate_grad_batches == 0
+    done = len(module.losses)  # the last step may have fewer batches
+    return done % trainer.accumulate_grad_batches == 0 or done == trainer.num_training_batches
 
 
 def checkpoint_in(folder: Path | None) -> Path | None:

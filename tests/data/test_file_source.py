@@ -31,6 +31,21 @@ CONTENT = {
 }
 
 
+@pytest.mark.parametrize("kind", sorted(CONTENT))
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path, kind: str) -> None:
+    """Spreadsheets write one."""
+    target = tmp_path / f"rows.{kind}"
+    target.write_text(CONTENT[kind], encoding="utf-8-sig")
+    assert [row["goal"] for row in read_rows(target)] == [row["goal"] for row in ROWS]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path: Path) -> None:
+    target = tmp_path / "text.txt"
+    target.write_text("first\nsecond\n", encoding="utf-8-sig")
+    assert FileText(str(target)).load_text() == "first\nsecond\n"
+    assert read_rows(target)[0] == {"line": "first"}
+
+
 @pytest.fixture(params=sorted(CONTENT))
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The same four rows in every format."""

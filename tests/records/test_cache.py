@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
+from ssah_exp import owner
 from ssah_exp.cache import MARKER, Cache, Entry, digest_of, storage_errors, write_atomically
 from ssah_exp.errors import StoreError
 
@@ -210,3 +214,39 @@ def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
     assert digest_of({"a": 1, "b": [1, 2]}) == digest_of({"b": [1, 2], "a": 1})
     assert digest_of({"a": 1}) != digest_of({"a": 1.5})
     assert digest_of([1, 2]) != digest_of([2, 1])
+
+
+def dead_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_only_folders_of_dead_processes_of_this_very_place_are_abandoned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not owner.abandoned(owner.work_name()), "this process lives"
+    monkeypatch.setattr(os, "getpid", dead_pid)
+    assert owner.abandoned(owner.work_name())
+    host, space = socket.gethostname(), owner._pid_space()
+    with monkeypatch.context() as there:  # its name begins as ours does
+        there.setattr(socket, "gethostname", lambda: f"{host}-1")
+        elsewhere = owner.work_name()
+    with monkeypatch.context() as there:  # a container that calls itself as its host does
+        there.setattr(owner, "_pid_space", lambda: f"{space}7")
+        contained = owner.work_name()
+    assert not owner.abandoned(elsewhere)
+    assert not owner.abandoned(contained)
+
+
+def test_work_of_a_host_whose_name_begins_as_ours_is_left_alone(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = socket.gethostname()
+    with monkeypatch.context() as there:
+        there.setattr(socket, "gethostname", lambda: f"{here}-1")
+        there.setattr(os, "getpid", dead_pid)
+        theirs = cache.root / "stage" / owner.work_name()
+    theirs.mkdir(parents=True)
+    ask(cache, Stage())
+    assert theirs.is_dir()

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ssah_exp.errors import ModelError
-from ssah_exp.interventions.plan import TrainingPlan, plan_training
+from ssah_exp.interventions.plan import Others, TrainingPlan, plan_training
 from ssah_exp.training.certificate import (
     Certificate,
     Witness,
@@ -80,6 +80,21 @@ def test_a_model_that_did_not_change_fails() -> None:
         Witness(model, planned(model)).certify(model)
 
 
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_weights_that_are_not_finite_fail(value: str) -> None:
+    model = tiny_model("llama_gqa")
+    plan = planned(model)
+    witness = Witness(model, plan)
+    with torch.no_grad():
+        name, part = next(iter(plan.by_name.items()))
+        part.put(
+            model.get_parameter(name),
+            torch.tensor(float(value)).expand_as(part.take(model.get_parameter(name))),
+        )
+    with pytest.raises(ModelError, match="not finite"):
+        witness.certify(model)
+
+
 def test_low_precision_is_compared_by_its_bits() -> None:
     model = tiny_model("llama_gqa", dtype=torch.bfloat16)
     plan = planned(model)
@@ -126,6 +141,32 @@ def test_it_is_checked_again_when_a_model_is_loaded(
 def test_another_model_is_refused(saved: tuple[nn.Module, TrainingPlan, Path]) -> None:
     with pytest.raises(ModelError, match="of another model"):
         check_certificate(tiny_model("phi3"), saved[2])
+
+
+@pytest.mark.parametrize("key", ["frozen", "frozen_tensors", "whole_tensors", "slices"])
+def test_a_certificate_that_leaves_something_out_is_refused(tmp_path: Path, key: str) -> None:
+    """What it does not speak of would pass, whatever became of it."""
+    model = tiny_model("llama_gqa")
+    plan = plan_training(model, "budget", some_units(model), Others(norms=True))
+    witness = Witness(model, plan)
+    change(model, plan)
+    save_certificate(witness.certify(model), plan, tmp_path)
+    path = tmp_path / "certificate.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content[key] = type(content[key])()
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ModelError, match="is damaged: it says nothing of"):
+        check_certificate(model, tmp_path)
+
+
+def test_another_precision_is_said_to_be_one(
+    saved: tuple[nn.Module, TrainingPlan, Path],
+) -> None:
+    model, _, folder = saved
+    (folder / "config.json").write_text('{"dtype": "float32"}', encoding="utf-8")
+    check_certificate(model, folder)
+    with pytest.raises(ModelError, match=r"Set model\.precision=float32\."):
+        check_certificate(model.bfloat16(), folder)
 
 
 def test_damage_is_named(saved: tuple[nn.Module, TrainingPlan, Path]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from ssah_exp import ranks
 from ssah_exp.config.schema import TrainerConfig, TuningConfig
 from ssah_exp.data.chat import Encoded
 from ssah_exp.interventions.plan import plan_training
@@ -103,6 +105,19 @@ def test_accumulated_batches_are_one_step_and_one_look(monkeypatch: pytest.Monke
     looks = Looks([5.0, 4.0, 2.5])
     summary = trained(LossMatch(2.5, 2), monkeypatch, looks, accumulate=3)
     assert (summary.steps, looks.count) == (18, 3), "every second of the steps of three batches"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_ranks_stop_when_the_first_of_them_would(
+    monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    """Else one would wait for ever for gradients of another that has stopped."""
+    monkeypatch.setattr(ranks, "everyones", lambda value: [first, not first])
+    callback = LossMatch(2.5, 1).callback(tiny.tiny_loaded(), EXAMPLES)
+    module = SimpleNamespace(config=TuningConfig())
+    trainer = SimpleNamespace(should_stop=False, global_step=1)
+    callback.on_train_batch_end(trainer, module, None, None, 0)  # type: ignore[arg-type]
+    assert trainer.should_stop == first
 
 
 def test_without_a_target_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,6 +160,19 @@ def test_sigterm_saves_although_no_checkpoint_was_due(
     assert trained(tmp_path, monkeypatch) == trained(None, monkeypatch)
 
 
+@pytest.mark.parametrize(("asked_at", "saved_at"), [(4, 6), (7, STEPS)])
+def test_sigterm_amid_accumulated_gradients_waits_for_their_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_at: int, saved_at: int
+) -> None:
+    process = Worker(tmp_path, accumulate=3, minutes="never")
+    process.until(asked_at)
+    assert process.end(signal.SIGTERM) == 128 + signal.SIGTERM
+    content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert len(content["losses"]) == saved_at
+    wanted = trained(None, monkeypatch, accumulate=3)
+    assert trained(tmp_path, monkeypatch, accumulate=3) == wanted
+
+
 @pytest.mark.parametrize("keep", [0, 100, 20_000])
 def test_a_checkpoint_cut_short_is_named_and_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: int
