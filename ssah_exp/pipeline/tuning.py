@@ -23,7 +23,7 @@ from ssah_exp.pipeline.training_arms import TrainingArm
 from ssah_exp.training.adapters.adapter import Adapter
 from ssah_exp.training.certificate import read_summary, save_certificate
 from ssah_exp.training.loop import Run, fine_tune, supervised_run
-from ssah_exp.training.matching import LossMatch, mean_response_loss
+from ssah_exp.training.matching import LossMatch, loss_sample, mean_response_loss
 from ssah_exp.training.preference import (
     PreferenceObjective,
     ReferencedPair,
@@ -33,7 +33,7 @@ from ssah_exp.training.preference import (
 from ssah_exp.training.tracking import Tracking
 
 # Raised when a change of code changes what a stage computes from the same inputs.
-TUNE_VERSION, PROBE_VERSION = 1, 1
+TUNE_VERSION, PROBE_VERSION = 2, 1
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,9 @@ class Tuning:
         )
 
     def _probe(self) -> list[Encoded]:
-        """Evenly spread training examples; the same for every arm and seed."""
+        """Training examples, evenly spread over each prompt style; the same for every arm."""
         count = min(self._config.loss_examples, len(self._examples))
-        return [self._examples[at * len(self._examples) // count] for at in range(count)]
+        return loss_sample(self._examples, count, len(self._config.prompt_styles))
 
     def _tracking(self) -> Tracking | None:
         """The first calibration examples, which were drawn at random."""

@@ -34,6 +34,26 @@ def mean_response_loss(loaded: LoadedModel, examples: Sequence[Encoded], batch_s
     return total / count
 
 
+def loss_sample(examples: Sequence[Encoded], count: int, styles: int) -> list[Encoded]:
+    """Training examples whose mean loss is an arm's training loss, the same for every arm.
+
+    Evenly spread over each prompt style: styles take turns, and a stride through all examples that
+    is a multiple of their number would meet one style only.
+
+    Args:
+        examples: Encoded in the styles' turns.
+        count: How many, at most all.
+        styles: Number of prompt styles.
+    """
+    parts = [examples[first::styles] for first in range(styles)]
+    counts = [len(range(first, count, styles)) for first in range(styles)]
+    return [
+        part[at * len(part) // several]
+        for part, several in zip(parts, counts, strict=True)
+        for at in range(several)
+    ]
+
+
 @dataclass(frozen=True)
 class LossMatch:
     """Stop once the training loss is at most ``target``; look every ``every`` steps."""

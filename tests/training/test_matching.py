@@ -16,11 +16,26 @@ from ssah_exp.models.load import LoadedModel
 from ssah_exp.training import matching
 from ssah_exp.training.adapters.lora import Lora
 from ssah_exp.training.loop import TrainingSummary, fine_tune, supervised_run
-from ssah_exp.training.matching import LossMatch, mean_response_loss
+from ssah_exp.training.matching import LossMatch, loss_sample, mean_response_loss
 from tests import tiny
 
 CPU = TrainerConfig(accelerator="cpu", progress=False)
 EXAMPLES = tiny.conversations(9)
+
+
+@pytest.mark.parametrize(
+    ("total", "count", "styles"), [(256, 64, 2), (160, 48, 2), (9, 9, 2), (10, 4, 3), (126, 48, 1)]
+)
+def test_the_sample_spreads_over_every_style(total: int, count: int, styles: int) -> None:
+    examples: list[Any] = list(range(total))
+    found = loss_sample(examples, count, styles)
+    assert len(set(found)) == len(found) == count
+    by_style = [sum(at % styles == style for at in found) for style in range(styles)]
+    assert max(by_style) - min(by_style) <= 1
+    for style in range(styles):  # and over the examples: refusals come first, answers behind
+        places = [at for at in found if at % styles == style]
+        steps = [after - before for before, after in zip(places, places[1:], strict=False)]
+        assert max(steps, default=0) <= total / by_style[style] + styles
 
 
 def looped(loaded: LoadedModel, examples: list[Encoded]) -> float:
