@@ -178,7 +178,7 @@ def whole_model(location: str, **options: Any) -> PreTrainedModel:
     if (Path(location) / _ADAPTER_CONFIG).is_file():
         raise ModelError(_adapted(location))
     try:
-        model, found = AutoModelForCausalLM.from_pretrained(
+        read: Any = AutoModelForCausalLM.from_pretrained(
             location,
             use_safetensors=True,
             output_loading_info=True,
@@ -187,6 +187,8 @@ def whole_model(location: str, **options: Any) -> PreTrainedModel:
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"No model could be loaded from {location}: {error}") from error
+    model: PreTrainedModel
+    model, found = read
     if getattr(model, "_hf_peft_config_loaded", False):
         raise ModelError(_adapted(location))
     lacking = {*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}
@@ -196,8 +198,7 @@ def whole_model(location: str, **options: Any) -> PreTrainedModel:
             f"another shape: {', '.join(sorted(lacking)[:3])}. Is it a causal language model, "
             "saved whole?"
         )
-    checked: PreTrainedModel = model
-    return checked
+    return model
 
 
 def _adapted(location: str) -> str:
