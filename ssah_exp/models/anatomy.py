@@ -135,6 +135,10 @@ def output_column_norms(model: nn.Module, kind: Kind) -> torch.Tensor:
 
     Returns:
         ``(layers, channels)`` float64 on CPU.
+
+    Raises:
+        ModelError: NaN or infinite weights, naming the layer. In the last block no activation that
+            is looked at would show them.
     """
     rows = []
     for layer in range(len(blocks(model))):
@@ -142,7 +146,13 @@ def output_column_norms(model: nn.Module, kind: Kind) -> torch.Tensor:
         with weights_at_hand(module):
             weight = whole(_weight(module).detach())
             rows.append(weight.double().square().sum(dim=0).cpu())
-    return torch.stack(rows)
+    norms = torch.stack(rows)
+    if not bool(norms.isfinite().all()):
+        layer = int((~norms.isfinite()).any(dim=1).nonzero()[0])
+        raise ModelError(
+            f"NaN or infinite weights in the {kind} output projection of layer {layer}."
+        )
+    return norms
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ssah_exp.errors import ModelError
-from ssah_exp.models.load import DTYPES, move, resolve_device
+from ssah_exp.models.load import DTYPES, move, resolve_device, whole_model
 from ssah_exp.models.sources import LocalFolder
 
 if TYPE_CHECKING:
@@ -56,17 +56,18 @@ class Companion:
             who: What errors call it.
 
         Raises:
-            ModelError: Something is missing or cannot be read.
+            ModelError: Something is missing or cannot be read; see
+                :func:`~ssah_exp.models.load.whole_model`.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoTokenizer
 
         self.fingerprint()  # refuses what is no model folder
         folder = str(Path(self.path).expanduser())
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=DTYPES[self.precision], use_safetensors=True
-            )
+            model = whole_model(folder, dtype=DTYPES[self.precision])
+        except ModelError as error:
+            raise ModelError(f"{who} cannot be loaded. {error}") from error
         except (OSError, ValueError) as error:
             raise ModelError(f"{who} cannot be loaded from {folder}: {error}") from error
         move(model, resolve_device(self.device))

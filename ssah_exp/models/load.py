@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from ssah_exp.config.schema import ModelConfig
 from ssah_exp.errors import ModelError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# By this file in a folder or repository transformers knows an adapter.
+_ADAPTER_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -125,28 +128,23 @@ def load_model(
         on_host: Leave the weights in main memory, from where ranks take their shards.
 
     Raises:
-        ModelError: The weights cannot be found or read, the family has no anatomy entry, or the
-            adapter is damaged or of another model.
+        ModelError: See :func:`whole_model`; the family has no anatomy entry, or the adapter is
+            damaged or of another model.
     """
-    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # stages report themselves
     mapped: dict[str, Any] = {}
     if config.device_map is not None:
         mapped = {"device_map": config.device_map, "offload_folder": config.offload_folder}
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            location,
-            revision=revision,
-            dtype=DTYPES[config.precision],
-            attn_implementation=config.attn_implementation,
-            trust_remote_code=config.trust_remote_code,
-            use_safetensors=True,
-            **mapped,
-        )
-    except (OSError, ValueError) as error:
-        raise ModelError(f"No model could be loaded from {location}: {error}") from error
+    model = whole_model(
+        location,
+        revision=revision,
+        dtype=DTYPES[config.precision],
+        attn_implementation=config.attn_implementation,
+        trust_remote_code=config.trust_remote_code,
+        **mapped,
+    )
     read_anatomy(model)
     if config.device_map is None and not on_host:
         move(model, resolve_device(config.device))
@@ -159,3 +157,52 @@ def load_model(
         load_adapter(model, Path(location))
     torch.nn.Module.eval(model)
     return LoadedModel(model, load_speech(location, config, revision))
+
+
+def whole_model(location: str, **options: Any) -> PreTrainedModel:
+    """A causal language model, every weight of which was read.
+
+    transformers draws weights that it does not find at random, or puts in an adapter that lies
+    beside them, with a warning: what came of either would not be the model that was named.
+
+    Args:
+        location: A folder or a hub repository id.
+        options: Of ``from_pretrained``.
+
+    Raises:
+        ModelError: The weights cannot be found or read, are not all there, or come with an adapter
+            for transformers to put in.
+    """
+    from transformers import AutoModelForCausalLM
+
+    if (Path(location) / _ADAPTER_CONFIG).is_file():
+        raise ModelError(_adapted(location))
+    try:
+        read: Any = AutoModelForCausalLM.from_pretrained(
+            location,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, with their names
+            **options,
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"No model could be loaded from {location}: {error}") from error
+    model: PreTrainedModel
+    model, found = read
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise ModelError(_adapted(location))
+    lacking = {*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}
+    if lacking:
+        raise ModelError(
+            f"{location} has no weights for {len(lacking)} tensors of its model, or has them in "
+            f"another shape: {', '.join(sorted(lacking)[:3])}. Is it a causal language model, "
+            "saved whole?"
+        )
+    return model
+
+
+def _adapted(location: str) -> str:
+    return (
+        f"{location} holds an {_ADAPTER_CONFIG}: an adapter to put into a model. Merge it into the "
+        "weights and save those."
+    )

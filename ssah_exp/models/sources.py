@@ -7,6 +7,7 @@ fingerprint of the content that enters run ids and cache keys.
 from __future__ import annotations
 
 import importlib.util
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -92,17 +93,44 @@ class WheelGguf:
 
 @dataclass(frozen=True)
 class HubModel:
-    """A repository of the Hugging Face hub at a pinned commit."""
+    """A repository of the Hugging Face hub at a pinned commit.
+
+    Attributes:
+        repo_id: ``owner/name``.
+        revision: A commit, 40 hexadecimal digits: a branch or tag may move, and run ids and cache
+            keys hold no more of the content than this.
+    """
 
     repo_id: str
     revision: str
+
+    def __post_init__(self) -> None:
+        """Check the arguments.
+
+        Raises:
+            ModelError: The revision is no commit.
+        """
+        if not re.fullmatch("[0-9a-f]{40}", self.revision):
+            raise ModelError(
+                f"model.source.revision={self.revision} is no commit of {self.repo_id}: give all "
+                "40 digits, as the repository's page of commits shows them. Branches and tags move."
+            )
 
     def fingerprint(self) -> str:
         """Repository and commit decide the content."""
         return digest_of({"repo_id": self.repo_id, "revision": self.revision})
 
     def resolve(self, cache: Cache) -> tuple[ModelRef, Entry | None]:
-        """Nothing to convert: transformers downloads on loading."""
+        """Nothing to convert: transformers downloads on loading.
+
+        Raises:
+            ModelError: Here lies a folder of that name, which transformers would take instead.
+        """
+        if Path(self.repo_id).is_dir():
+            raise ModelError(
+                f"The folder {Path(self.repo_id).resolve()} hides the hub's {self.repo_id}. Start "
+                "from another folder, or name that one as a local model."
+            )
         return ModelRef(self.repo_id, self.revision, self.repo_id, self.fingerprint()), None
 
 

@@ -15,6 +15,7 @@ from ssah_exp.units.selecting import (
     Selector,
     check_at_least,
     check_choice,
+    check_flag,
     check_list,
     check_selector,
     select_units,
@@ -98,7 +99,8 @@ class Like:
     Attributes:
         of: The set to stand beside.
         control: ``random`` or ``matched``, see :func:`ssah_exp.units.controls.draw_control`.
-        draw: Number of the draw, from 0; the pruning table's control of that number is the same.
+        draw: Number of the draw, from 0; the pruning table's control of that number, with the same
+            pool, is the same.
         pool: Candidates per unit for ``matched``.
         overlap: Whether the control may share units with the set.
     """
@@ -115,6 +117,7 @@ class Like:
         check_choice("Like.control", self.control, _STREAMS)
         check_at_least("Like.draw", self.draw, 0)
         check_at_least("Like.pool", self.pool, 1)
+        check_flag("Like.overlap", self.overlap)
 
     def select(self, units: UnitMap, seed: int) -> NDArray[np.bool_]:
         """``(units,)`` bool.

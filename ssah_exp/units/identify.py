@@ -143,7 +143,8 @@ def identify(
             :mod:`ssah_exp.units.stability`; what :meth:`Identification.save` writes is the same.
 
     Raises:
-        UnitError: NaN or infinite activations, naming the layer.
+        UnitError: NaN or infinite activations, naming the layer, or fewer than two counted tokens.
+        ModelError: NaN or infinite weights of output projections, likewise.
     """
     found = identify_together(
         loaded, calibration, units, trainer_config, keep_examples=keep_examples

@@ -12,6 +12,9 @@ from ssah_exp.models.anatomy import Kind
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.statistics import ChannelStatistics
 
+# Far above what float64 loses in a mean, far below what channels of a real layer differ by.
+_ROUNDING = 1e-12
+
 
 def channel_importance(dispersion: torch.Tensor, column_norms: torch.Tensor) -> torch.Tensor:
     """I_j = dispersion_j * ||W^B_:,j||_2^2.
@@ -33,7 +36,9 @@ def standardise(scores: torch.Tensor) -> torch.Tensor:
     """
     mean = scores.mean(dim=1, keepdim=True)
     deviation = scores.std(dim=1, keepdim=True)
-    return torch.where(deviation > 0, (scores - mean) / deviation.clamp(min=1e-300), 0.0)
+    # The mean of equal numbers may miss them by a rounding, which must not become a score.
+    equal = deviation <= _ROUNDING * mean.abs()
+    return torch.where(equal, 0.0, (scores - mean) / deviation.clamp(min=1e-300))
 
 
 def head_scores(

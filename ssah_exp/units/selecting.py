@@ -59,7 +59,7 @@ def check_choice(name: str, value: Any, allowed: Collection[str]) -> None:
     Raises:
         UnitError: Names the argument, the nearest match and what is allowed.
     """
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise UnitError(f"{name}={value}.{did_you_mean(str(value), allowed)}")
 
 
@@ -83,11 +83,23 @@ def check_selector(name: str, value: Any) -> None:
         raise UnitError(f"{name}={value!r} is not a selector; give it a _target_.")
 
 
-def check_at_least(name: str, value: int, low: int) -> None:
-    """Refuse a number below ``low``.
+def check_at_least(name: str, value: Any, low: int) -> None:
+    """Refuse a number below ``low``, or none that counts.
 
     Raises:
         UnitError: Names the argument.
     """
-    if not value >= low:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UnitError(f"{name}={value!r} is not a whole number.")
+    if value < low:
         raise UnitError(f"{name}={value} is below {low}.")
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Refuse anything but true and false: a word such as "no" would count as true.
+
+    Raises:
+        UnitError: Names the argument.
+    """
+    if not isinstance(value, bool):
+        raise UnitError(f"{name}={value!r} is neither true nor false.")

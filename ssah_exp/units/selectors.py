@@ -90,6 +90,8 @@ class Ranked:
         check_choice("Ranked.end", self.end, ("highest", "lowest"))
         check_choice("Ranked.unit", self.unit, ("params", "units"))
         check_choice("Ranked.share_of", self.share_of, ("model", "set"))
+        if not isinstance(self.share, int | float):
+            raise UnitError(f"Ranked.share={self.share!r} is not a number.")
         if not 0 < self.share <= 1:
             raise UnitError(f"Ranked.share={self.share:g} lies outside (0, 1].")
         if self.of is not None:
@@ -132,6 +134,7 @@ class Blocks:
     def __post_init__(self) -> None:
         """Check the arguments."""
         check_at_least("Blocks.first", self.first, 1)
+        check_at_least("Blocks.last", self.last, 1)
         if self.last < self.first:
             raise UnitError(f"Blocks.last={self.last} comes before Blocks.first={self.first}.")
 

@@ -14,7 +14,7 @@ from ssah_exp.models.anatomy import KINDS, blocks, output_column_norms, read_ana
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.logits import hidden_states
 from ssah_exp.units.classes import classify
-from ssah_exp.units.collect import StatisticsCollector, captured_inputs
+from ssah_exp.units.collect import StatisticsCollector, captured_inputs, checked
 from ssah_exp.units.identify import SETS
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.scores import unit_scores
@@ -37,7 +37,8 @@ def classes_now(
         ``(units,)`` uint8, :class:`~ssah_exp.units.classes.UnitClass` values.
 
     Raises:
-        UnitError: NaN or infinite activations.
+        UnitError: NaN or infinite activations, or fewer than two counted tokens.
+        ModelError: NaN or infinite weights.
     """
     model, index = loaded.model, UnitIndex(read_anatomy(loaded.model))
     norms = {kind: output_column_norms(model, kind) for kind in KINDS}
@@ -52,8 +53,7 @@ def classes_now(
                     here = batch.to(loaded.device)
                     collector.begin(here)
                     hidden_states(model, here.input_ids, here.attention_mask)
-            statistics = collector.result()
-            statistics.check_finite(name)
+            statistics = checked(collector.result(), name)
             scores[name] = unit_scores(
                 statistics,
                 norms,

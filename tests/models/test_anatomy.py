@@ -93,6 +93,16 @@ def test_output_column_norms(family: str) -> None:
                 assert float(norms[layer, channel]) == pytest.approx(plain, rel=1e-12)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_no_numbers_are_named(value: float) -> None:
+    """Behind the last block no statistic sees them."""
+    model = tiny.tiny_model("llama_gqa")
+    output_projection(model, 2, "mlp").weight.data[3, 5] = value
+    assert output_column_norms(model, "attention").isfinite().all()
+    with pytest.raises(ModelError, match="weights in the mlp output projection of layer 2"):
+        output_column_norms(model, "mlp")
+
+
 def test_unknown_family_says_how_to_add_one() -> None:
     model = nn.Module()
     model.config = type("Config", (), {"model_type": "llamma"})()

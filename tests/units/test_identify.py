@@ -12,9 +12,12 @@ import pytest
 import torch
 
 from ssah_exp.config.schema import UnitsConfig
-from ssah_exp.errors import UnitError
+from ssah_exp.data.chat import Encoded
+from ssah_exp.data.loaders import Collate
+from ssah_exp.errors import ModelError, UnitError
 from ssah_exp.models.anatomy import KINDS, blocks
 from ssah_exp.units.identify import Identification
+from ssah_exp.units.snapshot import classes_now
 from ssah_exp.units.unitmap import Provenance
 from tests import tiny
 from tests.units import oracle
@@ -115,6 +118,22 @@ def test_bad_weights_are_traced_to_the_layer(module: str, message: str, value: f
         run_identify(loaded, SAFETY, UTILITY)
     assert str(error.value).startswith("safety: NaN or infinite")
     assert tiny.pre_hooks(loaded.model) == 0
+
+
+def test_weights_that_no_activation_shows_are_traced_too() -> None:
+    """Scores of the last block's neurons would all be zero, as if none stood out."""
+    loaded = tiny.tiny_loaded("llama_gqa")
+    blocks(loaded.model)[2].mlp.down_proj.weight.data[3, 5] = float("nan")
+    with pytest.raises(ModelError, match="mlp output projection of layer 2"):
+        run_identify(loaded, SAFETY, UTILITY)
+
+
+def test_a_look_at_too_few_tokens_says_so() -> None:
+    """Not that activations are no numbers, as a variance of one token is."""
+    ids = SAFETY[0].input_ids
+    one = Collate(0)([Encoded(ids, len(ids) - 1)])
+    with pytest.raises(UnitError, match="safety: 1 counted token"):
+        classes_now(tiny.tiny_loaded(), {"safety": [one], "utility": [one]}, UnitsConfig())
 
 
 @pytest.fixture

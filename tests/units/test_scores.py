@@ -30,11 +30,24 @@ def test_standardise_is_a_z_score_per_layer() -> None:
         np.testing.assert_allclose(ours, oracle.z_scores(row.numpy()), rtol=1e-9)
 
 
-@pytest.mark.parametrize("width", [2, 7, 100, 11008])
-@pytest.mark.parametrize("constant", [0.0, 0.1, 1 / 3, 1e-30, 1e30])
+@pytest.mark.parametrize("width", [2, 3, 6, 7, 100, 576, 11008])
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1 / 3, 0.7, 1e-30, 1e30])
 def test_constant_layer_gives_zeros(width: int, constant: float) -> None:
+    """Also where the mean of equal numbers is rounded to another one, as of 3 times 0.1."""
     table = torch.full((2, width), constant, dtype=torch.float64)
     assert standardise(table).count_nonzero() == 0
+
+
+def test_channels_that_hardly_differ_are_ranked_all_the_same() -> None:
+    row = np.array([1.0, 1.0 + 1e-9, 1.0 + 2e-9])
+    np.testing.assert_allclose(standardise(torch.from_numpy(row)[None])[0], [-1, 0, 1], atol=1e-5)
+
+
+def test_not_a_number_stays_one() -> None:
+    """A layer of zeros would look like one that has nothing to rank."""
+    table = random_table(2, 6)
+    table[1, 3] = float("nan")
+    assert standardise(table).isnan().any(dim=1).tolist() == [False, True]
 
 
 def test_constant_layer_leaves_the_others_alone() -> None:

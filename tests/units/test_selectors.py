@@ -469,6 +469,13 @@ WRONG = [
     (lambda: Like(OfKind("head"), "match", 0), r"Like.control=match. Did you mean 'matched'\?"),
     (lambda: Like(OfKind("head"), "random", -1), r"Like.draw=-1 is below 0"),
     (lambda: Like(OfKind("head"), "matched", 0, pool=0), r"Like.pool=0 is below 1"),
+    (lambda: Like(OfKind("head"), "random", 0.5), r"Like.draw=0.5 is not a whole number"),
+    (lambda: Like(OfKind("head"), "random", True), r"Like.draw=True is not a whole number"),
+    (lambda: Like(OfKind("head"), "random", "1"), r"Like.draw='1' is not a whole number"),
+    (lambda: Like(OfKind("head"), "random", 0, overlap="no"), r"Like.overlap='no' is neither"),
+    (lambda: Like(OfKind("head"), ["random"], 0), r"Like.control=\['random'\]. "),
+    (lambda: Blocks(1, 2.5), r"Blocks.last=2.5 is not a whole number"),
+    (lambda: Ranked("safety", "lowest", "0.1x"), r"Ranked.share='0.1x' is not a number"),
 ]
 
 

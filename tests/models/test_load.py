@@ -1,0 +1,86 @@
+"""A model is loaded as it was saved, or refused: nothing is drawn at random or put in unasked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ssah_exp.config.schema import ModelConfig
+from ssah_exp.errors import ModelError
+from ssah_exp.models.companion import Companion
+from ssah_exp.models.load import load_model
+from tests import tiny
+
+CONFIG = ModelConfig(name="tiny", source={}, device="cpu", end_of_turn="<|end|>")
+O_PROJ = "model.layers.1.self_attn.o_proj.weight"
+
+
+def saved(folder: Path, family: str = "llama_gqa") -> Path:
+    tiny.tiny_model(family).save_pretrained(folder)
+    tiny.tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def rewritten(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def by_both(folder: Path, message: str) -> None:
+    """The model under study and a judge's own model."""
+    with pytest.raises(ModelError, match=message):
+        load_model(str(folder), CONFIG)
+    with pytest.raises(ModelError, match=f"the judge cannot be loaded.*{message}"):
+        Companion(path=str(folder), device="cpu").load_companion("the judge")
+
+
+def test_what_was_saved_is_loaded(family: str, tmp_path: Path) -> None:
+    config = replace(CONFIG, attn_implementation="eager")  # which Gemma 2 needs
+    loaded = load_model(str(saved(tmp_path, family)), config).model
+    wanted = tiny.tiny_model(family).state_dict()
+    assert loaded.state_dict().keys() == wanted.keys()
+    assert all(torch.equal(item, wanted[name]) for name, item in loaded.state_dict().items())
+
+
+@pytest.mark.parametrize("name", [O_PROJ, "lm_head.weight", "model.embed_tokens.weight"])
+def test_weights_that_are_missing_are_not_drawn_at_random(name: str, tmp_path: Path) -> None:
+    rewritten(saved(tmp_path), lambda weights: weights.pop(name))
+    by_both(tmp_path, f"no weights for 1 tensors of its model.*{name}")
+
+
+def test_a_tied_head_is_not_missing(tmp_path: Path) -> None:
+    saved(tmp_path, "llama_tied")
+    assert "lm_head.weight" not in load_file(tmp_path / "model.safetensors")
+    model = load_model(str(tmp_path), CONFIG).model
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+
+
+def test_weights_of_another_shape_are_named(tmp_path: Path) -> None:
+    rewritten(saved(tmp_path), lambda weights: weights.update({O_PROJ: torch.ones(40, 44)}))
+    by_both(tmp_path, f"in another shape: {O_PROJ}")
+
+
+def test_a_file_that_was_cut_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path) / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    by_both(tmp_path, "No model could be loaded")
+
+
+def test_an_adapter_is_not_put_in_unasked(tmp_path: Path) -> None:
+    """transformers would wrap the projections, whose weights then are the base model's alone."""
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(target_modules=["o_proj"], r=2)
+    peft.get_peft_model(tiny.tiny_model("llama_gqa"), config).save_pretrained(tmp_path / "adapter")
+    saved(tmp_path / "model")
+    for file in (tmp_path / "adapter").glob("adapter_*"):
+        file.rename(tmp_path / "model" / file.name)
+    written = json.loads((tmp_path / "model" / "adapter_config.json").read_text())
+    assert written["peft_type"] == "LORA"
+    by_both(tmp_path / "model", r"adapter_config\.json: .*Merge it")

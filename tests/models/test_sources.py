@@ -1,0 +1,36 @@
+"""What the fingerprint of a hub model names is what is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ssah_exp.cache import Cache
+from ssah_exp.errors import ModelError
+from ssah_exp.models.sources import HubModel
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_a_commit_is_resolved_without_loading(tmp_path: Path) -> None:
+    ref, entry = HubModel("owner/name", COMMIT).resolve(Cache(tmp_path))
+    assert (ref.identifier, ref.revision, ref.location) == ("owner/name", COMMIT, "owner/name")
+    assert entry is None
+    other = HubModel("owner/name", COMMIT[::-1])
+    assert other.fingerprint() != ref.fingerprint == HubModel("owner/name", COMMIT).fingerprint()
+
+
+@pytest.mark.parametrize("revision", ["main", "v1.0", COMMIT[:7], COMMIT + "0", ""])
+def test_a_revision_that_may_move_is_refused(revision: str) -> None:
+    with pytest.raises(ModelError, match="is no commit of owner/name"):
+        HubModel("owner/name", revision)
+
+
+def test_a_folder_of_that_name_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=f"{tmp_path}/owner/name hides the hub's owner/name"):
+        HubModel("owner/name", COMMIT).resolve(Cache(tmp_path / "cache"))
