@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,7 +35,7 @@ def test_the_sample_spreads_over_every_style(total: int, count: int, styles: int
     assert max(by_style) - min(by_style) <= 1
     for style in range(styles):  # and over the examples: refusals come first, answers behind
         places = [at for at in found if at % styles == style]
-        steps = [after - before for before, after in zip(places, places[1:], strict=False)]
+        steps = [after - before for before, after in pairwise(places)]
         assert max(steps, default=0) <= total / by_style[style] + styles
 
 
