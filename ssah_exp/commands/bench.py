@@ -11,8 +11,9 @@ from typing import Any
 from rich.console import Console
 
 from ssah_exp.cache import write_atomically
-from ssah_exp.config.paths import runs_root
-from ssah_exp.errors import StoreError
+from ssah_exp.config.paths import root_of
+from ssah_exp.config.ranges import at_least
+from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.pipeline.bench.check import WATCHED, Compared, Measured, compare, watched
 from ssah_exp.pipeline.bench.compare import bench_train
 from ssah_exp.pipeline.bench.generating import bench_generate
@@ -41,7 +42,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         ModelError: The device or the embedded model is not there.
         StoreError: A check without committed ratios, or a ratio that lost over 10 %.
     """
-    root = Path(options.root) if options.root else runs_root()
+    root = root_of(getattr(options, "root", None))
     say = Reporter(Console(stderr=True), bars=False).begin
     if options.action == "check":
         _check(options, root, say)
@@ -69,6 +70,8 @@ def _measure(bench: str, given: dict[str, Any], root: Path, say: Say) -> Report:
         return bench_generate(complete_generate(given), root, say)
     if bench == "growth":
         return bench_growth(complete_growth(given), say)
+    for problem in at_least("--repeats", given["repeats"], 1):
+        raise ConfigError(problem)
     return bench_startup(given["repeats"], say)
 
 

@@ -41,7 +41,8 @@ def _interrupt(sweep: Sweep) -> None:
     owner = owner_of(sweep.lock)
     if owner is None:
         return
-    if owner.lives():
+    lives = owner.lives()
+    if lives:
         os.kill(owner.pid, signal.SIGINT)
-    else:
+    elif lives is None:
         tell(f"{owner} cannot be reached from here; it ends after the job it is at")

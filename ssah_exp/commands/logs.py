@@ -21,7 +21,9 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     job = _find(sweep, options.run)
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in _files(sweep, job)]
     if not any(texts):
-        raise StoreError(f"Job {job.number} of sweep {sweep.name} has printed nothing yet.")
+        error = job.state().error
+        why = "" if error is None else f" Its state says: {error}."
+        raise StoreError(f"Job {job.number} of sweep {sweep.name} has printed nothing yet.{why}")
     print("".join(texts), end="")
     return 0
 

@@ -10,6 +10,7 @@ from ssah_exp.config.schema import (
     AlignmentConfig,
     BudgetsConfig,
     EvaluationConfig,
+    PerplexityConfig,
     RunConfig,
     UnitsConfig,
 )
@@ -96,7 +97,7 @@ def _budgets(budgets: BudgetsConfig) -> Iterable[str]:
     for name, share in shares.items():
         yield from within(f"units.budgets.{name}", share, 0, 1)
     total = sum(shares.values())
-    if total > 1:
+    if total > 1 + 1e-9:  # 0.33 + 0.56 + 0.11 is above 1 in binary
         listed = " + ".join(f"{name} {share:g}" for name, share in shares.items())
         yield f"units.budgets: {listed} = {total:g}; together they may not be above 1."
     yield from choice("units.budgets.unit", budgets.unit, ("params", "units"))
@@ -129,6 +130,15 @@ def _window(window: int | str) -> Iterable[str]:
         yield f"evaluation.perplexity.window={window} is neither a number of tokens nor 'max'."
 
 
+def _text(perplexity: PerplexityConfig) -> Iterable[str]:
+    """A negative number of tokens would cut that many off the text's end."""
+    key, window = "evaluation.perplexity", perplexity.window
+    yield from at_least(f"{key}.batch_size", perplexity.batch_size, 1)
+    if perplexity.max_tokens is not None:
+        least = window if isinstance(window, int) else 2
+        yield from at_least(f"{key}.max_tokens", perplexity.max_tokens, least)
+
+
 def _evaluation(evaluation: EvaluationConfig) -> Iterable[str]:
     yield from choices("evaluation.harmful_styles", evaluation.harmful_styles, STYLES)
     yield from choice("evaluation.benign_style", evaluation.benign_style, STYLES)
@@ -139,7 +149,7 @@ def _evaluation(evaluation: EvaluationConfig) -> Iterable[str]:
     yield from at_least("evaluation.bootstrap_resamples", evaluation.bootstrap_resamples, 100)
     yield from choice("evaluation.primary_judge", evaluation.primary_judge, evaluation.judges)
     yield from _window(evaluation.perplexity.window)
-    yield from at_least("evaluation.perplexity.batch_size", evaluation.perplexity.batch_size, 1)
+    yield from _text(evaluation.perplexity)
     yield from judge_problems(evaluation.judges)
     for name, judge in evaluation.judges.items():
         words = judge.get("min_words", 0)

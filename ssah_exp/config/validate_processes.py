@@ -24,6 +24,8 @@ def processes_problems(config: RunConfig, *, trains: bool) -> Iterable[str]:
     yield from at_least("trainer.devices", trainer.devices, 1)
     yield from at_least("trainer.num_nodes", trainer.num_nodes, 1)
     yield from choice("trainer.strategy", trainer.strategy, STRATEGIES)
+    if trainer.checkpoint_minutes is not None:
+        yield from at_least("trainer.checkpoint_minutes", trainer.checkpoint_minutes, 0)
     yield from _device_map(model)
     if model.device_map is not None and (trains or config.alignment.enabled):
         yield (
@@ -35,8 +37,6 @@ def processes_problems(config: RunConfig, *, trains: bool) -> Iterable[str]:
         if trainer.strategy != "auto":
             yield f"trainer.strategy={trainer.strategy} needs trainer.devices of 2 or more."
         return
-    if trains and config.training.track.every is not None:
-        yield "training.track looks at one whole model and needs trainer.devices=1."
     if trainer.accelerator == "mps":
         yield f"trainer.devices={trainer.devices}: accelerator mps has one device."
     if model.device_map is not None:

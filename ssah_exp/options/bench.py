@@ -31,11 +31,13 @@ def add(commands: Commands) -> None:
     check.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     for action in (startup, check):
         action.add_argument("--repeats", type=int, default=3, help="rounds")
-    for action in actions.choices.values():
-        action.add_argument("--format", choices=("text", "json"), default="text")
-        action.add_argument(
-            "--root", default=None, help="where the cache lies (default: paths.root)"
-        )
+    for name, action in actions.choices.items():
+        if name != "check":
+            action.add_argument("--format", choices=("text", "json"), default="text")
+        if name not in ("growth", "startup"):  # these load no model
+            action.add_argument(
+                "--root", default=None, help="where the cache lies (default: paths.root)"
+            )
     bench.set_defaults(module="bench")
 
 

@@ -124,7 +124,7 @@ class Sweep:
 
     @property
     def lock(self) -> Path:
-        """Held by the process that runs the jobs itself (launcher ``batch``)."""
+        """Held by the process that runs the jobs itself (``batch``, ``local``)."""
         return self.folder / "running"
 
     def plan(self) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ssah_exp.config.compose import parse
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.errors import ConfigError, did_you_mean
+from ssah_exp.errors import ConfigError
 from ssah_exp.sweeps.code import code_state
 from ssah_exp.sweeps.folder import Job, Sweep, open_sweep
+from ssah_exp.sweeps.given import options_of
 from ssah_exp.sweeps.local import LocalOptions
 from ssah_exp.sweeps.slurm import SlurmOptions
 
@@ -48,7 +48,7 @@ class Launch:
     def sweep(self) -> Sweep:
         """The sweep's folder, made when first needed."""
         if self._sweep is None:
-            options = {key: _plain(value) for key, value in self._options.items()}
+            options = _plain_values(self._options)
             folder = Path(str(self._config.hydra.sweep.dir)).expanduser()
             self._sweep = open_sweep(folder, self._launcher, options, code_state())
             LAUNCHED.append(self._sweep)
@@ -92,7 +92,7 @@ def slurm_options(given: Mapping[str, Any]) -> SlurmOptions:
     Raises:
         ConfigError: Unknown ones, or values no cluster could use.
     """
-    return SlurmOptions(**_known(given, SlurmOptions))
+    return options_of(SlurmOptions, _plain_values(given), "hydra.launcher")
 
 
 def local_options(given: Mapping[str, Any]) -> LocalOptions:
@@ -101,25 +101,16 @@ def local_options(given: Mapping[str, Any]) -> LocalOptions:
     Raises:
         ConfigError: Unknown ones, or values no machine could use.
     """
-    return LocalOptions(**_known(given, LocalOptions))
-
-
-def _known(given: Mapping[str, Any], options: type) -> dict[str, Any]:
-    known = [item.name for item in fields(options)]
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise ConfigError(
-            "\n".join(
-                f"Unknown key 'hydra.launcher.{name}'.{did_you_mean(name, known)}"
-                for name in unknown
-            )
-        )
-    return {key: _plain(value) for key, value in given.items()}
+    return options_of(LocalOptions, _plain_values(given), "hydra.launcher")
 
 
 def tell(line: str) -> None:
     """A line for the person who launched the sweep."""
     print(line, file=sys.stderr, flush=True)
+
+
+def _plain_values(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _plain(value) for key, value in given.items()}
 
 
 def _plain(value: Any) -> Any:

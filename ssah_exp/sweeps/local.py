@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 
 from ssah_exp.config.ranges import at_least
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.lock import held
 from ssah_exp.sweeps.batch import line_of
 from ssah_exp.sweeps.folder import Job, Sweep, differences
 from ssah_exp.sweeps.local_worker import serve
-from ssah_exp.sweeps.state import FAILED, RUNNING, JobState
+from ssah_exp.sweeps.state import CANCELLED, FAILED, QUEUED, RUNNING, JobState
 
 SECONDS_TO_END = 300  # a worker that is told to end writes a checkpoint first
 
@@ -26,7 +27,7 @@ class LocalOptions:
 
     Attributes:
         workers: Processes; null = as many as ``gpus`` each leave room for.
-        gpus: GPUs of a worker, seen by no other; null = 1 where there are any.
+        gpus: GPUs of a worker, seen by no other; 0 = it sees none; null = 1 where there are any.
         threads: Processor threads of a worker; null = the cores, shared out.
     """
 
@@ -76,7 +77,7 @@ def places(options: LocalOptions, devices: Sequence[str], cores: int) -> list[di
         {
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
-            **({"CUDA_VISIBLE_DEVICES": _share(devices, place, gpus)} if devices and gpus else {}),
+            **({"CUDA_VISIBLE_DEVICES": _share(devices, place, gpus)} if devices else {}),
         }
         for place in range(workers)
     ]
@@ -140,10 +141,14 @@ class _Worker:
         self.job: Job | None = None
         self.since = 0.0
 
-    def give(self, job: Job) -> None:
-        """Have it run a job."""
+    def give(self, job: Job) -> bool:
+        """Have it run a job; False = its process is gone."""
+        try:
+            self.connection.send(job.number)
+        except OSError:
+            return False
         self.job, self.since = job, time.perf_counter()
-        self.connection.send(job.number)
+        return True
 
     def finished(self) -> bool:
         """Whether it finished what it was given; False = its process is gone."""
@@ -194,13 +199,15 @@ class _Crew:
     def _employ(self, environment: dict[str, str]) -> None:
         worker = _Worker(str(self._sweep.folder), self._check, environment)
         self._busy.append(worker)
-        worker.give(self._left.pop(0))
+        job = self._left.pop(0)
+        if not worker.give(job):  # Python did not even start: another worker would fare no better
+            worker.job, worker.since = job, time.perf_counter()
 
     def _go_on_with(self, worker: _Worker) -> None:
         lives = worker.finished()
-        self._report(worker)
-        if lives and self._left:
-            worker.give(self._left.pop(0))
+        self._report(worker, lives)
+        if lives and self._left and worker.give(self._left[0]):
+            self._left.pop(0)
             return
         worker.connection.close()  # an idle one ends by itself
         worker.process.join()
@@ -208,18 +215,33 @@ class _Crew:
         if self._left:
             self._employ(worker.environment)
 
-    def _report(self, worker: _Worker) -> None:
+    def _report(self, worker: _Worker, lives: bool) -> None:
         job = worker.job
         assert job is not None
-        state = job.state()
-        if state.status == RUNNING:  # its process died before it could say how it went
-            reason = f"its process died (exit code {worker.process.exitcode})"
-            state = state.changed(status=FAILED, error=reason)
-            job.save(state)
+        state = _ended(job, None if lives else worker.process.exitcode)
         self._ended += 1
         seconds = time.perf_counter() - worker.since
         place = f"{self._ended}/{self._count}"
         self._say(line_of(place, job, state, seconds, self._told_apart[job.number]))
+
+
+def _ended(job: Job, died: int | None) -> JobState:
+    """How a job ended, also where nobody could write it down.
+
+    Args:
+        job: The job.
+        died: Exit code of its process if that is gone.
+    """
+    state = job.state()
+    if state.status == QUEUED and job.cancelled:
+        return state.changed(status=CANCELLED)
+    if state.status == RUNNING or (died is not None and state.status == QUEUED):
+        when = "before the job began " if state.status == QUEUED else ""
+        reason = f"its process died {when}(exit code {died})"
+        state = state.changed(status=FAILED, error=reason)
+        with suppress(StoreError):  # a full disk must not end the other jobs
+            job.save(state)
+    return state
 
 
 def _share(devices: Sequence[str], place: int, gpus: int) -> str:

@@ -6,23 +6,28 @@ from collections.abc import Sequence
 
 from ssah_exp.sweeps.folder import Sweep, differences
 from ssah_exp.sweeps.launching import tell
-from ssah_exp.sweeps.state import FAILED, UNFINISHED, JobState
+from ssah_exp.sweeps.state import FAILED, INTERRUPTED, MISSING, UNFINISHED, JobState
 from ssah_exp.sweeps.status import Standing, SweepStatus, status_of
 
 
 def end_of(sweep: Sweep) -> int:
-    """Say how a sweep stands that was just launched; 1 = some of its jobs failed."""
+    """Say how a sweep stands that was just launched; 1 = some of its jobs did not get done.
+
+    Cancelled ones were asked for. What Slurm was given a moment ago may not be in its queue yet.
+    """
     status = status_of(sweep)
     failed = [item for item in status.standings if item.status in UNFINISHED]
     for line in lines(failed):
         tell(line)
     tell(summary(status))
-    if sweep.plan()["launcher"] == "slurm":
+    slurm = sweep.plan()["launcher"] == "slurm"
+    if slurm:
         tell(f"look at it: ssah-exp status {sweep.name}")
     if failed:
         tell(f"read why: ssah-exp logs {failed[0].job.number} --sweep {sweep.name}")
         tell(f"go on: ssah-exp retry-failed {sweep.name}")
-    return int(any(item.status == FAILED for item in failed))
+    lost = (FAILED,) if slurm else (FAILED, INTERRUPTED, MISSING)
+    return int(any(item.status in lost for item in failed))
 
 
 def summary(status: SweepStatus) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from ssah_exp.config.ranges import at_least, choice
 from ssah_exp.errors import ConfigError, StoreError, did_you_mean
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore
+from ssah_exp.sweeps.given import options_of
 from ssah_exp.sweeps.launching import LAUNCHED, tell
 from ssah_exp.sweeps.state import DONE, JobState
 
@@ -75,20 +76,14 @@ def settings_of(given: Mapping[str, Any]) -> SearchSettings:
     Raises:
         ConfigError: Unknown or missing ones, or values out of range.
     """
-    known = [item.name for item in fields(SearchSettings)]
     problems = [
-        f"Unknown key 'hydra.sweeper.{name}'.{did_you_mean(name, known)}"
-        for name in given
-        if name not in known
-    ]
-    problems += [
         f"hydra.sweeper.{name} is missing; give it as hydra.sweeper.{name}=NAME."
         for name in ("metric", "arm")
         if not given.get(name)
     ]
     if problems:
         raise ConfigError("\n".join(problems))
-    return SearchSettings(**given)
+    return options_of(SearchSettings, given, "hydra.sweeper")
 
 
 def search(

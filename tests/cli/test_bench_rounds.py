@@ -86,6 +86,24 @@ def test_out_of_range_is_refused_all_at_once(capsys: Capture) -> None:
     assert all(option in said for option in ("--batches", "--response-share", "--length"))
 
 
+def test_rounds_of_startup_are_at_least_one(capsys: Capture) -> None:
+    assert main(["bench", "startup", "--repeats", "0"]) == 2
+    assert "--repeats=0 is below 1." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "ignored",
+    [
+        ("growth", "--root", "x"),
+        ("startup", "--root", "x"),
+        ("check", "ratios.json", "--format", "json"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_none(ignored: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", *ignored])
+
+
 def ratios_of(**medians: float) -> dict[str, dict[str, float]]:
     names = {"bare": "statistics/bare", "published": "published/statistics"}
     values = {"bare": 1.05, "published": 3.0, **medians}

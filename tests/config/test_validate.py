@@ -54,6 +54,25 @@ def test_a_budget_outside_0_to_1_is_refused(config: RunConfig, name: str, share:
     assert any(f"units.budgets.{name}={share:g}" in line for line in problems_of(config))
 
 
+def test_budgets_that_sum_to_one_but_for_rounding_are_fine(config: RunConfig) -> None:
+    budgets = config.units.budgets
+    budgets.scu, budgets.ucu, budgets.ru = 0.33, 0.56, 0.11
+    assert sum((0.33, 0.56, 0.11)) > 1
+    validate(config)
+
+
+@pytest.mark.parametrize(
+    ("window", "tokens", "least"), [(256, -5, 256), (256, 255, 256), ("max", 0, 2)]
+)
+def test_a_text_of_less_than_a_window_is_refused_before_anything_runs(
+    config: RunConfig, window: int | str, tokens: int, least: int
+) -> None:
+    config.evaluation.perplexity.window = window
+    config.evaluation.perplexity.max_tokens = tokens
+    wanted = f"evaluation.perplexity.max_tokens={tokens} is below {least}."
+    assert problems_of(config) == [wanted]
+
+
 @pytest.mark.parametrize(("ru", "fine"), [(0.4, True), (0.41, False)])
 def test_budgets_may_sum_to_one_and_no_more(config: RunConfig, ru: float, fine: bool) -> None:
     budgets = config.units.budgets

@@ -90,3 +90,20 @@ def test_device_maps(config: RunConfig) -> None:
     assert "this run trains it" in problems_of(config)[0]
     config.alignment.enabled, config.model.device_map = False, None
     assert problems_of(config)[0].startswith("model.offload_folder is given")
+
+
+def test_following_units_in_several_processes_is_refused_once(training: RunConfig) -> None:
+    training.training.track.every = 5
+    (problem,) = problems_of(training)
+    assert problem.startswith("training.track looks at the model of one process")
+
+
+@pytest.mark.parametrize("minutes", [None, 0, 0.5])
+def test_checkpoints_may_be_as_frequent_as_wanted(config: RunConfig, minutes: float | None) -> None:
+    config.trainer.checkpoint_minutes = minutes
+    validate(config)
+
+
+def test_time_between_checkpoints_is_not_negative(config: RunConfig) -> None:
+    config.trainer.checkpoint_minutes = -1
+    assert problems_of(config) == ["trainer.checkpoint_minutes=-1 is below 0."]

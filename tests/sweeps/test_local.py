@@ -126,7 +126,7 @@ def test_cancel_ends_the_workers(bench: Bench) -> None:
     ("options", "devices", "expected"),
     [
         (LocalOptions(workers=2), [], [{}, {}]),
-        (LocalOptions(workers=2, gpus=0), ["0", "1"], [{}, {}]),
+        (LocalOptions(workers=2, gpus=0), ["0", "1"], [{"CUDA_VISIBLE_DEVICES": ""}] * 2),
         (
             LocalOptions(),
             ["4", "GPU-5"],

@@ -1,0 +1,123 @@
+"""No job of a sweep is lost without a word: died workers, hand-overs that fail, exit codes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from multiprocessing import Pipe
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ssah_exp.cli import main
+from ssah_exp.owner import Owner
+from ssah_exp.sweeps import local
+from ssah_exp.sweeps.folder import Job, Sweep, open_sweep
+from ssah_exp.sweeps.local import LocalOptions, run_at_once
+from ssah_exp.sweeps.report import end_of
+from ssah_exp.sweeps.state import CANCELLED, DONE, FAILED, INTERRUPTED, QUEUED, JobState
+
+Capture = pytest.CaptureFixture[str]
+
+
+def sweep_of(root: Path, jobs: int) -> Sweep:
+    """Jobs that no worker ever gets to run."""
+    sweep = open_sweep(root / "sweeps" / "night", "local", {}, {"digest": "x"})
+    for number in range(jobs):
+        job = sweep.job(number)
+        job.folder.mkdir(parents=True)
+        content = {"number": number, "overrides": [f"seed={number}"], "config": {}}
+        (job.folder / "job.json").write_text(json.dumps(content))
+    return sweep
+
+
+def test_a_worker_that_dies_before_its_job_began_leaves_a_failed_job(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    sweep = sweep_of(tmp_path, 1)
+    plan = sweep.plan()
+    (sweep.folder / "sweep.json").write_text(json.dumps({**plan, "cwd": str(tmp_path / "gone")}))
+    said: list[str] = []
+    (state,) = run_at_once(sweep, sweep.jobs(), LocalOptions(workers=1, gpus=0), said.append)
+    assert state.status == FAILED
+    assert state.error == "its process died before the job began (exit code 1)"
+    assert "failed" in said[-1]
+    assert end_of(sweep) == 1
+    assert main(["logs", "0", "--root", str(tmp_path)]) == 2
+    assert "before the job began (exit code 1)" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_job_that_could_not_be_handed_over_goes_to_another_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+
+    class Worker:
+        """The first one is gone after its first job."""
+
+        def __init__(self, folder: str, check: str | None, environment: dict[str, str]) -> None:
+            self.environment = environment
+            self.connection, self.theirs = Pipe()
+            self.process = SimpleNamespace(join=lambda: None, exitcode=-15)
+            self.given: list[int] = []
+            self.job: Job | None = None
+            self.since = 0.0
+            made.append(self)
+
+        def give(self, job: Job) -> bool:
+            if self is made[0] and self.given:
+                return False
+            self.given.append(job.number)
+            self.job = job
+            job.save(JobState(DONE))
+            self.theirs.send(job.number)
+            return True
+
+        def finished(self) -> bool:
+            self.connection.recv()
+            return True
+
+    monkeypatch.setattr(local, "_Worker", Worker)
+    sweep = sweep_of(tmp_path, 3)
+    states = run_at_once(sweep, sweep.jobs(), LocalOptions(workers=1, gpus=0), lambda line: None)
+    assert [worker.given for worker in made] == [[0], [1, 2]]
+    assert [state.status for state in states] == [DONE] * 3
+
+
+def test_handing_over_to_a_dead_process_is_no_error(tmp_path: Path) -> None:
+    worker = object.__new__(local._Worker)
+    worker.connection, theirs = Pipe()
+    theirs.close()
+    assert not worker.give(Job(tmp_path / "0003"))
+
+
+def test_a_cancelled_job_is_called_that(tmp_path: Path) -> None:
+    job = sweep_of(tmp_path, 1).job(0)
+    job.cancel()
+    assert local._ended(job, None).status == CANCELLED
+    job.cancel(False)
+    assert local._ended(job, None).status == QUEUED
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(DONE, 0), (FAILED, 1), (INTERRUPTED, 1), (QUEUED, 1), (CANCELLED, 0)]
+)
+def test_the_exit_code_says_whether_all_got_done(tmp_path: Path, status: str, code: int) -> None:
+    sweep = sweep_of(tmp_path, 1)
+    job = sweep.job(0)
+    (job.folder / "record.json").touch()
+    job.save(JobState(status, folder="."))
+    job.cancel(status == CANCELLED)
+    assert end_of(sweep) == code
+
+
+def test_cancel_does_not_promise_that_a_dead_process_ends(tmp_path: Path, capsys: Capture) -> None:
+    sweep = sweep_of(tmp_path, 1)
+    sweep.job(0).save(JobState(INTERRUPTED))
+    dead = replace(Owner.me(), started=1)
+    sweep.lock.mkdir()
+    (sweep.lock / dead.token).write_text(f"{dead.to_json()}\n")
+    assert main(["cancel", "--root", str(tmp_path)]) == 0
+    assert capsys.readouterr().err == "sweep night: 1 jobs cancelled\n"
