@@ -35,21 +35,27 @@ class ListSweeper(_OneLauncher, Sweeper):
         file: A text file; empty lines and what follows a ``#`` are skipped.
         jobs: The same lines in the config or on the command line.
         instead_of: Keys of the command line that chose this list: jobs do not get them.
+        shared: Overrides that all lines begin with.
     """
 
     def __init__(
-        self, file: str | None = None, jobs: Sequence[str] = (), instead_of: Sequence[str] = ()
+        self,
+        file: str | None = None,
+        jobs: Sequence[str] = (),
+        instead_of: Sequence[str] = (),
+        shared: str = "",
     ) -> None:
         self._file = file
         self._jobs = list(jobs)
         self._instead_of = list(instead_of)
+        self._shared = shared
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the list; ``arguments`` go before each line and win over it."""
         from ssah_exp.sweeps.listing import jobs_of
 
         assert self.launcher is not None
-        jobs = jobs_of(arguments, self._file, self._jobs, self._instead_of)
+        jobs = jobs_of(arguments, self._file, self._jobs, self._instead_of, self._shared)
         return self.launcher.launch(jobs, 0)
 
 

@@ -21,6 +21,7 @@ def jobs_of(
     file: str | None,
     lines: Sequence[str],
     instead_of: Collection[str] = (),
+    shared: str = "",
 ) -> list[list[str]]:
     """The overrides of each job.
 
@@ -30,6 +31,7 @@ def jobs_of(
         file: Text file with one line per job or grid; None = only ``lines``.
         lines: More of them.
         instead_of: Keys of arguments that chose this list, and that its lines stand for.
+        shared: Overrides that all lines begin with; a line may set them otherwise.
 
     Raises:
         ConfigError: No line at all, an unreadable file, or a line that is no override.
@@ -37,6 +39,7 @@ def jobs_of(
     given = [*(_read(file) if file is not None else ()), *lines]
     try:
         split = [words for line in given if (words := shlex.split(line, comments=True))]
+        first = shlex.split(shared, comments=True)
     except ValueError as error:
         raise ConfigError(f"{_WHERE}: a line cannot be read as a shell would: {error}") from error
     if not split:
@@ -48,8 +51,14 @@ def jobs_of(
     return [
         job
         for words in split
-        for job in _grid([*common, *(word for word in words if _key(word) not in taken)])
+        for job in _grid(
+            [*common, *_left(first, taken | set(map(_key, words))), *_left(words, taken)]
+        )
     ]
+
+
+def _left(overrides: Sequence[str], taken: Collection[str]) -> list[str]:
+    return [word for word in overrides if _key(word) not in taken]
 
 
 def _key(override: str) -> str:
