@@ -40,7 +40,8 @@ def coverage_name(style: str, judge: str) -> str:
 
 
 PERPLEXITY = "perplexity"
-# Of a fine-tuning: loss on a fixed sample of its examples, passes over them, share of all weights.
+# Of a fine-tuning: loss on a fixed sample of its examples, passes over them, share of all weights
+# that it may change: of a merged LoRA those of its projections, of an attached adapter none.
 TRAIN_LOSS, EPOCHS, TRAINED_SHARE = "train_loss", "epochs", "trained_share"
 
 

@@ -22,7 +22,7 @@ _PLAIN = {
     PERPLEXITY: "perplexity",
     TRAIN_LOSS: "training loss",
     EPOCHS: "epochs",
-    TRAINED_SHARE: "weights trained %",
+    TRAINED_SHARE: "weights free %",
     **{name: f"MT-bench, turn {turn}" for turn, name in enumerate(TURN_NAMES, start=1)},
     MT_MEAN: "MT-bench",
 }

@@ -33,7 +33,7 @@ HEADINGS = [
     "policy",
     "units %",
     "params %",
-    "weights trained %",
+    "weights free %",
     "epochs",
     "training loss",
     "perplexity",
@@ -80,7 +80,7 @@ def test_one_line_per_arm_with_its_loss_beside_its_asr() -> None:
     row = rows["setting_i"]
     assert row["policy"] == "freeze"
     assert (row["units %"], row["params %"]) == ("2.0", "1.0")
-    assert (row["weights trained %"], row["epochs"], row["training loss"]) == (
+    assert (row["weights free %"], row["epochs"], row["training loss"]) == (
         "40.0",
         "1.5",
         "1.300",
@@ -94,7 +94,7 @@ def test_what_was_not_trained_has_no_policy_and_gaps() -> None:
     for name, loss in (("unaligned", ""), ("aligned", "2.000")):
         row = rows[name]
         assert (row["policy"], row["units %"], row["params %"]) == ("-", "-", "-")
-        assert (row["weights trained %"], row["epochs"], row["training loss"]) == ("", "", loss)
+        assert (row["weights free %"], row["epochs"], row["training loss"]) == ("", "", loss)
     assert rows["full"]["policy"] == "none"
     assert rows["full"]["units %"] == "-"
 
@@ -125,7 +125,7 @@ def test_several_seeds_give_an_interval() -> None:
     low = 100 * min(over_seeds[0], over_prompts.low)  # type: ignore[type-var]
     high = 100 * max(over_seeds[1], over_prompts.high)  # type: ignore[type-var]
     assert row["ASR %, raw text"] == f"29.0 [{low:.1f}, {high:.1f}] †"
-    assert (row["epochs"], row["weights trained %"]) == ("1.5", "40.0"), "counted, no interval"
+    assert (row["epochs"], row["weights free %"]) == ("1.5", "40.0"), "counted, no interval"
     assert "seeds 0, 1, 2;" in text
 
 
@@ -156,7 +156,7 @@ def test_a_small_share_is_not_printed_as_none(share: float, text: str) -> None:
     value = Estimate(share, None, None, 40, "weights", "counted")
     made = training_record(arms=with_metric("setting_i", "trained_share", value))
     row = table(render_training([made], "markdown"))["setting_i"]
-    assert row["weights trained %"] == text
+    assert row["weights free %"] == text
 
 
 def adapters() -> RunRecord:
@@ -333,7 +333,7 @@ def test_machines_read_gaps_and_infinities(form: str) -> None:
 def test_latex_escapes_what_would_be_a_command() -> None:
     text = render_training([training_record()], "latex")
     assert re.findall(r"(?<!\\)[%_#$~^±]", text) == []
-    assert r"weights trained \%" in text
+    assert r"weights free \%" in text
     assert r"setting\_i" in text
     assert r"60.0 \(\pm\) 10.0 [50.0, 70.0]" in text
     opened = re.findall(r"\\begin{(\w+)}", text)
