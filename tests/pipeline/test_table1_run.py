@@ -6,14 +6,16 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.errors import StoreError
-from ssah_exp.pipeline import dispatch, stages
+from ssah_exp.pipeline import dispatch
 from ssah_exp.pipeline.opened import Finished
+from ssah_exp.pipeline.stages import answering, benchmarks
 from ssah_exp.records.store import RecordStore
 from ssah_exp.records.trackers import WandbTracker
 from ssah_exp.units.unitmap import UnitMap
@@ -179,15 +181,24 @@ def fail_at(call: int, error: BaseException, function: Callable[..., Any]) -> Ca
 
 
 @pytest.mark.parametrize(
-    ("stage", "error"), [("generate", KeyboardInterrupt()), ("window_losses", MemoryError())]
+    ("module", "stage", "error"),
+    [
+        (answering, "generate", KeyboardInterrupt()),
+        (benchmarks, "window_losses", MemoryError()),
+    ],
 )
 def test_a_run_that_broke_off_in_the_third_arm_goes_on_with_equal_results(
-    finished: Finished, place: Path, monkeypatch: pytest.MonkeyPatch, stage: str, error: Exception
+    finished: Finished,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    stage: str,
+    error: Exception,
 ) -> None:
     """In a fresh root, so that training and statistics are shown to repeat exactly, too."""
     root = f"broken-{stage}"
     with monkeypatch.context() as patched:
-        patched.setattr(stages, stage, fail_at(3, error, getattr(stages, stage)))
+        patched.setattr(module, stage, fail_at(3, error, getattr(module, stage)))
         with pytest.raises(type(error)):
             run(tiny_config(place, root))
     assert stored(place, root) == []

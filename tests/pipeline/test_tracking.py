@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from ssah_exp.config.schema import ArmConfig, RunConfig
-from ssah_exp.pipeline import dispatch, stages
+from ssah_exp.pipeline import dispatch
 from ssah_exp.pipeline.opened import Finished
+from ssah_exp.pipeline.stages import answering
 from ssah_exp.records.record import RunRecord, StageRecord
 from ssah_exp.records.store import RecordStore
 from ssah_exp.records.trackers import RunHead
@@ -127,7 +128,7 @@ def test_a_run_that_breaks_off_says_so(
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stages, "generate", interrupted)
+    monkeypatch.setattr(answering, "generate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         dispatch.run(another(place, 9))
     assert spy.told[0][0] == "open"

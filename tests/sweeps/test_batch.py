@@ -33,7 +33,7 @@ def test_a_grid_of_cached_configurations_takes_no_forward_pass_and_little_time(
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr(load, "load_model", refuse)
-    monkeypatch.setattr("ssah_exp.pipeline.stages.load_model", refuse)
+    monkeypatch.setattr("ssah_exp.pipeline.stages.slot.load_model", refuse)
     levels = ",".join(f"0.9{number:02d}" for number in range(count))
     started = time.process_time()
     assert bench.run(*bench.arguments("-m", f"evaluation.confidence={levels}")) == 0

@@ -1,0 +1,26 @@
+"""The expensive stages, each a cache entry: model, alignment, statistics, answers, losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ssah_exp.pipeline.stages.answering import AnsweringStages
+from ssah_exp.pipeline.stages.benchmarks import BenchmarkStages, read_losses, read_outcomes
+from ssah_exp.pipeline.stages.making import MakingStages, read_training, save_model
+from ssah_exp.pipeline.stages.shared import system_if_used
+from ssah_exp.pipeline.stages.slot import ModelSlot
+
+__all__ = [
+    "ModelSlot",
+    "Stages",
+    "read_losses",
+    "read_outcomes",
+    "read_training",
+    "save_model",
+    "system_if_used",
+]
+
+
+@dataclass(frozen=True)
+class Stages(MakingStages, AnsweringStages, BenchmarkStages):
+    """All stages of a run."""

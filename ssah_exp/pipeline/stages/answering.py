@@ -1,0 +1,155 @@
+"""Stages that have a model answer: questions, and attacks on it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ssah_exp.cache import Entry, write_atomically
+from ssah_exp.config.validate import TRANSFORMERS, VLLM
+from ssah_exp.evaluation.attacks import Attack, Request, Victim
+from ssah_exp.evaluation.attacks.search import search
+from ssah_exp.evaluation.generate import complete, generate
+from ssah_exp.evaluation.kept import Kept
+from ssah_exp.evaluation.questions import (
+    Prompt,
+    Question,
+    encode_questions,
+    fingerprint_prompts,
+    questions_of,
+    write_completions,
+)
+from ssah_exp.evaluation.vllm_engine import VllmEngine
+from ssah_exp.interventions.ablate import Ablation
+from ssah_exp.interventions.export import export_model
+from ssah_exp.models.attached.folder import has_adapter
+from ssah_exp.models.sources import ModelRef
+from ssah_exp.pipeline.stages.shared import Shared, maybe_ablated, system_if_used
+
+# Raised when a change of code changes what a stage computes from the same inputs.
+ANSWERS_VERSION, ATTEMPTS_VERSION = 1, 1
+
+
+class AnsweringStages(Shared):
+    """What one arm says."""
+
+    def questions(self) -> tuple[list[Question], list[Prompt]]:
+        """Every question of an arm, and its tokens."""
+        questions = questions_of(self.data, self.config.evaluation)
+        system = self.config.evaluation.system_prompt
+        return questions, encode_questions(self.speech, questions, system)
+
+    def answers(
+        self,
+        ref: ModelRef,
+        ablation: Ablation | None,
+        questions: Sequence[Question],
+        prompts: Sequence[Prompt],
+        label: str,
+    ) -> Entry:
+        """Completions of one arm; batches done before a kill are not done again."""
+        evaluation = self.config.evaluation
+        material: dict[str, Any] = {
+            "version": ANSWERS_VERSION,
+            **self.arm(ref, ablation),
+            "prompts": fingerprint_prompts(prompts),
+            "questions": [item.key for item in questions],
+            "max_new_tokens": evaluation.max_new_tokens,
+            "stop": list(self.speech.stop_ids),
+        }
+
+        if evaluation.engine != TRANSFORMERS:
+            material["engine"] = evaluation.engine
+        partial = self.cache.partial("answers", material)
+
+        def compute(folder: Path) -> None:
+            kept = Kept(partial, len(prompts))
+            if kept.texts:
+                self.reporter.begin(f"going on behind {len(kept.texts)} of {len(prompts)} answers")
+            by_engine = self._by_vllm if evaluation.engine == VLLM else self._by_transformers
+            texts = by_engine(ref, ablation, prompts, label, kept, folder)
+            write_completions(folder / "completions.jsonl", questions, texts)
+
+        return self.cache.get_or_compute("answers", material, compute, together=True)
+
+    def _by_transformers(
+        self,
+        ref: ModelRef,
+        ablation: Ablation | None,
+        prompts: Sequence[Prompt],
+        label: str,
+        kept: Kept,
+        work: Path,
+    ) -> list[str]:
+        loaded = self.slot.get(ref)
+        with maybe_ablated(loaded, ablation), self.reporter.bar(label, len(prompts)) as bar:
+            return generate(loaded, prompts, self.decoding(), bar, kept)
+
+    def _by_vllm(
+        self,
+        ref: ModelRef,
+        ablation: Ablation | None,
+        prompts: Sequence[Prompt],
+        label: str,
+        kept: Kept,
+        work: Path,
+    ) -> list[str]:
+        """From the model's own folder, or from an export that is gone afterwards."""
+        location, export = Path(ref.location), work / "export"
+        if ablation is not None or has_adapter(location):
+            export_model(self.slot.get(ref), ablation, export)
+            location = export
+        self.slot.clear()  # vLLM wants the card for itself
+        local = location.is_dir()
+        engine = VllmEngine(
+            location if local else ref.location,
+            None if local else ref.revision,
+            self.config.model,
+            self.speech,
+            self.decoding(),
+        )
+        with self.reporter.bar(label, len(prompts)) as bar:
+            texts = complete(engine, self.speech, prompts, self.decoding(), bar, kept)
+        shutil.rmtree(export, ignore_errors=True)
+        return texts
+
+    def attempts(
+        self,
+        ref: ModelRef,
+        ablation: Ablation | None,
+        attack: Attack,
+        requests: Sequence[Request],
+        label: str,
+    ) -> Entry:
+        """What an attack makes of every request, against one arm.
+
+        A killed search goes on with the first request that has no attempts yet.
+        """
+        config, settings = self.config, attack.settings()
+        material = {
+            "version": ATTEMPTS_VERSION,
+            "attack": settings,
+            "requests": [asdict(request) for request in requests],
+            "template": self.speech.template_hash,
+        }
+        if attack.SEARCHES:
+            material |= {
+                **self.arm(ref, ablation),
+                "max_new_tokens": config.evaluation.max_new_tokens,
+                "system_prompt": system_if_used(config, [item.style for item in requests]),
+                "seed": config.seed,
+            }
+        partial = self.cache.partial("attempts", material) / "attempts.jsonl"
+
+        def compute(folder: Path) -> None:
+            loaded = self.slot.get(ref)
+            victim = Victim(loaded, config.evaluation.system_prompt, self.decoding())
+            with maybe_ablated(loaded, ablation), self.reporter.bar(label, len(requests)) as bar:
+                found = search(attack, victim, requests, config.seed, partial, bar)
+            write_atomically(folder / "attempts.json", json.dumps(found))
+
+        return self.cache.get_or_compute("attempts", material, compute)

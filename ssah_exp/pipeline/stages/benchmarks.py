@@ -1,0 +1,113 @@
+"""Stages that measure a model by texts and questions of others."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from ssah_exp.cache import Entry, write_atomically
+from ssah_exp.evaluation.generate import Decoding
+from ssah_exp.evaluation.mt_bench.conversations import hold, read_conversations, write_answers
+from ssah_exp.evaluation.mt_bench.names import TURNS
+from ssah_exp.evaluation.perplexity import text_windows, window_losses
+from ssah_exp.evaluation.utility.documents import fingerprint_files
+from ssah_exp.evaluation.utility.inputs import harness_version, request_of
+from ssah_exp.evaluation.utility.outcomes import Outcomes
+from ssah_exp.interventions.ablate import Ablation
+from ssah_exp.models.load import longest_sequence
+from ssah_exp.models.sources import ModelRef
+from ssah_exp.pipeline.stages.shared import Shared, maybe_ablated
+from ssah_exp.pipeline.stages.slot import revision
+
+# Raised when a change of code changes what a stage computes from the same inputs.
+LOSSES_VERSION, UTILITY_VERSION, MT_BENCH_VERSION = 1, 1, 1
+
+
+class BenchmarkStages(Shared):
+    """Held-out text, tasks of lm-evaluation-harness, MT-bench."""
+
+    def losses(self, ref: ModelRef, ablation: Ablation | None, label: str) -> Entry:
+        """Window losses of one arm on held-out text."""
+        settings = self.config.evaluation.perplexity
+        window = self._window(ref)
+        material = {
+            "version": LOSSES_VERSION,
+            **self.arm(ref, ablation),
+            "text": self.data.fingerprints["text"],
+            "window": window,
+            "max_tokens": settings.max_tokens,
+        }
+
+        def compute(folder: Path) -> None:
+            windows = text_windows(self.speech, self.data.text, window, settings.max_tokens)
+            loaded = self.slot.get(ref)
+            with maybe_ablated(loaded, ablation), self.reporter.bar(label, len(windows)) as bar:
+                losses = window_losses(loaded, windows, settings.batch_size, bar)
+            write_atomically(folder / "losses.json", json.dumps(losses))
+
+        return self.cache.get_or_compute("losses", material, compute, together=True)
+
+    def _window(self, ref: ModelRef) -> int:
+        window = self.config.evaluation.perplexity.window
+        if isinstance(window, int):
+            return window
+        return longest_sequence(ref.location, self.config.model, revision(ref))
+
+    def utility(self, task: str, ref: ModelRef, ablation: Ablation | None, label: str) -> Entry:
+        """One arm's answers to one task of lm-evaluation-harness."""
+        request = request_of(task, self.config.utility)
+        material = {
+            "version": UTILITY_VERSION,
+            **self.arm(ref, ablation),
+            "task": task,
+            "data": "hub" if request.root is None else fingerprint_files(task, request.root),
+            "limit": request.limit,
+            "fewshot": request.fewshot,
+            "harness": harness_version(),
+        }
+
+        def compute(folder: Path) -> None:
+            # Only here: it takes seconds to import, and is an extra.
+            from ssah_exp.evaluation.utility.harness import evaluate
+
+            loaded = self.slot.get(ref)
+            self.reporter.begin(label)
+            with maybe_ablated(loaded, ablation):
+                evaluate(loaded, request).save(folder)
+
+        return self.cache.get_or_compute("utility", material, compute)
+
+    def mt_bench(self, ref: ModelRef, ablation: Ablation | None, label: str) -> Entry:
+        """One arm's answers to both turns of MT-bench."""
+        bench = self.config.mt_bench
+        conversations = read_conversations(Path(str(bench.questions)), bench.limit)
+        material = {
+            "version": MT_BENCH_VERSION,
+            **self.arm(ref, ablation),
+            "conversations": [asdict(item) for item in conversations],
+            "template": self.speech.template_hash,
+            "max_new_tokens": bench.max_new_tokens,
+        }
+
+        def compute(folder: Path) -> None:
+            loaded = self.slot.get(ref)
+            decoding = Decoding(
+                bench.max_new_tokens, bench.batch_size, self.config.evaluation.share_prefix
+            )
+            total = TURNS * len(conversations)
+            with maybe_ablated(loaded, ablation), self.reporter.bar(label, total) as bar:
+                write_answers(folder / "answers.jsonl", hold(loaded, conversations, decoding, bar))
+
+        return self.cache.get_or_compute("mt_bench", material, compute)
+
+
+def read_outcomes(entry: Entry) -> Outcomes:
+    """Answers of a ``utility`` entry."""
+    return Outcomes.load(entry.folder)
+
+
+def read_losses(entry: Entry) -> list[float]:
+    """Window losses of a ``losses`` entry."""
+    losses: list[float] = json.loads((entry.folder / "losses.json").read_text())
+    return losses

@@ -1,0 +1,131 @@
+"""Stages that make a model and know its units: alignment, statistics."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ssah_exp import ranks
+from ssah_exp.cache import Entry, write_atomically
+from ssah_exp.data.chat import Encoded, encode_pairs
+from ssah_exp.models.anatomy import Anatomy
+from ssah_exp.models.attached.folder import save_adapter
+from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.sources import ModelRef
+from ssah_exp.pipeline.stages.shared import Shared, system_if_used
+from ssah_exp.training.loop import fine_tune, supervised_run
+from ssah_exp.units.identify import SETS, Identification, identify_together
+
+# Raised when a change of code changes what a stage computes from the same inputs.
+ALIGN_VERSION, STATISTICS_VERSION = 1, 1
+
+
+class MakingStages(Shared):
+    """From the base model to an aligned one, and to the statistics of its units."""
+
+    def align(self, base: ModelRef) -> tuple[ModelRef, Entry]:
+        """Fine-tune the base model, or find the result."""
+        config, alignment = self.config, self.config.alignment
+        material = {
+            "version": ALIGN_VERSION,
+            "model": base.fingerprint,
+            "precision": config.model.precision,
+            "data": self.data.fingerprints["alignment"],
+            "alignment": asdict(alignment),
+            "system_prompt": system_if_used(config, alignment.prompt_styles),
+            "template": self.speech.template_hash,
+            "seed": config.seed,
+        }
+
+        partial = self.cache.partial("align", material)
+
+        def compute(folder: Path) -> None:
+            examples = encode_pairs(
+                self.speech,
+                self.data.alignment,
+                alignment.prompt_styles,
+                config.evaluation.system_prompt,
+                alignment.max_length,
+                where="data.alignment",
+            )
+            loaded = self.slot.to_train(base)
+            self.reporter.begin(f"aligning on {len(examples)} examples x {alignment.epochs} epochs")
+            run = supervised_run(
+                loaded, examples, alignment, config.seed, config.trainer, checkpoints=partial
+            )
+            try:
+                summary, _ = fine_tune(loaded, run)
+                save_model(loaded, folder)
+            finally:
+                self.slot.clear()  # its weights are no longer the base model's
+            write_atomically(folder / "training.json", json.dumps(summary.as_dict()))
+
+        entry = self.cache.get_or_compute("align", material, compute, together=True)
+        name = f"{base.identifier} + SFT"
+        return ModelRef(name, entry.digest[:12], str(entry.folder), entry.digest), entry
+
+    def statistics(self, aligned: ModelRef) -> tuple[Identification, Entry]:
+        """Channel statistics of the aligned model over both calibration sets."""
+        config, units = self.config, self.config.units
+        calibration = self.calibration()
+        material = {
+            "version": STATISTICS_VERSION,
+            "model": aligned.fingerprint,
+            "precision": config.model.precision,
+            "safety": self.data.fingerprints["safety_calibration"],
+            "utility": self.data.fingerprints["utility_calibration"],
+            "tokens": units.tokens,
+            "max_length": units.max_length,
+            "prompt_style": units.prompt_style,
+            "system_prompt": system_if_used(config, [units.prompt_style]),
+            "template": self.speech.template_hash,
+        }
+
+        def compute(folder: Path) -> None:
+            sizes = " + ".join(str(len(items)) for items in calibration.values())
+            loaded = self.slot.get(aligned)
+            self.reporter.begin(f"collecting statistics over {sizes} sequences")
+            found = identify_together(loaded, calibration, units, config.trainer)
+            if found is not None:
+                found.save(folder)
+                write_atomically(folder / "anatomy.json", json.dumps(loaded.anatomy.as_dict()))
+
+        entry = self.cache.get_or_compute("statistics", material, compute, together=True)
+        anatomy = Anatomy(**json.loads((entry.folder / "anatomy.json").read_text()))
+        return Identification.load(entry.folder, anatomy), entry
+
+    def calibration(self) -> dict[str, list[Encoded]]:
+        """Both calibration sets, tokenised: ``safety`` and ``utility``."""
+        return {name: self._calibration(f"{name}_calibration") for name in SETS}
+
+    def _calibration(self, name: str) -> list[Encoded]:
+        units = self.config.units
+        return encode_pairs(
+            self.speech,
+            self.data.example_sets[name],
+            [units.prompt_style],
+            self.config.evaluation.system_prompt,
+            units.max_length,
+            where=f"data.{name}",
+        )
+
+
+def save_model(loaded: LoadedModel, folder: Path) -> None:
+    """Write weights, tokenizer and the adapter beside them, if any; ranks hold the same: one does.
+
+    Args:
+        loaded: Whole, in memory.
+        folder: A model folder.
+    """
+    if ranks.first():
+        loaded.model.save_pretrained(folder)
+        save_adapter(loaded.model, folder)
+        loaded.speech.tokenizer.save_pretrained(folder)
+
+
+def read_training(entry: Entry) -> dict[str, Any]:
+    """Training summary of an ``align`` entry."""
+    summary: dict[str, Any] = json.loads((entry.folder / "training.json").read_text())
+    return summary

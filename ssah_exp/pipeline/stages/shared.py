@@ -1,0 +1,66 @@
+"""What all stages share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from ssah_exp.cache import Cache
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.data.datasets import RunData
+from ssah_exp.evaluation.generate import Decoding
+from ssah_exp.interventions.ablate import Ablation, ablated
+from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.sources import ModelRef
+from ssah_exp.models.tokenizer import Speech
+from ssah_exp.pipeline.progress import Reporter
+from ssah_exp.pipeline.stages.slot import ModelSlot
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What every stage reads.
+
+    Attributes:
+        config: The run's config.
+        data: Its data sets.
+        cache: Where entries lie.
+        reporter: Where progress goes.
+        slot: The model in memory.
+        speech: The tokenizer.
+    """
+
+    config: RunConfig
+    data: RunData
+    cache: Cache
+    reporter: Reporter
+    slot: ModelSlot
+    speech: Speech
+
+    def arm(self, ref: ModelRef, ablation: Ablation | None) -> dict[str, Any]:
+        """What of an arm decides every answer of it, for keys of the cache."""
+        return {
+            "model": ref.fingerprint,
+            "precision": self.config.model.precision,
+            "ablation": None if ablation is None else ablation.fingerprint,
+        }
+
+    def decoding(self) -> Decoding:
+        """How answers to questions are generated."""
+        evaluation = self.config.evaluation
+        return Decoding(evaluation.max_new_tokens, evaluation.batch_size, evaluation.share_prefix)
+
+
+@contextmanager
+def maybe_ablated(loaded: LoadedModel, ablation: Ablation | None) -> Iterator[None]:
+    """A model with an ablation in place as long as the block lasts, or as it is."""
+    with ablated(loaded.model, ablation) if ablation is not None else nullcontext():
+        yield
+
+
+def system_if_used(config: RunConfig, styles: Sequence[str]) -> str | None:
+    """The system prompt, if one of the styles carries it: only then does it decide anything."""
+    used = any(style.endswith("_system") for style in styles)
+    return config.evaluation.system_prompt if used else None

@@ -1,0 +1,71 @@
+"""The one model in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ssah_exp import ranks
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.trainer import shards, uses_cuda
+from ssah_exp.models.load import LoadedModel, load_model
+from ssah_exp.models.sharded import mesh_of_ranks, shard
+from ssah_exp.models.sources import ModelRef
+from ssah_exp.pipeline.progress import Reporter
+from ssah_exp.training.certificate import check_certificate, has_certificate
+
+
+class ModelSlot:
+    """Holds at most one model in memory, loaded when first needed.
+
+    Under ``trainer.strategy=fsdp2`` a model is either split over the ranks, for forward passes, or
+    whole in main memory, for a training that splits a twin of it.
+    """
+
+    def __init__(self, config: RunConfig, reporter: Reporter) -> None:
+        self._config = config
+        self._reporter = reporter
+        self._held: tuple[ModelRef, bool] | None = None
+        self._loaded: LoadedModel | None = None
+
+    def get(self, ref: ModelRef) -> LoadedModel:
+        """The model of ``ref``, for forward passes; another one in the slot is dropped first."""
+        return self._get(ref, split=self._splits())
+
+    def to_train(self, ref: ModelRef) -> LoadedModel:
+        """The model of ``ref``, for training."""
+        return self._get(ref, split=False)
+
+    def _splits(self) -> bool:
+        """Not where rank 0 works alone: there it needs the whole model."""
+        return shards(self._config.trainer) and ranks.count() > 1
+
+    def _get(self, ref: ModelRef, *, split: bool) -> LoadedModel:
+        other = self._loaded is None or self._held != (ref, split)
+        if any(ranks.everyones(other)) or self._loaded is None:  # splitting is done together
+            self.clear()
+            self._reporter.begin(f"loading {ref.identifier}")
+            loaded = load_model(
+                ref.location,
+                self._config.model,
+                revision(ref),
+                on_host=self._splits(),
+            )
+            if has_certificate(Path(ref.location)):
+                check_certificate(loaded.model, Path(ref.location))
+            if split:
+                shard(loaded.model, mesh_of_ranks(uses_cuda(self._config.trainer)))
+            self._loaded, self._held = loaded, (ref, split)
+        return self._loaded
+
+    def clear(self) -> None:
+        """Forget the model, because it was changed or another is needed."""
+        self._loaded = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def revision(ref: ModelRef) -> str | None:
+    """The commit to load a hub repository at; folders have none."""
+    return None if Path(ref.location).is_dir() else ref.revision
