@@ -136,18 +136,18 @@ class _Calibrations:
             if given is not None or setting.seed is not None:
                 source = given or getattr(config.data, f"{which}_calibration")
                 seed = config.seed if setting.seed is None else setting.seed
-                own = setting.own_refusals and which == "safety"
-                examples = self._drawn(source, f"{where}.{which}", units, seed, own=own)
+                examples = self._drawn(source, which, f"{where}.{which}", units, seed)
+                if setting.own_refusals and which == "safety":
+                    examples = self._refused(examples, f"{where}.{which}")
             found[which] = self._collected(which, examples, units)
         return self._identified(found)
 
     def _drawn(
-        self, source: Target, where: str, units: UnitsConfig, seed: int, *, own: bool
+        self, source: Target, which: str, where: str, units: UnitsConfig, seed: int
     ) -> tuple[Example, ...]:
         examples = draw_calibration(source, where, units, seed)
-        data = self._run.data.example_sets
-        check_no_overlap({**data, "safety_calibration": examples})
-        return self._refused(examples, where) if own else examples
+        check_no_overlap({**self._run.data.example_sets, f"{which}_calibration": examples})
+        return examples
 
     def _refused(self, requests: Sequence[Example], where: str) -> tuple[Example, ...]:
         """The model's own answers, where the primary judge calls them refusals."""

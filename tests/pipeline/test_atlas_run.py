@@ -122,3 +122,17 @@ def test_following_changes_the_record_and_no_weight(place: Path) -> None:
     config.trainer.devices = 2
     with pytest.raises(ConfigError, match="model of one process"):
         validate(config)
+
+
+@pytest.mark.parametrize("which", ["safety", "utility"])
+def test_a_set_that_holds_what_is_asked_is_named(
+    finished: Finished, place: Path, capsys: Capture, which: str
+) -> None:
+    source = (
+        f"{{_target_: ssah_exp.data.sources.FileSource, path: {place / 'data' / 'benign_eval.csv'},"
+        " prompt: '{q}', response: '{a}'}"
+    )
+    setting = f"+atlas.settings.seen={{differs: data, {which}: {source}}}"
+    arguments = ["units", "atlas", str(finished.folder), *overrides(place)]
+    assert main([*arguments, "--set", setting]) == 2
+    assert f"benign_eval and {which}_calibration" in capsys.readouterr().err
