@@ -189,7 +189,7 @@ def _cell(estimates: list[Estimate], control: str | None, confidence: float) -> 
     n = estimates[0].n if estimates else 0
     if not values:
         return Cell(None, None, None, None, n, 0, "nothing measured")
-    if control is not None:
+    if control is not None and len(estimates) > 1:
         finite = len(values) > 1 and bool(np.isfinite(values).all())
         spread = float(np.std(values, ddof=1)) if finite else None
         mean = float(np.mean(values))

@@ -165,6 +165,7 @@ def caption_of(block: Block) -> str:
         f"{evaluation['max_new_tokens']} new tokens, judge {evaluation['primary_judge']}, "
         f"statistic {config['units']['statistic']}, budgets SCU {budgets['scu']:g} "
         f"UCU {budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}, seeds {seeds}; "
-        f"{repeats}; controls: mean ± sd [range] over {draws} draws a seed."
+        f"{repeats}; controls: mean ± sd [range] over {draws} draws a seed, "
+        "a single draw its own interval."
         f"{tasks_note(block)} {attacks_note(first)}"
     ).rstrip()

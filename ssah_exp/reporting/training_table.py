@@ -138,7 +138,8 @@ def caption_of(block: Block) -> str:
         f"tokens, judge {evaluation['primary_judge']}; budgets SCU {budgets['scu']:g} UCU "
         f"{budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}; training loss in nats per "
         f"response token over {_loss_examples(block)} training examples; seeds {seeds}; "
-        f"controls: mean ± sd [range] over {training['control_draws']} draws a seed."
+        f"controls: mean ± sd [range] over {training['control_draws']} draws a seed, a single draw "
+        "its own interval."
         f"{tasks_note(block)} {attacks_note(first)}"
     ).rstrip()
 

@@ -93,6 +93,16 @@ def test_one_control_draw_has_no_spread() -> None:
     assert cell_of(record(arms=single), control="random").spread is None
 
 
+def test_one_control_draw_has_its_own_interval() -> None:
+    """A range of one draw would have no width and look like certainty."""
+    cell = cell_of(
+        record(arms=[arm("aligned", 0), arm("SCU/pooled/random/0", 0.3)]), control="random"
+    )
+    own = rate(30, 100, 0.95)
+    assert (cell.value, cell.low, cell.high) == (own.value, own.low, own.high)
+    assert cell.method == "Wilson 95%"
+
+
 def test_the_newest_record_of_a_seed_counts() -> None:
     old = record(0, arms=arms(0.1), finished="2025-01-01T00:00:00+00:00")
     cell = cell_of(record(0), old)

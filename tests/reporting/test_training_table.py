@@ -218,7 +218,7 @@ def test_the_caption_says_what_was_done() -> None:
         "n = 100 harmful, 100 benign and 100 borderline prompts, 16 new tokens",
         "judge zou2023; budgets SCU 0.01 UCU 0.1 RU 0.1 of params",
         "nats per response token over 64 training examples; seeds 0;",
-        "mean ± sd [range] over 1 draws a seed.",
+        "mean ± sd [range] over 1 draws a seed, a single draw its own",
     ):
         assert part in text
 
