@@ -1,6 +1,6 @@
 #!/usr/bin/env sh
 # The runs whose records lie in records/: sh experiments/utility/cpu.sh DATA_ROOT
-# The model as it comes, and next to nothing but utility. Some 15 minutes of one CPU core.
+# The model as it comes, and next to nothing but utility. Some 20 minutes of one CPU core.
 set -eu
 run() {
   ssah-exp run experiment=table1_small alignment=none data=paper_files_small data.root="$root" seed=0 \
@@ -10,6 +10,7 @@ run() {
 root=$1
 run utility=paper6_files utility.limit=200 \
   'utility.tasks=[winogrande,openbookqa,arc_challenge,arc_easy,piqa,rte]'
+run utility=paper6_files utility.limit=200 'utility.tasks=[hellaswag,boolq]'
 run utility=table4_files 'utility.tasks=[mmlu]' utility.limit=2
 run utility=table4_files 'utility.tasks=[gsm8k]' utility.limit=20
 run evaluation.perplexity.window=max evaluation.perplexity.max_tokens=16384 \
