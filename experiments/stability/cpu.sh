@@ -19,3 +19,12 @@ ssah-exp units atlas "$run" "${given[@]}" --set atlas.pool=512 --figure atlas-se
 #   for run in RUNS: ssah-exp units atlas "$run" --set data=paper_files_small --set data.root=DIR \
 #     --set atlas=paper_files --set atlas.pool=0 --resamples 100 --figure atlas.svg
 # with every setting but safety_tuned left out, as above.
+
+# The third model and the sizes up to 505, on runs of ../calibration_size (seed 0) and of
+# experiment=table1_small with MORE below; settings that are not named are left out, as above.
+#   ssah-exp units atlas RUN --set data=paper_files_small --set data.root=DIR --set atlas=paper_files \
+#     --set atlas.pool=0 --figure atlas-seed0.svg            # all but do_not_answer left out
+#   ssah-exp units atlas RUN2 --set data=paper_files_small --set data.root=DIR --set atlas=paper_files \
+#     --set atlas.pool=1014 --figure atlas-sizes.svg         # all settings left out, and MORE:
+#     data.utility_calibration.path=DIR/finetune_attack/alpaca_data_safety_only.json
+#     data.utility_calibration.stop=null
