@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
+from threadpoolctl import threadpool_limits
 
 Array = NDArray[np.float64]
 
@@ -46,12 +47,14 @@ def held_out_scores(states: Array, labels: NDArray[np.bool_], probing: Probing) 
     """
     scores = np.empty(states.shape[:2])
     splitter = StratifiedKFold(probing.folds, shuffle=True, random_state=probing.seed)
-    for train, test in splitter.split(states[:, 0], labels):
-        for depth in range(states.shape[1]):
-            known, unknown = _reduced(states[train, depth], states[test, depth])
-            model = LogisticRegression(C=probing.strength, max_iter=1000)
-            model.fit(known, labels[train])
-            scores[test, depth] = model.decision_function(unknown)
+    # These matrices are small: threads wait for each other longer than they compute.
+    with threadpool_limits(limits=1):
+        for train, test in splitter.split(states[:, 0], labels):
+            for depth in range(states.shape[1]):
+                known, unknown = _reduced(states[train, depth], states[test, depth])
+                model = LogisticRegression(C=probing.strength, max_iter=1000)
+                model.fit(known, labels[train])
+                scores[test, depth] = model.decision_function(unknown)
     return scores
 
 
