@@ -98,9 +98,9 @@ def _said(job: Job, state: JobState) -> tuple[str, str]:
     return state.status, state.error or state.progress
 
 
-def _left(job: Job, state: JobState, why: str) -> tuple[str, str]:
-    """A job that is neither finished nor in anybody's hands."""
-    if state.status == QUEUED:
+def _left(job: Job, state: JobState, why: str, *, began: bool = False) -> tuple[str, str]:
+    """A job that is neither finished nor in anybody's hands; ``began``: its keeper ran it."""
+    if state.status == QUEUED and not began:
         return MISSING, f"never started: {why}"
     if state.status == INTERRUPTED:
         return INTERRUPTED, f"{state.error or 'ended early'}; {why}"
@@ -155,7 +155,8 @@ def _slurm_standing(
     if end is not None and end.startswith("CANCELLED"):
         return Standing(job, state, CANCELLED, "by Slurm or its users")
     why = f"Slurm says {end}" if end else "Slurm knows nothing of it any more"
-    return Standing(job, state, *_left(job, state, why))
+    # With a full disk a job cannot even say that it runs; what Slurm ended did.
+    return Standing(job, state, *_left(job, state, why, began=end is not None))
 
 
 def last_line(job: Job) -> str:

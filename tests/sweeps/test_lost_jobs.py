@@ -13,11 +13,20 @@ import pytest
 
 from ssah_exp.cli import main
 from ssah_exp.owner import Owner
-from ssah_exp.sweeps import local
+from ssah_exp.sweeps import local, slurm
 from ssah_exp.sweeps.folder import Job, Sweep, open_sweep
 from ssah_exp.sweeps.local import LocalOptions, run_at_once
 from ssah_exp.sweeps.report import end_of
-from ssah_exp.sweeps.state import CANCELLED, DONE, FAILED, INTERRUPTED, QUEUED, JobState
+from ssah_exp.sweeps.state import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    MISSING,
+    QUEUED,
+    JobState,
+)
+from ssah_exp.sweeps.status import status_of
 
 Capture = pytest.CaptureFixture[str]
 
@@ -121,3 +130,28 @@ def test_cancel_does_not_promise_that_a_dead_process_ends(tmp_path: Path, capsys
     (sweep.lock / dead.token).write_text(f"{dead.to_json()}\n")
     assert main(["cancel", "--root", str(tmp_path)]) == 0
     assert capsys.readouterr().err == "sweep night: 1 jobs cancelled\n"
+
+
+@pytest.mark.parametrize(
+    ("ends", "status", "detail"),
+    [
+        ({"7_0": "FAILED"}, FAILED, "Slurm says FAILED"),  # a full disk: it could not say it ran
+        ({}, MISSING, "never started"),
+    ],
+)
+def test_a_silent_job_that_slurm_ended_has_failed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ends: dict[str, str],
+    status: str,
+    detail: str,
+) -> None:
+    sweep = sweep_of(tmp_path, 1)
+    plan = {**sweep.plan(), "launcher": "slurm"}
+    (sweep.folder / "sweep.json").write_text(json.dumps(plan))
+    sweep.job(0).give_ticket("7_0")
+    monkeypatch.setattr(slurm, "queue", dict)
+    monkeypatch.setattr(slurm, "ended", lambda tickets: ends)
+    (found,) = status_of(sweep).standings
+    assert found.status == status
+    assert detail in found.detail
