@@ -13,3 +13,12 @@ def dotted(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from dotted(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def at(content: Any, key: str) -> Any:
+    """What stands at a dotted key; None where nothing does."""
+    for part in key.split("."):
+        if not isinstance(content, Mapping) or part not in content:
+            return None
+        content = content[part]
+    return content

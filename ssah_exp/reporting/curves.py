@@ -14,7 +14,7 @@ from ssah_exp.cache import digest_of
 from ssah_exp.config.validate import TABLE1
 from ssah_exp.errors import ConfigError, StoreError, did_you_mean
 from ssah_exp.evaluation.metrics import PERPLEXITY
-from ssah_exp.records.dotted import dotted
+from ssah_exp.records.dotted import at, dotted
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.drawn_style import drawn_asr
 from ssah_exp.reporting.rows import settings_of
@@ -51,7 +51,7 @@ class Across:
         """Where an arm stands. Of shares two digits: controls and seeds stand at the same."""
         if self.key is None:
             return float(f"{100 * arm.parameter_share:.2g}")
-        return float(dict(dotted(record.config))[self.key])
+        return float(at(record.config, self.key))
 
     def rest(self, config: dict[str, Any]) -> dict[str, Any]:
         """The config without what the curve runs over, and without the seed."""

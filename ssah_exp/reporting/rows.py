@@ -143,10 +143,14 @@ def _attacked(record: RunRecord, judge: str) -> list[str]:
 
 def _without_column(record: RunRecord, shown: Sequence[str]) -> list[str]:
     """What judges said beside the columns: of other judges, of single attempts."""
-    kinds = (name.partition("/")[0] for name in record.arms[0].metrics)
-    said = [kind.startswith(("asr", "score")) or kind.endswith("_refusal") for kind in kinds]
-    names = zip(record.arms[0].metrics, said, strict=True)
-    return sorted(name for name, by_a_judge in names if by_a_judge and name not in shown)
+    return sorted(
+        name for name in record.arms[0].metrics if _by_a_judge(name) and name not in shown
+    )
+
+
+def _by_a_judge(metric: str) -> bool:
+    kind = metric.partition("/")[0]
+    return kind.startswith(("asr", "score")) or kind.endswith("_refusal")
 
 
 def _scores(record: RunRecord, styles: Sequence[str], judge: str) -> list[str]:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -16,7 +15,7 @@ from ssah_exp.evaluation.intervals import alike
 from ssah_exp.evaluation.metrics import PERPLEXITY
 from ssah_exp.evaluation.paired import Margins, Paired
 from ssah_exp.evaluation.paired_tests import Level
-from ssah_exp.records.dotted import dotted
+from ssah_exp.records.dotted import at, dotted
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.arm_groups import Group, groups_of
 from ssah_exp.reporting.claims.claim_file import Claim, ClaimFile, Prediction
@@ -65,7 +64,7 @@ def _setting(claim: Claim, records: Sequence[RunRecord]) -> list[RunRecord]:
         record
         for record in records
         if record.artefact == claim.artefact
-        and all(_at(record.config, key) == value for key, value in claim.where.items())
+        and all(at(record.config, key) == value for key, value in claim.where.items())
     ]
     settings = settings_of(fitting)
     if len(settings) > 1:
@@ -77,14 +76,6 @@ def _setting(claim: Claim, records: Sequence[RunRecord]) -> list[RunRecord]:
             f"they differ in {', '.join(apart[:6])}."
         )
     return settings[0] if settings else []
-
-
-def _at(config: Any, key: str) -> Any:
-    for part in key.split("."):
-        if not isinstance(config, dict) or part not in config:
-            return None
-        config = config[part]
-    return config
 
 
 def _from_records(claims: ClaimFile, test: Prediction, records: Sequence[RunRecord]) -> Evidence:
