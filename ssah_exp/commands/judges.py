@@ -15,7 +15,7 @@ from ssah_exp.config.paths import runs_root
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.comparison import compare_judges
 from ssah_exp.evaluation.intervals import Estimate
-from ssah_exp.evaluation.judges import HarmJudge, Judge, judgements_folder
+from ssah_exp.evaluation.judges import HarmJudge, Judge
 from ssah_exp.evaluation.labelled import read_answers, read_labelled
 from ssah_exp.pipeline.rejudging import rejudge
 from ssah_exp.reporting.agreement import number, percent, render_comparison
@@ -42,7 +42,7 @@ def _judges(names: Sequence[str], settings: Sequence[str], root: Path) -> dict[s
     for name, node in read_judges(names, settings).items():
         judges[name] = judge = build(node, name)
         if isinstance(judge, HarmJudge):
-            judge.keep_in(judgements_folder(root))
+            judge.keep_in(root)
     return judges
 
 

@@ -1,4 +1,4 @@
-"""Checks of judges that need a folder or an endpoint, before anything is computed."""
+"""Checks of judges that need weights or an endpoint, before anything is computed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ssah_exp.config.schema import MtBenchConfig
 # Class of ssah_exp.evaluation.judges -> what only a user can know.
 _REQUIRED = {
     "EndpointJudge": ("base_url", "model"),
-    "GuardJudge": ("path",),
-    "HarmBenchJudge": ("path",),
+    "GuardJudge": ("weights",),
+    "HarmBenchJudge": ("weights",),
 }
 
 
@@ -25,8 +25,12 @@ def judge_problems(judges: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
 def _missing(node: Mapping[str, Any], where: str) -> Iterable[str]:
     kind = str(node.get("_target_", "")).rpartition(".")[2]
     for key in _REQUIRED.get(kind, ()):
-        if not node.get(key):
-            yield f"{where}.{key} is missing; give it as {where}.{key}=VALUE."
+        value = node.get(key)
+        parts = value if isinstance(value, Mapping) and value else {"": value}
+        for part, item in parts.items():
+            if not item:
+                name = ".".join(filter(None, (where, key, part)))
+                yield f"{name} is missing; give it as {name}=VALUE."
 
 
 def mt_bench_problems(bench: MtBenchConfig) -> Iterable[str]:

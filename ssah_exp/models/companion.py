@@ -1,18 +1,19 @@
-"""A further language model from a folder, beside the one under study: a judge, an attacker."""
+"""A further language model beside the one under study: a judge, an attacker."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from ssah_exp.cache import Cache
 from ssah_exp.errors import ModelError
 from ssah_exp.models.load import DTYPES, move, resolve_device, whole_model
-from ssah_exp.models.sources import LocalFolder
+from ssah_exp.models.sources import HubModel, LocalFolder, ModelSource, WheelGguf
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,29 +24,38 @@ class Companion:
     """Where it lies and how it is loaded; it stays in memory beside the model under study.
 
     Attributes:
-        path: Model folder with safetensors weights, tokenizer and, if used, chat template.
+        weights: Safetensors weights, tokenizer and, if used, chat template.
         precision: ``float32``, ``bfloat16`` or ``float16``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``; a second card helps.
     """
 
-    path: str
+    weights: ModelSource
     precision: str = "bfloat16"
     device: str = "auto"
+    _cache: Cache = field(
+        init=False, repr=False, compare=False, default_factory=lambda: Cache(Path("outputs/cache"))
+    )
 
     @cached_property
     def _digest(self) -> str:
-        return LocalFolder(self.path).fingerprint()
+        return self.weights.fingerprint()
 
     def fingerprint(self) -> str:
-        """sha256 over every file of the folder.
+        """Hash of what decides the weights: of a folder, sha256 over every file.
 
         Raises:
-            ModelError: No such folder, or no safetensors weights in it.
+            ModelError: No such folder or wheel, or no safetensors weights in it.
         """
         return self._digest
 
+    def convert_in(self, root: Path) -> None:
+        """Where weights that must be converted are kept; without it, below ``outputs``."""
+        self._cache = Cache(root / "cache")
+
     def companion_problems(self) -> Iterator[str]:
         """What is wrong with the settings, in clauses."""
+        if not isinstance(self.weights, WheelGguf | HubModel | LocalFolder):
+            yield "weights is one of ssah_exp.models.sources: WheelGguf, HubModel, LocalFolder"
         if self.precision not in DTYPES:
             yield f"precision is one of {', '.join(DTYPES)}"
 
@@ -62,14 +72,16 @@ class Companion:
         from transformers import AutoTokenizer
 
         self.fingerprint()  # refuses what is no model folder
-        folder = str(Path(self.path).expanduser())
+        ref, _ = self.weights.resolve(self._cache)
+        place = ref.location
+        revision = None if Path(place).is_dir() else ref.revision
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = whole_model(folder, dtype=DTYPES[self.precision])
+            tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
+            model = whole_model(place, revision=revision, dtype=DTYPES[self.precision])
         except ModelError as error:
             raise ModelError(f"{who} cannot be loaded. {error}") from error
         except (OSError, ValueError) as error:
-            raise ModelError(f"{who} cannot be loaded from {folder}: {error}") from error
+            raise ModelError(f"{who} cannot be loaded from {place}: {error}") from error
         move(model, resolve_device(self.device))
         torch.nn.Module.eval(model)
         return model, tokenizer

@@ -12,7 +12,7 @@ from ssah_exp.data.chat import encode_pairs
 from ssah_exp.data.datasets import check_no_overlap, draw_calibration
 from ssah_exp.data.sources import Example
 from ssah_exp.errors import ConfigError, DataError
-from ssah_exp.evaluation.judges import HarmJudge, Judge, Verdict, judgements_folder
+from ssah_exp.evaluation.judges import HarmJudge, Judge, Verdict
 from ssah_exp.evaluation.questions import Question, encode_questions, read_completions
 from ssah_exp.models.anatomy import KINDS, output_column_norms
 from ssah_exp.models.sources import ModelRef
@@ -178,7 +178,7 @@ class _Calibrations:
         node = self._run.config.evaluation.judges[name]
         judge: Judge = build(node, f"evaluation.judges.{name}")
         if isinstance(judge, HarmJudge):
-            judge.keep_in(judgements_folder(self._run.cache.root.parent))
+            judge.keep_in(self._run.cache.root.parent)
         return judge
 
     def _collected(self, name: str, examples: Sequence[Example], units: UnitsConfig) -> _Pass:

@@ -16,7 +16,7 @@ from ssah_exp.config.validate import VLLM
 from ssah_exp.data.datasets import RunData, load_data
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks import Attack
-from ssah_exp.evaluation.judges import HarmJudge, Judge, judgements_folder
+from ssah_exp.evaluation.judges import HarmJudge, Judge
 from ssah_exp.evaluation.mt_bench.metrics import mt_bench_inputs, mt_bench_judge
 from ssah_exp.evaluation.utility.inputs import utility_inputs
 from ssah_exp.evaluation.vllm_engine import require_vllm
@@ -211,7 +211,7 @@ def _judges(config: RunConfig, root: Path) -> dict[str, Judge]:
     for name, node in config.evaluation.judges.items():
         judges[name] = judge = build(node, f"evaluation.judges.{name}")
         if isinstance(judge, HarmJudge):
-            judge.keep_in(judgements_folder(root))
+            judge.keep_in(root)
     return judges
 
 
@@ -223,7 +223,7 @@ def _attacks(config: RunConfig, root: Path) -> dict[str, Attack]:
         attacks[name] = attack = build(node.method, where)
         if not isinstance(attack, Attack):
             raise ConfigError(f"{where}._target_ is no attack: {type(attack).__name__}.")
-        attack.keep_in(judgements_folder(root))
+        attack.keep_in(root)
     return attacks
 
 

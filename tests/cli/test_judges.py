@@ -147,7 +147,7 @@ def test_a_finished_run_is_judged_again(capsys: Capture, tmp_path: Path) -> None
     [
         (["--judges", "wei2042"], "Unknown judge 'wei2042'. Did you mean 'wei2024'?"),
         (["--judges", "wei2024,wei2024"], "named twice"),
-        (["--judges", "harmbench"], "evaluation.judges.harmbench.path is missing"),
+        (["--judges", "harmbench"], "evaluation.judges.harmbench.weights.path is missing"),
         (["--judges", "hexphi_endpoint"], "hexphi_endpoint.base_url is missing"),
         (["--judges", "wei2024", "--set", "wie2024.min_words=3"], "Did you mean 'wei2024'?"),
         (["--judges", "wei2024", "--set", "wei2024.min_words"], "give NAME.KEY=VALUE"),

@@ -152,8 +152,8 @@ def test_seed_0_is_a_seed_and_a_negative_one_is_not(config: RunConfig) -> None:
     [
         ("hexphi_endpoint", "base_url"),
         ("strongreject_endpoint", "model"),
-        ("llama_guard3", "path"),
-        ("harmbench", "path"),
+        ("llama_guard3", "weights.path"),
+        ("harmbench", "weights.path"),
     ],
 )
 @pytest.mark.parametrize("value", [None, ""])
@@ -161,8 +161,10 @@ def test_a_judge_without_what_only_a_user_knows_is_refused(
     judge: str, key: str, value: str | None
 ) -> None:
     config = config_of(f"+judge@evaluation.judges.extra={judge}")
-    config.evaluation.judges["extra"][key] = value
+    node = config.evaluation.judges["extra"]
+    first, _, inner = key.partition(".")
+    (node[first] if inner else node)[inner or first] = value
     where = f"evaluation.judges.extra.{key}"
     assert problems_of(config) == [f"{where} is missing; give it as {where}=VALUE."]
-    del config.evaluation.judges["extra"][key]
+    del node[first]
     assert len(problems_of(config)) == 1

@@ -18,6 +18,7 @@ import pytest
 from ssah_exp.errors import ConfigError, JudgeError
 from ssah_exp.evaluation.judges import EndpointJudge, Judgement, Verdict
 from ssah_exp.evaluation.judges.chat_client import retry_after
+from ssah_exp.evaluation.judges.memory import judgements_folder
 from ssah_exp.evaluation.judges.rubrics import HexPhiRubric
 from tests.evaluation.misbehaving import (
     Act,
@@ -280,7 +281,7 @@ def test_a_line_cut_short_is_asked_again_and_spoils_no_other(
     server: Endpoint, tmp_path: Path
 ) -> None:
     assess(judge_at(server, tmp_path, concurrency=1), "a", "b")
-    (path,) = tmp_path.iterdir()
+    (path,) = judgements_folder(tmp_path).iterdir()
     path.write_bytes(path.read_bytes()[:-20])
     assess(judge_at(server, tmp_path), "a", "b", "c")
     assess(judge_at(server, tmp_path), "a", "b", "c")

@@ -43,22 +43,26 @@ def shipped(name: str, **changes: Any) -> Target:
     return {**node, **changes}
 
 
+def folder_at(place: Path) -> Target:
+    return {"_target_": "ssah_exp.models.sources.LocalFolder", "path": str(place)}
+
+
 def opened(config: RunConfig) -> OpenRun:
     return open_run(config, Reporter(Console(file=io.StringIO()), bars=False))
 
 
 def test_a_guards_weights_enter_the_run_id_its_place_does_not(place: Path) -> None:
-    guard = shipped("llama_guard3", device="cpu", path=str(place / "guard0"))
+    guard = shipped("llama_guard3", device="cpu", weights=folder_at(place / "guard0"))
     run = opened(with_judge(place, guard))
     judge = run.judges["extra"]
     assert isinstance(judge, HarmJudge)
     assert run.inputs["judge.extra"] == judge.fingerprint()
     assert str(place) not in str(science(run.config))
-    other = opened(with_judge(place, {**guard, "path": str(place / "guard1")}))
+    other = opened(with_judge(place, {**guard, "weights": folder_at(place / "guard1")}))
     assert other.run_id != run.run_id
     moved = place / "moved"
     (place / "guard0").rename(moved)
-    again = opened(with_judge(place, {**guard, "path": str(moved), "batch_size": 1}))
+    again = opened(with_judge(place, {**guard, "weights": folder_at(moved), "batch_size": 1}))
     assert again.run_id == run.run_id
     moved.rename(place / "guard0")
 

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from ssah_exp.errors import ConfigError, ModelError
 from ssah_exp.evaluation.judges import GuardJudge, HarmBenchJudge, Judgement, Verdict
 from ssah_exp.evaluation.judges.first_token import LEADING_BLANKS, FirstTokenJudge
+from ssah_exp.models.sources import LocalFolder
 from tests.tiny import SPECIALS, VOCABULARY, tiny_model, tiny_tokenizer
 
 BLANK, PAIRS = "\n\n", [(f"w{20 + at}", f"w{at + 11} w{3 * at % 40 + 12}") for at in range(24)]
@@ -73,11 +74,13 @@ def classifier_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def guard(folder: str, **changes: Any) -> GuardJudge:
     settings: dict[str, Any] = {"precision": "float32", "device": "cpu", "batch_size": 5, **changes}
-    return GuardJudge(name="g", path=folder, **settings)
+    return GuardJudge(name="g", weights=LocalFolder(folder), **settings)
 
 
 def classifier(folder: str, **changes: Any) -> HarmBenchJudge:
-    return HarmBenchJudge(name="h", path=folder, precision="float32", device="cpu", **changes)
+    return HarmBenchJudge(
+        name="h", weights=LocalFolder(folder), precision="float32", device="cpu", **changes
+    )
 
 
 def assess(judge: FirstTokenJudge, pairs: list[tuple[str, str]]) -> list[Judgement]:

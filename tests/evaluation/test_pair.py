@@ -12,12 +12,23 @@ from typing import Any
 import pytest
 import torch
 
+from ssah_exp.config.build import build
 from ssah_exp.errors import ConfigError, JudgeError, ModelError
 from ssah_exp.evaluation.attacks import Pair, Request, Victim
 from ssah_exp.evaluation.attacks.partners import EndpointPartner, LocalPartner, Partner, Turn
-from ssah_exp.evaluation.judges import EndpointJudge, HarmJudge, Judgement, Scale, Verdict
+from ssah_exp.evaluation.judges import (
+    ByRefusal,
+    EndpointJudge,
+    HarmJudge,
+    Judgement,
+    KeywordJudge,
+    Scale,
+    Verdict,
+)
 from ssah_exp.evaluation.judges.rubrics import HexPhiRubric
+from ssah_exp.models.sources import LocalFolder
 from tests import tiny
+from tests.config.composing import config_of
 from tests.evaluation.attacked import REQUEST, victim_of
 from tests.evaluation.misbehaving import Endpoint, cut, endpoint, says, status
 
@@ -238,7 +249,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_local_attacker_is_decided_by_the_seed(folder: Path) -> None:
-    attacker = LocalPartner(path=str(folder), precision="float32", device="cpu", max_new_tokens=8)
+    attacker = LocalPartner(
+        weights=LocalFolder(str(folder)), precision="float32", device="cpu", max_new_tokens=8
+    )
     turns = [{"role": "system", "content": "w1"}, {"role": "user", "content": "w2 w3"}]
     before = torch.random.get_rng_state()
     replies = [attacker.reply(turns, seed) for seed in (0, 0, 1, 2)]
@@ -246,15 +259,52 @@ def test_a_local_attacker_is_decided_by_the_seed(folder: Path) -> None:
     assert replies[0] == replies[1]
     assert len(set(replies)) > 1
     greedy = LocalPartner(
-        path=str(folder), precision="float32", device="cpu", max_new_tokens=8, temperature=0
+        weights=LocalFolder(str(folder)),
+        precision="float32",
+        device="cpu",
+        max_new_tokens=8,
+        temperature=0,
     )
     assert greedy.reply(turns, 0) == greedy.reply(turns, 1)
     assert greedy.settings() != attacker.settings()
 
 
+def test_a_judge_of_refusals_guides_the_search(folder: Path) -> None:
+    victim = victim_of()
+    plain, other = victim.answers([PLAIN, "w1 w2"], "raw")
+    keywords = KeywordJudge(name="k", phrases=[plain])
+    judge = ByRefusal(name="j", keywords=keywords)
+    attacker = Scripted([wording("w1 w2"), wording("w3 w4")])
+    (found,) = pair(attacker, judge).attempts(victim, REQUEST, 0)
+    assert (found.text, found.details["score"]) == ("w1 w2", 1)
+    assert len(attacker.replies) == 1, "the first success ends the search"
+    assert judge.assess(["w", "w"], [plain, other]) == [
+        Judgement(Verdict.REFUSED, 0.0),
+        Judgement(Verdict.COMPLIED, 1.0),
+    ]
+    assert other not in str(judge.settings())
+    assert judge.settings() != ByRefusal(name="j", keywords=KeywordJudge("k", [other])).settings()
+    with pytest.raises(ConfigError, match="keywords is a KeywordJudge"):
+        ByRefusal(name="j", keywords="zou2023")  # type: ignore[arg-type]
+
+
+def test_the_model_at_hand_rewords_in_small() -> None:
+    overrides = ["+attack@evaluation.attacks.pair=pair_small"]
+    config = config_of(*overrides)
+    built = build(config.evaluation.attacks["pair"].method, "attack")
+    assert isinstance(built, Pair)
+    source = build(config.model.source, "model.source")
+    assert built.attacker.fingerprint() == source.fingerprint()
+
+
+def test_weights_that_are_no_source_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"weights is one of ssah_exp\.models\.sources"):
+        LocalPartner(weights="somewhere")  # type: ignore[arg-type]
+
+
 def test_no_folder_no_local_attacker(tmp_path: Path) -> None:
     with pytest.raises(ModelError):
-        LocalPartner(path=str(tmp_path / "none")).reply(TURNS, 0)
+        LocalPartner(weights=LocalFolder(str(tmp_path / "none"))).reply(TURNS, 0)
 
 
 def test_the_style_decides_how_a_wording_is_put() -> None:

@@ -15,6 +15,7 @@ from ssah_exp.config.schema import ModelConfig
 from ssah_exp.errors import ModelError
 from ssah_exp.models.companion import Companion
 from ssah_exp.models.load import load_model
+from ssah_exp.models.sources import LocalFolder
 from tests import tiny
 
 CONFIG = ModelConfig(name="tiny", source={}, device="cpu", end_of_turn="<|end|>")
@@ -38,7 +39,7 @@ def by_both(folder: Path, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         load_model(str(folder), CONFIG)
     with pytest.raises(ModelError, match=f"the judge cannot be loaded.*{message}"):
-        Companion(path=str(folder), device="cpu").load_companion("the judge")
+        Companion(weights=LocalFolder(str(folder)), device="cpu").load_companion("the judge")
 
 
 def test_what_was_saved_is_loaded(family: str, tmp_path: Path) -> None:

@@ -94,8 +94,8 @@ class Attack(ABC):
         """Hash of the files it reads; None for an attack that reads none."""
         return None
 
-    def keep_in(self, folder: Path) -> None:  # noqa: B027  # most attacks have nothing to keep
-        """Keep what costs money or time, e.g. judgements, below ``folder``."""
+    def keep_in(self, root: Path) -> None:  # noqa: B027  # most attacks have nothing to keep
+        """Keep what costs money or time, e.g. judgements, in the cache below ``root``."""
 
 
 def stream_of(seed: int, request: Request) -> np.random.Generator:

@@ -69,9 +69,10 @@ class Pair(Attack):
         prints = [self.attacker.fingerprint(), self.judge.fingerprint()]
         return None if prints == [None, None] else digest_of(prints)
 
-    def keep_in(self, folder: Path) -> None:
-        """Keep the judge's judgements."""
-        self.judge.keep_in(folder)
+    def keep_in(self, root: Path) -> None:
+        """Keep the judge's judgements, and converted weights of either."""
+        self.attacker.keep_in(root)
+        self.judge.keep_in(root)
 
     def attempts(self, victim: Victim, request: Request, seed: int) -> list[Attempt]:
         """The best wording, the plain request included; the search ends with the first success."""

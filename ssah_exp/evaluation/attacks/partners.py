@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -41,6 +42,9 @@ class Partner(ABC):
     def fingerprint(self) -> str | None:
         """Hash of local weights; None for a partner that has none."""
         return None
+
+    def keep_in(self, root: Path) -> None:  # noqa: B027  # an endpoint has nothing to keep
+        """Keep converted weights in the cache below ``root``."""
 
 
 @dataclass(kw_only=True)
@@ -131,7 +135,7 @@ class EndpointPartner(Partner):
 
 @dataclass(kw_only=True)
 class LocalPartner(Companion, Partner):
-    """A chat model from a folder, with a chat template.
+    """A chat model on this machine, with a chat template.
 
     Attributes:
         temperature: Of sampling; 0 = greedy.
@@ -159,11 +163,15 @@ class LocalPartner(Companion, Partner):
             "max_new_tokens": self.max_new_tokens,
         }
 
+    def keep_in(self, root: Path) -> None:
+        """Keep converted weights in the cache below ``root``."""
+        self.convert_in(root)
+
     @cached_property
     def _loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         model, tokenizer = self.load_companion("The attacker")
         if not tokenizer.chat_template:
-            raise ModelError(f"The attacker in {self.path} has no chat template.")
+            raise ModelError("The attacker has no chat template.")
         return model, tokenizer
 
     @torch.inference_mode()

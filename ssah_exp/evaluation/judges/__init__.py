@@ -8,16 +8,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ssah_exp.evaluation.judges.base import Judge, Judgement, Scale, Verdict
+from ssah_exp.evaluation.judges.by_refusal import ByRefusal
 from ssah_exp.evaluation.judges.endpoint import EndpointJudge
 from ssah_exp.evaluation.judges.harm import HarmJudge
 from ssah_exp.evaluation.judges.keyword import KeywordJudge
-from ssah_exp.evaluation.judges.memory import judgements_folder
 
 if TYPE_CHECKING:
     from ssah_exp.evaluation.judges.guard import GuardJudge
     from ssah_exp.evaluation.judges.harmbench import HarmBenchJudge
 
 __all__ = [
+    "ByRefusal",
     "EndpointJudge",
     "GuardJudge",
     "HarmBenchJudge",
@@ -27,7 +28,6 @@ __all__ = [
     "KeywordJudge",
     "Scale",
     "Verdict",
-    "judgements_folder",
 ]
 
 _WITH_A_MODEL = {"GuardJudge": "guard", "HarmBenchJudge": "harmbench"}

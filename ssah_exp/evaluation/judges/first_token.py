@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -76,7 +77,7 @@ class LoadedJudge:
 
 @dataclass(kw_only=True)
 class FirstTokenJudge(Companion, HarmJudge):
-    """A folder with a language model that answers with one of two words.
+    """A language model on this machine that answers with one of two words.
 
     Attributes:
         batch_size: Answers per forward pass.
@@ -99,6 +100,11 @@ class FirstTokenJudge(Companion, HarmJudge):
             problems.append("batch_size and max_length are at least 1")
         if problems:
             raise ConfigError("\n".join(f"Judge '{self.name}': {text}." for text in problems))
+
+    def keep_in(self, root: Path) -> None:
+        """Keep judgements and converted weights in the cache below ``root``."""
+        super().keep_in(root)
+        self.convert_in(root)
 
     @property
     def scale(self) -> Scale:

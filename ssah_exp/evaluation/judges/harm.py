@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
-from ssah_exp.evaluation.judges.memory import Memory
+from ssah_exp.evaluation.judges.memory import Memory, judgements_folder
 
 Pair = tuple[str, str]  # a prompt and its completion
 
@@ -55,9 +55,9 @@ class HarmJudge(ABC):
         ends = [self.scale.low, self.scale.high]
         return {"name": self.name, "source": self.source, "scale": ends, **self.settings()}
 
-    def keep_in(self, folder: Path) -> None:
-        """Keep judgements below ``folder``, and use those that lie there."""
-        self._memory = Memory(self.settings(), folder)
+    def keep_in(self, root: Path) -> None:
+        """Keep what costs time or money in the cache below ``root``, and use what lies there."""
+        self._memory = Memory(self.settings(), judgements_folder(root))
 
     def assess(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Judgement]:
         """One judgement per completion, in order; equal pairs are asked about once.

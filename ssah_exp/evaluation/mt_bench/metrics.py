@@ -10,7 +10,7 @@ from ssah_exp.cache import digest_of
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import EvaluationConfig, RunConfig
 from ssah_exp.evaluation.intervals import Estimate, mean_score, rate
-from ssah_exp.evaluation.judges import HarmJudge, Verdict, judgements_folder
+from ssah_exp.evaluation.judges import HarmJudge, Verdict
 from ssah_exp.evaluation.mt_bench.conversations import Answers
 from ssah_exp.evaluation.mt_bench.names import MT_COVERAGE, MT_MEAN, TURN_NAMES, TURNS
 
@@ -29,7 +29,7 @@ def mt_bench_judge(config: RunConfig) -> HarmJudge | None:
     files = {key: getattr(bench, key) for key in ("questions", "prompts", "references")}
     node = {**bench.judge, "rubric": {"_target_": _RUBRIC, **files}}
     judge: HarmJudge = build(node, "mt_bench.judge")
-    judge.keep_in(judgements_folder(Path(config.paths.root).expanduser()))
+    judge.keep_in(Path(config.paths.root).expanduser())
     return judge
 
 

@@ -1,0 +1,70 @@
+"""Models of the hub, from a cache as the hub's own client lays it out; nothing is downloaded."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+
+COMMIT, OTHER = "0123456789" * 4, "9876543210" * 4
+
+LOADING = """
+import sys
+from pathlib import Path
+import torch
+from ssah_exp.cache import Cache
+from ssah_exp.config.schema import ModelConfig
+from ssah_exp.errors import ModelError
+from ssah_exp.models.companion import Companion
+from ssah_exp.models.load import load_model
+from ssah_exp.models.sources import HubModel
+
+source = HubModel("owner/name", sys.argv[1])
+ref, _ = source.resolve(Cache(Path(sys.argv[2])))
+config = ModelConfig(
+    name="t", source={}, precision="float32", device="cpu", end_of_turn="<|end|>"
+)
+companion = Companion(weights=source, precision="float32", device="cpu")
+try:
+    studied = load_model(ref.location, config, ref.revision)
+    beside, tokenizer = companion.load_companion("The judge")
+except ModelError as error:
+    print("refused", error)
+else:
+    ids = torch.tensor([[3, 4, 5]])
+    assert torch.equal(studied.model(ids).logits, beside(ids).logits)
+    assert tokenizer.chat_template
+    print("loaded", float(beside(ids).logits.sum()))
+"""
+
+
+def loaded(cache: Path, commit: str) -> str:
+    environment = {**os.environ, "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", LOADING, commit, str(cache / "converted")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    for commit, seed in ((COMMIT, 0), (OTHER, 1)):
+        folder = tmp_path / "models--owner--name" / "snapshots" / commit
+        tiny.tiny_model("llama", seed=seed).save_pretrained(folder)
+        tiny.tiny_tokenizer().save_pretrained(folder)
+    return tmp_path
+
+
+def test_the_commit_decides_for_the_model_under_study_and_for_a_companion(cache: Path) -> None:
+    first, second = loaded(cache, COMMIT), loaded(cache, OTHER)
+    assert first.startswith("loaded")
+    assert second.startswith("loaded")
+    assert first != second
+
+
+def test_a_commit_that_is_not_there_is_refused(cache: Path) -> None:
+    assert loaded(cache, "f" * 40).startswith("refused")
