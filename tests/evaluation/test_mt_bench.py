@@ -154,6 +154,14 @@ def test_other_words_are_another_judge(server: Endpoint, files: Path) -> None:
     assert str(files) not in json.dumps(before)
 
 
+def test_a_question_judged_without_its_reference_is_another_judge(
+    server: Endpoint, files: Path
+) -> None:
+    before = judge_of(server, files).describe()
+    save_lines(files / "questions.jsonl", [QUESTIONS[0], {**QUESTIONS[1], "category": "writing"}])
+    assert judge_of(server, files).describe()["rubric"] != before["rubric"]
+
+
 @pytest.mark.parametrize(
     ("name", "rows", "message"),
     [

@@ -96,7 +96,9 @@ class MtBenchRubric(Rubric):
 
     def describe(self) -> dict[str, Any]:
         """Name, and a hash of everything the judge is told but the answers."""
-        questions = [[item.number, *item.turns] for item in self._conversations.values()]
+        questions = [
+            [item.number, item.category, *item.turns] for item in self._conversations.values()
+        ]
         told = [{name: self._prompts[name] for name in _PROMPTS}, self._references, questions]
         return {"name": self.NAME, "text": digest_of(json.loads(json.dumps(told)))}
 
