@@ -12,116 +12,26 @@ discards; the others wait for it, and compute along only where a stage is comput
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
-import os
-import re
 import shutil
 import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from ssah_exp import ranks
+from ssah_exp.digest import digest_file, digest_folder, digest_of
 from ssah_exp.errors import StoreError
 from ssah_exp.lock import held
 from ssah_exp.owner import abandoned, work_name
+from ssah_exp.storage import storage_errors, write_atomically
 
 MARKER = "entry.json"
-_CHUNK = 1 << 22
-_LARGE, _SETTLED_SECONDS = 1 << 20, 2.0
-_HASHED: dict[tuple[int, ...], str] = {}
-
-
-def digest_of(payload: Any) -> str:
-    """Hash any JSON-serialisable value: sha256 over its canonical JSON, as hex."""
-    canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def digest_file(path: Path) -> str:
-    """Hash one file's bytes: sha256 as hex.
-
-    A large file that nobody touched since this process hashed it is not read again: the jobs of a
-    sweep in one process ask for the same models over and over.
-    """
-    info = path.stat()
-    # ``st_ctime`` cannot be set back by whoever changes a file, but it stands still for a moment.
-    look = (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
-    settled = time.time() - info.st_ctime > _SETTLED_SECONDS and info.st_size >= _LARGE
-    if settled and look in _HASHED:
-        return _HASHED[look]
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    found = digest.hexdigest()
-    if settled:
-        _HASHED[look] = found
-    return found
-
-
-def digest_folder(folder: Path) -> dict[str, str]:
-    """Hash every file below ``folder``: relative POSIX path -> sha256, sorted by path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): digest_file(path) for path in files}
-
-
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn a full, read-only or forbidden disk into one clear :class:`StoreError`."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        number = _errno(error)
-        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            reason = "the disk is full or over quota"
-        elif number in (errno.EROFS, errno.EACCES, errno.EPERM):
-            reason = "the place is read-only or forbidden"
-        elif number in (errno.ENOTDIR, errno.EEXIST):
-            reason = "a file lies where a folder is needed"
-        else:
-            raise
-        raise StoreError(
-            f"Cannot write {path}: {reason} ({os.strerror(number)}). Nothing half-written was "
-            "kept; free some space or set paths.root to another place and run the same command "
-            "again."
-        ) from error
-
-
-def _errno(error: OSError | SafetensorError) -> int:
-    """The system's error number; safetensors has it in its message only. 0 = not known."""
-    if isinstance(error, OSError):
-        return error.errno or 0
-    found = re.search(r"os error (\d+)", str(error))
-    return int(found.group(1)) if found else 0
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` so that a reader sees the old file or the whole new one.
-
-    Raises:
-        StoreError: The disk is full or not writable; the old file is untouched.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    with storage_errors(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

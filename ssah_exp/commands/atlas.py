@@ -12,7 +12,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ssah_exp.cache import storage_errors
 from ssah_exp.commands.units import units_at
 from ssah_exp.errors import StoreError
 from ssah_exp.models.anatomy import Anatomy
@@ -21,6 +20,7 @@ from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.reopening import reopen
 from ssah_exp.reporting.atlas_figure import draw_atlas
 from ssah_exp.reporting.atlas_rows import agreed, setting_rows
+from ssah_exp.storage import storage_errors
 from ssah_exp.units.agreement import Spread
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.consensus import consensus_map

@@ -10,7 +10,6 @@ from typing import Any
 
 from rich.console import Console
 
-from ssah_exp.cache import write_atomically
 from ssah_exp.config.paths import root_of
 from ssah_exp.config.ranges import at_least
 from ssah_exp.errors import ConfigError, StoreError
@@ -29,6 +28,7 @@ from ssah_exp.pipeline.bench.startup import bench_startup
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.reporting.bench_tables import print_growth, print_rounds, print_training
 from ssah_exp.reporting.growth_figure import draw_growth
+from ssah_exp.storage import write_atomically
 
 Say = Callable[[str], None]
 Report = dict[str, Any]

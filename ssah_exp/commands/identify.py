@@ -9,10 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ssah_exp.cache import storage_errors
 from ssah_exp.errors import StoreError
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.reopening import reopen
+from ssah_exp.storage import storage_errors
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:

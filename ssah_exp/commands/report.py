@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssah_exp.cache import write_atomically
 from ssah_exp.commands.records import records_of
 from ssah_exp.errors import StoreError
 from ssah_exp.reporting.report.page import render_report
+from ssah_exp.storage import write_atomically
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:

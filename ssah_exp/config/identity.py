@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from ssah_exp.cache import digest_of
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.validate import PROBE, TABLE1, TRANSFORMERS
+from ssah_exp.digest import digest_of
 
 # Raised when a change of code changes results that a record of the same config would hold.
 RESULT_VERSION = 1

@@ -6,11 +6,11 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ssah_exp.cache import digest_of
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import RunConfig, Target, UnitsConfig
 from ssah_exp.data.preferences import Pair, fingerprint_pairs
 from ssah_exp.data.sources import Example, fingerprint_examples, words_of
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
 
 # Sets whose prompts no evaluation may hold.

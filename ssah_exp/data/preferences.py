@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ssah_exp.cache import digest_of
 from ssah_exp.data.chat import Encoded, encode_pair
 from ssah_exp.data.files import Row, read_rows
 from ssah_exp.data.selection import RowSelection, render
 from ssah_exp.data.sources import Example
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
 from ssah_exp.models.tokenizer import Speech
 

@@ -15,9 +15,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Protocol
 
-from ssah_exp.cache import digest_of
 from ssah_exp.data.files import ENCODING, Row, neighbours, read_rows
 from ssah_exp.data.selection import RowSelection, column, render
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ssah_exp.cache import storage_errors
+from ssah_exp.storage import storage_errors
 
 
 class AppendedLines:

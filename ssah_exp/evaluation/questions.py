@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssah_exp.cache import digest_of
 from ssah_exp.config.schema import EvaluationConfig
 from ssah_exp.data.chat import encode_prompt
 from ssah_exp.data.datasets import RunData
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import StoreError
 from ssah_exp.models.tokenizer import Speech
 

@@ -13,10 +13,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ssah_exp.cache import digest_of, storage_errors
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import UnitError
 from ssah_exp.interventions.delta_parts import Part, bits, digest
 from ssah_exp.interventions.plan import Slice
+from ssah_exp.storage import storage_errors
 
 _FORMAT = 1
 _KEY = "ssah-exp unit delta"

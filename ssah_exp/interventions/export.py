@@ -13,12 +13,12 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel
 
-from ssah_exp.cache import storage_errors
 from ssah_exp.errors import ModelError, StoreError
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.anatomy import KINDS, Kind, blocks, family_of, output_projection
 from ssah_exp.models.attached.base import attached_to
 from ssah_exp.models.load import LoadedModel
+from ssah_exp.storage import storage_errors
 
 # Family -> kind -> the key of its config that gives the output projection a bias. The same key
 # gives one to the input projections beside it.

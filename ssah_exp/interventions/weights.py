@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ssah_exp.cache import storage_errors
 from ssah_exp.errors import ModelError, StoreError
+from ssah_exp.storage import storage_errors
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 # Names under which programs look for weights; one that is left as it was would be loaded by some.

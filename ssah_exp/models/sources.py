@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ssah_exp.cache import Cache, Entry, digest_file, digest_folder, digest_of
+from ssah_exp.cache import Cache, Entry
+from ssah_exp.digest import digest_file, digest_folder, digest_of
 from ssah_exp.errors import ModelError
 
 # Raised when the conversion writes other files for the same GGUF.

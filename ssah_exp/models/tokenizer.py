@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ssah_exp.cache import digest_of
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import ModelError
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from pathlib import Path
 from rich.console import Console
 
 from ssah_exp import ranks
-from ssah_exp.cache import write_atomically
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.trainer import uses_cuda
@@ -24,6 +23,7 @@ from ssah_exp.pipeline.tracking import Tracked
 from ssah_exp.pipeline.training_table import run_training_table
 from ssah_exp.records.trackers import Tracker
 from ssah_exp.reporting.artefacts import render_artefact
+from ssah_exp.storage import write_atomically
 
 # The tokenizers library warns when a process forks after using threads; nothing here forks.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ssah_exp.cache import MARKER, write_atomically
+from ssah_exp.cache import MARKER
 from ssah_exp.config.validate import TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.errors import ConfigError, StoreError, UnitError, did_you_mean
 from ssah_exp.interventions.ablate import Ablation, fill_values, plan_ablation
@@ -21,6 +21,7 @@ from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED, plan_arms
 from ssah_exp.pipeline.reopening import RunModels, models_of
 from ssah_exp.records.record import ArmRecord
 from ssah_exp.reporting.model_card import model_card
+from ssah_exp.storage import write_atomically
 from ssah_exp.training.certificate import check_certificate, copy_certificate, has_certificate
 from ssah_exp.units.identify import Identification
 from ssah_exp.units.unitmap import UnitMap

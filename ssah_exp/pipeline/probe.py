@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from ssah_exp.cache import Entry, digest_of
+from ssah_exp.cache import Entry
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.data.chat import encode_prompt
 from ssah_exp.data.datasets import RunData
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.curves import Curve, Resampling
 from ssah_exp.evaluation.intervals import Estimate, rate

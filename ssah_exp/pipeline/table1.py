@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from ssah_exp import ranks
-from ssah_exp.cache import storage_errors
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.evaluation.metrics import Measured
 from ssah_exp.interventions.ablate import Ablation, fill_values, plan_ablation
@@ -15,6 +14,7 @@ from ssah_exp.pipeline.measuring import Measuring
 from ssah_exp.pipeline.opened import Finished, open_run
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.records.record import ArmRecord
+from ssah_exp.storage import storage_errors
 from ssah_exp.units.unitmap import UnitMap
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssah_exp.cache import digest_of
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import ArmConfig, TrainingConfig
+from ssah_exp.digest import digest_of
 from ssah_exp.units.controls import draw_control
 from ssah_exp.units.selecting import select_units
 from ssah_exp.units.unitmap import UnitMap

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from ssah_exp import ranks
-from ssah_exp.cache import storage_errors
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.metrics import EPOCHS, TRAIN_LOSS, TRAINED_SHARE, Measured
@@ -19,6 +18,7 @@ from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.training_arms import TrainingArm, check_arms, plan_training_arms
 from ssah_exp.pipeline.tuning import Tuned, Tuning
 from ssah_exp.records.record import ArmRecord
+from ssah_exp.storage import storage_errors
 from ssah_exp.units.unitmap import UnitMap
 
 

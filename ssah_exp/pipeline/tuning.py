@@ -8,18 +8,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ssah_exp.cache import Entry, digest_of, write_atomically
+from ssah_exp.cache import Entry
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import ArmConfig, TrainingConfig
 from ssah_exp.data.chat import Encoded, encode_pairs
 from ssah_exp.data.preferences import Pair, encode_preferences, pairs_from_answers
 from ssah_exp.data.sources import Example
+from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.questions import Question, encode_questions, read_completions
 from ssah_exp.interventions.plan import Others, plan_training
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages import Stages, read_training, save_model, system_if_used
 from ssah_exp.pipeline.training_arms import TrainingArm
+from ssah_exp.storage import write_atomically
 from ssah_exp.training.adapters.adapter import Adapter
 from ssah_exp.training.certificate import read_summary, save_certificate
 from ssah_exp.training.loop import Run, fine_tune, supervised_run

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ssah_exp.cache import storage_errors, write_atomically
 from ssah_exp.lock import held
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore
 from ssah_exp.records.trackers import LiveRun, Tracker
+from ssah_exp.storage import storage_errors, write_atomically
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ssah_exp.cache import write_atomically
 from ssah_exp.errors import StoreError
 from ssah_exp.records.record import RunRecord
+from ssah_exp.storage import write_atomically
 
 RECORD = "record.json"
 

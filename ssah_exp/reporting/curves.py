@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from ssah_exp.cache import digest_of
 from ssah_exp.config.validate import TABLE1
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError, StoreError, did_you_mean
 from ssah_exp.evaluation.metrics import PERPLEXITY
 from ssah_exp.records.dotted import at, dotted

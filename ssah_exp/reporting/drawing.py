@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ssah_exp.cache import storage_errors, write_atomically
 from ssah_exp.errors import ConfigError
+from ssah_exp.storage import storage_errors, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

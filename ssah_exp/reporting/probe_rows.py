@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ssah_exp.cache import digest_of
+from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.curves import Curve
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.probe.names import BENIGN, MALICIOUS, variants

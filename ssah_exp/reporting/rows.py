@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssah_exp.cache import digest_of
 from ssah_exp.config.schema import UtilityConfig
+from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.attack_metrics import CONTINUATION, attacked_style
 from ssah_exp.evaluation.intervals import (
     Estimate,

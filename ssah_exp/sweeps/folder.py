@@ -17,11 +17,11 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from ssah_exp.cache import storage_errors, write_atomically
 from ssah_exp.config.compose import parse
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.errors import StoreError, did_you_mean
 from ssah_exp.owner import Owner
+from ssah_exp.storage import storage_errors, write_atomically
 from ssah_exp.sweeps.state import JobState, now
 
 PLAN, JOB, STATE, TICKET = "sweep.json", "job.json", "state.json", "slurm.json"

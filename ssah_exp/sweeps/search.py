@@ -181,7 +181,7 @@ def _best(trials: list[Any], settings: SearchSettings) -> dict[str, Any]:
     Raises:
         StoreError: No trial has a value.
     """
-    from ssah_exp.cache import write_atomically
+    from ssah_exp.storage import write_atomically
 
     told = [
         {"job": trial.number, "overrides": trial.params, "value": trial.value} for trial in trials

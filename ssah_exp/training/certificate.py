@@ -18,10 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ssah_exp.cache import digest_of, write_atomically
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import ModelError
 from ssah_exp.interventions.plan import Slice, TrainingPlan
 from ssah_exp.models.placement import weights_at_hand
+from ssah_exp.storage import write_atomically
 
 _FILE, _INDEX = "certificate.json", "certificate_index.safetensors"
 

@@ -17,8 +17,8 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from ssah_exp import ranks
-from ssah_exp.cache import storage_errors
 from ssah_exp.errors import StoreError
+from ssah_exp.storage import storage_errors
 from ssah_exp.training.module import FineTuning
 
 CHECKPOINT = "last.ckpt"

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ssah_exp.cache import digest_file, write_atomically
 from ssah_exp.config.schema import BudgetsConfig
+from ssah_exp.digest import digest_file
 from ssah_exp.errors import UnitError
 from ssah_exp.models.anatomy import Anatomy
+from ssah_exp.storage import write_atomically
 from ssah_exp.units.classes import UnitClass, classify
 from ssah_exp.units.index import UnitIndex
 

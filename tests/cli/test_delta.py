@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ssah_exp.cache import digest_folder
 from ssah_exp.cli import main
+from ssah_exp.digest import digest_folder
 from ssah_exp.interventions.delta import Delta
 from ssah_exp.models.sources import LocalFolder
 from tests.interventions.tuning import TRAIN_ALL_OTHERS, plan_for, raw_files, tuned

@@ -81,7 +81,7 @@ def test_refuses_classes_that_a_module_of_ours_only_imports(module: str) -> None
     assert module.rpartition(".")[2] in message
 
 
-@pytest.mark.parametrize("target", ["ssah_exp.data.sources.FileSauce", "ssah_exp.cache.digest_of"])
+@pytest.mark.parametrize("target", ["ssah_exp.data.sources.FileSauce", "ssah_exp.digest.digest_of"])
 def test_refuses_what_is_no_class(target: str) -> None:
     assert f"here._target_={target} is not a class" in refusal_of({"_target_": target})
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ssah_exp.cache import digest_of
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.data.chat import encode_pairs
 from ssah_exp.data.datasets import RunData, check_no_overlap, load_data
 from ssah_exp.data.preferences import Pair
 from ssah_exp.data.sources import Example, RefusedRequests, fingerprint_examples
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError, DataError
 from tests.config.composing import config_of
 from tests.tiny import tiny_speech

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from ssah_exp.cache import digest_folder
+from ssah_exp.digest import digest_folder
 from ssah_exp.errors import ModelError, StoreError, UnitError
 from ssah_exp.interventions.delta import Delta, apply_to_folder, make_delta, revert_in_folder
 from ssah_exp.interventions.weights import read_weights

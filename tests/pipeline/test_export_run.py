@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ssah_exp.cache import MARKER, digest_file, digest_of
+from ssah_exp.cache import MARKER
 from ssah_exp.cli import main
 from ssah_exp.config.schema import ArmConfig
+from ssah_exp.digest import digest_file, digest_of
 from ssah_exp.interventions.ablate import ablated
 from ssah_exp.models.load import load_model
 from ssah_exp.pipeline.exporting import arm_weights

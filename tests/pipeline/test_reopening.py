@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssah_exp.cache import digest_folder
 from ssah_exp.cli import main
+from ssah_exp.digest import digest_folder
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.units.unitmap import UnitMap
 from tests.pipeline.tiny_run import SIZES

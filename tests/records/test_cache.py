@@ -16,8 +16,10 @@ import pytest
 from safetensors import SafetensorError
 
 from ssah_exp import owner
-from ssah_exp.cache import MARKER, Cache, Entry, digest_of, storage_errors, write_atomically
+from ssah_exp.cache import MARKER, Cache, Entry
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import StoreError
+from ssah_exp.storage import storage_errors, write_atomically
 
 
 class Stage:

@@ -16,7 +16,8 @@ from ssah_exp.cache import Cache
 PREAMBLE = """
 import json, os, resource, sys, time
 from pathlib import Path
-from ssah_exp.cache import Cache, write_atomically
+from ssah_exp.cache import Cache
+from ssah_exp.storage import write_atomically
 from ssah_exp.errors import StoreError
 root = Path(sys.argv[1])
 """

@@ -103,7 +103,7 @@ class AutoDan(Attack):
 
     def fingerprint(self) -> str | None:
         """sha256 over a file's templates; those in the config need none."""
-        from ssah_exp.cache import digest_of
+        from ssah_exp.digest import digest_of
 
         return None if self.path is None else digest_of(self._pool)
 

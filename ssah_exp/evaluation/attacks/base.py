@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ssah_exp.cache import digest_of
+from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.attacks.victim import Victim
 
 # Fields that decide how fast an attack is, not what it finds.

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ssah_exp.cache import digest_of
+from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.attacks.base import Attack, Attempt, Request
 from ssah_exp.evaluation.attacks.victim import Victim
 from ssah_exp.evaluation.lines import AppendedLines

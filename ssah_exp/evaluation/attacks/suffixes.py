@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ssah_exp.cache import digest_of
 from ssah_exp.data.files import read_items
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.attacks.base import Attack, Attempt, Request
 from ssah_exp.evaluation.attacks.victim import Victim

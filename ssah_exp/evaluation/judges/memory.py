@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ssah_exp.cache import digest_of
+from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.judges.base import Judgement, Verdict
 from ssah_exp.evaluation.lines import AppendedLines
 

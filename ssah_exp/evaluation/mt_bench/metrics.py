@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssah_exp.cache import digest_of
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import EvaluationConfig, RunConfig
+from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.intervals import Estimate, mean_score, rate
 from ssah_exp.evaluation.judges import HarmJudge, Verdict
 from ssah_exp.evaluation.mt_bench.conversations import Answers

@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ssah_exp.cache import digest_of
 from ssah_exp.data.files import read_rows
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.rubrics import Rubric, UnusableReplyError

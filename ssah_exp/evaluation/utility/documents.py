@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from ssah_exp.cache import digest_of
 from ssah_exp.data.files import read_rows
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.utility import recover as recovering
 from ssah_exp.evaluation.utility.recover import Document, Row

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ssah_exp.cache import write_atomically
+from ssah_exp.storage import write_atomically
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ssah_exp.cache import write_atomically
 from ssah_exp.errors import ModelError
 from ssah_exp.models.attached.base import Attached, attached_to
 from ssah_exp.models.attached.llama_adapter import AdaptionPrompts
 from ssah_exp.models.attached.prefix import LearnedPrefix
+from ssah_exp.storage import write_atomically
 
 ADAPTER = "adapter"
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ssah_exp.cache import Entry, write_atomically
+from ssah_exp.cache import Entry
 from ssah_exp.config.validate import TRANSFORMERS, VLLM
 from ssah_exp.evaluation.attacks import Attack, Request, Victim
 from ssah_exp.evaluation.attacks.search import search
@@ -29,6 +29,7 @@ from ssah_exp.interventions.export import export_model
 from ssah_exp.models.attached.folder import has_adapter
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages.shared import Shared, maybe_ablated, system_if_used
+from ssah_exp.storage import write_atomically
 
 # Raised when a change of code changes what a stage computes from the same inputs.
 ANSWERS_VERSION, ATTEMPTS_VERSION = 1, 1

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from ssah_exp.cache import Entry, write_atomically
+from ssah_exp.cache import Entry
 from ssah_exp.evaluation.generate import Decoding
 from ssah_exp.evaluation.mt_bench.conversations import hold, read_conversations, write_answers
 from ssah_exp.evaluation.mt_bench.names import TURNS
@@ -19,6 +19,7 @@ from ssah_exp.models.load import longest_sequence
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages.shared import Shared, maybe_ablated
 from ssah_exp.pipeline.stages.slot import revision
+from ssah_exp.storage import write_atomically
 
 # Raised when a change of code changes what a stage computes from the same inputs.
 LOSSES_VERSION, UTILITY_VERSION, MT_BENCH_VERSION = 1, 1, 1

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp import ranks
-from ssah_exp.cache import Entry, write_atomically
+from ssah_exp.cache import Entry
 from ssah_exp.data.chat import Encoded, encode_pairs
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.models.attached.folder import save_adapter
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages.shared import Shared, system_if_used
+from ssah_exp.storage import write_atomically
 from ssah_exp.training.loop import fine_tune, supervised_run
 from ssah_exp.units.identify import SETS, Identification, identify_together
 

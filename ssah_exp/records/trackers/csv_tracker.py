@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssah_exp.cache import write_atomically
 from ssah_exp.records.dotted import dotted
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.trackers.base import RunHead
 from ssah_exp.records.trackers.rows import Row, about, columns_of, tables
+from ssah_exp.storage import write_atomically
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from ssah_exp.cache import storage_errors
 from ssah_exp.errors import ConfigError, SsahError, TrackerError
 from ssah_exp.records.dotted import dotted
 from ssah_exp.records.record import RunRecord, StageRecord
@@ -27,6 +26,7 @@ from ssah_exp.records.trackers.rows import (
     tables,
     training_losses,
 )
+from ssah_exp.storage import storage_errors
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from threading import Thread
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from ssah_exp.cache import storage_errors
 from ssah_exp.errors import ConfigError, SsahError, TrackerError, did_you_mean
 from ssah_exp.records.record import RunRecord, StageRecord
 from ssah_exp.records.trackers.artifacts import USED, Item, items_of
@@ -29,6 +28,7 @@ from ssah_exp.records.trackers.rows import (
     tables,
     training_losses,
 )
+from ssah_exp.storage import storage_errors
 
 _MODES = ("auto", "online", "offline")
 _FOLDER = "wandb"

@@ -1,0 +1,47 @@
+"""Hashes of what decides a result: values, files, folders; sha256, as hex."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+_CHUNK = 1 << 22
+_LARGE, _SETTLED_SECONDS = 1 << 20, 2.0
+_HASHED: dict[tuple[int, ...], str] = {}
+
+
+def digest_of(payload: Any) -> str:
+    """Hash any JSON-serialisable value: sha256 over its canonical JSON, as hex."""
+    canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Hash one file's bytes: sha256 as hex.
+
+    A large file that nobody touched since this process hashed it is not read again: the jobs of a
+    sweep in one process ask for the same models over and over.
+    """
+    info = path.stat()
+    # ``st_ctime`` cannot be set back by whoever changes a file, but it stands still for a moment.
+    look = (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+    settled = time.time() - info.st_ctime > _SETTLED_SECONDS and info.st_size >= _LARGE
+    if settled and look in _HASHED:
+        return _HASHED[look]
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    found = digest.hexdigest()
+    if settled:
+        _HASHED[look] = found
+    return found
+
+
+def digest_folder(folder: Path) -> dict[str, str]:
+    """Hash every file below ``folder``: relative POSIX path -> sha256, sorted by path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): digest_file(path) for path in files}

@@ -1,0 +1,64 @@
+"""Writing to disk: whole files or none, and one clear error where the disk will not take them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from ssah_exp.errors import StoreError
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn a full, read-only or forbidden disk into one clear :class:`StoreError`."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        number = _errno(error)
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            reason = "the disk is full or over quota"
+        elif number in (errno.EROFS, errno.EACCES, errno.EPERM):
+            reason = "the place is read-only or forbidden"
+        elif number in (errno.ENOTDIR, errno.EEXIST):
+            reason = "a file lies where a folder is needed"
+        else:
+            raise
+        raise StoreError(
+            f"Cannot write {path}: {reason} ({os.strerror(number)}). Nothing half-written was "
+            "kept; free some space or set paths.root to another place and run the same command "
+            "again."
+        ) from error
+
+
+def _errno(error: OSError | SafetensorError) -> int:
+    """The system's error number; safetensors has it in its message only. 0 = not known."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    found = re.search(r"os error (\d+)", str(error))
+    return int(found.group(1)) if found else 0
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` so that a reader sees the old file or the whole new one.
+
+    Raises:
+        StoreError: The disk is full or not writable; the old file is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    with storage_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
