@@ -17,19 +17,37 @@ from ssah_exp.models.logits import token_losses
 
 
 @torch.no_grad()
-def mean_response_loss(loaded: LoadedModel, examples: Sequence[Encoded], batch_size: int) -> float:
+def mean_response_loss(
+    loaded: LoadedModel,
+    examples: Sequence[Encoded],
+    batch_size: int,
+    at_most: float | None = None,
+) -> float:
     """Loss over the examples' response tokens, nats per token, without dropout.
 
     The loss of single batches is too noisy, and depends on their order, to compare runs by.
+
+    Args:
+        loaded: Model and tokenizer.
+        examples: Put into batches of like lengths.
+        batch_size: Examples of a forward pass.
+        at_most: If all that is asked is whether the mean is at most this: as soon as it cannot be,
+            no further batch is looked at, and a lower bound above it is returned.
     """
     model, collate = loaded.model, Collate(loaded.speech.pad_id)
     training = model.training
     torch.nn.Module.eval(model)
-    total, count = 0.0, 0
-    for start in range(0, len(examples), batch_size):
-        batch = collate(examples[start : start + batch_size]).to(loaded.device)
+    ordered = sorted(examples, key=lambda item: len(item.input_ids), reverse=True)
+    # Nothing precedes a conversation's first token.
+    count = sum(len(item.input_ids) - max(item.response_start, 1) for item in ordered)
+    total = 0.0
+    for start in range(0, len(ordered), batch_size):
+        batch = collate(ordered[start : start + batch_size]).to(loaded.device)
         losses = token_losses(model, batch.input_ids, batch.attention_mask, batch.response_mask)
-        total, count = total + float(losses.double().sum()), count + losses.numel()
+        total += float(losses.double().sum())
+        # Ranks that share a model's forward passes must do as many of them.
+        if at_most is not None and ranks.everyones(total / count > at_most)[0]:
+            break
     model.train(training)
     return total / count
 
@@ -101,7 +119,8 @@ class _StopAtLoss(pl.Callback):
             self._step = step
             if step % self._match.every == 0:
                 size = module.config.batch_size
-                loss = mean_response_loss(self._loaded, self._examples, size)
+                target = self._match.target
+                loss = mean_response_loss(self._loaded, self._examples, size, at_most=target)
                 # Rounding may differ between ranks, and all must stop at the same step.
-                self._reached = ranks.everyones(loss <= self._match.target)[0]
+                self._reached = ranks.everyones(loss <= target)[0]
         return self._reached

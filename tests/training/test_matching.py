@@ -60,6 +60,43 @@ def test_it_is_the_mean_over_response_tokens_at_any_batch_size(
     assert got == pytest.approx(looped(loaded, EXAMPLES), rel=1e-5)
 
 
+def test_a_bound_is_enough_where_the_question_is_whether_it_is_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded = tiny.tiny_loaded()
+    whole = mean_response_loss(loaded, EXAMPLES, 2)
+    passes = 0
+    measured = matching.token_losses
+
+    def counted(*given: Any) -> torch.Tensor:
+        nonlocal passes
+        passes += 1
+        return measured(*given)
+
+    monkeypatch.setattr(matching, "token_losses", counted)
+    assert mean_response_loss(loaded, EXAMPLES, 2, at_most=whole) == whole
+    everything, passes = passes, 0
+    found = mean_response_loss(loaded, EXAMPLES, 2, at_most=whole / 3)
+    assert whole / 3 < found < whole
+    assert 0 < passes < everything
+    assert mean_response_loss(loaded, EXAMPLES, 2, at_most=whole * 0.999) > whole * 0.999
+
+
+def test_padding_of_a_look_is_that_of_like_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    padded = []
+    measured = matching.token_losses
+
+    def watched(model: Any, ids: torch.Tensor, mask: torch.Tensor, *more: Any) -> torch.Tensor:
+        padded.append(int((mask == 0).sum()))
+        return measured(model, ids, mask, *more)
+
+    monkeypatch.setattr(matching, "token_losses", watched)
+    long, short = (Encoded(tuple(range(3, 3 + size)), 1) for size in (9, 4))
+    loss = mean_response_loss(tiny.tiny_loaded(), [long, short, long, short], 2)
+    assert padded == [0, 0]
+    assert loss == mean_response_loss(tiny.tiny_loaded(), [short, long, short, long], 2)
+
+
 def test_prompts_do_not_count() -> None:
     loaded = tiny.tiny_loaded()
     other = [Encoded(item.input_ids, item.response_start + 1) for item in EXAMPLES]
@@ -91,7 +128,7 @@ class Looks:
     def __init__(self, losses: list[float]) -> None:
         self.losses, self.count = iter(losses), 0
 
-    def __call__(self, *_: Any) -> float:
+    def __call__(self, *_: Any, **__: Any) -> float:
         self.count += 1
         return next(self.losses)
 
