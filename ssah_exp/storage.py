@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from safetensors import SafetensorError
 
@@ -45,8 +47,11 @@ def _errno(error: OSError | SafetensorError) -> int:
     return int(found.group(1)) if found else 0
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` so that a reader sees the old file or the whole new one.
+@contextmanager
+def whole_path(path: Path) -> Iterator[Path]:
+    """A place beside ``path`` to write to; what lies there in the end moves to ``path``.
+
+    Until then, and if the block fails, a reader sees the old file or none.
 
     Raises:
         StoreError: The disk is full or not writable; the old file is untouched.
@@ -55,10 +60,44 @@ def write_atomically(path: Path, text: str) -> None:
     with storage_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
+            yield temporary
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A stream whose bytes, safely on disk, stand at ``path`` as :func:`whole_path` says."""
+    with whole_path(path) as temporary, temporary.open("wb") as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """An empty folder to fill, which becomes ``path`` once the block has ended well.
+
+    Raises:
+        StoreError: The disk is full or not writable; nothing stands at ``path``.
+    """
+    path = path.absolute()
+    work = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with storage_errors(path):
+            work.mkdir(parents=True)
+            yield work
+            work.rename(path)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` so that a reader sees the old file or the whole new one.
+
+    Raises:
+        StoreError: The disk is full or not writable; the old file is untouched.
+    """
+    with whole_file(path) as stream:
+        stream.write(text.encode("utf-8"))

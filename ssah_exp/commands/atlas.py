@@ -20,7 +20,7 @@ from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.reopening import reopen
 from ssah_exp.reporting.atlas_figure import draw_atlas
 from ssah_exp.reporting.atlas_rows import agreed, setting_rows
-from ssah_exp.storage import storage_errors
+from ssah_exp.storage import whole_folder
 from ssah_exp.units.agreement import Spread
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.consensus import consensus_map
@@ -46,8 +46,8 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     found = chart(run, ref, resamples=options.resamples, seed=options.seed)
     anatomy, wrote = stored.anatomy, []
     if out is not None:
-        with storage_errors(out):
-            consensus_map(found.atlas, stored, options.share).save(out)
+        with whole_folder(out) as work:
+            consensus_map(found.atlas, stored, options.share).save(work)
         wrote.append(out)
     checksum = None if out is None else UnitMap.checksum(out)
     if options.figure is not None:

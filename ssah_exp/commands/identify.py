@@ -12,7 +12,7 @@ from rich.console import Console
 from ssah_exp.errors import StoreError
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.reopening import reopen
-from ssah_exp.storage import storage_errors
+from ssah_exp.storage import whole_folder
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -29,7 +29,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     run = reopen(Path(options.path), options.set, Reporter(console, bars=console.is_terminal))
     ref = run.model(options.model)
     units = run.unit_map(ref, run.identify(ref))
-    with storage_errors(out):
-        units.save(out)
+    with whole_folder(out) as work:
+        units.save(work)
     print(f"wrote {out}")
     return 0

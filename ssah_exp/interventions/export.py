@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import shutil
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.anatomy import KINDS, Kind, blocks, family_of, output_projection
 from ssah_exp.models.attached.base import attached_to
 from ssah_exp.models.load import LoadedModel
-from ssah_exp.storage import storage_errors
+from ssah_exp.storage import whole_folder
 
 # Family -> kind -> the key of its config that gives the output projection a bias. The same key
 # gives one to the input projections beside it.
@@ -78,17 +76,10 @@ def export_model(
     if os.path.lexists(out):
         raise StoreError(f"{out} exists already; nothing was written. Name a new folder.")
     exported = _folded(loaded.model, ablation)
-    out = out.absolute()
-    work = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with storage_errors(out):
-            work.mkdir(parents=True)
-            exported.save_pretrained(work)
-            loaded.speech.tokenizer.save_pretrained(work)
-            add(work)
-            work.rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with whole_folder(out) as work:
+        exported.save_pretrained(work)
+        loaded.speech.tokenizer.save_pretrained(work)
+        add(work)
 
 
 def _folded(model: PreTrainedModel, ablation: Ablation | None) -> PreTrainedModel:

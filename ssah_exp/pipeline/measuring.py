@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.attacking import questions_under_attack, requests_of
 from ssah_exp.pipeline.stages import Stages, read_losses, read_outcomes
+from ssah_exp.storage import whole_file
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,7 @@ def _join(parts: Sequence[Path], whole: Path) -> None:
 
     The record of an earlier call may lie beside it: who reads them must not find half of it.
     """
-    whole.parent.mkdir(parents=True, exist_ok=True)
-    temporary = whole.with_name(f".{whole.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as target:
-            for part in parts:
-                with part.open("rb") as source:
-                    shutil.copyfileobj(source, target)
-        temporary.replace(whole)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(whole) as target:
+        for part in parts:
+            with part.open("rb") as source:
+                shutil.copyfileobj(source, target)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ssah_exp.errors import ConfigError
-from ssah_exp.storage import storage_errors, write_atomically
+from ssah_exp.storage import whole_path, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,11 +99,11 @@ def save_figure(figure: Figure, path: Path, numbers: pd.DataFrame) -> Path:
         StoreError: The disk is full or not writable.
     """
     allowed = figure.canvas.get_supported_filetypes()
-    if path.suffix.lstrip(".") not in allowed:
+    kind = path.suffix.lstrip(".")
+    if kind not in allowed:
         raise ConfigError(f"Cannot write '{path.suffix}'. Allowed: {', '.join(sorted(allowed))}.")
-    with storage_errors(path), styled():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata=_UNDATED.get(path.suffix))
+    with whole_path(path) as temporary, styled():
+        figure.savefig(temporary, format=kind, metadata=_UNDATED.get(path.suffix))
     return save_numbers(path.with_suffix(".csv"), numbers)
 
 

@@ -17,7 +17,7 @@ from ssah_exp.config.schema import BudgetsConfig
 from ssah_exp.digest import digest_file
 from ssah_exp.errors import UnitError
 from ssah_exp.models.anatomy import Anatomy
-from ssah_exp.storage import write_atomically
+from ssah_exp.storage import whole_path, write_atomically
 from ssah_exp.units.classes import UnitClass, classify
 from ssah_exp.units.index import UnitIndex
 
@@ -116,8 +116,11 @@ class UnitMap:
             )
 
     def save(self, folder: Path) -> None:
-        """Write ``unitmap.safetensors`` and ``unitmap.json``, the latter last."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write ``unitmap.safetensors`` and ``unitmap.json``, the latter last, each whole.
+
+        Raises:
+            StoreError: The disk is full or not writable; what lay there is untouched.
+        """
         index = self.index
         tensors = {
             "layer": index.layer,
@@ -127,9 +130,8 @@ class UnitMap:
             "utility": self.utility,
             "class": self.classes,
         }
-        save_file(
-            {key: np.ascontiguousarray(val) for key, val in tensors.items()}, folder / _TENSORS
-        )
+        with whole_path(folder / _TENSORS) as temporary:
+            save_file({key: np.ascontiguousarray(val) for key, val in tensors.items()}, temporary)
         description = {
             "format": _FORMAT,
             "anatomy": self.anatomy.as_dict(),

@@ -19,7 +19,7 @@ from ssah_exp import owner
 from ssah_exp.cache import MARKER, Cache, Entry
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import StoreError
-from ssah_exp.storage import storage_errors, write_atomically
+from ssah_exp.storage import storage_errors, whole_file, whole_folder, write_atomically
 
 
 class Stage:
@@ -186,6 +186,37 @@ def test_a_failed_write_leaves_the_old_file(
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_a_block_that_fails_half_way_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    path.write_text("old")
+
+    def half() -> None:
+        with whole_file(path) as stream:
+            stream.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        half()
+    assert path.read_text() == "old"
+    assert [item.name for item in tmp_path.iterdir()] == ["answers.jsonl"]
+
+
+def test_a_folder_appears_when_it_is_filled(tmp_path: Path) -> None:
+    with whole_folder(tmp_path / "new" / "model") as work:
+        (work / "weights").write_text("all")
+        assert not (tmp_path / "new" / "model").exists()
+
+    def half() -> None:
+        with whole_folder(tmp_path / "new" / "other") as work:
+            (work / "weights").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        half()
+    assert [item.name for item in (tmp_path / "new").iterdir()] == ["model"]
+    assert (tmp_path / "new" / "model" / "weights").read_text() == "all"
 
 
 @pytest.mark.parametrize(

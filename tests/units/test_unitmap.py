@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from ssah_exp.config.schema import BudgetsConfig
-from ssah_exp.errors import UnitError
+from ssah_exp.errors import StoreError, UnitError
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.summary import class_summary, describe, layer_summary, rank_agreement
 from ssah_exp.units.unitmap import UnitMap
@@ -27,6 +28,19 @@ def saved(tmp_path: Path) -> Path:
 def edit(folder: Path, **changes: object) -> None:
     path = folder / "unitmap.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_full_disk_leaves_the_old_map(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(tensors: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = sorted(saved.iterdir())
+    monkeypatch.setattr("ssah_exp.units.unitmap.save_file", half)
+    with pytest.raises(StoreError, match="disk is full"):
+        random_map(seed=1).save(saved)
+    assert sorted(saved.iterdir()) == before
+    assert np.array_equal(UnitMap.load(saved).safety, random_map().safety)
 
 
 @pytest.mark.parametrize("name", ["", "unitmap.json", "unitmap.safetensors"])
