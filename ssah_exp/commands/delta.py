@@ -36,10 +36,12 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         _create(Path(options.base), Path(options.tuned), written)
     elif options.action == "apply":
         written = Path(options.out)
-        apply_to_folder(Delta.load(Path(options.delta)), Path(options.base), written)
+        delta = Delta.load(Path(options.delta))
+        apply_to_folder(delta, Path(options.base), written, other_base=options.other_base)
     else:
         written = Path(options.out)
-        revert_in_folder(Delta.load(Path(options.delta)), Path(options.tuned), written)
+        delta = Delta.load(Path(options.delta))
+        revert_in_folder(delta, Path(options.tuned), written, other_base=options.other_base)
     print(f"wrote {written}")
     return 0
 

@@ -20,6 +20,7 @@ from ssah_exp.interventions.delta_parts import (
     dtype_name,
     find_part,
     group_copies,
+    untouched,
     with_copies,
 )
 from ssah_exp.interventions.plan import TrainingPlan
@@ -86,32 +87,39 @@ def make_delta(
         raise UnitError("Nothing changed: the two models are the same to the last bit.")
     values = sum(base[name].numel() for name in groups)
     nbytes = sum(base[name].nbytes for name in groups)
-    about = Base(origin.identifier, origin.revision, origin.fingerprint, values, nbytes)
+    rest = untouched(base, parts)
+    about = Base(origin.identifier, origin.revision, origin.fingerprint, values, nbytes, rest)
     return Delta(about, parts)
 
 
-def apply_delta(weights: Weights, delta: Delta) -> dict[str, torch.Tensor]:
+def apply_delta(
+    weights: Weights, delta: Delta, *, other_base: bool = False
+) -> dict[str, torch.Tensor]:
     """Turn the base into the tuned model.
 
     Args:
         weights: The base's tensors by name, in the dtypes the delta was made in; they are kept.
         delta: From :func:`make_delta` or :meth:`Delta.load`.
+        other_base: Also where weights that the delta does not touch are not those of its base;
+            what comes of it is then not the model that was trained.
 
     Returns:
         All tensors; touched ones are new, contiguous and on the same device, others the same.
 
     Raises:
-        UnitError: Touched parts are not those of the base, or the delta is applied already.
+        UnitError: The weights are not those of the base, or the delta is applied already.
     """
-    return _switched(weights, delta, revert=False)
+    return _switched(weights, delta, revert=False, other_base=other_base)
 
 
-def revert_delta(weights: Weights, delta: Delta) -> dict[str, torch.Tensor]:
+def revert_delta(
+    weights: Weights, delta: Delta, *, other_base: bool = False
+) -> dict[str, torch.Tensor]:
     """Turn the tuned model back into the base; otherwise as :func:`apply_delta`."""
-    return _switched(weights, delta, revert=True)
+    return _switched(weights, delta, revert=True, other_base=other_base)
 
 
-def apply_to_folder(delta: Delta, base: Path, out: Path) -> None:
+def apply_to_folder(delta: Delta, base: Path, out: Path, *, other_base: bool = False) -> None:
     """Write a copy of a model folder with the delta applied.
 
     Args:
@@ -119,24 +127,29 @@ def apply_to_folder(delta: Delta, base: Path, out: Path) -> None:
         base: A folder as ``save_pretrained`` writes it.
         out: The new folder; it appears whole or not at all. Files, their tensors and header
             metadata are laid out as in ``base``; other files are copied.
+        other_base: As in :func:`apply_delta`.
 
     Raises:
         UnitError: As :func:`apply_delta`.
         ModelError: ``base`` holds no readable weights, or other copies of them.
         StoreError: ``out`` exists, lies inside ``base`` or cannot be written.
     """
-    _switch_folder(delta, base, out, revert=False)
+    _switch_folder(delta, base, out, revert=False, other_base=other_base)
 
 
-def revert_in_folder(delta: Delta, tuned: Path, out: Path) -> None:
+def revert_in_folder(delta: Delta, tuned: Path, out: Path, *, other_base: bool = False) -> None:
     """Write a copy of a tuned model's folder with the base's weights; see `apply_to_folder`."""
-    _switch_folder(delta, tuned, out, revert=True)
+    _switch_folder(delta, tuned, out, revert=True, other_base=other_base)
 
 
-def _switch_folder(delta: Delta, folder: Path, out: Path, *, revert: bool) -> None:
+def _switch_folder(
+    delta: Delta, folder: Path, out: Path, *, revert: bool, other_base: bool
+) -> None:
     check_new_folder(folder, out)
     # Everything is checked before the first byte is written.
-    _check(read_weights(folder), delta, revert=revert)
+    weights = read_weights(folder)
+    _check(weights, delta, revert=revert)
+    _check_rest(weights, delta, other_base=other_base)
     by_name = {name: part for part in delta.parts for name in part.names}
 
     def change(name: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -145,8 +158,11 @@ def _switch_folder(delta: Delta, folder: Path, out: Path, *, revert: bool) -> No
     rewrite_folder(folder, out, change)
 
 
-def _switched(weights: Weights, delta: Delta, *, revert: bool) -> dict[str, torch.Tensor]:
+def _switched(
+    weights: Weights, delta: Delta, *, revert: bool, other_base: bool
+) -> dict[str, torch.Tensor]:
     _check(weights, delta, revert=revert)
+    _check_rest(weights, delta, other_base=other_base)
     result = dict(weights)
     for part in delta.parts:
         for name in part.names:
@@ -191,6 +207,16 @@ def _check(weights: Weights, delta: Delta, *, revert: bool) -> None:
     kind = "what it left there" if revert else "the base's values"
     more = f" and {len(wrong) - 1} more tensors" if len(wrong) > 1 else ""
     raise UnitError(f"{made_for}; {wrong[0]}{more} do not hold {kind}. Nothing was written.")
+
+
+def _check_rest(weights: Weights, delta: Delta, *, other_base: bool) -> None:
+    """Refuse weights that differ from the base where the delta changes nothing."""
+    if not other_base and untouched(weights, delta.parts) != delta.base.rest:
+        raise UnitError(
+            f"This delta was made for {delta.base}. What it changes is here as it was there, but "
+            "other weights are not: the result would not be the model that was trained. "
+            "other_base (--other-base) does it all the same. Nothing was written."
+        )
 
 
 def _kind(tensor: torch.Tensor) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,9 +16,9 @@ from ssah_exp.digest import digest_of
 from ssah_exp.errors import UnitError
 from ssah_exp.interventions.delta_parts import Part, bits, digest
 from ssah_exp.interventions.plan import Slice
-from ssah_exp.storage import storage_errors
+from ssah_exp.storage import whole_path
 
-_FORMAT = 1
+_FORMAT = 2
 _KEY = "ssah-exp unit delta"
 
 
@@ -33,6 +32,7 @@ class Base:
         fingerprint: sha256 over what decides its weights.
         values: Number of its weights; tied ones count once.
         nbytes: Their bytes.
+        rest: sha256 over what the delta leaves as it is (:func:`untouched`).
     """
 
     identifier: str
@@ -40,6 +40,7 @@ class Base:
     fingerprint: str
     values: int
     nbytes: int
+    rest: str
 
     def __str__(self) -> str:
         """For messages."""
@@ -67,17 +68,11 @@ class Delta:
         tensors = _tensors(self)
         description = _description(self)
         description["sha256"] = _checksum(description, tensors)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-        with storage_errors(path):
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                temporary.touch()  # for the mode the user's umask asks for; safetensors' is 0600
-                mode = temporary.stat().st_mode
-                save_file(tensors, temporary, {_KEY: json.dumps(description, sort_keys=True)})
-                temporary.chmod(mode)
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with whole_path(path) as temporary:
+            temporary.touch()  # for the mode the user's umask asks for; safetensors' is 0600
+            mode = temporary.stat().st_mode
+            save_file(tensors, temporary, {_KEY: json.dumps(description, sort_keys=True)})
+            temporary.chmod(mode)
 
     @classmethod
     def load(cls, path: Path) -> Delta:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import UnitError
 from ssah_exp.interventions.plan import Slice, TrainingPlan
 
@@ -150,6 +151,23 @@ def find_part(
         before=digest(part.take(old)),
         after=digest(part.take(new)),
     )
+
+
+def untouched(weights: Weights, parts: Iterable[Part]) -> str:
+    """sha256 over all bits that the parts leave as they are.
+
+    Over distinct tensors, without their names: of tied ones, either may be spelled out.
+    """
+    by_name = {name: part for part in parts for name in part.names}
+    found: set[str] = set()
+    for name, tensor in weights.items():
+        part = by_name.get(name)
+        if part is None:
+            found.add(f"{dtype_name(tensor)} {list(tensor.shape)} {digest(tensor)}")
+        elif part.place is not None:
+            place = part.place
+            found.add(digest(bits(tensor).index_select(place.dim, place.rest.to(tensor.device))))
+    return digest_of(sorted(found))
 
 
 def changed_positions(changed: torch.Tensor, dim: int) -> torch.Tensor:

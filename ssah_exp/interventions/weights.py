@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,10 +13,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ssah_exp.errors import ModelError, StoreError
-from ssah_exp.storage import storage_errors
+from ssah_exp.storage import whole_folder
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 # Names under which programs look for weights; one that is left as it was would be loaded by some.
+# What this project writes beside weights about these very weights; of others it would be false.
+_ABOUT = ("certificate.json", "certificate_index.safetensors", "training.json", "entry.json")
+_EXPORTED, _CARD = "ssah_exp.json", "README.md"
 _WEIGHT_NAMES = ("model*.safetensors", "consolidated*", "pytorch_model*.bin")
 
 
@@ -54,6 +56,8 @@ def rewrite_folder(
 ) -> None:
     """Copy a model folder, with ``change`` on every tensor.
 
+    Certificates and the like, which would be false beside other weights, stay behind.
+
     One weight file is in memory at a time; files keep their tensors, header metadata and mode.
     ``out`` appears by one rename, when all is written.
 
@@ -68,25 +72,25 @@ def rewrite_folder(
     """
     check_new_folder(folder, out)
     files = _weight_files(folder)
-    out = out.absolute()
-    work = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with storage_errors(out):
-            work.mkdir(parents=True)
+        with whole_folder(out) as work:
             for name in files:
                 tensors, metadata = _read_file(folder / name)
                 changed = {key: change(key, tensor) for key, tensor in tensors.items()}
                 save_file(changed, work / name, metadata)
                 shutil.copymode(folder / name, work / name)  # safetensors shuts others out
+            left_out = {*files, *_about_the_weights(folder)}
             for path in folder.iterdir():
-                if path.name not in files:
+                if path.name not in left_out:
                     _copy(path, work / path.name)
             check_new_folder(folder, out)
-            work.rename(out)
     except OSError as error:
         raise StoreError(f"Cannot write {out}; nothing was kept of it: {error}") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+
+
+def _about_the_weights(folder: Path) -> tuple[str, ...]:
+    """Files that speak of the weights as they were; an export's card is one, a hub's is not."""
+    return (*_ABOUT, _EXPORTED, _CARD) if (folder / _EXPORTED).is_file() else _ABOUT
 
 
 def _copy(path: Path, target: Path) -> None:

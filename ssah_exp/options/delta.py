@@ -22,5 +22,10 @@ def add(commands: Commands) -> None:
     create.add_argument("file", metavar="FILE", help="the delta to write; must not exist yet")
     for action in (apply, revert):
         action.add_argument("out", metavar="OUT", help="folder to write; must not exist yet")
+        action.add_argument(
+            "--other-base",
+            action="store_true",
+            help="also if weights that the delta does not touch are not its base's",
+        )
     show.add_argument("--format", choices=("text", "json"), default="text")
     delta.set_defaults(module="delta")

@@ -135,6 +135,20 @@ def test_a_base_that_spells_its_tied_head_out(tmp_path: Path) -> None:
     assert raw_files(tmp_path / "again") == raw_files(folders.base)
 
 
+@pytest.mark.parametrize("exported", [True, False])
+def test_what_speaks_of_the_old_weights_stays_behind(folders: Folders, exported: bool) -> None:
+    """A certificate beside weights that it is not about would be believed."""
+    about = ["certificate.json", "certificate_index.safetensors", "training.json", "entry.json"]
+    for name in [*about, "README.md", *(["ssah_exp.json"] if exported else [])]:
+        (folders.tuned / name).write_text("about the tuned model")
+    (folders.tuned / "notes.txt").write_text("as they were")
+    revert_in_folder(folders.delta(), folders.tuned, folders.out)
+    kept = {path.name for path in folders.out.iterdir()}
+    assert not kept & {*about, "ssah_exp.json"}
+    assert ("README.md" in kept) is not exported, "a card of the hub's is about the family"
+    assert "notes.txt" in kept
+
+
 def test_links_are_followed(folders: Folders) -> None:
     """A folder of the hub's cache is made of links."""
     delta, linked = folders.delta(), folders.root / "linked"
@@ -201,6 +215,42 @@ def test_other_weights_are_refused(folders: Folders) -> None:
     message = r"made for tiny/base, revision r7 \(fingerprint f+\).*Nothing was written\."
     folders.refused(lambda: apply_to_folder(delta, other, folders.out), UnitError, message)
     folders.refused(lambda: revert_in_folder(delta, other, folders.out), UnitError, message)
+
+
+@pytest.mark.parametrize("touched", ["o_proj", "nothing of it"])
+def test_a_base_that_differs_elsewhere_is_refused_unless_asked_for(
+    folders: Folders, touched: str
+) -> None:
+    """In a tensor of which the delta changes a part, and in one it does not name."""
+    delta = folders.delta()
+    path = sorted(folders.base.glob("*.safetensors"))
+    for file in path:
+        tensors = load_file(file)
+        for name, tensor in tensors.items():
+            part = next((part for part in delta.parts if name in part.names), None)
+            if touched == "nothing of it" and part is None:
+                tensor.view(-1)[0] += 1
+                break
+            if touched in name and part is not None and part.place is not None:
+                tensor.select(part.place.dim, int(part.place.rest[0])).view(-1)[0] += 1
+                break
+        else:
+            continue
+        save_file(tensors, file, {"format": "pt"})
+        break
+    else:
+        raise AssertionError("nothing was changed")
+    message = "other weights are not: .* Nothing was written"
+    folders.refused(lambda: apply_to_folder(delta, folders.base, folders.out), UnitError, message)
+    apply_to_folder(delta, folders.base, folders.out, other_base=True)
+    made, base, tuned = (
+        read_weights(folder) for folder in (folders.out, folders.base, folders.tuned)
+    )
+    apart = [name for name in made if not torch.equal(made[name], tuned[name])]
+    assert len(apart) == 1
+    revert_in_folder(delta, folders.out, folders.root / "back", other_base=True)
+    back = read_weights(folders.root / "back")
+    assert all(torch.equal(back[name], base[name]) for name in base)
 
 
 def test_twice_is_refused(folders: Folders) -> None:
@@ -316,6 +366,6 @@ def test_a_folder_without_whole_weights_is_refused(folders: Folders, case: str) 
 
 
 def test_other_files_with_tensors_are_copied(folders: Folders) -> None:
-    save_file({"index": torch.arange(3)}, folders.base / "certificate_index.safetensors")
+    save_file({"index": torch.arange(3)}, folders.base / "embeddings.safetensors")
     apply_to_folder(folders.delta(), folders.base, folders.out)
-    assert "index" in load_file(folders.out / "certificate_index.safetensors")
+    assert "index" in load_file(folders.out / "embeddings.safetensors")

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from ssah_exp.errors import StoreError, UnitError
 from ssah_exp.interventions.delta import Delta, apply_delta, revert_delta
-from tests.interventions.pairs import FOR_TINY, Pair, assert_exact, changed_at, flip
+from tests.interventions.pairs import FOR_TINY, Pair, changed_at, flip
 from tests.interventions.tuning import ORIGIN, raw
 
 NOT_WRITTEN = r"Nothing was written\.$"
@@ -36,12 +36,19 @@ def test_weights_whose_touched_part_differs_are_refused() -> None:
         revert_delta(pair.after, delta)
 
 
-def test_changes_elsewhere_are_kept() -> None:
+def test_changes_elsewhere_are_refused_or_where_asked_for_kept() -> None:
     pair = Pair(a=changed_at([1]))
     delta = pair.delta()
     flip(pair.base["a"], 4, 2)
     flip(pair.after["a"], 4, 2)
-    assert_exact(pair.base, pair.after, delta)
+    with pytest.raises(UnitError, match="other weights are not"):
+        apply_delta(pair.base, delta)
+    with pytest.raises(UnitError, match="other weights are not"):
+        revert_delta(pair.after, delta)
+    made = apply_delta(pair.base, delta, other_base=True)
+    back = revert_delta(made, delta, other_base=True)
+    assert raw(made["a"]) == raw(pair.after["a"])
+    assert raw(back["a"]) == raw(pair.base["a"])
 
 
 def test_a_copy_that_differs_is_refused() -> None:
@@ -124,7 +131,7 @@ def test_the_file_can_be_read_without_this_package(small: Path) -> None:
     with safe_open(small, framework="pt") as file:
         noted = json.loads(file.metadata()[KEY])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    assert noted["format"] == 1
+    assert noted["format"] == 2
     assert noted["base"]["identifier"] == "tiny/base"
     assert {name: (list(item.shape), item.dtype) for name, item in tensors.items()} == {
         "xor/a": ([1, 8], torch.int32),
@@ -167,11 +174,11 @@ def rewritten(path: Path, noted: object) -> Path:
 
 
 def test_another_format_is_refused_as_such(small: Path) -> None:
-    with pytest.raises(UnitError, match="has format 2, not 1"):
-        Delta.load(rewritten(small, {"format": 2}))
+    with pytest.raises(UnitError, match="has format 1, not 2"):
+        Delta.load(rewritten(small, {"format": 1}))
 
 
-@pytest.mark.parametrize("noted", [3, [], {}, {"format": 1}, {"format": 1, "sha256": "0"}])
+@pytest.mark.parametrize("noted", [3, [], {}, {"format": 2}, {"format": 2, "sha256": "0"}])
 def test_a_description_of_something_else(small: Path, noted: object) -> None:
     with pytest.raises(UnitError, match="is damaged"):
         Delta.load(rewritten(small, noted))
