@@ -70,25 +70,42 @@ def encode_answer(speech: Speech, answer: str, style: str) -> list[int]:
     return list(speech.tokenizer(separator + answer, add_special_tokens=False).input_ids)
 
 
-def encode_pair(
-    speech: Speech, example: Example, style: str, system: str | None, max_length: int
-) -> Encoded:
-    """Tokenise a request with its response; what exceeds ``max_length`` is cut at the end.
+def encode_request(speech: Speech, example: Example, style: str, system: str | None) -> list[int]:
+    """Tokens of an example's request, ready for an answer.
 
     An example's own system message goes where the ``*_system`` form of ``style`` puts one, in
     place of ``system``.
+
+    Raises:
+        DataError: The style cannot be rendered.
+    """
+    if example.system is not None:
+        style, system = f"{style.removesuffix('_system')}_system", example.system
+    return encode_prompt(speech, example.prompt, style, system)
+
+
+def encode_pair(
+    speech: Speech,
+    example: Example,
+    style: str,
+    system: str | None,
+    max_length: int,
+    *,
+    ended: bool = True,
+) -> Encoded:
+    """Tokenise a request with its response; what exceeds ``max_length`` is cut at the end.
+
+    ``ended=False`` leaves out the end of turn, behind a response that breaks off.
 
     Raises:
         DataError: The example has no response, or the style cannot be rendered.
     """
     if example.response is None:
         raise DataError(f"Example without a response: {example.prompt[:80]!r}")
-    if example.system is not None:
-        style, system = f"{style.removesuffix('_system')}_system", example.system
-    prompt = encode_prompt(speech, example.prompt, style, system)
+    prompt = encode_request(speech, example, style, system)
     answer = encode_answer(speech, example.response, style)
-    whole = [*prompt, *answer, speech.end_of_turn][:max_length]
-    return Encoded(tuple(whole), len(prompt))
+    end = [speech.end_of_turn] if ended else []
+    return Encoded(tuple([*prompt, *answer, *end][:max_length]), len(prompt))
 
 
 def encode_pairs(
@@ -99,24 +116,34 @@ def encode_pairs(
     max_length: int,
     *,
     where: str,
+    at_least: int = 1,
 ) -> list[Encoded]:
     """Tokenise a training or calibration set, example by example through ``styles`` in turn.
 
-    Examples whose response is truncated away entirely are left out.
+    Examples whose response is blank (Alpaca has such) or truncated away entirely are left out:
+    they would teach to say nothing.
 
     Raises:
-        DataError: There are no examples, or nothing of them is left.
+        DataError: There are no examples, or fewer than ``at_least`` are left.
     """
     if not examples:
         raise DataError(f"{where} holds no examples.")
     encoded = [
         encode_pair(speech, example, styles[index % len(styles)], system, max_length)
         for index, example in enumerate(examples)
+        if example.response is None or example.response.strip()
     ]
+    if not encoded:
+        raise DataError(f"{where}: every response is blank.")
     usable = [item for item in encoded if item.response_length > 0]
     if not usable:
         raise DataError(
             f"{where}: every response is truncated away at max_length={max_length} tokens; the "
             f"shortest prompt has {min(item.response_start for item in encoded)}."
+        )
+    if len(usable) < at_least:
+        raise DataError(
+            f"{where}: of {len(examples)} examples, {len(usable)} have a response that is not "
+            f"blank and begins within max_length={max_length} tokens; {at_least} are needed."
         )
     return usable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -25,12 +25,16 @@ class Pair:
         chosen: The answer to prefer.
         rejected: The answer to prefer it to.
         system: The system message that belongs to this request, as in :class:`Example`.
+        style: Prompt style in which the rejected answer was given; None = no matter which.
+        cut: The rejected answer breaks off: no end of turn follows it.
     """
 
     prompt: str
     chosen: str
     rejected: str
     system: str | None = None
+    style: str | None = None
+    cut: bool = False
 
 
 class PairSource(Protocol):
@@ -73,34 +77,44 @@ class FilePairs(RowSelection):
         return Pair(prompt, chosen, rejected)
 
 
-def pairs_from_answers(
-    examples: Sequence[Example], answers: Sequence[str], refusals: Sequence[str] | None = None
-) -> list[Pair]:
-    """Harmful requests with the refusal as chosen and the unaligned model's answer as rejected.
+@dataclass(frozen=True)
+class Answered:
+    """What a model said to a request.
+
+    Attributes:
+        text: The answer.
+        style: The prompt style it was asked in.
+        cut: It breaks off where no more tokens were allowed.
+    """
+
+    text: str
+    style: str
+    cut: bool = False
+
+
+def pairs_from_answers(examples: Sequence[Example], answers: Sequence[Answered]) -> list[Pair]:
+    """Requests with the data's response as chosen and the unaligned model's answer as rejected.
 
     Args:
-        examples: Harmful requests, with their refusals as responses.
+        examples: Requests with their responses.
         answers: The unaligned model's answer to each.
-        refusals: A refusal for each, in place of the responses.
 
     Returns:
-        One pair per request, less those whose two answers are equal.
+        One pair per request, less those whose two answers are equal or whose response is blank.
 
     Raises:
-        DataError: The lists differ in length, a request has no refusal, or no pair is left.
+        DataError: The lists differ in length, a request has no response, or no pair is left.
     """
-    chosen = [item.response for item in examples] if refusals is None else list(refusals)
-    if not len(examples) == len(answers) == len(chosen):
-        raise DataError(
-            f"{len(examples)} requests, {len(answers)} answers and {len(chosen)} refusals do not "
-            "make pairs."
-        )
+    if len(examples) != len(answers):
+        raise DataError(f"{len(examples)} requests and {len(answers)} answers do not make pairs.")
     pairs: list[Pair] = []
-    for item, refusal, answer in zip(examples, chosen, answers, strict=True):
-        if refusal is None:
-            raise DataError(f"Request without a refusal: {item.prompt[:80]!r}")
-        pairs.append(Pair(item.prompt, refusal, answer, item.system))
-    return _differing(pairs, "Refusals and answers")
+    for item, answer in zip(examples, answers, strict=True):
+        if item.response is None:
+            raise DataError(f"Request without a response: {item.prompt[:80]!r}")
+        if item.response.strip():  # as supervised training leaves them out
+            said = (answer.text, item.system, answer.style, answer.cut)
+            pairs.append(Pair(item.prompt, item.response, *said))
+    return _differing(pairs, "Responses and answers")
 
 
 def _differing(pairs: Iterable[Pair], origin: str) -> list[Pair]:
@@ -114,8 +128,8 @@ def _differing(pairs: Iterable[Pair], origin: str) -> list[Pair]:
 
 
 def fingerprint_pairs(pairs: Sequence[Pair]) -> str:
-    """sha256 over requests, both answers, system messages and their order."""
-    return digest_of([[item.prompt, item.chosen, item.rejected, item.system] for item in pairs])
+    """sha256 over all there is to each pair, and their order."""
+    return digest_of([list(astuple(item)) for item in pairs])
 
 
 @dataclass(frozen=True)
@@ -135,7 +149,7 @@ def encode_preferences(
     *,
     where: str,
 ) -> list[EncodedPair]:
-    """Tokenise pairs, one by one through ``styles`` in turn.
+    """Tokenise pairs, each in its own style or else one by one through ``styles`` in turn.
 
     Pairs whose answers are truncated away, or to the same tokens, are left out.
 
@@ -153,7 +167,7 @@ def encode_preferences(
     if not pairs:
         raise DataError(f"{where}: DPO without pairs; none is given.")
     encoded = [
-        _encode(speech, pair, styles[index % len(styles)], system, max_length)
+        _encode(speech, pair, pair.style or styles[index % len(styles)], system, max_length)
         for index, pair in enumerate(pairs)
     ]
     # Equal also where nothing of either answer is left: both then are the cut prompt.
@@ -171,8 +185,13 @@ def _encode(
 ) -> EncodedPair:
     chosen, rejected = (
         encode_pair(
-            speech, Example(pair.prompt, answer, system=pair.system), style, system, max_length
+            speech,
+            Example(pair.prompt, answer, system=pair.system),
+            style,
+            system,
+            max_length,
+            ended=ended,
         )
-        for answer in (pair.chosen, pair.rejected)
+        for answer, ended in ((pair.chosen, True), (pair.rejected, not pair.cut))
     )
     return EncodedPair(chosen, rejected)

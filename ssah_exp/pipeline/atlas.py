@@ -190,6 +190,7 @@ class _Calibrations:
             config.evaluation.system_prompt,
             units.max_length,
             where=name,
+            at_least=config.units.min_samples,
         )
         passed = self._seen()
         if new := passed.unseen(encoded, units.tokens):

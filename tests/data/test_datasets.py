@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.data.chat import encode_pairs
+from ssah_exp.data.chat import encode_pair, encode_pairs
 from ssah_exp.data.datasets import RunData, check_no_overlap, load_data
 from ssah_exp.data.preferences import Pair
 from ssah_exp.data.sources import Example, RefusedRequests, fingerprint_examples
@@ -213,6 +213,26 @@ def test_responses_truncated_away_are_left_out() -> None:
     kept = encode_pairs(tiny_speech(), pairs, ["raw"], None, 4, where="data.alignment")
     assert len(kept) == 1
     assert kept[0].response_length == 4 - kept[0].response_start > 0
+
+
+def test_blank_responses_are_left_out_and_move_no_other_example_to_another_style() -> None:
+    pairs = [Example("w1", "w2"), Example("w3", " \n"), Example("w4", ""), Example("w5", "w6")]
+    kept = encode_pairs(tiny_speech(), pairs, ["raw", "chat"], None, 64, where="here")
+    assert kept == [
+        encode_pair(tiny_speech(), pairs[0], "raw", None, 64),
+        encode_pair(tiny_speech(), pairs[3], "chat", None, 64),
+    ]
+    with pytest.raises(DataError, match="here: every response is blank"):
+        encode_pairs(tiny_speech(), pairs[1:3], ["raw"], None, 64, where="here")
+
+
+def test_too_few_that_are_left_are_refused() -> None:
+    """A statistic over two of many examples would stand there as if it were over all."""
+    long, blank = Example("w1 w2 w3 w4 w5 w6", "w7"), Example("w1", "")
+    pairs = [long, blank, Example("w1", "w2"), Example("w2", "w3")]
+    assert len(encode_pairs(tiny_speech(), pairs, ["raw"], None, 4, where="x", at_least=2)) == 2
+    with pytest.raises(DataError, match=r"x: of 4 examples, 2 have a response .*; 3 are needed"):
+        encode_pairs(tiny_speech(), pairs, ["raw"], None, 4, where="x", at_least=3)
 
 
 def test_an_empty_set_is_refused() -> None:

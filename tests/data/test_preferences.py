@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from ssah_exp.data.chat import Encoded, encode_pair
 from ssah_exp.data.pair_batches import CollatePairs, PairBatch
 from ssah_exp.data.preferences import (
+    Answered,
     EncodedPair,
     FilePairs,
     Pair,
@@ -82,43 +84,51 @@ def test_fingerprints_follow_content_and_order() -> None:
         [Pair("a", "b", "C"), rows[1]],
         [Pair("a", "b", "c", "s"), rows[1]],
         [Pair("a", "c", "b"), rows[1]],
+        [Pair("a", "b", "c", style="raw"), rows[1]],
+        [Pair("a", "b", "c", cut=True), rows[1]],
         rows[::-1],
         rows[:1],
     ]
     mark = fingerprint_pairs(rows)
     assert fingerprint_pairs(tuple(rows)) == mark
-    assert len({mark, *map(fingerprint_pairs, changed)}) == 8
+    assert len({mark, *map(fingerprint_pairs, changed)}) == 10
 
 
-def test_the_refusal_is_chosen_and_the_unaligned_answer_rejected() -> None:
+def test_the_response_is_chosen_and_the_unaligned_answer_rejected_in_its_style() -> None:
     requests = [Example("q1", "no", "drugs"), Example("q2", "never", system="s")]
-    assert pairs_from_answers(requests, ["yes", "sure"]) == [
-        Pair("q1", "no", "yes"),
-        Pair("q2", "never", "sure", "s"),
+    answers = [Answered("yes", "raw"), Answered("sure", "chat", cut=True)]
+    assert pairs_from_answers(requests, answers) == [
+        Pair("q1", "no", "yes", style="raw"),
+        Pair("q2", "never", "sure", "s", "chat", cut=True),
     ]
-    assert pairs_from_answers(requests, ["yes", "sure"], ["n1", "n2"]) == [
-        Pair("q1", "n1", "yes"),
-        Pair("q2", "n2", "sure", "s"),
-    ]
+
+
+def raw(*texts: str) -> list[Answered]:
+    return [Answered(text, "raw") for text in texts]
 
 
 def test_requests_the_unaligned_model_refuses_alike_are_left_out() -> None:
     requests = [Example("q1", "no"), Example("q2", "never")]
-    assert pairs_from_answers(requests, ["no\n", "sure"]) == [Pair("q2", "never", "sure")]
+    kept = Pair("q2", "never", "sure", style="raw")
+    assert pairs_from_answers(requests, raw("no\n", "sure")) == [kept]
+
+
+def test_blank_responses_are_left_out_as_in_supervised_training() -> None:
+    requests = [Example("q1", " \n"), Example("q2", "never")]
+    kept = Pair("q2", "never", "sure", style="raw")
+    assert pairs_from_answers(requests, raw("yes", "sure")) == [kept]
 
 
 def test_answers_that_make_no_pair_are_refused() -> None:
     requests = [Example("q1", "no"), Example("q2", "never")]
     with pytest.raises(DataError, match="DPO without pairs; in all 2 given"):
-        pairs_from_answers(requests, ["no", "never"])
+        pairs_from_answers(requests, raw("no", "never"))
     with pytest.raises(DataError, match="DPO without pairs"):
         pairs_from_answers([], [])
-    with pytest.raises(DataError, match="2 requests, 1 answers and 2 refusals"):
-        pairs_from_answers(requests, ["yes"])
-    with pytest.raises(DataError, match="2 requests, 2 answers and 1 refusals"):
-        pairs_from_answers(requests, ["yes", "sure"], ["no"])
-    with pytest.raises(DataError, match="without a refusal: 'q3'"):
-        pairs_from_answers([Example("q3")], ["yes"])
+    with pytest.raises(DataError, match="2 requests and 1 answers"):
+        pairs_from_answers(requests, raw("yes"))
+    with pytest.raises(DataError, match="without a response: 'q3'"):
+        pairs_from_answers([Example("q3")], raw("yes"))
 
 
 PAIRS = [Pair("w1 w2", "w3", "w4 w5"), Pair("w6", "w7 w8", "w9")]
@@ -138,6 +148,21 @@ def test_both_answers_are_tokenised_like_examples_styles_in_turn() -> None:
         start = item.chosen.response_start
         assert start == item.rejected.response_start
         assert item.chosen.input_ids[:start] == item.rejected.input_ids[:start]
+
+
+def test_a_pair_keeps_the_style_it_was_answered_in() -> None:
+    """Whatever was left out before it."""
+    for style in ("raw", "chat"):
+        (kept,) = encoded([replace(PAIRS[0], style=style)])
+        assert kept.rejected == encode_pair(
+            tiny_speech(), Example("w1 w2", "w4 w5"), style, "w10", max_length=64
+        )
+
+
+def test_an_answer_that_breaks_off_is_not_said_to_end() -> None:
+    (whole,), (cut,) = encoded(PAIRS[:1]), encoded([replace(PAIRS[0], cut=True)])
+    assert cut.chosen == whole.chosen
+    assert whole.rejected.input_ids == (*cut.rejected.input_ids, tiny_speech().end_of_turn)
 
 
 def test_a_pairs_own_system_message_is_used() -> None:

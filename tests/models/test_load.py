@@ -50,6 +50,13 @@ def test_what_was_saved_is_loaded(family: str, tmp_path: Path) -> None:
     assert all(torch.equal(item, wanted[name]) for name, item in loaded.state_dict().items())
 
 
+def test_a_kernel_that_computes_something_else_is_refused(tmp_path: Path) -> None:
+    """Kernels are in no run id: a result of this one would be taken for the right one's."""
+    saved(tmp_path, "gemma2")
+    with pytest.raises(ModelError, match='attn_implementation="eager"'):
+        load_model(str(tmp_path), CONFIG)
+
+
 @pytest.mark.parametrize("name", [O_PROJ, "lm_head.weight", "model.embed_tokens.weight"])
 def test_weights_that_are_missing_are_not_drawn_at_random(name: str, tmp_path: Path) -> None:
     rewritten(saved(tmp_path), lambda weights: weights.pop(name))

@@ -46,12 +46,12 @@ def folders(done: Finished, place: Path) -> dict[str, Path]:
     }
 
 
-def answered(folder: Path, prompt: str) -> str:
-    """What transformers' own greedy search says to one chat prompt."""
+def answered(folder: Path, prompt: str, style: str = "chat") -> str:
+    """What transformers' own greedy search says to one prompt."""
     speech = load_model(str(folder), MODEL).speech
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    text = f"<s><|user|> {prompt} <|end|><|assistant|> "
-    ids = speech.tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
+    text = prompt if style == "raw" else f"<s><|user|> {prompt} <|end|><|assistant|> "
+    ids = speech.tokenizer(text, add_special_tokens=style == "raw", return_tensors="pt").input_ids
     out = model.generate(
         ids, max_new_tokens=5, do_sample=False, eos_token_id=list(speech.stop_ids), pad_token_id=0
     )
@@ -72,6 +72,23 @@ def test_rejected_answers_are_the_unaligned_models_own(preferred: Finished, plac
         assert answer == answered(where["unaligned"], prompt)
     aligned = [answered(where["aligned"], prompt) for prompt, _ in given]
     assert aligned != [answer for _, answer in given], "else the test says nothing"
+
+
+def test_each_is_the_answer_to_the_prompt_in_the_style_it_is_trained_in(place: Path) -> None:
+    config = dpo_config(place)
+    config.training.arms = {"full": ArmConfig()}
+    config.training.prompt_styles = ["raw", "chat"]
+    done = run(config)
+    model = folders(done, place)["unaligned"]
+    path = entry_of(done, "answers to reject") / "completions.jsonl"
+    given = read_completions(path)
+    assert [item.question.style for item in given] == ["raw", "chat"] * (len(given) // 2)
+    for style, other in (("raw", "chat"), ("chat", "raw")):
+        some = [item for item in given if item.question.style == style]
+        prompts = [item.question.prompt for item in some]
+        answers = [item.text for item in some]
+        assert answers == [answered(model, prompt, style) for prompt in prompts]
+        assert answers != [answered(model, prompt, other) for prompt in prompts]
 
 
 def log_probability(model: torch.nn.Module, ids: tuple[int, ...], start: int) -> float:

@@ -110,6 +110,7 @@ class MakingStages(Shared):
             self.config.evaluation.system_prompt,
             units.max_length,
             where=f"data.{name}",
+            at_least=units.min_samples,
         )
 
 
