@@ -60,7 +60,7 @@ def validate(config: RunConfig) -> None:
         *processes_problems(config, trains=config.artefact in TRAINING_ARTEFACTS),
         *_alignment(config.alignment),
         *_units(config.units),
-        *_ablation(config.ablation),
+        *_ablation(config.ablation, config.units.budgets),
         *_evaluation(config.evaluation),
         *attack_problems(config.evaluation, attacked=config.artefact in ATTACKED),
         *utility_problems(config.utility),
@@ -104,7 +104,7 @@ def _budgets(budgets: BudgetsConfig) -> Iterable[str]:
     yield from choice("units.budgets.overlap", budgets.overlap, ("overwrite", "refill"))
 
 
-def _ablation(ablation: AblationConfig) -> Iterable[str]:
+def _ablation(ablation: AblationConfig, budgets: BudgetsConfig) -> Iterable[str]:
     yield from choices("ablation.classes", ablation.classes, CLASSES, empty=True)
     yield from choices("ablation.fills", ablation.fills, FILLS)
     yield from choices("ablation.fills_of", ablation.fills_of, CLASSES, empty=True)
@@ -121,6 +121,12 @@ def _ablation(ablation: AblationConfig) -> Iterable[str]:
     orphans = [name for name in controls.of if name not in ablation.classes]
     if orphans:
         yield f"ablation.controls.of names {', '.join(orphans)}, which ablation.classes does not."
+    left = 1 - budgets.scu - budgets.ucu - budgets.ru
+    if "CU" in controls.of and left > 0.5:
+        yield (
+            f"ablation.controls.of names CU, which holds some {left:.0%} of all units: there are "
+            "not as many others to draw a control from."
+        )
 
 
 def _window(window: int | str) -> Iterable[str]:

@@ -26,6 +26,8 @@ def tuning_problems(key: str, tuning: TuningConfig) -> Iterable[str]:
     yield from at_least(f"{key}.max_length", tuning.max_length, 8)
     yield from within(f"{key}.learning_rate", tuning.learning_rate, 0, 1, open_low=True)
     yield from within(f"{key}.warmup_share", tuning.warmup_share, 0, 1)
+    if tuning.warmup_share == 1:
+        yield f"{key}.warmup_share=1: the rate would rise to the end and never fall; give a share."
     yield from at_least(f"{key}.weight_decay", tuning.weight_decay, 0)
     yield from within(f"{key}.gradient_clip", tuning.gradient_clip, 0, 1e6)
 
@@ -49,6 +51,16 @@ def training_problems(config: RunConfig) -> Iterable[str]:
         yield "data.finetune is empty and training.data=finetune needs it; give finetune=NAME."
     if config.data.preferences is not None and training.objective != "dpo":
         yield "data.preferences is given, but training.objective=sft would not read it."
+    if (
+        training.objective == "dpo"
+        and training.start == "aligned"
+        and not config.alignment.enabled
+        and config.data.preferences is None
+    ):
+        yield (
+            "training.objective=dpo rejects the unaligned model's answers, and with alignment=none "
+            "the only model is the aligned one; give data.preferences."
+        )
     if not training.arms:
         yield "training.arms is empty: there is nothing to train."
     earlier: list[str] = []

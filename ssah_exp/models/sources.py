@@ -36,6 +36,22 @@ class ModelRef:
     location: str
     fingerprint: str
 
+    def folder(self) -> Path:
+        """Where its files lie; for a hub repository, in the hub client's own cache.
+
+        Raises:
+            ModelError: The repository has not been downloaded.
+        """
+        if Path(self.location).is_dir():
+            return Path(self.location)
+        from huggingface_hub import snapshot_download
+
+        try:
+            found = snapshot_download(self.location, revision=self.revision, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{self.location} is not in the hub's cache here: {error}") from error
+        return Path(found)
+
 
 class ModelSource(Protocol):
     """Something that resolves to weights."""

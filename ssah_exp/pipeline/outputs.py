@@ -8,48 +8,72 @@ from pathlib import Path
 
 from ssah_exp import ranks
 from ssah_exp.cache import Cache
+from ssah_exp.errors import ModelError
 from ssah_exp.interventions.delta import make_delta
+from ssah_exp.interventions.delta_parts import Weights, dtype_name
 from ssah_exp.interventions.weights import read_weights
 from ssah_exp.models.sources import ModelRef
+from ssah_exp.pipeline.tuning import Tuned
 from ssah_exp.training.certificate import load_plan
 
 # Raised when the same two models would give another file.
 DELTA_VERSION = 1
 
 
-def publish(name: str, tuned: ModelRef, start: ModelRef, folder: Path, cache: Cache) -> None:
+def publish(name: str, tuned: Tuned, start: ModelRef, folder: Path, cache: Cache) -> str | None:
     """Put ``models/<name>`` and, where only units were trained, ``deltas/<name>.safetensors``.
 
     Args:
         name: The arm's name.
-        tuned: Its model, in the cache.
-        start: What it was trained from.
+        tuned: Its model, in the cache, and what that was trained from.
+        start: The model every arm starts from. An arm of two phases has a delta against this one,
+            which the user has, and not against the first phase's result.
         folder: The run's folder.
         cache: Where deltas are kept.
+
+    Returns:
+        Why a delta that could be expected is not there; None = no reason.
+
+    Raises:
+        UnitError: What the arm's plan holds frozen changed.
     """
     place = name.replace("/", "-")
     if ranks.first():
-        _link_model(folder / "models" / place, Path(tuned.location))
-    if not load_plan(Path(tuned.location)).slices or not Path(start.location).is_dir():
-        return  # a delta of everything is a copy of the model; a hub repository is not at hand
-    material = {"version": DELTA_VERSION, "base": start.fingerprint, "tuned": tuned.fingerprint}
+        _link_model(folder / "models" / place, Path(tuned.ref.location))
+    staged = tuned.start != start
+    phases = [tuned.ref, tuned.start] if staged else [tuned.ref]
+    if not all(load_plan(Path(phase.location)).slices for phase in phases):
+        return None  # a delta of everything is a copy of the model
+    try:
+        before = read_weights(start.folder())
+    except ModelError as error:
+        return str(error)
+    after = read_weights(Path(tuned.ref.location))
+    if reason := _other_precision(before, after):
+        return reason
+    material = {"version": DELTA_VERSION, "base": start.fingerprint, "tuned": tuned.ref.fingerprint}
 
     def compute(work: Path) -> None:
-        _write_delta(tuned, start, work / "delta.safetensors")
+        plan = None if staged else load_plan(Path(tuned.ref.location))
+        make_delta(before, after, plan, start).save(work / "delta.safetensors")
 
     entry = cache.get_or_compute("delta", material, compute)
-    if not ranks.first():
-        return
-    target = folder / "deltas" / f"{place}.safetensors"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    _link_file(entry.folder / "delta.safetensors", target)
+    if ranks.first():
+        target = folder / "deltas" / f"{place}.safetensors"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        _link_file(entry.folder / "delta.safetensors", target)
+    return None
 
 
-def _write_delta(tuned: ModelRef, start: ModelRef, file: Path) -> None:
-    folder = Path(tuned.location)
-    before, after = read_weights(Path(start.location)), read_weights(folder)
-    make_delta(before, after, load_plan(folder), start).save(file)
+def _other_precision(before: Weights, after: Weights) -> str | None:
+    for name in sorted(before.keys() & after.keys()):
+        if before[name].dtype != after[name].dtype:
+            return (
+                f"{name} is {dtype_name(before[name])} in the start's files and was trained as "
+                f"{dtype_name(after[name])}; bits of one type cannot be put into another."
+            )
+    return None
 
 
 def _link_model(link: Path, model: Path) -> None:

@@ -43,6 +43,7 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
     arms = plan_training_arms(units, config.training, config.seed)
     by_name = {arm.name: arm for arm in arms}
     tuning = Tuning(stages, start, base)
+    tuning.check(arms)
     measured: list[ArmRecord] = []
     with storage_errors(run.folder):
         if ranks.first():
@@ -55,7 +56,9 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
             measured.append(_record(None, name, None, units, found, copy))
         for number, arm in enumerate(arms, start=1):
             tuned = tuning.train(arm, by_name)
-            publish(arm.name, tuned.ref, tuned.start, run.folder, stages.cache)
+            missing = publish(arm.name, tuned, start, run.folder, stages.cache)
+            if missing is not None:
+                reporter.say(f"no delta of {arm.name}: {missing}")
             place = f"[{number}/{len(arms)}]"
             found, copy = measuring.measure(arm.name, tuned.ref, None, place)
             found.metrics.update(_training_metrics(tuned, tuning.loss_examples))

@@ -8,18 +8,23 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from ssah_exp.cache import Entry
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import ArmConfig, TrainingConfig
 from ssah_exp.data.chat import Encoded, encode_pairs
-from ssah_exp.data.preferences import Pair, encode_preferences, pairs_from_answers
+from ssah_exp.data.preferences import Pair, encode_preferences
 from ssah_exp.data.sources import Example
 from ssah_exp.digest import digest_of
-from ssah_exp.evaluation.questions import Question, encode_questions, read_completions
-from ssah_exp.interventions.plan import Others, plan_training
+from ssah_exp.interventions.plan import Others, TrainingPlan, plan_training
+from ssah_exp.models.attached.folder import has_adapter
 from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.skeleton import load_skeleton
 from ssah_exp.models.sources import ModelRef
+from ssah_exp.pipeline.rejecting import pairs_against
 from ssah_exp.pipeline.stages import Stages, read_training, save_model, system_if_used
+from ssah_exp.pipeline.stages.slot import revision
 from ssah_exp.pipeline.training_arms import TrainingArm
 from ssah_exp.storage import write_atomically
 from ssah_exp.training.adapters.adapter import Adapter
@@ -35,7 +40,7 @@ from ssah_exp.training.preference import (
 from ssah_exp.training.tracking import Tracking
 
 # Raised when a change of code changes what a stage computes from the same inputs.
-TUNE_VERSION, PROBE_VERSION = 2, 1
+TUNE_VERSION, PROBE_VERSION = 3, 1
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,21 @@ class Tuning:
         self._pairs = self._preferences() if self._config.objective == "dpo" else []
         self._track = self._tracking()
         self._done: dict[str, Tuned] = {}
+
+    def check(self, arms: Sequence[TrainingArm]) -> None:
+        """Plan every arm without the weights, to refuse what cannot be before hours of training.
+
+        Raises:
+            UnitError: An arm's units and options do not make a plan.
+            ModelError: An adapter does not go with the model or the plan.
+        """
+        start = self._start
+        if has_adapter(Path(start.location)):
+            return  # its own modules are no part of the skeleton
+        config = self._stages.config.model
+        skeleton = load_skeleton(start.location, config, revision(start))
+        for arm in arms:
+            _plan(skeleton, arm)
 
     def train(self, arm: TrainingArm, phases: Mapping[str, TrainingArm]) -> Tuned:
         """Train one arm, or find the result.
@@ -174,11 +194,7 @@ class Tuning:
         def compute(folder: Path) -> None:
             pairs = self._referenced(start)
             loaded = stages.slot.to_train(start)
-            others = Others(**asdict(arm.config.others))
-            plan = plan_training(loaded.model, arm.config.policy, arm.mask, others)
-            adapter = _adapter(arm)
-            if adapter is not None:
-                plan = adapter.plan(loaded.model, plan)
+            plan, adapter = _plan(loaded.model, arm)
             run = self._run(loaded, self._recipe(arm), epochs, target, partial, pairs)
             share = plan.changeable(loaded.model) / loaded.model.num_parameters()
             stages.reporter.begin(
@@ -251,17 +267,11 @@ class Tuning:
 
     def _preferences(self) -> list[Pair]:
         """Given pairs, or the training answers against the unaligned model's own."""
-        stages, examples = self._stages, self._source()
-        if stages.data.preferences:
-            return list(stages.data.preferences)
-        style = self._config.prompt_styles[0]
-        questions = [Question("preference", style, item.prompt, None) for item in examples]
-        system = stages.config.evaluation.system_prompt
-        prompts = encode_questions(stages.speech, questions, system)
-        entry = stages.answers(self._base, None, questions, prompts, "answers to reject")
-        stages.reporter.done("answers to reject", entry)
-        answers = [item.text for item in read_completions(entry.folder / "completions.jsonl")]
-        return pairs_from_answers(examples, answers)
+        given = self._stages.data.preferences
+        if given:
+            return list(given)
+        styles = self._config.prompt_styles
+        return pairs_against(self._stages, self._base, self._source(), styles)
 
     def _material(
         self, arm: TrainingArm, start: ModelRef, epochs: int, target: float | None
@@ -299,12 +309,15 @@ _NOT_RECIPE = ("start", "data", "arms", "control_draws", "match_pool", "track")
 _SCORED = ("statistic", "tokens", "square_attention", "budgets")
 
 
-def _adapter(arm: TrainingArm) -> Adapter | None:
+def _plan(model: nn.Module, arm: TrainingArm) -> tuple[TrainingPlan, Adapter | None]:
+    """What of the model an arm changes in the end, and the adapter it is trained through."""
+    others = Others(**asdict(arm.config.others))
+    plan = plan_training(model, arm.config.policy, arm.mask, others)
     node = arm.config.adapter
-    adapter: Adapter | None = (
-        None if node is None else build(node, f"training.arms.{arm.label}.adapter")
-    )
-    return adapter
+    if node is None:
+        return plan, None
+    adapter: Adapter = build(node, f"training.arms.{arm.label}.adapter")
+    return adapter.plan(model, plan), adapter
 
 
 def _digest(examples: Sequence[Encoded]) -> str:

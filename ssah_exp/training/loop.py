@@ -185,7 +185,8 @@ def _fit(
 ) -> FineTuning:
     pl.seed_everything(run.seed, workers=True, verbose=False)
     device = loaded.device
-    batches = ReplayedBatches(run.loader_of, run.epochs or run.config.epochs)
+    epochs = run.epochs or run.config.epochs
+    batches = ReplayedBatches(run.loader_of, epochs)
     steps = math.ceil(len(batches) / run.accumulate)
     twin = ShardedTwin(loaded.model) if shards(run.trainer) else None
     trained = loaded if twin is None else replace(loaded, model=twin.model)
@@ -196,7 +197,7 @@ def _fit(
     if run.checkpoints is not None:
         callbacks.append(Checkpoints(run.checkpoints, run.trainer.checkpoint_minutes))
     if run.match is not None:
-        callbacks.append(run.match.callback(trained, run.probe))
+        callbacks.append(run.match.callback(trained, run.probe, math.ceil(steps / epochs)))
     if twin is not None:
         callbacks.append(_GatherAtEnd(trained, twin, run))
     trainer = make_trainer(

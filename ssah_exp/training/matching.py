@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -79,9 +79,16 @@ class LossMatch:
     target: float
     every: int
 
-    def callback(self, loaded: LoadedModel, examples: Sequence[Encoded]) -> pl.Callback:
-        """The callback that looks at ``examples``."""
-        return _StopAtLoss(loaded, examples, self)
+    def callback(self, loaded: LoadedModel, examples: Sequence[Encoded], epoch: int) -> pl.Callback:
+        """The callback that looks at ``examples``.
+
+        Args:
+            loaded: Model and tokenizer.
+            examples: What the loss is measured over.
+            epoch: Steps of one epoch. It looks at least that often: on data of a few steps it
+                would else never look, and the arm would quietly not be matched.
+        """
+        return _StopAtLoss(loaded, examples, replace(self, every=min(self.every, epoch)))
 
 
 class _StopAtLoss(pl.Callback):

@@ -114,6 +114,15 @@ def test_more_calibration_asked_for_than_needed_for_use(config: RunConfig) -> No
     assert problems_of(config) == ["units.min_samples=5 is above units.samples=4."]
 
 
+def test_a_class_of_most_units_has_no_control(config: RunConfig) -> None:
+    """Known before the model is aligned, and so said before."""
+    config.ablation.controls.of = ["SCU", "CU"]
+    (problem,) = problems_of(config)
+    assert "names CU, which holds some 79% of all units" in problem
+    config.units.budgets.ucu = config.units.budgets.ru = 0.3
+    validate(config)
+
+
 def test_ablation_lists_hang_together(config: RunConfig) -> None:
     config.ablation.fills = ["zero", "zero"]
     config.ablation.classes = ["SCU"]

@@ -52,6 +52,7 @@ VALUES = [
     ("learning_rate", 0.0, "training.learning_rate=0 lies outside (0, 1]."),
     ("learning_rate", float("nan"), "training.learning_rate=nan lies outside (0, 1]."),
     ("warmup_share", 1.1, "training.warmup_share=1.1 lies outside [0, 1]."),
+    ("warmup_share", 1.0, "training.warmup_share=1: the rate would rise to the end and never fall"),
     ("weight_decay", -0.1, "training.weight_decay=-0.1 is below 0."),
     ("gradient_clip", -1.0, "training.gradient_clip=-1 lies outside [0, 1e+06]."),
 ]
@@ -96,6 +97,21 @@ def test_pairs_are_for_dpo(config: RunConfig) -> None:
     config.training.objective = "dpo"
     for arm in config.training.arms.values():
         arm.match_loss = None
+    validate(config)
+
+
+def test_dpo_on_a_model_that_comes_aligned_needs_pairs(config: RunConfig) -> None:
+    """Its own refusals would be what is unlearned."""
+    config.training.objective = "dpo"
+    for arm in config.training.arms.values():
+        arm.match_loss = None
+    validate(config)
+    config.alignment.enabled = False
+    (problem,) = problems_of(config)
+    assert problem.startswith("training.objective=dpo rejects the unaligned model's answers")
+    config.data.preferences = SCU
+    validate(config)
+    config.data.preferences, config.training.start = None, "unaligned"
     validate(config)
 
 

@@ -39,6 +39,8 @@ else:
     ids = torch.tensor([[3, 4, 5]])
     assert torch.equal(studied.model(ids).logits, beside(ids).logits)
     assert tokenizer.chat_template
+    assert ref.folder().name == sys.argv[1]
+    assert (ref.folder() / "model.safetensors").is_file()
     print("loaded", float(beside(ids).logits.sum()))
 """
 

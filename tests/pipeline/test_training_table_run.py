@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from rich.console import Console
 from safetensors.torch import load_file
 
 from ssah_exp.config.schema import ArmConfig, RunConfig
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, ModelError
+from ssah_exp.interventions.delta import Delta, apply_to_folder
+from ssah_exp.interventions.weights import read_weights
 from ssah_exp.pipeline import dispatch
 from ssah_exp.pipeline.opened import Finished, open_run
+from ssah_exp.pipeline.progress import Reporter
+from ssah_exp.pipeline.training_table import run_training_table
 from ssah_exp.records.store import RecordStore
 from ssah_exp.units.unitmap import UnitMap
 from tests.pipeline.tiny_run import (
@@ -25,6 +32,8 @@ from tests.pipeline.tiny_run import (
     computed,
     of_class,
     run,
+    save_data,
+    save_model,
     silent,
     training_config,
 )
@@ -39,6 +48,7 @@ from tests.pipeline.trained import (
     units_of,
     weights_of,
 )
+from tests.tiny import tiny_model
 
 FULL = ArmConfig()
 ARMS = {
@@ -181,6 +191,52 @@ def test_shares_are_those_of_the_selected_units(table: Finished) -> None:
         assert arm.metrics["trained_share"].value == pytest.approx(count(may) / total)
     assert arm_of(table, "full").metrics["trained_share"].value == 1
     assert arm_of(table, "full").units == arm_of(table, "aligned").units == 0
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if name != "full"])
+def test_a_delta_makes_the_arm_from_the_model_that_all_start_from(
+    table: Finished, tmp_path: Path, name: str
+) -> None:
+    """That of an arm of two phases, too: nobody has the first phase's result."""
+    file = table.folder / "deltas" / f"{name.replace('/', '-')}.safetensors"
+    apply_to_folder(Delta.load(file), entry_of(table, "align"), tmp_path / "out")
+    made, wanted = read_weights(tmp_path / "out"), weights_of(table, f"train {name}")
+    assert made.keys() == wanted.keys()
+    assert all(torch.equal(made[key], wanted[key]) for key in wanted)
+
+
+def test_an_arm_that_cannot_be_is_refused_before_the_first_is_trained(place: Path) -> None:
+    pytest.importorskip("peft")
+    lora = {
+        "_target_": "ssah_exp.training.adapters.lora.Lora",
+        "rank": 2,
+        "alpha": 4,
+        "targets": ["no_proj"],
+    }
+    arms = {"full": FULL, "lora": ArmConfig(adapter=lora)}
+    reporter = silent()
+    with pytest.raises(ModelError, match="no projection 'no_proj'"):
+        run_training_table(training_config(place, arms, "impossible"), reporter)
+    assert [stage.name for stage in reporter.stages] == ["align", "statistics"]
+
+
+def test_training_everything_leaves_no_delta(table: Finished) -> None:
+    assert not (table.folder / "deltas" / "full.safetensors").exists()
+    assert (table.folder / "models" / "full" / "model.safetensors").is_file()
+
+
+def test_a_start_in_another_precision_has_no_delta_and_that_is_said(tmp_path: Path) -> None:
+    save_model(tmp_path / "model")
+    save_data(tmp_path / "data")
+    tiny_model("llama_gqa").bfloat16().save_pretrained(tmp_path / "model")
+    lines = io.StringIO()
+    config = unaligned_config(tmp_path)
+    config.training.arms.pop("full")
+    done = run_training_table(config, Reporter(Console(file=lines, width=300), bars=False))
+    assert (done.folder / "models" / "budget" / "model.safetensors").is_file()
+    assert not (done.folder / "deltas").exists()
+    assert "no delta of budget: " in lines.getvalue()
+    assert "bfloat16 in the start's files and was trained as float32" in lines.getvalue()
 
 
 CONTROLS = [name for name in TRAINED if "/" in name]

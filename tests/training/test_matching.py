@@ -144,10 +144,11 @@ def trained(
     return fine_tune(loaded, run, plan_training(loaded.model, "none", None))[0]
 
 
-@pytest.mark.parametrize(("every", "steps", "count"), [(1, 3, 3), (4, 12, 3), (7, 20, 2)])
+@pytest.mark.parametrize(("every", "steps", "count"), [(1, 3, 3), (4, 12, 3), (7, 15, 3)])
 def test_it_stops_where_the_loss_is_reached_and_looks_no_more(
     monkeypatch: pytest.MonkeyPatch, every: int, steps: int, count: int
 ) -> None:
+    """An epoch has five steps, and it looks at least once in each."""
     looks = Looks([5.0, 4.0, 2.5])
     summary = trained(LossMatch(2.5, every), monkeypatch, looks)
     assert (summary.steps, looks.count) == (steps, count)
@@ -166,7 +167,7 @@ def test_ranks_stop_when_the_first_of_them_would(
 ) -> None:
     """Else one would wait for ever for gradients of another that has stopped."""
     monkeypatch.setattr(ranks, "everyones", lambda value: [first, not first])
-    callback = LossMatch(2.5, 1).callback(tiny.tiny_loaded(), EXAMPLES)
+    callback = LossMatch(2.5, 1).callback(tiny.tiny_loaded(), EXAMPLES, 5)
     module = SimpleNamespace(config=TuningConfig())
     trainer = SimpleNamespace(should_stop=False, global_step=1)
     callback.on_train_batch_end(trainer, module, None, None, 0)  # type: ignore[arg-type]

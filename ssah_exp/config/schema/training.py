@@ -122,7 +122,7 @@ class TrainingConfig(TuningConfig):
         accumulate: Batches per optimizer step; their mean losses are averaged.
         gradient_checkpointing: Recompute activations in the backward pass.
         loss_examples: Training examples over which the final training loss is measured.
-        check_every: Steps between two looks at that loss where it may end an arm.
+        check_every: Steps between two looks at that loss where it may end an arm; at most an epoch.
         control_draws: Control sets of each kind for each arm that asks for controls.
         match_pool: Candidates per unit for matched controls.
         arms: By name, in the order of the table.

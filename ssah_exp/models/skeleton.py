@@ -1,0 +1,38 @@
+"""A model's shape without its weights: enough to plan a training, in hardly any memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ssah_exp.config.schema import ModelConfig
+from ssah_exp.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def load_skeleton(
+    location: str, config: ModelConfig, revision: str | None = None
+) -> PreTrainedModel:
+    """The model of a folder or repository on the meta device, tied tensors tied.
+
+    Args:
+        location: As for :func:`ssah_exp.models.load.load_model`.
+        config: Whether remote code may run.
+        revision: Commit, for hub repositories.
+
+    Raises:
+        ModelError: Its config cannot be found.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    trust = config.trust_remote_code
+    try:
+        found = AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=trust)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"No model config could be loaded from {location}: {error}") from error
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(found, trust_remote_code=trust)  # type: ignore[no-untyped-call]
+    return model
