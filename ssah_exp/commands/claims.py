@@ -21,5 +21,6 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """
     claims = read_claims(Path(options.file))
     records, _ = records_of(options)
-    print(render_claims(claims, settle(claims, records), options.format))
+    settled = settle(claims, records, records_only=options.records_only)
+    print(render_claims(claims, settled, options.format))
     return 0

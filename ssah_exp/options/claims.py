@@ -15,5 +15,10 @@ def add(commands: Commands) -> None:
     )
     claims.add_argument("file", help="e.g. experiments/paper_smollm2/claims.yaml")
     claims.add_argument("--format", choices=FORMATS, default="markdown")
+    claims.add_argument(
+        "--records-only",
+        action="store_true",
+        help="leave out tests on csv files that lie beside the claims",
+    )
     add_sources(claims)
     claims.set_defaults(module="claims")

@@ -152,8 +152,30 @@ def test_where_chooses_the_runs(tmp_path: Path) -> None:
     claim = {"claim": "c", "tests": [SCU_ABOVE], "where": {"data.name": "two"}}
     found = only(settle(claims_of(tmp_path, claim), records))
     assert found.findings[0].difference.value == pytest.approx(0.0)
-    with pytest.raises(ConfigError, match=r"2 settings .* differ in data\.name"):
-        settle(claims_of(tmp_path, {**claim, "where": {}}), records)
+    either = {**claim, "where": {"data.name": ["one", "three"]}}
+    found = only(settle(claims_of(tmp_path, either), records))
+    assert found.findings[0].difference.value == pytest.approx(0.6)
+
+
+def test_a_claim_that_several_settings_fit_is_not_settled_and_others_are(tmp_path: Path) -> None:
+    def with_samples(made: RunRecord, samples: int) -> RunRecord:
+        units = {**made.config.get("units", {}), "samples": samples}
+        config = {**made.config, "units": units}
+        return replace(made, run_id=f"{made.run_id}{samples}", config=config)
+
+    runs = seeds_of([0.6, 0.7, 0.8])
+    records = [with_samples(item, samples) for samples in (16, 64) for item in runs]
+    claims = claims_of(
+        tmp_path,
+        {"claim": "a", "tests": [SCU_ABOVE]},
+        {"claim": "b", "tests": [SCU_ABOVE], "where": {"units.samples": 64}},
+    )
+    first, second = settled = settle(claims, records)
+    assert (first.verdict, second.verdict) == ("several settings fit", "supported")
+    assert first.p is None
+    assert second.p_holm == second.p, "what could not be tested is not in the family"
+    text = render_claims(claims, settled, "markdown")
+    assert "Claim 1: several settings of table1_pruning fit, which differ in units.samples" in text
 
 
 def test_a_csv_gives_one_value_per_seed(tmp_path: Path) -> None:
@@ -163,6 +185,11 @@ def test_a_csv_gives_one_value_per_seed(tmp_path: Path) -> None:
     test = {"shows": "higher", "arm": "trained", "against": "redrawn", "csv": "seeds.csv"}
     found = only(settle(claims_of(tmp_path, {"claim": "c", "artefact": "", "tests": [test]}), []))
     assert found.findings[0].by_seed == pytest.approx({0: 0.07, 1: 0.1, 2: 0.08})
+    claims = claims_of(tmp_path, {"claim": "c", "artefact": "", "tests": [test]})
+    assert "files beside the claims: seeds.csv" in render_claims(claims, [found], "markdown")
+    left = settle(claims, [], records_only=True)
+    assert only(left).verdict == "not run"
+    assert "beside the claims" not in render_claims(claims, left, "markdown")
     wrong = {**test, "arm": "traned"}
     with pytest.raises(ConfigError, match="Did you mean 'trained'"):
         settle(claims_of(tmp_path, {"claim": "c", "tests": [wrong]}), [])
@@ -276,6 +303,23 @@ def test_unknown_arms_and_metrics_name_the_nearest(tmp_path: Path) -> None:
             claims_of(tmp_path, {"claim": "c", "tests": [{**SCU_ABOVE, "metric": "asr/raw"}]}),
             seeds_of([0.5]),
         )
+
+
+@pytest.mark.parametrize(
+    ("claims", "verdicts"), [("claims", "verdicts"), ("asked_afterwards", "asked_afterwards")]
+)
+@pytest.mark.parametrize(("form", "suffix"), [("markdown", "md"), ("csv", "csv")])
+def test_the_committed_verdicts_are_those_of_the_committed_records(
+    claims: str, verdicts: str, form: str, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = SHIPPED.parent
+    file = str(folder / f"{claims}.yaml")
+    main(["claims", file, "--records", str(folder.parent), "--format", form])
+    printed = capsys.readouterr().out
+    assert printed == (folder / f"{verdicts}.{suffix}").read_text(encoding="utf-8")
+    if form == "markdown":
+        verdict_rows = printed.split("\n\n")[0]
+        assert verdict_rows in (folder / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("form", ["markdown", "latex", "csv", "json"])

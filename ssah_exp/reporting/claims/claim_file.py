@@ -46,7 +46,8 @@ class Claim:
         source: Table or figure.
         tests: At least one.
         artefact: Whose records; "" where every test has a csv.
-        where: Dotted config key -> value: which runs of that artefact.
+        where: Dotted config key -> value: which runs of that artefact. A list is that very value,
+            or any of its items.
     """
 
     claim: str

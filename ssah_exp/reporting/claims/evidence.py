@@ -33,10 +33,13 @@ class Evidence:
             it may be infinite. A seed in which either value is a gap has none.
         paired: Over the prompts or windows of all seeds, where seeds cannot tell (:attr:`alike`);
             None without outcomes.
+        ambiguous: In what the settings differ that fit the claim, where several do; then there is
+            no evidence, since nobody said which is meant.
     """
 
     by_seed: dict[int, float]
     paired: Paired | None = None
+    ambiguous: str = ""
 
     @property
     def alike(self) -> bool:
@@ -44,38 +47,54 @@ class Evidence:
         return alike(list(self.by_seed.values()))
 
 
-def gather(claims: ClaimFile, claim: Claim, records: Sequence[RunRecord]) -> list[Evidence]:
+def gather(
+    claims: ClaimFile, claim: Claim, records: Sequence[RunRecord], *, records_only: bool = False
+) -> list[Evidence]:
     """Evidence for every test of a claim; empty ``by_seed`` where nothing was run.
 
+    Args:
+        claims: The file the claim is from.
+        claim: The claim.
+        records: Finished runs.
+        records_only: Leave tests on a csv without evidence: the file lies beside the claims and
+            is not made of these records.
+
     Raises:
-        ConfigError: ``where`` fits several settings, or a test names what records do not hold.
+        ConfigError: A test names what records do not hold.
     """
-    chosen = _setting(claim, records) if claim.artefact else []
-    return [
-        _from_csv(claims.folder / test.csv, test)
-        if test.csv is not None
-        else _from_records(claims, test, chosen)
-        for test in claim.tests
-    ]
+    settings = _settings(claim, records) if claim.artefact else []
+    found: list[Evidence] = []
+    for test in claim.tests:
+        if test.csv is not None:
+            path = claims.folder / test.csv
+            found.append(Evidence({}) if records_only else _from_csv(path, test))
+        elif len(settings) > 1:
+            found.append(Evidence({}, ambiguous=_apart(settings)))
+        else:
+            found.append(_from_records(claims, test, settings[0] if settings else []))
+    return found
 
 
-def _setting(claim: Claim, records: Sequence[RunRecord]) -> list[RunRecord]:
+def _settings(claim: Claim, records: Sequence[RunRecord]) -> list[list[RunRecord]]:
     fitting = [
         record
         for record in records
         if record.artefact == claim.artefact
-        and all(at(record.config, key) == value for key, value in claim.where.items())
+        and all(_fits(at(record.config, key), value) for key, value in claim.where.items())
     ]
-    settings = settings_of(fitting)
-    if len(settings) > 1:
-        configs = [dict(dotted(runs[0].config)) for runs in settings]
-        keys = sorted({key for config in configs for key in config} - {"seed"})
-        apart = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
-        raise ConfigError(
-            f"Claim '{claim.claim}': {len(settings)} settings of {claim.artefact} fit its 'where'; "
-            f"they differ in {', '.join(apart[:6])}."
-        )
-    return settings[0] if settings else []
+    return settings_of(fitting)
+
+
+def _fits(found: object, wanted: object) -> bool:
+    return found == wanted or (isinstance(wanted, list) and found in wanted)
+
+
+def _apart(settings: Sequence[Sequence[RunRecord]]) -> str:
+    """Config keys in which settings differ, the first few."""
+    configs = [dict(dotted(runs[0].config)) for runs in settings]
+    keys = sorted({key for config in configs for key in config} - {"seed"})
+    apart = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
+    return ", ".join(apart[:6])
 
 
 def _from_records(claims: ClaimFile, test: Prediction, records: Sequence[RunRecord]) -> Evidence:

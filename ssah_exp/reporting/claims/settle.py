@@ -18,6 +18,7 @@ from ssah_exp.reporting.claims.evidence import Evidence, gather
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
 UNDECIDED, NOT_RUN = "undecided at this n", "not run"
+AMBIGUOUS = "several settings fit"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Finding:
             the margin or more (TOST); None = not testable.
         how: How ``p`` was made.
         contrary: Whether the interval leaves no room for what is claimed.
+        ambiguous: As in :class:`Evidence`.
     """
 
     test: Prediction
@@ -44,6 +46,7 @@ class Finding:
     p: float | None
     how: str
     contrary: bool
+    ambiguous: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class Settled:
         findings: One per test.
         p: The largest of its tests (an intersection-union test); None = a test has none.
         p_holm: Adjusted over the claims of the file.
-        verdict: ``supported``, ``not supported``, ``undecided at this n`` or ``not run``.
+        verdict: ``supported``, ``not supported``, ``undecided at this n``, ``not run`` or
+            ``several settings fit``.
     """
 
     claim: Claim
@@ -65,7 +69,9 @@ class Settled:
     verdict: str
 
 
-def settle(claims: ClaimFile, records: Sequence[RunRecord]) -> list[Settled]:
+def settle(
+    claims: ClaimFile, records: Sequence[RunRecord], *, records_only: bool = False
+) -> list[Settled]:
     """Hold every claim against the records.
 
     A claim is supported if all its tests are significant: its p value is the largest of theirs,
@@ -73,13 +79,20 @@ def settle(claims: ClaimFile, records: Sequence[RunRecord]) -> list[Settled]:
     leaves no room for a difference of the margin in the claimed direction (for ``same``: if the
     whole interval lies beyond the margin).
 
+    Args:
+        claims: The claims; Holm's family are those of them that could be tested.
+        records: Finished runs.
+        records_only: As in :func:`gather`.
+
     Raises:
         ConfigError: See :func:`gather`.
     """
     found = [
         tuple(
             _tested(claims, test, evidence)
-            for test, evidence in zip(claim.tests, gather(claims, claim, records), strict=True)
+            for test, evidence in zip(
+                claim.tests, gather(claims, claim, records, records_only=records_only), strict=True
+            )
         )
         for claim in claims.claims
     ]
@@ -109,7 +122,7 @@ def _tested(claims: ClaimFile, test: Prediction, evidence: Evidence) -> Finding:
     else:
         how = "none: one seed, or all alike" if sample.size else "none: not run"
     contrary = _contrary(difference, test.shows, margin)
-    return Finding(test, difference, evidence.by_seed, effect, p, how, contrary)
+    return Finding(test, difference, evidence.by_seed, effect, p, how, contrary, evidence.ambiguous)
 
 
 def _over_seeds(sample: NDArray[np.float64], shows: str, margin: float) -> tuple[float, str]:
@@ -147,6 +160,8 @@ def _largest(findings: Sequence[Finding]) -> float | None:
 
 
 def _verdict(findings: Sequence[Finding], p_holm: float | None, alpha: float) -> str:
+    if any(finding.ambiguous for finding in findings):
+        return AMBIGUOUS
     if any(finding.difference.value is None for finding in findings):
         return NOT_RUN
     if p_holm is not None and p_holm < alpha:
