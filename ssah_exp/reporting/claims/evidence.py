@@ -33,13 +33,13 @@ class Evidence:
             it may be infinite. A seed in which either value is a gap has none.
         paired: Over the prompts or windows of all seeds, where seeds cannot tell (:attr:`alike`);
             None without outcomes.
-        ambiguous: In what the settings differ that fit the claim, where several do; then there is
-            no evidence, since nobody said which is meant.
+        lacking: Why runs that fit the claim are no evidence: several settings fit, and nobody said
+            which is meant, or they have no such arm or metric. "" = nothing is lacking.
     """
 
     by_seed: dict[int, float]
     paired: Paired | None = None
-    ambiguous: str = ""
+    lacking: str = ""
 
     @property
     def alike(self) -> bool:
@@ -60,7 +60,7 @@ def gather(
             is not made of these records.
 
     Raises:
-        ConfigError: A test names what records do not hold.
+        ConfigError: A csv is not as a test says.
     """
     settings = _settings(claim, records) if claim.artefact else []
     found: list[Evidence] = []
@@ -69,7 +69,7 @@ def gather(
             path = claims.folder / test.csv
             found.append(Evidence({}) if records_only else _from_csv(path, test))
         elif len(settings) > 1:
-            found.append(Evidence({}, ambiguous=_apart(settings)))
+            found.append(Evidence({}, lacking=_several(claim, settings)))
         else:
             found.append(_from_records(claims, test, settings[0] if settings else []))
     return found
@@ -89,20 +89,26 @@ def _fits(found: object, wanted: object) -> bool:
     return found == wanted or (isinstance(wanted, list) and found in wanted)
 
 
-def _apart(settings: Sequence[Sequence[RunRecord]]) -> str:
-    """Config keys in which settings differ, the first few."""
+def _several(claim: Claim, settings: Sequence[Sequence[RunRecord]]) -> str:
     configs = [dict(dotted(runs[0].config)) for runs in settings]
     keys = sorted({key for config in configs for key in config} - {"seed"})
     apart = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
-    return ", ".join(apart[:6])
+    return (
+        f"several settings of {claim.artefact} fit, which differ in {', '.join(apart[:6])}; give "
+        "records of one of them."
+    )
 
 
 def _from_records(claims: ClaimFile, test: Prediction, records: Sequence[RunRecord]) -> Evidence:
     if not records:
         return Evidence({})
     groups = {group.label: group for group in groups_of(records)}
-    arm = _group(groups, test.arm)
-    against = None if test.against is None else _group(groups, test.against)
+    for label in (test.arm, test.against):
+        if label is not None and label not in groups:
+            hint = did_you_mean(label, groups)
+            return Evidence({}, lacking=f"the records have no arm '{label}'.{hint}")
+    arm = groups[test.arm]
+    against = None if test.against is None else groups[test.against]
     by_seed: dict[int, float] = {}
     for seed in arm.by_seed:
         own = printed_value(arm.by_seed[seed], test.metric)
@@ -111,19 +117,12 @@ def _from_records(claims: ClaimFile, test: Prediction, records: Sequence[RunReco
         if own is not None and other is not None and not math.isnan(own - other):
             by_seed[seed] = own - other
     if not by_seed:
-        raise ConfigError(
-            f"No value of {test.metric} in {test.arm}.{did_you_mean(test.metric, _names(arm))}"
-        )
+        hint = did_you_mean(test.metric, _names(arm))
+        return Evidence({}, lacking=f"the records have no {test.metric} of {test.arm}.{hint}")
     seen = Evidence(by_seed)
     if not seen.alike:
         return seen
     return Evidence(by_seed, _paired(claims, test, arm, against, records))
-
-
-def _group(groups: dict[str, Group], label: str) -> Group:
-    if label not in groups:
-        raise ConfigError(f"No arm '{label}' in the records.{did_you_mean(label, groups)}")
-    return groups[label]
 
 
 def _of_seed(group: Group, seed: int, metric: str) -> float | None:

@@ -18,7 +18,7 @@ from ssah_exp.reporting.claims.evidence import Evidence, gather
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
 UNDECIDED, NOT_RUN = "undecided at this n", "not run"
-AMBIGUOUS = "several settings fit"
+UNTESTABLE = "not testable"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Finding:
             the margin or more (TOST); None = not testable.
         how: How ``p`` was made.
         contrary: Whether the interval leaves no room for what is claimed.
-        ambiguous: As in :class:`Evidence`.
+        lacking: As in :class:`Evidence`.
     """
 
     test: Prediction
@@ -46,7 +46,7 @@ class Finding:
     p: float | None
     how: str
     contrary: bool
-    ambiguous: str = ""
+    lacking: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Settled:
         findings: One per test.
         p: The largest of its tests (an intersection-union test); None = a test has none.
         p_holm: Adjusted over the claims of the file.
-        verdict: ``supported``, ``not supported``, ``undecided at this n``, ``not run`` or
-            ``several settings fit``.
+        verdict: ``supported``, ``not supported``, ``undecided at this n``, ``not run``, or ``not
+            testable`` with what was run.
     """
 
     claim: Claim
@@ -122,7 +122,7 @@ def _tested(claims: ClaimFile, test: Prediction, evidence: Evidence) -> Finding:
     else:
         how = "none: one seed, or all alike" if sample.size else "none: not run"
     contrary = _contrary(difference, test.shows, margin)
-    return Finding(test, difference, evidence.by_seed, effect, p, how, contrary, evidence.ambiguous)
+    return Finding(test, difference, evidence.by_seed, effect, p, how, contrary, evidence.lacking)
 
 
 def _over_seeds(sample: NDArray[np.float64], shows: str, margin: float) -> tuple[float, str]:
@@ -160,8 +160,8 @@ def _largest(findings: Sequence[Finding]) -> float | None:
 
 
 def _verdict(findings: Sequence[Finding], p_holm: float | None, alpha: float) -> str:
-    if any(finding.ambiguous for finding in findings):
-        return AMBIGUOUS
+    if any(finding.lacking for finding in findings):
+        return UNTESTABLE
     if any(finding.difference.value is None for finding in findings):
         return NOT_RUN
     if p_holm is not None and p_holm < alpha:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ssah_exp.evaluation.metrics import PERPLEXITY
 from ssah_exp.reporting.claims.claim_file import SAME, ClaimFile
-from ssah_exp.reporting.claims.settle import AMBIGUOUS, Finding, Settled
+from ssah_exp.reporting.claims.settle import Finding, Settled
 from ssah_exp.reporting.compare_table import p_text
 from ssah_exp.reporting.text import format_frame, machine_text, number, prose
 
@@ -116,12 +116,13 @@ def _caption(claims: ClaimFile, settled: Sequence[Settled]) -> str:
     files = sorted({str(item.test.csv) for item in findings if item.test.csv and item.by_seed})
     if files:
         parts.append(f"Not from the records but from files beside the claims: {', '.join(files)}.")
-    parts += [
-        f"Claim {at}: several settings of {item.claim.artefact} fit, which differ in "
-        f"{item.findings[0].ambiguous}; records of one of them are needed."
+    lacking = [
+        (at, finding.lacking)
         for at, item in enumerate(settled, 1)
-        if item.verdict == AMBIGUOUS
+        for finding in item.findings
+        if finding.lacking
     ]
+    parts += [f"Claim {at}: {what}" for at, what in dict.fromkeys(lacking)]
     if any(finding.how.startswith("over prompts") for finding in findings):
         parts.append("With one seed, or where all seeds differ alike: over prompts.")
     return " ".join(parts)
