@@ -14,6 +14,7 @@ from rich.table import Table
 from ssah_exp.commands.units import units_at
 from ssah_exp.reporting.flow import draw_flow
 from ssah_exp.reporting.transfer_rows import published_cells, transfer_rows
+from ssah_exp.reporting.transfer_table import render_transfer
 from ssah_exp.units.transfer import Flow, differences, transfer
 from ssah_exp.units.unitmap import UnitMap
 
@@ -38,6 +39,8 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         print(transfer_rows(flows).to_csv(index=False, lineterminator="\n"), end="")
     elif options.format == "json":
         print(json.dumps(_describe(before, after, flows), indent=1))
+    elif options.format in ("markdown", "latex"):
+        print(render_transfer(before, after, flows[0], options.format))
     else:
         _print(before, after, flows, Console())
         for path in wrote:

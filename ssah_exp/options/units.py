@@ -34,7 +34,7 @@ def _transfer(actions: Commands) -> None:
     transfer.add_argument(
         "--base", action="store_true", help="BEFORE is a base model: class it by z_U alone"
     )
-    _output(transfer, "csv", "json")
+    _output(transfer, "csv", "json", "markdown", "latex")
 
 
 def _stability(actions: Commands) -> None:

@@ -47,6 +47,31 @@ def refused(capture: Capture, *arguments: str) -> str:
     return line.removeprefix("ssah-exp: ")
 
 
+@pytest.mark.parametrize("form", ["markdown", "latex"])
+@pytest.mark.parametrize("base", [True, False])
+def test_the_printed_table_stands_beside_the_papers(
+    maps: tuple[str, str], capsys: Capture, form: str, base: bool
+) -> None:
+    options = ["--base"] if base else []
+    assert main(["units", "transfer", *maps, *options, "--format", form]) == 0
+    text = capsys.readouterr().out
+    (flow,) = transfer(random_map(), random_map(seed=1), base=base)
+    share = 100 * flow.shares("units")
+    printed = published_cells(flow)
+    assert printed
+    for (before, after), paper in printed.items():
+        ours = share[flow.before.index(before), flow.after.index(after)]
+        (row,) = [
+            [cell.strip(" |\\") for cell in line.replace("&", "|").strip("| ").split("|")]
+            for line in text.splitlines()
+            if [part.strip() for part in line.replace("&", "|").strip("| ").split("|")][:2]
+            == [before, after]
+        ]
+        assert row[2:5] == [f"{ours:.2f}", f"{paper:.2f}", f"{ours - paper:+.2f}"]
+    assert "Differs in (ours for the paper's): model: " in text
+    assert ("base model into its chat model" in text) is base
+
+
 def test_csv_and_json_hold_the_same_table(maps: tuple[str, str], capsys: Capture) -> None:
     assert main(["units", "transfer", *maps, "--by", "kind", "--format", "csv"]) == 0
     table = pd.read_csv(io.StringIO(capsys.readouterr().out))
