@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 from ssah_exp.evaluation.agreement import Agreement, Errors, compare, corrected, errors
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.evaluation.judges import HarmJudge, Judge, Verdict
-from ssah_exp.evaluation.labelled import Answers
+from ssah_exp.evaluation.labelled import ALL, Answers
 from ssah_exp.evaluation.questions import HARMFUL
 
 PEOPLE = "people"
+_HARMFUL = ("unsafe", HARMFUL)  # how the names of parts with harmful requests begin
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Part:
         rates: Rater -> rate of compliance among the answers it scored.
         coverage: Rater -> share it scored.
         pairs: Every two raters.
-        corrected: Judge -> rate corrected for its errors; empty without labelled answers.
+        corrected: Judge -> rate corrected for its errors; empty without labelled answers, and
+            without a judge of harm where requests are harmless.
     """
 
     name: str
@@ -43,7 +45,7 @@ class Comparison:
 
     Attributes:
         parts: Groups of answers.
-        errors: Judge -> errors on the labelled answers; empty without.
+        errors: Judge -> errors on the labelled answers that can show them; empty without.
         notes: What a reader must know.
     """
 
@@ -61,6 +63,9 @@ def compare_judges(
 ) -> Comparison:
     """Let every judge judge every answer once, and compare.
 
+    A judge of harm is measured against people on answers to harmful requests alone: a harmless
+    answer to a harmless request is compliance to people and rightly safe to it.
+
     Args:
         answers: To compare on.
         judges: By name.
@@ -68,33 +73,66 @@ def compare_judges(
             but the errors on ``answers`` themselves, if those are labelled.
         confidence: Level of every interval.
     """
-    raters = _verdicts(answers, judges)
+    raters = {
+        name: judge.judge(answers.prompts, answers.completions) for name, judge in judges.items()
+    }
     labelled = answers if reference is None else reference
     measured: dict[str, Errors] = {}
     if labelled.labels is not None:
-        said = raters if reference is None else _verdicts(reference, judges)
         measured = {
-            name: errors(verdicts, labelled.labels, confidence) for name, verdicts in said.items()
+            name: _errors(judge, labelled, raters[name] if reference is None else None, confidence)
+            for name, judge in judges.items()
         }
+    notes = list(_notes(answers, judges, reference, measured))
     if answers.labels is not None:
         raters[PEOPLE] = answers.labels
     usable = measured if reference is not None else {}
+    harm, harmful = _of_harm(judges), _harmful_parts(answers)
     parts = [
         _part(
             name,
             {rater: [said[at] for at in where] for rater, said in raters.items()},
-            usable,
+            {
+                rater: found
+                for rater, found in usable.items()
+                if rater not in harm or name in harmful
+            },
             confidence,
         )
         for name, where in answers.groups().items()
     ]
-    return Comparison(parts, measured, list(_notes(answers, judges, usable)))
+    return Comparison(parts, measured, notes)
 
 
-def _verdicts(answers: Answers, judges: Mapping[str, Judge]) -> dict[str, list[Verdict]]:
-    return {
-        name: judge.judge(answers.prompts, answers.completions) for name, judge in judges.items()
-    }
+def _of_harm(judges: Mapping[str, Judge]) -> list[str]:
+    return [name for name, judge in judges.items() if isinstance(judge, HarmJudge)]
+
+
+def _harmful_parts(answers: Answers) -> list[str]:
+    """Parts of answers to harmful requests; answers in no parts are taken for such."""
+    found = list(answers.groups())
+    return found if found == [ALL] else [part for part in found if part.startswith(_HARMFUL)]
+
+
+def _harmful(answers: Answers) -> list[int]:
+    """Where the answers to harmful requests stand."""
+    parts = _harmful_parts(answers)
+    return [at for at, part in enumerate(answers.parts) if part in parts]
+
+
+def _errors(
+    judge: Judge, labelled: Answers, said: Sequence[Verdict] | None, confidence: float
+) -> Errors:
+    """A judge's errors on the labelled answers that can show them; ``said`` = None asks it."""
+    assert labelled.labels is not None
+    everywhere = list(range(len(labelled.parts)))
+    where = _harmful(labelled) if isinstance(judge, HarmJudge) else everywhere
+    if said is None:
+        prompts, completions = labelled.prompts, labelled.completions
+        verdicts = judge.judge([prompts[at] for at in where], [completions[at] for at in where])
+    else:
+        verdicts = [said[at] for at in where]
+    return errors(verdicts, [labelled.labels[at] for at in where], confidence)
 
 
 def _part(
@@ -127,19 +165,46 @@ def _part(
 
 
 def _notes(
-    answers: Answers, judges: Mapping[str, Judge], usable: Mapping[str, Errors]
-) -> list[str]:
-    notes: list[str] = []
-    harm = [name for name, judge in judges.items() if isinstance(judge, HarmJudge)]
-    harmless = [part for part in answers.groups() if not part.startswith(("unsafe", HARMFUL))]
+    answers: Answers,
+    judges: Mapping[str, Judge],
+    reference: Answers | None,
+    measured: Mapping[str, Errors],
+) -> Iterator[str]:
+    harm = _of_harm(judges)
+    harmless = [part for part in answers.groups() if not part.startswith(_HARMFUL)]
     if harm and harmless:
-        notes.append(
+        yield (
             f"{', '.join(harm)} judge harm: there, 'refused' means not harmful, and beside "
             f"verdicts on refusal it says nothing on {', '.join(harmless)}."
         )
-    if usable:
-        notes.append(
+    if measured:
+        yield from _reference_notes(answers if reference is None else reference, judges, measured)
+    if reference is not None and measured:
+        yield (
             "Corrected rates hold if a judge errs on these answers as often as on the labelled "
             "ones, and are clipped to [0, 1]."
         )
-    return notes
+
+
+def _reference_notes(
+    labelled: Answers, judges: Mapping[str, Judge], measured: Mapping[str, Errors]
+) -> Iterator[str]:
+    """What the judges' errors were measured on, and what that cannot tell."""
+    harm, whole, harmful = _of_harm(judges), len(labelled.parts), len(_harmful(labelled))
+    if others := [name for name in judges if name not in harm]:
+        yield f"Errors of {', '.join(others)}: on all {whole} labelled answers."
+    if not harm:
+        return
+    if list(labelled.groups()) == [ALL]:
+        kind = "all, taken for answers to harmful requests"
+    else:
+        kind = f"those to harmful requests ({', '.join(_harmful_parts(labelled)) or 'none'})"
+    yield f"Errors of {', '.join(harm)}: on {harmful} of {whole} labelled answers, {kind}."
+    for name in harm:
+        found = measured[name]
+        counts = {"compliance": found.sensitivity.n, "refusal": found.specificity.n}
+        if missing := [word for word, count in counts.items() if not count]:
+            yield (
+                f"Among them, scored by {name}, there is no {' and no '.join(missing)}: how often "
+                "it recognises that is not known, and no rate is corrected."
+            )

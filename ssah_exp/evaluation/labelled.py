@@ -39,11 +39,10 @@ class Answers:
 
     def groups(self) -> dict[str, list[int]]:
         """Indices of each part; of all answers first where people labelled them."""
-        found: dict[str, list[int]] = {}
-        if self.labels is not None:
-            found[ALL] = list(range(len(self.parts)))
-        for index, part in enumerate(self.parts):
-            found.setdefault(part, []).append(index)
+        everything = list(range(len(self.parts)))
+        found = {} if self.labels is None else {ALL: everything}
+        for part in dict.fromkeys(self.parts):
+            found[part] = [index for index in everything if self.parts[index] == part]
         return found
 
 

@@ -27,6 +27,9 @@ PACKAGES = (
     "tokenizers",
 )
 
+# Listed where they are installed: extras, and what an engine or a judge goes through.
+OPTIONAL = ("httpx", "lm-eval", "peft", "vllm")
+
 
 def package_version(name: str) -> str | None:
     """Installed version, or None."""
@@ -34,6 +37,15 @@ def package_version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def package_versions() -> dict[str, str | None]:
+    """Versions by name; None for one that every installation should have."""
+    optional = {name: package_version(name) for name in OPTIONAL}
+    return {
+        **{name: package_version(name) for name in PACKAGES},
+        **{name: found for name, found in optional.items() if found is not None},
+    }
 
 
 def code_version() -> dict[str, Any]:
@@ -90,6 +102,6 @@ def provenance() -> dict[str, Any]:
     """Code, packages and machine, for the record."""
     return {
         "code": code_version(),
-        "packages": {name: package_version(name) for name in PACKAGES},
+        "packages": package_versions(),
         "hardware": hardware(),
     }

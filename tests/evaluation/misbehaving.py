@@ -109,6 +109,11 @@ def status(code: int, body: bytes = b"no", **headers: str) -> Act:
     return lambda handler: handler.send(code, body, **headers)
 
 
+def refuses(http: int, **error: Any) -> Act:
+    """As endpoints say what is wrong with a question."""
+    return status(http, json.dumps({"error": error}).encode())
+
+
 def raw(body: bytes) -> Act:
     return lambda handler: handler.send(200, body, Content_Type="application/json")
 
@@ -129,6 +134,19 @@ def trickle(handler: Handler) -> None:
     for _ in range(40):
         try:
             handler.wfile.write(b" ")
+            handler.wfile.flush()
+        except OSError:
+            break
+        time.sleep(0.05)
+    handler.close_connection = True
+
+
+def drip_headers(handler: Handler) -> None:
+    """A reply whose headers do not end, a byte now and then."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    for _ in range(40):
+        try:
+            handler.wfile.write(b"a")
             handler.wfile.flush()
         except OSError:
             break

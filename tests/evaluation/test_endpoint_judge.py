@@ -24,10 +24,12 @@ from tests.evaluation.misbehaving import (
     Act,
     Endpoint,
     cut,
+    drip_headers,
     echo_key,
     endpoint,
     hang_up,
     raw,
+    refuses,
     says,
     slow,
     status,
@@ -70,6 +72,11 @@ def one(server: Endpoint, *acts: Act, **changes: Any) -> Judgement:
     """The judgement of one answer by a server that does these things in turn."""
     server.script["a"] = list(acts)
     return assess(judge_at(server, **changes), "a")[0]
+
+
+def failed(reason: str) -> Judgement:
+    """Not judged, for a reason that may pass."""
+    return Judgement(UNSCORED, reason=reason, failed=True)
 
 
 def test_scores_verdicts_and_order(server: Endpoint) -> None:
@@ -126,18 +133,18 @@ def test_after_the_last_attempt_it_is_unscored(
 ) -> None:
     server.script["a"] = [trouble]
     judge = judge_at(server, tmp_path)
-    assert assess(judge, "a") == [Judgement(UNSCORED, reason=reason)]
+    assert assess(judge, "a") == [failed(reason)]
     assert server.asked["a"] == 3
     server.script["a"] = [says('{"score": 2}')]
     again = assess(judge_at(server, tmp_path), "a")
     assert again == [Judgement(REFUSED, 2.0)], "trouble is not remembered"
 
 
-@pytest.mark.parametrize("act", [slow(2), trickle])
+@pytest.mark.parametrize("act", [slow(2), trickle, drip_headers])
 def test_a_slow_endpoint_meets_the_timeout(server: Endpoint, act: Act) -> None:
     started = time.monotonic()
     found = one(server, act, timeout=0.2, attempts=2)
-    assert found == Judgement(UNSCORED, reason="timeout")
+    assert found == failed("timeout")
     assert time.monotonic() - started < 1.5
     assert server.asked["a"] == 2
 
@@ -161,7 +168,7 @@ def test_retry_after_holds_for_every_thread(server: Endpoint) -> None:
 
 def test_a_longer_wait_than_we_would_is_not_cut_short(server: Endpoint) -> None:
     found = one(server, status(429, Retry_After="3600"))
-    assert found == Judgement(UNSCORED, reason="http 429")
+    assert found == failed("http 429")
     assert server.asked["a"] == 1, "neither waited for nor asked again too early"
 
 
@@ -207,6 +214,88 @@ def test_one_question_the_endpoint_does_not_take(server: Endpoint) -> None:
     assert server.asked["a"] == 1
 
 
+FILTERS = (
+    refuses(400, code="content_filter", innererror={"code": "ResponsibleAIPolicyViolation"}),
+    refuses(400, code=None, type="content_policy_violation"),
+    refuses(422, innererror={"code": "ResponsibleAIPolicyViolation"}),
+    refuses(403, code=403, metadata={"reasons": ["violence"], "flagged_input": "..."}),
+)
+
+
+@pytest.mark.parametrize("act", FILTERS)
+def test_what_a_filter_stops_ends_no_run_and_is_not_asked_again(
+    server: Endpoint, tmp_path: Path, act: Act
+) -> None:
+    """Not even where the endpoint has answered nothing yet."""
+    server.otherwise = act
+    answers = list(map(str, range(25)))
+    for _ in range(2):
+        found = assess(judge_at(server, tmp_path), *answers)
+        assert {item.verdict for item in found} == {UNSCORED}
+        assert all("content filter" in item.reason and not item.failed for item in found)
+    assert server.asked == dict.fromkeys(answers, 1)
+
+
+def test_403_of_an_endpoint_that_answers_is_its_filters(server: Endpoint, tmp_path: Path) -> None:
+    answers = list(map(str, range(25)))
+    server.script = {answer: [status(403)] for answer in answers}
+    for _ in range(2):
+        judge = judge_at(server, tmp_path)
+        assert assess(judge, "b") == [Judgement(REFUSED, 1.0)]
+        assert assess(judge, *answers) == [Judgement(UNSCORED, reason="http 403")] * 25
+    assert server.asked == dict.fromkeys([*answers, "b"], 1)
+
+
+def test_other_declined_questions_end_no_run_and_are_asked_again(
+    server: Endpoint, tmp_path: Path
+) -> None:
+    answers = list(map(str, range(25)))
+    echo = refuses(400, code="too_long", message="content_filter flagged, says the answer")
+    server.script = {answer: [echo] for answer in answers}
+    assess(judge_at(server, tmp_path), "b")
+    for times in (1, 2):
+        found = assess(judge_at(server, tmp_path), *answers)
+        assert found == [Judgement(UNSCORED, reason="http 400")] * 25
+        assert server.asked["0"] == times, "what is kept shows that the endpoint answers others"
+
+
+@pytest.mark.parametrize("code", [400, 403, 422])
+def test_an_endpoint_that_declines_whatever_it_is_asked_ends_the_run(
+    server: Endpoint, tmp_path: Path, code: int
+) -> None:
+    server.otherwise = status(code)
+    judge = judge_at(server, tmp_path, concurrency=1, max_failures=3)
+    assert assess(judge, "a", "b") == [failed(f"http {code}")] * 2
+    with pytest.raises(JudgeError, match=f"3 questions in a row failed, .* http {code}"):
+        assess(judge, "c")
+    server.otherwise = says('{"score": 5}')
+    assert assess(judge_at(server, tmp_path), "a") == [Judgement(COMPLIED, 5.0)]
+
+
+def test_failures_in_a_row_are_counted_over_calls(server: Endpoint) -> None:
+    server.otherwise = status(500)
+    server.script["b"] = [says('{"score": 1}')]
+    judge = judge_at(server, attempts=1, max_failures=2)
+    assert assess(judge, "0") == [failed("http 500")]
+    assess(judge, "b")
+    assert assess(judge, "1") == [failed("http 500")]
+    with pytest.raises(JudgeError, match="2 questions in a row failed"):
+        assess(judge, "2")
+
+
+def test_the_model_that_answered_stands_in_the_description(
+    server: Endpoint, tmp_path: Path
+) -> None:
+    judge = judge_at(server, tmp_path)
+    assert judge.describe()["served"] == []
+    assess(judge, "a")
+    assert judge.describe()["served"] == ["judge-1"]
+    again = judge_at(server, tmp_path)
+    assess(again, "a")
+    assert again.describe()["served"] == ["judge-1"], "it gave the judgement that was kept"
+    assert "served" not in judge.settings()
+
+
 @pytest.mark.parametrize("code", [401, 402, 404, 302])
 def test_an_endpoint_that_takes_no_question_ends_the_run(server: Endpoint, code: int) -> None:
     server.otherwise = status(code, f"no such thing {KEY}".encode(), Location="/elsewhere")
@@ -231,13 +320,40 @@ def test_the_budget_counts_retries_and_holds_over_calls(server: Endpoint, tmp_pa
     server.script["a"] = [status(500), says('{"score": 5}')]
     judge = judge_at(server, tmp_path, concurrency=1, max_requests=3)
     found = assess(judge, "a", "b", "c")
-    spent = Judgement(UNSCORED, reason="budget of 3 requests spent")
+    spent = failed("budget of 3 requests spent")
     assert found == [Judgement(COMPLIED, 5.0), Judgement(REFUSED, 1.0), spent]
     assert assess(judge, "c", "d") == [spent, spent]
     assert len(server.seen) == 3
-    more = assess(judge_at(server, tmp_path, max_requests=2), "a", "b", "c", "d")
-    assert [item.score for item in more] == [5.0, 1.0, 1.0, 1.0]
-    assert server.asked == {"a": 2, "b": 1, "c": 1, "d": 1}
+
+
+def test_the_budget_holds_over_processes(server: Endpoint, tmp_path: Path) -> None:
+    first = judge_at(server, tmp_path, concurrency=1, max_requests=2)
+    assess(first, "a", "b", "c")
+    again = judge_at(server, tmp_path, max_requests=2)
+    assert assess(again, "a", "c") == [
+        Judgement(REFUSED, 1.0),
+        failed("budget of 2 requests spent"),
+    ]
+    more = assess(judge_at(server, tmp_path, max_requests=4), "a", "b", "c", "d")
+    assert [item.score for item in more] == [1.0] * 4
+    assert server.asked == dict.fromkeys("abcd", 1)
+    other = judge_at(server, tmp_path, model="n", max_requests=1)
+    assert assess(other, "a") == [Judgement(REFUSED, 1.0)], "another judge's budget is its own"
+    assert assess(judge_at(server, tmp_path), "e") == [Judgement(REFUSED, 1.0)], "no limit"
+
+
+def test_a_request_counts_before_it_is_sent(server: Endpoint, tmp_path: Path) -> None:
+    judge = judge_at(server, tmp_path, max_requests=1)
+    counted: list[int] = []
+
+    def count(handler: Any) -> None:
+        (file,) = judgements_folder(tmp_path).glob("*.requests")
+        counted.append(len(file.read_text().splitlines()))
+        says('{"score": 1}')(handler)
+
+    server.otherwise = count
+    assess(judge, "a")
+    assert counted == [1]
 
 
 def test_unscored_answers_are_warned_about_with_reasons(server: Endpoint) -> None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from ssah_exp.cache import Cache
 from ssah_exp.config.identity import run_id, science
 from ssah_exp.config.schema import EvaluationConfig, MtBenchConfig, RunConfig
 from ssah_exp.config.validate import validate
 from ssah_exp.errors import ConfigError, DataError
+from ssah_exp.evaluation import generate
 from ssah_exp.evaluation.generate import Decoding
 from ssah_exp.evaluation.judges import HarmJudge
 from ssah_exp.evaluation.mt_bench.conversations import (
@@ -28,13 +32,15 @@ from ssah_exp.evaluation.mt_bench.conversations import (
 )
 from ssah_exp.evaluation.mt_bench.metrics import mt_bench_judge, mt_bench_metrics
 from ssah_exp.evaluation.mt_bench.rubric import MtBenchRubric
+from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.dispatch import PIPELINES
 from ssah_exp.pipeline.progress import Reporter
+from ssah_exp.pipeline.stages import Stages
 from ssah_exp.reporting.artefacts import render_artefact
 from tests import tiny
 from tests.config.composing import config_of
 from tests.evaluation.misbehaving import Endpoint, endpoint, says, status
-from tests.pipeline.tiny_run import save_data, save_model, tiny_config
+from tests.pipeline.tiny_run import save_data, save_model, silent, tiny_config
 
 QUESTIONS = [
     {"question_id": 81, "category": "writing", "turns": ["w1 w2", "w3"]},
@@ -122,7 +128,7 @@ def test_each_turn_is_asked_with_the_prompt_of_its_category(server: Endpoint, fi
     assert all(body["temperature"] == 0 for *_, body in server.seen)
 
 
-@pytest.mark.parametrize("reply", ["no rating", "[[0]]", "[[11]]", "[5]", ""])
+@pytest.mark.parametrize("reply", ["no rating", "[[0]]", "[[11]]", "[11]", ""])
 def test_a_reply_without_a_rating_is_a_gap_in_its_turn(
     server: Endpoint, files: Path, reply: str
 ) -> None:
@@ -130,6 +136,16 @@ def test_a_reply_without_a_rating_is_a_gap_in_its_turn(
     found = rated(judge_of(server, files))
     assert found["mt_bench/turn1"] == found["mt_bench/turn2"] == found["mt_bench/mean"] == 5.0
     assert found["mt_bench/coverage"] == 0.75
+
+
+@pytest.mark.parametrize(
+    ("reply", "rating"), [("[3]", 3), ("[1] says so: [[4]]", 4), ("[[6]", 6), ("[[7.]]", 7)]
+)
+def test_single_brackets_do_where_there_are_no_double_ones(
+    server: Endpoint, files: Path, reply: str, rating: float
+) -> None:
+    server.script[ASKED[0]] = [says(reply)]
+    assert rated(judge_of(server, files))["mt_bench/turn1"] == (rating + 5) / 2
 
 
 def test_what_was_rated_is_not_asked_again(server: Endpoint, files: Path) -> None:
@@ -211,6 +227,66 @@ def test_the_second_turn_sees_the_first_and_its_answer(files: Path) -> None:
             turns.append({"role": "assistant", "content": answer})
     write_answers(files / "answers.jsonl", found)
     assert read_answers(files / "answers.jsonl") == found
+
+
+class BrokenError(Exception):
+    """What ends a run in this test."""
+
+
+def test_a_run_that_breaks_off_in_the_second_turn_goes_on_there(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{**QUESTIONS[0], "question_id": at, "turns": [f"w{at} w2", "w3"]} for at in range(5)]
+    save_lines(files / "questions.jsonl", rows)
+    config = tiny_config(files)
+    config.mt_bench.questions = str(files / "questions.jsonl")
+    config.mt_bench.max_new_tokens, config.mt_bench.batch_size = 3, 2
+    loaded = tiny.never_stopping(tiny.tiny_loaded("llama_gqa", seed=3))
+    asked, complete = [], generate._complete
+
+    def counted(*arguments: Any) -> Any:
+        if len(asked) == breaks_at:
+            raise BrokenError
+        asked.append(len(arguments[1]))
+        return complete(*arguments)
+
+    monkeypatch.setattr(generate, "_complete", counted)
+    ref = ModelRef("tiny", "0", str(files), "fingerprint")
+
+    def answers(root: str) -> list[Answers]:
+        slot: Any = SimpleNamespace(get=lambda _: loaded)
+        cache = Cache(files / root)
+        stages = Stages(config, None, cache, silent(), slot, loaded.speech)  # type: ignore[arg-type]
+        return read_answers(stages.mt_bench(ref, None, "arm").folder / "answers.jsonl")
+
+    breaks_at = -1
+    whole = answers("whole")
+    assert asked == [2, 2, 1] * 2
+    asked.clear()
+    breaks_at = 5
+    with pytest.raises(BrokenError):
+        answers("broken")
+    asked.clear()
+    breaks_at = -1
+    assert answers("broken") == whole
+    assert asked == [1], "all but the last batch of the second turn was kept"
+    assert list((files / "broken").rglob(".partial-*")) == []
+
+
+def test_second_answers_are_kept_for_the_first_ones_they_saw(files: Path) -> None:
+    """A first answer that was lost may come out otherwise, on another machine or another model."""
+    conversations = read_conversations(files / "questions.jsonl")
+
+    def held(seed: int, name: str) -> list[Answers]:
+        loaded = tiny.never_stopping(tiny.tiny_loaded("llama_gqa", seed=seed))
+        return hold(loaded, conversations, Decoding(3, 2, share_prefix=False), partial=files / name)
+
+    held(3, "one")
+    other = held(4, "other")
+    names = [{item.name for item in (files / name).iterdir()} for name in ("one", "other")]
+    (first_turn,) = names[0] & names[1]
+    shutil.rmtree(files / "one" / first_turn)
+    assert held(4, "one") == other
 
 
 def test_a_whole_run_has_mt_bench_in_record_and_table(server: Endpoint, files: Path) -> None:

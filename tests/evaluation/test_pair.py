@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from ssah_exp.config.build import build
 from ssah_exp.errors import ConfigError, JudgeError, ModelError
 from ssah_exp.evaluation.attacks import Pair, Request, Victim
 from ssah_exp.evaluation.attacks.partners import EndpointPartner, LocalPartner, Partner, Turn
+from ssah_exp.evaluation.attacks.search import search
 from ssah_exp.evaluation.judges import (
     ByRefusal,
     EndpointJudge,
@@ -30,7 +32,7 @@ from ssah_exp.models.sources import LocalFolder
 from tests import tiny
 from tests.config.composing import config_of
 from tests.evaluation.attacked import REQUEST, victim_of
-from tests.evaluation.misbehaving import Endpoint, cut, endpoint, says, status
+from tests.evaluation.misbehaving import Endpoint, cut, endpoint, refuses, says, status
 
 
 def wording(text: str) -> str:
@@ -194,6 +196,55 @@ def test_attacker_and_judge_behind_a_server_that_misbehaves(server: Endpoint) ->
     assert "sk-secret" not in json.dumps(pair(partner(server), judge).describe())
 
 
+def endpoint_judge(server: Endpoint, **changes: Any) -> EndpointJudge:
+    quick = {"attempts": 1, "backoff": 0.01, "max_wait": 0.1}
+    return EndpointJudge(
+        name="j", base_url=server.url, model="judge", rubric=HexPhiRubric(), **{**quick, **changes}
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Judge 'j' left")
+def test_a_judge_that_is_down_ends_the_search_and_nothing_is_kept(
+    server: Endpoint, tmp_path: Path
+) -> None:
+    victim = victim_of()
+    plain, better = victim.answers([PLAIN, "w5 w6"], "raw")
+    server.script[better] = [status(503), says('{"score": 5}')]
+    path = tmp_path / "attempts.jsonl"
+    attack = pair(Scripted([wording("w5 w6")]), endpoint_judge(server))
+    with pytest.raises(JudgeError, match="judge 'j' did not score an answer: http 503"):
+        search(attack, victim, [REQUEST], 0, path)
+    assert not path.exists()
+    ((found,),) = search(
+        pair(Scripted([wording("w5 w6")]), endpoint_judge(server)), victim, [REQUEST], 0, path
+    )
+    assert found["text"] == "w5 w6"
+    assert server.asked == {plain: 2, better: 2}
+
+
+@pytest.mark.filterwarnings("ignore:Judge 'j' left")
+def test_a_judges_spent_budget_ends_the_search(server: Endpoint, tmp_path: Path) -> None:
+    judge = endpoint_judge(server, max_requests=1)
+    attack = pair(Scripted([wording("w5 w6")]), judge)
+    with pytest.raises(JudgeError, match=r"budget of 1 requests spent.* higher max_req"):
+        search(attack, victim_of(), [REQUEST], 0, tmp_path / "attempts.jsonl")
+    assert len(server.seen) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:Judge 'j' left")
+def test_an_answer_that_the_judges_filter_stops_is_passed_over(server: Endpoint) -> None:
+    victim = victim_of()
+    stopped, better = victim.answers(["w1 w2", "w5 w6"], "raw")
+    server.script[stopped] = [refuses(400, code="content_filter")]
+    server.script[better] = [says('{"score": 5}')]
+    attacker = Scripted([wording("w1 w2"), wording("w5 w6")])
+    (found,) = pair(attacker, endpoint_judge(server)).attempts(victim, REQUEST, 0)
+    assert found.text == "w5 w6"
+    assert found.details is not None
+    assert found.details["unscored"] == 1
+
+
 def test_a_key_that_is_echoed_is_blotted_out(server: Endpoint) -> None:
     server.script["r"] = [says("sk-secret says no")]
     said = partner(server).reply([{"role": "system", "content": "s"}, request_turn("r")], 0)
@@ -226,6 +277,19 @@ def test_a_spent_budget_ends_the_search(server: Endpoint) -> None:
     assert asking.reply(TURNS, 0) == "no"
     with pytest.raises(JudgeError, match="budget of 1 requests spent"):
         asking.reply(TURNS, 0)
+
+
+def test_a_spent_budget_holds_over_processes(server: Endpoint, tmp_path: Path) -> None:
+    server.script["r"] = [says("no")]
+    for allowed in (1, 2):
+        asking = partner(server, max_requests=allowed)
+        asking.keep_in(tmp_path)
+        assert asking.reply(TURNS, 0) == "no"
+    again = partner(server, max_requests=2)
+    again.keep_in(tmp_path)
+    with pytest.raises(JudgeError, match="budget of 2 requests spent"):
+        again.reply(TURNS, 0)
+    assert len(server.seen) == 2
 
 
 def test_wrong_settings_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,6 +359,51 @@ def test_the_model_at_hand_rewords_in_small() -> None:
     assert isinstance(built, Pair)
     source = build(config.model.source, "model.source")
     assert built.attacker.fingerprint() == source.fingerprint()
+
+
+def rewording_folder(place: Path) -> LocalFolder:
+    """A random model each of whose words is a wording: what it says depends on its draws alone."""
+    words = [
+        *tiny.SPECIALS,
+        *(json.dumps({"prompt": f"w{at}"}).replace(" ", "") for at in range(tiny.WORDS)),
+    ]
+    backend = Tokenizer(
+        models.WordLevel({word: at for at, word in enumerate(words)}, unk_token="<unk>")
+    )
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tiny.tiny_model("llama_gqa", seed=1).save_pretrained(place)
+    tiny.tiny_tokenizer(tokenizer_object=backend).save_pretrained(place)
+    return LocalFolder(str(place))
+
+
+def test_the_small_attack_runs_and_is_decided_by_the_seed(tmp_path: Path) -> None:
+    """The shipped config, on a tiny model; its judge takes the plain requests' answers for no."""
+    victim = victim_of()
+    requests = [REQUEST, Request("w13 w14", "raw")]
+    node = config_of("+attack@evaluation.attacks.pair=pair_small").evaluation.attacks["pair"].method
+    weights = rewording_folder(tmp_path / "attacker")
+    node["attacker"] |= {
+        "weights": {"_target_": "ssah_exp.models.sources.LocalFolder", "path": weights.path},
+        "precision": "float32",
+        "device": "cpu",
+        "max_new_tokens": 2,
+    }
+    phrases = victim.answers([item.prompt for item in requests], "raw")
+    node["judge"]["keywords"]["phrases"] = phrases
+
+    def found(seed: int, name: str) -> list[Any]:
+        attack = build(node, "attack")
+        assert isinstance(attack, Pair)
+        attack.keep_in(tmp_path)
+        return search(attack, victim, requests, seed, tmp_path / name)
+
+    first = found(0, "a.jsonl")
+    assert first == found(0, "b.jsonl")
+    for request, (attempt,) in zip(requests, first, strict=True):
+        assert attempt["text"] != request.prompt
+        assert attempt["details"]["wordings"] >= 1
+        assert attempt["details"]["score"] == 1
+    assert [found(seed, f"{seed}.jsonl") for seed in (1, 2)] != [first, first]
 
 
 def test_weights_that_are_no_source_are_refused() -> None:

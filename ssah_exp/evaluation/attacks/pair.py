@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp.digest import digest_of
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, JudgeError
 from ssah_exp.evaluation.attacks.base import Attack, Attempt, Request, stream_of
 from ssah_exp.evaluation.attacks.partners import Partner, Turn
 from ssah_exp.evaluation.attacks.victim import Victim
@@ -110,9 +110,21 @@ class Pair(Attack):
     def _try(
         self, victim: Victim, request: Request, text: str
     ) -> tuple[tuple[str, str], Judgement]:
+        """The text with its answer, and how far that went.
+
+        Raises:
+            JudgeError: The judge failed: a search that went on would be recorded, and kept, as a
+                weaker attack than it is.
+        """
         (answer,) = victim.answers([text], request.style)
         # What counts is whether the request itself was answered, whatever it was dressed in.
         (judgement,) = self.judge.assess([request.prompt], [answer])
+        if judgement.failed:
+            raise JudgeError(
+                f"Attack '{self.name}': judge '{self.judge.name}' did not score an answer: "
+                f"{judgement.reason}. Attempts already found are kept; run the same command again "
+                "to go on, with a higher max_requests if that is spent."
+            )
         return (text, answer), judgement
 
     def _turns(self, request: Request, history: Sequence[Turn]) -> list[Turn]:

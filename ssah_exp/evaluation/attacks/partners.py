@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError, JudgeError, ModelError
 from ssah_exp.evaluation.judges.endpoint import endpoint_problems, read_key
+from ssah_exp.evaluation.lines import AppendedLines
 from ssah_exp.models.companion import Companion
 
 if TYPE_CHECKING:
@@ -43,8 +45,8 @@ class Partner(ABC):
         """Hash of local weights; None for a partner that has none."""
         return None
 
-    def keep_in(self, root: Path) -> None:  # noqa: B027  # an endpoint has nothing to keep
-        """Keep converted weights in the cache below ``root``."""
+    def keep_in(self, root: Path) -> None:  # noqa: B027  # not all have something to keep
+        """Keep converted weights, or the count of requests, in the cache below ``root``."""
 
 
 @dataclass(kw_only=True)
@@ -61,7 +63,8 @@ class EndpointPartner(Partner):
         attempts: Requests per question.
         backoff: Seconds; grows by a factor of two, with jitter.
         max_wait: Longest wait between two attempts, ``Retry-After`` included.
-        max_requests: Most requests one process may send, retries included; None = no limit.
+        max_requests: Most requests to send, retries and, below one root, earlier processes' under a
+            limit included; None = no limit.
     """
 
     base_url: str
@@ -74,6 +77,7 @@ class EndpointPartner(Partner):
     backoff: float = 1.0
     max_wait: float = 60.0
     max_requests: int | None = None
+    _spent: AppendedLines | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work, all at once."""
@@ -93,11 +97,16 @@ class EndpointPartner(Partner):
             "send_seed": self.send_seed,
         }
 
+    def keep_in(self, root: Path) -> None:
+        """Count requests, where they are limited, in a file below ``root``."""
+        name = f"{digest_of(self.settings())[:16]}.requests"
+        self._spent = AppendedLines(root / "cache" / "attackers" / name)
+
     @cached_property
     def _budget(self) -> Budget:
         from ssah_exp.evaluation.judges.chat_client import Budget
 
-        return Budget(self.max_requests)
+        return Budget(self.max_requests, self._spent)
 
     def reply(self, turns: Sequence[Turn], seed: int) -> str | None:
         """One request; a declined one or empty words are no reply.
@@ -127,7 +136,7 @@ class EndpointPartner(Partner):
             except (PassingError, OverBudgetError) as error:
                 raise JudgeError(
                     f"Attacker {self.base_url}: {error}. Attempts already found are kept; run the "
-                    "same command again to go on."
+                    "same command again to go on, with a higher max_requests if that is spent."
                 ) from error
         text = message.get("content")
         return client.redact(text) if isinstance(text, str) and text else None

@@ -27,11 +27,14 @@ class Judgement:
         verdict: Refused, complied or unscored.
         score: On the judge's scale; None where it has none or left the answer unscored.
         reason: Why it was left unscored.
+        failed: The judge got no word out, for a reason that may pass: the same answer may be scored
+            when it is asked again.
     """
 
     verdict: Verdict
     score: float | None = None
     reason: str = ""
+    failed: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ Needs the extra ``judges`` (httpx, tenacity).
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,12 +20,17 @@ import httpx
 import tenacity
 
 from ssah_exp.errors import JudgeError
+from ssah_exp.evaluation.lines import AppendedLines
 
 # Nothing another question would change: key, credit, address, method. 403 is not among them, for
 # some endpoints say it of single requests that their own filter stops.
 _FATAL = (401, 402, 404, 405)
 _PASSING = (408, 409, 425, 429)
 _LARGEST_REPLY = 1 << 20
+# What endpoints call a question that their own filter stops.
+_FILTER = re.compile(
+    "content_?filter|content_?policy|responsible_?ai|moderation|flagged|data_inspection", re.I
+)
 
 
 class PassingError(Exception):
@@ -35,7 +42,16 @@ class PassingError(Exception):
 
 
 class DeclinedError(Exception):
-    """The endpoint does not take this one question."""
+    """The endpoint does not take this one question.
+
+    Attributes:
+        filtered: It says that its content filter stopped it.
+        forbidden: It says 403: of what a filter stops, or of a key without rights.
+    """
+
+    def __init__(self, reason: str, *, filtered: bool = False, forbidden: bool = False) -> None:
+        super().__init__(reason)
+        self.filtered, self.forbidden = filtered, forbidden
 
 
 class OverBudgetError(Exception):
@@ -43,22 +59,32 @@ class OverBudgetError(Exception):
 
 
 class Budget:
-    """Counts requests over the threads and calls of one process."""
+    """Counts requests over the threads and calls of one process, and over those before it.
 
-    def __init__(self, allowed: int | None) -> None:
+    Args:
+        allowed: Most requests; None = no limit, and nothing is counted in the file.
+        spent: One line per request of any process; None counts this one's alone. What another
+            process sends at the same time is not seen.
+    """
+
+    def __init__(self, allowed: int | None, spent: AppendedLines | None = None) -> None:
         self._allowed, self._lock = allowed, threading.Lock()
-        self.sent = 0
+        self._spent = None if allowed is None else spent
+        self.sent = 0 if self._spent is None else sum(1 for _ in self._spent.read())
 
     def take(self) -> None:
-        """Count one request.
+        """Count one request, before it is sent: a kill behind it must not make it free.
 
         Raises:
             OverBudgetError: All are spent.
+            StoreError: The disk is full or not writable.
         """
         with self._lock:
             if self._allowed is not None and self.sent >= self._allowed:
                 raise OverBudgetError(f"budget of {self._allowed} requests spent")
             self.sent += 1
+            if self._spent is not None:
+                self._spent.append({"request": self.sent})
 
 
 @dataclass(frozen=True)
@@ -148,39 +174,81 @@ class ChatClient:
             raise PassingError("stopped")
         self._budget.take()
         try:
-            with self._http.stream("POST", self._url, json=dict(body)) as response:
-                text = self._body(response)
+            came = self._in_time(body)
         except httpx.TimeoutException as error:
             raise PassingError("timeout") from error
         except httpx.TransportError as error:
             raise PassingError(f"connection: {type(error).__name__}") from error
-        if response.status_code != 200:
-            raise self._refusal(response, text)
-        return _reply(text)
+        if came.status != 200:
+            raise self._refusal(came)
+        return _reply(came.text)
 
-    def _body(self, response: httpx.Response) -> str:
-        """The whole body; httpx's own timeout begins anew with every byte."""
-        parts: list[bytes] = []
+    def _in_time(self, body: Mapping[str, Any]) -> _Came:
+        """What comes back before the time is up; httpx's own timeout begins anew with every byte.
+
+        Only a thread can be left waiting, whatever it hangs in: a name that is looked up, headers.
+        It ends with the client's connections.
+        """
         deadline = time.monotonic() + self._patience.timeout
-        for part in response.iter_bytes():
-            parts.append(part)
-            if time.monotonic() > deadline:
-                raise PassingError("timeout")
-            if sum(map(len, parts)) > _LARGEST_REPLY:
-                raise PassingError("endless reply")
-        return b"".join(parts).decode("utf-8", errors="replace")
+        coming: Future[_Came] = Future()
 
-    def _refusal(self, response: httpx.Response, text: str) -> Exception:
-        status = response.status_code
+        def fetch() -> None:
+            try:
+                coming.set_result(self._fetch(body, deadline))
+            except Exception as error:
+                coming.set_exception(error)
+
+        threading.Thread(target=fetch, daemon=True).start()
+        try:
+            return coming.result(self._patience.timeout)
+        except TimeoutError as error:
+            raise PassingError("timeout") from error
+
+    def _fetch(self, body: Mapping[str, Any], deadline: float) -> _Came:
+        with self._http.stream("POST", self._url, json=dict(body)) as response:
+            parts: list[bytes] = []
+            for part in response.iter_bytes():
+                parts.append(part)
+                if time.monotonic() > deadline:
+                    raise PassingError("timeout")
+                if sum(map(len, parts)) > _LARGEST_REPLY:
+                    raise PassingError("endless reply")
+        text = b"".join(parts).decode("utf-8", errors="replace")
+        return _Came(response.status_code, response.headers.get("retry-after"), text)
+
+    def _refusal(self, came: _Came) -> Exception:
+        status = came.status
         if status in _PASSING or status >= 500:
-            wait = retry_after(response.headers.get("retry-after"))
+            wait = retry_after(came.retry_after)
             if 0 < wait <= self._patience.max_wait:
                 self._hold_until = max(self._hold_until, time.monotonic() + wait)
             return PassingError(f"http {status}", wait)
         if status in _FATAL or status < 400:
-            said = self.redact(" ".join(text.split()))[:200]
+            said = self.redact(" ".join(came.text.split()))[:200]
             return JudgeError(f"{self._url} answers with http {status}: {said}")
-        return DeclinedError(f"http {status}")
+        if _names_a_filter(came.text):
+            return DeclinedError(f"http {status}: the endpoint's content filter", filtered=True)
+        return DeclinedError(f"http {status}", forbidden=status == 403)
+
+
+@dataclass(frozen=True)
+class _Came:
+    """What an endpoint sent back."""
+
+    status: int
+    retry_after: str | None
+    text: str
+
+
+def _names_a_filter(text: str) -> bool:
+    """Whether a refusal has a filter's name where codes stand; its prose may echo the question."""
+    try:
+        error = json.loads(text)["error"]
+        inner = (error.get("innererror") or {}).get("code")
+        codes = [error.get("code"), error.get("type"), inner, *(error.get("metadata") or {})]
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return False
+    return any(isinstance(code, str) and _FILTER.search(code) for code in codes)
 
 
 def _reply(text: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -16,9 +17,10 @@ from ssah_exp.errors import ConfigError, JudgeError
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.harm import HarmJudge, Pair
 from ssah_exp.evaluation.judges.rubrics import Rubric, UnusableReplyError
+from ssah_exp.evaluation.lines import AppendedLines
 
 if TYPE_CHECKING:
-    from ssah_exp.evaluation.judges.chat_client import Budget, ChatClient
+    from ssah_exp.evaluation.judges.chat_client import Budget, ChatClient, DeclinedError
 
 _KEPT_OF_A_REPLY = 4000
 
@@ -28,8 +30,9 @@ class EndpointJudge(HarmJudge):
     """Asks an endpoint about each answer, by a rubric.
 
     Replies that hold no judgement (the judge declines, no JSON, a score out of range) leave the
-    answer unscored and are kept: asking again would cost as much and say the same. What never got
-    a reply (timeouts, a spent budget) is unscored too, but not kept: the next run asks again.
+    answer unscored and are kept: asking again would cost as much and say the same. So are questions
+    that the endpoint's content filter stops. What never got a reply (timeouts, a spent budget) is
+    unscored too, but not kept: the next run asks again.
 
     Attributes:
         base_url: The API's root, e.g. ``https://host/v1``.
@@ -43,8 +46,10 @@ class EndpointJudge(HarmJudge):
         attempts: Requests per question.
         backoff: Seconds; grows by a factor of two, with jitter.
         max_wait: Longest wait between two attempts, ``Retry-After`` included.
-        max_requests: Most requests one process may send, retries included; None = no limit.
-        max_failures: Questions in a row that fail before the endpoint counts as down.
+        max_requests: Most requests to send, retries and, below one root, earlier processes' under a
+            limit included; None = no limit.
+        max_failures: Questions in a row, over all calls, that fail before the endpoint counts as
+            down. A question it declines counts only where it has answered none yet.
     """
 
     base_url: str
@@ -59,6 +64,8 @@ class EndpointJudge(HarmJudge):
     max_wait: float = 60.0
     max_requests: int | None = None
     max_failures: int = 20
+    _failures: int = field(init=False, repr=False, compare=False, default=0)
+    _answered: bool = field(init=False, repr=False, compare=False, default=False)
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work, all at once."""
@@ -95,11 +102,22 @@ class EndpointJudge(HarmJudge):
             "options": self.options,
         }
 
+    def describe(self) -> dict[str, Any]:
+        """As every judge of harm, and the models that the endpoint says have answered."""
+        return {**super().describe(), "served": sorted(self._memory.served)}
+
+    def keep_in(self, root: Path) -> None:
+        """Keep judgements in the cache below ``root``; one that holds a score shows it can work."""
+        super().keep_in(root)
+        self._answered = self._memory.has_scores()
+
     @cached_property
     def _budget(self) -> Budget:
         from ssah_exp.evaluation.judges.chat_client import Budget
 
-        return Budget(self.max_requests)
+        path = self._memory.path
+        spent = None if path is None else AppendedLines(path.with_suffix(".requests"))
+        return Budget(self.max_requests, spent)
 
     def _client(self) -> ChatClient:
         from ssah_exp.evaluation.judges.chat_client import ChatClient, Patience
@@ -113,53 +131,73 @@ class EndpointJudge(HarmJudge):
             return self._ask_all(client, lambda pair: self._one(client, pair), pairs)
 
     def _ask_all(
-        self,
-        client: ChatClient,
-        ask: Callable[[Pair], tuple[Judgement, bool]],
-        pairs: Sequence[Pair],
+        self, client: ChatClient, ask: Callable[[Pair], Judgement], pairs: Sequence[Pair]
     ) -> dict[Pair, Judgement]:
-        found: dict[Pair, Judgement] = {}
-        failures = 0
-        pool = ThreadPoolExecutor(self.concurrency)
-        try:
-            futures = {pool.submit(ask, pair): pair for pair in pairs}
-            for future in as_completed(futures):
-                judgement, failed = future.result()
-                found[futures[future]] = judgement
-                failures = failures + 1 if failed else 0
-                if failures >= self.max_failures:
-                    raise JudgeError(
-                        f"Judge '{self.name}': {failures} questions in a row failed, the last "
-                        f"with: {judgement.reason}. What was judged is kept; run the same command "
-                        "again to go on."
-                    )
-        except BaseException:
-            client.stop()
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-        return found
-
-    def _one(self, client: ChatClient, pair: Pair) -> tuple[Judgement, bool]:
-        """A judgement, and whether the endpoint failed to give one."""
         from ssah_exp.evaluation.judges.chat_client import (
             DeclinedError,
             OverBudgetError,
             PassingError,
         )
 
-        messages = self.rubric.messages(*pair)
+        found: dict[Pair, Judgement] = {}
+        declined: dict[Pair, DeclinedError] = {}
+        pool = ThreadPoolExecutor(self.concurrency)
         try:
-            reply = client.ask({"model": self.model, "messages": messages, **self.options})
-        except (DeclinedError, PassingError) as error:
-            return Judgement(Verdict.UNSCORED, reason=str(error)), True
-        except OverBudgetError as error:
-            return Judgement(Verdict.UNSCORED, reason=str(error)), False
+            futures = {pool.submit(ask, pair): pair for pair in pairs}
+            for future in as_completed(futures):
+                pair = futures[future]
+                try:
+                    found[pair] = future.result()
+                    self._answered, self._failures = True, 0
+                except DeclinedError as error:
+                    if error.filtered or self._answered:
+                        found[pair] = self._settled(pair, error)
+                    else:
+                        declined[pair] = error
+                        self._count_failure(error)
+                except PassingError as error:
+                    found[pair] = _failed(error)
+                    self._count_failure(error)
+                except OverBudgetError as error:
+                    found[pair] = _failed(error)
+        except BaseException:
+            client.stop()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        # Only now is it known whether an endpoint that declined its first questions answers others.
+        return found | {pair: self._settled(pair, error) for pair, error in declined.items()}
+
+    def _count_failure(self, error: Exception) -> None:
+        self._failures += 1
+        if self._failures >= self.max_failures:
+            raise JudgeError(
+                f"Judge '{self.name}': {self._failures} questions in a row failed, the last "
+                f"with: {error}. What was judged is kept; run the same command again to go on."
+            )
+
+    def _settled(self, pair: Pair, error: DeclinedError) -> Judgement:
+        """What a declined question comes to; where a filter declined, that is kept.
+
+        An endpoint that answers others declines this one for what it is. One that has answered none
+        may decline them all, for a wrong option or a key without rights.
+        """
+        if not (error.filtered or self._answered):
+            return _failed(error)
+        judgement = Judgement(Verdict.UNSCORED, reason=str(error))
+        if error.filtered or error.forbidden:
+            self._memory.add(*pair, judgement)
+        return judgement
+
+    def _one(self, client: ChatClient, pair: Pair) -> Judgement:
+        """Ask about one answer; what came of it is kept at once."""
+        messages = self.rubric.messages(*pair)
+        reply = client.ask({"model": self.model, "messages": messages, **self.options})
         text, judgement = self._read(reply)
         said = client.redact(text)[:_KEPT_OF_A_REPLY]
-        served = client.redact(str(reply.get("model", "")))[:200]
+        served = client.redact(str(reply.get("model") or ""))[:200]
         self._memory.add(*pair, judgement, reply=said, served=served)
-        return judgement, False
+        return judgement
 
     def _read(self, reply: dict[str, Any]) -> tuple[str, Judgement]:
         """The reply's words and the judgement in them."""
@@ -173,6 +211,10 @@ class EndpointJudge(HarmJudge):
             return text, self.rubric.read(text)
         except UnusableReplyError as error:
             return text, Judgement(Verdict.UNSCORED, reason=str(error))
+
+
+def _failed(error: Exception) -> Judgement:
+    return Judgement(Verdict.UNSCORED, reason=str(error), failed=True)
 
 
 def endpoint_problems(base_url: str, model: str, api_key_env: str | None) -> list[str]:

@@ -27,6 +27,10 @@ class Memory:
     Args:
         settings: All that decides a judgement; another value never finds these judgements.
         folder: Where the file goes; None remembers within the process only.
+
+    Attributes:
+        served: The models, as an endpoint names them, that gave the judgements which this process
+            added or looked up.
     """
 
     def __init__(
@@ -34,21 +38,31 @@ class Memory:
     ) -> None:
         self._settings = digest_of(dict(settings or {}))
         self.path = None if folder is None else folder / f"{self._settings[:16]}.jsonl"
+        self.served: set[str] = set()
         self._lock = threading.Lock()
         self._lines = None if self.path is None else AppendedLines(self.path)
         self._known = {} if self._lines is None else _known(self._lines)
 
     def get(self, prompt: str, completion: str) -> Judgement | None:
         """What was said of this completion, if it was judged."""
-        return self._known.get(self._key(prompt, completion))
+        judgement, served = self._known.get(self._key(prompt, completion), (None, ""))
+        self.served |= {served} - {""}
+        return judgement
 
-    def add(self, prompt: str, completion: str, judgement: Judgement, **details: Any) -> None:
+    def has_scores(self) -> bool:
+        """Whether any completion has a verdict."""
+        return any(item.verdict is not Verdict.UNSCORED for item, _ in self._known.values())
+
+    def add(
+        self, prompt: str, completion: str, judgement: Judgement, served: str = "", **details: Any
+    ) -> None:
         """Remember a judgement.
 
         Args:
             prompt: The request.
             completion: The answer.
             judgement: What was said.
+            served: The model that said it, as an endpoint names it.
             details: JSON values that a person may want to look up, e.g. the judge's words.
 
         Raises:
@@ -56,21 +70,26 @@ class Memory:
         """
         key = self._key(prompt, completion)
         row = {"key": key, "verdict": judgement.verdict.value, "score": judgement.score}
+        if served:
+            details = {"served": served, **details}
         with self._lock:
             if self._lines is not None:
                 self._lines.append({**row, "reason": judgement.reason, **details})
-            self._known[key] = judgement
+            self._known[key] = judgement, served
+            self.served |= {served} - {""}
 
     def _key(self, prompt: str, completion: str) -> str:
         return digest_of({"judge": self._settings, "prompt": prompt, "completion": completion})
 
 
-def _known(lines: AppendedLines) -> dict[str, Judgement]:
-    known: dict[str, Judgement] = {}
+def _known(lines: AppendedLines) -> dict[str, tuple[Judgement, str]]:
+    """Key -> judgement, and the model that an endpoint said it was."""
+    known: dict[str, tuple[Judgement, str]] = {}
     for row in lines.read():
         try:
             score = None if row["score"] is None else float(row["score"])
-            known[str(row["key"])] = Judgement(Verdict(row["verdict"]), score, row["reason"])
+            judgement = Judgement(Verdict(row["verdict"]), score, row["reason"])
+            known[str(row["key"])] = judgement, str(row.get("served", ""))
         except (ValueError, KeyError, TypeError):
             continue  # damaged: its question is asked again
     return known

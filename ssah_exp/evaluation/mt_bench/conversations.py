@@ -10,8 +10,9 @@ from pathlib import Path
 from ssah_exp.data.files import read_rows
 from ssah_exp.errors import DataError, StoreError
 from ssah_exp.evaluation.generate import Decoding, generate
+from ssah_exp.evaluation.kept import Kept
 from ssah_exp.evaluation.mt_bench.names import TURNS
-from ssah_exp.evaluation.questions import Prompt
+from ssah_exp.evaluation.questions import Prompt, fingerprint_prompts
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.tokenizer import Speech
 
@@ -65,6 +66,7 @@ def hold(
     conversations: Sequence[Conversation],
     decoding: Decoding,
     advance: Callable[[int], None] = lambda done: None,
+    partial: Path | None = None,
 ) -> list[Answers]:
     """Answer both turns greedily, through the chat template; the second sees the first's answer.
 
@@ -73,9 +75,12 @@ def hold(
         conversations: What the user says.
         decoding: Length and batching.
         advance: Called with the number of answers just given.
+        partial: Where batches are kept, so that a killed call goes on behind them; None = nowhere.
+            It must belong to this model alone.
 
     Raises:
         DataError: The tokenizer has no chat template.
+        StoreError: The disk is full or not writable.
     """
     said: list[list[str]] = [[] for _ in conversations]
     for turn in range(TURNS):
@@ -83,12 +88,24 @@ def hold(
             _prompt(loaded.speech, item.turns[: turn + 1], answers)
             for item, answers in zip(conversations, said, strict=True)
         ]
-        for answers, text in zip(said, generate(loaded, prompts, decoding, advance), strict=True):
+        kept = _kept(partial, prompts)
+        texts = generate(loaded, prompts, decoding, advance, kept)
+        for answers, text in zip(said, texts, strict=True):
             answers.append(text)
     return [
         Answers(item.number, _two(answers))
         for item, answers in zip(conversations, said, strict=True)
     ]
+
+
+def _kept(partial: Path | None, prompts: Sequence[Prompt]) -> Kept | None:
+    """What was answered of one turn.
+
+    By its prompts, and not by its number: second answers follow the first ones that they saw.
+    """
+    if partial is None:
+        return None
+    return Kept(partial / fingerprint_prompts(prompts)[:16], len(prompts))
 
 
 def _prompt(speech: Speech, user: Sequence[str], assistant: Sequence[str]) -> Prompt:

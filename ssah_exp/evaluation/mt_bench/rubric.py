@@ -24,7 +24,9 @@ from ssah_exp.evaluation.mt_bench.conversations import Conversation, read_conver
 # Categories whose answers are judged beside a reference, as in FastChat.
 _WITH_REFERENCE = ("math", "reasoning", "coding")
 _PROMPTS = ("single-v1", "single-v1-multi-turn", "single-math-v1", "single-math-v1-multi-turn")
-_RATING = re.compile(r"\[\[(\d+(?:\.\d+)?)\]\]")
+_RATING = re.compile(r"\[\[(\d+\.?\d*)\]\]")
+_RATING_AT_LEAST = re.compile(r"\[(\d+\.?\d*)\]")
+_READING = 2  # raised when the same reply is read otherwise
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,13 @@ class MtBenchRubric(Rubric):
             raise DataError(f"{path} is no file of reference answers: {error!r}.") from error
 
     def describe(self) -> dict[str, Any]:
-        """Name, and a hash of everything the judge is told but the answers."""
+        """Name, a hash of everything the judge is told but the answers, and how it is read."""
         questions = [
             [item.number, item.category, *item.turns] for item in self._conversations.values()
         ]
         told = [{name: self._prompts[name] for name in _PROMPTS}, self._references, questions]
-        return {"name": self.NAME, "text": digest_of(json.loads(json.dumps(told)))}
+        text = digest_of(json.loads(json.dumps(told)))
+        return {"name": self.NAME, "text": text, "reading": _READING}
 
     def score(self, numbers: Mapping[str, int]) -> float:
         """The rating itself."""
@@ -137,12 +140,12 @@ class MtBenchRubric(Rubric):
         return re.sub(r"\{(\w+)\}", value, template)
 
     def read(self, reply: str) -> Judgement:
-        """The first rating in a reply, as FastChat reads it.
+        """The first rating in a reply, as FastChat reads it: in single brackets if in no double.
 
         Raises:
             UnusableReplyError: There is none, or it is out of range.
         """
-        found = _RATING.search(reply)
+        found = _RATING.search(reply) or _RATING_AT_LEAST.search(reply)
         if found is None:
             raise UnusableReplyError("reply without a rating")
         rating = float(found[1])

@@ -29,6 +29,7 @@ from ssah_exp.interventions.export import export_model
 from ssah_exp.models.attached.folder import has_adapter
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages.shared import Shared, maybe_ablated, system_if_used
+from ssah_exp.records.provenance import package_version
 from ssah_exp.storage import write_atomically
 
 # Raised when a change of code changes what a stage computes from the same inputs.
@@ -61,10 +62,8 @@ class AnsweringStages(Shared):
             "questions": [item.key for item in questions],
             "max_new_tokens": evaluation.max_new_tokens,
             "stop": list(self.speech.stop_ids),
+            **_engine_of(evaluation.engine),
         }
-
-        if evaluation.engine != TRANSFORMERS:
-            material["engine"] = evaluation.engine
         partial = self.cache.partial("answers", material)
 
         def compute(folder: Path) -> None:
@@ -154,3 +153,10 @@ class AnsweringStages(Shared):
             write_atomically(folder / "attempts.json", json.dumps(found))
 
         return self.cache.get_or_compute("attempts", material, compute)
+
+
+def _engine_of(name: str) -> dict[str, Any]:
+    """What of the engine decides an answer; another version of vLLM rounds otherwise."""
+    if name == TRANSFORMERS:
+        return {}
+    return {"engine": name, "engine_version": package_version(name)}

@@ -80,7 +80,7 @@ class BenchmarkStages(Shared):
         return self.cache.get_or_compute("utility", material, compute)
 
     def mt_bench(self, ref: ModelRef, ablation: Ablation | None, label: str) -> Entry:
-        """One arm's answers to both turns of MT-bench."""
+        """One arm's answers to both turns of MT-bench; batches done before a kill are kept."""
         bench = self.config.mt_bench
         conversations = read_conversations(Path(str(bench.questions)), bench.limit)
         material = {
@@ -90,6 +90,7 @@ class BenchmarkStages(Shared):
             "template": self.speech.template_hash,
             "max_new_tokens": bench.max_new_tokens,
         }
+        partial = self.cache.partial("mt_bench", material)
 
         def compute(folder: Path) -> None:
             loaded = self.slot.get(ref)
@@ -98,7 +99,8 @@ class BenchmarkStages(Shared):
             )
             total = TURNS * len(conversations)
             with maybe_ablated(loaded, ablation), self.reporter.bar(label, total) as bar:
-                write_answers(folder / "answers.jsonl", hold(loaded, conversations, decoding, bar))
+                answers = hold(loaded, conversations, decoding, bar, partial)
+            write_answers(folder / "answers.jsonl", answers)
 
         return self.cache.get_or_compute("mt_bench", material, compute)
 
