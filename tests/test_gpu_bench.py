@@ -1,4 +1,8 @@
-"""What training a fifth of Llama-2-7B costs beside training all of it, on a CUDA device."""
+"""What training a fifth of Llama-2-7B costs beside training all of it, on a CUDA device.
+
+Without float32 masters, so that training all of it fits a card of 80 GB: 8 bytes a weight, 54 GB.
+What both ways keep is added up in ``tests/cli/test_bench.py``, where no device is needed.
+"""
 
 from __future__ import annotations
 
@@ -16,33 +20,39 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
+# What a card sold as one of 80 GB has at least; all of the 7B shape must fit it.
+ENOUGH = 80 * 10**9
 
 
 @pytest.fixture(scope="module")
 def report() -> dict[str, Any]:
-    """The default benchmark of a CUDA device, in two repeats."""
+    """The benchmark of a CUDA device as a run of this size is made, in two repeats."""
     arguments = ["--model", "llama2-7b", "--device", "cuda", "--repeats", "2"]
+    arguments += ["--checkpointing", "--no-masters", "--format", "json"]
     with redirect_stdout(StringIO()) as said:
-        assert main(["bench", "train", *arguments, "--format", "json"]) == 0
+        assert main(["bench", "train", *arguments]) == 0
     found: dict[str, Any] = json.loads(said.getvalue())
     return found
 
 
 def ratio(report: dict[str, Any], name: str) -> float:
+    """Compact against full; a card that is too small for full is excused, a large one is not."""
     if report["arms"]["full"]["status"] != "done":
-        pytest.skip("training all of Llama-2-7B does not fit this device: nothing to compare with")
+        memory = torch.cuda.get_device_properties(0).total_memory
+        said = f"full: {report['arms']['full']['status']} on {memory / 1e9:.0f} GB"
+        if memory >= ENOUGH:
+            pytest.fail(f"{said}, which is enough for it")
+        pytest.skip(f"{said}: nothing to compare with")
     return float(report["ratios"]["compact/full"][name]["median"])
 
 
-def test_weights_masters_gradients_and_states_of_a_fifth_fit_in_32_gib(
-    report: dict[str, Any],
-) -> None:
+def test_weights_gradients_and_states_of_a_fifth_fit_in_32_gb(report: dict[str, Any]) -> None:
     compact = report["arms"]["compact"]
     assert compact["status"] == "done"
     assert compact["trained_parameters"] == pytest.approx(
         0.2 * compact["unit_parameters"], rel=0.01
     )
-    assert compact["static_memory"]["total"] <= 32 * 2**30
+    assert compact["static_memory"]["total"] <= 32 * 10**9
 
 
 def test_peak_memory_is_less_than_half(report: dict[str, Any]) -> None:

@@ -93,6 +93,12 @@ def _train(actions: Commands) -> None:
     train.add_argument("--steps", type=int, default=5, help="timed steps per arm and repeat")
     train.add_argument("--warmup", type=int, default=2, help="steps before them")
     train.add_argument("--checkpointing", action=argparse.BooleanOptionalAction, default=False)
+    train.add_argument(
+        "--masters",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="float32 copies of bfloat16 weights; without them all of a 7B model fits 80 GB",
+    )
 
 
 def _identify(actions: Commands) -> None:

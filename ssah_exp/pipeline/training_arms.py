@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import ArmConfig, TrainingConfig
 from ssah_exp.digest import digest_of
+from ssah_exp.errors import ConfigError
+from ssah_exp.models.attached.library import missing_optimizer
 from ssah_exp.units.controls import draw_control
 from ssah_exp.units.selecting import select_units
 from ssah_exp.units.unitmap import UnitMap
@@ -48,8 +50,10 @@ def check_arms(training: TrainingConfig) -> None:
     """Build every selector and adapter once, to refuse wrong ones before hours of training.
 
     Raises:
-        SsahError: An argument is wrong, or a package is missing.
+        SsahError: An argument is wrong, or a package is missing, the optimizer's included.
     """
+    if (missing := missing_optimizer(training.optimizer)) is not None:
+        raise ConfigError(missing)
     for name, config in training.arms.items():
         for key in ("select", "adapter"):
             if (node := getattr(config, key)) is not None:

@@ -47,6 +47,12 @@ def print_training(report: dict[str, Any], console: Console) -> None:
         f"arithmetic limit of tokens/s at a share of {settings['share']:g}: "
         f"{report['arithmetic_limit'][kind]:.2f}"
     )
+    if proof := report["certificate"]:
+        console.print(
+            f"certificate of compact: {_range(proof['seconds'], 1, '{:.2f}')} s, "
+            f"{proof['bytes'] / 1e9:.2f} GB hashed at {proof['bytes_per_second'] / 1e9:.2f} GB/s; "
+            f"below {proof['reach']:.0%} of a run from {proof['steps_to_reach']:,} steps on"
+        )
 
 
 def print_growth(report: dict[str, Any], console: Console) -> None:

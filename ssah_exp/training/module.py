@@ -11,6 +11,7 @@ import torch
 from ssah_exp import ranks
 from ssah_exp.config.schema import TuningConfig
 from ssah_exp.errors import ConfigError, ModelError, StoreError
+from ssah_exp.models.attached.library import missing_optimizer
 from ssah_exp.training.objectives import Objective
 from ssah_exp.training.sharding import ShardedTwin
 from ssah_exp.training.tuned import Trainable
@@ -162,6 +163,11 @@ def linear_schedule(step: int, warmup: int, total: int) -> float:
     return max(0.0, (total - step) / max(total - warmup, 1))
 
 
+def optimizer_of(config: TuningConfig) -> str:
+    """Name of the optimizer; alignment has no choice of it."""
+    return str(getattr(config, "optimizer", "adamw"))
+
+
 def make_optimizer(
     parameters: list[torch.nn.Parameter], config: TuningConfig
 ) -> torch.optim.Optimizer:
@@ -171,13 +177,12 @@ def make_optimizer(
         ConfigError: bitsandbytes is asked for and not installed.
     """
     arguments: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
-    if getattr(config, "optimizer", "adamw") == "adamw":
+    name = optimizer_of(config)
+    if name == "adamw":
         return torch.optim.AdamW(parameters, fused=True, **arguments)
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except ImportError as error:
-        raise ConfigError(
-            "training.optimizer=adamw_8bit needs bitsandbytes: pip install 'ssah-exp[gpu]'"
-        ) from error
+    if problem := missing_optimizer(name):
+        raise ConfigError(problem)
+    from bitsandbytes.optim import AdamW8bit
+
     optimizer: torch.optim.Optimizer = AdamW8bit(parameters, **arguments)
     return optimizer

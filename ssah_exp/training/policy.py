@@ -12,7 +12,7 @@ from ssah_exp import ranks
 from ssah_exp.interventions.plan import TrainingPlan
 from ssah_exp.models.attached.base import attached_to
 from ssah_exp.training.adapters.adapter import Adapter, installed
-from ssah_exp.training.module import FineTuning
+from ssah_exp.training.module import FineTuning, optimizer_of
 from ssah_exp.training.tuned import Path, tuned_weights
 
 
@@ -41,7 +41,8 @@ class UnitPolicy(pl.Callback):
         """Before the optimizer is made."""
         assert isinstance(pl_module, FineTuning)
         if self._adapter is None:
-            context = tuned_weights(pl_module.model, self._plan, self._path)
+            name = optimizer_of(pl_module.config)
+            context = tuned_weights(pl_module.model, self._plan, self._path, optimizer=name)
             pl_module.tuned = self._stack.enter_context(context)
         else:
             pl_module.tuned = self._stack.enter_context(

@@ -24,20 +24,35 @@ from ssah_exp.training.shards import split_like
 Path = Literal["auto", "compact", "masked"]
 
 
-def cheaper_path(share: float, weight_bytes: int, state_bytes: int = 12) -> Path:
+def cheaper_path(
+    share: float, weight_bytes: int, state_bytes: int = 12, master_bytes: int = 4
+) -> Path:
     """Which of the two exact ways of training a slice takes less memory.
 
     Compact: the frozen working weight, and for the share its master, gradient and optimizer
-    states. Masked: gradient, states and, below float32, a master for the whole parameter.
+    states. Masked: gradient, states and, below its precision, a master for the whole parameter.
 
     Args:
         share: Trained share of the parameter.
         weight_bytes: Bytes per weight of the model.
-        state_bytes: Gradient and optimizer states per trained weight, in bytes (AdamW: 4 + 8).
+        state_bytes: Gradient and optimizer states per trained weight, see :func:`state_bytes_of`.
+        master_bytes: Bytes per trained weight as the optimizer sees it.
     """
-    compact = weight_bytes + share * (4 + state_bytes)
-    masked = weight_bytes + (4 if weight_bytes < 4 else 0) + state_bytes
+    compact = weight_bytes + share * (master_bytes + state_bytes)
+    masked = weight_bytes + (master_bytes if weight_bytes < master_bytes else 0) + state_bytes
     return "compact" if compact <= masked else "masked"
+
+
+def state_bytes_of(optimizer: str, master_bytes: int = 4) -> int:
+    """Gradient and optimizer states per trained weight, in bytes.
+
+    AdamW keeps two moments in the precision of what it moves, its 8-bit version a byte for each.
+
+    Args:
+        optimizer: ``adamw`` or ``adamw_8bit``.
+        master_bytes: Bytes per trained weight as the optimizer sees it.
+    """
+    return master_bytes + (2 if optimizer == "adamw_8bit" else 2 * master_bytes)
 
 
 class Trainable(Protocol):
@@ -90,8 +105,18 @@ class _Masked:
 class TunedWeights:
     """What a plan trains in a model. Made by :func:`tuned_weights`."""
 
-    def __init__(self, model: nn.Module, plan: TrainingPlan, path: Path = "auto") -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        plan: TrainingPlan,
+        path: Path = "auto",
+        *,
+        optimizer: str = "adamw",
+        masters: bool = True,
+    ) -> None:
         self._model = model
+        self._optimizer = optimizer
+        self._wide = masters
         self._compact: dict[str, tuple[nn.Module, str, nn.Linear]] = {}
         self._masked: dict[str, _Masked] = {}
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
@@ -108,18 +133,24 @@ class TunedWeights:
         if leaf == "bias" and f"{module_name}.weight" in self._compact:
             return  # went with the rows of its weight
         parameter = self._parameters[item.name]
-        share = item.index.numel() / item.size
-        chosen = cheaper_path(share, parameter.element_size()) if path == "auto" else path
+        chosen = self._cheaper(item, parameter) if path == "auto" else path
         if chosen == "masked" or leaf == "bias":
             self._mask(item, parameter)
             return
         parent_name, _, attribute = module_name.rpartition(".")
         parent, linear = self._model.get_submodule(parent_name), self._parameter_module(module_name)
         bias_too = f"{module_name}.bias" in plan.by_name
-        compact = CompactLinear(linear, item.dim, item.index, torch.float32, bias_too=bias_too)
+        master = torch.float32 if self._wide else parameter.dtype
+        compact = CompactLinear(linear, item.dim, item.index, master, bias_too=bias_too)
         compact.train(linear.training)
         setattr(parent, attribute, compact)
         self._compact[item.name] = (parent, attribute, linear)
+
+    def _cheaper(self, item: Slice, parameter: nn.Parameter) -> Path:
+        size = parameter.element_size()
+        master = 4 if self._wide else size
+        states = state_bytes_of(self._optimizer, master)
+        return cheaper_path(item.index.numel() / item.size, size, states, master)
 
     def _parameter_module(self, name: str) -> nn.Linear:
         module = self._model.get_submodule(name)
@@ -142,12 +173,14 @@ class TunedWeights:
         return [getattr(parent, attribute) for parent, attribute, _ in self._compact.values()]
 
     def optimizer_parameters(self) -> list[nn.Parameter]:
-        """Parameters for the optimizer, in float32.
+        """Parameters for the optimizer, in float32 unless masters are not wanted.
 
         Call it once the model is where it trains: masters of lower-precision weights are made
         there. They are no parameters of the module.
         """
         trained = [item for item in self._model.parameters() if item.requires_grad]
+        if not self._wide:
+            return trained
         self._masters = [
             (item, nn.Parameter(item.detach().float()))
             for item in trained
@@ -220,7 +253,12 @@ class TunedWeights:
 
 @contextmanager
 def tuned_weights(
-    model: nn.Module, plan: TrainingPlan, path: Path = "auto"
+    model: nn.Module,
+    plan: TrainingPlan,
+    path: Path = "auto",
+    *,
+    optimizer: str = "adamw",
+    masters: bool = True,
 ) -> Iterator[TunedWeights]:
     """Put ``plan`` into ``model`` for as long as the block lasts, whatever happens inside.
 
@@ -228,8 +266,11 @@ def tuned_weights(
         model: Its weights stay its own; modules that train in part are replaced meanwhile.
         plan: What may change.
         path: ``auto`` takes the cheaper way for each slice.
+        optimizer: What will move the weights; which way is cheaper depends on its states.
+        masters: Whether weights below float32 are moved as float32 copies. Without them steps
+            below a weight's own spacing are lost; only a benchmark does without.
     """
-    tuned = TunedWeights(model, plan, path)
+    tuned = TunedWeights(model, plan, path, optimizer=optimizer, masters=masters)
     try:
         yield tuned
     finally:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from ssah_exp.cli import main
+from ssah_exp.errors import ConfigError
 from ssah_exp.pipeline.bench import arm as bench_arm
 from ssah_exp.pipeline.bench import compare
 from ssah_exp.pipeline.bench.compiling import why_not
+from ssah_exp.pipeline.bench.models import random_model
+from ssah_exp.pipeline.bench.proof import summed_up
 from ssah_exp.pipeline.bench.rounds import schedule
 from ssah_exp.pipeline.bench.settings import ARMS, MODELS, arithmetic_limit, complete
 
@@ -42,7 +46,7 @@ def test_an_arm_in_a_process_of_its_own_trains_the_same() -> None:
     here = bench_arm.time_arm(settings, None, "compact")
     assert alone["status"] == "done"
     assert alone["peak_memory"] > alone["static_memory"]["total"]
-    varying = {"tokens_per_second", "peak_memory"}
+    varying = {"tokens_per_second", "peak_memory", "certificate"}
     assert all(alone[name] == here[name] for name in here if name not in varying)
 
 
@@ -59,6 +63,7 @@ def test_the_report_has_machine_versions_settings_arms_and_ratios(capsys: Captur
         "arms",
         "ratios",
         "arithmetic_limit",
+        "certificate",
     }
     assert report["machine"]["processor"]
     assert report["versions"]["packages"]["torch"] == torch.__version__
@@ -162,6 +167,101 @@ def test_static_memory_is_what_the_bytes_add_up_to(capsys: Capture, precision: s
     assert compact["total"] < 0.5 * full["total"]
     for static in (full, masked, compact):
         assert static["total"] == sum(size for name, size in static.items() if name != "total")
+
+
+def measured(**given: Any) -> dict[str, Any]:
+    """A report without the command line."""
+    settings = complete({**_given(), "batch": 2, "length": 16, **given})
+    return compare.bench_train(settings, Path("unused"), lambda line: None)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_without_masters_every_arm_holds_less_and_the_ratios_stay() -> None:
+    report = measured(precision="bfloat16", masters=False)
+    arms = report["arms"]
+    full, masked, compact = (arms[name]["static_memory"] for name in ("full", "masked", "compact"))
+    trained = arms["compact"]["trained_parameters"]
+    assert full["weights"] == masked["weights"] == compact["weights"] == 2 * ALL
+    assert (full["masters"], full["gradients"]) == (0, 2 * ALL)
+    assert (compact["masters"], compact["gradients"]) == (2 * trained, 2 * trained)
+    assert full["optimizer_states"] == pytest.approx(4 * ALL, rel=2e-3)  # and step counters
+    assert compact["optimizer_states"] == pytest.approx(4 * trained, rel=2e-3)
+    for row in report["ratios"].values():
+        assert all(row[name]["median"] > 0 for name in ("tokens_per_second", "static_memory"))
+    ratio = report["ratios"]["compact/full"]["static_memory"]["median"]
+    assert ratio == pytest.approx((2 * ALL + 8 * trained) / (8 * ALL), rel=0.02)
+    assert {arm["status"] for arm in arms.values()} == {"done"}
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_the_command_takes_no_masters_and_tells_the_certificate(capsys: Capture, form: str) -> None:
+    given = ["--repeats", "1", "--precision", "bfloat16", "--no-masters", "--format", form]
+    assert main(["bench", "train", *SMALL, *given]) == 0
+    said = capsys.readouterr().out
+    if form == "text":
+        assert "certificate of compact: " in said
+        assert "below 1% of a run from " in " ".join(said.split())
+        return
+    report = json.loads(said)
+    assert report["settings"]["masters"] is False
+    assert report["arms"]["full"]["static_memory"]["masters"] == 0
+
+
+def test_masters_are_the_default_and_float32_weights_have_none() -> None:
+    assert complete(_given()).masters
+    with pytest.raises(ConfigError, match="--no-masters is about bfloat16 weights"):
+        complete({**_given(), "precision": "float32", "masters": False})
+
+
+@pytest.mark.parametrize(
+    ("masters", "each", "gigabytes"),
+    [(True, 4, (34.2, 121.3)), (False, 2, (23.8, 53.9))],
+)
+def test_static_memory_of_llama_2_7b(
+    masters: bool, each: int, gigabytes: tuple[float, float]
+) -> None:
+    """Added up from the plan, on a model without weights; what 32 GB and 32 GiB say of it."""
+    settings = complete(
+        {**_given(), "model": "llama2-7b", "precision": "bfloat16", "masters": masters}
+    )
+    shape = random_model("llama2-7b", torch.device("meta"), settings.dtype, 0, 64)
+    every = sum(item.numel() for item in shape.parameters())
+    trained = bench_arm.plan_of(shape, "budget", settings).changeable(shape)
+    # The weights; of what is trained also what the optimizer moves, its gradient and two moments.
+    compact, full = 2 * every + 4 * each * trained, 4 * each * every
+    full += 2 * every if masters else 0
+    assert (compact / 1e9, full / 1e9) == pytest.approx(gigabytes, abs=0.05)
+    assert compact <= 32 * 2**30
+    assert (compact <= 32 * 10**9) == (not masters)
+
+
+# --- the certificate ---
+
+
+@pytest.mark.usefixtures("in_process")
+def test_the_certificate_is_timed_and_set_beside_the_steps() -> None:
+    report = measured(repeats=2)
+    found, arms = report["certificate"], report["arms"]
+    assert len(found["seconds"]["values"]) == 2
+    assert found["seconds"]["low"] > 0
+    assert found["digest_seconds"]["low"] > 0
+    # Before and after, all that the compact arm does not train.
+    assert found["bytes"] == 2 * 4 * (ALL - arms["compact"]["trained_parameters"])
+    assert found["step_seconds"] == pytest.approx(
+        2 * 16 / arms["compact"]["tokens_per_second"]["median"]
+    )
+    assert "certificate" not in arms["full"]
+
+
+def test_the_run_of_which_it_is_little_is_counted_in_steps() -> None:
+    cost = {"seconds": 3.0, "digest_seconds": 2.0, "bytes": 400}
+    found = summed_up([cost], step_seconds=0.5)
+    assert found is not None
+    assert (found["bytes_per_second"], found["reach"]) == (200, 0.01)
+    steps = found["steps_to_reach"]
+    assert cost["seconds"] / (steps * 0.5) < 0.01 <= cost["seconds"] / ((steps - 1) * 0.5)
+    assert summed_up([], step_seconds=0.5) is None
 
 
 def test_the_arithmetic_limit_is_that_of_matrix_products() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -405,7 +406,9 @@ def test_a_model_that_comes_aligned_is_the_start(table: Finished, place: Path) -
     assert done.record.training is None
 
 
-def test_a_wrong_selector_or_adapter_is_refused_before_anything_is_computed(place: Path) -> None:
+def test_a_wrong_selector_adapter_or_optimizer_is_refused_before_anything_is_computed(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     adapter = {"_target_": "ssah_exp.training.adapters.unit_lora.UnitLora", "rank": 0, "alpha": 1}
     late = ArmConfig(policy="budget", select=of_class("RU"), adapter=adapter)
     with pytest.raises(ConfigError, match=r"UnitLora\.rank=0"):
@@ -413,6 +416,11 @@ def test_a_wrong_selector_or_adapter_is_refused_before_anything_is_computed(plac
     late = ArmConfig(policy="budget", select={**of_class("RU"), "nmaes": []})
     with pytest.raises(ConfigError, match=r"training\.arms\.late\.select\.nmaes"):
         run(training_config(place, {"full": FULL, "late": late}, "refused"))
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    config = training_config(place, {"full": FULL}, "refused")
+    config.training.optimizer = "adamw_8bit"
+    with pytest.raises(ConfigError, match="adamw_8bit needs bitsandbytes"):
+        run(config)
     assert not (place / "refused").exists()
 
 

@@ -368,9 +368,31 @@ def test_llama_adapter_names_the_families_it_works_on() -> None:
 
 def test_llama_adapter_in_more_blocks_than_there_are() -> None:
     adapter = LlamaAdapter(length=2, layers=4)
-    loaded = tiny_loaded("llama_gqa")
+    model = tiny_model("llama_gqa")
     with pytest.raises(ModelError, match="in 4 blocks: the model has 3"):
-        fine_tune(loaded, run_of(loaded, "llama_adapter"), None, adapter)
+        adapter.plan(model, given_plan(model, "llama_adapter"))
+
+
+@pytest.mark.parametrize(("depth", "expected"), [(6, 4), (3, 1), (2, 1), (1, 1)])
+def test_llama_adapter_leaves_the_lowest_two_blocks_out_unless_told(
+    depth: int, expected: int
+) -> None:
+    model = tiny_model("llama_gqa", num_hidden_layers=depth)
+    adapter = LlamaAdapter(length=4)
+    with installed(adapter, model, adapter.plan(model, given_plan(model, "llama_adapter"))):
+        attached = attached_to(model)
+        assert attached is not None
+        assert attached.config["adapter_layers"] == expected
+        top = {f"layers.{depth - 1 - at}." for at in range(expected)}
+        assert len(attached.parameters) == 2 * expected
+        assert all(any(part in name for part in top) for name in attached.parameters)
+
+
+def test_the_shipped_llama_adapter_fits_a_model_of_any_depth() -> None:
+    config = composed("+adapter@training.arms.extra.adapter=llama_adapter")
+    adapter = build(config["training"]["arms"]["extra"]["adapter"], "adapter")
+    model = tiny_model("llama_gqa")
+    adapter.plan(model, given_plan(model, "llama_adapter"))
 
 
 def test_lora_names_a_target_that_is_not_there() -> None:

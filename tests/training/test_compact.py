@@ -6,15 +6,20 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from ssah_exp.config.schema import TrainingConfig
 from ssah_exp.data.loaders import Batch, Collate
 from ssah_exp.interventions.plan import Others, TrainingPlan, plan_training
 from ssah_exp.models.logits import token_losses
 from ssah_exp.training.compact import CompactLinear
-from ssah_exp.training.tuned import TunedWeights, cheaper_path, tuned_weights
+from ssah_exp.training.module import FineTuning
+from ssah_exp.training.objectives import SupervisedObjective
+from ssah_exp.training.policy import UnitPolicy
+from ssah_exp.training.tuned import TunedWeights, cheaper_path, state_bytes_of, tuned_weights
 from tests import tiny
 from tests.training.test_plan import masks_of, some_units
 
@@ -142,6 +147,20 @@ def test_lower_precision_is_trained_through_float32_masters(path: str) -> None:
             torch.testing.assert_close(moved, torch.full_like(moved, 2.0**-4), atol=0.02, rtol=0)
 
 
+def test_without_masters_the_weights_themselves_are_moved(path: str) -> None:
+    model = tiny.tiny_model("llama_gqa", dtype=torch.bfloat16)
+    plan = plan_training(model, "budget", some_units(model), Others(norms=True))
+    before = weights(model)
+    with tuned_weights(model, plan, path, masters=False) as tuned:  # type: ignore[arg-type]
+        assert {item.dtype for item in tuned.optimizer_parameters()} == {torch.bfloat16}
+        train(tuned, model, [[batch] for batch in batches()])
+    after, masks = weights(model), masks_of(model, plan)
+    for name, mask in masks.items():
+        assert torch.equal(after[name][~mask], before[name][~mask]), f"{name} is frozen"
+    moved = sum(int((after[n] != before[n]).sum()) for n in after)
+    assert moved > 0.5 * plan.changeable(model)
+
+
 def test_before_step_hands_gradients_to_masters() -> None:
     model = tiny.tiny_model("llama_gqa", dtype=torch.bfloat16)
     with tuned_weights(model, plan_training(model, "none", None)) as tuned:
@@ -247,6 +266,41 @@ def test_the_way_that_takes_less_memory_is_taken() -> None:
         assert len(tuned.compact_modules) < len(
             [s for s in few.slices if s.name.endswith("weight")]
         )
+
+
+def test_eight_bit_states_make_masking_cheaper_sooner() -> None:
+    assert (state_bytes_of("adamw"), state_bytes_of("adamw_8bit")) == (4 + 8, 4 + 2)
+    assert (state_bytes_of("adamw", 2), state_bytes_of("adamw_8bit", 2)) == (2 + 4, 2 + 2)
+    for share, optimizer, expected in (
+        (0.7, "adamw", "compact"),
+        (0.7, "adamw_8bit", "masked"),
+        (0.59, "adamw_8bit", "compact"),
+    ):
+        assert cheaper_path(share, 4, state_bytes_of(optimizer)) == expected
+    assert cheaper_path(0.74, 2, state_bytes_of("adamw", 2), master_bytes=2) == "compact"
+    assert cheaper_path(0.76, 2, state_bytes_of("adamw", 2), master_bytes=2) == "masked"
+
+
+def compact_shares(tuned: TunedWeights) -> list[float]:
+    return [
+        module.index.numel() / module.weight.shape[module.dim] for module in tuned.compact_modules
+    ]
+
+
+def test_the_optimizer_of_the_run_decides_which_way_is_cheaper() -> None:
+    model = tiny.tiny_model("llama")
+    plan = plan_training(model, "budget", some_units(model, 0.66))
+    found: dict[str, list[float]] = {}
+    for name in ("adamw", "adamw_8bit"):
+        config = TrainingConfig(optimizer=name)
+        module = FineTuning(model, SupervisedObjective(), config, steps=1)
+        with UnitPolicy(plan) as policy:
+            policy.setup(pl.Trainer(logger=False, accelerator="cpu"), module, "fit")
+            assert isinstance(module.tuned, TunedWeights)
+            found[name] = compact_shares(module.tuned)
+    assert any(0.6 < share <= 0.75 for share in found["adamw"])
+    assert len(found["adamw_8bit"]) < len(found["adamw"])
+    assert all(share <= 0.6 for share in found["adamw_8bit"])
 
 
 def test_state_round_trip(path: str) -> None:

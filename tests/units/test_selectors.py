@@ -338,8 +338,11 @@ SHIPPED = {
     "scu_cu_all": OfClass(["SCU", "CU"]),
     "scu_cu6": AnyOf([OfClass(["SCU"]), TOP_CU]),
     "prefers_safety": Ranked("preference", "highest", 0.01),
+    "scu_cu6_blocks1_12": AllOf([Blocks(1, 12), AnyOf([OfClass(["SCU"]), TOP_CU])]),
+    "scu_cu_all_blocks1_12": AllOf([Blocks(1, 12), OfClass(["SCU", "CU"])]),
     **LOWEST,
 }
+DEEP = replace(ANATOMY, layers=14)  # some name blocks up to the twelfth
 
 
 @pytest.mark.parametrize("name", sorted(SHIPPED))
@@ -347,8 +350,8 @@ def test_every_shipped_selector_is_built_and_selects(name: str) -> None:
     selector = shipped_selector(name)
     assert selector == SHIPPED[name]
     for seed in range(3):
-        units = random_map(seed=seed)
-        assert 0 < len(picked(selector, units)) < ANATOMY.units
+        units = random_map(DEEP, seed=seed)
+        assert 0 < len(picked(selector, units)) < DEEP.units
 
 
 @pytest.mark.parametrize("name", sorted(LOWEST))

@@ -1,4 +1,4 @@
-"""PEFT, imported only where an adapter needs it: it is an optional extra, and slow to import."""
+"""Optional libraries: whether they are there, without importing them; PEFT where it is needed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,17 @@ def check_peft() -> None:
     """
     if importlib.util.find_spec("peft") is None:
         raise ConfigError("This adapter needs PEFT: pip install 'ssah-exp[peft]'")
+
+
+def missing_optimizer(name: str) -> str | None:
+    """Why an optimizer cannot be made here, in a moment and without torch; None = it can.
+
+    Args:
+        name: As in ``training.optimizer``.
+    """
+    if name == "adamw_8bit" and importlib.util.find_spec("bitsandbytes") is None:
+        return "training.optimizer=adamw_8bit needs bitsandbytes: pip install 'ssah-exp[gpu]'"
+    return None
 
 
 def peft_library() -> Any:

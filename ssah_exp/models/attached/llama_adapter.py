@@ -55,8 +55,13 @@ class AdaptionPrompts(Attached):
             ]
 
     @classmethod
-    def new(cls, model: nn.Module, length: int, layers: int) -> AdaptionPrompts:
+    def new(cls, model: nn.Module, length: int, layers: int | None) -> AdaptionPrompts:
         """Untrained prompts of ``length`` with PEFT's random start, in the topmost ``layers``.
+
+        Args:
+            model: A causal language model of one of :data:`FAMILIES`.
+            length: Positions per prompt.
+            layers: How many blocks, from the top; None = :func:`usual_layers`.
 
         Raises:
             ConfigError: PEFT is not installed.
@@ -64,6 +69,7 @@ class AdaptionPrompts(Attached):
         """
         check_family(model)
         peft = peft_library()
+        layers = usual_layers(model) if layers is None else layers
         config = peft.AdaptionPromptConfig(
             task_type="CAUSAL_LM",
             target_modules="self_attn",
@@ -148,11 +154,25 @@ def check_family(model: nn.Module) -> None:
         )
 
 
+def usual_layers(model: nn.Module) -> int:
+    """Every block but the lowest two, as in the method's paper: 30 of 32; at least one."""
+    return max(1, len(blocks(model)) - 2)
+
+
+def check_layers(model: nn.Module, layers: int) -> None:
+    """Refuse more blocks than there are.
+
+    Raises:
+        ModelError: It says how many there are.
+    """
+    if layers > len(blocks(model)):
+        raise ModelError(f"LLaMA-Adapter in {layers} blocks: the model has {len(blocks(model))}.")
+
+
 def _chosen(model: nn.Module, layers: int) -> dict[int, Any]:
     """Attention modules of the topmost blocks by block number."""
+    check_layers(model, layers)
     every = blocks(model)
-    if layers > len(every):
-        raise ModelError(f"LLaMA-Adapter in {layers} blocks: the model has {len(every)}.")
     first = len(every) - layers
     return {number: every[number].self_attn for number in range(first, len(every))}
 

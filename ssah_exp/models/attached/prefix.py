@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from ssah_exp.errors import ConfigError, ModelError
 from ssah_exp.models.anatomy import Anatomy, blocks, read_anatomy
 from ssah_exp.models.attached.base import Attached, attached_to, check_values
 from ssah_exp.models.attached.library import peft_library
+from ssah_exp.models.attached.reading import keys_and_values
 from ssah_exp.models.caching import cache_argument
 
 _VALUES = "prompt_embeddings"
@@ -40,24 +41,36 @@ class LearnedPrefix(Attached):
         self._hooks.append(decoder.register_forward_pre_hook(self._before, with_kwargs=True))
 
     @classmethod
+    def of_tokens(cls, model: nn.Module, ids: Sequence[int]) -> LearnedPrefix:
+        """A prefix that does what tokens before all others do: their own keys and values.
+
+        Li and Liang (section 7.2) start from activations of real words, too. PEFT from 0.19 on has
+        the same for a model that it wrapped (``initialize_kv_prefix_from_past_key_values``).
+
+        Args:
+            model: A causal language model.
+            ids: Of the tokens, from the first position on.
+
+        Raises:
+            ConfigError: PEFT is not installed.
+            ModelError: The model has an adapter already, whose work would be in the values.
+        """
+        if attached_to(model) is not None:
+            raise ModelError("The model has an adapter already; it can carry one at a time.")
+        description = _described(model, len(ids)).to_dict()
+        return cls(model, keys_and_values(model, ids), description)
+
+    @classmethod
     def new(cls, model: nn.Module, tokens: int) -> LearnedPrefix:
         """An untrained prefix of ``tokens`` positions, with PEFT's random start.
+
+        Values of size 1 are far from what a trained model has there: it begins damaged.
 
         Raises:
             ConfigError: PEFT is not installed.
         """
-        peft, anatomy = peft_library(), read_anatomy(model)
-        config = peft.PrefixTuningConfig(
-            task_type="CAUSAL_LM",
-            inference_mode=False,
-            num_virtual_tokens=tokens,
-            num_layers=anatomy.layers,
-            num_attention_heads=anatomy.kv_heads,
-            token_dim=anatomy.kv_heads * anatomy.head_dim,
-            num_transformer_submodules=1,
-        )
-        values = peft.PrefixEncoder(config).embedding.weight
-        return cls(model, values, config.to_dict())
+        config = _described(model, tokens)
+        return cls(model, peft_library().PrefixEncoder(config).embedding.weight, config.to_dict())
 
     @classmethod
     def saved(
@@ -126,6 +139,20 @@ class LearnedPrefix(Attached):
                 f"{mask.shape[1]} positions with a learned prefix and padding behind it exceed the "
                 f"sliding window of {window}: use batches of one, or shorter sequences."
             )
+
+
+def _described(model: nn.Module, tokens: int) -> Any:
+    """PEFT's config of a prefix for ``model``."""
+    anatomy = read_anatomy(model)
+    return peft_library().PrefixTuningConfig(
+        task_type="CAUSAL_LM",
+        inference_mode=False,
+        num_virtual_tokens=tokens,
+        num_layers=anatomy.layers,
+        num_attention_heads=anatomy.kv_heads,
+        token_dim=anatomy.kv_heads * anatomy.head_dim,
+        num_transformer_submodules=1,
+    )
 
 
 def _width(anatomy: Anatomy) -> int:

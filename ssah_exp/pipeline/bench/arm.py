@@ -21,8 +21,9 @@ from ssah_exp.models.logits import token_losses
 from ssah_exp.pipeline.bench.compiling import compile_blocks, why_not
 from ssah_exp.pipeline.bench.memory import PeakMeter, StaticMemory, settle, size_of, states_of
 from ssah_exp.pipeline.bench.models import load_embedded, random_model
+from ssah_exp.pipeline.bench.proof import certificate_cost
 from ssah_exp.pipeline.bench.rounds import clock_of, synchronise
-from ssah_exp.pipeline.bench.settings import EVERY_ARM, BenchSettings
+from ssah_exp.pipeline.bench.settings import CERTIFIED, EVERY_ARM, BenchSettings
 from ssah_exp.training.tuned import TunedWeights, tuned_weights
 from ssah_exp.units.classes import lowest
 from ssah_exp.units.index import UnitIndex
@@ -85,7 +86,11 @@ def _measure(settings: BenchSettings, location: str | None, arm: str) -> dict[st
     meter = PeakMeter(torch.device(settings.device))
     model = _model(settings, location)
     plan = plan_of(model, EVERY_ARM[arm].policy, settings)
-    return {**_sizes(model, plan), **_train(model, plan, arm, settings, meter)}
+    measured = {**_sizes(model, plan), **_train(model, plan, arm, settings, meter)}
+    if arm == CERTIFIED:  # last: what the proof keeps of the weights is no memory of training
+        clock = clock_of(settings.device, settings.threads)
+        measured["certificate"] = certificate_cost(model, plan, clock)
+    return measured
 
 
 def _model(settings: BenchSettings, location: str | None) -> PreTrainedModel:
@@ -113,7 +118,7 @@ def _train(
 ) -> dict[str, Any]:
     ids, counted = make_batches(settings, model.config.vocab_size)
     originals, way = list(model.parameters()), EVERY_ARM[arm]
-    with tuned_weights(model, plan, way.path) as tuned:
+    with tuned_weights(model, plan, way.path, masters=settings.masters) as tuned:
         parameters = tuned.optimizer_parameters()
         optimizer = torch.optim.AdamW(parameters, lr=_LEARNING_RATE, fused=True)
         if way.compiled:

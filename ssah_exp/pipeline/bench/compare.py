@@ -8,12 +8,14 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from ssah_exp.pipeline.bench.arm import time_alone
 from ssah_exp.pipeline.bench.models import locate
+from ssah_exp.pipeline.bench.proof import summed_up
 from ssah_exp.pipeline.bench.rounds import about, clock_name, schedule, spread
-from ssah_exp.pipeline.bench.settings import BenchSettings, arithmetic_limit
+from ssah_exp.pipeline.bench.settings import CERTIFIED, BenchSettings, arithmetic_limit
 
 RATIOS = (("compact", "full"), ("masked", "full"), ("freeze", "full"))
 COMPILED_RATIOS = (("compiled compact", "compiled full"), ("compiled full", "full"))
@@ -31,8 +33,9 @@ def bench_train(settings: BenchSettings, root: Path, say: Callable[[str], None])
         say: Takes a line of progress.
 
     Returns:
-        Machine, versions, settings, arms and ratios, as plain JSON values. An arm that ran out of
-        memory, or could not be compiled here, has its status and nulls.
+        Machine, versions, settings, arms, ratios and the cost of the compact arm's certificate, as
+        plain JSON values. An arm that ran out of memory, or could not be compiled here, has its
+        status and nulls.
 
     Raises:
         SsahError: The model cannot be loaded, or the share is too small for a single unit.
@@ -48,6 +51,7 @@ def bench_train(settings: BenchSettings, root: Path, say: Callable[[str], None])
         "clock": clock_name(settings.device, settings.threads),
         "arms": {arm: _summary(found) for arm, found in runs.items()},
         "ratios": {f"{a}/{b}": _ratios(runs[a], runs[b]) for a, b in pairs},
+        "certificate": _certificate(runs[CERTIFIED], settings),
         "arithmetic_limit": {
             "plain": arithmetic_limit(settings.share, checkpointing=False),
             "checkpointing": arithmetic_limit(settings.share, checkpointing=True),
@@ -97,6 +101,17 @@ def _summary(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
         **{name: spread([item[name] for item in done]) for name in _REPEATED},
         **{name: first.get(name) for name in fixed},
     }
+
+
+def _certificate(found: Sequence[dict[str, Any]], settings: BenchSettings) -> dict[str, Any] | None:
+    """What the proof costs beside the steps of its arm."""
+    done = [item for item in found if item["status"] == "done"]
+    if not done:
+        return None
+    speed = median(item["tokens_per_second"] for item in done)
+    return summed_up(
+        [item["certificate"] for item in done], settings.batch * settings.length / speed
+    )
 
 
 def _ratios(

@@ -40,6 +40,8 @@ COMPILED = {
     "compiled compact": Arm("budget", "compact", compiled=True),
 }
 EVERY_ARM = {**ARMS, **COMPILED}
+# Whose certificate is timed.
+CERTIFIED = "compact"
 
 MODELS = (EMBEDDED, *SHAPES)
 
@@ -51,7 +53,8 @@ class BenchSettings:
     Attributes:
         model: ``embedded`` or the name of a shape.
         device: Where it trains.
-        precision: Of weights and arithmetic; masters of lower-precision weights are float32.
+        precision: Of weights and arithmetic.
+        masters: Whether bfloat16 weights have float32 copies that the optimizer moves.
         share: Share of the units' weights that the masked and the compact arm train.
         frozen_share: Share of the units' weights that the freeze arm does not train.
         batch: Sequences per step.
@@ -69,6 +72,7 @@ class BenchSettings:
     model: str
     device: str
     precision: str
+    masters: bool
     share: float
     frozen_share: float
     batch: int
@@ -181,6 +185,7 @@ def complete(given: Mapping[str, Any]) -> BenchSettings:
         "share": 0.2,
         "frozen_share": 0.07,  # SCU are 1 % of the weights, and 6 % CU beside them
         "compile": False,
+        "masters": True,
         "batch": 4 if on_gpu else 2,
         "length": 512 if on_gpu else 128,
         "steps": 5,
@@ -255,6 +260,8 @@ _LEAST = {
 
 
 def _problems(settings: Mapping[str, Any]) -> Iterator[str]:
+    if not settings.get("masters", True) and settings["precision"] == "float32":
+        yield "--no-masters is about bfloat16 weights; with --precision float32 there are none."
     for name in ("share", "frozen_share"):
         if not 0 < settings.get(name, 0.5) < 1:
             yield f"--{name.replace('_', '-')}={settings[name]} lies outside (0, 1)."

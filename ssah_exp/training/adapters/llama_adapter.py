@@ -8,7 +8,7 @@ from torch import nn
 
 from ssah_exp.interventions.plan import TrainingPlan
 from ssah_exp.models.attached.library import check_peft
-from ssah_exp.models.attached.llama_adapter import AdaptionPrompts, check_family
+from ssah_exp.models.attached.llama_adapter import AdaptionPrompts, check_family, check_layers
 from ssah_exp.training.adapters.adapter import InstalledAdapter, check_positive, requires_grad_of
 from ssah_exp.training.adapters.beside import InstalledBeside, nothing_changes
 
@@ -19,32 +19,35 @@ class LlamaAdapter:
 
     Attributes:
         length: Positions per prompt.
-        layers: How many blocks, from the top.
+        layers: How many blocks, from the top; None = all but the lowest two, as in the paper.
     """
 
     length: int
-    layers: int
+    layers: int | None = None
 
     def __post_init__(self) -> None:
         """Check the arguments."""
         check_peft()
         check_positive("LlamaAdapter.length", self.length)
-        check_positive("LlamaAdapter.layers", self.layers)
+        if self.layers is not None:
+            check_positive("LlamaAdapter.layers", self.layers)
 
     def plan(self, model: nn.Module, plan: TrainingPlan) -> TrainingPlan:
         """No weight of the model changes.
 
         Raises:
-            ModelError: The method does not know the model's family.
+            ModelError: The method does not know the model's family, or it has fewer blocks.
         """
         check_family(model)
+        if self.layers is not None:
+            check_layers(model, self.layers)
         return nothing_changes(model)
 
     def install(self, model: nn.Module, plan: TrainingPlan) -> InstalledAdapter:
         """Attach untrained prompts.
 
         Raises:
-            ModelError: The model has an adapter already, or fewer blocks.
+            ModelError: The model has an adapter already.
         """
         given = requires_grad_of(model)
         return InstalledBeside(model, AdaptionPrompts.new(model, self.length, self.layers), given)

@@ -6,11 +6,16 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ssah_exp.errors import ConfigError, ModelError, did_you_mean
 from ssah_exp.interventions.plan import TrainingPlan
 from ssah_exp.models.attached.library import check_peft
 from ssah_exp.models.attached.prefix import LearnedPrefix
+from ssah_exp.models.attached.reading import beginning_of_text, own_words, vocabulary
 from ssah_exp.training.adapters.adapter import InstalledAdapter, check_positive, requires_grad_of
 from ssah_exp.training.adapters.beside import InstalledBeside, nothing_changes
+
+OWN_WORDS, RANDOM = "own_words", "random"
+STARTS = (OWN_WORDS, RANDOM)
 
 
 @dataclass(frozen=True)
@@ -19,17 +24,45 @@ class Prefix:
 
     Attributes:
         tokens: Positions the prefix takes.
+        start: What it is before training: keys and values of what the model itself writes after
+            its beginning-of-text token (``own_words``), those of tokens given as a list of
+            ``tokens`` ids, or PEFT's random values of size 1 (``random``), with which a model
+            begins damaged.
     """
 
     tokens: int
+    start: str | list[int] = OWN_WORDS
 
     def __post_init__(self) -> None:
         """Check the arguments."""
         check_peft()
         check_positive("Prefix.tokens", self.tokens)
+        if isinstance(self.start, str):
+            if self.start not in STARTS:
+                raise ConfigError(
+                    f"Prefix.start={self.start} is neither a list of token ids nor a known start."
+                    f"{did_you_mean(self.start, STARTS)}"
+                )
+        elif len(self.start) != self.tokens:
+            raise ConfigError(
+                f"Prefix.start lists {len(self.start)} tokens and Prefix.tokens is {self.tokens}."
+            )
 
     def plan(self, model: nn.Module, plan: TrainingPlan) -> TrainingPlan:
-        """No weight of the model changes."""
+        """No weight of the model changes.
+
+        Raises:
+            ModelError: The model has no token to start from.
+        """
+        if self.start == OWN_WORDS:
+            beginning_of_text(model)
+        elif isinstance(self.start, list):
+            size = vocabulary(model)
+            for item in self.start:
+                if not 0 <= item < size:
+                    raise ModelError(
+                        f"Prefix.start names token {item}; the model's ids go from 0 to {size - 1}."
+                    )
         return nothing_changes(model)
 
     def install(self, model: nn.Module, plan: TrainingPlan) -> InstalledAdapter:
@@ -39,4 +72,10 @@ class Prefix:
             ModelError: The model has an adapter already.
         """
         given = requires_grad_of(model)
-        return InstalledBeside(model, LearnedPrefix.new(model, self.tokens), given)
+        return InstalledBeside(model, self._untrained(model), given)
+
+    def _untrained(self, model: nn.Module) -> LearnedPrefix:
+        if self.start == RANDOM:
+            return LearnedPrefix.new(model, self.tokens)
+        ids = own_words(model, self.tokens) if isinstance(self.start, str) else self.start
+        return LearnedPrefix.of_tokens(model, ids)
