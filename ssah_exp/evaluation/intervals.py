@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
@@ -86,10 +87,34 @@ def mean_of_rates(
     value = float(shares.mean())
     error = float(np.sqrt((shares * (1 - shares) / sizes).sum())) / len(counts)
     if error == 0:
-        return Estimate(value, None, None, n, unit, "none: all alike in every sample")
+        return _mean_of_certain_rates(shares, sizes, confidence, unit)
     low, high = stats.norm.interval(confidence, loc=value, scale=error)
     method = f"normal {confidence:.0%} from the binomial variances of {len(counts)} tasks"
     return Estimate(value, max(0.0, float(low)), min(1.0, float(high)), n, unit, method)
+
+
+def _mean_of_certain_rates(
+    shares: NDArray[np.float64], sizes: NDArray[np.int64], confidence: float, unit: str
+) -> Estimate:
+    """Where every share is 0 or 1, and a normal interval has no width: Wilson's, squared and added.
+
+    How far each share may lie from its own end counts as its standard error does elsewhere: Zou,
+    Huang and Zhang 2009, Computational Statistics & Data Analysis 53:1080, after Newcombe 1998,
+    Statistics in Medicine 17:873 (method 10). Of one sample it is Wilson's own interval.
+
+    Args:
+        shares: ``(k,)`` of 0 and 1.
+        sizes: ``(k,)`` observations.
+        confidence: Level of the interval.
+        unit: What one observation is.
+    """
+    low, high = proportion_confint(shares * sizes, sizes, alpha=1 - confidence, method="wilson")
+    value, count = float(shares.mean()), len(shares)
+    below = math.sqrt(float(((shares - low) ** 2).sum())) / count
+    above = math.sqrt(float(((high - shares) ** 2).sum())) / count
+    method = f"Wilson {confidence:.0%} of {count} tasks without variance, squared and added"
+    ends = max(0.0, value - below), min(1.0, value + above)
+    return Estimate(value, *ends, int(sizes.sum()), unit, method)
 
 
 def perplexity(
@@ -124,16 +149,24 @@ def perplexity(
     )
 
 
-def mean_score(scores: Sequence[float], confidence: float, resamples: int, seed: int) -> Estimate:
+def mean_score(
+    scores: Sequence[float],
+    confidence: float,
+    resamples: int,
+    seed: int,
+    ends: tuple[float, float] | None = None,
+) -> Estimate:
     """Mean of judges' scores with a percentile bootstrap over answers.
 
-    No scores give a gap; where all are alike there is nothing to resample, and no interval.
+    No scores give a gap. Where all are alike there is nothing to resample: the interval then says
+    how many other answers could have scored otherwise, and without ``ends`` there is none.
 
     Args:
         scores: One per answer.
         confidence: Level of the interval.
         resamples: Bootstrap resamples.
         seed: Seed of the bootstrap.
+        ends: Lowest and highest score there can be.
     """
     sample = np.asarray(scores, dtype=np.float64)
     n, unit = int(sample.size), "answers"
@@ -141,7 +174,7 @@ def mean_score(scores: Sequence[float], confidence: float, resamples: int, seed:
         return Estimate(None, None, None, 0, unit, "none: no scores")
     mean = float(sample.mean())
     if np.ptp(sample) == 0:
-        return Estimate(mean, None, None, n, unit, "none: all scores alike")
+        return _mean_of_equal_scores(mean, n, confidence, ends)
     interval = stats.bootstrap(
         (sample,),
         np.mean,
@@ -152,6 +185,30 @@ def mean_score(scores: Sequence[float], confidence: float, resamples: int, seed:
     ).confidence_interval
     method = f"percentile bootstrap {confidence:.0%}, {resamples} resamples of answers"
     return Estimate(mean, float(interval.low), float(interval.high), n, unit, method)
+
+
+def _mean_of_equal_scores(
+    score: float, n: int, confidence: float, ends: tuple[float, float] | None
+) -> Estimate:
+    """Of ``n`` answers with one score; others would have to be rare to have been missed.
+
+    The share of other scores is at most the upper end of Clopper and Pearson's interval (1934,
+    Biometrika 26:404) of 0 in ``n``, and none of them lies beyond the scale: the mean is within
+    that share of the way to either end, whatever the distribution.
+
+    Args:
+        score: That all have.
+        n: Answers.
+        confidence: Level of the interval.
+        ends: Of the scale; None = not known, no interval.
+    """
+    unit = "answers"
+    if ends is None:
+        return Estimate(score, None, None, n, unit, "none: all scores alike")
+    _, share = proportion_confint(0, n, alpha=1 - confidence, method="beta")
+    low, high = (score + float(share) * (end - score) for end in ends)
+    method = f"Clopper-Pearson {confidence:.0%} of other scores than the one seen, times the scale"
+    return Estimate(score, low, high, n, unit, method)
 
 
 def mean_over(values: Sequence[float], confidence: float, unit: str) -> Estimate:

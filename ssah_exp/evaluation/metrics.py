@@ -230,7 +230,9 @@ def _scores(
     scored = sum(item.verdict is not Verdict.UNSCORED for item in judgements)
     confidence, resamples = evaluation.confidence, evaluation.bootstrap_resamples
     return {
-        score_name(style, name): mean_score(scores, confidence, resamples, seed=0),
+        score_name(style, name): mean_score(
+            scores, confidence, resamples, seed=0, ends=(judge.scale.low, judge.scale.high)
+        ),
         coverage_name(style, name): rate(scored, len(judgements), confidence),
         **{
             score_name(style, name, at): rate(scores.count(at), len(scores), confidence)

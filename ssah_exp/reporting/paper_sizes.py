@@ -6,18 +6,47 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ssah_exp.evaluation.attack_metrics import ATTEMPT, CONTINUATION, is_attacked
 from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.utility.metrics import MEAN
+from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.beside_paper.benchmarks import SIX
+from ssah_exp.reporting.beside_paper.measured import ATTACKS, HEXPHI
+from ssah_exp.reporting.beside_paper.protocol import benchmark_of
 from ssah_exp.reporting.rows import Block, Cell
+from ssah_exp.reporting.text import heading
 
 MARK = "†"
-# Harmful prompts behind an ASR: AdvBench's first 100; all of AdvBench; HEx-PHI.
-_ASR_PROMPTS = {"table1_pruning": 100, "table2_freezing": 520, "table3_peft": 330}
+# Harmful prompts behind an ASR, by benchmark; the first is also what requests that the paper did
+# not put are held against. HarmBench, of which the paper prints no number: all of its text
+# behaviours (Mazeika et al. 2024, arXiv 2402.04249); the printed rates are multiples of 1/1200.
+_PROMPTS = {
+    "table1_pruning": {"AdvBench": 100},
+    "table2_freezing": {"AdvBench": 520, "HEx-PHI": 330, "HarmBench": 400},
+    "table3_peft": {"HEx-PHI": 330},
+}
+# Under attack: the same 100 goals; HarmBench.
+_ATTACKED = {"table1_pruning": 100, "table2_freezing": 400}
+# Answers that GPT-4 scored: HEx-PHI.
+_SCORED = {"table2_freezing": 330, "table3_peft": 330}
 # Words of WikiText-2's test text (Merity et al. 2016, arXiv 1609.07843); tokens are never fewer.
 _TEXT_WORDS = {"table1_pruning": 245_569}
-
-# First examples of each task of lm-evaluation-harness.
-_TASK_QUESTIONS = {"table1_pruning": 200}
+# Questions of lm-evaluation-harness: the first of each task; full sets.
+_QUESTIONS = {
+    "table1_pruning": dict.fromkeys(SIX, 200),
+    "table4_alignment_budget": {
+        "arc_challenge": 1172,
+        "arc_easy": 2376,
+        "hellaswag": 10_042,
+        "winogrande": 1267,
+        "boolq": 3270,
+        "piqa": 1838,
+        "gsm8k": 1319,
+        "mmlu": 14_042,
+    },
+}
+_CONVERSATIONS = {"table4_alignment_budget": 80}
 
 
 @dataclass(frozen=True)
@@ -25,7 +54,7 @@ class Fewer:
     """A cell on fewer examples than the paper's.
 
     Attributes:
-        n: Prompts, or tokens of text.
+        n: Prompts, answers, questions, or tokens of text.
         of: The paper's.
         what: Of what.
     """
@@ -37,19 +66,75 @@ class Fewer:
 
 def fewer_than_paper(block: Block, metric: str, cell: Cell) -> Fewer | None:
     """How many fewer; None where it is as many or more, or the paper has no such number."""
-    artefact, evaluation = block.records[0].artefact, block.records[0].config["evaluation"]
-    if cell.value is None:
+    record = block.records[0]
+    found = _paper_size(record, metric)
+    if cell.value is None or found is None:
         return None
+    of, what = found
+    words = metric == PERPLEXITY
+    n = _tokens(cell, record.config["evaluation"]["perplexity"]) if words else cell.n
+    return Fewer(n, of, what) if n is not None and n < of else None
+
+
+def _paper_size(record: RunRecord, metric: str) -> tuple[int, str] | None:
+    """How many examples the paper has behind a metric, and of what; None: no such number."""
+    artefact = record.artefact
     if metric == PERPLEXITY:
-        n = _tokens(cell, evaluation["perplexity"])
         of, what = _TEXT_WORDS.get(artefact), "words of text behind the perplexity"
     elif metric.startswith("asr/"):
-        n, of, what = cell.n, _ASR_PROMPTS.get(artefact), "harmful prompts behind the ASR"
+        return _prompts(record, metric)
+    elif metric.startswith("score"):
+        of, what = _answers(record, metric), "answers behind a score"
     elif metric.startswith("utility/") and metric != MEAN:
-        n, of, what = cell.n, _TASK_QUESTIONS.get(artefact), "questions of a utility task"
+        return _questions(artefact, metric)
+    elif metric in (*TURN_NAMES, MT_MEAN):
+        of, what = _CONVERSATIONS.get(artefact), "conversations of MT-bench"
     else:
         return None
-    return Fewer(n, of, what) if of is not None and n is not None and n < of else None
+    return None if of is None else (of, what)
+
+
+def _prompts(record: RunRecord, metric: str) -> tuple[int, str] | None:
+    """Of an ASR: by the benchmark put, or under an attack that the paper made."""
+    style = metric.split("/")[1]
+    if not is_attacked(style):
+        sizes = _PROMPTS.get(record.artefact)
+        if sizes is None:
+            return None
+        of = sizes.get(_spelled(benchmark_of(record), sizes), next(iter(sizes.values())))
+        return of, "harmful prompts behind the ASR"
+    if record.artefact not in _ATTACKED or not _papers_attack(record, style):
+        return None
+    return _ATTACKED[record.artefact], "harmful prompts behind the ASR under attack"
+
+
+def _spelled(name: str, names: Iterable[str]) -> str:
+    """A benchmark as the paper spells it."""
+    return next((known for known in names if known.lower() == name.lower()), name)
+
+
+def _papers_attack(record: RunRecord, style: str) -> bool:
+    """Whether Table 2 has the attack; of Table 1 every attack counts, as its ASR does."""
+    name = style.partition("+")[2].partition(ATTEMPT)[0].removesuffix(CONTINUATION)
+    kind = str(record.attacks.get(name, {}).get("kind", "")).lower()
+    return record.artefact != "table2_freezing" or kind in ATTACKS
+
+
+def _answers(record: RunRecord, metric: str) -> int | None:
+    """Of a score: only that of GPT-4's rubric, and of answers to requests put directly."""
+    _, style, judge = metric.split("/")
+    rubric = record.judges.get(judge, {}).get("rubric", {}).get("name")
+    return None if is_attacked(style) or rubric != HEXPHI else _SCORED.get(record.artefact)
+
+
+def _questions(artefact: str, metric: str) -> tuple[int, str] | None:
+    sizes = _QUESTIONS.get(artefact, {})
+    of = sizes.get(metric.split("/")[1])
+    if of is None:
+        return None
+    # One line for all where every task has as many.
+    alike = len(set(sizes.values())) == 1
+    return of, f"questions of {'a utility task' if alike else heading(metric).partition(' %')[0]}"
 
 
 def _tokens(cell: Cell, settings: Mapping[str, Any]) -> int | None:
@@ -67,7 +152,7 @@ def marked(text: str, block: Block, metric: str, cell: Cell) -> str:
 
 def footnote(block: Block) -> str | None:
     """What the daggers of a block mean; None if it has none."""
-    found = sorted(set(_fewer(block)), key=lambda item: item.what)
+    found = sorted(set(_fewer(block)), key=lambda item: (item.what, item.n))
     if not found:
         return None
     listed = "; ".join(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,30 +23,16 @@ from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import read_folder
 from ssah_exp.reporting.artefacts import render_artefact
 from ssah_exp.reporting.beside_paper.benchmarks import SIX
-from ssah_exp.reporting.beside_paper.pair import Pair, sources_of
-from ssah_exp.reporting.beside_paper.table import difference_text, measured_pairs, pairs_of, wide
+from ssah_exp.reporting.beside_paper.pair import sources_of
+from ssah_exp.reporting.beside_paper.table import difference_text, measured_pairs, wide
 from ssah_exp.reporting.beside_paper.training import trained_on
-from ssah_exp.reporting.rows import blocks
+from tests.config.composing import config_of
 from tests.records.synthetic import JUDGE, arm, metrics, record, trained_arm, training_record
+from tests.reporting.beside import changed, pair, pairs
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
-
-
-def pairs(made: RunRecord) -> list[Pair]:
-    (block,) = blocks([made])
-    return pairs_of(block)
-
-
-def pair(made: RunRecord, arm: str, metric: str, source: str) -> Pair:
-    keys = [item for item in pairs(made) if (item.arm, item.metric) == (arm, metric)]
-    (found,) = [item for item in keys if item.source.startswith(source)]
-    return found
-
-
-def changed(made: RunRecord, change: Callable[[dict[str, Any]], None]) -> RunRecord:
-    config = deepcopy(made.config)
-    change(config)
-    return replace(made, config=config)
+# Content of the file that data=paper_files reads.
+TOKENISED = "7960c99a59b61fae5f0bcb87c4a348ec841626de09470b38d793b652365e5827"
 
 
 def test_each_class_stands_beside_its_published_row() -> None:
@@ -87,17 +72,67 @@ def test_units_are_compared_where_units_are_pruned() -> None:
     assert not [item for item in pairs(record()) if (item.arm, item.metric) == ("aligned", "units")]
 
 
-def test_the_papers_protocol_on_the_papers_model_has_no_marks() -> None:
+def by_the_protocol(text: dict[str, Any], digest: str = "t", **perplexity: Any) -> RunRecord:
+    """One of the paper's models by its protocol, with a text of ours.
+
+    Args:
+        text: Node of the text.
+        digest: Hash of its content.
+        **perplexity: Window, if not the paper's.
+    """
+
     def protocol(config: dict[str, Any]) -> None:
         config["model"]["name"] = "Mistral-7B-Instruct-v0.2"
-        config["data"]["name"] = "paper_files"
+        config["data"] |= {"name": "paper_files", "text": text}
         config["evaluation"] |= {"max_new_tokens": 256, "harmful_styles": ["raw", "raw_system"]}
-        config["evaluation"]["perplexity"] |= {"window": 4096}
+        config["evaluation"]["perplexity"] |= {"window": 4096, **perplexity}
         config["evaluation"]["primary_judge"] = "wei2024"
 
-    made = changed(record(), protocol)
-    assert {item.source for item in pairs(made)} == {"Mistral-7B-Instruct-v0.2"}
-    assert {item.differs for item in pairs(made)} == {()}
+    return replace(changed(record(), protocol), inputs={"model": "m", "text": digest})
+
+
+def text_node(data: str) -> dict[str, Any]:
+    return deepcopy(dict(config_of(f"data={data}").data.text))
+
+
+def test_the_papers_protocol_on_the_papers_model_has_no_marks() -> None:
+    for data in ("paper_hub", "paper_files_raw_text"):
+        made = by_the_protocol(text_node(data))
+        assert {item.source for item in pairs(made)} == {"Mistral-7B-Instruct-v0.2"}
+        assert {item.differs for item in pairs(made)} == {()}
+
+
+def test_the_text_cut_into_words_is_marked_beside_the_raw_one() -> None:
+    made = by_the_protocol(text_node("paper_files"), TOKENISED)
+    marks = {item.metric: item.differs for item in pairs(made) if item.differs}
+    assert marks == {"perplexity": ("text: tokenised WikiText-2 for WikiText-2 raw",)}
+    other = by_the_protocol(text_node("paper_files"))
+    assert "text: paper_files for WikiText-2 raw" in pair(other, "RU", "perplexity", "M").differs
+
+
+def test_the_text_of_the_committed_runs_is_the_one_cut_into_words() -> None:
+    for made in read_folder(EXPERIMENTS / "table1_pruning" / "records"):
+        known = made.inputs["text"] == TOKENISED
+        assert known == made.config["data"]["name"].startswith("paper_files")
+
+
+@pytest.mark.parametrize(
+    ("model", "mark"),
+    [
+        ("Llama-2-7B-Chat", None),
+        ("Llama-3-8B-Instruct", "window: 8192 for 4096"),
+        ("new", "window: max for 4096"),
+    ],
+)
+def test_the_longest_window_is_marked_where_it_is_not_the_papers(
+    model: str, mark: str | None
+) -> None:
+    made = by_the_protocol(text_node("paper_hub"), window="max")
+    made = changed(made, lambda config: config["model"].update(name=model))
+    found = [item for item in pairs(made) if item.metric == "perplexity"]
+    assert found
+    windows = {text for item in found for text in item.differs if text.startswith("window")}
+    assert windows == (set() if mark is None else {mark})
 
 
 @pytest.mark.parametrize(
@@ -189,37 +224,27 @@ def test_other_training_data_is_marked_and_no_keyword_judge_is_a_gap() -> None:
     assert pair(guard, "full", "keyword", "Llama-2-7B-Chat, AdvBench, keyword").measured is None
 
 
-@pytest.mark.parametrize("artefact", ["table2_freezing", "table3_peft"])
-def test_another_model_and_wording_than_gpt_4s_are_marked(artefact: str) -> None:
-    judge = "hexphi_endpoint"
-    metric = "score/chat/hexphi_endpoint"
-    mean = Estimate(1.5, 1.2, 1.8, 100, "answers", "")
-    full = trained_arm("full", 0.4)
-    full = replace(full, metrics={**full.metrics, metric: mean})
-    made = training_record(artefact=artefact, arms=[full], judges={judge: {"model": "some-7b"}})
-    asked = {"primary_judge": judge, "harmful_styles": ["chat"]}
-    made = changed(made, lambda config: config["evaluation"].update(asked))
-    found = next(item for item in pairs(made) if (item.arm, item.metric) == ("full", metric))
-    assert found.difference is not None
-    assert "judge: some-7b by our wording for GPT-4" in found.differs
-
-
-@pytest.mark.parametrize("styles", [["chat", "raw"], ["raw", "raw_system"]])
-def test_a_judge_that_is_not_the_primary_one_stands_beside_the_paper(styles: list[str]) -> None:
-    """Scores have no mean over styles: without chat, the first style is compared."""
-    metric = f"score/{styles[0]}/hexphi_endpoint"
-    mean = Estimate(1.5, 1.2, 1.8, 100, "answers", "")
-    full = trained_arm("full", 0.4)
-    full = replace(full, metrics={**full.metrics, metric: mean})
-    made = training_record(arms=[full], judges={"zou2023": {"kind": "keyword"}})
-    made = changed(made, lambda config: config["evaluation"].update({"harmful_styles": styles}))
-    found = next(item for item in pairs(made) if (item.arm, item.metric) == ("full", metric))
-    assert found.measured == pytest.approx(1.5)
-    assert found.difference is not None
+@pytest.mark.parametrize(
+    ("data", "marked"),
+    [("paper_files", False), ("hexphi", False), ("paper_hub", False), ("advbench", True)],
+)
+def test_another_calibration_is_marked_where_units_are_frozen(data: str, *, marked: bool) -> None:
+    source = deepcopy(dict(config_of(f"data={data}").data.safety_calibration))
+    made = replace(training_record(), judges={"zou2023": {"kind": "keyword"}})
+    made = changed(made, lambda config: config["data"].update(safety_calibration=source))
+    mark = "calibration: other requests for AdvBench goals"
+    for name, expected in (("full", False), ("setting_i", marked)):
+        found = pair(made, name, "asr/mean/zou2023", "Llama-2-7B-Chat, AdvBench, keyword")
+        assert (mark in found.differs) == expected
 
 
 @pytest.mark.parametrize(
-    ("template", "name"), [("{instruction}", "alpaca"), ("### Instruction:", "dolly")]
+    ("template", "name"),
+    [
+        ("{instruction}", "alpaca"),
+        ("### Instruction:", "dolly"),
+        ("{instruction}\n{context}", "dolly"),
+    ],
 )
 def test_training_data_is_told_by_its_columns(template: str, name: str) -> None:
     node = [{"prompt": template, "response": "{output}"}]
@@ -281,6 +306,24 @@ def test_benchmarks_of_table_4_stand_beside_the_papers() -> None:
     assert base.published == 0.75
     assert not any(text.startswith("trained on") for text in base.differs)
     assert "Not measured here, but published: ARC-E %" in render_artefact([made], "markdown")
+
+
+@pytest.mark.parametrize(
+    ("template", "mark"),
+    [("{instruction}{output}", None), ("{q}", "trained on: other data for alpaca")],
+)
+def test_table_4_trained_on_alpaca_as_the_paper_did_has_no_mark(
+    template: str, mark: str | None
+) -> None:
+    made = training_record(artefact="table4_alignment_budget", arms=[trained_arm("full", 0.4)])
+
+    def trained(config: dict[str, Any]) -> None:
+        config["training"]["data"] = "finetune"
+        config["data"]["finetune"] = [{"prompt": template}]
+
+    found = pairs(changed(answered(made, UtilityConfig(["boolq"])), trained))
+    marks = {text for item in found for text in item.differs if text.startswith("trained on")}
+    assert marks == (set() if mark is None else {mark})
 
 
 def test_attacks_stand_beside_the_papers_by_their_kind() -> None:

@@ -5,16 +5,27 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting import paper_sizes
 from ssah_exp.reporting.artefacts import render_artefact
 from ssah_exp.reporting.paper_sizes import footnote
 from ssah_exp.reporting.rows import blocks
-from tests.records.synthetic import JUDGE, METRICS, arm, record, training_record
+from tests.records.synthetic import (
+    JUDGE,
+    METRICS,
+    TRAINING_JUDGE,
+    arm,
+    record,
+    trained_arm,
+    training_record,
+)
 
 ASR = f"asr/raw/{JUDGE}"
 
@@ -101,3 +112,94 @@ def test_windows_of_the_models_own_length(limit: int | None, fewer: bool) -> Non
     made.config["evaluation"]["perplexity"] |= {"window": "max", "max_tokens": limit}
     (block,) = blocks([made])
     assert (footnote(block) is not None) == fewer
+
+
+LLM = {"kind": "endpoint", "rubric": {"name": "hexphi"}}
+
+
+def measured_on(
+    benchmark: str, metric: str, n: int, artefact: str = "table2_freezing", **changes: Any
+) -> str | None:
+    """The footnote of a trained arm with one metric, over ``n`` requests of a benchmark."""
+    full = trained_arm("full", 0.4)
+    found = replace(full, metrics={metric: rate(1, n, 0.95)})
+    made = training_record(artefact=artefact, arms=[found], **changes)
+    config = {**made.config, "data": {**made.config["data"], "name": benchmark}}
+    (block,) = blocks([replace(made, config=config)])
+    return footnote(block)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "n", "of"),
+    [
+        ("HEx-PHI", 330, None),
+        ("hex-phi", 329, 330),
+        ("paper_files", 520, None),
+        ("paper_files_small", 330, 520),
+        ("HarmBench", 400, None),
+        ("HarmBench", 399, 400),
+        ("bundled", 36, 520),
+    ],
+)
+def test_each_benchmark_of_table_2_has_its_own_size(benchmark: str, n: int, of: int | None) -> None:
+    note = measured_on(benchmark, f"asr/mean/{TRAINING_JUDGE}", n)
+    expected = f"† Fewer examples than in the paper: {n} of {of} harmful prompts behind the ASR."
+    assert note == (None if of is None else expected)
+
+
+@pytest.mark.parametrize(("kind", "fewer"), [("Gcg", True), ("Pair", True), ("Prefill", False)])
+def test_attacks_of_table_2_are_held_against_harmbench(kind: str, *, fewer: bool) -> None:
+    changes = {"attacks": {"mine": {"kind": kind}}}
+    note = measured_on("HarmBench", f"asr/chat+mine/{TRAINING_JUDGE}", 5, **changes)
+    assert (note is not None) == fewer
+    if fewer:
+        assert "5 of 400 harmful prompts behind the ASR under attack." in str(note)
+    assert measured_on("HarmBench", f"asr/chat+mine/{TRAINING_JUDGE}", 400, **changes) is None
+
+
+@pytest.mark.parametrize("artefact", ["table2_freezing", "table3_peft"])
+@pytest.mark.parametrize("name", ["score", "score5"])
+def test_scores_of_the_papers_rubric_are_held_against_hexphi(artefact: str, name: str) -> None:
+    metric = f"{name}/chat/llm"
+    changes = {"judges": {"llm": LLM, TRAINING_JUDGE: {"kind": "keyword"}}}
+    note = measured_on("HEx-PHI", metric, 20, artefact, **changes)
+    assert note == "† Fewer examples than in the paper: 20 of 330 answers behind a score."
+    assert measured_on("HEx-PHI", metric, 330, artefact, **changes) is None
+    guard = {"judges": {"llm": {"kind": "guard"}}}
+    assert measured_on("HEx-PHI", metric, 20, artefact, **guard) is None
+
+
+def table_4(sizes: dict[str, int]) -> RunRecord:
+    """Harness tasks and MT-bench of one arm, by metric."""
+    full = trained_arm("full", 0.4)
+    metrics = {name: rate(1, n, 0.95, "questions") for name, n in sizes.items()}
+    arms = [replace(full, metrics=metrics)]
+    made = training_record(artefact="table4_alignment_budget", arms=arms)
+    tasks = [name.split("/")[1] for name in sizes if name.startswith("utility")]
+    utility = {"tasks": tasks, "metric": "acc_norm"}
+    return replace(made, config={**made.config, "utility": utility, "mt_bench": {"judge": {}}})
+
+
+def test_fewer_questions_than_table_4s_full_sets_are_marked_task_by_task() -> None:
+    made = table_4(
+        {
+            "utility/arc_challenge/acc_norm": 20,
+            "utility/hellaswag/acc_norm": 1000,
+            "utility/mmlu/acc": 14_042,
+            "mt_bench/turn1": 79,
+            "mt_bench/mean": 80,
+        }
+    )
+    (block,) = blocks([made])
+    assert footnote(block) == (
+        "† Fewer examples than in the paper: 79 of 80 conversations of MT-bench; 20 of 1,172 "
+        "questions of ARC-C; 1,000 of 10,042 questions of HellaSwag."
+    )
+
+
+def test_the_documentation_lists_every_size() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "statistics.md").read_text("utf-8")
+    listed = page.partition("## Cells on fewer examples")[2].partition("\n## ")[0]
+    sizes = {100, 200, 330, 400, 520, 80, 245_569}
+    sizes |= set(paper_sizes._QUESTIONS["table4_alignment_budget"].values())
+    assert [size for size in sorted(sizes) if f"{size:,}" not in listed] == []

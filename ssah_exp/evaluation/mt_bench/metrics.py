@@ -69,6 +69,7 @@ def mt_bench_metrics(
             evaluation.confidence,
             evaluation.bootstrap_resamples,
             seed=0,
+            ends=(judge.scale.low, judge.scale.high),
         )
         for name, ratings in scores.items()
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,12 +12,25 @@ from ssah_exp.reporting.beside_paper.pair import sources_of
 ADVBENCH = "AdvBench"
 # Names of the shipped data groups whose harmful requests are AdvBench goals.
 _ADVBENCH_DATA = ("paper_files", "paper_hub")
+RAW_TEXT = "WikiText-2 raw"
+_RAW_SUBSET, _RAW_SPLIT = "wikitext-2-raw-v1", "test"
+# Texts known by their content; a record does not say where a file lay. The one of data=paper_files
+# is cut into words, with rare ones replaced by <unk>: its perplexity is another number.
+_TEXTS = {
+    "7960c99a59b61fae5f0bcb87c4a348ec841626de09470b38d793b652365e5827": "tokenised WikiText-2"
+}
+# Longest sequences by the models' own configs: the tokens of evaluation.perplexity.window=max.
+_LONGEST = {
+    "Llama-2-7B-Chat": 4096,
+    "Llama-3-8B-Instruct": 8192,
+    "Mistral-7B-Instruct-v0.2": 32768,
+}
 
 
 def model_differs(record: RunRecord, source: str) -> Iterator[str]:
     """Another model than the published row's."""
     name = str(record.config["model"]["name"])
-    if len(sources_of(name, [source, "?"])) != 1:
+    if not _is_model(record, source):
         yield f"model: {name} for {source}"
 
 
@@ -35,6 +49,16 @@ def requests_differ(record: RunRecord, benchmark: str, n: int | None) -> Iterato
         yield f"n: {count} for {n}"
 
 
+def calibration_differs(record: RunRecord) -> Iterator[str]:
+    """Units found on other harmful requests than AdvBench's goals, from file or hub.
+
+    A record has no paths: the precursor's file is told by the chat tags around its prompts.
+    """
+    source = json.dumps(record.config["data"]["safety_calibration"])
+    if "INST" not in source and ADVBENCH not in source:
+        yield f"calibration: other requests for {ADVBENCH} goals"
+
+
 def tokens_differ(record: RunRecord, tokens: int) -> Iterator[str]:
     """Longer or shorter answers."""
     ours = record.config["evaluation"]["max_new_tokens"]
@@ -50,16 +74,21 @@ def judge_differs(judge: str, published: str) -> Iterator[str]:
 
 def rubric_differs(record: RunRecord, judge: str) -> Iterator[str]:
     """Whatever model is asked, the rubric is in our words; GPT-4 was told the authors'."""
-    if judge in record.judges:
-        yield f"judge: {record.judges[judge].get('model', judge)} by our wording for GPT-4"
+    yield f"judge: {record.judges[judge].get('model', judge)} by our wording for GPT-4"
+
+
+def guard_differs(record: RunRecord, judge: str, published: str) -> Iterator[str]:
+    """Another guard model, as far as its name tells."""
+    name = str(record.judges[judge].get("name", judge))
+    if not _letters(name).startswith(_letters(published)):
+        yield f"judge: {name} for {published}"
 
 
 def text_differs(record: RunRecord, window: int) -> Iterator[str]:
     """Another held-out text, or windows of another length."""
-    config: dict[str, Any] = record.config
-    if not str(config["data"]["name"]).startswith(_ADVBENCH_DATA):
-        yield f"text: {config['data']['name']} for WikiText-2"
-    ours = config["evaluation"]["perplexity"]["window"]
+    text, ours = _text_of(record), _window_of(record)
+    if text != RAW_TEXT:
+        yield f"text: {text} for {RAW_TEXT}"
     if ours != window:
         yield f"window: {ours} for {window}"
 
@@ -72,3 +101,28 @@ def budget_differs(record: RunRecord, name: str, share: float | None) -> Iterato
     ours = budgets[name.lower()]
     if (ours, budgets["unit"]) != (share, "params"):
         yield f"{name} budget: {ours:g} of {budgets['unit']} for {share:g} of params"
+
+
+def _text_of(record: RunRecord) -> str:
+    """The held-out text: the raw set of the hub, one known by content, or that of a data group."""
+    source: dict[str, Any] = record.config["data"]["text"]
+    if (source.get("subset"), source.get("split")) == (_RAW_SUBSET, _RAW_SPLIT):
+        return RAW_TEXT
+    return _TEXTS.get(record.inputs["text"], str(record.config["data"]["name"]))
+
+
+def _window_of(record: RunRecord) -> int | str:
+    """Tokens of a window; ``max`` stays where the model's longest sequence is not known here."""
+    asked: int | str = record.config["evaluation"]["perplexity"]["window"]
+    if asked != "max":
+        return asked
+    return next((size for name, size in _LONGEST.items() if _is_model(record, name)), asked)
+
+
+def _is_model(record: RunRecord, source: str) -> bool:
+    return len(sources_of(str(record.config["model"]["name"]), [source, "?"])) == 1
+
+
+def _letters(name: str) -> str:
+    """A name without case and punctuation."""
+    return "".join(mark for mark in name.lower() if mark.isalnum())

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-from ssah_exp.evaluation.metrics import asr_name, score_name
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper import protocol
-from ssah_exp.reporting.beside_paper.benchmarks import (
-    attack_metric,
-    benchmark_differs,
-    benchmark_metric,
-)
+from ssah_exp.reporting.beside_paper.benchmarks import benchmark_differs, benchmark_metric
+from ssah_exp.reporting.beside_paper.measured import Measured, freezing_metric, scored
 from ssah_exp.reporting.beside_paper.pair import Pair, find_row, published_number, sources_of
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block
@@ -39,35 +34,15 @@ _TABLE4_ARMS = {
     "sft_full_parameters": "full",
     "sft_only_ru_20pct": "ru20",
 }
+_FROZEN = ("setting_i", "setting_ii")
 _SIZES = {"AdvBench": 520, "HEx-PHI": 330}
-_GPT4, _GUARD = "hexphi_endpoint", "llama_guard3"
-_ATTACKS = ("gcg", "autodan", "pair")
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """What the paper measured, in our terms.
-
-    Attributes:
-        metric: Our metric; None: this package measures nothing like it.
-        benchmark: Harmful requests; None: no requests.
-        judge: As the paper names it.
-        scale: What our unit is multiplied by to give the paper's.
-        differs: What parts our judge from the paper's.
-    """
-
-    metric: str | None
-    benchmark: str
-    judge: str
-    scale: float = 100.0
-    differs: tuple[str, ...] = ()
 
 
 def freezing_pairs(block: Block) -> Iterator[Pair]:
     """Table 2."""
     record, data = block.records[0], trained_on(block.records[0])
     for item in _published(block):
-        measured = _table2_metric(record, item["benchmark"], item["judge"])
+        measured = freezing_metric(record, item["benchmark"], item["judge"])
         source = f"{item['model']}, {item['benchmark']}, {item['judge'].removesuffix('_pct')}"
         for column, arm in _TABLE2_ARMS.items():
             value = item[column.format(data or _ALPACA)]
@@ -81,15 +56,7 @@ def peft_pairs(block: Block) -> Iterator[Pair]:
     for item in _published(block):
         if item["dataset"].lower() != (data or _ALPACA):
             continue
-        score = "score" in item["metric"]
-        metric = score_name(_scored_style(record), _GPT4, None if score else 5)
-        measured = _Measured(
-            metric,
-            "HEx-PHI",
-            item["metric"],
-            1.0 if score else 100.0,
-            tuple(protocol.rubric_differs(record, _GPT4)),
-        )
+        measured = scored(record, "HEx-PHI", item["metric"], mean="score" in item["metric"])
         source = f"{item['model']}, {item['metric']}"
         for column, arm in _TABLE3_ARMS.items():
             differs = (*protocol.model_differs(record, item["model"]), *_trained(data, arm))
@@ -119,14 +86,18 @@ def budget_pairs(block: Block) -> Iterator[Pair]:
 
 def _aligned_on(record: RunRecord, arm: str) -> Iterator[str]:
     """The paper trains Table 4's arms on Alpaca alone; alignment here also holds refusals."""
-    if arm != "unaligned" and record.config["training"]["data"] == "alignment":
+    if arm == "unaligned":
+        return
+    if record.config["training"]["data"] == "alignment":
         yield f"trained on: refusals and harmless requests for {_ALPACA}"
+    elif trained_on(record) != _ALPACA:
+        yield f"trained on: other data for {_ALPACA}"
 
 
 def trained_on(record: RunRecord) -> str | None:
     """``alpaca`` or ``dolly``, told by the columns and the template read; None: neither."""
     text = json.dumps(record.config["data"].get("finetune"))
-    if "### Instruction:" in text:
+    if "### Instruction:" in text or ("{instruction}" in text and "{context}" in text):
         return _DOLLY
     return _ALPACA if "{instruction}" in text and "{output}" in text else None
 
@@ -154,13 +125,14 @@ def _trained(data: str | None, arm: str) -> tuple[str, ...]:
 def _pair(
     block: Block,
     arm: str,
-    measured: _Measured,
+    measured: Measured,
     source: str,
     value: object,
     differs: tuple[str, ...],
 ) -> Pair:
     record, row = block.records[0], find_row(block, arm)
     size = _SIZES.get(measured.benchmark)
+    calibrated = protocol.calibration_differs(record) if arm in _FROZEN else ()
     return Pair(
         arm=arm,
         fill=None,
@@ -171,39 +143,8 @@ def _pair(
         published=published_number(value, measured.scale),
         differs=(
             *differs,
+            *calibrated,
             *protocol.requests_differ(record, measured.benchmark, size),
             *measured.differs,
         ),
     )
-
-
-def _table2_metric(record: RunRecord, benchmark: str, judge: str) -> _Measured:
-    """Our metric of a published row; a judge we do not have gives a gap."""
-    judges, primary = record.judges, str(record.config["evaluation"]["primary_judge"])
-    style, name = _style(record), judge.removesuffix("_pct")
-    wording = tuple(protocol.rubric_differs(record, _GPT4))
-    if name == "keyword" and judges.get(primary, {}).get("kind") == "keyword":
-        return _Measured(asr_name(style, primary), benchmark, name)
-    if name == "llama_guard_3":
-        return _Measured(asr_name(style, _GUARD), benchmark, name)
-    if name == "gpt4_score":
-        return _Measured(score_name(_scored_style(record), _GPT4), benchmark, name, 1.0, wording)
-    if name == "gpt4_rate":
-        return _Measured(
-            score_name(_scored_style(record), _GPT4, 5), benchmark, name, differs=wording
-        )
-    if name in _ATTACKS:  # who judged is not published: nothing to differ from
-        return _Measured(attack_metric(record, name, primary), benchmark, name)
-    differs = tuple(protocol.judge_differs(primary, name))
-    return _Measured(None, benchmark, name, differs=differs)
-
-
-def _style(record: RunRecord) -> str:
-    """The style to compare: chat where it was measured; the paper does not say which it used."""
-    return "chat" if "chat" in record.config["evaluation"]["harmful_styles"] else "mean"
-
-
-def _scored_style(record: RunRecord) -> str:
-    """The same of scores, of which there is no mean over styles: chat, or the first."""
-    styles: list[str] = record.config["evaluation"]["harmful_styles"]
-    return "chat" if "chat" in styles else styles[0]

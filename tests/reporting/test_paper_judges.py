@@ -1,0 +1,91 @@
+"""The paper's judges stand beside ours of the same kind, whatever a config calls them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ssah_exp.evaluation.intervals import Estimate, rate
+from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.artefacts import render_artefact
+from tests.records.synthetic import trained_arm, training_record
+from tests.reporting.beside import changed, pairs
+
+HEXPHI = {"kind": "endpoint", "model": "some-7b", "rubric": {"name": "hexphi"}}
+MEAN = Estimate(1.5, 1.2, 1.8, 100, "answers", "")
+
+
+def judged(
+    judges: dict[str, dict[str, Any]],
+    metric: str,
+    estimate: Estimate,
+    artefact: str = "table2_freezing",
+    **asked: Any,
+) -> RunRecord:
+    """One trained arm with a metric of one of these judges; ``asked`` is of the evaluation."""
+    full = trained_arm("full", 0.4)
+    full = replace(full, metrics={**full.metrics, metric: estimate})
+    made = training_record(artefact=artefact, arms=[full], judges=judges)
+    return changed(made, lambda config: config["evaluation"].update(asked))
+
+
+def not_measured(made: RunRecord) -> str:
+    """The line that names published quantities without ours."""
+    text = render_artefact([made], "markdown")
+    return next(line for line in text.splitlines() if line.startswith("Not measured here"))
+
+
+@pytest.mark.parametrize("artefact", ["table2_freezing", "table3_peft"])
+@pytest.mark.parametrize("judge", ["hexphi_endpoint", "mine"])
+def test_another_model_and_wording_than_gpt_4s_are_marked(artefact: str, judge: str) -> None:
+    metric = f"score/chat/{judge}"
+    asked = {"primary_judge": judge, "harmful_styles": ["chat"]}
+    made = judged({judge: HEXPHI}, metric, MEAN, artefact, **asked)
+    found = next(item for item in pairs(made) if (item.arm, item.metric) == ("full", metric))
+    assert found.difference is not None
+    assert "judge: some-7b by our wording for GPT-4" in found.differs
+
+
+@pytest.mark.parametrize("styles", [["chat", "raw"], ["raw", "raw_system"]])
+def test_a_judge_that_is_not_the_primary_one_stands_beside_the_paper(styles: list[str]) -> None:
+    """Scores have no mean over styles: without chat, the first style is compared."""
+    metric = f"score/{styles[0]}/by_llm"
+    judges = {"zou2023": {"kind": "keyword"}, "by_llm": HEXPHI}
+    made = judged(judges, metric, MEAN, harmful_styles=styles)
+    found = next(item for item in pairs(made) if (item.arm, item.metric) == ("full", metric))
+    assert found.measured == pytest.approx(1.5)
+    assert found.difference is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "mark"),
+    [
+        ("llama_guard3", None),
+        ("llama_guard3_hub", None),
+        ("guard4", "judge: guard4 for llama_guard_3"),
+    ],
+)
+def test_a_guard_is_found_by_its_kind_whatever_the_config_calls_it(
+    name: str, mark: str | None
+) -> None:
+    judges = {"zou2023": {"kind": "keyword"}, "guard": {"kind": "guard", "name": name}}
+    metric = "asr/chat/guard"
+    made = judged(judges, metric, rate(3, 100, 0.95), harmful_styles=["chat"])
+    found = [item for item in pairs(made) if (item.arm, item.metric) == ("full", metric)]
+    assert [item.published for item in found if item.source.startswith("Llama-2")] == [
+        0.0269,
+        0.184,
+    ]
+    assert all(item.measured == 0.03 for item in found)
+    marks = {text for item in found for text in item.differs if text.startswith("judge")}
+    assert marks == (set() if mark is None else {mark})
+    assert "llama_guard_3" not in not_measured(made)
+
+
+def test_another_rubrics_scores_are_not_beside_gpt_4s() -> None:
+    other = {**HEXPHI, "rubric": {"name": "strongreject"}}
+    made = judged({"hexphi_endpoint": other}, "score/chat/hexphi_endpoint", MEAN)
+    assert all(item.metric != "score/chat/hexphi_endpoint" for item in pairs(made))
+    assert "gpt4_score" in not_measured(made)
