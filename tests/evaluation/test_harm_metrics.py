@@ -61,7 +61,8 @@ def measured(judge: HarmJudge, *groups: list[Completion]) -> dict[str, Estimate]
         found = measure_arm(completions, [1.0, 2.0], {"j": judge}, evaluation)
     for name, scores in found.outcomes.scores.items():  # kept for paired tests, gaps in place
         given = [score for score in scores if score is not None]
-        assert found.metrics[name] == mean_score(given, 0.95, 2000, 0)
+        ends = (judge.scale.low, judge.scale.high)
+        assert found.metrics[name] == mean_score(given, 0.95, 2000, 0, ends)
         assert len(scores) == len(found.outcomes.verdicts[name.replace("score/", "harmful/")])
     assert found.outcomes.scores.keys() == {f"score/{style}/j" for style in styles}
     return found.metrics
