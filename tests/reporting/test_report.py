@@ -8,10 +8,12 @@ import json
 import math
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from ssah_exp.cli import main
+from ssah_exp.config.validate import PROBE
 from ssah_exp.errors import StoreError
 from ssah_exp.records.store import RecordStore, read_folder
 from ssah_exp.reporting.report.charts.forest import forest
@@ -20,6 +22,7 @@ from ssah_exp.reporting.report.charts.training import curves, scatter
 from ssah_exp.reporting.report.flat import flat, own, shared
 from ssah_exp.reporting.report.page import render_report, value_parts
 from ssah_exp.reporting.report.payload import embedded, payload, thinned
+from ssah_exp.reporting.report.pictures import MOST_PICTURED
 from ssah_exp.reporting.report.sections import sections
 from ssah_exp.reporting.report.svg import Scale, element, spanning
 from ssah_exp.reporting.rows import blocks
@@ -255,3 +258,17 @@ def test_the_committed_records_make_a_page() -> None:
     text = render_report(made)
     assert len(data_of(text)["runs"]) == len(made) >= 21
     assert "nan" not in re.sub(r"<script.*?</script>", "", text, flags=re.S).lower().split()
+
+
+def test_the_newest_probes_are_drawn_into_the_page() -> None:
+    probes = [made for made in read_folder(EXPERIMENTS) if made.artefact == PROBE]
+    assert len(probes) > MOST_PICTURED
+    page = render_report(probes)
+    sources = re.findall(r'<img class="picture" src="data:image/svg\+xml;base64,([^"]+)"', page)
+    newest = sorted(probes, key=lambda made: made.finished)[-MOST_PICTURED:]
+    assert len(sources) == sum(2 * len(made.config["probe"]["distances"]) + 1 for made in newest)
+    for source in sources:
+        assert ElementTree.fromstring(base64.b64decode(source)).tag.endswith("svg")
+    for made in newest:
+        assert f"distances: {made.config['model']['name']}" in page
+        assert page.count(f"run {made.run_id}") >= 3

@@ -19,6 +19,7 @@ from ssah_exp.reporting.report.charts.forest import forest
 from ssah_exp.reporting.report.charts.parts import Chart
 from ssah_exp.reporting.report.charts.training import curves, scatter
 from ssah_exp.reporting.report.payload import primary_asr
+from ssah_exp.reporting.report.pictures import Picture, pictures
 from ssah_exp.reporting.rows import Block, blocks
 
 # A value as the tables write it: maybe signed, with a spread, with an interval, with a dagger.
@@ -68,6 +69,7 @@ class Section:
         settings: Those shown, the newest first.
         left: Settings beyond them.
         text: Its table as text where it is of another kind; empty where none is known.
+        pictures: Drawings of its newest runs, where it is of another kind.
     """
 
     artefact: str
@@ -75,6 +77,7 @@ class Section:
     settings: list[Setting]
     left: int
     text: str
+    pictures: list[Picture]
 
 
 def sections(records: Sequence[RunRecord], most: int = MOST_SETTINGS) -> list[Section]:
@@ -99,8 +102,9 @@ def sections(records: Sequence[RunRecord], most: int = MOST_SETTINGS) -> list[Se
         shown = [block for block in found if _newest(block) >= oldest]
         plain = name not in known and name in RENDERERS
         text = render_artefact(runs, "markdown") if plain else ""
+        drawn = pictures(runs) if plain else []
         left = len(found) - len(shown)
-        made.append(Section(name, len(runs), [_setting(item) for item in shown], left, text))
+        made.append(Section(name, len(runs), [_setting(item) for item in shown], left, text, drawn))
     return made
 
 

@@ -1,0 +1,56 @@
+"""Pictures in the page: those that `ssah-exp figure` draws, put in as data."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ssah_exp.config.validate import PROBE
+from ssah_exp.records.record import RunRecord
+
+# Each run has three pictures or more, half a megabyte together.
+MOST_PICTURED = 3
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing of one run.
+
+    Attributes:
+        title: What it shows and of which run.
+        source: A ``data:`` address that holds it.
+    """
+
+    title: str
+    source: str
+
+
+def pictures(records: Sequence[RunRecord]) -> list[Picture]:
+    """Of an artefact whose runs are drawn one by one: the newest; of others none.
+
+    Args:
+        records: Of one artefact.
+    """
+    if records[0].artefact != PROBE:
+        return []
+    found: list[Picture] = []
+    for run in sorted(records, key=lambda item: item.finished, reverse=True)[:MOST_PICTURED]:
+        found += _probe(run)
+    return found
+
+
+def _probe(run: RunRecord) -> list[Picture]:
+    from ssah_exp.reporting.probe_figure import draw_probe
+
+    model, data = run.config["model"]["name"], run.config["data"]["name"]
+    of = f"{model}, {data}, seed {run.seed}, run {run.run_id}"
+    with TemporaryDirectory() as folder:
+        drawn = draw_probe([run], Path(folder) / "distances.svg")
+        return [Picture(f"{path.stem.replace('-', ', ')}: {of}", _data(path)) for path in drawn]
+
+
+def _data(path: Path) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
