@@ -89,6 +89,7 @@ class BenchmarkStages(Shared):
             "conversations": [asdict(item) for item in conversations],
             "template": self.speech.template_hash,
             "max_new_tokens": bench.max_new_tokens,
+            "stop": list(self.speech.stop_ids),
         }
         partial = self.cache.partial("mt_bench", material)
 
