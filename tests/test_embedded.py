@@ -127,6 +127,7 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_a_fifth_of_the_weights_is_trained_and_the_rest_keeps_every_bit(
     root: Path, budgeted: Path
 ) -> None:
@@ -152,6 +153,7 @@ def test_a_fifth_of_the_weights_is_trained_and_the_rest_keeps_every_bit(
     assert 0.17 * layer_weights < proof["changeable_weights"] <= 0.2 * layer_weights
 
 
+@pytest.mark.slow
 def test_the_delta_turns_the_base_into_the_trained_model(
     root: Path, budgeted: Path, tmp_path: Path
 ) -> None:
