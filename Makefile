@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 # Test processes; each computes with one thread. A file's tests stay together: they share fixtures.
-# Files keep their order: the longest comes first (tests/conftest.py), or one process ends alone.
 WORKERS ?= 2
 
 .PHONY: help quickstart test test-slow test-gpu test-slurm lint bench-check bench-ratios format install-dev clean
@@ -21,7 +20,7 @@ quickstart: $(VENV)/.base
 	$(BIN)/ssah-exp run experiment=quickstart
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not slurm"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not gpu and not slurm"
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
