@@ -93,20 +93,29 @@ def load_speech(location: str, config: ModelConfig, revision: str | None = None)
     return check_tokenizer(tokenizer, config.end_of_turn, config.pad_token)
 
 
+def load_config(location: str, config: ModelConfig, revision: str | None = None) -> Any:
+    """transformers' config of a model, without weights.
+
+    Raises:
+        ModelError: It cannot be found.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(
+            location, revision=revision, trust_remote_code=config.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"No model config could be loaded from {location}: {error}") from error
+
+
 def longest_sequence(location: str, config: ModelConfig, revision: str | None = None) -> int:
     """Positions the model was made for, from its config alone.
 
     Raises:
         ModelError: The config cannot be found, or names no limit.
     """
-    from transformers import AutoConfig
-
-    try:
-        found = AutoConfig.from_pretrained(
-            location, revision=revision, trust_remote_code=config.trust_remote_code
-        )
-    except (OSError, ValueError) as error:
-        raise ModelError(f"No model config could be loaded from {location}: {error}") from error
+    found = load_config(location, config, revision)
     limit = getattr(found.get_text_config(), "max_position_embeddings", None)
     if not isinstance(limit, int):
         raise ModelError(

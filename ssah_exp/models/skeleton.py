@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ssah_exp.config.schema import ModelConfig
-from ssah_exp.errors import ModelError
+from ssah_exp.models.load import load_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,13 +26,9 @@ def load_skeleton(
     Raises:
         ModelError: Its config cannot be found.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    trust = config.trust_remote_code
-    try:
-        found = AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=trust)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"No model config could be loaded from {location}: {error}") from error
+    found, trust = load_config(location, config, revision), config.trust_remote_code
     with torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(found, trust_remote_code=trust)  # type: ignore[no-untyped-call]
     return model

@@ -44,20 +44,18 @@ def publish(name: str, tuned: Tuned, start: ModelRef, folder: Path, cache: Cache
     phases = [tuned.ref, tuned.start] if staged else [tuned.ref]
     if not all(load_plan(Path(phase.location)).slices for phase in phases):
         return None  # a delta of everything is a copy of the model
-    try:
-        before = read_weights(start.folder())
-    except ModelError as error:
-        return str(error)
-    after = read_weights(Path(tuned.ref.location))
-    if reason := _other_precision(before, after):
-        return reason
     material = {"version": DELTA_VERSION, "base": start.fingerprint, "tuned": tuned.ref.fingerprint}
 
     def compute(work: Path) -> None:
+        before, after = read_weights(start.folder()), read_weights(Path(tuned.ref.location))
+        _check_precision(before, after)
         plan = None if staged else load_plan(Path(tuned.ref.location))
         make_delta(before, after, plan, start).save(work / "delta.safetensors")
 
-    entry = cache.get_or_compute("delta", material, compute)
+    try:
+        entry = cache.get_or_compute("delta", material, compute)
+    except ModelError as error:
+        return str(error)
     if ranks.first():
         target = folder / "deltas" / f"{place}.safetensors"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -66,14 +64,13 @@ def publish(name: str, tuned: Tuned, start: ModelRef, folder: Path, cache: Cache
     return None
 
 
-def _other_precision(before: Weights, after: Weights) -> str | None:
+def _check_precision(before: Weights, after: Weights) -> None:
     for name in sorted(before.keys() & after.keys()):
         if before[name].dtype != after[name].dtype:
-            return (
+            raise ModelError(
                 f"{name} is {dtype_name(before[name])} in the start's files and was trained as "
                 f"{dtype_name(after[name])}; bits of one type cannot be put into another."
             )
-    return None
 
 
 def _link_model(link: Path, model: Path) -> None:
