@@ -24,6 +24,7 @@ from ssah_exp.evaluation.metrics import (
     TRAIN_LOSS,
     TRAINED_SHARE,
     asr_name,
+    empty_name,
     refusal_name,
     score_name,
 )
@@ -111,6 +112,7 @@ def _block(records: list[RunRecord]) -> Block:
     metrics = [TRAINED_SHARE, EPOCHS, TRAIN_LOSS] if trained else []
     metrics += [PERPLEXITY, *(asr_name(style, judge) for style in styles)]
     metrics.append(asr_name("mean", judge))
+    metrics += _empty(records, styles)
     attacked = _attacked(records[0], judge)
     metrics += [asr_name(style, judge) for style in attacked]
     metrics += _scores(records[0], [*styles, *attacked], judge)
@@ -139,6 +141,13 @@ def _attacked(record: RunRecord, judge: str) -> list[str]:
     if evaluation.get("mean_with") is not None:
         shown.append(attacked_style("mean", evaluation["mean_with"]))
     return [style for style in shown if asr_name(style, judge) in record.arms[0].metrics]
+
+
+def _empty(records: Sequence[RunRecord], styles: Sequence[str]) -> list[str]:
+    """Shares of answers without text, of the styles in which any arm gave one."""
+    arms = [arm for record in records for arm in record.arms]
+    given = {name for arm in arms for name, found in arm.metrics.items() if found.value}
+    return [empty_name(style) for style in styles if empty_name(style) in given]
 
 
 def _without_column(record: RunRecord, shown: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
 from ssah_exp.reporting.text import (
     cell_text,
+    empty_note,
     format_frame,
     given,
     heading,
@@ -167,5 +168,5 @@ def caption_of(block: Block) -> str:
         f"UCU {budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}, seeds {seeds}; "
         f"{repeats}; controls: mean ± sd [range] over {draws} draws a seed, "
         "a single draw its own interval."
-        f"{tasks_note(block)} {attacks_note(first)}"
+        f"{tasks_note(block)}{empty_note(block)} {attacks_note(first)}"
     ).rstrip()

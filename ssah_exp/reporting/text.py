@@ -37,6 +37,7 @@ _NAMES = {
     "asr": "ASR",
     "benign_refusal": "benign refused",
     "borderline_refusal": "borderline refused",
+    "empty": "empty answers",
 }
 # Of lm-evaluation-harness, as "WinoGrande %" or "HellaSwag %, normalised".
 _TASKS = {
@@ -86,7 +87,7 @@ def heading(metric: str) -> str:
         return _PLAIN[metric]
     if metric in TASK_HEADINGS:
         return TASK_HEADINGS[metric]
-    name, style, _ = metric.split("/")
+    name, style, *_ = metric.split("/")
     if name == "score":
         return f"judge's score, {style_text(style)}"
     if name.startswith("score"):
@@ -117,6 +118,16 @@ def tasks_note(block: Block) -> str:
         return ""
     listed = ", ".join(f"{task} {size}" for task, size in sizes.items())
     return f" Tasks of lm-evaluation-harness, n = {listed}; their average counts each task once."
+
+
+def empty_note(block: Block) -> str:
+    """A caption's sentence on answers without text; nothing where every arm said something."""
+    if not any(metric.startswith("empty/") for metric in block.metrics):
+        return ""
+    return (
+        " Empty answers: requests answered with no text at all; a judge that looks for phrases of "
+        "refusal takes them for answered."
+    )
 
 
 def heading_of(metric: str) -> str:

@@ -16,6 +16,7 @@ from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
 from ssah_exp.reporting.text import (
     cell_text,
+    empty_note,
     format_frame,
     given,
     heading,
@@ -140,7 +141,7 @@ def caption_of(block: Block) -> str:
         f"response token over {_loss_examples(block)} training examples; seeds {seeds}; "
         f"controls: mean ± sd [range] over {training['control_draws']} draws a seed, a single draw "
         "its own interval."
-        f"{tasks_note(block)} {attacks_note(first)}"
+        f"{tasks_note(block)}{empty_note(block)} {attacks_note(first)}"
     ).rstrip()
 
 

@@ -85,6 +85,8 @@ def test_every_metric_of_a_judge_with_scores() -> None:
         "score5/raw_system/j": rate(2, 3, 0.95),
         "coverage/raw/j": rate(3, 4, 0.95),
         "coverage/raw_system/j": rate(3, 4, 0.95),
+        "empty/raw": rate(0, 4, 0.95),
+        "empty/raw_system": rate(0, 4, 0.95),
     }, "and no refusal rates: harmless is not refused"
     assert scores == (
         mean_score([5, 1, 4], 0.95, 2000, seed=0),

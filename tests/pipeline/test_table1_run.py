@@ -55,6 +55,7 @@ def test_the_record_on_disk_is_the_record(finished: Finished, place: Path) -> No
 
 def test_every_arm_has_every_metric_with_its_n(finished: Finished) -> None:
     counts = {"perplexity": TEXT_WORDS // WINDOW}
+    counts |= {f"empty/{style}": SIZES["harmful_eval"] for style in ("raw", "raw_system")}
     for judge in JUDGES:
         for style in ("raw", "raw_system", "mean"):
             counts[f"asr/{style}/{judge}"] = SIZES["harmful_eval"]

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.records.record import ArmRecord
 from ssah_exp.reporting import table1
 from ssah_exp.reporting.table1 import render
@@ -74,6 +74,22 @@ def test_a_gap_prints_as_an_empty_cell() -> None:
     row = markdown_row(render([record(arms=with_gap())], "markdown"), "SCU")
     assert row[5] == ""
     assert row[6] == "60.0 [50.2, 69.1]"
+
+
+def test_answers_without_text_have_a_column_where_any_arm_gave_one() -> None:
+    given = {
+        "SCU/pooled": {"empty/raw": rate(0, 100, 0.95), "empty/raw_system": rate(7, 100, 0.95)}
+    }
+    made = [replace(a, metrics={**a.metrics, **given.get(a.name, {})}) for a in arms()]
+    text = render([record(arms=made)], "markdown")
+    head = markdown_row(text, "ablated")
+    assert "empty answers %, raw text" not in head, "of a style in which every arm said something"
+    column = head.index("empty answers %, raw text + system prompt")
+    assert markdown_row(text, "SCU")[column] == "7.0 [3.4, 13.7]"
+    assert markdown_row(text, "aligned")[column] == "", "a record from before they were counted"
+    assert "takes them for answered" in text
+    plain = render([record()], "markdown")
+    assert "empty answers" not in plain.lower()
 
 
 def test_an_infinite_perplexity_prints_as_inf() -> None:
