@@ -14,7 +14,9 @@ def add(commands: Commands) -> None:
     """Add `units`."""
     units = commands.add_parser("units", help="classes of units: look, compare, follow, resample")
     actions = units.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for add_action in (_show, _transfer, _stability, _atlas, _noise, _overlap, _follow, _identify):
+    for add_action in (
+        _show, _transfer, _stability, _atlas, _noise, _overlap, _follow, _identify, _seeds,
+    ):  # fmt: skip
         add_action(actions)
 
 
@@ -114,6 +116,34 @@ def _identify(actions: Commands) -> None:
     _run_and_model(identify)
     identify.add_argument("out", help="folder for the UnitMap; must not exist yet")
     _overrides(identify)
+
+
+def _seeds(actions: Commands) -> None:
+    seeds = _action(
+        actions,
+        "seeds",
+        "one line per seed from the CSV files of 'atlas' or 'noise', as 'claims' reads them",
+    )
+    seeds.add_argument("files", nargs="+", metavar="SEED=CSV", help="a seed's file, all of a kind")
+    seeds.add_argument(
+        "--measure", default="jaccard_SCU", help="of an atlas (default: jaccard_SCU)"
+    )
+    for end, which, default in (("before", "from", "SCU"), ("after", "to", "CU")):
+        seeds.add_argument(
+            f"--{which}",
+            dest=end,
+            default=default,
+            choices=("SCU", "UCU", "CU", "RU"),
+            help=f"of a null of transfer, the class {end} (default: {default})",
+        )
+    seeds.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="HEADING=NAME",
+        help="take this setting or comparison, under this heading (default: all that there are)",
+    )
+    seeds.add_argument("--format", choices=("csv", "json"), default="csv")
 
 
 def _action(

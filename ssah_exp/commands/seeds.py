@@ -1,0 +1,48 @@
+"""`ssah-exp units seeds`: what atlases or nulls of transfer found, one line per seed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ssah_exp.errors import ConfigError
+from ssah_exp.reporting.seed_rows import Picked, seeds_frame
+
+
+def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Print one line per seed, as `ssah-exp claims` reads them.
+
+    Raises:
+        ConfigError: A file without its seed, or one seed twice.
+        StoreError: A file that is none of these, or lacks what is asked.
+    """
+    columns = dict(_pair(item, "HEADING=NAME") for item in options.column)
+    picked = Picked(options.measure, options.before, options.after)
+    rows = seeds_frame(_files(options.files), picked, columns)
+    if options.format == "json":
+        print(json.dumps(rows.to_dict(orient="records"), indent=1))
+    else:
+        shown = rows.to_csv(index=False, float_format="%.4f", lineterminator="\n")
+        print(shown, end="")
+    return 0
+
+
+def _files(given: Sequence[str]) -> dict[int, Path]:
+    files: dict[int, Path] = {}
+    for item in given:
+        seed, path = _pair(item, "SEED=CSV")
+        if not seed.isdecimal():
+            raise ConfigError(f"'{item}' names no seed; write SEED=CSV.")
+        if int(seed) in files:
+            raise ConfigError(f"Two files are of seed {seed}.")
+        files[int(seed)] = Path(path)
+    return files
+
+
+def _pair(item: str, form: str) -> tuple[str, str]:
+    name, equals, rest = item.partition("=")
+    if not (equals and name and rest):
+        raise ConfigError(f"'{item}' is not of the form {form}.")
+    return name, rest

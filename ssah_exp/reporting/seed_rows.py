@@ -1,0 +1,84 @@
+"""One line per seed of what `units atlas` and `units noise` wrote, as `ssah-exp claims` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ssah_exp.errors import StoreError
+
+_ATLAS = {"setting", "measure", "mean"}
+_NOISE = {"comparison", "from", "to", "of_before_mean"}
+
+
+@dataclass(frozen=True)
+class Picked:
+    """Which number of a seed's file is taken.
+
+    Attributes:
+        measure: Of an atlas: ``jaccard_SCU``, ``spearman``, ...; the mean over its draws.
+        before: Of a transfer: the class before.
+        after: Of a transfer: the class after; the mean share of ``before``.
+    """
+
+    measure: str = "jaccard_SCU"
+    before: str = "SCU"
+    after: str = "CU"
+
+
+def seeds_frame(
+    files: Mapping[int, Path], picked: Picked, columns: Mapping[str, str]
+) -> pd.DataFrame:
+    """Gather one number of every setting (atlas) or comparison (noise) over seeds.
+
+    Args:
+        files: Seed -> CSV of `units atlas` or `units noise`, all of one kind.
+        picked: Which number.
+        columns: Heading -> name in the files; empty takes every name of the first file.
+
+    Returns:
+        Columns ``seed`` and one per heading; shares from 0 to 1.
+
+    Raises:
+        StoreError: No such CSV, a name that one of them lacks, or a number it has no draws for.
+    """
+    found = {seed: _numbers(path, picked) for seed, path in sorted(files.items())}
+    wanted = columns or {name: name for name in next(iter(found.values())).index}
+    return pd.DataFrame(
+        [
+            {"seed": seed, **{head: _one(have, name, files[seed]) for head, name in wanted.items()}}
+            for seed, have in found.items()
+        ]
+    )
+
+
+def _numbers(path: Path, picked: Picked) -> pd.Series:
+    """What a file has to offer: name -> number; there is at least one."""
+    table = _table(path)
+    if set(table.columns) >= _ATLAS:
+        asked = table[table["measure"] == picked.measure]
+        rows = asked.set_index("setting")["mean"]
+    elif set(table.columns) >= _NOISE:
+        asked = table[(table["from"] == picked.before) & (table["to"] == picked.after)]
+        rows = asked.set_index("comparison")["of_before_mean"] / 100
+    else:
+        raise StoreError(f"{path} is no CSV of 'units atlas' or 'units noise'.")
+    if rows.dropna().empty:
+        raise StoreError(f"{path} has no draws of any setting for what is asked ({picked}).")
+    return rows.dropna()
+
+
+def _table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as problem:
+        raise StoreError(f"{path} cannot be read as CSV: {problem}") from problem
+
+
+def _one(have: pd.Series, name: str, path: Path) -> float:
+    if name not in have.index:
+        raise StoreError(f"{path} has no draws of '{name}'; it has {', '.join(have.index)}.")
+    return float(have[name])
