@@ -11,10 +11,11 @@ from ssah_exp.evaluation.metrics import PERPLEXITY
 from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.attacks import attacks_note
-from ssah_exp.reporting.beside_paper.table import comparison_text, with_comparison
-from ssah_exp.reporting.paper_sizes import fewer_than_paper, footnote, marked
+from ssah_exp.reporting.beside_paper.table import with_comparison
+from ssah_exp.reporting.paper_sizes import fewer_than_paper, marked
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
+from ssah_exp.reporting.setting_text import setting_text
 from ssah_exp.reporting.text import (
     cell_text,
     empty_note,
@@ -55,11 +56,7 @@ def render(records: Sequence[RunRecord], form: str) -> str:
         return machine_text(with_comparison(long_frame(settings), settings), form)
     parts: list[str] = []
     for block in settings:
-        caption, frame = caption_of(block), wide_frame(block)
-        parts += [prose(caption, form), "", format_frame(frame, form), ""]
-        if (note := footnote(block)) is not None:
-            parts += [prose(note, form), ""]
-        parts += comparison_text(block, form)
+        parts += setting_text(block, caption_of(block), wide_frame(block), form)
     title = "Published (other models; 100 prompts, 256 new tokens, WikiText-2 at 4096):"
     parts += [prose(title, form), ""]
     parts += [format_frame(published_frame(), form), "", prose(_MEAN_NOTE, form)]

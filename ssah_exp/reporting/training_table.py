@@ -10,10 +10,11 @@ import pandas as pd
 from ssah_exp.evaluation.metrics import TRAIN_LOSS
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.attacks import attacks_note
-from ssah_exp.reporting.beside_paper.table import comparison_text, with_comparison
-from ssah_exp.reporting.paper_sizes import fewer_than_paper, footnote, marked
+from ssah_exp.reporting.beside_paper.table import with_comparison
+from ssah_exp.reporting.paper_sizes import fewer_than_paper, marked
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
+from ssah_exp.reporting.setting_text import setting_text
 from ssah_exp.reporting.text import (
     cell_text,
     empty_note,
@@ -48,11 +49,7 @@ def render_training(records: Sequence[RunRecord], form: str) -> str:
         return machine_text(with_comparison(training_long_frame(settings), settings), form)
     parts: list[str] = []
     for block in settings:
-        frame = training_wide_frame(block)
-        parts += [prose(caption_of(block), form), "", format_frame(frame, form), ""]
-        if (note := footnote(block)) is not None:
-            parts += [prose(note, form), ""]
-        parts += comparison_text(block, form)
+        parts += setting_text(block, caption_of(block), training_wide_frame(block), form)
     if artefact in PUBLISHED:
         published = read_published(artefact).map(_as_given)
         parts += [prose(PUBLISHED[artefact], form), "", format_frame(published, form)]
