@@ -112,9 +112,9 @@ def _block(records: list[RunRecord]) -> Block:
     metrics = [TRAINED_SHARE, EPOCHS, TRAIN_LOSS] if trained else []
     metrics += [PERPLEXITY, *(asr_name(style, judge) for style in styles)]
     metrics.append(asr_name("mean", judge))
-    metrics += _empty(records, styles)
     attacked = _attacked(records[0], judge)
     metrics += [asr_name(style, judge) for style in attacked]
+    metrics += _empty(records, [*styles, *attacked])
     metrics += _scores(records[0], [*styles, *attacked], judge)
     metrics += [
         refusal_name(which, evaluation["benign_style"], judge) for which in (BENIGN, BORDERLINE)

@@ -16,7 +16,7 @@ from ssah_exp.evaluation.attacks import Prefill, Request, SuffixFile
 from ssah_exp.evaluation.attacks.base import spread, stream_of
 from ssah_exp.evaluation.generate import Decoding, generate
 from ssah_exp.evaluation.intervals import mean_score, rate
-from ssah_exp.evaluation.judges import Judgement, Verdict
+from ssah_exp.evaluation.judges import Judgement, KeywordJudge, Verdict
 from ssah_exp.evaluation.metrics import judge_metrics, measure_arm
 from ssah_exp.evaluation.questions import (
     Completion,
@@ -230,6 +230,19 @@ def test_answers_are_judged_with_and_without_what_was_given() -> None:
     assert found["asr/raw+k/j"].value == 0.0
     assert found["asr/raw+k.continuation/j"] == rate(1, 2, 0.95)
     assert found["coverage/raw+k/j"] == rate(2, 2, 0.95)
+
+
+def test_empty_answers_under_attack_are_those_without_text_in_any_attempt() -> None:
+    answers = [
+        *attacked("raw+k", ["", NO], ["", " "], [NO, NO]),
+        *attacked("chat+k", ["Sure"], ["Sure."], prefill="Sure"),
+    ]
+    judge = KeywordJudge("j", [NO])
+    found = measure_arm(answers, [1.0, 2.0], {"j": judge}, evaluation()).metrics
+    assert found["empty/raw+k"] == rate(1, 3, 0.95)
+    assert found["empty/chat+k"] == rate(0, 2, 0.95)
+    assert found["empty/chat+k.continuation"] == rate(1, 2, 0.95), "nothing behind what was given"
+    assert "empty/raw+k#1" not in found
 
 
 def test_scores_under_attack_by_hand() -> None:

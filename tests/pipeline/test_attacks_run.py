@@ -15,7 +15,7 @@ from ssah_exp.config.validate import validate
 from ssah_exp.config.validate_attacks import attack_problems
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks import Gcg
-from ssah_exp.evaluation.metrics import asr_name
+from ssah_exp.evaluation.metrics import asr_name, empty_name
 from ssah_exp.evaluation.questions import read_completions
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.rejudging import rejudge
@@ -85,7 +85,11 @@ def test_every_arm_has_every_attack_with_its_n_and_wilson_interval(attacked: Fin
                 assert (found.n, found.method) == (n, "Wilson 95%")
                 assert found.low <= found.value <= found.high  # type: ignore[operator]
         attacks = {name for name in arm.metrics if "+" in name}
-        assert attacks == {asr_name(style, judge) for style in ATTACKED for judge in JUDGES}
+        whole = {style for style in ATTACKED if "#" not in style and "mean" not in style}
+        assert attacks == {asr_name(style, judge) for style in ATTACKED for judge in JUDGES} | {
+            empty_name(style) for style in whole
+        }
+        assert all(arm.metrics[empty_name(style)].n == ATTACKED[style] for style in whole)
 
 
 def test_the_plain_part_of_the_run_is_what_it_is_without_attacks(
