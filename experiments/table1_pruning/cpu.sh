@@ -9,4 +9,8 @@ for seed in 0 1 2; do
     'ablation.classes=[SCU]' 'ablation.fills=[pooled]' ablation.controls.draws=1
   ssah-exp run -m experiment=table1_small data=paper_files_small data.root="$data_root" \
     seed="$seed" units.budgets.scu=0.01,0.02,0.05 'evaluation.harmful_styles=[raw]'
+  ssah-exp run experiment=table1_small data=paper_files_small data.root="$data_root" \
+    seed="$seed" units.budgets.scu=0.01 'evaluation.harmful_styles=[raw,raw_system]' \
+    'ablation.classes=[SCU,UCU,CU,RU]' 'ablation.fills=[pooled,safety,utility]' \
+    'ablation.fills_of=[SCU]' 'ablation.controls.of=[SCU]' ablation.controls.draws=3
 done
