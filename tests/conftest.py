@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
 from tests.tiny import FAMILIES
 
-# Tiny tensors gain nothing from threads, and threads of other processes cost them a lot.
+# Tiny tensors gain nothing from threads, and threads of other processes cost them a lot: those of
+# another test process, and those of the children that tests start.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(params=sorted(FAMILIES))
