@@ -15,10 +15,13 @@ run="$(ls -d "$out"/runs/table2_freezing/*)"
 without seed_12 safety_tuned do_not_answer dolly safety_tuned_and_dolly web_text alpaca_twice
 ssah-exp units atlas "$run" "${given[@]}" --set atlas.pool=512 --figure atlas-seed3.svg
 
-# seeds.csv, the column jaccard_SCU of one call per seed, on the runs of ../paper_smollm2 in RUNS:
-#   for run in RUNS: ssah-exp units atlas "$run" --set data=paper_files_small --set data.root=DIR \
-#     --set atlas=paper_files --set atlas.pool=0 --resamples 100 --figure atlas.svg
-# with every setting but safety_tuned left out, as above.
+# seeds.csv, from one call per seed S on its run of ../paper_smollm2:
+#   ssah-exp units atlas RUN --set data=paper_files_small --set data.root=DIR --set atlas=paper_files \
+#     --set atlas.pool=0 --resamples 100 --figure five_models_seedS.svg
+# with every setting but safety_tuned left out, as above; then
+#   ssah-exp units seeds 0=five_models_seed0.csv 1=five_models_seed1.csv 2=five_models_seed2.csv \
+#     3=five_models_seed3.csv 4=five_models_seed4.csv --column redrawn=run \
+#     --column other_safety_set=safety_tuned --column shuffled=random
 
 # The third model and the sizes up to 505, on runs of ../calibration_size (seed 0) and of
 # experiment=table1_small with MORE below; settings that are not named are left out, as above.

@@ -10,7 +10,8 @@ import pytest
 
 from ssah_exp.cli import main
 
-TRANSFER = Path(__file__).parents[2] / "experiments" / "fig5_fig6_transfer"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+TRANSFER, STABILITY = EXPERIMENTS / "fig5_fig6_transfer", EXPERIMENTS / "stability"
 Capture = pytest.CaptureFixture[str]
 
 
@@ -31,6 +32,14 @@ def test_the_committed_seeds_come_from_the_committed_nulls_of_transfer(capsys: C
     files = [f"{seed}={TRANSFER}/noise_seed{seed}.csv" for seed in (4, 0, 1, 3)]
     assert main(["units", "seeds", f"2={TRANSFER}/noise.csv", *files]) == 0
     assert capsys.readouterr().out == (TRANSFER / "seeds.csv").read_text(encoding="utf-8")
+
+
+def test_so_do_those_of_the_committed_atlases(capsys: Capture) -> None:
+    files = [f"{seed}={STABILITY}/five_models_seed{seed}.csv" for seed in range(5)]
+    named = {"redrawn": "run", "other_safety_set": "safety_tuned", "shuffled": "random"}
+    columns = [part for pair in named.items() for part in ("--column", "=".join(pair))]
+    assert main(["units", "seeds", *files, *columns]) == 0
+    assert capsys.readouterr().out == (STABILITY / "seeds.csv").read_text(encoding="utf-8")
 
 
 def test_another_cell_of_the_transfer(capsys: Capture) -> None:
