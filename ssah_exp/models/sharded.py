@@ -29,19 +29,25 @@ def is_sharded(model: nn.Module) -> bool:
     return hasattr(model, _MARK)
 
 
-def shard(model: nn.Module, mesh: DeviceMesh, kept_whole: set[nn.Parameter] | None = None) -> None:
+def shard(
+    model: nn.Module,
+    mesh: DeviceMesh,
+    kept_whole: set[nn.Parameter] | None = None,
+    precision: torch.dtype | None = None,
+) -> None:
     """Split a model's parameters over the ranks of ``mesh``, in place.
 
     Args:
         model: A causal language model, the same on every rank; its weights in main memory.
         mesh: One-dimensional.
         kept_whole: Parameters that every rank keeps; someone else must exchange their gradients.
+        precision: What to compute in; None = the model's dtype, which is that of its first weight.
     """
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     # Trained weights are held in float32 and computed with in the model's precision.
     policy = MixedPrecisionPolicy(
-        param_dtype=model.dtype,  # type: ignore[arg-type]
+        param_dtype=precision or model.dtype,  # type: ignore[arg-type]
         reduce_dtype=torch.float32,
         cast_forward_inputs=False,
     )

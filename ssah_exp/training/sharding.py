@@ -61,8 +61,9 @@ class ShardedTwin:
                 if item is not None and id(item) in self._origin:
                     self._homes.append((module, leaf, self._origin[id(item)]))
         self._kept_whole = tuned.beside_weights()
+        precision = self.model.dtype  # asked before the first weight may be widened
         _widen_trained(self.model)
-        shard(self.model, mesh, set(self._kept_whole))
+        shard(self.model, mesh, set(self._kept_whole), precision)
 
     def average_gradients(self) -> None:
         """Of what every rank keeps whole; FSDP does it for the rest."""

@@ -104,10 +104,9 @@ def test_training_on_two_ranks_ends_where_one_does(
     assert far <= (0.001 * sum(map(torch.Tensor.numel, weights.values())) if low else 0)
     assert moved > 0.01 * wanted["certificate"]["changeable_weights"], "far beyond the tolerance"
     assert said[0] == said[1]
-    # One rounding to bfloat16 may go the other way, and most on processors with matrix units for
-    # it (AMX); these steps bring the loss from 7.7 to 2.7, so that each of them counts.
+    # One rounding to bfloat16 may go the other way.
     assert said[0]["losses"] == pytest.approx(wanted["losses"], rel=5e-2 if low else 1e-4)
-    assert said[0]["train_loss"] == pytest.approx(wanted["train_loss"], rel=1e-1 if low else 1e-4)
+    assert said[0]["train_loss"] == pytest.approx(wanted["train_loss"], rel=5e-2 if low else 1e-4)
     for key in ("frozen_sha256", "frozen_weights", "changeable_weights", "frozen_tensors"):
         assert said[0]["certificate"][key] == wanted["certificate"][key]
 
