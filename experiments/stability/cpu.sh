@@ -31,7 +31,7 @@ ssah-exp units atlas "$run" "${given[@]}" --set atlas.pool=512 --figure atlas-se
 #     --set atlas.pool=1014 --figure atlas-sizes.svg         # all settings left out, and MORE:
 #     data.utility_calibration.path=DIR/finetune_attack/alpaca_data_safety_only.json
 #     data.utility_calibration.stop=null
-# The sizes up to 510 on Bianchi et al.'s set: the same call with --set atlas.pool=1024, and MORE, in
+# The sizes up to 512 on Bianchi et al.'s set: the same call with --set atlas.pool=1028, and MORE, in
 # both the run and the call (there as --set KEY=VALUE), being
 #     data.utility_calibration.path=DIR/finetune_attack/alpaca_data_safety_only.json
 #     data.utility_calibration.stop=null data.safety_calibration.extract=null
