@@ -125,6 +125,8 @@ def _first(name: str, arm: ArmConfig, training: TrainingConfig) -> Iterable[str]
     others = [other for other in training.arms if other != name]
     yield from choice(f"{key}.first", arm.first, others)
     if arm.first in others:
+        if training.arms[arm.first].first is not None:
+            yield f"{key}.first={arm.first} has a first phase itself, which would be left out."
         missing = [kind for kind in arm.controls if kind not in training.arms[arm.first].controls]
         if missing:
             yield (

@@ -79,6 +79,17 @@ class TrainingPlan:
         )
         return sum(parts) + sum(parameters[name].numel() for name in self.whole)
 
+    def changes_kept_by(self, other: TrainingPlan) -> list[str]:
+        """Names of parameters of which this plan may change what ``other`` keeps frozen."""
+        mine, others = self.by_name, other.by_name
+        within = [
+            name
+            for name, item in mine.items()
+            if name in others and bool(torch.isin(item.index, others[name].index).all())
+        ]
+        allowed = {*other.whole, *within}
+        return [name for name in (*self.whole, *mine) if name not in allowed]
+
 
 @dataclass(frozen=True)
 class Others:

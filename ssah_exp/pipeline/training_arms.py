@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,33 +71,58 @@ def plan_training_arms(units: UnitMap, training: TrainingConfig, seed: int) -> l
     Raises:
         UnitError: A selector matches nothing, or no control of the same layer mix exists.
     """
-    arms: list[TrainingArm] = []
-    for name, config in training.arms.items():
-        if config.select is None:
-            arms.append(TrainingArm(name, name, config))
-            continue
-        where = f"training.arms.{name}.select"
-        mask = select_units(build(config.select, where), units, seed, where)
-        arms.append(TrainingArm(name, name, config, mask))
-        arms += _controls(units, mask, name, config, training, seed)
-    return arms
+    arms = {name: _arm(name, config, units, seed) for name, config in training.arms.items()}
+    drawn: dict[str, TrainingArm] = {}
+    # Those of first phases come first: others are drawn from among them.
+    for arm in sorted(arms.values(), key=lambda arm: arm.config.first is not None):
+        for control in _controls(units, arm, training, seed, drawn):
+            drawn[control.name] = control
+    return [
+        item
+        for arm in arms.values()
+        for item in (arm, *(control for control in drawn.values() if control.label == arm.name))
+    ]
+
+
+def _arm(name: str, config: ArmConfig, units: UnitMap, seed: int) -> TrainingArm:
+    if config.select is None:
+        return TrainingArm(name, name, config)
+    where = f"training.arms.{name}.select"
+    mask = select_units(build(config.select, where), units, seed, where)
+    return TrainingArm(name, name, config, mask)
 
 
 def _controls(
     units: UnitMap,
-    mask: NDArray[np.bool_],
-    name: str,
-    config: ArmConfig,
+    arm: TrainingArm,
     training: TrainingConfig,
     seed: int,
+    drawn: Mapping[str, TrainingArm],
 ) -> Iterator[TrainingArm]:
+    name, config = arm.name, arm.config
+    if arm.mask is None:
+        return
     for kind in config.controls:
         for draw in range(training.control_draws):
             # The same streams as a pruning table's, so that a control is one and the same set.
             stream = [seed, sorted(("random", "matched")).index(kind), draw]
+            within = _kept_before(drawn.get(f"{config.first}/{kind}/{draw}"))
             control = draw_control(
-                units, mask, kind, stream, pool=training.match_pool, overlap=config.overlap
+                units,
+                arm.mask,
+                kind,
+                stream,
+                pool=training.match_pool,
+                overlap=config.overlap,
+                within=within,
             )
             yield TrainingArm(
                 f"{name}/{kind}/{draw}", name, config, control.mask, kind, draw, control.overlap
             )
+
+
+def _kept_before(phase: TrainingArm | None) -> NDArray[np.bool_] | None:
+    """Units that a control's first phase leaves as they are: what it freezes must be among them."""
+    if phase is None or phase.mask is None:
+        return None
+    return phase.mask if phase.config.policy == "freeze" else ~phase.mask

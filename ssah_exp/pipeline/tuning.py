@@ -17,6 +17,7 @@ from ssah_exp.data.chat import Encoded, encode_pairs
 from ssah_exp.data.preferences import Pair, encode_preferences
 from ssah_exp.data.sources import Example
 from ssah_exp.digest import digest_of
+from ssah_exp.errors import UnitError
 from ssah_exp.interventions.plan import Others, TrainingPlan, plan_training
 from ssah_exp.models.attached.folder import has_adapter
 from ssah_exp.models.load import LoadedModel
@@ -87,7 +88,8 @@ class Tuning:
         """Plan every arm without the weights, to refuse what cannot be before hours of training.
 
         Raises:
-            UnitError: An arm's units and options do not make a plan.
+            UnitError: An arm's units and options do not make a plan, or its first phase would
+                train what it keeps frozen.
             ModelError: An adapter does not go with the model or the plan.
         """
         start = self._start
@@ -95,8 +97,10 @@ class Tuning:
             return  # its own modules are no part of the skeleton
         config = self._stages.config.model
         skeleton = load_skeleton(start.location, config, revision(start))
+        plans = {arm.name: _plan(skeleton, arm)[0] for arm in arms}
         for arm in arms:
-            _plan(skeleton, arm)
+            if (phase := _phase(arm)) is not None:
+                _check_phases(arm, phase, plans[phase], plans[arm.name])
 
     def train(self, arm: TrainingArm, phases: Mapping[str, TrainingArm]) -> Tuned:
         """Train one arm, or find the result.
@@ -106,12 +110,12 @@ class Tuning:
             phases: Arms by name, for ``first``. A control's first phase is that arm's control of
                 the same kind and draw: with the arm itself it would be no null.
         """
-        start, first = self._start, arm.config.first
+        start, first = self._start, _phase(arm)
         epochs = arm.config.epochs or self._config.epochs
         target = self._target(arm.config)
         before: dict[str, Any] = {}
         if first is not None:
-            phase = phases[first + arm.name.removeprefix(arm.label)]
+            phase = phases[first]
             earlier = self._first(phase, arm.config.first_epochs)
             start, before = earlier.ref, {"first": {"arm": phase.name, **earlier.summary()}}
         tuned = self._tune(arm, start, epochs, target, arm.name)
@@ -318,6 +322,21 @@ def _plan(model: nn.Module, arm: TrainingArm) -> tuple[TrainingPlan, Adapter | N
         return plan, None
     adapter: Adapter = build(node, f"training.arms.{arm.label}.adapter")
     return adapter.plan(model, plan), adapter
+
+
+def _phase(arm: TrainingArm) -> str | None:
+    """Name of the arm whose policy it is trained under first: a control's is a control."""
+    first = arm.config.first
+    return None if first is None else first + arm.name.removeprefix(arm.label)
+
+
+def _check_phases(arm: TrainingArm, phase: str, first: TrainingPlan, then: TrainingPlan) -> None:
+    if strays := first.changes_kept_by(then):
+        raise UnitError(
+            f"training.arms.{arm.label}.first={arm.config.first}: {phase} would train what "
+            f"{arm.name} keeps frozen, in {len(strays)} tensors ({strays[0]}). A first phase must "
+            "leave alone all that the second does."
+        )
 
 
 def _digest(examples: Sequence[Encoded]) -> str:

@@ -69,6 +69,7 @@ class FineTuning(pl.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         """The objective's loss over the batch, of which every rank computes its rows."""
+        self.weights.before_batch()
         weight = 1.0
         if ranks.count() > 1:
             batch, weight = self.objective.part(batch, ranks.rank(), ranks.count())

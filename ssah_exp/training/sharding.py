@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed as dist
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import nn
 from torch.utils._pytree import tree_map
 
-from ssah_exp import ranks
 from ssah_exp.models.placement import whole
 from ssah_exp.models.sharded import shard
-from ssah_exp.training.shards import split_like
+from ssah_exp.training.shards import average_over_ranks, split_like
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -67,14 +65,7 @@ class ShardedTwin:
 
     def average_gradients(self) -> None:
         """Of what every rank keeps whole; FSDP does it for the rest."""
-        gradients = [item.grad for item in self._kept_whole if item.grad is not None]
-        if not gradients:
-            return
-        flat = torch.cat([item.flatten() for item in gradients])
-        dist.all_reduce(flat)
-        parts = torch.split(flat / ranks.count(), [item.numel() for item in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view_as(gradient))
+        average_over_ranks(item.grad for item in self._kept_whole if item.grad is not None)
 
     @torch.no_grad()
     def gather(self) -> None:

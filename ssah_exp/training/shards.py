@@ -1,9 +1,13 @@
-"""Slices of weights that may be split over ranks by rows (DTensor, ``Shard(0)``)."""
+"""Weights and gradients of several ranks: split by rows (DTensor, ``Shard(0)``), or on each."""
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Iterable
 
+import torch
+import torch.distributed as dist
+
+from ssah_exp import ranks
 from ssah_exp.models.placement import whole
 
 
@@ -21,6 +25,15 @@ def split_like(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     mesh, placements = like.device_mesh, like.placements  # type: ignore[attr-defined]
     # No rank sends anything: each takes its own rows.
     return distribute_tensor(tensor.to(like.device), mesh, placements, src_data_rank=None)
+
+
+def average_over_ranks(tensors: Iterable[torch.Tensor]) -> None:
+    """In place, of what every rank has a value of its own for; with one rank nothing."""
+    if ranks.count() == 1:
+        return
+    for tensor in tensors:
+        dist.all_reduce(tensor)
+        tensor /= ranks.count()
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from torch import nn
 from ssah_exp.interventions.plan import Slice, TrainingPlan
 from ssah_exp.models.placement import whole
 from ssah_exp.training.compact import CompactLinear
-from ssah_exp.training.shards import split_like
+from ssah_exp.training.shards import average_over_ranks, split_like
 
 Path = Literal["auto", "compact", "masked"]
 
@@ -64,6 +64,9 @@ class Trainable(Protocol):
 
     def optimizer_parameters(self) -> list[nn.Parameter]:
         """Parameters for the optimizer, in float32; called once the model is where it trains."""
+
+    def before_batch(self) -> None:
+        """Called before each batch, also between those of one step."""
 
     def before_step(self) -> None:
         """Called when gradients are there, before they are clipped."""
@@ -189,12 +192,21 @@ class TunedWeights:
         replaced = {id(item): master for item, master in self._masters}
         return [replaced.get(id(item), item) for item in trained]
 
+    def before_batch(self) -> None:
+        """Put what the step's last batch left into the masters' gradients.
+
+        Summed in a lower precision, small shares of many batches would be lost. It is this rank's
+        own: ranks exchange gradients behind a step's last batch only.
+        """
+        for item, master in self._masters or ():
+            _move_gradient(item, master)
+
     def before_step(self) -> None:
         """Hand gradients to the masters. Call it before gradients are clipped."""
-        for item, master in self._masters or ():
-            if item.grad is not None:
-                master.grad = item.grad.float()
-                item.grad = None
+        masters = self._masters or ()
+        average_over_ranks([m.grad for _, m in masters if m.grad is not None])
+        for item, master in masters:
+            _move_gradient(item, master)
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -249,6 +261,16 @@ class TunedWeights:
         for name, parameter in self._parameters.items():
             parameter.requires_grad_(self._requires_grad[name])
             parameter.grad = None
+
+
+def _move_gradient(item: nn.Parameter, master: nn.Parameter) -> None:
+    if item.grad is None:
+        return
+    if master.grad is None:
+        master.grad = item.grad.float()
+    else:
+        master.grad += item.grad
+    item.grad = None
 
 
 @contextmanager

@@ -42,6 +42,7 @@ def draw_control(
     *,
     pool: int = 5,
     overlap: bool = False,
+    within: NDArray[np.bool_] | None = None,
 ) -> Control:
     """Draw one control set for ``target``.
 
@@ -55,17 +56,21 @@ def draw_control(
         pool: Candidates per unit for ``matched``.
         overlap: Draw from all units of the layer and kind, those of the target among them. A
             target unit is then matched to itself only if no other one is free.
+        within: ``(units,)`` bool, the only units to draw from; None = all.
 
     Raises:
-        UnitError: The target is empty, the kind is unknown, or, without ``overlap``, a layer has
-            fewer other units than the class has.
+        UnitError: The target is empty, the kind is unknown, or a layer has fewer units to draw
+            from than the class has.
     """
     if not target.any():
         raise UnitError("A control was asked for an empty set of units.")
     generator = np.random.default_rng(seed)
     magnitude = units.safety + units.utility
     mask = np.zeros_like(target)
-    for members, candidates in _strata(units, target, overlap):
+    allowed = np.ones_like(target) if overlap else ~target
+    if within is not None:
+        allowed &= within
+    for members, candidates in _strata(units, target, allowed):
         if kind == "random":
             chosen = generator.choice(candidates, size=members.size, replace=False)
         elif kind == "matched":
@@ -82,7 +87,7 @@ def draw_control(
 
 
 def _strata(
-    units: UnitMap, target: NDArray[np.bool_], overlap: bool
+    units: UnitMap, target: NDArray[np.bool_], allowed: NDArray[np.bool_]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Members and candidates of every layer and kind that the target touches."""
     index = units.index
@@ -90,12 +95,12 @@ def _strata(
         for kind in (0, 1):
             stratum = (index.layer == layer) & (index.kind == kind)
             members = np.flatnonzero(stratum & target)
-            candidates = np.flatnonzero(stratum if overlap else stratum & ~target)
+            candidates = np.flatnonzero(stratum & allowed)
             if members.size > candidates.size:
                 raise UnitError(
-                    f"Layer {layer} has {candidates.size} units of the kind outside the class and "
-                    f"{members.size} inside: no control of the same layer mix exists outside it. "
-                    "With overlap=true the control may share units with the class."
+                    f"Layer {layer} has {candidates.size} units of the kind to draw a control "
+                    f"from and {members.size} in the class: no control of the same layer mix "
+                    "exists. With overlap=true the control may share units with the class."
                 )
             if members.size:
                 yield members, candidates

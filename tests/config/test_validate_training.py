@@ -136,8 +136,11 @@ ARMS = [
     (ArmConfig(match_loss="ful"), "match_loss=ful. Did you mean 'full'? Allowed: frozen, full."),
     (ArmConfig(match_loss="odd"), "match_loss=odd. Allowed: frozen, full."),
     (ArmConfig(match_loss="late"), "match_loss=late. Allowed: frozen, full."),
-    (ArmConfig(first="ful"), "first=ful. Did you mean 'full'? Allowed: frozen, full, late."),
-    (ArmConfig(first="odd"), "first=odd. Allowed: frozen, full, late."),
+    (
+        ArmConfig(first="ful"),
+        "first=ful. Did you mean 'full'? Allowed: frozen, full, late, staged.",
+    ),
+    (ArmConfig(first="odd"), "first=odd. Allowed: frozen, full, late, staged."),
     (
         ArmConfig(first_epochs=2),
         "first_epochs=2 is given, but there is no training.arms.odd.first.",
@@ -145,6 +148,10 @@ ARMS = [
     (
         ArmConfig("freeze", SCU, ["matched", "random"], first="frozen"),
         "controls: matched would start as frozen's control of that kind; training.arms.frozen.",
+    ),
+    (
+        ArmConfig("freeze", SCU, first="staged"),
+        "first=staged has a first phase itself, which would be left out.",
     ),
 ]
 
@@ -155,6 +162,7 @@ def with_arm(config: RunConfig, arm: ArmConfig, name: str = "odd") -> RunConfig:
         "frozen": ArmConfig("freeze", SCU, ["random"]),
         name: arm,
         "late": ArmConfig(),
+        "staged": ArmConfig("freeze", SCU, first="frozen"),
     }
     return config
 

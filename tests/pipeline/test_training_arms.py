@@ -154,3 +154,34 @@ def test_wrong_selectors_and_adapters_are_named_without_a_model() -> None:
     ):
         with pytest.raises(ConfigError, match=rf"training\.arms\.late\.{key}\."):
             check_arms(TrainingConfig(arms={"full": ArmConfig(), "late": arm}))
+
+
+@pytest.mark.parametrize("order", [("inner", "outer"), ("outer", "inner")])
+def test_a_control_freezes_what_its_first_phase_froze(order: tuple[str, str]) -> None:
+    both = {
+        "inner": ArmConfig("freeze", of_class("SCU"), controls=KINDS, first="outer", overlap=True),
+        "outer": ArmConfig("freeze", of_class("SCU", "CU"), controls=KINDS, overlap=True),
+    }
+    arms = {arm.name: arm for arm in planned({name: both[name] for name in order})}
+    assert [name for name in arms if name in both] == list(order)
+    alone = {arm.name: arm for arm in planned({"outer": both["outer"]})}
+    for kind in KINDS:
+        for draw in range(2):
+            inner, outer = (arms[f"{name}/{kind}/{draw}"].mask for name in ("inner", "outer"))
+            assert inner is not None and outer is not None
+            assert 0 < inner.sum() < outer.sum()
+            assert not (inner & ~outer).any()
+            assert (
+                arms[f"outer/{kind}/{draw}"].mask_digest
+                == alone[f"outer/{kind}/{draw}"].mask_digest
+            )
+
+
+def test_a_control_freezes_nothing_that_its_first_phase_trained() -> None:
+    arms = {
+        "trained": ArmConfig("budget", of_class("RU"), controls=["random"], overlap=True),
+        "frozen": ArmConfig("freeze", of_class("SCU"), controls=["random"], first="trained"),
+    }
+    _, trained, _, frozen = (arm.mask for arm in planned(arms, draws=1))
+    assert trained is not None and frozen is not None
+    assert not (trained & frozen).any()

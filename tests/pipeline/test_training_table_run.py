@@ -14,7 +14,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from ssah_exp.config.schema import ArmConfig, RunConfig
-from ssah_exp.errors import ConfigError, ModelError
+from ssah_exp.errors import ConfigError, ModelError, UnitError
 from ssah_exp.interventions.delta import Delta, apply_to_folder
 from ssah_exp.interventions.weights import read_weights
 from ssah_exp.pipeline import dispatch
@@ -22,6 +22,7 @@ from ssah_exp.pipeline.opened import Finished, open_run
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.training_table import run_training_table
 from ssah_exp.records.store import RecordStore
+from ssah_exp.training.certificate import load_plan
 from ssah_exp.units.unitmap import UnitMap
 from tests.pipeline.tiny_run import (
     FINETUNE,
@@ -167,16 +168,38 @@ def test_a_controls_first_phase_is_a_control_too(table: Finished, control: str) 
 def test_frozen_weights_are_the_starts_bit_for_bit(table: Finished, name: str) -> None:
     """Against slices written out from the definition and the two folders' bytes."""
     before, after = weights_of(table, "align"), weights_of(table, f"train {name}")
-    if name == "staged":
-        before = weights_of(table, "train frozen, 1 epochs first")  # where it went on from
     may = changeable(ARMS[name].policy, units_of(table, *SELECTED[name]))
     changed = moved(before, after)
     assert count({key: changed[key] & ~may[key] for key in may}) == 0
+    if name == "staged":  # the certificate speaks of its last phase
+        changed = moved(weights_of(table, "train frozen, 1 epochs first"), after)
     certificate = training_of(table, name)["certificate"]
     total = sum(item.numel() for item in before.values())
     assert certificate["frozen_weights"] == total - count(may) > 0
     assert certificate["changeable_weights"] == count(may)
     assert certificate["changed_weights"] == count(changed) > 0.5 * count(may)
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if name != "full"])
+def test_what_an_arm_certifies_as_frozen_is_the_starts(table: Finished, name: str) -> None:
+    """Of controls, too, and through both phases."""
+    before, after = weights_of(table, "align"), weights_of(table, f"train {name}")
+    plan = load_plan(entry_of(table, f"train {name}"))
+    assert plan.slices
+    for item in plan.slices:
+        kept = [weights[item.name].index_select(item.dim, item.rest) for weights in (before, after)]
+        assert kept[0].numel() > 0
+        assert torch.equal(*kept), item.name
+    for frozen in plan.frozen:
+        assert torch.equal(before[frozen], after[frozen]), frozen
+
+
+def test_a_first_phase_that_trains_what_is_frozen_later_is_refused(place: Path) -> None:
+    arms = {"full": FULL, "late": ArmConfig("freeze", of_class("SCU"), first="full")}
+    with pytest.raises(
+        UnitError, match=r"arms\.late\.first=full: full would train what late keeps"
+    ):
+        run(training_config(place, arms))
 
 
 def test_shares_are_those_of_the_selected_units(table: Finished) -> None:

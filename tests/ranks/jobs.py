@@ -86,6 +86,7 @@ EVERYWHERE = {
     "dpo": Training(dpo=True),
     "bfloat16": Training("budget", dtype=torch.bfloat16),
     "bfloat16_none": Training(dtype=torch.bfloat16),
+    "bfloat16_accumulate": Training(dtype=torch.bfloat16, more={"accumulate": 2}),
 }
 # Which training is ended how before it goes on.
 ENDED = [("budget", "SIGTERM"), ("bfloat16", "crash")]

@@ -91,7 +91,7 @@ def test_half_of_a_layer_can_be_controlled(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_too_few_other_units_are_an_error(kind: str) -> None:
     target = (UNITS.index.layer == 2) & (UNITS.index.kind == 1) & (UNITS.index.index < 41)
-    with pytest.raises(UnitError, match=r"Layer 2 has 39 units .* 41 inside.*overlap=true"):
+    with pytest.raises(UnitError, match=r"Layer 2 has 39 units .* 41 in the class.*overlap=true"):
         draw_control(UNITS, target, kind, 0)
 
 
@@ -229,3 +229,13 @@ def test_a_class_that_is_a_whole_layer_is_its_own_control(kind: str) -> None:
     assert control.mask.all()
     assert control.overlap == 1.0
     assert control.magnitude == control.target_magnitude
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_units_within_are_drawn(kind: str) -> None:
+    within = draw_control(UNITS, MOST, kind, 0, overlap=True).mask
+    control = draw_control(UNITS, SCU, kind, 0, overlap=True, within=within).mask
+    assert control.sum() == SCU.sum()
+    assert not (control & ~within).any()
+    with pytest.raises(UnitError, match="to draw a control from"):
+        draw_control(UNITS, SCU, kind, 0, within=np.zeros_like(SCU))

@@ -59,6 +59,9 @@ class InstalledAdapter:
         """Parameters for the optimizer, float32."""
         return list(self._parameters.values())
 
+    def before_batch(self) -> None:
+        """Nothing to put together: gradients are float32 and add up where they are."""
+
     def before_step(self) -> None:
         """Nothing to hand over."""
 
