@@ -16,6 +16,7 @@ from ssah_exp.interventions.delta_file import Base, Delta
 from ssah_exp.interventions.delta_parts import (
     Part,
     Weights,
+    differing,
     digest,
     dtype_name,
     find_part,
@@ -211,11 +212,14 @@ def _check(weights: Weights, delta: Delta, *, revert: bool) -> None:
 
 def _check_rest(weights: Weights, delta: Delta, *, other_base: bool) -> None:
     """Refuse weights that differ from the base where the delta changes nothing."""
-    if not other_base and untouched(weights, delta.parts) != delta.base.rest:
+    if other_base:
+        return
+    if wrong := differing(weights, delta.parts, delta.base.rest):
+        more = f" and {len(wrong) - 1} more tensors" if len(wrong) > 1 else ""
         raise UnitError(
             f"This delta was made for {delta.base}. What it changes is here as it was there, but "
-            "other weights are not: the result would not be the model that was trained. "
-            "other_base (--other-base) does it all the same. Nothing was written."
+            f"other weights are not ({wrong[0]}{more}): the result would not be the model that was "
+            "trained. other_base (--other-base) does it all the same. Nothing was written."
         )
 
 

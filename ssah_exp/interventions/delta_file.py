@@ -18,7 +18,7 @@ from ssah_exp.interventions.delta_parts import Part, bits, digest
 from ssah_exp.interventions.plan import Slice
 from ssah_exp.storage import whole_path
 
-_FORMAT = 2
+_FORMAT = 3
 _KEY = "ssah-exp unit delta"
 
 
@@ -32,7 +32,7 @@ class Base:
         fingerprint: sha256 over what decides its weights.
         values: Number of its weights; tied ones count once.
         nbytes: Their bytes.
-        rest: sha256 over what the delta leaves as it is (:func:`untouched`).
+        rest: Tensor name -> sha256 over what the delta leaves as it is (:func:`untouched`).
     """
 
     identifier: str
@@ -40,7 +40,7 @@ class Base:
     fingerprint: str
     values: int
     nbytes: int
-    rest: str
+    rest: Mapping[str, str]
 
     def __str__(self) -> str:
         """For messages."""

@@ -153,21 +153,40 @@ def find_part(
     )
 
 
-def untouched(weights: Weights, parts: Iterable[Part]) -> str:
-    """sha256 over all bits that the parts leave as they are.
+def untouched(weights: Weights, parts: Iterable[Part]) -> dict[str, str]:
+    """Name -> sha256 over dtype, shape and all bits that the parts leave as they are.
 
-    Over distinct tensors, without their names: of tied ones, either may be spelled out.
+    Tensors of which nothing is left as it is have no entry.
     """
     by_name = {name: part for part in parts for name in part.names}
-    found: set[str] = set()
+    found: dict[str, str] = {}
     for name, tensor in weights.items():
-        part = by_name.get(name)
-        if part is None:
-            found.add(f"{dtype_name(tensor)} {list(tensor.shape)} {digest(tensor)}")
-        elif part.place is not None:
-            place = part.place
-            found.add(digest(bits(tensor).index_select(place.dim, place.rest.to(tensor.device))))
-    return digest_of(sorted(found))
+        place = by_name[name].place if name in by_name else None
+        if place is not None:
+            rest = place.rest.to(tensor.device)
+            found[name] = _identity(bits(tensor).index_select(place.dim, rest), tensor)
+        elif name not in by_name:
+            found[name] = _identity(tensor, tensor)
+    return found
+
+
+def differing(weights: Weights, parts: Iterable[Part], wanted: Mapping[str, str]) -> list[str]:
+    """Names of tensors whose untouched bits are not those of ``wanted`` (:func:`untouched`).
+
+    Of tied matrices either may be spelled out: one that is missing, or that ``wanted`` does not
+    name, is as it should be where another matrix is the same to the last bit.
+    """
+    found, known = untouched(weights, parts), frozenset(wanted.values())
+    matrices = {name: one for name, one in found.items() if weights[name].dim() == 2}
+    twins = {name for name, one in matrices.items() if name not in wanted and one in known}
+    wrong = {name for name, one in found.items() if one != wanted.get(name)} - twins
+    here = frozenset(matrices.values())
+    missing = {name for name, one in wanted.items() if name not in found and one not in here}
+    return sorted(wrong | missing)
+
+
+def _identity(tensor: torch.Tensor, of: torch.Tensor) -> str:
+    return digest_of([dtype_name(of), list(of.shape), digest(tensor)])
 
 
 def changed_positions(changed: torch.Tensor, dim: int) -> torch.Tensor:

@@ -13,18 +13,21 @@ from ssah_exp.interventions.delta import make_delta
 from ssah_exp.interventions.delta_parts import Weights, dtype_name
 from ssah_exp.interventions.weights import read_weights
 from ssah_exp.models.sources import ModelRef
+from ssah_exp.pipeline.training_arms import TrainingArm
 from ssah_exp.pipeline.tuning import Tuned
 from ssah_exp.training.certificate import load_plan
 
 # Raised when the same two models would give another file.
-DELTA_VERSION = 1
+DELTA_VERSION = 2
 
 
-def publish(name: str, tuned: Tuned, start: ModelRef, folder: Path, cache: Cache) -> str | None:
-    """Put ``models/<name>`` and, where only units were trained, ``deltas/<name>.safetensors``.
+def publish(
+    arm: TrainingArm, tuned: Tuned, start: ModelRef, folder: Path, cache: Cache
+) -> str | None:
+    """Put ``models/<name>`` and, under a policy on units, ``deltas/<name>.safetensors``.
 
     Args:
-        name: The arm's name.
+        arm: What was trained.
         tuned: Its model, in the cache, and what that was trained from.
         start: The model every arm starts from. An arm of two phases has a delta against this one,
             which the user has, and not against the first phase's result.
@@ -37,13 +40,12 @@ def publish(name: str, tuned: Tuned, start: ModelRef, folder: Path, cache: Cache
     Raises:
         UnitError: What the arm's plan holds frozen changed.
     """
-    place = name.replace("/", "-")
+    place = arm.name.replace("/", "-")
     if ranks.first():
         _link_model(folder / "models" / place, Path(tuned.ref.location))
-    staged = tuned.start != start
-    phases = [tuned.ref, tuned.start] if staged else [tuned.ref]
-    if not all(load_plan(Path(phase.location)).slices for phase in phases):
+    if arm.mask is None:
         return None  # a delta of everything is a copy of the model
+    staged = tuned.start != start
     material = {"version": DELTA_VERSION, "base": start.fingerprint, "tuned": tuned.ref.fingerprint}
 
     def compute(work: Path) -> None:

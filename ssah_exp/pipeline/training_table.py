@@ -56,7 +56,7 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
             measured.append(_record(None, name, None, units, found, copy))
         for number, arm in enumerate(arms, start=1):
             tuned = tuning.train(arm, by_name)
-            missing = publish(arm.name, tuned, start, run.folder, stages.cache)
+            missing = publish(arm, tuned, start, run.folder, stages.cache)
             if missing is not None:
                 reporter.say(f"no delta of {arm.name}: {missing}")
             place = f"[{number}/{len(arms)}]"

@@ -51,6 +51,36 @@ def test_changes_elsewhere_are_refused_or_where_asked_for_kept() -> None:
     assert raw(back["a"]) == raw(pair.base["a"])
 
 
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"b": torch.zeros(4, 4), "c": torch.ones(4, 4)},  # in each other's place
+        {"b": torch.ones(4, 4), "c": torch.ones(4, 4)},  # twice the same
+        {"b": torch.ones(4, 4)},
+        {"b": torch.ones(4, 4), "c": torch.zeros(4, 4), "d": torch.zeros(4)},
+    ],
+)
+def test_untouched_tensors_count_by_their_names(others: dict[str, torch.Tensor]) -> None:
+    same = {"b": torch.ones(4, 4), "c": torch.zeros(4, 4)}
+    pair = Pair(a=changed_at([1]), **{name: (item, item) for name, item in same.items()})
+    delta = pair.delta()
+    assert apply_delta({"a": pair.base["a"], **same}, delta).keys() == {"a", "b", "c"}
+    with pytest.raises(UnitError, match=r"other weights are not \([bcd]"):
+        apply_delta({"a": pair.base["a"], **others}, delta)
+
+
+def test_tied_matrices_that_stay_as_they_are_may_be_spelled_out_or_not() -> None:
+    tied = torch.arange(12.0).reshape(3, 4)
+    both = {"embed": tied, "head": tied.clone()}
+    for spelled in (both, {"embed": tied}, {"head": tied}):
+        pair = Pair(a=changed_at([1]), **{name: (item, item) for name, item in spelled.items()})
+        delta = pair.delta()
+        for given in (both, {"embed": tied}, {"head": tied}):
+            assert raw(apply_delta({"a": pair.base["a"], **given}, delta)["a"]) == raw(
+                pair.after["a"]
+            )
+
+
 def test_a_copy_that_differs_is_refused() -> None:
     pair = Pair(a=changed_at([1]), head=changed_at([1]))
     delta = pair.delta()
@@ -131,7 +161,7 @@ def test_the_file_can_be_read_without_this_package(small: Path) -> None:
     with safe_open(small, framework="pt") as file:
         noted = json.loads(file.metadata()[KEY])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    assert noted["format"] == 2
+    assert noted["format"] == 3
     assert noted["base"]["identifier"] == "tiny/base"
     assert {name: (list(item.shape), item.dtype) for name, item in tensors.items()} == {
         "xor/a": ([1, 8], torch.int32),
@@ -174,11 +204,11 @@ def rewritten(path: Path, noted: object) -> Path:
 
 
 def test_another_format_is_refused_as_such(small: Path) -> None:
-    with pytest.raises(UnitError, match="has format 1, not 2"):
+    with pytest.raises(UnitError, match="has format 1, not 3"):
         Delta.load(rewritten(small, {"format": 1}))
 
 
-@pytest.mark.parametrize("noted", [3, [], {}, {"format": 2}, {"format": 2, "sha256": "0"}])
+@pytest.mark.parametrize("noted", [3, [], {}, {"format": 3}, {"format": 3, "sha256": "0"}])
 def test_a_description_of_something_else(small: Path, noted: object) -> None:
     with pytest.raises(UnitError, match="is damaged"):
         Delta.load(rewritten(small, noted))

@@ -168,7 +168,8 @@ def test_a_control_freezes_what_its_first_phase_froze(order: tuple[str, str]) ->
     for kind in KINDS:
         for draw in range(2):
             inner, outer = (arms[f"{name}/{kind}/{draw}"].mask for name in ("inner", "outer"))
-            assert inner is not None and outer is not None
+            assert inner is not None
+            assert outer is not None
             assert 0 < inner.sum() < outer.sum()
             assert not (inner & ~outer).any()
             assert (
@@ -183,5 +184,6 @@ def test_a_control_freezes_nothing_that_its_first_phase_trained() -> None:
         "frozen": ArmConfig("freeze", of_class("SCU"), controls=["random"], first="trained"),
     }
     _, trained, _, frozen = (arm.mask for arm in planned(arms, draws=1))
-    assert trained is not None and frozen is not None
+    assert trained is not None
+    assert frozen is not None
     assert not (trained & frozen).any()

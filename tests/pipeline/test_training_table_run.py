@@ -230,6 +230,17 @@ def test_a_delta_makes_the_arm_from_the_model_that_all_start_from(
     assert all(torch.equal(made[key], wanted[key]) for key in wanted)
 
 
+def test_whole_blocks_leave_a_delta_of_their_tensors(place: Path, tmp_path: Path) -> None:
+    block = {"_target_": "ssah_exp.units.selectors.Blocks", "first": 2, "last": 2}
+    done = run(training_config(place, {"block": ArmConfig("budget", block)}))
+    delta = Delta.load(done.folder / "deltas" / "block.safetensors")
+    assert delta.parts
+    assert all(part.name.startswith("model.layers.1.") for part in delta.parts)
+    apply_to_folder(delta, entry_of(done, "align"), tmp_path / "out")
+    made, wanted = read_weights(tmp_path / "out"), weights_of(done, "train block")
+    assert all(torch.equal(made[key], wanted[key]) for key in wanted)
+
+
 def test_an_arm_that_cannot_be_is_refused_before_the_first_is_trained(place: Path) -> None:
     pytest.importorskip("peft")
     lora = {
