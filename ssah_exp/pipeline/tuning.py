@@ -119,7 +119,11 @@ class Tuning:
             earlier = self._first(phase, arm.config.first_epochs)
             start, before = earlier.ref, {"first": {"arm": phase.name, **earlier.summary()}}
         tuned = self._tune(arm, start, epochs, target, arm.name)
-        tuned = replace(tuned, training={**tuned.training, **before})
+        training = {**tuned.training, **before}
+        if target is not None:
+            reached = training["train_loss"] <= target
+            training["matched"] = {"arm": arm.config.match_loss, "loss": target, "reached": reached}
+        tuned = replace(tuned, training=training)
         self._done[arm.name] = tuned
         return tuned
 

@@ -10,7 +10,9 @@ from ssah_exp.reporting.rows import Block
 from ssah_exp.reporting.text import format_frame, prose
 
 
-def setting_text(block: Block, caption: str, frame: pd.DataFrame, form: str) -> list[str]:
+def setting_text(
+    block: Block, caption: str, frame: pd.DataFrame, form: str, remark: str | None = None
+) -> list[str]:
     """Paragraphs of one setting, blank lines between them.
 
     Args:
@@ -18,8 +20,10 @@ def setting_text(block: Block, caption: str, frame: pd.DataFrame, form: str) -> 
         caption: What was run.
         frame: One line per arm.
         form: ``markdown`` or ``latex``.
+        remark: What else is to be known of the arms.
     """
     parts = [prose(caption, form), "", format_frame(frame, form), ""]
-    if (note := footnote(block)) is not None:
-        parts += [prose(note, form), ""]
+    for note in (footnote(block), remark):
+        if note is not None:
+            parts += [prose(note, form), ""]
     return parts + comparison_text(block, form)

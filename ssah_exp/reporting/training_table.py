@@ -11,6 +11,7 @@ from ssah_exp.evaluation.metrics import TRAIN_LOSS
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.attacks import attacks_note
 from ssah_exp.reporting.beside_paper.table import with_comparison
+from ssah_exp.reporting.loss_match import match_note
 from ssah_exp.reporting.paper_sizes import fewer_than_paper, marked
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
@@ -49,7 +50,8 @@ def render_training(records: Sequence[RunRecord], form: str) -> str:
         return machine_text(with_comparison(training_long_frame(settings), settings), form)
     parts: list[str] = []
     for block in settings:
-        parts += setting_text(block, caption_of(block), training_wide_frame(block), form)
+        frame = training_wide_frame(block)
+        parts += setting_text(block, caption_of(block), frame, form, match_note(block))
     if artefact in PUBLISHED:
         published = read_published(artefact).map(_as_given)
         parts += [prose(PUBLISHED[artefact], form), "", format_frame(published, form)]

@@ -348,3 +348,25 @@ def test_every_latex_row_has_the_declared_number_of_columns() -> None:
         rows = [line for line in part.splitlines() if line.endswith(r"\\")]
         assert len(rows) >= 5
         assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {columns}
+
+
+def test_how_near_matched_arms_came_to_the_loss_is_said() -> None:
+    """By hand: setting_i 1.3 against full 1.2, controls at 1.1, 1.2 and 1.3; the second seed's
+    setting_i ended at 1.1."""
+    again = trained_arms()
+    again[3] = trained_arm("setting_i", 0.3, 1.1)
+    text = render_training([training_record(), training_record(1, arms=again)], "markdown")
+    assert (
+        "Trained until the training loss of full was reached, at looks at most 5 steps apart; "
+        "training loss less that one, mean [least, most]: "
+        "setting_i +0.000 [-0.100, +0.100] (not reached in 1); "
+        "random like setting_i +0.000 [-0.100, +0.100] (not reached in 2)."
+    ) in text
+    never = render_training([training_record()], "markdown")
+    assert "setting_i +0.100 (not reached);" in never
+
+
+def test_tables_without_a_loss_to_match_say_nothing_of_it() -> None:
+    arms = [trained_arm("full", 0.1, 1.2), trained_arm("ru20", 0.2, 1.3)]
+    record = training_record(artefact="table4_alignment_budget", arms=arms)
+    assert "Trained until" not in render_training([record], "markdown")
