@@ -8,6 +8,7 @@ from typing import Any
 
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.validate import PROBE, TABLE1, TRANSFORMERS
+from ssah_exp.config.validate_training import reads_given_pairs
 from ssah_exp.digest import digest_of
 
 # Raised when a change of code changes results that a record of the same config would hold.
@@ -91,14 +92,14 @@ def _unread(config: RunConfig) -> Iterator[str]:
         yield from ("data.finetune", "data.preferences", "training")
         return
     yield "ablation"
-    training = config.training
+    training, given = config.training, reads_given_pairs(config)
     if training.track.every is None:
         yield "training.track"
     if training.start == "unaligned":
         yield "alignment"
-        if training.data != "alignment":
+        if training.data != "alignment" or given:
             yield "data.alignment"
-    if training.data != "finetune":
+    if training.data != "finetune" or given:
         yield "data.finetune"
     if training.objective != "dpo":
         yield "data.preferences"

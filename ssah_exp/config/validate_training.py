@@ -13,6 +13,11 @@ POLICIES = ("none", "freeze", "budget")
 START_NAMES = ("unaligned", "aligned")
 
 
+def reads_given_pairs(config: RunConfig) -> bool:
+    """Whether training reads ``data.preferences``, and so neither of the sets of answers."""
+    return config.training.objective == "dpo" and config.data.preferences is not None
+
+
 def tuning_problems(key: str, tuning: TuningConfig) -> Iterable[str]:
     """What is wrong with the hyper-parameters of a fine-tuning.
 
@@ -47,15 +52,16 @@ def training_problems(config: RunConfig) -> Iterable[str]:
     yield from at_least("training.control_draws", training.control_draws, 1)
     yield from at_least("training.match_pool", training.match_pool, 1)
     yield from _track(training)
-    if training.data == "finetune" and not config.data.finetune:
+    given = reads_given_pairs(config)
+    if training.data == "finetune" and not config.data.finetune and not given:
         yield "data.finetune is empty and training.data=finetune needs it; give finetune=NAME."
-    if config.data.preferences is not None and training.objective != "dpo":
+    if config.data.preferences is not None and not given:
         yield "data.preferences is given, but training.objective=sft would not read it."
     if (
         training.objective == "dpo"
         and training.start == "aligned"
         and not config.alignment.enabled
-        and config.data.preferences is None
+        and not given
     ):
         yield (
             "training.objective=dpo rejects the unaligned model's answers, and with alignment=none "

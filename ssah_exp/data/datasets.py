@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import RunConfig, Target, UnitsConfig
+from ssah_exp.config.validate_training import reads_given_pairs
 from ssah_exp.data.preferences import Pair, fingerprint_pairs
 from ssah_exp.data.sources import Example, fingerprint_examples, words_of
 from ssah_exp.digest import digest_of
@@ -78,7 +79,7 @@ def load_data(config: RunConfig, *, training: bool = False) -> RunData:
     """
     data, seed = config.data, config.seed
     aligning = data.alignment if _reads_alignment(config, training) else []
-    finetuning = training and config.training.data == "finetune"
+    finetuning = training and _trains_on(config, "finetune")
     loaded = RunData(
         alignment=_joined(aligning, "data.alignment", seed),
         safety_calibration=_calibration(config, data.safety_calibration, "safety_calibration"),
@@ -98,7 +99,12 @@ def _reads_alignment(config: RunConfig, training: bool) -> bool:
     if not training:
         return config.alignment.enabled
     aligned = config.alignment.enabled and config.training.start == "aligned"
-    return aligned or config.training.data == "alignment"
+    return aligned or _trains_on(config, "alignment")
+
+
+def _trains_on(config: RunConfig, name: str) -> bool:
+    """Pairs that are given take the place of either."""
+    return config.training.data == name and not reads_given_pairs(config)
 
 
 def _joined(sources: Sequence[Target], where: str, seed: int) -> tuple[Example, ...]:

@@ -151,7 +151,12 @@ class Tuning:
         return float(json.loads((entry.folder / "loss.json").read_text()))
 
     def _source(self) -> tuple[Example, ...]:
+        """What is learned: of pairs that are given, the chosen answers."""
         data = self._stages.data
+        if data.preferences:
+            return tuple(
+                Example(pair.prompt, pair.chosen, system=pair.system) for pair in data.preferences
+            )
         return data.alignment if self._config.data == "alignment" else data.finetune
 
     def _encode(self, examples: tuple[Example, ...]) -> list[Encoded]:
@@ -162,7 +167,9 @@ class Tuning:
             self._config.prompt_styles,
             config.evaluation.system_prompt,
             self._config.max_length,
-            where=f"data.{self._config.data}",
+            where="data.preferences"
+            if self._stages.data.preferences
+            else f"data.{self._config.data}",
         )
 
     def _probe(self) -> list[Encoded]:

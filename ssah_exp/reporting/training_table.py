@@ -131,7 +131,7 @@ def caption_of(block: Block) -> str:
     seeds = ", ".join(str(record.seed) for record in block.records)
     return (
         f"{config['model']['name']}, data {config['data']['name']}: the {training['start']} model, "
-        f"{training['objective']} on {_examples(block)} examples of data.{training['data']}, "
+        f"{training['objective']} on {_material(block)}, "
         f"learning rate {training['learning_rate']:g}, batch {training['batch_size']}; n = "
         f"{first.data['harmful_eval']} harmful, {first.data['benign_eval']} benign and "
         f"{first.data['borderline_eval']} borderline prompts, {evaluation['max_new_tokens']} new "
@@ -142,6 +142,16 @@ def caption_of(block: Block) -> str:
         "its own interval."
         f"{tasks_note(block)}{empty_note(block)} {attacks_note(first)}"
     ).rstrip()
+
+
+def _material(block: Block) -> str:
+    config = block.records[0].config
+    training = config["training"]
+    if training["objective"] == "sft":
+        return f"{_examples(block)} examples of data.{training['data']}"
+    given = config["data"].get("preferences") is not None
+    origin = "data.preferences" if given else f"data.{training['data']}"
+    return f"{_examples(block)} pairs of {origin}"
 
 
 def _examples(block: Block) -> str:

@@ -11,11 +11,14 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from ssah_exp.config.schema import ArmConfig, ModelConfig, RunConfig
+from ssah_exp.data.chat import encode_pairs
 from ssah_exp.data.preferences import Pair, encode_preferences
-from ssah_exp.data.sources import FileSource
+from ssah_exp.data.sources import Example, FileSource
 from ssah_exp.evaluation.questions import read_completions
 from ssah_exp.models.load import load_model
 from ssah_exp.pipeline.opened import Finished
+from ssah_exp.reporting.training_table import render_training
+from ssah_exp.training.matching import mean_response_loss
 from tests.pipeline.tiny_run import SIZES, computed, of_class, run, training_config
 from tests.pipeline.trained import arm_of, entry_of, training_of
 
@@ -164,6 +167,7 @@ def test_given_pairs_take_the_place_of_made_ones(preferred: Finished, place: Pat
     path.write_text("q,c,r\nw40 w41,w42 w43,w44\nw41 w41,w42,w44 w45\n", encoding="utf-8")
     config = dpo_config(place)
     config.training.arms = {"full": ArmConfig()}
+    config.training.data, config.data.finetune = "finetune", []  # not read, so not asked for
     config.data.preferences = {
         "_target_": "ssah_exp.data.preferences.FilePairs",
         "path": str(path),
@@ -175,3 +179,17 @@ def test_given_pairs_take_the_place_of_made_ones(preferred: Finished, place: Pat
     assert "answers to reject" not in [stage.name for stage in done.stages]
     assert training_of(done, "full")["examples"] == 2
     assert "preferences" in done.record.inputs
+    assert "finetune" not in done.record.inputs
+    assert "pairs of data.preferences," in render_training([done.record], "markdown")
+    # The training loss is that of the file's chosen answers, whatever else the config names.
+    encoded = encode_pairs(
+        load_model(str(place / "model"), MODEL).speech,
+        [Example("w40 w41", "w42 w43"), Example("w41 w41", "w42")],
+        config.training.prompt_styles,
+        config.evaluation.system_prompt,
+        config.training.max_length,
+        where="by hand",
+    )
+    aligned = load_model(str(entry_of(done, "align")), MODEL)
+    wanted = mean_response_loss(aligned, encoded, 1)
+    assert arm_of(done, "aligned").metrics["train_loss"].value == pytest.approx(wanted, rel=1e-5)
