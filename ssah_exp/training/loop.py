@@ -194,10 +194,10 @@ def _fit(
     # Masking needs hooks on parameters, which splitting replaces.
     policy = UnitPolicy(plan, "auto" if twin is None else "compact", adapter)
     callbacks: list[pl.Callback] = [policy, *watching]
-    if run.checkpoints is not None:
-        callbacks.append(Checkpoints(run.checkpoints, run.trainer.checkpoint_minutes))
     if run.match is not None:
         callbacks.append(run.match.callback(trained, run.probe, math.ceil(steps / epochs)))
+    if run.checkpoints is not None:
+        callbacks.append(Checkpoints(run.checkpoints, run.trainer.checkpoint_minutes))
     if twin is not None:
         callbacks.append(_GatherAtEnd(trained, twin, run))
     trainer = make_trainer(

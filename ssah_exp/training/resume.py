@@ -67,6 +67,9 @@ class ReplayedBatches:
 class Checkpoints(pl.Callback):
     """Saves ``last.ckpt`` every so often, and when the scheduler asks the process to end.
 
+    It stands behind callbacks that look at the model for long: a signal that comes meanwhile is
+    then seen behind the same step, which may be the last.
+
     Args:
         folder: Where it lies.
         minutes: At least so long between two; 0 = after every step, None = only at the end asked

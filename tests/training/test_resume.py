@@ -16,7 +16,9 @@ import torch
 from ssah_exp.config.trainer import make_trainer
 from ssah_exp.errors import StoreError
 from ssah_exp.training import loop
+from ssah_exp.training.matching import LossMatch
 from ssah_exp.training.resume import CHECKPOINT, ReplayedBatches, checkpoint_in
+from tests import tiny
 from tests.training import worker
 
 STEPS = 8  # 10 examples in batches of 3, twice
@@ -103,7 +105,7 @@ def trained(
 CASES = [("none", 1), ("budget", 1), ("freeze", 2)]
 
 
-@pytest.mark.parametrize("kill_at", range(1, STEPS))
+@pytest.mark.parametrize("kill_at", range(1, STEPS + 1))
 @pytest.mark.parametrize(("policy", "accumulate"), CASES)
 def test_killed_at_any_step(
     tmp_path: Path,
@@ -184,6 +186,34 @@ def test_a_checkpoint_cut_short_is_named_and_left_alone(
     with pytest.raises(StoreError, match=f"{path} is damaged"):
         checkpoint_in(tmp_path)
     assert path.stat().st_size == keep
+
+
+class TermWhileLooking(LossMatch):
+    """The scheduler's signal arrives while the loss is looked at behind the last step."""
+
+    def callback(self, *given: Any) -> pl.Callback:
+        callback = super().callback(*given)
+        look = callback.on_train_batch_end
+
+        def on_train_batch_end(trainer: pl.Trainer, pl_module: Any, *rest: Any) -> None:
+            look(trainer, pl_module, *rest)
+            if len(pl_module.losses) == STEPS:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        callback.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign]
+        return callback
+
+
+def test_sigterm_during_the_last_look_ends_the_run_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = trained(None, monkeypatch)
+    never = {"match": TermWhileLooking(0.0, 1), "probe": tiny.conversations(2)}
+    with pytest.raises(SystemExit) as ended:
+        worker.train(tmp_path, "none", 1, None, **never)
+    assert ended.value.code == 143
+    assert (tmp_path / CHECKPOINT).is_file()
+    assert trained(tmp_path, monkeypatch) == wanted
 
 
 def test_no_checkpoint_means_from_the_start(tmp_path: Path) -> None:

@@ -33,8 +33,13 @@ def digest(model: torch.nn.Module) -> str:
     return state.hexdigest()
 
 
-def train(folder: Path | None, policy: str, accumulate: int, minutes: float | None) -> str:
-    """Train a tiny model; how many weights changed, and a digest of all of them."""
+def train(
+    folder: Path | None, policy: str, accumulate: int, minutes: float | None, **more: Any
+) -> str:
+    """Train a tiny model; how many weights changed, and a digest of all of them.
+
+    ``more`` are other fields of the run.
+    """
     loaded = tiny.tiny_loaded("llama_gqa")
     config = TuningConfig(epochs=2, batch_size=3, learning_rate=1e-2, weight_decay=0.1)
     run = supervised_run(
@@ -45,6 +50,7 @@ def train(folder: Path | None, policy: str, accumulate: int, minutes: float | No
         trainer=TrainerConfig(accelerator="cpu", progress=False, checkpoint_minutes=minutes),
         accumulate=accumulate,
         checkpoints=folder,
+        **more,
     )
     selected = None if policy == "none" else some_units(loaded.model)
     plan = plan_training(loaded.model, policy, selected)
