@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ssah_exp.config.schema import UtilityConfig
-from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.attack_metrics import CONTINUATION, attacked_style
 from ssah_exp.evaluation.intervals import (
     Estimate,
@@ -32,6 +31,7 @@ from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.questions import BENIGN, BORDERLINE
 from ssah_exp.evaluation.utility.metrics import UNIT, leading_names
 from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting.settings import settings_of, told_apart
 
 # The same model on the same text, in batches of another size or on another machine.
 _ROUNDING = 1e-4
@@ -83,26 +83,23 @@ class Block:
         rows: In the order of the first record's arms.
         metrics: Columns, in order.
         unshown: Metrics that have no column: of other judges, and single attempts of an attack.
+        apart: What tells it from other settings of its config: input -> first digits of its hash.
     """
 
     records: list[RunRecord]
     rows: list[Row]
     metrics: list[str]
     unshown: list[str]
+    apart: dict[str, str] = field(default_factory=dict)
 
 
 def blocks(records: Sequence[RunRecord]) -> list[Block]:
     """The rows of every setting."""
-    return [_block(runs) for runs in settings_of(records)]
-
-
-def settings_of(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
-    """Group records that differ in nothing but the seed; the newest of each, seed by seed."""
-    groups: dict[str, dict[int, RunRecord]] = defaultdict(dict)
-    for record in sorted(records, key=lambda item: item.finished):
-        setting = {key: value for key, value in record.config.items() if key != "seed"}
-        groups[digest_of(setting)][record.seed] = record
-    return [[runs[seed] for seed in sorted(runs)] for runs in groups.values()]
+    settings = settings_of(records)
+    return [
+        replace(_block(runs), apart=apart)
+        for runs, apart in zip(settings, told_apart(settings), strict=True)
+    ]
 
 
 def _block(records: list[RunRecord]) -> Block:

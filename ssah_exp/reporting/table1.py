@@ -22,6 +22,7 @@ from ssah_exp.reporting.text import (
     format_frame,
     given,
     heading,
+    inputs_note,
     machine_text,
     prose,
     tasks_note,
@@ -165,5 +166,5 @@ def caption_of(block: Block) -> str:
         f"UCU {budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}, seeds {seeds}; "
         f"{repeats}; controls: mean ± sd [range] over {draws} draws a seed, "
         "a single draw its own interval."
-        f"{tasks_note(block)}{empty_note(block)} {attacks_note(first)}"
+        f"{tasks_note(block)}{empty_note(block)}{inputs_note(block.apart)} {attacks_note(first)}"
     ).rstrip()

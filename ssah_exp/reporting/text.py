@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -128,6 +128,16 @@ def empty_note(block: Block) -> str:
         " Empty answers: requests answered with no text at all; a judge that looks for phrases of "
         "refusal takes them for answered."
     )
+
+
+def inputs_note(apart: Mapping[str, str]) -> str:
+    """A caption's sentence on inputs that other settings of this config did not have.
+
+    Args:
+        apart: Input -> first digits of its hash; empty where there are no such settings.
+    """
+    listed = ", ".join(f"{name} {digits}" for name, digits in apart.items())
+    return f" Other runs of this config had other inputs; these had {listed}." if apart else ""
 
 
 def heading_of(metric: str) -> str:

@@ -21,6 +21,7 @@ from ssah_exp.reporting.text import (
     format_frame,
     given,
     heading,
+    inputs_note,
     machine_text,
     prose,
     tasks_note,
@@ -138,7 +139,7 @@ def caption_of(block: Block) -> str:
         f"response token over {_loss_examples(block)} training examples; seeds {seeds}; "
         f"controls: mean ± sd [range] over {training['control_draws']} draws a seed, a single draw "
         "its own interval."
-        f"{tasks_note(block)}{empty_note(block)} {attacks_note(first)}"
+        f"{tasks_note(block)}{empty_note(block)}{inputs_note(block.apart)} {attacks_note(first)}"
     ).rstrip()
 
 

@@ -46,6 +46,33 @@ def test_budgets_and_seeds_make_one_curve_and_another_setting_another() -> None:
         curves_of(RECORDS[:2], Across())  # one budget, two seeds
 
 
+def reading(made: RunRecord, name: str, file: str) -> RunRecord:
+    inputs = {**made.inputs, name: file}
+    return replace(made, run_id=f"{file}{made.run_id}", inputs=inputs)
+
+
+@pytest.mark.parametrize("name", ["model", "safety_calibration"])
+def test_runs_on_several_files_are_no_one_curve(name: str) -> None:
+    """Neither where a seed draws from them, nor where the whole is read."""
+    seed = RECORDS[0].seed
+    first = [reading(made, name, "a") for made in RECORDS if made.seed == seed]
+    second = [reading(made, name, "b") for made in RECORDS if made.seed == seed]
+    curves = curves_of([*first, *second], Across())
+    assert [{made.inputs[name] for made in curve} for curve in curves] == [{"a"}, {"b"}]
+    assert [len(curve) for curve in curves] == [2, 2]
+
+
+def test_a_curve_over_how_much_is_read_is_one() -> None:
+    def stopped(stop: int) -> RunRecord:
+        config = deepcopy(record().config)
+        config["data"]["harmful_eval"]["stop"] = stop
+        return replace(record(), config=config, inputs={"harmful_eval": f"{stop} rows"})
+
+    across = Across("data.harmful_eval.stop")
+    (curve,) = curves_of([stopped(10), stopped(20)], across)
+    assert len(curve) == 2
+
+
 def test_rows_hold_the_class_its_controls_and_the_dense_model() -> None:
     rows = curve_rows(RECORDS, Across())
     asr = rows[rows["metric"] == "asr"]
