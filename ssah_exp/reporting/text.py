@@ -65,6 +65,8 @@ _LATEX = str.maketrans(
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "±": r"\(\pm\)",
+        "×": r"\(\times\)",
+        "÷": r"\(\div\)",
         "†": r"\(\dagger\)",
     }
 )
@@ -140,6 +142,14 @@ def inputs_note(apart: Mapping[str, str]) -> str:
     return f" Other runs of this config had other inputs; these had {listed}." if apart else ""
 
 
+def controls_note(draws: int) -> str:
+    """A caption's sentence on how control draws are gathered."""
+    return (
+        f"controls: mean ± sd [range] over {draws} draws a seed, perplexity geometric mean ×/÷ "
+        "geometric sd [range], a single draw its own interval."
+    )
+
+
 def heading_of(metric: str) -> str:
     """:func:`heading`, or the metric's own name where no heading was given to it."""
     try:
@@ -155,12 +165,17 @@ def estimate_text(estimate: Estimate, metric: str) -> str:
 
 
 def cell_text(cell: Cell, metric: str) -> str:
-    """``value [low, high]``, or ``mean +- sd [min, max]`` over control draws."""
+    """``value [low, high]``, or ``mean ± sd [min, max]`` over control draws.
+
+    Of perplexities, ``geometric mean ×/÷ geometric sd [min, max]``.
+    """
     if cell.value is None:
         return ""
     scale, write = scale_of(metric), _WRITERS.get(metric, number)
     text = write(cell.value * scale)
-    if cell.spread is not None:
+    if cell.spread is not None and metric == PERPLEXITY:
+        text += f" ×/÷ {cell.spread:.2f}"
+    elif cell.spread is not None:
         text += f" ± {write(cell.spread * scale)}"
     if cell.low is not None and cell.high is not None:
         text += f" [{write(cell.low * scale)}, {write(cell.high * scale)}]"
