@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ssah_exp.config.paths import runs_root
@@ -38,12 +39,15 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
             f"{PROBE} keeps no outcome of each prompt to compare arms by; "
             f"ssah-exp tables {PROBE} has its paired tests."
         )
-    settings = [(block.records, _judge(block.records[0], options)) for block in blocks(records)]
-    _check_metrics(metrics, [metrics_of(runs[0], judge) for runs, judge in settings])
+    settings = [(block, _judge(block.records[0], options)) for block in blocks(records)]
+    _check_metrics(metrics, [metrics_of(block.records[0], judge) for block, judge in settings])
     margins = Margins(options.margin, options.loss_margin, options.score_margin)
     compared = [
-        compare_arms(runs, judge, _level(runs[0], options), margins, metrics)
-        for runs, judge in settings
+        replace(
+            compare_arms(block.records, judge, _level(block.records[0], options), margins, metrics),
+            apart=block.apart,
+        )
+        for block, judge in settings
     ]
     whole = [setting for setting in compared if setting.lines]  # some may lack the chosen metrics
     print(render_comparisons(whole, options.format, options.claim))

@@ -11,7 +11,7 @@ import pandas as pd
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.reporting.compared import Kind
 from ssah_exp.reporting.comparing import Comparisons, Line
-from ssah_exp.reporting.text import format_frame, heading, prose
+from ssah_exp.reporting.text import format_frame, heading, inputs_note, prose
 
 DIFFERS, NO_WORSE, EQUIVALENT = CLAIMS = ("differs", "no-worse", "equivalent")
 _NO_OUTCOMES = (
@@ -203,7 +203,7 @@ def _caption(setting: Comparisons, claim: str | None) -> str:
         f"above 0 is {direction}. Effect: {' or '.join(_effects(setting))}. Holm over the "
         f"{tested} lines of this table that have a p. TOST margin: "
         f"{' and '.join(_limits(setting)) or 'none'}. Rank: place of the arm among itself and its "
-        f"control draws, the worst first, seed by seed.{asked}"
+        f"control draws, the worst first, seed by seed.{inputs_note(setting.apart)}{asked}"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -70,12 +70,14 @@ class Comparisons:
         judge: Whose verdicts.
         lines: Arm by arm.
         level: Of the intervals.
+        apart: See :class:`ssah_exp.reporting.rows.Block`.
     """
 
     records: list[RunRecord]
     judge: str
     lines: list[Line]
     level: Level
+    apart: dict[str, str] = field(default_factory=dict)
 
 
 def compare_arms(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ _FOR_A_LOG = 4  # times the smallest place
 def draw_curve(
     records: Sequence[RunRecord], path: Path, across: Across, style: str | None = None
 ) -> Path:
-    """Draw mean and range over seeds and draws, ASR beside perplexity.
+    """Draw mean and range over seeds and draws, ASR beside perplexity (geometric mean).
 
     Args:
         records: One curve; see :func:`ssah_exp.reporting.curves.curves_of`.
@@ -100,7 +101,7 @@ def _value_ticks(axes: Axes) -> None:
 
 def _panel(axes: Axes, rows: pd.DataFrame, across: Across) -> None:
     for name, dash in _DENSE.items():
-        values = rows.loc[rows["what"] == name].groupby(across.column)["value"].mean()
+        values = _means(rows[rows["what"] == name], across.column)
         if values.notna().any():
             look: dict[str, Any] = {
                 "color": "black",
@@ -116,6 +117,15 @@ def _panel(axes: Axes, rows: pd.DataFrame, across: Across) -> None:
         by_place = rows[rows["what"] == what].groupby(across.column)["value"]
         if not by_place.ngroups:
             continue
-        mean, low, high = by_place.mean(), by_place.min(), by_place.max()
+        mean = _means(rows[rows["what"] == what], across.column)
+        low, high = by_place.min(), by_place.max()
         axes.plot(mean.index, mean, marker=_MARKERS[what], color=colour, label=what, zorder=3)
         axes.fill_between(mean.index, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def _means(rows: pd.DataFrame, place: str) -> pd.Series:
+    """Over seeds and draws, place by place; of perplexities the geometric one, as in tables."""
+    if not rows["metric"].eq(PERPLEXITY).all():
+        return rows.groupby(place)["value"].mean()
+    logs = rows["value"].map(math.log, na_action="ignore")
+    return logs.groupby(rows[place]).mean().map(math.exp, na_action="ignore")

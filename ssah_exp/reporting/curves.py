@@ -17,7 +17,7 @@ from ssah_exp.evaluation.metrics import PERPLEXITY
 from ssah_exp.records.dotted import at, dotted
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.drawn_style import drawn_asr
-from ssah_exp.reporting.rows import settings_of
+from ssah_exp.reporting.settings import fixed_inputs, settings_of
 from ssah_exp.reporting.text import scale_of
 
 CHOSEN = "chosen"
@@ -64,6 +64,12 @@ class Across:
         holder.pop(last, None)
         return rest
 
+    def files(self, record: RunRecord) -> dict[str, str]:
+        """Inputs that must be alike: those that no seed draws and the curve does not run over."""
+        key = (self.key or "").split(".")
+        moved = key[1] if key[0] == "data" and len(key) > 1 else key[0]
+        return {name: item for name, item in fixed_inputs(record).items() if name != moved}
+
     def check(self, records: Sequence[RunRecord]) -> None:
         """Refuse a key that is no number, or a table whose arms it does not order.
 
@@ -95,12 +101,23 @@ def curves_of(records: Sequence[RunRecord], across: Across) -> list[list[RunReco
     across.check(records)
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for runs in settings_of(records):
-        groups[digest_of(across.rest(runs[0].config))] += runs
-    curves = [group for group in groups.values() if _places(group, across) >= _AT_LEAST]
+        groups[digest_of([across.rest(runs[0].config), across.files(runs[0])])] += runs
+    whole = [curve for group in groups.values() for curve in _apart(group)]
+    curves = [group for group in whole if _places(group, across) >= _AT_LEAST]
     if not curves:
         what = "shares of parameters" if across.key is None else f"values of {across.key}"
         raise StoreError(f"No setting among these records has arms of {_AT_LEAST} {what}.")
     return curves
+
+
+def _apart(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """One curve; where a config was run on several files, one for each draw from them."""
+    if len({digest_of(run.config) for run in runs}) == len(runs):
+        return [list(runs)]
+    groups: dict[str, list[RunRecord]] = defaultdict(list)
+    for run in runs:
+        groups[digest_of(run.inputs)].append(run)
+    return list(groups.values())
 
 
 def _places(records: Sequence[RunRecord], across: Across) -> int:

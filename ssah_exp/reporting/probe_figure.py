@@ -33,7 +33,8 @@ from ssah_exp.reporting.drawing import (
     save_figure,
     styled,
 )
-from ssah_exp.reporting.probe_rows import curve_rows, forms, newest
+from ssah_exp.reporting.probe_rows import curve_rows, forms
+from ssah_exp.reporting.settings import newest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.curves import Curve
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.probe.names import BENIGN, MALICIOUS, variants
@@ -28,17 +27,6 @@ class Shorter:
     benign: int
     malicious: int
     blocks: int
-
-
-def newest(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """The newest record of every setting and seed, in the order of settings and seeds."""
-    found: dict[tuple[str, int], RunRecord] = {}
-    for record in sorted(records, key=lambda item: item.finished):
-        setting = {key: value for key, value in record.config.items() if key != "seed"}
-        # Files are not in the config: the requests are known by their content.
-        key = digest_of([setting, record.inputs["harmful_eval"]])
-        found[key, record.seed] = record
-    return list(found.values())
 
 
 def forms(record: RunRecord) -> list[str]:

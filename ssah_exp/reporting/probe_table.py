@@ -23,7 +23,8 @@ from ssah_exp.evaluation.probe.names import (
     step_name,
 )
 from ssah_exp.records.record import ArmRecord, RunRecord
-from ssah_exp.reporting.probe_rows import curve_rows, direction, forms, newest, shorter
+from ssah_exp.reporting.probe_rows import curve_rows, direction, forms, shorter
+from ssah_exp.reporting.settings import newest
 from ssah_exp.reporting.text import format_frame, prose
 
 _PAPER = (

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ssah_exp.config.schema import UtilityConfig
-from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.attack_metrics import CONTINUATION, attacked_style
 from ssah_exp.evaluation.intervals import (
     Estimate,
@@ -32,6 +32,7 @@ from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.questions import BENIGN, BORDERLINE
 from ssah_exp.evaluation.utility.metrics import UNIT, leading_names
 from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting.settings import settings_of, told_apart
 
 # The same model on the same text, in batches of another size or on another machine.
 _ROUNDING = 1e-4
@@ -45,7 +46,8 @@ class Cell:
         value: Point estimate; None is a gap.
         low: Lower end of the interval; for controls, the smallest draw.
         high: Upper end; for controls, the largest draw.
-        spread: Standard deviation over control draws, else None.
+        spread: Standard deviation over control draws, of perplexity the geometric one, a factor;
+            else None.
         n: Prompts or windows behind one run's value.
         repeats: Seeds, or draws over all seeds.
         method: What ``low`` and ``high`` are.
@@ -83,26 +85,23 @@ class Block:
         rows: In the order of the first record's arms.
         metrics: Columns, in order.
         unshown: Metrics that have no column: of other judges, and single attempts of an attack.
+        apart: What tells it from other settings of its config: input -> first digits of its hash.
     """
 
     records: list[RunRecord]
     rows: list[Row]
     metrics: list[str]
     unshown: list[str]
+    apart: dict[str, str] = field(default_factory=dict)
 
 
 def blocks(records: Sequence[RunRecord]) -> list[Block]:
     """The rows of every setting."""
-    return [_block(runs) for runs in settings_of(records)]
-
-
-def settings_of(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
-    """Group records that differ in nothing but the seed; the newest of each, seed by seed."""
-    groups: dict[str, dict[int, RunRecord]] = defaultdict(dict)
-    for record in sorted(records, key=lambda item: item.finished):
-        setting = {key: value for key, value in record.config.items() if key != "seed"}
-        groups[digest_of(setting)][record.seed] = record
-    return [[runs[seed] for seed in sorted(runs)] for runs in groups.values()]
+    settings = settings_of(records)
+    return [
+        replace(_block(runs), apart=apart)
+        for runs, apart in zip(settings, told_apart(settings), strict=True)
+    ]
 
 
 def _block(records: list[RunRecord]) -> Block:
@@ -188,6 +187,7 @@ def _row(arms: list[ArmRecord], metrics: Iterable[str], confidence: float) -> Ro
         parameter_share=float(np.mean([arm.parameter_share for arm in arms])),
         cells={
             name: _cell(
+                name,
                 [arm.metrics[name] for arm in arms if name in arm.metrics],
                 first.control,
                 confidence,
@@ -197,21 +197,30 @@ def _row(arms: list[ArmRecord], metrics: Iterable[str], confidence: float) -> Ro
     )
 
 
-def _cell(estimates: list[Estimate], control: str | None, confidence: float) -> Cell:
+def _cell(metric: str, estimates: list[Estimate], control: str | None, confidence: float) -> Cell:
     values = [item.value for item in estimates if item.value is not None]
     n = estimates[0].n if estimates else 0
     if not values:
         return Cell(None, None, None, None, n, 0, "nothing measured")
     if control is not None and len(estimates) > 1:
-        finite = len(values) > 1 and bool(np.isfinite(values).all())
-        spread = float(np.std(values, ddof=1)) if finite else None
-        mean = float(np.mean(values))
-        return Cell(mean, min(values), max(values), spread, n, len(values), "range over draws")
+        return _over_draws(values, n, geometric=metric == PERPLEXITY)
     if len(estimates) == 1:
         only = estimates[0]
         return Cell(only.value, only.low, only.high, None, n, 1, only.method)
     over = _over_seeds(estimates, values, confidence)
     return Cell(over.value, over.low, over.high, None, n, len(values), over.method)
+
+
+def _over_draws(values: list[float], n: int, *, geometric: bool) -> Cell:
+    """Mean, spread and range; on the log scale where arms are gathered over seeds on it."""
+    finite = len(values) > 1 and bool(np.isfinite(values).all())
+    scaled = np.log(values) if geometric else np.asarray(values)
+    mean, spread = float(scaled.mean()), float(scaled.std(ddof=1)) if finite else None
+    method = "range over draws"
+    if geometric:
+        mean, spread = math.exp(mean), None if spread is None else math.exp(spread)
+        method = "range over draws; geometric mean and sd"
+    return Cell(mean, min(values), max(values), spread, n, len(values), method)
 
 
 def _over_seeds(estimates: list[Estimate], values: list[float], confidence: float) -> Estimate:

@@ -18,10 +18,12 @@ from ssah_exp.reporting.rows import Block, Row, blocks
 from ssah_exp.reporting.setting_text import setting_text
 from ssah_exp.reporting.text import (
     cell_text,
+    controls_note,
     empty_note,
     format_frame,
     given,
     heading,
+    inputs_note,
     machine_text,
     prose,
     tasks_note,
@@ -67,7 +69,8 @@ def long_frame(settings: Sequence[Block]) -> pd.DataFrame:
     """One line per value, ours and published, for machines.
 
     Columns: origin, model, data, scu_budget, arm, fill, control, units_pct, params_pct, metric,
-    value, low, high, spread, n, repeats, method, fewer_than_paper. Rates are shares from 0 to 1.
+    value, low, high, spread, n, repeats, method, fewer_than_paper. Rates are shares from 0 to 1,
+    the spread of perplexity is a factor.
     """
     lines: list[dict[str, Any]] = []
     for block in settings:
@@ -163,7 +166,6 @@ def caption_of(block: Block) -> str:
         f"{evaluation['max_new_tokens']} new tokens, judge {evaluation['primary_judge']}, "
         f"statistic {config['units']['statistic']}, budgets SCU {budgets['scu']:g} "
         f"UCU {budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}, seeds {seeds}; "
-        f"{repeats}; controls: mean ± sd [range] over {draws} draws a seed, "
-        "a single draw its own interval."
-        f"{tasks_note(block)}{empty_note(block)} {attacks_note(first)}"
+        f"{repeats}; {controls_note(draws)}"
+        f"{tasks_note(block)}{empty_note(block)}{inputs_note(block.apart)} {attacks_note(first)}"
     ).rstrip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,8 @@ _LATEX = str.maketrans(
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "±": r"\(\pm\)",
+        "×": r"\(\times\)",
+        "÷": r"\(\div\)",
         "†": r"\(\dagger\)",
     }
 )
@@ -130,6 +132,24 @@ def empty_note(block: Block) -> str:
     )
 
 
+def inputs_note(apart: Mapping[str, str]) -> str:
+    """A caption's sentence on inputs that other settings of this config did not have.
+
+    Args:
+        apart: Input -> first digits of its hash; empty where there are no such settings.
+    """
+    listed = ", ".join(f"{name} {digits}" for name, digits in apart.items())
+    return f" Other runs of this config had other inputs; these had {listed}." if apart else ""
+
+
+def controls_note(draws: int) -> str:
+    """A caption's sentence on how control draws are gathered."""
+    return (
+        f"controls: mean ± sd [range] over {draws} draws a seed, perplexity geometric mean ×/÷ "
+        "geometric sd [range], a single draw its own interval."
+    )
+
+
 def heading_of(metric: str) -> str:
     """:func:`heading`, or the metric's own name where no heading was given to it."""
     try:
@@ -145,12 +165,17 @@ def estimate_text(estimate: Estimate, metric: str) -> str:
 
 
 def cell_text(cell: Cell, metric: str) -> str:
-    """``value [low, high]``, or ``mean +- sd [min, max]`` over control draws."""
+    """``value [low, high]``, or ``mean ± sd [min, max]`` over control draws.
+
+    Of perplexities, ``geometric mean ×/÷ geometric sd [min, max]``.
+    """
     if cell.value is None:
         return ""
     scale, write = scale_of(metric), _WRITERS.get(metric, number)
     text = write(cell.value * scale)
-    if cell.spread is not None:
+    if cell.spread is not None and metric == PERPLEXITY:
+        text += f" ×/÷ {cell.spread:.2f}"
+    elif cell.spread is not None:
         text += f" ± {write(cell.spread * scale)}"
     if cell.low is not None and cell.high is not None:
         text += f" [{write(cell.low * scale)}, {write(cell.high * scale)}]"

@@ -18,10 +18,12 @@ from ssah_exp.reporting.rows import Block, Row, blocks
 from ssah_exp.reporting.setting_text import setting_text
 from ssah_exp.reporting.text import (
     cell_text,
+    controls_note,
     empty_note,
     format_frame,
     given,
     heading,
+    inputs_note,
     machine_text,
     prose,
     tasks_note,
@@ -67,7 +69,8 @@ def training_long_frame(settings: Sequence[Block]) -> pd.DataFrame:
     """One line per value, for machines.
 
     Columns: model, data, start, trained_on, arm, policy, control, units_pct, params_pct, metric,
-    value, low, high, spread, n, repeats, method, fewer_than_paper. Rates are shares from 0 to 1.
+    value, low, high, spread, n, repeats, method, fewer_than_paper. Rates are shares from 0 to 1,
+    the spread of perplexity is a factor.
     """
     lines: list[dict[str, Any]] = []
     for block in settings:
@@ -138,9 +141,8 @@ def caption_of(block: Block) -> str:
         f"tokens, judge {evaluation['primary_judge']}; budgets SCU {budgets['scu']:g} UCU "
         f"{budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}; training loss in nats per "
         f"response token over {_loss_examples(block)} training examples; seeds {seeds}; "
-        f"controls: mean ± sd [range] over {training['control_draws']} draws a seed, a single draw "
-        "its own interval."
-        f"{tasks_note(block)}{empty_note(block)} {attacks_note(first)}"
+        f"{controls_note(training['control_draws'])}"
+        f"{tasks_note(block)}{empty_note(block)}{inputs_note(block.apart)} {attacks_note(first)}"
     ).rstrip()
 
 

@@ -326,6 +326,36 @@ def test_table_4_trained_on_alpaca_as_the_paper_did_has_no_mark(
     assert marks == (set() if mark is None else {mark})
 
 
+@pytest.mark.parametrize(
+    ("select", "mark"),
+    [
+        ({}, "ranking: lowest z_S + z_U for lowest z_U"),
+        ({"by": "utility"}, None),
+        ({"by": "utility", "end": "highest"}, "ranking: highest z_U for lowest z_U"),
+        ({"by": "utility", "of": {}}, "ranking: another selection for lowest z_U"),
+    ],
+)
+def test_table_4_names_another_ranking_than_by_utility_where_units_are_ranked(
+    select: dict[str, Any], mark: str | None
+) -> None:
+    arms = [trained_arm("unaligned", 0.9), trained_arm("full", 0.4), trained_arm("ru20", 0.4)]
+    made = training_record(artefact="table4_alignment_budget", arms=arms)
+
+    def chosen(config: dict[str, Any]) -> None:
+        config["training"]["arms"]["ru20"]["select"].update(select)
+
+    made = changed(answered(made, UtilityConfig(["boolq"])), chosen)
+    marks = {
+        arm: [
+            text
+            for text in pair(made, arm, "utility/boolq/acc", "Llama-7B").differs
+            if text.startswith("ranking")
+        ]
+        for arm in ("unaligned", "full", "ru20")
+    }
+    assert marks == {"unaligned": [], "full": [], "ru20": [] if mark is None else [mark]}
+
+
 def test_attacks_stand_beside_the_papers_by_their_kind() -> None:
     attacks = {"slow": {"kind": "Gcg"}, "talk": {"kind": "Pair"}}
     made = replace(training_record(), judges={"zou2023": {"kind": "keyword"}}, attacks=attacks)

@@ -178,6 +178,18 @@ def test_a_claim_that_several_settings_fit_is_not_settled_and_others_are(tmp_pat
     assert "Claim 1: several settings of table1_pruning fit, which differ in units.samples" in text
 
 
+def test_a_claim_is_not_settled_by_runs_on_several_files(tmp_path: Path) -> None:
+    runs = seeds_of([0.6, 0.7, 0.8])
+    others = [
+        replace(item, run_id=f"{item.run_id}b", inputs={**item.inputs, "model": "another"})
+        for item in runs
+    ]
+    claims = claims_of(tmp_path, {"claim": "a", "tests": [SCU_ABOVE]})
+    settled = settle(claims, [*runs, *others])
+    assert settled[0].verdict == "not testable"
+    assert "which differ in the files of model;" in render_claims(claims, settled, "markdown")
+
+
 def test_a_csv_gives_one_value_per_seed(tmp_path: Path) -> None:
     (tmp_path / "seeds.csv").write_text(
         "seed,trained,redrawn\n0,0.16,0.09\n1,0.2,0.1\n2,0.18,0.1\n"

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 
 from ssah_exp.cli import main
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.curve_figure import draw_curve
 from ssah_exp.reporting.curves import Across, curve_rows, curves_of
-from tests.records.synthetic import arm, record, trained_arm, training_record
+from tests.records.synthetic import arm, metrics, record, trained_arm, training_record
 
 
 def at_budget(budget: float, seed: int, asr: float) -> RunRecord:
@@ -24,7 +28,7 @@ def at_budget(budget: float, seed: int, asr: float) -> RunRecord:
         arm("aligned", 0.1),
         arm("SCU/pooled", asr, parameter_share=budget * 0.999),
         arm("SCU/pooled/random/0", 0.1, parameter_share=budget * 0.999),
-        arm("SCU/pooled/random/1", 0.2, parameter_share=budget * 0.999),
+        arm("SCU/pooled/random/1", 0.2, metrics=metrics(0.2, 4.0), parameter_share=budget * 0.999),
         arm("RU/pooled", 0.5, parameter_share=0.1),
         arm("SCU/zero", 0.9, parameter_share=budget * 0.999),
     ]
@@ -44,6 +48,33 @@ def test_budgets_and_seeds_make_one_curve_and_another_setting_another() -> None:
     assert [len(group) for group in curves] == [4, 4]
     with pytest.raises(StoreError, match="arms of 2 shares"):
         curves_of(RECORDS[:2], Across())  # one budget, two seeds
+
+
+def reading(made: RunRecord, name: str, file: str) -> RunRecord:
+    inputs = {**made.inputs, name: file}
+    return replace(made, run_id=f"{file}{made.run_id}", inputs=inputs)
+
+
+@pytest.mark.parametrize("name", ["model", "safety_calibration"])
+def test_runs_on_several_files_are_no_one_curve(name: str) -> None:
+    """Neither where a seed draws from them, nor where the whole is read."""
+    seed = RECORDS[0].seed
+    first = [reading(made, name, "a") for made in RECORDS if made.seed == seed]
+    second = [reading(made, name, "b") for made in RECORDS if made.seed == seed]
+    curves = curves_of([*first, *second], Across())
+    assert [{made.inputs[name] for made in curve} for curve in curves] == [{"a"}, {"b"}]
+    assert [len(curve) for curve in curves] == [2, 2]
+
+
+def test_a_curve_over_how_much_is_read_is_one() -> None:
+    def stopped(stop: int) -> RunRecord:
+        config = deepcopy(record().config)
+        config["data"]["harmful_eval"]["stop"] = stop
+        return replace(record(), config=config, inputs={"harmful_eval": f"{stop} rows"})
+
+    across = Across("data.harmful_eval.stop")
+    (curve,) = curves_of([stopped(10), stopped(20)], across)
+    assert len(curve) == 2
 
 
 def test_rows_hold_the_class_its_controls_and_the_dense_model() -> None:
@@ -87,6 +118,26 @@ def test_the_picture_has_its_numbers_beside_it(tmp_path: Path, suffix: str) -> N
     expected = curve_rows(RECORDS, Across())
     assert again["value"].tolist() == pytest.approx(expected["value"].tolist())
     assert again["what"].tolist() == expected["what"].tolist()
+
+
+def test_a_curve_of_perplexities_goes_through_their_geometric_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, Any] = {}
+
+    def plot(axes: Axes, *given: Any, **look: Any) -> Any:
+        drawn.setdefault(look.get("label", ""), []).append(given[1])
+        return untouched(axes, *given, **look)
+
+    untouched = Axes.plot
+    monkeypatch.setattr(Axes, "plot", plot)
+    draw_curve(RECORDS, tmp_path / "shares.svg", Across())
+    rows = curve_rows(RECORDS, Across())
+    random = rows[(rows["what"] == "random") & (rows["metric"] == "perplexity")]
+    asr, perplexity = drawn["random"]
+    assert list(asr) == pytest.approx([15.0, 15.0])
+    logs = random.groupby("share_pct")["value"].apply(lambda item: fmean(map(math.log, item)))
+    assert list(perplexity) == pytest.approx([math.exp(item) for item in logs])
 
 
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,6 +116,7 @@ def test_a_column_of_numbers_is_one_with_daggers_too() -> None:
     table = setting.tables[0]
     at = table.headings.index("perplexity")
     assert any("†" in row[at] for row in table.rows)
+    assert any("×/÷" in row[at] for row in table.rows)
     assert table.numeric[at]
 
 
@@ -124,6 +125,7 @@ def test_a_column_of_numbers_is_one_with_daggers_too() -> None:
     [
         ("60.0 [50.2, 69.1]", ("60.0", "[50.2, 69.1]")),
         ("20.0 ± 10.0 [10.0, 30.0]", ("20.0", "± 10.0 [10.0, 30.0]")),
+        ("20.1 ×/÷ 1.20 [17.0, 25.3] †", ("20.1", "×/÷ 1.20 [17.0, 25.3] †")),
         ("60.0 [50.2, 69.1] †", ("60.0", "[50.2, 69.1] †")),
         ("inf", ("inf", "")),
         ("", ("", "")),

@@ -88,6 +88,29 @@ def test_controls_gather_draws_over_all_seeds() -> None:
     assert cell.spread == pytest.approx(statistics.stdev([0.1, 0.2, 0.3, 0.15, 0.25, 0.35]))
 
 
+def test_perplexities_of_controls_are_gathered_as_those_of_seeds_are() -> None:
+    """One destroyed draw is not the typical one, and arm and control stand in one column."""
+    losses = (3.0, 3.2, 6.0)
+    made = [arm("aligned", 0.1)]
+    made += [
+        arm(f"SCU/pooled/random/{draw}", 0.2, metrics=metrics(0.2, loss))
+        for draw, loss in enumerate(losses)
+    ]
+    (block,) = blocks([record(arms=made)])
+    cell = row_of(block.rows, "SCU", "random").cells["perplexity"]
+    logs = [loss + 0.1 for loss in losses]
+    assert cell.value == pytest.approx(math.exp(statistics.mean(logs)))
+    assert cell.spread == pytest.approx(math.exp(statistics.stdev(logs)))
+    assert (cell.low, cell.high) == pytest.approx((math.exp(logs[0]), math.exp(logs[-1])))
+    assert cell.method == "range over draws; geometric mean and sd"
+    seeds = [
+        record(seed, arms=[arm("aligned", 0.1, metrics=metrics(0.1, loss))])
+        for seed, loss in enumerate(losses)
+    ]
+    (as_seeds,) = blocks(seeds)
+    assert cell.value == pytest.approx(as_seeds.rows[0].cells["perplexity"].value)
+
+
 def test_one_control_draw_has_no_spread() -> None:
     single = [arm("aligned", 0.1), arm("SCU/pooled", 0.6), arm("SCU/pooled/random/0", 0.2)]
     assert cell_of(record(arms=single), control="random").spread is None

@@ -57,6 +57,7 @@ def test_markdown_gathers_three_seeds() -> None:
 def test_markdown_shows_controls_with_mean_sd_and_range() -> None:
     row = markdown_row(render([record()], "markdown"), "random like SCU")
     assert row[5] == "20.0 ± 10.0 [10.0, 30.0]"
+    assert row[4] == "8.2 ×/÷ 1.00 [8.2, 8.2] †"
     assert row[2:4] == ["1.25", "1.00"]
 
 
@@ -169,11 +170,12 @@ def test_latex_has_booktabs_rules_and_balanced_environments() -> None:
 
 def test_latex_escapes_what_would_be_a_command() -> None:
     text = latex()
-    bare = re.findall(r"(?<!\\)[%_#$~^±]", text)
+    bare = re.findall(r"(?<!\\)[%_#$~^±×÷]", text)
     assert bare == []
     assert r"units \%" in text
     assert r"(Q4\_1)" in text
     assert r"20.0 \(\pm\) 10.0 [10.0, 30.0]" in text
+    assert r"8.2 \(\times\)/\(\div\) 1.00 [8.2, 8.2]" in text
 
 
 def test_every_latex_row_has_the_declared_number_of_columns() -> None:

@@ -218,7 +218,8 @@ def test_the_caption_says_what_was_done() -> None:
         "n = 100 harmful, 100 benign and 100 borderline prompts, 16 new tokens",
         "judge zou2023; budgets SCU 0.01 UCU 0.1 RU 0.1 of params",
         "nats per response token over 64 training examples; seeds 0;",
-        "mean ± sd [range] over 1 draws a seed, a single draw its own",
+        "mean ± sd [range] over 1 draws a seed, perplexity geometric mean ×/÷ geometric sd",
+        "a single draw its own interval",
     ):
         assert part in text
 
@@ -332,7 +333,7 @@ def test_machines_read_gaps_and_infinities(form: str) -> None:
 
 def test_latex_escapes_what_would_be_a_command() -> None:
     text = render_training([training_record()], "latex")
-    assert re.findall(r"(?<!\\)[%_#$~^±]", text) == []
+    assert re.findall(r"(?<!\\)[%_#$~^±×÷]", text) == []
     assert r"weights free \%" in text
     assert r"setting\_i" in text
     assert r"60.0 \(\pm\) 10.0 [50.0, 70.0]" in text

@@ -34,6 +34,14 @@ _TABLE4_ARMS = {
     "sft_full_parameters": "full",
     "sft_only_ru_20pct": "ru20",
 }
+# What units are ranked by, as the paper writes it.
+_SCORES = {
+    "safety": "z_S",
+    "utility": "z_U",
+    "importance": "z_S + z_U",
+    "preference": "z_S - z_U",
+}
+_LEAST_USEFUL = "lowest z_U"
 _FROZEN = ("setting_i", "setting_ii")
 _SIZES = {"AdvBench": 520, "HEx-PHI": 330}
 
@@ -69,7 +77,11 @@ def budget_pairs(block: Block) -> Iterator[Pair]:
     for item in _published(block):
         arm = _TABLE4_ARMS[item["type"]]
         row = find_row(block, arm)
-        common = (*protocol.model_differs(record, item["model"]), *_aligned_on(record, arm))
+        common = (
+            *protocol.model_differs(record, item["model"]),
+            *_aligned_on(record, arm),
+            *_ranked_by(record, arm),
+        )
         for column in [name for name in item if name not in ("model", "type")]:
             metric = benchmark_metric(record, column)
             yield Pair(
@@ -92,6 +104,17 @@ def _aligned_on(record: RunRecord, arm: str) -> Iterator[str]:
         yield f"trained on: refusals and harmless requests for {_ALPACA}"
     elif trained_on(record) != _ALPACA:
         yield f"trained on: other data for {_ALPACA}"
+
+
+def _ranked_by(record: RunRecord, arm: str) -> Iterator[str]:
+    """The paper's model is a base model, which has utility scores alone to call units redundant."""
+    select = record.config["training"]["arms"].get(arm, {}).get("select")
+    if select is None:
+        return
+    ranked = select.get("by") in _SCORES and select.get("of") is None
+    ours = f"{select['end']} {_SCORES[select['by']]}" if ranked else "another selection"
+    if ours != _LEAST_USEFUL:
+        yield f"ranking: {ours} for {_LEAST_USEFUL}"
 
 
 def trained_on(record: RunRecord) -> str | None:

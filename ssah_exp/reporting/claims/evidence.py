@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +22,7 @@ from ssah_exp.reporting.arm_groups import Group, groups_of
 from ssah_exp.reporting.claims.claim_file import Claim, ClaimFile, Prediction
 from ssah_exp.reporting.compared import metrics_of
 from ssah_exp.reporting.comparing import paired_over_prompts, printed_value
-from ssah_exp.reporting.rows import settings_of
+from ssah_exp.reporting.settings import settings_of, told_apart
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def _several(claim: Claim, settings: Sequence[Sequence[RunRecord]]) -> str:
     configs = [dict(dotted(runs[0].config)) for runs in settings]
     keys = sorted({key for config in configs for key in config} - {"seed"})
     apart = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
+    apart += [f"the files of {name}" for name in dict.fromkeys(chain(*told_apart(settings)))]
     return (
         f"several settings of {claim.artefact} fit, which differ in {', '.join(apart[:6])}; give "
         "records of one of them."

@@ -23,7 +23,7 @@ from ssah_exp.reporting.report.pictures import Picture, pictures
 from ssah_exp.reporting.rows import Block, blocks
 
 # A value as the tables write it: maybe signed, with a spread, with an interval, with a dagger.
-_NUMBER = re.compile(r"[+\-]?(inf|\d[\d.\u2009e+\-]*)( ± \S+)?( \[.*\])?( †)?$")
+_NUMBER = re.compile(r"[+\-]?(inf|\d[\d.\u2009e+\-]*)( (±|×/÷) \S+)?( \[.*\])?( †)?$")
 
 
 # A page of more would take too long to open; the table of runs holds them all.

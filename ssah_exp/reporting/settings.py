@@ -1,0 +1,96 @@
+"""Settings: runs that differ in nothing but the seed, and what tells like ones apart."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ssah_exp.digest import digest_of
+from ssah_exp.records.record import RunRecord
+
+# The run draws its calibration sets itself, whatever their source is.
+_DRAWN_BY_THE_RUN = ("safety_calibration", "utility_calibration")
+# Sources that draw by the seed as they are; others do where they have a `sample`.
+DRAWING = ("ssah_exp.data.sources.RefusedRequests", "ssah_exp.data.mixtures.Poisoned")
+_SHOWN = 8  # digits of a hash that tell a few files apart
+
+
+def settings_of(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
+    """Group records that differ in nothing but the seed; the newest of each, seed by seed.
+
+    A config in a record names no files: they are told apart by the hashes of what was read. Of an
+    input that no seed draws, it must be the same. What is drawn has another hash for every seed,
+    whatever it is drawn from: where one seed has several, nobody can say which of them another
+    seed belongs to, and each of these runs is a setting of its own.
+    """
+    groups: dict[str, dict[tuple[int, str], RunRecord]] = defaultdict(dict)
+    for record in sorted(records, key=lambda item: item.finished):
+        key = digest_of([_but_seed(record), fixed_inputs(record)])
+        groups[key][record.seed, digest_of(record.inputs)] = record
+    return [runs for found in groups.values() for runs in _apart(found)]
+
+
+def newest(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The newest record of every setting and seed, in the order in which they ended."""
+    found = [run for runs in settings_of(records) for run in runs]
+    return sorted(found, key=lambda run: run.finished)
+
+
+def fixed_inputs(record: RunRecord) -> dict[str, str]:
+    """Hashes of the inputs that are the same for every seed, by name: model, text, most sets."""
+    data: Mapping[str, Any] = record.config["data"]
+    return {
+        name: value
+        for name, value in record.inputs.items()
+        if name not in _DRAWN_BY_THE_RUN and not draws(data.get(name))
+    }
+
+
+def draws(node: Any) -> bool:
+    """Whether a source, or one that it is made of, draws by the seed."""
+    if isinstance(node, Mapping):
+        drawn = node.get("sample") is not None or node.get("_target_") in DRAWING
+        return drawn or any(draws(item) for item in node.values())
+    return isinstance(node, list) and any(draws(item) for item in node)
+
+
+def told_apart(settings: Sequence[Sequence[RunRecord]]) -> list[dict[str, str]]:
+    """Of each setting the inputs in which settings of its config differ, whatever the seed.
+
+    Returns:
+        Name -> first digits of the hash; empty where no other setting has this config.
+    """
+    alike: dict[str, list[RunRecord]] = defaultdict(list)
+    for runs in settings:
+        alike[digest_of(_but_seed(runs[0]))] += runs
+    names = {key: _differing(runs) for key, runs in alike.items()}
+    return [
+        {
+            name: runs[0].inputs.get(name, "none")[:_SHOWN]
+            for name in names[digest_of(_but_seed(runs[0]))]
+        }
+        for runs in settings
+    ]
+
+
+def _differing(runs: Sequence[RunRecord]) -> list[str]:
+    """Inputs that have several hashes for one seed or, where no seed draws them, at all."""
+    found: dict[tuple[str, int | None], set[str | None]] = defaultdict(set)
+    for run in runs:
+        fixed = fixed_inputs(run)
+        for name in {name for other in runs for name in other.inputs}:
+            found[name, run.seed].add(run.inputs.get(name))
+            found[name, None].add(run.inputs.get(name) if name in fixed else None)
+    return sorted({name for (name, _), values in found.items() if len(values) > 1})
+
+
+def _but_seed(record: RunRecord) -> dict[str, Any]:
+    return {key: value for key, value in record.config.items() if key != "seed"}
+
+
+def _apart(found: Mapping[tuple[int, str], RunRecord]) -> list[list[RunRecord]]:
+    runs = [found[key] for key in sorted(found, key=lambda key: key[0])]
+    if len({run.seed for run in runs}) == len(runs):
+        return [runs]
+    return [[run] for run in runs]
