@@ -38,16 +38,15 @@ PIPELINES: dict[str, Pipeline] = {
 _PLACES = ("record.json", "table.md", "unitmap", "completions", "mt_bench", "models", "deltas")
 
 
-def run(config: RunConfig, watch: Callable[[str], None] = lambda text: None) -> Finished | None:
+def run(config: RunConfig, watch: Callable[[str], None] = lambda text: None) -> Finished:
     """Run ``config.artefact``, mirror its record, print its table.
 
     Where several processes are asked for and none was started yet, they are started, and this one
-    waits for them and returns None.
+    waits for them and returns what their rank 0 finished.
 
     Args:
         config: A validated config.
-        watch: Told what is being done, often.
-
+        watch: Told what is being done, often; of other processes only that they work.
 
     Raises:
         SsahError: Something given is wrong.
@@ -58,8 +57,8 @@ def run(config: RunConfig, watch: Callable[[str], None] = lambda text: None) -> 
         )
     trainer = config.trainer
     if trainer.devices * trainer.num_nodes > 1 and not ranks.expected():
-        launch(config)
-        return None
+        watch(f"{trainer.devices} processes at work")
+        return launch(config)
     with ranks.joined(trainer.devices, trainer.num_nodes, cuda=uses_cuda(trainer)):
         return _run(config, watch)
 
