@@ -11,7 +11,7 @@ from rich.console import Console
 from ssah_exp import ranks
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.config.trainer import uses_cuda
+from ssah_exp.config.trainer import check_place, uses_cuda
 from ssah_exp.config.validate import PROBE, TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.errors import ConfigError
 from ssah_exp.pipeline.launching import launch
@@ -55,6 +55,7 @@ def run(config: RunConfig, watch: Callable[[str], None] = lambda text: None) -> 
         raise ConfigError(
             "No run reads atlas; give it to 'ssah-exp units atlas RUN --set atlas=...'."
         )
+    check_place(config)
     trainer = config.trainer
     if trainer.devices * trainer.num_nodes > 1 and not ranks.expected():
         watch(f"{trainer.devices} processes at work")

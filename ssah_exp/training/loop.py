@@ -203,6 +203,7 @@ def _fit(
     trainer = make_trainer(
         run.trainer,
         callbacks,
+        device=device,
         strategy=_strategy(run.trainer),
         max_epochs=1,  # the batches of all epochs are one sequence
         accumulate_grad_batches=run.accumulate,
