@@ -13,7 +13,7 @@ help:
 	@echo "make test-slow    minutes-long tests     make test-gpu   tests that need a CUDA device"
 	@echo "make test-slurm   sweeps on a real Slurm on this machine (root, Debian; installs it if missing)"
 	@echo "make lint         ruff, mypy --strict, the import contract"
-	@echo "make bench-check  ratios of this machine against the committed ones; a loss of 10 % fails"
+	@echo "make bench-check  ratios of this machine against the committed ones; a loss of over 10 % fails"
 	@echo "make bench-ratios write those ratios anew, from seven rounds on an idle machine"
 
 quickstart: $(VENV)/.base

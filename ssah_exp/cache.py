@@ -6,6 +6,9 @@ by one rename; ``entry.json``, which lists every file's checksum, is written las
 finds a checksum wrong discards the entry and computes it anew. Processes that want the same entry
 at the same time, on any node of a shared file system, wait for the first of them.
 
+What computing took, which is never twice the same, a stage may write into ``cost.json``. No
+checksum covers it: entries of equal content have equal digests.
+
 Of several processes that work on one run (:mod:`ssah_exp.ranks`) rank 0 alone looks, writes and
 discards; the others wait for it, and compute along only where a stage is computed together.
 """
@@ -31,7 +34,7 @@ from ssah_exp.lock import held
 from ssah_exp.owner import abandoned, work_name
 from ssah_exp.storage import storage_errors, write_atomically
 
-MARKER = "entry.json"
+MARKER, COST = "entry.json", "cost.json"
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,14 @@ class Entry:
     digest: str
     cached: bool
     seconds: float
+
+    def cost(self) -> dict[str, float]:
+        """What its stage says that computing it took, by name; empty if it says nothing."""
+        try:
+            content = json.loads((self.folder / COST).read_text(encoding="utf-8"))
+            return {str(name): float(value) for name, value in content.items()}
+        except (OSError, ValueError, TypeError, AttributeError):  # it is worth no entry
+            return {}
 
 
 class Cache:
@@ -164,6 +175,7 @@ class Cache:
         try:
             compute(work)
             files = digest_folder(work)
+            files.pop(COST, None)
             if not files:
                 raise StoreError(f"Stage '{stage}' wrote nothing; this is a bug in the stage.")
             digest = digest_of(files)

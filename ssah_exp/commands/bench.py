@@ -97,8 +97,10 @@ def _check(options: argparse.Namespace, root: Path, say: Say) -> None:
 
 
 def _line(item: Compared) -> str:
-    verdict = "LOST" if item.failed else "ok"
-    return f"{verdict:<5}{item.name:<40}{item.before:8.3f} -> {item.now:.3f}"
+    verdict = "LOST" if item.failed else "warn" if item.lost else "ok"
+    line = f"{verdict:<5}{item.name:<40}{item.before:8.3f} -> {item.now:.3f}"
+    few = "round" if item.rounds == 1 else "rounds"
+    return line if item.sure else f"{line}  (committed from {item.rounds} {few}: cannot fail)"
 
 
 def _read(path: Path) -> dict[str, Measured]:

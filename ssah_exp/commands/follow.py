@@ -30,7 +30,8 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         UnitError: No such arm.
         ConfigError: A figure of unknown suffix.
     """
-    followed = _followed(read_run(Path(options.path)))
+    record = read_run(Path(options.path))
+    followed = _followed(record)
     tracks: dict[str, Track] = {arm: item["track"] for arm, item in followed.items()}
     name = next(iter(tracks)) if options.arm is None else options.arm
     if name not in tracks:
@@ -39,7 +40,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     if options.figure is not None:
         picture = Path(options.figure)
         wrote = [picture, draw_track(tracks[name], name, picture)]
-    rows, overhead = track_rows(tracks[name]), followed[name].get("track_overhead")
+    rows, overhead = track_rows(tracks[name]), _overhead(record, name, followed[name])
     if options.format == "csv":
         print(rows.to_csv(index=False, lineterminator="\n"), end="")
     elif options.format == "json":
@@ -67,6 +68,13 @@ def _followed(record: RunRecord) -> dict[str, dict[str, Any]]:
             "training.track.every=STEPS."
         )
     return found
+
+
+def _overhead(record: RunRecord, arm: str, training: dict[str, Any]) -> float | None:
+    """What looking cost; earlier versions wrote it beside what was seen."""
+    costs = {stage.name: stage.cost for stage in record.stages}
+    overhead: float | None = training.get("track_overhead")
+    return costs.get(f"train {arm}", {}).get("track_overhead", overhead)
 
 
 def _print(name: str, rows: pd.DataFrame, console: Console) -> None:

@@ -16,7 +16,8 @@ from pytorch_lightning.strategies import SingleDeviceStrategy, Strategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ssah_exp import ranks
-from ssah_exp.config.schema import TrainerConfig
+from ssah_exp.config.schema import RunConfig, TrainerConfig
+from ssah_exp.errors import ConfigError
 
 
 class StaysInPlace(SingleDeviceStrategy):
@@ -46,10 +47,26 @@ def shards(config: TrainerConfig) -> bool:
     return config.strategy == "fsdp2" and config.devices * config.num_nodes > 1
 
 
+def check_place(config: RunConfig) -> None:
+    """Refuse several processes that would train on GPUs what they keep in main memory.
+
+    Raises:
+        ConfigError: They would.
+    """
+    trainer = config.trainer
+    several = trainer.devices * trainer.num_nodes > 1
+    if several and config.model.device == "cpu" and uses_cuda(trainer):
+        raise ConfigError(
+            f"model.device=cpu, but trainer.accelerator={trainer.accelerator} gives each process "
+            "a GPU; give trainer.accelerator=cpu, or model.device=auto."
+        )
+
+
 def make_trainer(
     config: TrainerConfig,
     callbacks: list[pl.Callback],
     *,
+    device: torch.device,
     strategy: Strategy | str | None = None,
     **arguments: Any,
 ) -> pl.Trainer:
@@ -58,6 +75,8 @@ def make_trainer(
     Args:
         config: Accelerator, progress bars.
         callbacks: Callbacks of the stage; a progress bar is added if asked for.
+        device: Where the model lies. A process on its own computes there, unless another kind of
+            accelerator is named.
         strategy: How the ranks work on one fit; None = this rank on its own, with its own batches.
         **arguments: Passed on to ``pl.Trainer``.
     """
@@ -68,14 +87,15 @@ def make_trainer(
     # Calibration passes are run for what callbacks see.
     warnings.filterwarnings("ignore", message=".*predict returned None.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # The model lies where it was asked to.
+    warnings.filterwarnings("ignore", message=".*available but not used.*")
     # Ranks are started by ssah-exp or torchrun.
     warnings.filterwarnings("ignore", message=".*srun. command is available.*")
     progress = config.progress and ranks.first()
     bars: list[pl.Callback] = [RichProgressBar(leave=False)] if progress else []
     return pl.Trainer(
-        accelerator=config.accelerator,
         callbacks=[*callbacks, *bars],
-        **_place(config, strategy),
+        **_place(config, strategy, device),
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -103,18 +123,33 @@ def ended_by_signals() -> Iterator[None]:
         raise KeyboardInterrupt from error
 
 
-def _place(config: TrainerConfig, strategy: Strategy | str | None) -> dict[str, Any]:
-    """Which devices, and how Lightning learns of the other ranks, which were started before it."""
+def _place(
+    config: TrainerConfig, strategy: Strategy | str | None, device: torch.device
+) -> dict[str, Any]:
+    """Which devices, and how Lightning learns of the other ranks, which were started before it.
+
+    ``auto`` is never handed on: Lightning would take the first card, or Apple's MPS.
+    """
     if isinstance(strategy, StaysInPlace):
         # Sharded weights are gathered into memory that a later training writes, too.
-        return {"devices": 1, "strategy": strategy, "inference_mode": False}
+        kept: dict[str, Any] = {"strategy": strategy, "inference_mode": False}
+        return {"accelerator": device.type, "devices": 1, **kept}
     if ranks.count() == 1:
-        return {"devices": 1}
+        return _where(device, config.accelerator)
+    accelerator = "cuda" if uses_cuda(config) else config.accelerator.replace("auto", "cpu")
     if strategy is None:
-        return {"devices": [ranks.local_rank()] if uses_cuda(config) else 1}
+        devices = [ranks.local_rank()] if accelerator == "cuda" else 1
+        return {"accelerator": accelerator, "devices": devices}
     return {
+        "accelerator": accelerator,
         "devices": config.devices,
         "num_nodes": config.num_nodes,
         "strategy": strategy,
         "plugins": [TorchElasticEnvironment()],
     }
+
+
+def _where(device: torch.device, named: str) -> dict[str, Any]:
+    """A model's device as Lightning names it; only its card if an accelerator is named."""
+    kind = {"auto": device.type, "gpu": "cuda"}.get(named, named)
+    return {"accelerator": kind, "devices": [device.index or 0] if kind == "cuda" else 1}

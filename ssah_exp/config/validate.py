@@ -43,7 +43,7 @@ CLASSES = ("SCU", "UCU", "CU", "RU")
 FILLS = ("safety", "utility", "pooled", "zero")
 CONTROLS = ("random", "matched")
 TRANSFORMERS, VLLM = ENGINES = ("transformers", "vllm")
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")  # the last is refused, with the reason
 
 
 def validate(config: RunConfig) -> None:

@@ -26,6 +26,7 @@ def processes_problems(config: RunConfig, *, trains: bool) -> Iterable[str]:
     yield from choice("trainer.strategy", trainer.strategy, STRATEGIES)
     if trainer.checkpoint_minutes is not None:
         yield from at_least("trainer.checkpoint_minutes", trainer.checkpoint_minutes, 0)
+    yield from _mps(config)
     yield from _device_map(model)
     if model.device_map is not None and (trains or config.alignment.enabled):
         yield (
@@ -37,8 +38,6 @@ def processes_problems(config: RunConfig, *, trains: bool) -> Iterable[str]:
         if trainer.strategy != "auto":
             yield f"trainer.strategy={trainer.strategy} needs trainer.devices of 2 or more."
         return
-    if trainer.accelerator == "mps":
-        yield f"trainer.devices={trainer.devices}: accelerator mps has one device."
     if model.device_map is not None:
         yield (
             f"model.device_map={model.device_map} spreads one process's model over the devices "
@@ -58,6 +57,16 @@ def processes_problems(config: RunConfig, *, trains: bool) -> Iterable[str]:
         )
     if trainer.strategy == "fsdp2" and trains:
         yield from _sharded_training(config)
+
+
+def _mps(config: RunConfig) -> Iterable[str]:
+    given = {"model.device": config.model.device, "trainer.accelerator": config.trainer.accelerator}
+    for key, value in given.items():
+        if value.partition(":")[0] == "mps":
+            yield (
+                f"{key}={value}: Apple's MPS has no float64, in which moments, norms and losses "
+                "are summed; give cpu, or auto, which is the CPU there."
+            )
 
 
 def _device_map(model: ModelConfig) -> Iterable[str]:

@@ -18,7 +18,13 @@ from ssah_exp.storage import whole_folder
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 # Names under which programs look for weights; one that is left as it was would be loaded by some.
 # What this project writes beside weights about these very weights; of others it would be false.
-_ABOUT = ("certificate.json", "certificate_index.safetensors", "training.json", "entry.json")
+_ABOUT = (
+    "certificate.json",
+    "certificate_index.safetensors",
+    "training.json",
+    "cost.json",
+    "entry.json",
+)
 _EXPORTED, _CARD = "ssah_exp.json", "README.md"
 _WEIGHT_NAMES = ("model*.safetensors", "consolidated*", "pytorch_model*.bin")
 

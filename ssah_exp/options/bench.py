@@ -24,7 +24,9 @@ def add(commands: Commands) -> None:
     growth.add_argument("--figure", help="also draw the curves here, numbers beside as CSV")
     startup = actions.add_parser("startup", help="the small commands; classes for a scored model")
     check = actions.add_parser(
-        "check", help="compare ratios with committed ones; a loss of over 10 % fails"
+        "check",
+        help="compare ratios with committed ones; a loss of over 10 %% fails, but only warns where "
+        "the committed ratio rests on fewer than three rounds",
     )
     check.add_argument("file", help="committed ratios, e.g. benchmarks/ratios.json")
     check.add_argument("--write", action="store_true", help="write today's ratios instead")

@@ -11,7 +11,7 @@ from rich.console import Console
 from ssah_exp import ranks
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.config.trainer import uses_cuda
+from ssah_exp.config.trainer import check_place, uses_cuda
 from ssah_exp.config.validate import PROBE, TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.errors import ConfigError
 from ssah_exp.pipeline.launching import launch
@@ -38,16 +38,15 @@ PIPELINES: dict[str, Pipeline] = {
 _PLACES = ("record.json", "table.md", "unitmap", "completions", "mt_bench", "models", "deltas")
 
 
-def run(config: RunConfig, watch: Callable[[str], None] = lambda text: None) -> Finished | None:
+def run(config: RunConfig, watch: Callable[[str], None] = lambda text: None) -> Finished:
     """Run ``config.artefact``, mirror its record, print its table.
 
     Where several processes are asked for and none was started yet, they are started, and this one
-    waits for them and returns None.
+    waits for them and returns what their rank 0 finished.
 
     Args:
         config: A validated config.
-        watch: Told what is being done, often.
-
+        watch: Told what is being done, often; of other processes only that they work.
 
     Raises:
         SsahError: Something given is wrong.
@@ -56,10 +55,11 @@ def run(config: RunConfig, watch: Callable[[str], None] = lambda text: None) -> 
         raise ConfigError(
             "No run reads atlas; give it to 'ssah-exp units atlas RUN --set atlas=...'."
         )
+    check_place(config)
     trainer = config.trainer
     if trainer.devices * trainer.num_nodes > 1 and not ranks.expected():
-        launch(config)
-        return None
+        watch(f"{trainer.devices} processes at work")
+        return launch(config)
     with ranks.joined(trainer.devices, trainer.num_nodes, cuda=uses_cuda(trainer)):
         return _run(config, watch)
 

@@ -19,13 +19,18 @@ from typing import Any
 
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.errors import ConfigError, RankError
+from ssah_exp.pipeline.opened import Finished
+from ssah_exp.records.record import RunRecord, StageRecord
+from ssah_exp.records.store import RECORD
 
 # A rank that is asked to end writes a checkpoint first.
 _SECONDS_TO_END = 300
+# Beside the frozen config: where rank 0 says what came of the run.
+_FINISHED = "finished.json"
 
 
-def launch(config: RunConfig) -> None:
-    """Run ``config`` in ``trainer.devices`` processes and wait for them.
+def launch(config: RunConfig) -> Finished:
+    """Run ``config`` in ``trainer.devices`` processes and wait for them; what rank 0 finished.
 
     They get the config as it is now: a later edit of a file changes nothing for them.
 
@@ -45,6 +50,25 @@ def launch(config: RunConfig) -> None:
         frozen = Path(folder) / "config.json"
         frozen.write_text(json.dumps(asdict(config)), encoding="utf-8")
         run_processes(config.trainer.devices, ["-m", "ssah_exp.pipeline.worker", str(frozen)])
+        return _read_finished(Path(folder))
+
+
+def tell_finished(finished: Finished, config: Path) -> None:
+    """Tell the process that waits, which froze ``config``; the record lies on disk already."""
+    content = {
+        "folder": str(finished.folder),
+        "stages": [asdict(stage) for stage in finished.stages],
+        "fresh": finished.fresh,
+    }
+    (config.parent / _FINISHED).write_text(json.dumps(content), encoding="utf-8")
+
+
+def _read_finished(place: Path) -> Finished:
+    content = json.loads((place / _FINISHED).read_text(encoding="utf-8"))
+    folder = Path(content["folder"])
+    record = RunRecord.from_json((folder / RECORD).read_text(encoding="utf-8"))
+    stages = [StageRecord(**stage) for stage in content["stages"]]
+    return Finished(record, folder, stages, content["fresh"])
 
 
 def run_processes(count: int, arguments: list[str]) -> None:

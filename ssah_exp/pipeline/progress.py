@@ -70,7 +70,7 @@ class Reporter:
 
     def done(self, name: str, entry: Entry) -> None:
         """Report a stage's cache entry."""
-        stage = StageRecord(name, entry.key, entry.cached, round(entry.seconds, 3))
+        stage = StageRecord(name, entry.key, entry.cached, round(entry.seconds, 3), entry.cost())
         self.stages.append(stage)
         if self.follower is not None:
             self.follower.stage(stage)

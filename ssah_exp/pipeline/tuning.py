@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from ssah_exp.cache import Entry
+from ssah_exp.cache import COST, Entry
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import ArmConfig, TrainingConfig
 from ssah_exp.data.chat import Encoded, encode_pairs
@@ -29,8 +29,8 @@ from ssah_exp.pipeline.stages.slot import revision
 from ssah_exp.pipeline.training_arms import TrainingArm
 from ssah_exp.storage import write_atomically
 from ssah_exp.training.adapters.adapter import Adapter
-from ssah_exp.training.certificate import read_summary, save_certificate
-from ssah_exp.training.loop import Run, fine_tune, supervised_run
+from ssah_exp.training.certificate import Certificate, read_summary, save_certificate
+from ssah_exp.training.loop import Run, TrainingSummary, fine_tune, supervised_run
 from ssah_exp.training.matching import LossMatch, loss_sample, mean_response_loss
 from ssah_exp.training.preference import (
     PreferenceObjective,
@@ -222,6 +222,7 @@ class Tuning:
                 stages.slot.clear()  # its weights are no longer the start's
             save_certificate(certificate, plan, folder)
             write_atomically(folder / "training.json", json.dumps(summary.as_dict()))
+            write_atomically(folder / COST, json.dumps(_cost(summary, certificate)))
 
         entry = cache.get_or_compute("tune", material, compute, together=True)
         stages.reporter.done(f"train {label}", entry)
@@ -348,6 +349,15 @@ def _check_phases(arm: TrainingArm, phase: str, first: TrainingPlan, then: Train
             f"{arm.name} keeps frozen, in {len(strays)} tensors ({strays[0]}). A first phase must "
             "leave alone all that the second does."
         )
+
+
+def _cost(summary: TrainingSummary, certificate: Certificate) -> dict[str, float]:
+    """What another training that ends at the same bits would measure otherwise."""
+    found = {
+        "track_overhead": summary.track_overhead,
+        "certificate_seconds": certificate.seconds,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _digest(examples: Sequence[Encoded]) -> str:

@@ -22,8 +22,12 @@ def main(config: str) -> int:
     """
     try:
         from ssah_exp.pipeline.dispatch import run
+        from ssah_exp.pipeline.launching import tell_finished
 
-        run(parse(OmegaConf.create(json.loads(Path(config).read_text(encoding="utf-8")))))
+        frozen = json.loads(Path(config).read_text(encoding="utf-8"))
+        finished = run(parse(OmegaConf.create(frozen)))
+        if os.environ["RANK"] == "0":
+            tell_finished(finished, Path(config))
     except SsahError as error:
         tell(str(error))
         return 2

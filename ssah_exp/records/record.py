@@ -17,12 +17,23 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class StageRecord:
-    """One stage of the pipeline: its cache key, and whether this run computed it."""
+    """One stage of the pipeline: its cache key, and whether this run computed it.
+
+    Attributes:
+        name: E.g. ``train full``.
+        key: Of its cache entry.
+        cached: Whether it was found.
+        seconds: Wall time of this run, reading or computing.
+        cost: What the run that computed it measured of its own work, by name; a training has
+            ``certificate_seconds`` and, if units were followed, ``track_overhead``. Beside what
+            the stage found, so that equal results are equal.
+    """
 
     name: str
     key: str
     cached: bool
     seconds: float
+    cost: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,8 @@ def status_of(sweep: Sweep) -> SweepStatus:
 def _said(job: Job, state: JobState) -> tuple[str, str]:
     """Status and detail as the job itself tells them."""
     if state.status == DONE:
-        assert state.folder is not None
+        if state.folder is None:  # several processes ran it, under a version that did not ask them
+            return MISSING, "it does not say where its record lies"
         if not (job.folder / state.folder / RECORD).is_file():
             return MISSING, f"the record of run {state.run_id} is gone"
         return DONE, f"run {state.run_id}"

@@ -74,8 +74,6 @@ def _run(sweep: Sweep, job: Job, running: JobState, check: str | None) -> JobSta
         from ssah_exp.pipeline.dispatch import run
 
         finished = run(job.config(), _Progress(job, running))
-        if finished is None:  # processes of their own ran it; their rank 0 wrote the record
-            return running.changed(status=DONE, progress="")
         record = finished.record
         return running.changed(
             status=DONE,
@@ -123,10 +121,27 @@ def _one_line(error: BaseException) -> str:
 
 @contextmanager
 def _into_log(path: Path) -> Iterator[None]:
-    """Everything Python prints goes to a job's log."""
+    """Everything that is printed goes to a job's log, also by processes that the job starts."""
     with (
         path.open("a", encoding="utf-8", buffering=1) as log,
+        _descriptors_into(log.fileno()),
         redirect_stdout(log),
         redirect_stderr(log),
     ):
         yield
+
+
+@contextmanager
+def _descriptors_into(log: int) -> Iterator[None]:
+    """Point standard output and standard error, which processes inherit, to another file."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # what was printed before belongs to where it was printed
+    kept = {number: os.dup(number) for number in (1, 2)}
+    try:
+        for number in kept:
+            os.dup2(log, number)
+        yield
+    finally:
+        for number, copy in kept.items():
+            os.dup2(copy, number)
+            os.close(copy)

@@ -63,10 +63,14 @@ class TrainingSummary:
     track_overhead: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values; without those of tracking where nobody looked."""
+        """Plain JSON values that another training alike would give, too: not what looking cost.
+
+        Without ``track`` where nobody looked.
+        """
         content = asdict(self)
+        del content["track_overhead"]
         if self.track is None:
-            del content["track"], content["track_overhead"]
+            del content["track"]
         return content
 
 
@@ -203,6 +207,7 @@ def _fit(
     trainer = make_trainer(
         run.trainer,
         callbacks,
+        device=device,
         strategy=_strategy(run.trainer),
         max_epochs=1,  # the batches of all epochs are one sequence
         accumulate_grad_batches=run.accumulate,

@@ -116,7 +116,7 @@ def collect(
     ordered = [(items, batches[name]) for name, items in sets.items()]
     data = CalibrationData(loaded.speech.pad_id, units.batch_size, ordered)
     stays = StaysInPlace(device) if loaded.placed else None
-    trainer = make_trainer(trainer_config, [statistics], strategy=stays)
+    trainer = make_trainer(trainer_config, [statistics], device=device, strategy=stays)
     with ended_by_signals():
         trainer.predict(CalibrationModule(loaded), datamodule=data, return_predictions=False)
     if not loaded.placed:

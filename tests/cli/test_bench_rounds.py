@@ -104,10 +104,10 @@ def test_an_option_that_would_do_nothing_is_none(ignored: tuple[str, ...]) -> No
         main(["bench", *ignored])
 
 
-def ratios_of(**medians: float) -> dict[str, dict[str, float]]:
+def ratios_of(rounds: int = 3, **medians: float) -> dict[str, dict[str, float]]:
     names = {"bare": "statistics/bare", "published": "published/statistics"}
     values = {"bare": 1.05, "published": 3.0, **medians}
-    return {names[key]: {"median": value} for key, value in values.items()}
+    return {names[key]: {"median": value, "rounds": rounds} for key, value in values.items()}
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,23 @@ def test_a_loss_of_over_a_tenth_fails(now: dict[str, float], lost: list[str]) ->
     assert [item.name for item in found if item.failed] == lost
 
 
+@pytest.mark.parametrize(("rounds", "fails"), [(1, False), (2, False), (3, True), (7, True)])
+def test_few_committed_rounds_only_warn(rounds: int, fails: bool) -> None:
+    found = compare("identify", ratios_of(rounds), ratios_of(rounds=1, bare=1.17))
+    assert [item.name for item in found if item.lost] == ["identify statistics/bare"]
+    assert any(item.failed for item in found) is fails
+
+
+def test_what_is_counted_fails_after_one_round() -> None:
+    before = {name: {"median": 1.0, "rounds": 1} for name in WATCHED["train"]}
+    now = {name: {"median": 1.2, "rounds": 1} for name in WATCHED["train"]}
+    found = compare("train", before, now)
+    assert [item.name for item in found if item.failed] == ["train compact/full static memory"]
+
+
 def test_a_ratio_that_was_never_committed_is_an_error() -> None:
     with pytest.raises(StoreError, match="No committed ratio 'published/statistics'"):
-        compare("identify", {"statistics/bare": {"median": 1.0}}, ratios_of())
+        compare("identify", {"statistics/bare": {"median": 1.0, "rounds": 3}}, ratios_of())
 
 
 def test_check_writes_then_compares(
@@ -160,3 +174,13 @@ def test_check_writes_then_compares(
     assert "LOST identify statistics/bare" in said.out
     assert "identify statistics/bare" in said.err
     assert "loop/batched" not in said.err
+    content = json.loads(Path(file).read_text())
+    for row in (row for bench in content["ratios"].values() for row in bench.values()):
+        row["rounds"] = 1
+    Path(file).write_text(json.dumps(content))
+    assert main(["bench", "check", file]) == 2, "memory is counted"
+    said = capsys.readouterr()
+    assert said.out.count("LOST") == 1
+    assert "warn identify statistics/bare" in said.out
+    assert "(committed from 1 round: cannot fail)" in said.out
+    assert "more than 10 %: train compact/full static memory." in said.err

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ssah_exp.cli import main
+from ssah_exp.cli import build_parser, main
 from ssah_exp.commands import doctor
 from ssah_exp.records.store import RecordStore
 from tests.cli.unit_map import unit_map
@@ -22,6 +24,23 @@ def failed(capture: Capture) -> str:
     assert said.out == ""
     (line,) = said.err.splitlines()
     return line.removeprefix("ssah-exp: ")
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser and those of its subcommands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from parsers(inner)
+
+
+def test_every_command_has_help() -> None:
+    """argparse formats help with ``%``, when somebody asks for it and not before."""
+    found = list(parsers(build_parser()))
+    assert len(found) > 20
+    for parser in found:
+        assert parser.prog in parser.format_help()
 
 
 def test_an_error_behind_the_config_is_one_line_and_code_2(capsys: Capture) -> None:

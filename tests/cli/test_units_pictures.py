@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from ssah_exp.cli import main
+from ssah_exp.records.record import StageRecord
 from ssah_exp.records.store import RECORD
 from ssah_exp.units.classes import UnitClass
 from tests.records.synthetic import record
@@ -69,9 +70,11 @@ def test_following_an_arm(tmp_path: Path, capsys: Capture) -> None:
     arms = [
         made.arms[0],
         replace(made.arms[1], name="full", training={"track": TRACK}),
-        replace(made.arms[2], name="frozen", training={"track": TRACK[:1]}),
+        # As earlier versions wrote it.
+        replace(made.arms[2], name="frozen", training={"track": TRACK[:1], "track_overhead": 0.5}),
     ]
-    (tmp_path / RECORD).write_text(replace(made, arms=arms).to_json())
+    stages = [*made.stages, StageRecord("train full", "key", True, 1.0, {"track_overhead": 0.25})]
+    (tmp_path / RECORD).write_text(replace(made, arms=arms, stages=stages).to_json())
     picture = tmp_path / "flow.svg"
     arguments = ["units", "follow", str(tmp_path)]
     assert main([*arguments, "--format", "csv", "--figure", str(picture)]) == 0
@@ -85,9 +88,12 @@ def test_following_an_arm(tmp_path: Path, capsys: Capture) -> None:
     assert moved.loc[(5, "RU", "RU"), "units"] == 4
     assert moved.loc[(5, "UCU", "UCU")].isna()["of_before_pct"], "an empty class is a gap"
     assert main([*arguments, "--arm", "frozen", "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)["track"] == TRACK[:1]
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["track"], shown["overhead"]) == (TRACK[:1], 0.5)
     assert main(arguments) == 0
-    assert "75.0" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "75.0" in said
+    assert "Looking took 25.0 % of the process time of the rest." in said
     assert main([*arguments, "--arm", "frosen"]) == 2
     assert "Did you mean 'frozen'" in capsys.readouterr().err
     (tmp_path / RECORD).write_text(made.to_json())

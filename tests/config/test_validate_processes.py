@@ -49,7 +49,6 @@ def test_refused_alone(config: RunConfig, key: str, value: Any, message: str) ->
 @pytest.mark.parametrize(
     ("group", "key", "value", "message"),
     [
-        ("trainer", "accelerator", "mps", "accelerator mps has one device"),
         ("model", "device", "cuda:1", "puts every process on one card"),
     ],
 )
@@ -60,6 +59,18 @@ def test_refused_with_two(
     setattr(getattr(config, group), key, value)
     (problem,) = problems_of(config)
     assert message in problem
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value"),
+    [("model", "device", "mps"), ("model", "device", "mps:0"), ("trainer", "accelerator", "mps")],
+)
+def test_what_has_no_float64_is_refused(
+    config: RunConfig, group: str, key: str, value: str
+) -> None:
+    setattr(getattr(config, group), key, value)
+    (problem,) = problems_of(config)
+    assert problem.startswith(f"{group}.{key}={value}: Apple's MPS has no float64")
 
 
 def test_what_shards_cannot_do(training: RunConfig) -> None:

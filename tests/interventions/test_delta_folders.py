@@ -138,7 +138,8 @@ def test_a_base_that_spells_its_tied_head_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("exported", [True, False])
 def test_what_speaks_of_the_old_weights_stays_behind(folders: Folders, exported: bool) -> None:
     """A certificate beside weights that it is not about would be believed."""
-    about = ["certificate.json", "certificate_index.safetensors", "training.json", "entry.json"]
+    about = ["certificate.json", "certificate_index.safetensors", "training.json"]
+    about += ["cost.json", "entry.json"]
     for name in [*about, "README.md", *(["ssah_exp.json"] if exported else [])]:
         (folders.tuned / name).write_text("about the tuned model")
     (folders.tuned / "notes.txt").write_text("as they were")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from ssah_exp.pipeline.opened import Finished
 from ssah_exp.units.unitmap import UnitMap
 from tests.pipeline.test_reopening import overrides
 from tests.pipeline.tiny_run import computed, run, tiny_config, training_config
-from tests.pipeline.trained import training_of, weights_of
+from tests.pipeline.trained import entry_of, training_of, weights_of
 
 Capture = pytest.CaptureFixture[str]
 
@@ -122,6 +123,29 @@ def test_following_changes_the_record_and_no_weight(place: Path) -> None:
     config.trainer.devices = 2
     with pytest.raises(ConfigError, match="model of one process"):
         validate(config)
+
+
+def test_a_followed_training_done_again_is_the_same_model(place: Path) -> None:
+    """What looking and proving took differs; answers of the model need not be asked for again."""
+    config = training_config(place, {"full": ArmConfig()}, "again")
+    config.training.track = TrackConfig(every=2, examples=3)
+    first = run(config)
+    cost = cost_of(first)
+    assert cost.keys() == {"track_overhead", "certificate_seconds"}
+    found = run(config)
+    assert computed(found) == []
+    assert [item.cost for item in found.stages if item.name == "train full"] == [cost]
+    shutil.rmtree(entry_of(first, "train full"))
+    again = run(config)
+    assert computed(again) == ["train full"]
+    assert again.record.arms == first.record.arms
+    assert cost_of(again) != cost
+    assert "cost.json" not in (entry_of(again, "train full") / "entry.json").read_text()
+
+
+def cost_of(finished: Finished) -> dict[str, float]:
+    (cost,) = [item.cost for item in finished.record.stages if item.name == "train full"]
+    return cost
 
 
 @pytest.mark.parametrize("which", ["safety", "utility"])

@@ -35,8 +35,12 @@ def config_in(place: Path, processes: int, strategy: str = "auto") -> RunConfig:
 
 
 def record_of(config: RunConfig) -> dict[str, Any]:
-    (path,) = Path(config.paths.root).glob("runs/*/*/record.json")
-    content: dict[str, Any] = json.loads(path.read_text())
+    (folder,) = Path(config.paths.root).glob("runs/*/*")
+    return record_in(folder)
+
+
+def record_in(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "record.json").read_text())
     return content
 
 
@@ -57,11 +61,14 @@ def test_two_processes_write_the_record_of_one(
     single, double = config_in(place, 1), config_in(place, 2, strategy)
     run(single)
     alone = capfd.readouterr()
-    assert run(double) is None, "this process only waited"
+    waited = run(double)  # this process computed nothing
     printed = capfd.readouterr()
     lines = [item.out.count("| full") for item in (alone, printed)]
     assert lines[0] == lines[1] > 0, "printed once"
     one, two = record_of(single), record_of(double)
+    assert json.loads(waited.record.to_json()) == two
+    assert record_in(waited.folder) == two
+    assert waited.fresh
     for key in ("run_id", "config", "inputs", "classes", "calibration", "data"):
         assert one[key] == two[key], key
     assert one["provenance"]["hardware"]["processes"] == 1

@@ -16,7 +16,7 @@ import pytest
 from safetensors import SafetensorError
 
 from ssah_exp import owner
-from ssah_exp.cache import MARKER, Cache, Entry
+from ssah_exp.cache import COST, MARKER, Cache, Entry
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import StoreError
 from ssah_exp.storage import storage_errors, whole_file, whole_folder, write_atomically
@@ -65,6 +65,33 @@ def test_computed_once_then_found(cache: Cache) -> None:
     assert first.digest == second.digest
     assert (second.folder / "deep" / "a.txt").read_text() == "content"
     assert contents(cache) == {first.key}
+
+
+class Costly(Stage):
+    """A stage that says what it took."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def __call__(self, folder: Path) -> None:
+        super().__call__(folder)
+        (folder / COST).write_text(json.dumps({"seconds": self.seconds}))
+
+
+def test_what_an_entry_took_is_kept_and_decides_nothing(tmp_path: Path, entry: Entry) -> None:
+    one, other = (Cache(tmp_path / f"cost {seconds}") for seconds in (1, 2))
+    first, second = ask(one, Costly(1)), ask(other, Costly(2))
+    assert first.digest == second.digest == entry.digest
+    assert (first.cost(), second.cost(), entry.cost()) == ({"seconds": 1}, {"seconds": 2}, {})
+    found = ask(one, Costly(3))
+    assert (found.cached, found.cost()) == (True, {"seconds": 1})
+    for damaged in ("[1]", '{"seconds": null}', "{"):
+        (found.folder / COST).write_text(damaged)
+        assert ask(one, Costly(3)).cached
+        assert found.cost() == {}
+    (found.folder / COST).unlink()
+    assert ask(one, Costly(3)).cached
 
 
 def test_finding_gives_no_warning(cache: Cache, entry: Entry) -> None:

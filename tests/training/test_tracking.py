@@ -110,7 +110,8 @@ def test_the_overhead_is_the_time_of_looks_over_that_of_the_rest(
     monkeypatch.setattr(tracking, "time", clock)
     summary = train(tiny.tiny_loaded(), TRACKING)
     assert summary.track_overhead == 4 / 5
-    assert summary.as_dict()["track_overhead"] == 4 / 5
+    assert "track_overhead" not in summary.as_dict(), "another training would take another time"
+    assert summary.as_dict()["track"] == summary.track
     assert not {"track", "track_overhead"} & set(train(tiny.tiny_loaded(), None).as_dict())
 
 

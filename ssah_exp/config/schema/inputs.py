@@ -18,7 +18,8 @@ class ModelConfig:
         name: Name used in tables.
         source: A ``ssah_exp.models.sources`` class with its arguments.
         precision: ``float32``, ``bfloat16`` or ``float16``.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        device: ``auto`` (CUDA where there is any), ``cpu``, ``cuda`` or ``cuda:N``; training and
+            identification of a process on its own run there, too.
         device_map: For models larger than one card, in identification and evaluation: ``auto``,
             ``balanced``, ``balanced_low_0``, ``sequential``, or module name -> device (a number,
             ``cpu``, ``disk``); null = ``device``.

@@ -21,7 +21,7 @@ class TrainerConfig:
     """Arguments of Lightning's Trainer that change where, not what, is computed.
 
     Attributes:
-        accelerator: As Lightning names it.
+        accelerator: As Lightning names it; ``auto``: where ``model.device`` puts the model.
         devices: Processes on each machine, each with a device of its own.
         num_nodes: Machines; more than one need a launcher on each (docs/distributed.md).
         strategy: ``ddp``: every process holds the model, examples are split; ``fsdp2``: weights,

@@ -25,6 +25,9 @@ WATCHED: dict[str, dict[str, tuple[tuple[str, ...], bool]]] = {
     },
 }
 TOLERANCE = 0.10
+# One round of a time may be off by as much as the tolerance; what is counted is the same in each.
+LEAST_ROUNDS = 3
+COUNTED = ("compact/full static memory",)
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,26 @@ class Compared:
         before: Committed median.
         now: Median of this run.
         loss: Share by which it is worse; negative = better.
+        rounds: How many the committed median rests on.
+        sure: Whether that is enough to fail by.
     """
 
     name: str
     before: float
     now: float
     loss: float
+    rounds: int
+    sure: bool
+
+    @property
+    def lost(self) -> bool:
+        """Whether it lost more than the tolerance."""
+        return self.loss > TOLERANCE
 
     @property
     def failed(self) -> bool:
-        """Whether it lost more than the tolerance."""
-        return self.loss > TOLERANCE
+        """Whether it lost more than the tolerance against a median that can be relied on."""
+        return self.lost and self.sure
 
 
 Measured = Mapping[str, Mapping[str, float]]
@@ -86,7 +98,9 @@ def compare(bench: str, before: Measured, now: Measured) -> list[Compared]:
         if name not in before:
             raise StoreError(f"No committed ratio '{name}' of bench {bench}.")
         then, today = before[name]["median"], now[name]["median"]
+        rounds = int(before[name]["rounds"])
         change = today / then - 1
         loss = -change if more_is_better else change
-        compared.append(Compared(f"{bench} {name}", then, today, loss))
+        sure = rounds >= LEAST_ROUNDS or name in COUNTED
+        compared.append(Compared(f"{bench} {name}", then, today, loss, rounds, sure))
     return compared
