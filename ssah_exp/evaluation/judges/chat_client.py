@@ -46,7 +46,7 @@ class DeclinedError(Exception):
 
     Attributes:
         filtered: It says that its content filter stopped it.
-        forbidden: It says 403: of what a filter stops, or of a key without rights.
+        forbidden: It says 403 and no more: of what a filter stops, or of a key without rights.
     """
 
     def __init__(self, reason: str, *, filtered: bool = False, forbidden: bool = False) -> None:
