@@ -370,6 +370,25 @@ def test_the_budget_holds_over_processes(server: Endpoint, tmp_path: Path) -> No
     assert assess(judge_at(server, tmp_path), "e") == [Judgement(REFUSED, 1.0)], "no limit"
 
 
+def test_two_judges_at_once_share_judgements_and_budget(server: Endpoint, tmp_path: Path) -> None:
+    """As an attack's judge and the table's do; both are there before either asks."""
+    table, search = (judge_at(server, tmp_path, max_requests=3, concurrency=1) for _ in range(2))
+    assess(search, "a", "b")
+    assert assess(table, "a", "c") == [Judgement(REFUSED, 1.0)] * 2
+    assert server.asked == dict.fromkeys("abc", 1)
+    for judge in (search, table):
+        assert assess(judge, "d") == [failed("budget of 3 requests spent")]
+    assert len(server.seen) == 3
+
+
+def test_models_that_another_judges_questions_met_are_not_listed(
+    server: Endpoint, tmp_path: Path
+) -> None:
+    table, search = (judge_at(server, tmp_path) for _ in range(2))
+    assess(search, "a")
+    assert table.describe()["served"] == []
+
+
 def test_a_request_counts_before_it_is_sent(server: Endpoint, tmp_path: Path) -> None:
     judge = judge_at(server, tmp_path, max_requests=1)
     counted: list[int] = []

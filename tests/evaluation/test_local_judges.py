@@ -310,6 +310,12 @@ def test_stored_judgements_need_no_model(
         assess(third, PAIRS)
 
 
+def test_equal_judges_lie_in_memory_once(guard_folder: str) -> None:
+    first, second = guard(guard_folder), guard(guard_folder, batch_size=2)
+    assert first._loaded is second._loaded
+    assert guard(guard_folder, precision="bfloat16")._loaded is not first._loaded
+
+
 def test_the_weights_decide_who_the_judge_is(guard_folder: str, tmp_path: Path) -> None:
     other = guard(save(tmp_path, GUARD, seed=1))
     assert other.fingerprint() != guard(guard_folder).fingerprint()
