@@ -94,6 +94,10 @@ class EndpointJudge(HarmJudge):
         """The rubric's."""
         return self.rubric.SCALE
 
+    def wording(self) -> str | None:
+        """Of the rubric, if a file gives it."""
+        return self.rubric.wording()
+
     def settings(self) -> dict[str, Any]:
         """Who is asked what."""
         return {
