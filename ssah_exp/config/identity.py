@@ -25,6 +25,7 @@ _NOT_SCIENCE_NESTED = {
 }
 # Of the evaluation: what the probe, which has answers of its own, does not read.
 _ANSWERS_ONLY = ("benign_style", "harmful_styles", "max_new_tokens", "perplexity")
+_PATHS = ("path", "prompt_path")
 # Of every judge and attack: how it is reached and how fast, not what it says.
 _JUDGE_NOT_SCIENCE = (
     "api_key_env",
@@ -113,9 +114,9 @@ def _drop(content: dict[str, Any], dotted: str) -> None:
 
 
 def _without_paths(value: Any) -> Any:
-    """Drop every ``path``: the content of the file it names enters the run id instead."""
+    """Drop every path: the content of the file it names enters the run id instead."""
     if isinstance(value, dict):
-        return {key: _without_paths(item) for key, item in value.items() if key != "path"}
+        return {key: _without_paths(item) for key, item in value.items() if key not in _PATHS}
     if isinstance(value, list):
         return [_without_paths(item) for item in value]
     return value

@@ -13,7 +13,7 @@ from ssah_exp.evaluation.attacks import Attack
 from ssah_exp.evaluation.judges import HarmJudge, Judge
 from ssah_exp.evaluation.metrics import Measured, measure_arm
 from ssah_exp.evaluation.mt_bench.conversations import read_answers
-from ssah_exp.evaluation.mt_bench.metrics import mt_bench_judge, mt_bench_metrics
+from ssah_exp.evaluation.mt_bench.metrics import mt_bench_metrics
 from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.evaluation.questions import Prompt, Question, read_completions
 from ssah_exp.evaluation.utility.metrics import packed_answers, utility_metrics
@@ -53,9 +53,9 @@ class Measuring:
         judges: Mapping[str, Judge],
         attacks: Mapping[str, Attack],
         folder: Path,
+        bench: HarmJudge | None,
     ) -> Measuring:
-        """With the config's questions."""
-        bench = mt_bench_judge(stages.config)
+        """With the config's questions; judges are those that the record describes."""
         return cls(stages, judges, attacks, folder, *stages.questions(), bench)
 
     def measure(

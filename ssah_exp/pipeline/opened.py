@@ -185,7 +185,7 @@ def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -
     data = load_data(config, training=training)
     source: ModelSource = build(config.model.source, "model.source")
     inputs = {"model": source.fingerprint(), **data.fingerprints, **asked}
-    inputs |= _judge_weights(judges) | _attack_files(attacks)
+    inputs |= _judge_files(judges) | _attack_files(attacks)
     identifier = run_id(config, inputs)
     known = science(config), inputs, origin
     reporter.opened(RunHead(identifier, config.artefact, config.seed, *known))
@@ -232,12 +232,13 @@ def _attack_files(attacks: dict[str, Attack]) -> dict[str, str]:
     return {name: value for name, value in prints.items() if value is not None}
 
 
-def _judge_weights(judges: dict[str, Judge]) -> dict[str, str]:
-    prints = {
-        f"judge.{name}": judge.fingerprint()
-        for name, judge in judges.items()
-        if isinstance(judge, HarmJudge)
-    }
+def _judge_files(judges: dict[str, Judge]) -> dict[str, str]:
+    """Weights, and questions that are read from files."""
+    prints: dict[str, str | None] = {}
+    for name, judge in judges.items():
+        if isinstance(judge, HarmJudge):
+            prints[f"judge.{name}"] = judge.fingerprint()
+            prints[f"judge.{name}.wording"] = judge.wording()
     return {name: value for name, value in prints.items() if value is not None}
 
 

@@ -38,7 +38,7 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
     with storage_errors(run.folder):
         if ranks.first():
             units.save(run.folder / "unitmap")
-        measuring = Measuring.of(stages, run.judges, run.attacks, run.folder)
+        measuring = Measuring.of(stages, run.judges, run.attacks, run.folder, run.bench)
         measured: list[ArmRecord] = []
         for number, arm in enumerate(arms, start=1):
             ablation, place = _ablation(arm, identified), f"[{number}/{len(arms)}]"

@@ -236,14 +236,42 @@ def test_what_a_filter_stops_ends_no_run_and_is_not_asked_again(
     assert server.asked == dict.fromkeys(answers, 1)
 
 
-def test_403_of_an_endpoint_that_answers_is_its_filters(server: Endpoint, tmp_path: Path) -> None:
-    answers = list(map(str, range(25)))
-    server.script = {answer: [status(403)] for answer in answers}
-    for _ in range(2):
-        judge = judge_at(server, tmp_path)
-        assert assess(judge, "b") == [Judgement(REFUSED, 1.0)]
-        assert assess(judge, *answers) == [Judgement(UNSCORED, reason="http 403")] * 25
-    assert server.asked == dict.fromkeys([*answers, "b"], 1)
+def test_single_403s_of_an_endpoint_that_answers_are_asked_again(
+    server: Endpoint, tmp_path: Path
+) -> None:
+    """They may be its filter's or the key's, and it does not say which."""
+    server.script["a"] = [status(403), status(403), says('{"score": 5}')]
+    for times in (1, 2):
+        found = assess(judge_at(server, tmp_path, max_failures=2, concurrency=1), "b", "a", "c")
+        assert found[1] == Judgement(UNSCORED, reason="http 403")
+        assert server.asked == {"a": times, "b": 1, "c": 1}
+    assert assess(judge_at(server, tmp_path), "a") == [Judgement(COMPLIED, 5.0)]
+
+
+def test_a_key_that_is_revoked_halfway_ends_the_run(server: Endpoint, tmp_path: Path) -> None:
+    judge = judge_at(server, tmp_path, concurrency=1, max_failures=3)
+    assert assess(judge, "a") == [Judgement(REFUSED, 1.0)]
+    server.otherwise = status(403)
+    assess(judge, "b", "c")
+    server.script["d"] = [refuses(403, code="content_filter")]
+    server.script["e"] = [status(400)]
+    assess(judge, "d", "e")  # neither says that the key works
+    with pytest.raises(JudgeError, match=r"3 questions in a row failed, .* http 403"):
+        assess(judge, "f")
+    server.otherwise = says('{"score": 5}')
+    assert assess(judge_at(server, tmp_path), *"bcf") == [Judgement(COMPLIED, 5.0)] * 3
+
+
+def test_what_a_filter_stopped_is_kept_though_the_run_ends(
+    server: Endpoint, tmp_path: Path
+) -> None:
+    server.otherwise = status(403)
+    server.script["a"] = [FILTERS[0]]
+    with pytest.raises(JudgeError):
+        assess(judge_at(server, tmp_path, concurrency=1, max_failures=2), "a", "b", "c")
+    server.otherwise = says('{"score": 5}')
+    assess(judge_at(server, tmp_path), "a", "b")
+    assert server.asked["a"] == 1
 
 
 def test_other_declined_questions_end_no_run_and_are_asked_again(
@@ -340,6 +368,25 @@ def test_the_budget_holds_over_processes(server: Endpoint, tmp_path: Path) -> No
     other = judge_at(server, tmp_path, model="n", max_requests=1)
     assert assess(other, "a") == [Judgement(REFUSED, 1.0)], "another judge's budget is its own"
     assert assess(judge_at(server, tmp_path), "e") == [Judgement(REFUSED, 1.0)], "no limit"
+
+
+def test_two_judges_at_once_share_judgements_and_budget(server: Endpoint, tmp_path: Path) -> None:
+    """As an attack's judge and the table's do; both are there before either asks."""
+    table, search = (judge_at(server, tmp_path, max_requests=3, concurrency=1) for _ in range(2))
+    assess(search, "a", "b")
+    assert assess(table, "a", "c") == [Judgement(REFUSED, 1.0)] * 2
+    assert server.asked == dict.fromkeys("abc", 1)
+    for judge in (search, table):
+        assert assess(judge, "d") == [failed("budget of 3 requests spent")]
+    assert len(server.seen) == 3
+
+
+def test_models_that_another_judges_questions_met_are_not_listed(
+    server: Endpoint, tmp_path: Path
+) -> None:
+    table, search = (judge_at(server, tmp_path) for _ in range(2))
+    assess(search, "a")
+    assert table.describe()["served"] == []
 
 
 def test_a_request_counts_before_it_is_sent(server: Endpoint, tmp_path: Path) -> None:

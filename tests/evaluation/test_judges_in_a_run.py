@@ -86,6 +86,43 @@ def asking(server: Endpoint) -> Target:
     return shipped("hexphi_endpoint", base_url=server.url, model="m", api_key_env=None)
 
 
+@pytest.mark.parametrize("judge", ["harmbench", "hexphi_endpoint"])
+def test_words_from_a_file_enter_the_run_id_their_place_does_not(
+    judge: str, place: Path, tmp_path: Path
+) -> None:
+    def run_with(path: str | None) -> OpenRun:
+        if judge == "harmbench":
+            weights = folder_at(place / "guard0")
+            node = shipped(judge, device="cpu", weights=weights, prompt_path=path)
+        else:
+            node = shipped(judge, base_url="http://h", model="m", api_key_env=None)
+            node["rubric"] = {**node["rubric"], "path": path}
+        return opened(with_judge(place, node))
+
+    for name, words in (("a", "one"), ("b", "two"), ("c", "one")):
+        text = f"{words} score {{behavior}} {{generation}}"
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    plain, one, two, moved = (
+        run_with(path) for path in (None, *(str(tmp_path / name) for name in "abc"))
+    )
+    assert one.run_id == moved.run_id
+    assert len({plain.run_id, one.run_id, two.run_id}) == 3
+    assert "judge.extra.wording" not in plain.inputs
+    assert str(tmp_path) not in str(science(one.config))
+
+
+@pytest.mark.parametrize(
+    ("judge", "known"),
+    [
+        ("harmbench", "e11f1b0593b7"),
+        ("hexphi_endpoint", "e2d244367547"),
+        ("strongreject_endpoint", "b6b46c362af5"),
+    ],
+)
+def test_runs_without_such_files_keep_their_ids(judge: str, known: str) -> None:
+    assert run_id(config_of(f"+judge@evaluation.judges.extra={judge}"), {}) == known
+
+
 ENDPOINT_KEYS = ("concurrency", "timeout", "attempts", "backoff", "max_wait", "max_requests")
 
 

@@ -310,6 +310,12 @@ def test_stored_judgements_need_no_model(
         assess(third, PAIRS)
 
 
+def test_equal_judges_lie_in_memory_once(guard_folder: str) -> None:
+    first, second = guard(guard_folder), guard(guard_folder, batch_size=2)
+    assert first._loaded is second._loaded
+    assert guard(guard_folder, precision="bfloat16")._loaded is not first._loaded
+
+
 def test_the_weights_decide_who_the_judge_is(guard_folder: str, tmp_path: Path) -> None:
     other = guard(save(tmp_path, GUARD, seed=1))
     assert other.fingerprint() != guard(guard_folder).fingerprint()
@@ -344,9 +350,28 @@ def test_an_answer_that_names_a_place_stays_where_it_is(classifier_folder: str) 
     assert words == ["w30", "w40", "<unk>", "w31", "<unk>", "w41"]
 
 
-def test_harmbench_needs_both_places() -> None:
+def test_harmbench_needs_both_places(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"prompt lacks \{generation\}"):
         classifier("x", prompt="{behavior}?")
+    (tmp_path / "p.txt").write_text("{generation}?", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"p\.txt lacks \{behavior\}"):
+        classifier("x", prompt_path=str(tmp_path / "p.txt"))
+    with pytest.raises(ConfigError, match="not both"):
+        classifier("x", prompt="{behavior} {generation}", prompt_path=str(tmp_path / "p.txt"))
+
+
+def test_the_question_of_a_file_is_put_as_it_stands(classifier_folder: str, tmp_path: Path) -> None:
+    text = " w30 {behavior} w31 {generation} w32"
+    (tmp_path / "p.txt").write_text(text + "\n", encoding="utf-8")
+    by_file = classifier(classifier_folder, prompt_path=str(tmp_path / "p.txt"))
+    by_config, ours = classifier(classifier_folder, prompt=text), classifier(classifier_folder)
+    assert by_file._question == text
+    assert by_file.settings() == by_config.settings() != ours.settings()
+    assert by_file._render("w1", "w2") == by_config._render("w1", "w2")
+    described = [judge.describe().get("wording") for judge in (by_file, by_config, ours)]
+    assert described == ["given", "given", None]
+    assert (by_config.wording(), ours.wording()) == (None, None), "the config holds the words"
+    assert str(tmp_path) not in str(by_file.describe())
 
 
 def test_another_question_is_another_judge(classifier_folder: str) -> None:

@@ -307,6 +307,7 @@ def test_a_whole_run_has_mt_bench_in_record_and_table(server: Endpoint, files: P
         assert arm.metrics["mt_bench/mean"].n == len(QUESTIONS)
         assert len(read_answers(finished.folder / f"mt_bench/{arm.name}.jsonl")) == len(QUESTIONS)
     assert finished.record.judges["mt_bench"]["rubric"]["name"] == "mt_bench"
+    assert finished.record.judges["mt_bench"]["served"] == ["judge-1"]
     assert "MT-bench, turn 2" in render_artefact([finished.record], "markdown")
     assert server.url not in json.dumps(science(plain))
     assert run_id(config, {}) != run_id(plain, {})

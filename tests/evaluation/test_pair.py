@@ -292,6 +292,17 @@ def test_a_spent_budget_holds_over_processes(server: Endpoint, tmp_path: Path) -
     assert len(server.seen) == 2
 
 
+def test_two_attackers_at_once_share_a_budget(server: Endpoint, tmp_path: Path) -> None:
+    server.script["r"] = [says("no")]
+    first, second = (partner(server, max_requests=2) for _ in range(2))
+    for asking in (first, second):
+        asking.keep_in(tmp_path)
+        assert asking.reply(TURNS, 0) == "no"
+    with pytest.raises(JudgeError, match="budget of 2 requests spent"):
+        first.reply(TURNS, 0)
+    assert len(server.seen) == 2
+
+
 def test_wrong_settings_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ATTACKER_KEY", raising=False)
     with pytest.raises(ConfigError, match="ATTACKER_KEY is not set") as caught:

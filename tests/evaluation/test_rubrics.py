@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from ssah_exp.errors import ConfigError
+from ssah_exp.digest import digest_of
+from ssah_exp.errors import ConfigError, DataError
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.rubrics import (
     HexPhiRubric,
+    OfHarm,
     Rubric,
     StrongRejectRubric,
     UnusableReplyError,
@@ -53,6 +57,38 @@ def test_only_a_five_is_harmful_to_hexphi() -> None:
 )
 def test_the_last_object_with_the_numbers_counts(reply: str) -> None:
     assert HexPhiRubric().read(reply).score == 4
+
+
+@pytest.mark.parametrize("rubric", [HexPhiRubric, StrongRejectRubric])
+def test_a_files_text_takes_the_place_of_ours(rubric: type[OfHarm], tmp_path: Path) -> None:
+    path = tmp_path / "rubric.txt"
+    path.write_text("Give score, refused, convincing, specific.\n", encoding="utf-8")
+    ours, theirs = rubric(), rubric(path=str(path))
+    system = theirs.messages("p", "a")[0]["content"]
+    assert system.startswith("Give score, refused, convincing, specific.\n\nYou get a JSON object")
+    assert theirs.messages("p", "a")[1] == ours.messages("p", "a")[1]
+    assert theirs.describe()["text"] != ours.describe()["text"]
+    assert theirs.describe()["wording"] == "given"
+    assert str(tmp_path) not in str(theirs.describe())
+    path.write_text("Give score, refused, convincing and specific.", encoding="utf-8")
+    assert rubric(path=str(path)).wording() != theirs.wording()
+
+
+def test_our_own_rubrics_are_described_as_ever() -> None:
+    """Judgements are kept under it."""
+    known = {"hexphi": "915342ffbc66f2af", "strongreject": "c06fa8144283713b"}
+    for rubric in (HexPhiRubric(), StrongRejectRubric()):
+        assert digest_of(rubric.describe())[:16] == known[rubric.NAME]
+        assert rubric.wording() is None
+
+
+def test_a_file_that_asks_for_other_numbers_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rubric.txt"
+    path.write_text("Was it refused?", encoding="utf-8")
+    with pytest.raises(ConfigError, match="lacks convincing and specific"):
+        StrongRejectRubric(path=str(path))
+    with pytest.raises(DataError, match=r"no file .*rubric.md. Did you mean 'rubric.txt'"):
+        HexPhiRubric(path=str(tmp_path / "rubric.md"))
 
 
 def test_a_reply_built_to_exhaust_the_reader_is_unusable() -> None:

@@ -48,6 +48,40 @@ def test_another_model_and_wording_than_gpt_4s_are_marked(artefact: str, judge: 
     assert "judge: some-7b by our wording for GPT-4" in found.differs
 
 
+@pytest.mark.parametrize(
+    ("model", "mark"), [("some-7b", "judge: some-7b for GPT-4"), ("gpt-4-0613", None)]
+)
+def test_given_words_leave_the_model_to_differ(model: str, mark: str | None) -> None:
+    described = {**HEXPHI, "model": model, "rubric": {"name": "hexphi", "wording": "given"}}
+    made = judged({"j": described}, "score/chat/j", MEAN, harmful_styles=["chat"])
+    found = [item for item in pairs(made) if (item.arm, item.metric) == ("full", "score/chat/j")]
+    assert found
+    marks = {text for item in found for text in item.differs if text.startswith("judge")}
+    assert marks == (set() if mark is None else {mark})
+
+
+@pytest.mark.parametrize(
+    ("described", "mark"),
+    [
+        ({"kind": "harmbench"}, "judge: hb by our wording for its authors'"),
+        ({"kind": "harmbench", "wording": "given"}, None),
+    ],
+)
+def test_harmbenchs_classifier_asked_in_our_words_is_marked(
+    described: dict[str, Any], mark: str | None
+) -> None:
+    made = judged({"hb": described}, "asr/chat+gcg/hb", rate(1, 4, 0.95), primary_judge="hb")
+    attacks = {"gcg": {"method": {}, "styles": ["chat"], "requests": None}}
+    made = changed(
+        replace(made, attacks={"gcg": {"kind": "Gcg"}}),
+        lambda config: config["evaluation"].update(attacks=attacks),
+    )
+    found = [item for item in pairs(made) if item.metric == "asr/chat+gcg/hb"]
+    assert found
+    marks = {text for item in found for text in item.differs if text.startswith("judge")}
+    assert marks == (set() if mark is None else {mark})
+
+
 @pytest.mark.parametrize("styles", [["chat", "raw"], ["raw", "raw_system"]])
 def test_a_judge_that_is_not_the_primary_one_stands_beside_the_paper(styles: list[str]) -> None:
     """Scores have no mean over styles: without chat, the first style is compared."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.attacks.victim import Victim
+from ssah_exp.models.tokenizer import Speech
 
 # Fields that decide how fast an attack is, not what it finds.
 SPEED = ("batch_size",)
@@ -89,6 +90,17 @@ class Attack(ABC):
     def describe(self) -> dict[str, Any]:
         """Name, source and settings, for the record."""
         return {"name": self.name, "source": self.source, **self.settings()}
+
+    def tokenized(self, speech: Speech) -> dict[str, Any]:
+        """What a tokenizer makes of the settings, where attempts depend on it; for cache keys.
+
+        Of use to attacks that do not look at the model: where they do, its weights and tokenizer
+        are part of the key.
+
+        Raises:
+            ConfigError: The settings do not fit this tokenizer.
+        """
+        return {}
 
     def fingerprint(self) -> str | None:
         """Hash of the files it reads; None for an attack that reads none."""

@@ -65,8 +65,10 @@ class Pair(Attack):
         return {**content, "instructions": digest_of(INSTRUCTIONS)}
 
     def fingerprint(self) -> str | None:
-        """Hash of local weights, the attacker's and the judge's."""
+        """Hash of local weights, the attacker's and the judge's, and of the judge's own words."""
         prints = [self.attacker.fingerprint(), self.judge.fingerprint()]
+        if (wording := self.judge.wording()) is not None:
+            prints.append(wording)
         return None if prints == [None, None] else digest_of(prints)
 
     def keep_in(self, root: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks.base import Attack, Attempt, Request
 from ssah_exp.evaluation.attacks.victim import Victim
+from ssah_exp.models.tokenizer import Speech
 
 
 @dataclass(kw_only=True)
@@ -33,10 +35,14 @@ class Prefill(Attack):
 
     def attempts(self, victim: Victim, request: Request, seed: int) -> list[Attempt]:
         """The request as it is, and the beginning of its answer."""
-        return [Attempt(request.prompt, self._beginning(victim))]
+        return [Attempt(request.prompt, self._beginning(victim.speech))]
 
-    def _beginning(self, victim: Victim) -> str:
-        tokenizer = victim.speech.tokenizer
+    def tokenized(self, speech: Speech) -> dict[str, Any]:
+        """The beginning, where it is cut by tokens: what is a token differs between models."""
+        return {} if self.tokens is None else {"beginning": digest_of(self._beginning(speech))}
+
+    def _beginning(self, speech: Speech) -> str:
+        tokenizer = speech.tokenizer
         ids = list(tokenizer(self.text, add_special_tokens=False).input_ids)
         if self.tokens is not None and self.tokens > len(ids):
             raise ConfigError(

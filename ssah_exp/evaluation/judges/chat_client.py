@@ -46,7 +46,7 @@ class DeclinedError(Exception):
 
     Attributes:
         filtered: It says that its content filter stopped it.
-        forbidden: It says 403: of what a filter stops, or of a key without rights.
+        forbidden: It says 403 and no more: of what a filter stops, or of a key without rights.
     """
 
     def __init__(self, reason: str, *, filtered: bool = False, forbidden: bool = False) -> None:
@@ -59,18 +59,17 @@ class OverBudgetError(Exception):
 
 
 class Budget:
-    """Counts requests over the threads and calls of one process, and over those before it.
+    """Counts requests over threads, calls, and whoever else counts in the same file.
 
     Args:
         allowed: Most requests; None = no limit, and nothing is counted in the file.
-        spent: One line per request of any process; None counts this one's alone. What another
-            process sends at the same time is not seen.
+        spent: One line per request; None counts this object's alone. What another process sends in
+            the same moment is not seen.
     """
 
     def __init__(self, allowed: int | None, spent: AppendedLines | None = None) -> None:
         self._allowed, self._lock = allowed, threading.Lock()
-        self._spent = None if allowed is None else spent
-        self.sent = 0 if self._spent is None else sum(1 for _ in self._spent.read())
+        self._spent, self._sent = None if allowed is None else spent, 0
 
     def take(self) -> None:
         """Count one request, before it is sent: a kill behind it must not make it free.
@@ -80,11 +79,14 @@ class Budget:
             StoreError: The disk is full or not writable.
         """
         with self._lock:
-            if self._allowed is not None and self.sent >= self._allowed:
-                raise OverBudgetError(f"budget of {self._allowed} requests spent")
-            self.sent += 1
             if self._spent is not None:
-                self._spent.append({"request": self.sent})
+                self._sent += sum(1 for _ in self._spent.news())
+            if self._allowed is not None and self._sent >= self._allowed:
+                raise OverBudgetError(f"budget of {self._allowed} requests spent")
+            if self._spent is None:
+                self._sent += 1
+            else:
+                self._spent.append({"request": self._sent + 1})  # counted by the next look
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,9 @@ class EndpointJudge(HarmJudge):
 
     Replies that hold no judgement (the judge declines, no JSON, a score out of range) leave the
     answer unscored and are kept: asking again would cost as much and say the same. So are questions
-    that the endpoint's content filter stops. What never got a reply (timeouts, a spent budget) is
-    unscored too, but not kept: the next run asks again.
+    that the endpoint says its content filter stops. What never got a reply (timeouts, a spent
+    budget), or was declined without that reason, is unscored too, but not kept: the next run asks
+    again.
 
     Attributes:
         base_url: The API's root, e.g. ``https://host/v1``.
@@ -49,7 +50,8 @@ class EndpointJudge(HarmJudge):
         max_requests: Most requests to send, retries and, below one root, earlier processes' under a
             limit included; None = no limit.
         max_failures: Questions in a row, over all calls, that fail before the endpoint counts as
-            down. A question it declines counts only where it has answered none yet.
+            down; only one that it answers ends the row. A question it declines counts where it has
+            answered none yet, and by 403 always: a key may be spent or revoked at any time.
     """
 
     base_url: str
@@ -91,6 +93,10 @@ class EndpointJudge(HarmJudge):
     def scale(self) -> Scale:
         """The rubric's."""
         return self.rubric.SCALE
+
+    def wording(self) -> str | None:
+        """Of the rubric, if a file gives it."""
+        return self.rubric.wording()
 
     def settings(self) -> dict[str, Any]:
         """Who is asked what."""
@@ -150,10 +156,11 @@ class EndpointJudge(HarmJudge):
                     found[pair] = future.result()
                     self._answered, self._failures = True, 0
                 except DeclinedError as error:
-                    if error.filtered or self._answered:
+                    if error.filtered:  # kept at once, whatever comes of the others
                         found[pair] = self._settled(pair, error)
-                    else:
-                        declined[pair] = error
+                        continue
+                    declined[pair] = error
+                    if error.forbidden or not self._answered:
                         self._count_failure(error)
                 except PassingError as error:
                     found[pair] = _failed(error)
@@ -177,7 +184,7 @@ class EndpointJudge(HarmJudge):
             )
 
     def _settled(self, pair: Pair, error: DeclinedError) -> Judgement:
-        """What a declined question comes to; where a filter declined, that is kept.
+        """What a declined question comes to; where a filter is named, that is kept.
 
         An endpoint that answers others declines this one for what it is. One that has answered none
         may decline them all, for a wrong option or a key without rights.
@@ -185,7 +192,7 @@ class EndpointJudge(HarmJudge):
         if not (error.filtered or self._answered):
             return _failed(error)
         judgement = Judgement(Verdict.UNSCORED, reason=str(error))
-        if error.filtered or error.forbidden:
+        if error.filtered:
             self._memory.add(*pair, judgement)
         return judgement
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -19,6 +20,7 @@ from ssah_exp.errors import ConfigError, ModelError
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.harm import HarmJudge, Pair
 from ssah_exp.models.companion import Companion
+from ssah_exp.models.load import resolve_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -75,6 +77,10 @@ class LoadedJudge:
     words: Words
 
 
+# A search's judge and the table's may be one model: it lies in memory once, while either is in use.
+_IN_MEMORY: WeakValueDictionary[tuple[str, ...], LoadedJudge] = WeakValueDictionary()
+
+
 @dataclass(kw_only=True)
 class FirstTokenJudge(Companion, HarmJudge):
     """A language model on this machine that answers with one of two words.
@@ -126,6 +132,14 @@ class FirstTokenJudge(Companion, HarmJudge):
 
     @cached_property
     def _loaded(self) -> LoadedJudge:
+        device = str(resolve_device(self.device))
+        key = (self.fingerprint(), self.precision, device, self.HARMFUL, self.HARMLESS)
+        loaded = _IN_MEMORY.get(key)
+        if loaded is None:
+            _IN_MEMORY[key] = loaded = self._load()
+        return loaded
+
+    def _load(self) -> LoadedJudge:
         from transformers import GenerationConfig
 
         model, tokenizer = self.load_companion(f"Judge '{self.name}'")

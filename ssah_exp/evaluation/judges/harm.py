@@ -50,6 +50,10 @@ class HarmJudge(ABC):
         """Hash of local weights; None for a judge that has none."""
         return None
 
+    def wording(self) -> str | None:
+        """Hash of the words that a file gives its question; None where none does."""
+        return None
+
     def describe(self) -> dict[str, Any]:
         """Name, source, settings and the ends of the scale."""
         ends = [self.scale.low, self.scale.high]

@@ -7,7 +7,7 @@ questions that were under way; a line it cut short is skipped by the reader.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ def judgements_folder(root: Path) -> Path:
 
 class Memory:
     """Judgements of one judge; several threads, and processes, may add to it.
+
+    What another judge with the same settings adds to the file, an attack's beside the table's, is
+    found as soon as it stands there.
 
     Args:
         settings: All that decides a judgement; another value never finds these judgements.
@@ -41,11 +44,15 @@ class Memory:
         self.served: set[str] = set()
         self._lock = threading.Lock()
         self._lines = None if self.path is None else AppendedLines(self.path)
-        self._known = {} if self._lines is None else _known(self._lines)
+        self._known: dict[str, tuple[Judgement, str]] = {}
+        self._look_up()
 
     def get(self, prompt: str, completion: str) -> Judgement | None:
         """What was said of this completion, if it was judged."""
-        judgement, served = self._known.get(self._key(prompt, completion), (None, ""))
+        key = self._key(prompt, completion)
+        if key not in self._known:
+            self._look_up()
+        judgement, served = self._known.get(key, (None, ""))
         self.served |= {served} - {""}
         return judgement
 
@@ -78,14 +85,20 @@ class Memory:
             self._known[key] = judgement, served
             self.served |= {served} - {""}
 
+    def _look_up(self) -> None:
+        """Take in what the file has got since the last look."""
+        if self._lines is not None:
+            with self._lock:
+                self._known |= _known(self._lines.news())
+
     def _key(self, prompt: str, completion: str) -> str:
         return digest_of({"judge": self._settings, "prompt": prompt, "completion": completion})
 
 
-def _known(lines: AppendedLines) -> dict[str, tuple[Judgement, str]]:
+def _known(rows: Iterable[Any]) -> dict[str, tuple[Judgement, str]]:
     """Key -> judgement, and the model that an endpoint said it was."""
     known: dict[str, tuple[Judgement, str]] = {}
-    for row in lines.read():
+    for row in rows:
         try:
             score = None if row["score"] is None else float(row["score"])
             judgement = Judgement(Verdict(row["verdict"]), score, row["reason"])

@@ -135,6 +135,7 @@ class AnsweringStages(Shared):
             "attack": settings,
             "requests": [asdict(request) for request in requests],
             "template": self.speech.template_hash,
+            **attack.tokenized(self.speech),
         }
         if attack.SEARCHES:
             material |= {

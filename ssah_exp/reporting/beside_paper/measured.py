@@ -68,8 +68,9 @@ def freezing_metric(record: RunRecord, benchmark: str, judge: str) -> Measured:
     if name in ("gpt4_score", "gpt4_rate"):
         return scored(record, benchmark, name, mean=name == "gpt4_score")
     primary = str(record.config["evaluation"]["primary_judge"])
-    if name in ATTACKS:  # who judged is not published: nothing to differ from
-        return Measured(attack_metric(record, name, primary), benchmark, name)
+    if name in ATTACKS:  # who judged is not published; a classifier differs from its own training
+        differs = tuple(protocol.question_differs(record, primary))
+        return Measured(attack_metric(record, name, primary), benchmark, name, differs=differs)
     if record.judges.get(primary, {}).get("kind") == _KEYWORD:
         return Measured(asr_name(_style(record), primary), benchmark, name)
     return Measured(None, benchmark, name, differs=tuple(protocol.judge_differs(primary, name)))

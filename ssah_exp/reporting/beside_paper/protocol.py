@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ssah_exp.evaluation.judges.wording import GIVEN, WORDING
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper.pair import sources_of
 
@@ -73,8 +74,20 @@ def judge_differs(judge: str, published: str) -> Iterator[str]:
 
 
 def rubric_differs(record: RunRecord, judge: str) -> Iterator[str]:
-    """Whatever model is asked, the rubric is in our words; GPT-4 was told the authors'."""
-    yield f"judge: {record.judges[judge].get('model', judge)} by our wording for GPT-4"
+    """Another model, or the rubric in our words; GPT-4 was told the authors'."""
+    described = record.judges[judge]
+    model = str(described.get("model", judge))
+    if not _given(described.get("rubric", {})):
+        yield f"judge: {model} by our wording for GPT-4"
+    elif not _letters(model).startswith("gpt4"):
+        yield f"judge: {model} for GPT-4"
+
+
+def question_differs(record: RunRecord, judge: str) -> Iterator[str]:
+    """HarmBench's classifier asked in our words; it was trained on its authors'."""
+    described = record.judges.get(judge, {})
+    if described.get("kind") == "harmbench" and not _given(described):
+        yield f"judge: {judge} by our wording for its authors'"
 
 
 def guard_differs(record: RunRecord, judge: str, published: str) -> Iterator[str]:
@@ -121,6 +134,11 @@ def _window_of(record: RunRecord) -> int | str:
 
 def _is_model(record: RunRecord, source: str) -> bool:
     return len(sources_of(str(record.config["model"]["name"]), [source, "?"])) == 1
+
+
+def _given(described: Mapping[str, Any]) -> bool:
+    """Whether a judge's words were given from outside."""
+    return described.get(WORDING) == GIVEN
 
 
 def _letters(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ from lm_eval.tasks._yaml_loader import load_yaml  # noqa: E402
 
 from ssah_exp.evaluation.utility.documents import read_definition  # noqa: E402
 from ssah_exp.evaluation.utility.file_task import HARNESS_TASKS, file_tasks  # noqa: E402
-from tests.evaluation.utility.tiny_tasks import save_files  # noqa: E402
+from tests.evaluation.utility.tiny_tasks import save_files, save_table  # noqa: E402
 
 # Task -> the original as the hub has it, and the same question as the carrier's files have it.
 PAIRS: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
@@ -126,21 +127,38 @@ PAIRS: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
 PAIRS["arc_challenge"] = PAIRS["arc_easy"]
 
 
-def harness_task(task: str, documents: list[dict[str, Any]]) -> ConfigurableTask:
-    """The harness's own definition, untouched but for where its data set comes from."""
+Documents = list[dict[str, Any]]
+
+
+def harness_task(
+    task: str, documents: Documents, shots: Documents | None = None, **changes: Any
+) -> ConfigurableTask:
+    """The harness's own definition, untouched but for where its data set comes from.
+
+    Args:
+        task: By our name.
+        documents: Of every split.
+        shots: Of the split that shots come from, if others.
+        changes: Fields of the definition.
+    """
     definition = read_definition(task).harness.replace("{subject}", "anatomy")
-    config = load_yaml(HARNESS_TASKS / definition)
+    config = {**load_yaml(HARNESS_TASKS / definition), **changes}
     splits = {config[key] for key in config if key.endswith("_split") and config[key] is not None}
+    rows = dict.fromkeys(splits, documents)
+    if shots is not None:
+        rows[config["fewshot_split"]] = shots
 
     def load(**_: Any) -> DatasetDict:
-        return DatasetDict(dict.fromkeys(splits, Dataset.from_list(documents)))
+        return DatasetDict({split: Dataset.from_list(items) for split, items in rows.items()})
 
     return ConfigurableTask(config={**config, "custom_dataset": load})
 
 
-def rendered(task: ConfigurableTask, document: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def rendered(
+    task: ConfigurableTask, document: Mapping[str, Any], shots: int = 0
+) -> list[tuple[str, ...]]:
     """The requests for one document: what goes into the model."""
-    context = task.fewshot_context(document, num_fewshot=0)
+    context = task.fewshot_context(document, num_fewshot=shots)
     made = task.construct_requests(document, context, doc_id=0)
     return [item.args for item in (made if isinstance(made, list) else [made])]
 
@@ -179,6 +197,57 @@ def test_definitions_are_the_harness_own(task: str, tmp_path: Path) -> None:
     assert made.VERSION == theirs.VERSION
     metrics = {name for name in TASK_METRICS[task] if not name.endswith("_flexible")}
     assert {str(entry["metric"]) for entry in made.config.metric_list} >= metrics
+
+
+SHOTS = 5
+
+
+def test_mmlu_shots_are_the_first_of_the_dev_file_in_its_order(tmp_path: Path) -> None:
+    def rows(split: str, count: int) -> list[dict[str, Any]]:
+        return [
+            {
+                "question": f"{split} {at}?",
+                **{f"choice{n}": f"{split}{at}{n}" for n in range(4)},
+                "answer": str((at * 3 + 1) % 4),
+            }
+            for at in (4, 1, 6, 0, 5, 2, 3)[:count]
+        ]
+
+    dev, test = rows("dev", SHOTS + 2), rows("test", 3)
+    for split, content in (("dev", dev), ("test", test)):
+        save_table(tmp_path / f"mmlu/{split}/anatomy_{split}.csv", content, ",")
+    (made,) = file_tasks("mmlu", tmp_path)
+    own = harness_task("mmlu", ours("mmlu", test), ours("mmlu", dev))
+    assert len(made.eval_docs) == len(test)
+    for mine, theirs in zip(made.eval_docs, own.eval_docs, strict=True):
+        requests = rendered(made, mine, SHOTS)
+        assert requests == rendered(own, theirs, SHOTS)
+        context = requests[0][0]
+        shown = [row["question"] for row in dev[:SHOTS]]
+        assert sorted(shown, key=context.index) == shown
+        assert dev[SHOTS]["question"] not in context
+        assert context.count("test ") == 1, "the question is none of its own shots"
+
+
+def test_gsm8k_shots_are_other_questions_put_as_the_harness_puts_them(tmp_path: Path) -> None:
+    """From the test split, for want of another; which ones is the harness's own draw."""
+    test = [{"question": f"Q{at}?", "answer": f"{at}+0\n#### {at}"} for at in range(SHOTS + 2)]
+    (tmp_path / "gsm8k").mkdir()
+    (tmp_path / "gsm8k/test.jsonl").write_text("\n".join(map(json.dumps, test)), encoding="utf-8")
+    (made,) = file_tasks("gsm8k", tmp_path)
+    made.set_fewshot_seed(1234)
+    seen = set()
+    for document in made.eval_docs:
+        (context, *_), *_ = rendered(made, document, SHOTS)
+        assert context.count(document["question"]) == 1
+        assert context.endswith(f"Question: {document['question']}\nAnswer:")
+        others = [row for row in test if row != document and row["question"] in context]
+        shots = sorted(others, key=lambda row: context.index(row["question"]))
+        assert len(shots) == SHOTS
+        own = harness_task("gsm8k", test, shots, fewshot_config={"sampler": "first_n"})
+        assert context == rendered(own, document, SHOTS)[0][0]
+        seen.add(tuple(row["question"] for row in shots))
+    assert len(seen) > 1, "drawn anew for each question"
 
 
 def test_rows_of_another_make_are_refused() -> None:

@@ -32,7 +32,7 @@ def save_files(root: Path) -> Path:
         }
         for at in range(SIZE)
     ]
-    _save_table(root / "utility/rte_dev.tsv", table, "\t")
+    save_table(root / "utility/rte_dev.tsv", table, "\t")
     for split, subject in ((s, n) for s in ("dev", "test") for n in ("anatomy", "virology")):
         rows = [
             {
@@ -42,7 +42,7 @@ def save_files(root: Path) -> Path:
             }
             for at in range(SIZE)
         ]
-        _save_table(root / f"mmlu/{split}/{subject}_{split}.csv", rows, ",")
+        save_table(root / f"mmlu/{split}/{subject}_{split}.csv", rows, ",")
     return root
 
 
@@ -99,7 +99,8 @@ def _jsonl() -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _save_table(path: Path, rows: list[dict[str, str]], delimiter: str) -> None:
+def save_table(path: Path, rows: list[dict[str, str]], delimiter: str) -> None:
+    """Rows of the same columns, with a header."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, list(rows[0]), delimiter=delimiter)

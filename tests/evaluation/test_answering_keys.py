@@ -1,0 +1,99 @@
+"""What answers and attempts are kept under.
+
+The version of vLLM is part of it, the default engine is not; so is a tokenizer where it cuts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.evaluation.attacks import Attack, Prefill, SuffixFile
+from ssah_exp.models.sources import ModelRef
+from ssah_exp.models.tokenizer import Speech, check_tokenizer
+from ssah_exp.pipeline.stages import Stages, answering
+from tests import tiny
+from tests.config.composing import config_of
+from tests.pipeline.tiny_run import silent
+
+
+class Keys:
+    """A cache that keeps what it is asked for, and computes nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    def partial(self, stage: str, material: Mapping[str, Any]) -> Path:
+        return Path(stage)
+
+    def get_or_compute(self, stage: str, material: Mapping[str, Any], *_: Any, **__: Any) -> None:
+        self.asked.append(dict(material))
+
+
+def stages_of(config: RunConfig, cache: Any, speech: Speech) -> Stages:
+    nothing: Any = None  # neither data nor a model is looked at
+    return Stages(config, nothing, cache, silent(), nothing, speech)
+
+
+def key_of(engine: str, version: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setattr(answering, "package_version", {"vllm": version}.get)
+    cache, config = Keys(), config_of(f"evaluation.engine={engine}")
+    stages = stages_of(config, cache, tiny.tiny_speech())
+    stages.answers(ModelRef("m", "0", "place", "print"), None, [], [], "arm")
+    (key,) = cache.asked
+    return key
+
+
+def test_another_vllm_does_not_take_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (key_of("vllm", version, monkeypatch) for version in ("0.8", "0.9"))
+    assert one != other
+    assert one["engine"] == other["engine"] == "vllm"
+
+
+def test_the_default_engine_asks_for_no_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (key_of("transformers", version, monkeypatch) for version in ("0.8", "0.9"))
+    assert one == other
+    assert "engine" not in str(one)
+
+
+def by_letters() -> Speech:
+    """The tiny vocabulary's specials and letters; no template, as the words' tokenizer below."""
+    vocabulary = {text: at for at, text in enumerate((*tiny.SPECIALS, *"w123456789 "))}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    return without_template(tokenizer_object=backend)
+
+
+def without_template(**changes: Any) -> Speech:
+    tokenizer = tiny.tiny_tokenizer(**changes)
+    tokenizer.chat_template = None
+    return check_tokenizer(tokenizer, "<|end|>", None)
+
+
+def attempts_key(attack: Attack, speech: Speech) -> dict[str, Any]:
+    cache = Keys()
+    stages = stages_of(config_of(), cache, speech)
+    stages.attempts(ModelRef("m", "0", "place", "print"), None, attack, [], "arm")
+    (key,) = cache.asked
+    return key
+
+
+def test_tokenizers_that_cut_a_beginning_otherwise_do_not_share_it() -> None:
+    words, letters = without_template(), by_letters()
+    assert words.template_hash == letters.template_hash
+    cut = Prefill(name="p", text="w1 w2", tokens=1)
+    assert attempts_key(cut, words) != attempts_key(cut, letters)
+    assert attempts_key(cut, words) == attempts_key(cut, without_template())
+
+
+def test_a_beginning_that_is_given_whole_is_shared_by_all(tmp_path: Path) -> None:
+    (tmp_path / "s.txt").write_text("w1\n", encoding="utf-8")
+    whole = Prefill(name="p", text="w1 w2")
+    for attack in (whole, SuffixFile(name="s", path=str(tmp_path / "s.txt"))):
+        assert attempts_key(attack, without_template()) == attempts_key(attack, by_letters())
+    assert attempts_key(whole, by_letters()).keys() == {"version", "attack", "requests", "template"}
