@@ -19,13 +19,13 @@ from ssah_exp.config.schema import TrainerConfig, TuningConfig
 from ssah_exp.config.trainer import ended_by_signals, make_trainer, shards
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import training_loader
-from ssah_exp.errors import ModelError
+from ssah_exp.errors import ConfigError, ModelError
 from ssah_exp.interventions.plan import TrainingPlan, plan_training
 from ssah_exp.models.load import LoadedModel, move
 from ssah_exp.training.adapters.adapter import Adapter
 from ssah_exp.training.certificate import Certificate, Witness, digest_tensors
 from ssah_exp.training.matching import LossMatch, mean_response_loss
-from ssah_exp.training.module import FineTuning
+from ssah_exp.training.module import FineTuning, warmup_steps
 from ssah_exp.training.objectives import Objective, SupervisedObjective
 from ssah_exp.training.policy import UnitPolicy
 from ssah_exp.training.resume import Checkpoints, ReplayedBatches, checkpoint_in
@@ -141,6 +141,7 @@ def fine_tune(
             ``adapter.plan`` says. In the end it is merged, or stays attached to the model.
 
     Raises:
+        ConfigError: The warm-up or a step's batches are more than the data gives.
         ModelError: The loss is not finite, a frozen bit moved, nothing changed, or the adapter
             does not go with the model or the plan.
         SystemExit: The scheduler asked the process to end; a checkpoint was saved.
@@ -192,6 +193,7 @@ def _fit(
     epochs = run.epochs or run.config.epochs
     batches = ReplayedBatches(run.loader_of, epochs)
     steps = math.ceil(len(batches) / run.accumulate)
+    _check_lengths(run, len(batches), steps)
     twin = ShardedTwin(loaded.model) if shards(run.trainer) else None
     trained = loaded if twin is None else replace(loaded, model=twin.model)
     module = FineTuning(trained.model, run.objective, run.config, steps, twin)
@@ -225,6 +227,20 @@ def _fit(
         torch.nn.Module.eval(loaded.model)
         loaded.model.zero_grad(set_to_none=True)
     return module
+
+
+def _check_lengths(run: Run, batches: int, steps: int) -> None:
+    """Refuse a schedule or a step that is longer than the data."""
+    if run.accumulate > batches:
+        raise ConfigError(
+            f"accumulate={run.accumulate}: there are no more than {batches} batches in all epochs."
+        )
+    warmup = warmup_steps(run.config, steps)
+    if 1 < steps <= warmup:
+        raise ConfigError(
+            f"warmup_share={run.config.warmup_share:g} of {steps} steps is {warmup}: the learning "
+            "rate would rise to the end. Give a smaller share, or more data or epochs."
+        )
 
 
 def _strategy(config: TrainerConfig) -> Strategy | None:

@@ -101,7 +101,7 @@ class FineTuning(pl.LightningModule):
         """AdamW with a linear schedule over all steps of the run."""
         optimizer = make_optimizer(self.weights.optimizer_parameters(), self.config)
         steps = self.steps
-        warmup = math.ceil(self.config.warmup_share * steps)
+        warmup = warmup_steps(self.config, steps)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: linear_schedule(step, warmup, steps)
         )
@@ -155,6 +155,11 @@ class FineTuning(pl.LightningModule):
         torch.set_rng_state(resumed["rng"].cpu())
         if "cuda_rng" in resumed and torch.cuda.is_available():
             torch.cuda.set_rng_state(resumed["cuda_rng"].cpu())
+
+
+def warmup_steps(config: TuningConfig, steps: int) -> int:
+    """Optimizer steps over which the learning rate rises, of ``steps`` in all."""
+    return math.ceil(config.warmup_share * steps)
 
 
 def linear_schedule(step: int, warmup: int, total: int) -> float:

@@ -10,7 +10,7 @@ import torch
 
 from ssah_exp.config.schema import TrainerConfig, TuningConfig
 from ssah_exp.config.trainer import make_trainer
-from ssah_exp.errors import ModelError
+from ssah_exp.errors import ConfigError, ModelError
 from ssah_exp.interventions.plan import plan_training
 from ssah_exp.training import loop
 from ssah_exp.training.loop import fine_tune, supervised_run
@@ -105,3 +105,21 @@ def test_a_run_gives_its_optimizer_the_float32_sum(monkeypatch: pytest.MonkeyPat
     assert len(given) == 1
     for found, total in zip(given[0], wanted, strict=True):
         torch.testing.assert_close(found, total, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "accumulate", "message"),
+    [
+        ({}, 4, "accumulate=4: there are no more than 3 batches"),
+        ({"warmup_share": 0.7}, 1, r"warmup_share=0.7 of 3 steps is 3: the learning rate would"),
+    ],
+)
+def test_what_is_longer_than_the_data_is_refused(
+    changes: dict[str, float], accumulate: int, message: str
+) -> None:
+    loaded = tiny.tiny_loaded("llama_gqa")
+    config = TuningConfig(epochs=1, batch_size=2, **changes)  # type: ignore[arg-type]
+    trainer = TrainerConfig(accelerator="cpu", progress=False)
+    run = supervised_run(loaded, tiny.conversations(6), config, 0, trainer, accumulate=accumulate)
+    with pytest.raises(ConfigError, match=message):
+        fine_tune(loaded, run)
