@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ssah_exp.config.schema import AblationConfig
 from ssah_exp.units.classes import UnitClass
-from ssah_exp.units.controls import draw_control
+from ssah_exp.units.controls import control_stream, draw_control
 from ssah_exp.units.unitmap import UnitMap
 
 UNALIGNED, ALIGNED = "unaligned", "aligned"
@@ -69,7 +69,6 @@ def _controls(
     fill = ablation.primary_fill
     for kind in ablation.controls.kinds:
         for draw in range(ablation.controls.draws):
-            # One stream per run, kind and draw; the same draw for every class.
-            stream = [seed, sorted(("random", "matched")).index(kind), draw]
+            stream = control_stream(seed, kind, draw)
             control = draw_control(units, mask, kind, stream, pool=ablation.controls.match_pool)
             yield Arm(f"{name}/{fill}/{kind}/{draw}", ALIGNED, control.mask, name, fill, kind, draw)

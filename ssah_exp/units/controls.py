@@ -13,8 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssah_exp.errors import UnitError
+from ssah_exp.errors import UnitError, did_you_mean
 from ssah_exp.units.unitmap import UnitMap
+
+# The second number of each kind's random streams: published records hold their draws.
+STREAMS = {"matched": 0, "random": 1}
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,22 @@ class Control:
     magnitude: float
     target_magnitude: float
     overlap: float
+
+
+def control_stream(seed: int, kind: str, draw: int) -> list[int]:
+    """What decides one draw: the same for every class, table and selector of a run.
+
+    Args:
+        seed: The run's.
+        kind: ``random`` or ``matched``.
+        draw: Its number, from 0.
+
+    Raises:
+        UnitError: The kind is unknown.
+    """
+    if kind not in STREAMS:
+        raise UnitError(f"Unknown control '{kind}'.{did_you_mean(kind, STREAMS)}")
+    return [seed, STREAMS[kind], draw]
 
 
 def draw_control(
