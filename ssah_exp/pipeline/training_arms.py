@@ -95,7 +95,13 @@ def _controls(
         for draw in range(training.control_draws):
             stream = control_stream(seed, kind, draw)
             control = draw_control(
-                units, mask, kind, stream, pool=training.match_pool, overlap=config.overlap
+                units,
+                mask,
+                kind,
+                stream,
+                pool=training.match_pool,
+                overlap=config.overlap,
+                option=f"training.arms.{name}.overlap",
             )
             yield TrainingArm(
                 f"{name}/{kind}/{draw}", name, config, control.mask, kind, draw, control.overlap

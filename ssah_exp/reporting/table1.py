@@ -163,7 +163,16 @@ def caption_of(block: Block) -> str:
         f"{evaluation['max_new_tokens']} new tokens, judge {evaluation['primary_judge']}, "
         f"statistic {config['units']['statistic']}, budgets SCU {budgets['scu']:g} "
         f"UCU {budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}, seeds {seeds}; "
-        f"{repeats}; controls: mean ± sd [range] over {draws} draws a seed, "
+        f"{repeats}; {_controls(block)}: mean ± sd [range] over {draws} draws a seed, "
         "a single draw its own interval."
         f"{tasks_note(block)}{empty_note(block)} {attacks_note(first)}"
     ).rstrip()
+
+
+def _controls(block: Block) -> str:
+    """Controls, and how much of their class they hold where they may."""
+    arms = [arm for record in block.records for arm in record.arms]
+    shared = [100 * arm.overlap for arm in arms if arm.overlap is not None]
+    if not shared:
+        return "controls"
+    return f"controls ({min(shared):.0f} to {max(shared):.0f} % of their units are in the class)"

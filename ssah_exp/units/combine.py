@@ -125,5 +125,11 @@ class Like:
         target = select_units(self.of, units, seed, "of")
         stream = control_stream(seed, self.control, self.draw)
         return draw_control(
-            units, target, self.control, stream, pool=self.pool, overlap=self.overlap
+            units,
+            target,
+            self.control,
+            stream,
+            pool=self.pool,
+            overlap=self.overlap,
+            option="Like.overlap",
         ).mask

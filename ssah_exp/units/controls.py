@@ -61,6 +61,7 @@ def draw_control(
     *,
     pool: int = 5,
     overlap: bool = False,
+    option: str = "overlap",
 ) -> Control:
     """Draw one control set for ``target``.
 
@@ -74,6 +75,7 @@ def draw_control(
         pool: Candidates per unit for ``matched``.
         overlap: Draw from all units of the layer and kind, those of the target among them. A
             target unit is then matched to itself only if no other one is free.
+        option: What a user calls ``overlap``, for error messages.
 
     Raises:
         UnitError: The target is empty, the kind is unknown, or, without ``overlap``, a layer has
@@ -84,7 +86,7 @@ def draw_control(
     generator = np.random.default_rng(seed)
     magnitude = units.safety + units.utility
     mask = np.zeros_like(target)
-    for members, candidates in _strata(units, target, overlap):
+    for members, candidates in _strata(units, target, overlap, option):
         if kind == "random":
             chosen = generator.choice(candidates, size=members.size, replace=False)
         elif kind == "matched":
@@ -101,7 +103,7 @@ def draw_control(
 
 
 def _strata(
-    units: UnitMap, target: NDArray[np.bool_], overlap: bool
+    units: UnitMap, target: NDArray[np.bool_], overlap: bool, option: str
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Members and candidates of every layer and kind that the target touches."""
     index = units.index
@@ -114,7 +116,7 @@ def _strata(
                 raise UnitError(
                     f"Layer {layer} has {candidates.size} units of the kind outside the class and "
                     f"{members.size} inside: no control of the same layer mix exists outside it. "
-                    "With overlap=true the control may share units with the class."
+                    f"With {option}=true the control may share units with the class."
                 )
             if members.size:
                 yield members, candidates

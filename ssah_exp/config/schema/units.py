@@ -49,12 +49,22 @@ class UnitsConfig:
 
 @dataclass
 class ControlsConfig:
-    """Null distributions: ``draws`` control sets of each kind for each class in ``of``."""
+    """Null distributions: ``draws`` control sets of each kind for each class in ``of``.
+
+    Attributes:
+        kinds: ``random`` and/or ``matched``.
+        of: Classes that get controls.
+        draws: Sets of each kind and class.
+        match_pool: Candidates per unit for ``matched``.
+        overlap: Whether control sets may share units with the class itself; needed where it holds
+            more than half of a layer's heads or neurons.
+    """
 
     kinds: list[str] = field(default_factory=lambda: ["random", "matched"])
     of: list[str] = field(default_factory=lambda: ["SCU", "RU"])
     draws: int = 3
     match_pool: int = 5
+    overlap: bool = False
 
 
 @dataclass
