@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ssah_exp.errors import ConfigError
-from ssah_exp.evaluation.attacks.base import Attack, Attempt, Request
+from ssah_exp.evaluation.attacks.base import Attack, Attempt
+from ssah_exp.evaluation.attacks.request import Request
 from ssah_exp.evaluation.attacks.victim import Victim
 
 
