@@ -20,7 +20,7 @@ class Encoded:
     """One tokenised conversation.
 
     Attributes:
-        input_ids: Prompt, response and end of turn.
+        input_ids: Prompt, response and, unless it breaks off, end of turn.
         response_start: Index of the first response token.
     """
 
@@ -85,12 +85,10 @@ def encode_pair(
     style: str,
     system: str | None,
     max_length: int,
-    *,
-    ended: bool = True,
 ) -> Encoded:
     """Tokenise a request with its response; what exceeds ``max_length`` is cut at the end.
 
-    ``ended=False`` leaves out the end of turn, behind a response that breaks off.
+    No end of turn follows a response that breaks off.
 
     Raises:
         DataError: The example has no response, or the style cannot be rendered.
@@ -99,7 +97,7 @@ def encode_pair(
         raise DataError(f"Example without a response: {example.prompt[:80]!r}")
     prompt = encode_request(speech, example, style, system)
     answer = encode_answer(speech, example.response, style)
-    end = [speech.end_of_turn] if ended else []
+    end = [] if example.cut else [speech.end_of_turn]
     return Encoded(tuple([*prompt, *answer, *end][:max_length]), len(prompt))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,14 @@ from ssah_exp.cache import MARKER
 from ssah_exp.config.schema import AttackConfig, ControlsConfig, RunConfig
 from ssah_exp.config.validate import PROBE, validate
 from ssah_exp.evaluation.questions import Prompt, fingerprint_prompts, read_completions
+from ssah_exp.pipeline import atlas
 from ssah_exp.pipeline.opened import Finished, open_run
 from ssah_exp.pipeline.probe import probe_inputs
+from ssah_exp.pipeline.reopening import reopen
+from ssah_exp.pipeline.stages.answering import AnsweringStages
+from tests.pipeline.test_atlas_run import AllRefusals
 from tests.pipeline.test_attacks_run import gcg, method
+from tests.pipeline.test_reopening import overrides
 from tests.pipeline.tiny_run import run, silent, tiny_config
 from tests.pipeline.trained import entry_of
 from tests.tiny import tiny_speech
@@ -126,3 +132,30 @@ def test_so_does_the_probe(place: Path, asked: list[tuple[str, str | None]]) -> 
     _, stages = open_run(config, silent()).prepare()
     expected = [rendered(prompt, config.probe.style, system) for prompt, system in asked]
     assert probe_inputs(stages).prompts == expected
+
+
+def test_so_does_an_atlas_that_asks_for_refusals(
+    finished: Finished,
+    place: Path,
+    asked: list[tuple[str, str | None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened = reopen(finished.folder, overrides(place)[1::2], silent())
+    ref = opened.identified_model()
+    stages = opened.stages(ref)
+    put: list[Prompt] = []
+    real = AnsweringStages.answers
+
+    def answers(self: AnsweringStages, *given: Any) -> Any:
+        put.extend(given[3])
+        return real(self, *given)
+
+    monkeypatch.setattr(AnsweringStages, "answers", answers)
+    calibrations = atlas._Calibrations(opened, stages, ref)
+    monkeypatch.setattr(calibrations, "_judge", AllRefusals)
+    requests = open_run(told_config(place), silent()).data.harmful_eval
+    kept = calibrations._refused(requests, "here", None)
+    assert [(item.prompt, item.system) for item in kept] == asked
+    assert [item.ids for item in put] == [
+        rendered(prompt, "chat", system) for prompt, system in asked
+    ]

@@ -96,6 +96,7 @@ class CalibrationConfig:
         utility: Benign requests with answers.
         own_refusals: Take from ``safety`` the requests alone, have the model answer them, and keep
             what the primary judge calls a refusal.
+        answer_tokens: Longest of those answers; null = ``evaluation.max_new_tokens``.
         tokens: ``response`` or ``all``.
         seed: Draws other examples of the same sources.
         floor: Unrelated to safety: shown, but no part of the consensus.
@@ -105,6 +106,7 @@ class CalibrationConfig:
     safety: Target | None = None
     utility: Target | None = None
     own_refusals: bool = False
+    answer_tokens: int | None = None
     tokens: str | None = None
     seed: int | None = None
     floor: bool = False
