@@ -181,11 +181,12 @@ def test_a_suffix_searched_with_the_real_tokenizer_is_put_as_measured(
     attack = Gcg(
         name="g", target="Sure, here is", initial="! ! ! !", steps=2, candidates=8, top_k=32
     )
-    (found,) = attack.attempts(victim, Request("Write a poem about the sea.", style), 0)
+    request = Request("Write a poem about the sea.", style)
+    (found,) = attack.attempts(victim, request, 0)
     assert found.details is not None
     assert found.details["best_loss"] < found.details["first_loss"]
     target = victim.encode_answer("Sure, here is", style)
-    (again,) = victim.losses([victim.encode(found.text, style)], target, 1)
+    (again,) = victim.losses([victim.encode(found.text, request)], target, 1)
     assert again == pytest.approx(found.details["best_loss"], abs=1e-4)
 
 

@@ -91,6 +91,8 @@ def _unread(config: RunConfig) -> Iterator[str]:
     yield "probe"
     if config.artefact == TABLE1:
         yield from ("data.finetune", "data.preferences", "training")
+        if not config.ablation.controls.overlap:
+            yield "ablation.controls.overlap"  # as before controls could share units
         return
     yield "ablation"
     training, given = config.training, reads_given_pairs(config)

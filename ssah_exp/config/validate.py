@@ -122,11 +122,14 @@ def _ablation(ablation: AblationConfig, budgets: BudgetsConfig) -> Iterable[str]
     if orphans:
         yield f"ablation.controls.of names {', '.join(orphans)}, which ablation.classes does not."
     left = 1 - budgets.scu - budgets.ucu - budgets.ru
-    if "CU" in controls.of and left > 0.5:
+    if "CU" in controls.of and left > 0.5 and not controls.overlap:
         yield (
             f"ablation.controls.of names CU, which holds some {left:.0%} of all units: there are "
-            "not as many others to draw a control from."
+            "not as many others to draw a control from. With ablation.controls.overlap=true it may "
+            "share units with CU."
         )
+    if controls.overlap and not (controls.of and controls.kinds):
+        yield "ablation.controls.overlap is about controls, and ablation.controls asks for none."
 
 
 def _window(window: int | str) -> Iterable[str]:

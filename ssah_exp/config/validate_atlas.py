@@ -30,6 +30,10 @@ def _setting(name: str, setting: CalibrationConfig) -> Iterable[str]:
         yield from at_least(f"{key}.seed", setting.seed, 0)
     if setting.own_refusals and setting.safety is None:
         yield f"{key}.own_refusals needs requests; give {key}.safety."
+    if setting.answer_tokens is not None:
+        yield from at_least(f"{key}.answer_tokens", setting.answer_tokens, 1)
+        if not setting.own_refusals:
+            yield f"{key}.answer_tokens is about the answers of {key}.own_refusals."
     given = (setting.safety, setting.utility, setting.tokens, setting.seed)
     if all(item is None for item in given):
         yield f"{key} changes nothing; give safety, utility, tokens or seed."

@@ -20,7 +20,7 @@ class Encoded:
     """One tokenised conversation.
 
     Attributes:
-        input_ids: Prompt, response and end of turn.
+        input_ids: Prompt, response and, unless it breaks off, end of turn.
         response_start: Index of the first response token.
     """
 
@@ -33,18 +33,36 @@ class Encoded:
         return len(self.input_ids) - self.response_start
 
 
-def encode_prompt(speech: Speech, prompt: str, style: str, system: str | None) -> list[int]:
-    """Render a request in a prompt style and tokenise it, ready for generation.
+def encode_answer(speech: Speech, answer: str, style: str) -> list[int]:
+    """Tokens of an answer, or of its beginning, as they follow a prompt in ``style``.
+
+    A raw prompt does not end its line; the answer begins a new one.
+    """
+    separator = "\n" if style in ("raw", "raw_system") else ""
+    return list(speech.tokenizer(separator + answer, add_special_tokens=False).input_ids)
+
+
+def encode_request(speech: Speech, example: Example, style: str, system: str | None) -> list[int]:
+    """Tokens of an example's request, ready for an answer.
+
+    An example's own system message goes where the ``*_system`` form of ``style`` puts one, in
+    place of ``system``. There is no other way to tokenise a request: none loses its message.
 
     Args:
         speech: Tokenizer.
-        prompt: The request.
+        example: The request; its response is not read.
         style: ``raw``, ``raw_system``, ``chat`` or ``chat_system``.
         system: System prompt for the ``*_system`` styles.
 
     Raises:
         DataError: A chat style without a chat template, or a system style without system prompt.
     """
+    if example.system is not None:
+        style, system = f"{style.removesuffix('_system')}_system", example.system
+    return _encode_prompt(speech, example.prompt, style, system)
+
+
+def _encode_prompt(speech: Speech, prompt: str, style: str, system: str | None) -> list[int]:
     if style.endswith("_system") and not system:
         raise DataError(f"Prompt style '{style}' needs a system prompt.")
     if style in ("raw", "raw_system"):
@@ -61,41 +79,16 @@ def encode_prompt(speech: Speech, prompt: str, style: str, system: str | None) -
     return list(speech.tokenizer(text, add_special_tokens=False).input_ids)
 
 
-def encode_answer(speech: Speech, answer: str, style: str) -> list[int]:
-    """Tokens of an answer, or of its beginning, as they follow a prompt in ``style``.
-
-    A raw prompt does not end its line; the answer begins a new one.
-    """
-    separator = "\n" if style in ("raw", "raw_system") else ""
-    return list(speech.tokenizer(separator + answer, add_special_tokens=False).input_ids)
-
-
-def encode_request(speech: Speech, example: Example, style: str, system: str | None) -> list[int]:
-    """Tokens of an example's request, ready for an answer.
-
-    An example's own system message goes where the ``*_system`` form of ``style`` puts one, in
-    place of ``system``.
-
-    Raises:
-        DataError: The style cannot be rendered.
-    """
-    if example.system is not None:
-        style, system = f"{style.removesuffix('_system')}_system", example.system
-    return encode_prompt(speech, example.prompt, style, system)
-
-
 def encode_pair(
     speech: Speech,
     example: Example,
     style: str,
     system: str | None,
     max_length: int,
-    *,
-    ended: bool = True,
 ) -> Encoded:
     """Tokenise a request with its response; what exceeds ``max_length`` is cut at the end.
 
-    ``ended=False`` leaves out the end of turn, behind a response that breaks off.
+    No end of turn follows a response that breaks off.
 
     Raises:
         DataError: The example has no response, or the style cannot be rendered.
@@ -104,7 +97,7 @@ def encode_pair(
         raise DataError(f"Example without a response: {example.prompt[:80]!r}")
     prompt = encode_request(speech, example, style, system)
     answer = encode_answer(speech, example.response, style)
-    end = [speech.end_of_turn] if ended else []
+    end = [] if example.cut else [speech.end_of_turn]
     return Encoded(tuple([*prompt, *answer, *end][:max_length]), len(prompt))
 
 

@@ -186,12 +186,11 @@ def _encode(
     chosen, rejected = (
         encode_pair(
             speech,
-            Example(pair.prompt, answer, system=pair.system),
+            Example(pair.prompt, answer, system=pair.system, cut=cut),
             style,
             system,
             max_length,
-            ended=ended,
         )
-        for answer, ended in ((pair.chosen, True), (pair.rejected, not pair.cut))
+        for answer, cut in ((pair.chosen, False), (pair.rejected, pair.cut))
     )
     return EncodedPair(chosen, rejected)

@@ -30,12 +30,14 @@ class Example:
         response: The answer.
         category: What kind of request it is.
         system: The system message that belongs to this request; it replaces the run's own.
+        cut: The answer breaks off: no end of turn follows it.
     """
 
     prompt: str
     response: str | None = None
     category: str | None = None
     system: str | None = None
+    cut: bool = False
 
 
 class ExampleSource(Protocol):
@@ -53,14 +55,16 @@ class TextSource(Protocol):
 
 
 def fingerprint_examples(examples: Sequence[Example]) -> str:
-    """sha256 over prompts, responses, categories, system messages and their order."""
+    """sha256 over all there is to each example, and their order."""
     return digest_of([_content(item) for item in examples])
 
 
-def _content(example: Example) -> list[str | None]:
-    content = [example.prompt, example.response, example.category]
+def _content(example: Example) -> list[str | bool | None]:
+    content: list[str | bool | None] = [example.prompt, example.response, example.category]
     # Only where there is one: sets without system messages keep the hashes they always had.
-    return content if example.system is None else [*content, example.system]
+    if example.system is not None or example.cut:
+        content.append(example.system)
+    return [*content, True] if example.cut else content
 
 
 def words_of(prompt: str) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp.config.schema import EvaluationConfig
-from ssah_exp.data.chat import encode_prompt
+from ssah_exp.data.chat import encode_request
 from ssah_exp.data.datasets import RunData
+from ssah_exp.data.sources import Example
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import StoreError
 from ssah_exp.models.tokenizer import Speech
@@ -30,6 +31,7 @@ class Question:
         attempt: Number of the attempt of an attack; None = no attack.
         put: The user's turn that an attack made of the request.
         prefill: What the answer was made to begin with; it is part of the completion.
+        system: The system message that belongs to the request; it replaces the run's own.
     """
 
     set: str
@@ -39,6 +41,7 @@ class Question:
     attempt: int | None = None
     put: str | None = None
     prefill: str | None = None
+    system: str | None = None
 
     @property
     def key(self) -> list[Any]:
@@ -47,10 +50,12 @@ class Question:
         return [self.set, self.style, *attacked]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values; fields of attacks only where there is one."""
+        """Plain JSON values; fields of attacks and a system message only where there is one."""
         content = dict(self.__dict__)
         if self.attempt is None:
             del content["attempt"], content["put"], content["prefill"]
+        if self.system is None:
+            del content["system"]
         return content
 
 
@@ -80,12 +85,12 @@ class Completion:
 def questions_of(data: RunData, evaluation: EvaluationConfig) -> list[Question]:
     """Harmful requests in every harmful style, then plain and borderline benign requests."""
     harmful = [
-        Question(HARMFUL, style, item.prompt, item.category)
+        Question(HARMFUL, style, item.prompt, item.category, system=item.system)
         for style in evaluation.harmful_styles
         for item in data.harmful_eval
     ]
     benign = [
-        Question(name, evaluation.benign_style, item.prompt, item.category)
+        Question(name, evaluation.benign_style, item.prompt, item.category, system=item.system)
         for name, items in ((BENIGN, data.benign_eval), (BORDERLINE, data.borderline_eval))
         for item in items
     ]
@@ -93,12 +98,15 @@ def questions_of(data: RunData, evaluation: EvaluationConfig) -> list[Question]:
 
 
 def encode_questions(speech: Speech, questions: Sequence[Question], system: str) -> list[Prompt]:
-    """Tokenise each question in its style."""
+    """Tokenise each question in its style, behind its own system message or else ``system``."""
     return [
         Prompt(
-            tuple(encode_prompt(speech, question.prompt, question.style, system)), question.style
+            tuple(
+                encode_request(speech, Example(item.prompt, system=item.system), item.style, system)
+            ),
+            item.style,
         )
-        for question in questions
+        for item in questions
     ]
 
 

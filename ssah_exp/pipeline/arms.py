@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ssah_exp.config.schema import AblationConfig
 from ssah_exp.units.classes import UnitClass
-from ssah_exp.units.controls import draw_control
+from ssah_exp.units.controls import control_stream, draw_control
 from ssah_exp.units.unitmap import UnitMap
 
 UNALIGNED, ALIGNED = "unaligned", "aligned"
@@ -28,6 +28,7 @@ class Arm:
         fill: What replaces the activations.
         control: ``random`` or ``matched``.
         draw: Number of the control draw.
+        overlap: Share of a control's units that are in its class; None where none may be.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Arm:
     fill: str | None = None
     control: str | None = None
     draw: int | None = None
+    overlap: float | None = None
 
 
 def plan_arms(
@@ -49,6 +51,9 @@ def plan_arms(
         ablation: Classes, fills and controls.
         seed: Decides the control draws.
         with_unaligned: Whether the run has an unaligned model to stand beside.
+
+    Raises:
+        UnitError: No control of the same layer mix exists outside its class.
     """
     arms = [Arm("unaligned", UNALIGNED)] if with_unaligned else []
     arms.append(Arm("aligned", ALIGNED))
@@ -66,10 +71,18 @@ def plan_arms(
 def _controls(
     units: UnitMap, mask: NDArray[np.bool_], name: str, ablation: AblationConfig, seed: int
 ) -> Iterator[Arm]:
-    fill = ablation.primary_fill
-    for kind in ablation.controls.kinds:
-        for draw in range(ablation.controls.draws):
-            # One stream per run, kind and draw; the same draw for every class.
-            stream = [seed, sorted(("random", "matched")).index(kind), draw]
-            control = draw_control(units, mask, kind, stream, pool=ablation.controls.match_pool)
-            yield Arm(f"{name}/{fill}/{kind}/{draw}", ALIGNED, control.mask, name, fill, kind, draw)
+    fill, controls = ablation.primary_fill, ablation.controls
+    for kind in controls.kinds:
+        for draw in range(controls.draws):
+            control = draw_control(
+                units,
+                mask,
+                kind,
+                control_stream(seed, kind, draw),
+                pool=controls.match_pool,
+                overlap=controls.overlap,
+                option="ablation.controls.overlap",
+            )
+            label = f"{name}/{fill}/{kind}/{draw}"
+            shared = control.overlap if controls.overlap else None
+            yield Arm(label, ALIGNED, control.mask, name, fill, kind, draw, shared)

@@ -13,9 +13,9 @@ from ssah_exp.data.datasets import check_no_overlap, draw_calibration
 from ssah_exp.data.sources import Example
 from ssah_exp.errors import ConfigError, DataError
 from ssah_exp.evaluation.judges import HarmJudge, Judge, Verdict
-from ssah_exp.evaluation.questions import Question, encode_questions, read_completions
 from ssah_exp.models.anatomy import KINDS, output_column_norms
 from ssah_exp.models.sources import ModelRef
+from ssah_exp.pipeline.own_answers import own_answers
 from ssah_exp.pipeline.reopening import Reopened
 from ssah_exp.pipeline.stages import Stages
 from ssah_exp.units.agreement import Agreement
@@ -138,7 +138,7 @@ class _Calibrations:
                 seed = config.seed if setting.seed is None else setting.seed
                 examples = self._drawn(source, which, f"{where}.{which}", units, seed)
                 if setting.own_refusals and which == "safety":
-                    examples = self._refused(examples, f"{where}.{which}")
+                    examples = self._refused(examples, f"{where}.{which}", setting.answer_tokens)
             found[which] = self._collected(which, examples, units)
         return self._identified(found)
 
@@ -149,20 +149,24 @@ class _Calibrations:
         check_no_overlap({**self._run.data.example_sets, f"{which}_calibration": examples})
         return examples
 
-    def _refused(self, requests: Sequence[Example], where: str) -> tuple[Example, ...]:
+    def _refused(
+        self, requests: Sequence[Example], where: str, tokens: int | None
+    ) -> tuple[Example, ...]:
         """The model's own answers, where the primary judge calls them refusals."""
         config, stages = self._run.config, self._stages
-        style = config.units.prompt_style
-        questions = [Question("calibration", style, item.prompt, None) for item in requests]
-        prompts = encode_questions(stages.speech, questions, config.evaluation.system_prompt)
-        label = f"{where} answers"
-        entry = stages.answers(self._ref, None, questions, prompts, label)
-        stages.reporter.done(label, entry)
-        texts = [item.text for item in read_completions(entry.folder / "completions.jsonl")]
-        verdicts = self._judge().judge([item.prompt for item in requests], texts)
+        if tokens is not None:
+            evaluation = replace(config.evaluation, max_new_tokens=tokens)
+            stages = replace(stages, config=replace(config, evaluation=evaluation))
+        styles = [config.units.prompt_style] * len(requests)
+        answers = own_answers(
+            stages, self._ref, requests, styles, "calibration", f"{where} answers"
+        )
+        verdicts = self._judge().judge(
+            [item.prompt for item in requests], [item.text for item in answers]
+        )
         kept = [
-            replace(item, response=text)
-            for item, text, verdict in zip(requests, texts, verdicts, strict=True)
+            replace(item, response=answer.text, cut=answer.cut)
+            for item, answer, verdict in zip(requests, answers, verdicts, strict=True)
             if verdict is Verdict.REFUSED
         ]
         least = config.units.min_samples

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ssah_exp.cache import Entry
 from ssah_exp.config.schema import AttackConfig
-from ssah_exp.data.chat import encode_answer, encode_prompt
+from ssah_exp.data.chat import encode_answer, encode_request
 from ssah_exp.data.sources import Example
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.attack_metrics import attacked_style
@@ -22,7 +22,7 @@ from ssah_exp.pipeline.stages import Stages
 def requests_of(examples: Sequence[Example], attack: AttackConfig) -> list[Request]:
     """The requests under attack, style by style."""
     chosen = spread(examples, attack.requests)
-    return [Request(item.prompt, style) for style in attack.styles for item in chosen]
+    return [Request(item.prompt, style, item.system) for style in attack.styles for item in chosen]
 
 
 def questions_under_attack(
@@ -44,11 +44,21 @@ def questions_under_attack(
     for request, attempts in zip(requests, attempts_of(rows), strict=True):
         style = attacked_style(request.style, attack)
         for number, attempt in enumerate(attempts):
-            ids = encode_prompt(stages.speech, attempt.text, request.style, system)
+            put = request.put(attempt.text)
+            ids = encode_request(stages.speech, put, request.style, system)
             given, begun = _given(stages.speech, attempt, request.style)
             category = categories[request.prompt]
             questions.append(
-                Question(HARMFUL, style, request.prompt, category, number, attempt.text, begun)
+                Question(
+                    HARMFUL,
+                    style,
+                    request.prompt,
+                    category,
+                    number,
+                    attempt.text,
+                    begun,
+                    request.system,
+                )
             )
             prompts.append(Prompt((*ids, *given), style, len(given)))
     return questions, prompts

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from ssah_exp.cache import Entry
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.data.chat import encode_prompt
+from ssah_exp.data.chat import encode_request
 from ssah_exp.data.datasets import RunData
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
@@ -98,7 +98,7 @@ def probe_inputs(stages: Stages) -> ProbeInputs:
 
     def encoded(name: str) -> list[tuple[int, ...]]:
         rows = data.example_sets[name]
-        return [tuple(encode_prompt(speech, row.prompt, probe.style, system)) for row in rows]
+        return [tuple(encode_request(speech, row, probe.style, system)) for row in rows]
 
     prompts = encoded("harmful_eval")
     texts = {BENIGN: probe.benign, MALICIOUS: probe.malicious}

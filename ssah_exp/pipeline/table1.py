@@ -65,6 +65,7 @@ def _arm_record(arm: Arm, units: UnitMap, measured: Measured, completions: str) 
         metrics=measured.metrics,
         completions=completions,
         outcomes=measured.outcomes,
+        overlap=arm.overlap,
     )
 
 

@@ -13,7 +13,7 @@ from ssah_exp.config.schema import ArmConfig, TrainingConfig
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError
 from ssah_exp.models.attached.library import missing_optimizer
-from ssah_exp.units.controls import draw_control
+from ssah_exp.units.controls import control_stream, draw_control
 from ssah_exp.units.selecting import select_units
 from ssah_exp.units.unitmap import UnitMap
 
@@ -104,8 +104,7 @@ def _controls(
         return
     for kind in config.controls:
         for draw in range(training.control_draws):
-            # The same streams as a pruning table's, so that a control is one and the same set.
-            stream = [seed, sorted(("random", "matched")).index(kind), draw]
+            stream = control_stream(seed, kind, draw)
             within = _kept_before(drawn.get(f"{config.first}/{kind}/{draw}"))
             control = draw_control(
                 units,
@@ -115,6 +114,7 @@ def _controls(
                 pool=training.match_pool,
                 overlap=config.overlap,
                 within=within,
+                option=f"training.arms.{name}.overlap",
             )
             yield TrainingArm(
                 f"{name}/{kind}/{draw}", name, config, control.mask, kind, draw, control.overlap

@@ -57,6 +57,8 @@ class ArmRecord:
         training: How the arm was trained, with its certificate; None = not trained.
         outcomes: What each prompt and text window gave; None in records of earlier versions.
         curves: Name -> estimates at every depth of the model; empty but for the probe.
+        overlap: In pruning tables, the share of a control's units that are in the class it stands
+            beside; None where it may share none. Training tables have it in ``training``.
     """
 
     name: str
@@ -75,6 +77,7 @@ class ArmRecord:
     training: dict[str, Any] | None = None
     outcomes: Outcomes | None = None
     curves: dict[str, Curve] = field(default_factory=dict)
+    overlap: float | None = None
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> ArmRecord:

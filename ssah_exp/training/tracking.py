@@ -16,7 +16,7 @@ from ssah_exp.config.schema import UnitsConfig
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import Batch, Collate
 from ssah_exp.models.load import LoadedModel
-from ssah_exp.units.classes import UnitClass
+from ssah_exp.units.classes import transition_counts
 from ssah_exp.units.snapshot import classes_now
 
 _KEY = "tracked"
@@ -73,7 +73,7 @@ class UnitTracking(pl.Callback):
         :class:`~ssah_exp.units.classes.UnitClass`: rows are the classes before the first step.
         """
         return [
-            {"step": step, "units": _table(self._classes[0], classes).tolist()}
+            {"step": step, "units": transition_counts(self._classes[0], classes).tolist()}
             for step, classes in zip(self._steps, self._classes, strict=True)
         ]
 
@@ -123,9 +123,3 @@ class UnitTracking(pl.Callback):
         self._looking += time.process_time() - begun
         self._steps.append(step)
         self._classes.append(found)
-
-
-def _table(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.int64]:
-    kinds = len(UnitClass)
-    counts = np.bincount(kinds * before.astype(np.int64) + after, minlength=kinds * kinds)
-    return counts.reshape(kinds, kinds)

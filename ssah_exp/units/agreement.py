@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from ssah_exp.units.classes import UnitClass
+from ssah_exp.units.classes import UnitClass, transition_counts
 
 # A classification: ``(units,)`` uint8 classes, and ``(units,)`` :func:`centred_ranks` of z_S - z_U.
 Classified = tuple[NDArray[np.uint8], NDArray[np.float64]]
@@ -59,12 +59,10 @@ def jaccards(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.
     Returns:
         ``(4,)`` float64 in the order of :class:`UnitClass`; NaN for a class that is empty in both.
     """
-    kinds = len(UnitClass)
-    together = np.bincount(kinds * first.astype(np.intp) + second, minlength=kinds * kinds)
-    table = together.reshape(kinds, kinds)
+    table = transition_counts(first, second)
     both = table.diagonal().astype(np.float64)
     either = table.sum(axis=0) + table.sum(axis=1) - both
-    overlap: NDArray[np.float64] = np.full(kinds, np.nan)
+    overlap: NDArray[np.float64] = np.full(len(table), np.nan)
     np.divide(both, either, out=overlap, where=either > 0)
     return overlap
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,29 @@ class UnitClass(IntEnum):
     UCU = 1
     CU = 2
     RU = 3
+
+
+def transition_counts(
+    before: NDArray[np.uint8],
+    after: NDArray[np.uint8],
+    rows: int = len(UnitClass),
+    weights: NDArray[np.float64] | None = None,
+) -> NDArray[Any]:
+    """How many units went from each class to each.
+
+    Args:
+        before: ``(units,)``, below ``rows``.
+        after: ``(units,)``, values of :class:`UnitClass`.
+        rows: Classes before.
+        weights: ``(units,)``, summed in place of units.
+
+    Returns:
+        ``(rows, 4)`` int64, or float64 with ``weights``.
+    """
+    columns = len(UnitClass)
+    cells = columns * before.astype(np.int64) + after
+    counts = np.bincount(cells, weights=weights, minlength=rows * columns)
+    return counts.reshape(rows, columns)
 
 
 def classify(

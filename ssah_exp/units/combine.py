@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssah_exp.units.controls import draw_control
+from ssah_exp.units.controls import STREAMS, control_stream, draw_control
 from ssah_exp.units.selecting import (
     Selector,
     check_at_least,
@@ -21,9 +21,6 @@ from ssah_exp.units.selecting import (
     select_units,
 )
 from ssah_exp.units.unitmap import UnitMap
-
-# The random streams that the pruning table's controls have: a control of the same draw is the same.
-_STREAMS = {"matched": 0, "random": 1}
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ class Like:
     def __post_init__(self) -> None:
         """Check the arguments."""
         check_selector("Like.of", self.of)
-        check_choice("Like.control", self.control, _STREAMS)
+        check_choice("Like.control", self.control, STREAMS)
         check_at_least("Like.draw", self.draw, 0)
         check_at_least("Like.pool", self.pool, 1)
         check_flag("Like.overlap", self.overlap)
@@ -126,7 +123,13 @@ class Like:
             UnitError: The set is empty, or leaves too few other units and ``overlap`` is off.
         """
         target = select_units(self.of, units, seed, "of")
-        stream = [seed, _STREAMS[self.control], self.draw]
+        stream = control_stream(seed, self.control, self.draw)
         return draw_control(
-            units, target, self.control, stream, pool=self.pool, overlap=self.overlap
+            units,
+            target,
+            self.control,
+            stream,
+            pool=self.pool,
+            overlap=self.overlap,
+            option="Like.overlap",
         ).mask

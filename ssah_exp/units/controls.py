@@ -13,8 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssah_exp.errors import UnitError
+from ssah_exp.errors import UnitError, did_you_mean
 from ssah_exp.units.unitmap import UnitMap
+
+# The second number of each kind's random streams: published records hold their draws.
+STREAMS = {"matched": 0, "random": 1}
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,22 @@ class Control:
     overlap: float
 
 
+def control_stream(seed: int, kind: str, draw: int) -> list[int]:
+    """What decides one draw: the same for every class, table and selector of a run.
+
+    Args:
+        seed: The run's.
+        kind: ``random`` or ``matched``.
+        draw: Its number, from 0.
+
+    Raises:
+        UnitError: The kind is unknown.
+    """
+    if kind not in STREAMS:
+        raise UnitError(f"Unknown control '{kind}'.{did_you_mean(kind, STREAMS)}")
+    return [seed, STREAMS[kind], draw]
+
+
 def draw_control(
     units: UnitMap,
     target: NDArray[np.bool_],
@@ -43,6 +62,7 @@ def draw_control(
     pool: int = 5,
     overlap: bool = False,
     within: NDArray[np.bool_] | None = None,
+    option: str = "overlap",
 ) -> Control:
     """Draw one control set for ``target``.
 
@@ -57,6 +77,7 @@ def draw_control(
         overlap: Draw from all units of the layer and kind, those of the target among them. A
             target unit is then matched to itself only if no other one is free.
         within: ``(units,)`` bool, the only units to draw from; None = all.
+        option: What a user calls ``overlap``, for error messages.
 
     Raises:
         UnitError: The target is empty, the kind is unknown, or a layer has fewer units to draw
@@ -70,7 +91,7 @@ def draw_control(
     allowed = np.ones_like(target) if overlap else ~target
     if within is not None:
         allowed &= within
-    for members, candidates in _strata(units, target, allowed):
+    for members, candidates in _strata(units, target, allowed, option):
         if kind == "random":
             chosen = generator.choice(candidates, size=members.size, replace=False)
         elif kind == "matched":
@@ -87,7 +108,7 @@ def draw_control(
 
 
 def _strata(
-    units: UnitMap, target: NDArray[np.bool_], allowed: NDArray[np.bool_]
+    units: UnitMap, target: NDArray[np.bool_], allowed: NDArray[np.bool_], option: str
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Members and candidates of every layer and kind that the target touches."""
     index = units.index
@@ -100,7 +121,7 @@ def _strata(
                 raise UnitError(
                     f"Layer {layer} has {candidates.size} units of the kind to draw a control "
                     f"from and {members.size} in the class: no control of the same layer mix "
-                    "exists. With overlap=true the control may share units with the class."
+                    f"exists. With {option}=true the control may share units with the class."
                 )
             if members.size:
                 yield members, candidates

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from ssah_exp.config.schema import UnitsConfig
 from ssah_exp.errors import UnitError
 from ssah_exp.units.agreement import Spread, spread
-from ssah_exp.units.classes import UnitClass
+from ssah_exp.units.classes import UnitClass, transition_counts
 from ssah_exp.units.identify import SETS, Identification
 from ssah_exp.units.resampling import bootstrap_of, disjoint_of, resampled_maps
 
 # Independent random streams, beside those of the atlases.
 _BOTH, _FIRST, _SECOND, _HALVES = 20, 21, 22, 23
-_KINDS = len(UnitClass)
 
 
 @dataclass(frozen=True)
@@ -92,11 +91,8 @@ def moved_shares(
     pairs: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
 ) -> NDArray[np.float64]:
     """``(pairs, 4, 4)`` shares of the class before; NaN where that class is empty."""
-    tables = [
-        np.bincount(_KINDS * mine.astype(np.int64) + theirs, minlength=_KINDS**2)
-        for mine, theirs in pairs
-    ]
-    counts = np.stack(tables).reshape(-1, _KINDS, _KINDS).astype(np.float64)
+    tables = [transition_counts(mine, theirs) for mine, theirs in pairs]
+    counts = np.stack(tables).astype(np.float64)
     whole = counts.sum(axis=2, keepdims=True)
     shares: NDArray[np.float64] = np.full_like(counts, np.nan)
     np.divide(counts, whole, out=shares, where=whole > 0)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from statsmodels.stats.proportion import proportion_confint
 
 from ssah_exp.errors import UnitError, did_you_mean
-from ssah_exp.units.classes import UnitClass, lowest
+from ssah_exp.units.classes import UnitClass, lowest, transition_counts
 from ssah_exp.units.index import KIND_NAMES
 from ssah_exp.units.unitmap import UnitMap
 
@@ -218,12 +218,9 @@ def _flow(
     columns: NDArray[np.uint8],
     parameters: NDArray[np.float64],
 ) -> Flow:
-    shape = (len(names), len(CLASSES))
-    cells = rows.astype(np.int64) * shape[1] + columns
-    units = np.bincount(cells, minlength=shape[0] * shape[1])
-    weights = np.bincount(cells, weights=parameters, minlength=shape[0] * shape[1])
-    moved = weights.astype(np.float64).reshape(shape)
-    return Flow(part, names, CLASSES, units.reshape(shape), moved)
+    units = transition_counts(rows, columns, len(names))
+    weights = transition_counts(rows, columns, len(names), parameters)
+    return Flow(part, names, CLASSES, units, weights)
 
 
 def _position(name: str, names: tuple[str, ...]) -> int:

@@ -88,6 +88,7 @@ def test_where_and_how_fast_changes_nothing(config: RunConfig, key: str, value: 
         ("alignment.batch_size", 4),
         ("alignment.enabled", False),
         ("ablation.controls.draws", 4),
+        ("ablation.controls.overlap", True),
         ("evaluation.max_new_tokens", 128),
         ("evaluation.system_prompt", "Be kind."),
         ("evaluation.perplexity.window", 512),

@@ -119,8 +119,19 @@ def test_a_class_of_most_units_has_no_control(config: RunConfig) -> None:
     config.ablation.controls.of = ["SCU", "CU"]
     (problem,) = problems_of(config)
     assert "names CU, which holds some 79% of all units" in problem
+    config.ablation.controls.overlap = True
+    validate(config)
+    config.ablation.controls.overlap = False
     config.units.budgets.ucu = config.units.budgets.ru = 0.3
     validate(config)
+
+
+@pytest.mark.parametrize("key", ["kinds", "of"])
+def test_overlap_without_controls_is_refused(config: RunConfig, key: str) -> None:
+    config.ablation.controls.overlap = True
+    setattr(config.ablation.controls, key, [])
+    (problem,) = problems_of(config)
+    assert problem.startswith("ablation.controls.overlap is about controls")
 
 
 def test_ablation_lists_hang_together(config: RunConfig) -> None:

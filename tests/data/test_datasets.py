@@ -215,6 +215,14 @@ def test_responses_truncated_away_are_left_out() -> None:
     assert kept[0].response_length == 4 - kept[0].response_start > 0
 
 
+@pytest.mark.parametrize("style", ["raw", "chat"])
+def test_a_response_that_breaks_off_is_not_said_to_end(style: str) -> None:
+    pairs = [Example("w1", "w2"), Example("w1", "w2", cut=True)]
+    whole, cut = encode_pairs(tiny_speech(), pairs, [style], None, 64, where="here")
+    assert whole.input_ids == (*cut.input_ids, tiny_speech().end_of_turn)
+    assert cut.response_length == whole.response_length - 1 > 0
+
+
 def test_blank_responses_are_left_out_and_move_no_other_example_to_another_style() -> None:
     pairs = [Example("w1", "w2"), Example("w3", " \n"), Example("w4", ""), Example("w5", "w6")]
     kept = encode_pairs(tiny_speech(), pairs, ["raw", "chat"], None, 64, where="here")
@@ -256,11 +264,13 @@ def test_fingerprints_follow_content_and_order() -> None:
         [Example("a", "b", "c"), Example("d", "")],
         [Example("a", "b", "c", "s"), Example("d")],
         [Example("a", "b", "c"), Example("d", system="s")],
+        [Example("a", "b", "c", cut=True), Example("d")],
+        [Example("a", "b", "c", "s", cut=True), Example("d")],
         rows[::-1],
         rows[:1],
     ]
     assert fingerprint_examples(list(rows)) == mark
-    assert len({mark, *map(fingerprint_examples, changed)}) == 9
+    assert len({mark, *map(fingerprint_examples, changed)}) == 11
 
 
 def test_sets_without_system_messages_keep_their_fingerprint() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ssah_exp.config.schema import AttackConfig, EvaluationConfig
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError, DataError
 from ssah_exp.evaluation.attack_metrics import any_of, continuation
 from ssah_exp.evaluation.attacks import Prefill, Request, SuffixFile
@@ -130,6 +133,28 @@ def test_each_request_has_its_own_stream() -> None:
     }
     assert len(draws) == 6
     assert stream_of(0, REQUEST).integers(2**60) == stream_of(0, REQUEST).integers(2**60)
+
+
+def test_a_system_message_is_part_of_a_request_only_where_there_is_one() -> None:
+    """Keys of searches on disk and random streams without one are what they always were."""
+    plain = {"prompt": REQUEST.prompt, "style": REQUEST.style}
+    assert REQUEST.as_dict() == plain
+    assert stream_of(5, REQUEST).bit_generator.state == (
+        np.random.default_rng([5, int(digest_of(plain)[:16], 16)]).bit_generator.state
+    )
+    own = replace(REQUEST, system="w40")
+    assert own.as_dict() == {**plain, "system": "w40"}
+    assert stream_of(5, own).integers(2**60) != stream_of(5, REQUEST).integers(2**60)
+
+
+@pytest.mark.parametrize("style", ["raw", "raw_system", "chat", "chat_system"])
+def test_a_victim_is_put_the_requests_own_system_message(style: str) -> None:
+    victim, form = victim_of(), style if style.endswith("_system") else f"{style}_system"
+    request = Request("w1", style, "w40 w41")
+    told = replace(victim, system="w40 w41")
+    assert victim.encode("w2 w3", request) == told.encode("w2 w3", Request("w1", form))
+    assert victim.encode("w2 w3", request) != victim.encode("w2 w3", Request("w1", form))
+    assert victim.answers(["w2 w3"], request) == told.answers(["w2 w3"], Request("w1", form))
 
 
 def test_requests_are_spread_over_the_set() -> None:
@@ -307,3 +332,21 @@ def test_attempts_are_written_and_read(tmp_path: Path) -> None:
     assert read_completions(path) == answers
     first = json.loads(path.read_text().splitlines()[0])
     assert first.keys() == {"set", "style", "prompt", "category", "completion"}
+
+
+def test_a_questions_own_system_message_is_written_and_read(tmp_path: Path) -> None:
+    asked = [Question("harmful", "raw", "p", None, system=system) for system in (None, "s")]
+    path = tmp_path / "completions.jsonl"
+    write_completions(path, asked, ["a", "b"])
+    assert [item.question for item in read_completions(path)] == asked
+    first, second = map(json.loads, path.read_text().splitlines())
+    assert "system" not in first
+    assert second["system"] == "s"
+
+
+def test_a_question_keeps_its_key() -> None:
+    """Its tokens, which stand beside it in keys of the cache, hold its system message."""
+    plain = Question("harmful", "raw", "p", "c")
+    assert plain.key == replace(plain, system="s").key == ["harmful", "raw"]
+    attacked = Question("harmful", "raw+k", "p", "c", 2, "put", system="s")
+    assert attacked.key == ["harmful", "raw+k", "p", 2, "put"]

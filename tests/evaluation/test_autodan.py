@@ -112,11 +112,11 @@ def test_the_best_is_no_worse_than_the_plain_request_and_every_template() -> Non
     (found,) = attack().attempts(victim, REQUEST, 0)
     target = victim.encode_answer("w1 w2", "raw")
     texts = [REQUEST.prompt, *(text.replace(SLOT, REQUEST.prompt) for text in TEMPLATES)]
-    losses = victim.losses([victim.encode(text, "raw") for text in texts], target, 1)
+    losses = victim.losses([victim.encode(text, REQUEST) for text in texts], target, 1)
     assert found.details is not None
     assert found.details["first_loss"] == pytest.approx(losses[0], abs=1e-5)
     assert found.details["best_loss"] <= min(losses) + 1e-5
-    (again,) = victim.losses([victim.encode(found.text, "raw")], target, 1)
+    (again,) = victim.losses([victim.encode(found.text, REQUEST)], target, 1)
     assert again == pytest.approx(found.details["best_loss"], abs=1e-5)
     assert REQUEST.prompt in found.text
 

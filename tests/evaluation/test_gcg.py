@@ -124,7 +124,7 @@ def test_the_suffix_is_found_among_the_tokens(style: str) -> None:
     victim, request = victim_of(), Request("w10 w3 w3", style)
     place = Place.of(victim, request, "w3 w3 w4")
     assert len(place.start) == 3
-    assert place.row(place.start) == victim.encode("w10 w3 w3 w3 w3 w4", style)
+    assert place.row(place.start) == victim.encode("w10 w3 w3 w3 w3 w4", request)
     assert place.text(victim.speech, place.start) == "w10 w3 w3 w3 w3 w4"
     assert bool(place.after) == style.startswith("chat")
 
@@ -138,7 +138,7 @@ def test_a_suffix_must_survive_its_spelling() -> None:
     victim = victim_of()
     place = Place.of(victim, REQUEST, "w3 w4 w5")
     assert place.survives(victim, (9, 10, 11))
-    assert not replace(place, request="w10").survives(victim, (9, 10, 11))
+    assert not replace(place, request=replace(REQUEST, prompt="w10")).survives(victim, (9, 10, 11))
 
 
 def test_tokens_that_grow_together_do_not_survive() -> None:
@@ -165,19 +165,19 @@ def test_one_token_and_every_candidate_is_brute_force() -> None:
     (found,) = search.attempts(victim, REQUEST, 0)
     target = victim.encode_answer("w1 w2", "raw")
     texts = [f"{REQUEST.prompt} w{number}" for number in range(tiny.WORDS)]
-    losses = [plain_loss(victim, victim.encode(text, "raw"), target) for text in texts]
+    losses = [plain_loss(victim, victim.encode(text, REQUEST), target) for text in texts]
     assert found.text == texts[int(np.argmin(losses))]
     assert found.details is not None
     assert found.details["best_loss"] == pytest.approx(min(losses), abs=1e-5)
 
 
-@pytest.mark.parametrize("style", ["raw", "chat"])
-def test_what_was_measured_is_what_is_put(style: str) -> None:
-    victim, request = victim_of(), replace(REQUEST, style=style)
+@pytest.mark.parametrize(("style", "system"), [("raw", None), ("chat", None), ("chat", "w40 w41")])
+def test_what_was_measured_is_what_is_put(style: str, system: str | None) -> None:
+    victim, request = victim_of(), replace(REQUEST, style=style, system=system)
     (found,) = attack().attempts(victim, request, 0)
     assert found.details is not None
     target = victim.encode_answer("w1 w2", style)
-    measured = plain_loss(victim, victim.encode(found.text, style), target)
+    measured = plain_loss(victim, victim.encode(found.text, request), target)
     assert found.details["best_loss"] == pytest.approx(measured, abs=1e-5)
     assert found.details["best_loss"] < found.details["first_loss"] - 0.1
     assert found.text.startswith(f"{request.prompt} ")

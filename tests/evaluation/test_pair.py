@@ -82,7 +82,7 @@ class ByAnswer(HarmJudge):
 
 def scores(victim: Victim, values: dict[str, float | None]) -> ByAnswer:
     """Judge of the answers that the victim gives to these texts."""
-    answers = victim.answers(list(values), "raw")
+    answers = victim.answers(list(values), REQUEST)
     assert len(set(answers)) == len(values), "two texts have one answer: choose others"
     return ByAnswer(name="j", score_of=dict(zip(answers, values.values(), strict=True)).__getitem__)
 
@@ -118,7 +118,7 @@ def test_the_attacker_is_told_what_came_of_it_stream_by_stream() -> None:
     assert json.loads(request["content"]) == {"request": PLAIN}
     assert "from 1 to 5" in system["content"]
     assert said == {"role": "assistant", "content": wording("w1 w2")}
-    (answer,) = victim.answers(["w1 w2"], "raw")
+    (answer,) = victim.answers(["w1 w2"], REQUEST)
     assert json.loads(feedback["content"]) == {"prompt": "w1 w2", "answer": answer, "score": 2}
     assert len(set(attacker.seeds)) == 4
 
@@ -176,7 +176,7 @@ def partner(server: Endpoint, **changes: Any) -> EndpointPartner:
 
 def test_attacker_and_judge_behind_a_server_that_misbehaves(server: Endpoint) -> None:
     victim = victim_of()
-    plain, better = victim.answers([PLAIN, "w5 w6"], "raw")
+    plain, better = victim.answers([PLAIN, "w5 w6"], REQUEST)
     server.script[PLAIN] = [status(500), cut, says(wording("w5 w6")), says("no")]
     server.script[better] = [status(429), says('{"score": 5}')]
     judge = EndpointJudge(
@@ -208,7 +208,7 @@ def test_a_judge_that_is_down_ends_the_search_and_nothing_is_kept(
     server: Endpoint, tmp_path: Path
 ) -> None:
     victim = victim_of()
-    plain, better = victim.answers([PLAIN, "w5 w6"], "raw")
+    plain, better = victim.answers([PLAIN, "w5 w6"], REQUEST)
     server.script[better] = [status(503), says('{"score": 5}')]
     path = tmp_path / "attempts.jsonl"
     attack = pair(Scripted([wording("w5 w6")]), endpoint_judge(server))
@@ -235,7 +235,7 @@ def test_a_judges_spent_budget_ends_the_search(server: Endpoint, tmp_path: Path)
 @pytest.mark.filterwarnings("ignore:Judge 'j' left")
 def test_an_answer_that_the_judges_filter_stops_is_passed_over(server: Endpoint) -> None:
     victim = victim_of()
-    stopped, better = victim.answers(["w1 w2", "w5 w6"], "raw")
+    stopped, better = victim.answers(["w1 w2", "w5 w6"], REQUEST)
     server.script[stopped] = [refuses(400, code="content_filter")]
     server.script[better] = [says('{"score": 5}')]
     attacker = Scripted([wording("w1 w2"), wording("w5 w6")])
@@ -346,7 +346,7 @@ def test_a_local_attacker_is_decided_by_the_seed(folder: Path) -> None:
 
 def test_a_judge_of_refusals_guides_the_search(folder: Path) -> None:
     victim = victim_of()
-    plain, other = victim.answers([PLAIN, "w1 w2"], "raw")
+    plain, other = victim.answers([PLAIN, "w1 w2"], REQUEST)
     keywords = KeywordJudge(name="k", phrases=[plain])
     judge = ByRefusal(name="j", keywords=keywords)
     attacker = Scripted([wording("w1 w2"), wording("w3 w4")])
@@ -399,7 +399,7 @@ def test_the_small_attack_runs_and_is_decided_by_the_seed(tmp_path: Path) -> Non
         "device": "cpu",
         "max_new_tokens": 2,
     }
-    phrases = victim.answers([item.prompt for item in requests], "raw")
+    phrases = victim.answers([item.prompt for item in requests], REQUEST)
     node["judge"]["keywords"]["phrases"] = phrases
 
     def found(seed: int, name: str) -> list[Any]:
@@ -429,8 +429,9 @@ def test_no_folder_no_local_attacker(tmp_path: Path) -> None:
 
 def test_the_style_decides_how_a_wording_is_put() -> None:
     victim = victim_of()
-    answers = {style: victim.answers([PLAIN], style)[0] for style in ("raw", "chat")}
+    requests = {style: Request(PLAIN, style) for style in ("raw", "chat")}
+    answers = {style: victim.answers([PLAIN], item)[0] for style, item in requests.items()}
     assert answers["raw"] != answers["chat"]
     judge = ByAnswer(name="j", score_of=lambda answer: 5 if answer == answers["chat"] else 1)
-    (found,) = pair(Scripted([]), judge).attempts(victim, Request(PLAIN, "chat"), 0)
+    (found,) = pair(Scripted([]), judge).attempts(victim, requests["chat"], 0)
     assert found.text == PLAIN

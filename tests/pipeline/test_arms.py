@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ssah_exp.config.schema import AblationConfig, BudgetsConfig, ControlsConfig
+from ssah_exp.errors import UnitError
 from ssah_exp.pipeline.arms import Arm, plan_arms
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.unitmap import UnitMap
@@ -69,6 +70,30 @@ def test_controls_are_as_large_as_their_class_and_share_no_unit(units: UnitMap) 
             assert arm.mask is not None
             assert arm.mask.sum() == target.sum() > 0
             assert not (arm.mask & target).any()
+
+
+def test_a_class_of_more_than_half_a_layer_has_controls_that_overlap(units: UnitMap) -> None:
+    most = units.reclassified(BudgetsConfig(scu=0.1, ucu=0.1, ru=0.7, unit="units"))
+    config = ablation("RU")
+    with pytest.raises(UnitError, match=r"With ablation\.controls\.overlap=true"):
+        planned(most, config)
+    config.controls.overlap = True
+    arms = [arm for arm in planned(most, config) if arm.control]
+    assert len(arms) == 4
+    target = most.select(UnitClass.RU)
+    for arm in arms:
+        assert arm.mask is not None
+        assert arm.mask.sum() == target.sum()
+        assert arm.overlap == pytest.approx((arm.mask & target).sum() / target.sum())
+        assert arm.overlap > 0
+
+
+def test_overlap_is_of_controls_that_may_share_units(units: UnitMap) -> None:
+    config = ablation("SCU")
+    assert {arm.overlap for arm in planned(units, config)} == {None}
+    config.controls.overlap = True
+    for arm in planned(units, config):
+        assert (arm.overlap is None) == (arm.control is None)
 
 
 def test_no_controls_where_none_are_asked_for(units: UnitMap) -> None:

@@ -15,12 +15,20 @@ from ssah_exp.config.validate import validate
 from ssah_exp.errors import ConfigError
 from ssah_exp.pipeline import atlas, dispatch
 from ssah_exp.pipeline.opened import Finished
+from ssah_exp.pipeline.reopening import reopen
 from ssah_exp.units.unitmap import UnitMap
 from tests.pipeline.test_reopening import overrides
-from tests.pipeline.tiny_run import computed, run, tiny_config, training_config
+from tests.pipeline.tiny_run import computed, run, silent, tiny_config, training_config
 from tests.pipeline.trained import entry_of, training_of, weights_of
 
 Capture = pytest.CaptureFixture[str]
+
+
+class AllRefusals:
+    """A judge to whom every answer is one."""
+
+    def judge(self, prompts: list[str], texts: list[str]) -> list[object]:
+        return [atlas.Verdict.REFUSED] * len(texts)
 
 
 def settings(place: Path) -> list[str]:
@@ -47,10 +55,6 @@ def test_the_atlas_of_a_run(
     capsys: Capture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class AllRefusals:
-        def judge(self, prompts: list[str], texts: list[str]) -> list[object]:
-            return [atlas.Verdict.REFUSED] * len(texts)
-
     monkeypatch.setattr(atlas._Calibrations, "_judge", lambda self: AllRefusals())
     out, picture = tmp_path / "consensus", tmp_path / "atlas.svg"
     arguments = ["units", "atlas", str(finished.folder), "--resamples", "6", "--format", "json"]
@@ -68,6 +72,27 @@ def test_the_atlas_of_a_run(
     assert picture.is_file()
     assert main([*given, *more]) == 2, "a consensus is not overwritten"
     assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("asked", "own"), [(5, None), (2, None), (5, 2), (2, 40)])
+def test_own_refusals_that_break_off_do_not_end(
+    finished: Finished,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: int,
+    own: int | None,
+) -> None:
+    """The model learned to say three words; ``asked`` and ``own`` are limits of answers."""
+    run = reopen(finished.folder, overrides(place)[1::2], silent())
+    run.config.evaluation.max_new_tokens = asked
+    ref = run.identified_model()
+    calibrations = atlas._Calibrations(run, run.stages(ref), ref)
+    monkeypatch.setattr(calibrations, "_judge", AllRefusals)
+    kept = calibrations._refused(run.data.alignment, "here", own)
+    assert [item.prompt for item in kept] == [item.prompt for item in run.data.alignment]
+    limit, cut = own or asked, {(len(str(item.response).split()), item.cut) for item in kept}
+    assert max(cut) == (min(3, limit), limit < 3)
+    assert not any(marked for words, marked in cut if words < limit - 1)
 
 
 def test_an_atlas_without_settings_is_refused(
@@ -91,6 +116,8 @@ def test_no_run_reads_an_atlas(place: Path) -> None:
         (CalibrationConfig("x", tokens="al"), "Did you mean 'all'"),
         (CalibrationConfig("x", seed=-1), "is below 0"),
         (CalibrationConfig("x", tokens="all", own_refusals=True), "own_refusals needs requests"),
+        (CalibrationConfig("x", tokens="all", answer_tokens=8), "about the answers of"),
+        (CalibrationConfig("x", safety={}, own_refusals=True, answer_tokens=0), "is below 1"),
     ],
 )
 def test_settings_that_cannot_be(place: Path, setting: CalibrationConfig, message: str) -> None:

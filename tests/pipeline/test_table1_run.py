@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.errors import StoreError
+from ssah_exp.errors import StoreError, UnitError
 from ssah_exp.pipeline import dispatch
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.stages import answering, benchmarks
@@ -146,6 +146,29 @@ def test_another_budget_costs_no_training_and_no_statistics(
     assert names
     assert all("SCU" in name for name in names), "dense models and RU are as they were"
     assert other.record.classes["SCU"]["units"] > finished.record.classes["SCU"]["units"]
+
+
+def test_a_class_of_more_than_half_a_layer_can_have_controls(
+    finished: Finished, place: Path
+) -> None:
+    config = tiny_config(place)
+    config.units.budgets.ru, config.ablation.classes = 0.8, ["RU"]
+    config.ablation.controls.of, config.ablation.controls.draws = ["RU"], 1
+    with pytest.raises(UnitError, match=r"With ablation\.controls\.overlap=true"):
+        run(config)
+    config.ablation.controls.overlap = True
+    other = run(config)
+    assert not {"align", "statistics"} & set(computed(other)), "done before the refusal"
+    (kept,) = [
+        item
+        for item in RecordStore(place / "root").read(ARTEFACT)
+        if item.run_id == other.record.run_id
+    ]
+    assert kept.config["ablation"]["controls"]["overlap"] is True
+    for arm in kept.arms:
+        assert 0.5 < arm.overlap < 1 if arm.control else arm.overlap is None  # type: ignore[operator]
+    assert "overlap" not in finished.record.config["ablation"]["controls"]
+    assert {arm.overlap for arm in finished.record.arms} == {None}
 
 
 def test_another_seed_is_another_run(finished: Finished, place: Path) -> None:

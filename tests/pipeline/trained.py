@@ -28,7 +28,7 @@ def cache_of(finished: Finished) -> Path:
 def entry_of(finished: Finished, stage: str) -> Path:
     """The cache entry of one stage, by the name it has in the record."""
     (key,) = {item.key for item in finished.stages if item.name == stage}
-    kind = {"train": "tune"}.get(stage.split()[0], stage.split()[0])
+    kind = {"train": "tune", "attack": "attempts"}.get(stage.split()[0], stage.split()[0])
     return cache_of(finished) / kind / key
 
 

@@ -54,6 +54,16 @@ def test_markdown_gathers_three_seeds() -> None:
     assert "seeds 0, 1, 2;" in text
 
 
+def test_the_caption_says_how_much_of_their_class_controls_hold() -> None:
+    assert "; controls: mean" in render([record()], "markdown")
+    made = [
+        replace(item, overlap=0.5 + (item.draw or 0) / 4) if item.control else item
+        for item in arms()
+    ]
+    text = render([record(arms=made)], "markdown")
+    assert "50 to 100 % of the controls' units are in the class." in text
+
+
 def test_markdown_shows_controls_with_mean_sd_and_range() -> None:
     row = markdown_row(render([record()], "markdown"), "random like SCU")
     assert row[5] == "20.0 ± 10.0 [10.0, 30.0]"

@@ -11,7 +11,7 @@ import pytest
 
 from ssah_exp.config.schema import BudgetsConfig
 from ssah_exp.errors import UnitError
-from ssah_exp.units.classes import UnitClass, classify, lowest
+from ssah_exp.units.classes import UnitClass, classify, lowest, transition_counts
 from ssah_exp.units.index import UnitIndex
 from tests import tiny
 
@@ -227,3 +227,18 @@ def test_reclassifying_a_7b_model_takes_no_time(overlap: str) -> None:
 def test_arrays_of_different_length_are_refused() -> None:
     with pytest.raises(UnitError, match="differ in length"):
         classify(np.zeros(3), np.zeros(3), np.ones(4), BudgetsConfig())
+
+
+def test_transitions_are_counted_one_by_one() -> None:
+    draw = np.random.default_rng(0)
+    before, after = draw.integers(3, size=(2, 50)).astype(np.uint8)  # no RU on either side
+    weights = draw.random(50)
+    counts, sums = np.zeros((4, 4), dtype=np.int64), np.zeros((4, 4))
+    for row, column, weight in zip(before, after, weights, strict=True):
+        counts[row, column] += 1
+        sums[row, column] += weight
+    found = transition_counts(before, after)
+    assert found.dtype == np.int64
+    assert np.array_equal(found, counts)
+    assert np.array_equal(transition_counts(before, after, rows=3), counts[:3])
+    np.testing.assert_allclose(transition_counts(before, after, weights=weights), sums)

@@ -10,7 +10,7 @@ import pytest
 from ssah_exp.config.schema import BudgetsConfig
 from ssah_exp.errors import UnitError
 from ssah_exp.units.classes import UnitClass
-from ssah_exp.units.controls import draw_control
+from ssah_exp.units.controls import control_stream, draw_control
 from ssah_exp.units.unitmap import UnitMap
 from tests import tiny
 from tests.units.maps import ANATOMY, PROVENANCE, random_map
@@ -104,6 +104,29 @@ def test_empty_target_is_an_error(kind: str) -> None:
 def test_unknown_kind_is_an_error() -> None:
     with pytest.raises(UnitError, match="random, matched"):
         draw_control(UNITS, SCU, "nearest", 0)
+
+
+@pytest.mark.parametrize(("kind", "number"), [("matched", 0), ("random", 1)])
+def test_streams_are_those_of_published_records(kind: str, number: int) -> None:
+    assert control_stream(7, kind, 2) == [7, number, 2]
+
+
+def test_a_stream_of_an_unknown_kind_is_an_error() -> None:
+    with pytest.raises(UnitError, match="Did you mean 'matched'"):
+        control_stream(0, "match", 0)
+
+
+PINNED = {
+    "matched": [1, 6, 41, 48, 67, 77, 89, 101, 164, 174, 177, 185, 195, 262, 275, 279, 312],
+    "random": [3, 25, 26, 68, 70, 82, 89, 104, 169, 176, 177, 207, 248, 263, 309, 320, 336],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_draw_is_pinned(kind: str) -> None:
+    """Published records hold draws of these streams: none may become another."""
+    drawn = np.flatnonzero(draw_control(UNITS, SCU, kind, control_stream(0, kind, 1)).mask)
+    assert drawn.tolist() == PINNED[kind]
 
 
 def published_draw(

@@ -291,7 +291,7 @@ def test_the_pool_reaches_the_draw() -> None:
 
 def test_overlap_reaches_the_draw() -> None:
     most = OfClass(["SCU", "CU"])
-    assert "overlap=true" in refused(Like(most, "random", 0), UNITS)
+    assert "With Like.overlap=true" in refused(Like(most, "random", 0), UNITS)
     target = select_units(most, UNITS, 0, "here")
     expected = draw_control(UNITS, target, "random", [0, 1, 0], overlap=True)
     assert expected.overlap > 0.5

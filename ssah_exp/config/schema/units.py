@@ -49,12 +49,22 @@ class UnitsConfig:
 
 @dataclass
 class ControlsConfig:
-    """Null distributions: ``draws`` control sets of each kind for each class in ``of``."""
+    """Null distributions: ``draws`` control sets of each kind for each class in ``of``.
+
+    Attributes:
+        kinds: ``random`` and/or ``matched``.
+        of: Classes that get controls.
+        draws: Sets of each kind and class.
+        match_pool: Candidates per unit for ``matched``.
+        overlap: Whether control sets may share units with the class itself; needed where it holds
+            more than half of a layer's heads or neurons.
+    """
 
     kinds: list[str] = field(default_factory=lambda: ["random", "matched"])
     of: list[str] = field(default_factory=lambda: ["SCU", "RU"])
     draws: int = 3
     match_pool: int = 5
+    overlap: bool = False
 
 
 @dataclass
@@ -86,6 +96,7 @@ class CalibrationConfig:
         utility: Benign requests with answers.
         own_refusals: Take from ``safety`` the requests alone, have the model answer them, and keep
             what the primary judge calls a refusal.
+        answer_tokens: Longest of those answers; null = ``evaluation.max_new_tokens``.
         tokens: ``response`` or ``all``.
         seed: Draws other examples of the same sources.
         floor: Unrelated to safety: shown, but no part of the consensus.
@@ -95,6 +106,7 @@ class CalibrationConfig:
     safety: Target | None = None
     utility: Target | None = None
     own_refusals: bool = False
+    answer_tokens: int | None = None
     tokens: str | None = None
     seed: int | None = None
     floor: bool = False

@@ -5,10 +5,11 @@ with them.
 """
 
 from ssah_exp.evaluation.attacks.autodan import AutoDan
-from ssah_exp.evaluation.attacks.base import Attack, Attempt, Request
+from ssah_exp.evaluation.attacks.base import Attack, Attempt
 from ssah_exp.evaluation.attacks.gcg import Gcg
 from ssah_exp.evaluation.attacks.pair import Pair
 from ssah_exp.evaluation.attacks.prefill import Prefill
+from ssah_exp.evaluation.attacks.request import Request
 from ssah_exp.evaluation.attacks.suffixes import SuffixFile
 from ssah_exp.evaluation.attacks.victim import Victim
 

@@ -20,7 +20,8 @@ import numpy as np
 
 from ssah_exp.data.files import read_items
 from ssah_exp.errors import ConfigError, DataError
-from ssah_exp.evaluation.attacks.base import Attack, Attempt, Request, stream_of
+from ssah_exp.evaluation.attacks.base import Attack, Attempt, stream_of
+from ssah_exp.evaluation.attacks.request import Request
 from ssah_exp.evaluation.attacks.victim import Victim
 
 SLOT = "{request}"
@@ -168,7 +169,7 @@ class _Search:
         """Mean log-likelihood of the target per token, in nats."""
         fresh = [template for template in dict.fromkeys(population) if template not in self._known]
         if fresh:
-            rows = [self._victim.encode(self._text(item), self._request.style) for item in fresh]
+            rows = [self._victim.encode(self._text(item), self._request) for item in fresh]
             losses = self._victim.losses(rows, self._target, self._settings.batch_size)
             self._known |= {item: -loss for item, loss in zip(fresh, losses, strict=True)}
         return [self._known[template] for template in population]

@@ -4,31 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ssah_exp.digest import digest_of
+from ssah_exp.evaluation.attacks.request import Request
 from ssah_exp.evaluation.attacks.victim import Victim
 from ssah_exp.models.tokenizer import Speech
 
 # Fields that decide how fast an attack is, not what it finds.
 SPEED = ("batch_size",)
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request under attack.
-
-    Attributes:
-        prompt: What the data set asks for; judges see this.
-        style: Prompt style it is put in.
-    """
-
-    prompt: str
-    style: str
 
 
 @dataclass(frozen=True)
@@ -112,7 +100,7 @@ class Attack(ABC):
 
 def stream_of(seed: int, request: Request) -> np.random.Generator:
     """A stream of random numbers that belongs to one request."""
-    return np.random.default_rng([seed, int(digest_of(asdict(request))[:16], 16)])
+    return np.random.default_rng([seed, int(digest_of(request.as_dict())[:16], 16)])
 
 
 def spread(items: Sequence[Any], count: int | None) -> list[Any]:

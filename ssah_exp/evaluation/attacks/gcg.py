@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ssah_exp.errors import ConfigError, ModelError
-from ssah_exp.evaluation.attacks.base import Attack, Attempt, Request, stream_of
+from ssah_exp.evaluation.attacks.base import Attack, Attempt, stream_of
+from ssah_exp.evaluation.attacks.request import Request
 from ssah_exp.evaluation.attacks.victim import Victim
 from ssah_exp.models.tokenizer import Speech
 
@@ -58,7 +59,8 @@ class Gcg(Attack):
         """The request with the best suffix of all rounds, the first one included."""
         draw = stream_of(seed, request)
         place = Place.of(victim, request, self.initial)
-        target = victim.encode_answer(self.target.replace("{request}", request.prompt), place.style)
+        beginning = self.target.replace("{request}", request.prompt)
+        target = victim.encode_answer(beginning, request.style)
         usable = self._tokens(victim)
         now = best = place.start
         (first_loss,) = victim.losses([place.row(now)], target, 1)
@@ -112,15 +114,13 @@ class Place:
     """Where the suffix stands among the tokens of a prompt.
 
     Attributes:
-        request: The text before the suffix.
-        style: Prompt style.
+        request: Its prompt is the text before the suffix.
         before: Token ids.
         start: Ids of the initial suffix.
         after: Token ids, empty in raw styles.
     """
 
-    request: str
-    style: str
+    request: Request
     before: tuple[int, ...]
     start: tuple[int, ...]
     after: tuple[int, ...]
@@ -132,8 +132,8 @@ class Place:
         Raises:
             ModelError: The tokenizer merges the suffix with what stands around it.
         """
-        without = victim.encode(request.prompt, request.style)
-        whole = victim.encode(f"{request.prompt} {initial.strip()}", request.style)
+        without = victim.encode(request.prompt, request)
+        whole = victim.encode(f"{request.prompt} {initial.strip()}", request)
         head = _common(without, whole)
         room = min(len(without), len(whole)) - head
         tail = min(_common(without[::-1], whole[::-1]), room)
@@ -144,8 +144,7 @@ class Place:
             )
         cut = len(whole) - tail
         return cls(
-            request.prompt,
-            request.style,
+            request,
             tuple(whole[:head]),
             tuple(whole[head:cut]),
             tuple(whole[cut:]),
@@ -157,11 +156,11 @@ class Place:
 
     def text(self, speech: Speech, suffix: Sequence[int]) -> str:
         """The user's turn."""
-        return f"{self.request} {str(speech.tokenizer.decode(list(suffix))).strip()}"
+        return f"{self.request.prompt} {str(speech.tokenizer.decode(list(suffix))).strip()}"
 
     def survives(self, victim: Victim, suffix: Sequence[int]) -> bool:
         """Whether the text gives these very tokens: only then is what was measured what is put."""
-        return victim.encode(self.text(victim.speech, suffix), self.style) == self.row(suffix)
+        return victim.encode(self.text(victim.speech, suffix), self.request) == self.row(suffix)
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:

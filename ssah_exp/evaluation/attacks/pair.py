@@ -12,8 +12,9 @@ from typing import Any
 
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError, JudgeError
-from ssah_exp.evaluation.attacks.base import Attack, Attempt, Request, stream_of
+from ssah_exp.evaluation.attacks.base import Attack, Attempt, stream_of
 from ssah_exp.evaluation.attacks.partners import Partner, Turn
+from ssah_exp.evaluation.attacks.request import Request
 from ssah_exp.evaluation.attacks.victim import Victim
 from ssah_exp.evaluation.judges import HarmJudge, Judgement, Verdict
 from ssah_exp.evaluation.judges.rubrics import last_object
@@ -118,7 +119,7 @@ class Pair(Attack):
             JudgeError: The judge failed: a search that went on would be recorded, and kept, as a
                 weaker attack than it is.
         """
-        (answer,) = victim.answers([text], request.style)
+        (answer,) = victim.answers([text], request)
         # What counts is whether the request itself was answered, whatever it was dressed in.
         (judgement,) = self.judge.assess([request.prompt], [answer])
         if judgement.failed:

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError
-from ssah_exp.evaluation.attacks.base import Attack, Attempt, Request
+from ssah_exp.evaluation.attacks.base import Attack, Attempt
+from ssah_exp.evaluation.attacks.request import Request
 from ssah_exp.evaluation.attacks.victim import Victim
 from ssah_exp.models.tokenizer import Speech
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp.digest import digest_of
-from ssah_exp.evaluation.attacks.base import Attack, Attempt, Request
+from ssah_exp.evaluation.attacks.base import Attack, Attempt
+from ssah_exp.evaluation.attacks.request import Request
 from ssah_exp.evaluation.attacks.victim import Victim
 from ssah_exp.evaluation.lines import AppendedLines
 
@@ -41,7 +42,7 @@ def search(
     }
     found: Rows = []
     for request in requests:
-        key = digest_of(asdict(request))
+        key = digest_of(request.as_dict())
         if key not in known:
             attempts = [asdict(item) for item in attack.attempts(victim, request, seed)]
             kept.append({"request": key, "attempts": attempts})

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ssah_exp.data.chat import encode_answer, encode_prompt
+from ssah_exp.data.chat import encode_answer, encode_request
+from ssah_exp.evaluation.attacks.request import Request
 from ssah_exp.evaluation.generate import Decoding, generate
 from ssah_exp.evaluation.questions import Prompt
 from ssah_exp.models.load import LoadedModel
@@ -23,7 +24,7 @@ class Victim:
 
     Attributes:
         loaded: Model and tokenizer.
-        system: System prompt of the ``*_system`` styles.
+        system: System prompt of the ``*_system`` styles, for requests without their own.
         decoding: How it answers while an attack searches.
     """
 
@@ -36,17 +37,17 @@ class Victim:
         """Its tokenizer."""
         return self.loaded.speech
 
-    def encode(self, text: str, style: str) -> list[int]:
-        """Tokens of a user's turn, ready for an answer."""
-        return encode_prompt(self.speech, text, style, self.system)
+    def encode(self, text: str, request: Request) -> list[int]:
+        """Tokens of a user's turn that puts a request, ready for an answer."""
+        return encode_request(self.speech, request.put(text), request.style, self.system)
 
     def encode_answer(self, text: str, style: str) -> list[int]:
         """Tokens of an answer, or of its beginning."""
         return encode_answer(self.speech, text, style)
 
-    def answers(self, texts: Sequence[str], style: str) -> list[str]:
-        """Greedy answers to user's turns."""
-        prompts = [Prompt(tuple(self.encode(text, style)), style) for text in texts]
+    def answers(self, texts: Sequence[str], request: Request) -> list[str]:
+        """Greedy answers to user's turns that put a request."""
+        prompts = [Prompt(tuple(self.encode(text, request)), request.style) for text in texts]
         return generate(self.loaded, prompts, self.decoding)
 
     def losses(self, prompts: Sequence[Row], target: Row, batch_size: int) -> list[float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +132,7 @@ class AnsweringStages(Shared):
         material = {
             "version": ATTEMPTS_VERSION,
             "attack": settings,
-            "requests": [asdict(request) for request in requests],
+            "requests": [request.as_dict() for request in requests],
             "template": self.speech.template_hash,
             **attack.tokenized(self.speech),
         }
