@@ -135,8 +135,7 @@ class Measuring:
         stages.reporter.done(f"mt_bench {name}", entry)
         copy = self.folder / "mt_bench" / f"{name.replace('/', '-')}.jsonl"
         _join([entry.folder / "answers.jsonl"], copy)
-        metrics, scores = mt_bench_metrics(read_answers(copy), self.bench, stages.config.evaluation)
-        return Measured(metrics, Outcomes(scores=scores))
+        return mt_bench_metrics(read_answers(copy), self.bench, stages.config.evaluation)
 
 
 def _join(parts: Sequence[Path], whole: Path) -> None:

@@ -9,7 +9,7 @@ from ssah_exp.config.schema import AttackConfig, EvaluationConfig
 from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.judges import Judge
-from ssah_exp.evaluation.metrics import judge_metrics
+from ssah_exp.evaluation.metrics import judge_arm
 from ssah_exp.evaluation.questions import read_completions
 from ssah_exp.records.record import RunRecord
 
@@ -40,7 +40,7 @@ def rejudge(folder: Path, judges: dict[str, Judge]) -> dict[str, dict[str, Estim
         completions = read_completions(folder / arm.completions)
         found[arm.name] = {}
         for name, judge in judges.items():
-            found[arm.name] |= judge_metrics(completions, name, judge, evaluation)
+            found[arm.name] |= judge_arm(completions, name, judge, evaluation).metrics
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ssah_exp.reporting.beside_paper.table import comparison_text
+from ssah_exp.reporting.coverage import coverage_note
 from ssah_exp.reporting.paper_sizes import footnote
 from ssah_exp.reporting.rows import Block
 from ssah_exp.reporting.text import format_frame, prose
@@ -21,5 +22,7 @@ def setting_text(block: Block, caption: str, frame: pd.DataFrame, form: str) -> 
     """
     parts = [prose(caption, form), "", format_frame(frame, form), ""]
     if (note := footnote(block)) is not None:
+        parts += [prose(note, form), ""]
+    if (note := coverage_note(block.records)) is not None:
         parts += [prose(note, form), ""]
     return parts + comparison_text(block, form)
