@@ -15,6 +15,8 @@ from ssah_exp.evaluation.outcomes import Outcomes
 
 SCHEMA = 1
 DONE, INCOMPLETE = "done", "incomplete"
+# Of outcomes: left out where empty, so that a record written before is written the same today.
+_ONLY_WHERE_THERE = ("failed",)
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,12 @@ class RunRecord:
 
     def to_json(self) -> str:
         """Indented JSON. JSON has no infinity: a perplexity that overflowed is ``"inf"``."""
-        return json.dumps(_finite(asdict(self)), indent=1, sort_keys=True, allow_nan=False)
+        content = asdict(self)
+        for arm in content["arms"]:
+            for name in _ONLY_WHERE_THERE:
+                if arm["outcomes"] is not None and not arm["outcomes"][name]:
+                    del arm["outcomes"][name]
+        return json.dumps(_finite(content), indent=1, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> RunRecord:

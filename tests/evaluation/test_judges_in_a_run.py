@@ -131,9 +131,11 @@ def test_a_finished_runs_answers_are_judged_without_its_model(
         warnings.simplefilter("error")
         judge = opened(with_judge(place, asking(server))).judges["extra"]
         found = rejudge(folder, {"extra": judge})
-    assert list(found) == [arm.name for arm in finished.arms]
-    assert found["aligned"]["score/raw/extra"].value == 1
-    assert found["aligned"]["coverage/raw/extra"].value == 1
+    assert list(found["extra"].arms) == [arm.name for arm in finished.arms]
+    said = found["extra"].arms["aligned"].metrics
+    assert said["score/raw/extra"].value == 1
+    assert said["coverage/raw/extra"].value == 1
+    assert found["extra"].described["served"] == ["judge-1"]
     assert (folder / "record.json").read_text(encoding="utf-8") == finished.to_json()
 
 
