@@ -21,6 +21,7 @@ from ssah_exp.evaluation.mt_bench.metrics import mt_bench_inputs, mt_bench_judge
 from ssah_exp.evaluation.mt_bench.names import MT_BENCH
 from ssah_exp.evaluation.utility.inputs import utility_inputs
 from ssah_exp.evaluation.vllm_engine import require_vllm
+from ssah_exp.models.companion import Companion
 from ssah_exp.models.load import load_speech
 from ssah_exp.models.sources import ModelRef, ModelSource
 from ssah_exp.pipeline.identification import Identified
@@ -95,8 +96,13 @@ class OpenRun:
             self.reporter.done("model", entry)
         revision = None if Path(base.location).is_dir() else base.revision
         speech = load_speech(base.location, self.config.model, revision)
-        slot = ModelSlot(self.config, self.reporter)
+        slot = ModelSlot(self.config, self.reporter, self._companions())
         return base, Stages(self.config, self.data, cache, self.reporter, slot, speech)
+
+    def _companions(self) -> list[Companion]:
+        """Local models of judges, and of attackers and their judges."""
+        within = (part for attack in self.attacks.values() for part in vars(attack).values())
+        return [item for item in (*self.judges.values(), *within) if isinstance(item, Companion)]
 
     def align(self, base: ModelRef, stages: Stages) -> tuple[ModelRef, dict[str, Any] | None]:
         """The aligned model and how it was trained; the base model if it comes aligned."""
