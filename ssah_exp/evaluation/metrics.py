@@ -71,6 +71,7 @@ class Measured:
         self.outcomes.scores.update(other.outcomes.scores)
         self.outcomes.answers.update(other.outcomes.answers)
         self.outcomes.failed.update(other.outcomes.failed)
+        self.outcomes.documents.update(other.outcomes.documents)
 
 
 def measure_arm(

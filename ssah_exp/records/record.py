@@ -16,7 +16,7 @@ from ssah_exp.evaluation.outcomes import Outcomes
 SCHEMA = 1
 DONE, INCOMPLETE = "done", "incomplete"
 # Of outcomes: left out where empty, so that a record written before is written the same today.
-_ONLY_WHERE_THERE = ("failed",)
+_ONLY_WHERE_THERE = ("documents", "failed")
 
 
 @dataclass(frozen=True)
