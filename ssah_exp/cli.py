@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ssah_exp import __version__
-from ssah_exp.errors import SsahError
+from ssah_exp.errors import IncompleteError, SsahError
 from ssah_exp.options import (
     bench,
     claims,
@@ -76,6 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = import_module(f"ssah_exp.commands.{options.module}")
     try:
         return int(command.execute(options, rest))
+    except IncompleteError as error:
+        print(f"ssah-exp: {error}", file=sys.stderr)
+        return 1
     except SsahError as error:
         print(f"ssah-exp: {error}", file=sys.stderr)
         return 2

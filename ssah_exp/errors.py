@@ -30,6 +30,10 @@ class JudgeError(SsahError):
     """A judge that cannot work at all: an endpoint that is down or takes no question."""
 
 
+class IncompleteError(SsahError):
+    """Done but for answers that judges failed on; what there is was written. Exit code 1."""
+
+
 class StoreError(SsahError):
     """The record store or the cache cannot be read or written."""
 

@@ -11,8 +11,10 @@ from ssah_exp.config.paths import runs_root
 from ssah_exp.config.ranges import within
 from ssah_exp.config.validate import ARTEFACTS, PROBE
 from ssah_exp.errors import ConfigError, StoreError, did_you_mean
+from ssah_exp.evaluation.mt_bench.names import MT_BENCH
 from ssah_exp.evaluation.paired import Margins
 from ssah_exp.evaluation.paired_tests import Level
+from ssah_exp.records.later_judges import with_later_judges
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RECORD, RecordStore
 from ssah_exp.reporting.compare_table import render_comparisons
@@ -94,9 +96,10 @@ def _records(what: str, root: str | None) -> list[RunRecord]:
             f"{did_you_mean(what, ARTEFACTS)}"
         )
     try:
-        return [RunRecord.from_json(path.read_text(encoding="utf-8"))]
+        record = RunRecord.from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(f"{path} cannot be read: {error}") from error
+    return [with_later_judges(record, path)]
 
 
 def _judge(record: RunRecord, options: argparse.Namespace) -> str:
@@ -107,8 +110,9 @@ def _judge(record: RunRecord, options: argparse.Namespace) -> str:
     """
     evaluation = record.config["evaluation"]
     judge: str = options.judge or evaluation["primary_judge"]
-    if judge not in evaluation["judges"]:
-        known = did_you_mean(judge, evaluation["judges"])
+    judges = {*evaluation["judges"], *record.judges} - {MT_BENCH}  # some judged it later
+    if judge not in judges:
+        known = did_you_mean(judge, judges)
         raise ConfigError(f"--judge={judge} is no judge of run {record.run_id}.{known}")
     return judge
 

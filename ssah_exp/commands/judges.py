@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,12 +13,15 @@ import pandas as pd
 from ssah_exp.config.build import build
 from ssah_exp.config.judge_files import read_judges
 from ssah_exp.config.paths import runs_root
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, IncompleteError
 from ssah_exp.evaluation.comparison import compare_judges
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.judges import HarmJudge, Judge
 from ssah_exp.evaluation.labelled import read_answers, read_labelled
-from ssah_exp.pipeline.rejudging import rejudge
+from ssah_exp.pipeline.rejudging import read_finished, rejudge
+from ssah_exp.records.later_judges import LaterJudge
+from ssah_exp.records.record import unanswered_text
+from ssah_exp.records.store import RECORD
 from ssah_exp.reporting.agreement import number, percent, render_comparison
 from ssah_exp.reporting.text import format_frame
 
@@ -27,6 +31,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
     Raises:
         SsahError: An unknown judge, a missing file, a judge that cannot work.
+        IncompleteError: A judge failed on some answers.
     """
     root = Path(options.root) if options.root else runs_root()
     judges = _judges(options.judges.split(","), options.set, root)
@@ -59,20 +64,44 @@ def _compare(options: argparse.Namespace, judges: dict[str, Judge]) -> None:
 
 
 def _run(options: argparse.Namespace, judges: dict[str, Judge]) -> None:
-    found = rejudge(Path(options.run), judges)
-    if options.format == "json":
-        plain = {
-            arm: {key: val.as_dict() for key, val in row.items()} for arm, row in found.items()
-        }
+    folder = Path(options.run)
+    found = rejudge(folder, judges)
+    rows: dict[str, dict[str, Estimate]] = {}
+    for later in found.values():
+        for arm, said in later.arms.items():
+            rows.setdefault(arm, {}).update(said.metrics)
+    _print(rows, options.format)
+    _keep(folder, found)
+    lacking = {name: later.unanswered() for name, later in found.items() if later.unanswered()}
+    if lacking:
+        raise IncompleteError(
+            f"{unanswered_text(lacking)}. Run the same command again to ask what is missing, with "
+            "a higher max_requests if that is spent."
+        )
+
+
+def _print(rows: dict[str, dict[str, Estimate]], form: str) -> None:
+    if form == "json":
+        plain = {arm: {key: val.as_dict() for key, val in row.items()} for arm, row in rows.items()}
         print(json.dumps(plain, indent=1))
         return
     frame = pd.DataFrame(
         [
             {"arm": arm, **{key: _cell(key, val) for key, val in row.items()}}
-            for arm, row in found.items()
+            for arm, row in rows.items()
         ]
     )
     print(format_frame(frame, "markdown"))
+
+
+def _keep(folder: Path, found: dict[str, LaterJudge]) -> None:
+    """Beside the record, for tables, comparisons, claims and the report."""
+    own = read_finished(folder).judges
+    for name, later in found.items():
+        if name in own:
+            print(f"{name} is a judge of the run itself: printed, not kept", file=sys.stderr)
+        else:
+            print(f"wrote {later.write(folder / RECORD)}", file=sys.stderr)
 
 
 def _cell(metric: str, estimate: Estimate) -> str:

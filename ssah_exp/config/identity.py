@@ -19,7 +19,7 @@ _NOT_SCIENCE_NESTED = {
     "model": ("device", "device_map", "offload_folder", "attn_implementation"),
     "data": ("root",),
     "units": ("batch_size",),
-    "evaluation": ("batch_size", "share_prefix"),
+    "evaluation": ("batch_size", "share_prefix", "vllm"),
     "utility": ("batch_size", "root"),
     "mt_bench": ("batch_size", "questions", "prompts", "references"),
 }

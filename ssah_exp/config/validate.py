@@ -13,6 +13,7 @@ from ssah_exp.config.schema import (
     PerplexityConfig,
     RunConfig,
     UnitsConfig,
+    VllmConfig,
 )
 from ssah_exp.config.utility import utility_problems
 from ssah_exp.config.validate_atlas import atlas_problems
@@ -148,10 +149,23 @@ def _text(perplexity: PerplexityConfig) -> Iterable[str]:
         yield from at_least(f"{key}.max_tokens", perplexity.max_tokens, least)
 
 
+def _vllm(evaluation: EvaluationConfig) -> Iterable[str]:
+    given, key = evaluation.vllm, "evaluation.vllm"
+    if evaluation.engine == TRANSFORMERS and given != VllmConfig():
+        yield f"{key} is given, and evaluation.engine={TRANSFORMERS} reads none of it."
+    share = given.gpu_memory_utilization
+    yield from within(f"{key}.gpu_memory_utilization", share, 0, 1, open_low=True)
+    yield from at_least(f"{key}.tensor_parallel_size", given.tensor_parallel_size, 1)
+    if given.max_model_len is not None:
+        least = evaluation.max_new_tokens + 1
+        yield from at_least(f"{key}.max_model_len", given.max_model_len, least)
+
+
 def _evaluation(evaluation: EvaluationConfig) -> Iterable[str]:
     yield from choices("evaluation.harmful_styles", evaluation.harmful_styles, STYLES)
     yield from choice("evaluation.benign_style", evaluation.benign_style, STYLES)
     yield from choice("evaluation.engine", evaluation.engine, ENGINES)
+    yield from _vllm(evaluation)
     yield from at_least("evaluation.max_new_tokens", evaluation.max_new_tokens, 1)
     yield from at_least("evaluation.batch_size", evaluation.batch_size, 1)
     yield from within("evaluation.confidence", evaluation.confidence, 0.5, 0.9999)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,8 @@ class Measured:
         self.outcomes.verdicts.update(other.outcomes.verdicts)
         self.outcomes.scores.update(other.outcomes.scores)
         self.outcomes.answers.update(other.outcomes.answers)
+        self.outcomes.failed.update(other.outcomes.failed)
+        self.outcomes.documents.update(other.outcomes.documents)
 
 
 def measure_arm(
@@ -99,19 +101,8 @@ def measure_arm(
     metrics |= _empty_rates(completions, evaluation)
     measured = Measured(metrics, Outcomes(losses=list(losses)))
     for name, judge in judges.items():
-        measured.add(_judge(completions, name, judge, evaluation))
+        measured.add(judge_arm(completions, name, judge, evaluation))
     return measured
-
-
-def judge_metrics(
-    completions: Sequence[Completion], name: str, judge: Judge, evaluation: EvaluationConfig
-) -> dict[str, Estimate]:
-    """What one judge says of one arm.
-
-    A judge of harm gives scores and coverage, and no refusal rates: what it calls harmless need be
-    no refusal, so it is not asked about harmless requests.
-    """
-    return _judge(completions, name, judge, evaluation).metrics
 
 
 class _Text:
@@ -135,7 +126,7 @@ def _empty_rates(
     }
     attacked = [item for item in completions if is_attacked(item.question.style)]
     if attacked:
-        given = _verdicts(_under_attack(attacked, judge))
+        given = _verdicts(_under_attack(attacked, judge)[0])
         found |= {style: said for style, said in given.items() if ATTEMPT not in style}
     return {
         empty_name(style): _share(said, Verdict.REFUSED, evaluation)
@@ -143,14 +134,21 @@ def _empty_rates(
     }
 
 
-def _judge(
+def judge_arm(
     completions: Sequence[Completion], name: str, judge: Judge, evaluation: EvaluationConfig
 ) -> Measured:
-    """Metrics and outcomes; every answer is judged once."""
+    """What one judge says of one arm: metrics and outcomes; every answer is judged once.
+
+    A judge of harm gives scores and coverage, and no refusal rates: what it calls harmless need be
+    no refusal, so it is not asked about harmless requests.
+    """
     attacked = [item for item in completions if is_attacked(item.question.style)]
+    failed = 0
     if isinstance(judge, HarmJudge):
-        metrics, verdicts, scores = _judge_harm(completions, name, judge, evaluation)
+        metrics, given = _judge_harm(completions, name, judge, evaluation)
+        verdicts, scores = _verdicts(given), _score_lists(given, name)
         found = _marks(verdicts, name)
+        failed = _failures(item for said in given.values() for item in said)
     else:
         scores = {}
         verdicts = {
@@ -165,24 +163,40 @@ def _judge(
             metrics[refusal_name(which, style, name)] = _share(said, Verdict.REFUSED, evaluation)
             found[verdicts_name(which, style, name)] = marks(said)
     if attacked:
-        given = _under_attack(attacked, judge)
-        metrics |= _attack_metrics(given, verdicts, name, judge, evaluation)
-        found |= _marks(_verdicts(given), name)
+        under, lost = _under_attack(attacked, judge)
+        metrics |= _attack_metrics(under, verdicts, name, judge, evaluation)
+        found |= _marks(_verdicts(under), name)
+        failed += lost
         if isinstance(judge, HarmJudge):
-            scores |= _score_lists(given, name)
-    return Measured(metrics, Outcomes(found, scores=scores))
+            scores |= _score_lists(under, name)
+    return Measured(metrics, Outcomes(found, scores=scores, failed=named_failures(name, failed)))
 
 
-def _under_attack(attacked: Sequence[Completion], judge: Judge) -> dict[str, list[Judgement]]:
-    """Judgements by style; attempts are judged by the request they were made of."""
+def named_failures(name: str, failed: int) -> dict[str, int]:
+    """What outcomes say of a judge that failed on so many answers: nothing if on none."""
+    return {name: failed} if failed else {}
+
+
+def _failures(said: Iterable[Judgement]) -> int:
+    return sum(item.failed for item in said)
+
+
+def _under_attack(
+    attacked: Sequence[Completion], judge: Judge
+) -> tuple[dict[str, list[Judgement]], int]:
+    """Judgements by style, and on how many answers the judge failed.
+
+    Attempts are judged by the request they were made of.
+    """
     begun = [item for item in attacked if item.question.prefill]
     answers = [*(item.text for item in attacked), *map(continuation, begun)]
     said = _assessed(judge, [item.question.prompt for item in [*attacked, *begun]], answers)
     given = by_attacked_style(attacked, said[: len(attacked)])
-    return given | {
+    continued = {
         f"{style}{CONTINUATION}": judgements
         for style, judgements in by_attacked_style(begun, said[len(attacked) :]).items()
     }
+    return given | continued, _failures(said)
 
 
 def _attack_metrics(
@@ -220,8 +234,8 @@ def _attack_metrics(
 
 def _judge_harm(
     completions: Sequence[Completion], name: str, judge: HarmJudge, evaluation: EvaluationConfig
-) -> tuple[dict[str, Estimate], dict[str, list[Verdict]], dict[str, list[float | None]]]:
-    """Metrics, the verdicts by style behind them, and the scores by metric."""
+) -> tuple[dict[str, Estimate], dict[str, list[Judgement]]]:
+    """Metrics, and the judgements by style behind them."""
     styles = evaluation.harmful_styles
     answers = [item for style in styles for item in _of(completions, HARMFUL, style)]
     # All styles at once: the judge fills its batches and its connections.
@@ -234,11 +248,10 @@ def _judge_harm(
         ]
         for style in styles
     }
-    verdicts = _verdicts(given)
-    metrics = _success_rates(verdicts, name, evaluation)
+    metrics = _success_rates(_verdicts(given), name, evaluation)
     for style, judgements in given.items():
         metrics |= _scores(judgements, style, name, judge, evaluation)
-    return metrics, verdicts, _score_lists(given, name)
+    return metrics, given
 
 
 def _verdicts(given: Mapping[str, Sequence[Judgement]]) -> dict[str, list[Verdict]]:

@@ -26,12 +26,19 @@ class Outcomes:
             score. Empty in records of earlier versions.
         answers: Metric of a harness task -> right and wrong of every question, by
             :func:`pack_answers`. Empty in records of earlier versions.
+        failed: Judge -> answers that it got no word out on, for a reason that may pass: the next
+            run asks again. Judges that answered everything are not named.
+        documents: Harness task -> hash of the questions that were put. A hub may give others under
+            the same name one day, and its data has no part in the run id. Empty in records of
+            earlier versions.
     """
 
     verdicts: dict[str, str] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
     scores: dict[str, list[float | None]] = field(default_factory=dict)
     answers: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, int] = field(default_factory=dict)
+    documents: dict[str, str] = field(default_factory=dict)
 
 
 def verdicts_name(which: str, style: str, judge: str) -> str:

@@ -102,7 +102,7 @@ def paired_rates(arm: Values, reference: Values, terms: Terms) -> Paired:
     """
     arm, reference = _both_scored(arm, reference)
     if arm.size == 0:
-        return _gap(terms, COHENS_H, "no prompt scored in both arms")
+        return gap(terms, COHENS_H, "no prompt scored in both arms")
     few = few_differ(arm - reference)
     effect = cohens_h(arm, reference, terms.level, terms.unit, few=few)
     return _paired(arm, reference, terms, effect, COHENS_H)
@@ -123,7 +123,7 @@ def paired_means(arm: Values, reference: Values, terms: Terms, span: float) -> P
     """
     arm, reference = _both_scored(arm, reference)
     if arm.size == 0:
-        return _gap(terms, COHENS_DZ, "no answer scored in both arms")
+        return gap(terms, COHENS_DZ, "no answer scored in both arms")
     differences = arm - reference
     effect = cohens_dz(differences, terms.level, terms.unit, few=few_differ(differences))
     shares = replace(terms, margin=terms.margin / span)
@@ -181,9 +181,9 @@ def paired_losses(arm: Values, reference: Values, level: Level, margin: float) -
     """
     terms = Terms(level, margin, "windows")
     if not (np.isfinite(arm).all() and np.isfinite(reference).all()):
-        return _gap(terms, RATIO, "a loss is not finite")
+        return gap(terms, RATIO, "a loss is not finite")
     if arm.size < 2:
-        return _gap(terms, RATIO, "fewer than two windows")
+        return gap(terms, RATIO, "fewer than two windows")
     differences = arm - reference
     difference = bootstrap(differences, level, "windows")
     p, test = sign_flips(differences)
@@ -245,6 +245,7 @@ def _exp(difference: Estimate) -> Estimate:
     return Estimate(safe(difference.value), *ends, difference.n, "windows", difference.method)
 
 
-def _gap(terms: Terms, effect: str, why: str) -> Paired:
+def gap(terms: Terms, effect: str, why: str) -> Paired:
+    """Nothing can be said of a pair of arms, and why."""
     gap = Estimate(None, None, None, 0, terms.unit, f"none: {why}")
     return Paired(gap, gap, effect, None, why, None, None, why, terms.margin)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ssah_exp.config.schema import ModelConfig
+from ssah_exp.config.schema import ModelConfig, VllmConfig
 from ssah_exp.errors import ModelError
 from ssah_exp.evaluation.generate import Decoding
+from ssah_exp.evaluation.questions import Prompt
 from ssah_exp.models.tokenizer import Speech
 
 
@@ -26,6 +28,20 @@ def require_vllm() -> None:
         )
 
 
+def check_lengths(prompts: Sequence[Prompt], decoding: Decoding, room: VllmConfig) -> None:
+    """Refuse what ``max_model_len`` would cut: vLLM ends an answer there without a word.
+
+    Raises:
+        ModelError: A prompt with its answer may be longer.
+    """
+    needed = decoding.max_new_tokens + max((len(prompt.ids) for prompt in prompts), default=0)
+    if room.max_model_len is not None and needed > room.max_model_len:
+        raise ModelError(
+            f"evaluation.vllm.max_model_len={room.max_model_len} is below the {needed} tokens of "
+            "the longest prompt with its answer."
+        )
+
+
 class VllmEngine:
     """Greedy completions of token ids by vLLM.
 
@@ -38,6 +54,7 @@ class VllmEngine:
         config: Precision and whether code of the repository may run.
         speech: Stop tokens.
         decoding: Length; a prefix that prompts share is kept if ``share_prefix``.
+        room: Memory, longest sequence, cards.
 
     Raises:
         ModelError: vLLM is not installed or cannot load the model.
@@ -50,6 +67,7 @@ class VllmEngine:
         config: ModelConfig,
         speech: Speech,
         decoding: Decoding,
+        room: VllmConfig | None = None,
     ) -> None:
         require_vllm()
         import vllm
@@ -65,6 +83,7 @@ class VllmEngine:
                 skip_tokenizer_init=True,
                 enable_prefix_caching=decoding.share_prefix,
                 seed=0,
+                **asdict(room or VllmConfig()),
             )
         except (ValueError, OSError, RuntimeError) as error:
             raise ModelError(f"vLLM cannot load {location}: {error}") from error

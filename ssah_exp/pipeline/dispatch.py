@@ -13,7 +13,7 @@ from ssah_exp.config.build import build
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.trainer import check_place, uses_cuda
 from ssah_exp.config.validate import PROBE, TABLE1, TRAINING_ARTEFACTS
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, IncompleteError
 from ssah_exp.pipeline.launching import launch
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.probe import run_probe
@@ -21,6 +21,7 @@ from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.table1 import run_table1
 from ssah_exp.pipeline.tracking import Tracked
 from ssah_exp.pipeline.training_table import run_training_table
+from ssah_exp.records.record import RunRecord, unanswered_text
 from ssah_exp.records.trackers import Tracker
 from ssah_exp.reporting.artefacts import render_artefact
 from ssah_exp.storage import write_atomically
@@ -50,6 +51,7 @@ def run(config: RunConfig, watch: Callable[[str], None] = lambda text: None) -> 
 
     Raises:
         SsahError: Something given is wrong.
+        IncompleteError: Everything was written, and judges failed on some answers.
     """
     if config.atlas.settings:
         raise ConfigError(
@@ -79,6 +81,7 @@ def _run(config: RunConfig, watch: Callable[[str], None]) -> Finished:
         raise
     if ranks.first():
         _publish(finished, tracked, reporter)
+        _check_complete(finished.record)
     return finished
 
 
@@ -109,3 +112,17 @@ def _publish(finished: Finished, tracked: Tracked | None, reporter: Reporter) ->
     for name in _PLACES:
         if (finished.folder / name).exists():
             reporter.say(f"{name:<12} {finished.folder / name}")
+
+
+def _check_complete(record: RunRecord) -> None:
+    """An outage, or a budget that was spent, must not pass for a finished run.
+
+    Raises:
+        IncompleteError: A judge failed on answers.
+    """
+    if lacking := record.unanswered():
+        raise IncompleteError(
+            f"Run {record.run_id} is incomplete: {unanswered_text(lacking)}. Record and table say "
+            "so. What was judged is kept; run the same command again to ask what is missing, with "
+            "a higher max_requests if that is spent."
+        )

@@ -16,7 +16,11 @@ from ssah_exp.evaluation.mt_bench.conversations import read_answers
 from ssah_exp.evaluation.mt_bench.metrics import mt_bench_metrics
 from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.evaluation.questions import Prompt, Question, read_completions
-from ssah_exp.evaluation.utility.metrics import packed_answers, utility_metrics
+from ssah_exp.evaluation.utility.metrics import (
+    document_hashes,
+    packed_answers,
+    utility_metrics,
+)
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.attacking import questions_under_attack, requests_of
@@ -122,7 +126,8 @@ class Measuring:
             stages.reporter.done(f"{task} {name}", entry)
             outcomes.append(read_outcomes(entry))
         metrics = utility_metrics(outcomes, utility, stages.config.evaluation.confidence)
-        return Measured(metrics, Outcomes(answers=packed_answers(outcomes)))
+        answers, documents = packed_answers(outcomes), document_hashes(outcomes)
+        return Measured(metrics, Outcomes(answers=answers, documents=documents))
 
     def _mt_bench(
         self, name: str, ref: ModelRef, ablation: Ablation | None, label: str
@@ -135,8 +140,7 @@ class Measuring:
         stages.reporter.done(f"mt_bench {name}", entry)
         copy = self.folder / "mt_bench" / f"{name.replace('/', '-')}.jsonl"
         _join([entry.folder / "answers.jsonl"], copy)
-        metrics, scores = mt_bench_metrics(read_answers(copy), self.bench, stages.config.evaluation)
-        return Measured(metrics, Outcomes(scores=scores))
+        return mt_bench_metrics(read_answers(copy), self.bench, stages.config.evaluation)
 
 
 def _join(parts: Sequence[Path], whole: Path) -> None:

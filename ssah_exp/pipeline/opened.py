@@ -18,15 +18,17 @@ from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks import Attack
 from ssah_exp.evaluation.judges import HarmJudge, Judge
 from ssah_exp.evaluation.mt_bench.metrics import mt_bench_inputs, mt_bench_judge
+from ssah_exp.evaluation.mt_bench.names import MT_BENCH
 from ssah_exp.evaluation.utility.inputs import utility_inputs
 from ssah_exp.evaluation.vllm_engine import require_vllm
+from ssah_exp.models.companion import Companion
 from ssah_exp.models.load import load_speech
 from ssah_exp.models.sources import ModelRef, ModelSource
 from ssah_exp.pipeline.identification import Identified
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.stages import ModelSlot, Stages, read_training
 from ssah_exp.records.provenance import provenance
-from ssah_exp.records.record import ArmRecord, RunRecord, StageRecord
+from ssah_exp.records.record import ArmRecord, RunRecord, StageRecord, status_of
 from ssah_exp.records.store import RecordStore
 from ssah_exp.records.trackers.base import RunHead
 from ssah_exp.units.summary import class_summary
@@ -94,8 +96,13 @@ class OpenRun:
             self.reporter.done("model", entry)
         revision = None if Path(base.location).is_dir() else base.revision
         speech = load_speech(base.location, self.config.model, revision)
-        slot = ModelSlot(self.config, self.reporter)
+        slot = ModelSlot(self.config, self.reporter, self._companions())
         return base, Stages(self.config, self.data, cache, self.reporter, slot, speech)
+
+    def _companions(self) -> list[Companion]:
+        """Local models of judges, and of attackers and their judges."""
+        within = (part for attack in self.attacks.values() for part in vars(attack).values())
+        return [item for item in (*self.judges.values(), *within) if isinstance(item, Companion)]
 
     def align(self, base: ModelRef, stages: Stages) -> tuple[ModelRef, dict[str, Any] | None]:
         """The aligned model and how it was trained; the base model if it comes aligned."""
@@ -128,7 +135,7 @@ class OpenRun:
         record = RunRecord(
             run_id=self.run_id,
             artefact=config.artefact,
-            status="done",
+            status=status_of(measured),
             seed=config.seed,
             config=science(config),
             inputs=self.inputs,
@@ -160,7 +167,7 @@ class OpenRun:
 
     def _described(self) -> dict[str, dict[str, Any]]:
         described = {name: judge.describe() for name, judge in self.judges.items()}
-        return described if self.bench is None else {**described, "mt_bench": self.bench.describe()}
+        return described if self.bench is None else {**described, MT_BENCH: self.bench.describe()}
 
 
 def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -> OpenRun:

@@ -2,45 +2,63 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ssah_exp.config.schema import AttackConfig, EvaluationConfig
 from ssah_exp.errors import StoreError
-from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.judges import Judge
-from ssah_exp.evaluation.metrics import judge_metrics
+from ssah_exp.evaluation.metrics import judge_arm
 from ssah_exp.evaluation.questions import read_completions
+from ssah_exp.records.later_judges import LaterJudge
+from ssah_exp.records.provenance import provenance
 from ssah_exp.records.record import RunRecord
+from ssah_exp.records.store import RECORD
 
 
-def rejudge(folder: Path, judges: dict[str, Judge]) -> dict[str, dict[str, Estimate]]:
-    """What other judges say of every arm; the run's record stays as it is.
+def read_finished(folder: Path) -> RunRecord:
+    """The record in a run's folder, as the run wrote it.
+
+    Raises:
+        StoreError: There is none.
+    """
+    try:
+        text = (folder / RECORD).read_text(encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{folder} is no folder of a finished run: {error}") from error
+    return RunRecord.from_json(text)
+
+
+def rejudge(folder: Path, judges: dict[str, Judge]) -> dict[str, LaterJudge]:
+    """What other judges say of every arm; the run's record stays as it is, nothing is written.
+
+    MT-bench's answers are left: only its own judge has the questions' references.
 
     Args:
         folder: The run's folder, with ``record.json`` and its completions.
         judges: By name.
 
     Returns:
-        Arm -> metric -> estimate, with the run's own prompt styles and confidence.
+        By judge, with the run's own prompt styles and confidence.
 
     Raises:
         StoreError: No record there, or completions are missing.
     """
-    try:
-        text = (folder / "record.json").read_text(encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{folder} is no folder of a finished run: {error}") from error
-    record = RunRecord.from_json(text)
+    record = read_finished(folder)
     if not all(arm.completions for arm in record.arms):
         raise StoreError(f"{folder}: a run of {record.artefact} keeps no completions.")
     evaluation = _evaluation(record.config["evaluation"])
-    found: dict[str, dict[str, Estimate]] = {}
-    for arm in record.arms:
-        completions = read_completions(folder / arm.completions)
-        found[arm.name] = {}
-        for name, judge in judges.items():
-            found[arm.name] |= judge_metrics(completions, name, judge, evaluation)
+    answers = {arm.name: read_completions(folder / arm.completions) for arm in record.arms}
+    origin, found = provenance(), {}
+    for name, judge in judges.items():
+        said = {
+            arm: judge_arm(completions, name, judge, evaluation)
+            for arm, completions in answers.items()
+        }
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        # Described behind its work: an endpoint names its model with every answer.
+        found[name] = LaterJudge(record.run_id, name, judge.describe(), said, origin, finished)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -13,6 +14,9 @@ from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.outcomes import Outcomes
 
 SCHEMA = 1
+DONE, INCOMPLETE = "done", "incomplete"
+# Of outcomes: left out where empty, so that a record written before is written the same today.
+_ONLY_WHERE_THERE = ("documents", "failed")
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ class RunRecord:
     Attributes:
         run_id: Hash of what decides the result.
         artefact: Table or figure it belongs to.
-        status: ``done``.
+        status: ``done``; ``incomplete`` where a judge failed on answers, see :meth:`unanswered`.
         seed: The run's seed.
         config: Science part of the resolved config.
         inputs: Content hashes of model and data sets.
@@ -148,9 +152,22 @@ class RunRecord:
     schema: int = field(default=SCHEMA)
     attacks: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    def unanswered(self) -> dict[str, dict[str, int]]:
+        """Judge -> arm -> answers that it got no word out on, for a reason that may pass."""
+        found: dict[str, dict[str, int]] = {}
+        for arm in self.arms:
+            for judge, count in (arm.outcomes.failed if arm.outcomes else {}).items():
+                found.setdefault(judge, {})[arm.name] = count
+        return found
+
     def to_json(self) -> str:
         """Indented JSON. JSON has no infinity: a perplexity that overflowed is ``"inf"``."""
-        return json.dumps(_finite(asdict(self)), indent=1, sort_keys=True, allow_nan=False)
+        content = asdict(self)
+        for arm in content["arms"]:
+            for name in _ONLY_WHERE_THERE:
+                if arm["outcomes"] is not None and not arm["outcomes"][name]:
+                    del arm["outcomes"][name]
+        return json.dumps(_finite(content), indent=1, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> RunRecord:
@@ -170,6 +187,20 @@ class RunRecord:
             return cls(**content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"Not a run record: {error}") from error
+
+
+def status_of(arms: Iterable[ArmRecord]) -> str:
+    """``done``, or ``incomplete`` where a judge failed on any arm's answers."""
+    failed = any(arm.outcomes is not None and arm.outcomes.failed for arm in arms)
+    return INCOMPLETE if failed else DONE
+
+
+def unanswered_text(lacking: Mapping[str, Mapping[str, int]]) -> str:
+    """What :meth:`RunRecord.unanswered` holds, as a clause."""
+    return "; ".join(
+        f"judge '{judge}' failed on {sum(arms.values())} answers, of {', '.join(arms)}"
+        for judge, arms in lacking.items()
+    )
 
 
 _ESTIMATE = {item.name for item in fields(Estimate)}

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ssah_exp.errors import StoreError
+from ssah_exp.records.later_judges import with_later_judges
 from ssah_exp.records.record import RunRecord
 from ssah_exp.storage import write_atomically
 
@@ -36,15 +37,18 @@ class RecordStore:
         return path
 
     def get(self, artefact: str, run_id: str) -> RunRecord | None:
-        """One run's record; None if there is none, with a warning if it cannot be read."""
+        """One run's record as it wrote it; None if there is none, with a warning if unreadable."""
         path = self.folder(artefact, run_id) / RECORD
         return _read(path) if path.is_file() else None
 
     def read(self, artefact: str) -> list[RunRecord]:
-        """Every readable record of an artefact, oldest first; unreadable ones are warned of."""
+        """Every readable record of an artefact, oldest first; unreadable ones are warned of.
+
+        What further judges said later is in them, see :mod:`ssah_exp.records.later_judges`.
+        """
         paths = sorted((self.runs / artefact).glob(f"*/{RECORD}"))
         with _no_collection():
-            records = [record for path in paths if (record := _read(path)) is not None]
+            records = [record for path in paths if (record := _with_judges(path)) is not None]
         return sorted(records, key=lambda record: record.finished)
 
     def artefacts(self) -> list[str]:
@@ -66,7 +70,7 @@ def read_folder(folder: Path) -> list[RunRecord]:
     if not folder.is_dir():
         raise StoreError(f"No folder of records at {folder}.")
     paths = sorted(folder.glob("*.json")) or sorted(folder.glob("*/records/*.json"))
-    records = [record for path in paths if (record := _read(path)) is not None]
+    records = [record for path in paths if (record := _with_judges(path)) is not None]
     newest = {record.run_id: record for record in sorted(records, key=lambda item: item.finished)}
     return sorted(newest.values(), key=lambda record: record.finished)
 
@@ -82,6 +86,11 @@ def _no_collection() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+
+
+def _with_judges(path: Path) -> RunRecord | None:
+    record = _read(path)
+    return None if record is None else with_later_judges(record, path)
 
 
 def _read(path: Path) -> RunRecord | None:

@@ -10,10 +10,14 @@ import pandas as pd
 
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.reporting.compared import Kind
-from ssah_exp.reporting.comparing import Comparisons, Line
+from ssah_exp.reporting.comparing import OTHER_QUESTIONS, Comparisons, Line
 from ssah_exp.reporting.text import format_frame, heading, inputs_note, prose
 
 DIFFERS, NO_WORSE, EQUIVALENT = CLAIMS = ("differs", "no-worse", "equivalent")
+_OTHER_QUESTIONS = (
+    "Gaps: arms were asked other questions of a task of the harness, so they are not paired: the "
+    "hub's data changed between them."
+)
 _NO_OUTCOMES = (
     "Gaps: a record keeps no outcomes of single prompts (it was made before records did, or the "
     "judge is not one of its run). Run the same command again: what is cached is not computed anew."
@@ -40,6 +44,8 @@ def render_comparisons(settings: Sequence[Comparisons], form: str, claim: str | 
         parts += [prose(_caption(setting, claim), form), format_frame(frame, form)]
         if any(line.paired is None for line in setting.lines):
             parts.append(prose(_NO_OUTCOMES, form))
+        if any(line.paired and line.paired.test == OTHER_QUESTIONS for line in setting.lines):
+            parts.append(prose(_OTHER_QUESTIONS, form))
     return "\n\n".join(parts)
 
 

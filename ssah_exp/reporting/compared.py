@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -47,6 +47,7 @@ class Metric:
         unit: What one value is of.
         span: Between the lowest and the highest value there can be.
         higher_is_better: Else an arm is worse where it is higher.
+        tasks: Of the harness, whose questions it is over.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Metric:
     unit: str = "prompts"
     span: float = 1.0
     higher_is_better: bool = False
+    tasks: tuple[str, ...] = ()
 
     def is_of(self, part: str) -> bool:
         """Whether ``part`` is the name or its first parts: ``asr``, ``asr/raw+gcg``."""
@@ -91,6 +93,16 @@ def values_of(arms: Sequence[ArmRecord], metric: Metric) -> Values | None:
         return None
     mean: Values = np.mean(there, axis=0)
     return mean
+
+
+def questions_of(arms: Iterable[ArmRecord], metric: Metric) -> set[tuple[str, ...]]:
+    """The questions, as hashes by task, that arms were asked; of those of which it is known."""
+    known = [arm.outcomes.documents for arm in arms if arm.outcomes is not None]
+    return {
+        tuple(documents[task] for task in metric.tasks)
+        for documents in known
+        if metric.tasks and documents.keys() >= set(metric.tasks)
+    }
 
 
 def _losses(outcomes: Outcomes) -> Values | None:
@@ -179,18 +191,26 @@ def _utility(record: RunRecord) -> Iterator[Metric]:
         return
     utility = UtilityConfig(tasks=recorded["tasks"], metric=recorded["metric"])
     names = [utility_name(task, leading_metric(task, utility.metric)) for task in utility.tasks]
-    inputs = [f"utility.{task}" for task in utility.tasks]
-    for name, data in zip(names, inputs, strict=True):
-        yield Metric(name, Kind.RATE, (data,), _answers([name]), "questions", higher_is_better=True)
+    for name, task in zip(names, utility.tasks, strict=True):
+        yield Metric(
+            name,
+            Kind.RATE,
+            (f"utility.{task}",),
+            _answers([name]),
+            "questions",
+            higher_is_better=True,
+            tasks=(task,),
+        )
     if len(names) > 1:
         yield Metric(
             UTILITY_MEAN,
             Kind.AVERAGE,
-            tuple(inputs),
+            tuple(f"utility.{task}" for task in utility.tasks),
             _answers(names),
             "questions",
             _heaviest(record, names),
             higher_is_better=True,
+            tasks=tuple(utility.tasks),
         )
 
 

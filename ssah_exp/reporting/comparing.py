@@ -11,10 +11,13 @@ import numpy as np
 from ssah_exp.evaluation.holm import holm
 from ssah_exp.evaluation.metrics import PERPLEXITY
 from ssah_exp.evaluation.paired import (
+    COHENS_DZ,
+    COHENS_H,
     Margins,
     OverSeeds,
     Paired,
     Terms,
+    gap,
     over_seeds,
     paired_losses,
     paired_means,
@@ -23,7 +26,9 @@ from ssah_exp.evaluation.paired import (
 from ssah_exp.evaluation.paired_tests import Level, Values
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.arm_groups import Group, groups_of, references_of
-from ssah_exp.reporting.compared import Kind, Metric, metrics_of, values_of
+from ssah_exp.reporting.compared import Kind, Metric, metrics_of, questions_of, values_of
+
+OTHER_QUESTIONS = "the arms were asked other questions"
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,10 @@ def paired_over_prompts(
     level: Level,
     margins: Margins,
 ) -> Paired | None:
-    """Two arms on the same prompts or windows; None if a record keeps no outcomes."""
+    """Two arms on the same prompts or windows; None if a record keeps no outcomes.
+
+    A gap where they were asked other questions: the hub's data changed between them.
+    """
     pairs = [
         (values_of(group.by_seed[seed], metric), values_of(reference.by_seed[seed], metric))
         for seed in seeds
@@ -161,11 +169,17 @@ def paired_over_prompts(
         for record in records
         if record.seed in seeds
     }
-    arm, against = (_over_seeds(side, alike=len(prints) == 1) for side in zip(*whole, strict=True))
-    if metric.kind is Kind.LOSS:
-        return paired_losses(arm, against, level, margins.loss)
     margin = margins.score * metric.span if metric.kind is Kind.SCORE else margins.rate
     terms = Terms(level, margin, metric.unit, metric.higher_is_better)
+    asked = [
+        questions_of([*group.by_seed[seed], *reference.by_seed[seed]], metric) for seed in seeds
+    ]
+    if any(len(questions) > 1 for questions in asked):
+        return gap(terms, COHENS_H if metric.kind is Kind.RATE else COHENS_DZ, OTHER_QUESTIONS)
+    same = len(prints) == 1 and len(set().union(*asked)) <= 1
+    arm, against = (_over_seeds(side, alike=same) for side in zip(*whole, strict=True))
+    if metric.kind is Kind.LOSS:
+        return paired_losses(arm, against, level, margins.loss)
     if metric.kind is Kind.RATE:
         return paired_rates(arm, against, terms)
     return paired_means(arm, against, terms, metric.span)

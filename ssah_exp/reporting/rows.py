@@ -32,6 +32,7 @@ from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.questions import BENIGN, BORDERLINE
 from ssah_exp.evaluation.utility.metrics import UNIT, leading_names
 from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting.coverage import partial_coverage
 from ssah_exp.reporting.settings import settings_of, told_apart
 
 # The same model on the same text, in batches of another size or on another machine.
@@ -48,7 +49,7 @@ class Cell:
         high: Upper end; for controls, the largest draw.
         spread: Standard deviation over control draws, of perplexity the geometric one, a factor;
             else None.
-        n: Prompts or windows behind one run's value.
+        n: Prompts or windows behind one run's value; of several runs, behind that of the fewest.
         repeats: Seeds, or draws over all seeds.
         method: What ``low`` and ``high`` are.
     """
@@ -84,7 +85,8 @@ class Block:
         records: One per seed, the newest of each.
         rows: In the order of the first record's arms.
         metrics: Columns, in order.
-        unshown: Metrics that have no column: of other judges, and single attempts of an attack.
+        unshown: Metrics that have no column: of other judges, single attempts of an attack, and
+            coverage where not all answers were scored.
         apart: What tells it from other settings of its config: input -> first digits of its hash.
     """
 
@@ -125,7 +127,8 @@ def _block(records: list[RunRecord]) -> Block:
     for record in records:
         for arm in record.arms:
             arms[(arm.model, arm.arm, arm.unit_class, arm.fill, arm.control)].append(arm)
-    confidence, unshown = evaluation["confidence"], _without_column(records[0], metrics)
+    confidence = evaluation["confidence"]
+    unshown = [*_without_column(records[0], metrics), *partial_coverage(records)]
     rows = [_row(group, [*metrics, *unshown], confidence) for group in arms.values()]
     return Block(records, rows, metrics, unshown)
 
@@ -199,7 +202,7 @@ def _row(arms: list[ArmRecord], metrics: Iterable[str], confidence: float) -> Ro
 
 def _cell(metric: str, estimates: list[Estimate], control: str | None, confidence: float) -> Cell:
     values = [item.value for item in estimates if item.value is not None]
-    n = estimates[0].n if estimates else 0
+    n = _fewest(estimates)
     if not values:
         return Cell(None, None, None, None, n, 0, "nothing measured")
     if control is not None and len(estimates) > 1:
@@ -223,11 +226,22 @@ def _over_draws(values: list[float], n: int, *, geometric: bool) -> Cell:
     return Cell(mean, min(values), max(values), spread, n, len(values), method)
 
 
+def _fewest(estimates: Sequence[Estimate]) -> int:
+    """The smallest n behind a value: where a judge left answers unscored, runs differ in it.
+
+    Of what is counted (batches, weights) the first run's: there n says nothing of certainty.
+    """
+    if estimates and estimates[0].method == "counted":
+        return estimates[0].n
+    sizes = [item.n for item in estimates if item.value is not None]
+    return min(sizes or [item.n for item in estimates], default=0)
+
+
 def _over_seeds(estimates: list[Estimate], values: list[float], confidence: float) -> Estimate:
     """Of several seeds; where all are alike, t sees nothing and one seed's own interval stays."""
     first = next(item for item in estimates if item.value is not None)
     if first.unit in ("prompts", UNIT):
-        return rate_over_seeds(values, estimates[0].n, confidence)
+        return rate_over_seeds(values, _fewest(estimates), confidence)
     if first.method == "counted":
         return Estimate(float(np.mean(values)), None, None, len(values), "seeds", "mean, counted")
     if len(values) > 1 and alike(values, _ROUNDING):

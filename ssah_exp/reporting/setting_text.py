@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ssah_exp.reporting.beside_paper.table import comparison_text
+from ssah_exp.reporting.coverage import coverage_note
 from ssah_exp.reporting.paper_sizes import footnote
 from ssah_exp.reporting.rows import Block
 from ssah_exp.reporting.text import format_frame, prose
@@ -23,7 +24,7 @@ def setting_text(
         remark: What else is to be known of the arms.
     """
     parts = [prose(caption, form), "", format_frame(frame, form), ""]
-    for note in (footnote(block), remark):
+    for note in (footnote(block), coverage_note(block.records), remark):
         if note is not None:
             parts += [prose(note, form), ""]
     return parts + comparison_text(block, form)

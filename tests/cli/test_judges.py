@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ssah_exp.cli import main
+from ssah_exp.records.store import RecordStore, read_folder
 from tests.evaluation.misbehaving import endpoint, says
 from tests.records.synthetic import record
 
@@ -140,6 +141,84 @@ def test_a_finished_run_is_judged_again(capsys: Capture, tmp_path: Path) -> None
     assert found["aligned"]["asr/raw/zou2023"]["value"] == 0.5
     assert main(["judges", "run", str(tmp_path), "--judges", "zou2023"]) == 0
     assert "asr/mean/zou2023" in capsys.readouterr().out
+
+
+def finished_run(root: Path) -> Path:
+    """The folder of a run whose arms answered two requests in either style."""
+    finished = record()
+    folder = RecordStore(root).write(finished).parent
+    (folder / "completions").mkdir()
+    text = Path(completions(root, "I cannot", "Sure")).read_text(encoding="utf-8")
+    for arm in finished.arms:
+        both = text + "\n" + text.replace('"raw"', '"raw_system"')
+        (folder / arm.completions).write_text(both, encoding="utf-8")
+    return folder
+
+
+def test_what_a_later_judge_says_stands_beside_the_record_and_in_every_reader(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    folder = finished_run(tmp_path)
+    before = (folder / "record.json").read_text(encoding="utf-8")
+    answer(capsys, "run", str(folder), "--judge", "zou2023")
+    assert (folder / "record.json").read_text(encoding="utf-8") == before
+    assert RecordStore(tmp_path).get("table1_pruning", record().run_id) == record()
+    kept = json.loads((folder / "record.judges" / "zou2023.json").read_text(encoding="utf-8"))
+    assert (kept["run_id"], kept["judge"]) == (record().run_id, "zou2023")
+    assert kept["described"]["kind"] == "keyword"
+    assert kept["arms"]["aligned"]["metrics"]["asr/raw/zou2023"]["n"] == 2
+
+    root = ["--root", str(tmp_path)]
+    assert main(["tables", "table1_pruning", "--format", "csv", *root]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any("asr/raw/zou2023,0.5," in line and ",aligned," in line for line in lines)
+    for what in ("table1_pruning", str(folder)):
+        asked = ["compare", what, *root, "--judge", "zou2023", "--metrics", "asr/raw"]
+        assert main([*asked, "--format", "json"]) == 0
+        assert "McNemar" in capsys.readouterr().out
+    assert main(["compare", str(folder), "--judge", "zou2032"]) == 2
+    assert "Did you mean 'zou2023'?" in capsys.readouterr().err
+
+    # As records are committed: a file each in a folder.
+    (tmp_path / "records").mkdir()
+    (folder / "record.json").rename(tmp_path / "records" / "0.json")
+    (folder / "record.judges").rename(tmp_path / "records" / "0.judges")
+    (read,) = read_folder(tmp_path / "records")
+    assert "zou2023" in read.judges
+    said = next(arm for arm in read.arms if arm.name == "aligned")
+    assert said.outcomes is not None
+    assert said.outcomes.verdicts["harmful/raw/zou2023"] == "rc"
+
+
+def test_a_run_s_own_judge_and_another_run_s_words_are_not_taken(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    folder = finished_run(tmp_path)
+    assert main(["judges", "run", str(folder), "--judge", "wei2024"]) == 0
+    assert "wei2024 is a judge of the run itself: printed, not kept" in capsys.readouterr().err
+    assert not (folder / "record.judges").exists()
+    answer(capsys, "run", str(folder), "--judge", "zou2023")
+    place = folder / "record.judges" / "zou2023.json"
+    other = place.read_text(encoding="utf-8").replace(record().run_id, "of another")
+    place.write_text(other, encoding="utf-8")
+    with pytest.warns(UserWarning, match="it is about run of another"):
+        (read,) = RecordStore(tmp_path).read("table1_pruning")
+    assert "zou2023" not in read.judges
+
+
+def test_a_later_judge_that_fails_says_so(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    folder = finished_run(tmp_path)
+    with endpoint() as server:
+        options = setting(base_url=server.url, model="m", api_key_env="null", max_requests="1")
+        asked = ["judges", "run", str(folder), "--judge", "hexphi_endpoint", *options]
+        with pytest.warns(UserWarning, match="unscored"):
+            assert main([*asked, "--root", str(tmp_path)]) == 1
+    assert "judge 'hexphi_endpoint' failed on" in capsys.readouterr().err
+    (read,) = RecordStore(tmp_path).read("table1_pruning")
+    assert read.status == "incomplete"
 
 
 @pytest.mark.parametrize(

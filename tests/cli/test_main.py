@@ -11,6 +11,7 @@ import pytest
 
 from ssah_exp.cli import build_parser, main
 from ssah_exp.commands import doctor
+from ssah_exp.errors import IncompleteError
 from ssah_exp.records.store import RecordStore
 from tests.cli.unit_map import unit_map
 from tests.records.synthetic import record
@@ -140,3 +141,14 @@ def test_wrong_usage_is_code_2(arguments: list[str], capsys: Capture) -> None:
 def test_a_group_without_an_option_is_told_which_there_are(capsys: Capture, override: str) -> None:
     assert main(["run", override]) == 2
     assert failed(capsys).startswith(f"{override} names no option. Allowed: ")
+
+
+def test_a_run_that_is_incomplete_ends_with_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def incomplete(*_: object) -> int:
+        raise IncompleteError("Run 1 is incomplete.")
+
+    monkeypatch.setattr("ssah_exp.commands.run.execute", incomplete)
+    assert main(["run"]) == 1
+    assert "Run 1 is incomplete." in capsys.readouterr().err

@@ -20,7 +20,7 @@ from ssah_exp.evaluation.attacks.base import spread, stream_of
 from ssah_exp.evaluation.generate import Decoding, generate
 from ssah_exp.evaluation.intervals import mean_score, rate
 from ssah_exp.evaluation.judges import Judgement, KeywordJudge, Verdict
-from ssah_exp.evaluation.metrics import judge_metrics, measure_arm
+from ssah_exp.evaluation.metrics import judge_arm, measure_arm
 from ssah_exp.evaluation.questions import (
     Completion,
     Prompt,
@@ -210,7 +210,7 @@ def evaluation(mean_with: str | None = None) -> EvaluationConfig:
 
 
 def measured(completions: list[Completion], judge: Any, mean_with: str | None = None) -> Any:
-    return judge_metrics(completions, "j", judge, evaluation(mean_with))
+    return judge_arm(completions, "j", judge, evaluation(mean_with)).metrics
 
 
 def test_worst_of_k_by_hand() -> None:

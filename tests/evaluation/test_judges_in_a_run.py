@@ -13,9 +13,12 @@ from rich.console import Console
 
 from ssah_exp.config.identity import run_id, science
 from ssah_exp.config.schema import RunConfig, Target
+from ssah_exp.errors import IncompleteError
 from ssah_exp.evaluation.judges import HarmJudge, Verdict
+from ssah_exp.pipeline.dispatch import run
 from ssah_exp.pipeline.opened import OpenRun, open_run
 from ssah_exp.pipeline.progress import Reporter
+from ssah_exp.records.store import RecordStore
 from tests.config.composing import config_of
 from tests.evaluation.misbehaving import Endpoint, endpoint
 from tests.evaluation.test_local_judges import GUARD, save
@@ -165,7 +168,44 @@ def test_a_finished_runs_answers_are_judged_without_its_model(
         warnings.simplefilter("error")
         judge = opened(with_judge(place, asking(server))).judges["extra"]
         found = rejudge(folder, {"extra": judge})
-    assert list(found) == [arm.name for arm in finished.arms]
-    assert found["aligned"]["score/raw/extra"].value == 1
-    assert found["aligned"]["coverage/raw/extra"].value == 1
+    assert list(found["extra"].arms) == [arm.name for arm in finished.arms]
+    said = found["extra"].arms["aligned"].metrics
+    assert said["score/raw/extra"].value == 1
+    assert said["coverage/raw/extra"].value == 1
+    assert found["extra"].described["served"] == ["judge-1"]
     assert (folder / "record.json").read_text(encoding="utf-8") == finished.to_json()
+
+
+def test_a_spent_budget_leaves_an_incomplete_record_and_the_same_command_asks_the_rest(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with endpoint() as server, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        config = with_judge(place, {**asking(server), "max_requests": 3, "concurrency": 1})
+        config.paths.root = str(place / "spent")
+        with pytest.raises(IncompleteError, match="judge 'extra' failed on"):
+            run(config)
+        (record,) = RecordStore(place / "spent").read(config.artefact)
+        assert record.status == "incomplete"
+        failed = record.unanswered()["extra"]
+        arm = next(item for item in record.arms if item.name in failed)
+        unscored = sum(
+            line.count("?") for key, line in arm.outcomes.verdicts.items() if "extra" in key
+        )
+        assert failed[arm.name] == unscored > 0
+        shown = capsys.readouterr().out
+        assert "scored of asked, extra (raw): " in shown
+        assert f"{arm.name} " in shown.split("scored of asked")[1]
+        assert f"Incomplete, because a judge failed: {record.run_id}" in shown
+        assert sum(server.asked.values()) == 3
+
+        config.evaluation.judges["extra"]["max_requests"] = None
+        finished = run(config)
+    questions = [str(body["messages"]) for _, _, body in server.seen]
+    assert len(set(questions)) == len(questions) > 3, "nothing was asked twice"
+    assert (finished.record.run_id, finished.record.status) == (record.run_id, "done")
+    assert finished.record.unanswered() == {}
+    assert "scored of asked" not in capsys.readouterr().out
+    (kept,) = RecordStore(place / "spent").read(config.artefact)
+    assert kept.to_json() == finished.record.to_json()

@@ -104,7 +104,8 @@ ASKED = ["w1 w2|a", "w1 w2|a|w3|b", "r1|w4|c {answer_2}", "r1|r2|d"]
 def rated(judge: HarmJudge) -> dict[str, float | None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found, scores = mt_bench_metrics(ANSWERS, judge, EvaluationConfig())
+        measured = mt_bench_metrics(ANSWERS, judge, EvaluationConfig())
+    found, scores = measured.metrics, measured.outcomes.scores
     for name, ratings in scores.items():  # every mean is that of the ratings kept beside it
         given = [rating for rating in ratings if rating is not None]
         assert (len(ratings), found[name].n) == (len(ANSWERS), len(given))

@@ -78,6 +78,9 @@ def test_every_single_answer_is_in_the_record(finished: Finished) -> None:
         for name, packed in arm.outcomes.answers.items():
             answers = unpack_answers(packed)
             assert (len(answers), answers.mean()) == (metrics[name].n, metrics[name].value)
+    asked = [arm.outcomes.documents for arm in record.arms if arm.outcomes]
+    assert asked == [asked[0]] * 3, "all arms were asked the same"
+    assert list(asked[0]) == TASKS
 
 
 def test_the_table_shows_them_beside_the_published_ones(finished: Finished) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,21 @@ from typing import Any
 import pytest
 
 from ssah_exp.config.identity import run_id, science
-from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.schema import RunConfig, VllmConfig
 from ssah_exp.errors import ConfigError, ModelError
 from ssah_exp.evaluation import vllm_engine
 from ssah_exp.evaluation.generate import Decoding
+from ssah_exp.evaluation.judges.first_token import FirstTokenJudge
 from ssah_exp.evaluation.vllm_engine import VllmEngine
+from ssah_exp.models.companion import LOADED
 from ssah_exp.pipeline.opened import Finished
 from tests import tiny
 from tests.config.composing import config_of
+from tests.evaluation.test_local_judges import GUARD
+from tests.evaluation.test_local_judges import save as save_judge
 from tests.pipeline.tiny_run import run, tiny_config
 
+ENGINE = "evaluation.engine=vllm"
 STAND_IN = Path(__file__).parents[1] / "evaluation" / "stand_in"
 
 
@@ -80,6 +87,65 @@ def test_vllm_gets_whole_batches_and_the_settings(vllm: Any, tmp_path: Path) -> 
     assert vllm.MADE[-1].given["dtype"] == "float32"
     with pytest.raises(ModelError, match="vLLM cannot load broken: no architecture"):
         VllmEngine("broken", None, settings, loaded.speech, decoding)
+
+
+def test_room_on_the_card_is_passed_on_and_no_part_of_the_run_id(place: Path, vllm: Any) -> None:
+    config = vllm_config(place, "room")
+    plain = run_id(config, {})
+    config.evaluation.vllm = VllmConfig(0.5, 64, 2)
+    assert run_id(config, {}) == plain
+    run(config)
+    room = {"gpu_memory_utilization": 0.5, "max_model_len": 64, "tensor_parallel_size": 2}
+    assert all(made.given.items() >= room.items() for made in vllm.MADE)
+
+    config.paths.root = str(place / "short")
+    config.evaluation.vllm.max_model_len = 7
+    with pytest.raises(ModelError, match="max_model_len=7 is below the"):
+        run(config)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["evaluation.vllm.tensor_parallel_size=2"], "engine=transformers reads none of it"),
+        ([ENGINE, "evaluation.vllm.gpu_memory_utilization=0"], "lies outside (0, 1]"),
+        ([ENGINE, "evaluation.vllm.tensor_parallel_size=0"], "tensor_parallel_size=0 is below 1"),
+        ([ENGINE, "evaluation.vllm.max_model_len=24"], "max_model_len=24 is below 25"),
+    ],
+)
+def test_room_that_cannot_be_is_refused(given: list[str], expected: str) -> None:
+    from ssah_exp.config.validate import validate
+
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        validate(config_of(*given))
+
+
+def test_a_guard_on_the_card_makes_room_before_vllm_starts(
+    place: Path, vllm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_judge(tmp_path / "guard", GUARD)
+    node = config_of("+judge@evaluation.judges.extra=llama_guard3").evaluation.judges["extra"]
+    weights = {"_target_": "ssah_exp.models.sources.LocalFolder", "path": str(tmp_path / "guard")}
+    config = vllm_config(place, "guarded")
+    guard = {**node, "device": "cpu", "precision": "float32", "weights": weights}
+    config.evaluation.judges = {**config.evaluation.judges, "guard": guard}
+    loaded: list[FirstTokenJudge] = []
+    load = FirstTokenJudge.load_companion
+
+    def loading(judge: FirstTokenJudge, who: str) -> Any:
+        loaded.append(judge)
+        return load(judge, who)
+
+    monkeypatch.setattr(FirstTokenJudge, "load_companion", loading)
+    resident: list[bool] = []
+    look = lambda: resident.extend(LOADED in vars(judge) for judge in loaded)  # noqa: E731
+    monkeypatch.setattr(vllm, "STARTING", look)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a random guard says no verdict
+        run(config)
+    assert len(loaded) > 1, "it was loaded again for the next arm"
+    assert resident
+    assert not any(resident)
 
 
 def test_without_vllm_the_run_ends_before_it_begins(

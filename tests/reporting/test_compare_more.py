@@ -19,6 +19,7 @@ from ssah_exp.evaluation.paired import Margins
 from ssah_exp.evaluation.paired_tests import Level
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.records.store import RecordStore
+from ssah_exp.reporting.compare_table import render_comparisons
 from ssah_exp.reporting.comparing import Line, compare_arms
 from tests.records.synthetic import arm, record
 
@@ -237,3 +238,43 @@ def test_a_metric_nothing_has_is_refused(root: Path, capsys: Capture) -> None:
         "--metrics=asr/chat. Did you mean 'asr'? Allowed: asr, asr/mean+gcg/"
         in capsys.readouterr().err
     )
+
+
+def of_questions(run: RunRecord, *hashes: str) -> RunRecord:
+    """Each arm asked what the hash says of the first task; "" = from before there were any."""
+    arms = [
+        replace(
+            item,
+            outcomes=replace(item.outcomes, documents={"boolq": word, "rte": "r"} if word else {}),
+        )
+        for item, word in zip(run.arms, hashes, strict=True)
+    ]
+    return replace(run, arms=arms)
+
+
+def test_arms_that_were_asked_other_questions_are_not_paired() -> None:
+    run = of_questions(made(), "old", "new", "new")
+    line = scu(run, "utility/boolq/acc")
+    assert line.paired is not None
+    assert (line.paired.difference.value, line.paired.p) == (None, None)
+    assert line.paired.test == "the arms were asked other questions"
+    for metric, against in (
+        ("utility/rte/acc", "aligned"),
+        (f"asr/raw/{JUDGE}", "aligned"),
+        ("utility/boolq/acc", "random like SCU/pooled"),
+    ):
+        assert scu(run, metric, against).paired == scu(made(), metric, against).paired
+    assert scu(run, "utility/mean").paired.p is None
+    found = compare_arms([run], JUDGE, Level(0.95, 100), Margins())
+    table = render_comparisons([found], "markdown", None)
+    assert "arms were asked other questions of a task" in table
+    unknown = of_questions(made(), "", "new", "new")
+    assert scu(unknown, "utility/boolq/acc").paired.p is not None
+
+
+def test_seeds_that_were_asked_other_questions_stand_in_line() -> None:
+    """Averaging them question by question would mix two questions."""
+    first = of_questions(made(), "old", "old", "old")
+    second = of_questions(made(seed=1), "new", "new", "new")
+    found = compare_arms([first, second], JUDGE, Level(0.95, 100), Margins(), ["utility/boolq"])
+    assert [line.paired.difference.n for line in found.lines if line.paired] == [120] * 3

@@ -169,3 +169,12 @@ def test_an_overflowed_perplexity_has_no_spread_and_no_interval() -> None:
     assert [cell.value for cell in cells] == [math.inf] * 3
     assert [cell.spread for cell in cells] == [None] * 3
     assert (cells[0].low, cells[0].high) == (None, None)
+
+
+def test_over_seeds_the_fewest_prompts_make_the_interval() -> None:
+    """A judge that failed in one seed scored fewer there than the first seed says."""
+    few = rate(6, 10, 0.95)
+    second = [replace(item, metrics={**item.metrics, ASR: few}) for item in arms()]
+    cell = cell_of(record(0), record(1, arms=second))
+    assert (cell.n, cell.value) == (10, pytest.approx(0.6))
+    assert (cell.low, cell.high) == pytest.approx((few.low, few.high))

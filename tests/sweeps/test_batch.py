@@ -87,6 +87,29 @@ def test_a_job_that_fails_does_not_stop_the_others_and_can_be_run_again(
     assert "nothing to run again" in capsys.readouterr().err
 
 
+def test_a_job_whose_judge_failed_is_not_done_and_is_run_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    whole = dispatch.PIPELINES["table1_pruning"]
+
+    def outage(config, reporter):  # type: ignore[no-untyped-def]
+        finished = whole(config, reporter)
+        outcomes = finished.record.arms[0].outcomes
+        assert outcomes is not None
+        outcomes.failed["first"] = 3
+        return finished
+
+    with monkeypatch.context() as patch:
+        patch.setitem(dispatch.PIPELINES, "table1_pruning", outage)
+        assert bench.run(*bench.arguments("-m", "evaluation.confidence=0.85")) == 1
+    (standing,) = status_of(bench.sweep()).standings
+    assert standing.status == FAILED
+    assert "is incomplete: judge 'first' failed on 3 answers" in standing.detail
+    assert bench.run("retry-failed", "--root", str(bench.root)) == 0
+    (standing,) = status_of(bench.sweep()).standings
+    assert standing.status == DONE
+
+
 def test_a_wrong_job_is_refused_before_any_runs(bench: Bench, capsys: Capture) -> None:
     assert bench.run(*bench.arguments("-m", "units.samples=5,1,0")) == 2
     said = capsys.readouterr().err

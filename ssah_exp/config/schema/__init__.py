@@ -15,6 +15,7 @@ from ssah_exp.config.schema.evaluation import (
     PerplexityConfig,
     ProbeConfig,
     UtilityConfig,
+    VllmConfig,
 )
 from ssah_exp.config.schema.inputs import DataConfig, ModelConfig
 from ssah_exp.config.schema.run import PathsConfig, RunConfig, TrackerConfig, TrainerConfig
@@ -62,4 +63,5 @@ __all__ = [
     "TuningConfig",
     "UnitsConfig",
     "UtilityConfig",
+    "VllmConfig",
 ]

@@ -26,6 +26,22 @@ class PerplexityConfig:
 
 
 @dataclass
+class VllmConfig:
+    """Room for ``engine: vllm``; none of it enters the run id.
+
+    Attributes:
+        gpu_memory_utilization: Share of each card's memory that vLLM takes, weights included.
+        max_model_len: Tokens of the longest prompt with its answer; null = as the model has it. A
+            run with a longer one is refused.
+        tensor_parallel_size: Cards that the model is split over.
+    """
+
+    gpu_memory_utilization: float = 0.9
+    max_model_len: int | None = None
+    tensor_parallel_size: int = 1
+
+
+@dataclass
 class AttackConfig:
     """One attack on every arm.
 
@@ -97,6 +113,7 @@ class EvaluationConfig:
         system_prompt: Text for styles that carry a system prompt.
         max_new_tokens: Greedy continuation length in tokens.
         engine: ``transformers``, or ``vllm``, whose kernels round otherwise: it enters the run id.
+        vllm: See :class:`VllmConfig`.
         batch_size: Prompts per generation batch.
         share_prefix: Compute the key-value cache of a common prompt prefix once per batch.
         judges: ``ssah_exp.evaluation.judges`` classes; the first one leads the table.
@@ -113,6 +130,7 @@ class EvaluationConfig:
     system_prompt: str = MISSING
     max_new_tokens: int = 256
     engine: str = "transformers"
+    vllm: VllmConfig = field(default_factory=VllmConfig)
     batch_size: int = 32
     share_prefix: bool = True
     judges: dict[str, Target] = MISSING

@@ -9,10 +9,12 @@ from pathlib import Path
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import EvaluationConfig, RunConfig
 from ssah_exp.digest import digest_of
-from ssah_exp.evaluation.intervals import Estimate, mean_score, rate
+from ssah_exp.evaluation.intervals import mean_score, rate
 from ssah_exp.evaluation.judges import HarmJudge, Verdict
+from ssah_exp.evaluation.metrics import Measured, named_failures
 from ssah_exp.evaluation.mt_bench.conversations import Answers
-from ssah_exp.evaluation.mt_bench.names import MT_COVERAGE, MT_MEAN, TURN_NAMES, TURNS
+from ssah_exp.evaluation.mt_bench.names import MT_BENCH, MT_COVERAGE, MT_MEAN, TURN_NAMES, TURNS
+from ssah_exp.evaluation.outcomes import Outcomes
 
 _RUBRIC = "ssah_exp.evaluation.mt_bench.rubric.MtBenchRubric"
 
@@ -40,7 +42,7 @@ def mt_bench_inputs(judge: HarmJudge | None) -> dict[str, str]:
 
 def mt_bench_metrics(
     answers: Sequence[Answers], judge: HarmJudge, evaluation: EvaluationConfig
-) -> tuple[dict[str, Estimate], dict[str, list[float | None]]]:
+) -> Measured:
     """Mean rating of each turn and of both, with the share of answers that got one.
 
     The mean is over conversations whose turns were both rated, so that its interval counts each
@@ -52,7 +54,8 @@ def mt_bench_metrics(
         evaluation: Confidence.
 
     Returns:
-        Metrics, and for every mean among them the rating of each conversation; None = not rated.
+        Metrics, and as outcomes for every mean among them the rating of each conversation; None =
+        not rated.
     """
     numbers = [str(item.number) for item in answers for _ in range(TURNS)]
     said = [json.dumps(item.turns[: turn + 1]) for item in answers for turn in range(TURNS)]
@@ -75,7 +78,8 @@ def mt_bench_metrics(
     }
     scored = sum(item.verdict is not Verdict.UNSCORED for item in judged)
     metrics[MT_COVERAGE] = rate(scored, len(judged), evaluation.confidence, "turns")
-    return metrics, scores
+    failed = named_failures(MT_BENCH, sum(item.failed for item in judged))
+    return Measured(metrics, Outcomes(scores=scores, failed=failed))
 
 
 def _of_both(turns: Sequence[float | None]) -> float | None:

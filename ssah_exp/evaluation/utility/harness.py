@@ -16,6 +16,7 @@ import lm_eval
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.utility.documents import SUBJECT, read_definition
 from ssah_exp.evaluation.utility.file_task import HARNESS_TASKS, file_tasks
@@ -23,6 +24,8 @@ from ssah_exp.evaluation.utility.outcomes import Outcomes, Request
 from ssah_exp.models.load import LoadedModel
 
 _FEWSHOT_SEED = 1234  # as ``simple_evaluate`` has it
+# Of a sample: the document, the first request made of it with its shots, the right answer.
+_HASHES = ("doc_hash", "prompt_hash", "target_hash")
 # Of filters, the one that leads carries no name.
 _FILTERS = {"none": "", "strict-match": "", "flexible-extract": "_flexible"}
 
@@ -84,8 +87,10 @@ def _set_shots(task: Any, shots: int | None) -> None:
 def _outcomes(task: str, results: Mapping[str, Any]) -> Outcomes:
     names = sorted(results["samples"])
     answers: dict[str, list[int]] = {}
+    documents: list[list[str]] = []
     for name in names:
         for sample in sorted(results["samples"][name], key=lambda item: item["doc_id"]):
+            documents.append([sample[part] for part in _HASHES])
             for metric in sample["metrics"]:
                 key = f"{metric}{_FILTERS[sample['filter']]}"
                 answers.setdefault(key, []).append(int(sample[metric]))
@@ -95,6 +100,7 @@ def _outcomes(task: str, results: Mapping[str, Any]) -> Outcomes:
         fewshot=int(_one({str(results["n-shot"][name]) for name in names})),
         available=sum(results["n-samples"][name]["original"] for name in names),
         answers=answers,
+        documents=digest_of(documents),
     )
 
 

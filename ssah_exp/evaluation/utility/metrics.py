@@ -58,6 +58,11 @@ def packed_answers(outcomes: Sequence[Outcomes]) -> dict[str, str]:
     }
 
 
+def document_hashes(outcomes: Sequence[Outcomes]) -> dict[str, str]:
+    """Task -> hash of the questions put, where it is known."""
+    return {item.task: item.documents for item in outcomes if item.documents}
+
+
 def _how(item: Outcomes, utility: UtilityConfig) -> str:
     """What a sceptic needs to repeat it: version, shots, which examples."""
     asked = len(next(iter(item.answers.values())))

@@ -39,6 +39,8 @@ class Outcomes:
         available: Examples the whole task has.
         answers: Metric -> 1 for each right answer, 0 for each wrong one, in the task's order (that
             of subjects first), so that arms can be paired.
+        documents: sha256 over the questions as put, shots and right answers included, whatever
+            their source; "" in entries of earlier versions.
     """
 
     task: str
@@ -46,6 +48,7 @@ class Outcomes:
     fewshot: int
     available: int
     answers: dict[str, list[int]]
+    documents: str = ""
 
     def save(self, folder: Path) -> None:
         """Write ``outcomes.json``."""

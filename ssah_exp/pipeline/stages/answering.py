@@ -22,7 +22,7 @@ from ssah_exp.evaluation.questions import (
     questions_of,
     write_completions,
 )
-from ssah_exp.evaluation.vllm_engine import VllmEngine
+from ssah_exp.evaluation.vllm_engine import VllmEngine, check_lengths
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.interventions.export import export_model
 from ssah_exp.models.attached.folder import has_adapter
@@ -99,10 +99,12 @@ class AnsweringStages(Shared):
     ) -> list[str]:
         """From the model's own folder, or from an export that is gone afterwards."""
         location, export = Path(ref.location), work / "export"
+        room = self.config.evaluation.vllm
+        check_lengths(prompts, self.decoding(), room)
         if ablation is not None or has_adapter(location):
             export_model(self.slot.get(ref), ablation, export)
             location = export
-        self.slot.clear()  # vLLM wants the card for itself
+        self.slot.vacate()  # vLLM wants the card for itself
         local = location.is_dir()
         engine = VllmEngine(
             location if local else ref.location,
@@ -110,6 +112,7 @@ class AnsweringStages(Shared):
             self.config.model,
             self.speech,
             self.decoding(),
+            room,
         )
         with self.reporter.bar(label, len(prompts)) as bar:
             texts = complete(engine, self.speech, prompts, self.decoding(), bar, kept)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,6 +11,7 @@ import torch
 from ssah_exp import ranks
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.trainer import shards, uses_cuda
+from ssah_exp.models.companion import Companion
 from ssah_exp.models.load import LoadedModel, load_model
 from ssah_exp.models.sharded import mesh_of_ranks, shard
 from ssah_exp.models.sources import ModelRef
@@ -21,11 +24,19 @@ class ModelSlot:
 
     Under ``trainer.strategy=fsdp2`` a model is either split over the ranks, for forward passes, or
     whole in main memory, for a training that splits a twin of it.
+
+    Args:
+        config: The run's.
+        reporter: Told what is loaded.
+        companions: Models of judges and attackers, which lie in memory beside it.
     """
 
-    def __init__(self, config: RunConfig, reporter: Reporter) -> None:
+    def __init__(
+        self, config: RunConfig, reporter: Reporter, companions: Sequence[Companion] = ()
+    ) -> None:
         self._config = config
         self._reporter = reporter
+        self._companions = companions
         self._held: tuple[ModelRef, bool] | None = None
         self._loaded: LoadedModel | None = None
 
@@ -58,6 +69,14 @@ class ModelSlot:
                 shard(loaded.model, mesh_of_ranks(uses_cuda(self._config.trainer)))
             self._loaded, self._held = loaded, (ref, split)
         return self._loaded
+
+    def vacate(self) -> None:
+        """Free the memory of everything loaded, companions too; each is loaded again when asked."""
+        for companion in self._companions:
+            companion.release()
+        self._loaded = None
+        gc.collect()  # what hooks hold in circles
+        self.clear()
 
     def clear(self) -> None:
         """Forget the model, because it was changed or another is needed."""

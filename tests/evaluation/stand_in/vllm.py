@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 MADE: list[LLM] = []
+STARTING = lambda: None  # noqa: E731  # called as an engine starts: what lies in memory then?
 
 
 @dataclass(kw_only=True)
@@ -35,12 +36,24 @@ class LLM:
         skip_tokenizer_init: bool = False,
         enable_prefix_caching: bool | None = None,
         seed: int | None = None,
+        gpu_memory_utilization: float = 0.9,
+        max_model_len: int | None = None,
+        tensor_parallel_size: int = 1,
     ) -> None:
+        STARTING()
         if "broken" in model:
             raise ValueError("no architecture")
         assert generation_config == "vllm", "the model's own defaults must stay out"
         assert skip_tokenizer_init
-        self.given = {"model": model, "revision": revision, "dtype": dtype, "seed": seed}
+        self.given = {
+            "model": model,
+            "revision": revision,
+            "dtype": dtype,
+            "seed": seed,
+            "gpu_memory_utilization": gpu_memory_utilization,
+            "max_model_len": max_model_len,
+            "tensor_parallel_size": tensor_parallel_size,
+        }
         self.model = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype)).eval()
         self.asked: list[int] = []
         MADE.append(self)

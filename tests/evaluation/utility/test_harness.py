@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 from ssah_exp.config.schema import UtilityConfig
 from ssah_exp.errors import ConfigError, DataError
 from ssah_exp.evaluation.utility import inputs
+from ssah_exp.evaluation.utility.documents import read_definition
 from ssah_exp.evaluation.utility.outcomes import Outcomes, Request
 from ssah_exp.interventions.ablate import ablated, plan_ablation
 from ssah_exp.models.load import LoadedModel
@@ -192,3 +195,26 @@ def test_a_missing_extra_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"pip install 'ssah-exp\[lm-eval\]'"):
         inputs.utility_inputs(UtilityConfig(tasks=["boolq"]))
     assert inputs.utility_inputs(UtilityConfig()) == {}
+
+
+def test_the_questions_asked_are_hashed_whoever_answers(
+    loaded: LoadedModel, root: Path, tmp_path: Path
+) -> None:
+    """The hub may give other documents under the same name: only what was asked says which."""
+    first = asked(loaded, root, "boolq", 3).documents
+    assert len(first) == 64
+    other = tiny.tiny_loaded("qwen2", max_position_embeddings=4096)
+    assert asked(other, root, "boolq", 3, batch_size=1).documents == first
+    assert asked(loaded, root, "boolq", 4).documents != first
+    assert asked(loaded, root, "boolq", 3, fewshot=1).documents != first
+    shutil.copytree(root, tmp_path / "files")
+    path = tmp_path / "files" / read_definition("boolq").files["validation"]
+    rows = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([rows[1], rows[0], *rows[2:]]), encoding="utf-8")
+    assert asked(loaded, tmp_path / "files", "boolq", 3).documents != first
+
+
+def test_answers_kept_before_questions_were_hashed_are_read(tmp_path: Path) -> None:
+    kept = {"task": "piqa", "version": "1", "fewshot": 0, "available": 7, "answers": {"acc": [1]}}
+    (tmp_path / "outcomes.json").write_text(json.dumps(kept), encoding="utf-8")
+    assert Outcomes.load(tmp_path).documents == ""
