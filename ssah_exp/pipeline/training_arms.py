@@ -114,7 +114,7 @@ def _controls(
                 pool=training.match_pool,
                 overlap=config.overlap,
                 within=within,
-                option=f"training.arms.{name}.overlap",
+                option=f"++training.arms.{name}.overlap",
             )
             yield TrainingArm(
                 f"{name}/{kind}/{draw}", name, config, control.mask, kind, draw, control.overlap
