@@ -14,3 +14,8 @@ for seed in 0 1 2; do
     'ablation.classes=[SCU,UCU,CU,RU]' 'ablation.fills=[pooled,safety,utility]' \
     'ablation.fills_of=[SCU]' 'ablation.controls.of=[SCU]' ablation.controls.draws=3
 done
+# Two more seeds of AdvBench at 1 %.
+for seed in 3 4; do
+  ssah-exp run experiment=table1_small data=paper_files_small data.root="$data_root" \
+    seed="$seed" units.budgets.scu=0.01 'evaluation.harmful_styles=[raw]'
+done

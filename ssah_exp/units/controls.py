@@ -1,8 +1,10 @@
 """Control sets: other units, as many, in the same layers, of the same kinds.
 
 A claim about a class stands only beside its null. Both controls copy the class's count per layer
-and kind, so parameter shares agree exactly. They take units from outside the class, or, where a
-class holds most of a layer and so leaves too few, from the whole layer (``overlap``).
+and kind, so shares of unit parameters agree exactly. (Trained weights may differ a little under
+grouped-query attention: a key-value head trains only with all its query heads.) They take units
+from outside the class, or, where a class holds most of a layer and so leaves too few, from the
+whole layer (``overlap``).
 """
 
 from __future__ import annotations
