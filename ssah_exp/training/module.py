@@ -34,7 +34,7 @@ class FineTuning(pl.LightningModule):
         sharding: Of ``model``, if its weights are to be split over ranks.
     """
 
-    # Frozen weights are in no checkpoint.
+    # Checkpoints hold what is trained.
     strict_loading = False
 
     def __init__(
@@ -122,7 +122,7 @@ class FineTuning(pl.LightningModule):
         self.weights.after_step()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what is trained, the losses so far and the random state; nothing frozen."""
+        """Keep what is trained, the losses so far and the random state."""
         checkpoint["state_dict"] = {}
         checkpoint["tuned"] = self.weights.state()
         checkpoint["sharded"] = self.sharding is not None
