@@ -219,7 +219,7 @@ class TunedWeights:
             masked.restore()
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Everything trained, for a checkpoint; frozen weights only where they share a masked tensor."""
+        """Everything trained, for a checkpoint, and what is frozen in a masked tensor."""
         trained = {
             f"weight/{name}": whole(item.detach())
             for name, item in self._model.named_parameters()
