@@ -133,6 +133,11 @@ def _first(name: str, arm: ArmConfig, training: TrainingConfig) -> Iterable[str]
     if arm.first in others:
         if training.arms[arm.first].first is not None:
             yield f"{key}.first={arm.first} has a first phase itself, which would be left out."
+        if arm.policy == "budget" and arm.controls:
+            yield (
+                f"{key}.controls: what a control of {arm.first} trained first, one of {name} would "
+                "hold frozen; a budget with a first phase has no controls."
+            )
         missing = [kind for kind in arm.controls if kind not in training.arms[arm.first].controls]
         if missing:
             yield (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ssah_exp.cache import Cache, Entry
+from ssah_exp.cache import COST, Cache, Entry
 from ssah_exp.digest import digest_file, digest_folder, digest_of
 from ssah_exp.errors import ModelError
 
@@ -158,7 +158,7 @@ class LocalFolder:
     path: str
 
     def fingerprint(self) -> str:
-        """sha256 over every file.
+        """sha256 over every file but what a trained folder says of the time it took.
 
         Raises:
             ModelError: The folder does not exist or holds no safetensors weights.
@@ -171,7 +171,9 @@ class LocalFolder:
                 f"{folder} has no *.safetensors weights. Pickled weights are not loaded; convert "
                 "them with transformers' save_pretrained first."
             )
-        return digest_of(digest_folder(folder))
+        files = digest_folder(folder)
+        files.pop(COST, None)
+        return digest_of(files)
 
     def resolve(self, cache: Cache) -> tuple[ModelRef, Entry | None]:
         """Nothing to convert."""

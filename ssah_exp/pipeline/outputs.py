@@ -12,6 +12,7 @@ from ssah_exp.errors import ModelError
 from ssah_exp.interventions.delta import make_delta
 from ssah_exp.interventions.delta_parts import Weights, dtype_name
 from ssah_exp.interventions.weights import read_weights
+from ssah_exp.models.attached.folder import has_adapter
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.training_arms import TrainingArm
 from ssah_exp.pipeline.tuning import Tuned
@@ -43,8 +44,8 @@ def publish(
     place = arm.name.replace("/", "-")
     if ranks.first():
         _link_model(folder / "models" / place, Path(tuned.ref.location))
-    if arm.mask is None:
-        return None  # a delta of everything is a copy of the model
+    if arm.mask is None or has_adapter(Path(tuned.ref.location)):
+        return None  # a delta of everything is a copy of the model; an adapter stands beside it
     staged = tuned.start != start
     material = {"version": DELTA_VERSION, "base": start.fingerprint, "tuned": tuned.ref.fingerprint}
 

@@ -119,11 +119,7 @@ class Tuning:
             earlier = self._first(phase, arm.config.first_epochs)
             start, before = earlier.ref, {"first": {"arm": phase.name, **earlier.summary()}}
         tuned = self._tune(arm, start, epochs, target, arm.name)
-        training = {**tuned.training, **before}
-        if target is not None:
-            reached = training["train_loss"] <= target
-            training["matched"] = {"arm": arm.config.match_loss, "loss": target, "reached": reached}
-        tuned = replace(tuned, training=training)
+        tuned = replace(tuned, training={**tuned.training, **before})
         self._done[arm.name] = tuned
         return tuned
 
@@ -297,6 +293,8 @@ class Tuning:
         recipe = {key: val for key, val in given.items() if key not in _NOT_RECIPE}
         if target is None:
             recipe.pop("check_every")
+        if config.model.precision != "float32" and self._config.accumulate > 1:
+            recipe["gradients"] = "float32"  # they were summed in the model's precision once
         if self._track is not None:  # it decides what an entry holds, and no weight
             units = {key: val for key, val in asdict(self._track.units).items() if key in _SCORED}
             digests = {name: _digest(items) for name, items in self._track.calibration.items()}

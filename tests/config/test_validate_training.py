@@ -150,6 +150,10 @@ ARMS = [
         "controls: matched would start as frozen's control of that kind; training.arms.frozen.",
     ),
     (
+        ArmConfig("budget", SCU, ["random"], first="frozen"),
+        "controls: what a control of frozen trained first, one of odd would hold frozen; a budget",
+    ),
+    (
         ArmConfig("freeze", SCU, first="staged"),
         "first=staged has a first phase itself, which would be left out.",
     ),

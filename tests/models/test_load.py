@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ssah_exp.cache import COST
 from ssah_exp.config.schema import ModelConfig
 from ssah_exp.errors import ModelError
 from ssah_exp.models.companion import Companion
@@ -92,3 +93,13 @@ def test_an_adapter_is_not_put_in_unasked(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "model" / "adapter_config.json").read_text())
     assert written["peft_type"] == "LORA"
     by_both(tmp_path / "model", r"adapter_config\.json: .*Merge it")
+
+
+def test_what_a_training_took_is_no_part_of_its_model(tmp_path: Path) -> None:
+    """A folder of the cache holds it beside the weights; trained again, the model is the same."""
+    tiny.tiny_model("llama").save_pretrained(tmp_path)
+    before = LocalFolder(str(tmp_path)).fingerprint()
+    (tmp_path / COST).write_text('{"certificate_seconds": 1.5}', encoding="utf-8")
+    assert LocalFolder(str(tmp_path)).fingerprint() == before
+    (tmp_path / "other.json").write_text("{}", encoding="utf-8")
+    assert LocalFolder(str(tmp_path)).fingerprint() != before

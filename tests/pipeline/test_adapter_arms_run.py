@@ -34,6 +34,8 @@ ARMS = {
         "budget", of_class("CU"), controls=["random"], overlap=True, adapter=UNIT_LORA, epochs=2
     ),
     "prefix": ArmConfig(adapter=PREFIX, learning_rate=0.1, epochs=2),
+    # What stands beside the weights changes none of them, whatever may change.
+    "prefix_budget": ArmConfig("budget", of_class("CU"), adapter=PREFIX, learning_rate=0.1),
 }
 TRAINED = [*ARMS, "unit_lora/random/0"]
 
@@ -107,3 +109,8 @@ def test_the_table_names_them(adapted: Finished) -> None:
     for row in (["lora", "Lora"], ["unit_lora", "UnitLora"], ["prefix", "Prefix"]):
         assert row in cells
     assert ["random like unit_lora", "UnitLora"] in cells
+
+
+def test_an_adapter_beside_the_weights_leaves_no_delta(adapted: Finished) -> None:
+    deltas = {path.stem for path in (adapted.folder / "deltas").iterdir()}
+    assert deltas == {"unit_lora", "unit_lora-random-0"}

@@ -92,7 +92,7 @@ def test_controls_share_units_only_where_that_is_allowed() -> None:
         assert arm.overlap == pytest.approx(shared)
         assert (shared > 0) == (arm.label == "wide")
     strict = {"wide": ArmConfig("freeze", of_class("SCU", "CU"), controls=["random"])}
-    with pytest.raises(UnitError, match=r"With training\.arms\.wide\.overlap=true"):
+    with pytest.raises(UnitError, match=r"With \+\+training\.arms\.wide\.overlap=true"):
         planned(strict)
 
 
