@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# With what one of several processes ends for an IncompleteError: 1 and 2 say that it failed.
+INCOMPLETE_RANK = 3
+
 
 class SsahError(Exception):
     """Something given, or a file on disk, is wrong; the message says what and what to do."""

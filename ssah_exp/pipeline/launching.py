@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.errors import ConfigError, RankError
+from ssah_exp.errors import INCOMPLETE_RANK, ConfigError, IncompleteError, RankError
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.records.record import RunRecord, StageRecord
 from ssah_exp.records.store import RECORD
@@ -37,6 +37,7 @@ def launch(config: RunConfig) -> Finished:
     Raises:
         ConfigError: Several machines are asked for.
         RankError: A process failed; the others were ended.
+        IncompleteError: Everything was written, and judges failed on some answers.
         SystemExit: This process was asked to end, and so were they.
     """
     if config.trainer.num_nodes > 1:
@@ -76,6 +77,7 @@ def run_processes(count: int, arguments: list[str]) -> None:
 
     Raises:
         RankError: One failed; the others were ended.
+        IncompleteError: Rank 0 ended with one.
         SystemExit: This process was asked to end, and so were they.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
@@ -101,6 +103,8 @@ def run_processes(count: int, arguments: list[str]) -> None:
         number, failure = error.get_first_failure()
         if failure.exitcode == 128 + signal.SIGTERM:  # all ranks were asked to end, and did
             raise SystemExit(failure.exitcode) from None
+        if failure.exitcode == INCOMPLETE_RANK and failure.error_file_data:
+            raise IncompleteError(_said(failure)) from None
         raise RankError(_what_happened(number, failure)) from None
     except SignalException as error:
         if error.sigval == signal.SIGINT:
@@ -108,14 +112,20 @@ def run_processes(count: int, arguments: list[str]) -> None:
         raise SystemExit(128 + error.sigval) from error
 
 
-def _what_happened(number: int, failure: Any) -> str:
+def _said(failure: Any) -> str:
+    """The message in its error file."""
     said = failure.message
     if isinstance(said, dict):
         said = said.get("message", said)
     if isinstance(said, dict):
         said = said.get("message", said)
+    return str(said)
+
+
+def _what_happened(number: int, failure: Any) -> str:
+    said = _said(failure)
     if failure.exitcode == 2 and failure.error_file_data:
-        return str(said)  # something given is wrong; which rank noticed first says nothing
+        return said  # something given is wrong; which rank noticed first says nothing
     if failure.exitcode < 0:
         how = f"was ended by signal {signal.Signals(-failure.exitcode).name}"
     else:

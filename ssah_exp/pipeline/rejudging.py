@@ -11,7 +11,7 @@ from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.judges import Judge
 from ssah_exp.evaluation.metrics import judge_arm
 from ssah_exp.evaluation.questions import read_completions
-from ssah_exp.records.later_judges import LaterJudge
+from ssah_exp.records.later_judges import LaterJudge, answers_digest
 from ssah_exp.records.provenance import provenance
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RECORD
@@ -49,6 +49,7 @@ def rejudge(folder: Path, judges: dict[str, Judge]) -> dict[str, LaterJudge]:
     if not all(arm.completions for arm in record.arms):
         raise StoreError(f"{folder}: a run of {record.artefact} keeps no completions.")
     evaluation = _evaluation(record.config["evaluation"])
+    digest = answers_digest(record, folder) or ""  # "": reading says which are missing
     answers = {arm.name: read_completions(folder / arm.completions) for arm in record.arms}
     origin, found = provenance(), {}
     for name, judge in judges.items():
@@ -56,9 +57,17 @@ def rejudge(folder: Path, judges: dict[str, Judge]) -> dict[str, LaterJudge]:
             arm: judge_arm(completions, name, judge, evaluation)
             for arm, completions in answers.items()
         }
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
-        # Described behind its work: an endpoint names its model with every answer.
-        found[name] = LaterJudge(record.run_id, name, judge.describe(), said, origin, finished)
+        found[name] = LaterJudge(
+            run_id=record.run_id,
+            answers=digest,
+            record_finished=record.finished,
+            judge=name,
+            # Described behind its work: an endpoint names its model with every answer.
+            described=judge.describe(),
+            arms=said,
+            provenance=origin,
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
     return found
 
 

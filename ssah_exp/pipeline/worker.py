@@ -7,16 +7,17 @@ import os
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from ssah_exp.config.compose import parse
-from ssah_exp.errors import SsahError
+from ssah_exp.errors import INCOMPLETE_RANK, IncompleteError, SsahError
 
 
 def main(config: str) -> int:
-    """Run it; 0 = done, 2 = something given is wrong, 1 = it failed.
+    """Run it; 0 = done, 1 = it failed, 2 = something given is wrong, 3 = done but for judges.
 
     What went wrong goes to the file the launcher named; the launcher says it once.
     """
@@ -28,6 +29,9 @@ def main(config: str) -> int:
         finished = run(parse(OmegaConf.create(frozen)))
         if os.environ["RANK"] == "0":
             tell_finished(finished, Path(config))
+    except IncompleteError as error:
+        tell(str(error))
+        return INCOMPLETE_RANK
     except SsahError as error:
         tell(str(error))
         return 2
@@ -48,10 +52,20 @@ def tell(message: str) -> None:
     Path(place).write_text(json.dumps(content), encoding="utf-8")
 
 
+def flush_printed() -> None:
+    """Pass on what was printed, as far as anybody reads it.
+
+    A stream that was closed before Python started is None; a pipe may have lost its reader.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with suppress(OSError, ValueError):  # ValueError: closed since
+                stream.flush()
+
+
 if __name__ == "__main__":
     code = main(sys.argv[1])
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush_printed()
     if code:
         # The others may be waiting for this rank: end without asking them.
         os._exit(code)

@@ -3,6 +3,10 @@
 ``record.json`` has them in ``record.judges/NAME.json``, a record file ``ID.json`` in
 ``ID.judges/NAME.json``. The record itself stays as the run wrote it; who reads it for tables gets
 their numbers as those of judges that do not lead.
+
+A run may be made again under the same id, with other answers. A file is of the answers whose hash
+it holds; where they are not at hand, as beside a record that was copied, of the record whose time
+it holds.
 """
 
 from __future__ import annotations
@@ -15,14 +19,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ssah_exp.digest import digest_file, digest_of
 from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.metrics import Measured
 from ssah_exp.evaluation.outcomes import Outcomes
-from ssah_exp.records.record import ArmRecord, RunRecord, status_of
+from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.storage import write_atomically
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class LaterJudge:
 
     Attributes:
         run_id: The run whose answers were judged.
+        answers: Their hash, of :func:`answers_digest`.
+        record_finished: When the record they lay beside was finished, as it says.
         judge: Name in metrics.
         described: What the judge is.
         arms: Arm -> metrics and outcomes.
@@ -40,6 +47,8 @@ class LaterJudge:
     """
 
     run_id: str
+    answers: str
+    record_finished: str
     judge: str
     described: dict[str, Any]
     arms: dict[str, Measured]
@@ -79,10 +88,24 @@ class LaterJudge:
             raise StoreError(f"Not what a judge said of a run: {error}") from error
 
 
-def with_later_judges(record: RunRecord, path: Path) -> RunRecord:
-    """A record with what lies beside it; what cannot be read, or is another run's, is warned of.
+def answers_digest(record: RunRecord, folder: Path) -> str | None:
+    """Hash of every arm's answers; None where they are not at hand.
 
-    A judge of the run itself stays as the run has it.
+    Args:
+        record: Of a run.
+        folder: The run's.
+    """
+    files = {arm.name: folder / arm.completions for arm in record.arms if arm.completions}
+    if len(files) < len(record.arms) or not all(path.is_file() for path in files.values()):
+        return None
+    return digest_of({name: digest_file(path) for name, path in files.items()})
+
+
+def with_later_judges(record: RunRecord, path: Path) -> RunRecord:
+    """A record with what lies beside it.
+
+    What cannot be read, or is another run's or of answers that the run has no more, is warned of. A
+    judge of the run itself stays as the run has it, and so does the record's status.
 
     Args:
         record: As it was read.
@@ -96,9 +119,22 @@ def with_later_judges(record: RunRecord, path: Path) -> RunRecord:
             continue
         if later.run_id != record.run_id:
             warnings.warn(f"Skipping {file}: it is about run {later.run_id}.", stacklevel=3)
+        elif not _of_these_answers(later, record, path.parent):
+            warnings.warn(
+                f"Skipping {file}: run {record.run_id} was made again since; 'ssah-exp judges run' "
+                "on the run's folder judges what is there now.",
+                stacklevel=3,
+            )
         elif later.judge not in record.judges:
             record = _joined(record, later)
     return record
+
+
+def _of_these_answers(later: LaterJudge, record: RunRecord, folder: Path) -> bool:
+    answers = answers_digest(record, folder)
+    if answers is None:
+        return later.record_finished == record.finished
+    return later.answers == answers
 
 
 def _folder(record: Path) -> Path:
@@ -108,7 +144,7 @@ def _folder(record: Path) -> Path:
 def _joined(record: RunRecord, later: LaterJudge) -> RunRecord:
     arms = [_arm(arm, later.arms.get(arm.name)) for arm in record.arms]
     judges = {**record.judges, later.judge: later.described}
-    return replace(record, judges=judges, arms=arms, status=status_of(arms))
+    return replace(record, judges=judges, arms=arms, later=(*record.later, later.judge))
 
 
 def _arm(arm: ArmRecord, found: Measured | None) -> ArmRecord:

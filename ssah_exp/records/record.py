@@ -128,6 +128,8 @@ class RunRecord:
         started: ISO time.
         finished: ISO time.
         attacks: What each attack is.
+        later: Judges that were asked after the run, in the order of ``judges``; never written, for
+            what they say lies in files of their own.
     """
 
     run_id: str
@@ -151,6 +153,7 @@ class RunRecord:
     finished: str
     schema: int = field(default=SCHEMA)
     attacks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    later: tuple[str, ...] = ()
 
     def unanswered(self) -> dict[str, dict[str, int]]:
         """Judge -> arm -> answers that it got no word out on, for a reason that may pass."""
@@ -163,6 +166,7 @@ class RunRecord:
     def to_json(self) -> str:
         """Indented JSON. JSON has no infinity: a perplexity that overflowed is ``"inf"``."""
         content = asdict(self)
+        del content["later"]
         for arm in content["arms"]:
             for name in _ONLY_WHERE_THERE:
                 if arm["outcomes"] is not None and not arm["outcomes"][name]:

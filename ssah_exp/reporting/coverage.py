@@ -33,7 +33,8 @@ def coverage_note(records: Sequence[RunRecord]) -> str | None:
     """
     names = [name for name in partial_coverage(records) if ATTEMPT not in name]
     incomplete = [record.run_id for record in records if record.status == INCOMPLETE]
-    if not names and not incomplete:
+    asked_later = _failed_later(records)
+    if not names and not incomplete and not asked_later:
         return None
     groups = groups_of(records)
     parts = [f"{_title(name)}: {', '.join(_counts(groups, name))}" for name in names]
@@ -44,7 +45,22 @@ def coverage_note(records: Sequence[RunRecord]) -> str | None:
             f"Incomplete, because a judge failed: {', '.join(incomplete)}; the same command asks "
             "again."
         )
+    for judge, runs in asked_later.items():
+        sentences.append(
+            f"{judge}, asked after the runs, failed on answers of {', '.join(runs)}; 'ssah-exp "
+            "judges run' asks again."
+        )
     return " ".join(sentences)
+
+
+def _failed_later(records: Sequence[RunRecord]) -> dict[str, list[str]]:
+    """Judge that was asked after the run -> runs that it failed on."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        for judge in record.unanswered():
+            if judge in record.later:
+                found.setdefault(judge, []).append(record.run_id)
+    return found
 
 
 def _counts(groups: Sequence[Group], metric: str) -> Iterator[str]:

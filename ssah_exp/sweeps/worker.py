@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ssah_exp.errors import SsahError, StoreError
 from ssah_exp.owner import Owner
+from ssah_exp.pipeline.worker import flush_printed
 from ssah_exp.sweeps.code import check_code
 from ssah_exp.sweeps.folder import Job, Sweep
 from ssah_exp.sweeps.state import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, JobState, now
@@ -134,9 +135,13 @@ def _into_log(path: Path) -> Iterator[None]:
 @contextmanager
 def _descriptors_into(log: int) -> Iterator[None]:
     """Point standard output and standard error, which processes inherit, to another file."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()  # what was printed before belongs to where it was printed
-    kept = {number: os.dup(number) for number in (1, 2)}
+    flush_printed()  # what was printed before belongs to where it was printed
+    kept: dict[int, int] = {}
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        # Of a stream that was closed before Python started, any file may have the number by now.
+        if stream is not None:
+            with suppress(OSError):  # closed since: processes inherit nothing
+                kept[number] = os.dup(number)
     try:
         for number in kept:
             os.dup2(log, number)

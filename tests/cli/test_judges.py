@@ -206,6 +206,53 @@ def test_a_run_s_own_judge_and_another_run_s_words_are_not_taken(
     assert "zou2023" not in read.judges
 
 
+def made_again(folder: Path, answers: str | None = None) -> None:
+    """The record under the same id, with other answers or (None) the same."""
+    again = record(finished="2027-01-01T00:00:00+00:00")
+    (folder / "record.json").write_text(again.to_json(), encoding="utf-8")
+    if answers is not None:
+        place = folder / next(arm.completions for arm in again.arms if arm.name == "aligned")
+        text = place.read_text(encoding="utf-8")
+        place.write_text(text.replace("I cannot", answers), encoding="utf-8")
+
+
+def test_what_was_said_of_earlier_answers_of_a_run_is_not_taken(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    folder = finished_run(tmp_path)
+    store = RecordStore(tmp_path)
+    asked = ["run", str(folder), "--judge", "zou2023"]
+    answer(capsys, *asked)
+    made_again(folder)
+    (same,) = store.read("table1_pruning")
+    assert "zou2023" in same.judges, "the answers are those that it saw"
+    assert same.to_json() != record().to_json()
+    made_again(folder, "Of course")
+    with pytest.warns(UserWarning, match=r"made again since; 'ssah-exp judges run' on the run's"):
+        (read,) = store.read("table1_pruning")
+    assert "zou2023" not in read.judges
+    answer(capsys, *asked)
+    (read,) = store.read("table1_pruning")
+    assert "zou2023" in read.judges
+
+
+def test_beside_a_copied_record_its_time_tells(capsys: Capture, tmp_path: Path) -> None:
+    folder = finished_run(tmp_path)
+    answer(capsys, "run", str(folder), "--judge", "zou2023")
+    copy = tmp_path / "records"
+    copy.mkdir()
+    (folder / "record.judges").rename(copy / "0.judges")
+    (copy / "0.json").write_text(record().to_json(), encoding="utf-8")
+    (read,) = read_folder(copy)
+    assert read.later == ("zou2023",)
+    assert '"later"' not in read.to_json()
+    made_again(folder)
+    (folder / "record.json").rename(copy / "0.json")
+    with pytest.warns(UserWarning, match="made again since"):
+        (read,) = read_folder(copy)
+    assert "zou2023" not in read.judges
+
+
 def test_a_later_judge_that_fails_says_so(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,7 +265,12 @@ def test_a_later_judge_that_fails_says_so(
             assert main([*asked, "--root", str(tmp_path)]) == 1
     assert "judge 'hexphi_endpoint' failed on" in capsys.readouterr().err
     (read,) = RecordStore(tmp_path).read("table1_pruning")
-    assert read.status == "incomplete"
+    assert read.status == "done", "the run is"
+    assert main(["tables", "table1_pruning", "--root", str(tmp_path)]) == 0
+    table = capsys.readouterr().out
+    asked_again = f"failed on answers of {read.run_id}; 'ssah-exp judges run' asks again."
+    assert f"hexphi_endpoint, asked after the runs, {asked_again}" in table
+    assert "Incomplete" not in table
 
 
 @pytest.mark.parametrize(

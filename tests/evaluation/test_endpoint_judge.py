@@ -246,7 +246,7 @@ def test_single_403s_of_an_endpoint_that_answers_are_asked_again(
     server.script["a"] = [status(403), status(403), says('{"score": 5}')]
     for times in (1, 2):
         found = assess(judge_at(server, tmp_path, max_failures=2, concurrency=1), "b", "a", "c")
-        assert found[1] == Judgement(UNSCORED, reason="http 403")
+        assert found[1] == failed("http 403")
         assert server.asked == {"a": times, "b": 1, "c": 1}
     assert assess(judge_at(server, tmp_path), "a") == [Judgement(COMPLIED, 5.0)]
 
@@ -255,7 +255,7 @@ def test_a_key_that_is_revoked_halfway_ends_the_run(server: Endpoint, tmp_path: 
     judge = judge_at(server, tmp_path, concurrency=1, max_failures=3)
     assert assess(judge, "a") == [Judgement(REFUSED, 1.0)]
     server.otherwise = status(403)
-    assess(judge, "b", "c")
+    assert assess(judge, "b", "c") == [failed("http 403")] * 2, "though not enough to end it"
     server.script["d"] = [refuses(403, code="content_filter")]
     server.script["e"] = [status(400)]
     assess(judge, "d", "e")  # neither says that the key works

@@ -203,16 +203,18 @@ def endpoint_judge(server: Endpoint, **changes: Any) -> EndpointJudge:
     )
 
 
+@pytest.mark.parametrize("code", [503, 403])
 @pytest.mark.filterwarnings("ignore:Judge 'j' left")
 def test_a_judge_that_is_down_ends_the_search_and_nothing_is_kept(
-    server: Endpoint, tmp_path: Path
+    server: Endpoint, tmp_path: Path, code: int
 ) -> None:
+    """A key that is revoked after the first answer looks like 403."""
     victim = victim_of()
     plain, better = victim.answers([PLAIN, "w5 w6"], REQUEST)
-    server.script[better] = [status(503), says('{"score": 5}')]
+    server.script[better] = [status(code), says('{"score": 5}')]
     path = tmp_path / "attempts.jsonl"
     attack = pair(Scripted([wording("w5 w6")]), endpoint_judge(server))
-    with pytest.raises(JudgeError, match="judge 'j' did not score an answer: http 503"):
+    with pytest.raises(JudgeError, match=f"judge 'j' did not score an answer: http {code}"):
         search(attack, victim, [REQUEST], 0, path)
     assert not path.exists()
     ((found,),) = search(

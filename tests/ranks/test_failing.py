@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ssah_exp.cache import Cache
-from ssah_exp.errors import RankError
+from ssah_exp.errors import IncompleteError, RankError
 from ssah_exp.pipeline.launching import run_processes
 
 
@@ -50,6 +50,17 @@ def test_what_one_rank_refuses_is_said_once(
         start(tmp_path, "refused", monkeypatch)
     assert str(error.value) == "data.text is empty."
     assert len(entries(tmp_path)) == 1
+
+
+def test_a_run_that_is_incomplete_did_not_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text("{}")
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    with pytest.raises(IncompleteError) as error:
+        run_processes(2, ["-m", "tests.ranks.incomplete", str(config)])
+    assert str(error.value) == "Run 1 is incomplete."
 
 
 @pytest.mark.slow

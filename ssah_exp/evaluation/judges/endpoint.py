@@ -51,7 +51,8 @@ class EndpointJudge(HarmJudge):
             limit included; None = no limit.
         max_failures: Questions in a row, over all calls, that fail before the endpoint counts as
             down; only one that it answers ends the row. A question it declines counts where it has
-            answered none yet, and by 403 always: a key may be spent or revoked at any time.
+            answered none yet, and by 403 always: a key may be spent or revoked at any time. What
+            counts here is marked as failed, the last ones of a row that did not end the run, too.
     """
 
     base_url: str
@@ -187,9 +188,10 @@ class EndpointJudge(HarmJudge):
         """What a declined question comes to; where a filter is named, that is kept.
 
         An endpoint that answers others declines this one for what it is. One that has answered none
-        may decline them all, for a wrong option or a key without rights.
+        may decline them all, for a wrong option or a key without rights; and a 403 may be the key's
+        whatever was answered before.
         """
-        if not (error.filtered or self._answered):
+        if error.forbidden or not (error.filtered or self._answered):
             return _failed(error)
         judgement = Judgement(Verdict.UNSCORED, reason=str(error))
         if error.filtered:
