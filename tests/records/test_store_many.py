@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -61,11 +62,16 @@ def test_three_thousand_records_are_read_in_two_seconds_of_computing(tmp_path: P
         folder = store.folder(ARTEFACT, f"{number:012x}")
         folder.mkdir(parents=True)
         (folder / "record.json").write_text(text.replace('"RUN"', f'"{number:012x}"'))
-    seconds = []
+    seconds, parsing = [], []
     for _ in range(3):  # the best of three, on a machine that is busy
         started = time.process_time()
         records = store.read(ARTEFACT)
         seconds.append(time.process_time() - started)
         assert len({item.run_id for item in records}) == 3000
         assert len(records[0].arms) == 14
-    assert min(seconds) < 2.0
+        started = time.process_time()
+        for _ in range(3000):
+            json.loads(text)
+        parsing.append(time.process_time() - started)
+    # A slow machine takes longer, but no more often than it parses JSON.
+    assert min(seconds) < max(2.0, 4 * min(parsing))
