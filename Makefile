@@ -20,7 +20,7 @@ quickstart: $(VENV)/.base
 	$(BIN)/ssah-exp run experiment=quickstart
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow and not gpu and not slurm"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not gpu and not slurm"
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow

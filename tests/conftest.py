@@ -15,20 +15,6 @@ torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-# Files that take a worker longest: handed out first, so that no worker is left alone with one.
-LONGEST = (
-    "test_embedded.py",
-    "ranks/test_ranks.py",
-    "sweeps/test_local.py",
-    "sweeps/test_storm.py",
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first; within a file, and among the others, tests keep their order."""
-    items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
-
-
 @pytest.fixture(params=sorted(FAMILIES))
 def family(request: pytest.FixtureRequest) -> str:
     """Every tiny family in turn."""
