@@ -26,6 +26,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growth, "CLASSIFIED", CLASSIFIED)
 
 
+@pytest.mark.slow  # it measures for ten seconds
 @pytest.mark.usefixtures("small")
 def test_every_axis_has_points_exponents_and_a_picture(capsys: Capture, tmp_path: Path) -> None:
     picture = tmp_path / "growth.svg"

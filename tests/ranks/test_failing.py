@@ -52,6 +52,7 @@ def test_what_one_rank_refuses_is_said_once(
     assert len(entries(tmp_path)) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_is_incomplete_did_not_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
