@@ -174,8 +174,7 @@ class Cache:
         work.mkdir()
         try:
             compute(work)
-            files = digest_folder(work)
-            files.pop(COST, None)
+            files = checksums(work)
             if not files:
                 raise StoreError(f"Stage '{stage}' wrote nothing; this is a bug in the stage.")
             digest = digest_of(files)
@@ -209,6 +208,13 @@ class Cache:
             folder.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
         return None
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """sha256 of every file of a stage's folder by name, but of what computing it took."""
+    files = digest_folder(folder)
+    files.pop(COST, None)
+    return files
 
 
 def _key(stage: str, key_material: Mapping[str, Any]) -> str:

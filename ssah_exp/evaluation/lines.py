@@ -29,24 +29,15 @@ class AppendedLines:
 
     def read(self) -> Iterator[Any]:
         """Every whole row."""
-        if not self.path.is_file():
-            return
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
+        if self.path.is_file():
+            yield from _rows(self.path.read_bytes())
 
     def news(self) -> Iterator[Any]:
         """Every whole row that was not handed on by this method yet, whoever added it.
 
         Two objects on one file, of one process or of several, so know what each other added.
         """
-        for line in self._new_bytes().decode("utf-8", errors="replace").splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
+        yield from _rows(self._new_bytes())
 
     def _new_bytes(self) -> bytes:
         """Up to the last end of a line: behind it somebody may still be writing."""
@@ -77,6 +68,15 @@ class AppendedLines:
             with self.path.open("ab", buffering=0) as stream:
                 stream.write(f"\n{line}".encode() if self._torn else line.encode())
             self._torn = False
+
+
+def _rows(content: bytes) -> Iterator[Any]:
+    """Of every line that is one; a line that was cut short is none."""
+    for line in content.decode("utf-8", errors="replace").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
 
 
 def _ends_within_a_line(path: Path) -> bool:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ssah_exp.cache import COST, Cache, Entry
-from ssah_exp.digest import digest_file, digest_folder, digest_of
+from ssah_exp.cache import Cache, Entry, checksums
+from ssah_exp.digest import digest_file, digest_of
 from ssah_exp.errors import ModelError
 
 # Raised when the conversion writes other files for the same GGUF.
@@ -171,9 +171,7 @@ class LocalFolder:
                 f"{folder} has no *.safetensors weights. Pickled weights are not loaded; convert "
                 "them with transformers' save_pretrained first."
             )
-        files = digest_folder(folder)
-        files.pop(COST, None)
-        return digest_of(files)
+        return digest_of(checksums(folder))
 
     def resolve(self, cache: Cache) -> tuple[ModelRef, Entry | None]:
         """Nothing to convert."""

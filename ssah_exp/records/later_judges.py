@@ -111,7 +111,9 @@ def with_later_judges(record: RunRecord, path: Path) -> RunRecord:
         record: As it was read.
         path: Where from.
     """
-    for file in sorted(_folder(path).glob("*.json")):
+    files = sorted(_folder(path).glob("*.json"))
+    answers = answers_digest(record, path.parent) if files else None
+    for file in files:
         try:
             later = LaterJudge.from_json(file.read_text(encoding="utf-8"))
         except (StoreError, OSError, ValueError) as error:  # ValueError: not UTF-8
@@ -119,7 +121,7 @@ def with_later_judges(record: RunRecord, path: Path) -> RunRecord:
             continue
         if later.run_id != record.run_id:
             warnings.warn(f"Skipping {file}: it is about run {later.run_id}.", stacklevel=3)
-        elif not _of_these_answers(later, record, path.parent):
+        elif not _of_these_answers(later, record, answers):
             warnings.warn(
                 f"Skipping {file}: run {record.run_id} was made again since; 'ssah-exp judges run' "
                 "on the run's folder judges what is there now.",
@@ -130,8 +132,7 @@ def with_later_judges(record: RunRecord, path: Path) -> RunRecord:
     return record
 
 
-def _of_these_answers(later: LaterJudge, record: RunRecord, folder: Path) -> bool:
-    answers = answers_digest(record, folder)
+def _of_these_answers(later: LaterJudge, record: RunRecord, answers: str | None) -> bool:
     if answers is None:
         return later.record_finished == record.finished
     return later.answers == answers

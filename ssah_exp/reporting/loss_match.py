@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 from ssah_exp.evaluation.metrics import TRAIN_LOSS
-from ssah_exp.records.record import RunRecord
+from ssah_exp.records.record import ArmRecord
+from ssah_exp.reporting.arm_groups import groups_of
 from ssah_exp.reporting.rows import Block
+
+BySeed = Mapping[int, Sequence[ArmRecord]]
+
 
 # A last look and the loss in the record are the same sum in another order.
 _ROUNDING = 1e-6
@@ -18,36 +22,37 @@ def match_note(block: Block) -> str | None:
     Arms end at the first look at which they are at most there, so they may lie below it by what
     they learned since the look before, or above it where their epochs were over.
     """
-    gaps: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for record in block.records:
-        for label, target, gap in _gaps(record):
-            gaps[target, label].append(gap)
+    arms = block.records[0].config["training"]["arms"]
+    groups = groups_of(block.records)
+    targets = {group.label: group.by_seed for group in groups}
+    gaps: dict[tuple[str, str], list[float]] = {}
+    for group in groups:
+        target = arms.get(group.arm, {}).get("match_loss")
+        if found := _gaps(group.by_seed, targets.get(target, {})):
+            gaps[target, group.label] = found
     if not gaps:
         return None
-    targets = " or ".join(sorted({target for target, _ in gaps}))
+    wanted = " or ".join(sorted({target for target, _ in gaps}))
     every = block.records[0].config["training"]["check_every"]
     return (
-        f"Trained until the training loss of {targets} was reached, at looks at most {every} steps "
+        f"Trained until the training loss of {wanted} was reached, at looks at most {every} steps "
         "apart; training loss less that one, mean [least, most]: "
         + "; ".join(f"{label} {_text(values)}" for (_, label), values in gaps.items())
         + "."
     )
 
 
-def _gaps(record: RunRecord) -> list[tuple[str, str, float]]:
-    """Row, arm to be matched, and difference of losses, of one run."""
-    trained = [arm for arm in record.arms if arm.training is not None]
-    losses = {
-        arm.name: arm.metrics[TRAIN_LOSS].value for arm in trained if TRAIN_LOSS in arm.metrics
-    }
-    found: list[tuple[str, str, float]] = []
-    for arm in trained:
-        target = record.config["training"]["arms"].get(arm.arm, {}).get("match_loss")
-        own, wanted = losses.get(arm.name), losses.get(target or "")
-        if target is not None and own is not None and wanted is not None:
-            label = arm.arm if arm.control is None else f"{arm.control} like {arm.arm}"
-            found.append((str(label), target, own - wanted))
-    return found
+def _gaps(arms: BySeed, targets: BySeed) -> list[float]:
+    """Difference of losses of every arm to the target of its seed, where both are known."""
+    pairs = [
+        (arm, target) for seed in arms for arm in arms[seed] for target in targets.get(seed, ())
+    ]
+    losses = [(_loss(arm), _loss(target)) for arm, target in pairs]
+    return [own - wanted for own, wanted in losses if own is not None and wanted is not None]
+
+
+def _loss(arm: ArmRecord) -> float | None:
+    return arm.metrics[TRAIN_LOSS].value if TRAIN_LOSS in arm.metrics else None
 
 
 def _text(gaps: list[float]) -> str:

@@ -61,25 +61,24 @@ def told_apart(settings: Sequence[Sequence[RunRecord]]) -> list[dict[str, str]]:
     Returns:
         Name -> first digits of the hash; empty where no other setting has this config.
     """
+    keys = [digest_of(_but_seed(runs[0])) for runs in settings]
     alike: dict[str, list[RunRecord]] = defaultdict(list)
-    for runs in settings:
-        alike[digest_of(_but_seed(runs[0]))] += runs
+    for key, runs in zip(keys, settings, strict=True):
+        alike[key] += runs
     names = {key: _differing(runs) for key, runs in alike.items()}
     return [
-        {
-            name: runs[0].inputs.get(name, "none")[:_SHOWN]
-            for name in names[digest_of(_but_seed(runs[0]))]
-        }
-        for runs in settings
+        {name: runs[0].inputs.get(name, "none")[:_SHOWN] for name in names[key]}
+        for key, runs in zip(keys, settings, strict=True)
     ]
 
 
 def _differing(runs: Sequence[RunRecord]) -> list[str]:
     """Inputs that have several hashes for one seed or, where no seed draws them, at all."""
     found: dict[tuple[str, int | None], set[str | None]] = defaultdict(set)
+    names = {name for run in runs for name in run.inputs}
     for run in runs:
         fixed = fixed_inputs(run)
-        for name in {name for other in runs for name in other.inputs}:
+        for name in names:
             found[name, run.seed].add(run.inputs.get(name))
             found[name, None].add(run.inputs.get(name) if name in fixed else None)
     return sorted({name for (name, _), values in found.items() if len(values) > 1})

@@ -65,7 +65,14 @@ class ShardedTwin:
 
     def average_gradients(self) -> None:
         """Of what every rank keeps whole; FSDP does it for the rest."""
-        average_over_ranks(item.grad for item in self._kept_whole if item.grad is not None)
+        gradients = [item.grad for item in self._kept_whole if item.grad is not None]
+        if not gradients:
+            return
+        flat = torch.cat([item.flatten() for item in gradients])  # many are small: one exchange
+        average_over_ranks([flat])
+        parts = torch.split(flat, [item.numel() for item in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
 
     @torch.no_grad()
     def gather(self) -> None:
