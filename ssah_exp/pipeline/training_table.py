@@ -7,7 +7,8 @@ import numpy as np
 from ssah_exp import ranks
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.evaluation.intervals import Estimate
-from ssah_exp.evaluation.metrics import EPOCHS, TRAIN_LOSS, TRAINED_SHARE, Measured
+from ssah_exp.evaluation.metric_names import EPOCHS, TRAIN_LOSS, TRAINED_SHARE
+from ssah_exp.evaluation.metrics import Measured
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED
 from ssah_exp.pipeline.identification import identify_units

@@ -8,36 +8,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from ssah_exp.cache import COST, Entry
-from ssah_exp.config.build import build
 from ssah_exp.config.schema import ArmConfig, TrainingConfig
-from ssah_exp.data.chat import Encoded, encode_pairs
-from ssah_exp.data.preferences import Pair, encode_preferences
-from ssah_exp.data.sources import Example
-from ssah_exp.digest import digest_of
-from ssah_exp.errors import UnitError
-from ssah_exp.interventions.plan import Others, TrainingPlan, plan_training
 from ssah_exp.models.attached.folder import has_adapter
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.skeleton import load_skeleton
 from ssah_exp.models.sources import ModelRef
-from ssah_exp.pipeline.rejecting import pairs_against
+from ssah_exp.pipeline.arm_plans import check_phases, phase_of, plan_arm
 from ssah_exp.pipeline.stages import Stages, read_training, save_model, system_if_used
 from ssah_exp.pipeline.stages.slot import revision
 from ssah_exp.pipeline.training_arms import TrainingArm
+from ssah_exp.pipeline.training_set import TrainingSet, digest_of_encoded
 from ssah_exp.storage import write_atomically
-from ssah_exp.training.adapters.adapter import Adapter
 from ssah_exp.training.certificate import Certificate, read_summary, save_certificate
 from ssah_exp.training.loop import Run, TrainingSummary, fine_tune, supervised_run
-from ssah_exp.training.matching import LossMatch, loss_sample, mean_response_loss
-from ssah_exp.training.preference import (
-    PreferenceObjective,
-    ReferencedPair,
-    preference_loader,
-    with_reference,
-)
+from ssah_exp.training.matching import LossMatch, mean_response_loss
+from ssah_exp.training.preference import PreferenceObjective, ReferencedPair, preference_loader
 from ssah_exp.training.tracking import Tracking
 
 # Raised when a change of code changes what a stage computes from the same inputs.
@@ -77,10 +63,8 @@ class Tuning:
     def __init__(self, stages: Stages, start: ModelRef, base: ModelRef) -> None:
         self._stages = stages
         self._start = start
-        self._base = base
         self._config: TrainingConfig = stages.config.training
-        self._examples = self._encode(self._source())
-        self._pairs = self._preferences() if self._config.objective == "dpo" else []
+        self._set = TrainingSet(stages, base)
         self._track = self._tracking()
         self._done: dict[str, Tuned] = {}
 
@@ -97,10 +81,10 @@ class Tuning:
             return  # its own modules are no part of the skeleton
         config = self._stages.config.model
         skeleton = load_skeleton(start.location, config, revision(start))
-        plans = {arm.name: _plan(skeleton, arm)[0] for arm in arms}
+        plans = {arm.name: plan_arm(skeleton, arm)[0] for arm in arms}
         for arm in arms:
-            if (phase := _phase(arm)) is not None:
-                _check_phases(arm, phase, plans[phase], plans[arm.name])
+            if (phase := phase_of(arm)) is not None:
+                check_phases(arm, phase, plans[phase], plans[arm.name])
 
     def train(self, arm: TrainingArm, phases: Mapping[str, TrainingArm]) -> Tuned:
         """Train one arm, or find the result.
@@ -110,7 +94,7 @@ class Tuning:
             phases: Arms by name, for ``first``. A control's first phase is that arm's control of
                 the same kind and draw: with the arm itself it would be no null.
         """
-        start, first = self._start, _phase(arm)
+        start, first = self._start, phase_of(arm)
         epochs = arm.config.epochs or self._config.epochs
         target = self._target(arm.config)
         before: dict[str, Any] = {}
@@ -126,7 +110,7 @@ class Tuning:
     @property
     def loss_examples(self) -> int:
         """Training examples that training losses are measured over."""
-        return len(self._probe())
+        return len(self._set.probe)
 
     def start_loss(self) -> float:
         """The training loss of the model that all arms start from."""
@@ -134,44 +118,17 @@ class Tuning:
             "version": PROBE_VERSION,
             "model": self._start.fingerprint,
             "precision": self._stages.config.model.precision,
-            "probe": _digest(self._probe()),
+            "probe": digest_of_encoded(self._set.probe),
         }
 
         def compute(folder: Path) -> None:
             loaded = self._stages.slot.get(self._start)
-            loss = mean_response_loss(loaded, self._probe(), self._config.batch_size)
+            loss = mean_response_loss(loaded, self._set.probe, self._config.batch_size)
             write_atomically(folder / "loss.json", json.dumps(loss))
 
         entry = self._stages.cache.get_or_compute("start_loss", material, compute, together=True)
         self._stages.reporter.done("loss of the start", entry)
         return float(json.loads((entry.folder / "loss.json").read_text()))
-
-    def _source(self) -> tuple[Example, ...]:
-        """What is learned: of pairs that are given, the chosen answers."""
-        data = self._stages.data
-        if data.preferences:
-            return tuple(
-                Example(pair.prompt, pair.chosen, system=pair.system) for pair in data.preferences
-            )
-        return data.alignment if self._config.data == "alignment" else data.finetune
-
-    def _encode(self, examples: tuple[Example, ...]) -> list[Encoded]:
-        config = self._stages.config
-        return encode_pairs(
-            self._stages.speech,
-            examples,
-            self._config.prompt_styles,
-            config.evaluation.system_prompt,
-            self._config.max_length,
-            where="data.preferences"
-            if self._stages.data.preferences
-            else f"data.{self._config.data}",
-        )
-
-    def _probe(self) -> list[Encoded]:
-        """Training examples, evenly spread over each prompt style; the same for every arm."""
-        count = min(self._config.loss_examples, len(self._examples))
-        return loss_sample(self._examples, count, len(self._config.prompt_styles))
 
     def _tracking(self) -> Tracking | None:
         """The first calibration examples, which were drawn at random."""
@@ -203,9 +160,9 @@ class Tuning:
         partial = cache.partial("tune", material)
 
         def compute(folder: Path) -> None:
-            pairs = self._referenced(start)
+            pairs = self._set.referenced(start)
             loaded = stages.slot.to_train(start)
-            plan, adapter = _plan(loaded.model, arm)
+            plan, adapter = plan_arm(loaded.model, arm)
             run = self._run(loaded, self._recipe(arm), epochs, target, partial, pairs)
             share = plan.changeable(loaded.model) / loaded.model.num_parameters()
             stages.reporter.begin(
@@ -245,12 +202,12 @@ class Tuning:
             "accumulate": config.accumulate,
             "gradient_checkpointing": config.gradient_checkpointing,
             "checkpoints": partial,
-            "probe": self._probe(),
+            "probe": self._set.probe,
             "match": None if target is None else LossMatch(target, config.check_every),
             "track": self._track,
         }
         if config.objective == "sft":
-            return supervised_run(loaded, self._examples, config, seed, trainer, **more)
+            return supervised_run(loaded, self._set.examples, config, seed, trainer, **more)
         pad = loaded.speech.pad_id
         return Run(
             lambda: preference_loader(pairs, pad, config.batch_size, seed),
@@ -261,29 +218,6 @@ class Tuning:
             PreferenceObjective(config.dpo_beta),
             **more,
         )
-
-    def _referenced(self, start: ModelRef) -> list[ReferencedPair]:
-        """What the model thinks of the pairs before it is trained; none for SFT."""
-        config = self._config
-        if config.objective == "sft":
-            return []
-        encoded = encode_preferences(
-            self._stages.speech,
-            self._pairs,
-            config.prompt_styles,
-            self._stages.config.evaluation.system_prompt,
-            config.max_length,
-            where="data.preferences",
-        )
-        return with_reference(self._stages.slot.get(start), encoded, config.batch_size)
-
-    def _preferences(self) -> list[Pair]:
-        """Given pairs, or the training answers against the unaligned model's own."""
-        given = self._stages.data.preferences
-        if given:
-            return list(given)
-        styles = self._config.prompt_styles
-        return pairs_against(self._stages, self._base, self._source(), styles)
 
     def _material(
         self, arm: TrainingArm, start: ModelRef, epochs: int, target: float | None
@@ -297,14 +231,15 @@ class Tuning:
             recipe["gradients"] = "float32"  # they were summed in the model's precision once
         if self._track is not None:  # it decides what an entry holds, and no weight
             units = {key: val for key, val in asdict(self._track.units).items() if key in _SCORED}
-            digests = {name: _digest(items) for name, items in self._track.calibration.items()}
+            digests = {
+                name: digest_of_encoded(items) for name, items in self._track.calibration.items()
+            }
             recipe["track"] = {"every": self._track.every, "units": units, "examples": digests}
         return {
             "version": TUNE_VERSION,
             "model": start.fingerprint,
             "precision": config.model.precision,
-            "examples": _digest(self._examples),
-            "pairs": digest_of([asdict(pair) for pair in self._pairs]),
+            **self._set.digests(),
             "recipe": {**recipe, "epochs": epochs},
             "target": target,
             "policy": arm.config.policy,
@@ -323,32 +258,6 @@ _NOT_RECIPE = ("start", "data", "arms", "control_draws", "match_pool", "track")
 _SCORED = ("statistic", "tokens", "square_attention", "budgets")
 
 
-def _plan(model: nn.Module, arm: TrainingArm) -> tuple[TrainingPlan, Adapter | None]:
-    """What of the model an arm changes in the end, and the adapter it is trained through."""
-    others = Others(**asdict(arm.config.others))
-    plan = plan_training(model, arm.config.policy, arm.mask, others)
-    node = arm.config.adapter
-    if node is None:
-        return plan, None
-    adapter: Adapter = build(node, f"training.arms.{arm.label}.adapter")
-    return adapter.plan(model, plan), adapter
-
-
-def _phase(arm: TrainingArm) -> str | None:
-    """Name of the arm whose policy it is trained under first: a control's is a control."""
-    first = arm.config.first
-    return None if first is None else first + arm.name.removeprefix(arm.label)
-
-
-def _check_phases(arm: TrainingArm, phase: str, first: TrainingPlan, then: TrainingPlan) -> None:
-    if strays := first.changes_kept_by(then):
-        raise UnitError(
-            f"training.arms.{arm.label}.first={arm.config.first}: {phase} would train what "
-            f"{arm.name} keeps frozen, in {len(strays)} tensors ({strays[0]}). A first phase must "
-            "leave alone all that the second does."
-        )
-
-
 def _cost(summary: TrainingSummary, certificate: Certificate) -> dict[str, float]:
     """What another training that ends at the same bits would measure otherwise."""
     found = {
@@ -356,10 +265,6 @@ def _cost(summary: TrainingSummary, certificate: Certificate) -> dict[str, float
         "certificate_seconds": certificate.seconds,
     }
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _digest(examples: Sequence[Encoded]) -> str:
-    return digest_of([[list(item.input_ids), item.response_start] for item in examples])
 
 
 def _ref(start: ModelRef, arm: TrainingArm, entry: Entry) -> ModelRef:

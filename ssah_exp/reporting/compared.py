@@ -13,7 +13,7 @@ from ssah_exp.config.schema import UtilityConfig
 from ssah_exp.config.utility import leading_metric
 from ssah_exp.evaluation.attack_metrics import CONTINUATION, attacked_style
 from ssah_exp.evaluation.judges import Verdict
-from ssah_exp.evaluation.metrics import PERPLEXITY, asr_name, refusal_name, score_name
+from ssah_exp.evaluation.metric_names import PERPLEXITY, asr_name, refusal_name, score_name
 from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.outcomes import MARKS, Outcomes, unpack_answers, verdicts_name
 from ssah_exp.evaluation.paired_tests import Values

@@ -13,7 +13,7 @@ import pandas as pd
 from ssah_exp.config.validate import TABLE1
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError, StoreError, did_you_mean
-from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.dotted import at, dotted
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.drawn_style import drawn_asr

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ssah_exp.errors import ConfigError
-from ssah_exp.evaluation.metrics import asr_name
+from ssah_exp.evaluation.metric_names import asr_name
 from ssah_exp.records.record import ArmRecord
 
 

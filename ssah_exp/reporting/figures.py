@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ssah_exp.errors import StoreError
-from ssah_exp.evaluation.metrics import TRAIN_LOSS
+from ssah_exp.evaluation.metric_names import TRAIN_LOSS
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.drawing import (
     CONTROL_MARKERS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ssah_exp.evaluation.metrics import TRAIN_LOSS
+from ssah_exp.evaluation.metric_names import TRAIN_LOSS
 from ssah_exp.records.record import ArmRecord
 from ssah_exp.reporting.arm_groups import groups_of
 from ssah_exp.reporting.rows import Block

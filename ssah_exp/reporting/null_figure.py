@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ssah_exp.errors import StoreError
-from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.drawing import (
     CLASS_COLOURS,

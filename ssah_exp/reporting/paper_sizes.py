@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssah_exp.evaluation.attack_metrics import ATTEMPT, CONTINUATION, is_attacked
-from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.utility.metrics import MEAN
 from ssah_exp.records.record import RunRecord

@@ -18,7 +18,7 @@ from ssah_exp.evaluation.intervals import (
     perplexity_over_seeds,
     rate_over_seeds,
 )
-from ssah_exp.evaluation.metrics import (
+from ssah_exp.evaluation.metric_names import (
     EPOCHS,
     PERPLEXITY,
     TRAIN_LOSS,

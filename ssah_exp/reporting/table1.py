@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.attacks import attacks_note

@@ -13,7 +13,7 @@ import pandas as pd
 from ssah_exp.config.utility import TASK_METRICS
 from ssah_exp.evaluation.attack_metrics import CONTINUATION
 from ssah_exp.evaluation.intervals import Estimate
-from ssah_exp.evaluation.metrics import EPOCHS, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
+from ssah_exp.evaluation.metric_names import EPOCHS, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
 from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
 from ssah_exp.reporting.rows import Block, Cell

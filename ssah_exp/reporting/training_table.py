@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ssah_exp.evaluation.metrics import TRAIN_LOSS
+from ssah_exp.evaluation.metric_names import TRAIN_LOSS
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.attacks import attacks_note
 from ssah_exp.reporting.beside_paper.table import with_comparison

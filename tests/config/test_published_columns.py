@@ -19,7 +19,7 @@ from ssah_exp.config.validate import TABLE1
 from ssah_exp.data.datasets import load_data
 from ssah_exp.evaluation.attack_metrics import attacked_style
 from ssah_exp.evaluation.intervals import rate
-from ssah_exp.evaluation.metrics import PERPLEXITY, asr_name, score_name
+from ssah_exp.evaluation.metric_names import PERPLEXITY, asr_name, score_name
 from ssah_exp.evaluation.mt_bench.names import TURN_NAMES
 from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
 from ssah_exp.records.record import ArmRecord, RunRecord

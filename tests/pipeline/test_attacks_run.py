@@ -15,7 +15,7 @@ from ssah_exp.config.validate import validate
 from ssah_exp.config.validate_attacks import attack_problems
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks import Gcg
-from ssah_exp.evaluation.metrics import asr_name, empty_name
+from ssah_exp.evaluation.metric_names import asr_name, empty_name
 from ssah_exp.evaluation.questions import read_completions
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.rejudging import rejudge

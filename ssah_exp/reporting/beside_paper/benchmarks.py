@@ -7,7 +7,7 @@ from typing import Any
 
 from ssah_exp.config.utility import PREFERRED, leading_metric
 from ssah_exp.evaluation.attack_metrics import attacked_style
-from ssah_exp.evaluation.metrics import asr_name
+from ssah_exp.evaluation.metric_names import asr_name
 from ssah_exp.evaluation.mt_bench.names import TURN_NAMES
 from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
 from ssah_exp.records.record import RunRecord

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ssah_exp.evaluation.metrics import asr_name, score_name
+from ssah_exp.evaluation.metric_names import asr_name, score_name
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper import protocol
 from ssah_exp.reporting.beside_paper.benchmarks import attack_metric

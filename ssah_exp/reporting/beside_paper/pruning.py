@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ssah_exp.evaluation.attack_metrics import attacked_style
-from ssah_exp.evaluation.metrics import PERPLEXITY, asr_name
+from ssah_exp.evaluation.metric_names import PERPLEXITY, asr_name
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper import protocol
 from ssah_exp.reporting.beside_paper.benchmarks import (

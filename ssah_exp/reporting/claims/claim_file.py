@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from ssah_exp.errors import ConfigError, did_you_mean
-from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.evaluation.metric_names import PERPLEXITY
 
 HIGHER, LOWER, SAME = DIRECTIONS = ("higher", "lower", "same")
 

@@ -13,7 +13,7 @@ import pandas as pd
 from ssah_exp.config.validate import PROBE
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.intervals import alike
-from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.evaluation.paired import Margins, Paired
 from ssah_exp.evaluation.paired_tests import Level
 from ssah_exp.records.dotted import at, dotted

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.reporting.claims.claim_file import SAME, ClaimFile
 from ssah_exp.reporting.claims.settle import Finding, Settled
 from ssah_exp.reporting.compare_table import p_text

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ssah_exp.evaluation.metrics import EPOCHS, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
+from ssah_exp.evaluation.metric_names import EPOCHS, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.report.flat import flat, own, shared
 from ssah_exp.reporting.text import estimate_text, heading_of, scale_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.report.payload import primary_asr
 from ssah_exp.reporting.text import estimate_text, scale_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ssah_exp.config.validate import TABLE1, TRAINING_ARTEFACTS
-from ssah_exp.evaluation.metrics import PERPLEXITY
+from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting import table1, training_table
 from ssah_exp.reporting.artefacts import RENDERERS, render_artefact

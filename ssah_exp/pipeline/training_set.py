@@ -1,0 +1,98 @@
+"""What every arm of a run learns from: encoded examples, pairs, and the sample losses are over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from ssah_exp.config.schema import TrainingConfig
+from ssah_exp.data.chat import Encoded, encode_pairs
+from ssah_exp.data.preferences import Pair, encode_preferences
+from ssah_exp.data.sources import Example
+from ssah_exp.digest import digest_of
+from ssah_exp.models.sources import ModelRef
+from ssah_exp.pipeline.rejecting import pairs_against
+from ssah_exp.pipeline.stages import Stages
+from ssah_exp.training.matching import loss_sample
+from ssah_exp.training.preference import ReferencedPair, with_reference
+
+
+class TrainingSet:
+    """The examples of ``training.data``, or those of given pairs.
+
+    Args:
+        stages: What all stages share.
+        base: The unaligned model, whose answers DPO rejects.
+
+    Attributes:
+        examples: Prompts with answers, each in every prompt style.
+        pairs: Of DPO, answers preferred and rejected; empty for SFT.
+        probe: Examples that training losses are measured over, evenly spread over each prompt
+            style; the same for every arm.
+    """
+
+    def __init__(self, stages: Stages, base: ModelRef) -> None:
+        self._stages = stages
+        self._config: TrainingConfig = stages.config.training
+        source = self._source()
+        self.examples = self._encode(source)
+        self.pairs = self._preferences(source, base) if self._config.objective == "dpo" else []
+        self.probe = self._sample()
+
+    def digests(self) -> dict[str, str]:
+        """What of it decides a training's result, by name."""
+        return {
+            "examples": digest_of_encoded(self.examples),
+            "pairs": digest_of([asdict(pair) for pair in self.pairs]),
+        }
+
+    def referenced(self, start: ModelRef) -> list[ReferencedPair]:
+        """What a model thinks of the pairs before it is trained; none for SFT."""
+        config = self._config
+        if config.objective == "sft":
+            return []
+        encoded = encode_preferences(
+            self._stages.speech,
+            self.pairs,
+            config.prompt_styles,
+            self._stages.config.evaluation.system_prompt,
+            config.max_length,
+            where="data.preferences",
+        )
+        return with_reference(self._stages.slot.get(start), encoded, config.batch_size)
+
+    def _source(self) -> tuple[Example, ...]:
+        """What is learned: of pairs that are given, the chosen answers."""
+        data = self._stages.data
+        if data.preferences:
+            return tuple(
+                Example(pair.prompt, pair.chosen, system=pair.system) for pair in data.preferences
+            )
+        return data.alignment if self._config.data == "alignment" else data.finetune
+
+    def _encode(self, examples: tuple[Example, ...]) -> list[Encoded]:
+        given = self._stages.data.preferences
+        return encode_pairs(
+            self._stages.speech,
+            examples,
+            self._config.prompt_styles,
+            self._stages.config.evaluation.system_prompt,
+            self._config.max_length,
+            where="data.preferences" if given else f"data.{self._config.data}",
+        )
+
+    def _preferences(self, source: tuple[Example, ...], base: ModelRef) -> list[Pair]:
+        """Given pairs, or the training answers against the unaligned model's own."""
+        given = self._stages.data.preferences
+        if given:
+            return list(given)
+        return pairs_against(self._stages, base, source, self._config.prompt_styles)
+
+    def _sample(self) -> list[Encoded]:
+        count = min(self._config.loss_examples, len(self.examples))
+        return loss_sample(self.examples, count, len(self._config.prompt_styles))
+
+
+def digest_of_encoded(examples: Sequence[Encoded]) -> str:
+    """Hash of token ids and where each answer begins."""
+    return digest_of([[list(item.input_ids), item.response_start] for item in examples])
