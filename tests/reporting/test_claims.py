@@ -246,6 +246,31 @@ def test_gaps_of_a_csv_stay_gaps_and_a_seed_has_one_row(tmp_path: Path) -> None:
         settle(claims, [])
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "cannot be read: No columns"),
+        ("seed,trained\n0,0.1,2,3\n1,0.2,3,4,5\n", "cannot be read"),
+        ("seed,trained\n0,0.16\n1,n.d.\n", "column 'trained' holds something that is no number"),
+        ("seed,trained\n0,0.16\n,0.18\n", "has a row without a seed"),
+        ("seed,trained\na,0.16\n", "column 'seed' holds something that is no number"),
+    ],
+)
+def test_a_csv_that_is_none_is_one_error(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "seeds.csv").write_text(content)
+    test = {"shows": "higher", "arm": "trained", "csv": "seeds.csv"}
+    claims = claims_of(tmp_path, {"claim": "c", "artefact": "", "tests": [test]})
+    with pytest.raises(ConfigError, match=said):
+        settle(claims, [])
+
+
+def test_a_csv_without_rows_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "seeds.csv").write_text("seed,trained\n")
+    test = {"shows": "higher", "arm": "trained", "csv": "seeds.csv"}
+    claims = claims_of(tmp_path, {"claim": "c", "artefact": "", "tests": [test]})
+    assert only(settle(claims, [])).verdict == "not run"
+
+
 def test_the_margin_of_a_score_is_in_its_own_points(tmp_path: Path) -> None:
     metric = f"score/raw/{JUDGE}"
     scores: list[float | None] = [1.0, 2.0, 4.0, 3.0] * 10
@@ -293,6 +318,10 @@ def test_unscored_arms_are_gaps_not_zeros(tmp_path: Path) -> None:
         (
             {"claims": [{"claim": "c", "artefact": "a", "tests": [{**SCU_ABOVE, "arms": "x"}]}]},
             "unknown key 'arms'",
+        ),
+        (
+            {"claims": [{"claim": "c", "artefact": "a", "tests": [{**SCU_ABOVE, "arm": 5}]}]},
+            "'arm' is 5; it must be text",
         ),
     ],
 )

@@ -126,6 +126,9 @@ def _test(content: Any, where: str) -> Prediction:
         raise ConfigError(f"{where}: 'shows' is {given.get('shows')}; allowed: {DIRECTIONS}.")
     if not given.get("arm") or not (given.get("metric") or given.get("csv")):
         raise ConfigError(f"{where} needs an 'arm', and a 'metric' or a 'csv'.")
+    for key in ("arm", "against", "metric", "csv"):
+        if not isinstance(given.get(key, ""), str | None):
+            raise ConfigError(f"{where}: '{key}' is {given[key]!r}; it must be text.")
     if given.get("margin") is not None:
         _positive(given["margin"], f"{where}: margin")
     return Prediction(**given)
