@@ -12,7 +12,7 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.proportion import proportion_confint, proportion_effectsize
 from statsmodels.stats.weightstats import ttost_paired
 
-from ssah_exp.evaluation.intervals import Estimate, alike
+from ssah_exp.evaluation.intervals import Estimate, alike, percent
 
 Values = NDArray[np.float64]
 
@@ -93,7 +93,7 @@ def bootstrap(differences: Values, level: Level, unit: str) -> Estimate:
 
 
 def _bootstrapped(level: Level) -> str:
-    return f"paired percentile bootstrap {level.confidence:.0%}, {level.resamples} resamples"
+    return f"paired percentile bootstrap {percent(level.confidence)}, {level.resamples} resamples"
 
 
 def exact_interval(differences: Values, level: Level, unit: str, *, whole: bool) -> Estimate:
@@ -117,7 +117,7 @@ def exact_interval(differences: Values, level: Level, unit: str, *, whole: bool)
     else:
         low = common - (1 + common) * below_high
         high = common + (1 - common) * above_high
-    method = f"Clopper-Pearson of {unit} that differ, Bonferroni {level.confidence:.0%}"
+    method = f"Clopper-Pearson of {unit} that differ, Bonferroni {percent(level.confidence)}"
     mean = float(differences.mean())
     return Estimate(mean, float(low), float(high), n, unit, method)
 
