@@ -128,9 +128,9 @@ def exact_equivalence(differences: Values, margin: float, unit: str) -> tuple[fl
     Returns:
         p of being worse by the margin, p of differing by it either way, how they were made.
     """
-    n = int(differences.size)
+    n, share = int(differences.size), min(margin, 1.0)
     worse, better = (
-        float(stats.binomtest(int(changed.sum()), n, margin, alternative="less").pvalue)
+        float(stats.binomtest(int(changed.sum()), n, share, alternative="less").pvalue)
         for changed in (differences > 0, differences < 0)
     )
     return worse, max(worse, better), f"exact binomial on {unit} that changed"

@@ -128,6 +128,12 @@ def test_differences_that_are_alike_but_for_rounding_are_alike() -> None:
     assert scores.effect.value is None, "no spread but rounding's to measure the difference by"
 
 
+def test_a_margin_beyond_the_scale_is_never_reached() -> None:
+    one, other = np.full(20, 4.0), np.array([4.0] * 18 + [3.0] * 2)
+    found = paired_means(one, other, Terms(LEVEL, 5), span=4)
+    assert (found.p_no_worse, found.p_equivalent) == (0, 0)
+
+
 def test_a_change_more_never_makes_no_worse_more_certain() -> None:
     """A t test alone would: one prompt that changed has hardly any variance."""
     p_values = [paired_rates(*pairs(0, k, 0, 100 - k), TERMS).p_no_worse for k in range(FEW)]

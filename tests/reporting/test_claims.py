@@ -309,6 +309,11 @@ def test_unscored_arms_are_gaps_not_zeros(tmp_path: Path) -> None:
         ({"alpha": 2}, "between 0 and 1"),
         ({"alfa": 0.1}, "Did you mean 'alpha'"),
         ({"rate_margin": 0}, "above 0"),
+        ({"rate_margin": 5}, "rate_margin is 5; it must lie between 0 and 1"),
+        (
+            {"claims": [{"claim": "c", "artefact": "a", "tests": [{**SCU_ABOVE, "margin": 5}]}]},
+            "margin is 5; it must lie between 0 and 1",
+        ),
         ({"claims": [{"claim": "c", "tests": []}]}, "at least one of 'tests'"),
         ({"claims": [{"claim": "c", "tests": [SCU_ABOVE]}]}, "needs an 'artefact'"),
         (

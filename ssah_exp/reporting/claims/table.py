@@ -9,12 +9,10 @@ import pandas as pd
 
 from ssah_exp.evaluation.intervals import percent
 from ssah_exp.evaluation.metrics import PERPLEXITY
-from ssah_exp.reporting.claims.claim_file import SAME, ClaimFile
+from ssah_exp.reporting.claims.claim_file import RATES, SAME, ClaimFile
 from ssah_exp.reporting.claims.settle import Finding, Settled
 from ssah_exp.reporting.compare_table import p_text
 from ssah_exp.reporting.text import format_frame, machine_text, number, prose
-
-_RATES = ("asr", "benign_refusal", "borderline_refusal", "utility")
 
 
 def render_claims(claims: ClaimFile, settled: Sequence[Settled], form: str) -> str:
@@ -147,6 +145,6 @@ def _with_interval(finding: Finding) -> str:
 def _plain(value: float, metric: str) -> str:
     if metric == PERPLEXITY:
         return f"{math.exp(value):.3g}x" if value < 50 else "inf"
-    if metric.partition("/")[0] in _RATES:
+    if metric.partition("/")[0] in RATES:
         return f"{100 * value:+.0f}"
     return f"{value:+.3g}"
