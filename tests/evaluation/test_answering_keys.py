@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from ssah_exp.config.schema import RunConfig
+from ssah_exp.digest import digest_of
+from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks import Attack, Prefill, SuffixFile
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.models.tokenizer import Speech, check_tokenizer
@@ -91,6 +93,21 @@ def test_tokenizers_that_cut_a_beginning_otherwise_do_not_share_it() -> None:
     cut = Prefill(name="p", text="w1 w2", tokens=1)
     assert attempts_key(cut, words) != attempts_key(cut, letters)
     assert attempts_key(cut, words) == attempts_key(cut, without_template())
+
+
+def test_a_beginning_that_ends_within_a_character_is_refused() -> None:
+    """Its bytes are read back as a replacement character, which nobody asked to be put."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {text: at for at, text in enumerate((*tiny.SPECIALS, *alphabet))}
+    backend = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    speech = without_template(tokenizer_object=backend)
+    with pytest.raises(ConfigError, match=r"tokens=3 cuts 'Größe' within a character"):
+        attempts_key(Prefill(name="p", text="Größe", tokens=3), speech)
+    two, four = (Prefill(name="p", text="Größe", tokens=count) for count in (2, 4))
+    assert attempts_key(two, speech)["beginning"] == digest_of("Gr")
+    assert attempts_key(four, speech)["beginning"] == digest_of("Grö")
 
 
 def test_a_beginning_that_is_given_whole_is_shared_by_all(tmp_path: Path) -> None:
