@@ -216,6 +216,20 @@ def test_seeds_that_are_all_alike_are_tested_over_prompts_if_outcomes_are_kept(
     assert found.verdict == "undecided at this n"
 
 
+def test_a_run_that_cannot_be_paired_was_run(tmp_path: Path) -> None:
+    """One seed, one window of text: nothing to test by, but a difference there is."""
+    test = {**SCU_ABOVE, "metric": "perplexity"}
+    arms = [
+        arm(name, 0.1, metrics=metrics(0.1, loss), outcomes=Outcomes(losses=[loss]))
+        for name, loss in (("aligned", 2.0), ("SCU/pooled", 2.5))
+    ]
+    claims = claims_of(tmp_path, {"claim": "c", "tests": [test]})
+    found = only(settle(claims, [record(0, arms=arms)]))
+    assert found.verdict == "undecided at this n"
+    assert found.findings[0].difference.value == pytest.approx(0.5)
+    assert found.findings[0].how == "over prompts: fewer than two windows"
+
+
 def test_seeds_that_differ_by_rounding_alone_settle_nothing(tmp_path: Path) -> None:
     records = seeds_of([0.3, 0.4, 0.5], aligned=[0.1, 0.2, 0.3])
     found = only(settle(claims_of(tmp_path, {"claim": "c", "tests": [SCU_ABOVE]}), records))
