@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from ssah_exp.evaluation.intervals import percent
+
 Array = NDArray[np.float64]
 # Resamples held in memory at a time: depths x this x queries numbers.
 _BATCH = 500
@@ -55,7 +57,7 @@ class Resampling:
     @property
     def method(self) -> str:
         """For people."""
-        return f"percentile bootstrap {self.confidence:.0%}, {self.resamples} resamples"
+        return f"percentile bootstrap {percent(self.confidence)}, {self.resamples} resamples"
 
     def interval(self, samples: Sequence[Array], statistic: Any) -> tuple[Array, Array]:
         """Percentile interval of ``statistic(*samples, axis)``, whose ``axis`` is the last.

@@ -38,6 +38,11 @@ class Estimate:
         return asdict(self)
 
 
+def percent(confidence: float) -> str:
+    """A level as people write it: ``95%``, ``99.5%``; rounded to a whole number it would be 100."""
+    return f"{100 * confidence:.10g}%"
+
+
 def alike(values: Sequence[float], rounding: float = 1e-12) -> bool:
     """Whether values differ by rounding at most: 0.3 - 0.1 and 0.4 - 0.2 are the same difference.
 
@@ -60,7 +65,7 @@ def rate(successes: float, n: int, confidence: float, unit: str = "prompts") -> 
 
     ``successes`` may be fractional where one observation averages several answers.
     """
-    method = f"Wilson {confidence:.0%}"
+    method = f"Wilson {percent(confidence)}"
     if n == 0:
         return Estimate(None, None, None, 0, unit, method)
     share = successes / n
@@ -89,7 +94,7 @@ def mean_of_rates(
     if error == 0:
         return _mean_of_certain_rates(shares, sizes, confidence, unit)
     low, high = stats.norm.interval(confidence, loc=value, scale=error)
-    method = f"normal {confidence:.0%} from the binomial variances of {len(counts)} tasks"
+    method = f"normal {percent(confidence)} from the binomial variances of {len(counts)} tasks"
     return Estimate(value, max(0.0, float(low)), min(1.0, float(high)), n, unit, method)
 
 
@@ -112,7 +117,7 @@ def _mean_of_certain_rates(
     value, count = float(shares.mean()), len(shares)
     below = math.sqrt(float(((shares - low) ** 2).sum())) / count
     above = math.sqrt(float(((high - shares) ** 2).sum())) / count
-    method = f"Wilson {confidence:.0%} of {count} tasks without variance, squared and added"
+    method = f"Wilson {percent(confidence)} of {count} tasks without variance, squared and added"
     ends = max(0.0, value - below), min(1.0, value + above)
     return Estimate(value, *ends, int(sizes.sum()), unit, method)
 
@@ -132,7 +137,7 @@ def perplexity(
     if np.isnan(losses).any():
         why = "none: a loss is not a number"
         return Estimate(None, None, None, int(losses.size), "windows", why)
-    method = f"percentile bootstrap {confidence:.0%}, {resamples} resamples of windows"
+    method = f"percentile bootstrap {percent(confidence)}, {resamples} resamples of windows"
     value = _exp(float(losses.mean()))
     if losses.size < 2:
         return Estimate(value, None, None, int(losses.size), "windows", "none: one window")
@@ -183,7 +188,7 @@ def mean_score(
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    method = f"percentile bootstrap {confidence:.0%}, {resamples} resamples of answers"
+    method = f"percentile bootstrap {percent(confidence)}, {resamples} resamples of answers"
     return Estimate(mean, float(interval.low), float(interval.high), n, unit, method)
 
 
@@ -207,7 +212,8 @@ def _mean_of_equal_scores(
         return Estimate(score, None, None, n, unit, "none: all scores alike")
     _, share = proportion_confint(0, n, alpha=1 - confidence, method="beta")
     low, high = (score + float(share) * (end - score) for end in ends)
-    method = f"Clopper-Pearson {confidence:.0%} of other scores than the one seen, times the scale"
+    level = percent(confidence)
+    method = f"Clopper-Pearson {level} of other scores than the one seen, times the scale"
     return Estimate(score, low, high, n, unit, method)
 
 
@@ -217,7 +223,7 @@ def mean_over(values: Sequence[float], confidence: float, unit: str) -> Estimate
     Values that are all alike show no spread, which is no proof that there is none: no interval.
     """
     sample = np.asarray(values, dtype=np.float64)
-    method = f"Student t {confidence:.0%} over {unit}"
+    method = f"Student t {percent(confidence)} over {unit}"
     if sample.size == 0:
         return Estimate(None, None, None, 0, unit, method)
     mean = float(sample.mean())
@@ -244,7 +250,7 @@ def rate_over_seeds(values: Sequence[float], n: int, confidence: float) -> Estim
     prompts = rate(over.value * n, n, confidence)
     ends = [item for item in (over.low, over.high, prompts.low, prompts.high) if item is not None]
     low, high = max(0.0, min(ends)), min(1.0, max(ends))
-    method = f"envelope of Student t over seeds and Wilson over prompts, {confidence:.0%}"
+    method = f"envelope of Student t over seeds and Wilson over prompts, {percent(confidence)}"
     return Estimate(over.value, low, high, over.n, "seeds", method)
 
 

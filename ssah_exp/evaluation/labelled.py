@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssah_exp.data.files import ENCODING
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.judges import Verdict
 from ssah_exp.evaluation.questions import read_completions
@@ -77,10 +78,10 @@ def read_labelled(path: Path) -> Answers:
     unsafe prompts ``contrast_...``; all others are safe.
 
     Raises:
-        DataError: As in :func:`read_answers`.
+        DataError: As in :func:`read_answers`, or a row lacks fields.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
+        with path.open(encoding=ENCODING, newline="") as stream:
             rows = list(csv.DictReader(stream))
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
@@ -89,6 +90,9 @@ def read_labelled(path: Path) -> Answers:
     missing = {"prompt", "completion", "final_label"} - set(rows[0])
     if missing:
         raise DataError(f"{path} has no column {', '.join(sorted(missing))}.")
+    short = [at for at, row in enumerate(rows, 1) if None in row.values()]
+    if short:
+        raise DataError(f"{path}: answer {short[0]} has fewer fields than there are columns.")
     unknown = sorted({str(row["final_label"]) for row in rows} - set(LABELS))
     if unknown:
         raise DataError(f"{path} has unknown labels {unknown}. Allowed: {', '.join(LABELS)}.")

@@ -12,7 +12,7 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.proportion import proportion_confint, proportion_effectsize
 from statsmodels.stats.weightstats import ttost_paired
 
-from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.intervals import Estimate, alike, percent
 
 Values = NDArray[np.float64]
 
@@ -20,6 +20,7 @@ Values = NDArray[np.float64]
 # normal, and a bootstrap sees next to no variation: exact binomial bounds take their place.
 FEW = 10
 _PERMUTATIONS = 9999
+_DIGITS = 12  # of a difference; behind them is rounding: 1 - 2/3 and 1/3 - 0 are the same
 # Values that a resampling holds in memory at once, where there are more pairs than this.
 _AT_ONCE, _MANY = 10_000_000, 1000
 
@@ -39,7 +40,7 @@ class Level:
 
 def few_differ(differences: Values) -> bool:
     """Whether fewer than :data:`FEW` pairs differ from the most common difference."""
-    _, counts = np.unique(differences, return_counts=True)
+    _, counts = np.unique(differences.round(_DIGITS), return_counts=True)
     return bool(differences.size - counts.max() < FEW)
 
 
@@ -92,7 +93,7 @@ def bootstrap(differences: Values, level: Level, unit: str) -> Estimate:
 
 
 def _bootstrapped(level: Level) -> str:
-    return f"paired percentile bootstrap {level.confidence:.0%}, {level.resamples} resamples"
+    return f"paired percentile bootstrap {percent(level.confidence)}, {level.resamples} resamples"
 
 
 def exact_interval(differences: Values, level: Level, unit: str, *, whole: bool) -> Estimate:
@@ -104,18 +105,19 @@ def exact_interval(differences: Values, level: Level, unit: str, *, whole: bool)
     the ends.
     """
     n, alpha = int(differences.size), (1 - level.confidence) / 2
-    values, counts = np.unique(differences, return_counts=True)
+    rounded = differences.round(_DIGITS)
+    values, counts = np.unique(rounded, return_counts=True)
     common = 0.0 if whole else float(values[counts.argmax()])
     (above_low, above_high), (below_low, below_high) = (
         proportion_confint(int(part.sum()), n, alpha=alpha, method="beta")
-        for part in (differences > common, differences < common)
+        for part in (rounded > common, rounded < common)
     )
     if whole:
         low, high = above_low - below_high, above_high - below_low
     else:
         low = common - (1 + common) * below_high
         high = common + (1 - common) * above_high
-    method = f"Clopper-Pearson of {unit} that differ, Bonferroni {level.confidence:.0%}"
+    method = f"Clopper-Pearson of {unit} that differ, Bonferroni {percent(level.confidence)}"
     mean = float(differences.mean())
     return Estimate(mean, float(low), float(high), n, unit, method)
 
@@ -126,9 +128,9 @@ def exact_equivalence(differences: Values, margin: float, unit: str) -> tuple[fl
     Returns:
         p of being worse by the margin, p of differing by it either way, how they were made.
     """
-    n = int(differences.size)
+    n, share = int(differences.size), min(margin, 1.0)
     worse, better = (
-        float(stats.binomtest(int(changed.sum()), n, margin, alternative="less").pvalue)
+        float(stats.binomtest(int(changed.sum()), n, share, alternative="less").pvalue)
         for changed in (differences > 0, differences < 0)
     )
     return worse, max(worse, better), f"exact binomial on {unit} that changed"
@@ -159,7 +161,7 @@ def cohens_dz(differences: Values, level: Level, unit: str, *, few: bool) -> Est
             found: Values = sample.mean(axis=axis) / sample.std(axis=axis, ddof=1)
         return found
 
-    if differences.size < 2 or np.ptp(differences) == 0:
+    if alike(differences.tolist()):
         return Estimate(None, None, None, int(differences.size), unit, "none: all pairs alike")
     return _effect((differences,), statistic, level, unit, few=few)
 

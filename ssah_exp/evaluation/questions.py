@@ -133,10 +133,11 @@ def read_completions(path: Path) -> list[Completion]:
     """
     completions: list[Completion] = []
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row: dict[str, Any] = json.loads(line)
-            text = row.pop("completion")
-            completions.append(Completion(Question(**row), text))
+        with path.open(encoding="utf-8") as stream:  # whose lines end at line feeds alone
+            for line in stream:
+                row: dict[str, Any] = json.loads(line)
+                text = row.pop("completion")
+                completions.append(Completion(Question(**row), text))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"Completions file {path} cannot be read: {error}") from error
     return completions

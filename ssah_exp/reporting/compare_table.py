@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.intervals import Estimate, percent
 from ssah_exp.reporting.compared import Kind
 from ssah_exp.reporting.comparing import OTHER_QUESTIONS, Comparisons, Line
 from ssah_exp.reporting.text import format_frame, heading, inputs_note, prose
@@ -205,7 +205,7 @@ def _caption(setting: Comparisons, claim: str | None) -> str:
     return (
         f"{first.artefact}, {config['model']['name']}, data {config['data']['name']}, budget SCU "
         f"{config['units']['budgets']['scu']:g}, judge {setting.judge}, seeds {seeds}. Difference: "
-        f"arm less reference on the same {_over(setting)}, {level.confidence:.0%} interval; "
+        f"arm less reference on the same {_over(setting)}, {percent(level.confidence)} interval; "
         f"above 0 is {direction}. Effect: {' or '.join(_effects(setting))}. Holm over the "
         f"{tested} lines of this table that have a p. TOST margin: "
         f"{' and '.join(_limits(setting)) or 'none'}. Rank: place of the arm among itself and its "

@@ -8,7 +8,7 @@ from statistics import fmean
 
 import pandas as pd
 
-from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.intervals import Estimate, percent
 from ssah_exp.evaluation.probe.names import (
     AUC_ALL,
     AUC_BORDERLINE,
@@ -138,13 +138,14 @@ def _model_line(arm: ArmRecord, run: RunRecord) -> dict[str, str]:
 def _caption(run: RunRecord) -> str:
     config = run.config
     probe = config["probe"]
+    level = percent(config["evaluation"]["confidence"])
     follows = "its own greedy" if probe["continuation"] == "own" else "the bare request's greedy"
     return (
         f"{config['model']['name']}, data {config['data']['name']}, run {run.run_id}, seed "
         f"{run.seed}: {run.data['harmful_eval']} harmful requests as {probe['style']}, "
         f"{len(probe['benign'])} benign and {len(probe['malicious'])} malicious openings, each "
         f"with a random twin of equal length; every input goes on with {follows} tokens. Mean over "
-        f"blocks, percentile bootstrap {config['evaluation']['confidence']:.0%} over requests; "
+        f"blocks, percentile bootstrap {level} over requests; "
         f"blocks counted by paired t test, Holm over blocks. Linear probe: harmful against "
         f"{run.data['benign_eval']} benign and {run.data['borderline_eval']} borderline requests, "
         f"{probe['folds']}-fold, at the last position of the request."

@@ -56,6 +56,36 @@ def complaint(capsys: Capture, *arguments: str) -> str:
     return said.err
 
 
+def test_a_spreadsheets_byte_order_mark_is_no_part_of_a_column(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    """Before `type` it hid which requests are harmful, before another column the column."""
+    path = Path(labelled(tmp_path))
+    plain = answer(capsys, "compare", str(path), "--judges", BOTH)
+    path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert answer(capsys, "compare", str(path), "--judges", BOTH) == plain
+
+
+def test_a_row_that_breaks_off_is_named(capsys: Capture, tmp_path: Path) -> None:
+    path = Path(labelled(tmp_path))
+    path.write_text("final_label,prompt,completion\nrefused,p0,no\nrefused,p1\n", encoding="utf-8")
+    said = complaint(capsys, "compare", str(path), "--judges", BOTH)
+    assert "answer 2 has fewer fields than there are columns" in said
+
+
+def test_what_other_programs_take_for_the_end_of_a_line_is_text(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    """U+2028 may stand in JSON as it is, and does in what jq writes."""
+    path = Path(completions(tmp_path, "I cannot" + LONG, "Sure\u2028" + LONG))
+    plain = answer(capsys, "compare", str(path), "--judges", BOTH)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    assert "\u2028" in text
+    path.write_text(text, encoding="utf-8")
+    assert answer(capsys, "compare", str(path), "--judges", BOTH) == plain
+
+
 def test_a_labelled_table_counted_by_hand(capsys: Capture, tmp_path: Path) -> None:
     found = answer(capsys, "compare", labelled(tmp_path), "--judges", BOTH)
     parts = {part["name"]: part for part in found["parts"]}

@@ -1,6 +1,7 @@
 """What answers and attempts are kept under.
 
-The version of vLLM is part of it, the default engine is not; so is a tokenizer where it cuts.
+The version of vLLM is part of it, the default engine is not; so is a tokenizer where it cuts, and
+where shots come from if some are asked for.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from ssah_exp.config.schema import RunConfig
+from ssah_exp.digest import digest_of
+from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks import Attack, Prefill, SuffixFile
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.models.tokenizer import Speech, check_tokenizer
 from ssah_exp.pipeline.stages import Stages, answering
 from tests import tiny
 from tests.config.composing import config_of
+from tests.evaluation.utility.tiny_tasks import save_files
 from tests.pipeline.tiny_run import silent
 
 
@@ -91,9 +95,52 @@ def test_tokenizers_that_cut_a_beginning_otherwise_do_not_share_it() -> None:
     assert attempts_key(cut, words) == attempts_key(cut, without_template())
 
 
+def test_a_beginning_that_ends_within_a_character_is_refused() -> None:
+    """Its bytes are read back as a replacement character, which nobody asked to be put."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {text: at for at, text in enumerate((*tiny.SPECIALS, *alphabet))}
+    backend = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    speech = without_template(tokenizer_object=backend)
+    with pytest.raises(ConfigError, match=r"tokens=3 cuts 'Größe' within a character"):
+        attempts_key(Prefill(name="p", text="Größe", tokens=3), speech)
+    two, four = (Prefill(name="p", text="Größe", tokens=count) for count in (2, 4))
+    assert attempts_key(two, speech)["beginning"] == digest_of("Gr")
+    assert attempts_key(four, speech)["beginning"] == digest_of("Grö")
+
+
 def test_a_beginning_that_is_given_whole_is_shared_by_all(tmp_path: Path) -> None:
     (tmp_path / "s.txt").write_text("w1\n", encoding="utf-8")
     whole = Prefill(name="p", text="w1 w2")
     for attack in (whole, SuffixFile(name="s", path=str(tmp_path / "s.txt"))):
         assert attempts_key(attack, without_template()) == attempts_key(attack, by_letters())
     assert attempts_key(whole, by_letters()).keys() == {"version", "attack", "requests", "template"}
+
+
+def utility_key(root: Path, task: str, *overrides: str) -> dict[str, Any]:
+    cache = Keys()
+    files = ("utility=table4_files", f"utility.root={root}")
+    config = config_of(*files, f"utility.tasks=[{task}]", *overrides)
+    stages_of(config, cache, tiny.tiny_speech()).utility(
+        task, ModelRef("m", "0", "place", "print"), None, "arm"
+    )
+    (key,) = cache.asked
+    return key
+
+
+@pytest.mark.parametrize("task", ["arc_easy", "boolq"])
+def test_answers_without_shots_stay_where_they_are(task: str, tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+    root = save_files(tmp_path)
+    without = utility_key(root, task)
+    assert "shots" not in without
+    assert without == utility_key(root, task, f"+utility.fewshot.{task}=0") | {"fewshot": None}
+
+
+def test_answers_behind_shots_of_another_split_are_asked_again(tmp_path: Path) -> None:
+    """Those of earlier versions may have seen their own question among the shots."""
+    pytest.importorskip("lm_eval")
+    root = save_files(tmp_path)
+    key = utility_key(root, "arc_easy", "+utility.fewshot.arc_easy=5")
+    assert key["shots"] == {"fewshot_split": "test"}

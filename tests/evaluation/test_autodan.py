@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ssah_exp.errors import ConfigError
-from ssah_exp.evaluation.attacks import AutoDan
+from ssah_exp.evaluation.attacks import AutoDan, Victim
 from ssah_exp.evaluation.attacks.autodan import SLOT, _Search, split
 from ssah_exp.evaluation.attacks.base import stream_of
-from tests.evaluation.attacked import REQUEST, victim_of
+from ssah_exp.evaluation.generate import Decoding
+from tests import tiny
+from tests.evaluation.attacked import REQUEST, SYSTEM, victim_of
+from tests.evaluation.test_gcg import attack as gcg
 
 TEMPLATES = ["w20 w21. w22 {request} w23. w24", "w25. w26. {request}", "{request} w27 w28. w29"]
 SYNONYMS = [["wa", "wb", "wc"], ["we", "wf"]]
@@ -130,6 +134,19 @@ def test_the_seed_decides_and_the_batch_does_not() -> None:
         for seed in range(4)
     }
     assert len(evaluated) > 1
+
+
+def test_a_model_that_overflows_ends_no_search() -> None:
+    """In float16 an ablation may: every loss is NaN, and no template better than the request."""
+    loaded = tiny.tiny_loaded("llama_gqa", seed=3)
+    with torch.no_grad():
+        loaded.model.get_output_embeddings().weight.fill_(torch.nan)
+    victim = Victim(loaded, SYSTEM, Decoding(4, 4, share_prefix=True))
+    for method in (attack(), gcg(steps=2)):
+        (attempt,) = method.attempts(victim, REQUEST, 0)
+        assert attempt.text.startswith(REQUEST.prompt)
+        assert attempt.details is not None
+        assert attempt.details["best_loss"] == attempt.details["first_loss"] == 1e6
 
 
 def test_templates_may_come_from_a_file(tmp_path: Any) -> None:

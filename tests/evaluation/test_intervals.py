@@ -11,6 +11,7 @@ from scipy import stats
 from ssah_exp.evaluation.intervals import (
     alike,
     mean_over,
+    percent,
     perplexity,
     perplexity_over_seeds,
     rate,
@@ -33,6 +34,16 @@ def test_wilson_matches_published_values(successes: int, n: int, low: float, hig
     assert found.value == pytest.approx(successes / n)
     assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
     assert (found.n, found.method) == (n, "Wilson 95%")
+
+
+@pytest.mark.parametrize(
+    ("confidence", "said"), [(0.9, "90%"), (0.95, "95%"), (0.995, "99.5%"), (0.9999, "99.99%")]
+)
+def test_no_level_is_rounded_to_certainty(confidence: float, said: str) -> None:
+    """1 - 0.05 and 0.58 are a hair off in binary, too."""
+    assert rate(1, 9, confidence).method == f"Wilson {said}"
+    assert percent(1 - (1 - confidence)) == said
+    assert percent(0.58) == "58%"
 
 
 def wilson(share: float, n: int, z: float) -> tuple[float, float]:

@@ -110,6 +110,30 @@ def test_bounds_of_averaged_answers_start_from_the_most_common_difference() -> N
     assert found.high < -0.7  # type: ignore[operator]
 
 
+def averaged(*seeds: tuple[float, ...]) -> np.ndarray:
+    """Fifty prompts each of answers averaged over three seeds."""
+    return np.repeat([np.mean(answers) for answers in seeds], 50)
+
+
+def test_differences_that_are_alike_but_for_rounding_are_alike() -> None:
+    """Every prompt rose by a third: 1 - 2/3 in one half, 1/3 - 0 in the other."""
+    one, other = averaged((1, 1, 1), (1, 0, 0)), averaged((1, 1, 0), (0, 0, 0))
+    assert np.ptp(one - other) > 0
+    found = paired_rates(one, other, TERMS)
+    below, above = stats.beta.ppf(1 - 0.05 / 4, 1, 100), stats.beta.ppf(1 - 0.05 / 4, 1, 100)
+    ends = (1 / 3 - 4 / 3 * below, 1 / 3 + 2 / 3 * above)
+    assert (found.difference.low, found.difference.high) == pytest.approx(ends)
+    assert found.effect.low is None
+    scores = paired_means(5 - 4 * one, 5 - 4 * other, TERMS, span=4)
+    assert scores.effect.value is None, "no spread but rounding's to measure the difference by"
+
+
+def test_a_margin_beyond_the_scale_is_never_reached() -> None:
+    one, other = np.full(20, 4.0), np.array([4.0] * 18 + [3.0] * 2)
+    found = paired_means(one, other, Terms(LEVEL, 5), span=4)
+    assert (found.p_no_worse, found.p_equivalent) == (0, 0)
+
+
 def test_a_change_more_never_makes_no_worse_more_certain() -> None:
     """A t test alone would: one prompt that changed has hardly any variance."""
     p_values = [paired_rates(*pairs(0, k, 0, 100 - k), TERMS).p_no_worse for k in range(FEW)]

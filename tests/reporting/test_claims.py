@@ -216,6 +216,20 @@ def test_seeds_that_are_all_alike_are_tested_over_prompts_if_outcomes_are_kept(
     assert found.verdict == "undecided at this n"
 
 
+def test_a_run_that_cannot_be_paired_was_run(tmp_path: Path) -> None:
+    """One seed, one window of text: nothing to test by, but a difference there is."""
+    test = {**SCU_ABOVE, "metric": "perplexity"}
+    arms = [
+        arm(name, 0.1, metrics=metrics(0.1, loss), outcomes=Outcomes(losses=[loss]))
+        for name, loss in (("aligned", 2.0), ("SCU/pooled", 2.5))
+    ]
+    claims = claims_of(tmp_path, {"claim": "c", "tests": [test]})
+    found = only(settle(claims, [record(0, arms=arms)]))
+    assert found.verdict == "undecided at this n"
+    assert found.findings[0].difference.value == pytest.approx(0.5)
+    assert found.findings[0].how == "over prompts: fewer than two windows"
+
+
 def test_seeds_that_differ_by_rounding_alone_settle_nothing(tmp_path: Path) -> None:
     records = seeds_of([0.3, 0.4, 0.5], aligned=[0.1, 0.2, 0.3])
     found = only(settle(claims_of(tmp_path, {"claim": "c", "tests": [SCU_ABOVE]}), records))
@@ -244,6 +258,31 @@ def test_gaps_of_a_csv_stay_gaps_and_a_seed_has_one_row(tmp_path: Path) -> None:
     path.write_text("seed,trained\n0,0.16\n0,0.18\n")
     with pytest.raises(ConfigError, match="one row per seed"):
         settle(claims, [])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "cannot be read: No columns"),
+        ("seed,trained\n0,0.1,2,3\n1,0.2,3,4,5\n", "cannot be read"),
+        ("seed,trained\n0,0.16\n1,n.d.\n", "column 'trained' holds something that is no number"),
+        ("seed,trained\n0,0.16\n,0.18\n", "has a row without a seed"),
+        ("seed,trained\na,0.16\n", "column 'seed' holds something that is no number"),
+    ],
+)
+def test_a_csv_that_is_none_is_one_error(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "seeds.csv").write_text(content)
+    test = {"shows": "higher", "arm": "trained", "csv": "seeds.csv"}
+    claims = claims_of(tmp_path, {"claim": "c", "artefact": "", "tests": [test]})
+    with pytest.raises(ConfigError, match=said):
+        settle(claims, [])
+
+
+def test_a_csv_without_rows_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "seeds.csv").write_text("seed,trained\n")
+    test = {"shows": "higher", "arm": "trained", "csv": "seeds.csv"}
+    claims = claims_of(tmp_path, {"claim": "c", "artefact": "", "tests": [test]})
+    assert only(settle(claims, [])).verdict == "not run"
 
 
 def test_the_margin_of_a_score_is_in_its_own_points(tmp_path: Path) -> None:
@@ -284,6 +323,11 @@ def test_unscored_arms_are_gaps_not_zeros(tmp_path: Path) -> None:
         ({"alpha": 2}, "between 0 and 1"),
         ({"alfa": 0.1}, "Did you mean 'alpha'"),
         ({"rate_margin": 0}, "above 0"),
+        ({"rate_margin": 5}, "rate_margin is 5; it must lie between 0 and 1"),
+        (
+            {"claims": [{"claim": "c", "artefact": "a", "tests": [{**SCU_ABOVE, "margin": 5}]}]},
+            "margin is 5; it must lie between 0 and 1",
+        ),
         ({"claims": [{"claim": "c", "tests": []}]}, "at least one of 'tests'"),
         ({"claims": [{"claim": "c", "tests": [SCU_ABOVE]}]}, "needs an 'artefact'"),
         (
@@ -293,6 +337,10 @@ def test_unscored_arms_are_gaps_not_zeros(tmp_path: Path) -> None:
         (
             {"claims": [{"claim": "c", "artefact": "a", "tests": [{**SCU_ABOVE, "arms": "x"}]}]},
             "unknown key 'arms'",
+        ),
+        (
+            {"claims": [{"claim": "c", "artefact": "a", "tests": [{**SCU_ABOVE, "arm": 5}]}]},
+            "'arm' is 5; it must be text",
         ),
     ],
 )

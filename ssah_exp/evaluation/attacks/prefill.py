@@ -12,6 +12,8 @@ from ssah_exp.evaluation.attacks.request import Request
 from ssah_exp.evaluation.attacks.victim import Victim
 from ssah_exp.models.tokenizer import Speech
 
+_HALF = "\ufffd"  # what decoding makes of bytes that are no whole character
+
 
 @dataclass(kw_only=True)
 class Prefill(Attack):
@@ -51,4 +53,9 @@ class Prefill(Attack):
             )
         if self.tokens is None or self.tokens == len(ids):
             return self.text
-        return str(tokenizer.decode(ids[: self.tokens]))
+        beginning = str(tokenizer.decode(ids[: self.tokens]))
+        if _HALF in beginning and _HALF not in self.text:
+            raise ConfigError(
+                f"Attack '{self.name}': tokens={self.tokens} cuts {self.text!r} within a character."
+            )
+        return beginning

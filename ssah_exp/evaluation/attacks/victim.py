@@ -16,6 +16,7 @@ from ssah_exp.models.logits import token_losses
 from ssah_exp.models.tokenizer import Speech
 
 Row = Sequence[int]
+_WORST = 1e6  # nats per token: what a loss that overflowed counts as in a search
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Victim:
             batch_size: Prompts per forward pass; changes no loss beyond rounding.
 
         Returns:
-            Mean negative log-likelihood of the target's tokens in nats, one per prompt.
+            Mean negative log-likelihood of the target's tokens in nats, one per prompt; a million
+            where it is not finite, as a destroyed model's may be.
         """
         found = [0.0] * len(prompts)
         order = sorted(range(len(prompts)), key=lambda at: -len(prompts[at]))
@@ -87,4 +89,5 @@ class Victim:
         losses = token_losses(
             self.loaded.model, ids.to(device), mask.to(device), counted.to(device)
         )
-        return losses.double().view(len(rows), len(target)).mean(1).cpu()
+        means = losses.double().view(len(rows), len(target)).mean(1).cpu()
+        return means.nan_to_num(nan=_WORST, posinf=_WORST)

@@ -38,7 +38,7 @@ def evaluate(loaded: LoadedModel, request: Request) -> Outcomes:
         request: Which task, how much of it, from where.
 
     Raises:
-        DataError: Its documents cannot be had.
+        DataError: Its documents cannot be had, or are fewer than the shots of one.
     """
     with _quiet(), _random_aside():
         loaded_tasks = _tasks(request)
@@ -78,9 +78,20 @@ def _tasks(request: Request) -> Any:
 
 
 def _set_shots(task: Any, shots: int | None) -> None:
-    """The task's own number of shots, or another; ``simple_evaluate`` does the same."""
+    """The task's own number of shots, or another; ``simple_evaluate`` does the same.
+
+    Raises:
+        DataError: There are not as many other questions.
+    """
     own = task.get_config("num_fewshot")
-    task.set_config(key="num_fewshot", value=(own or 0) if shots is None else shots)
+    wanted = (own or 0) if shots is None else shots
+    # Where shots may be of the questions themselves, the harness draws one to spare.
+    spare = task.fewshot_cfg.split == task.config.test_split
+    there = len(task.sampler.df) - spare
+    if wanted > there:
+        name = task.config.task
+        raise DataError(f"{wanted} shots for each question of {name}; there are {there} to show.")
+    task.set_config(key="num_fewshot", value=wanted)
     task.set_fewshot_seed(seed=_FEWSHOT_SEED)
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ssah_exp.cache import Entry
 from ssah_exp.evaluation.generate import Decoding
 from ssah_exp.evaluation.mt_bench.conversations import hold, read_conversations, write_answers
 from ssah_exp.evaluation.mt_bench.names import TURNS
 from ssah_exp.evaluation.perplexity import text_windows, window_losses
-from ssah_exp.evaluation.utility.documents import fingerprint_files
+from ssah_exp.evaluation.utility.documents import fingerprint_files, read_definition
 from ssah_exp.evaluation.utility.inputs import harness_version, request_of
-from ssah_exp.evaluation.utility.outcomes import Outcomes
+from ssah_exp.evaluation.utility.outcomes import Outcomes, Request
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.load import longest_sequence
 from ssah_exp.models.sources import ModelRef
@@ -65,6 +66,7 @@ class BenchmarkStages(Shared):
             "data": "hub" if request.root is None else fingerprint_files(task, request.root),
             "limit": request.limit,
             "fewshot": request.fewshot,
+            **_shots_of(request),
             "harness": harness_version(),
         }
 
@@ -104,6 +106,12 @@ class BenchmarkStages(Shared):
             write_answers(folder / "answers.jsonl", answers)
 
         return self.cache.get_or_compute("mt_bench", material, compute)
+
+
+def _shots_of(request: Request) -> dict[str, Any]:
+    """Where shots that were asked for come from, if not from where the harness has them."""
+    changes = read_definition(request.task).changes
+    return {"shots": dict(changes)} if request.root and request.fewshot and changes else {}
 
 
 def read_outcomes(entry: Entry) -> Outcomes:

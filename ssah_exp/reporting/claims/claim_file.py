@@ -13,6 +13,8 @@ from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 
 HIGHER, LOWER, SAME = DIRECTIONS = ("higher", "lower", "same")
+# First parts of the names of metrics that are shares.
+RATES = ("asr", "benign_refusal", "borderline_refusal", "utility")
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def read_claims(path: Path) -> ClaimFile:
     return ClaimFile(
         claims=tuple(_claim(item, f"{path}: claim {at}") for at, item in enumerate(claims, 1)),
         alpha=_share(given.get("alpha", 0.05), f"{path}: alpha"),
-        rate_margin=_positive(given.get("rate_margin", 0.05), f"{path}: rate_margin"),
+        rate_margin=_share(given.get("rate_margin", 0.05), f"{path}: rate_margin"),
         loss_margin=_positive(given.get("loss_margin", 0.05), f"{path}: loss_margin"),
         folder=path.parent,
     )
@@ -126,8 +128,12 @@ def _test(content: Any, where: str) -> Prediction:
         raise ConfigError(f"{where}: 'shows' is {given.get('shows')}; allowed: {DIRECTIONS}.")
     if not given.get("arm") or not (given.get("metric") or given.get("csv")):
         raise ConfigError(f"{where} needs an 'arm', and a 'metric' or a 'csv'.")
+    for key in ("arm", "against", "metric", "csv"):
+        if not isinstance(given.get(key, ""), str | None):
+            raise ConfigError(f"{where}: '{key}' is {given[key]!r}; it must be text.")
     if given.get("margin") is not None:
-        _positive(given["margin"], f"{where}: margin")
+        a_rate = not given.get("csv") and str(given["metric"]).partition("/")[0] in RATES
+        (_share if a_rate else _positive)(given["margin"], f"{where}: margin")
     return Prediction(**given)
 
 

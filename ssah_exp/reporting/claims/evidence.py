@@ -160,15 +160,29 @@ def _paired(
 def _from_csv(path: Path, test: Prediction) -> Evidence:
     if not path.is_file():
         return Evidence({})
-    frame = pd.read_csv(path)
-    for column in ("seed", test.arm, *([] if test.against is None else [test.against])):
-        if column not in frame.columns:
-            raise ConfigError(
-                f"{path} has no column '{column}'.{did_you_mean(column, frame.columns)}"
-            )
+    arms = [test.arm] if test.against is None else [test.arm, test.against]
+    frame = _read_csv(path, ["seed", *arms])
     values = frame[test.arm] - (0.0 if test.against is None else frame[test.against])
     if frame["seed"].duplicated().any():
         raise ConfigError(f"{path} has more than one row of a seed; give one row per seed.")
     there = values.notna()
     seeds = frame["seed"][there].astype(int)
     return Evidence(dict(zip(seeds.tolist(), values[there].astype(float).tolist(), strict=True)))
+
+
+def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """The file's columns of numbers; a blank is a gap, but every row has a seed."""
+    try:
+        frame = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    for column in columns:
+        if column not in frame.columns:
+            raise ConfigError(
+                f"{path} has no column '{column}'.{did_you_mean(column, frame.columns)}"
+            )
+        if len(frame) and not pd.api.types.is_numeric_dtype(frame[column]):
+            raise ConfigError(f"{path}: column '{column}' holds something that is no number.")
+    if frame["seed"].isna().any():
+        raise ConfigError(f"{path} has a row without a seed.")
+    return frame

@@ -117,7 +117,8 @@ def _tested(claims: ClaimFile, test: Prediction, evidence: Evidence) -> Finding:
         p, how = _over_seeds(sample, test.shows, margin)
         effect = float(sample.mean() / sample.std(ddof=1))
     elif evidence.paired is not None:
-        difference = evidence.paired.difference
+        if evidence.paired.difference.value is not None:  # a gap hides no seed's value
+            difference = evidence.paired.difference
         p, how = _over_prompts(evidence.paired, test.shows)
     else:
         how = "none: one seed, or all alike" if sample.size else "none: not run"

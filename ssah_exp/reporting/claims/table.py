@@ -7,13 +7,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from ssah_exp.evaluation.intervals import percent
 from ssah_exp.evaluation.metric_names import PERPLEXITY
-from ssah_exp.reporting.claims.claim_file import SAME, ClaimFile
+from ssah_exp.reporting.claims.claim_file import RATES, SAME, ClaimFile
 from ssah_exp.reporting.claims.settle import Finding, Settled
 from ssah_exp.reporting.compare_table import p_text
 from ssah_exp.reporting.text import format_frame, machine_text, number, prose
-
-_RATES = ("asr", "benign_refusal", "borderline_refusal", "utility")
 
 
 def render_claims(claims: ClaimFile, settled: Sequence[Settled], form: str) -> str:
@@ -108,8 +107,8 @@ def _caption(claims: ClaimFile, settled: Sequence[Settled]) -> str:
         f"difference of {100 * claims.rate_margin:g} points ({claims.loss_margin:g} nats of "
         "perplexity; other margins in the file of claims) in the claimed direction.",
         f"Difference: arm less reference, mean over seeds with Student's t interval, "
-        f"{1 - claims.alpha:.0%}; rates in points, perplexity as a ratio. Cohen's d: that mean by "
-        "its standard deviation over seeds. p: one-sided t test over seeds.",
+        f"{percent(1 - claims.alpha)}; rates in points, perplexity as a ratio. Cohen's d: that "
+        "mean by its standard deviation over seeds. p: one-sided t test over seeds.",
     ]
     if any(finding.test.shows == SAME for finding in findings):
         parts.append("same: two one-sided t tests against the margin.")
@@ -146,6 +145,6 @@ def _with_interval(finding: Finding) -> str:
 def _plain(value: float, metric: str) -> str:
     if metric == PERPLEXITY:
         return f"{math.exp(value):.3g}x" if value < 50 else "inf"
-    if metric.partition("/")[0] in _RATES:
+    if metric.partition("/")[0] in RATES:
         return f"{100 * value:+.0f}"
     return f"{value:+.3g}"

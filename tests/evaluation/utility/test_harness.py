@@ -113,6 +113,15 @@ def test_all_subjects_of_mmlu_are_one_task(loaded: LoadedModel, root: Path) -> N
     assert (found.available, found.fewshot) == (2 * SIZE, 2)
 
 
+@pytest.mark.parametrize(("task", "most"), [("mmlu", SIZE), ("arc_easy", SIZE - 1)])
+def test_more_shots_than_there_are_is_one_error(
+    loaded: LoadedModel, root: Path, task: str, most: int
+) -> None:
+    assert asked(loaded, root, task, limit=1, fewshot=most).fewshot == most
+    with pytest.raises(DataError, match=f"{most + 1} shots for each .*; there are {most} to show"):
+        asked(loaded, root, task, limit=1, fewshot=most + 1)
+
+
 def test_generated_answers_have_both_filters(loaded: LoadedModel, root: Path) -> None:
     found = asked(loaded, root, "gsm8k", limit=1)
     assert found.fewshot == 5

@@ -22,7 +22,7 @@ from lm_eval.tasks._yaml_loader import load_yaml  # noqa: E402
 
 from ssah_exp.evaluation.utility.documents import read_definition  # noqa: E402
 from ssah_exp.evaluation.utility.file_task import HARNESS_TASKS, file_tasks  # noqa: E402
-from tests.evaluation.utility.tiny_tasks import save_files, save_table  # noqa: E402
+from tests.evaluation.utility.tiny_tasks import SIZE, save_files, save_table  # noqa: E402
 
 # Task -> the original as the hub has it, and the same question as the carrier's files have it.
 PAIRS: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
@@ -248,6 +248,22 @@ def test_gsm8k_shots_are_other_questions_put_as_the_harness_puts_them(tmp_path: 
         assert context == rendered(own, document, SHOTS)[0][0]
         seen.add(tuple(row["question"] for row in shots))
     assert len(seen) > 1, "drawn anew for each question"
+
+
+@pytest.mark.parametrize("task", sorted(set(TASK_METRICS) - {"mmlu"}))  # that has a dev file
+def test_no_question_is_among_its_own_shots(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no file of a training split, so that shots are of the questions themselves."""
+    (made,) = file_tasks(task, save_files(tmp_path))
+    made.set_fewshot_seed(1234)
+    own, drawn = made.sampler.sample, []
+    monkeypatch.setattr(made.sampler, "sample", lambda **given: drawn.append(own(**given)) or [])
+    for document in made.eval_docs:
+        made.fewshot_context(document, num_fewshot=SHOTS)
+        assert len(drawn[-1]) == SHOTS
+        assert document not in drawn[-1]
+    assert len(drawn) == SIZE
 
 
 def test_rows_of_another_make_are_refused() -> None:
