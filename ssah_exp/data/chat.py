@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ssah_exp.data.sources import Example
 from ssah_exp.errors import DataError
-from ssah_exp.models.tokenizer import Speech
+from ssah_exp.models.tokenizer import Speech, render_chat
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ def encode_request(speech: Speech, example: Example, style: str, system: str | N
 
     Raises:
         DataError: A chat style without a chat template, or a system style without system prompt.
+        ModelError: A system message, and a chat template that knows none.
     """
     if example.system is not None:
         style, system = f"{style.removesuffix('_system')}_system", example.system
@@ -73,9 +74,7 @@ def _encode_prompt(speech: Speech, prompt: str, style: str, system: str | None) 
     turns = [{"role": "user", "content": prompt}]
     if style == "chat_system":
         turns.insert(0, {"role": "system", "content": str(system)})
-    text = str(
-        speech.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    )
+    text = render_chat(speech.tokenizer, turns)
     return list(speech.tokenizer(text, add_special_tokens=False).input_ids)
 
 

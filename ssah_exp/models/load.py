@@ -90,7 +90,23 @@ def load_speech(location: str, config: ModelConfig, revision: str | None = None)
         )
     except (OSError, ValueError) as error:
         raise ModelError(f"No tokenizer could be loaded from {location}: {error}") from error
-    return check_tokenizer(tokenizer, config.end_of_turn, config.pad_token)
+    stops = _own_stops(location, revision)
+    return check_tokenizer(tokenizer, config.end_of_turn, config.pad_token, stops)
+
+
+def _own_stops(location: str, revision: str | None) -> set[int]:
+    """Ids that end an answer by the model's own generation config; none where it has none.
+
+    Chat models often name more there than their tokenizer does: Llama 3 and Qwen2.5 the end of a
+    text, with which they answer a prompt that is no chat. Behind it they begin some other text.
+    """
+    from transformers import GenerationConfig
+
+    try:
+        found = GenerationConfig.from_pretrained(location, revision=revision or "main").eos_token_id
+    except OSError:
+        return set()
+    return set(found) if isinstance(found, list) else {found} - {None}
 
 
 def load_config(location: str, config: ModelConfig, revision: str | None = None) -> Any:
