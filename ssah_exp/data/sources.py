@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ssah_exp.data.files import ENCODING, Row, neighbours, read_rows
-from ssah_exp.data.selection import RowSelection, column, render
+from ssah_exp.data.selection import RowSelection, asks, column, filled, render
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
 
@@ -90,12 +90,13 @@ class Selection(RowSelection):
     extract: str | None = None
 
     def apply(self, rows: Sequence[Row], origin: str, seed: int) -> list[Example]:
-        """Select and format rows.
+        """Select and format rows; those with a blank request are left out.
 
         Raises:
             DataError: A column is missing, nothing matches, or there are too few rows.
         """
-        return [self._example(row, origin) for row in self.select(rows, origin, seed)]
+        kept = self.select(rows, origin, seed, lambda row: asks(self.prompt, row, origin))
+        return [self._example(row, origin) for row in kept]
 
     def _example(self, row: Row, origin: str) -> Example:
         prompt = render(self.prompt, row, origin)
@@ -257,7 +258,8 @@ class HubText:
             DataError: The data set, split or column cannot be loaded.
         """
         rows = _hub_rows(self.repo_id, self.subset, self.split, self.revision)
-        return self.separator.join(str(column(row, self.column, self.repo_id)) for row in rows)
+        texts = (filled(column(row, self.column, self.repo_id)) for row in rows)
+        return self.separator.join(map(str, texts))
 
 
 def _hub_rows(repo_id: str, subset: str | None, split: str, revision: str | None) -> list[Row]:
