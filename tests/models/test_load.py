@@ -73,6 +73,16 @@ def test_answers_end_where_the_model_s_own_generation_ends(
     assert load_model(str(tmp_path), CONFIG).speech.stop_ids == stops
 
 
+def test_a_pad_token_without_an_embedding_is_refused(tmp_path: Path) -> None:
+    """It was added to the tokenizer only; on a GPU the first padded batch would end all."""
+    tokenizer = tiny.tiny_tokenizer(pad_token="<new>")
+    tiny.tiny_model("llama_gqa").save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    assert tokenizer.pad_token_id == tiny.VOCABULARY
+    with pytest.raises(ModelError, match=r"has pad token 64, but .* embeddings for 64 tokens"):
+        load_model(str(tmp_path), CONFIG)
+
+
 @pytest.mark.parametrize("name", [O_PROJ, "lm_head.weight", "model.embed_tokens.weight"])
 def test_weights_that_are_missing_are_not_drawn_at_random(name: str, tmp_path: Path) -> None:
     rewritten(saved(tmp_path), lambda weights: weights.pop(name))
