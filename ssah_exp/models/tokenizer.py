@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # Some templates write today's date into the prompt (Llama 3.2, SmolLM3, Granite). Under one run id
 # prompts would then change from day to day; the day here is the one Llama 3.1 takes for lack of one.
 _TODAY = date(2024, 7, 26)
+# Qwen3 and SmolLM3 would think aloud before they answer: judges would read thoughts that the limit
+# on tokens cuts, and calibration answers would stand where no thought came before.
+_TOLD = {"enable_thinking": False}
 _ASKS_THE_DATE = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
 
 
@@ -41,13 +44,11 @@ class Speech:
 
     @property
     def template_hash(self) -> str:
-        """sha256 over the chat template and the special tokens."""
+        """sha256 over the chat template, as it is rendered, and the special tokens."""
+        template = _dated(str(self.tokenizer.chat_template))
+        told = {name: value for name, value in _TOLD.items() if name in template}
         return digest_of(
-            {
-                "template": _dated(str(self.tokenizer.chat_template)),
-                "stop": list(self.stop_ids),
-                "pad": self.pad_id,
-            }
+            {"template": template, "stop": list(self.stop_ids), "pad": self.pad_id, **told}
         )
 
 
@@ -99,7 +100,8 @@ def render_chat(
 ) -> str:
     """The text of a conversation in the tokenizer's own chat template.
 
-    A template that asks for today's date is told the same day always.
+    A template that asks for today's date is told the same day always; one that knows how to leave
+    thinking aloud out does.
 
     Args:
         tokenizer: One with a chat template.
@@ -116,6 +118,7 @@ def render_chat(
             chat_template=template,
             tokenize=False,
             add_generation_prompt=answer_next,
+            **_TOLD,
         )
     except TemplateError as error:
         roles = [str(turn["role"]) for turn in turns]

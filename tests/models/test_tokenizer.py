@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import ModelError
 from ssah_exp.models.tokenizer import check_tokenizer, render_chat
 from tests import tiny
@@ -81,6 +82,18 @@ def test_results_of_a_template_that_told_the_day_are_not_taken_for_these() -> No
     told = check_tokenizer(tokenizer, "<|end|>", None).template_hash
     tokenizer.chat_template = "{{ '2024' }} " + tiny.TEMPLATE
     assert check_tokenizer(tokenizer, "<|end|>", None).template_hash == told
+
+
+def test_no_thought_comes_before_an_answer() -> None:
+    """As Qwen3's template has it; results from before it was told so are not taken for these."""
+    tokenizer = tiny.tiny_tokenizer()
+    unthinking = "{% if enable_thinking is defined and enable_thinking is false %}w3 w4 {% endif %}"
+    tokenizer.chat_template = tiny.TEMPLATE.replace("|assistant|> ", f"|assistant|> {unthinking}")
+    assert render_chat(tokenizer, TURNS[1:]) == "<s><|user|> w2 <|end|><|assistant|> w3 w4 "
+    speech = check_tokenizer(tokenizer, "<|end|>", None)
+    parts = {"template": tokenizer.chat_template, "stop": list(speech.stop_ids), "pad": 0}
+    assert speech.template_hash != digest_of(parts)
+    assert tiny.tiny_speech().template_hash == digest_of({**parts, "template": tiny.TEMPLATE})
 
 
 def test_turns_that_a_template_refuses_are_a_model_error() -> None:
