@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -68,8 +69,11 @@ def _content(example: Example) -> list[str | bool | None]:
 
 
 def words_of(prompt: str) -> str:
-    """A prompt's words without case, punctuation and white space: how prompts are compared."""
-    return " ".join(re.findall(r"\w+", prompt.casefold()))
+    """A prompt's words without case, punctuation and white space: how prompts are compared.
+
+    Accents count the same whether they are written into a letter or behind it.
+    """
+    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFC", prompt.casefold())))
 
 
 @dataclass(frozen=True)
