@@ -62,7 +62,7 @@ def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
         reader = csv.DictReader(stream, delimiter=delimiter, strict=True)
         for row in reader:
             # Blank cells at the end are a spreadsheet's; others are text cut at the delimiter.
-            if any(cell.strip() for cell in row.pop(None, ())):  # type: ignore[call-overload]
+            if any(cell.strip() for cell in row.pop(None, ())):
                 raise ValueError(
                     f"the row that ends in line {reader.line_num} has more cells than there are "
                     f"columns; text that holds {delimiter!r} stands in quotes"

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # Some templates write today's date into the prompt (Llama 3.2, SmolLM3, Granite). Under one run id
-# prompts would then change from day to day; the day here is the one Llama 3.1 takes for lack of one.
+# prompts would then change from day to day; this day is the one that Llama 3.1 takes unless told.
 _TODAY = date(2024, 7, 26)
 # Qwen3 and SmolLM3 would think aloud before they answer: judges would read thoughts that the limit
 # on tokens cuts, and calibration answers would stand where no thought came before.
-_TOLD = {"enable_thinking": False}
+_TOLD: dict[str, Any] = {"enable_thinking": False}
 _ASKS_THE_DATE = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
 
 

@@ -64,7 +64,7 @@ def test_a_kernel_that_computes_something_else_is_refused(tmp_path: Path) -> Non
 def test_answers_end_where_the_model_s_own_generation_ends(
     named: object, stops: tuple[int, ...], tmp_path: Path
 ) -> None:
-    """Llama 3's and Qwen2.5's config names the end of a text, too, which their tokenizer does not."""
+    """Llama 3's and Qwen2.5's names the end of a text, too, which their tokenizer does not."""
     path = saved(tmp_path) / "generation_config.json"
     path.unlink()
     if named != "no file":

@@ -103,7 +103,7 @@ def test_turns_that_a_template_refuses_are_a_model_error() -> None:
         "{% if messages[0].role == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
         + tiny.TEMPLATE
     )
-    with pytest.raises(ModelError, match="turns system, user: No system role. Use no style with"):
+    with pytest.raises(ModelError, match=r"turns system, user: No system role.* no style with a"):
         render_chat(tokenizer, TURNS)
     assert render_chat(tokenizer, TURNS[1:], answer_next=False) == "<s><|user|> w2 <|end|>"
 
