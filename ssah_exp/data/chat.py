@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ssah_exp.data.sources import Example
 from ssah_exp.errors import DataError
-from ssah_exp.models.tokenizer import Speech
+from ssah_exp.models.tokenizer import Speech, render_chat
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,18 @@ def encode_answer(speech: Speech, answer: str, style: str) -> list[int]:
 
     A raw prompt does not end its line; the answer begins a new one.
     """
-    separator = "\n" if style in ("raw", "raw_system") else ""
-    return list(speech.tokenizer(separator + answer, add_special_tokens=False).input_ids)
+    if style not in ("raw", "raw_system"):
+        return _tokens(speech, answer)
+    # SentencePiece (Llama 2, Mistral) begins whatever it is given with a blank, as if it were a
+    # text of its own: an answer would begin with one that no model puts there.
+    before, whole = _tokens(speech, "a"), _tokens(speech, f"a\n{answer}")
+    if whole[: len(before)] == before:
+        return whole[len(before) :]
+    return _tokens(speech, f"\n{answer}")
+
+
+def _tokens(speech: Speech, text: str) -> list[int]:
+    return list(speech.tokenizer(text, add_special_tokens=False).input_ids)
 
 
 def encode_request(speech: Speech, example: Example, style: str, system: str | None) -> list[int]:
@@ -56,6 +66,7 @@ def encode_request(speech: Speech, example: Example, style: str, system: str | N
 
     Raises:
         DataError: A chat style without a chat template, or a system style without system prompt.
+        ModelError: A system message, and a chat template that knows none.
     """
     if example.system is not None:
         style, system = f"{style.removesuffix('_system')}_system", example.system
@@ -73,10 +84,7 @@ def _encode_prompt(speech: Speech, prompt: str, style: str, system: str | None) 
     turns = [{"role": "user", "content": prompt}]
     if style == "chat_system":
         turns.insert(0, {"role": "system", "content": str(system)})
-    text = str(
-        speech.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    )
-    return list(speech.tokenizer(text, add_special_tokens=False).input_ids)
+    return _tokens(speech, render_chat(speech.tokenizer, turns))
 
 
 def encode_pair(

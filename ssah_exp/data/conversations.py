@@ -40,14 +40,12 @@ class ConversationSource(RowSelection):
             _exchange(item, f"{path}, conversation {number}")
             for number, item in enumerate(read_items(path), start=1)
         ]
-        return [
-            Example(row["user"], row["assistant"], system=row.get("system"))
-            for row in self.select(rows, str(path), seed)
-        ]
+        kept = self.select(rows, str(path), seed, lambda row: bool(row["user"]))
+        return [Example(row["user"], row["assistant"], system=row["system"]) for row in kept]
 
 
 def _exchange(item: Any, origin: str) -> Row:
-    """A conversation as columns: one per role, beside the object's own."""
+    """A conversation as columns: one per role, beside the object's own of other names."""
     columns = dict(item) if isinstance(item, Mapping) else {"messages": item}
     messages = columns.pop("messages", None)
     if not isinstance(messages, list) or not all(map(_is_message, messages)):
@@ -64,7 +62,7 @@ def _exchange(item: Any, origin: str) -> Row:
             f"{origin} has the turns {', '.join(roles) or 'none'}; one request and its answer "
             "(user, assistant) with or without a system message before them can be used."
         )
-    return {**columns, **dict(turns)}
+    return {**columns, "system": None, **dict(turns)}
 
 
 def _is_message(value: Any) -> bool:

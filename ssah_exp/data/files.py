@@ -58,7 +58,16 @@ def read_items(path: Path) -> list[Any]:
 
 def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
     with path.open(encoding=ENCODING, newline="") as stream:
-        yield from csv.DictReader(stream, delimiter=delimiter)
+        # Strictly: a quote that nothing closes would otherwise swallow the rest of the file.
+        reader = csv.DictReader(stream, delimiter=delimiter, strict=True)
+        for row in reader:
+            # Blank cells at the end are a spreadsheet's; others are text cut at the delimiter.
+            if any(cell.strip() for cell in row.pop(None, ())):
+                raise ValueError(
+                    f"the row that ends in line {reader.line_num} has more cells than there are "
+                    f"columns; text that holds {delimiter!r} stands in quotes"
+                )
+            yield row
 
 
 def _read_tsv(path: Path) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ssah_exp.data.chat import Encoded, encode_pair
 from ssah_exp.data.files import Row, read_rows
-from ssah_exp.data.selection import RowSelection, render
+from ssah_exp.data.selection import RowSelection, asks, render
 from ssah_exp.data.sources import Example
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
@@ -61,14 +61,20 @@ class FilePairs(RowSelection):
     rejected: str
 
     def load(self, seed: int) -> list[Pair]:
-        """Read the file and select; pairs of equal answers teach nothing and are left out.
+        """Read the file and select.
+
+        Pairs of equal answers teach nothing, and a blank chosen one to say nothing: both are left
+        out, as are blank requests.
 
         Raises:
             DataError: The file cannot be read, the selection fails, or no pair is left.
         """
         path = Path(self.path).expanduser()
-        rows = self.select(read_rows(path), str(path), seed)
-        return _differing((self._pair(row, str(path)) for row in rows), str(path))
+        origin = str(path)
+        rows = self.select(
+            read_rows(path), origin, seed, lambda row: asks(self.prompt, row, origin)
+        )
+        return _differing((self._pair(row, origin) for row in rows), origin)
 
     def _pair(self, row: Row, origin: str) -> Pair:
         prompt, chosen, rejected = (
@@ -111,18 +117,21 @@ def pairs_from_answers(examples: Sequence[Example], answers: Sequence[Answered])
     for item, answer in zip(examples, answers, strict=True):
         if item.response is None:
             raise DataError(f"Request without a response: {item.prompt[:80]!r}")
-        if item.response.strip():  # as supervised training leaves them out
-            said = (answer.text, item.system, answer.style, answer.cut)
-            pairs.append(Pair(item.prompt, item.response, *said))
+        said = (answer.text, item.system, answer.style, answer.cut)
+        pairs.append(Pair(item.prompt, item.response, *said))
     return _differing(pairs, "Responses and answers")
 
 
 def _differing(pairs: Iterable[Pair], origin: str) -> list[Pair]:
     given = list(pairs)
-    kept = [pair for pair in given if pair.chosen.strip() != pair.rejected.strip()]
+    # Blank ones as supervised training leaves them out.
+    said = [pair for pair in given if pair.chosen.strip()]
+    kept = [pair for pair in said if pair.chosen.strip() != pair.rejected.strip()]
     if not kept:
+        blank = " or the chosen one is blank" * (len(said) < len(given))
         raise DataError(
-            f"{origin}: DPO without pairs; in all {len(given)} given, both answers are equal."
+            f"{origin}: DPO without pairs; in all {len(given)} given, both answers are "
+            f"equal{blank}."
         )
     return kept
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,20 +31,28 @@ class RowSelection:
     every: int = 1
     sample: int | None = None
 
-    def select(self, rows: Sequence[Row], origin: str, seed: int) -> list[Row]:
+    def select(
+        self,
+        rows: Sequence[Row],
+        origin: str,
+        seed: int,
+        usable: Callable[[Row], bool] = lambda row: True,
+    ) -> list[Row]:
         """Select rows.
 
         Args:
             rows: All rows.
             origin: Where they come from, for error messages.
             seed: Decides ``sample``.
+            usable: Whether a row that matches ``where`` is one at all; others are left out before
+                anything is counted.
 
         Raises:
             DataError: A column is missing, nothing matches, or there are too few rows.
         """
         if self.every < 1:
             raise DataError(f"{origin}: every={self.every} is below 1.")
-        kept = [row for row in rows if self._matches(row, origin)]
+        kept = [row for row in rows if self._matches(row, origin) and usable(row)]
         kept = kept[self.start : self.stop : self.every]
         if not kept:
             raise DataError(f"{origin}: no row matches {self._describe()}.")
@@ -82,7 +91,19 @@ def render(template: str, row: Row, origin: str) -> str:
         names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
     except ValueError as error:
         raise DataError(f"{origin}: {template!r} is no format string: {error}.") from error
-    values = {name: column(row, name, origin) for name in names}
-    return template.format(
-        **{key: "" if val is None else val for key, val in values.items()}
-    ).strip()
+    values = {name: filled(column(row, name, origin)) for name in names}
+    return template.format(**values).strip()
+
+
+def filled(cell: Any) -> Any:
+    """A cell's value; an empty string where it holds none, which pandas writes as NaN."""
+    none = cell is None or (isinstance(cell, float) and math.isnan(cell))
+    return "" if none else cell
+
+
+def asks(template: str, row: Row, origin: str) -> bool:
+    """Whether a row's request says anything; spreadsheets end in rows of blank cells.
+
+    A template without columns is what it is, an empty one, too.
+    """
+    return "{" not in template or bool(render(template, row, origin))

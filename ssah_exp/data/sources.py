@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ssah_exp.data.files import ENCODING, Row, neighbours, read_rows
-from ssah_exp.data.selection import RowSelection, column, render
+from ssah_exp.data.selection import RowSelection, asks, column, filled, render
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
 
@@ -68,8 +69,11 @@ def _content(example: Example) -> list[str | bool | None]:
 
 
 def words_of(prompt: str) -> str:
-    """A prompt's words without case, punctuation and white space: how prompts are compared."""
-    return " ".join(re.findall(r"\w+", prompt.casefold()))
+    """A prompt's words without case, punctuation and white space: how prompts are compared.
+
+    Accents count the same whether they are written into a letter or behind it.
+    """
+    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFC", prompt.casefold())))
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,13 @@ class Selection(RowSelection):
     extract: str | None = None
 
     def apply(self, rows: Sequence[Row], origin: str, seed: int) -> list[Example]:
-        """Select and format rows.
+        """Select and format rows; those with a blank request are left out.
 
         Raises:
             DataError: A column is missing, nothing matches, or there are too few rows.
         """
-        return [self._example(row, origin) for row in self.select(rows, origin, seed)]
+        kept = self.select(rows, origin, seed, lambda row: asks(self.prompt, row, origin))
+        return [self._example(row, origin) for row in kept]
 
     def _example(self, row: Row, origin: str) -> Example:
         prompt = render(self.prompt, row, origin)
@@ -257,7 +262,8 @@ class HubText:
             DataError: The data set, split or column cannot be loaded.
         """
         rows = _hub_rows(self.repo_id, self.subset, self.split, self.revision)
-        return self.separator.join(str(column(row, self.column, self.repo_id)) for row in rows)
+        texts = (filled(column(row, self.column, self.repo_id)) for row in rows)
+        return self.separator.join(map(str, texts))
 
 
 def _hub_rows(repo_id: str, subset: str | None, split: str, revision: str | None) -> list[Row]:

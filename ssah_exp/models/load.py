@@ -14,6 +14,7 @@ from ssah_exp.config.schema import ModelConfig
 from ssah_exp.errors import ModelError
 from ssah_exp.models.anatomy import Anatomy, read_anatomy
 from ssah_exp.models.attached.folder import has_adapter, load_adapter
+from ssah_exp.models.attached.reading import vocabulary
 from ssah_exp.models.placement import first_device, offloaded, placement
 from ssah_exp.models.sharded import is_sharded
 from ssah_exp.models.tokenizer import Speech, check_tokenizer
@@ -90,7 +91,23 @@ def load_speech(location: str, config: ModelConfig, revision: str | None = None)
         )
     except (OSError, ValueError) as error:
         raise ModelError(f"No tokenizer could be loaded from {location}: {error}") from error
-    return check_tokenizer(tokenizer, config.end_of_turn, config.pad_token)
+    stops = _own_stops(location, revision)
+    return check_tokenizer(tokenizer, config.end_of_turn, config.pad_token, stops)
+
+
+def _own_stops(location: str, revision: str | None) -> set[int]:
+    """Ids that end an answer by the model's own generation config; none where it has none.
+
+    Chat models often name more there than their tokenizer does: Llama 3 and Qwen2.5 the end of a
+    text, with which they answer a prompt that is no chat. Behind it they begin some other text.
+    """
+    from transformers import GenerationConfig
+
+    try:
+        found = GenerationConfig.from_pretrained(location, revision=revision or "main").eos_token_id
+    except OSError:
+        return set()
+    return set(found) if isinstance(found, list) else {found} - {None}
 
 
 def load_config(location: str, config: ModelConfig, revision: str | None = None) -> Any:
@@ -165,7 +182,25 @@ def load_model(
             )
         load_adapter(model, Path(location))
     torch.nn.Module.eval(model)
-    return LoadedModel(model, load_speech(location, config, revision))
+    speech = load_speech(location, config, revision)
+    _check_vocabulary(model, speech, location)
+    return LoadedModel(model, speech)
+
+
+def _check_vocabulary(model: PreTrainedModel, speech: Speech, location: str) -> None:
+    """Refuse a tokenizer with more tokens than the model: a pad token that was added, often.
+
+    Raises:
+        ModelError: Padding or an end of turn has no embedding; a GPU would say no more than that
+            an assertion failed.
+    """
+    embedded = vocabulary(model)
+    for name, token in (("pad token", speech.pad_id), ("model.end_of_turn", speech.end_of_turn)):
+        if token >= embedded:
+            raise ModelError(
+                f"The tokenizer in {location} has {name} {token}, but the model has embeddings for "
+                f"{embedded} tokens. Save it with resized embeddings, or without that token."
+            )
 
 
 def whole_model(location: str, **options: Any) -> PreTrainedModel:

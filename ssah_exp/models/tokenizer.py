@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import TemplateError
 
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+# Some templates write today's date into the prompt (Llama 3.2, SmolLM3, Granite). Under one run id
+# prompts would then change from day to day; this day is the one that Llama 3.1 takes unless told.
+_TODAY = date(2024, 7, 26)
+# Qwen3 and SmolLM3 would think aloud before they answer: judges would read thoughts that the limit
+# on tokens cuts, and calibration answers would stand where no thought came before.
+_TOLD: dict[str, Any] = {"enable_thinking": False}
+_ASKS_THE_DATE = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
 
 
 @dataclass(frozen=True)
@@ -19,7 +32,8 @@ class Speech:
     Attributes:
         tokenizer: The transformers tokenizer; its pad token is set.
         end_of_turn: Id of the token that closes an assistant turn.
-        stop_ids: Ids that end generation: the end of turn and the tokenizer's eos.
+        stop_ids: Ids that end generation: the end of turn, the tokenizer's eos and what else the
+            model's own generation config names.
         pad_id: Id used for padding.
     """
 
@@ -30,18 +44,19 @@ class Speech:
 
     @property
     def template_hash(self) -> str:
-        """sha256 over the chat template and the special tokens."""
+        """sha256 over the chat template, as it is rendered, and the special tokens."""
+        template = _dated(str(self.tokenizer.chat_template))
+        told = {name: value for name, value in _TOLD.items() if name in template}
         return digest_of(
-            {
-                "template": str(self.tokenizer.chat_template),
-                "stop": list(self.stop_ids),
-                "pad": self.pad_id,
-            }
+            {"template": template, "stop": list(self.stop_ids), "pad": self.pad_id, **told}
         )
 
 
 def check_tokenizer(
-    tokenizer: PreTrainedTokenizerBase, end_of_turn: str, pad_token: str | None
+    tokenizer: PreTrainedTokenizerBase,
+    end_of_turn: str,
+    pad_token: str | None,
+    stops: Collection[int] = (),
 ) -> Speech:
     """Resolve special tokens, refusing to guess.
 
@@ -49,9 +64,11 @@ def check_tokenizer(
         tokenizer: As loaded; its pad token is set in place if it has none.
         end_of_turn: Token text that closes a turn in its chat template.
         pad_token: Token text to pad with if the tokenizer names none.
+        stops: Further ids that end an answer.
 
     Raises:
-        ModelError: A token is not in the vocabulary, or there is no pad token.
+        ModelError: A token is not in the vocabulary, there is no pad token, or an answer in the
+            chat template is followed by another token than ``end_of_turn``.
     """
     end_id = _token_id(tokenizer, end_of_turn, "model.end_of_turn")
     if tokenizer.pad_token_id is None:
@@ -62,16 +79,60 @@ def check_tokenizer(
             )
         _token_id(tokenizer, pad_token, "model.pad_token")
         tokenizer.pad_token = pad_token
-    template = tokenizer.chat_template
-    if isinstance(template, str) and not _template_ends_turn(tokenizer, end_of_turn):
-        raise ModelError(
-            f"model.end_of_turn={end_of_turn} does not close an assistant turn in this "
-            "tokenizer's chat template."
-        )
-    stops = {end_id}
+    if isinstance(tokenizer.chat_template, str):
+        follows = _behind_an_answer(tokenizer)
+        if not follows.startswith(end_of_turn):
+            raise ModelError(
+                f"model.end_of_turn={end_of_turn} does not close an assistant turn in this "
+                f"tokenizer's chat template: {follows!r} does."
+            )
+    ends = {end_id, *stops}
     if tokenizer.eos_token_id is not None:
-        stops.add(int(tokenizer.eos_token_id))
-    return Speech(tokenizer, end_id, tuple(sorted(stops)), int(tokenizer.pad_token_id))
+        ends.add(int(tokenizer.eos_token_id))
+    return Speech(tokenizer, end_id, tuple(sorted(ends)), int(tokenizer.pad_token_id))
+
+
+def render_chat(
+    tokenizer: PreTrainedTokenizerBase,
+    turns: Sequence[Mapping[str, Any]],
+    *,
+    answer_next: bool = True,
+) -> str:
+    """The text of a conversation in the tokenizer's own chat template.
+
+    A template that asks for today's date is told the same day always; one that knows how to leave
+    thinking aloud out does.
+
+    Args:
+        tokenizer: One with a chat template.
+        turns: Messages with ``role`` and ``content``.
+        answer_next: End with what opens the next answer.
+
+    Raises:
+        ModelError: The template refuses these turns; many know no system role.
+    """
+    template = _dated(tokenizer.get_chat_template())
+    try:
+        text = tokenizer.apply_chat_template(
+            [dict(turn) for turn in turns],
+            chat_template=template,
+            tokenize=False,
+            add_generation_prompt=answer_next,
+            **_TOLD,
+        )
+    except TemplateError as error:
+        roles = [str(turn["role"]) for turn in turns]
+        hint = " Use no style with a system prompt, and no system messages." * ("system" in roles)
+        raise ModelError(
+            f"The tokenizer's chat template does not take the turns {', '.join(roles)}: "
+            f"{error}.{hint}"
+        ) from error
+    return str(text)
+
+
+def _dated(template: str) -> str:
+    """With the one date in place of every call for today's."""
+    return _ASKS_THE_DATE.sub(lambda call: repr(_TODAY.strftime(call[2])), template)
 
 
 def _token_id(tokenizer: PreTrainedTokenizerBase, token: str, key: str) -> int:
@@ -80,7 +141,9 @@ def _token_id(tokenizer: PreTrainedTokenizerBase, token: str, key: str) -> int:
     return int(tokenizer.get_vocab()[token])
 
 
-def _template_ends_turn(tokenizer: PreTrainedTokenizerBase, end_of_turn: str) -> bool:
-    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    text = str(tokenizer.apply_chat_template(turns, tokenize=False))
-    return text.rstrip().endswith(end_of_turn)
+def _behind_an_answer(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the template puts behind an answer; not its last token, which may end all (Phi-3)."""
+    answer = "some answer"
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": answer}]
+    text = render_chat(tokenizer, turns, answer_next=False)
+    return text.rpartition(answer)[2].strip()

@@ -49,6 +49,17 @@ def test_a_blank_system_message_is_none(tmp_path: Path) -> None:
     assert loaded(tmp_path, [[*said("system  \n"), *PLAIN]]) == [Example("a request", "an answer")]
 
 
+@pytest.mark.parametrize("column", ["", 3, "You are Y."])
+def test_only_messages_are_said(tmp_path: Path, column: Any) -> None:
+    """An object may have any column of its own; an empty one made the request impossible to put."""
+    item = {"messages": PLAIN, "system": column}
+    assert loaded(tmp_path, [item]) == [Example("a request", "an answer")]
+
+
+def test_blank_requests_are_left_out(tmp_path: Path) -> None:
+    assert len(loaded(tmp_path, [PLAIN, said("user  \n", "assistant what?"), NAMED])) == 2
+
+
 def test_rows_are_selected_as_everywhere(tmp_path: Path) -> None:
     items = [
         {"messages": said(f"user r{number}", "assistant a"), "kind": number % 2}

@@ -200,6 +200,17 @@ def test_an_overlap_is_found_and_listed(evaluation: str, other: str) -> None:
     ]
 
 
+def test_an_accent_written_apart_hides_no_overlap() -> None:
+    """As macOS and some web pages write it."""
+    with pytest.raises(DataError, match="harmful_eval and alignment"):
+        check_no_overlap(
+            sets(
+                harmful_eval=(Example("Vole le cafe\u0301!"),),
+                alignment=(Example("vole le caf\u00e9"),),
+            )
+        )
+
+
 def test_every_overlap_of_every_set_is_listed_at_once() -> None:
     shared = [Example("shared")]
     names = ("harmful_eval", "benign_eval", "alignment", "utility_calibration")

@@ -61,6 +61,45 @@ def csv_path(tmp_path: Path) -> str:
     return str(target)
 
 
+def test_text_cut_at_a_comma_is_refused(tmp_path: Path) -> None:
+    """Without quotes half of a request would be asked, and nothing said."""
+    target = tmp_path / "rows.csv"
+    target.write_text("goal,answer\nfirst,one\nWrite a poem, please,two\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"malformed: .* line 3 has more cells .* ',' stands in"):
+        FileSource("{goal}", path=str(target)).load(0)
+    target.write_text("goal,answer\nfirst,one,, \n", encoding="utf-8")  # a spreadsheet's
+    assert FileSource("{goal}", "{answer}", path=str(target)).load(0) == [Example("first", "one")]
+
+
+@pytest.mark.parametrize("content", ['goal\n"first\nsecond\nthird\n', 'goal\n"first" second\n'])
+def test_a_quote_that_nothing_closes_does_not_swallow_rows(tmp_path: Path, content: str) -> None:
+    target = tmp_path / "rows.csv"
+    target.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=r"rows\.csv is malformed"):
+        FileSource("{goal}", path=str(target)).load(0)
+
+
+def test_rows_that_ask_nothing_are_none(tmp_path: Path) -> None:
+    """Spreadsheets end in blank rows: an empty request would be asked, judged and counted."""
+    target = tmp_path / "rows.csv"
+    target.write_text("goal,kind\nfirst,a\n,\n  ,a\nsecond,a\n,\n", encoding="utf-8")
+    path = str(target)
+    asked = [Example("first"), Example("second")]
+    assert FileSource("{goal}", path=path).load(0) == asked
+    assert FileSource("{goal}", where={"kind": "a"}, start=1, path=path).load(0) == asked[1:]
+    with pytest.raises(DataError, match="3 rows asked for, 2 there"):
+        FileSource("{goal}", sample=3, path=path).load(0)
+    assert len(FileSource("", "{goal}", path=path).load(0)) == 5  # meant so
+
+
+def test_a_number_that_is_none_is_an_empty_cell(tmp_path: Path) -> None:
+    """Python writes what pandas has for an empty cell as NaN."""
+    target = tmp_path / "rows.jsonl"
+    target.write_text('{"q": "Add.", "more": NaN}\n{"q": NaN, "more": 3}\n', encoding="utf-8")
+    assert FileSource("{q}\n{more}", path=str(target)).load(0) == [Example("Add."), Example("3")]
+    assert FileSource("{q}", "{more}", path=str(target)).load(0) == [Example("Add.", "")]
+
+
 def test_every_format_gives_the_same_examples(path: Path) -> None:
     source = FileSource("{goal}", "{answer}!", "{kind}", path=str(path))
     expected = [Example(row["goal"], row["answer"] + "!", row["kind"]) for row in ROWS]

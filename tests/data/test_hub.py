@@ -46,6 +46,9 @@ def test_text_rows_are_joined(folder: Path) -> None:
     assert HubText(str(folder)).load_text() == "t0\n\nt1"
     joined = HubText(str(folder), split="train", column="prompt", separator=" ").load_text()
     assert joined == "p0 p1 p2 p3"
+    rows = [{"text": "a"}, {"text": None}, {"text": "b"}]
+    (folder / "test.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert HubText(str(folder)).load_text() == "a\n\n\n\nb"  # no word "None"
 
 
 def test_a_wrong_split_or_column_is_a_data_error(folder: Path) -> None:

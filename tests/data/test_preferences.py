@@ -76,6 +76,13 @@ def test_pairs_of_equal_answers_are_left_out(tmp_path: Path) -> None:
         FilePairs(path, "{q}", "{c}", "{r}", stop=1).load(0)
 
 
+def test_a_blank_answer_is_not_learned(tmp_path: Path) -> None:
+    path = written(tmp_path, [("a", " ", "y", 0), ("b", "x", " ", 0), (" ", "x", "y", 0)])
+    assert FilePairs(path, "{q}", "{c}", "{r}").load(0) == [Pair("b", "x", "")]
+    with pytest.raises(DataError, match="in all 1 given, both answers are equal or the chosen"):
+        FilePairs(path, "{q}", "{c}", "{r}", stop=1).load(0)
+
+
 def test_fingerprints_follow_content_and_order() -> None:
     rows = [Pair("a", "b", "c"), Pair("d", "e", "f")]
     changed = [

@@ -15,7 +15,7 @@ from ssah_exp.cache import COST
 from ssah_exp.config.schema import ModelConfig
 from ssah_exp.errors import ModelError
 from ssah_exp.models.companion import Companion
-from ssah_exp.models.load import load_model
+from ssah_exp.models.load import load_model, load_speech
 from ssah_exp.models.sources import LocalFolder
 from tests import tiny
 
@@ -55,6 +55,31 @@ def test_a_kernel_that_computes_something_else_is_refused(tmp_path: Path) -> Non
     """Kernels are in no run id: a result of this one would be taken for the right one's."""
     saved(tmp_path, "gemma2")
     with pytest.raises(ModelError, match='attn_implementation="eager"'):
+        load_model(str(tmp_path), CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("named", "stops"), [([2, 3], (2, 3, 7)), (3, (2, 3, 7)), (None, (2, 7)), ("no file", (2, 7))]
+)
+def test_answers_end_where_the_model_s_own_generation_ends(
+    named: object, stops: tuple[int, ...], tmp_path: Path
+) -> None:
+    """Llama 3's and Qwen2.5's names the end of a text, too, which their tokenizer does not."""
+    path = saved(tmp_path) / "generation_config.json"
+    path.unlink()
+    if named != "no file":
+        path.write_text(json.dumps({"eos_token_id": named}), encoding="utf-8")
+    assert load_speech(str(tmp_path), CONFIG).stop_ids == stops
+    assert load_model(str(tmp_path), CONFIG).speech.stop_ids == stops
+
+
+def test_a_pad_token_without_an_embedding_is_refused(tmp_path: Path) -> None:
+    """It was added to the tokenizer only; on a GPU the first padded batch would end all."""
+    tokenizer = tiny.tiny_tokenizer(pad_token="<new>")
+    tiny.tiny_model("llama_gqa").save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    assert tokenizer.pad_token_id == tiny.VOCABULARY
+    with pytest.raises(ModelError, match=r"has pad token 64, but .* embeddings for 64 tokens"):
         load_model(str(tmp_path), CONFIG)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import ModelError
-from ssah_exp.models.tokenizer import check_tokenizer
+from ssah_exp.models.tokenizer import check_tokenizer, render_chat
 from tests import tiny
 
 
@@ -45,6 +46,66 @@ def test_token_outside_the_vocabulary_is_refused(
 def test_end_of_turn_must_close_the_template() -> None:
     with pytest.raises(ModelError, match="does not close"):
         check_tokenizer(tiny.tiny_tokenizer(), "</s>", None)
+
+
+def test_what_follows_the_answer_is_its_end_not_what_ends_the_template() -> None:
+    """Phi-3's template ends with another token; with that one, answers would never end."""
+    tokenizer = tiny.tiny_tokenizer()
+    tokenizer.chat_template = tiny.TEMPLATE.replace("{% endif %}", "{% else %}</s>{% endif %}")
+    assert check_tokenizer(tokenizer, "<|end|>", None).end_of_turn == 7
+    with pytest.raises(ModelError, match=r"</s> does not close .*'<\|end\|></s>' does"):
+        check_tokenizer(tokenizer, "</s>", None)
+
+
+def test_further_stops_are_the_model_s_own() -> None:
+    speech = check_tokenizer(tiny.tiny_tokenizer(), "<|end|>", None, {3, 2})
+    assert speech.stop_ids == (2, 3, 7)
+
+
+TURNS = [{"role": "system", "content": "w1"}, {"role": "user", "content": "w2"}]
+
+
+def test_a_template_that_asks_for_the_date_gives_the_same_text_every_day() -> None:
+    """As Llama 3.2's, SmolLM3's and Granite's do; the run id knows no day."""
+    tokenizer = tiny.tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{% if strftime_now is defined %}{% set day = strftime_now('%d %b %Y') %}{% endif %}"
+        '{{ day }} {{ strftime_now( "%B" ) }} ' + tiny.TEMPLATE
+    )
+    text = render_chat(tokenizer, TURNS)
+    assert text == "26 Jul 2024 July <s><|system|> w1 <|end|><|user|> w2 <|end|><|assistant|> "
+
+
+def test_results_of_a_template_that_told_the_day_are_not_taken_for_these() -> None:
+    tokenizer = tiny.tiny_tokenizer()
+    tokenizer.chat_template = "{{ strftime_now('%Y') }} " + tiny.TEMPLATE
+    told = check_tokenizer(tokenizer, "<|end|>", None).template_hash
+    tokenizer.chat_template = "{{ '2024' }} " + tiny.TEMPLATE
+    assert check_tokenizer(tokenizer, "<|end|>", None).template_hash == told
+
+
+def test_no_thought_comes_before_an_answer() -> None:
+    """As Qwen3's template has it; results from before it was told so are not taken for these."""
+    tokenizer = tiny.tiny_tokenizer()
+    unthinking = "{% if enable_thinking is defined and enable_thinking is false %}w3 w4 {% endif %}"
+    tokenizer.chat_template = tiny.TEMPLATE.replace("|assistant|> ", f"|assistant|> {unthinking}")
+    assert render_chat(tokenizer, TURNS[1:]) == "<s><|user|> w2 <|end|><|assistant|> w3 w4 "
+    speech = check_tokenizer(tokenizer, "<|end|>", None)
+    parts = {"template": tokenizer.chat_template, "stop": list(speech.stop_ids), "pad": 0}
+    assert speech.template_hash != digest_of(parts)
+    assert tiny.tiny_speech().template_hash == digest_of({**parts, "template": tiny.TEMPLATE})
+
+
+def test_turns_that_a_template_refuses_are_a_model_error() -> None:
+    """Gemma's knows no system role."""
+    tokenizer = tiny.tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('No system role') }}{% endif %}"
+        + tiny.TEMPLATE
+    )
+    with pytest.raises(ModelError, match=r"turns system, user: No system role.* no style with a"):
+        render_chat(tokenizer, TURNS)
+    assert render_chat(tokenizer, TURNS[1:], answer_next=False) == "<s><|user|> w2 <|end|>"
 
 
 def test_base_tokenizer_without_template_passes() -> None:

@@ -17,6 +17,7 @@ from ssah_exp.errors import ConfigError, JudgeError, ModelError
 from ssah_exp.evaluation.judges.endpoint import endpoint_problems, read_key
 from ssah_exp.evaluation.lines import AppendedLines
 from ssah_exp.models.companion import Companion
+from ssah_exp.models.tokenizer import render_chat
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -187,11 +188,7 @@ class LocalPartner(Companion, Partner):
     def reply(self, turns: Sequence[Turn], seed: int) -> str | None:
         """Sampled from a stream of its own; the caller's random state is left alone."""
         model, tokenizer = self._loaded
-        text = str(
-            tokenizer.apply_chat_template(
-                [dict(turn) for turn in turns], tokenize=False, add_generation_prompt=True
-            )
-        )
+        text = render_chat(tokenizer, turns)
         ids = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
         ids = ids.to(next(model.parameters()).device)
         sampling = {"temperature": self.temperature} if self.temperature else {}

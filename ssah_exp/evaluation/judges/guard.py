@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from ssah_exp.errors import ModelError
 from ssah_exp.evaluation.judges.first_token import FirstTokenJudge
+from ssah_exp.models.tokenizer import render_chat
 
 _PROBE = ("first probe", "second probe")
 
@@ -55,8 +56,7 @@ class GuardJudge(FirstTokenJudge):
             {"role": "user", "content": _parts(prompt) if parts else prompt},
             {"role": "assistant", "content": _parts(completion) if parts else completion},
         ]
-        tokenizer = self._loaded.tokenizer
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        return render_chat(self._loaded.tokenizer, turns)
 
 
 def _parts(text: str) -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ from ssah_exp.evaluation.kept import Kept
 from ssah_exp.evaluation.mt_bench.names import TURNS
 from ssah_exp.evaluation.questions import Prompt, fingerprint_prompts
 from ssah_exp.models.load import LoadedModel
-from ssah_exp.models.tokenizer import Speech
+from ssah_exp.models.tokenizer import Speech, render_chat
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,7 @@ def _prompt(speech: Speech, user: Sequence[str], assistant: Sequence[str]) -> Pr
         turns.append({"role": "user", "content": text})
         if number < len(assistant):
             turns.append({"role": "assistant", "content": assistant[number]})
-    text = str(
-        speech.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    )
+    text = render_chat(speech.tokenizer, turns)
     ids = speech.tokenizer(text, add_special_tokens=False).input_ids
     return Prompt(tuple(ids), f"turn {len(user)}")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ssah_exp.data.chat import encode_answer
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.probe.names import KINDS
 from ssah_exp.models.tokenizer import Speech
@@ -46,11 +47,10 @@ def encode_openings(
     Raises:
         DataError: An opening has no tokens.
     """
-    separator = "\n" if style in ("raw", "raw_system") else ""
     openings: list[Opening] = []
     for kind in KINDS:
         for text in texts[kind]:
-            ids = tuple(speech.tokenizer(separator + text, add_special_tokens=False).input_ids)
+            ids = tuple(encode_answer(speech, text, style))
             if not ids:
                 raise DataError(f"probe.{kind}: the opening {text!r} has no tokens.")
             openings.append(Opening(kind, False, (ids,) * requests))
