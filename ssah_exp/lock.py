@@ -179,6 +179,31 @@ def owner_of(folder: Path) -> Owner | None:
     return None if seen is None else seen.owner
 
 
+def seems_held(folder: Path, patience: float = PATIENCE) -> bool:
+    """Whether somebody who lives holds the lock at ``folder``, without looking on for long.
+
+    An owner whose process cannot be asked about (on another machine, or from before this one
+    started anew) is judged by when its file changed, held against a file that is made beside the
+    lock now: both times are the file system's own. Where none can be made, it counts as living.
+    """
+    seen = _look(folder)
+    if seen is None:
+        return False
+    lives = None if seen.owner is None else seen.owner.lives()
+    if lives is not None:
+        return lives
+    probe = folder.with_name(work_name())
+    try:
+        probe.touch()
+        silent = (probe.stat().st_mtime_ns - seen.pulse[1]) / 1e9
+    except OSError:
+        return True
+    finally:
+        with suppress(OSError):
+            probe.unlink()
+    return silent < patience
+
+
 class _Watch:
     """Judges owners by what changes while this process looks on."""
 

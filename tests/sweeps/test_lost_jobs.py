@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import time
 from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
@@ -24,6 +27,7 @@ from ssah_exp.sweeps.state import (
     INTERRUPTED,
     MISSING,
     QUEUED,
+    RUNNING,
     JobState,
 )
 from ssah_exp.sweeps.status import status_of
@@ -120,6 +124,39 @@ def test_the_exit_code_says_whether_all_got_done(tmp_path: Path, status: str, co
     job.save(JobState(status, folder="."))
     job.cancel(status == CANCELLED)
     assert end_of(sweep) == code
+
+
+@pytest.mark.parametrize("changes", [{"boot": "before"}, {"host": "node7"}])
+def test_a_sweep_whose_machine_is_gone_can_be_run_again(
+    tmp_path: Path, changes: dict[str, str]
+) -> None:
+    """It was started anew, or is another: no process says that the sweep ended."""
+    sweep = sweep_of(tmp_path, 2)
+    sweep.job(0).save(JobState(RUNNING, attempts=1))
+    gone = replace(Owner.me(), **changes)
+    sweep.lock.mkdir()
+    file = sweep.lock / gone.token
+    file.write_text(f"{gone.to_json()}\n")
+    assert [item.status for item in status_of(sweep).standings] == [RUNNING, QUEUED]
+    os.utime(file, (time.time() - 600,) * 2)
+    assert [item.status for item in status_of(sweep).standings] == [FAILED, MISSING]
+    assert not list(sweep.folder.glob(".*")), "looking leaves nothing"
+
+
+def test_a_sweep_elsewhere_counts_as_running_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = sweep_of(tmp_path, 1)
+    other = replace(Owner.me(), host="node7")
+    sweep.lock.mkdir()
+    (sweep.lock / other.token).write_text(f"{other.to_json()}\n")
+    os.utime(sweep.lock / other.token, (0, 0))
+
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    assert status_of(sweep).standings[0].status == QUEUED
 
 
 def test_cancel_does_not_promise_that_a_dead_process_ends(tmp_path: Path, capsys: Capture) -> None:
