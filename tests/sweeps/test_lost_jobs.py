@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from ssah_exp.cli import main
+from ssah_exp.errors import StoreError
 from ssah_exp.owner import Owner
-from ssah_exp.sweeps import local, slurm
+from ssah_exp.sweeps import folder, local, slurm
 from ssah_exp.sweeps.folder import Job, Sweep, open_sweep
 from ssah_exp.sweeps.local import LocalOptions, run_at_once
 from ssah_exp.sweeps.report import end_of
@@ -126,6 +127,24 @@ def test_the_exit_code_says_whether_all_got_done(tmp_path: Path, status: str, co
     assert end_of(sweep) == code
 
 
+def test_a_sweep_that_a_full_disk_left_without_a_plan_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    sweep_of(tmp_path, 1)
+
+    def refuse(path: Path, text: str) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patch, pytest.raises(StoreError):
+        patch.setattr(folder, "write_atomically", refuse)
+        open_sweep(tmp_path / "sweeps" / "noon", "batch", {}, {})
+    assert not (tmp_path / "sweeps" / "noon" / "sweep.json").exists()
+    (tmp_path / "sweeps" / "noon" / "sweep.json").touch()  # as one that was killed in between
+    assert main(["status", "--all", "--root", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "sweep night: 1 jobs, 1 missing\n"
+    assert main(["status", "--root", str(tmp_path)]) == 0
+
+
 @pytest.mark.parametrize("changes", [{"boot": "before"}, {"host": "node7"}])
 def test_a_sweep_whose_machine_is_gone_can_be_run_again(
     tmp_path: Path, changes: dict[str, str]
@@ -169,6 +188,28 @@ def test_cancel_does_not_promise_that_a_dead_process_ends(tmp_path: Path, capsys
     assert capsys.readouterr().err == "sweep night: 1 jobs cancelled\n"
 
 
+def under_slurm(sweep: Sweep) -> None:
+    plan = {**sweep.plan(), "launcher": "slurm"}
+    (sweep.folder / "sweep.json").write_text(json.dumps(plan))
+    for job in sweep.jobs():
+        job.give_ticket(f"7_{job.number}")
+
+
+def test_cancel_names_no_job_that_slurm_has_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = sweep_of(tmp_path, 2)
+    under_slurm(sweep)
+    sweep.job(0).save(JobState(INTERRUPTED))
+    given: list[str] = []
+    monkeypatch.setattr(slurm, "queue", lambda: {"7_1": ("PENDING", "Resources")})
+    monkeypatch.setattr(slurm, "ended", lambda tickets: {})
+    monkeypatch.setattr(slurm, "cancel", given.extend)
+    assert main(["cancel", "--root", str(tmp_path)]) == 0
+    assert given == ["7_1"]
+    assert [item.status for item in status_of(sweep).standings] == [CANCELLED] * 2
+
+
 @pytest.mark.parametrize(
     ("ends", "status", "detail"),
     [
@@ -184,9 +225,7 @@ def test_a_silent_job_that_slurm_ended_has_failed(
     detail: str,
 ) -> None:
     sweep = sweep_of(tmp_path, 1)
-    plan = {**sweep.plan(), "launcher": "slurm"}
-    (sweep.folder / "sweep.json").write_text(json.dumps(plan))
-    sweep.job(0).give_ticket("7_0")
+    under_slurm(sweep)
     monkeypatch.setattr(slurm, "queue", dict)
     monkeypatch.setattr(slurm, "ended", lambda tickets: ends)
     (found,) = status_of(sweep).standings
