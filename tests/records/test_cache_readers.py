@@ -103,3 +103,26 @@ def test_an_entry_that_may_not_be_read_is_one_clear_error(
         ask(tmp_path)
     with pytest.raises(StoreError, match="cannot be read"):
         Cache(tmp_path).find("stage", entry.key)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"), [(errno.EACCES, "forbidden"), (errno.ENOSPC, "disk is full")]
+)
+def test_a_stage_that_fails_over_another_file_names_that(
+    tmp_path: Path, number: int, reason: str
+) -> None:
+    """To free space below paths.root, or to move it, would help nobody."""
+
+    def read(folder: Path) -> None:
+        raise OSError(number, os.strerror(number), "/elsewhere/model.safetensors")
+
+    with pytest.raises(StoreError, match=f"^Cannot use /elsewhere/model.safetensors, .*{reason}"):
+        Cache(tmp_path).get_or_compute("stage", {"key": 0}, read)
+
+
+def test_a_stage_that_fails_over_its_own_file_names_the_entry(tmp_path: Path) -> None:
+    def write(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "weights"))
+
+    with pytest.raises(StoreError, match=f"^Cannot write {tmp_path}.* set paths.root"):
+        Cache(tmp_path).get_or_compute("stage", {"key": 0}, write)

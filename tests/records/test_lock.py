@@ -92,6 +92,19 @@ def test_a_pid_used_again_is_another_process() -> None:
     assert Owner.from_json(me.to_json()) == me
 
 
+def test_another_users_hidden_process_is_not_taken_for_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``/proc`` mounted with hidepid=2, as on many clusters."""
+
+    def refuse(pid: int, signal: int) -> None:
+        raise PermissionError
+
+    theirs = dead()
+    monkeypatch.setattr(os, "kill", refuse)
+    assert theirs.lives() is None, "its lock is watched for signs of life"
+
+
 @pytest.mark.parametrize("jump", [-1e6, 0.0, 1e6])
 def test_a_silent_owner_elsewhere_is_replaced_after_a_while_whatever_clocks_say(
     tmp_path: Path, jump: float
