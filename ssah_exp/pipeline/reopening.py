@@ -18,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssah_exp.cache import Cache, Entry
 from ssah_exp.config.build import build
-from ssah_exp.config.compose import conf_dir, explain_hydra_error, parse
+from ssah_exp.config.compose import conf_dir, parse
+from ssah_exp.config.mistakes import explain_hydra_error
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.data.datasets import RunData, load_data
 from ssah_exp.errors import ConfigError, DataError, ModelError, StoreError
