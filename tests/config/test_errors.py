@@ -84,7 +84,10 @@ def test_a_beginners_mistake_is_told_with_what_to_write_instead(override: str, s
 @pytest.mark.parametrize(
     ("words", "instead"),
     [
-        (["--experiment", "quickstart"], "--experiment is no option of run; give it as experiment="),
+        (
+            ["--experiment", "quickstart"],
+            "--experiment is no option of run; give it as experiment=",
+        ),
         (["-m", "--seed=1,2"], "--seed is no option of run; give it as seed=1,2."),
         (["-units.samples", "4"], "-units.samples is no option of run; give it as units.samples=4"),
         (["--model"], "--model is no option of run; give it as model=VALUE."),

@@ -135,9 +135,10 @@ def test_a_sweep_that_a_full_disk_left_without_a_plan_hides_no_other(
     def refuse(path: Path, text: str) -> None:
         raise StoreError("the disk is full")
 
-    with monkeypatch.context() as patch, pytest.raises(StoreError):
+    with monkeypatch.context() as patch:
         patch.setattr(folder, "write_atomically", refuse)
-        open_sweep(tmp_path / "sweeps" / "noon", "batch", {}, {})
+        with pytest.raises(StoreError):
+            open_sweep(tmp_path / "sweeps" / "noon", "batch", {}, {})
     assert not (tmp_path / "sweeps" / "noon" / "sweep.json").exists()
     (tmp_path / "sweeps" / "noon" / "sweep.json").touch()  # as one that was killed in between
     assert main(["status", "--all", "--root", str(tmp_path)]) == 0
