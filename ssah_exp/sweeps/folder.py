@@ -194,7 +194,7 @@ def open_sweep(folder: Path, launcher: str, options: dict[str, Any], code: dict[
 
 def sweeps_below(root: Path) -> list[Sweep]:
     """Every sweep of a root, oldest first; one that was killed before it had a plan is none."""
-    found = sorted((root / "sweeps").glob(f"*/{PLAN}"))
+    found = sorted((root.absolute() / "sweeps").glob(f"*/{PLAN}"))  # workers change directory
     return [Sweep(path.parent) for path in found if path.stat().st_size > 0]
 
 

@@ -17,8 +17,9 @@ import pytest
 from ssah_exp.cli import main
 from ssah_exp.errors import StoreError
 from ssah_exp.owner import Owner
-from ssah_exp.sweeps import folder, local, slurm
-from ssah_exp.sweeps.folder import Job, Sweep, open_sweep
+from ssah_exp.sweeps import batch, folder, local, slurm, slurm_worker
+from ssah_exp.sweeps.batch import run_here
+from ssah_exp.sweeps.folder import Job, Sweep, find_sweep, open_sweep
 from ssah_exp.sweeps.local import LocalOptions, run_at_once
 from ssah_exp.sweeps.report import end_of
 from ssah_exp.sweeps.state import (
@@ -232,3 +233,45 @@ def test_a_silent_job_that_slurm_ended_has_failed(
     (found,) = status_of(sweep).standings
     assert found.status == status
     assert detail in found.detail
+
+
+def test_jobs_run_again_where_they_were_submitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their frozen configs may hold relative paths, and ``--root`` may be one, too."""
+    there, here = tmp_path / "there", tmp_path / "here"
+    for place in (there, here):
+        place.mkdir()
+    monkeypatch.chdir(there)
+    sweep_of(tmp_path, 1)
+    monkeypatch.chdir(here)
+    found: list[tuple[Path, Path]] = []
+
+    def work(sweep: Sweep, job: Job, check: str | None) -> JobState:
+        found.append((Path.cwd(), job.folder))
+        return JobState(DONE)
+
+    monkeypatch.setattr(batch, "work", work)
+    sweep = find_sweep(Path(".."), None)
+    run_here(sweep, sweep.jobs(), lambda line: None)
+    assert found == [(there, here / ".." / "sweeps" / "night" / "jobs" / "0000")]
+    assert Path.cwd() == here
+    there.rmdir()
+    said: list[str] = []
+    run_here(sweep, sweep.jobs(), said.append)
+    assert said[0].startswith(f"{there}, where the sweep was submitted, is gone")
+
+
+@pytest.mark.parametrize(("before", "status"), [(0, FAILED), (3, INTERRUPTED)])
+def test_a_retried_job_may_be_queued_as_often_as_the_first_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, status: str
+) -> None:
+    sweep = sweep_of(tmp_path, 1)
+    job = sweep.job(0)
+    job.save(JobState(INTERRUPTED, attempts=4))
+    asked: list[list[str]] = []
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(slurm_worker.subprocess, "run", lambda given, **_: asked.append(given))
+    slurm_worker.SlurmWorker(str(sweep.folder), 0, "warn", 2, before)._queue_again(job)
+    assert job.state().status == status
+    assert asked == ([["scontrol", "requeue", "7"]] if status == INTERRUPTED else [])
