@@ -4,7 +4,8 @@ An entry's key is a hash of everything that decides its content, so skip-if-done
 from looking it up. Files are written into a private folder beside the entry and moved into place
 by one rename; ``entry.json``, which lists every file's checksum, is written last. A reader that
 finds a checksum wrong discards the entry and computes it anew. Processes that want the same entry
-at the same time, on any node of a shared file system, wait for the first of them.
+at the same time, on any node of a shared file system, wait for the first of them, and look again
+when it is their turn: nobody discards what another mended meanwhile.
 
 What computing took, which is never twice the same, a stage may write into ``cost.json``. No
 checksum covers it: entries of equal content have equal digests.
@@ -15,7 +16,9 @@ discards; the others wait for it, and compute along only where a stage is comput
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -35,6 +38,8 @@ from ssah_exp.owner import abandoned, work_name
 from ssah_exp.storage import storage_errors, write_atomically
 
 MARKER, COST = "entry.json", "cost.json"
+# What a reader meets where another process discards the entry at that moment, or a file is none.
+_GONE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.EISDIR)
 
 
 @dataclass(frozen=True)
@@ -96,12 +101,12 @@ class Cache:
                 others than rank 0 write is thrown away. Else rank 0 runs it alone.
 
         Raises:
-            StoreError: The disk is full or not writable.
+            StoreError: The disk is full or not writable, or the entry may not be read.
         """
         started = time.perf_counter()
         key = _key(stage, key_material)
         folder = self.root / stage / key
-        found = ranks.from_first(lambda: self._verify(folder))
+        found = ranks.from_first(lambda: _inspected(folder)[0])
         if found is not None:
             return Entry(folder, key, stage, found, True, time.perf_counter() - started)
         if together and not ranks.first():
@@ -123,12 +128,10 @@ class Cache:
         """
         started = time.perf_counter()
         folder = self.root / stage / key
-        reason = _damage(folder)
-        if reason is not None:
+        digest, reason = _inspected(folder)
+        if digest is None:
             raise StoreError(f"Cache entry {folder} cannot be used: {reason}.")
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        seconds = time.perf_counter() - started
-        return Entry(folder, key, stage, str(marker["digest"]), True, seconds)
+        return Entry(folder, key, stage, digest, True, time.perf_counter() - started)
 
     def partial(self, stage: str, key_material: Mapping[str, Any]) -> Path:
         """Where an entry's unfinished work may be kept over a kill; gone once the entry is whole.
@@ -153,9 +156,9 @@ class Cache:
         lock = folder.with_name(f".lock-{folder.name}")
         waiting = nullcontext() if together else held(lock, f"{stage} {folder.name}", self._say)
         with storage_errors(folder), waiting:
-            digest = None if together else self._verify(folder)
-            cached = digest is not None
-            if digest is None:
+            digest = self._verify(folder)
+            cached = digest is not None and not together
+            if digest is None or together:
                 digest = self._compute(stage, folder, key_material, compute)
             shutil.rmtree(self.partial(stage, key_material), ignore_errors=True)
         return digest, cached
@@ -194,12 +197,9 @@ class Cache:
 
     def _verify(self, folder: Path) -> str | None:
         """Return the digest of a whole entry; discard a damaged one and return None."""
-        if not folder.is_dir():
-            return None
-        reason = _damage(folder)
-        if reason is None:
-            marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-            return str(marker["digest"])
+        digest, reason = _inspected(folder)
+        if digest is not None or not folder.is_dir():
+            return digest
         warnings.warn(
             f"Cache entry {folder} is damaged ({reason}); computing it anew.", stacklevel=6
         )
@@ -221,25 +221,45 @@ def _key(stage: str, key_material: Mapping[str, Any]) -> str:
     return digest_of({"stage": stage, **key_material})[:24]
 
 
-def _damage(folder: Path) -> str | None:
-    marker = folder / MARKER
-    if not marker.is_file():
-        return "no completion marker"
+def _inspected(folder: Path) -> tuple[str | None, str]:
+    """The digest of a whole entry; or None, and what is wrong with it.
+
+    Raises:
+        StoreError: It may not be read.
+    """
     try:
-        content = json.loads(marker.read_text(encoding="utf-8"))
+        content = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         expected: dict[str, str] = content["files"]
-        whole = digest_of(expected) == content["digest"]
+        digest = str(content["digest"])
+        if digest_of(expected) != digest:
+            return None, "unreadable completion marker"
+        for name, checksum in expected.items():
+            if _digest(folder / name) != checksum:
+                there = (folder / name).is_file()
+                return None, f"{name} {'has another checksum' if there else 'is missing'}"
+    except OSError as error:
+        if error.errno in _GONE:
+            return None, "no completion marker"
+        raise _unreadable(folder, error) from error
     except (ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
-        return "unreadable completion marker"
-    for name, checksum in expected.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if digest_file(path) != checksum:
-            return f"{name} has another checksum"
-    return None
+        return None, "unreadable completion marker"
+    return digest, ""
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return digest_file(path)
+    except OSError as error:
+        if error.errno in _GONE:
+            return None
+        raise
+
+
+def _unreadable(folder: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"Cache entry {folder} cannot be read: {os.strerror(error.errno or 0)} "
+        f"({error.filename}). Make it readable, or set paths.root to another place."
+    )
 
 
 def _remove_abandoned(parent: Path) -> None:

@@ -33,6 +33,7 @@ from ssah_exp.owner import Owner, work_name
 
 BEAT, PATIENCE, POLL = 5.0, 120.0, 0.5  # seconds
 _HELD = (errno.ENOTEMPTY, errno.EEXIST)
+_FORBIDDEN = (errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Lock:
         """Take the lock; wait as long as its owner lives.
 
         Raises:
-            OSError: The folder cannot be written.
+            OSError: The folder cannot be written, or what another user put there not be read.
         """
         self._owner = Owner.me()
         watch = _Watch(self._patience)
@@ -162,21 +163,59 @@ class Lock:
 
 
 def _look(folder: Path) -> _Sight | None:
-    """The owner as it appears now; None if there is none."""
-    with suppress(OSError):
+    """The owner as it appears now; None if there is none.
+
+    Raises:
+        PermissionError: It may not be looked at.
+    """
+    try:
         for file in folder.iterdir():
             content = file.read_bytes()  # opening it makes a network file system look afresh
             owner = Owner.from_json(content.partition(b"\n")[0].decode("utf-8", "replace"))
             if owner is not None and owner.token != file.name:
                 owner = None  # amid a take-over
             return _Sight(file, owner, (content, file.stat().st_mtime_ns))
+    except OSError as error:  # released at this moment; of a passing trouble the next look tells
+        if error.errno in _FORBIDDEN:
+            raise
     return None
 
 
 def owner_of(folder: Path) -> Owner | None:
     """Who holds the lock at ``folder``, as far as can be told; None if nobody does."""
-    seen = _look(folder)
-    return None if seen is None else seen.owner
+    with suppress(OSError):
+        seen = _look(folder)
+        return None if seen is None else seen.owner
+    return None
+
+
+def seems_held(folder: Path, patience: float = PATIENCE) -> bool:
+    """Whether somebody who lives holds the lock at ``folder``, without looking on for long.
+
+    An owner whose process cannot be asked about (on another machine, or from before this one
+    started anew) is judged by when its file changed, held against a file that is made beside the
+    lock now: both times are the file system's own. Where none can be made, or its file may not be
+    read, it counts as living.
+    """
+    try:
+        seen = _look(folder)
+    except OSError:
+        return True
+    if seen is None:
+        return False
+    lives = None if seen.owner is None else seen.owner.lives()
+    if lives is not None:
+        return lives
+    probe = folder.with_name(work_name())
+    try:
+        probe.touch()
+        silent = (probe.stat().st_mtime_ns - seen.pulse[1]) / 1e9
+    except OSError:
+        return True
+    finally:
+        with suppress(OSError):
+            probe.unlink()
+    return silent < patience
 
 
 class _Watch:

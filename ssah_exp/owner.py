@@ -54,12 +54,16 @@ class Owner:
     def lives(self) -> bool | None:
         """Whether the process still runs; None = it cannot be told from here.
 
-        That needs the same boot of the same machine and the same pid namespace.
+        That needs the same boot of the same machine and the same pid namespace; and clusters hide
+        the processes of other users (``hidepid``).
         """
         here = self.host == socket.gethostname() and self.space == _pid_space()
         if not here or not self.boot or self.boot != _boot():
             return None
-        return _start_of(self.pid) == self.started
+        started = _start_of(self.pid)
+        if started is None and _hidden(self.pid):
+            return None
+        return started == self.started
 
     def __str__(self) -> str:
         """For a person."""
@@ -92,6 +96,17 @@ def _runs(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _hidden(pid: int) -> bool:
+    """Whether it is another user's, of which ``/proc`` says nothing."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return not Path(f"/proc/{pid}").exists()
+    except OSError:
+        return False
+    return False
 
 
 @cache

@@ -19,7 +19,11 @@ from ssah_exp.errors import StoreError
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn a full, read-only or forbidden disk into one clear :class:`StoreError`."""
+    """Turn a full, read-only or forbidden disk into one clear :class:`StoreError`.
+
+    Args:
+        path: What is being made. Where it fails over a file elsewhere, that one is named.
+    """
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -32,11 +36,26 @@ def storage_errors(path: Path) -> Iterator[None]:
             reason = "a file lies where a folder is needed"
         else:
             raise
+        if (other := _elsewhere(error, path)) is not None:
+            raise StoreError(
+                f"Cannot use {other}, needed for {path}: {reason} ({os.strerror(number)}). "
+                "Nothing half-written was kept; mend that and run the same command again."
+            ) from error
         raise StoreError(
             f"Cannot write {path}: {reason} ({os.strerror(number)}). Nothing half-written was "
             "kept; free some space or set paths.root to another place and run the same command "
             "again."
         ) from error
+
+
+def _elsewhere(error: OSError | SafetensorError, path: Path) -> str | None:
+    """The file that an error names, unless it lies where ``path`` does."""
+    named = error.filename if isinstance(error, OSError) else None
+    if not isinstance(named, str) or not Path(named).is_absolute():
+        return None
+    file, place = Path(named), path.absolute()
+    near = file == place or place.is_relative_to(file) or file.is_relative_to(place.parent)
+    return None if near else named
 
 
 def _errno(error: OSError | SafetensorError) -> int:

@@ -25,10 +25,13 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
             when they start.
     """
     sweep = find_sweep(root_of(options.root), options.sweep)
-    jobs = status_of(sweep).of(QUEUED, RUNNING, INTERRUPTED)
+    status = status_of(sweep)
+    jobs = status.of(QUEUED, RUNNING, INTERRUPTED)
     for job in jobs:
         job.cancel()
-    tickets = [ticket for job in jobs if (ticket := job.ticket()) is not None]
+    # An interrupted one is not in the queue; for a number that Slurm has forgotten scancel fails.
+    waiting = status.of(QUEUED, RUNNING)
+    tickets = [ticket for job in waiting if (ticket := job.ticket()) is not None]
     slurm.cancel(tickets)
     if jobs and not tickets:
         _interrupt(sweep)

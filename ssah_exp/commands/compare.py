@@ -16,7 +16,7 @@ from ssah_exp.evaluation.paired import Margins
 from ssah_exp.evaluation.paired_tests import Level
 from ssah_exp.records.later_judges import with_later_judges
 from ssah_exp.records.record import RunRecord
-from ssah_exp.records.store import RECORD, RecordStore
+from ssah_exp.records.store import RECORD, RecordStore, read_record
 from ssah_exp.reporting.compare_table import render_comparisons
 from ssah_exp.reporting.compared import Metric, metrics_of
 from ssah_exp.reporting.comparing import compare_arms
@@ -95,11 +95,7 @@ def _records(what: str, root: str | None) -> list[RunRecord]:
             f"'{what}' is neither a run's folder or record nor an artefact."
             f"{did_you_mean(what, ARTEFACTS)}"
         )
-    try:
-        record = RunRecord.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path} cannot be read: {error}") from error
-    return [with_later_judges(record, path)]
+    return [with_later_judges(read_record(path), path)]
 
 
 def _judge(record: RunRecord, options: argparse.Namespace) -> str:

@@ -18,9 +18,10 @@ from ssah_exp.evaluation.comparison import compare_judges
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.judges import HarmJudge, Judge
 from ssah_exp.evaluation.labelled import read_answers, read_labelled
-from ssah_exp.pipeline.rejudging import read_finished, rejudge
+from ssah_exp.pipeline.rejudging import rejudge
+from ssah_exp.pipeline.reopening import read_run
 from ssah_exp.records.later_judges import LaterJudge
-from ssah_exp.records.record import unanswered_text
+from ssah_exp.records.record import ASK_AGAIN, RunRecord, unanswered_text
 from ssah_exp.records.store import RECORD
 from ssah_exp.reporting.agreement import number, percent, render_comparison
 from ssah_exp.reporting.text import format_frame
@@ -65,19 +66,17 @@ def _compare(options: argparse.Namespace, judges: dict[str, Judge]) -> None:
 
 def _run(options: argparse.Namespace, judges: dict[str, Judge]) -> None:
     folder = Path(options.run)
-    found = rejudge(folder, judges)
+    record = read_run(folder)
+    found = rejudge(record, folder, judges)
     rows: dict[str, dict[str, Estimate]] = {}
     for later in found.values():
         for arm, said in later.arms.items():
             rows.setdefault(arm, {}).update(said.metrics)
     _print(rows, options.format)
-    _keep(folder, found)
+    _keep(record, folder, found)
     lacking = {name: later.unanswered() for name, later in found.items() if later.unanswered()}
     if lacking:
-        raise IncompleteError(
-            f"{unanswered_text(lacking)}. Run the same command again to ask what is missing, with "
-            "a higher max_requests if that is spent."
-        )
+        raise IncompleteError(f"{unanswered_text(lacking)}. {ASK_AGAIN}")
 
 
 def _print(rows: dict[str, dict[str, Estimate]], form: str) -> None:
@@ -94,11 +93,10 @@ def _print(rows: dict[str, dict[str, Estimate]], form: str) -> None:
     print(format_frame(frame, "markdown"))
 
 
-def _keep(folder: Path, found: dict[str, LaterJudge]) -> None:
+def _keep(record: RunRecord, folder: Path, found: dict[str, LaterJudge]) -> None:
     """Beside the record, for tables, comparisons, claims and the report."""
-    own = read_finished(folder).judges
     for name, later in found.items():
-        if name in own:
+        if name in record.judges:
             print(f"{name} is a judge of the run itself: printed, not kept", file=sys.stderr)
         else:
             print(f"wrote {later.write(folder / RECORD)}", file=sys.stderr)

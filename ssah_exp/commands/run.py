@@ -13,7 +13,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ssah_exp.config.compose import conf_dir, explain_hydra_error, parse, refuse_empty_groups
+from ssah_exp.config.compose import conf_dir, parse
+from ssah_exp.config.mistakes import explain_hydra_error, refuse_mistakes
 from ssah_exp.errors import ConfigError, SsahError
 from ssah_exp.sweeps.launching import LAUNCHED
 
@@ -36,7 +37,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     modes = {"-m", "--multirun", "--cfg", "-c", "--info", "-i"} & set(rest)
     if len(modes) > 1:
         raise ConfigError(f"Only one of {', '.join(sorted(modes))} can be given at a time.")
-    refuse_empty_groups(rest)
+    refuse_mistakes(rest)
     # Hydra prints its errors itself and exits 1 unless told to raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     argv, sys.argv = sys.argv, ["ssah-exp run", *rest]

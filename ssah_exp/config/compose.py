@@ -1,9 +1,9 @@
-"""From a composed Hydra config to a validated :class:`RunConfig`, and the errors in between."""
+"""From a composed Hydra config to a validated :class:`RunConfig`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -25,19 +25,6 @@ def conf_dir() -> Path:
     raise ConfigError(f"No conf/ folder beside {package}; the installation is incomplete.")
 
 
-def refuse_empty_groups(overrides: Sequence[str]) -> None:
-    """Say which options a group has where an override names none; Hydra would print a traceback.
-
-    Raises:
-        ConfigError: ``units=null``, or ``units=`` without anything.
-    """
-    for override in overrides:
-        group, _, option = override.partition("=")
-        if option.lower() in ("null", "") and "=" in override and group in _groups():
-            allowed = ", ".join(sorted(_options(group)))
-            raise ConfigError(f"{override} names no option. Allowed: {allowed}.")
-
-
 def parse(composed: DictConfig) -> RunConfig:
     """Merge a composed config into the schema and check it.
 
@@ -53,7 +40,7 @@ def parse(composed: DictConfig) -> RunConfig:
         merged = OmegaConf.merge(OmegaConf.structured(RunConfig), composed)
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise ConfigError(_first_lines(error)) from error
+        raise ConfigError(_no_list(error, composed) or first_lines(error)) from error
     assert isinstance(config, RunConfig)
     validate(config)
     return config
@@ -82,47 +69,17 @@ def _missing_values(value: Any, where: str) -> Iterator[str]:
             yield from _missing_values(item, f"{where}.{key}" if where else str(key))
 
 
-def _first_lines(error: BaseException) -> str:
+def _no_list(error: OmegaConfBaseException, composed: DictConfig) -> str | None:
+    """Of OmegaConf's word on a list that is none, what to write instead."""
+    key = str(error.full_key)
+    if "is not a ListConfig" not in str(error):
+        return None
+    value = OmegaConf.select(composed, key)
+    return f"{key}={value} is no list; give it in brackets: '{key}=[{value}]'."
+
+
+def first_lines(error: BaseException) -> str:
     """The message of an OmegaConf or Hydra error without its stack of internal names."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     kept = [line for line in lines if not re.match(r"\s*(reference_type|object_type)=", line)]
     return "\n".join(kept)
-
-
-def explain_hydra_error(error: Exception) -> str:
-    """Say what was given, what is allowed and the nearest match for a Hydra composition error."""
-    text = _first_lines(error)
-    option = re.search(r"Could not find '(?P<group>[^']+)/(?P<name>[^'/]+)'", text)
-    if option:
-        return _unknown_option(option["group"], option["name"])
-    group = re.search(r"Could not override '(?P<key>[^']+)'", text)
-    if group and "No match in the defaults list" in text:
-        return f"No config group '{group['key']}'.{did_you_mean(group['key'], _groups())}"
-    key = re.search(r"Could not override '(?P<key>[^']+)'", text)
-    if key:
-        return _unknown_path(key["key"], text)
-    return text
-
-
-def _groups() -> list[str]:
-    return [path.name for path in conf_dir().iterdir() if path.is_dir()]
-
-
-def _options(group: str) -> list[str]:
-    return [path.stem for path in (conf_dir() / group).glob("[!_]*.yaml")]
-
-
-def _unknown_option(group: str, name: str) -> str:
-    return f"Unknown {group} '{name}'.{did_you_mean(name, _options(group))}"
-
-
-def _unknown_path(dotted: str, text: str) -> str:
-    schema: Any = RunConfig
-    *parents, leaf = dotted.split(".")
-    for part in parents:
-        known = {item.name: item.default_factory for item in fields(schema)}
-        schema = known.get(part)
-        if not (isinstance(schema, type) and is_dataclass(schema)):
-            return text
-    names = [item.name for item in fields(schema)]
-    return f"Unknown key '{dotted}'.{did_you_mean(leaf, names)}"

@@ -113,6 +113,12 @@ def _arm(name: str, arm: ArmConfig, training: TrainingConfig, earlier: list[str]
         yield f"{key}.controls needs a set of units to stand beside; there is no {key}.select."
     if arm.overlap and not arm.controls:
         yield f"{key}.overlap is about controls, and there are no {key}.controls."
+    kind = "" if arm.adapter is None else str(arm.adapter.get("_target_", ""))
+    if training.gradient_checkpointing and kind.endswith(".Prefix"):
+        yield (
+            f"{key}.adapter: gradient checkpointing drops the cache that a prefix stands in; set "
+            "training.gradient_checkpointing=false."
+        )
     if arm.adapter is not None and any(value is not None for value in asdict(arm.others).values()):
         yield f"{key}.others is given, but an adapter trains none of them."
     if arm.match_loss is not None:

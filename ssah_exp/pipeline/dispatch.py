@@ -21,7 +21,7 @@ from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.table1 import run_table1
 from ssah_exp.pipeline.tracking import Tracked
 from ssah_exp.pipeline.training_table import run_training_table
-from ssah_exp.records.record import RunRecord, unanswered_text
+from ssah_exp.records.record import ASK_AGAIN, RunRecord, unanswered_text
 from ssah_exp.records.trackers import Tracker
 from ssah_exp.reporting.artefacts import render_artefact
 from ssah_exp.storage import write_atomically
@@ -123,6 +123,5 @@ def _check_complete(record: RunRecord) -> None:
     if lacking := record.unanswered():
         raise IncompleteError(
             f"Run {record.run_id} is incomplete: {unanswered_text(lacking)}. Record and table say "
-            "so. What was judged is kept; run the same command again to ask what is missing, with "
-            "a higher max_requests if that is spent."
+            f"so. {ASK_AGAIN}"
         )

@@ -14,38 +14,24 @@ from ssah_exp.evaluation.questions import read_completions
 from ssah_exp.records.later_judges import LaterJudge, answers_digest
 from ssah_exp.records.provenance import provenance
 from ssah_exp.records.record import RunRecord
-from ssah_exp.records.store import RECORD
 
 
-def read_finished(folder: Path) -> RunRecord:
-    """The record in a run's folder, as the run wrote it.
-
-    Raises:
-        StoreError: There is none.
-    """
-    try:
-        text = (folder / RECORD).read_text(encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{folder} is no folder of a finished run: {error}") from error
-    return RunRecord.from_json(text)
-
-
-def rejudge(folder: Path, judges: dict[str, Judge]) -> dict[str, LaterJudge]:
+def rejudge(record: RunRecord, folder: Path, judges: dict[str, Judge]) -> dict[str, LaterJudge]:
     """What other judges say of every arm; the run's record stays as it is, nothing is written.
 
     MT-bench's answers are left: only its own judge has the questions' references.
 
     Args:
-        folder: The run's folder, with ``record.json`` and its completions.
+        record: The run's.
+        folder: The run's folder, with its completions.
         judges: By name.
 
     Returns:
         By judge, with the run's own prompt styles and confidence.
 
     Raises:
-        StoreError: No record there, or completions are missing.
+        StoreError: Completions are missing.
     """
-    record = read_finished(folder)
     if not all(arm.completions for arm in record.arms):
         raise StoreError(f"{folder}: a run of {record.artefact} keeps no completions.")
     evaluation = _evaluation(record.config["evaluation"])

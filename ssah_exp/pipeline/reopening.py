@@ -18,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssah_exp.cache import Cache, Entry
 from ssah_exp.config.build import build
-from ssah_exp.config.compose import conf_dir, explain_hydra_error, parse
+from ssah_exp.config.compose import conf_dir, parse
+from ssah_exp.config.mistakes import explain_hydra_error
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.data.datasets import RunData, load_data
 from ssah_exp.errors import ConfigError, DataError, ModelError, StoreError
@@ -28,7 +29,7 @@ from ssah_exp.pipeline.identification import unit_map_of
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.stages import ModelSlot, Stages
 from ssah_exp.records.record import RunRecord
-from ssah_exp.records.store import RECORD
+from ssah_exp.records.store import RECORD, read_record
 from ssah_exp.units.identify import SETS, Identification, identify
 from ssah_exp.units.unitmap import UnitMap
 
@@ -159,7 +160,7 @@ def read_run(folder: Path) -> RunRecord:
     path = folder / RECORD
     if not path.is_file():
         raise StoreError(f"{folder} is no finished run: it has no {RECORD}.")
-    return RunRecord.from_json(path.read_text(encoding="utf-8"))
+    return read_record(path)
 
 
 def cache_of(folder: Path) -> Cache:

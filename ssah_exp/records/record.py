@@ -199,6 +199,13 @@ def status_of(arms: Iterable[ArmRecord]) -> str:
     return INCOMPLETE if failed else DONE
 
 
+# Behind :func:`unanswered_text`.
+ASK_AGAIN = (
+    "What was judged is kept; run the same command again to ask what is missing, with a higher "
+    "max_requests if that is spent."
+)
+
+
 def unanswered_text(lacking: Mapping[str, Mapping[str, int]]) -> str:
     """What :meth:`RunRecord.unanswered` holds, as a clause."""
     return "; ".join(

@@ -75,6 +75,18 @@ def read_folder(folder: Path) -> list[RunRecord]:
     return sorted(newest.values(), key=lambda record: record.finished)
 
 
+def read_record(path: Path) -> RunRecord:
+    """One record as its run wrote it.
+
+    Raises:
+        StoreError: It cannot be read; the path is named.
+    """
+    try:
+        return RunRecord.from_json(path.read_text(encoding="utf-8"))
+    except (StoreError, OSError, ValueError) as error:  # ValueError: not UTF-8
+        raise StoreError(f"{path} cannot be read: {error}") from error
+
+
 @contextmanager
 def _no_collection() -> Iterator[None]:
     """Thousands of records are a million objects, none of them garbage: do not look through them

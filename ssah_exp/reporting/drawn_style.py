@@ -23,5 +23,7 @@ def drawn_asr(evaluation: dict[str, Any], arm: ArmRecord, style: str | None) -> 
     metric = asr_name(style or "mean", evaluation["primary_judge"])
     if metric not in arm.metrics:
         allowed = ", ".join(evaluation["harmful_styles"])
-        raise ConfigError(f"No ASR for style '{style}' in these records. Allowed: {allowed}.")
+        raise ConfigError(
+            f"No ASR for style '{style or 'mean'}' in these records. Allowed: {allowed}."
+        )
     return metric

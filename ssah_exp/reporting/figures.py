@@ -49,6 +49,8 @@ def asr_against_loss(records: Sequence[RunRecord], path: Path, style: str | None
         raise StoreError("No arm of these records has a training loss: they trained nothing.")
     metric = drawn_asr(evaluation, arms[0], style)
     points = _points(records, metric)
+    if points.empty:
+        raise StoreError(f"No arm of these records has both a training loss and {metric}.")
     figure = new_figure(PAGE * 0.75, 3.2)
     axes = figure.subplots()
     _draw(axes, points)
@@ -66,8 +68,8 @@ def _points(records: Sequence[RunRecord], metric: str) -> pd.DataFrame:
     rows = []
     for record in records:
         for arm in record.arms:
-            loss, rate = arm.metrics.get(TRAIN_LOSS), arm.metrics[metric]
-            if loss is None or loss.value is None or rate.value is None:
+            loss, rate = arm.metrics.get(TRAIN_LOSS), arm.metrics.get(metric)
+            if loss is None or loss.value is None or rate is None or rate.value is None:
                 continue
             if rate.low is None or rate.high is None:
                 continue

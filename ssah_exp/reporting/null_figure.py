@@ -116,7 +116,8 @@ def draw_null(records: Sequence[RunRecord], path: Path, style: str | None = None
     perplexity = rows[rows["metric"] == PERPLEXITY]
     _panel(right, on_the_edge(right, perplexity, ("value", "low", "high")))
     right.set_ylabel("perplexity")
-    right.set_yscale("log")
+    if (perplexity["value"] > 0).any():  # of no value there is no scale
+        right.set_yscale("log")
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return save_figure(figure, path, rows)

@@ -184,13 +184,18 @@ def open_sweep(folder: Path, launcher: str, options: dict[str, Any], code: dict[
             path.touch(exist_ok=False)
         except FileExistsError as error:
             raise StoreError(f"{folder} holds another sweep already; start again.") from error
-    write_atomically(path, json.dumps(plan, indent=1))
+    try:
+        write_atomically(path, json.dumps(plan, indent=1))
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     return Sweep(folder.absolute())
 
 
 def sweeps_below(root: Path) -> list[Sweep]:
-    """Every sweep of a root, oldest first."""
-    return [Sweep(path.parent) for path in sorted((root / "sweeps").glob(f"*/{PLAN}"))]
+    """Every sweep of a root, oldest first; one that was killed before it had a plan is none."""
+    found = sorted((root.absolute() / "sweeps").glob(f"*/{PLAN}"))  # workers change directory
+    return [Sweep(path.parent) for path in found if path.stat().st_size > 0]
 
 
 def find_sweep(root: Path, name: str | None) -> Sweep:

@@ -120,7 +120,10 @@ def submit(sweep: Sweep, jobs: Sequence[Job], options: SlurmOptions) -> str:
     executor = SlurmExecutor(folder=sweep.folder / "slurm")
     executor.update_parameters(job_name=f"ssah-{sweep.name}", **options.for_submitit())
     workers = [
-        SlurmWorker(str(sweep.folder), job.number, options.code, options.requeues) for job in jobs
+        SlurmWorker(
+            str(sweep.folder), job.number, options.code, options.requeues, job.state().attempts
+        )
+        for job in jobs
     ]
     try:
         with warnings.catch_warnings(), executor.batch():

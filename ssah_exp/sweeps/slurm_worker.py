@@ -21,19 +21,21 @@ from ssah_exp.sweeps.worker import work
 
 @dataclass
 class SlurmWorker:
-    """Pickled at submission: a folder, a number and two options; everything else is on disk.
+    """Pickled at submission: a folder, numbers and two options; everything else is on disk.
 
     Attributes:
         folder: The sweep's folder.
         number: The job's number.
         check: See :func:`ssah_exp.sweeps.worker.work`.
         requeues: How often the job may be queued again because its time ran out.
+        before: Attempts before this submission; after `retry-failed` the count begins anew.
     """
 
     folder: str
     number: int
     check: str
     requeues: int
+    before: int = 0
 
     def __call__(self) -> str:
         """Run the job; return its status.
@@ -57,8 +59,9 @@ class SlurmWorker:
 
     def _queue_again(self, job: Job) -> None:
         state = job.state()
-        if state.attempts > self.requeues:
-            reason = f"its time ran out {state.attempts} times; raise hydra.launcher.minutes"
+        times = state.attempts - self.before
+        if times > self.requeues:
+            reason = f"its time ran out {times} times; raise hydra.launcher.minutes"
             job.save(state.changed(status=FAILED, error=reason))
             return
         number = os.environ["SLURM_JOB_ID"]

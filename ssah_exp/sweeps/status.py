@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from ssah_exp.errors import ClusterError
-from ssah_exp.lock import owner_of
+from ssah_exp.lock import seems_held
 from ssah_exp.records.store import RECORD
 from ssah_exp.sweeps import slurm
 from ssah_exp.sweeps.folder import Job, Sweep
@@ -67,15 +67,14 @@ class SweepStatus:
 
 
 def status_of(sweep: Sweep) -> SweepStatus:
-    """Judge every job. Nothing is changed.
+    """Judge every job. Nothing is changed; see :func:`ssah_exp.lock.seems_held`.
 
     Raises:
         StoreError: The sweep's files cannot be read.
     """
     if sweep.plan()["launcher"] == "slurm":
         return _under_slurm(sweep)
-    owner = owner_of(sweep.lock)
-    running = owner is not None and owner.lives() is not False
+    running = seems_held(sweep.lock)
     standings = []
     for job in sweep.jobs():
         state = job.state()

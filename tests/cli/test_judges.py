@@ -343,7 +343,18 @@ def test_files_that_cannot_be_used(
 
 def test_no_run_there(capsys: Capture, tmp_path: Path) -> None:
     said = complaint(capsys, "run", str(tmp_path), "--judge", "wei2024")
-    assert "no folder of a finished run" in said
+    assert "is no finished run" in said
+
+
+@pytest.mark.parametrize("content", [b"{", b"{}", b"\xff\x00"])
+def test_a_damaged_record_is_named(capsys: Capture, tmp_path: Path, content: bytes) -> None:
+    place = tmp_path / "record.json"
+    place.write_bytes(content)
+    assert f"{place} cannot be read: " in complaint(
+        capsys, "run", str(tmp_path), "--judge", "wei2024"
+    )
+    assert main(["compare", str(tmp_path)]) == 2
+    assert f"{place} cannot be read: " in capsys.readouterr().err
 
 
 def test_words_of_ours_are_labels_too(capsys: Capture, tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,6 +129,25 @@ def test_the_doctor_writes_a_missing_extra_out(tmp_path: Path) -> None:
     report["extras"] = {"gpu": {"missing": ["vllm"], "install": "pip install 'ssah-exp[gpu]'"}}
     (line,) = [line for line in doctor._lines(report) if line.startswith("extra")]
     assert line.endswith("missing vllm; pip install 'ssah-exp[gpu]'")
+
+
+def test_the_doctor_bears_files_that_jobs_at_work_take_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("stays", "goes"):
+        (tmp_path / "cache" / "align" / "entry").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cache" / "align" / "entry" / name).write_bytes(bytes(100_000))
+    look = Path.stat
+
+    def vanish(path: Path, **options: Any) -> os.stat_result:
+        found = look(path, **options)
+        if path.name == "goes":
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "stat", vanish)
+    sizes = doctor.examine(tmp_path)["root"]["cache"]
+    assert sizes == {"align": {"entries": 1, "megabytes": 0.2}}
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["figure"], ["tables", "t", "--format", "x"]])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from ssah_exp.config.compose import explain_hydra_error
+from ssah_exp.config.mistakes import explain_hydra_error, refuse_mistakes
 from ssah_exp.errors import ConfigError, did_you_mean
 from tests.config.composing import composed, config_of, parse
 
@@ -52,6 +54,49 @@ def test_what_is_allowed_is_listed_and_private_files_are_not() -> None:
 def test_a_wrong_type_names_its_key() -> None:
     assert "units.samples" in message_for("units.samples=many")
     assert "object_type" not in message_for("units.samples=many")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("quickstart", "'quickstart' is no override: missing EQUAL at '<EOF>'. Give KEY=VALUE"),
+        ("seed=-1,", "'seed=-1,' is no override: mismatched input '<EOF>'. Give "),
+        ("units=[a", "'units=[a' is no override: "),
+        ("+experiment=quickstart", "experiment has a value already; give experiment=NAME without"),
+        (
+            "evaluation.harmful_styles=raw",
+            "evaluation.harmful_styles=raw is no list; give it in brackets: "
+            "'evaluation.harmful_styles=[raw]'.",
+        ),
+        (
+            "hydra.launcher.workers=2",
+            "hydra.launcher.workers is an option of hydra/launcher=local, which must be given, too",
+        ),
+        ("hydra.launcher.gpus=2", "hydra.launcher.gpus is an option of hydra/launcher=local and "),
+        ("hydra.launcher.worker=2", "Unknown key 'hydra.launcher.worker'. Did you mean 'workers'?"),
+        ("hydra.sweeper.fil=a", "Unknown key 'hydra.sweeper.fil'. Did you mean 'file'?"),
+    ],
+)
+def test_a_beginners_mistake_is_told_with_what_to_write_instead(override: str, said: str) -> None:
+    assert message_for(override).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("words", "instead"),
+    [
+        (
+            ["--experiment", "quickstart"],
+            "--experiment is no option of run; give it as experiment=",
+        ),
+        (["-m", "--seed=1,2"], "--seed is no option of run; give it as seed=1,2."),
+        (["-units.samples", "4"], "-units.samples is no option of run; give it as units.samples=4"),
+        (["--model"], "--model is no option of run; give it as model=VALUE."),
+    ],
+)
+def test_a_key_given_as_an_option_is_told_how_to_give_it(words: list[str], instead: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(instead)}"):
+        refuse_mistakes(words)
+    refuse_mistakes(["-m", "--cfg", "job", "experiment=quickstart", "seed=0,1", "--multirun"])
 
 
 def test_every_missing_value_is_listed_at_once() -> None:

@@ -10,6 +10,7 @@ from ssah_exp.errors import ConfigError
 from tests.config.composing import config_of
 
 SCU: Target = {"_target_": "ssah_exp.units.selectors.OfClass", "names": ["SCU"]}
+PREFIX: Target = {"_target_": "ssah_exp.training.adapters.prefix.Prefix", "tokens": 4}
 LORA: Target = {"_target_": "ssah_exp.training.adapters.lora.Lora", "rank": 1, "alpha": 1}
 
 
@@ -235,3 +236,13 @@ def test_every_problem_is_listed_at_once_in_the_order_of_the_config(config: RunC
     problems = problems_of(config)
     assert len(problems) == len(keys)
     assert all(line.startswith(key) for key, line in zip(keys, problems, strict=True)), problems
+
+
+def test_a_prefix_and_gradient_checkpointing_are_refused_before_anything_is_trained(
+    config: RunConfig,
+) -> None:
+    config.training.arms = {"lora": ArmConfig(adapter=LORA), "prefix": ArmConfig(adapter=PREFIX)}
+    validate(config)
+    config.training.gradient_checkpointing = True
+    (problem,) = problems_of(config)
+    assert problem.startswith("training.arms.prefix.adapter: gradient checkpointing drops")

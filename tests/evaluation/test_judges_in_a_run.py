@@ -167,7 +167,7 @@ def test_a_finished_runs_answers_are_judged_without_its_model(
     with endpoint() as server, warnings.catch_warnings():
         warnings.simplefilter("error")
         judge = opened(with_judge(place, asking(server))).judges["extra"]
-        found = rejudge(folder, {"extra": judge})
+        found = rejudge(finished, folder, {"extra": judge})
     assert list(found["extra"].arms) == [arm.name for arm in finished.arms]
     said = found["extra"].arms["aligned"].metrics
     assert said["score/raw/extra"].value == 1

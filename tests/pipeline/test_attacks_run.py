@@ -184,7 +184,7 @@ def test_the_table_has_a_column_for_each(attacked: Finished) -> None:
 def test_stored_answers_can_be_judged_again(attacked: Finished) -> None:
     from ssah_exp.evaluation.judges import KeywordJudge
 
-    found = rejudge(attacked.folder, {"first": KeywordJudge("first", ["w1"])})
+    found = rejudge(attacked.record, attacked.folder, {"first": KeywordJudge("first", ["w1"])})
     for arm in attacked.record.arms:
         mine = {name: item for name, item in arm.metrics.items() if name.endswith("/first")}
         assert found["first"].arms[arm.name].metrics == mine

@@ -72,7 +72,7 @@ def test_the_record_says_what_went_in(probed: Finished, place: Path) -> None:
 def test_no_text_of_a_model_lies_in_the_run_folder(probed: Finished) -> None:
     assert [path.name for path in probed.folder.iterdir()] == ["record.json"]
     with pytest.raises(StoreError, match="a run of probe keeps no completions"):
-        rejudge(probed.folder, {})
+        rejudge(probed.record, probed.folder, {})
 
 
 def test_batches_change_nothing_and_nothing_is_computed_twice(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ssah_exp.lock import Lock
+from ssah_exp.lock import Lock, owner_of, seems_held
 from ssah_exp.owner import Owner
 
 QUICK = {"beat": 0.05, "patience": 0.5, "poll": 0.01}
@@ -90,6 +91,38 @@ def test_a_pid_used_again_is_another_process() -> None:
     assert replace(me, host="node7").lives() is None
     assert replace(me, space="pid:[1]").lives() is None, "a container with pids of its own"
     assert Owner.from_json(me.to_json()) == me
+
+
+def test_another_users_hidden_process_is_not_taken_for_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``/proc`` mounted with hidepid=2, as on many clusters."""
+
+    def refuse(pid: int, signal: int) -> None:
+        raise PermissionError
+
+    theirs = dead()
+    monkeypatch.setattr(os, "kill", refuse)
+    assert theirs.lives() is None, "its lock is watched for signs of life"
+
+
+def test_an_owner_that_may_not_be_looked_at_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user's, with files of their own: to look again and again would never end."""
+    leave_behind(tmp_path / "lock", elsewhere())
+    looks: list[Path] = []
+
+    def refuse(path: Path) -> bytes:
+        looks.append(path)
+        assert len(looks) < 50, "it spins"
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(PermissionError), Lock(tmp_path / "lock", "work", **QUICK):
+        pass
+    assert seems_held(tmp_path / "lock")
+    assert owner_of(tmp_path / "lock") is None
 
 
 @pytest.mark.parametrize("jump", [-1e6, 0.0, 1e6])

@@ -70,6 +70,18 @@ def test_what_cannot_be_drawn_is_said(trained: RunRecord, tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
+def test_rates_that_no_arm_has_are_said(trained: RunRecord, tmp_path: Path) -> None:
+    """A judge that was down for a whole run."""
+    lost = rate(0, 0, 0.95)
+    assert lost.value is None
+    arms = [
+        replace(item, metrics={**item.metrics, "asr/mean/zou2023": lost}) for item in trained.arms
+    ]
+    with pytest.raises(StoreError, match="both a training loss and asr/mean/zou2023"):
+        asr_against_loss([replace(trained, arms=arms)], tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_numbers_lie_beside(trained: RunRecord, tmp_path: Path) -> None:
     table = asr_against_loss([trained], tmp_path / "figure.svg")
     assert table == tmp_path / "figure.csv"

@@ -55,6 +55,20 @@ def test_an_infinite_perplexity_is_drawn_and_named(tmp_path: Path) -> None:
     assert "infinite" not in (tmp_path / "null.svg").read_text()
 
 
+def test_perplexities_that_no_arm_has_are_left_empty(tmp_path: Path) -> None:
+    """Logits that overflowed in every arm: ASR has its panel all the same."""
+    lost = perplexity([math.nan] * 3, 0.95, 100, 0)
+    assert lost.value is None
+    arms = [
+        arm(name, 0.1, metrics={**metrics(0.1), "perplexity": lost})
+        for name in ("aligned", "SCU/pooled")
+    ]
+    table = draw_null([record(0, arms=arms)], tmp_path / "null.svg")
+    rows = pd.read_csv(table)
+    assert rows.loc[rows["metric"] == "perplexity", "value"].isna().all()
+    assert rows.loc[rows["metric"] == "asr", "value"].notna().all()
+
+
 def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="style 'chatt'"):
         draw_null(RECORDS, tmp_path / "a.svg", "chatt")

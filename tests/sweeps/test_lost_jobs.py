@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import time
 from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
@@ -12,9 +15,11 @@ from typing import Any
 import pytest
 
 from ssah_exp.cli import main
+from ssah_exp.errors import StoreError
 from ssah_exp.owner import Owner
-from ssah_exp.sweeps import local, slurm
-from ssah_exp.sweeps.folder import Job, Sweep, open_sweep
+from ssah_exp.sweeps import batch, folder, local, slurm, slurm_worker
+from ssah_exp.sweeps.batch import run_here
+from ssah_exp.sweeps.folder import Job, Sweep, find_sweep, open_sweep
 from ssah_exp.sweeps.local import LocalOptions, run_at_once
 from ssah_exp.sweeps.report import end_of
 from ssah_exp.sweeps.state import (
@@ -24,6 +29,7 @@ from ssah_exp.sweeps.state import (
     INTERRUPTED,
     MISSING,
     QUEUED,
+    RUNNING,
     JobState,
 )
 from ssah_exp.sweeps.status import status_of
@@ -122,6 +128,58 @@ def test_the_exit_code_says_whether_all_got_done(tmp_path: Path, status: str, co
     assert end_of(sweep) == code
 
 
+def test_a_sweep_that_a_full_disk_left_without_a_plan_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    sweep_of(tmp_path, 1)
+
+    def refuse(path: Path, text: str) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "write_atomically", refuse)
+        with pytest.raises(StoreError):
+            open_sweep(tmp_path / "sweeps" / "noon", "batch", {}, {})
+    assert not (tmp_path / "sweeps" / "noon" / "sweep.json").exists()
+    (tmp_path / "sweeps" / "noon" / "sweep.json").touch()  # as one that was killed in between
+    assert main(["status", "--all", "--root", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "sweep night: 1 jobs, 1 missing\n"
+    assert main(["status", "--root", str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize("changes", [{"boot": "before"}, {"host": "node7"}])
+def test_a_sweep_whose_machine_is_gone_can_be_run_again(
+    tmp_path: Path, changes: dict[str, str]
+) -> None:
+    """It was started anew, or is another: no process says that the sweep ended."""
+    sweep = sweep_of(tmp_path, 2)
+    sweep.job(0).save(JobState(RUNNING, attempts=1))
+    gone = replace(Owner.me(), **changes)
+    sweep.lock.mkdir()
+    file = sweep.lock / gone.token
+    file.write_text(f"{gone.to_json()}\n")
+    assert [item.status for item in status_of(sweep).standings] == [RUNNING, QUEUED]
+    os.utime(file, (time.time() - 600,) * 2)
+    assert [item.status for item in status_of(sweep).standings] == [FAILED, MISSING]
+    assert not list(sweep.folder.glob(".*")), "looking leaves nothing"
+
+
+def test_a_sweep_elsewhere_counts_as_running_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = sweep_of(tmp_path, 1)
+    other = replace(Owner.me(), host="node7")
+    sweep.lock.mkdir()
+    (sweep.lock / other.token).write_text(f"{other.to_json()}\n")
+    os.utime(sweep.lock / other.token, (0, 0))
+
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    assert status_of(sweep).standings[0].status == QUEUED
+
+
 def test_cancel_does_not_promise_that_a_dead_process_ends(tmp_path: Path, capsys: Capture) -> None:
     sweep = sweep_of(tmp_path, 1)
     sweep.job(0).save(JobState(INTERRUPTED))
@@ -130,6 +188,28 @@ def test_cancel_does_not_promise_that_a_dead_process_ends(tmp_path: Path, capsys
     (sweep.lock / dead.token).write_text(f"{dead.to_json()}\n")
     assert main(["cancel", "--root", str(tmp_path)]) == 0
     assert capsys.readouterr().err == "sweep night: 1 jobs cancelled\n"
+
+
+def under_slurm(sweep: Sweep) -> None:
+    plan = {**sweep.plan(), "launcher": "slurm"}
+    (sweep.folder / "sweep.json").write_text(json.dumps(plan))
+    for job in sweep.jobs():
+        job.give_ticket(f"7_{job.number}")
+
+
+def test_cancel_names_no_job_that_slurm_has_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = sweep_of(tmp_path, 2)
+    under_slurm(sweep)
+    sweep.job(0).save(JobState(INTERRUPTED))
+    given: list[str] = []
+    monkeypatch.setattr(slurm, "queue", lambda: {"7_1": ("PENDING", "Resources")})
+    monkeypatch.setattr(slurm, "ended", lambda tickets: {})
+    monkeypatch.setattr(slurm, "cancel", given.extend)
+    assert main(["cancel", "--root", str(tmp_path)]) == 0
+    assert given == ["7_1"]
+    assert [item.status for item in status_of(sweep).standings] == [CANCELLED] * 2
 
 
 @pytest.mark.parametrize(
@@ -147,11 +227,51 @@ def test_a_silent_job_that_slurm_ended_has_failed(
     detail: str,
 ) -> None:
     sweep = sweep_of(tmp_path, 1)
-    plan = {**sweep.plan(), "launcher": "slurm"}
-    (sweep.folder / "sweep.json").write_text(json.dumps(plan))
-    sweep.job(0).give_ticket("7_0")
+    under_slurm(sweep)
     monkeypatch.setattr(slurm, "queue", dict)
     monkeypatch.setattr(slurm, "ended", lambda tickets: ends)
     (found,) = status_of(sweep).standings
     assert found.status == status
     assert detail in found.detail
+
+
+def test_jobs_run_again_where_they_were_submitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their frozen configs may hold relative paths, and ``--root`` may be one, too."""
+    there, here = tmp_path / "there", tmp_path / "here"
+    for place in (there, here):
+        place.mkdir()
+    monkeypatch.chdir(there)
+    sweep_of(tmp_path, 1)
+    monkeypatch.chdir(here)
+    found: list[tuple[Path, Path]] = []
+
+    def work(sweep: Sweep, job: Job, check: str | None) -> JobState:
+        found.append((Path.cwd(), job.folder))
+        return JobState(DONE)
+
+    monkeypatch.setattr(batch, "work", work)
+    sweep = find_sweep(Path(".."), None)
+    run_here(sweep, sweep.jobs(), lambda line: None)
+    assert found == [(there, here / ".." / "sweeps" / "night" / "jobs" / "0000")]
+    assert Path.cwd() == here
+    there.rmdir()
+    said: list[str] = []
+    run_here(sweep, sweep.jobs(), said.append)
+    assert said[0].startswith(f"{there}, where the sweep was submitted, is gone")
+
+
+@pytest.mark.parametrize(("before", "status"), [(0, FAILED), (3, INTERRUPTED)])
+def test_a_retried_job_may_be_queued_as_often_as_the_first_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, status: str
+) -> None:
+    sweep = sweep_of(tmp_path, 1)
+    job = sweep.job(0)
+    job.save(JobState(INTERRUPTED, attempts=4))
+    asked: list[list[str]] = []
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(slurm_worker.subprocess, "run", lambda given, **_: asked.append(given))
+    slurm_worker.SlurmWorker(str(sweep.folder), 0, "warn", 2, before)._queue_again(job)
+    assert job.state().status == status
+    assert asked == ([["scontrol", "requeue", "7"]] if status == INTERRUPTED else [])

@@ -66,13 +66,17 @@ class HarmBenchJudge(FirstTokenJudge):
         super().__post_init__()
         if self.prompt is not None and self.prompt_path is not None:
             raise ConfigError(f"Judge '{self.name}': give prompt or prompt_path, not both.")
-        require(self._question, _PLACES, f"Judge '{self.name}': prompt")
+        _ = self._question
 
     @cached_property
     def _question(self) -> str:
+        who = f"Judge '{self.name}'"
         if self.prompt_path is not None:
-            return read_wording(self.prompt_path, _PLACES, f"Judge '{self.name}'")
-        return QUESTION if self.prompt is None else self.prompt
+            return read_wording(self.prompt_path, _PLACES, who)
+        if self.prompt is None:
+            return QUESTION
+        require(self.prompt, _PLACES, f"{who}: prompt")
+        return self.prompt
 
     def wording(self) -> str | None:
         """Hash of the question in the file."""

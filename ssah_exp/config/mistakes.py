@@ -1,0 +1,108 @@
+"""What is wrong with overrides that Hydra does not take: what was given, and what is allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from itertools import pairwise
+from typing import Any
+
+from hydra.errors import OverrideParseException
+from omegaconf import OmegaConf
+
+from ssah_exp.config.compose import conf_dir, first_lines
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.errors import ConfigError, did_you_mean
+
+
+def refuse_mistakes(words: Sequence[str]) -> None:
+    """Refuse what Hydra would answer with a traceback.
+
+    Args:
+        words: Behind ``ssah-exp run``.
+
+    Raises:
+        ConfigError: ``units=null`` or ``units=`` without anything; ``--experiment quickstart``,
+            which Hydra takes for ``--experimental-rerun``.
+    """
+    keys = {*_groups(), *(item.name for item in fields(RunConfig))}
+    for word, behind in pairwise([*words, ""]):
+        key, sign, value = word.partition("=")
+        if sign and value.lower() in ("null", "") and key in _groups():
+            allowed = ", ".join(sorted(_options(key)))
+            raise ConfigError(f"{word} names no option. Allowed: {allowed}.")
+        bare = key.lstrip("-")
+        if key != bare and bare.partition(".")[0] in keys:
+            given = value if sign else behind or "VALUE"
+            raise ConfigError(f"{key} is no option of run; give it as {bare}={given}.")
+
+
+def explain_hydra_error(error: Exception) -> str:
+    """Say what was given, what is allowed and the nearest match for a Hydra composition error."""
+    text = first_lines(error)
+    if isinstance(error, OverrideParseException):
+        return _no_override(error.override, text)
+    twice = re.search(r"Multiple values for (?P<key>[^ ]+)\. To override", text)
+    if twice:
+        return f"{twice['key']} has a value already; give {twice['key']}=NAME without a '+'."
+    option = re.search(r"Could not find '(?P<group>[^']+)/(?P<name>[^'/]+)'", text)
+    if option:
+        return _unknown_option(option["group"], option["name"])
+    key = re.search(r"Could not override '(?P<key>[^']+)'", text)
+    if key and "No match in the defaults list" in text:
+        return f"No config group '{key['key']}'.{did_you_mean(key['key'], _groups())}"
+    if key:
+        return _of_hydra(key["key"]) or _unknown_path(key["key"], text)
+    return text
+
+
+def _no_override(override: str, text: str) -> str:
+    lines = [line for line in text.splitlines() if not line.startswith(("Error parsing", "See "))]
+    why = re.sub(r" expecting \{.*\}", "", " ".join(lines))  # a list of the grammar's own names
+    return (
+        f"'{override}' is no override: {why}. Give KEY=VALUE without spaces, values of "
+        "-m as KEY=A,B, and quote what the shell would take apart: 'KEY=[A,B]'."
+    )
+
+
+def _of_hydra(key: str) -> str | None:
+    """Of an option of a launcher or sweeper, who has it; None for any other key."""
+    found = re.fullmatch(r"hydra\.(launcher|sweeper)\.(\w+)", key)
+    if found is None:
+        return None
+    group, name = f"hydra/{found[1]}", found[2]
+    has = {choice: _keys(group, choice) for choice in sorted(_options(group))}
+    owners = [f"{group}={choice}" for choice, keys in has.items() if name in keys]
+    if owners:
+        return f"{key} is an option of {' and '.join(owners)}, which must be given, too."
+    return f"Unknown key '{key}'.{did_you_mean(name, set().union(*has.values()))}"
+
+
+def _keys(group: str, choice: str) -> set[str]:
+    content = OmegaConf.load(conf_dir() / group / f"{choice}.yaml")
+    return {str(key) for key in content if str(key) != "_target_"}
+
+
+def _groups() -> list[str]:
+    return [path.name for path in conf_dir().iterdir() if path.is_dir()]
+
+
+def _options(group: str) -> list[str]:
+    return [path.stem for path in (conf_dir() / group).glob("[!_]*.yaml")]
+
+
+def _unknown_option(group: str, name: str) -> str:
+    return f"Unknown {group} '{name}'.{did_you_mean(name, _options(group))}"
+
+
+def _unknown_path(dotted: str, text: str) -> str:
+    schema: Any = RunConfig
+    *parents, leaf = dotted.split(".")
+    for part in parents:
+        known = {item.name: item.default_factory for item in fields(schema)}
+        schema = known.get(part)
+        if not (isinstance(schema, type) and is_dataclass(schema)):
+            return text
+    names = [item.name for item in fields(schema)]
+    return f"Unknown key '{dotted}'.{did_you_mean(leaf, names)}"

@@ -1,0 +1,147 @@
+"""The endpoint judge against a server that is slow, busy or down."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+
+from ssah_exp.errors import JudgeError
+from ssah_exp.evaluation.judges import Judgement
+from ssah_exp.evaluation.judges.chat_client import retry_after
+from tests.evaluation.endpoint_judge import (
+    COMPLIED,
+    KEY,
+    REFUSED,
+    assess,
+    failed,
+    judge_at,
+    one,
+    reachable,
+)
+from tests.evaluation.misbehaving import (
+    Act,
+    Endpoint,
+    cut,
+    drip_headers,
+    hang_up,
+    raw,
+    says,
+    slow,
+    status,
+    trickle,
+)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    with reachable(monkeypatch) as running:
+        yield running
+
+
+NO_COMPLETION = (b"", b"{oops", b"[]", b'{"choices": []}', b'{"choices": [{"message": "text"}]}')
+PASSING = (*map(status, (408, 429, 500, 503)), cut, hang_up, *map(raw, NO_COMPLETION))
+
+
+@pytest.mark.parametrize("trouble", PASSING)
+def test_passing_trouble_is_tried_again(server: Endpoint, trouble: Act) -> None:
+    assert one(server, trouble, trouble, says('{"score": 5}')) == Judgement(COMPLIED, 5.0)
+    assert server.asked["a"] == 3
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        (status(500), "http 500"),
+        (cut, "connection: ReadError"),
+        (raw(b"{oops"), "no chat completion in the reply"),
+    ],
+)
+def test_after_the_last_attempt_it_is_unscored(
+    server: Endpoint, trouble: Act, reason: str, tmp_path: Path
+) -> None:
+    server.script["a"] = [trouble]
+    judge = judge_at(server, tmp_path)
+    assert assess(judge, "a") == [failed(reason)]
+    assert server.asked["a"] == 3
+    server.script["a"] = [says('{"score": 2}')]
+    again = assess(judge_at(server, tmp_path), "a")
+    assert again == [Judgement(REFUSED, 2.0)], "trouble is not remembered"
+
+
+@pytest.mark.parametrize("act", [slow(2), trickle, drip_headers])
+def test_a_slow_endpoint_meets_the_timeout(server: Endpoint, act: Act) -> None:
+    started = time.monotonic()
+    found = one(server, act, timeout=0.2, attempts=2)
+    assert found == failed("timeout")
+    assert time.monotonic() - started < 1.5
+    assert server.asked["a"] == 2
+
+
+def test_retry_after_is_honoured(server: Endpoint) -> None:
+    found = one(server, status(429, Retry_After="0.4"), says('{"score": 3}'))
+    assert found.score == 3
+    assert server.times[1] - server.times[0] >= 0.39
+
+
+def test_retry_after_holds_for_every_thread(server: Endpoint) -> None:
+    """All pause; how many were on their way by then is the machine's load's to decide."""
+    answers = [f"answer {number}" for number in range(60)]
+    for answer in answers:
+        server.script[answer] = [says('{"score": 1}')]
+    server.script[answers[0]].insert(0, status(429, Retry_After="0.4"))
+    found = assess(judge_at(server, concurrency=2), *answers)
+    assert [item.score for item in found] == [1.0] * 60
+    pauses = [later - when for when, later in itertools.pairwise(sorted(server.times))]
+    assert max(pauses) >= 0.39 - 0.1
+    assert pauses.index(max(pauses)) < 50
+
+
+def test_a_longer_wait_than_we_would_is_not_cut_short(server: Endpoint) -> None:
+    found = one(server, status(429, Retry_After="3600"))
+    assert found == failed("http 429")
+    assert server.asked["a"] == 1, "neither waited for nor asked again too early"
+
+
+def test_both_forms_of_retry_after() -> None:
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    assert 28 < retry_after(later) <= 30
+    assert retry_after("2.5") == 2.5
+    for nothing in (None, "soon", "-3", "nan", "Mon, 01 Jan 2001 00:00:00 GMT"):
+        assert retry_after(nothing) == 0
+
+
+def test_failures_in_a_row_are_counted_over_calls(server: Endpoint) -> None:
+    server.otherwise = status(500)
+    server.script["b"] = [says('{"score": 1}')]
+    judge = judge_at(server, attempts=1, max_failures=2)
+    assert assess(judge, "0") == [failed("http 500")]
+    assess(judge, "b")
+    assert assess(judge, "1") == [failed("http 500")]
+    with pytest.raises(JudgeError, match="2 questions in a row failed"):
+        assess(judge, "2")
+
+
+@pytest.mark.parametrize("code", [401, 402, 404, 302])
+def test_an_endpoint_that_takes_no_question_ends_the_run(server: Endpoint, code: int) -> None:
+    server.otherwise = status(code, f"no such thing {KEY}".encode(), Location="/elsewhere")
+    judge = judge_at(server, concurrency=1, api_key_env="THE_KEY")
+    with pytest.raises(JudgeError, match=rf"http {code}: no such thing \[key\]"):
+        assess(judge, *"abcdefgh")
+    assert len(server.seen) < 8
+
+
+def test_an_endpoint_that_is_down_ends_the_run(server: Endpoint, tmp_path: Path) -> None:
+    server.otherwise = status(500)
+    server.script["0"] = [says('{"score": 5}')]
+    judge = judge_at(server, tmp_path, concurrency=1, attempts=1, max_failures=3)
+    with pytest.raises(JudgeError, match="3 questions in a row failed, the last with: http 500"):
+        assess(judge, *map(str, range(50)))
+    assert len(server.seen) < 10
+    assert assess(judge_at(server, tmp_path), "0") == [Judgement(COMPLIED, 5.0)]
+    assert server.asked["0"] == 1, "what was judged is kept"
