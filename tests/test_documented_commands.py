@@ -1,4 +1,4 @@
-"""Every `ssah-exp run` that the documentation shows composes and passes the schema."""
+"""Every `ssah-exp run` that documentation and config files show composes and passes the schema."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ PAGES = sorted(
         (ROOT / "experiments").glob("*/README.md"),
     )
 )
-# A command in a code block, continued lines included, or between back-ticks.
-_SHOWN = re.compile(r"^ *(ssah-exp run(?: .*\\\n)* .*)$|`(ssah-exp run [^`]+)`", re.MULTILINE)
+CONFIGS = sorted((ROOT / "conf").rglob("*.yaml"))
+# A command in a code block or a comment, continued lines included, or between back-ticks.
+_SHOWN = re.compile(r"^#? *(ssah-exp run(?: .*\\\n)* .*)$|`(ssah-exp run [^`]+)`", re.MULTILINE)
 
 
 def commands() -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
-    for page in PAGES:
+    for page in [*PAGES, *CONFIGS]:
         for block, inline in _SHOWN.findall(page.read_text(encoding="utf-8")):
-            text = (block or inline).replace("\\\n", " ")
+            text = re.sub(r"\\\n#?", " ", block or inline)
             # Optuna draws from intervals, of which there is no first value.
             if "..." not in text and "sweeper=optuna" not in text:
                 found.append((str(page.relative_to(ROOT)), " ".join(text.split())))
@@ -52,6 +53,7 @@ def test_the_walk_saw_the_commands() -> None:
     pages = {page for page, _ in commands()}
     assert len(commands()) >= 40
     assert {"README.md", "docs/reproducing.md", "docs/sweeps.md"} <= pages
+    assert {"conf/model/local.yaml", "conf/hydra/sweeper/list.yaml"} <= pages
 
 
 @pytest.mark.parametrize(("page", "command"), commands())

@@ -42,6 +42,14 @@ def test_the_walk_saw_the_commands_and_the_links() -> None:
     assert len(links()) >= 150
 
 
+def test_cited_sections_of_the_protocol_are_there() -> None:
+    files = [*(ROOT / "ssah_exp").rglob("*.py"), *(ROOT / "conf").rglob("*.yaml"), *PAGES]
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    cited = {n for text in texts for n in re.findall(r"protocol\s+section\s+(\d)", text)}
+    headings = re.findall(r"^## (\d)\.", (ROOT / "docs/protocol.md").read_text("utf-8"), re.M)
+    assert {"1", "4", "7"} <= cited <= set(headings)
+
+
 @pytest.mark.parametrize(("page", "command"), commands())
 def test_a_shown_command_is_understood(page: str, command: str) -> None:
     words = shlex.split(command, comments=True)[1:]

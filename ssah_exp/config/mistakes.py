@@ -15,6 +15,15 @@ from ssah_exp.config.compose import conf_dir, first_lines
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.errors import ConfigError, did_you_mean
 
+# Groups whose options are put at a place of their own -> what to write in front of ``=OPTION``.
+_PLACES = {
+    "adapter": "+adapter@training.arms.ARM.adapter",
+    "attack": "+attack@evaluation.attacks.NAME",
+    "judge": "+judge@evaluation.judges.NAME",
+    "selector": "+selector@training.arms.ARM.select",
+    "size": "experiment=paper_smollm2 size",
+}
+
 
 def refuse_mistakes(words: Sequence[str]) -> None:
     """Refuse what Hydra would answer with a traceback.
@@ -49,12 +58,23 @@ def explain_hydra_error(error: Exception) -> str:
     option = re.search(r"Could not find '(?P<group>[^']+)/(?P<name>[^'/]+)'", text)
     if option:
         return _unknown_option(option["group"], option["name"])
-    key = re.search(r"Could not override '(?P<key>[^']+)'", text)
-    if key and "No match in the defaults list" in text:
-        return f"No config group '{key['key']}'.{did_you_mean(key['key'], _groups())}"
-    if key:
-        return _of_hydra(key["key"]) or _unknown_path(key["key"], text)
-    return text
+    found = re.search(r"Could not override '(?P<key>[^']+)'", text)
+    if not found:
+        return text
+    key = found["key"]
+    if "defaults list" in text or "default list" in text:
+        return _not_in_defaults(key)
+    return _of_hydra(key) or _unknown_path(key, text)
+
+
+def _not_in_defaults(key: str) -> str:
+    """An option of a group that is at no such place, or has none until it is told one."""
+    group, _, place = key.partition("@")
+    if place and group in _groups():
+        return f"No {group} is at {place} to be exchanged; give +{key}=OPTION to add one."
+    if group in _PLACES:
+        return f"'{group}' needs a place: give {_PLACES[group]}=OPTION."
+    return f"No config group '{key}'.{did_you_mean(key, _groups())}"
 
 
 def _no_override(override: str, text: str) -> str:

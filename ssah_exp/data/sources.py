@@ -48,13 +48,6 @@ class ExampleSource(Protocol):
         """All selected examples; ``seed`` decides random choices, if there are any."""
 
 
-class TextSource(Protocol):
-    """Something that yields running text."""
-
-    def load_text(self) -> str:
-        """The whole text."""
-
-
 def fingerprint_examples(examples: Sequence[Example]) -> str:
     """sha256 over all there is to each example, and their order."""
     return digest_of([_content(item) for item in examples])

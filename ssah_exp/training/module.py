@@ -68,7 +68,11 @@ class FineTuning(pl.LightningModule):
             self.sharding.shard(self.device_mesh["data_parallel"], self.weights)
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        """The objective's loss over the batch, of which every rank computes its rows."""
+        """The objective's loss over the batch, of which every rank computes its rows.
+
+        Raises:
+            ModelError: The loss is NaN or infinite, on any rank.
+        """
         self.weights.before_batch()
         weight = 1.0
         if ranks.count() > 1:

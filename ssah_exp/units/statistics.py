@@ -30,7 +30,11 @@ class KindStatistics:
     flap: torch.Tensor
 
     def dispersion(self, statistic: str) -> torch.Tensor:
-        """The statistic by name, ``variance`` or ``flap``."""
+        """The statistic by name, ``variance`` or ``flap``.
+
+        Raises:
+            UnitError: There is no such statistic.
+        """
         if statistic not in STATISTICS:
             raise UnitError(f"Unknown statistic '{statistic}'. Allowed: {', '.join(STATISTICS)}.")
         chosen: torch.Tensor = getattr(self, statistic)

@@ -45,6 +45,27 @@ def test_the_nearest_match_is_named(override: str, nearest: str) -> None:
     assert "Allowed: " in message
 
 
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("attack=pair", "give +attack@evaluation.attacks.NAME=OPTION."),
+        ("judge=harmbench", "give +judge@evaluation.judges.NAME=OPTION."),
+        ("adapter=lora", "give +adapter@training.arms.ARM.adapter=OPTION."),
+        ("selector=ru", "give +selector@training.arms.ARM.select=OPTION."),
+        ("size=small", "give experiment=paper_smollm2 size=OPTION."),
+        (
+            "selector@training.arms.mine.select=ru",
+            "give +selector@training.arms.mine.select=OPTION to add one.",
+        ),
+    ],
+)
+def test_a_group_without_a_place_of_its_own_says_where_it_goes(override: str, told: str) -> None:
+    """Hydra finds no match in the defaults list, and the group itself was called unknown."""
+    message = message_for(override)
+    assert message.endswith(told)
+    assert "Did you mean" not in message
+
+
 def test_what_is_allowed_is_listed_and_private_files_are_not() -> None:
     allowed = message_for("evaluation=_table1").partition("Allowed: ")[2]
     assert {"quick", "table1"} <= set(allowed.strip(".").split(", "))

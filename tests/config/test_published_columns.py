@@ -49,6 +49,31 @@ def documented(artefact: str) -> list[RunConfig]:
     return [config for config in papers if config.artefact == artefact]
 
 
+@pytest.mark.parametrize("artefact", [*TRAINING_PAIRS, "frozen_share", "ru_budget"])
+def test_large_models_are_not_trained_by_the_embedded_ones_recipe(artefact: str) -> None:
+    """A rate of 2e-4 and conversations of 96 tokens are for 135 million weights."""
+    shown = documented(artefact)
+    assert shown
+    for config in shown:
+        assert config.units.max_length == 512
+        assert config.training.learning_rate == 2e-5
+        assert config.training.max_length >= 256
+
+
+def test_table_3_finds_what_the_command_of_table_2_trained() -> None:
+    """All weights of a 7B model are not trained on the one card that adapters need."""
+    table_2 = next(c for c in documented("table2_freezing") if c.data.name == "HEx-PHI")
+    (table_3,) = documented("table3_peft")
+    shared = [arm for arm in table_3.training.arms if arm in table_2.training.arms]
+    assert shared == list(table_2.training.arms)
+    for name in shared:
+        assert table_3.training.arms[name] == table_2.training.arms[name]
+    for config in (table_2, table_3):
+        config.training.arms = {}
+    for part in ("model", "data", "units", "training", "alignment", "seed"):
+        assert getattr(table_3, part) == getattr(table_2, part)
+
+
 def judge_described(node: dict[str, Any]) -> dict[str, Any]:
     """What a judge says of itself, without its weights or endpoint."""
     module, _, name = str(node["_target_"]).rpartition(".")

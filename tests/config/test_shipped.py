@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
 
@@ -35,6 +37,19 @@ def test_every_option_composes_and_parses(group: str, option: str) -> None:
         assert config.evaluation.judges["extra"]["name"] == option
     if group == "attack":
         assert config.evaluation.attacks["extra"].method["name"] == option
+
+
+def hub_ids() -> list[str]:
+    texts = [path.read_text(encoding="utf-8") for path in sorted(conf_dir().rglob("*.yaml"))]
+    return [found for text in texts for found in re.findall(r"repo_id: *(\S+)", text)]
+
+
+def test_hub_ids_name_their_owner() -> None:
+    """Since huggingface_hub 2 an id like "wikitext" is refused before anything is asked."""
+    ids = hub_ids()
+    assert len(ids) >= 15
+    for found in ids:
+        assert found.count("/") == 1, found
 
 
 def test_the_walk_saw_every_group() -> None:

@@ -116,7 +116,8 @@ class EvaluationConfig:
         vllm: See :class:`VllmConfig`.
         batch_size: Prompts per generation batch.
         share_prefix: Compute the key-value cache of a common prompt prefix once per batch.
-        judges: ``ssah_exp.evaluation.judges`` classes; the first one leads the table.
+        judges: ``ssah_exp.evaluation.judges`` classes by name.
+        primary_judge: Name of the one that leads tables.
         confidence: Level of every interval.
         bootstrap_resamples: For intervals of means.
         perplexity: See :class:`PerplexityConfig`.
