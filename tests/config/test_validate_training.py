@@ -11,6 +11,7 @@ from tests.config.composing import config_of
 
 SCU: Target = {"_target_": "ssah_exp.units.selectors.OfClass", "names": ["SCU"]}
 LORA: Target = {"_target_": "ssah_exp.training.adapters.lora.Lora", "rank": 1, "alpha": 1}
+PREFIX: Target = {"_target_": "ssah_exp.training.adapters.prefix.Prefix", "tokens": 2}
 
 
 @pytest.fixture
@@ -190,6 +191,24 @@ def test_what_is_wrong_with_an_arm_is_said(config: RunConfig, arm: ArmConfig, me
 )
 def test_arms_that_hang_together_pass(config: RunConfig, arm: ArmConfig) -> None:
     validate(with_arm(config, arm))
+
+
+def test_a_prefix_and_recomputing_are_refused_before_hours_of_other_arms(config: RunConfig) -> None:
+    config.training.gradient_checkpointing = True
+    validate(with_arm(config, ArmConfig(adapter=LORA)))
+    (problem,) = problems_of(with_arm(config, ArmConfig(adapter=PREFIX)))
+    assert problem.startswith("training.arms.odd.adapter: a prefix lies in the cache, which")
+
+
+def test_a_model_carries_the_adapter_of_one_phase(config: RunConfig) -> None:
+    for adapter, wrong in ((LORA, False), (PREFIX, True)):
+        with_arm(config, ArmConfig(adapter=adapter, first="late"))
+        config.training.arms["late"] = ArmConfig(adapter=PREFIX)
+        if wrong:
+            (problem,) = problems_of(config)
+            assert problem.startswith("training.arms.odd.first=late leaves its adapter beside the")
+        else:
+            validate(config)
 
 
 @pytest.mark.parametrize("name", ["aligned", "unaligned"])
