@@ -17,7 +17,7 @@ from ssah_exp.pipeline.opened import Finished, open_run
 from ssah_exp.pipeline.outputs import publish
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.training_arms import TrainingArm, check_arms, plan_training_arms
-from ssah_exp.pipeline.tuning import Tuned, Tuning
+from ssah_exp.pipeline.tuning import Tuned, Tuning, check_plans
 from ssah_exp.records.record import ArmRecord
 from ssah_exp.storage import storage_errors
 from ssah_exp.units.unitmap import UnitMap
@@ -43,8 +43,8 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
     units = identified.units
     arms = plan_training_arms(units, config.training, config.seed)
     by_name = {arm.name: arm for arm in arms}
+    check_plans(stages, start, arms)
     tuning = Tuning(stages, start, base)
-    tuning.check(arms)
     measured: list[ArmRecord] = []
     with storage_errors(run.folder):
         if ranks.first():

@@ -51,6 +51,28 @@ class Tuned:
         return {**self.training, "certificate": self.certificate}
 
 
+def check_plans(stages: Stages, start: ModelRef, arms: Sequence[TrainingArm]) -> None:
+    """Plan every arm without the weights, to refuse what cannot be before hours of work.
+
+    Args:
+        stages: What all stages share.
+        start: The model every arm starts from.
+        arms: What is to be trained.
+
+    Raises:
+        UnitError: An arm's units and options do not make a plan, or its first phase would
+            train what it keeps frozen.
+        ModelError: An adapter does not go with the model or the plan.
+    """
+    if has_adapter(Path(start.location)):
+        return  # its own modules are no part of the skeleton
+    skeleton = load_skeleton(start.location, stages.config.model, revision(start))
+    plans = {arm.name: plan_arm(skeleton, arm)[0] for arm in arms}
+    for arm in arms:
+        if (phase := phase_of(arm)) is not None:
+            check_phases(arm, phase, plans[phase], plans[arm.name])
+
+
 class Tuning:
     """Trains arms from one model on one data set.
 
@@ -67,24 +89,6 @@ class Tuning:
         self._set = TrainingSet(stages, base)
         self._track = self._tracking()
         self._done: dict[str, Tuned] = {}
-
-    def check(self, arms: Sequence[TrainingArm]) -> None:
-        """Plan every arm without the weights, to refuse what cannot be before hours of training.
-
-        Raises:
-            UnitError: An arm's units and options do not make a plan, or its first phase would
-                train what it keeps frozen.
-            ModelError: An adapter does not go with the model or the plan.
-        """
-        start = self._start
-        if has_adapter(Path(start.location)):
-            return  # its own modules are no part of the skeleton
-        config = self._stages.config.model
-        skeleton = load_skeleton(start.location, config, revision(start))
-        plans = {arm.name: plan_arm(skeleton, arm)[0] for arm in arms}
-        for arm in arms:
-            if (phase := phase_of(arm)) is not None:
-                check_phases(arm, phase, plans[phase], plans[arm.name])
 
     def train(self, arm: TrainingArm, phases: Mapping[str, TrainingArm]) -> Tuned:
         """Train one arm, or find the result.
