@@ -134,8 +134,8 @@ def test_a_certificate_stays_behind_where_weights_of_it_are_ablated(
     assert export(trained, place, "budget", tmp_path / "model") == 0
     config = tiny_config(tmp_path)
     config.alignment.enabled = False
-    config.ablation.classes, config.ablation.fills, config.ablation.fills_of = ["RU"], ["pooled"], []
-    config.ablation.controls.of = []
+    config.ablation.classes, config.ablation.fills = ["RU"], ["pooled"]
+    config.ablation.fills_of, config.ablation.controls.of = [], []
     pruned = run(config)
     for arm, certified in (("aligned", True), ("RU/pooled", False)):
         assert export(pruned, tmp_path, arm, tmp_path / arm) == 0
