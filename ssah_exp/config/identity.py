@@ -39,6 +39,8 @@ _JUDGE_NOT_SCIENCE = (
     "max_wait",
     "timeout",
 )
+# What records leave out of any node that has a target.
+NOT_SCIENCE_OF_NODES = (*_PATHS, *_JUDGE_NOT_SCIENCE)
 
 
 def science(config: RunConfig) -> dict[str, Any]:

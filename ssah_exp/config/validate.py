@@ -56,7 +56,7 @@ def validate(config: RunConfig) -> None:
     problems = [
         *choice("artefact", config.artefact, ARTEFACTS),
         *choice("model.precision", config.model.precision, PRECISIONS),
-        *at_least("seed", config.seed, 0),
+        *_seed(config.seed),
         *choice("trainer.accelerator", config.trainer.accelerator, ACCELERATORS),
         *processes_problems(config, trains=config.artefact in TRAINING_ARTEFACTS),
         *_alignment(config.alignment),
@@ -72,6 +72,12 @@ def validate(config: RunConfig) -> None:
     ]
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _seed(seed: int) -> Iterable[str]:
+    yield from at_least("seed", seed, 0)
+    if seed >= 2**32:
+        yield f"seed={seed} is above {2**32 - 1}, the largest that numpy and Lightning take."
 
 
 def _alignment(alignment: AlignmentConfig) -> Iterable[str]:

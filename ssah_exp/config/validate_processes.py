@@ -6,11 +6,10 @@ from collections.abc import Iterable
 
 from ssah_exp.config.ranges import at_least, choice
 from ssah_exp.config.schema import ModelConfig, RunConfig
+from ssah_exp.config.validate_training import BESIDE, adapter_of
 
 STRATEGIES = ("auto", "ddp", "fsdp2")
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
-# Their parameters lie beside the model's modules, where nothing splits them.
-_ATTACHED = ("Prefix", "LlamaAdapter")
 
 
 def processes_problems(config: RunConfig, *, trains: bool) -> Iterable[str]:
@@ -89,8 +88,7 @@ def _sharded_training(config: RunConfig) -> Iterable[str]:
             "DTensor); with trainer.strategy=fsdp2 take adamw, whose states are split anyway."
         )
     for name, arm in config.training.arms.items():
-        kind = "" if arm.adapter is None else str(arm.adapter.get("_target_", "")).split(".")[-1]
-        if kind in _ATTACHED:
+        if (kind := adapter_of(arm)) in BESIDE:
             yield (
                 f"training.arms.{name}.adapter: {kind} is attached by hooks and cannot be trained "
                 "under trainer.strategy=fsdp2; take ddp, or Lora or UnitLora."

@@ -11,6 +11,13 @@ from ssah_exp.config.schema import ArmConfig, RunConfig, TrackConfig, TrainingCo
 CONTROLS = ("random", "matched")
 POLICIES = ("none", "freeze", "budget")
 START_NAMES = ("unaligned", "aligned")
+# Adapters that stay beside the weights, where nothing merges them and nothing splits them.
+BESIDE = ("Prefix", "LlamaAdapter")
+
+
+def adapter_of(arm: ArmConfig) -> str:
+    """Name of the class of an arm's adapter; empty where it has none."""
+    return "" if arm.adapter is None else str(arm.adapter.get("_target_", "")).rpartition(".")[2]
 
 
 def reads_given_pairs(config: RunConfig) -> bool:
@@ -113,14 +120,13 @@ def _arm(name: str, arm: ArmConfig, training: TrainingConfig, earlier: list[str]
         yield f"{key}.controls needs a set of units to stand beside; there is no {key}.select."
     if arm.overlap and not arm.controls:
         yield f"{key}.overlap is about controls, and there are no {key}.controls."
-    kind = "" if arm.adapter is None else str(arm.adapter.get("_target_", ""))
-    if training.gradient_checkpointing and kind.endswith(".Prefix"):
-        yield (
-            f"{key}.adapter: gradient checkpointing drops the cache that a prefix stands in; set "
-            "training.gradient_checkpointing=false."
-        )
     if arm.adapter is not None and any(value is not None for value in asdict(arm.others).values()):
         yield f"{key}.others is given, but an adapter trains none of them."
+    if training.gradient_checkpointing and adapter_of(arm) == "Prefix":
+        yield (
+            f"{key}.adapter: a prefix lies in the cache, which training.gradient_checkpointing "
+            "drops; switch that off, or train this arm in a run of its own."
+        )
     if arm.match_loss is not None:
         yield from choice(f"{key}.match_loss", arm.match_loss, earlier)
         if training.objective == "dpo":
@@ -139,6 +145,11 @@ def _first(name: str, arm: ArmConfig, training: TrainingConfig) -> Iterable[str]
     if arm.first in others:
         if training.arms[arm.first].first is not None:
             yield f"{key}.first={arm.first} has a first phase itself, which would be left out."
+        if {adapter_of(arm), adapter_of(training.arms[arm.first])} <= {*BESIDE}:
+            yield (
+                f"{key}.first={arm.first} leaves its adapter beside the weights, and a model "
+                f"carries one at a time; {name} brings another."
+            )
         if arm.policy == "budget" and arm.controls:
             yield (
                 f"{key}.controls: what a control of {arm.first} trained first, one of {name} would "

@@ -16,7 +16,6 @@ from ssah_exp.errors import ModelError, StoreError
 from ssah_exp.storage import whole_folder
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
-# Names under which programs look for weights; one that is left as it was would be loaded by some.
 # What this project writes beside weights about these very weights; of others it would be false.
 _ABOUT = (
     "certificate.json",
@@ -26,11 +25,17 @@ _ABOUT = (
     "entry.json",
 )
 _EXPORTED, _CARD = "ssah_exp.json", "README.md"
+# Names under which programs look for weights; one that is left as it was would be loaded by some.
 _WEIGHT_NAMES = ("model*.safetensors", "consolidated*", "pytorch_model*.bin")
+# In files of Llama 1 and 2; later versions of transformers compute them, and read and save none.
+_COMPUTED = ".rotary_emb.inv_freq"
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """All tensors of a model folder by name, on the CPU; read from disk when they are used.
+    """All weights of a model folder by name, on the CPU; read from disk when they are used.
+
+    Rotary frequencies are left out: they are computed from the config, and older files alone have
+    them.
 
     Args:
         folder: As ``save_pretrained`` writes it: one ``model.safetensors``, or several files and
@@ -42,7 +47,7 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     weights: dict[str, torch.Tensor] = {}
     for name in _weight_files(folder):
         weights.update(_read_file(folder / name)[0])
-    return weights
+    return {name: tensor for name, tensor in weights.items() if not name.endswith(_COMPUTED)}
 
 
 def check_new_folder(folder: Path, out: Path) -> None:

@@ -91,22 +91,29 @@ def load_speech(location: str, config: ModelConfig, revision: str | None = None)
         )
     except (OSError, ValueError) as error:
         raise ModelError(f"No tokenizer could be loaded from {location}: {error}") from error
-    stops = _own_stops(location, revision)
+    stops = _own_stops(location, config, revision)
     return check_tokenizer(tokenizer, config.end_of_turn, config.pad_token, stops)
 
 
-def _own_stops(location: str, revision: str | None) -> set[int]:
-    """Ids that end an answer by the model's own generation config; none where it has none.
+def _own_stops(location: str, config: ModelConfig, revision: str | None) -> set[int]:
+    """Ids that end an answer by the model's own generation config.
 
     Chat models often name more there than their tokenizer does: Llama 3 and Qwen2.5 the end of a
     text, with which they answer a prompt that is no chat. Behind it they begin some other text.
+
+    A model without one has the one that transformers makes of its config, and writes beside the
+    weights: what is trained from it would else end its answers elsewhere.
     """
     from transformers import GenerationConfig
 
     try:
-        found = GenerationConfig.from_pretrained(location, revision=revision or "main").eos_token_id
+        own = GenerationConfig.from_pretrained(location, revision=revision or "main")
     except OSError:
-        return set()
+        try:
+            own = GenerationConfig.from_model_config(load_config(location, config, revision))
+        except ModelError:  # a tokenizer alone
+            return set()
+    found = own.eos_token_id
     return set(found) if isinstance(found, list) else {found} - {None}
 
 

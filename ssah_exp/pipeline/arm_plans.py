@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from torch import nn
 
 from ssah_exp.config.build import build
 from ssah_exp.errors import UnitError
 from ssah_exp.interventions.plan import Others, TrainingPlan, plan_training
+from ssah_exp.models.attached.folder import has_adapter
+from ssah_exp.models.skeleton import load_skeleton
+from ssah_exp.models.sources import ModelRef
+from ssah_exp.pipeline.stages import Stages
+from ssah_exp.pipeline.stages.slot import revision
 from ssah_exp.pipeline.training_arms import TrainingArm
 from ssah_exp.training.adapters.adapter import Adapter
+
+
+def check_plans(stages: Stages, start: ModelRef, arms: Sequence[TrainingArm]) -> None:
+    """Plan every arm without the weights, to refuse what cannot be before hours of work.
+
+    Args:
+        stages: What all stages share.
+        start: The model every arm starts from.
+        arms: What is to be trained.
+
+    Raises:
+        UnitError: An arm's units and options do not make a plan, or its first phase would
+            train what it keeps frozen.
+        ModelError: An adapter does not go with the model or the plan.
+    """
+    if has_adapter(Path(start.location)):
+        return  # its own modules are no part of the skeleton
+    skeleton = load_skeleton(start.location, stages.config.model, revision(start))
+    plans = {arm.name: plan_arm(skeleton, arm)[0] for arm in arms}
+    for arm in arms:
+        if (phase := phase_of(arm)) is not None:
+            _check_phases(arm, phase, plans[phase], plans[arm.name])
 
 
 def plan_arm(model: nn.Module, arm: TrainingArm) -> tuple[TrainingPlan, Adapter | None]:
@@ -35,7 +64,7 @@ def phase_of(arm: TrainingArm) -> str | None:
     return None if first is None else first + arm.name.removeprefix(arm.label)
 
 
-def check_phases(arm: TrainingArm, phase: str, first: TrainingPlan, then: TrainingPlan) -> None:
+def _check_phases(arm: TrainingArm, phase: str, first: TrainingPlan, then: TrainingPlan) -> None:
     """Hold an arm's first phase against what the second keeps.
 
     Args:

@@ -75,7 +75,7 @@ def export_arm(run: Path, name: str, out: Path, overrides: Sequence[str]) -> Non
     def add(folder: Path) -> None:
         write_atomically(folder / PROVENANCE, json.dumps(provenance, indent=1, sort_keys=True))
         write_atomically(folder / "README.md", model_card(models.record, weights.arm))
-        if certified:
+        if certified and weights.ablation is None:  # of ablated weights it would not hold
             copy_certificate(source, folder)
 
     export_model(loaded, weights.ablation, out, add)

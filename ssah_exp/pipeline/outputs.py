@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ssah_exp import ranks
 from ssah_exp.cache import Cache
-from ssah_exp.errors import ModelError
+from ssah_exp.errors import ModelError, UnitError
 from ssah_exp.interventions.delta import make_delta
-from ssah_exp.interventions.delta_parts import Weights, dtype_name
+from ssah_exp.interventions.delta_parts import Weights, dtype_name, with_copies
 from ssah_exp.interventions.weights import read_weights
 from ssah_exp.models.attached.folder import has_adapter
 from ssah_exp.models.sources import ModelRef
@@ -52,6 +52,7 @@ def publish(
     def compute(work: Path) -> None:
         before, after = read_weights(start.folder()), read_weights(Path(tuned.ref.location))
         _check_precision(before, after)
+        _check_tensors(before, after)
         plan = None if staged else load_plan(Path(tuned.ref.location))
         make_delta(before, after, plan, start).save(work / "delta.safetensors")
 
@@ -74,6 +75,16 @@ def _check_precision(before: Weights, after: Weights) -> None:
                 f"{name} is {dtype_name(before[name])} in the start's files and was trained as "
                 f"{dtype_name(after[name])}; bits of one type cannot be put into another."
             )
+
+
+def _check_tensors(before: Weights, after: Weights) -> None:
+    """transformers passes over tensors that a model does not have; what it saves lacks them."""
+    try:
+        with_copies(after, before)
+    except UnitError as error:
+        raise ModelError(
+            f"{str(error).rstrip('.')}, which is in the start's files and no part of the model."
+        ) from error
 
 
 def _link_model(link: Path, model: Path) -> None:

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ssah_exp.cache import Cache, Entry
 from ssah_exp.config.build import build
 from ssah_exp.config.compose import conf_dir, parse
+from ssah_exp.config.identity import NOT_SCIENCE_OF_NODES
 from ssah_exp.config.mistakes import explain_hydra_error
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.data.datasets import RunData, load_data
@@ -226,8 +227,9 @@ def _composed(overrides: Sequence[str]) -> dict[str, Any]:
 def _filled(recorded: Any, composed: Any, depth: int = 0) -> Any:
     """What is recorded, with what records leave out taken from ``composed``.
 
-    Records leave out whole groups, keys of groups, and every ``path``. What lies deeper is complete
-    (a judge that is not recorded was not used) or has its default in the schema.
+    Records leave out whole groups, keys of groups, every path, and how a judge is reached. What
+    lies deeper is complete (a judge that is not recorded was not used) or has its default in the
+    schema.
     """
     if isinstance(recorded, list) and isinstance(composed, list):
         padded = [*composed, *[None] * len(recorded)]
@@ -236,5 +238,6 @@ def _filled(recorded: Any, composed: Any, depth: int = 0) -> Any:
         return recorded
     other = composed if isinstance(composed, Mapping) else {}
     filled = {key: _filled(value, other.get(key), depth + 1) for key, value in recorded.items()}
-    left_out = tuple(other) if depth < 2 else ("path",) if "_target_" in recorded else ()
+    node = NOT_SCIENCE_OF_NODES if "_target_" in recorded else ()
+    left_out = tuple(other) if depth < 2 else node
     return {**filled, **{key: other[key] for key in left_out if key in other and key not in filled}}

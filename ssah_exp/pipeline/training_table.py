@@ -10,6 +10,7 @@ from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.metric_names import EPOCHS, TRAIN_LOSS, TRAINED_SHARE
 from ssah_exp.evaluation.metrics import Measured
 from ssah_exp.models.sources import ModelRef
+from ssah_exp.pipeline.arm_plans import check_plans
 from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED
 from ssah_exp.pipeline.identification import identify_units
 from ssah_exp.pipeline.measuring import Measuring
@@ -43,8 +44,8 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
     units = identified.units
     arms = plan_training_arms(units, config.training, config.seed)
     by_name = {arm.name: arm for arm in arms}
+    check_plans(stages, start, arms)
     tuning = Tuning(stages, start, base)
-    tuning.check(arms)
     measured: list[ArmRecord] = []
     with storage_errors(run.folder):
         if ranks.first():

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ssah_exp.cache import COST, Entry
 from ssah_exp.config.schema import ArmConfig, TrainingConfig
-from ssah_exp.models.attached.folder import has_adapter
 from ssah_exp.models.load import LoadedModel
-from ssah_exp.models.skeleton import load_skeleton
 from ssah_exp.models.sources import ModelRef
-from ssah_exp.pipeline.arm_plans import check_phases, phase_of, plan_arm
+from ssah_exp.pipeline.arm_plans import phase_of, plan_arm
 from ssah_exp.pipeline.stages import Stages, read_training, save_model, system_if_used
-from ssah_exp.pipeline.stages.slot import revision
 from ssah_exp.pipeline.training_arms import TrainingArm
 from ssah_exp.pipeline.training_set import TrainingSet, digest_of_encoded
 from ssah_exp.storage import write_atomically
@@ -67,24 +64,6 @@ class Tuning:
         self._set = TrainingSet(stages, base)
         self._track = self._tracking()
         self._done: dict[str, Tuned] = {}
-
-    def check(self, arms: Sequence[TrainingArm]) -> None:
-        """Plan every arm without the weights, to refuse what cannot be before hours of training.
-
-        Raises:
-            UnitError: An arm's units and options do not make a plan, or its first phase would
-                train what it keeps frozen.
-            ModelError: An adapter does not go with the model or the plan.
-        """
-        start = self._start
-        if has_adapter(Path(start.location)):
-            return  # its own modules are no part of the skeleton
-        config = self._stages.config.model
-        skeleton = load_skeleton(start.location, config, revision(start))
-        plans = {arm.name: plan_arm(skeleton, arm)[0] for arm in arms}
-        for arm in arms:
-            if (phase := phase_of(arm)) is not None:
-                check_phases(arm, phase, plans[phase], plans[arm.name])
 
     def train(self, arm: TrainingArm, phases: Mapping[str, TrainingArm]) -> Tuned:
         """Train one arm, or find the result.

@@ -47,6 +47,15 @@ def test_every_problem_is_listed_at_once(config: RunConfig) -> None:
     assert "Did you mean 'variance'?" in problems[3]
 
 
+def test_a_seed_that_training_could_not_take_is_refused_at_once(config: RunConfig) -> None:
+    config.seed = 2**32 - 1
+    validate(config)
+    config.seed += 1
+    assert problems_of(config) == [
+        "seed=4294967296 is above 4294967295, the largest that numpy and Lightning take."
+    ]
+
+
 @pytest.mark.parametrize("name", ["scu", "ucu", "ru"])
 @pytest.mark.parametrize("share", [-0.01, 1.01, float("nan")])
 def test_a_budget_outside_0_to_1_is_refused(config: RunConfig, name: str, share: float) -> None:

@@ -10,8 +10,8 @@ from ssah_exp.errors import ConfigError
 from tests.config.composing import config_of
 
 SCU: Target = {"_target_": "ssah_exp.units.selectors.OfClass", "names": ["SCU"]}
-PREFIX: Target = {"_target_": "ssah_exp.training.adapters.prefix.Prefix", "tokens": 4}
 LORA: Target = {"_target_": "ssah_exp.training.adapters.lora.Lora", "rank": 1, "alpha": 1}
+PREFIX: Target = {"_target_": "ssah_exp.training.adapters.prefix.Prefix", "tokens": 2}
 
 
 @pytest.fixture
@@ -193,6 +193,24 @@ def test_arms_that_hang_together_pass(config: RunConfig, arm: ArmConfig) -> None
     validate(with_arm(config, arm))
 
 
+def test_a_prefix_and_recomputing_are_refused_before_hours_of_other_arms(config: RunConfig) -> None:
+    config.training.gradient_checkpointing = True
+    validate(with_arm(config, ArmConfig(adapter=LORA)))
+    (problem,) = problems_of(with_arm(config, ArmConfig(adapter=PREFIX)))
+    assert problem.startswith("training.arms.odd.adapter: a prefix lies in the cache, which")
+
+
+def test_a_model_carries_the_adapter_of_one_phase(config: RunConfig) -> None:
+    for adapter, wrong in ((LORA, False), (PREFIX, True)):
+        with_arm(config, ArmConfig(adapter=adapter, first="late"))
+        config.training.arms["late"] = ArmConfig(adapter=PREFIX)
+        if wrong:
+            (problem,) = problems_of(config)
+            assert problem.startswith("training.arms.odd.first=late leaves its adapter beside the")
+        else:
+            validate(config)
+
+
 @pytest.mark.parametrize("name", ["aligned", "unaligned"])
 def test_an_arm_may_not_be_called_like_the_models_before_training(
     config: RunConfig, name: str
@@ -236,13 +254,3 @@ def test_every_problem_is_listed_at_once_in_the_order_of_the_config(config: RunC
     problems = problems_of(config)
     assert len(problems) == len(keys)
     assert all(line.startswith(key) for key, line in zip(keys, problems, strict=True)), problems
-
-
-def test_a_prefix_and_gradient_checkpointing_are_refused_before_anything_is_trained(
-    config: RunConfig,
-) -> None:
-    config.training.arms = {"lora": ArmConfig(adapter=LORA), "prefix": ArmConfig(adapter=PREFIX)}
-    validate(config)
-    config.training.gradient_checkpointing = True
-    (problem,) = problems_of(config)
-    assert problem.startswith("training.arms.prefix.adapter: gradient checkpointing drops")

@@ -73,6 +73,25 @@ def test_answers_end_where_the_model_s_own_generation_ends(
     assert load_model(str(tmp_path), CONFIG).speech.stop_ids == stops
 
 
+@pytest.mark.parametrize("named", [[2, 3], None, "no file"])
+def test_a_saved_model_ends_its_answers_where_its_origin_does(
+    named: object, tmp_path: Path
+) -> None:
+    """Without a generation config, transformers makes one of the model's config and saves that."""
+    tiny.tiny_model("llama_gqa", eos_token_id=3).save_pretrained(tmp_path / "origin")
+    tiny.tiny_tokenizer().save_pretrained(tmp_path / "origin")
+    path = tmp_path / "origin" / "generation_config.json"
+    path.unlink()
+    if named != "no file":
+        path.write_text(json.dumps({"eos_token_id": named}), encoding="utf-8")
+    loaded = load_model(str(tmp_path / "origin"), CONFIG)
+    loaded.model.save_pretrained(tmp_path / "saved")
+    loaded.speech.tokenizer.save_pretrained(tmp_path / "saved")
+    saved = load_speech(str(tmp_path / "saved"), CONFIG)
+    assert saved.stop_ids == loaded.speech.stop_ids
+    assert saved.template_hash == loaded.speech.template_hash
+
+
 def test_a_pad_token_without_an_embedding_is_refused(tmp_path: Path) -> None:
     """It was added to the tokenizer only; on a GPU the first padded batch would end all."""
     tokenizer = tiny.tiny_tokenizer(pad_token="<new>")

@@ -10,16 +10,18 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from ssah_exp.config.schema import ArmConfig, ModelConfig, RunConfig
+from ssah_exp.config.schema import ArmConfig, ModelConfig, OthersConfig, RunConfig
 from ssah_exp.data.chat import encode_pairs
 from ssah_exp.data.preferences import Pair, encode_preferences
 from ssah_exp.data.sources import Example, FileSource
+from ssah_exp.errors import UnitError
 from ssah_exp.evaluation.questions import read_completions
 from ssah_exp.models.load import load_model
 from ssah_exp.pipeline.opened import Finished
+from ssah_exp.pipeline.training_table import run_training_table
 from ssah_exp.reporting.training_table import render_training
 from ssah_exp.training.matching import mean_response_loss
-from tests.pipeline.tiny_run import SIZES, computed, of_class, run, training_config
+from tests.pipeline.tiny_run import SIZES, computed, of_class, run, silent, training_config
 from tests.pipeline.trained import arm_of, entry_of, training_of
 
 BETA, EPOCHS = 0.3, 3
@@ -75,6 +77,17 @@ def test_rejected_answers_are_the_unaligned_models_own(preferred: Finished, plac
         assert answer == answered(where["unaligned"], prompt)
     aligned = [answered(where["aligned"], prompt) for prompt, _ in given]
     assert aligned != [answer for _, answer in given], "else the test says nothing"
+
+
+def test_an_arm_that_cannot_be_is_refused_before_answers_are_asked_for(place: Path) -> None:
+    config = dpo_config(place)
+    config.training.arms["odd"] = ArmConfig(
+        "freeze", of_class("RU"), others=OthersConfig(False, False, False), first="full"
+    )
+    reporter = silent()
+    with pytest.raises(UnitError, match="full would train what odd keeps frozen"):
+        run_training_table(config, reporter)
+    assert [stage.name for stage in reporter.stages] == ["align", "statistics"]
 
 
 def test_each_is_the_answer_to_the_prompt_in_the_style_it_is_trained_in(place: Path) -> None:

@@ -23,11 +23,11 @@ from ssah_exp.pipeline.exporting import arm_weights
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.reopening import models_of
 from ssah_exp.reporting.text import estimate_text
-from ssah_exp.training.certificate import check_certificate
+from ssah_exp.training.certificate import check_certificate, has_certificate
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.unitmap import UnitMap
 from tests.pipeline.test_reopening import overrides
-from tests.pipeline.tiny_run import WINDOW, of_class, run, training_config
+from tests.pipeline.tiny_run import WINDOW, of_class, run, tiny_config, training_config
 from tests.pipeline.trained import arm_of, cache_of, entry_of
 
 Capture = pytest.CaptureFixture[str]
@@ -124,6 +124,23 @@ def test_a_trained_arm_is_bit_for_bit_the_one_that_was_certified(
     outcomes = arm_of(trained, arm).outcomes
     assert outcomes is not None
     np.testing.assert_allclose(losses(out, place / "data/text.txt"), outcomes.losses, atol=2e-4)
+
+
+def test_a_certificate_stays_behind_where_weights_of_it_are_ablated(
+    trained: Finished, place: Path, tmp_path: Path
+) -> None:
+    """The run's model may be an arm of another run: frozen weights are among the ablated ones."""
+    (tmp_path / "data").symlink_to(place / "data")
+    assert export(trained, place, "budget", tmp_path / "model") == 0
+    config = tiny_config(tmp_path)
+    config.alignment.enabled = False
+    config.ablation.classes, config.ablation.fills = ["RU"], ["pooled"]
+    config.ablation.fills_of, config.ablation.controls.of = [], []
+    pruned = run(config)
+    for arm, certified in (("aligned", True), ("RU/pooled", False)):
+        assert export(pruned, tmp_path, arm, tmp_path / arm) == 0
+        assert has_certificate(tmp_path / arm) == certified
+        load_model(str(tmp_path / arm), config.model)
 
 
 def test_weights_that_break_their_certificate_are_not_exported(

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ssah_exp.cli import main
+from ssah_exp.config.identity import science
 from ssah_exp.digest import digest_folder
 from ssah_exp.pipeline.opened import Finished
+from ssah_exp.pipeline.reopening import models_of
+from ssah_exp.records.store import RECORD
 from ssah_exp.units.unitmap import UnitMap
+from tests.config.composing import config_of
 from tests.pipeline.tiny_run import SIZES
 
 Capture = pytest.CaptureFixture[str]
@@ -79,6 +84,26 @@ def test_what_records_leave_out_must_be_given(
 ) -> None:
     assert main(["units", "stability", str(finished.folder), *change]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_how_a_judge_is_reached_can_be_said_again(finished: Finished, tmp_path: Path) -> None:
+    """Records leave it out, and a judge that is asked again (an atlas's) cannot do without."""
+    given = [
+        "+judge@evaluation.judges.harm=harmbench",
+        "evaluation.judges.harm.weights.path=w",
+        "evaluation.judges.harm.prompt_path=wording.txt",
+        "evaluation.judges.harm.device=cpu",
+        "+judge@evaluation.judges.rubric=hexphi_endpoint",
+        "evaluation.judges.rubric.base_url=http://localhost",
+        "evaluation.judges.rubric.model=m",
+        "evaluation.judges.rubric.api_key_env=MY_KEY",
+        "evaluation.judges.rubric.max_requests=9",
+    ]
+    config = config_of(*given)
+    record = replace(finished.record, config=science(config))
+    (tmp_path / RECORD).write_text(record.to_json(), encoding="utf-8")
+    found = models_of(tmp_path, given).config.evaluation.judges
+    assert found == config.evaluation.judges
 
 
 def test_other_examples_are_refused(

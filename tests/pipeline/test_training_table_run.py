@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from ssah_exp.config.schema import ArmConfig, RunConfig
 from ssah_exp.errors import ConfigError, ModelError, UnitError
-from ssah_exp.interventions.delta import Delta, apply_to_folder
+from ssah_exp.interventions.delta import Delta, apply_to_folder, revert_in_folder
 from ssah_exp.interventions.weights import read_weights
 from ssah_exp.pipeline import dispatch
 from ssah_exp.pipeline.opened import Finished, open_run
@@ -273,6 +273,37 @@ def test_a_start_in_another_precision_has_no_delta_and_that_is_said(tmp_path: Pa
     assert not (done.folder / "deltas").exists()
     assert "no delta of budget: " in lines.getvalue()
     assert "bfloat16 in the start's files and was trained as float32" in lines.getvalue()
+
+
+FREQUENCIES = "model.layers.0.self_attn.rotary_emb.inv_freq"
+
+
+@pytest.mark.parametrize(("extra", "fine"), [(FREQUENCIES, True), ("value_head.weight", False)])
+def test_tensors_that_the_model_does_not_read_end_no_run(
+    tmp_path: Path, extra: str, fine: bool
+) -> None:
+    """Llama 2's files on the hub hold rotary frequencies; the arm was trained all the same."""
+    save_model(tmp_path / "model")
+    save_data(tmp_path / "data")
+    file = tmp_path / "model" / "model.safetensors"
+    save_file({**load_file(file), extra: torch.ones(5)}, file, {"format": "pt"})
+    lines = io.StringIO()
+    config = unaligned_config(tmp_path)
+    config.training.arms.pop("full")
+    done = run_training_table(config, Reporter(Console(file=lines, width=300), bars=False))
+    delta = done.folder / "deltas" / "budget.safetensors"
+    assert delta.is_file() == fine
+    said = f"only one has {extra}, which is in the start's files and no part of the model"
+    assert (said in lines.getvalue()) != fine
+    if fine:
+        apply_to_folder(Delta.load(delta), file.parent, tmp_path / "applied")
+        made, wanted = read_weights(tmp_path / "applied"), weights_of(done, "train budget")
+        assert all(torch.equal(made[key], wanted[key]) for key in wanted)
+        assert extra in load_file(tmp_path / "applied" / "model.safetensors")
+        tuned = done.folder / "models" / "budget"
+        revert_in_folder(Delta.load(delta), tuned, tmp_path / "reverted")
+        made, wanted = read_weights(tmp_path / "reverted"), read_weights(file.parent)
+        assert all(torch.equal(made[key], wanted[key]) for key in wanted)
 
 
 CONTROLS = [name for name in TRAINED if "/" in name]
