@@ -4,7 +4,8 @@
 
 ROOT holds runs of `experiment=paper_smollm2 size=small`. A run's counterpart has its artefact, seed
 and config, but for which arms were trained; arms that only one of the two has are left out. What
-two arms are compared by is behind their names: the committed value, then the new one.
+two arms are compared by is behind their names: the committed value, then the new one. Last comes
+the share of raw requests that were answered with no text, which older records did not count.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from typing import Any
 
 import pandas as pd
 
-from ssah_exp.evaluation.metric_names import PERPLEXITY, TRAIN_LOSS, asr_name, refusal_name
+from ssah_exp.evaluation.metric_names import (
+    PERPLEXITY,
+    TRAIN_LOSS,
+    asr_name,
+    empty_name,
+    refusal_name,
+)
 from ssah_exp.evaluation.questions import BENIGN, BORDERLINE
 from ssah_exp.records.dotted import dotted
 from ssah_exp.records.record import ArmRecord, RunRecord
@@ -64,6 +71,7 @@ def compared(committed: RunRecord, again: RunRecord) -> Iterator[dict[str, Any]]
         }
         for name, metric in COMPARED.items():
             row |= {name: value(old, metric), f"{name}_again": value(arm, metric)}
+        row["empty_raw_again"] = value(arm, empty_name("raw"))  # older records lack it
         yield row
 
 
