@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from ssah_exp.evaluation.judges import EndpointJudge, Judgement, Verdict
 from ssah_exp.evaluation.judges.rubrics import HexPhiRubric
-from tests.evaluation.misbehaving import Act, Endpoint, endpoint
+from tests.evaluation.misbehaving import Act, Endpoint
 
 KEY = "sk-very-secret-0123456789"
 REFUSED, COMPLIED, UNSCORED = Verdict.REFUSED, Verdict.COMPLIED, Verdict.UNSCORED
-
-
-@contextmanager
-def reachable(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    """A server whose key lies in ``THE_KEY``, past any proxy."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("THE_KEY", KEY)
-    with endpoint() as running:
-        yield running
 
 
 def judge_at(server: Endpoint, folder: Path | None = None, **changes: Any) -> EndpointJudge:

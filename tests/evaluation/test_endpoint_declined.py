@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,15 +15,8 @@ from tests.evaluation.endpoint_judge import (
     assess,
     failed,
     judge_at,
-    reachable,
 )
 from tests.evaluation.misbehaving import Act, Endpoint, refuses, says, status
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    with reachable(monkeypatch) as running:
-        yield running
 
 
 def test_one_question_the_endpoint_does_not_take(server: Endpoint) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,8 @@ from tests.evaluation.endpoint_judge import (
     assess,
     judge_at,
     one,
-    reachable,
 )
 from tests.evaluation.misbehaving import Act, Endpoint, echo_key, says
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    with reachable(monkeypatch) as running:
-        yield running
 
 
 def test_scores_verdicts_and_order(server: Endpoint) -> None:

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from ssah_exp.evaluation.judges import Judgement
 from ssah_exp.evaluation.judges.memory import judgements_folder
 from ssah_exp.evaluation.judges.rubrics import HexPhiRubric
-from tests.evaluation.endpoint_judge import COMPLIED, REFUSED, assess, failed, judge_at, reachable
+from tests.evaluation.endpoint_judge import COMPLIED, REFUSED, assess, failed, judge_at
 from tests.evaluation.misbehaving import Endpoint, says, status
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    with reachable(monkeypatch) as running:
-        yield running
 
 
 def test_the_budget_counts_retries_and_holds_over_calls(server: Endpoint, tmp_path: Path) -> None:

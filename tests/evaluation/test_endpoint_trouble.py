@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -22,7 +21,6 @@ from tests.evaluation.endpoint_judge import (
     failed,
     judge_at,
     one,
-    reachable,
 )
 from tests.evaluation.misbehaving import (
     Act,
@@ -36,13 +34,6 @@ from tests.evaluation.misbehaving import (
     status,
     trickle,
 )
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    with reachable(monkeypatch) as running:
-        yield running
-
 
 NO_COMPLETION = (b"", b"{oops", b"[]", b'{"choices": []}', b'{"choices": [{"message": "text"}]}')
 PASSING = (*map(status, (408, 429, 500, 503)), cut, hang_up, *map(raw, NO_COMPLETION))

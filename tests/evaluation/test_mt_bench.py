@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,7 +38,7 @@ from ssah_exp.pipeline.stages import Stages
 from ssah_exp.reporting.artefacts import render_artefact
 from tests import tiny
 from tests.config.composing import config_of
-from tests.evaluation.misbehaving import Endpoint, endpoint, says, status
+from tests.evaluation.misbehaving import Endpoint, says, status
 from tests.pipeline.tiny_run import save_data, save_model, silent, tiny_config
 
 QUESTIONS = [
@@ -60,11 +59,9 @@ def save_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with endpoint() as running:
-        running.otherwise = says("Fine. Rating: [[5]]")
-        yield running
+def server(server: Endpoint) -> Endpoint:
+    server.otherwise = says("Fine. Rating: [[5]]")
+    return server
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from ssah_exp.models.sources import LocalFolder
 from tests import tiny
 from tests.config.composing import config_of
 from tests.evaluation.attacked import REQUEST, victim_of
-from tests.evaluation.misbehaving import Endpoint, cut, endpoint, refuses, says, status
+from tests.evaluation.misbehaving import Endpoint, cut, refuses, says, status
 
 
 def wording(text: str) -> str:
@@ -162,11 +162,9 @@ def test_an_attacker_that_never_helps_leaves_the_plain_request() -> None:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+def server(server: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Endpoint:
     monkeypatch.setenv("ATTACKER_KEY", "sk-secret")
-    with endpoint() as running:
-        yield running
+    return server
 
 
 def partner(server: Endpoint, **changes: Any) -> EndpointPartner:

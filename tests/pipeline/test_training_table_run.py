@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from pathlib import Path
@@ -10,16 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from ssah_exp.config.schema import ArmConfig, RunConfig
+from ssah_exp.config.schema import ArmConfig
 from ssah_exp.errors import ConfigError, ModelError, UnitError
-from ssah_exp.interventions.delta import Delta, apply_to_folder, revert_in_folder
+from ssah_exp.interventions.delta import Delta, apply_to_folder
 from ssah_exp.interventions.weights import read_weights
 from ssah_exp.pipeline import dispatch
 from ssah_exp.pipeline.opened import Finished, open_run
-from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.training_table import run_training_table
 from ssah_exp.records.store import RecordStore
 from ssah_exp.training.certificate import load_plan
@@ -34,10 +31,9 @@ from tests.pipeline.tiny_run import (
     computed,
     of_class,
     run,
-    save_data,
-    save_model,
     silent,
     training_config,
+    unaligned_config,
 )
 from tests.pipeline.trained import (
     arm_of,
@@ -50,7 +46,6 @@ from tests.pipeline.trained import (
     units_of,
     weights_of,
 )
-from tests.tiny import tiny_model
 
 FULL = ArmConfig()
 ARMS = {
@@ -79,14 +74,6 @@ TRAINED = [
 ]
 SELECTED = {"frozen": ("SCU", "CU"), "staged": ("SCU",), "budget": ("RU",)}
 BATCHES = 3  # ten examples, four at a time
-
-
-def unaligned_config(place: Path) -> RunConfig:
-    arms = {"full": FULL, "budget": ArmConfig(policy="budget", select=of_class("RU"))}
-    config = training_config(place, arms)
-    config.artefact = "table4_alignment_budget"
-    config.training.start, config.training.data = "unaligned", "alignment"
-    return config
 
 
 @pytest.fixture(scope="module")
@@ -230,17 +217,6 @@ def test_a_delta_makes_the_arm_from_the_model_that_all_start_from(
     assert all(torch.equal(made[key], wanted[key]) for key in wanted)
 
 
-def test_whole_blocks_leave_a_delta_of_their_tensors(place: Path, tmp_path: Path) -> None:
-    block = {"_target_": "ssah_exp.units.selectors.Blocks", "first": 2, "last": 2}
-    done = run(training_config(place, {"block": ArmConfig("budget", block)}))
-    delta = Delta.load(done.folder / "deltas" / "block.safetensors")
-    assert delta.parts
-    assert all(part.name.startswith("model.layers.1.") for part in delta.parts)
-    apply_to_folder(delta, entry_of(done, "align"), tmp_path / "out")
-    made, wanted = read_weights(tmp_path / "out"), weights_of(done, "train block")
-    assert all(torch.equal(made[key], wanted[key]) for key in wanted)
-
-
 def test_an_arm_that_cannot_be_is_refused_before_the_first_is_trained(place: Path) -> None:
     pytest.importorskip("peft")
     lora = {
@@ -259,51 +235,6 @@ def test_an_arm_that_cannot_be_is_refused_before_the_first_is_trained(place: Pat
 def test_training_everything_leaves_no_delta(table: Finished) -> None:
     assert not (table.folder / "deltas" / "full.safetensors").exists()
     assert (table.folder / "models" / "full" / "model.safetensors").is_file()
-
-
-def test_a_start_in_another_precision_has_no_delta_and_that_is_said(tmp_path: Path) -> None:
-    save_model(tmp_path / "model")
-    save_data(tmp_path / "data")
-    tiny_model("llama_gqa").bfloat16().save_pretrained(tmp_path / "model")
-    lines = io.StringIO()
-    config = unaligned_config(tmp_path)
-    config.training.arms.pop("full")
-    done = run_training_table(config, Reporter(Console(file=lines, width=300), bars=False))
-    assert (done.folder / "models" / "budget" / "model.safetensors").is_file()
-    assert not (done.folder / "deltas").exists()
-    assert "no delta of budget: " in lines.getvalue()
-    assert "bfloat16 in the start's files and was trained as float32" in lines.getvalue()
-
-
-FREQUENCIES = "model.layers.0.self_attn.rotary_emb.inv_freq"
-
-
-@pytest.mark.parametrize(("extra", "fine"), [(FREQUENCIES, True), ("value_head.weight", False)])
-def test_tensors_that_the_model_does_not_read_end_no_run(
-    tmp_path: Path, extra: str, fine: bool
-) -> None:
-    """Llama 2's files on the hub hold rotary frequencies; the arm was trained all the same."""
-    save_model(tmp_path / "model")
-    save_data(tmp_path / "data")
-    file = tmp_path / "model" / "model.safetensors"
-    save_file({**load_file(file), extra: torch.ones(5)}, file, {"format": "pt"})
-    lines = io.StringIO()
-    config = unaligned_config(tmp_path)
-    config.training.arms.pop("full")
-    done = run_training_table(config, Reporter(Console(file=lines, width=300), bars=False))
-    delta = done.folder / "deltas" / "budget.safetensors"
-    assert delta.is_file() == fine
-    said = f"only one has {extra}, which is in the start's files and no part of the model"
-    assert (said in lines.getvalue()) != fine
-    if fine:
-        apply_to_folder(Delta.load(delta), file.parent, tmp_path / "applied")
-        made, wanted = read_weights(tmp_path / "applied"), weights_of(done, "train budget")
-        assert all(torch.equal(made[key], wanted[key]) for key in wanted)
-        assert extra in load_file(tmp_path / "applied" / "model.safetensors")
-        tuned = done.folder / "models" / "budget"
-        revert_in_folder(Delta.load(delta), tuned, tmp_path / "reverted")
-        made, wanted = read_weights(tmp_path / "reverted"), read_weights(file.parent)
-        assert all(torch.equal(made[key], wanted[key]) for key in wanted)
 
 
 CONTROLS = [name for name in TRAINED if "/" in name]

@@ -94,6 +94,15 @@ def training_config(place: Path, arms: dict[str, ArmConfig], root: str = "traini
     return config
 
 
+def unaligned_config(place: Path) -> RunConfig:
+    """Fine-tuning the unaligned model on the alignment data, as a whole and by its RU."""
+    arms = {"full": ArmConfig(), "budget": ArmConfig(policy="budget", select=of_class("RU"))}
+    config = training_config(place, arms)
+    config.artefact = "table4_alignment_budget"
+    config.training.start, config.training.data = "unaligned", "alignment"
+    return config
+
+
 def of_class(*names: str) -> Target:
     """A selector."""
     return {"_target_": "ssah_exp.units.selectors.OfClass", "names": list(names)}
