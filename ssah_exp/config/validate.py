@@ -56,6 +56,7 @@ def validate(config: RunConfig) -> None:
     problems = [
         *choice("artefact", config.artefact, ARTEFACTS),
         *choice("model.precision", config.model.precision, PRECISIONS),
+        *_half(config),
         *_seed(config.seed),
         *choice("trainer.accelerator", config.trainer.accelerator, ACCELERATORS),
         *processes_problems(config, trains=config.artefact in TRAINING_ARTEFACTS),
@@ -78,6 +79,16 @@ def _seed(seed: int) -> Iterable[str]:
     yield from at_least("seed", seed, 0)
     if seed >= 2**32:
         yield f"seed={seed} is above {2**32 - 1}, the largest that numpy and Lightning take."
+
+
+def _half(config: RunConfig) -> Iterable[str]:
+    if config.model.precision != "float16":
+        return
+    if config.alignment.enabled or config.artefact in TRAINING_ARTEFACTS:
+        yield (
+            "model.precision=float16 loses small gradients, since nothing here scales the loss: "
+            "train in bfloat16 or float32, or take alignment=none where nothing else trains."
+        )
 
 
 def _alignment(alignment: AlignmentConfig) -> Iterable[str]:

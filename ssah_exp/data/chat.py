@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ssah_exp.data.sources import Example
 from ssah_exp.errors import DataError
-from ssah_exp.models.tokenizer import Speech, render_chat
+from ssah_exp.models.tokenizer import Speech, answer_opening, render_chat
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,27 @@ class Encoded:
 def encode_answer(speech: Speech, answer: str, style: str) -> list[int]:
     """Tokens of an answer, or of its beginning, as they follow a prompt in ``style``.
 
-    A raw prompt does not end its line; the answer begins a new one.
+    A raw prompt does not end its line; the answer begins a new one. A chat template opens the
+    answer, and may put a blank before it (Llama 2).
     """
-    if style not in ("raw", "raw_system"):
+    if style in ("raw", "raw_system"):
+        return _tokens_behind(speech, "a", f"\n{answer}")
+    if not speech.tokenizer.chat_template:
         return _tokens(speech, answer)
-    # SentencePiece (Llama 2, Mistral) begins whatever it is given with a blank, as if it were a
-    # text of its own: an answer would begin with one that no model puts there.
-    before, whole = _tokens(speech, "a"), _tokens(speech, f"a\n{answer}")
-    if whole[: len(before)] == before:
-        return whole[len(before) :]
-    return _tokens(speech, f"\n{answer}")
+    opening, between = answer_opening(speech.tokenizer)
+    return _tokens_behind(speech, opening, f"{between}{answer}", alone=answer)
+
+
+def _tokens_behind(speech: Speech, before: str, text: str, alone: str | None = None) -> list[int]:
+    """Tokens of ``text`` where ``before`` precedes it; of ``alone`` where both would merge.
+
+    SentencePiece (Llama 2, Mistral) begins whatever it is given with a blank, as if it were a text
+    of its own: an answer on a new line would begin with one that no model puts there.
+    """
+    known, whole = _tokens(speech, before), _tokens(speech, before + text)
+    if whole[: len(known)] == known:
+        return whole[len(known) :]
+    return _tokens(speech, text if alone is None else alone)
 
 
 def _tokens(speech: Speech, text: str) -> list[int]:

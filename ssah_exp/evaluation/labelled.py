@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssah_exp.data.files import ENCODING
+from ssah_exp.data.files import read_rows
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.judges import Verdict
 from ssah_exp.evaluation.questions import read_completions
@@ -80,13 +79,7 @@ def read_labelled(path: Path) -> Answers:
     Raises:
         DataError: As in :func:`read_answers`, or a row lacks fields.
     """
-    try:
-        with path.open(encoding=ENCODING, newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    if not rows:
-        raise DataError(f"{path} holds no answers.")
+    rows = read_rows(path)
     missing = {"prompt", "completion", "final_label"} - set(rows[0])
     if missing:
         raise DataError(f"{path} has no column {', '.join(sorted(missing))}.")

@@ -130,6 +130,19 @@ def render_chat(
     return str(text)
 
 
+def answer_opening(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """What a chat template writes before an answer: a prompt's text, and what is between the two.
+
+    The second is empty for most templates and a blank for Llama 2's.
+    """
+    turns, answer = [{"role": "user", "content": "a"}], "some answer"
+    prompt = render_chat(tokenizer, turns)
+    said = [*turns, {"role": "assistant", "content": answer}]
+    whole = render_chat(tokenizer, said, answer_next=False)
+    between = whole.removeprefix(prompt).partition(answer)[0]
+    return prompt, between if whole.startswith(prompt) and not between.strip() else ""
+
+
 def _dated(template: str) -> str:
     """With the one date in place of every call for today's."""
     return _ASKS_THE_DATE.sub(lambda call: repr(_TODAY.strftime(call[2])), template)

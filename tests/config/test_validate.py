@@ -47,6 +47,17 @@ def test_every_problem_is_listed_at_once(config: RunConfig) -> None:
     assert "Did you mean 'variance'?" in problems[3]
 
 
+def test_float16_is_for_models_that_nothing_trains(config: RunConfig) -> None:
+    config.model.precision = "float16"
+    with pytest.raises(ConfigError, match="float16 loses small gradients"):
+        validate(config)
+    config.alignment.enabled = False
+    validate(config)
+    config.artefact = "scu_only"
+    with pytest.raises(ConfigError, match="float16 loses small gradients"):
+        validate(config)
+
+
 def test_a_seed_that_training_could_not_take_is_refused_at_once(config: RunConfig) -> None:
     config.seed = 2**32 - 1
     validate(config)

@@ -49,11 +49,40 @@ def test_no_blank_comes_before_the_line_of_an_answer(legacy: bool, style: str) -
     ]
 
 
+EACH = "{% for m in messages %}{% if m.role == 'user' %}{{ 'a' }}{% else %}"
+LLAMA_2 = EACH + "{{ ' ' + m.content }}"
+ZEPHYR = EACH + "{{ 'o\n' + m.content }}"
+ENDS = "{% endif %}{% endfor %}"
+OPENS = "{% if add_generation_prompt %}{{ 'o\n' }}{% endif %}"
+
+
 @pytest.mark.parametrize("legacy", [False, True])
-def test_an_answer_in_a_chat_begins_with_its_blank(legacy: bool) -> None:
-    """Llama 2's template puts one there."""
-    ids = encode_answer(sentencepiece(legacy=legacy), "No", "chat")
-    assert [PIECES[token] for token in ids] == ["▁N", "o"]
+@pytest.mark.parametrize(
+    ("template", "pieces"),
+    [(LLAMA_2 + ENDS, ["▁N", "o"]), (ZEPHYR + ENDS + OPENS, ["N", "o"])],
+    ids=["a blank before it", "on a line of its own"],
+)
+def test_an_answer_in_a_chat_begins_as_the_template_has_it(
+    template: str, pieces: list[str], legacy: bool
+) -> None:
+    """Llama 2's template puts a blank there; TinyLlama's and Zephyr's a new line."""
+    speech = sentencepiece(legacy=legacy)
+    speech.tokenizer.chat_template = template
+    turns = [{"role": "user", "content": "a"}]
+    said = [*turns, {"role": "assistant", "content": "No"}]
+    prompt = speech.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    whole = speech.tokenizer.apply_chat_template(said, tokenize=False)
+    ids = encode_answer(speech, "No", "chat")
+    assert [PIECES[token] for token in ids] == pieces
+    prompt_ids, whole_ids = speech.tokenizer([prompt, whole], add_special_tokens=False).input_ids
+    assert prompt_ids + ids == whole_ids
+
+
+def test_an_answer_in_a_chat_without_template_stands_alone() -> None:
+    assert [PIECES[at] for at in encode_answer(sentencepiece(legacy=False), "No", "chat")] == [
+        "▁N",
+        "o",
+    ]
 
 
 def test_other_tokenizers_give_what_they_gave() -> None:
