@@ -14,35 +14,36 @@ from tests.records.synthetic import arms, record
 ARTEFACT = "table1_pruning"
 
 WRITING = """
-import os, sys, time
+import os, sys
 from pathlib import Path
 from dataclasses import replace
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore
-root, go, text = map(Path, sys.argv[1:4])
+root, text = map(Path, sys.argv[1:3])
 record = RunRecord.from_json(text.read_text())
-for number in range(int(sys.argv[4])):  # forked: 32 processes that are ready within a moment
+for number in range(int(sys.argv[3])):  # forked: 32 processes that are ready within a moment
     if os.fork() == 0:
-        while not go.exists():
-            pass
+        os.read(0, 1)  # until the test closes it for all of them, or is no more
         made = replace(record, run_id=f"{number:012x}", seed=number)
         RecordStore(root).write(made)
         RecordStore(root).write(replace(record, run_id="shared", seed=number))
         os._exit(0)
 print("ready", flush=True)
-codes = [os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(int(sys.argv[4]))]
+codes = [os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(int(sys.argv[3]))]
 raise SystemExit(any(codes))
 """
 
 
 def test_records_of_32_processes_that_finish_together_are_all_whole(tmp_path: Path) -> None:
-    root, go, text = tmp_path / "root", tmp_path / "go", tmp_path / "record.json"
+    root, text = tmp_path / "root", tmp_path / "record.json"
     text.write_text(record().to_json())
-    arguments = [sys.executable, "-c", WRITING, str(root), str(go), str(text), "32"]
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    arguments = [sys.executable, "-c", WRITING, str(root), str(text), "32"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(arguments, stdin=pipe, stdout=pipe, text=True)
+    assert process.stdin is not None
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    go.touch()
+    process.stdin.close()
     assert process.wait(timeout=60) == 0
     found = {item.run_id: item for item in RecordStore(root).read(ARTEFACT)}
     shared = found.pop("shared")
