@@ -41,6 +41,9 @@ class Margins:
 
 
 COHENS_H, COHENS_DZ, RATIO = "Cohen's h", "Cohen's d of pairs", "perplexity ratio"
+# With fewer windows than this a percentile bootstrap is too narrow: of 8 normal differences its
+# 95 % hold the mean in 89 % of cases, of 30 in 93 %; Student's t in 95 % of both.
+FEW_WINDOWS = 30
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,10 @@ def paired_losses(arm: Values, reference: Values, level: Level, margin: float) -
         reference: The same windows in the same order.
         level: Of the intervals.
         margin: In nats per token.
+
+    Returns:
+        A sign-flip permutation test of the mean difference; its interval is Student's t below
+        :data:`FEW_WINDOWS` windows, a paired bootstrap from there on.
     """
     terms = Terms(level, margin, "windows")
     if not (np.isfinite(arm).all() and np.isfinite(reference).all()):
@@ -185,9 +192,13 @@ def paired_losses(arm: Values, reference: Values, level: Level, margin: float) -
     if arm.size < 2:
         return gap(terms, RATIO, "fewer than two windows")
     differences = arm - reference
-    difference = bootstrap(differences, level, "windows")
+    difference = (
+        mean_over(differences.tolist(), level.confidence, "windows")
+        if differences.size < FEW_WINDOWS
+        else bootstrap(differences, level, "windows")
+    )
     p, test = sign_flips(differences)
-    if np.ptp(differences) == 0:
+    if alike(differences.tolist()):
         no_worse = equivalent = None
         how = "none: all windows differ alike"
     else:

@@ -78,7 +78,7 @@ def _batch(values: Values) -> int | None:
 def bootstrap(differences: Values, level: Level, unit: str) -> Estimate:
     """The mean difference with its interval."""
     value, n = float(differences.mean()), int(differences.size)
-    if np.ptp(differences) == 0:
+    if alike(differences.tolist()):
         return Estimate(value, None, None, n, unit, "none: all pairs alike")
     found = stats.bootstrap(
         (differences,),

@@ -207,6 +207,26 @@ def test_losses_are_tested_window_by_window() -> None:
     assert generous.p_equivalent < 0.001  # type: ignore[operator]
 
 
+def test_the_interval_of_few_windows_is_students() -> None:
+    """A percentile bootstrap of 8 windows leaves the mean out twice as often as it says."""
+    differences = np.random.default_rng(0).normal(0.1, 1, size=40)
+    found = paired_losses(3 + differences[:8], np.full(8, 3.0), LEVEL, 0.05)
+    expected = stats.ttest_1samp(differences[:8], 0).confidence_interval(0.95)
+    assert (found.difference.low, found.difference.high) == pytest.approx(tuple(expected))
+    assert found.difference.method == "Student t 95% over windows"
+    assert found.effect.high == pytest.approx(math.exp(expected.high))
+    many = paired_losses(3 + differences, np.full(40, 3.0), LEVEL, 0.05).difference
+    assert many.method.startswith("paired percentile bootstrap")
+
+
+def test_windows_that_differ_alike_but_for_rounding_prove_nothing() -> None:
+    reference = np.array([2.1, 3.3, 4.7, 1.9])
+    found = paired_losses(reference + 0.01, reference, LEVEL, 0.05)
+    assert np.ptp(reference + 0.01 - reference) > 0
+    assert found.difference.value == pytest.approx(0.01)
+    assert found.difference.low is found.p_equivalent is found.p_no_worse is None
+
+
 def test_losses_that_are_not_finite_are_a_gap_and_equal_ones_no_proof() -> None:
     broken = paired_losses(np.array([1.0, math.inf]), np.array([1.0, 2.0]), LEVEL, 0.05)
     assert broken.p is broken.difference.value is None

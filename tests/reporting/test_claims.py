@@ -247,6 +247,29 @@ def test_a_seed_that_overflowed_is_not_left_out(tmp_path: Path) -> None:
     assert "inf" in render_claims(claims, [found], "markdown")
 
 
+@pytest.mark.parametrize("losses", [[1.0, 1.1, 800.0], [800.0]])
+def test_a_seed_in_which_both_overflowed_is_not_left_out_either(
+    losses: list[float], tmp_path: Path
+) -> None:
+    test = {"shows": "higher", "arm": "SCU/pooled", "against": "aligned", "metric": "perplexity"}
+    runs = [
+        record(
+            seed,
+            arms=[
+                arm(name, 0.1, metrics=metrics(0.1, loss + more * (loss < 700)))
+                for name, more in (("aligned", 0.0), ("SCU/pooled", 0.5 + 0.01 * seed))
+            ],
+        )
+        for seed, loss in enumerate(losses)
+    ]
+    claims = claims_of(tmp_path, {"claim": "c", "tests": [test]})
+    found = only(settle(claims, runs))
+    assert (found.p, found.verdict) == (None, "undecided at this n")
+    assert found.findings[0].how == "none: a value is not finite"
+    assert len(found.findings[0].by_seed) == len(losses)
+    assert "inf/inf" in render_claims(claims, [found], "markdown")
+
+
 def test_gaps_of_a_csv_stay_gaps_and_a_seed_has_one_row(tmp_path: Path) -> None:
     path = tmp_path / "seeds.csv"
     path.write_text("seed,trained\n0,0.16\n1,\n2,0.18\n")

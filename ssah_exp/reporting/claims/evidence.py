@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -31,7 +30,8 @@ class Evidence:
 
     Attributes:
         by_seed: Seed -> difference of the printed values; of their logarithms for perplexity, where
-            it may be infinite. A seed in which either value is a gap has none.
+            it may be infinite, and is no number where both overflowed. A seed in which either value
+            is a gap has none.
         paired: Over the prompts or windows of all seeds, where seeds cannot tell (:attr:`alike`);
             None without outcomes.
         lacking: Why runs that fit the claim are no evidence: several settings fit, and nobody said
@@ -116,7 +116,8 @@ def _from_records(claims: ClaimFile, test: Prediction, records: Sequence[RunReco
         own = printed_value(arm.by_seed[seed], test.metric)
         other = 0.0 if against is None else _of_seed(against, seed, test.metric)
         # A perplexity that overflowed stays: without its worst seed a test would flatter the arm.
-        if own is not None and other is not None and not math.isnan(own - other):
+        # So does a seed in which both did, though nobody can say by what they differ.
+        if own is not None and other is not None:
             by_seed[seed] = own - other
     if not by_seed:
         hint = did_you_mean(test.metric, _names(arm))

@@ -134,7 +134,7 @@ def _metric(name: str) -> str:
 
 def _with_interval(finding: Finding) -> str:
     found, metric = finding.difference, finding.test.metric
-    if found.value is None:
+    if found.value is None or math.isnan(found.value):
         return ""
     text = _plain(found.value, metric)
     if found.low is None or found.high is None:
@@ -143,6 +143,8 @@ def _with_interval(finding: Finding) -> str:
 
 
 def _plain(value: float, metric: str) -> str:
+    if math.isnan(value):  # of two perplexities that both overflowed
+        return "inf/inf"
     if metric == PERPLEXITY:
         return f"{math.exp(value):.3g}x" if value < 50 else "inf"
     if metric.partition("/")[0] in RATES:
