@@ -24,7 +24,7 @@ def test_seed_0_survives() -> None:
 
 
 def test_infinity_and_gaps_survive_in_strict_json() -> None:
-    broken = Estimate(math.inf, 3.5, math.inf, 4, "windows", "bootstrap")
+    broken = Estimate(math.inf, -math.inf, math.inf, 4, "windows", "bootstrap")
     gap = Estimate(None, None, None, 0, "prompts", "Wilson 95%")
     made = record(arms=[arm("aligned", 0.1, metrics={"perplexity": broken, "asr": gap})])
     text = made.to_json()
