@@ -209,6 +209,14 @@ def test_flap_skips_examples_without_counted_tokens() -> None:
     np.testing.assert_allclose(accumulator.result(), plain, rtol=1e-6)
 
 
+def test_flap_counts_examples_of_one_token() -> None:
+    rows, accumulator = random_rows(COUNTS), FlapAccumulator()
+    for row in rows:
+        accumulator.update(moments_of(row[None], torch.ones(1, len(row), dtype=torch.bool)))
+    plain = oracle.flap([row.numpy() for row in rows])
+    np.testing.assert_allclose(accumulator.result(), plain, rtol=1e-12)
+
+
 def test_flap_of_one_example_is_zero() -> None:
     accumulator = FlapAccumulator()
     accumulator.update(moments_of(torch.randn(1, 5, 2), torch.ones(1, 5, dtype=torch.bool)))
