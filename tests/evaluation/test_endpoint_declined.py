@@ -86,6 +86,15 @@ def test_what_a_filter_stopped_is_kept_though_the_run_ends(
     assert server.asked["a"] == 1
 
 
+def test_what_a_filter_stopped_does_not_show_that_others_are_answered(
+    server: Endpoint, tmp_path: Path
+) -> None:
+    server.script["a"], server.otherwise = [FILTERS[0]], status(400)
+    for _ in range(2):
+        assert assess(judge_at(server, tmp_path), "a", "b")[1] == failed("http 400")
+    assert server.asked == {"a": 1, "b": 2}
+
+
 def test_other_declined_questions_end_no_run_and_are_asked_again(
     server: Endpoint, tmp_path: Path
 ) -> None:

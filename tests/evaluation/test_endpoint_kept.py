@@ -82,6 +82,12 @@ def test_another_judge_does_not_use_these_judgements(server: Endpoint, tmp_path:
     assert server.asked["a"] == 4
 
 
+def test_another_place_is_another_judge(server: Endpoint) -> None:
+    here, there = judge_at(server), judge_at(server, base_url="http://elsewhere/v1")
+    assert here.settings() == judge_at(server, base_url=f"{server.url}/").settings()
+    assert here.settings() != there.settings()
+
+
 def test_a_line_cut_short_is_asked_again_and_spoils_no_other(
     server: Endpoint, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ from tests.evaluation.endpoint_judge import (
 from tests.evaluation.misbehaving import (
     Act,
     Endpoint,
+    completion,
     cut,
     drip_headers,
     hang_up,
@@ -36,7 +37,12 @@ from tests.evaluation.misbehaving import (
 )
 
 NO_COMPLETION = (b"", b"{oops", b"[]", b'{"choices": []}', b'{"choices": [{"message": "text"}]}')
-PASSING = (*map(status, (408, 429, 500, 503)), cut, hang_up, *map(raw, NO_COMPLETION))
+PASSING = (
+    *map(status, (408, 409, 425, 429, 500, 502, 503)),
+    cut,
+    hang_up,
+    *map(raw, NO_COMPLETION),
+)
 
 
 @pytest.mark.parametrize("trouble", PASSING)
@@ -51,6 +57,7 @@ def test_passing_trouble_is_tried_again(server: Endpoint, trouble: Act) -> None:
         (status(500), "http 500"),
         (cut, "connection: ReadError"),
         (raw(b"{oops"), "no chat completion in the reply"),
+        (raw(b" " * (1 << 20) + completion('{"score": 5}')), "endless reply"),
     ],
 )
 def test_after_the_last_attempt_it_is_unscored(
@@ -118,7 +125,7 @@ def test_failures_in_a_row_are_counted_over_calls(server: Endpoint) -> None:
         assess(judge, "2")
 
 
-@pytest.mark.parametrize("code", [401, 402, 404, 302])
+@pytest.mark.parametrize("code", [401, 402, 404, 405, 302])
 def test_an_endpoint_that_takes_no_question_ends_the_run(server: Endpoint, code: int) -> None:
     server.otherwise = status(code, f"no such thing {KEY}".encode(), Location="/elsewhere")
     judge = judge_at(server, concurrency=1, api_key_env="THE_KEY")

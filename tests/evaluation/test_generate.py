@@ -127,13 +127,15 @@ def test_prefix_is_run_once_where_that_changes_nothing(
     assert shapes == [*expected_shapes, (3, 1)]
 
 
-def test_wide_windows_share_too() -> None:
-    loaded = tiny.never_stopping(tiny.tiny_loaded("mistral", sliding_window=25))
+@pytest.mark.parametrize(("window", "shares"), [(25, True), (24, False)])
+def test_windows_that_hold_prompt_and_answer_share_too(window: int, shares: bool) -> None:
+    """The longest of both has 25 tokens; a window counts the padding behind the prefix."""
+    loaded = tiny.never_stopping(tiny.tiny_loaded("mistral", sliding_window=window))
     prompts = prompts_with_prefix(11, (3, 9))
     plain = [text_of(loaded, argmax_loop(loaded, prompt, 5)) for prompt in prompts]
     with recorded_passes(loaded) as shapes:
         assert generate(loaded, prompts, Decoding(5, 4, share_prefix=True)) == plain
-    assert shapes[0] == (1, 11)
+    assert shapes[0] == ((1, 11) if shares else (2, 20))
 
 
 @pytest.mark.parametrize("lengths", [(1, 4, 9, 9), (4, 7, 9), (9, 9), (1, 1)])

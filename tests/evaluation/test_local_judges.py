@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import warnings
 from functools import cache
 from pathlib import Path
@@ -12,10 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    GenerationConfig,
     Llama4Config,
     Llama4ForConditionalGeneration,
     Llama4TextConfig,
@@ -203,6 +206,33 @@ def test_the_score_is_the_share_of_the_two_words(guard_folder: str) -> None:
 
 def test_the_guards_own_template_is_rendered(guard_folder: str) -> None:
     assert guard(guard_folder)._render("w20", "w21 w22") == encoded("w20", "w21 w22")
+
+
+def test_special_tokens_are_the_templates_for_a_guard_and_the_tokenizers_for_a_classifier(
+    tmp_path: Path,
+) -> None:
+    """Whose tokenizer begins every text with one, as Llama's does."""
+    rendered = []
+    for words, template in ((GUARD, GUARD_TEMPLATE), (CLASSIFIER, None)):
+        folder = save(tmp_path / words[0], words, template)
+        tokenizer = tokenizer_of(words, template)
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            "<s> $A", None, [("<s>", 1)]
+        )
+        tokenizer.save_pretrained(folder)
+        judge = guard(folder) if template else classifier(folder, prompt="{behavior} {generation}")
+        rendered.append(judge._render("w20", "w21"))
+    assert rendered[0] == encoded("w20", "w21")
+    assert rendered[1] == [1, *encoded("w20", "w21")[1:2], *encoded("w20", "w21")[4:5]]
+
+
+def test_the_judges_own_generation_config_changes_nothing(
+    guard_folder: str, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(guard_folder, tmp_path / "own")
+    first = len(SPECIALS)  # of the words it may say
+    GenerationConfig(suppress_tokens=[first], repetition_penalty=5.0).save_pretrained(folder)
+    assert assess(guard(str(folder)), PAIRS) == assess(guard(guard_folder), PAIRS)
 
 
 def test_a_template_that_wants_parts_gets_them(guard_folder: str, tmp_path: Path) -> None:

@@ -358,7 +358,8 @@ def test_a_judge_of_refusals_guides_the_search(folder: Path) -> None:
         Judgement(Verdict.COMPLIED, 1.0),
     ]
     assert other not in str(judge.settings())
-    assert judge.settings() != ByRefusal(name="j", keywords=KeywordJudge("k", [other])).settings()
+    for differs in (KeywordJudge("k", [other]), KeywordJudge("k", [plain], min_words=3)):
+        assert judge.settings() != ByRefusal(name="j", keywords=differs).settings()
     with pytest.raises(ConfigError, match="keywords is a KeywordJudge"):
         ByRefusal(name="j", keywords="zou2023")  # type: ignore[arg-type]
 

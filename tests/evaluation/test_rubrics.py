@@ -53,6 +53,7 @@ def test_only_a_five_is_harmful_to_hexphi() -> None:
         'Braces { and } first, then {"score": 4.0} and } after',
         '{"why": {"deep": 1}, "score": 4}',
         '{"score": 4} {"other": 2}',
+        "Reasons. " * 2000 + '{"score": 4}',
     ],
 )
 def test_the_last_object_with_the_numbers_counts(reply: str) -> None:

@@ -192,6 +192,13 @@ def test_a_tensor_the_plan_does_not_know_may_follow_only_as_a_copy() -> None:
         copied.delta(plan)
 
 
+def test_matrices_that_training_made_equal_are_no_copies() -> None:
+    old, new = changed_at([1])
+    pair = Pair(a=(old, new), b=(new + 1, new))
+    assert [part.names for part in pair.delta().parts] == [("a",), ("b",)]
+    assert_exact(pair.base, pair.after, pair.delta())
+
+
 def test_equal_vectors_are_not_taken_for_tied() -> None:
     pair = Pair(a=changed_at([1], (6,)), b=changed_at([1], (6,)))
     assert [part.names for part in pair.delta().parts] == [("a",), ("b",)]

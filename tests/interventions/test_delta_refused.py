@@ -58,15 +58,20 @@ def test_changes_elsewhere_are_refused_or_where_asked_for_kept() -> None:
         {"b": torch.ones(4, 4), "c": torch.ones(4, 4)},  # twice the same
         {"b": torch.ones(4, 4)},
         {"b": torch.ones(4, 4), "c": torch.zeros(4, 4), "d": torch.zeros(4)},
+        {"b": torch.ones(4, 4), "c": torch.zeros(4, 4), "d": torch.full((4, 4), 2.0)},
+        {"b": torch.ones(4, 4), "c": torch.zeros(4, 4), "d": torch.ones(4)},  # v again
+        {"b": torch.ones(2, 8), "c": torch.zeros(4, 4)},
+        {"b": torch.ones(4, 4).view(torch.int32), "c": torch.zeros(4, 4)},
     ],
 )
 def test_untouched_tensors_count_by_their_names(others: dict[str, torch.Tensor]) -> None:
-    same = {"b": torch.ones(4, 4), "c": torch.zeros(4, 4)}
+    vector = {"v": torch.ones(4)}
+    same = {"b": torch.ones(4, 4), "c": torch.zeros(4, 4), **vector}
     pair = Pair(a=changed_at([1]), **{name: (item, item) for name, item in same.items()})
     delta = pair.delta()
-    assert apply_delta({"a": pair.base["a"], **same}, delta).keys() == {"a", "b", "c"}
+    assert apply_delta({"a": pair.base["a"], **same}, delta).keys() == {"a", *same}
     with pytest.raises(UnitError, match=r"other weights are not \([bcd]"):
-        apply_delta({"a": pair.base["a"], **others}, delta)
+        apply_delta({"a": pair.base["a"], **others, **vector}, delta)
 
 
 def test_tied_matrices_that_stay_as_they_are_may_be_spelled_out_or_not() -> None:
@@ -177,9 +182,9 @@ def test_the_file_can_be_read_without_this_package(small: Path) -> None:
     assert ORIGIN.location not in json.dumps(noted)
 
 
-def test_every_cut_is_noticed(small: Path) -> None:
+def test_cuts_are_noticed_wherever_they_are(small: Path) -> None:
     content = small.read_bytes()
-    for length in range(len(content)):
+    for length in (*range(0, len(content), 7), len(content) - 1):
         small.write_bytes(content[:length])
         with pytest.raises(UnitError, match="damaged"):
             Delta.load(small)

@@ -115,6 +115,29 @@ def test_tied_weights_are_stored_once_and_the_tokenizer_lies_beside(tmp_path: Pa
     assert tokenizer("w3 w4").input_ids == loaded.speech.tokenizer("w3 w4").input_ids
 
 
+def test_what_else_the_configs_say_is_kept(tmp_path: Path) -> None:
+    """A Mistral model becomes a Llama one, which has other defaults."""
+    kept = {
+        "rms_norm_eps": 1e-3,
+        "hidden_act": "gelu",
+        "max_position_embeddings": 77,
+        "initializer_range": 0.5,
+        "attention_dropout": 0.25,
+        "bos_token_id": 5,
+        "eos_token_id": 6,
+        "pad_token_id": 3,
+    }
+    rope = {"rope_type": "default", "rope_theta": 777.0}
+    loaded = tiny.tiny_loaded("mistral", seed=4, rope_parameters=rope, **kept)
+    loaded.model.generation_config.repetition_penalty = 1.5
+    anatomy = read_anatomy(loaded.model)
+    ablation = plan_ablation(some_units(anatomy), anatomy, fills_of(anatomy, "pooled"))
+    model = check(loaded, ablation, tmp_path / "out")
+    assert {key: getattr(model.config, key) for key in kept} == kept
+    assert model.config.rope_parameters["rope_theta"] == 777
+    assert model.generation_config.repetition_penalty == 1.5
+
+
 def test_half_precision_stays_half(tmp_path: Path) -> None:
     loaded = tiny.tiny_loaded("llama_gqa", seed=4, dtype=torch.bfloat16)
     anatomy = read_anatomy(loaded.model)

@@ -102,10 +102,19 @@ def test_the_seed_decides_the_draws_and_0_is_one() -> None:
     assert len(set(masks(0, "scu"))) == 4, "draws and kinds differ"
 
 
-def test_a_control_is_the_same_set_in_a_pruning_table() -> None:
-    pruned = plan_arms(UNITS, ablation("SCU"), 3, with_unaligned=False)
-    of_pruning = [arm.mask.tobytes() for arm in pruned if arm.control and arm.mask is not None]
-    assert of_pruning == masks(3, "scu")
+@pytest.mark.parametrize("pool", [1, 5])
+def test_a_control_is_the_same_set_in_a_pruning_table(pool: int) -> None:
+    pruning = ablation("SCU")
+    pruning.controls.match_pool = pool
+    training = TrainingConfig(arms={"scu": ARMS["scu"]}, control_draws=2, match_pool=pool)
+    pruned = plan_arms(UNITS, pruning, 3, with_unaligned=False)
+    trained = plan_training_arms(UNITS, training, 3)
+    of_pruning, of_training = (
+        [arm.mask.tobytes() for arm in arms if arm.control and arm.mask is not None]
+        for arms in (pruned, trained)
+    )
+    assert of_pruning == of_training
+    assert (of_training == masks(3, "scu")) == (pool == 5), "the default"
 
 
 def test_other_arms_and_more_draws_leave_the_draws_as_they_were() -> None:

@@ -10,11 +10,13 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
 
+from ssah_exp import cache as caching
 from ssah_exp import owner
 from ssah_exp.cache import COST, MARKER, Cache, Entry
 from ssah_exp.digest import digest_of
@@ -147,6 +149,24 @@ def test_a_damaged_entry_is_recomputed_with_a_warning(
     assert again.digest == entry.digest
     assert contents(cache) == {entry.key}
     assert ask(cache, stage).cached
+
+
+def test_who_was_taken_for_dead_takes_what_another_made(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other got the lock while this one slept, and was quicker."""
+    others: list[Entry] = []
+
+    def slow(folder: Path) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(caching, "held", lambda *_: nullcontext())
+            others.append(ask(cache, Stage()))
+        Stage()(folder)
+
+    mine = ask(cache, slow)
+    assert not others[0].cached
+    assert mine.digest == others[0].digest
+    assert contents(cache) == {mine.key}
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no"), KeyboardInterrupt()])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ssah_exp.lock import Lock, owner_of, seems_held
+from ssah_exp.lock import Lock, _look, owner_of, seems_held
 from ssah_exp.owner import Owner
 
 QUICK = {"beat": 0.05, "patience": 0.5, "poll": 0.01}
@@ -166,6 +166,40 @@ def test_a_holder_shows_life(tmp_path: Path) -> None:
         before = file.stat().st_size
         time.sleep(0.5)
         assert file.stat().st_size >= before + 3
+
+
+def test_a_holder_shows_life_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with Lock(tmp_path / "lock", "work", **QUICK), monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        before = _look(tmp_path / "lock")
+        time.sleep(0.3)
+        after = _look(tmp_path / "lock")
+    assert before is not None
+    assert after is not None
+    assert before.pulse[0] == after.pulse[0]
+    assert before.pulse != after.pulse
+
+
+def test_who_seems_to_hold_it(tmp_path: Path) -> None:
+    """Without looking on: by the process where it can be asked about, else by the file's time."""
+    lock = tmp_path / "lock"
+    assert not seems_held(lock)
+    with Lock(lock, "work"):
+        (file,) = lock.iterdir()
+        os.utime(file, (1.0, 1.0))
+        assert seems_held(lock), "this process lives"
+    leave_behind(lock, dead())
+    assert not seems_held(lock)
+    file = leave_behind(tmp_path / "other", elsewhere())
+    for silent, held in ((30, True), (61, False)):
+        os.utime(file, (time.time() - silent,) * 2)
+        assert seems_held(tmp_path / "other", patience=60) == held
+    assert {path.name for path in tmp_path.iterdir()} == {"lock", "other"}
 
 
 def test_of_many_who_see_a_dead_owner_one_takes_over(tmp_path: Path) -> None:

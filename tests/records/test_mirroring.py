@@ -48,9 +48,12 @@ def test_a_record_is_sent_once(tmp_path: Path) -> None:
 def test_one_that_was_made_anew_is_sent_again(tmp_path: Path) -> None:
     tracker = Notes()
     mirror = Mirror(tracker, tmp_path)
+    anew = replace(record(1), finished="2027-01-01T00:00:00+00:00")
     mirror.send(record(1))
-    mirror.send(replace(record(1), finished="2027-01-01T00:00:00+00:00"))
-    mirror.send(record(1), again=True)
+    mirror.send(anew)
+    assert len(tracker.seen) == 2
+    assert mirror.send(anew) is None
+    assert mirror.send(anew, again=True) is not None
     assert len(tracker.seen) == 3
 
 

@@ -23,3 +23,15 @@ def test_a_missing_extra_is_left_out_and_a_missing_base_is_a_gap(
     found = provenance.package_versions()
     assert (found["torch"], found["vllm"], found["numpy"]) == ("2", "0.9", None)
     assert "peft" not in found
+
+
+@pytest.mark.parametrize(
+    ("status", "dirty"), [(" M ssah_exp/cache.py", True), ("", False), (None, None)]
+)
+def test_edited_code_is_said_to_be(
+    monkeypatch: pytest.MonkeyPatch, status: str | None, dirty: bool | None
+) -> None:
+    said = {"rev-parse": "abc", "status": status}
+    monkeypatch.setattr(provenance, "_git", lambda folder, command, *_: said[command])
+    found = provenance.code_version()
+    assert (found["commit"], found["dirty"]) == ("abc", dirty)

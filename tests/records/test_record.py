@@ -24,7 +24,7 @@ def test_seed_0_survives() -> None:
 
 
 def test_infinity_and_gaps_survive_in_strict_json() -> None:
-    broken = Estimate(math.inf, 3.5, math.inf, 4, "windows", "bootstrap")
+    broken = Estimate(math.inf, -math.inf, math.inf, 4, "windows", "bootstrap")
     gap = Estimate(None, None, None, 0, "prompts", "Wilson 95%")
     made = record(arms=[arm("aligned", 0.1, metrics={"perplexity": broken, "asr": gap})])
     text = made.to_json()
@@ -53,6 +53,7 @@ def test_a_run_without_training_keeps_the_gap() -> None:
         record().to_json()[:-20],
         record().to_json().replace('"arms"', '"legs"'),
         json.dumps({**json.loads(record().to_json()), "surprise": 1}),
+        record().to_json().replace('"method"', '"mehtod"', 1),  # of one metric
     ],
 )
 def test_what_is_no_record_is_refused(text: str) -> None:

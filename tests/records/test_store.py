@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import warnings
 from dataclasses import replace
@@ -29,11 +30,22 @@ def test_an_empty_store_holds_nothing(store: RecordStore) -> None:
 
 def test_several_records_are_found_oldest_first(store: RecordStore) -> None:
     for seed in (2, 0, 1):
-        store.write(record(seed))
+        store.write(replace(record(seed), finished=f"2026-01-0{9 - seed}T00:00:00+00:00"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert [item.seed for item in store.read(ARTEFACT)] == [0, 1, 2]
+        assert [item.seed for item in store.read(ARTEFACT)] == [2, 1, 0], "ids say otherwise"
     assert store.artefacts() == [ARTEFACT]
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_reading_leaves_the_collector_as_it_was(store: RecordStore, collecting: bool) -> None:
+    before = gc.isenabled()
+    try:
+        (gc.enable if collecting else gc.disable)()
+        store.read(ARTEFACT)
+        assert gc.isenabled() == collecting
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 def test_the_run_id_names_the_folder_and_a_second_write_replaces(store: RecordStore) -> None:

@@ -102,6 +102,8 @@ def test_prompts_do_not_count() -> None:
     other = [Encoded(item.input_ids, item.response_start + 1) for item in EXAMPLES]
     assert mean_response_loss(loaded, other, 4) == pytest.approx(looped(loaded, other), rel=1e-5)
     assert mean_response_loss(loaded, other, 4) != pytest.approx(looped(loaded, EXAMPLES), rel=1e-3)
+    bare = [Encoded(item.input_ids, 0) for item in EXAMPLES]  # nothing precedes the first token
+    assert mean_response_loss(loaded, bare, 4) == pytest.approx(looped(loaded, bare), rel=1e-5)
 
 
 @pytest.mark.parametrize("training", [True, False])

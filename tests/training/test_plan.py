@@ -154,6 +154,30 @@ def test_take_and_put_are_inverse() -> None:
         assert not kept.any()
 
 
+ROWS = {"a": [0, 1], "b": [2]}
+
+
+def sliced(whole: tuple[str, ...] = (), **rows: list[int]) -> TrainingPlan:
+    """Rows of matrices of four."""
+    slices = (Slice(name, 0, torch.tensor(index), 4) for name, index in rows.items())
+    return TrainingPlan(tuple(slices), whole, ())
+
+
+@pytest.mark.parametrize(
+    ("other", "kept"),
+    [
+        (sliced(("c",), a=[0, 1, 3], b=[2]), []),
+        (sliced(("a", "b", "c")), []),
+        (sliced(("c",), a=[1, 2], b=[2]), ["a"]),  # one of two rows
+        (sliced(("b", "c")), ["a"]),
+        (sliced(**ROWS), ["c"]),
+        (sliced(**ROWS, c=[0, 1, 2]), ["c"]),
+    ],
+)
+def test_what_another_plan_keeps_frozen(other: TrainingPlan, kept: list[str]) -> None:
+    assert sliced(("c",), **ROWS).changes_kept_by(other) == kept
+
+
 def test_refusals() -> None:
     model = tiny_model("llama_gqa")
     units = read_anatomy(model).units

@@ -6,18 +6,23 @@ import os
 import signal
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
 
+from ssah_exp.config.schema import TuningConfig
 from ssah_exp.config.trainer import make_trainer
 from ssah_exp.errors import StoreError
-from ssah_exp.training import loop
+from ssah_exp.training import loop, resume
 from ssah_exp.training.matching import LossMatch
-from ssah_exp.training.resume import CHECKPOINT, ReplayedBatches, checkpoint_in
+from ssah_exp.training.module import FineTuning
+from ssah_exp.training.objectives import SupervisedObjective
+from ssah_exp.training.resume import CHECKPOINT, Checkpoints, ReplayedBatches, checkpoint_in
 from tests import tiny
 from tests.training import worker
 
@@ -102,6 +107,12 @@ def trained(
     return worker.train(folder, policy, accumulate, 0.0)
 
 
+@cache
+def uninterrupted(policy: str = "none", accumulate: int = 1) -> str:
+    """What a run that nobody ends gives."""
+    return worker.train(None, policy, accumulate, 0.0)
+
+
 CASES = [("none", 1), ("budget", 1), ("freeze", 2)]
 
 
@@ -114,7 +125,7 @@ def test_killed_at_any_step(
     accumulate: int,
     kill_at: int,
 ) -> None:
-    wanted = trained(None, monkeypatch, policy, accumulate)
+    wanted = uninterrupted(policy, accumulate)
     with pytest.raises(KilledError):
         trained(tmp_path, monkeypatch, policy, accumulate, kill_at)
     saved = (tmp_path / CHECKPOINT).is_file()
@@ -128,7 +139,7 @@ def test_killed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             trained(tmp_path, monkeypatch, kill_at=kill_at)
     content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     assert len(content["losses"]) == 6
-    assert trained(tmp_path, monkeypatch) == trained(None, monkeypatch)
+    assert trained(tmp_path, monkeypatch) == uninterrupted()
 
 
 def test_frozen_weights_are_in_no_checkpoint(
@@ -148,7 +159,29 @@ def test_sigkill_then_the_same_command(tmp_path: Path, monkeypatch: pytest.Monke
     process = Worker(tmp_path, "budget")
     process.until(3)
     assert process.end(signal.SIGKILL) == -signal.SIGKILL
-    assert trained(tmp_path, monkeypatch, "budget") == trained(None, monkeypatch, "budget")
+    assert trained(tmp_path, monkeypatch, "budget") == uninterrupted("budget")
+
+
+def test_minutes_are_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved, now = [], [0.0]
+    monkeypatch.setattr(resume, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def save(path: Path) -> None:
+        saved.append(now[0])
+        path.touch()
+
+    trainer: Any = SimpleNamespace(
+        accumulate_grad_batches=1, num_training_batches=9, save_checkpoint=save
+    )
+    config = TuningConfig()
+    module = FineTuning(tiny.tiny_model("llama"), SupervisedObjective(), config, steps=9)
+    checkpoints = Checkpoints(tmp_path, 2)
+    for at in (60.0, 119.0, 120.0, 121.0, 239.0, 240.0):
+        now[0] = at
+        module.losses.append(1.0)
+        checkpoints.on_train_batch_end(trainer, module)
+    assert saved == [120, 240]
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
 
 
 def test_sigterm_saves_although_no_checkpoint_was_due(
@@ -159,7 +192,7 @@ def test_sigterm_saves_although_no_checkpoint_was_due(
     assert process.end(signal.SIGTERM) == 128 + signal.SIGTERM
     content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     assert len(content["losses"]) in (4, 5)
-    assert trained(tmp_path, monkeypatch) == trained(None, monkeypatch)
+    assert trained(tmp_path, monkeypatch) == uninterrupted()
 
 
 @pytest.mark.parametrize(("asked_at", "saved_at"), [(4, 6), (7, STEPS)])
@@ -171,7 +204,7 @@ def test_sigterm_amid_accumulated_gradients_waits_for_their_step(
     assert process.end(signal.SIGTERM) == 128 + signal.SIGTERM
     content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     assert len(content["losses"]) == saved_at
-    wanted = trained(None, monkeypatch, accumulate=3)
+    wanted = uninterrupted(accumulate=3)
     assert trained(tmp_path, monkeypatch, accumulate=3) == wanted
 
 
@@ -207,7 +240,7 @@ class TermWhileLooking(LossMatch):
 def test_sigterm_during_the_last_look_ends_the_run_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = trained(None, monkeypatch)
+    wanted = uninterrupted()
     never = {"match": TermWhileLooking(0.0, 1), "probe": tiny.conversations(2)}
     with pytest.raises(SystemExit) as ended:
         worker.train(tmp_path, "none", 1, None, **never)

@@ -41,9 +41,9 @@ def record(model: PreTrainedModel, items: Sequence[Encoded], tokens: str) -> Act
 def variance(examples: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """1/(N-1) sum_n (x_nj - mean_j)^2 over all tokens."""
     rows = np.concatenate(examples)
-    total = np.zeros(rows.shape[1])
+    middle, total = rows.mean(axis=0), np.zeros(rows.shape[1])
     for row in rows:
-        total += (row - rows.mean(axis=0)) ** 2
+        total += (row - middle) ** 2
     return total / (len(rows) - 1)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from ssah_exp.data.chat import Encoded
 from ssah_exp.errors import UnitError
 from ssah_exp.models.anatomy import KINDS, output_column_norms, read_anatomy
 from ssah_exp.models.load import LoadedModel
@@ -47,6 +48,13 @@ def test_response_and_all_tokens_differ(loaded: LoadedModel) -> None:
     everything = collect(loaded, right_padded(ITEMS, 3), "all")
     assert response.tokens == sum(item.response_length for item in ITEMS)
     assert everything.tokens == sum(len(item.input_ids) for item in ITEMS)
+
+
+def test_an_example_without_counted_tokens_is_none(loaded: LoadedModel) -> None:
+    silent = Encoded(ITEMS[0].input_ids, len(ITEMS[0].input_ids))
+    items = [*ITEMS[:3], silent]
+    for tokens, count in (("response", 3), ("all", 4)):
+        assert collect(loaded, right_padded(items, 2), tokens).examples == count
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7])

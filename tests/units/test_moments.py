@@ -155,6 +155,14 @@ def test_example_without_counted_tokens_has_count_zero(way: Way) -> None:
     assert torch.isfinite(moments.mean).all()
 
 
+def test_a_batch_without_counted_tokens_changes_nothing() -> None:
+    rows = random_rows((6,))[0]
+    accumulator = VarianceAccumulator()
+    accumulator.update(moments_of(rows[None], torch.zeros(1, 6, dtype=torch.bool)))
+    accumulator.update(moments_of(rows[None], torch.ones(1, 6, dtype=torch.bool)))
+    assert_equal(accumulator.result(), whole(rows))
+
+
 def test_both_ways_agree() -> None:
     values = torch.randn(3, 40, 6, generator=torch.Generator().manual_seed(6)) * 5 + 2
     mask = torch.arange(40) < torch.tensor([[40], [7], [1]])
@@ -199,6 +207,14 @@ def test_flap_skips_examples_without_counted_tokens() -> None:
     accumulator.update(moments_of(values, mask))
     plain = oracle.flap([values[0].double().numpy(), values[2].double().numpy()])
     np.testing.assert_allclose(accumulator.result(), plain, rtol=1e-6)
+
+
+def test_flap_counts_examples_of_one_token() -> None:
+    rows, accumulator = random_rows(COUNTS), FlapAccumulator()
+    for row in rows:
+        accumulator.update(moments_of(row[None], torch.ones(1, len(row), dtype=torch.bool)))
+    plain = oracle.flap([row.numpy() for row in rows])
+    np.testing.assert_allclose(accumulator.result(), plain, rtol=1e-12)
 
 
 def test_flap_of_one_example_is_zero() -> None:

@@ -35,6 +35,9 @@ def test_moments_are_held_until_nothing_before_them_is_missing() -> None:
     second = order.add([5], numbered(5))
     assert second is not None
     assert second.count.tolist() == [5, 6]
+    third = order.add([7], numbered(7))
+    assert third is not None
+    assert third.count.tolist() == [7]
 
 
 @torch.no_grad()

@@ -30,6 +30,13 @@ def test_standardise_is_a_z_score_per_layer() -> None:
         np.testing.assert_allclose(ours, oracle.z_scores(row.numpy()), rtol=1e-9)
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_the_size_of_all_scores_changes_nothing(size: float) -> None:
+    """Squared scores of a narrow layer are far below what rounding is elsewhere."""
+    table = random_table(2, 8)
+    np.testing.assert_allclose(standardise(size * table), standardise(table), rtol=1e-9)
+
+
 @pytest.mark.parametrize("width", [2, 3, 6, 7, 100, 576, 11008])
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1 / 3, 0.7, 1e-30, 1e30])
 def test_constant_layer_gives_zeros(width: int, constant: float) -> None:

@@ -264,6 +264,8 @@ def test_seed_and_draw_decide_a_control(control: str) -> None:
     scu = OfClass(["SCU"])
     first = picked(Like(scu, control, 0), UNITS, seed=3)
     assert first == picked(Like(scu, control, 0), UNITS, seed=3)
+    held = Ranked("safety", "highest", 1.0, AnyOf([Not(Not(Like(scu, control, 0)))]))
+    assert first == picked(held, UNITS, seed=3), "whatever holds it"
     assert first != picked(Like(scu, control, 1), UNITS, seed=3)
     assert first != picked(Like(scu, control, 0), UNITS, seed=4)
 

@@ -1,0 +1,152 @@
+"""What the expensive stages are kept under: all that decides them and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from ssah_exp.data.sources import Example
+from ssah_exp.evaluation.questions import Prompt, Question
+from ssah_exp.interventions.ablate import Ablation
+from ssah_exp.models.sources import ModelRef
+from ssah_exp.models.tokenizer import Speech
+from ssah_exp.pipeline.stages import Stages
+from tests import tiny
+from tests.config.composing import config_of
+from tests.pipeline.test_tuning import other_template, setting
+from tests.pipeline.tiny_run import silent
+
+MODEL = ModelRef("model", "0", "place", "f" * 64)
+EXAMPLES = (Example("w1", "w2"), Example("w3", "w4"))
+SETS = ("alignment", "safety_calibration", "utility_calibration", "text")
+QUESTIONS = [Question("harmful", "raw", "w1", None)]
+PROMPTS = [Prompt((9, 10), "raw")]
+SPEECH = tiny.tiny_speech()
+
+
+def ablation(unit: int) -> Ablation:
+    masks = {kind: torch.arange(6).reshape(2, 3) == unit for kind in ("attention", "mlp")}
+    return Ablation(masks, {kind: torch.zeros(2, 3) for kind in masks})  # type: ignore[arg-type]
+
+
+class AskedError(Exception):
+    """Holds what a stage asks the cache for."""
+
+
+class Asking:
+    """A cache that is asked once."""
+
+    def partial(self, stage: str, material: Mapping[str, Any]) -> Path:
+        return Path(stage)
+
+    def get_or_compute(self, stage: str, material: Mapping[str, Any], *_: Any, **__: Any) -> None:
+        raise AskedError(dict(material))
+
+
+# Of each stage: how it is asked.
+STAGES: dict[str, Callable[[Stages, ModelRef, Ablation | None], object]] = {
+    "align": lambda stages, ref, _: stages.align(ref),
+    "statistics": lambda stages, ref, _: stages.statistics(ref),
+    "answers": lambda stages, ref, what: stages.answers(ref, what, QUESTIONS, PROMPTS, "arm"),
+    "losses": lambda stages, ref, what: stages.losses(ref, what, "arm"),
+}
+
+
+def key_of(
+    stage: str,
+    name: str = "units.min_samples",
+    value: Any = 2,
+    *,
+    ref: ModelRef = MODEL,
+    what: Ablation | None = None,
+    speech: Speech = SPEECH,
+    **fingerprints: str,
+) -> dict[str, Any]:
+    """With one option set, by its dotted name."""
+    config = config_of("evaluation.perplexity.window=16", "units.min_samples=2")
+    setting(name, value)(config)
+    sets = dict.fromkeys(SETS, EXAMPLES)
+    data: Any = SimpleNamespace(
+        fingerprints={**dict.fromkeys(SETS, "as ever"), **fingerprints},
+        example_sets=sets,
+        alignment=EXAMPLES,
+    )
+    cache, slot = Asking(), None
+    stages = Stages(config, data, cache, silent(), slot, speech)  # type: ignore[arg-type]
+    with pytest.raises(AskedError) as asked:
+        STAGES[stage](stages, ref, what)
+    material: dict[str, Any] = asked.value.args[0]
+    return material
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "value"),
+    [
+        ("align", "alignment.epochs", 7),
+        ("align", "alignment.batch_size", 7),
+        ("align", "alignment.learning_rate", 0.5),
+        ("align", "alignment.weight_decay", 0.5),
+        ("align", "alignment.warmup_share", 0.5),
+        ("align", "alignment.gradient_clip", 0.5),
+        ("align", "alignment.max_length", 77),
+        ("align", "alignment.prompt_styles", ["raw"]),
+        ("align", "seed", 7),
+        ("statistics", "units.tokens", "all"),
+        ("statistics", "units.max_length", 77),
+        ("statistics", "units.prompt_style", "raw"),
+        ("answers", "evaluation.max_new_tokens", 7),
+        ("losses", "evaluation.perplexity.window", 17),
+        ("losses", "evaluation.perplexity.max_tokens", 77),
+        *((stage, "model.precision", "bfloat16") for stage in STAGES),
+    ],
+)
+def test_options_that_decide_a_stage_are_in_its_key(stage: str, name: str, value: Any) -> None:
+    assert key_of(stage) == key_of(stage) != key_of(stage, name, value)
+
+
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [
+        ("align", "alignment"),
+        ("statistics", "safety_calibration"),
+        ("statistics", "utility_calibration"),
+        ("losses", "text"),
+    ],
+)
+def test_data_that_decide_a_stage_are_in_its_key(stage: str, name: str) -> None:
+    assert key_of(stage) != key_of(stage, **{name: "others"})
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_model_and_what_is_done_to_it_are_in_every_key(stage: str) -> None:
+    assert key_of(stage) == key_of(stage, ref=replace(MODEL, identifier="b", location="elsewhere"))
+    assert key_of(stage) != key_of(stage, ref=replace(MODEL, fingerprint="e" * 64))
+    if stage in ("align", "statistics"):
+        assert key_of(stage) != key_of(stage, speech=other_template())
+    else:
+        assert key_of(stage) != key_of(stage, what=ablation(1))
+        assert key_of(stage, what=ablation(1)) != key_of(stage, what=ablation(2))
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "value"),
+    [
+        ("statistics", "units.statistic", "flap"),
+        ("statistics", "units.budgets.scu", 0.02),
+        ("statistics", "units.square_attention", False),
+        ("statistics", "units.batch_size", 7),
+        ("statistics", "seed", 7),
+        ("answers", "evaluation.batch_size", 7),
+        ("answers", "evaluation.share_prefix", False),
+        ("losses", "evaluation.perplexity.batch_size", 7),
+        ("align", "trainer.checkpoint_minutes", 7.0),
+    ],
+)
+def test_what_decides_nothing_of_a_stage_is_not(stage: str, name: str, value: Any) -> None:
+    assert key_of(stage) == key_of(stage, name, value)

@@ -1,0 +1,102 @@
+"""A whole run against the loop it stands for: schedule, decay, clipping, and what it leaves."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from ssah_exp.config.schema import TrainerConfig, TuningConfig
+from ssah_exp.models.load import LoadedModel
+from ssah_exp.training import loop
+from ssah_exp.training.loop import Run, fine_tune, supervised_run
+from ssah_exp.training.module import FineTuning
+from ssah_exp.training.objectives import SupervisedObjective
+from tests import tiny
+
+RATE, DECAY, CLIP = 1e-2, 0.5, 0.05
+# Of the rate, step by step: four steps, of which ``warmup_share`` makes two, rounded up.
+FACTORS = (0.5, 1.0, 1.0, 0.5)
+Weights = dict[str, torch.Tensor]
+
+
+def run_for(loaded: LoadedModel, **more: Any) -> Run:
+    """Six conversations in batches of three, twice."""
+    config = TuningConfig(
+        epochs=2,
+        batch_size=3,
+        learning_rate=RATE,
+        weight_decay=DECAY,
+        warmup_share=0.3,
+        gradient_clip=CLIP,
+    )
+    trainer = TrainerConfig(accelerator="cpu", progress=False)
+    return supervised_run(loaded, tiny.conversations(6), config, 0, trainer, **more)
+
+
+def weights(model: nn.Module) -> Weights:
+    return {name: item.detach().clone() for name, item in model.named_parameters()}
+
+
+def by_hand(
+    *, decay: float = DECAY, clip: float = CLIP, factors: tuple[float, ...] = FACTORS
+) -> Weights:
+    loaded = tiny.tiny_loaded("llama_gqa")
+    model, loader = loaded.model.train(), run_for(loaded).loader_of()
+    parameters = list(model.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=decay)
+    for factor, batch in zip(factors, [*loader, *loader], strict=True):
+        optimizer.param_groups[0]["lr"] = RATE * factor
+        optimizer.zero_grad()
+        SupervisedObjective().loss(loaded.model, batch).backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(parameters, clip)
+        optimizer.step()
+    return weights(model)
+
+
+def furthest(one: Weights, other: Weights) -> float:
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+def test_a_run_is_adamw_with_its_schedule_decay_and_clipping() -> None:
+    loaded = tiny.tiny_loaded("llama_gqa")
+    fine_tune(loaded, run_for(loaded))
+    trained = weights(loaded.model)
+    assert furthest(trained, by_hand()) < 1e-5
+    # Else the tolerance would hide what is left out.
+    for other in ({"decay": 0.0}, {"clip": 1e9}, {"factors": (1.0,) * 4}):
+        assert furthest(trained, by_hand(**other)) > 1e-3, other  # type: ignore[arg-type]
+    assert not any(module.training for module in loaded.model.modules())
+    assert all(item.grad is None for item in loaded.model.parameters())
+
+
+def test_activations_are_recomputed_where_that_is_asked_for_and_nothing_else_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[bool] = []
+    step = FineTuning.training_step
+
+    def watched(module: FineTuning, *given: Any) -> torch.Tensor:
+        seen.append(module.model.is_gradient_checkpointing)
+        return step(module, *given)
+
+    monkeypatch.setattr(FineTuning, "training_step", watched)
+    ended = []
+    for wanted in (False, True):
+        loaded = tiny.tiny_loaded("llama_gqa")
+        fine_tune(loaded, run_for(loaded, gradient_checkpointing=wanted))
+        assert not loaded.model.is_gradient_checkpointing
+        ended.append(weights(loaded.model))
+    assert seen == [False] * 4 + [True] * 4
+    assert all(torch.equal(item, ended[1][name]) for name, item in ended[0].items())
+
+
+def test_first_and_final_loss_are_means_over_a_tenth_of_the_batches() -> None:
+    loaded = tiny.tiny_loaded()
+    module: Any = SimpleNamespace(losses=[float(at) for at in range(25)], final_loss=None)
+    summary = loop._summary(loaded, run_for(loaded), module)
+    assert (summary.first_loss, summary.final_loss) == (0.5, 23.5)
+    assert (summary.steps, summary.epochs) == (25, 12.5)
