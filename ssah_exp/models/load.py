@@ -215,7 +215,7 @@ def _check_config(found: Any, config: ModelConfig, location: str) -> None:
     if config.attn_implementation == "sdpa" and getattr(found, "attn_logit_softcapping", None):
         raise ModelError(
             f"The model in {location} caps its attention scores, which the kernel sdpa leaves out. "
-            "Add model.attn_implementation=eager."
+            "Add model.attn_implementation=eager; behind --set, to open a finished run again."
         )
 
 
