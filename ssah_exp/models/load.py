@@ -161,11 +161,12 @@ def load_model(
         on_host: Leave the weights in main memory, from where ranks take their shards.
 
     Raises:
-        ModelError: See :func:`whole_model`; the family has no anatomy entry, or the adapter is
-            damaged or of another model.
+        ModelError: See :func:`whole_model`; weights are quantised, the kernel computes something
+            else, the family has no anatomy entry, or the adapter is damaged or of another model.
     """
     from transformers.utils import logging
 
+    _check_config(load_config(location, config, revision), config, location)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # stages report themselves
     mapped: dict[str, Any] = {}
     if config.device_map is not None:
@@ -192,6 +193,30 @@ def load_model(
     speech = load_speech(location, config, revision)
     _check_vocabulary(model, speech, location)
     return LoadedModel(model, speech)
+
+
+def _check_config(found: Any, config: ModelConfig, location: str) -> None:
+    """Refuse what would be loaded and then read wrongly, by transformers' config of a model.
+
+    Scores, folded ablations and training read weights as they lie there. Of a quantised model these
+    are packed, or lack their scales.
+
+    Raises:
+        ModelError: Weights are quantised, or attention scores are capped and the kernel cannot.
+    """
+    if quantised := getattr(found, "quantization_config", None):
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+        raise ModelError(
+            f"The weights in {location} are quantised ({method or 'quantization_config'}). Scores "
+            "and training read plain weights: take the model as it was before, or save it "
+            "de-quantised and without quantization_config in its config.json."
+        )
+    # Early transformers 5 does not refuse it, and leaves the caps out.
+    if config.attn_implementation == "sdpa" and getattr(found, "attn_logit_softcapping", None):
+        raise ModelError(
+            f"The model in {location} caps its attention scores, which the kernel sdpa leaves out. "
+            "Add model.attn_implementation=eager; behind --set, to open a finished run again."
+        )
 
 
 def _check_vocabulary(model: PreTrainedModel, speech: Speech, location: str) -> None:
@@ -236,7 +261,7 @@ def whole_model(location: str, **options: Any) -> PreTrainedModel:
             ignore_mismatched_sizes=True,  # refused below, with their names
             **options,
         )
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:  # quantised: a package
         raise ModelError(f"No model could be loaded from {location}: {error}") from error
     model: PreTrainedModel
     model, found = read

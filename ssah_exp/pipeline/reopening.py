@@ -181,7 +181,8 @@ def models_of(folder: Path, overrides: Sequence[str]) -> RunModels:
         ConfigError: An override is wrong.
     """
     record = read_run(folder)
-    config = parse(OmegaConf.create(_filled(record.config, _composed(overrides))))
+    given = [*_group_of_model(record.config, overrides), *overrides]
+    config = parse(OmegaConf.create(_filled(record.config, _composed(given))))
     return RunModels(record, config, cache_of(folder))
 
 
@@ -211,6 +212,18 @@ def reopen(folder: Path, overrides: Sequence[str], reporter: Reporter) -> Reopen
                 "overrides that the run was started with."
             )
     return Reopened(record, config, models.cache, data, reporter)
+
+
+def _group_of_model(recorded: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
+    """The config group that knows the key `model.source.path`, where that alone is given.
+
+    Of a model that was a folder a record lacks nothing else.
+    """
+    named = any(item.startswith("model=") for item in overrides)
+    given = any(item.startswith("model.source.path=") for item in overrides)
+    folder = f"{LocalFolder.__module__}.{LocalFolder.__qualname__}"
+    was_folder = recorded["model"]["source"]["_target_"] == folder
+    return ["model=local"] if given and was_folder and not named else []
 
 
 def _composed(overrides: Sequence[str]) -> dict[str, Any]:

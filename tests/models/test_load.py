@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from ssah_exp.cache import COST
@@ -51,11 +52,42 @@ def test_what_was_saved_is_loaded(family: str, tmp_path: Path) -> None:
     assert all(torch.equal(item, wanted[name]) for name, item in loaded.state_dict().items())
 
 
-def test_a_kernel_that_computes_something_else_is_refused(tmp_path: Path) -> None:
-    """Kernels are in no run id: a result of this one would be taken for the right one's."""
+def test_a_kernel_that_computes_something_else_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels are in no run id: a result of this one would be taken for the right one's.
+
+    transformers 5.0 takes the kernel for this family and leaves the caps out.
+    """
     saved(tmp_path, "gemma2")
-    with pytest.raises(ModelError, match='attn_implementation="eager"'):
+    monkeypatch.setattr(transformers.Gemma2PreTrainedModel, "_supports_sdpa", True)
+    with pytest.raises(ModelError, match=r"Add model\.attn_implementation=eager"):
         load_model(str(tmp_path), CONFIG)
+
+
+@pytest.mark.parametrize("method", ["bitsandbytes", "fp8", "a method nobody knows"])
+def test_quantised_weights_are_refused(method: str, tmp_path: Path) -> None:
+    """Some would be loaded without their scales, others need a package that is not here."""
+    path = saved(tmp_path) / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["quantization_config"] = {"quant_method": method, "load_in_4bit": True}
+    path.write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ModelError, match=rf"are quantised \({method}\)\. Scores and training"):
+        load_model(str(tmp_path), CONFIG)
+
+
+def test_a_judge_that_needs_a_package_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A judge may be quantised; transformers names the package it lacks."""
+
+    def lacking(*args: object, **options: object) -> None:
+        raise ImportError("Using `bitsandbytes` requires it")
+
+    saved(tmp_path)
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", lacking)
+    with pytest.raises(ModelError, match=r"the judge cannot be loaded.*requires it"):
+        Companion(weights=LocalFolder(str(tmp_path)), device="cpu").load_companion("the judge")
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,24 @@ def test_how_a_judge_is_reached_can_be_said_again(finished: Finished, tmp_path: 
     assert found == config.evaluation.judges
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["model.source.path={}"],  # as docs/generation.md and `export --help` have it
+        ["+model.source.path={}"],
+        ["model=local", "model.source.path={}"],
+        ["++model.source.path={}", "model.device=cpu"],
+    ],
+)
+def test_of_a_model_in_a_folder_the_folder_is_enough(
+    given: list[str], finished: Finished, place: Path
+) -> None:
+    rest = [item for item in overrides(place)[1::2] if not item.startswith("model")]
+    models = models_of(finished.folder, [*rest, *(item.format(place / "model") for item in given)])
+    assert models.model("base").location == str(place / "model")
+    assert models.config.model.name == finished.record.config["model"]["name"]
+
+
 def test_other_examples_are_refused(
     finished: Finished, place: Path, tmp_path: Path, capsys: Capture
 ) -> None:
