@@ -77,7 +77,8 @@ def _measure(bench: str, given: dict[str, Any], root: Path, say: Say) -> Report:
 
 def _check(options: argparse.Namespace, root: Path, say: Say) -> None:
     path = Path(options.file)
-    committed = {} if options.write else _read(path)  # before minutes of measuring, not after
+    # Read before minutes of measuring, not after.
+    committed: dict[str, Measured] = {} if options.write else _read(path)
     given = {"device": "cpu", "repeats": options.repeats, "threads": options.threads}
     reports = {bench: _measure(bench, given, root, say) for bench in WATCHED}
     now = {bench: watched(report) for bench, report in reports.items()}
