@@ -34,6 +34,8 @@ def storage_errors(path: Path) -> Iterator[None]:
             reason = "the place is read-only or forbidden"
         elif number in (errno.ENOTDIR, errno.EEXIST):
             reason = "a file lies where a folder is needed"
+        elif number == errno.EISDIR:
+            reason = "a folder lies where a file is needed"
         else:
             raise
         if (other := _elsewhere(error, path)) is not None:
@@ -41,10 +43,12 @@ def storage_errors(path: Path) -> Iterator[None]:
                 f"Cannot use {other}, needed for {path}: {reason} ({os.strerror(number)}). "
                 "Nothing half-written was kept; mend that and run the same command again."
             ) from error
+        advice = "free some space or set paths.root to another place"
+        if number == errno.EISDIR:
+            advice = "name a file"
         raise StoreError(
             f"Cannot write {path}: {reason} ({os.strerror(number)}). Nothing half-written was "
-            "kept; free some space or set paths.root to another place and run the same command "
-            "again."
+            f"kept; {advice} and run the same command again."
         ) from error
 
 

@@ -6,10 +6,12 @@ Those that need a run of the embedded model are executed in ``test_embedded.py``
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.notebooks import FOLDER, NAMES, execute, output
+from tests.units.maps import random_map
 
 
 def test_the_notebooks_are_there() -> None:
@@ -34,6 +36,14 @@ def test_tables_are_reproduced_from_the_committed_records(monkeypatch: pytest.Mo
     assert "n = 100 harmful, 25 benign and 25 borderline prompts" in text
     assert "83.4 [" in text, "SCU pruned at 1 % on AdvBench, five seeds"
     assert "Llama-2-7B-Chat: difference" in text
+    assert "<style>svg{" in text, "escaped, it is shown as text and the figure has no style"
     assert "<svg" in text
     for artefact in ("table1_pruning", "table2_freezing", "table4_alignment_budget"):
         assert f"{artefact:<26} latex" in text
+
+
+def test_the_atlas_shows_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random_map().save(tmp_path / "runs" / "table1_pruning" / "abc" / "unitmap")
+    notebook = execute("unit_atlas", monkeypatch, tmp_path)
+    items = [item for cell in notebook.cells for item in cell.get("outputs", [])]
+    assert sum("image/png" in item.get("data", {}) for item in items) == 2

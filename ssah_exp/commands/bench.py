@@ -77,6 +77,8 @@ def _measure(bench: str, given: dict[str, Any], root: Path, say: Say) -> Report:
 
 def _check(options: argparse.Namespace, root: Path, say: Say) -> None:
     path = Path(options.file)
+    # Read before minutes of measuring, not after.
+    committed: dict[str, Measured] = {} if options.write else _read(path)
     given = {"device": "cpu", "repeats": options.repeats, "threads": options.threads}
     reports = {bench: _measure(bench, given, root, say) for bench in WATCHED}
     now = {bench: watched(report) for bench, report in reports.items()}
@@ -85,7 +87,6 @@ def _check(options: argparse.Namespace, root: Path, say: Say) -> None:
         content = {**about, "threads": options.threads, "ratios": now}
         write_atomically(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
         return
-    committed = _read(path)
     found = [
         item for bench in WATCHED for item in compare(bench, committed.get(bench, {}), now[bench])
     ]

@@ -80,9 +80,14 @@ def _not_in_defaults(key: str) -> str:
 def _no_override(override: str, text: str) -> str:
     lines = [line for line in text.splitlines() if not line.startswith(("Error parsing", "See "))]
     why = re.sub(r" expecting \{.*\}", "", " ".join(lines))  # a list of the grammar's own names
+    why = re.sub(r"LexerNoViableAltException: .*", "a sign that must stand in quotes", why)
+    key, sign, value = override.partition("=")
+    signs = re.search(r"[^\w.,:/ \[\]'\"-]", value)  # such as <|end|> or {column}
+    quoted = f""" Text with signs of its own stands in both quotes: '{key}="{value}"'."""
     return (
         f"'{override}' is no override: {why}. Give KEY=VALUE without spaces, values of "
         "-m as KEY=A,B, and quote what the shell would take apart: 'KEY=[A,B]'."
+        f"{quoted if sign and signs else ''}"
     )
 
 
@@ -121,8 +126,12 @@ def _unknown_path(dotted: str, text: str) -> str:
     *parents, leaf = dotted.split(".")
     for part in parents:
         known = {item.name: item.default_factory for item in fields(schema)}
-        schema = known.get(part)
+        if part not in known:
+            return f"Unknown key '{dotted}'.{did_you_mean(part, known)}"
+        schema = known[part]
         if not (isinstance(schema, type) and is_dataclass(schema)):
-            return text
+            # Below here a node says by its _target_ what it takes, which is looked at later.
+            adding = text.partition("To append to your config use ")[2] or f"+{dotted}=VALUE"
+            return f"The config has no '{dotted}'; if it is an option there, add it by {adding}"
     names = [item.name for item in fields(schema)]
     return f"Unknown key '{dotted}'.{did_you_mean(leaf, names)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ Row = Mapping[str, Any]
 csv.field_size_limit(1 << 24)
 # A byte order mark, as spreadsheets write it, is no part of the first column's name.
 ENCODING = "utf-8-sig"
+_LISTED = 20  # names of a folder that help who mistyped one
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -99,4 +101,7 @@ def neighbours(path: Path) -> str:
     """What lies where a missing file was looked for: the nearest name, or a missing folder."""
     if not path.parent.is_dir():
         return f" There is no folder {path.parent}; is data.root right?"
-    return did_you_mean(path.name, [item.name for item in path.parent.iterdir()])
+    names = [item.name for item in path.parent.iterdir()]
+    if len(names) > _LISTED:
+        names = difflib.get_close_matches(path.name, names)
+    return did_you_mean(path.name, names) if names else ""

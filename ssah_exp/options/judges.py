@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
             action="append",
             default=[],
             metavar="NAME.KEY=VALUE",
-            help="a judge's setting, e.g. llama_guard3.path=DIR",
+            help="a judge's setting, e.g. llama_guard3.weights.path=DIR",
         )
         action.add_argument("--format", choices=("text", "json"), default="text")
         action.add_argument("--root", help="where judgements are kept (default: paths.root)")

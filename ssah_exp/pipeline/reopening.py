@@ -6,7 +6,8 @@ config and from overrides; what it holds is checked: model and data must be the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -182,8 +183,23 @@ def models_of(folder: Path, overrides: Sequence[str]) -> RunModels:
     """
     record = read_run(folder)
     given = [*_group_of_model(record.config, overrides), *overrides]
-    config = parse(OmegaConf.create(_filled(record.config, _composed(given))))
+    with _what_to_give():
+        config = parse(OmegaConf.create(_filled(record.config, _composed(given))))
     return RunModels(record, config, cache_of(folder))
+
+
+@contextmanager
+def _what_to_give() -> Iterator[None]:
+    """Beside what is missing, why it is and how it is given to a command that is no run."""
+    try:
+        yield
+    except ConfigError as error:
+        if " is missing" not in str(error):
+            raise
+        raise ConfigError(
+            f"{error}\nA record holds no paths: give back what the run was started with, by "
+            "--set KEY=VALUE, e.g. --set data.root=DIR."
+        ) from error
 
 
 def reopen(folder: Path, overrides: Sequence[str], reporter: Reporter) -> Reopened:
@@ -203,7 +219,8 @@ def reopen(folder: Path, overrides: Sequence[str], reporter: Reporter) -> Reopen
     models = models_of(folder, overrides)
     record, config = models.record, models.config
     config.trainer.progress = config.trainer.progress and reporter.bars
-    data = load_data(config)
+    with _what_to_give():
+        data = load_data(config)
     for name in SETS:
         key = f"{name}_calibration"
         if data.fingerprints[key] != record.inputs[key]:

@@ -189,7 +189,9 @@ class RunRecord:
             content["arms"] = [ArmRecord.from_plain(arm) for arm in content["arms"]]
             content["stages"] = [StageRecord(**stage) for stage in content["stages"]]
             return cls(**content)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except KeyError as error:
+            raise StoreError(f"Not a run record: it has no {error}.") from error
+        except (ValueError, TypeError, AttributeError) as error:
             raise StoreError(f"Not a run record: {error}") from error
 
 

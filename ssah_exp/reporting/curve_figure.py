@@ -18,6 +18,7 @@ from ssah_exp.reporting.drawing import (
     CONTROL_COLOURS,
     CONTROL_MARKERS,
     PAGE,
+    log_where_wide,
     new_figure,
     on_the_edge,
     save_figure,
@@ -65,7 +66,7 @@ def draw_curve(
     left.set_ylabel(f"ASR %, {_styles(first, style)}")
     left.set_ylim(-3, 103)
     right.set_ylabel("perplexity")
-    _value_ticks(right)
+    log_where_wide(right)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=6)
     return save_figure(figure, path, rows)
@@ -84,19 +85,6 @@ def _place_ticks(axes: Axes, rows: pd.DataFrame, across: Across) -> None:
     axes.set_xlabel(across.label)
     axes.set_xticks(places, [f"{place:g}" for place in places])
     axes.minorticks_off()
-
-
-def _value_ticks(axes: Axes) -> None:
-    """Logarithmic where that says more, with plain numbers either way."""
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
-
-    low, high = axes.get_ylim()
-    if high < 2 * low:
-        return
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(ScalarFormatter())
-    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, across: Across) -> None:

@@ -41,6 +41,7 @@ MODEL_COLOURS = {"unaligned": "#CC79A7", "aligned": "#009E73"}
 CONTROL_COLOURS = {"random": "#56B4E9", "matched": "#CC79A7"}
 CONTROL_MARKERS = {"": "o", "random": "x", "matched": "^"}
 BEYOND = 1e100  # perplexities of destroyed models reach float64's end; no axis does
+_PLAIN = 1e5  # the widest range in which numbers are written out
 # Written without a date: the same numbers give the same file.
 _UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 
@@ -76,6 +77,24 @@ def on_the_edge(axes: Axes, rows: pd.DataFrame, columns: Sequence[str]) -> pd.Da
     return rows.assign(**numbers.mask(beyond, edge))
 
 
+def log_where_wide(axes: Axes) -> None:
+    """A logarithmic y axis where that says more, with enough plain numbers to read values off."""
+    from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter, ScalarFormatter
+
+    low, high = axes.get_ylim()
+    if high < 2 * low:
+        return
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    if high > _PLAIN * low:  # powers of ten alone
+        return
+    # Only a range that wide holds two of 1, 2, 5, 10, ... wherever it begins.
+    wide = high >= 5 * low
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else AutoLocator())
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def numbered(path: Path, count: int) -> list[Path]:
     """A place per picture: the path itself for one, else its name with numbers from 0."""
     if count == 1:
@@ -100,6 +119,8 @@ def save_figure(figure: Figure, path: Path, numbers: pd.DataFrame) -> Path:
     """
     allowed = figure.canvas.get_supported_filetypes()
     kind = path.suffix.lstrip(".")
+    if not kind:
+        raise ConfigError(f"'{path}' has no suffix to say the format by, e.g. {path.name}.svg.")
     if kind not in allowed:
         raise ConfigError(f"Cannot write '{path.suffix}'. Allowed: {', '.join(sorted(allowed))}.")
     with whole_path(path) as temporary, styled():

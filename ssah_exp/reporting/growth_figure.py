@@ -92,7 +92,7 @@ def _curve(axes: Axes, part: pd.DataFrame, unit: float, label: str, marker: str,
     if part.empty:
         return
     exponent = part.exponent.iloc[0]
-    named = label if pd.isna(exponent) else f"{label} {exponent:.2f}"
+    named = label if pd.isna(exponent) else f"{label} {exponent:z.2f}"
     values = part.value.where(part.value > 0) / unit
     axes.plot(part["size"], values, marker=marker, linestyle=line, label=named)
     axes.set_xscale("log", base=2)

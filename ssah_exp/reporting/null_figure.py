@@ -17,6 +17,7 @@ from ssah_exp.reporting.drawing import (
     CONTROL_COLOURS,
     CONTROL_MARKERS,
     PAGE,
+    log_where_wide,
     new_figure,
     on_the_edge,
     save_figure,
@@ -117,7 +118,7 @@ def draw_null(records: Sequence[RunRecord], path: Path, style: str | None = None
     _panel(right, on_the_edge(right, perplexity, ("value", "low", "high")))
     right.set_ylabel("perplexity")
     if (perplexity["value"] > 0).any():  # of no value there is no scale
-        right.set_yscale("log")
+        log_where_wide(right)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return save_figure(figure, path, rows)

@@ -14,6 +14,7 @@ from ssah_exp.pipeline.bench import growth
 from ssah_exp.pipeline.bench.fits import power_law
 from ssah_exp.pipeline.growing import by_curves, common_point
 from ssah_exp.pipeline.scaling import SHAPES
+from ssah_exp.reporting.growth_figure import draw_growth
 
 Capture = pytest.CaptureFixture[str]
 IDENTIFIED = {"tokens": (64, 128, 192), "layers": (1, 2, 3), "width": (32, 64, 96)}
@@ -120,3 +121,12 @@ def test_other_reports_are_refused(capsys: Capture, tmp_path: Path) -> None:
     other.write_text('{"bench": "identify"}')
     assert main(["scaling", "--growth", str(other)]) == 2
     assert "no report of `ssah-exp bench growth" in capsys.readouterr().err
+
+
+def test_what_does_not_grow_is_drawn_without_a_sign(tmp_path: Path) -> None:
+    report = json.loads(Path("benchmarks/growth.json").read_text(encoding="utf-8"))
+    draw_growth(report, tmp_path / "growth.svg")
+    drawn = (tmp_path / "growth.svg").read_text(encoding="utf-8")
+    assert "peak 0.00" in drawn
+    assert "-0.00" not in drawn
+    assert "peak -0.12" in drawn

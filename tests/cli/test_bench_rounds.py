@@ -159,10 +159,11 @@ def test_check_writes_then_compares(
             inner[place[-1]] = {"median": now, "low": now, "high": now, "values": [now] * 3}
         return report
 
-    monkeypatch.setattr(command, "_measure", measured)
     file = str(tmp_path / "ratios.json")
+    monkeypatch.setattr(command, "_measure", lambda *_: pytest.fail("measured for nothing"))
     assert main(["bench", "check", file]) == 2
     assert "cannot be read" in capsys.readouterr().err
+    monkeypatch.setattr(command, "_measure", measured)
     assert main(["bench", "check", file, "--write"]) == 0
     written = json.loads(Path(file).read_text())["ratios"]["identify"]["statistics/bare"]
     assert written == {"median": 1.0, "low": 1.0, "high": 1.0, "rounds": 3}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ssah_exp.cli import main
+from ssah_exp.config.judge_files import read_judges
 from ssah_exp.records.store import RecordStore, read_folder
 from tests.evaluation.misbehaving import endpoint, says
 from tests.records.synthetic import record
@@ -374,6 +376,14 @@ MEASURED = {
     ("zou2023", "safe"): (0.808, 0.62, 40, 8),
     ("zou2023", "unsafe"): (0.940, None, 12, 0),
 }
+
+
+def test_the_setting_that_help_shows_is_one(capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main(["judges", "run", "--help"])
+    (shown,) = re.findall(r"e\.g\. (\S+=DIR)", " ".join(capsys.readouterr().out.split()))
+    (judge,) = read_judges(["llama_guard3"], [shown]).values()
+    assert "DIR" in str(judge)
 
 
 @pytest.mark.skipif(ROOT is None, reason="SSAH_DATA_ROOT names no data")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -34,6 +35,8 @@ def message_for(*overrides: str) -> str:
         ("modell=local", "Unknown key 'modell'. Did you mean 'model'?"),
         ("+unit.samples=4", "Unknown key 'unit'. Did you mean 'units'?"),
         ("units.samplse=4", "Unknown key 'units.samplse'. Did you mean 'samples'?"),
+        ("units.budget.scu=0.1", "Unknown key 'units.budget.scu'. Did you mean 'budgets'?"),
+        ("unit.budgets.scu=0.1", "Unknown key 'unit.budgets.scu'. Did you mean 'units'?"),
         ("units.budgets.scuu=0.1", "Unknown key 'units.budgets.scuu'. Did you mean 'scu'?"),
         ("+units.budgets.scuu=0.1", "Unknown key 'units.budgets.scuu'. Did you mean 'scu'?"),
         ("units.statistic=varianc", "units.statistic=varianc. Did you mean 'variance'?"),
@@ -83,6 +86,11 @@ def test_a_wrong_type_names_its_key() -> None:
         ("quickstart", "'quickstart' is no override: missing EQUAL at '<EOF>'. Give KEY=VALUE"),
         ("seed=-1,", "'seed=-1,' is no override: mismatched input '<EOF>'. Give "),
         ("units=[a", "'units=[a' is no override: "),
+        (
+            "tracker.target.mod=online",
+            "The config has no 'tracker.target.mod'; if it is an option there, add it by "
+            "+tracker.target.mod=online",
+        ),
         ("+experiment=quickstart", "experiment has a value already; give experiment=NAME without"),
         (
             "evaluation.harmful_styles=raw",
@@ -100,6 +108,21 @@ def test_a_wrong_type_names_its_key() -> None:
 )
 def test_a_beginners_mistake_is_told_with_what_to_write_instead(override: str, said: str) -> None:
     assert message_for(override).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("override", "instead"),
+    [
+        ("model.end_of_turn=<|im_end|>", """'model.end_of_turn="<|im_end|>"'."""),
+        ("data.text.prompt={instruction}", """'data.text.prompt="{instruction}"'."""),
+    ],
+)
+def test_text_with_signs_of_its_own_is_told_its_quotes(override: str, instead: str) -> None:
+    """Hydra's grammar wants quotes beside those that the shell takes."""
+    message = message_for(override)
+    assert message.endswith(f"stands in both quotes: {instead}")
+    assert "Lexer" not in message
+    OverridesParser.create().parse_override(instead.strip("'."))
 
 
 @pytest.mark.parametrize(

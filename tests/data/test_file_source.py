@@ -238,6 +238,16 @@ def test_an_empty_file_is_called_so(tmp_path: Path, name: str, content: str) -> 
         read_rows(tmp_path / name)
 
 
+def test_a_full_folder_is_not_listed(tmp_path: Path) -> None:
+    for number in range(40):
+        (tmp_path / f"other_{number}").touch()
+    (tmp_path / "requests.csv").touch()
+    with pytest.raises(DataError, match=r"No file .*zzz\.csv\.$"):
+        read_rows(tmp_path / "zzz.csv")
+    with pytest.raises(DataError, match=r"Did you mean 'requests\.csv'\? Allowed: req[a-z.]*$"):
+        read_rows(tmp_path / "request.csv")
+
+
 def test_an_unknown_type_names_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonn").write_text("[]", encoding="utf-8")
     with pytest.raises(DataError, match=r"unknown type '\.jsonn'. Did you mean '\.jsonl?'\?"):

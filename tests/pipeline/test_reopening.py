@@ -76,6 +76,7 @@ def test_units_of_the_runs_own_models(
     ("change", "message"),
     [
         ([], "data.alignment.0.path is missing"),
+        ([], "A record holds no paths: give back what the run was started with, by --set KEY="),
         (["--set", "datta=x"], "Unknown key 'datta'. Did you mean 'data'?"),
     ],
 )

@@ -273,6 +273,7 @@ def test_a_folder_appears_when_it_is_filled(tmp_path: Path) -> None:
         (OSError(errno.EFBIG, ""), "full or over quota"),
         (OSError(errno.EROFS, ""), "read-only"),
         (PermissionError(errno.EACCES, ""), "read-only"),
+        (IsADirectoryError(errno.EISDIR, ""), "a folder lies where a file .*; name a file and"),
         (SafetensorError("I/O error: No space left on device (os error 28)"), "disk is full"),
     ],
 )

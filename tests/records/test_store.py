@@ -62,6 +62,12 @@ def test_other_artefacts_stay_apart(store: RecordStore) -> None:
     assert store.artefacts() == ["other", ARTEFACT]
 
 
+def test_a_file_that_is_no_record_is_told_by_what_it_lacks(store: RecordStore) -> None:
+    store.write(record(0)).write_text('{"a": 1}')
+    with pytest.warns(UserWarning, match="Not a run record: it has no 'schema'"):
+        assert store.read(ARTEFACT) == []
+
+
 @pytest.mark.parametrize("content", [b"", b'{"schema": 1', b"{}", b"\xff\xfe\x00", b"[1]"])
 def test_an_unreadable_record_is_skipped_with_a_warning(store: RecordStore, content: bytes) -> None:
     store.write(record(0))

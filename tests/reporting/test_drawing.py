@@ -11,7 +11,14 @@ import pytest
 
 import ssah_exp.reporting
 from ssah_exp.errors import ConfigError
-from ssah_exp.reporting.drawing import CLASS_COLOURS, PALETTE, new_figure, save_figure, styled
+from ssah_exp.reporting.drawing import (
+    CLASS_COLOURS,
+    PALETTE,
+    log_where_wide,
+    new_figure,
+    save_figure,
+    styled,
+)
 
 NUMBERS = pd.DataFrame({"x": [0, 1], "y": [0.25, None]})
 
@@ -47,9 +54,33 @@ def test_numbers_lie_beside_and_gaps_stay_gaps(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "a.csv").read_text(encoding="utf-8") == "x,y\n0,0.25\n1,\n"
 
 
+@pytest.mark.parametrize(
+    ("ends", "numbers"),
+    [
+        ((68, 190), {"100", "150"}),
+        ((30, 3000), {"50", "100", "200", "500", "1000", "2000"}),
+        ((35, 48), {"40", "45"}),
+        ((1, 1e8), {"$\\mathdefault{10^{4}}$"}),
+    ],
+)
+def test_a_wide_axis_has_numbers_to_read_values_off(
+    ends: tuple[float, float], numbers: set[str]
+) -> None:
+    """One power of ten within the range leaves a reader nothing to compare with."""
+    axes = new_figure(3.0, 2.0).subplots()
+    axes.set_ylim(*ends)
+    log_where_wide(axes)
+    axes.figure.draw_without_rendering()
+    shown = {label.get_text() for label in axes.get_yticklabels()}
+    assert numbers <= shown, shown
+    assert (axes.get_yscale() == "log") == (ends[1] > 2 * ends[0])
+
+
 def test_an_unknown_suffix_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Cannot write '\.doc'.*svg"):
         draw(tmp_path / "a.doc")
+    with pytest.raises(ConfigError, match=r"a' has no suffix .*, e\.g\. a\.svg"):
+        draw(tmp_path / "a")
     assert not list(tmp_path.iterdir())
 
 

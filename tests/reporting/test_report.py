@@ -182,6 +182,30 @@ def test_the_forest_shows_interval_seeds_and_null_draws() -> None:
     assert ("random", "cross", "random control") in chart.legend
 
 
+def test_the_forest_says_so_where_no_controls_were_drawn() -> None:
+    seeds = [pruned(0), pruned(1, 1, 0.1)]
+    for run in seeds:
+        run.arms[:] = [arm for arm in run.arms if arm.control is None]
+    (block,) = blocks(seeds)
+    chart = forest(block, f"asr/mean/{JUDGE}")
+    assert chart is not None
+    assert chart.caption.endswith("; no controls were drawn.")
+    assert "control" not in str(chart.legend)
+
+
+def test_settings_of_like_titles_are_told_apart_by_their_runs() -> None:
+    runs = [pruned(0), pruned(1, 1), pruned(2), pruned(3, scu=0.05)]
+    for number, run in enumerate(runs):
+        run.config["units"]["max_length"] = number  # no title says that
+    first, second, third = (run.run_id for run in runs[:3])
+    (section,) = sections(runs)
+    titles = {tuple(setting.runs): setting.title for setting in section.settings}
+    assert titles[first,].endswith(f", seed 0, run {first}")
+    assert titles[third,].endswith(f", seed 0, run {third}")
+    assert titles[second,].endswith(", seed 1"), "alone"
+    assert render_report(runs).count(f'data-open="{first}"') == 3, "row, setting, provenance"
+
+
 def test_a_figure_without_values_is_left_out() -> None:
     (block,) = blocks([record()])
     assert forest(block, "train_loss") is None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -51,10 +51,19 @@ class Table:
 
 @dataclass(frozen=True)
 class Setting:
-    """Runs that differ in nothing but the seed."""
+    """Runs that differ in nothing but the seed.
+
+    Attributes:
+        title: What a reader picks it by: no other of its artefact has the same.
+        caption: What was run.
+        runs: Their ids, in the order of the seeds.
+        charts: Figures.
+        tables: Below them.
+    """
 
     title: str
     caption: str
+    runs: list[str]
     charts: list[Chart]
     tables: list[Table]
 
@@ -104,8 +113,24 @@ def sections(records: Sequence[RunRecord], most: int = MOST_SETTINGS) -> list[Se
         text = render_artefact(runs, "markdown") if plain else ""
         drawn = pictures(runs) if plain else []
         left = len(found) - len(shown)
-        made.append(Section(name, len(runs), [_setting(item) for item in shown], left, text, drawn))
+        titled = _apart([_setting(item) for item in shown])
+        made.append(Section(name, len(runs), titled, left, text, drawn))
     return made
+
+
+def _apart(settings: Sequence[Setting]) -> list[Setting]:
+    """Settings may differ in anything of the config: like titles get the ids of their runs."""
+    alike = Counter(setting.title for setting in settings)
+    return [
+        replace(setting, title=f"{setting.title}, {_ids(setting.runs)}")
+        if alike[setting.title] > 1
+        else setting
+        for setting in settings
+    ]
+
+
+def _ids(runs: Sequence[str]) -> str:
+    return f"run{'' if len(runs) == 1 else 's'} {', '.join(runs)}"
 
 
 def _newest(block: Block) -> str:
@@ -119,9 +144,11 @@ def _setting(block: Block) -> Setting:
     caption = (table1.caption_of if pruning else training_table.caption_of)(block)
     seeds = ", ".join(str(item.seed) for item in block.records)
     budgets, data = record.config["units"]["budgets"], record.config["data"]["name"]
-    title = f"{record.config['model']['name']}, {data}, SCU {budgets['scu']:g}, seeds {seeds}"
+    word = "seed" if len(block.records) == 1 else "seeds"
+    title = f"{record.config['model']['name']}, {data}, SCU {budgets['scu']:g}, {word} {seeds}"
     tables = [_table("Measured, with intervals", frame), *_comparison(block), *_certificates(block)]
-    return Setting(title, caption, list(_charts(block)), tables)
+    runs = [item.run_id for item in block.records]
+    return Setting(title, caption, runs, list(_charts(block)), tables)
 
 
 def _charts(block: Block) -> Iterator[Chart]:

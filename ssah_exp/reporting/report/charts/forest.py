@@ -20,6 +20,7 @@ from ssah_exp.reporting.rows import Block, Row
 from ssah_exp.reporting.text import cell_text, estimate_text, heading_of, scale_of
 
 _ROW = 34
+_SEED = "seed"  # among the kinds of draws: an arm's own value in one seed
 
 
 def forest(block: Block, metric: str, log: bool = False) -> Chart | None:
@@ -54,7 +55,7 @@ def forest(block: Block, metric: str, log: bool = False) -> Chart | None:
     legend = [("c0", "dot", f"{measured}, with its interval")]
     if _many(block):
         legend.append(("c0 faint", "dot", "each seed"))
-    kinds = {kind for marks in draws.values() for kind, _, _ in marks}
+    kinds = {kind for marks in draws.values() for kind, _, _ in marks} - {_SEED}
     legend += [(kind, shape_of(kind), f"{kind} control") for kind in CONTROLS if kind in kinds]
     caption = f"{heading_of(metric)}{', log scale' if log else ''}: the null draws lie behind."
     if not kinds:
@@ -73,7 +74,7 @@ def _forest_row(
                 x=LEFT - 10, y=middle + 4, class_="label")
     ]  # fmt: skip
     for kind, value, told in marks:
-        if kind == "seed":
+        if kind == _SEED:
             dot = element(
                 "circle",
                 element("title", told),
@@ -109,12 +110,12 @@ def _draws(block: Block, row: Row, metric: str) -> list[tuple[str, float, str]]:
             item = arm.metrics.get(metric)
             if item is None or item.value is None:
                 continue
-            kind = arm.control or "seed"
-            if kind == "seed" and not _many(block):
+            kind = arm.control or _SEED
+            if kind == _SEED and not _many(block):
                 continue
             told = f"{arm.name}, seed {record.seed}: {estimate_text(item, metric)}, n = {item.n}"
             found.append((kind, item.value, told))
-    return sorted(found, key=lambda item: item[0] == "seed")
+    return sorted(found, key=lambda item: item[0] == _SEED)
 
 
 def _many(block: Block) -> bool:
