@@ -150,7 +150,8 @@ def check_family(model: nn.Module) -> None:
     if name not in FAMILIES:
         raise ModelError(
             f"LLaMA-Adapter works on models of the families {' and '.join(FAMILIES)}; this one is "
-            f"'{name}'. LoRA and prefix tuning work on every family."
+            f"'{name}'. LoRA and prefix tuning work on every family. In a table, leave its arm out "
+            "with '~training.arms.NAME'."
         )
 
 
