@@ -134,6 +134,13 @@ def tiny_speech() -> Speech:
     return check_tokenizer(tiny_tokenizer(), "<|end|>", None)
 
 
+def other_speech() -> Speech:
+    """The same with another chat template."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = TEMPLATE.replace("<|{{ m.role }}|>", "<|{{ m.role }}|> w1")
+    return check_tokenizer(tokenizer, "<|end|>", None)
+
+
 def tiny_loaded(family: str = "llama_gqa", **changes: Any) -> LoadedModel:
     """Model and tokenizer together; arguments as for :func:`tiny_model`."""
     return LoadedModel(tiny_model(family, **changes), tiny_speech())

@@ -37,6 +37,19 @@ def config_of(*overrides: str) -> RunConfig:
     return copy.deepcopy(_config_of(overrides))
 
 
+def put(config: RunConfig, dotted: str, value: object) -> None:
+    """Set one value, which must be there, by its dotted name."""
+    *parents, leaf = dotted.split(".")
+    node: object = config
+    for name in parents:
+        node = node[name] if isinstance(node, dict) else getattr(node, name)
+    if isinstance(node, dict):
+        node[leaf] = value
+    else:
+        assert hasattr(node, leaf)
+        setattr(node, leaf, value)
+
+
 def missing(value: object, where: str = "") -> Iterator[str]:
     """Dotted keys of every ``???``; OmegaConf's own list stops at interpolations of one."""
     if value == MISSING:

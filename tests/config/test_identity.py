@@ -10,7 +10,7 @@ import pytest
 
 from ssah_exp.config.identity import run_id, science
 from ssah_exp.config.schema import RunConfig, Target
-from tests.config.composing import config_of
+from tests.config.composing import config_of, put
 
 PRINTS = {"model": "m", "alignment": "a", "harmful_eval": "h", "text": "t"}
 
@@ -23,15 +23,7 @@ def config() -> RunConfig:
 def changed(config: RunConfig, dotted: str, value: object) -> RunConfig:
     """A copy with one value replaced."""
     other = deepcopy(config)
-    *parents, leaf = dotted.split(".")
-    node: object = other
-    for name in parents:
-        node = node[name] if isinstance(node, dict) else getattr(node, name)
-    if isinstance(node, dict):
-        node[leaf] = value
-    else:
-        assert hasattr(node, leaf)
-        setattr(node, leaf, value)
+    put(other, dotted, value)
     return other
 
 

@@ -18,8 +18,7 @@ from ssah_exp.models.sources import ModelRef
 from ssah_exp.models.tokenizer import Speech
 from ssah_exp.pipeline.stages import Stages
 from tests import tiny
-from tests.config.composing import config_of
-from tests.pipeline.test_tuning import other_template, setting
+from tests.config.composing import config_of, put
 from tests.pipeline.tiny_run import silent
 
 MODEL = ModelRef("model", "0", "place", "f" * 64)
@@ -70,7 +69,7 @@ def key_of(
 ) -> dict[str, Any]:
     """With one option set, by its dotted name."""
     config = config_of("evaluation.perplexity.window=16", "units.min_samples=2")
-    setting(name, value)(config)
+    put(config, name, value)
     sets = dict.fromkeys(SETS, EXAMPLES)
     data: Any = SimpleNamespace(
         fingerprints={**dict.fromkeys(SETS, "as ever"), **fingerprints},
@@ -128,7 +127,7 @@ def test_the_model_and_what_is_done_to_it_are_in_every_key(stage: str) -> None:
     assert key_of(stage) == key_of(stage, ref=replace(MODEL, identifier="b", location="elsewhere"))
     assert key_of(stage) != key_of(stage, ref=replace(MODEL, fingerprint="e" * 64))
     if stage in ("align", "statistics"):
-        assert key_of(stage) != key_of(stage, speech=other_template())
+        assert key_of(stage) != key_of(stage, speech=tiny.other_speech())
     else:
         assert key_of(stage) != key_of(stage, what=ablation(1))
         assert key_of(stage, what=ablation(1)) != key_of(stage, what=ablation(2))

@@ -15,7 +15,6 @@ from ssah_exp.config.schema import ArmConfig, OthersConfig, RunConfig, TrainingC
 from ssah_exp.data.sources import Example
 from ssah_exp.models.anatomy import read_anatomy
 from ssah_exp.models.sources import ModelRef
-from ssah_exp.models.tokenizer import check_tokenizer
 from ssah_exp.pipeline import tuning
 from ssah_exp.pipeline.stages import Stages
 from ssah_exp.pipeline.training_arms import TrainingArm
@@ -24,7 +23,7 @@ from ssah_exp.training.loop import Run
 from ssah_exp.training.matching import LossMatch
 from ssah_exp.training.preference import PreferenceObjective, ReferencedPair
 from tests import tiny
-from tests.config.composing import config_of
+from tests.config.composing import config_of, put
 from tests.pipeline.tiny_run import of_class, silent
 
 START = ModelRef("start", "0", "place", "s" * 64)
@@ -93,21 +92,7 @@ def asked(
 
 def setting(name: str, value: Any) -> Callable[[RunConfig], object]:
     """A change of one value of the config, by dotted name."""
-    *path, last = name.split(".")
-
-    def change(config: RunConfig) -> None:
-        node: Any = config
-        for part in path:
-            node = getattr(node, part)
-        setattr(node, last, value)
-
-    return change
-
-
-def other_template() -> Any:
-    tokenizer = tiny.tiny_tokenizer()
-    tokenizer.chat_template = tiny.TEMPLATE.replace("<|{{ m.role }}|>", "<|{{ m.role }}|> w1")
-    return check_tokenizer(tokenizer, "<|end|>", None)
+    return lambda config: put(config, name, value)
 
 
 RAW = ["raw_system"]
@@ -130,7 +115,7 @@ APART: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "seed": ({}, {"change": setting("seed", 7)}),
     "precision": ({}, {"change": setting("model.precision", "bfloat16")}),
-    "template": ({"prompt_styles": ["raw"]}, {"speech": other_template()}),
+    "template": ({"prompt_styles": ["raw"]}, {"speech": tiny.other_speech()}),
     "start": ({}, {"start": replace(START, fingerprint="t" * 64)}),
     "policy": ({"arm": BUDGET, **EVEN}, {"arm": replace(BUDGET, policy="freeze")}),
     "units": ({"arm": BUDGET, **EVEN}, {"mask": UNITS % 2 == 1}),
