@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
@@ -22,6 +23,7 @@ _TODAY = date(2024, 7, 26)
 # Qwen3 and SmolLM3 would think aloud before they answer: judges would read thoughts that the limit
 # on tokens cuts, and calibration answers would stand where no thought came before.
 _TOLD: dict[str, Any] = {"enable_thinking": False}
+_REQUEST = {"role": "user", "content": "a"}  # any: what a template puts around it is looked at
 _ASKS_THE_DATE = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
 
 
@@ -135,12 +137,15 @@ def answer_opening(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
 
     The second is empty for most templates and a blank for Llama 2's.
     """
-    turns, answer = [{"role": "user", "content": "a"}], "some answer"
-    prompt = render_chat(tokenizer, turns)
-    said = [*turns, {"role": "assistant", "content": answer}]
-    whole = render_chat(tokenizer, said, answer_next=False)
-    between = whole.removeprefix(prompt).partition(answer)[0]
-    return prompt, between if whole.startswith(prompt) and not between.strip() else ""
+    return _opening(tokenizer, tokenizer.get_chat_template())
+
+
+@lru_cache(maxsize=8)  # asked for every answer of a training set; a template may be replaced
+def _opening(tokenizer: PreTrainedTokenizerBase, template: str) -> tuple[str, str]:
+    prompt = render_chat(tokenizer, [_REQUEST])
+    before, _ = _around_an_answer(tokenizer)
+    between = before.removeprefix(prompt)
+    return prompt, between if before.startswith(prompt) and not between.strip() else ""
 
 
 def _dated(template: str) -> str:
@@ -156,7 +161,12 @@ def _token_id(tokenizer: PreTrainedTokenizerBase, token: str, key: str) -> int:
 
 def _behind_an_answer(tokenizer: PreTrainedTokenizerBase) -> str:
     """What the template puts behind an answer; not its last token, which may end all (Phi-3)."""
+    return _around_an_answer(tokenizer)[1].strip()
+
+
+def _around_an_answer(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """The text of a conversation of one answer, before and behind it."""
     answer = "some answer"
-    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": answer}]
-    text = render_chat(tokenizer, turns, answer_next=False)
-    return text.rpartition(answer)[2].strip()
+    turns = [_REQUEST, {"role": "assistant", "content": answer}]
+    before, _, behind = render_chat(tokenizer, turns, answer_next=False).rpartition(answer)
+    return before, behind
