@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ssah_exp.evaluation.intervals import Estimate, percent
+from ssah_exp.reporting.captions import seeds_text, with_differences
 from ssah_exp.reporting.compared import Kind
 from ssah_exp.reporting.comparing import OTHER_QUESTIONS, Comparisons, Line
 from ssah_exp.reporting.text import format_frame, heading, inputs_note, prose
@@ -38,10 +39,12 @@ def render_comparisons(settings: Sequence[Comparisons], form: str, claim: str | 
             return frame.to_csv(index=False).rstrip("\n")
         # NaN and infinity are no JSON; to_json writes them as null.
         return json.dumps(json.loads(frame.to_json(orient="records")), indent=1)
+    captions = [_caption(setting, claim) for setting in settings]
+    captions = with_differences(captions, [setting.records for setting in settings])
     parts: list[str] = []
-    for setting in settings:
+    for setting, caption in zip(settings, captions, strict=True):
         frame = pd.DataFrame([_wide(line, setting, claim) for line in setting.lines])
-        parts += [prose(_caption(setting, claim), form), format_frame(frame, form)]
+        parts += [prose(caption, form), format_frame(frame, form)]
         if any(line.paired is None for line in setting.lines):
             parts.append(prose(_NO_OUTCOMES, form))
         if any(line.paired and line.paired.test == OTHER_QUESTIONS for line in setting.lines):
@@ -199,13 +202,13 @@ def _caption(setting: Comparisons, claim: str | None) -> str:
     config = first.config
     better = any(line.higher_is_better for line in setting.lines)
     direction = "worse, of utility and MT-bench better" if better else "worse"
-    seeds = ", ".join(str(record.seed) for record in setting.records)
     asked = "" if claim is None else f" Claim asked for: {claim}."
     tested = sum(line.p_holm is not None for line in setting.lines)
     return (
         f"{first.artefact}, {config['model']['name']}, data {config['data']['name']}, budget SCU "
-        f"{config['units']['budgets']['scu']:g}, judge {setting.judge}, seeds {seeds}. Difference: "
-        f"arm less reference on the same {_over(setting)}, {percent(level.confidence)} interval; "
+        f"{config['units']['budgets']['scu']:g}, judge {setting.judge}, "
+        f"{seeds_text(setting.records)}. Difference: arm less reference on the same "
+        f"{_over(setting)}, {percent(level.confidence)} interval; "
         f"above 0 is {direction}. Effect: {' or '.join(_effects(setting))}. Holm over the "
         f"{tested} lines of this table that have a p. TOST margin: "
         f"{' and '.join(_limits(setting)) or 'none'}. Rank: place of the arm among itself and its "

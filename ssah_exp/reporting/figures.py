@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 def asr_against_loss(records: Sequence[RunRecord], path: Path, style: str | None = None) -> Path:
     """Draw every arm of every seed: training loss across, ASR up, with its Wilson interval.
 
-    Arms that learned as much stand one above the other; only there do their ASRs compare.
+    Arms that learned as much stand one above the other; only there do their ASRs compare. Models
+    before training are lines, mean over seeds: their losses lie far away and would leave the arms
+    no room.
 
     Args:
         records: Of one setting of a training table, one per seed.
@@ -44,12 +46,13 @@ def asr_against_loss(records: Sequence[RunRecord], path: Path, style: str | None
         ConfigError: No record measured that style, or a suffix that cannot be written.
     """
     evaluation = records[0].config["evaluation"]
-    arms = [arm for record in records for arm in record.arms if TRAIN_LOSS in arm.metrics]
+    measured = [arm for record in records for arm in record.arms if TRAIN_LOSS in arm.metrics]
+    arms = [arm for arm in measured if arm.arm is not None]
     if not arms:
         raise StoreError("No arm of these records has a training loss: they trained nothing.")
     metric = drawn_asr(evaluation, arms[0], style)
     points = _points(records, metric)
-    if points.empty:
+    if points.empty or not points["trained"].any():
         raise StoreError(f"No arm of these records has both a training loss and {metric}.")
     figure = new_figure(PAGE * 0.75, 3.2)
     axes = figure.subplots()
@@ -78,6 +81,7 @@ def _points(records: Sequence[RunRecord], metric: str) -> pd.DataFrame:
                     "seed": record.seed,
                     "arm": arm.arm or arm.model,
                     "control": arm.control or "",
+                    "trained": arm.arm is not None,
                     "label": _label(arm),
                     "train_loss": loss.value,
                     "asr_pct": 100 * rate.value,
@@ -89,6 +93,11 @@ def _points(records: Sequence[RunRecord], metric: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _range(losses: pd.Series[float]) -> str:
+    ends = f"{losses.min():.2f}", f"{losses.max():.2f}"
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+
 def _label(arm: ArmRecord) -> str:
     name = arm.arm or arm.model
     return name if arm.control is None else f"{arm.control} like {name}"
@@ -96,8 +105,12 @@ def _label(arm: ArmRecord) -> str:
 
 def _draw(axes: Axes, points: pd.DataFrame) -> None:
     names = list(points["arm"].unique())
+    for name, start in points[~points["trained"]].groupby("arm", sort=False):
+        colour, rate = PALETTE[names.index(name) % len(PALETTE)], start["asr_pct"].mean()
+        label = f"{name}, loss {_range(start['train_loss'])}"
+        axes.axhline(rate, linestyle="--", linewidth=1, color=colour, label=label)
     seen: set[str] = set()
-    for point in points.to_dict("records"):
+    for point in points[points["trained"]].to_dict("records"):
         rate, label = point["asr_pct"], str(point["label"])
         axes.errorbar(
             point["train_loss"],

@@ -12,6 +12,7 @@ from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.attacks import attacks_note
 from ssah_exp.reporting.beside_paper.table import with_comparison
+from ssah_exp.reporting.captions import captions_of, seeds_text
 from ssah_exp.reporting.paper_sizes import fewer_than_paper, marked
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
@@ -57,8 +58,8 @@ def render(records: Sequence[RunRecord], form: str) -> str:
     if form in ("csv", "json"):
         return machine_text(with_comparison(long_frame(settings), settings), form)
     parts: list[str] = []
-    for block in settings:
-        parts += setting_text(block, caption_of(block), wide_frame(block), form)
+    for block, caption in zip(settings, captions_of(settings, caption_of), strict=True):
+        parts += setting_text(block, caption, wide_frame(block), form)
     title = "Published (other models; 100 prompts, 256 new tokens, WikiText-2 at 4096):"
     parts += [prose(title, form), ""]
     parts += [format_frame(published_frame(), form), "", prose(_MEAN_NOTE, form)]
@@ -152,7 +153,6 @@ def caption_of(block: Block) -> str:
     first = block.records[0]
     config = first.config
     budgets, evaluation = config["units"]["budgets"], config["evaluation"]
-    seeds = ", ".join(str(record.seed) for record in block.records)
     draws = config["ablation"]["controls"]["draws"]
     repeats = (
         "intervals: Wilson over prompts, bootstrap over text windows"
@@ -165,8 +165,8 @@ def caption_of(block: Block) -> str:
         f"{first.data['borderline_eval']} borderline prompts, "
         f"{evaluation['max_new_tokens']} new tokens, judge {evaluation['primary_judge']}, "
         f"statistic {config['units']['statistic']}, budgets SCU {budgets['scu']:g} "
-        f"UCU {budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}, seeds {seeds}; "
-        f"{repeats}; {controls_note(draws)}{_shared(block)}"
+        f"UCU {budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}, "
+        f"{seeds_text(block.records)}; {repeats}; {controls_note(draws)}{_shared(block)}"
         f"{tasks_note(block)}{empty_note(block)}{inputs_note(block.apart)} {attacks_note(first)}"
     ).rstrip()
 

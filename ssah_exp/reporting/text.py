@@ -144,9 +144,10 @@ def inputs_note(apart: Mapping[str, str]) -> str:
 
 def controls_note(draws: int) -> str:
     """A caption's sentence on how control draws are gathered."""
+    counted = f"{draws} draw{'' if draws == 1 else 's'} a seed"
     return (
-        f"controls: mean ± sd [range] over {draws} draws a seed, perplexity geometric mean ×/÷ "
-        "geometric sd [range], a single draw its own interval."
+        f"controls: mean ± sd [range] over {counted}, perplexity geometric mean ×/÷ geometric sd "
+        "[range], a single draw its own interval."
     )
 
 

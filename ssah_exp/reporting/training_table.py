@@ -11,6 +11,7 @@ from ssah_exp.evaluation.metric_names import TRAIN_LOSS
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.attacks import attacks_note
 from ssah_exp.reporting.beside_paper.table import with_comparison
+from ssah_exp.reporting.captions import captions_of, seeds_text
 from ssah_exp.reporting.loss_match import match_note
 from ssah_exp.reporting.paper_sizes import fewer_than_paper, marked
 from ssah_exp.reporting.published import read_published
@@ -51,9 +52,9 @@ def render_training(records: Sequence[RunRecord], form: str) -> str:
     if form in ("csv", "json"):
         return machine_text(with_comparison(training_long_frame(settings), settings), form)
     parts: list[str] = []
-    for block in settings:
+    for block, caption in zip(settings, captions_of(settings, caption_of), strict=True):
         frame = training_wide_frame(block)
-        parts += setting_text(block, caption_of(block), frame, form, match_note(block))
+        parts += setting_text(block, caption, frame, form, match_note(block))
     if artefact in PUBLISHED:
         published = read_published(artefact).map(_as_given)
         parts += [prose(PUBLISHED[artefact], form), "", format_frame(published, form)]
@@ -131,7 +132,6 @@ def caption_of(block: Block) -> str:
         config["evaluation"],
         config["units"]["budgets"],
     )
-    seeds = ", ".join(str(record.seed) for record in block.records)
     return (
         f"{config['model']['name']}, data {config['data']['name']}: the {training['start']} model, "
         f"{training['objective']} on {_material(block)}, "
@@ -140,8 +140,8 @@ def caption_of(block: Block) -> str:
         f"{first.data['borderline_eval']} borderline prompts, {evaluation['max_new_tokens']} new "
         f"tokens, judge {evaluation['primary_judge']}; budgets SCU {budgets['scu']:g} UCU "
         f"{budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}; training loss in nats per "
-        f"response token over {_loss_examples(block)} training examples; seeds {seeds}; "
-        f"{controls_note(training['control_draws'])}"
+        f"response token over {_loss_examples(block)} training examples; "
+        f"{seeds_text(block.records)}; {controls_note(training['control_draws'])}"
         f"{tasks_note(block)}{empty_note(block)}{inputs_note(block.apart)} {attacks_note(first)}"
     ).rstrip()
 

@@ -210,7 +210,7 @@ def test_an_artefact_a_folder_and_a_record_are_one_thing(root: str, capsys: Capt
     assert printed(capsys, *sorted(folders), *few) == by_name
     files = [f"{folder}/record.json" for folder in folders]
     assert printed(capsys, *files, *few) == by_name
-    assert "seeds 1." in printed(capsys, max(folders), *few)
+    assert "seed 1." in printed(capsys, max(folders), *few)
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])

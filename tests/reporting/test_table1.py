@@ -43,7 +43,7 @@ def test_markdown_shows_wilson_for_one_seed() -> None:
     text = render([record()], "markdown")
     assert markdown_row(text, "SCU")[5] == "60.0 [50.2, 69.1]"
     assert "Wilson over prompts" in text
-    assert "seeds 0;" in text
+    assert "seed 0;" in text
 
 
 def test_markdown_gathers_three_seeds() -> None:

@@ -217,8 +217,8 @@ def test_the_caption_says_what_was_done() -> None:
         "the aligned model, sft on 300 examples of data.finetune, learning rate 2e-05, batch 16",
         "n = 100 harmful, 100 benign and 100 borderline prompts, 16 new tokens",
         "judge zou2023; budgets SCU 0.01 UCU 0.1 RU 0.1 of params",
-        "nats per response token over 64 training examples; seeds 0;",
-        "mean ± sd [range] over 1 draws a seed, perplexity geometric mean ×/÷ geometric sd",
+        "nats per response token over 64 training examples; seed 0;",
+        "mean ± sd [range] over 1 draw a seed, perplexity geometric mean ×/÷ geometric sd",
         "a single draw its own interval",
     ):
         assert part in text

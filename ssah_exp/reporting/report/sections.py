@@ -15,6 +15,7 @@ from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting import table1, training_table
 from ssah_exp.reporting.artefacts import RENDERERS, render_artefact
 from ssah_exp.reporting.beside_paper.table import TITLE, measured_pairs, notes, pairs_of, wide
+from ssah_exp.reporting.captions import captions_of, seeds_text
 from ssah_exp.reporting.report.charts.forest import forest
 from ssah_exp.reporting.report.charts.parts import Chart
 from ssah_exp.reporting.report.charts.training import curves, scatter
@@ -113,7 +114,9 @@ def sections(records: Sequence[RunRecord], most: int = MOST_SETTINGS) -> list[Se
         text = render_artefact(runs, "markdown") if plain else ""
         drawn = pictures(runs) if plain else []
         left = len(found) - len(shown)
-        titled = _apart([_setting(item) for item in shown])
+        caption_of = table1.caption_of if name == TABLE1 else training_table.caption_of
+        captions = captions_of(shown, caption_of)
+        titled = _apart([_setting(*item) for item in zip(shown, captions, strict=True)])
         made.append(Section(name, len(runs), titled, left, text, drawn))
     return made
 
@@ -137,15 +140,13 @@ def _newest(block: Block) -> str:
     return max(record.finished for record in block.records)
 
 
-def _setting(block: Block) -> Setting:
+def _setting(block: Block, caption: str) -> Setting:
     record = block.records[0]
     pruning = record.artefact == TABLE1
     frame = (table1.wide_frame if pruning else training_table.training_wide_frame)(block)
-    caption = (table1.caption_of if pruning else training_table.caption_of)(block)
-    seeds = ", ".join(str(item.seed) for item in block.records)
     budgets, data = record.config["units"]["budgets"], record.config["data"]["name"]
-    word = "seed" if len(block.records) == 1 else "seeds"
-    title = f"{record.config['model']['name']}, {data}, SCU {budgets['scu']:g}, {word} {seeds}"
+    seeds = seeds_text(block.records)
+    title = f"{record.config['model']['name']}, {data}, SCU {budgets['scu']:g}, {seeds}"
     tables = [_table("Measured, with intervals", frame), *_comparison(block), *_certificates(block)]
     runs = [item.run_id for item in block.records]
     return Setting(title, caption, runs, list(_charts(block)), tables)

@@ -1,0 +1,104 @@
+"""Captions: which seeds, and what tells a setting from others that would be described alike."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.rows import Block
+
+_SHOWN = 6  # differing keys that a caption lists
+_ABSENT = object()
+
+
+def seeds_text(records: Sequence[RunRecord]) -> str:
+    """``seed 0`` or ``seeds 0, 1``."""
+    listed = ", ".join(str(record.seed) for record in records)
+    return f"seed{'' if len(records) == 1 else 's'} {listed}"
+
+
+def captions_of(settings: Sequence[Block], caption_of: Callable[[Block], str]) -> list[str]:
+    """The caption of each setting, :func:`with_differences`."""
+    captions = [caption_of(block) for block in settings]
+    return with_differences(captions, [block.records for block in settings])
+
+
+def with_differences(captions: Sequence[str], settings: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """Captions with the config keys in which settings of one model, data and budgets differ.
+
+    A caption names what most experiments vary; a sweep may vary anything.
+
+    Args:
+        captions: One a setting.
+        settings: The runs of each.
+
+    Returns:
+        The captions, as they are where nothing is to be added.
+    """
+    alike: dict[str, list[int]] = defaultdict(list)
+    for place, runs in enumerate(settings):
+        alike[_named(runs[0])].append(place)
+    made = list(captions)
+    for places in alike.values():
+        configs = [settings[place][0].config for place in places]
+        keys = [key for key in _differing(configs, ()) if not _in_the_rows(key, configs)]
+        for place, config in zip(places, configs, strict=True):
+            made[place] += _note(keys, config)
+    return made
+
+
+def _named(record: RunRecord) -> str:
+    config = record.config
+    parts = [config["model"]["name"], config["data"]["name"], config["units"]["budgets"]]
+    return json.dumps([record.artefact, *parts], sort_keys=True)
+
+
+def _differing(values: Sequence[Any], where: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """The shallowest keys whose values are not the same in all, seeds left out."""
+    if where == ("seed",) or all(value == values[0] for value in values):
+        return
+    inner: Any
+    if all(isinstance(value, Mapping) for value in values):
+        inner = dict.fromkeys(key for value in values for key in value)
+    elif all(isinstance(value, list) and len(value) == len(values[0]) for value in values):
+        inner = range(len(values[0]))
+    else:
+        yield where
+        return
+    for key in inner:
+        yield from _differing([_at(value, (key,)) for value in values], (*where, key))
+
+
+def _at(value: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        if isinstance(value, Mapping) and key not in value:
+            return _ABSENT
+        value = value[key]
+    return value
+
+
+def _in_the_rows(path: tuple[Any, ...], configs: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the tables show it themselves: an arm that some do not have, or its controls."""
+    if path[:2] != ("training", "arms"):
+        return False
+    return path[3:] == ("controls",) or any(_at(item, path[:3]) is _ABSENT for item in configs)
+
+
+def _note(keys: Sequence[tuple[Any, ...]], config: Mapping[str, Any]) -> str:
+    if not keys:
+        return ""
+    parts = [_part(key, _at(config, key)) for key in keys[:_SHOWN]]
+    more = f" and {len(keys) - _SHOWN} more keys" if len(keys) > _SHOWN else ""
+    return f" Where like tables differ, this one has {', '.join(parts)}{more}."
+
+
+def _part(path: tuple[Any, ...], value: Any) -> str:
+    name = ".".join(map(str, path))
+    if value is _ABSENT:
+        return f"no {name}"
+    if isinstance(value, Mapping):
+        return f"{name} set"
+    return f"{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"

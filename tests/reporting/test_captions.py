@@ -1,0 +1,120 @@
+"""Captions of settings that would read alike say in which config keys they differ."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.artefacts import render_artefact
+from ssah_exp.reporting.captions import seeds_text, with_differences
+from ssah_exp.reporting.report.sections import sections
+from tests.records.synthetic import record, training_record
+
+SAYS = "Where like tables differ, this one has"
+
+
+def run(seed: int = 0, **values: Any) -> RunRecord:
+    """A run whose config has these values, by dotted names with ``__`` for the dots."""
+    return _with(record(seed), values)
+
+
+def trained(**values: Any) -> RunRecord:
+    return _with(training_record(), values)
+
+
+def _with(made: RunRecord, values: dict[str, Any]) -> RunRecord:
+    config = deepcopy(made.config)
+    for name, value in values.items():
+        *path, last = name.split("__")
+        node = config
+        for key in path:
+            node = node[key]
+        node[last] = value
+    return record(made.seed, artefact=made.artefact, config=config, arms=made.arms)
+
+
+def added(*settings: list[RunRecord]) -> list[str]:
+    """What captions gain, less the words that every addition has."""
+    made = with_differences(["C."] * len(settings), settings)
+    return [caption.removeprefix("C.").removeprefix(f" {SAYS} ") for caption in made]
+
+
+def test_seeds_are_named_in_the_number_they_have() -> None:
+    assert seeds_text([run(3)]) == "seed 3"
+    assert seeds_text([run(0), run(2)]) == "seeds 0, 2"
+
+
+def test_seeds_alone_tell_nothing_apart() -> None:
+    assert added([run(0)]) == [""]
+    assert added([run(0), run(1)], [run(2)]) == ["", ""]
+
+
+def test_values_that_differ_are_named_in_each() -> None:
+    few, many = run(units__samples=16), run(1, units__samples=64)
+    assert added([few], [many]) == ["units.samples=16.", "units.samples=64."]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"evaluation__harmful_styles": ["raw"]}, 'evaluation.harmful_styles=["raw"].'),
+        ({"alignment__learning_rate": None}, "alignment.learning_rate=null."),
+        ({"units__statistic": "flap"}, "units.statistic=flap."),
+        ({"utility": {"tasks": {}}}, "utility set."),
+    ],
+)
+def test_values_are_written_as_a_user_would_give_them(values: dict[str, Any], said: str) -> None:
+    assert added([run(**values)], [run()])[0] == said
+
+
+def test_a_key_that_one_lacks_is_named_as_lacking() -> None:
+    assert added([run()], [run(utility={"tasks": {}})])[0] == "no utility."
+
+
+def test_lists_of_one_length_are_compared_item_by_item() -> None:
+    sources = [[{"sample": 1, "prompt": "p"}], [{"sample": 2, "prompt": "p"}], [{}, {}]]
+    one, other, longer = (run(data__text=item) for item in sources)
+    assert added([one], [other]) == ["data.text.0.sample=1.", "data.text.0.sample=2."]
+    assert added([one], [longer])[1] == "data.text=[{}, {}]."
+
+
+def test_other_models_data_and_budgets_stand_in_the_caption_and_are_not_compared() -> None:
+    named = ({"model__name": "other"}, {"data__name": "other"}, {"units__budgets__scu": 0.5})
+    for values in named:
+        assert added([run()], [run(units__samples=16, **values)]) == ["", ""]
+    assert added([run()], [trained(units__samples=16)]) == ["", ""]
+
+
+def test_arms_that_stand_in_the_table_need_no_words_but_their_options_do() -> None:
+    whole = trained()
+    arms = deepcopy(whole.config["training"]["arms"])
+    first = next(iter(arms))
+    fewer = {name: node for name, node in arms.items() if name != first}
+    assert added([whole], [trained(training__arms=fewer)]) == ["", ""]
+    arms[first]["controls"] = ["matched"]
+    assert added([whole], [trained(training__arms=arms)]) == ["", ""]
+    arms[first]["epochs"] = 9
+    assert added([whole], [trained(training__arms=arms)])[1] == f"training.arms.{first}.epochs=9."
+
+
+def test_many_keys_are_counted() -> None:
+    keys = ["samples", "statistic", "tokens", "max_length", "batch_size"]
+    other = {f"units__{key}": f"x{key}" for key in keys} | {"alignment__epochs": 7}
+    assert added([run()], [run(**other)])[1].count("=") == 6
+    said = added([run()], [run(**other, alignment__batch_size=77, seed_is=1)])[1]
+    assert said.count("=") == 6
+    assert said.endswith(" and 2 more keys.")
+
+
+@pytest.mark.parametrize("make", [run, lambda **values: trained(**values)])
+def test_tables_and_the_report_show_it(make: Any) -> None:
+    records = [make(units__samples=16), make(units__samples=64)]
+    text = render_artefact(records, "markdown")
+    (section,) = sections(records)
+    for size in (16, 64):
+        said = f"{SAYS} units.samples={size}."
+        assert text.count(said) == 1
+        assert sum(said in setting.caption for setting in section.settings) == 1
