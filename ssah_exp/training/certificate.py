@@ -258,5 +258,5 @@ def _compare(before: Mapping[str, str], after: Mapping[str, str], when: str) -> 
 
 
 def _sha256(tensor: torch.Tensor) -> str:
-    data = tensor.contiguous().cpu().flatten().view(torch.uint8)
+    data = tensor.cpu().flatten().view(torch.uint8)
     return hashlib.sha256(data.numpy().data).hexdigest()

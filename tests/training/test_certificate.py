@@ -50,9 +50,11 @@ def flip_lowest_bit(model: nn.Module, plan: TrainingPlan, kind: str) -> str:
     return name
 
 
-def test_it_counts_what_changed(family: str) -> None:
+@pytest.mark.parametrize("policy", ["budget", "freeze"])  # parts of tensors; whole ones, too
+def test_it_counts_what_changed(family: str, policy: str) -> None:
     model = tiny_model(family)
-    plan = planned(model)
+    plan = plan_training(model, policy, some_units(model))
+    assert bool(plan.whole) == (policy == "freeze")
     witness = Witness(model, plan)
     count = change(model, plan)
     certificate = witness.certify(model)
@@ -99,7 +101,40 @@ def test_low_precision_is_compared_by_its_bits() -> None:
     model = tiny_model("llama_gqa", dtype=torch.bfloat16)
     plan = planned(model)
     witness = Witness(model, plan)
-    assert change(model, plan) == witness.certify(model).changed_weights
+    before = {name: item.detach().double() for name, item in model.named_parameters()}
+    count = change(model, plan)
+    certificate = witness.certify(model)
+    assert certificate.changed_weights == count
+    moved = [item.detach().double() - before[name] for name, item in model.named_parameters()]
+    norm = sum(float(item.square().sum()) for item in moved) ** 0.5
+    assert certificate.change_norm == pytest.approx(norm, rel=1e-12), "in float64"
+
+
+def test_what_was_trained_beside_the_weights_counts() -> None:
+    model = tiny_model("llama_gqa")
+    plan = planned(model)
+    alone, both = Witness(model, plan), Witness(model, plan)
+    count = change(model, plan)
+    beside = {"prefix": (torch.zeros(2, 3), torch.full((2, 3), 2.0))}
+    without, certificate = alone.certify(model), both.certify(model, beside)
+    assert certificate.changed_weights == certificate.changeable_weights == count + 6
+    assert certificate.frozen_weights == without.frozen_weights
+    assert certificate.change_norm == pytest.approx((count + 6 * 4) ** 0.5, rel=1e-6)
+
+
+def test_of_many_tensors_that_moved_five_are_named() -> None:
+    model = tiny_model("llama_gqa")
+    plan = planned(model)
+    for moved in (5, 6):
+        witness = Witness(model, plan)
+        with torch.no_grad():
+            for name in plan.frozen[:moved]:
+                model.get_parameter(name).add_(1.0)
+            change(model, plan)
+        with pytest.raises(ModelError) as refused:
+            witness.certify(model)
+        assert sum(name in str(refused.value) for name in plan.frozen[:moved]) == 5
+        assert ("and 1 more" in str(refused.value)) == (moved == 6)
 
 
 @pytest.fixture
@@ -184,6 +219,18 @@ def test_the_summary_has_one_digest(saved: tuple[nn.Module, TrainingPlan, Path])
     assert summary["frozen_tensors"] == len(saved[1].frozen) + len(saved[1].slices)
     assert "frozen" not in summary
     json.dumps(summary)
+
+
+def test_every_tensor_counts_in_that_digest(saved: tuple[nn.Module, TrainingPlan, Path]) -> None:
+    made = read_summary(saved[2])["frozen_sha256"]
+    path = saved[2] / "certificate.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    found = {made}
+    for name in content["frozen"]:
+        other = {**content, "frozen": {**content["frozen"], name: "0" * 64}}
+        path.write_text(json.dumps(other), encoding="utf-8")
+        found.add(read_summary(saved[2])["frozen_sha256"])
+    assert len(found) == len(content["frozen"]) + 1 > 10
 
 
 def test_the_time_it_took_is_in_no_file(saved: tuple[nn.Module, TrainingPlan, Path]) -> None:
