@@ -122,6 +122,15 @@ def test_what_was_trained_beside_the_weights_counts() -> None:
     assert certificate.change_norm == pytest.approx((count + 6 * 4) ** 0.5, rel=1e-6)
 
 
+def test_both_looks_count_in_the_time_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0.0, 1.0, 100.0, 102.0])
+    monkeypatch.setattr("ssah_exp.training.certificate.time.perf_counter", lambda: next(ticks))
+    model = tiny_model("llama_gqa")
+    witness = Witness(model, planned(model))
+    change(model, planned(model))
+    assert witness.certify(model).seconds == 3.0
+
+
 def test_of_many_tensors_that_moved_five_are_named() -> None:
     model = tiny_model("llama_gqa")
     plan = planned(model)

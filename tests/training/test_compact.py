@@ -225,6 +225,8 @@ def test_gradients_of_the_part_and_of_the_input_by_differences(dim: int) -> None
     if dim == 0:
         assert module.bias_part is not None
         torch.testing.assert_close(module.bias_part.grad, probe.sum((0, 1))[index])
+    else:  # columns are no entries of a bias
+        assert module.bias_part is None
 
 
 def modules(model: nn.Module) -> Iterator[str]:
