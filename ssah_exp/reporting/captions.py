@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ssah_exp.records.record import RunRecord
@@ -12,6 +12,7 @@ from ssah_exp.reporting.rows import Block
 
 _SHOWN = 6  # differing keys that a caption lists
 _ABSENT = object()
+_Key = tuple[str | int, ...]  # of a config, from its root
 
 
 def seeds_text(records: Sequence[RunRecord]) -> str:
@@ -56,11 +57,11 @@ def _named(record: RunRecord) -> str:
     return json.dumps([record.artefact, *parts], sort_keys=True)
 
 
-def _differing(values: Sequence[Any], where: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+def _differing(values: Sequence[Any], where: _Key) -> Iterator[_Key]:
     """The shallowest keys whose values are not the same in all, seeds left out."""
     if where == ("seed",) or all(value == values[0] for value in values):
         return
-    inner: Any
+    inner: Iterable[str | int]
     if all(isinstance(value, Mapping) for value in values):
         inner = dict.fromkeys(key for value in values for key in value)
     elif all(isinstance(value, list) and len(value) == len(values[0]) for value in values):
@@ -72,31 +73,32 @@ def _differing(values: Sequence[Any], where: tuple[Any, ...]) -> Iterator[tuple[
         yield from _differing([_at(value, (key,)) for value in values], (*where, key))
 
 
-def _at(value: Any, path: tuple[Any, ...]) -> Any:
-    for key in path:
+def _at(value: Any, where: _Key) -> Any:
+    for key in where:
         if isinstance(value, Mapping) and key not in value:
             return _ABSENT
         value = value[key]
     return value
 
 
-def _in_the_rows(path: tuple[Any, ...], configs: Sequence[Mapping[str, Any]]) -> bool:
+def _in_the_rows(where: _Key, configs: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the tables show it themselves: an arm that some do not have, or its controls."""
-    if path[:2] != ("training", "arms"):
+    if where[:2] != ("training", "arms"):
         return False
-    return path[3:] == ("controls",) or any(_at(item, path[:3]) is _ABSENT for item in configs)
+    return where[3:] == ("controls",) or any(_at(item, where[:3]) is _ABSENT for item in configs)
 
 
-def _note(keys: Sequence[tuple[Any, ...]], config: Mapping[str, Any]) -> str:
+def _note(keys: Sequence[_Key], config: Mapping[str, Any]) -> str:
     if not keys:
         return ""
     parts = [_part(key, _at(config, key)) for key in keys[:_SHOWN]]
-    more = f" and {len(keys) - _SHOWN} more keys" if len(keys) > _SHOWN else ""
+    left = len(keys) - _SHOWN
+    more = f" and {left} more key{'s' if left > 1 else ''}" if left > 0 else ""
     return f" Where like tables differ, this one has {', '.join(parts)}{more}."
 
 
-def _part(path: tuple[Any, ...], value: Any) -> str:
-    name = ".".join(map(str, path))
+def _part(where: _Key, value: Any) -> str:
+    name = ".".join(map(str, where))
     if value is _ABSENT:
         return f"no {name}"
     if isinstance(value, Mapping):
