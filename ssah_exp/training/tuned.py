@@ -162,9 +162,8 @@ class TunedWeights:
 
     def _mask(self, item: Slice, parameter: nn.Parameter) -> None:
         rest = item.rest.to(parameter.device)
-        masked = _Masked(
-            parameter, item.dim, rest, parameter.detach().index_select(item.dim, rest).clone()
-        )
+        kept = parameter.detach().index_select(item.dim, rest)
+        masked = _Masked(parameter, item.dim, rest, kept)
         parameter.requires_grad_(True)
         hook = parameter.register_hook(masked.without_frozen)  # type: ignore[no-untyped-call]
         self._hooks.append(hook)

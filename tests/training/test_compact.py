@@ -171,8 +171,8 @@ def test_before_step_hands_gradients_to_masters() -> None:
         assert all(item.grad is None for item in model.parameters())
 
 
-def test_the_optimizer_sees_only_what_is_trained() -> None:
-    model = tiny.tiny_model("llama")
+def test_the_optimizer_sees_only_what_is_trained(family: str) -> None:
+    model = tiny.tiny_model(family)
     plan = plan_training(model, "budget", some_units(model, 0.2))
     with tuned_weights(model, plan, "compact") as tuned:
         held = sum(item.numel() for item in tuned.optimizer_parameters())
