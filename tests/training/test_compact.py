@@ -237,6 +237,8 @@ def modules(model: nn.Module) -> Iterator[str]:
 def test_everything_is_taken_out_again_even_after_an_error(path: str) -> None:
     model = tiny.tiny_model("qwen2")
     plan = plan_training(model, "freeze", some_units(model))
+    model.get_input_embeddings().requires_grad_(False)  # the caller's own
+    free = [item.requires_grad for item in model.parameters()]
     before = list(modules(model))
     inside: list[str] = []
 
@@ -248,7 +250,8 @@ def test_everything_is_taken_out_again_even_after_an_error(path: str) -> None:
         fail()
     assert path == "masked" or inside != before
     assert list(modules(model)) == before
-    assert all(item.requires_grad and item.grad is None for item in model.parameters())
+    assert [item.requires_grad for item in model.parameters()] == free
+    assert all(item.grad is None for item in model.parameters())
     assert not any(item._backward_hooks for item in model.parameters())
 
 
