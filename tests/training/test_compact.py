@@ -244,6 +244,7 @@ def test_everything_is_taken_out_again_even_after_an_error(path: str) -> None:
 
     def fail() -> None:
         inside.extend(modules(model))
+        loss_of(model, batches(1)[0]).backward()
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError), tuned_weights(model, plan, path):  # type: ignore[arg-type]
