@@ -413,6 +413,22 @@ def test_the_committed_verdicts_are_those_of_the_committed_records(
         assert verdict_rows in (folder / "README.md").read_text(encoding="utf-8")
 
 
+OTHERS = sorted({*SHIPPED.parents[1].rglob("claims.yaml")} - {SHIPPED})
+
+
+@pytest.mark.parametrize("file", OTHERS, ids=lambda file: file.parent.name)
+def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = file.parent / "records"
+    main(["claims", str(file), "--records", str(records if records.is_dir() else file.parent)])
+    assert capsys.readouterr().out == (file.parent / "verdicts.md").read_text(encoding="utf-8")
+
+
+def test_there_are_such_claims() -> None:
+    assert [file.parent.name for file in OTHERS] == ["frozen_share", "ru_budget", "utility"]
+
+
 @pytest.mark.parametrize("form", ["markdown", "latex", "csv", "json"])
 def test_the_shipped_claims_are_held_against_the_committed_records(
     form: str, capsys: pytest.CaptureFixture[str]
