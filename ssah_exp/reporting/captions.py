@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ssah_exp.digest import digest_of
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.rows import Block
 
@@ -54,7 +55,7 @@ def with_differences(captions: Sequence[str], settings: Sequence[Sequence[RunRec
 def _named(record: RunRecord) -> str:
     config = record.config
     parts = [config["model"]["name"], config["data"]["name"], config["units"]["budgets"]]
-    return json.dumps([record.artefact, *parts], sort_keys=True)
+    return digest_of([record.artefact, *parts])
 
 
 def _differing(values: Sequence[Any], where: _Key) -> Iterator[_Key]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -37,8 +38,8 @@ def config_of(*overrides: str) -> RunConfig:
     return copy.deepcopy(_config_of(overrides))
 
 
-def put(config: RunConfig, dotted: str, value: object) -> None:
-    """Set one value, which must be there, by its dotted name."""
+def put(config: RunConfig | dict[str, Any], dotted: str, value: object) -> None:
+    """Set one value by its dotted name; an attribute must be there."""
     *parents, leaf = dotted.split(".")
     node: object = config
     for name in parents:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,13 +13,14 @@ from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.artefacts import render_artefact
 from ssah_exp.reporting.captions import seeds_text, with_differences
 from ssah_exp.reporting.report.sections import sections
+from tests.config.composing import put
 from tests.records.synthetic import record, training_record
 
 SAYS = "Where like tables differ, this one has"
 
 
 def run(seed: int = 0, **values: Any) -> RunRecord:
-    """A run whose config has these values, by dotted names with ``__`` for the dots."""
+    """A run of Table 1 whose config has these values, by dotted names."""
     return _with(record(seed), values)
 
 
@@ -28,12 +31,8 @@ def trained(**values: Any) -> RunRecord:
 def _with(made: RunRecord, values: dict[str, Any]) -> RunRecord:
     config = deepcopy(made.config)
     for name, value in values.items():
-        *path, last = name.split("__")
-        node = config
-        for key in path:
-            node = node[key]
-        node[last] = value
-    return record(made.seed, artefact=made.artefact, config=config, arms=made.arms)
+        put(config, name, value)
+    return replace(made, config=config)
 
 
 def added(*settings: list[RunRecord]) -> list[str]:
@@ -53,16 +52,16 @@ def test_seeds_alone_tell_nothing_apart() -> None:
 
 
 def test_values_that_differ_are_named_in_each() -> None:
-    few, many = run(units__samples=16), run(1, units__samples=64)
+    few, many = run(**{"units.samples": 16}), run(1, **{"units.samples": 64})
     assert added([few], [many]) == ["units.samples=16.", "units.samples=64."]
 
 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"evaluation__harmful_styles": ["raw"]}, 'evaluation.harmful_styles=["raw"].'),
-        ({"alignment__learning_rate": None}, "alignment.learning_rate=null."),
-        ({"units__statistic": "flap"}, "units.statistic=flap."),
+        ({"evaluation.harmful_styles": ["raw"]}, 'evaluation.harmful_styles=["raw"].'),
+        ({"alignment.learning_rate": None}, "alignment.learning_rate=null."),
+        ({"units.statistic": "flap"}, "units.statistic=flap."),
         ({"utility": {"tasks": {}}}, "utility set."),
     ],
 )
@@ -76,16 +75,16 @@ def test_a_key_that_one_lacks_is_named_as_lacking() -> None:
 
 def test_lists_of_one_length_are_compared_item_by_item() -> None:
     sources = [[{"sample": 1, "prompt": "p"}], [{"sample": 2, "prompt": "p"}], [{}, {}]]
-    one, other, longer = (run(data__text=item) for item in sources)
+    one, other, longer = (run(**{"data.text": item}) for item in sources)
     assert added([one], [other]) == ["data.text.0.sample=1.", "data.text.0.sample=2."]
     assert added([one], [longer])[1] == "data.text=[{}, {}]."
 
 
 def test_other_models_data_and_budgets_stand_in_the_caption_and_are_not_compared() -> None:
-    named = ({"model__name": "other"}, {"data__name": "other"}, {"units__budgets__scu": 0.5})
+    named = ({"model.name": "other"}, {"data.name": "other"}, {"units.budgets.scu": 0.5})
     for values in named:
-        assert added([run()], [run(units__samples=16, **values)]) == ["", ""]
-    assert added([run()], [trained(units__samples=16)]) == ["", ""]
+        assert added([run()], [run(**{"units.samples": 16, **values})]) == ["", ""]
+    assert added([run()], [trained(**{"units.samples": 16})]) == ["", ""]
 
 
 def test_arms_that_stand_in_the_table_need_no_words_but_their_options_do() -> None:
@@ -93,25 +92,28 @@ def test_arms_that_stand_in_the_table_need_no_words_but_their_options_do() -> No
     arms = deepcopy(whole.config["training"]["arms"])
     first = next(iter(arms))
     fewer = {name: node for name, node in arms.items() if name != first}
-    assert added([whole], [trained(training__arms=fewer)]) == ["", ""]
+    assert added([whole], [trained(**{"training.arms": fewer})]) == ["", ""]
     arms[first]["controls"] = ["matched"]
-    assert added([whole], [trained(training__arms=arms)]) == ["", ""]
+    assert added([whole], [trained(**{"training.arms": arms})]) == ["", ""]
     arms[first]["epochs"] = 9
-    assert added([whole], [trained(training__arms=arms)])[1] == f"training.arms.{first}.epochs=9."
+    assert (
+        added([whole], [trained(**{"training.arms": arms})])[1]
+        == f"training.arms.{first}.epochs=9."
+    )
 
 
 def test_many_keys_are_counted() -> None:
     keys = ["samples", "statistic", "tokens", "max_length", "batch_size"]
-    other = {f"units__{key}": f"x{key}" for key in keys} | {"alignment__epochs": 7}
+    other = {f"units.{key}": f"x{key}" for key in keys} | {"alignment.epochs": 7}
     assert added([run()], [run(**other)])[1].count("=") == 6
-    said = added([run()], [run(**other, alignment__batch_size=77, seed_is=1)])[1]
+    said = added([run()], [run(**other, **{"alignment.batch_size": 77}, seed_is=1)])[1]
     assert said.count("=") == 6
     assert said.endswith(" and 2 more keys.")
 
 
-@pytest.mark.parametrize("make", [run, lambda **values: trained(**values)])
-def test_tables_and_the_report_show_it(make: Any) -> None:
-    records = [make(units__samples=16), make(units__samples=64)]
+@pytest.mark.parametrize("make", [run, trained])
+def test_tables_and_the_report_show_it(make: Callable[..., RunRecord]) -> None:
+    records = [make(**{"units.samples": size}) for size in (16, 64)]
     text = render_artefact(records, "markdown")
     (section,) = sections(records)
     for size in (16, 64):
