@@ -87,6 +87,8 @@ def run_processes(count: int, arguments: list[str]) -> None:
     # Its account of a failure is long, and ours says what happened.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    # A rank that a library crashes says where it was; the signal alone tells nobody.
+    os.environ.setdefault("PYTHONFAULTHANDLER", "1")
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

@@ -17,8 +17,8 @@ from ssah_exp.pipeline.worker import tell
 def compute(folder: Path) -> None:
     (folder / "half").write_text("written")
     if ranks.rank() == 1:
-        if sys.argv[2] == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
+        if sys.argv[2].startswith("SIG"):
+            os.kill(os.getpid(), signal.Signals[sys.argv[2]])
         if sys.argv[2] == "refused":
             raise DataError("data.text is empty.")
     if sys.argv[2] != "well":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -23,12 +24,16 @@ def start(root: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run_processes(2, ["-m", "tests.ranks.failing", str(root), how])
 
 
-def test_a_killed_rank_ends_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV"])
+def test_a_killed_rank_ends_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.delenv("PYTHONFAULTHANDLER", raising=False)
     started = time.monotonic()
     with pytest.raises(
-        RankError, match=r"Process 1 was ended by signal SIGKILL.*others were ended"
+        RankError, match=rf"Process 1 was ended by signal {name}.*others were ended"
     ):
-        start(tmp_path, "killed", monkeypatch)
+        start(tmp_path, name, monkeypatch)
     assert time.monotonic() - started < 50, "nobody waited for the sleeper"
     assert len(entries(tmp_path)) == 1, "what was done before is kept, what was not is not"
     first, second = ((tmp_path / f"False-{rank}").read_text() for rank in (0, 1))
@@ -40,6 +45,8 @@ def test_a_killed_rank_ends_the_others(tmp_path: Path, monkeypatch: pytest.Monke
     )
     assert not fresh.cached
     assert not list((tmp_path / "cache" / "stage").glob(".work-*")), "the killed run's are removed"
+    where = re.search(r"Segmentation fault.*failing\.py.* in compute", capfd.readouterr().err, re.S)
+    assert (where is not None) == (name == "SIGSEGV"), "what a process can say of its end, it does"
 
 
 @pytest.mark.slow
