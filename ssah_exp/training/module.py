@@ -126,14 +126,17 @@ class FineTuning(pl.LightningModule):
         self.weights.after_step()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what is trained, the losses so far and the random state."""
+        """Keep what is trained, the losses so far and every rank's random state."""
+        if self.sharding is not None:
+            self.sharding.reshard()  # somebody may have looked at the loss
         checkpoint["state_dict"] = {}
         checkpoint["tuned"] = self.weights.state()
         checkpoint["sharded"] = self.sharding is not None
         checkpoint["losses"] = list(self.losses)
-        checkpoint["rng"] = torch.get_rng_state()
+        # Ranks draw for rows of their own, of which some have more.
+        checkpoint["rng"] = ranks.everyones(torch.get_rng_state())
         if torch.cuda.is_available():
-            checkpoint["cuda_rng"] = torch.cuda.get_rng_state()
+            checkpoint["cuda_rng"] = ranks.everyones(torch.cuda.get_rng_state())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Undo :meth:`on_save_checkpoint`, except for the weights: their masters come later.
@@ -156,9 +159,10 @@ class FineTuning(pl.LightningModule):
         if resumed is None:
             return
         self.weights.load_state(resumed["tuned"])
-        torch.set_rng_state(resumed["rng"].cpu())
+        own = ranks.rank() % len(resumed["rng"])  # there may have been fewer ranks
+        torch.set_rng_state(resumed["rng"][own].cpu())
         if "cuda_rng" in resumed and torch.cuda.is_available():
-            torch.cuda.set_rng_state(resumed["cuda_rng"].cpu())
+            torch.cuda.set_rng_state(resumed["cuda_rng"][own].cpu())
 
 
 def warmup_steps(config: TuningConfig, steps: int) -> int:

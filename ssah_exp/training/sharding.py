@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from torch.utils._pytree import tree_map
 
 from ssah_exp.models.placement import whole
 from ssah_exp.models.sharded import shard
-from ssah_exp.training.shards import average_over_ranks, split_like
+from ssah_exp.training.shards import average_over_ranks, kept_by_first, split_like
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -74,6 +75,16 @@ class ShardedTwin:
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    def reshard(self) -> None:
+        """Let the parameters be the shards again.
+
+        A forward pass leaves what belongs to the model as a whole gathered, in the precision that
+        it computes in.
+        """
+        for module in self.model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
+
     @torch.no_grad()
     def gather(self) -> None:
         """Put what the shards hold into the model, and the model's parameters into the twin.
@@ -81,10 +92,7 @@ class ShardedTwin:
         Frozen shards are gathered, too: the certificate is about what they hold. Adapters that are
         merged after this are merged into the model.
         """
-        for module in self.model.modules():
-            reshard = getattr(module, "reshard", None)
-            if reshard is not None:
-                reshard()
+        self.reshard()
         seen: set[int] = set()
         for module, leaf, original in self._homes:
             item = module._parameters[leaf]
@@ -126,7 +134,7 @@ class ShardedStrategy(ModelParallelStrategy):
         return {}
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
-        """The whole state, put together on every rank."""
+        """The whole state, put together tensor by tensor for rank 0, which writes."""
         gathered: dict[str, Any] = tree_map(_to_host, optimizer.state_dict())
         return gathered
 
@@ -162,4 +170,4 @@ class ShardedStrategy(ModelParallelStrategy):
 
 
 def _to_host(value: Any) -> Any:
-    return whole(value).cpu() if isinstance(value, torch.Tensor) else value
+    return kept_by_first(value) if isinstance(value, torch.Tensor) else value

@@ -27,6 +27,15 @@ def split_like(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return distribute_tensor(tensor.to(like.device), mesh, placements, src_data_rank=None)
 
 
+def kept_by_first(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor that may be split, whole and in main memory, on rank 0, which writes it.
+
+    Every rank must ask for it; the others get an empty one.
+    """
+    full = whole(tensor)
+    return full.cpu() if ranks.first() else full.new_empty(0, device="cpu")
+
+
 def average_over_ranks(tensors: Iterable[torch.Tensor]) -> None:
     """In place, of what every rank has a value of its own for; with one rank nothing."""
     if ranks.count() == 1:

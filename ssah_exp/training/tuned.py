@@ -17,9 +17,8 @@ import torch
 from torch import nn
 
 from ssah_exp.interventions.plan import Slice, TrainingPlan
-from ssah_exp.models.placement import whole
 from ssah_exp.training.compact import CompactLinear
-from ssah_exp.training.shards import average_over_ranks, split_like
+from ssah_exp.training.shards import average_over_ranks, is_split, kept_by_first, split_like
 
 Path = Literal["auto", "compact", "masked"]
 
@@ -218,9 +217,13 @@ class TunedWeights:
             masked.restore()
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Everything trained, for a checkpoint, and what is frozen in a masked tensor."""
+        """Everything trained, for a checkpoint, and what is frozen in a masked tensor.
+
+        In main memory, where weights are split on rank 0 alone; a model may be too large for one
+        card, so it is put together tensor by tensor.
+        """
         trained = {
-            f"weight/{name}": whole(item.detach())
+            f"weight/{name}": kept_by_first(item.detach()) if is_split(item) else item.detach()
             for name, item in self._model.named_parameters()
             if item.requires_grad
         }
@@ -257,6 +260,7 @@ class TunedWeights:
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
+        self._masters = None
         for name, parameter in self._parameters.items():
             parameter.requires_grad_(self._requires_grad[name])
             parameter.grad = None

@@ -35,6 +35,7 @@ from ssah_exp.training.adapters.lora import Lora
 from ssah_exp.training.adapters.prefix import Prefix
 from ssah_exp.training.adapters.unit_lora import UnitLora
 from ssah_exp.training.loop import Run, fine_tune, supervised_run
+from ssah_exp.training.matching import LossMatch
 from ssah_exp.training.preference import (
     PreferenceObjective,
     preference_loader,
@@ -87,9 +88,12 @@ EVERYWHERE = {
     "bfloat16": Training("budget", dtype=torch.bfloat16),
     "bfloat16_none": Training(dtype=torch.bfloat16),
     "bfloat16_accumulate": Training(dtype=torch.bfloat16, more={"accumulate": 2}),
+    "bfloat16_looked": Training(dtype=torch.bfloat16, more={"match": LossMatch(0.0, 1)}),
 }
+# Ranks draw for themselves, so these end elsewhere than one process does.
+RANDOM = {"dropout": Training(adapter=Lora(2, 4.0, dropout=0.5))}
 # Which training is ended how before it goes on.
-ENDED = [("budget", "SIGTERM"), ("bfloat16", "crash")]
+ENDED = [("budget", "SIGTERM"), ("bfloat16_looked", "crash"), ("dropout", "crash")]
 # Attached by hooks: every rank must hold the whole model.
 WHOLE_ONLY = {
     "prefix": Training(adapter=Prefix(3)),

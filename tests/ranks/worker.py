@@ -20,14 +20,14 @@ def main(folder: Path) -> None:
                 place.mkdir()
             jobs.forward_jobs(place, split=split)
         for strategy, cases in (
-            ("ddp", {**jobs.EVERYWHERE, **jobs.WHOLE_ONLY}),
-            ("fsdp2", jobs.EVERYWHERE),
+            ("ddp", {**jobs.EVERYWHERE, **jobs.WHOLE_ONLY, **jobs.RANDOM}),
+            ("fsdp2", {**jobs.EVERYWHERE, **jobs.RANDOM}),
         ):
             for name, job in cases.items():
                 jobs.save(folder, f"{strategy}-{name}", *jobs.train(job, strategy))
             for name, how in jobs.ENDED:
-                case, place = f"{strategy}-{name}-{how}", folder / f"partial-{strategy}-{how}"
-                result = jobs.train_twice(jobs.EVERYWHERE[name], strategy, place, how)
+                case = f"{strategy}-{name}-{how}"
+                result = jobs.train_twice(cases[name], strategy, folder / f"partial-{case}", how)
                 jobs.save(folder, case, *result)
 
 
