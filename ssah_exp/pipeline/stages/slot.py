@@ -74,13 +74,14 @@ class ModelSlot:
         """Free the memory of everything loaded, companions too; each is loaded again when asked."""
         for companion in self._companions:
             companion.release()
-        self._loaded = None
-        gc.collect()  # what hooks hold in circles
         self.clear()
 
     def clear(self) -> None:
         """Forget the model, because it was changed or another is needed."""
         self._loaded = None
+        # Lightning's objects hold each other, the model and its optimizer's states in circles;
+        # uncollected, they would lie in memory beside the next model.
+        gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
