@@ -18,8 +18,6 @@ from ssah_exp.models.anatomy import KINDS, Anatomy, Kind, blocks, output_project
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.statistics import ChannelStatistics
 
-FILLS = ("safety", "utility", "pooled", "zero")
-
 
 @dataclass(frozen=True)
 class Ablation:

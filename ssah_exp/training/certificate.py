@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -20,6 +20,7 @@ from torch import nn
 
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ModelError
+from ssah_exp.interventions.delta_parts import digest
 from ssah_exp.interventions.plan import Slice, TrainingPlan
 from ssah_exp.models.placement import weights_at_hand
 from ssah_exp.storage import write_atomically
@@ -36,7 +37,7 @@ class Certificate:
         frozen_weights: How many weights those parts hold.
         changeable_weights: How many weights the plan allowed to change, and those of an adapter
             that stays beside them.
-        changed_weights: How many of them have other bits than before.
+        changed_weights: How many of them have another value than before.
         change_norm: L2 norm of the change over all of them, in float64.
         seconds: Time the proof took. It is not saved: equal weights then are equal files, and what
             is computed from them is found again.
@@ -122,28 +123,33 @@ class Witness:
 def frozen_digests(model: nn.Module, plan: TrainingPlan) -> dict[str, str]:
     """sha256 of every parameter's part that ``plan`` does not let change.
 
-    Threads hash side by side: sha256 releases the interpreter lock.
+    Threads hash side by side: sha256 releases the interpreter lock. Each takes a module of its
+    own, whose offloaded weights come and go together.
     """
     slices = plan.by_name
-    names = sorted([*plan.frozen, *slices])
+    names: dict[str, list[str]] = defaultdict(list)
+    for name in sorted([*plan.frozen, *slices]):
+        names[name.rpartition(".")[0]].append(name)
 
-    def digest(name: str) -> str:
-        owner = model.get_submodule(name.rpartition(".")[0])
-        with weights_at_hand(owner):
-            tensor = model.get_parameter(name).detach()
-            if name in slices:
-                part = slices[name]
-                tensor = tensor.index_select(part.dim, part.rest.to(tensor.device))
-            return _sha256(tensor)
+    def frozen_part(name: str) -> torch.Tensor:
+        tensor = model.get_parameter(name).detach()
+        if name not in slices:
+            return tensor
+        part = slices[name]
+        return tensor.index_select(part.dim, part.rest.to(tensor.device))
+
+    def digests(module: str) -> dict[str, str]:
+        with weights_at_hand(model.get_submodule(module)):
+            return {name: digest(frozen_part(name)) for name in names[module]}
 
     with ThreadPoolExecutor() as pool:
-        return dict(zip(names, pool.map(digest, names), strict=True))
+        return {name: found for part in pool.map(digests, names) for name, found in part.items()}
 
 
 def digest_tensors(tensors: Sequence[torch.Tensor]) -> str:
     """One sha256 over all values."""
     with ThreadPoolExecutor() as pool:
-        return digest_of(list(pool.map(_sha256, tensors)))
+        return digest_of(list(pool.map(digest, tensors)))
 
 
 def check_certificate(model: nn.Module, folder: Path) -> None:
@@ -255,8 +261,3 @@ def _compare(before: Mapping[str, str], after: Mapping[str, str], when: str) -> 
             f"Frozen weights changed {when}: {', '.join(moved[:5])}"
             f"{f' and {len(moved) - 5} more' if len(moved) > 5 else ''}. The result is not used."
         )
-
-
-def _sha256(tensor: torch.Tensor) -> str:
-    data = tensor.cpu().flatten().view(torch.uint8)
-    return hashlib.sha256(data.numpy().data).hexdigest()

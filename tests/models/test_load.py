@@ -105,6 +105,14 @@ def test_answers_end_where_the_model_s_own_generation_ends(
     assert load_model(str(tmp_path), CONFIG).speech.stop_ids == stops
 
 
+def test_a_generation_config_cut_short_is_none_left_out(tmp_path: Path) -> None:
+    """Answers would quietly end elsewhere."""
+    path = saved(tmp_path) / "generation_config.json"
+    path.write_text('{"eos_token_id": [2', encoding="utf-8")
+    with pytest.raises(ModelError, match=r"generation_config\.json.*decides where answers end"):
+        load_speech(str(tmp_path), CONFIG)
+
+
 @pytest.mark.parametrize("named", [[2, 3], None, "no file"])
 def test_a_saved_model_ends_its_answers_where_its_origin_does(
     named: object, tmp_path: Path

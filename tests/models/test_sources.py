@@ -1,4 +1,4 @@
-"""What the fingerprint of a hub model names is what is loaded."""
+"""What the fingerprint of a source names is what is loaded; a source that has none says so."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from ssah_exp.cache import Cache
 from ssah_exp.errors import ModelError
-from ssah_exp.models.sources import HubModel
+from ssah_exp.models.sources import HubModel, WheelGguf
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -34,3 +34,24 @@ def test_a_folder_of_that_name_is_not_taken_for_it(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match=f"{tmp_path}/owner/name hides the hub's owner/name"):
         HubModel("owner/name", COMMIT).resolve(Cache(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("package", ["no_such_wheel", "no_such_wheel.part", "pytest.no_part", ".x"])
+def test_a_wheel_that_is_not_there_is_named(package: str) -> None:
+    with pytest.raises(ModelError, match=r"The wheel 'the-wheel' .* is not installed"):
+        WheelGguf("the-wheel", package, "model.gguf").fingerprint()
+
+
+@pytest.mark.parametrize("content", [b"GGUF", b"no model at all", b""])
+def test_a_damaged_gguf_is_named_and_nothing_is_kept(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "a_wheel_for_tests"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "model.gguf").write_bytes(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    wheel, cache = WheelGguf("the-wheel", package.name, "model.gguf"), tmp_path / "cache"
+    with pytest.raises(ModelError, match=rf"{package}/model\.gguf cannot be read as a GGUF"):
+        wheel.resolve(Cache(cache))
+    assert not list(cache.glob("model/[!.]*"))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,7 @@ from ssah_exp.training.certificate import (
     Certificate,
     Witness,
     check_certificate,
+    frozen_digests,
     has_certificate,
     load_plan,
     read_summary,
@@ -63,6 +68,25 @@ def test_it_counts_what_changed(family: str, policy: str) -> None:
     assert certificate.frozen_weights == total - count
     assert certificate.change_norm == pytest.approx(count**0.5, rel=1e-6)
     assert sorted(certificate.frozen) == sorted([*plan.frozen, *plan.by_name])
+
+
+def test_a_module_s_weights_are_brought_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An offloaded weight and its bias come and go together: no thread may end another's turn."""
+    looks: Counter[int] = Counter()
+
+    @contextmanager
+    def slowly(module: nn.Module) -> Iterator[None]:
+        looks[id(module)] += 1
+        time.sleep(0.01)
+        yield
+
+    monkeypatch.setattr("ssah_exp.training.certificate.weights_at_hand", slowly)
+    model = tiny_model("qwen2")
+    found = frozen_digests(model, planned(model))
+    assert {"model.layers.0.self_attn.q_proj.weight", "model.layers.0.self_attn.q_proj.bias"} <= {
+        *found
+    }
+    assert set(looks.values()) == {1}
 
 
 @pytest.mark.parametrize("kind", ["whole", "slice"])
