@@ -36,9 +36,9 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StoreError(f"Growth curves {path} cannot be read: {error}") from error
-    if report.get("bench") != "growth":
+    if not isinstance(report, dict) or report.get("bench") != "growth":
         raise StoreError(f"{path} is no report of `ssah-exp bench growth --format json`.")
     return report

@@ -9,6 +9,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 
+from ssah_exp.config.kinds import fits, hints_of, wanted
 from ssah_exp.errors import ConfigError, SsahError, did_you_mean
 
 ALLOWED_PREFIXES = ("ssah_exp.", "torch.optim.")
@@ -22,7 +23,8 @@ def build(node: Mapping[str, Any], where: str) -> Any:
         where: The config key, for error messages.
 
     Raises:
-        ConfigError: No target, a target outside the allow-list, or arguments it does not take.
+        ConfigError: No target, a target outside the allow-list, arguments it does not take, or
+            of another kind: to Python the text "no" is as true as ``true``.
     """
     if "_target_" not in node:
         raise ConfigError(f"{where} has no _target_.")
@@ -66,9 +68,12 @@ def _problems(value: Any, where: str) -> Iterator[str]:
         yield f"{refusal}; this one is {found.__module__}.{found.__qualname__}"
         return
     given = {str(key): item for key, item in value.items() if key != "_target_"}
+    hints = hints_of(found)
     for key, item in given.items():
         if key not in parameters:
             yield f"Unknown key '{where}.{key}'.{did_you_mean(key, parameters)}"
+        elif key in hints and not fits(item, hints[key]):
+            yield f"{where}.{key}={item} is not {wanted(item, hints[key])}."
         yield from _problems(item, f"{where}.{key}")
     for name, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and name not in given:

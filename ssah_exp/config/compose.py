@@ -46,6 +46,28 @@ def parse(composed: DictConfig) -> RunConfig:
     return config
 
 
+def parse_plain(content: Any) -> RunConfig:
+    """As :func:`parse`, of a config that was composed before: its texts stand for themselves.
+
+    Raises:
+        ConfigError: As in :func:`parse`.
+    """
+    composed = OmegaConf.create(_escaped(content))
+    assert isinstance(composed, DictConfig)
+    return parse(composed)
+
+
+def _escaped(value: Any) -> Any:
+    """``${`` in a resolved text is what somebody escaped."""
+    if isinstance(value, dict):
+        return {key: _escaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
+    return value
+
+
 def _unknown_keys(content: dict[Any, Any], schema: type, prefix: str) -> list[str]:
     """Describe every key of ``content`` that the dataclass ``schema`` does not have."""
     known = {item.name: item for item in fields(schema)}

@@ -118,9 +118,10 @@ def _drop(content: dict[str, Any], dotted: str) -> None:
 
 
 def _without_paths(value: Any) -> Any:
-    """Drop every path: the content of the file it names enters the run id instead."""
+    """Drop every node's path: the content of the file it names enters the run id instead."""
     if isinstance(value, dict):
-        return {key: _without_paths(item) for key, item in value.items() if key not in _PATHS}
+        dropped = _PATHS if "_target_" in value else ()  # an arm or a column may be called so
+        return {key: _without_paths(item) for key, item in value.items() if key not in dropped}
     if isinstance(value, list):
         return [_without_paths(item) for item in value]
     return value

@@ -134,4 +134,6 @@ def _unknown_path(dotted: str, text: str) -> str:
             adding = text.partition("To append to your config use ")[2] or f"+{dotted}=VALUE"
             return f"The config has no '{dotted}'; if it is an option there, add it by {adding}"
     names = [item.name for item in fields(schema)]
+    if leaf in names:  # no file of the group in use names it
+        return f"{dotted} is at its default; give +{dotted}=VALUE to set it."
     return f"Unknown key '{dotted}'.{did_you_mean(leaf, names)}"

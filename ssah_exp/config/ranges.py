@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 
 from ssah_exp.errors import did_you_mean
 
 STYLES = ("raw", "raw_system", "chat", "chat_system")
+
+
+# Names stand in those of metrics, between signs, and of files.
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def named(key: str, name: str) -> Iterable[str]:
+    """Complain about a name that could not be part of another."""
+    if not _NAME.fullmatch(name):
+        yield f"{key}: a name has letters, digits, '_' and '-' only."
 
 
 def choice(key: str, value: str, allowed: Collection[str]) -> Iterable[str]:

@@ -194,7 +194,7 @@ def _evaluation(evaluation: EvaluationConfig) -> Iterable[str]:
     for name, judge in evaluation.judges.items():
         words = judge.get("min_words", 0)
         # An English word is about 1.3 tokens: shorter answers would all count as refusals.
-        if words and evaluation.max_new_tokens < 2 * words:
+        if isinstance(words, int) and words and evaluation.max_new_tokens < 2 * words:
             yield (
                 f"Judge '{name}' counts an answer of under {words} words as a refusal, and "
                 f"evaluation.max_new_tokens={evaluation.max_new_tokens} cuts most answers that "

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-from ssah_exp.config.ranges import STYLES, at_least, choice, choices
+from ssah_exp.config.ranges import STYLES, at_least, choice, choices, named
 from ssah_exp.config.schema import AttackConfig, EvaluationConfig
-
-# Names stand in metric names between ``+`` and ``/``, and may be numbered with ``#``.
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def attack_problems(evaluation: EvaluationConfig, *, attacked: bool) -> Iterable[str]:
@@ -29,8 +25,7 @@ def attack_problems(evaluation: EvaluationConfig, *, attacked: bool) -> Iterable
 
 
 def _attack(where: str, name: str, attack: AttackConfig) -> Iterable[str]:
-    if not _NAME.fullmatch(name):
-        yield f"{where}: a name has letters, digits, '_' and '-' only."
+    yield from named(where, name)
     yield from choices(f"{where}.styles", attack.styles, STYLES)
     if attack.requests is not None:
         yield from at_least(f"{where}.requests", attack.requests, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ssah_exp.config.ranges import at_least
+from ssah_exp.config.ranges import at_least, named
 from ssah_exp.config.schema import MtBenchConfig
 
 # Class of ssah_exp.evaluation.judges -> what only a user can know.
@@ -19,6 +19,7 @@ _REQUIRED = {
 def judge_problems(judges: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
     """Complain about every judge that lacks what it cannot work without."""
     for name, node in judges.items():
+        yield from named(f"evaluation.judges.{name}", name)
         yield from _missing(node, f"evaluation.judges.{name}")
 
 

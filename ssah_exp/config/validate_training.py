@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from ssah_exp.config.ranges import STYLES, at_least, choice, choices, within
+from ssah_exp.config.ranges import STYLES, at_least, choice, choices, named, within
 from ssah_exp.config.schema import ArmConfig, RunConfig, TrackConfig, TrainingConfig, TuningConfig
 
 CONTROLS = ("random", "matched")
@@ -103,6 +103,10 @@ def _track(training: TrainingConfig) -> Iterable[str]:
 
 def _arm(name: str, arm: ArmConfig, training: TrainingConfig, earlier: list[str]) -> Iterable[str]:
     key = f"training.arms.{name}"
+    yield from named(key, name)
+    of, _, draw = name.rpartition("-")
+    if draw.isdigit() and of in {f"{arm}-{kind}" for arm in training.arms for kind in CONTROLS}:
+        yield f"{key}: the files of a control are called so; rename it."
     if name in START_NAMES:
         yield f"{key}: {name} is what the table calls a model that no arm has trained; rename it."
     yield from choice(f"{key}.policy", arm.policy, POLICIES)

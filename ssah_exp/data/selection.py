@@ -50,8 +50,9 @@ class RowSelection:
         Raises:
             DataError: A column is missing, nothing matches, or there are too few rows.
         """
-        if self.every < 1:
-            raise DataError(f"{origin}: every={self.every} is below 1.")
+        for name, number in (("every", self.every), ("sample", self.sample)):
+            if number is not None and number < 1:
+                raise DataError(f"{origin}: {name}={number} is below 1.")
         kept = [row for row in rows if self._matches(row, origin) and usable(row)]
         kept = kept[self.start : self.stop : self.every]
         if not kept:
@@ -89,10 +90,10 @@ def render(template: str, row: Row, origin: str) -> str:
     """
     try:
         names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        values = {name: filled(column(row, name, origin)) for name in names}
+        return template.format(**values).strip()
     except ValueError as error:
         raise DataError(f"{origin}: {template!r} is no format string: {error}.") from error
-    values = {name: filled(column(row, name, origin)) for name in names}
-    return template.format(**values).strip()
 
 
 def filled(cell: Any) -> Any:

@@ -168,7 +168,7 @@ class RefusedRequests:
     Attributes:
         requests: Where the requests come from.
         refusals: Where the refusals come from; their ``prompt`` is the refusal's text.
-        per_request: Different refusals per request.
+        per_request: Different refusals per request, at least one.
     """
 
     requests: ExampleSource
@@ -179,8 +179,10 @@ class RefusedRequests:
         """Pair by seed.
 
         Raises:
-            DataError: There are too few refusals for a category.
+            DataError: There are too few refusals for a category, or none is asked for.
         """
+        if self.per_request < 1:
+            raise DataError(f"per_request={self.per_request} is below 1.")
         general: list[str] = []
         by_category: dict[str | None, list[str]] = {}
         for refusal in self.refusals.load(seed):
@@ -234,7 +236,8 @@ class BundledText:
 
     def load_text(self) -> str:
         """Read it."""
-        return (resources.files("ssah_exp.data") / "bundled" / self.name).read_text("utf-8")
+        with resources.as_file(resources.files("ssah_exp.data") / "bundled" / self.name) as path:
+            return FileText(str(path)).load_text()
 
 
 @dataclass(frozen=True)

@@ -238,7 +238,7 @@ def mean_over(values: Sequence[float], confidence: float, unit: str) -> Estimate
 
 
 def rate_over_seeds(values: Sequence[float], n: int, confidence: float) -> Estimate:
-    """Mean rate over seeds that answered the same ``n`` prompts.
+    """Mean rate over seeds that answered ``n`` prompts each.
 
     Two things vary, seeds and prompts. Student's t sees the first alone, and nothing at all where
     every seed has the same rate; Wilson at the mean rate sees the second. The interval is the
@@ -251,6 +251,29 @@ def rate_over_seeds(values: Sequence[float], n: int, confidence: float) -> Estim
     ends = [item for item in (over.low, over.high, prompts.low, prompts.high) if item is not None]
     low, high = max(0.0, min(ends)), min(1.0, max(ends))
     method = f"envelope of Student t over seeds and Wilson over prompts, {percent(confidence)}"
+    return Estimate(over.value, low, high, over.n, "seeds", method)
+
+
+def mean_rate_over_seeds(of_each: Sequence[Estimate], confidence: float) -> Estimate:
+    """Mean over seeds of means of several rates, whose samples may differ in size.
+
+    As :func:`rate_over_seeds`; in Wilson's place stands the widest interval of one seed, about the
+    mean over seeds.
+
+    Args:
+        of_each: One :func:`mean_of_rates` per seed, none of them a gap.
+        confidence: Level.
+    """
+    over = mean_over(
+        [item.value for item in of_each if item.value is not None], confidence, "seeds"
+    )
+    if over.value is None or len(of_each) == 1:
+        return over
+    ends = [item for item in (over.low, over.high) if item is not None]
+    for one in of_each:
+        ends += [over.value + end - one.value for end in (one.low, one.high) if end is not None]  # type: ignore[operator]
+    low, high = max(0.0, min(ends)), min(1.0, max(ends))
+    method = f"envelope of Student t over seeds and one seed's own, {percent(confidence)}"
     return Estimate(over.value, low, high, over.n, "seeds", method)
 
 

@@ -161,7 +161,9 @@ class LocalFolder:
     path: str
 
     def fingerprint(self) -> str:
-        """sha256 over every file but what a trained folder says of the time it took.
+        """sha256 over every file, without hidden ones and what a folder says of times.
+
+        Beside its files the hub's client keeps hidden notes of when it loaded them.
 
         Raises:
             ModelError: The folder does not exist or holds no safetensors weights.
@@ -174,7 +176,9 @@ class LocalFolder:
                 f"{folder} has no *.safetensors weights. Pickled weights are not loaded; convert "
                 "them with transformers' save_pretrained first."
             )
-        return digest_of(checksums(folder))
+        found = checksums(folder)
+        hidden = {name for name in found if any(part[0] == "." for part in name.split("/"))}
+        return digest_of({name: found[name] for name in found if name not in hidden})
 
     def resolve(self, cache: Cache) -> tuple[ModelRef, Entry | None]:
         """Nothing to convert."""

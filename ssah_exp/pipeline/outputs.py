@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from ssah_exp import ranks
@@ -62,9 +64,7 @@ def publish(
         return str(error)
     if ranks.first():
         target = folder / "deltas" / f"{place}.safetensors"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        _link_file(entry.folder / "delta.safetensors", target)
+        _put(target, lambda place: _link_file(entry.folder / "delta.safetensors", place))
     return None
 
 
@@ -89,14 +89,21 @@ def _check_tensors(before: Weights, after: Weights) -> None:
 
 def _link_model(link: Path, model: Path) -> None:
     """A relative link: the whole root may be moved."""
-    link.parent.mkdir(parents=True, exist_ok=True)
-    if link.is_symlink():
-        link.unlink()
-    link.symlink_to(os.path.relpath(model, link.parent), target_is_directory=True)
+    where = os.path.relpath(model, link.parent)
+    _put(link, lambda place: place.symlink_to(where, target_is_directory=True))
 
 
-def _link_file(source: Path, target: Path) -> None:
+def _link_file(source: Path, place: Path) -> None:
     try:
-        os.link(source, target)
+        os.link(source, place)
     except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target)
+        shutil.copyfile(source, place)
+
+
+def _put(target: Path, make: Callable[[Path], None]) -> None:
+    """Make it beside its place and move it there: an equal run may do the same meanwhile."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    place = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
+    make(place)
+    place.replace(target)
+    place.unlink(missing_ok=True)  # one file under two names is no replacement, and both stay

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssah_exp.cache import Cache, Entry
 from ssah_exp.config.build import build
-from ssah_exp.config.compose import conf_dir, parse
+from ssah_exp.config.compose import conf_dir, parse_plain
 from ssah_exp.config.identity import NOT_SCIENCE_OF_NODES
 from ssah_exp.config.mistakes import explain_hydra_error
 from ssah_exp.config.schema import RunConfig
@@ -184,7 +184,7 @@ def models_of(folder: Path, overrides: Sequence[str]) -> RunModels:
     record = read_run(folder)
     given = [*_group_of_model(record.config, overrides), *overrides]
     with _what_to_give():
-        config = parse(OmegaConf.create(_filled(record.config, _composed(given))))
+        config = parse_plain(_filled(record.config, _composed(given)))
     return RunModels(record, config, cache_of(folder))
 
 

@@ -10,9 +10,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
-from ssah_exp.config.compose import parse
+from ssah_exp.config.compose import parse_plain
 from ssah_exp.errors import INCOMPLETE_RANK, IncompleteError, SsahError
 
 
@@ -26,7 +24,7 @@ def main(config: str) -> int:
         from ssah_exp.pipeline.launching import tell_finished
 
         frozen = json.loads(Path(config).read_text(encoding="utf-8"))
-        finished = run(parse(OmegaConf.create(frozen)))
+        finished = run(parse_plain(frozen))
         if os.environ["RANK"] == "0":
             tell_finished(finished, Path(config))
     except IncompleteError as error:

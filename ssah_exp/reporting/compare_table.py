@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from ssah_exp.evaluation.intervals import Estimate, percent
 from ssah_exp.reporting.captions import seeds_text, with_differences
 from ssah_exp.reporting.compared import Kind
 from ssah_exp.reporting.comparing import OTHER_QUESTIONS, Comparisons, Line
-from ssah_exp.reporting.text import format_frame, heading, inputs_note, prose
+from ssah_exp.reporting.text import format_frame, heading, inputs_note, machine_text, prose
 
 DIFFERS, NO_WORSE, EQUIVALENT = CLAIMS = ("differs", "no-worse", "equivalent")
 _OTHER_QUESTIONS = (
@@ -34,11 +33,7 @@ def render_comparisons(settings: Sequence[Comparisons], form: str, claim: str | 
         claim: One of :data:`CLAIMS`: adds a column that says where it is shown.
     """
     if form in ("csv", "json"):
-        frame = comparison_frame(settings, claim)
-        if form == "csv":
-            return frame.to_csv(index=False).rstrip("\n")
-        # NaN and infinity are no JSON; to_json writes them as null.
-        return json.dumps(json.loads(frame.to_json(orient="records")), indent=1)
+        return machine_text(comparison_frame(settings, claim), form)
     captions = [_caption(setting, claim) for setting in settings]
     captions = with_differences(captions, [setting.records for setting in settings])
     parts: list[str] = []

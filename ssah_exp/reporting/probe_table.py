@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from statistics import fmean
 
@@ -25,7 +24,7 @@ from ssah_exp.evaluation.probe.names import (
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.probe_rows import curve_rows, direction, forms, shorter
 from ssah_exp.reporting.settings import newest
-from ssah_exp.reporting.text import format_frame, prose
+from ssah_exp.reporting.text import format_frame, machine_text, prose
 
 _PAPER = (
     "Published (Figures 2, 3, 4, 7; no numbers printed): in aligned models the benign distance is "
@@ -43,10 +42,7 @@ def render_probe(records: Sequence[RunRecord], form: str) -> str:
     """
     runs = newest(records)
     if form in ("csv", "json"):
-        frame = long_frame(runs)
-        if form == "csv":
-            return frame.to_csv(index=False, lineterminator="\n").rstrip("\n")
-        return json.dumps(json.loads(frame.to_json(orient="records")), indent=1)
+        return machine_text(long_frame(runs), form)
     parts: list[str] = []
     for run in runs:
         parts += [prose(_caption(run), form), "", format_frame(distance_frame(run), form), ""]

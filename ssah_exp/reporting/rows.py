@@ -15,6 +15,7 @@ from ssah_exp.evaluation.intervals import (
     Estimate,
     alike,
     mean_over,
+    mean_rate_over_seeds,
     perplexity_over_seeds,
     rate_over_seeds,
 )
@@ -30,7 +31,7 @@ from ssah_exp.evaluation.metric_names import (
 )
 from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.questions import BENIGN, BORDERLINE
-from ssah_exp.evaluation.utility.metrics import UNIT, leading_names
+from ssah_exp.evaluation.utility.metrics import MEAN, UNIT, leading_names
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.coverage import partial_coverage
 from ssah_exp.reporting.settings import settings_of, told_apart
@@ -201,16 +202,17 @@ def _row(arms: list[ArmRecord], metrics: Iterable[str], confidence: float) -> Ro
 
 
 def _cell(metric: str, estimates: list[Estimate], control: str | None, confidence: float) -> Cell:
-    values = [item.value for item in estimates if item.value is not None]
     n = _fewest(estimates)
-    if not values:
+    measured = [item for item in estimates if item.value is not None]
+    values = [item.value for item in measured if item.value is not None]
+    if not measured:
         return Cell(None, None, None, None, n, 0, "nothing measured")
-    if control is not None and len(estimates) > 1:
+    if control is not None and len(measured) > 1:
         return _over_draws(values, n, geometric=metric == PERPLEXITY)
-    if len(estimates) == 1:
-        only = estimates[0]
+    if len(estimates) == 1 or control is not None:  # a range of one draw would have no width
+        only = measured[0]
         return Cell(only.value, only.low, only.high, None, n, 1, only.method)
-    over = _over_seeds(estimates, values, confidence)
+    over = _over_seeds(metric, measured, values, confidence)
     return Cell(over.value, over.low, over.high, None, n, len(values), over.method)
 
 
@@ -237,16 +239,20 @@ def _fewest(estimates: Sequence[Estimate]) -> int:
     return min(sizes or [item.n for item in estimates], default=0)
 
 
-def _over_seeds(estimates: list[Estimate], values: list[float], confidence: float) -> Estimate:
+def _over_seeds(
+    metric: str, estimates: list[Estimate], values: list[float], confidence: float
+) -> Estimate:
     """Of several seeds; where all are alike, t sees nothing and one seed's own interval stays."""
-    first = next(item for item in estimates if item.value is not None)
-    if first.unit in ("prompts", UNIT):
+    first = estimates[0]
+    if metric == MEAN:
+        return mean_rate_over_seeds(estimates, confidence)
+    if first.unit in ("prompts", "turns", UNIT):
         return rate_over_seeds(values, _fewest(estimates), confidence)
     if first.method == "counted":
         return Estimate(float(np.mean(values)), None, None, len(values), "seeds", "mean, counted")
     if len(values) > 1 and alike(values, _ROUNDING):
         method = f"{first.method}; all {len(values)} seeds alike"
         return Estimate(first.value, first.low, first.high, len(values), "seeds", method)
-    if first.unit in ("examples", "answers"):
-        return mean_over(values, confidence, "seeds")
-    return perplexity_over_seeds(values, confidence)
+    if metric == PERPLEXITY:
+        return perplexity_over_seeds(values, confidence)
+    return mean_over(values, confidence, "seeds")

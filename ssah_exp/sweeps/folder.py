@@ -15,9 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from ssah_exp.config.compose import parse
+from ssah_exp.config.compose import parse_plain
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.errors import StoreError, did_you_mean
 from ssah_exp.owner import Owner
@@ -60,7 +58,7 @@ class Job:
             ConfigError: This version of the code does not take it any more.
             StoreError: The file is damaged.
         """
-        return parse(OmegaConf.create(self._frozen()["config"]))
+        return parse_plain(self._frozen()["config"])
 
     def _frozen(self) -> dict[str, Any]:
         return _read(self.folder / JOB)

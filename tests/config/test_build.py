@@ -108,3 +108,34 @@ def test_nested_arguments_are_checked_and_all_problems_listed() -> None:
     assert "here.refusals.path is missing." in message
     assert "Unknown key 'here.per_reqest'. Did you mean 'per_request'?" in message
     assert len(message.splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "message"),
+    [
+        ("records.trackers.WandbTracker", {"completions": "no"}, "true or false"),
+        ("records.trackers.WandbTracker", {"deltas": 0}, "true or false"),
+        ("evaluation.judges.KeywordJudge", {"phrases": "Sorry"}, "a list"),
+        ("evaluation.judges.KeywordJudge", {"phrases": ["a", 1]}, "a list of which each is a text"),
+        ("evaluation.judges.KeywordJudge", {"min_words": True}, "a whole number"),
+        ("data.sources.FileSource", {"path": None}, "a text"),
+        ("data.sources.FileSource", {"every": 1.5}, "a whole number"),
+        ("data.sources.FileSource", {"stop": "ten"}, "a whole number or null"),
+        ("data.sources.FileSource", {"where": None}, "a mapping"),
+        ("data.mixtures.Poisoned", {"harmful_share": "half"}, "a number"),
+        ("data.mixtures.Poisoned", {"benign": "alpaca"}, "a mapping"),
+        ("training.adapters.lora.Lora", {"rank": 1.5}, "a whole number"),
+    ],
+)
+def test_values_of_another_kind_are_refused(
+    target: str, given: dict[str, Any], message: str
+) -> None:
+    """Some would pass for something: "no" for yes, a text for a list of its letters."""
+    (name, value), *_ = given.items()
+    problems = refusal_of({"_target_": f"ssah_exp.{target}", **given}).splitlines()
+    assert f"here.{name}={value} is not {message}." in problems
+
+
+def test_whole_numbers_are_numbers() -> None:
+    lora = build({"_target_": "ssah_exp.training.adapters.lora.Lora", "rank": 2, "alpha": 4}, "x")
+    assert lora.alpha == 4

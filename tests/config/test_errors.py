@@ -150,6 +150,16 @@ def test_every_missing_value_is_listed_at_once() -> None:
     assert keys == ["model.name", "model.source.path", "model.end_of_turn", "data.root"]
 
 
+@pytest.mark.parametrize("key", ["training.optimizer=adamw_8bit", "training.accumulate=2"])
+def test_a_key_that_no_file_names_is_not_called_unknown(key: str) -> None:
+    name, _, value = key.partition("=")
+    assert message_for("experiment=table2_freezing", key) == (
+        f"{name} is at its default; give +{name}=VALUE to set it."
+    )
+    config = config_of("experiment=table2_freezing", f"+{key}")
+    assert str(getattr(config.training, name.removeprefix("training."))) == value
+
+
 def test_no_hint_where_nothing_is_near() -> None:
     assert did_you_mean("zzz", ["alpha", "beta"]) == " Allowed: alpha, beta."
     assert did_you_mean("x", []) == " Allowed: nothing."

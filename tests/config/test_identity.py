@@ -93,6 +93,15 @@ def test_what_decides_the_result_changes_it(config: RunConfig, key: str, value: 
     assert run_id(changed(config, key, value), PRINTS) != run_id(config, PRINTS)
 
 
+def test_a_judge_may_be_called_as_a_place_is(config: RunConfig) -> None:
+    """Places are left out; what only has their name is not."""
+    ids = {run_id(config, PRINTS)}
+    for phrases in (["No"], ["Never"]):
+        node = {**config.evaluation.judges["zou2023"], "phrases": phrases}
+        ids.add(run_id(changed(config, "evaluation.judges.path", node), PRINTS))
+    assert len(ids) == 3
+
+
 @pytest.mark.parametrize("name", sorted(PRINTS))
 def test_so_does_the_content_of_every_input(config: RunConfig, name: str) -> None:
     assert run_id(config, {**PRINTS, name: "edited"}) != run_id(config, PRINTS)

@@ -219,6 +219,19 @@ def test_an_arm_may_not_be_called_like_the_models_before_training(
     assert problem.startswith(f"training.arms.{name}: {name} is what the table calls a model")
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a/b", "a name has letters, digits"),
+        ("", "a name has letters, digits"),
+        ("frozen-random-0", "the files of a control are called so"),
+    ],
+)
+def test_no_arm_takes_the_files_of_another(config: RunConfig, name: str, message: str) -> None:
+    (problem,) = problems_of(with_arm(config, ArmConfig(policy="none"), name))
+    assert problem.startswith(f"training.arms.{name}: {message}")
+
+
 def test_losses_of_dpo_are_not_matched(config: RunConfig) -> None:
     config.training.objective = "dpo"
     (problem,) = problems_of(with_arm(config, ArmConfig(match_loss="full")))

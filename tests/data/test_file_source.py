@@ -163,6 +163,12 @@ def test_a_sample_larger_than_the_set_is_refused(csv_path: str) -> None:
         FileSource("{goal}", sample=5, path=csv_path).load(0)
 
 
+@pytest.mark.parametrize("number", [0, -1])
+def test_no_fewer_than_one_row_can_be_drawn(csv_path: str, number: int) -> None:
+    with pytest.raises(DataError, match=f"sample={number} is below 1"):
+        FileSource(path=csv_path, prompt="{goal}", sample=number).load(0)
+
+
 def test_extract_finds_the_request_between_tags(tmp_path: Path) -> None:
     target = tmp_path / "tags.json"
     target.write_text(json.dumps([{"p": "<s>[INST]  two\nlines [/INST]"}]), encoding="utf-8")

@@ -154,6 +154,7 @@ def test_templates_may_come_from_a_file(tmp_path: Any) -> None:
     path.write_text("\n".join(TEMPLATES), encoding="utf-8")
     from_file, given = attack(templates=[], path=str(path)), attack()
     assert from_file.settings() == given.settings()
+    assert from_file.describe() == {**given.describe(), "templates": from_file.fingerprint()}
     assert from_file.fingerprint() is not None
     assert given.fingerprint() is None
     with pytest.raises(ConfigError, match="not both"):

@@ -8,7 +8,7 @@ import pytest
 
 from ssah_exp.cache import Cache
 from ssah_exp.errors import ModelError
-from ssah_exp.models.sources import HubModel, WheelGguf
+from ssah_exp.models.sources import HubModel, LocalFolder, WheelGguf
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -55,3 +55,15 @@ def test_a_damaged_gguf_is_named_and_nothing_is_kept(
     with pytest.raises(ModelError, match=rf"{package}/model\.gguf cannot be read as a GGUF"):
         wheel.resolve(Cache(cache))
     assert not list(cache.glob("model/[!.]*"))
+
+
+def test_a_folder_is_what_it_holds_and_not_what_a_client_notes_beside(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    before = LocalFolder(str(tmp_path)).fingerprint()
+    notes = tmp_path / ".cache" / "huggingface"
+    notes.mkdir(parents=True)
+    (notes / "config.json.metadata").write_text("today", encoding="utf-8")
+    assert LocalFolder(str(tmp_path)).fingerprint() == before
+    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
+    assert LocalFolder(str(tmp_path)).fingerprint() != before

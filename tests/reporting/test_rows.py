@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from scipy import stats
 
-from ssah_exp.evaluation.intervals import Estimate, rate
+from ssah_exp.evaluation.intervals import Estimate, mean_of_rates, rate
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.rows import Cell, Row, blocks
 from tests.records.synthetic import JUDGE, arm, arms, metrics, record
@@ -124,6 +124,45 @@ def test_one_control_draw_has_its_own_interval() -> None:
     own = rate(30, 100, 0.95)
     assert (cell.value, cell.low, cell.high) == (own.value, own.low, own.high)
     assert cell.method == "Wilson 95%"
+
+
+def test_so_has_the_only_draw_that_was_measured() -> None:
+    made = [arm("aligned", 0), arm("SCU/pooled/random/0", 0.3)]
+    gap = arm("SCU/pooled/random/1", 0.3)
+    made.append(replace(gap, metrics={**gap.metrics, ASR: GAP}))
+    cell = cell_of(record(arms=made), control="random")
+    own = rate(30, 100, 0.95)
+    assert (cell.value, cell.low, cell.high, cell.spread) == (own.value, own.low, own.high, None)
+
+
+def over_seeds(name: str, estimates: list[Estimate]) -> Cell:
+    """SCU's cell of a metric that each seed gives another estimate of."""
+    made = [
+        record(seed, arms=[replace(item, metrics={**item.metrics, name: one}) for item in arms()])
+        for seed, one in enumerate(estimates)
+    ]
+    for run in made:
+        run.config["utility"] = {"tasks": ["piqa", "rte"], "metric": "acc"}
+    (block,) = blocks(made)
+    return row_of(block.rows, "SCU").cells[name]
+
+
+def test_a_mean_of_tasks_has_no_more_questions_than_its_smallest_task_lets_it_have() -> None:
+    """Pooled, the large task's questions would make the small one's rate look certain."""
+    one = mean_of_rates([(50, 100), (7021, 14042)], 0.95, "questions")
+    cell = over_seeds("utility/mean", [one] * 3)
+    assert (cell.value, cell.low, cell.high) == pytest.approx((one.value, one.low, one.high))
+    apart = [mean_of_rates([(count, 100), (7021, 14042)], 0.95) for count in (40, 50, 60)]
+    values = [item.value for item in apart if item.value is not None]
+    low, high = stats.t.interval(0.95, 2, statistics.fmean(values), stats.sem(values))
+    cell = over_seeds("utility/mean", apart)
+    assert (cell.low, cell.high) == pytest.approx((low, high))
+
+
+def test_coverage_over_seeds_is_a_rate() -> None:
+    cell = over_seeds("mt_bench/coverage", [rate(n, 160, 0.95, "turns") for n in (150, 120, 90)])
+    assert cell.value == pytest.approx(0.75)
+    assert cell.high == 1.0
 
 
 def test_the_newest_record_of_a_seed_counts() -> None:

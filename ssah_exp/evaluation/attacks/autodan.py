@@ -102,6 +102,11 @@ class AutoDan(Attack):
         del content["path"]
         return {**content, "templates": [" ".join(template) for template in self._pool]}
 
+    def describe(self) -> dict[str, Any]:
+        """A file's templates by their hash: they are the user's and need not stand in a record."""
+        content = super().describe()
+        return content if self.path is None else {**content, "templates": self.fingerprint()}
+
     def fingerprint(self) -> str | None:
         """sha256 over a file's templates; those in the config need none."""
         from ssah_exp.digest import digest_of

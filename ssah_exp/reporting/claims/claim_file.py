@@ -14,7 +14,7 @@ from ssah_exp.evaluation.metric_names import PERPLEXITY
 
 HIGHER, LOWER, SAME = DIRECTIONS = ("higher", "lower", "same")
 # First parts of the names of metrics that are shares.
-RATES = ("asr", "benign_refusal", "borderline_refusal", "utility")
+RATES = ("asr", "benign_refusal", "borderline_refusal", "empty", "utility")
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,8 @@
     const across = (step) => 40 + (step - 1) / Math.max(last - 1, 1) * 506;
     const up = (loss) => 250 - (loss - low + room) / (high - low + 2 * room) * 240;
     const picture = svg("svg", { viewBox: "0 0 560 290", role: "img", "aria-label": "Training loss of the ticked runs" });
-    for (const value of steps(low, high)) picture.append(svg("path", { d: `M40 ${up(value)}H546`, class: "grid" }), svg("text", { x: 32, y: up(value) + 4, class: "axis end" }, value.toFixed(1)));
+    const levels = steps(low, high), digits = [0, 1, 2, 3, 4, 5, 6].find((n) => levels.every((value) => Math.abs(value - value.toFixed(n)) < 1e-9)) ?? 6;
+    for (const value of levels) picture.append(svg("path", { d: `M40 ${up(value)}H546`, class: "grid" }), svg("text", { x: 32, y: up(value) + 4, class: "axis end" }, value.toFixed(digits)));
     for (const value of steps(1, Math.max(last, 2))) picture.append(svg("text", { x: across(value), y: 266, class: "axis middle" }, value.toFixed(0)));
     picture.append(svg("text", { x: 546, y: 286, class: "axis end" }, "step"));
     for (const line of lines) {
