@@ -25,7 +25,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,19 +106,35 @@ class Cache:
         started = time.perf_counter()
         key = _key(stage, key_material)
         folder = self.root / stage / key
-        found = ranks.from_first(lambda: _inspected(folder)[0])
-        if found is not None:
-            return Entry(folder, key, stage, found, True, time.perf_counter() - started)
-        if together and not ranks.first():
-            with tempfile.TemporaryDirectory() as scratch:
-                compute(Path(scratch))
+        together = together and ranks.count() > 1
 
         def publish() -> tuple[str, bool]:
             with nullcontext() if together else ranks.alone():
                 return self._publish(stage, folder, key_material, compute)
 
-        digest, cached = ranks.from_first(publish)
-        return Entry(folder, key, stage, digest, cached, time.perf_counter() - started)
+        found, cached = ranks.from_first(lambda: _inspected(folder)[0]), True
+        with ExitStack() as turn:
+            if found is None and together:
+                found = ranks.from_first(lambda: self._at_its_turn(turn, folder))
+            if found is None and together and not ranks.first():
+                with tempfile.TemporaryDirectory() as scratch:
+                    compute(Path(scratch))
+            if found is None:
+                found, cached = ranks.from_first(publish)
+        return Entry(folder, key, stage, found, cached, time.perf_counter() - started)
+
+    def _at_its_turn(self, turn: ExitStack, folder: Path) -> str | None:
+        """Take the entry's lock; the digest, if another run made the entry meanwhile.
+
+        Ranks that compute together agree on that before the first of them begins.
+        """
+        with storage_errors(folder):
+            turn.enter_context(self._locked(folder))
+            return self._verify(folder)
+
+    def _locked(self, folder: Path) -> AbstractContextManager[None]:
+        stage, lock = folder.parent.name, folder.with_name(f".lock-{folder.name}")
+        return held(lock, f"{stage} {folder.name}", self._say)
 
     def find(self, stage: str, key: str) -> Entry:
         """Look up an entry by a key that a record names; nothing is computed or discarded.
@@ -147,18 +163,12 @@ class Cache:
         key_material: Mapping[str, Any],
         compute: Callable[[Path], None],
     ) -> tuple[str, bool]:
-        """The digest, and whether another run had made the entry meanwhile.
-
-        Processes of one run that compute together would wait for one another behind a lock that a
-        run beside them holds: rank 0 then computes with them, and the first to finish publishes.
-        """
-        together = ranks.count() > 1
-        lock = folder.with_name(f".lock-{folder.name}")
-        waiting = nullcontext() if together else held(lock, f"{stage} {folder.name}", self._say)
-        with storage_errors(folder), waiting:
-            digest = self._verify(folder)
-            cached = digest is not None and not together
-            if digest is None or together:
+        """The digest, and whether another run had made the entry meanwhile."""
+        together = ranks.count() > 1  # the lock is held
+        with storage_errors(folder), nullcontext() if together else self._locked(folder):
+            digest = None if together else self._verify(folder)
+            cached = digest is not None
+            if digest is None:
                 digest = self._compute(stage, folder, key_material, compute)
             shutil.rmtree(self.partial(stage, key_material), ignore_errors=True)
         return digest, cached

@@ -16,6 +16,8 @@ from ssah_exp.pipeline.worker import tell
 
 def compute(folder: Path) -> None:
     (folder / "half").write_text("written")
+    with (Path(sys.argv[1]) / "begun").open("a") as stream:
+        stream.write(f"{ranks.rank()}")
     if ranks.rank() == 1:
         if sys.argv[2].startswith("SIG"):
             os.kill(os.getpid(), signal.Signals[sys.argv[2]])

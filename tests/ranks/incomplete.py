@@ -19,5 +19,5 @@ def run(config: Any) -> Finished | None:
 
 if __name__ == "__main__":
     dispatch.run = run  # type: ignore[assignment]
-    worker.parse = lambda content: content  # type: ignore
+    worker.parse_plain = lambda content: content  # type: ignore
     sys.exit(worker.main(sys.argv[1]))

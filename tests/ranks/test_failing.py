@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -69,6 +71,21 @@ def test_a_run_that_is_incomplete_did_not_fail(
     with pytest.raises(IncompleteError) as error:
         run_processes(2, ["-m", "tests.ranks.incomplete", str(config)])
     assert str(error.value) == "Run 1 is incomplete."
+
+
+@pytest.mark.slow
+def test_runs_of_several_ranks_wait_for_one_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both would save to the same unfinished work, and the first to end would take it away."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    arguments = ["-m", "tests.ranks.failing", str(tmp_path), "well"]
+    start = f"from ssah_exp.pipeline.launching import run_processes; run_processes(2, {arguments})"
+    runs = [subprocess.Popen([sys.executable, "-c", start]) for _ in range(3)]
+    assert [run.wait(300) for run in runs] == [0, 0, 0]
+    assert sorted((tmp_path / "begun").read_text()) == ["0", "1"], "one run computed it"
+    assert len(entries(tmp_path)) == 2
+    assert not list((tmp_path / "cache" / "stage").glob(".lock-*"))
 
 
 @pytest.mark.slow
