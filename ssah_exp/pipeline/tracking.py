@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ssah_exp.pipeline.opened import Finished
+from ssah_exp.records.later_judges import with_later_judges
 from ssah_exp.records.mirroring import Mirror
 from ssah_exp.records.record import StageRecord
+from ssah_exp.records.store import RECORD
 from ssah_exp.records.trackers import LiveRun, RunHead, Tracker
 
 
@@ -53,8 +55,8 @@ class Tracked:
             self._try(lambda: live.stage(stage))
 
     def finished(self, finished: Finished) -> None:
-        """Mirror the record unless it is there."""
-        record, live = finished.record, self._live
+        """Mirror the record unless it is there, with what judges said of it later."""
+        record, live = with_later_judges(finished.record, finished.folder / RECORD), self._live
         self._live = None
         try:
             place = Mirror(self._tracker, self._root).send(record, live, say=self._say)

@@ -12,8 +12,10 @@ from ssah_exp.config.schema import ArmConfig, RunConfig
 from ssah_exp.pipeline import dispatch
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.stages import answering
+from ssah_exp.records.later_judges import LaterJudge, answers_digest
+from ssah_exp.records.mirroring import Mirror
 from ssah_exp.records.record import RunRecord, StageRecord
-from ssah_exp.records.store import RecordStore
+from ssah_exp.records.store import RECORD, RecordStore
 from ssah_exp.records.trackers import RunHead
 from tests.pipeline.tiny_run import of_class, tiny_config, training_config
 
@@ -96,6 +98,23 @@ def test_a_run_from_the_cache_is_mirrored_at_its_end(
 ) -> None:
     dispatch.run(tracked(tiny_config(place)))
     assert spy.words() == ["mirror"]
+
+
+def test_a_run_repeated_takes_no_later_judge_away(place: Path, spy: Spy) -> None:
+    """`wandb sync` sends a record with what later judges said; so does the run, and so once."""
+    done = dispatch.run(another(place, 10))
+    assert done is not None
+    record, path = done.record, done.folder / RECORD
+    answers = answers_digest(record, done.folder)
+    assert answers is not None
+    said = LaterJudge(record.run_id, answers, "", "later", {"name": "later"}, {}, {}, "")
+    said.write(path)
+    spy.told.clear()
+    dispatch.run(another(place, 10))
+    assert [content.later for _, content in spy.told] == [("later",)]
+    read = RecordStore(place / "root").read(record.artefact)
+    (again,) = [item for item in read if item.run_id == record.run_id]
+    assert Mirror(spy, place / "root").send(again) is None
 
 
 def test_a_tracker_that_does_not_open_holds_up_nothing(
