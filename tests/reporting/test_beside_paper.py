@@ -224,6 +224,15 @@ def test_other_training_data_is_marked_and_no_keyword_judge_is_a_gap() -> None:
     assert pair(guard, "full", "keyword", "Llama-2-7B-Chat, AdvBench, keyword").measured is None
 
 
+@pytest.mark.parametrize("first", [None, "setting_ii"])
+def test_setting_i_without_an_epoch_of_the_other_before_it_is_marked(first: str | None) -> None:
+    made = replace(training_record(), judges={"zou2023": {"kind": "keyword"}})
+    made = changed(made, lambda config: config["training"]["arms"]["setting_i"].update(first=first))
+    for name, expected in (("full", False), ("setting_i", first is None)):
+        found = pair(made, name, "asr/mean/zou2023", "Llama-2-7B-Chat, AdvBench, keyword")
+        assert any("an epoch of setting_ii" in text for text in found.differs) == expected
+
+
 @pytest.mark.parametrize(
     ("data", "marked"),
     [("paper_files", False), ("hexphi", False), ("paper_hub", False), ("advbench", True)],

@@ -54,7 +54,11 @@ def freezing_pairs(block: Block) -> Iterator[Pair]:
         source = f"{item['model']}, {item['benchmark']}, {item['judge'].removesuffix('_pct')}"
         for column, arm in _TABLE2_ARMS.items():
             value = item[column.format(data or _ALPACA)]
-            differs = (*protocol.model_differs(record, item["model"]), *_trained(data, arm))
+            differs = (
+                *protocol.model_differs(record, item["model"]),
+                *_trained(data, arm),
+                *_trained_before(record, arm),
+            )
             yield _pair(block, arm, measured, source, value, differs)
 
 
@@ -94,6 +98,13 @@ def budget_pairs(block: Block) -> Iterator[Pair]:
                 published=published_number(item[column], scale_of(metric)),
                 differs=(*common, *benchmark_differs(record, column, None)),
             )
+
+
+def _trained_before(record: RunRecord, arm: str) -> Iterator[str]:
+    """The paper trains setting (i) from what an epoch of setting (ii) ends with."""
+    own = record.config["training"]["arms"].get(arm)
+    if arm == "setting_i" and own is not None and own.get("first") is None:
+        yield "trained before it: nothing for an epoch of setting_ii"
 
 
 def _aligned_on(record: RunRecord, arm: str) -> Iterator[str]:
