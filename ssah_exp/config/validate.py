@@ -57,6 +57,7 @@ def validate(config: RunConfig) -> None:
         *choice("artefact", config.artefact, ARTEFACTS),
         *choice("model.precision", config.model.precision, PRECISIONS),
         *_half(config),
+        *_root(config.paths.root),
         *_seed(config.seed),
         *choice("trainer.accelerator", config.trainer.accelerator, ACCELERATORS),
         *processes_problems(config, trains=config.artefact in TRAINING_ARTEFACTS),
@@ -73,6 +74,11 @@ def validate(config: RunConfig) -> None:
     ]
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _root(root: str) -> Iterable[str]:
+    if not root.strip():  # a variable of the shell that is not set
+        yield "paths.root is empty: runs would lie about the folder you are in; give a folder."
 
 
 def _seed(seed: int) -> Iterable[str]:
@@ -182,6 +188,10 @@ def _evaluation(evaluation: EvaluationConfig) -> Iterable[str]:
     yield from choices("evaluation.harmful_styles", evaluation.harmful_styles, STYLES)
     yield from choice("evaluation.benign_style", evaluation.benign_style, STYLES)
     yield from choice("evaluation.engine", evaluation.engine, ENGINES)
+    styles = [*evaluation.harmful_styles, evaluation.benign_style]
+    putting = next((style for style in styles if style.endswith("_system")), None)
+    if putting is not None and not evaluation.system_prompt.strip():
+        yield f"evaluation.system_prompt is empty, and the style {putting} puts it."
     yield from _vllm(evaluation)
     yield from at_least("evaluation.max_new_tokens", evaluation.max_new_tokens, 1)
     yield from at_least("evaluation.batch_size", evaluation.batch_size, 1)

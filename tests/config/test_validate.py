@@ -47,6 +47,23 @@ def test_every_problem_is_listed_at_once(config: RunConfig) -> None:
     assert "Did you mean 'variance'?" in problems[3]
 
 
+@pytest.mark.parametrize("root", ["", " "])
+def test_a_root_of_nothing_is_not_the_folder_at_hand(config: RunConfig, root: str) -> None:
+    config.paths.root = root
+    (problem,) = problems_of(config)
+    assert problem.startswith("paths.root is empty")
+
+
+@pytest.mark.parametrize("style", ["raw_system", "chat_system"])
+def test_an_empty_system_prompt_is_put_by_no_style(config: RunConfig, style: str) -> None:
+    config.evaluation.system_prompt = ""
+    config.evaluation.harmful_styles, config.evaluation.benign_style = ["raw", "chat"], "chat"
+    validate(config)
+    config.evaluation.harmful_styles = ["raw", style]
+    (problem,) = problems_of(config)
+    assert problem == f"evaluation.system_prompt is empty, and the style {style} puts it."
+
+
 def test_float16_is_for_models_that_nothing_trains(config: RunConfig) -> None:
     config.model.precision = "float16"
     with pytest.raises(ConfigError, match="float16 loses small gradients"):
