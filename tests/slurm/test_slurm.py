@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slurm
 TABLE = "table1_pruning"
 SLURM = ("-m", "hydra/launcher=slurm", "hydra.launcher.minutes=30", "hydra.launcher.parallel=2")
 # So many epochs of the tiny alignment that a test can act while it trains.
-LONG = ("alignment.epochs=1500", "+trainer.checkpoint_minutes=null")
+LONG = ("alignment.epochs=1500", "trainer.checkpoint_minutes=null")
 
 
 def submitted(bench: Bench, *arguments: str) -> Sweep:

@@ -23,7 +23,7 @@ from ssah_exp.sweeps.status import status_of
 from tests.sweeps.tiny_sweep import Bench
 
 TABLE = "table1_pruning"
-GRID = ("units.budgets.scu=0.05,0.1", "+trainer.checkpoint_minutes=0")
+GRID = ("units.budgets.scu=0.05,0.1", "trainer.checkpoint_minutes=0")
 
 
 def frozen(bench: Bench, seeds: int) -> Sweep:
