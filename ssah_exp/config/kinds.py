@@ -9,7 +9,6 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 _SCALARS: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float)}
 _LISTS = (list, tuple, Sequence, Collection)
-_MAPPINGS = (dict, Mapping)
 _NAMES = {
     bool: "true or false",
     int: "a whole number",

@@ -248,10 +248,8 @@ def rate_over_seeds(values: Sequence[float], n: int, confidence: float) -> Estim
     if over.value is None or len(values) == 1:
         return over
     prompts = rate(over.value * n, n, confidence)
-    ends = [item for item in (over.low, over.high, prompts.low, prompts.high) if item is not None]
-    low, high = max(0.0, min(ends)), min(1.0, max(ends))
     method = f"envelope of Student t over seeds and Wilson over prompts, {percent(confidence)}"
-    return Estimate(over.value, low, high, over.n, "seeds", method)
+    return _envelope(over, [prompts.low, prompts.high], method)
 
 
 def mean_rate_over_seeds(of_each: Sequence[Estimate], confidence: float) -> Estimate:
@@ -264,16 +262,24 @@ def mean_rate_over_seeds(of_each: Sequence[Estimate], confidence: float) -> Esti
         of_each: One :func:`mean_of_rates` per seed, none of them a gap.
         confidence: Level.
     """
-    over = mean_over(
-        [item.value for item in of_each if item.value is not None], confidence, "seeds"
-    )
-    if over.value is None or len(of_each) == 1:
+    values = [one.value for one in of_each if one.value is not None]
+    over = mean_over(values, confidence, "seeds")
+    if over.value is None or len(values) == 1:
         return over
-    ends = [item for item in (over.low, over.high) if item is not None]
-    for one in of_each:
-        ends += [over.value + end - one.value for end in (one.low, one.high) if end is not None]  # type: ignore[operator]
-    low, high = max(0.0, min(ends)), min(1.0, max(ends))
+    own = [
+        over.value + end - value
+        for one, value in zip(of_each, values, strict=True)
+        for end in (one.low, one.high)
+        if end is not None
+    ]
     method = f"envelope of Student t over seeds and one seed's own, {percent(confidence)}"
+    return _envelope(over, own, method)
+
+
+def _envelope(over: Estimate, ends: Sequence[float | None], method: str) -> Estimate:
+    """A mean rate over seeds whose interval holds these ends, too, within [0, 1]."""
+    known = [item for item in (over.low, over.high, *ends) if item is not None]
+    low, high = max(0.0, min(known)), min(1.0, max(known))
     return Estimate(over.value, low, high, over.n, "seeds", method)
 
 

@@ -176,9 +176,8 @@ class LocalFolder:
                 f"{folder} has no *.safetensors weights. Pickled weights are not loaded; convert "
                 "them with transformers' save_pretrained first."
             )
-        found = checksums(folder)
-        hidden = {name for name in found if any(part[0] == "." for part in name.split("/"))}
-        return digest_of({name: found[name] for name in found if name not in hidden})
+        files = checksums(folder).items()
+        return digest_of({name: hashed for name, hashed in files if "/." not in f"/{name}"})
 
     def resolve(self, cache: Cache) -> tuple[ModelRef, Entry | None]:
         """Nothing to convert."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 from ssah_exp import ranks
@@ -18,6 +16,7 @@ from ssah_exp.models.attached.folder import has_adapter
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.training_arms import TrainingArm
 from ssah_exp.pipeline.tuning import Tuned
+from ssah_exp.storage import whole_path
 from ssah_exp.training.certificate import load_plan
 
 # Raised when the same two models would give another file.
@@ -64,7 +63,7 @@ def publish(
         return str(error)
     if ranks.first():
         target = folder / "deltas" / f"{place}.safetensors"
-        _put(target, lambda place: _link_file(entry.folder / "delta.safetensors", place))
+        _link_file(target, entry.folder / "delta.safetensors")
     return None
 
 
@@ -89,21 +88,13 @@ def _check_tensors(before: Weights, after: Weights) -> None:
 
 def _link_model(link: Path, model: Path) -> None:
     """A relative link: the whole root may be moved."""
-    where = os.path.relpath(model, link.parent)
-    _put(link, lambda place: place.symlink_to(where, target_is_directory=True))
+    with whole_path(link) as place:  # an equal run may do the same meanwhile
+        place.symlink_to(os.path.relpath(model, link.parent), target_is_directory=True)
 
 
-def _link_file(source: Path, place: Path) -> None:
-    try:
-        os.link(source, place)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, place)
-
-
-def _put(target: Path, make: Callable[[Path], None]) -> None:
-    """Make it beside its place and move it there: an equal run may do the same meanwhile."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    place = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
-    make(place)
-    place.replace(target)
-    place.unlink(missing_ok=True)  # one file under two names is no replacement, and both stay
+def _link_file(link: Path, source: Path) -> None:
+    with whole_path(link) as place:
+        try:
+            os.link(source, place)
+        except OSError:  # another file system, or one without hard links
+            shutil.copyfile(source, place)

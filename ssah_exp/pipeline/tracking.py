@@ -56,9 +56,10 @@ class Tracked:
 
     def finished(self, finished: Finished) -> None:
         """Mirror the record unless it is there, with what judges said of it later."""
-        record, live = with_later_judges(finished.record, finished.folder / RECORD), self._live
+        record, live = finished.record, self._live
         self._live = None
         try:
+            record = with_later_judges(record, finished.folder / RECORD)
             place = Mirror(self._tracker, self._root).send(record, live, say=self._say)
         except Exception as error:  # whatever a tracker raises, the record is safe
             name = self._tracker.key.partition("-")[0]

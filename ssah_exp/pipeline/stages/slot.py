@@ -55,7 +55,8 @@ class ModelSlot:
     def _get(self, ref: ModelRef, *, split: bool) -> LoadedModel:
         other = self._loaded is None or self._held != (ref, split)
         if any(ranks.everyones(other)) or self._loaded is None:  # splitting is done together
-            self.clear()
+            if self._loaded is not None:
+                self.clear()
             self._reporter.begin(f"loading {ref.identifier}")
             loaded = load_model(
                 ref.location,
