@@ -11,6 +11,7 @@ import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from ssah_exp.config.unread import refuse_unread
 from tests.config.composing import config_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,4 +59,5 @@ def test_the_walk_saw_the_commands() -> None:
 
 @pytest.mark.parametrize(("page", "command"), commands())
 def test_a_shown_command_composes(page: str, command: str) -> None:
-    config_of(*first_job(command))
+    job = first_job(command)
+    refuse_unread([(config_of(*job), job)])

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssah_exp.config.compose import conf_dir, parse
 from ssah_exp.config.mistakes import explain_hydra_error, refuse_mistakes
+from ssah_exp.config.unread import refuse_unread
 from ssah_exp.errors import ConfigError, SsahError
 from ssah_exp.sweeps.launching import LAUNCHED
 
@@ -64,6 +65,7 @@ def run_composed(composed: DictConfig) -> None:
     try:
         _refuse_list()
         config = parse(composed)
+        refuse_unread([(config, HydraConfig.get().overrides.task)])
         from ssah_exp.pipeline.dispatch import run
 
         run(config)

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.config.validate import PROBE, TABLE1, TRANSFORMERS
-from ssah_exp.config.validate_training import reads_given_pairs
+from ssah_exp.config.unread import unread_by_artefact
+from ssah_exp.config.validate import TABLE1, TRANSFORMERS
 from ssah_exp.digest import digest_of
 
 # Raised when a change of code changes results that a record of the same config would hold.
@@ -23,8 +23,6 @@ _NOT_SCIENCE_NESTED = {
     "utility": ("batch_size", "root"),
     "mt_bench": ("batch_size", "questions", "prompts", "references"),
 }
-# Of the evaluation: what the probe, which has answers of its own, does not read.
-_ANSWERS_ONLY = ("benign_style", "harmful_styles", "max_new_tokens", "perplexity")
 _PATHS = ("path", "prompt_path")
 # Of every judge and attack: how it is reached and how fast, not what it says.
 _JUDGE_NOT_SCIENCE = (
@@ -80,34 +78,11 @@ def _drop_speed(node: dict[str, Any]) -> None:
 
 def _unread(config: RunConfig) -> Iterator[str]:
     """Dotted keys that decide nothing for this artefact: they do not enter its run id."""
+    yield from (item.key for item in unread_by_artefact(config))
     if config.evaluation.engine == TRANSFORMERS:
         yield "evaluation.engine"  # what there was before there was a choice
-    if not config.utility.tasks:
-        yield "utility"
-    if config.mt_bench.judge is None:
-        yield "mt_bench"
-    if config.artefact == PROBE:
-        yield from ("ablation", "training", "units", "data.finetune", "data.preferences")
-        yield from (f"evaluation.{key}" for key in _ANSWERS_ONLY)
-        return
-    yield "probe"
-    if config.artefact == TABLE1:
-        yield from ("data.finetune", "data.preferences", "training")
-        if not config.ablation.controls.overlap:
-            yield "ablation.controls.overlap"  # as before controls could share units
-        return
-    yield "ablation"
-    training, given = config.training, reads_given_pairs(config)
-    if training.track.every is None:
-        yield "training.track"
-    if training.start == "unaligned":
-        yield "alignment"
-        if training.data != "alignment" or given:
-            yield "data.alignment"
-    if training.data != "finetune" or given:
-        yield "data.finetune"
-    if training.objective != "dpo":
-        yield "data.preferences"
+    if config.artefact == TABLE1 and not config.ablation.controls.overlap:
+        yield "ablation.controls.overlap"  # as before controls could share units
 
 
 def _drop(content: dict[str, Any], dotted: str) -> None:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ssah_exp.config.compose import parse
 from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.unread import refuse_unread
 from ssah_exp.errors import ConfigError
 from ssah_exp.sweeps.code import code_state
 from ssah_exp.sweeps.folder import Job, Sweep, open_sweep
@@ -74,6 +75,7 @@ class Launch:
                 problems.append(f"Job {number} ({' '.join(given)}): {error}")
         if problems:
             raise ConfigError("\n".join(problems))
+        refuse_unread(list(zip(configs, map(filter_overrides, overrides), strict=True)))
         return [
             self.sweep.freeze(number, filter_overrides(given), config)
             for number, (given, config) in enumerate(zip(overrides, configs, strict=True), first)

@@ -1,0 +1,157 @@
+"""Options that nothing of a run would read; given by hand, they are refused (design rule 10)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ssah_exp.config.ranges import STYLES
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.validate import PROBE, TABLE1, TRAINING_ARTEFACTS
+from ssah_exp.config.validate_training import reads_given_pairs
+from ssah_exp.errors import ConfigError
+
+# Of the evaluation: what the probe, which has answers of its own, does not read.
+_ANSWERS_ONLY = ("benign_style", "harmful_styles", "max_new_tokens", "perplexity")
+_TRAINED_BY = f"experiments that train do, such as {', '.join(TRAINING_ARTEFACTS[:3])}"
+# Groups whose content lies elsewhere in the config.
+_LIES_AT = {"finetune": "data.finetune"}
+_OVERRIDE = re.compile(r"[+~]*(?:[\w/]+@)?(?P<key>[\w./-]+)")
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A part of a config that decides nothing.
+
+    Attributes:
+        key: Dotted; all below it is meant.
+        why: What leaves it unread, for an error message.
+        switch: The key that would have it read: saying again that it is off is no mistake.
+    """
+
+    key: str
+    why: str
+    switch: str | None = None
+
+    def covers(self, key: str) -> bool:
+        """Whether ``key`` is this one or lies below it, and is not its switch."""
+        inside = f"{key}.".startswith(f"{self.key}.")
+        return inside and (self.switch is None or key not in (self.key, self.switch))
+
+
+def unread_by_artefact(config: RunConfig) -> Iterator[Unread]:
+    """What the artefact's pipeline does not read, and so no run id holds."""
+    if not config.utility.tasks:
+        yield Unread("utility", "utility.tasks names none", "utility.tasks")
+    if config.mt_bench.judge is None:
+        yield Unread("mt_bench", "there is no mt_bench.judge", "mt_bench.judge")
+    if config.artefact == PROBE:
+        yield from _probe_leaves()
+        return
+    yield Unread("probe", f"{config.artefact} probes nothing; experiment=probe does")
+    if config.artefact == TABLE1:
+        for key in ("data.finetune", "data.preferences", "training"):
+            yield Unread(key, f"{TABLE1} trains no arms; {_TRAINED_BY}")
+        return
+    yield Unread("ablation", f"{config.artefact} prunes nothing; experiment={TABLE1} does")
+    yield from _training_leaves(config)
+
+
+def _probe_leaves() -> Iterator[Unread]:
+    for key in ("ablation", "training", "units", "data.finetune", "data.preferences"):
+        yield Unread(key, "the probe neither prunes nor trains, and scores no units")
+    for key in _ANSWERS_ONLY:
+        yield Unread(f"evaluation.{key}", "the probe looks at hidden states, not at answers")
+
+
+def _training_leaves(config: RunConfig) -> Iterator[Unread]:
+    training, given = config.training, reads_given_pairs(config)
+    if training.track.every is None:
+        yield Unread("training.track", "training.track.every is null", "training.track.every")
+    pairs = "training.objective=dpo reads data.preferences"
+    if training.start == "unaligned":
+        yield Unread("alignment", "training.start=unaligned aligns nothing", "alignment.enabled")
+        if training.data != "alignment" or given:
+            yield Unread("data.alignment", pairs if given else f"training.data={training.data}")
+    if training.data != "finetune" or given:
+        yield Unread("data.finetune", pairs if given else f"training.data={training.data}")
+    if training.objective != "dpo":
+        yield Unread("data.preferences", f"training.objective={training.objective} reads no pairs")
+
+
+def unread_options(config: RunConfig) -> Iterator[Unread]:
+    """What another option leaves unread, though it is part of the run id."""
+    yield Unread("atlas", "no run reads it; 'ssah-exp units atlas RUN --set atlas=...' does")
+    if not config.alignment.enabled:
+        yield Unread("alignment", "alignment.enabled is false", "alignment.enabled")
+    if not any(style.endswith("_system") for style in _styles(config)):
+        with_prompt = " or ".join(style for style in STYLES if style.endswith("_system"))
+        yield Unread("evaluation.system_prompt", f"no prompt has the style {with_prompt}")
+    controls = config.ablation.controls
+    if not (controls.of and controls.kinds):
+        for key in ("draws", "match_pool"):
+            yield Unread(f"ablation.controls.{key}", "ablation.controls asks for no controls")
+    if config.artefact in TRAINING_ARTEFACTS:
+        yield from _by_no_arm(config)
+
+
+def _by_no_arm(config: RunConfig) -> Iterator[Unread]:
+    training, arms = config.training, config.training.arms.values()
+    kinds = {kind for arm in arms for kind in arm.controls}
+    if training.objective != "dpo":
+        yield Unread("training.dpo_beta", f"training.objective={training.objective} is not dpo")
+    if all(arm.match_loss is None for arm in arms):
+        yield Unread("training.check_every", "no arm has a match_loss")
+    if not kinds:
+        yield Unread("training.control_draws", "no arm has controls")
+    if "matched" not in kinds:
+        yield Unread("training.match_pool", "no arm has matched controls")
+
+
+def _styles(config: RunConfig) -> Iterator[str]:
+    """Every prompt style in which anything may be put."""
+    yield from config.alignment.prompt_styles
+    if config.artefact == PROBE:
+        yield config.probe.style
+        return
+    evaluation = config.evaluation
+    yield from (*evaluation.harmful_styles, evaluation.benign_style, config.units.prompt_style)
+    yield from config.training.prompt_styles
+    for attack in evaluation.attacks.values():
+        yield from attack.styles
+
+
+def refuse_unread(jobs: Sequence[tuple[RunConfig, Sequence[str]]]) -> None:
+    """Refuse overrides that no job reads; those of a sweep may be meant for some of its jobs.
+
+    Args:
+        jobs: Validated configs, each with the overrides it was composed from.
+
+    Raises:
+        ConfigError: Lists them all, with what leaves each unread.
+    """
+    unread: dict[str, str] = {}
+    read: set[str] = set()
+    for config, overrides in jobs:
+        leaves = [*unread_by_artefact(config), *unread_options(config)]
+        for word in overrides:
+            why = next((item.why for item in leaves if item.covers(_key(word))), None)
+            if why is None:
+                read.add(_key(word))
+            else:
+                unread.setdefault(word, why)
+    problems = [
+        f"{word} would have no effect: {why}."
+        for word, why in unread.items()
+        if _key(word) not in read
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _key(word: str) -> str:
+    """Where in the config an override puts something: ``+judge@evaluation.judges.x=...`` there."""
+    found = _OVERRIDE.match(word)
+    key = found["key"] if found else word
+    return _LIES_AT.get(key, key)
