@@ -202,8 +202,10 @@ def _fit(
     callbacks: list[pl.Callback] = [policy, *watching]
     if run.match is not None:
         callbacks.append(run.match.callback(trained, run.probe, math.ceil(steps / epochs)))
+    checkpoints = None
     if run.checkpoints is not None:
-        callbacks.append(Checkpoints(run.checkpoints, run.trainer.checkpoint_minutes))
+        checkpoints = Checkpoints(run.checkpoints, run.trainer.checkpoint_minutes)
+        callbacks.append(checkpoints)
     if twin is not None:
         callbacks.append(_GatherAtEnd(trained, twin, run))
     trainer = make_trainer(
@@ -222,6 +224,8 @@ def _fit(
             trainer.fit(
                 module, batches, ckpt_path=checkpoint_in(run.checkpoints), weights_only=True
             )
+            if checkpoints is not None:
+                checkpoints.end_if_asked()
     finally:
         move(loaded.model, device)
         torch.nn.Module.eval(loaded.model)

@@ -95,6 +95,15 @@ class Checkpoints(pl.Callback):
     def _ask(self, number: int, frame: object) -> None:
         self._asked = True
 
+    def end_if_asked(self) -> None:
+        """To be called behind the training, which a signal behind its last step does not end.
+
+        Raises:
+            SIGTERMException: A rank was asked to end; the last checkpoint is what there is.
+        """
+        if any(ranks.everyones(self._asked)):
+            raise SIGTERMException
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object
     ) -> None:

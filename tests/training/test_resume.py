@@ -249,6 +249,23 @@ def test_sigterm_during_the_last_look_ends_the_run_and_loses_nothing(
     assert trained(tmp_path, monkeypatch) == wanted
 
 
+def test_sigterm_behind_the_last_step_ends_the_run_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while shards are put together; Lightning hands out no further batch that could end it."""
+
+    def term(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    wanted = uninterrupted()
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "on_train_end", term)
+        with pytest.raises(SystemExit) as ended:
+            worker.train(tmp_path, "none", 1, 0.0)
+    assert ended.value.code == 143
+    assert trained(tmp_path, monkeypatch) == wanted
+
+
 def test_no_checkpoint_means_from_the_start(tmp_path: Path) -> None:
     assert checkpoint_in(None) is None
     assert checkpoint_in(tmp_path) is None
