@@ -83,6 +83,11 @@ class ArmRecord:
     curves: dict[str, Curve] = field(default_factory=dict)
     overlap: float | None = None
 
+    def measured(self, metric: str) -> Estimate:
+        """A metric; a gap of n = 0 where the arm was not measured so."""
+        gap = Estimate(None, None, None, 0, "", "none: not measured")
+        return self.metrics.get(metric, gap)
+
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> ArmRecord:
         """Rebuild one from JSON values.
@@ -186,6 +191,8 @@ class RunRecord:
                 content = _infinite(content)  # a walk over everything: most records need none
             if content["schema"] != SCHEMA:
                 raise StoreError(f"Record schema {content['schema']}, expected {SCHEMA}.")
+            if not content["arms"]:
+                raise StoreError("Not a run record: it has no arms.")
             content["arms"] = [ArmRecord.from_plain(arm) for arm in content["arms"]]
             content["stages"] = [StageRecord(**stage) for stage in content["stages"]]
             return cls(**content)

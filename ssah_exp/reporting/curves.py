@@ -181,7 +181,7 @@ def _arms(record: RunRecord, unit_class: str) -> Iterator[ArmRecord]:
 def _row(
     short: str, metric: str, arm: ArmRecord, record: RunRecord, across: Across
 ) -> dict[str, Any]:
-    found = arm.metrics[metric]
+    found = arm.measured(metric)
     dense = arm.units == 0
     return {
         "metric": short,

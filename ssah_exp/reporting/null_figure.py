@@ -67,7 +67,7 @@ def null_rows(records: Sequence[RunRecord], style: str | None = None) -> pd.Data
 
 
 def _row(short: str, metric: str, arm: ArmRecord, seed: int) -> dict[str, Any]:
-    found, scale = arm.metrics[metric], scale_of(metric)
+    found, scale = arm.measured(metric), scale_of(metric)
     value, low, high = (
         None if number is None else scale * number
         for number in (found.value, found.low, found.high)

@@ -53,6 +53,7 @@ def test_a_run_without_training_keeps_the_gap() -> None:
         record().to_json()[:-20],
         record().to_json().replace('"arms"', '"legs"'),
         json.dumps({**json.loads(record().to_json()), "surprise": 1}),
+        json.dumps({**json.loads(record().to_json()), "arms": []}),
         record().to_json().replace('"method"', '"mehtod"', 1),  # of one metric
     ],
 )

@@ -87,6 +87,17 @@ def test_rows_hold_the_class_its_controls_and_the_dense_model() -> None:
     assert asr.loc[asr["what"] == "aligned", "share_pct"].eq(0).all()
 
 
+def test_an_arm_that_was_not_measured_so_is_a_gap() -> None:
+    *rest, last = RECORDS
+    less = {name: found for name, found in last.arms[0].metrics.items() if name != "perplexity"}
+    lacking = replace(last, arms=[replace(last.arms[0], metrics=less), *last.arms[1:]])
+    rows, whole = (curve_rows([*rest, item], Across()) for item in (lacking, last))
+    gaps = rows[rows["value"].isna()]
+    assert gaps[["metric", "what", "seed"]].to_numpy().tolist() == [["perplexity", "aligned", 1]]
+    assert whole["value"].notna().all()
+    pd.testing.assert_frame_equal(rows.drop(gaps.index), whole.drop(gaps.index))
+
+
 def test_arms_of_a_training_table_are_one_curve() -> None:
     arms = [
         trained_arm("aligned", 0.1, 2.0),

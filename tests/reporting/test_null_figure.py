@@ -55,6 +55,15 @@ def test_an_infinite_perplexity_is_drawn_and_named(tmp_path: Path) -> None:
     assert "infinite" not in (tmp_path / "null.svg").read_text()
 
 
+def test_an_arm_that_was_not_measured_so_is_a_gap(tmp_path: Path) -> None:
+    less = {name: found for name, found in metrics(0.6).items() if name != "perplexity"}
+    made = record(0, arms=[arm("aligned", 0.1), arm("SCU/pooled", 0.6, metrics=less)])
+    rows = pd.read_csv(draw_null([made], tmp_path / "null.svg")).set_index(["class", "metric"])
+    assert math.isnan(rows.loc[("SCU", "perplexity"), "value"])
+    assert rows.loc[("SCU", "perplexity"), "n"] == 0
+    assert rows["value"].notna().sum() == 3
+
+
 def test_perplexities_that_no_arm_has_are_left_empty(tmp_path: Path) -> None:
     """Logits that overflowed in every arm: ASR has its panel all the same."""
     lost = perplexity([math.nan] * 3, 0.95, 100, 0)
