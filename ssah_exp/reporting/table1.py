@@ -20,6 +20,7 @@ from ssah_exp.reporting.setting_text import setting_text
 from ssah_exp.reporting.text import (
     cell_text,
     controls_note,
+    intervals_note,
     empty_note,
     format_frame,
     given,
@@ -154,11 +155,6 @@ def caption_of(block: Block) -> str:
     config = first.config
     budgets, evaluation = config["units"]["budgets"], config["evaluation"]
     draws = config["ablation"]["controls"]["draws"]
-    repeats = (
-        "intervals: Wilson over prompts, bootstrap over text windows"
-        if len(block.records) == 1
-        else "intervals: rates the wider of t over seeds and Wilson over prompts, perplexity t"
-    )
     return (
         f"{config['model']['name']}, data {config['data']['name']}: n = "
         f"{first.data['harmful_eval']} harmful, {first.data['benign_eval']} benign and "
@@ -166,7 +162,8 @@ def caption_of(block: Block) -> str:
         f"{evaluation['max_new_tokens']} new tokens, judge {evaluation['primary_judge']}, "
         f"statistic {config['units']['statistic']}, budgets SCU {budgets['scu']:g} "
         f"UCU {budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}, "
-        f"{seeds_text(block.records)}; {repeats}; {controls_note(draws)}{_shared(block)}"
+        f"{seeds_text(block.records)}; {intervals_note(block, 'perplexity')}; "
+        f"{controls_note(draws)}{_shared(block)}"
         f"{tasks_note(block)}{empty_note(block)}{inputs_note(block.apart)} {attacks_note(first)}"
     ).rstrip()
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ssah_exp.config.utility import TASK_METRICS
 from ssah_exp.evaluation.attack_metrics import CONTINUATION
-from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.intervals import Estimate, percent
 from ssah_exp.evaluation.metric_names import EPOCHS, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
 from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
@@ -140,6 +140,20 @@ def inputs_note(apart: Mapping[str, str]) -> str:
     """
     listed = ", ".join(f"{name} {digits}" for name, digits in apart.items())
     return f" Other runs of this config had other inputs; these had {listed}." if apart else ""
+
+
+def intervals_note(block: Block, over_seeds: str) -> str:
+    """A caption's clause on what the intervals of a table are.
+
+    Args:
+        block: Its rows.
+        over_seeds: The columns that are no rates and have one where there are several seeds.
+    """
+    level = percent(block.records[0].config["evaluation"]["confidence"])
+    if len(block.records) == 1:
+        return f"{level} intervals: Wilson over prompts, bootstrap over text windows"
+    rates = "rates the wider of t over seeds and Wilson over prompts"
+    return f"{level} intervals: {rates}, {over_seeds} t"
 
 
 def controls_note(draws: int) -> str:

@@ -20,6 +20,7 @@ from ssah_exp.reporting.setting_text import setting_text
 from ssah_exp.reporting.text import (
     cell_text,
     controls_note,
+    intervals_note,
     empty_note,
     format_frame,
     given,
@@ -141,7 +142,8 @@ def caption_of(block: Block) -> str:
         f"tokens, judge {evaluation['primary_judge']}; budgets SCU {budgets['scu']:g} UCU "
         f"{budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}; training loss in nats per "
         f"response token over {_loss_examples(block)} training examples; "
-        f"{seeds_text(block.records)}; {controls_note(training['control_draws'])}"
+        f"{seeds_text(block.records)}; {intervals_note(block, 'perplexity and training loss')}; "
+        f"{controls_note(training['control_draws'])}"
         f"{tasks_note(block)}{empty_note(block)}{inputs_note(block.apart)} {attacks_note(first)}"
     ).rstrip()
 

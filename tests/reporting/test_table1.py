@@ -42,16 +42,15 @@ def markdown_row(text: str, *start: str) -> list[str]:
 def test_markdown_shows_wilson_for_one_seed() -> None:
     text = render([record()], "markdown")
     assert markdown_row(text, "SCU")[5] == "60.0 [50.2, 69.1]"
-    assert "Wilson over prompts" in text
-    assert "seed 0;" in text
+    assert "seed 0; 95% intervals: Wilson over prompts, bootstrap over text windows;" in text
 
 
 def test_markdown_gathers_three_seeds() -> None:
     shifts = (0.0, 0.02, -0.05)
     text = render([record(s, arms=arms(shift)) for s, shift in enumerate(shifts)], "markdown")
     assert markdown_row(text, "SCU")[5] == "59.0 [49.2, 68.1]"
-    assert "the wider of t over seeds and Wilson over prompts" in text
-    assert "seeds 0, 1, 2;" in text
+    wider = "rates the wider of t over seeds and Wilson over prompts, perplexity t;"
+    assert f"seeds 0, 1, 2; 95% intervals: {wider}" in text
 
 
 def test_the_caption_says_how_much_of_their_class_controls_hold() -> None:

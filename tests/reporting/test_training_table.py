@@ -217,11 +217,22 @@ def test_the_caption_says_what_was_done() -> None:
         "the aligned model, sft on 300 examples of data.finetune, learning rate 2e-05, batch 16",
         "n = 100 harmful, 100 benign and 100 borderline prompts, 16 new tokens",
         "judge zou2023; budgets SCU 0.01 UCU 0.1 RU 0.1 of params",
-        "nats per response token over 64 training examples; seed 0;",
+        "nats per response token over 64 training examples; seed 0; 95% intervals: Wilson over "
+        "prompts, bootstrap over text windows; controls:",
         "mean ± sd [range] over 1 draw a seed, perplexity geometric mean ×/÷ geometric sd",
         "a single draw its own interval",
     ):
         assert part in text
+
+
+def test_the_caption_says_what_intervals_over_seeds_are() -> None:
+    made = [training_record(seed) for seed in (0, 1)]
+    for item in made:
+        item.config["evaluation"]["confidence"] = 0.9
+    assert (
+        "seeds 0, 1; 90% intervals: rates the wider of t over seeds and Wilson over prompts, "
+        "perplexity and training loss t; controls:"
+    ) in render_training(made, "markdown")
 
 
 def test_the_caption_counts_what_was_really_read() -> None:
