@@ -331,6 +331,22 @@ def test_the_margin_of_a_score_is_in_its_own_points(tmp_path: Path) -> None:
     assert verdicts == ["undecided at this n", "supported"]
 
 
+def test_how_often_the_worst_score_was_given_is_a_rate(tmp_path: Path) -> None:
+    metric = f"score5/raw/{JUDGE}"
+    made = []
+    for seed, worst in enumerate([60, 62, 64]):
+        pruned, dense = (
+            {**metrics(0.1), metric: rate(count, 100, 0.95)} for count in (worst, 10 + seed)
+        )
+        arms = [arm("aligned", 0.1, metrics=dense), arm("SCU/pooled", 0.1, metrics=pruned)]
+        made.append(record(seed, arms=arms))
+    test = {**SCU_ABOVE, "metric": metric}
+    claims = claims_of(tmp_path, {"claim": "c", "tests": [test]})
+    assert "| +51 [+49, +53]" in render_claims(claims, settle(claims, made), "markdown")
+    with pytest.raises(ConfigError, match="must lie between 0 and 1"):
+        claims_of(tmp_path, {"claim": "c", "tests": [{**test, "margin": 5}]})
+
+
 def test_unscored_arms_are_gaps_not_zeros(tmp_path: Path) -> None:
     missing = {**metrics(0.5), METRIC: rate(0, 0, 0.95)}
     records = seeds_of([0.6, 0.7])

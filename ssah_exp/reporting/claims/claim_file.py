@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,8 +14,13 @@ from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 
 HIGHER, LOWER, SAME = DIRECTIONS = ("higher", "lower", "same")
-# First parts of the names of metrics that are shares.
-RATES = ("asr", "benign_refusal", "borderline_refusal", "empty", "utility")
+# First parts of the names of metrics that are shares; of scores, how often one was given is one.
+_RATES = re.compile(r"(asr|benign_refusal|borderline_refusal|coverage|empty|utility|score\d+)/.+")
+
+
+def is_rate(metric: str) -> bool:
+    """Whether a metric is a share of prompts, shown in percent."""
+    return _RATES.fullmatch(metric) is not None
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,7 @@ def _test(content: Any, where: str) -> Prediction:
         if not isinstance(given.get(key, ""), str | None):
             raise ConfigError(f"{where}: '{key}' is {given[key]!r}; it must be text.")
     if given.get("margin") is not None:
-        a_rate = not given.get("csv") and str(given["metric"]).partition("/")[0] in RATES
+        a_rate = not given.get("csv") and is_rate(str(given["metric"]))
         (_share if a_rate else _positive)(given["margin"], f"{where}: margin")
     return Prediction(**given)
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ssah_exp.evaluation.intervals import percent
 from ssah_exp.evaluation.metric_names import PERPLEXITY
-from ssah_exp.reporting.claims.claim_file import RATES, SAME, ClaimFile
+from ssah_exp.reporting.claims.claim_file import SAME, ClaimFile, is_rate
 from ssah_exp.reporting.claims.settle import Finding, Settled
 from ssah_exp.reporting.compare_table import p_text
 from ssah_exp.reporting.text import format_frame, machine_text, number, prose
@@ -147,6 +147,6 @@ def _plain(value: float, metric: str) -> str:
         return "inf/inf"
     if metric == PERPLEXITY:
         return f"{math.exp(value):.3g}x" if value < 50 else "inf"
-    if metric.partition("/")[0] in RATES:
+    if is_rate(metric):
         return f"{100 * value:+.0f}"
     return f"{value:+.3g}"

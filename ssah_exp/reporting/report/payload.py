@@ -29,11 +29,6 @@ def payload(records: Sequence[RunRecord]) -> dict[str, Any]:
     return {
         "common": common,
         "metrics": [{"name": name, "heading": heading_of(name)} for name in names],
-        "primary": {
-            name: index[name]
-            for name in {primary_asr(record) for record in records}
-            if name in index
-        },
         "runs": [
             {
                 "id": record.run_id,
