@@ -20,12 +20,12 @@ from ssah_exp.reporting.setting_text import setting_text
 from ssah_exp.reporting.text import (
     cell_text,
     controls_note,
-    intervals_note,
     empty_note,
     format_frame,
     given,
     heading,
     inputs_note,
+    intervals_note,
     machine_text,
     prose,
     tasks_note,
