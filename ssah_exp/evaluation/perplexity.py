@@ -13,6 +13,9 @@ from ssah_exp.models.logits import token_losses
 from ssah_exp.models.sharded import without_gradients
 from ssah_exp.models.tokenizer import Speech
 
+# More than a token has in any text but blanks and rules.
+_CHARACTERS = 16
+
 
 def text_windows(
     speech: Speech, text: str, window: int, max_tokens: int | None = None
@@ -41,6 +44,18 @@ def text_windows(
             f"The held-out text has {len(ids)} tokens, fewer than one window of {window}."
         )
     return torch.tensor(ids[: count * window]).reshape(count, window)
+
+
+def require_window(speech: Speech, text: str, window: int, max_tokens: int | None = None) -> None:
+    """Refuse what :func:`text_windows` would, without cutting a long text up.
+
+    Raises:
+        DataError: The text is shorter than one window.
+    """
+    beginning = text[: _CHARACTERS * window]
+    ids = speech.tokenizer(beginning, verbose=False).input_ids
+    if len(ids[:max_tokens]) < window:
+        text_windows(speech, text, window, max_tokens)
 
 
 def window_losses(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ssah_exp.errors import DataError
-from ssah_exp.evaluation.perplexity import text_windows, window_losses
+from ssah_exp.evaluation.perplexity import require_window, text_windows, window_losses
 from tests import tiny
 
 IDS = tiny.random_words(53, 4)
@@ -35,6 +35,14 @@ def test_text_of_exactly_one_window() -> None:
 def test_short_text_is_an_error(text: str, max_tokens: int | None, tokens: int) -> None:
     with pytest.raises(DataError, match=f"has {tokens} tokens, fewer than one window of 54"):
         text_windows(tiny.tiny_speech(), text, 54, max_tokens)
+    with pytest.raises(DataError, match=f"has {tokens} tokens, fewer than one window of 54"):
+        require_window(tiny.tiny_speech(), text, 54, max_tokens)
+
+
+@pytest.mark.parametrize("blanks", ["", " " * 5000])
+def test_a_text_that_fills_a_window_is_taken_wherever_its_words_are(blanks: str) -> None:
+    require_window(tiny.tiny_speech(), blanks + TEXT, 53)
+    require_window(tiny.tiny_speech(), blanks + TEXT, 20, 20)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8])

@@ -151,6 +151,7 @@ def test_the_longest_window_is_the_models(place: Path) -> None:
     config.paths.root = str(place / "windows")
     with pytest.raises(Exception, match="has 200 tokens, fewer than one window of 256"):
         run_table1(config, reporter())
+    assert {path.name for path in (place / "windows" / "cache").glob("*")} <= {"model"}
     text = place / "data/text.txt"
     text.write_text(f"{text.read_text()} {text.read_text()}")
     found = run_table1(config, reporter()).record.arms[0].metrics["perplexity"]

@@ -11,7 +11,7 @@ from ssah_exp.cache import Entry
 from ssah_exp.evaluation.generate import Decoding
 from ssah_exp.evaluation.mt_bench.conversations import hold, read_conversations, write_answers
 from ssah_exp.evaluation.mt_bench.names import TURNS
-from ssah_exp.evaluation.perplexity import text_windows, window_losses
+from ssah_exp.evaluation.perplexity import require_window, text_windows, window_losses
 from ssah_exp.evaluation.utility.documents import fingerprint_files, read_definition
 from ssah_exp.evaluation.utility.inputs import harness_version, request_of
 from ssah_exp.evaluation.utility.outcomes import Outcomes, Request
@@ -28,6 +28,15 @@ LOSSES_VERSION, UTILITY_VERSION, MT_BENCH_VERSION = 1, 1, 1
 
 class BenchmarkStages(Shared):
     """Held-out text, tasks of lm-evaluation-harness, MT-bench."""
+
+    def check_text(self, ref: ModelRef) -> None:
+        """Refuse held-out text that is too short before anything is trained.
+
+        Raises:
+            DataError: It does not fill one window.
+        """
+        most = self.config.evaluation.perplexity.max_tokens
+        require_window(self.speech, self.data.text, self._window(ref), most)
 
     def losses(self, ref: ModelRef, ablation: Ablation | None, label: str) -> Entry:
         """Window losses of one arm on held-out text."""
