@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from ssah_exp.errors import did_you_mean
 
 STYLES = ("raw", "raw_system", "chat", "chat_system")
+CONTROLS = ("random", "matched")
 
 
 # Names stand in those of metrics, between signs, and of files.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ssah_exp.config.ranges import STYLES, at_least, choice, choices, within
+from ssah_exp.config.ranges import CONTROLS, STYLES, at_least, choice, choices, within
 from ssah_exp.config.schema import (
     AblationConfig,
     AlignmentConfig,
@@ -42,7 +42,6 @@ STATISTICS = ("variance", "flap")
 TOKENS = ("response", "all")
 CLASSES = ("SCU", "UCU", "CU", "RU")
 FILLS = ("safety", "utility", "pooled", "zero")
-CONTROLS = ("random", "matched")
 TRANSFORMERS, VLLM = ENGINES = ("transformers", "vllm")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")  # the last is refused, with the reason
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from ssah_exp.config.ranges import STYLES, at_least, choice, choices, named, within
+from ssah_exp.config.ranges import CONTROLS, STYLES, at_least, choice, choices, named, within
 from ssah_exp.config.schema import ArmConfig, RunConfig, TrackConfig, TrainingConfig, TuningConfig
 
-CONTROLS = ("random", "matched")
 POLICIES = ("none", "freeze", "budget")
 START_NAMES = ("unaligned", "aligned")
 # Adapters that stay beside the weights, where nothing merges them and nothing splits them.

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ssah_exp import ranks
+from ssah_exp.data.batching import Order
 from ssah_exp.data.chat import Encoded
 
 
@@ -80,41 +81,14 @@ def training_loader(
     )
 
 
-# Examples are sorted by length within this many batches. A window bounds what must be held back
-# until it is complete; sorting whole sets of 128 saves one per cent more (docs/performance.md).
-WINDOW = 8
-
-Order = Sequence[Sequence[int]]
-
-
-def like_lengths(
-    examples: Sequence[Encoded], batch_size: int, window: int = WINDOW
-) -> list[list[int]]:
-    """Batches of conversations of like lengths, so that little padding is computed.
-
-    Args:
-        examples: A set, in data order.
-        batch_size: Conversations per batch; only the last batch may have fewer.
-        window: Batches within which conversations may change places; 1 = the batches of data order.
-
-    Returns:
-        Of each batch, the positions of its examples in the data.
-    """
-    order: list[int] = []
-    size = window * batch_size
-    for start in range(0, len(examples), size):
-        some = range(start, min(start + size, len(examples)))
-        order += sorted(some, key=lambda at: len(examples[at].input_ids))
-    return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
-
-
 class CalibrationData(pl.LightningDataModule):
     """Calibration sets, one dataloader each.
 
     Args:
         pad_id: Token id for padding.
         batch_size: Conversations per batch.
-        calibration: The sets, each with the batches it is computed in (:func:`like_lengths`).
+        calibration: The sets, each with the batches it is computed in
+            (:func:`~ssah_exp.data.batching.like_lengths`).
     """
 
     def __init__(

@@ -10,6 +10,7 @@ import torch
 from transformers import DynamicCache, GenerationConfig
 
 from ssah_exp import ranks
+from ssah_exp.data.batching import longest_first
 from ssah_exp.evaluation.kept import Kept
 from ssah_exp.evaluation.questions import Prompt
 from ssah_exp.models.attached.prefix import has_prefix
@@ -131,14 +132,14 @@ def _texts(
 
 
 def _batches(prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[list[int]]:
-    """Indices of like length together, longest first so that memory peaks at once."""
+    """Indices of those that are completed together."""
     groups: dict[str, list[int]] = {}
     for index, prompt in enumerate(prompts):
         groups.setdefault(prompt.group if decoding.share_prefix else "", []).append(index)
     for members in groups.values():
-        ordered = sorted(members, key=lambda index: -len(prompts[index].ids))
-        for start in range(0, len(ordered), decoding.batch_size):
-            yield ordered[start : start + decoding.batch_size]
+        rows = [prompts[index].ids for index in members]
+        for batch in longest_first(rows, decoding.batch_size):
+            yield [members[at] for at in batch]
 
 
 def _complete(

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from ssah_exp import ranks
+from ssah_exp.data.batching import longest_first
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import Collate
 from ssah_exp.models.load import LoadedModel
@@ -37,12 +38,11 @@ def mean_response_loss(
     model, collate = loaded.model, Collate(loaded.speech.pad_id)
     training = model.training
     torch.nn.Module.eval(model)
-    ordered = sorted(examples, key=lambda item: len(item.input_ids), reverse=True)
     # Nothing precedes a conversation's first token.
-    count = sum(len(item.input_ids) - max(item.response_start, 1) for item in ordered)
+    count = sum(len(item.input_ids) - max(item.response_start, 1) for item in examples)
     total = 0.0
-    for start in range(0, len(ordered), batch_size):
-        batch = collate(ordered[start : start + batch_size]).to(loaded.device)
+    for some in longest_first([item.input_ids for item in examples], batch_size):
+        batch = collate([examples[at] for at in some]).to(loaded.device)
         losses = token_losses(model, batch.input_ids, batch.attention_mask, batch.response_mask)
         total += float(losses.double().sum())
         # Ranks that share a model's forward passes must do as many of them.

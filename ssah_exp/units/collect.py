@@ -191,7 +191,7 @@ class UnitStatistics(pl.Callback):
 
     Args:
         batches: By name of each dataloader's set, in order, which examples each batch holds that
-            all ranks together compute of it (:func:`~ssah_exp.data.loaders.like_lengths`).
+            all ranks together compute of it (:func:`~ssah_exp.data.batching.like_lengths`).
         tokens: ``response`` or ``all``.
         keep_examples: See :class:`StatisticsCollector`.
     """

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ssah_exp.cli import main
 from ssah_exp.config.schema import UnitsConfig
-from ssah_exp.data.loaders import WINDOW
+from ssah_exp.data.batching import WINDOW
 from ssah_exp.models.logits import hidden_states
 from ssah_exp.pipeline.scaling import (
     BUDGET,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ssah_exp.data.loaders import Collate, like_lengths
+from ssah_exp.data.batching import like_lengths
+from ssah_exp.data.loaders import Collate
 from ssah_exp.models.anatomy import KINDS
 from ssah_exp.models.logits import hidden_states
 from ssah_exp.units.collect import StatisticsCollector, captured_inputs

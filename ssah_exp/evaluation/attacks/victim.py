@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ssah_exp.data.batching import longest_first
 from ssah_exp.data.chat import encode_answer, encode_request
 from ssah_exp.evaluation.attacks.request import Request
 from ssah_exp.evaluation.generate import Decoding, generate
@@ -64,9 +65,7 @@ class Victim:
             where it is not finite, as a destroyed model's may be.
         """
         found = [0.0] * len(prompts)
-        order = sorted(range(len(prompts)), key=lambda at: -len(prompts[at]))
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
+        for batch in longest_first(prompts, batch_size):
             losses = self._losses([prompts[at] for at in batch], target).tolist()
             for at, loss in zip(batch, losses, strict=True):
                 found[at] = loss

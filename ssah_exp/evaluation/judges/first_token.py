@@ -7,7 +7,7 @@ the score. Anything else it says leaves the answer unscored.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 
 import torch
 
+from ssah_exp.data.batching import longest_first
 from ssah_exp.errors import ConfigError, ModelError
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.harm import HarmJudge, Pair
@@ -157,19 +158,13 @@ class FirstTokenJudge(Companion, HarmJudge):
             if len(row) > self.max_length
         }
         fitting = {pair: row for pair, row in rows.items() if pair not in found}
-        for batch in _batches(fitting, self.batch_size):
-            judgements = read_first_words(loaded, [fitting[pair] for pair in batch])
-            for pair, judgement in zip(batch, judgements, strict=True):
+        pairs, fits = list(fitting), list(fitting.values())
+        for batch in longest_first(fits, self.batch_size):
+            judgements = read_first_words(loaded, [fits[at] for at in batch])
+            for pair, judgement in zip([pairs[at] for at in batch], judgements, strict=True):
                 self._memory.add(*pair, judgement)
                 found[pair] = judgement
         return found
-
-
-def _batches(rows: dict[Pair, list[int]], size: int) -> Iterator[list[Pair]]:
-    """Rows of like length together, longest first so that memory peaks at once."""
-    ordered = sorted(rows, key=lambda pair: -len(rows[pair]))
-    for start in range(0, len(ordered), size):
-        yield ordered[start : start + size]
 
 
 @torch.inference_mode()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
+from ssah_exp.data.batching import longest_first
 from ssah_exp.evaluation.probe.distances import between
 from ssah_exp.evaluation.probe.names import variants
 from ssah_exp.evaluation.probe.openings import Opening
@@ -82,7 +83,7 @@ def measure(
     """
     rows: dict[int, list[torch.Tensor]] = {}
     with reading(loaded) as reader:
-        for batch in batches(prompts, plan.batch_size):
+        for batch in longest_first(prompts, plan.batch_size):
             standing = reader.read([prompts[index] for index in batch])
             parts = _measure_batch(reader, standing, batch, openings, plan)
             for at, index in enumerate(batch):
@@ -99,17 +100,10 @@ def end_states(
     """States at the last position of every prompt, ``(prompts, depth, hidden)`` float32."""
     rows: dict[int, torch.Tensor] = {}
     with reading(loaded) as reader:
-        for batch in batches(prompts, batch_size):
+        for batch in longest_first(prompts, batch_size):
             states = reader.read([prompts[index] for index in batch]).states
             rows.update(zip(batch, states, strict=True))
     return torch.stack([rows[index] for index in range(len(prompts))])
-
-
-def batches(prompts: Sequence[tuple[int, ...]], batch_size: int) -> Iterator[list[int]]:
-    """Indices of prompts of like length, longest first so that memory peaks at once."""
-    ordered = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
-    for start in range(0, len(ordered), batch_size):
-        yield ordered[start : start + batch_size]
 
 
 def _names(plan: Plan) -> list[str]:

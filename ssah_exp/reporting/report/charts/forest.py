@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from ssah_exp.config.ranges import CONTROLS
 from ssah_exp.reporting.report.charts.parts import (
-    CONTROLS,
     LEFT,
     RIGHT,
     WIDTH,

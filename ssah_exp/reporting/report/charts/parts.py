@@ -11,7 +11,6 @@ from ssah_exp.reporting.report.svg import Scale, element, joined
 
 COLOURS = 7  # series told apart by colour, as classes c0 to c6 of the style sheet
 WIDTH, LEFT, RIGHT = 420, 112, 14
-CONTROLS = ("random", "matched")
 
 
 @dataclass(frozen=True)

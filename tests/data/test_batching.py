@@ -1,12 +1,13 @@
-"""Calibration batches of like lengths."""
+"""Batches of like lengths."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from ssah_exp.data.batching import like_lengths, longest_first
 from ssah_exp.data.chat import Encoded
-from ssah_exp.data.loaders import Collate, dealt_examples, like_lengths
+from ssah_exp.data.loaders import Collate, dealt_examples
 
 DRAW = np.random.default_rng(0)
 EXAMPLES = [Encoded(tuple(range(int(n))), 1) for n in DRAW.integers(5, 90, size=67)]
@@ -41,3 +42,12 @@ def test_a_window_of_one_has_the_batches_of_data_order() -> None:
     assert [set(some) for some in like_lengths(EXAMPLES, 8, 1)] == [
         set(range(at, min(at + 8, 67))) for at in range(0, 67, 8)
     ]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 9])
+def test_the_longest_rows_come_first_and_equal_ones_in_their_order(batch_size: int) -> None:
+    rows = [range(n) for n in (2, 7, 2, 0, 7)]
+    found = list(longest_first(rows, batch_size))
+    assert [at for some in found for at in some] == [1, 4, 0, 2, 3]
+    assert all(len(some) == batch_size for some in found[:-1])
+    assert list(longest_first([], batch_size)) == []
