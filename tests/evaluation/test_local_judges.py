@@ -310,11 +310,12 @@ def test_a_conversation_too_long_is_unscored_and_asked_again_when_there_is_room(
 ) -> None:
     pairs = [("w20", "w21"), ("w20", "w21 " * 30)]
     found = []
-    for length in (20, 100):
+    for length in (20, 100, 20):  # what was said to more tokens is not what this one would say
         judge = guard(guard_folder, max_length=length)
         judge.keep_in(tmp_path)
         found.append(assess(judge, pairs))
-    short, long = found
+    short, long, again = found
+    assert again == short
     assert short[1] == Judgement(Verdict.UNSCORED, reason="longer than 20 tokens")
     assert long[1].reason != short[1].reason
     assert short[0] == long[0]

@@ -127,6 +127,9 @@ class FirstTokenJudge(Companion, HarmJudge):
             "precision": self.precision,
         }
 
+    def _most_tokens(self) -> int:
+        return self.max_length
+
     @abstractmethod
     def _render(self, prompt: str, completion: str) -> list[int]:
         """Token ids of the question put to the judge."""
@@ -162,7 +165,7 @@ class FirstTokenJudge(Companion, HarmJudge):
         for batch in longest_first(fits, self.batch_size):
             judgements = read_first_words(loaded, [fits[at] for at in batch])
             for pair, judgement in zip([pairs[at] for at in batch], judgements, strict=True):
-                self._memory.add(*pair, judgement)
+                self._memory.add(*pair, judgement, tokens=len(fitting[pair]))
                 found[pair] = judgement
         return found
 

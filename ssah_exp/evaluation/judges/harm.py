@@ -46,6 +46,10 @@ class HarmJudge(ABC):
     def _ask(self, pairs: Sequence[Pair]) -> dict[Pair, Judgement]:
         """Judge pairs that are not in the memory; whatever would stay so is put into it at once."""
 
+    def _most_tokens(self) -> int | None:
+        """Length of the longest question it puts; None where it does not count them."""
+        return None
+
     def fingerprint(self) -> str | None:
         """Hash of local weights; None for a judge that has none."""
         return None
@@ -70,7 +74,9 @@ class HarmJudge(ABC):
             SsahError: The judge cannot work at all: no weights, no key, an endpoint that is down.
         """
         pairs = list(zip(prompts, completions, strict=True))
-        found = {pair: known for pair in pairs if (known := self._memory.get(*pair)) is not None}
+        most = self._most_tokens()
+        known = {pair: self._memory.get(*pair, most) for pair in pairs}
+        found = {pair: judgement for pair, judgement in known.items() if judgement is not None}
         fresh = [pair for pair in dict.fromkeys(pairs) if pair not in found]
         if fresh:
             found |= self._ask(fresh)

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.judges.base import Judgement, Verdict
 from ssah_exp.evaluation.lines import AppendedLines
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A judgement, the model that an endpoint said it was, and how long its question was."""
+
+    judgement: Judgement
+    served: str = ""
+    tokens: int | None = None
 
 
 def judgements_folder(root: Path) -> Path:
@@ -44,24 +54,39 @@ class Memory:
         self.served: set[str] = set()
         self._lock = threading.Lock()
         self._lines = None if self.path is None else AppendedLines(self.path)
-        self._known: dict[str, tuple[Judgement, str]] = {}
+        self._known: dict[str, _Known] = {}
         self._look_up()
 
-    def get(self, prompt: str, completion: str) -> Judgement | None:
-        """What was said of this completion, if it was judged."""
+    def get(self, prompt: str, completion: str, at_most: int | None = None) -> Judgement | None:
+        """What was said of this completion, if it was judged.
+
+        Args:
+            prompt: The request.
+            completion: The answer.
+            at_most: Tokens of the longest question that is put now: what was said to a longer one
+                by a judge that had room for it is not found.
+        """
         key = self._key(prompt, completion)
         if key not in self._known:
             self._look_up()
-        judgement, served = self._known.get(key, (None, ""))
-        self.served |= {served} - {""}
-        return judgement
+        known = self._known.get(key)
+        if known is None or (at_most is not None and (known.tokens or 0) > at_most):
+            return None
+        self.served |= {known.served} - {""}
+        return known.judgement
 
     def has_scores(self) -> bool:
         """Whether any completion has a verdict."""
-        return any(item.verdict is not Verdict.UNSCORED for item, _ in self._known.values())
+        return any(item.judgement.verdict is not Verdict.UNSCORED for item in self._known.values())
 
     def add(
-        self, prompt: str, completion: str, judgement: Judgement, served: str = "", **details: Any
+        self,
+        prompt: str,
+        completion: str,
+        judgement: Judgement,
+        served: str = "",
+        tokens: int | None = None,
+        **details: Any,
     ) -> None:
         """Remember a judgement.
 
@@ -70,6 +95,7 @@ class Memory:
             completion: The answer.
             judgement: What was said.
             served: The model that said it, as an endpoint names it.
+            tokens: Length of the question, of a judge that puts none of more than so many.
             details: JSON values that a person may want to look up, e.g. the judge's words.
 
         Raises:
@@ -79,10 +105,12 @@ class Memory:
         row = {"key": key, "verdict": judgement.verdict.value, "score": judgement.score}
         if served:
             details = {"served": served, **details}
+        if tokens is not None:
+            details = {"tokens": tokens, **details}
         with self._lock:
             if self._lines is not None:
                 self._lines.append({**row, "reason": judgement.reason, **details})
-            self._known[key] = judgement, served
+            self._known[key] = _Known(judgement, served, tokens)
             self.served |= {served} - {""}
 
     def _look_up(self) -> None:
@@ -95,14 +123,15 @@ class Memory:
         return digest_of({"judge": self._settings, "prompt": prompt, "completion": completion})
 
 
-def _known(rows: Iterable[Any]) -> dict[str, tuple[Judgement, str]]:
-    """Key -> judgement, and the model that an endpoint said it was."""
-    known: dict[str, tuple[Judgement, str]] = {}
+def _known(rows: Iterable[Any]) -> dict[str, _Known]:
+    """By key."""
+    known: dict[str, _Known] = {}
     for row in rows:
         try:
             score = None if row["score"] is None else float(row["score"])
             judgement = Judgement(Verdict(row["verdict"]), score, row["reason"])
-            known[str(row["key"])] = judgement, str(row.get("served", ""))
+            tokens = int(row["tokens"]) if "tokens" in row else None
+            known[str(row["key"])] = _Known(judgement, str(row.get("served", "")), tokens)
         except (ValueError, KeyError, TypeError):
             continue  # damaged: its question is asked again
     return known
