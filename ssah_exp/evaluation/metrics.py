@@ -167,7 +167,7 @@ def _under_attack(
     """
     begun = [item for item in attacked if item.question.prefill]
     answers = [*(item.text for item in attacked), *map(continuation, begun)]
-    said = _assessed(judge, [item.question.prompt for item in [*attacked, *begun]], answers)
+    said = assessed(judge, [item.question.prompt for item in [*attacked, *begun]], answers)
     given = by_attacked_style(attacked, said[: len(attacked)])
     continued = {
         f"{style}{CONTINUATION}": judgements
@@ -287,7 +287,7 @@ def _of(completions: Sequence[Completion], which: str, style: str) -> list[Compl
     ]
 
 
-def _assessed(judge: Judge, prompts: Sequence[str], answers: Sequence[str]) -> list[Judgement]:
+def assessed(judge: Judge, prompts: Sequence[str], answers: Sequence[str]) -> list[Judgement]:
     """Judgements; of a judge without scores, its verdicts alone."""
     if isinstance(judge, HarmJudge):
         return judge.assess(prompts, answers)

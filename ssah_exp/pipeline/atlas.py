@@ -11,8 +11,9 @@ from ssah_exp.config.schema import CalibrationConfig, Target, UnitsConfig
 from ssah_exp.data.chat import encode_pairs
 from ssah_exp.data.datasets import check_no_overlap, draw_calibration
 from ssah_exp.data.sources import Example
-from ssah_exp.errors import ConfigError, DataError
+from ssah_exp.errors import ConfigError, DataError, JudgeError
 from ssah_exp.evaluation.judges import HarmJudge, Judge, Verdict
+from ssah_exp.evaluation.metrics import assessed
 from ssah_exp.models.anatomy import KINDS, output_column_norms
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.own_answers import own_answers
@@ -161,13 +162,18 @@ class _Calibrations:
         answers = own_answers(
             stages, self._ref, requests, styles, "calibration", f"{where} answers"
         )
-        verdicts = self._judge().judge(
-            [item.prompt for item in requests], [item.text for item in answers]
+        judged = assessed(
+            self._judge(), [item.prompt for item in requests], [item.text for item in answers]
         )
+        if failed := sum(item.failed for item in judged):
+            raise JudgeError(
+                f"{where}: the judge failed on {failed} of {len(judged)} answers, so what the "
+                "model refuses is not known. What was judged is kept; ask again."
+            )
         kept = [
             replace(item, response=answer.text, cut=answer.cut)
-            for item, answer, verdict in zip(requests, answers, verdicts, strict=True)
-            if verdict is Verdict.REFUSED
+            for item, answer, said in zip(requests, answers, judged, strict=True)
+            if said.verdict is Verdict.REFUSED
         ]
         least = config.units.min_samples
         if len(kept) < least:

@@ -19,6 +19,8 @@ from ssah_exp.errors import DataError
 from ssah_exp.evaluation.curves import Curve, Resampling
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.evaluation.judges import Judge, Verdict
+from ssah_exp.evaluation.metrics import assessed, named_failures
+from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.evaluation.probe.measure import Measured, Plan, end_states, measure
 from ssah_exp.evaluation.probe.names import BENIGN, MALICIOUS, REFUSED
 from ssah_exp.evaluation.probe.openings import (
@@ -137,7 +139,8 @@ def _arm(name: str, ref: ModelRef, inputs: ProbeInputs, stages: Stages, judge: J
     distances = {key: value.double().numpy() for key, value in measured.distances.items()}
     curves, metrics = distance_curves(distances, continued, config.probe.smoothing, resampling)
     metrics |= continuation_rates(continued, evaluation.confidence)
-    metrics |= _refused(measured.tokens[:, 0], inputs, stages, judge)
+    refused, failed = _refused(measured.tokens[:, 0], inputs, stages, judge)
+    metrics |= refused
     entry = _separability(name, ref, inputs, stages)
     stages.reporter.done(f"separability {name}", entry)
     curves |= _separability_curves(load_file(entry.folder / _SEPARABILITY), inputs, resampling)
@@ -154,6 +157,7 @@ def _arm(name: str, ref: ModelRef, inputs: ProbeInputs, stages: Stages, judge: J
         magnitude=None,
         metrics=metrics,
         completions="",
+        outcomes=Outcomes(failed=failed) if failed else None,
         curves=curves,
     )
 
@@ -229,15 +233,17 @@ def _separability_curves(
 
 def _refused(
     tokens: torch.Tensor, inputs: ProbeInputs, stages: Stages, judge: Judge
-) -> dict[str, Estimate]:
-    """How many bare continuations begin with a refusal, to the judge that leads."""
+) -> tuple[dict[str, Estimate], dict[str, int]]:
+    """How many bare continuations begin with a refusal, to the judge that leads; its failures."""
     speech, evaluation = stages.speech, stages.config.evaluation
     answers = []
     for row in tokens.tolist():
         stops = [at for at, token in enumerate(row) if token in speech.stop_ids]
         answers.append(row[: min(stops, default=len(row))])
     texts = speech.tokenizer.batch_decode(answers, skip_special_tokens=True)
-    verdicts = judge.judge(inputs.requests, [text.strip() for text in texts])
-    scored = [verdict for verdict in verdicts if verdict is not Verdict.UNSCORED]
+    judged = assessed(judge, inputs.requests, [text.strip() for text in texts])
+    scored = [item.verdict for item in judged if item.verdict is not Verdict.UNSCORED]
     share = rate(scored.count(Verdict.REFUSED), len(scored), evaluation.confidence, "requests")
-    return {f"{REFUSED}/{evaluation.primary_judge}": share}
+    name = evaluation.primary_judge
+    failed = named_failures(name, sum(item.failed for item in judged))
+    return {f"{REFUSED}/{name}": share}, failed

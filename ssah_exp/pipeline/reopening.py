@@ -30,6 +30,7 @@ from ssah_exp.models.sources import LocalFolder, ModelRef, ModelSource
 from ssah_exp.pipeline.identification import unit_map_of
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.stages import ModelSlot, Stages
+from ssah_exp.records.dotted import at
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RECORD, read_record
 from ssah_exp.units.identify import SETS, Identification, identify
@@ -179,12 +180,14 @@ def models_of(folder: Path, overrides: Sequence[str]) -> RunModels:
 
     Raises:
         StoreError: No record there.
-        ConfigError: An override is wrong.
+        ConfigError: An override is wrong, or says otherwise than the record.
     """
     record = read_run(folder)
     given = [*_group_of_model(record.config, overrides), *overrides]
+    composed = _composed(given)
+    _refuse_other(record.config, composed, overrides)
     with _what_to_give():
-        config = parse_plain(_filled(record.config, _composed(given)))
+        config = parse_plain(_filled(record.config, composed))
     return RunModels(record, config, cache_of(folder))
 
 
@@ -229,6 +232,24 @@ def reopen(folder: Path, overrides: Sequence[str], reporter: Reporter) -> Reopen
                 "overrides that the run was started with."
             )
     return Reopened(record, config, models.cache, data, reporter)
+
+
+def _refuse_other(
+    recorded: Mapping[str, Any], composed: Mapping[str, Any], overrides: Sequence[str]
+) -> None:
+    """Refuse what would be dropped: of what is recorded, the record decides.
+
+    What names a model must be given where its group asks for it, whatever it is.
+    """
+    for word in overrides:
+        key = word.partition("=")[0].lstrip("+")
+        held = at(recorded, key)
+        whole = held is None or isinstance(held, Mapping | list)
+        if not whole and not key.startswith("model.") and at(composed, key) != held:
+            raise ConfigError(
+                f"--set {word} would have no effect: the run has {key}={held}. "
+                "For another value, run it anew."
+            )
 
 
 def _group_of_model(recorded: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:

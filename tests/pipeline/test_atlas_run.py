@@ -12,11 +12,12 @@ import pytest
 from ssah_exp.cli import main
 from ssah_exp.config.schema import ArmConfig, CalibrationConfig, TrackConfig
 from ssah_exp.config.validate import validate
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, JudgeError
 from ssah_exp.pipeline import atlas, dispatch
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.reopening import reopen
 from ssah_exp.units.unitmap import UnitMap
+from tests.evaluation.failing_judge import FailingJudge
 from tests.pipeline.test_reopening import overrides
 from tests.pipeline.tiny_run import computed, run, silent, tiny_config, training_config
 from tests.pipeline.trained import entry_of, training_of, weights_of
@@ -93,6 +94,22 @@ def test_own_refusals_that_break_off_do_not_end(
     limit, cut = own or asked, {(len(str(item.response).split()), item.cut) for item in kept}
     assert max(cut) == (min(3, limit), limit < 3)
     assert not any(marked for words, marked in cut if words < limit - 1)
+
+
+@pytest.mark.filterwarnings("ignore:Judge 'down' left")
+def test_a_judge_that_fails_makes_no_smaller_calibration_set(
+    finished: Finished, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = reopen(finished.folder, overrides(place)[1::2], silent())
+    ref = run.identified_model()
+    calibrations = atlas._Calibrations(run, run.stages(ref), ref)
+    judge = FailingJudge()
+    monkeypatch.setattr(calibrations, "_judge", lambda: judge)
+    rows = run.data.alignment
+    with pytest.raises(JudgeError, match=f"here: the judge failed on {len(rows)} of {len(rows)}"):
+        calibrations._refused(rows, "here", None)
+    judge.down = False
+    assert len(calibrations._refused(rows, "here", None)) == len(rows)
 
 
 def test_an_atlas_without_settings_is_refused(

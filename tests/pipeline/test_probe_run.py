@@ -18,6 +18,7 @@ from ssah_exp.pipeline.probe import run_probe
 from ssah_exp.pipeline.rejudging import rejudge
 from ssah_exp.records.store import RecordStore
 from ssah_exp.reporting.artefacts import render_artefact
+from tests.evaluation.failing_judge import FailingJudge
 from tests.pipeline.tiny_run import SIZES, computed, silent, tiny_config
 from tests.tiny import LAYERS
 
@@ -67,6 +68,26 @@ def test_the_record_says_what_went_in(probed: Finished, place: Path) -> None:
     assert stored.arms == record.arms, "curves come back from disk as they were"
     names = [stage.name for stage in record.stages]
     assert names == ["align", *(f"{kind} {m}" for m in ("unaligned", "aligned") for kind in STAGES)]
+
+
+@pytest.mark.filterwarnings("ignore:Judge 'down' left")
+def test_a_judge_that_fails_leaves_an_incomplete_record_that_the_next_run_completes(
+    probed: Finished, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = FailingJudge()
+    leading = probed.record.config["evaluation"]["primary_judge"]
+    monkeypatch.setattr("ssah_exp.pipeline.opened._judges", lambda *_: {leading: judge})
+    asked = SIZES["harmful_eval"]
+    record = run_probe(probe_config(place), silent()).record
+    assert record.status == "incomplete"
+    assert record.unanswered() == {leading: {"unaligned": asked, "aligned": asked}}
+    assert record.arms[0].metrics[f"refused/{leading}"].n == 0
+    judge.down = False
+    record = run_probe(probe_config(place), silent()).record
+    assert (record.status, record.unanswered()) == ("done", {})
+    assert record.arms[0].metrics[f"refused/{leading}"].value == 1.0
+    monkeypatch.undo()
+    assert run_probe(probe_config(place), silent()).record.arms == probed.record.arms
 
 
 def test_no_text_of_a_model_lies_in_the_run_folder(probed: Finished) -> None:

@@ -87,6 +87,17 @@ def test_what_records_leave_out_must_be_given(
     assert message in capsys.readouterr().err
 
 
+def test_what_the_record_decides_is_not_given_otherwise(
+    finished: Finished, place: Path, capsys: Capture
+) -> None:
+    """The run's own value would be taken without a word; saying it again is no mistake."""
+    arguments = ["units", "stability", str(finished.folder), "--resamples", "10", *overrides(place)]
+    assert main([*arguments, "--set", "seed=77"]) == 2
+    said = capsys.readouterr().err
+    assert f"--set seed=77 would have no effect: the run has seed={finished.record.seed}" in said
+    assert main([*arguments, "--set", f"seed={finished.record.seed}"]) == 0
+
+
 def test_how_a_judge_is_reached_can_be_said_again(finished: Finished, tmp_path: Path) -> None:
     """Records leave it out, and a judge that is asked again (an atlas's) cannot do without."""
     given = [
