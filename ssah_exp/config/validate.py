@@ -18,7 +18,7 @@ from ssah_exp.config.schema import (
 from ssah_exp.config.utility import utility_problems
 from ssah_exp.config.validate_atlas import atlas_problems
 from ssah_exp.config.validate_attacks import attack_problems
-from ssah_exp.config.validate_judges import judge_problems, mt_bench_problems
+from ssah_exp.config.validate_judges import judge_problems, mt_bench_problems, too_short
 from ssah_exp.config.validate_probe import probe_problems
 from ssah_exp.config.validate_processes import processes_problems
 from ssah_exp.config.validate_training import training_problems, tuning_problems
@@ -201,11 +201,4 @@ def _evaluation(evaluation: EvaluationConfig) -> Iterable[str]:
     yield from _text(evaluation.perplexity)
     yield from judge_problems(evaluation.judges)
     for name, judge in evaluation.judges.items():
-        words = judge.get("min_words", 0)
-        # An English word is about 1.3 tokens: shorter answers would all count as refusals.
-        if isinstance(words, int) and words and evaluation.max_new_tokens < 2 * words:
-            yield (
-                f"Judge '{name}' counts an answer of under {words} words as a refusal, and "
-                f"evaluation.max_new_tokens={evaluation.max_new_tokens} cuts most answers that "
-                f"short; set it to at least {2 * words} or take another judge."
-            )
+        yield from too_short(name, judge, "evaluation.max_new_tokens", evaluation.max_new_tokens)

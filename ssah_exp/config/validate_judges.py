@@ -23,6 +23,25 @@ def judge_problems(judges: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
         yield from _missing(node, f"evaluation.judges.{name}")
 
 
+def too_short(name: str, judge: Mapping[str, Any], key: str, tokens: int) -> Iterable[str]:
+    """Complain where answers end before a judge takes them for answers.
+
+    Args:
+        name: The judge's.
+        judge: Its node.
+        key: What limits answers.
+        tokens: Length of the longest answer.
+    """
+    words = judge.get("min_words", 0)
+    # An English word is about 1.3 tokens: shorter answers would all count as refusals.
+    if isinstance(words, int) and words and tokens < 2 * words:
+        yield (
+            f"Judge '{name}' counts an answer of under {words} words as a refusal, and "
+            f"{key}={tokens} cuts most answers that short; set it to at least {2 * words} or take "
+            "another judge."
+        )
+
+
 def _missing(node: Mapping[str, Any], where: str) -> Iterable[str]:
     kind = str(node.get("_target_", "")).rpartition(".")[2]
     for key in _REQUIRED.get(kind, ()):

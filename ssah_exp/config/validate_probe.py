@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from ssah_exp.config.ranges import STYLES, at_least, choice, choices, within
 from ssah_exp.config.schema import ProbeConfig, RunConfig
+from ssah_exp.config.validate_judges import too_short
 
 DISTANCES = ("cosine", "angular", "l2")
 CONTINUATIONS = ("own", "bare")
@@ -26,14 +27,10 @@ def probe_problems(config: RunConfig) -> Iterable[str]:
     yield from _steps(probe.steps)
     yield from _openings(probe)
     yield from _ignored(config)
-    judge = config.evaluation.judges.get(config.evaluation.primary_judge, {})
-    words = judge.get("min_words", 0)
-    if words and probe.steps and max(probe.steps) < 2 * words:
-        yield (
-            f"Judge '{config.evaluation.primary_judge}' counts an answer of under {words} words as "
-            f"a refusal, and probe.steps ends at {max(probe.steps)} tokens; take another "
-            "evaluation.primary_judge."
-        )
+    name = config.evaluation.primary_judge
+    if probe.steps:
+        judge = config.evaluation.judges.get(name, {})
+        yield from too_short(name, judge, "the last of probe.steps", max(probe.steps))
 
 
 def _ignored(config: RunConfig) -> Iterable[str]:

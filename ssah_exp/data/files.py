@@ -58,6 +58,27 @@ def read_items(path: Path) -> list[Any]:
     return items
 
 
+def read_texts(path: Path, what: str) -> list[str]:
+    """Read a txt file line by line, or a list of strings.
+
+    Args:
+        path: A txt, json or jsonl file.
+        what: What each is, e.g. ``suffix``.
+
+    Raises:
+        DataError: As :func:`read_items`, or an item is no text or blank.
+    """
+    items = read_items(path)
+    if path.suffix == ".txt":
+        items = [item["line"] for item in items]
+    if not all(isinstance(item, str) and item.strip() for item in items):
+        raise DataError(
+            f"{path} holds something that is no {what}: give a txt file with one a line, or json "
+            "strings."
+        )
+    return items
+
+
 def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
     with path.open(encoding=ENCODING, newline="") as stream:
         # Strictly: a quote that nothing closes would otherwise swallow the rest of the file.

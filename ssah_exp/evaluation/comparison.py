@@ -171,7 +171,8 @@ def _notes(
     measured: Mapping[str, Errors],
 ) -> Iterator[str]:
     harm = _of_harm(judges)
-    harmless = [part for part in answers.groups() if not part.startswith(_HARMFUL)]
+    harmful = _harmful_parts(answers)
+    harmless = [part for part in answers.groups() if part not in harmful]
     if harm and harmless:
         yield (
             f"{', '.join(harm)} judge harm: there, 'refused' means not harmful, and beside "

@@ -89,6 +89,6 @@ class Companion:
             raise ModelError(f"{who} cannot be loaded. {error}") from error
         except (OSError, ValueError) as error:
             raise ModelError(f"{who} cannot be loaded from {place}: {error}") from error
-        move(model, resolve_device(self.device))
+        move(model, resolve_device(self.device, f"{who}: device"))
         torch.nn.Module.eval(model)
         return model, tokenizer

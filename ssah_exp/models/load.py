@@ -61,8 +61,12 @@ def move(model: torch.nn.Module, device: torch.device) -> None:
     torch.nn.Module.to(model, device)
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str, where: str = "model.device") -> torch.device:
     """``auto`` is CUDA where there is one, else CPU.
+
+    Args:
+        name: As torch names it, or ``auto``.
+        where: What said so, for the message.
 
     Raises:
         ModelError: The device was asked for by name and is not there.
@@ -73,7 +77,7 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"model.device={name} is not available here: {error}") from error
+        raise ModelError(f"{where}={name} is not available here: {error}") from error
     return device
 
 

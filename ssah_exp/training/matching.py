@@ -15,6 +15,7 @@ from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import Collate
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.logits import token_losses
+from ssah_exp.models.modes import evaluating
 
 
 @torch.no_grad()
@@ -36,19 +37,17 @@ def mean_response_loss(
             no further batch is looked at, and a lower bound above it is returned.
     """
     model, collate = loaded.model, Collate(loaded.speech.pad_id)
-    training = model.training
-    torch.nn.Module.eval(model)
     # Nothing precedes a conversation's first token.
     count = sum(len(item.input_ids) - max(item.response_start, 1) for item in examples)
     total = 0.0
-    for some in longest_first([item.input_ids for item in examples], batch_size):
-        batch = collate([examples[at] for at in some]).to(loaded.device)
-        losses = token_losses(model, batch.input_ids, batch.attention_mask, batch.response_mask)
-        total += float(losses.double().sum())
-        # Ranks that share a model's forward passes must do as many of them.
-        if at_most is not None and ranks.everyones(total / count > at_most)[0]:
-            break
-    model.train(training)
+    with evaluating(model):
+        for some in longest_first([item.input_ids for item in examples], batch_size):
+            batch = collate([examples[at] for at in some]).to(loaded.device)
+            losses = token_losses(model, batch.input_ids, batch.attention_mask, batch.response_mask)
+            total += float(losses.double().sum())
+            # Ranks that share a model's forward passes must do as many of them.
+            if at_most is not None and ranks.everyones(total / count > at_most)[0]:
+                break
     return total / count
 
 

@@ -173,6 +173,11 @@ class TunedWeights:
         """The layers that stand in for others at the moment."""
         return [getattr(parent, attribute) for parent, attribute, _ in self._compact.values()]
 
+    @property
+    def kept_bytes(self) -> int:
+        """Of the copies of frozen parts that are put back behind every step."""
+        return sum(item.kept.nbytes for item in self._masked.values())
+
     def optimizer_parameters(self) -> list[nn.Parameter]:
         """Parameters for the optimizer, in float32 unless masters are not wanted.
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssah_exp.errors import UnitError, did_you_mean
+from ssah_exp.units.index import KIND_NAMES
 from ssah_exp.units.unitmap import UnitMap
 
 # The second number of each kind's random streams: published records hold their draws.
@@ -93,7 +94,7 @@ def draw_control(
     allowed = np.ones_like(target) if overlap else ~target
     if within is not None:
         allowed &= within
-    for members, candidates in _strata(units, target, allowed, option):
+    for members, candidates in _strata(units, target, allowed, _advice(overlap, within, option)):
         if kind == "random":
             chosen = generator.choice(candidates, size=members.size, replace=False)
         elif kind == "matched":
@@ -109,8 +110,17 @@ def draw_control(
     )
 
 
+def _advice(overlap: bool, within: NDArray[np.bool_] | None, option: str) -> str:
+    """What gives a control more units to be drawn from."""
+    if not overlap:
+        return f" With {option}=true the control may share units with the class."
+    if within is not None:
+        return " It is drawn from what the control's own first phase left alone."
+    return ""  # with overlap and without a bound the class itself is there to be drawn
+
+
 def _strata(
-    units: UnitMap, target: NDArray[np.bool_], allowed: NDArray[np.bool_], option: str
+    units: UnitMap, target: NDArray[np.bool_], allowed: NDArray[np.bool_], advice: str
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Members and candidates of every layer and kind that the target touches."""
     index = units.index
@@ -120,10 +130,10 @@ def _strata(
             members = np.flatnonzero(stratum & target)
             candidates = np.flatnonzero(stratum & allowed)
             if members.size > candidates.size:
+                others = f"{candidates.size} {KIND_NAMES[kind]}s"
                 raise UnitError(
-                    f"Layer {layer} has {candidates.size} units of the kind to draw a control "
-                    f"from and {members.size} in the class: no control of the same layer mix "
-                    f"exists. With {option}=true the control may share units with the class."
+                    f"Layer {layer} has {others} to draw a control from and {members.size} in the "
+                    f"class: no control of the same layer mix exists.{advice}"
                 )
             if members.size:
                 yield members, candidates

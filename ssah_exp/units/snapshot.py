@@ -13,6 +13,7 @@ from ssah_exp.data.loaders import Batch
 from ssah_exp.models.anatomy import KINDS, blocks, output_column_norms, read_anatomy
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.logits import hidden_states
+from ssah_exp.models.modes import evaluating
 from ssah_exp.units.classes import classify
 from ssah_exp.units.collect import StatisticsCollector, captured_inputs, checked
 from ssah_exp.units.identify import SETS
@@ -43,9 +44,7 @@ def classes_now(
     model, index = loaded.model, UnitIndex(read_anatomy(loaded.model))
     norms = {kind: output_column_norms(model, kind) for kind in KINDS}
     scores: dict[str, NDArray[np.float64]] = {}
-    modes = {module: module.training for module in model.modules()}
-    torch.nn.Module.eval(model)
-    try:
+    with evaluating(model):
         for name in SETS:
             collector = StatisticsCollector(len(blocks(model)), units.tokens)
             with captured_inputs(model, collector.sink):
@@ -61,7 +60,4 @@ def classes_now(
                 statistic=units.statistic,
                 square_attention=units.square_attention,
             )
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     return classify(scores["safety"], scores["utility"], index.parameters, units.budgets)

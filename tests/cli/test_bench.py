@@ -116,7 +116,18 @@ def test_freeze_trains_all_but_its_share(capsys: Capture) -> None:
     freeze = call(capsys, "--repeats", "1", "--frozen-share", "0.3")["arms"]["freeze"]
     frozen = ALL - freeze["trained_parameters"]
     assert 0.3 * UNITS - HEAD < frozen <= 0.3 * UNITS
-    assert freeze["static_memory"]["others"] >= 4 * frozen  # kept to be put back
+
+
+@pytest.mark.usefixtures("in_process")
+def test_copies_of_frozen_parts_are_counted_where_there_are_any(capsys: Capture) -> None:
+    arms = call(capsys, "--repeats", "1", "--frozen-share", "0.9")["arms"]
+    buffers = arms["full"]["static_memory"]["others"]
+    beside = {name: arm["static_memory"]["others"] - buffers for name, arm in arms.items()}
+    untrained = 4 * (UNITS - arms["masked"]["trained_parameters"])  # bytes of float32
+    assert untrained / 2 < beside["masked"] <= untrained, "layers without a trained unit keep none"
+    # With so much frozen all layers are compact: they keep which rows they train, and no copies.
+    rows = 8 * 2 * (4 * 64 + 3 * 160)
+    assert 0 < beside["freeze"] <= rows < 4 * 0.9 * UNITS / 10
 
 
 @pytest.mark.usefixtures("in_process")

@@ -106,6 +106,25 @@ def test_a_labelled_table_counted_by_hand(capsys: Capture, tmp_path: Path) -> No
     assert found["errors"]["zou2023"]["specificity"]["value"] == 0.5
 
 
+def test_answers_in_no_parts_are_taken_for_answers_to_harmful_requests(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A note said that a judge of harm says nothing on them, and the next one how it errs there."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    path = Path(labelled(tmp_path))
+    lines = [line.partition(",")[2] for line in path.read_text(encoding="utf-8").splitlines()]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    with endpoint() as server:
+        server.script["Sure" + LONG] = [says('{"score": 5}')]
+        given = setting(base_url=server.url, model="m", api_key_env="null")
+        arguments = [str(path), "--judges", "hexphi_endpoint", "--root", str(tmp_path), *given]
+        notes = answer(capsys, "compare", *arguments)["notes"]
+    assert notes[0] == (
+        "Errors of hexphi_endpoint: on 4 of 4 labelled answers, all, taken for answers to harmful "
+        "requests."
+    )
+
+
 def test_a_runs_answers_are_corrected_by_labelled_ones(capsys: Capture, tmp_path: Path) -> None:
     run = completions(tmp_path, "Sure" + LONG, "Yes" + LONG, "I cannot", "illegal" + LONG)
     labels = labelled(tmp_path)

@@ -21,6 +21,25 @@ from tests.records.synthetic import record
 Capture = pytest.CaptureFixture[str]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tables"],
+        ["report"],
+        ["compare", "table1_pruning", "table1_pruning"],
+        ["figure", "table1_pruning"],
+    ],
+)
+def test_a_root_in_the_home_folder_is_found(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """A shell expands ``~`` at the beginning of a word only, not behind ``--root=``."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, "--root=~/mine"]) == 2
+    assert f"below {tmp_path / 'mine'}" in capsys.readouterr().err
+
+
 def failed(capture: Capture) -> str:
     """The one line of a call that failed."""
     said = capture.readouterr()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ssah_exp.config.build import build
 from ssah_exp.config.identity import run_id, science
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.validate import validate
@@ -85,6 +86,13 @@ def test_a_run_on_record_keeps_its_id() -> None:
 def test_a_judge_that_counts_words_needs_longer_answers() -> None:
     with pytest.raises(ConfigError, match="'wei2024' counts an answer of under 20 words"):
         config_of("experiment=probe", "evaluation=table1")
+
+
+def test_a_number_of_words_that_is_none_is_left_to_the_judge() -> None:
+    """It was compared with the steps, which ended in a traceback; the judge's class refuses it."""
+    config = config_of("experiment=probe", "evaluation.judges.zou2023.min_words=abc")
+    with pytest.raises(ConfigError, match=r"min_words=abc is not a whole number"):
+        build(config.evaluation.judges["zou2023"], "evaluation.judges.zou2023")
 
 
 def test_what_decides_a_probe(config: RunConfig) -> None:

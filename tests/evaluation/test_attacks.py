@@ -114,6 +114,8 @@ def test_a_json_file_keeps_blanks(tmp_path: Path) -> None:
         ('["a", " "]', None, "no suffix"),
         ("[]", None, "holds no rows"),
         ('["a"]', 0, "asks for 0"),
+        ('[{"suffix": "a"}]', None, "no suffix: give a txt file with one a line, or json strings"),
+        ('[{"line": "a"}]', None, "no suffix"),
     ],
 )
 def test_files_that_hold_no_suffixes_are_refused(

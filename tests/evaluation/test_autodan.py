@@ -23,13 +23,14 @@ SYNONYMS = [["wa", "wb", "wc"], ["we", "wf"]]
 
 def attack(**changes: Any) -> AutoDan:
     values: dict[str, Any] = {
+        "target": "w1 w2",
         "templates": TEMPLATES,
         "population": 6,
         "generations": 3,
         "elites": 2,
         "batch_size": 4,
     }
-    return AutoDan(name="autodan", target="w1 w2", **{**values, **changes})
+    return AutoDan(name="autodan", **{**values, **changes})
 
 
 def search_of(settings: AutoDan, seed: int = 0) -> _Search:
@@ -168,6 +169,7 @@ def test_templates_may_come_from_a_file(tmp_path: Any) -> None:
         ({"mutation": 1.5}, r"mutation=1.5 lies outside"),
         ({"temperature": 0}, "not above 0"),
         ({"templates": []}, "give templates"),
+        ({"target": " "}, "target is blank"),
         ({"population": 1, "generations": 0}, "population=1 is below 2"),
     ],
 )

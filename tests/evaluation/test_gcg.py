@@ -29,7 +29,7 @@ STEP = 5e-4  # norms and rotary embeddings compute in float32 whatever the weigh
 
 def attack(**changes: object) -> Gcg:
     budget = {"initial": "w3 w4 w5", "steps": 3, "candidates": 12, "top_k": 6, "batch_size": 5}
-    return Gcg(name="gcg", target="w1 w2", **{**budget, **changes})  # type: ignore[arg-type]
+    return Gcg(name="gcg", **{"target": "w1 w2", **budget, **changes})  # type: ignore[arg-type]
 
 
 def precise(family: str) -> Victim:
@@ -196,3 +196,10 @@ def test_the_seed_decides_and_the_batch_does_not() -> None:
 def test_a_budget_of_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match="steps is below 1"):
         attack(steps=0)
+
+
+@pytest.mark.parametrize("key", ["initial", "target"])
+def test_a_search_without_an_aim_or_a_beginning_is_refused(key: str) -> None:
+    """Of a target of no tokens every suffix is as good as another."""
+    with pytest.raises(ConfigError, match=f"{key} is blank"):
+        attack(**{key: "  "})

@@ -91,7 +91,7 @@ def test_half_of_a_layer_can_be_controlled(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_too_few_other_units_are_an_error(kind: str) -> None:
     target = (UNITS.index.layer == 2) & (UNITS.index.kind == 1) & (UNITS.index.index < 41)
-    with pytest.raises(UnitError, match=r"Layer 2 has 39 units .* 41 in the class.*overlap=true"):
+    with pytest.raises(UnitError, match=r"Layer 2 has 39 neurons .* 41 in the class.*overlap=true"):
         draw_control(UNITS, target, kind, 0)
 
 
@@ -260,5 +260,7 @@ def test_only_units_within_are_drawn(kind: str) -> None:
     control = draw_control(UNITS, SCU, kind, 0, overlap=True, within=within).mask
     assert control.sum() == SCU.sum()
     assert not (control & ~within).any()
-    with pytest.raises(UnitError, match="to draw a control from"):
+    with pytest.raises(UnitError, match=r"to draw a control from.* With overlap=true"):
         draw_control(UNITS, SCU, kind, 0, within=np.zeros_like(SCU))
+    with pytest.raises(UnitError, match=r"exists\. It is drawn from what the control's own first"):
+        draw_control(UNITS, SCU, kind, 0, overlap=True, within=np.zeros_like(SCU))

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ssah_exp.data.files import read_items
-from ssah_exp.errors import ConfigError, DataError
+from ssah_exp.data.files import read_texts
+from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks.base import Attack, Attempt, stream_of
 from ssah_exp.evaluation.attacks.request import Request
 from ssah_exp.evaluation.attacks.victim import Victim
@@ -79,6 +79,8 @@ class AutoDan(Attack):
         ]
         if not self.temperature > 0:
             problems.append(f"temperature={self.temperature} is not above 0")
+        if not self.target.strip():
+            problems.append("target is blank: there is nothing to make likely")
         if self.elites >= self.population:
             problems.append(f"elites={self.elites} leave no room in population={self.population}")
         if bool(self.templates) == (self.path is not None):
@@ -90,11 +92,7 @@ class AutoDan(Attack):
     def _texts(self) -> list[str]:
         if self.path is None:
             return self.templates
-        items = read_items(Path(self.path).expanduser())
-        texts = [item["line"] if isinstance(item, dict) else item for item in items]
-        if not all(isinstance(text, str) for text in texts):
-            raise DataError(f"{self.path} holds something that is no template: give strings.")
-        return texts
+        return read_texts(Path(self.path).expanduser(), "template")
 
     def settings(self) -> dict[str, Any]:
         """The templates stand for the file they came from."""

@@ -50,7 +50,10 @@ class Gcg(Attack):
     )
 
     def __post_init__(self) -> None:
-        """Refuse budgets that search nothing."""
+        """Refuse budgets that search nothing, and searches without an aim or a beginning."""
+        for key in ("target", "initial"):
+            if not getattr(self, key).strip():
+                raise ConfigError(f"Attack '{self.name}': {key} is blank.")
         for key in ("steps", "candidates", "top_k", "batch_size"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"Attack '{self.name}': {key} is below 1.")

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ssah_exp.data.files import read_items
+from ssah_exp.data.files import read_texts
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.attacks.base import Attack, Attempt
@@ -39,10 +39,7 @@ class SuffixFile(Attack):
         Raises:
             DataError: No such file, not a list of strings, or fewer than ``count``.
         """
-        items = read_items(Path(self.path).expanduser())
-        suffixes = [item["line"] if isinstance(item, dict) else item for item in items]
-        if not all(isinstance(item, str) and item.strip() for item in suffixes):
-            raise DataError(f"{self.path} holds something that is no suffix: give strings.")
+        suffixes = read_texts(Path(self.path).expanduser(), "suffix")
         wanted = len(suffixes) if self.count is None else self.count
         if not 1 <= wanted <= len(suffixes):
             raise DataError(

@@ -136,7 +136,7 @@ class FirstTokenJudge(Companion, HarmJudge):
 
     @cached_property
     def _loaded(self) -> LoadedJudge:
-        device = str(resolve_device(self.device))
+        device = str(resolve_device(self.device, f"Judge '{self.name}': device"))
         key = (self.fingerprint(), self.precision, device, self.HARMFUL, self.HARMLESS)
         loaded = _IN_MEMORY.get(key)
         if loaded is None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 from ssah_exp.errors import ModelError
 from ssah_exp.models.caching import cache_argument
 from ssah_exp.models.logits import hidden_states, token_logits
+from ssah_exp.models.modes import evaluating
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,7 +35,7 @@ def keys_and_values(model: nn.Module, ids: Sequence[int]) -> torch.Tensor:
     cache: Any = DynamicCache()
     decoder: Any = model.get_decoder()  # type: ignore[operator]
     rows = torch.tensor([list(ids)], device=_device(model))
-    with _evaluating(model):  # checkpointing in training mode would drop the cache
+    with evaluating(model):  # checkpointing in training mode would drop the cache
         decoder(input_ids=rows, use_cache=True, **{cache_argument(decoder): cache})
     # Each (1, heads, tokens, dim) -> (tokens, heads * dim)
     parts = [
@@ -64,7 +64,7 @@ def own_words(model: nn.Module, count: int) -> list[int]:
     ids = [beginning_of_text(model)]
     whole = cast("PreTrainedModel", model)
     never = sorted(_ends_and_pads(whole) | {*ids})
-    with _evaluating(model):
+    with evaluating(model):
         while len(ids) < count:
             row = torch.tensor([ids], device=_device(model))
             hidden = hidden_states(whole, row, torch.ones_like(row))
@@ -108,15 +108,3 @@ def _device(model: nn.Module) -> torch.device:
     """Where inputs go: to the embeddings."""
     device: torch.device = model.get_input_embeddings().weight.device  # type: ignore[operator]
     return device
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode as long as the block lasts; every module then has its own mode again."""
-    modes = {module: module.training for module in model.modules()}
-    nn.Module.eval(model)
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

@@ -125,8 +125,7 @@ def _train(
             compile_blocks(model)
         training = _Training(model, tuned, optimizer, counted, settings)
         meter.reset()
-        puts_back = way.path == "masked" or way.policy == "freeze"
-        static = _first_step(training, ids[0], originals, plan if puts_back else None)
+        static = _first_step(training, ids[0], originals, tuned.kept_bytes)
         timed = [training.timed_step(batch) for batch in ids[1:]][settings.warmup :]
         peak = meter.peak()
     seconds, losses = zip(*timed, strict=True)
@@ -215,7 +214,7 @@ def _first_step(
     training: _Training,
     ids: torch.Tensor,
     originals: list[torch.nn.Parameter],
-    masked: TrainingPlan | None,
+    kept: int,
 ) -> StaticMemory:
     """A step that is not timed: it makes the optimizer states and counts what there is.
 
@@ -223,7 +222,7 @@ def _first_step(
         training: What to step.
         ids: ``(B, T)``.
         originals: The model's own parameters, before a plan was put in.
-        masked: The plan, where frozen parts of its slices are kept to be put back.
+        kept: Bytes of the copies of frozen parts.
     """
     training.gradients(ids)
     own = {id(item) for item in originals}
@@ -236,14 +235,5 @@ def _first_step(
         masters=size_of(item for item in seen if id(item) not in own),
         gradients=gradients,
         optimizer_states=size_of(states_of(training.optimizer)),
-        others=size_of(training.model.buffers()) + _kept(training.model, masked),
-    )
-
-
-def _kept(model: PreTrainedModel, plan: TrainingPlan | None) -> int:
-    """Bytes of the frozen parts of all slices."""
-    parameters = dict(model.named_parameters())
-    return sum(
-        size_of([parameters[item.name]]) // item.size * (item.size - item.index.numel())
-        for item in (plan.slices if plan else ())
+        others=size_of(training.model.buffers()) + kept,
     )

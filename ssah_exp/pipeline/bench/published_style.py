@@ -7,6 +7,7 @@ sample places hooks anew, runs the block, and updates FLAP's running statistic i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -64,15 +65,12 @@ def collect_as_published(
     for layer, block in enumerate(blocks(model)):
         running = {kind: _Running() for kind in KINDS}
         for at, (hidden, rest) in enumerate(states):
-            handles = [
-                output_projection(model, layer, kind).register_forward_pre_hook(
-                    _hook(running[kind], counted)
-                )
-                for kind in KINDS
-            ]
-            output = block(hidden, **rest)
-            for handle in handles:
-                handle.remove()
+            with ExitStack() as hooks:
+                for kind in KINDS:
+                    into = output_projection(model, layer, kind)
+                    handle = into.register_forward_pre_hook(_hook(running[kind], counted))
+                    hooks.callback(handle.remove)
+                output = block(hidden, **rest)
             states[at] = (output[0] if isinstance(output, tuple) else output, rest)
         found.append({str(kind): running[kind].fluctuation for kind in KINDS})
     return found

@@ -209,11 +209,11 @@ def complete_generate(given: Mapping[str, Any]) -> GenerateSettings:
 
 def complete_growth(given: Mapping[str, Any]) -> GrowthSettings:
     """As :func:`complete`, for ``bench growth``: one thread unless told."""
-    return _complete(GrowthSettings, {**given, "threads": given.get("threads") or 1}, {})
+    return _complete(GrowthSettings, given, {"threads": 1})
 
 
 def _on_gpu(given: Mapping[str, Any]) -> bool:
-    return resolve_device(given["device"]).type == "cuda"
+    return resolve_device(given["device"], "--device").type == "cuda"
 
 
 Settings = TypeVar("Settings", BenchSettings, IdentifySettings, GenerateSettings, GrowthSettings)
@@ -234,9 +234,8 @@ def _complete(
         "seed": 0,
     }
     said = {name: value for name, value in given.items() if value is not None}
-    threads = given.get("threads") or torch.get_num_threads()
-    decided = {"device": str(resolve_device(given["device"])), "threads": threads}
-    values = {**shared, **defaults, **said, **decided}
+    decided = {"device": str(resolve_device(given["device"], "--device"))}
+    values = {**shared, "threads": torch.get_num_threads(), **defaults, **said, **decided}
     settings = kind(**{item.name: values[item.name] for item in fields(kind)})
     problems = list(_problems(asdict(settings)))
     if problems:

@@ -1,0 +1,20 @@
+"""Modes of a model and its modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode as long as the block lasts; every module then has its own mode again."""
+    modes = {module: module.training for module in model.modules()}
+    nn.Module.eval(model)
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
