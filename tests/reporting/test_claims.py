@@ -442,7 +442,7 @@ def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
 
 
 def test_there_are_such_claims() -> None:
-    names = ["frozen_share", "ru_budget", "scu_only", "later", "utility", "unit_lora"]
+    names = ["frozen_share", "ru_budget", "scu_only", "later", "dpo", "utility", "unit_lora"]
     assert [file.parent.name for file in OTHERS] == names
 
 
