@@ -12,7 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ssah_exp.commands.checks import check_draws
 from ssah_exp.commands.units import units_at
+from ssah_exp.config.ranges import within
 from ssah_exp.errors import StoreError
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.pipeline.atlas import Charted, chart
@@ -35,6 +37,8 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         StoreError: No run there, or the folder for the consensus exists.
         SsahError: The run's model or data cannot be had again, or a setting is wrong.
     """
+    shares = within("--share", options.share, 0, 1, open_low=True)
+    check_draws(options, "resamples", 2, *shares)
     out = None if options.consensus is None else Path(options.consensus)
     if out is not None and os.path.lexists(out):
         raise StoreError(f"{out} exists already; nothing was computed. Name a new folder.")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ssah_exp.config.paths import root_of
-from ssah_exp.config.ranges import within
+from ssah_exp.config.ranges import refuse, within
 from ssah_exp.config.validate import ARTEFACTS, PROBE
 from ssah_exp.errors import ConfigError, StoreError, did_you_mean
 from ssah_exp.evaluation.mt_bench.names import MT_BENCH
@@ -63,8 +63,7 @@ def _check(options: argparse.Namespace) -> None:
         *within("--loss-margin", options.loss_margin, 0, 10, open_low=True),
         *within("--score-margin", options.score_margin, 0, 1, open_low=True),
     ]
-    if problems:
-        raise ConfigError("\n".join(problems))
+    refuse(problems)
 
 
 def _check_metrics(asked: Sequence[str], settings: Sequence[Sequence[Metric]]) -> None:
@@ -77,8 +76,7 @@ def _check_metrics(asked: Sequence[str], settings: Sequence[Sequence[Metric]]) -
         for part in asked
         if not any(metric.is_of(part) for metric in there)
     ]
-    if problems:
-        raise ConfigError("\n".join(problems))
+    refuse(problems)
 
 
 def _records(what: str, root: str | None) -> list[RunRecord]:

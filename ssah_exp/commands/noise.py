@@ -11,6 +11,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from ssah_exp.commands.checks import check_draws
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.reopening import reopen
 from ssah_exp.reporting.noise_figure import draw_noise, noise_rows
@@ -24,6 +25,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     Raises:
         SsahError: The run's model or data cannot be had again, or there is no such model.
     """
+    check_draws(options, "resamples", 2)
     console = Console(stderr=True)
     run = reopen(Path(options.path), options.set, Reporter(console, bars=console.is_terminal))
     first, second = run.identified_model(), run.model(options.model)  # before the first pass

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from ssah_exp.commands.checks import check_draws
 from ssah_exp.commands.units import units_at
 from ssah_exp.errors import UnitError
 from ssah_exp.reporting.overlap_figure import draw_overlap, overlap_rows
@@ -25,6 +26,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         UnitError: No UnitMap there, one name twice, or other architectures.
         ConfigError: A figure of unknown suffix.
     """
+    check_draws(options, "draws", 100)
     maps = _named(options.maps)
     unit_class = UnitClass[options.unit_class]
     found = overlaps(maps, unit_class, draws=options.draws, seed=options.seed)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssah_exp.cache import MARKER, Cache
+from ssah_exp.commands.checks import check_draws
 from ssah_exp.commands.units import units_at
 from ssah_exp.config.schema import UnitsConfig
 from ssah_exp.errors import ConfigError, StoreError, UnitError
@@ -57,6 +58,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         StoreError: Neither of them lies there.
         SsahError: The run's model or data cannot be had again.
     """
+    check_draws(options, "resamples", 2)
     folder = Path(options.path)
     if (folder / RECORD).is_file():
         source = _of_run(folder, options.set)

@@ -10,6 +10,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 
 from ssah_exp.config.kinds import fits, hints_of, wanted
+from ssah_exp.config.ranges import refuse
 from ssah_exp.errors import ConfigError, SsahError, did_you_mean
 
 ALLOWED_PREFIXES = ("ssah_exp.", "torch.optim.")
@@ -29,8 +30,7 @@ def build(node: Mapping[str, Any], where: str) -> Any:
     if "_target_" not in node:
         raise ConfigError(f"{where} has no _target_.")
     problems = list(_problems(node, where))
-    if problems:
-        raise ConfigError("\n".join(problems))
+    refuse(problems)
     try:
         return instantiate(dict(node), _convert_="all")
     except InstantiationException as error:

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ssah_exp.config.ranges import refuse
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.validate import validate
 from ssah_exp.errors import ConfigError, did_you_mean
@@ -34,8 +35,7 @@ def parse(composed: DictConfig) -> RunConfig:
     content = OmegaConf.to_container(composed, resolve=False)
     assert isinstance(content, dict)
     problems = [*_unknown_keys(content, RunConfig, ""), *_missing_values(content, "")]
-    if problems:
-        raise ConfigError("\n".join(problems))
+    refuse(problems)
     try:
         merged = OmegaConf.merge(OmegaConf.structured(RunConfig), composed)
         config = OmegaConf.to_object(merged)

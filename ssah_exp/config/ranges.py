@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
-from ssah_exp.errors import did_you_mean
+from ssah_exp.errors import ConfigError, did_you_mean
 
 STYLES = ("raw", "raw_system", "chat", "chat_system")
 CONTROLS = ("random", "matched")
@@ -13,6 +13,17 @@ CONTROLS = ("random", "matched")
 
 # Names stand in those of metrics, between signs, and of files.
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def refuse(problems: Iterable[str]) -> None:
+    """Say everything that is wrong at once.
+
+    Raises:
+        ConfigError: There is a problem; each has a line.
+    """
+    listed = list(problems)
+    if listed:
+        raise ConfigError("\n".join(listed))
 
 
 def named(key: str, name: str) -> Iterable[str]:

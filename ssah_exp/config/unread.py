@@ -6,11 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ssah_exp.config.ranges import STYLES
+from ssah_exp.config.ranges import STYLES, refuse
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.validate import PROBE, TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.config.validate_training import reads_given_pairs
-from ssah_exp.errors import ConfigError
 
 # Of the evaluation: what the probe, which has answers of its own, does not read.
 _ANSWERS_ONLY = ("benign_style", "harmful_styles", "max_new_tokens", "perplexity")
@@ -146,8 +145,7 @@ def refuse_unread(jobs: Sequence[tuple[RunConfig, Sequence[str]]]) -> None:
         for word, why in unread.items()
         if _key(word) not in read
     ]
-    if problems:
-        raise ConfigError("\n".join(problems))
+    refuse(problems)
 
 
 def _key(word: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ssah_exp.config.ranges import CONTROLS, STYLES, at_least, choice, choices, within
+from ssah_exp.config.ranges import CONTROLS, STYLES, at_least, choice, choices, refuse, within
 from ssah_exp.config.schema import (
     AblationConfig,
     AlignmentConfig,
@@ -22,7 +22,6 @@ from ssah_exp.config.validate_judges import judge_problems, mt_bench_problems, t
 from ssah_exp.config.validate_probe import probe_problems
 from ssah_exp.config.validate_processes import processes_problems
 from ssah_exp.config.validate_training import training_problems, tuning_problems
-from ssah_exp.errors import ConfigError
 
 TABLE1 = "table1_pruning"
 TRAINING_ARTEFACTS = (
@@ -71,8 +70,7 @@ def validate(config: RunConfig) -> None:
         *(training_problems(config) if config.artefact in TRAINING_ARTEFACTS else ()),
         *(probe_problems(config) if config.artefact == PROBE else ()),
     ]
-    if problems:
-        raise ConfigError("\n".join(problems))
+    refuse(problems)
 
 
 def _root(root: str) -> Iterable[str]:

@@ -102,6 +102,21 @@ def numbered(path: Path, count: int) -> list[Path]:
     return [path.with_stem(f"{path.stem}-{number}") for number in range(count)]
 
 
+def check_picture(path: Path) -> None:
+    """Refuse a picture that could not be written, before anything is computed for it.
+
+    Raises:
+        ConfigError: No suffix, or one of an unknown format.
+    """
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    allowed, kind = FigureCanvasBase.get_supported_filetypes(), path.suffix.lstrip(".")
+    if not kind:
+        raise ConfigError(f"'{path}' has no suffix to say the format by, e.g. {path.name}.svg.")
+    if kind not in allowed:
+        raise ConfigError(f"Cannot write '{path.suffix}'. Allowed: {', '.join(sorted(allowed))}.")
+
+
 def save_figure(figure: Figure, path: Path, numbers: pd.DataFrame) -> Path:
     """Write a picture, and the numbers in it as CSV beside it.
 
@@ -117,14 +132,11 @@ def save_figure(figure: Figure, path: Path, numbers: pd.DataFrame) -> Path:
         ConfigError: A suffix that cannot be written.
         StoreError: The disk is full or not writable.
     """
-    allowed = figure.canvas.get_supported_filetypes()
-    kind = path.suffix.lstrip(".")
-    if not kind:
-        raise ConfigError(f"'{path}' has no suffix to say the format by, e.g. {path.name}.svg.")
-    if kind not in allowed:
-        raise ConfigError(f"Cannot write '{path.suffix}'. Allowed: {', '.join(sorted(allowed))}.")
+    check_picture(path)
     with whole_path(path) as temporary, styled():
-        figure.savefig(temporary, format=kind, metadata=_UNDATED.get(path.suffix))
+        figure.savefig(
+            temporary, format=path.suffix.lstrip("."), metadata=_UNDATED.get(path.suffix)
+        )
     return save_numbers(path.with_suffix(".csv"), numbers)
 
 

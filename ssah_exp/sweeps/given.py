@@ -7,7 +7,8 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from ssah_exp.config.kinds import fits, hints_of, wanted
-from ssah_exp.errors import ConfigError, did_you_mean
+from ssah_exp.config.ranges import refuse
+from ssah_exp.errors import did_you_mean
 
 Options = TypeVar("Options")
 
@@ -24,8 +25,7 @@ def options_of(schema: type[Options], given: Mapping[str, Any], where: str) -> O
         ConfigError: Lists unknown names and values of another kind; or values out of range.
     """
     problems = list(_problems(schema, given, where))
-    if problems:
-        raise ConfigError("\n".join(problems))
+    refuse(problems)
     return schema(**given)
 
 

@@ -13,6 +13,7 @@ from hydra.core.utils import filter_overrides
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ssah_exp.config.compose import parse
+from ssah_exp.config.ranges import refuse
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.unread import refuse_unread
 from ssah_exp.errors import ConfigError
@@ -73,8 +74,7 @@ class Launch:
                 configs.append(self._compose(given))
             except ConfigError as error:
                 problems.append(f"Job {number} ({' '.join(given)}): {error}")
-        if problems:
-            raise ConfigError("\n".join(problems))
+        refuse(problems)
         refuse_unread(list(zip(configs, map(filter_overrides, overrides), strict=True)))
         return [
             self.sweep.freeze(number, filter_overrides(given), config)

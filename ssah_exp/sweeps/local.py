@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 
-from ssah_exp.config.ranges import at_least
+from ssah_exp.config.ranges import at_least, refuse
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.lock import held
 from ssah_exp.sweeps.batch import line_of
@@ -48,8 +48,7 @@ class LocalOptions:
             if (value := getattr(self, name)) is not None
             for problem in at_least(f"hydra.launcher.{name}", value, least)
         ]
-        if problems:
-            raise ConfigError("\n".join(problems))
+        refuse(problems)
 
 
 def places(options: LocalOptions, devices: Sequence[str], cores: int) -> list[dict[str, str]]:

@@ -23,7 +23,7 @@ from hydra.core.override_parser.types import (
 )
 from hydra.plugins.launcher import Launcher
 
-from ssah_exp.config.ranges import at_least, choice
+from ssah_exp.config.ranges import at_least, choice, refuse
 from ssah_exp.errors import ConfigError, StoreError, did_you_mean
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore
@@ -66,8 +66,7 @@ class SearchSettings:
             *at_least("hydra.sweeper.trials", self.trials, 1),
             *at_least("hydra.sweeper.seed", self.seed, 0),
         ]
-        if problems:
-            raise ConfigError("\n".join(problems))
+        refuse(problems)
 
 
 def settings_of(given: Mapping[str, Any]) -> SearchSettings:
@@ -81,8 +80,7 @@ def settings_of(given: Mapping[str, Any]) -> SearchSettings:
         for name in ("metric", "arm")
         if not given.get(name)
     ]
-    if problems:
-        raise ConfigError("\n".join(problems))
+    refuse(problems)
     return options_of(SearchSettings, given, "hydra.sweeper")
 
 

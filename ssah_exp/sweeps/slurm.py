@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ssah_exp.config.ranges import at_least, choice
-from ssah_exp.errors import ClusterError, ConfigError
+from ssah_exp.config.ranges import at_least, choice, refuse
+from ssah_exp.errors import ClusterError
 from ssah_exp.sweeps.code import CHECKS
 from ssah_exp.sweeps.folder import Job, Sweep
 from ssah_exp.sweeps.slurm_worker import SlurmWorker
@@ -77,8 +77,7 @@ class SlurmOptions:
                 f"{where}.signal_seconds={self.signal_seconds} is not below the time limit of "
                 f"{self.minutes} minutes."
             )
-        if problems:
-            raise ConfigError("\n".join(problems))
+        refuse(problems)
 
     def for_submitit(self) -> dict[str, Any]:
         """As ``submitit`` names them."""

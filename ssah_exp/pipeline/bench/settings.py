@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from ssah_exp.config.ranges import refuse
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.models.load import DTYPES, resolve_device
 from ssah_exp.pipeline.bench.models import EMBEDDED, SHAPES
@@ -238,8 +239,7 @@ def _complete(
     values = {**shared, "threads": torch.get_num_threads(), **defaults, **said, **decided}
     settings = kind(**{item.name: values[item.name] for item in fields(kind)})
     problems = list(_problems(asdict(settings)))
-    if problems:
-        raise ConfigError("\n".join(problems))
+    refuse(problems)
     return settings
 
 
