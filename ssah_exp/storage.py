@@ -70,6 +70,16 @@ def _errno(error: OSError | SafetensorError) -> int:
     return int(found.group(1)) if found else 0
 
 
+def refuse_existing(path: Path) -> None:
+    """Refuse to write over what a person may want to keep; a link that leads nowhere counts, too.
+
+    Raises:
+        StoreError: Something is there.
+    """
+    if os.path.lexists(path):
+        raise StoreError(f"{path} exists already; nothing was written. Choose a new name.")
+
+
 @contextmanager
 def whole_path(path: Path) -> Iterator[Path]:
     """A place beside ``path`` to write to; what lies there in the end moves to ``path``.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,13 @@ from rich.table import Table
 from ssah_exp.commands.checks import check_draws
 from ssah_exp.commands.units import units_at
 from ssah_exp.config.ranges import within
-from ssah_exp.errors import StoreError
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.pipeline.atlas import Charted, chart
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.reopening import reopen
 from ssah_exp.reporting.atlas_figure import draw_atlas
 from ssah_exp.reporting.atlas_rows import agreed, setting_rows
-from ssah_exp.storage import whole_folder
+from ssah_exp.storage import refuse_existing, whole_folder
 from ssah_exp.units.agreement import Spread
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.consensus import consensus_map
@@ -40,8 +38,8 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     shares = within("--share", options.share, 0, 1, open_low=True)
     check_draws(options, "resamples", 2, *shares)
     out = None if options.consensus is None else Path(options.consensus)
-    if out is not None and os.path.lexists(out):
-        raise StoreError(f"{out} exists already; nothing was computed. Name a new folder.")
+    if out is not None:
+        refuse_existing(out)
     stored = units_at(options.path)
     console = Console(stderr=True)
     reporter = Reporter(console, bars=console.is_terminal)

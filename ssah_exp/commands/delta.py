@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from ssah_exp.cache import Cache
-from ssah_exp.errors import StoreError
 from ssah_exp.interventions.delta import Delta, apply_to_folder, make_delta, revert_in_folder
 from ssah_exp.interventions.delta_summary import describe
 from ssah_exp.interventions.weights import read_weights
 from ssah_exp.models.sources import LocalFolder, ModelRef
+from ssah_exp.storage import refuse_existing
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -47,8 +46,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _create(base: Path, tuned: Path, file: Path) -> None:
-    if os.path.lexists(file):
-        raise StoreError(f"{file} exists already; nothing was written. Name a new file.")
+    refuse_existing(file)
     before, after = read_weights(base), read_weights(tuned)
     make_delta(before, after, None, _identify(base)).save(file)
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from ssah_exp.errors import StoreError
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.reopening import reopen
-from ssah_exp.storage import whole_folder
+from ssah_exp.storage import refuse_existing, whole_folder
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -23,8 +21,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         ModelError: There is no such model.
     """
     out = Path(options.out)
-    if os.path.lexists(out):
-        raise StoreError(f"{out} exists already; nothing was written. Name a new folder.")
+    refuse_existing(out)
     console = Console(stderr=True)
     run = reopen(Path(options.path), options.set, Reporter(console, bars=console.is_terminal))
     ref = run.model(options.model)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +10,12 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel
 
-from ssah_exp.errors import ModelError, StoreError
+from ssah_exp.errors import ModelError
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.anatomy import KINDS, Kind, blocks, family_of, output_projection
 from ssah_exp.models.attached.base import attached_to
 from ssah_exp.models.load import LoadedModel
-from ssah_exp.storage import whole_folder
+from ssah_exp.storage import refuse_existing, whole_folder
 
 # Family -> kind -> the key of its config that gives the output projection a bias. The same key
 # gives one to the input projections beside it.
@@ -73,8 +72,7 @@ def export_model(
             an adapter that acts through hooks is attached.
         StoreError: ``out`` exists, or the disk is full or not writable.
     """
-    if os.path.lexists(out):
-        raise StoreError(f"{out} exists already; nothing was written. Name a new folder.")
+    refuse_existing(out)
     exported = _folded(loaded.model, ablation)
     with whole_folder(out) as work:
         exported.save_pretrained(work)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ssah_exp.errors import ModelError, StoreError
-from ssah_exp.storage import whole_folder
+from ssah_exp.storage import refuse_existing, whole_folder
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 # What this project writes beside weights about these very weights; of others it would be false.
@@ -56,8 +55,7 @@ def check_new_folder(folder: Path, out: Path) -> None:
     Raises:
         StoreError: ``out`` exists, or lies inside ``folder``.
     """
-    if os.path.lexists(out):
-        raise StoreError(f"{out} exists already; nothing was written. Name a new folder.")
+    refuse_existing(out)
     if out.resolve().is_relative_to(folder.resolve()):
         raise StoreError(f"{out} lies inside {folder}, which is copied. Name another folder.")
 

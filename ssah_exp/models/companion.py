@@ -81,10 +81,9 @@ class Companion:
         self.fingerprint()  # refuses what is no model folder
         ref, _ = self.weights.resolve(self._cache)
         place = ref.location
-        revision = None if Path(place).is_dir() else ref.revision
         try:
-            tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
-            model = whole_model(place, revision=revision, dtype=DTYPES[self.precision])
+            tokenizer = AutoTokenizer.from_pretrained(place, revision=ref.commit)
+            model = whole_model(place, revision=ref.commit, dtype=DTYPES[self.precision])
         except ModelError as error:
             raise ModelError(f"{who} cannot be loaded. {error}") from error
         except (OSError, ValueError) as error:

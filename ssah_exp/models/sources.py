@@ -36,6 +36,11 @@ class ModelRef:
     location: str
     fingerprint: str
 
+    @property
+    def commit(self) -> str | None:
+        """What to load a hub repository at; a folder has no commits."""
+        return None if Path(self.location).is_dir() else self.revision
+
     def folder(self) -> Path:
         """Where its files lie; for a hub repository, in the hub client's own cache.
 

@@ -15,7 +15,6 @@ from ssah_exp.models.attached.folder import has_adapter
 from ssah_exp.models.skeleton import load_skeleton
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages import Stages
-from ssah_exp.pipeline.stages.slot import revision
 from ssah_exp.pipeline.training_arms import TrainingArm
 from ssah_exp.training.adapters.adapter import Adapter
 
@@ -35,7 +34,7 @@ def check_plans(stages: Stages, start: ModelRef, arms: Sequence[TrainingArm]) ->
     """
     if has_adapter(Path(start.location)):
         return  # its own modules are no part of the skeleton
-    skeleton = load_skeleton(start.location, stages.config.model, revision(start))
+    skeleton = load_skeleton(start.location, stages.config.model, start.commit)
     plans = {arm.name: plan_arm(skeleton, arm)[0] for arm in arms}
     for arm in arms:
         if (phase := phase_of(arm)) is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from ssah_exp.cache import MARKER
 from ssah_exp.config.validate import TABLE1, TRAINING_ARTEFACTS
-from ssah_exp.errors import ConfigError, StoreError, UnitError, did_you_mean
+from ssah_exp.errors import ConfigError, UnitError, did_you_mean
 from ssah_exp.interventions.ablate import Ablation, fill_values, plan_ablation
 from ssah_exp.interventions.export import export_model
 from ssah_exp.models.anatomy import Anatomy
@@ -21,7 +20,7 @@ from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED, plan_arms
 from ssah_exp.pipeline.reopening import RunModels, models_of
 from ssah_exp.records.record import ArmRecord
 from ssah_exp.reporting.model_card import model_card
-from ssah_exp.storage import write_atomically
+from ssah_exp.storage import refuse_existing, write_atomically
 from ssah_exp.training.certificate import check_certificate, copy_certificate, has_certificate
 from ssah_exp.units.identify import Identification
 from ssah_exp.units.unitmap import UnitMap
@@ -59,14 +58,12 @@ def export_arm(run: Path, name: str, out: Path, overrides: Sequence[str]) -> Non
         ModelError: The arm cannot be a plain folder, or its weights are not the certified ones.
         UnitError: The units do not fit the model.
     """
-    if os.path.lexists(out):  # before minutes of loading
-        raise StoreError(f"{out} exists already; nothing was written. Name a new folder.")
+    refuse_existing(out)  # before minutes of loading
     models = models_of(run, overrides)
     weights = arm_weights(models, run, name)
     ref = weights.ref
     source = Path(ref.location)
-    revision = None if source.is_dir() else ref.revision
-    loaded = load_model(ref.location, models.config.model, revision)
+    loaded = load_model(ref.location, models.config.model, ref.commit)
     certified = has_certificate(source)
     if certified:
         check_certificate(loaded.model, source)

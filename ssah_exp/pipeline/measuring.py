@@ -25,6 +25,7 @@ from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.attacking import questions_under_attack, requests_of
 from ssah_exp.pipeline.stages import Stages, read_losses, read_outcomes
+from ssah_exp.records.record import file_name
 from ssah_exp.storage import whole_file
 
 
@@ -84,7 +85,7 @@ class Measuring:
         entries = [answers]
         for attack in self.attacks:
             entries.append(self._attacked(attack, name, ref, ablation, label))
-        copy = f"completions/{name.replace('/', '-')}.jsonl"
+        copy = f"completions/{file_name(name)}.jsonl"
         if not ranks.first():
             return Measured({}, Outcomes()), copy
         _join([entry.folder / "completions.jsonl" for entry in entries], self.folder / copy)
@@ -138,7 +139,7 @@ class Measuring:
             return Measured({}, Outcomes())
         entry = stages.mt_bench(ref, ablation, f"{label} MT-bench")
         stages.reporter.done(f"mt_bench {name}", entry)
-        copy = self.folder / "mt_bench" / f"{name.replace('/', '-')}.jsonl"
+        copy = self.folder / "mt_bench" / f"{file_name(name)}.jsonl"
         _join([entry.folder / "answers.jsonl"], copy)
         return mt_bench_metrics(read_answers(copy), self.bench, stages.config.evaluation)
 

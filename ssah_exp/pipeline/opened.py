@@ -94,8 +94,7 @@ class OpenRun:
         base, entry = self.source.resolve(cache)
         if entry is not None:
             self.reporter.done("model", entry)
-        revision = None if Path(base.location).is_dir() else base.revision
-        speech = load_speech(base.location, self.config.model, revision)
+        speech = load_speech(base.location, self.config.model, base.commit)
         slot = ModelSlot(self.config, self.reporter, self._companions())
         return base, Stages(self.config, self.data, cache, self.reporter, slot, speech)
 

@@ -16,6 +16,7 @@ from ssah_exp.models.attached.folder import has_adapter
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.training_arms import TrainingArm
 from ssah_exp.pipeline.tuning import Tuned
+from ssah_exp.records.record import file_name
 from ssah_exp.storage import whole_path
 from ssah_exp.training.certificate import load_plan
 
@@ -42,7 +43,7 @@ def publish(
     Raises:
         UnitError: What the arm's plan holds frozen changed.
     """
-    place = arm.name.replace("/", "-")
+    place = file_name(arm.name)
     if ranks.first():
         _link_model(folder / "models" / place, Path(tuned.ref.location))
     if arm.mask is None or has_adapter(Path(tuned.ref.location)):

@@ -146,8 +146,7 @@ class Reopened(RunModels):
         Raises:
             ModelError: The model has another chat template.
         """
-        revision = None if Path(ref.location).is_dir() else ref.revision
-        speech = load_speech(ref.location, self.config.model, revision)
+        speech = load_speech(ref.location, self.config.model, ref.commit)
         if speech.template_hash != self.record.template_hash:
             raise ModelError(f"{ref.location} has another chat template than the run's model.")
         slot = ModelSlot(self.config, self.reporter)

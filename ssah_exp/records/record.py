@@ -40,6 +40,11 @@ class StageRecord:
     cost: dict[str, float] = field(default_factory=dict)
 
 
+def file_name(arm: str) -> str:
+    """What an arm's files are called: those of ``full/random/0`` are ``full-random-0``."""
+    return arm.replace("/", "-")
+
+
 @dataclass(frozen=True)
 class ArmRecord:
     """One arm: a model, ablated or not, with everything measured on it.

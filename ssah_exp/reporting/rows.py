@@ -85,16 +85,14 @@ class Block:
     Attributes:
         records: One per seed, the newest of each.
         rows: In the order of the first record's arms.
-        metrics: Columns, in order.
-        unshown: Metrics that have no column: of other judges, single attempts of an attack, and
-            coverage where not all answers were scored.
+        metrics: Columns, in order; rows have cells of more: of other judges, single attempts of an
+            attack, and coverage where not all answers were scored.
         apart: What tells it from other settings of its config: input -> first digits of its hash.
     """
 
     records: list[RunRecord]
     rows: list[Row]
     metrics: list[str]
-    unshown: list[str]
     apart: dict[str, str] = field(default_factory=dict)
 
 
@@ -131,7 +129,7 @@ def _block(records: list[RunRecord]) -> Block:
     confidence = evaluation["confidence"]
     unshown = [*_without_column(records[0], metrics), *partial_coverage(records)]
     rows = [_row(group, [*metrics, *unshown], confidence) for group in arms.values()]
-    return Block(records, rows, metrics, unshown)
+    return Block(records, rows, metrics)
 
 
 def _attacked(record: RunRecord, judge: str) -> list[str]:

@@ -19,7 +19,6 @@ from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.load import longest_sequence
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages.shared import Shared, maybe_ablated
-from ssah_exp.pipeline.stages.slot import revision
 from ssah_exp.storage import write_atomically
 
 # Raised when a change of code changes what a stage computes from the same inputs.
@@ -63,7 +62,7 @@ class BenchmarkStages(Shared):
         window = self.config.evaluation.perplexity.window
         if isinstance(window, int):
             return window
-        return longest_sequence(ref.location, self.config.model, revision(ref))
+        return longest_sequence(ref.location, self.config.model, ref.commit)
 
     def utility(self, task: str, ref: ModelRef, ablation: Ablation | None, label: str) -> Entry:
         """One arm's answers to one task of lm-evaluation-harness."""

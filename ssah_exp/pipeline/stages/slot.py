@@ -61,7 +61,7 @@ class ModelSlot:
             loaded = load_model(
                 ref.location,
                 self._config.model,
-                revision(ref),
+                ref.commit,
                 on_host=self._splits(),
             )
             if has_certificate(Path(ref.location)):
@@ -85,8 +85,3 @@ class ModelSlot:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-def revision(ref: ModelRef) -> str | None:
-    """The commit to load a hub repository at; folders have none."""
-    return None if Path(ref.location).is_dir() else ref.revision

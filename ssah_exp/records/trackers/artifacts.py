@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ssah_exp.records.record import RunRecord
+from ssah_exp.records.record import RunRecord, file_name
 from ssah_exp.units.unitmap import UnitMap
 
 USED, MADE = "used", "made"
@@ -65,7 +65,7 @@ def _deltas(record: RunRecord, folder: Path, units: str | None) -> list[Item]:
     """One per trained arm that left one."""
     found = []
     for arm in record.arms:
-        path = folder / f"{arm.name.replace('/', '-')}.safetensors"
+        path = folder / f"{file_name(arm.name)}.safetensors"
         if arm.training is None or not path.is_file():
             continue
         metadata = {
