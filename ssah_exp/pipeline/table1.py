@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ssah_exp import ranks
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.evaluation.metrics import Measured
@@ -15,6 +13,7 @@ from ssah_exp.pipeline.opened import Finished, open_run
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.records.record import ArmRecord
 from ssah_exp.storage import storage_errors
+from ssah_exp.units.summary import size_of_set
 from ssah_exp.units.unitmap import UnitMap
 
 
@@ -50,8 +49,6 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
 
 
 def _arm_record(arm: Arm, units: UnitMap, measured: Measured, completions: str) -> ArmRecord:
-    parameters, magnitude = units.index.parameters, units.safety + units.utility
-    mask = np.zeros(units.anatomy.units, dtype=bool) if arm.mask is None else arm.mask
     return ArmRecord(
         name=arm.name,
         model=arm.model,
@@ -59,10 +56,7 @@ def _arm_record(arm: Arm, units: UnitMap, measured: Measured, completions: str) 
         fill=arm.fill,
         control=arm.control,
         draw=arm.draw,
-        units=int(mask.sum()),
-        unit_share=float(mask.mean()),
-        parameter_share=float(parameters[mask].sum() / parameters.sum()),
-        magnitude=float(magnitude[mask].mean()) if mask.any() else None,
+        **size_of_set(units, arm.mask),
         metrics=measured.metrics,
         completions=completions,
         outcomes=measured.outcomes,

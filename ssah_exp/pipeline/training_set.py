@@ -38,6 +38,7 @@ class TrainingSet:
         self.examples = self._encode(source)
         self.pairs = self._preferences(source, base) if self._config.objective == "dpo" else []
         self.probe = self._sample()
+        self._referenced: dict[str, list[ReferencedPair]] = {}
 
     def digests(self) -> dict[str, str]:
         """What of it decides a training's result, by name."""
@@ -47,10 +48,18 @@ class TrainingSet:
         }
 
     def referenced(self, start: ModelRef) -> list[ReferencedPair]:
-        """What a model thinks of the pairs before it is trained; none for SFT."""
-        config = self._config
-        if config.objective == "sft":
+        """What a model thinks of the pairs before it is trained; none for SFT.
+
+        Arms that start from one model share it.
+        """
+        if self._config.objective == "sft":
             return []
+        if start.fingerprint not in self._referenced:
+            self._referenced[start.fingerprint] = self._reference(start)
+        return self._referenced[start.fingerprint]
+
+    def _reference(self, start: ModelRef) -> list[ReferencedPair]:
+        config = self._config
         encoded = encode_preferences(
             self._stages.speech,
             self.pairs,

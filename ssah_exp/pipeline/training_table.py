@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ssah_exp import ranks
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.evaluation.intervals import Estimate
@@ -21,6 +19,7 @@ from ssah_exp.pipeline.training_arms import TrainingArm, check_arms, plan_traini
 from ssah_exp.pipeline.tuning import Tuned, Tuning
 from ssah_exp.records.record import ArmRecord
 from ssah_exp.storage import storage_errors
+from ssah_exp.units.summary import size_of_set
 from ssah_exp.units.unitmap import UnitMap
 
 
@@ -103,9 +102,6 @@ def _record(
     measured: Measured,
     completions: str,
 ) -> ArmRecord:
-    parameters, magnitude = units.index.parameters, units.safety + units.utility
-    selected = None if arm is None else arm.mask
-    mask = np.zeros(units.anatomy.units, dtype=bool) if selected is None else selected
     training = None
     if arm is not None and tuned is not None:
         training = {
@@ -120,10 +116,7 @@ def _record(
         fill=None,
         control=None if arm is None else arm.control,
         draw=None if arm is None else arm.draw,
-        units=int(mask.sum()),
-        unit_share=float(mask.mean()),
-        parameter_share=float(parameters[mask].sum() / parameters.sum()),
-        magnitude=float(magnitude[mask].mean()) if mask.any() else None,
+        **size_of_set(units, None if arm is None else arm.mask),
         metrics=measured.metrics,
         completions=completions,
         arm=None if arm is None else arm.label,

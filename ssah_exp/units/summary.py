@@ -5,10 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.index import HEAD, NEURON
 from ssah_exp.units.unitmap import UnitMap
+
+
+def size_of_set(units: UnitMap, mask: NDArray[np.bool_] | None) -> dict[str, Any]:
+    """How large a set of units is, as records of arms say it.
+
+    Args:
+        units: Scores and addresses.
+        mask: ``(units,)`` bool; None = no unit.
+
+    Returns:
+        ``units``, ``unit_share`` and ``parameter_share`` of all, and ``magnitude``, the mean of
+        z_S + z_U; None of no unit.
+    """
+    parameters, chosen = units.index.parameters, mask
+    if chosen is None:
+        chosen = np.zeros(units.anatomy.units, dtype=bool)
+    magnitude = (units.safety + units.utility)[chosen]
+    return {
+        "units": int(chosen.sum()),
+        "unit_share": float(chosen.mean()),
+        "parameter_share": float(parameters[chosen].sum() / parameters.sum()),
+        "magnitude": float(magnitude.mean()) if chosen.any() else None,
+    }
 
 
 def class_summary(units: UnitMap) -> dict[str, dict[str, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from ssah_exp.data.sources import Example, FileSource
 from ssah_exp.errors import UnitError
 from ssah_exp.evaluation.questions import read_completions
 from ssah_exp.models.load import load_model
+from ssah_exp.pipeline import training_set
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.training_table import run_training_table
 from ssah_exp.reporting.training_table import render_training
@@ -77,6 +79,26 @@ def test_rejected_answers_are_the_unaligned_models_own(preferred: Finished, plac
         assert answer == answered(where["unaligned"], prompt)
     aligned = [answered(where["aligned"], prompt) for prompt, _ in given]
     assert aligned != [answer for _, answer in given], "else the test says nothing"
+
+
+def test_arms_that_start_alike_share_what_their_start_thinks_of_the_pairs(
+    preferred: Finished, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two arms start from one model, the third from what the first of them became."""
+    config = dpo_config(place)
+    config.training.epochs += 1  # nothing of it is cached
+    config.training.arms["second"] = ArmConfig(first="full")
+    asked: list[int] = []
+    whole = training_set.with_reference
+
+    def counted(loaded: Any, pairs: Any, batch_size: int) -> Any:
+        asked.append(len(pairs))
+        return whole(loaded, pairs, batch_size)
+
+    monkeypatch.setattr(training_set, "with_reference", counted)
+    arms = run_training_table(config, silent()).record.arms
+    assert [arm.name for arm in arms if arm.training] == ["full", "budget", "second"]
+    assert len(asked) == 2
 
 
 def test_an_arm_that_cannot_be_is_refused_before_answers_are_asked_for(place: Path) -> None:
