@@ -418,6 +418,22 @@ def test_the_small_attack_runs_and_is_decided_by_the_seed(tmp_path: Path) -> Non
     assert [found(seed, f"{seed}.jsonl") for seed in (1, 2)] != [first, first]
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_requests": -1}, "Attacker: max_requests=-1 is below 0"),
+        ({"backoff": -1}, "Attacker: backoff=-1 is below 0"),
+        ({"max_wait": -5}, "Attacker: max_wait=-5 is below 0"),
+        ({"timeout": 0}, "Attacker: timeout=0 is not above 0"),
+    ],
+)
+def test_numbers_of_an_attackers_endpoint_are_held_against_the_bounds_of_a_judges(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        EndpointPartner(base_url="http://x", model="m", **changes)
+
+
 def test_weights_that_are_no_source_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"weights is one of ssah_exp\.models\.sources"):
         LocalPartner(weights="somewhere")  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ import torch
 
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError, JudgeError, ModelError
-from ssah_exp.evaluation.judges.endpoint import endpoint_problems, read_key
+from ssah_exp.evaluation.judges.asked_endpoint import Endpoint
 from ssah_exp.evaluation.lines import AppendedLines
 from ssah_exp.models.companion import Companion
 from ssah_exp.models.tokenizer import render_chat
@@ -51,52 +51,24 @@ class Partner(ABC):
 
 
 @dataclass(kw_only=True)
-class EndpointPartner(Partner):
+class EndpointPartner(Endpoint, Partner):
     """Any OpenAI-compatible ``/chat/completions``.
 
     Attributes:
-        base_url: The API's root, e.g. ``https://host/v1``.
-        model: As the endpoint names it.
-        api_key_env: Environment variable that holds the key; None = the endpoint needs none.
-        options: Further fields of the request.
         send_seed: Send a ``seed`` with each request; not every endpoint takes or honours one.
-        timeout: Seconds for one request.
-        attempts: Requests per question.
-        backoff: Seconds; grows by a factor of two, with jitter.
-        max_wait: Longest wait between two attempts, ``Retry-After`` included.
-        max_requests: Most requests to send, retries and, below one root, earlier processes' under a
-            limit included; None = no limit.
     """
 
-    base_url: str
-    model: str
-    api_key_env: str | None = None
     options: dict[str, Any] = field(default_factory=lambda: {"temperature": 1, "max_tokens": 512})
     send_seed: bool = True
-    timeout: float = 60.0
-    attempts: int = 5
-    backoff: float = 1.0
-    max_wait: float = 60.0
-    max_requests: int | None = None
     _spent: AppendedLines | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work, all at once."""
-        problems = endpoint_problems(self.base_url, self.model, self.api_key_env)
-        if self.attempts < 1 or not self.timeout > 0:
-            problems.append("attempts is at least 1, and timeout is above 0")
-        if problems:
-            raise ConfigError("\n".join(f"Attacker: {text}." for text in problems))
+        self.refuse_useless("Attacker")
 
     def settings(self) -> dict[str, Any]:
         """Who is asked, and with what options."""
-        return {
-            "kind": "endpoint",
-            "base_url": self.base_url.rstrip("/"),
-            "model": self.model,
-            "options": self.options,
-            "send_seed": self.send_seed,
-        }
+        return {**self.asked(), "send_seed": self.send_seed}
 
     def keep_in(self, root: Path) -> None:
         """Count requests, where they are limited, in a file below ``root``."""
@@ -117,19 +89,15 @@ class EndpointPartner(Partner):
                 what it has would be recorded as a weaker attack than it is.
         """
         from ssah_exp.evaluation.judges.chat_client import (
-            ChatClient,
             DeclinedError,
             OverBudgetError,
             PassingError,
-            Patience,
         )
 
-        patience = Patience(self.timeout, self.attempts, self.backoff, self.max_wait)
         body = {"model": self.model, "messages": list(turns), **self.options}
         if self.send_seed:
             body["seed"] = seed
-        key = read_key(self.api_key_env, "Attacker")
-        with closing(ChatClient(self.base_url, key, patience, self._budget)) as client:
+        with closing(self.client(self._budget, "Attacker")) as client:
             try:
                 message = client.ask(body)["choices"][0]["message"]
             except DeclinedError:

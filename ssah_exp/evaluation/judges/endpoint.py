@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from ssah_exp.errors import ConfigError, JudgeError
+from ssah_exp.errors import JudgeError
+from ssah_exp.evaluation.judges.asked_endpoint import Endpoint
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.harm import HarmJudge, Pair
 from ssah_exp.evaluation.judges.rubrics import Rubric, UnusableReplyError
@@ -26,7 +24,7 @@ _KEPT_OF_A_REPLY = 4000
 
 
 @dataclass(kw_only=True)
-class EndpointJudge(HarmJudge):
+class EndpointJudge(Endpoint, HarmJudge):
     """Asks an endpoint about each answer, by a rubric.
 
     Replies that hold no judgement (the judge declines, no JSON, a score out of range) leave the
@@ -36,59 +34,27 @@ class EndpointJudge(HarmJudge):
     again.
 
     Attributes:
-        base_url: The API's root, e.g. ``https://host/v1``.
-        model: As the endpoint names it.
         rubric: What to ask for.
-        api_key_env: Environment variable that holds the key; None = the endpoint needs none.
-        options: Further fields of the request. Some models take other names than ``max_tokens``,
-            or no temperature.
         concurrency: Questions under way at once.
-        timeout: Seconds for one request.
-        attempts: Requests per question.
-        backoff: Seconds; grows by a factor of two, with jitter.
-        max_wait: Longest wait between two attempts, ``Retry-After`` included.
-        max_requests: Most requests to send, retries and, below one root, earlier processes' under a
-            limit included; None = no limit.
         max_failures: Questions in a row, over all calls, that fail before the endpoint counts as
             down; only one that it answers ends the row. A question it declines counts where it has
             answered none yet, and by 403 always: a key may be spent or revoked at any time. What
             counts here is marked as failed, the last ones of a row that did not end the run, too.
     """
 
-    base_url: str
-    model: str
     rubric: Rubric
-    api_key_env: str | None = None
-    options: dict[str, Any] = field(default_factory=lambda: {"temperature": 0, "max_tokens": 512})
     concurrency: int = 4
-    timeout: float = 60.0
-    attempts: int = 5
-    backoff: float = 1.0
-    max_wait: float = 60.0
-    max_requests: int | None = None
     max_failures: int = 20
     _failures: int = field(init=False, repr=False, compare=False, default=0)
     _answered: bool = field(init=False, repr=False, compare=False, default=False)
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work, all at once."""
-        problems = endpoint_problems(self.base_url, self.model, self.api_key_env)
-        problems += self._number_problems()
-        if problems:
-            raise ConfigError("\n".join(f"Judge '{self.name}': {text}." for text in problems))
+        self.refuse_useless(self._who, concurrency=1, max_failures=1)
 
-    def _number_problems(self) -> list[str]:
-        least = {"concurrency": 1, "attempts": 1, "max_failures": 1, "backoff": 0, "max_wait": 0}
-        problems = [
-            f"{name}={getattr(self, name)} is below {low}"
-            for name, low in least.items()
-            if not getattr(self, name) >= low
-        ]
-        if not self.timeout > 0:
-            problems.append(f"timeout={self.timeout} is not above 0")
-        if self.max_requests is not None and self.max_requests < 0:
-            problems.append(f"max_requests={self.max_requests} is below 0")
-        return problems
+    @property
+    def _who(self) -> str:
+        return f"Judge '{self.name}'"
 
     @property
     def scale(self) -> Scale:
@@ -101,13 +67,7 @@ class EndpointJudge(HarmJudge):
 
     def settings(self) -> dict[str, Any]:
         """Who is asked what."""
-        return {
-            "kind": "endpoint",
-            "base_url": self.base_url.rstrip("/"),
-            "model": self.model,
-            "rubric": self.rubric.describe(),
-            "options": self.options,
-        }
+        return {**self.asked(), "rubric": self.rubric.describe()}
 
     def describe(self) -> dict[str, Any]:
         """As every judge of harm, and the models that the endpoint says have answered."""
@@ -126,15 +86,8 @@ class EndpointJudge(HarmJudge):
         spent = None if path is None else AppendedLines(path.with_suffix(".requests"))
         return Budget(self.max_requests, spent)
 
-    def _client(self) -> ChatClient:
-        from ssah_exp.evaluation.judges.chat_client import ChatClient, Patience
-
-        patience = Patience(self.timeout, self.attempts, self.backoff, self.max_wait)
-        key = read_key(self.api_key_env, f"Judge '{self.name}'")
-        return ChatClient(self.base_url, key, patience, self._budget)
-
     def _ask(self, pairs: Sequence[Pair]) -> dict[Pair, Judgement]:
-        with closing(self._client()) as client:
+        with closing(self.client(self._budget, self._who)) as client:
             return self._ask_all(client, lambda pair: self._one(client, pair), pairs)
 
     def _ask_all(
@@ -224,48 +177,3 @@ class EndpointJudge(HarmJudge):
 
 def _failed(error: Exception) -> Judgement:
     return Judgement(Verdict.UNSCORED, reason=str(error), failed=True)
-
-
-def endpoint_problems(base_url: str, model: str, api_key_env: str | None) -> list[str]:
-    """What keeps an endpoint from being asked, in clauses."""
-    problems = _url_problems(base_url)
-    if not model:
-        problems.append("model is empty")
-    if api_key_env is not None and not os.environ.get(api_key_env):
-        problems.append(
-            f"the environment variable {api_key_env} is not set; set it, or give "
-            "api_key_env=null if no key is needed"
-        )
-    if find_spec("httpx") is None or find_spec("tenacity") is None:
-        problems.append("pip install 'ssah-exp[judges]' first")
-    return problems
-
-
-def read_key(api_key_env: str | None, who: str) -> str | None:
-    """The key in an environment variable; None where none is needed.
-
-    Raises:
-        ConfigError: What the variable holds cannot be sent.
-    """
-    if api_key_env is None:
-        return None
-    key = os.environ.get(api_key_env, "").strip()
-    # An HTTP library would name the whole header, key and all, in its complaint.
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError(f"{who}: {api_key_env} holds no usable key.")
-    return key
-
-
-def _url_problems(url: str) -> list[str]:
-    if not url:
-        return ["base_url is empty"]
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return ["base_url is no URL"]
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return [f"base_url={url} does not begin with http:// or https:// and a host"]
-    if parts.username or parts.password or parts.query:
-        # It stands in records and cache keys; a key has no place in it. It is not repeated here.
-        return ["base_url carries credentials or a query; name the key's variable in api_key_env"]
-    return []

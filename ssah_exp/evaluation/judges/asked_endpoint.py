@@ -1,0 +1,117 @@
+"""Any OpenAI-compatible chat endpoint: what it takes to ask it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ssah_exp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ssah_exp.evaluation.judges.chat_client import Budget, ChatClient
+
+
+@dataclass(kw_only=True)
+class Endpoint:
+    """Who is asked, and with what patience.
+
+    Attributes:
+        base_url: The API's root, e.g. ``https://host/v1``.
+        model: As the endpoint names it.
+        api_key_env: Environment variable that holds the key; None = the endpoint needs none.
+        options: Further fields of the request. Some models take other names than ``max_tokens``,
+            or no temperature.
+        timeout: Seconds for one request.
+        attempts: Requests per question.
+        backoff: Seconds; grows by a factor of two, with jitter.
+        max_wait: Longest wait between two attempts, ``Retry-After`` included.
+        max_requests: Most requests to send, retries and, below one root, earlier processes' under a
+            limit included; None = no limit.
+    """
+
+    base_url: str
+    model: str
+    api_key_env: str | None = None
+    options: dict[str, Any] = field(default_factory=lambda: {"temperature": 0, "max_tokens": 512})
+    timeout: float = 60.0
+    attempts: int = 5
+    backoff: float = 1.0
+    max_wait: float = 60.0
+    max_requests: int | None = None
+
+    def refuse_useless(self, who: str, **least: float) -> None:
+        """Refuse settings that cannot work, all at once.
+
+        Args:
+            who: What errors call it.
+            least: Lower bounds of more of its numbers.
+
+        Raises:
+            ConfigError: An URL that is none, no key, numbers below their bounds, no HTTP library.
+        """
+        problems = _url_problems(self.base_url)
+        if not self.model:
+            problems.append("model is empty")
+        if self.api_key_env is not None and not os.environ.get(self.api_key_env):
+            problems.append(
+                f"the environment variable {self.api_key_env} is not set; set it, or give "
+                "api_key_env=null if no key is needed"
+            )
+        if find_spec("httpx") is None or find_spec("tenacity") is None:
+            problems.append("pip install 'ssah-exp[judges]' first")
+        for name, low in {"attempts": 1, "backoff": 0, "max_wait": 0, **least}.items():
+            if not getattr(self, name) >= low:
+                problems.append(f"{name}={getattr(self, name)} is below {low}")
+        if not self.timeout > 0:
+            problems.append(f"timeout={self.timeout} is not above 0")
+        if self.max_requests is not None and self.max_requests < 0:
+            problems.append(f"max_requests={self.max_requests} is below 0")
+        if problems:
+            raise ConfigError("\n".join(f"{who}: {text}." for text in problems))
+
+    def asked(self) -> dict[str, Any]:
+        """What of it decides a reply."""
+        return {
+            "kind": "endpoint",
+            "base_url": self.base_url.rstrip("/"),
+            "model": self.model,
+            "options": self.options,
+        }
+
+    def client(self, budget: Budget, who: str) -> ChatClient:
+        """A client that sends no more than the budget allows; to be closed.
+
+        Raises:
+            ConfigError: What the key's variable holds cannot be sent.
+        """
+        from ssah_exp.evaluation.judges.chat_client import ChatClient, Patience
+
+        patience = Patience(self.timeout, self.attempts, self.backoff, self.max_wait)
+        return ChatClient(self.base_url, self._key(who), patience, budget)
+
+    def _key(self, who: str) -> str | None:
+        if self.api_key_env is None:
+            return None
+        key = os.environ.get(self.api_key_env, "").strip()
+        # An HTTP library would name the whole header, key and all, in its complaint.
+        if not key or not key.isascii() or not key.isprintable() or " " in key:
+            raise ConfigError(f"{who}: {self.api_key_env} holds no usable key.")
+        return key
+
+
+def _url_problems(url: str) -> list[str]:
+    if not url:
+        return ["base_url is empty"]
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ["base_url is no URL"]
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return [f"base_url={url} does not begin with http:// or https:// and a host"]
+    if parts.username or parts.password or parts.query:
+        # It stands in records and cache keys; a key has no place in it. It is not repeated here.
+        return ["base_url carries credentials or a query; name the key's variable in api_key_env"]
+    return []
