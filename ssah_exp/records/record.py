@@ -51,15 +51,15 @@ class ArmRecord:
 
     Attributes:
         name: Unique within the run.
-        model: ``unaligned`` or ``aligned``.
+        model: ``unaligned`` or ``aligned``; of what an arm trained, ``trained``.
         unit_class: Ablated class, or the class a control stands beside; None = dense.
         fill: What replaced the activations; None = dense.
         control: ``random`` or ``matched``; None = the class itself.
         draw: Number of the control draw.
-        units: Ablated units.
+        units: How many are ablated; in training tables, frozen or trained.
         unit_share: Share of all units.
         parameter_share: Share of all unit parameters.
-        magnitude: Mean z_S + z_U over the ablated units; shows how good a match is.
+        magnitude: Mean z_S + z_U over these units; shows how good a match is.
         metrics: Name -> estimate.
         completions: Path of the completions, relative to the run's folder; "" = none were kept.
         arm: In training tables, the configured arm, or the one a control stands beside.
@@ -124,7 +124,8 @@ class RunRecord:
         seed: The run's seed.
         config: Science part of the resolved config.
         inputs: Content hashes of model and data sets.
-        models: Identifier, revision and fingerprint of the base and of the aligned model.
+        models: Identifier, revision and fingerprint of the base, of the aligned model, and of
+            the one that fine-tuning starts from.
         data: Examples in each set.
         template_hash: sha256 over chat template and special tokens.
         judges: What each judge is.

@@ -14,7 +14,7 @@ class TuningConfig:
     Attributes:
         prompt_styles: Styles of the training prompts, example by example in turn.
         epochs: Passes over the data.
-        batch_size: Conversations per step.
+        batch_size: Conversations per batch, which is a step where nothing is accumulated.
         learning_rate: Peak rate of AdamW.
         weight_decay: Of AdamW.
         warmup_share: Share of the steps over which the rate rises; then it falls to zero.
