@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ssah_exp.commands.cells import spread_cell
 from ssah_exp.commands.checks import check_draws
 from ssah_exp.commands.units import units_at
 from ssah_exp.config.ranges import within
@@ -140,20 +141,11 @@ def _sizes(atlas: SettingsAtlas) -> Table:
     for column in ("n", *(item.name for item in UnitClass), "Spearman"):
         table.add_column(column, justify="right")
     for curve in atlas.sizes:
-        cells = [_spread(spread, 2) for spread in curve.jaccard.values()]
-        table.add_row(str(curve.size), *cells, _spread(curve.spearman, 3))
+        cells = [spread_cell(spread, 2) for spread in curve.jaccard.values()]
+        table.add_row(str(curve.size), *cells, spread_cell(curve.spearman, 3))
     return table
 
 
 def _cell(value: float | None, drawn: Spread | None, digits: int) -> str:
     whole = "" if value is None else f"{value:.{digits}f}"
-    return whole if drawn is None else f"{whole}; {_spread(drawn, digits)}"
-
-
-def _spread(spread: Spread, digits: int) -> str:
-    if spread.mean is None:
-        return ""
-    text = f"{spread.mean:.{digits}f}"
-    if spread.low is None or spread.high is None:
-        return text
-    return f"{text} \\[{spread.low:.{digits}f}, {spread.high:.{digits}f}]"
+    return whole if drawn is None else f"{whole}; {spread_cell(drawn, digits)}"

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssah_exp.cache import MARKER, Cache
+from ssah_exp.commands.cells import spread_cell
 from ssah_exp.commands.checks import check_draws
 from ssah_exp.commands.units import units_at
 from ssah_exp.config.schema import UnitsConfig
@@ -23,7 +24,7 @@ from ssah_exp.pipeline.reopening import reopen
 from ssah_exp.records.store import RECORD
 from ssah_exp.reporting.stability_figure import draw_stability
 from ssah_exp.reporting.stability_rows import consensus_summary, describe_atlas
-from ssah_exp.units.agreement import Agreement, Spread
+from ssah_exp.units.agreement import Agreement
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.identify import Identification
 from ssah_exp.units.stability import Atlas, stability
@@ -148,15 +149,6 @@ def _table(agreements: Sequence[Agreement]) -> Table:
     for name in (*(item.name for item in UnitClass), "Spearman"):
         table.add_column(name, justify="right")
     for item in agreements:
-        cells = [_cell(spread, 2) for spread in item.jaccard.values()]
-        table.add_row(item.name, str(item.draws), *cells, _cell(item.spearman, 3))
+        cells = [spread_cell(spread, 2) for spread in item.jaccard.values()]
+        table.add_row(item.name, str(item.draws), *cells, spread_cell(item.spearman, 3))
     return table
-
-
-def _cell(spread: Spread, digits: int) -> str:
-    if spread.mean is None:
-        return ""
-    text = f"{spread.mean:.{digits}f}"
-    if spread.low is None or spread.high is None:
-        return text
-    return f"{text} \\[{spread.low:.{digits}f}, {spread.high:.{digits}f}]"

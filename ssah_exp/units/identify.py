@@ -62,6 +62,16 @@ class Identification:
         )
         return UnitMap.from_scores(self.anatomy, provenance, config.budgets, safety, utility)
 
+    def moments(self) -> dict[str, ExampleMoments]:
+        """By set, the moments of every example apart.
+
+        Raises:
+            UnitError: They were not kept.
+        """
+        if self.examples is None:
+            raise UnitError("No example's moments were kept: only their pool is known.")
+        return self.examples
+
     def save(self, folder: Path) -> None:
         """Write one safetensors file per set and one for the weights' norms."""
         self.safety.save(folder / "safety.safetensors")

@@ -64,10 +64,10 @@ def transfer_noise(
     """
     if resamples < 2:
         raise UnitError(f"resamples={resamples} is below 2.")
-    if before.examples is None or after.examples is None:
-        raise UnitError("No example's moments were kept: only their pool is known.")
-    counts = {name: before.examples[name].examples for name in SETS}
-    if counts != {name: after.examples[name].examples for name in SETS}:
+    counts, others = (
+        {name: item.moments()[name].examples for name in SETS} for item in (before, after)
+    )
+    if counts != others:
         raise UnitError("The two models were not calibrated on the same examples.")
     both, first, second = (
         bootstrap_of(before, resamples, [seed, stream]) for stream in (_BOTH, _FIRST, _SECOND)

@@ -126,12 +126,11 @@ def resampled_scores(
         UnitError: No moments were kept, or a resample is too small; see
             :meth:`ssah_exp.units.examples.ExampleMoments.variance`.
     """
-    if identified.examples is None:
-        raise UnitError("No example's moments were kept: only their pool is known.")
+    moments = identified.moments()
     anatomy, norms = identified.anatomy, identified.column_norms
     scores: dict[str, NDArray[np.float64]] = {}
     for name in SETS:
-        dispersion = identified.examples[name].variance(torch.from_numpy(weights[name]))
+        dispersion = moments[name].variance(torch.from_numpy(weights[name]))
         rows = {kind: channel_importance(dispersion[kind], norms[kind]) for kind in dispersion}
         flat = {kind: rows[kind].flatten(0, 1) for kind in rows}
         heads = head_scores(
@@ -185,11 +184,10 @@ def bootstrap_of(identified: Identification, resamples: int, stream: list[int]) 
     Raises:
         UnitError: No moments were kept.
     """
-    if identified.examples is None:
-        raise UnitError("No example's moments were kept: only their pool is known.")
+    moments = identified.moments()
     return {
         name: bootstrap_weights(
-            identified.examples[name].examples, resamples, np.random.default_rng([*stream, at])
+            moments[name].examples, resamples, np.random.default_rng([*stream, at])
         )
         for at, name in enumerate(SETS)
     }
@@ -209,11 +207,10 @@ def disjoint_of(
     Raises:
         UnitError: No moments were kept, or there are too few examples.
     """
-    if identified.examples is None:
-        raise UnitError("No example's moments were kept: only their pool is known.")
+    moments = identified.moments()
     sides: tuple[Weights, Weights] = ({}, {})
     for at, name in enumerate(SETS):
-        examples, size = identified.examples[name].examples, sizes[name]
+        examples, size = moments[name].examples, sizes[name]
         if 2 * size > examples:
             raise UnitError(f"{examples} {name} examples hold no two sets of {size}.")
         for side, weights in enumerate(sides):

@@ -233,9 +233,8 @@ def size_curve(
     Raises:
         UnitError: No moments of examples.
     """
-    if pool.examples is None:
-        raise UnitError("No example's moments were kept: only their pool is known.")
-    half = min(pool.examples[name].examples for name in SETS) // 2
+    moments = pool.moments()
+    half = min(moments[name].examples for name in SETS) // 2
     curve: list[Agreement] = []
     for size in [*subsample_sizes(half), half]:
         drawn = dict.fromkeys(SETS, size)
