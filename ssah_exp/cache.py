@@ -35,7 +35,7 @@ from ssah_exp.digest import digest_file, digest_folder, digest_of
 from ssah_exp.errors import StoreError
 from ssah_exp.lock import held
 from ssah_exp.owner import abandoned, work_name
-from ssah_exp.storage import storage_errors, write_atomically
+from ssah_exp.storage import as_umask_says, storage_errors, write_atomically
 
 MARKER, COST = "entry.json", "cost.json"
 # What a reader meets where another process discards the entry at that moment, or a file is none.
@@ -194,6 +194,7 @@ class Cache:
             marker = {"stage": stage, "key": dict(key_material), "files": files, "digest": digest}
             write_atomically(work / MARKER, json.dumps(marker, indent=1, sort_keys=True))
             try:
+                as_umask_says(work)
                 work.rename(folder)
             except OSError:
                 # We were taken for dead, and another process made the entry; it is as good as ours.

@@ -84,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except BrokenPipeError:
         return 0
-    except KeyboardInterrupt:
-        print("ssah-exp: interrupted; run the same command to go on", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        how = str(error) or "run the same command to go on"
+        print(f"ssah-exp: interrupted; {how}", file=sys.stderr)
         return 130

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from typing import BinaryIO
 from safetensors import SafetensorError
 
 from ssah_exp.errors import StoreError
+
+_OWNERS_ALONE = 0o600
 
 
 @contextmanager
@@ -80,6 +83,28 @@ def refuse_existing(path: Path) -> None:
         raise StoreError(f"{path} exists already; nothing was written. Choose a new name.")
 
 
+def as_umask_says(place: Path) -> None:
+    """Give new files the mode that others have: safetensors writes its own for the owner alone.
+
+    Args:
+        place: A file, or a folder with all that lies in it.
+    """
+    files = [place] if place.is_file() else [item for item in place.rglob("*") if item.is_file()]
+    private = [item for item in files if not item.is_symlink() and _mode(item) == _OWNERS_ALONE]
+    if not private:
+        return
+    probe = private[0].with_name(f".{uuid.uuid4().hex}")
+    probe.touch()  # the umask itself can only be read by setting it, for all threads
+    usual = _mode(probe)
+    probe.unlink()
+    for item in private:
+        item.chmod(usual)
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
 @contextmanager
 def whole_path(path: Path) -> Iterator[Path]:
     """A place beside ``path`` to write to; what lies there in the end moves to ``path``.
@@ -94,6 +119,7 @@ def whole_path(path: Path) -> Iterator[Path]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
+            as_umask_says(temporary)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -121,6 +147,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         with storage_errors(path):
             work.mkdir(parents=True)
             yield work
+            as_umask_says(work)
             work.rename(path)
     finally:
         shutil.rmtree(work, ignore_errors=True)

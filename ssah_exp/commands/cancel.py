@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 
 from ssah_exp.config.paths import root_of
 from ssah_exp.lock import owner_of
@@ -46,6 +47,16 @@ def _interrupt(sweep: Sweep) -> None:
         return
     lives = owner.lives()
     if lives:
-        os.kill(owner.pid, signal.SIGINT)
+        os.kill(owner.pid, signal.SIGTERM if _ignores_ctrl_c(owner.pid) else signal.SIGINT)
     elif lives is None:
         tell(f"{owner} cannot be reached from here; it ends after the job it is at")
+
+
+def _ignores_ctrl_c(pid: int) -> bool:
+    """Whether a script started it with ``&``: its shell has it ignore Ctrl+C, and Python obeys."""
+    try:
+        said = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except OSError:  # no Linux, or gone by now
+        return False
+    ignored = next(line for line in said.splitlines() if line.startswith("SigIgn:"))
+    return bool(int(ignored.split()[1], 16) >> (signal.SIGINT - 1) & 1)

@@ -38,16 +38,21 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     change = check_code(plan["code"], check)
     if change is not None:
         tell(f"Going on although {change}.")
-    for job in jobs:
-        _queue(job)
-    tell(f"sweep {sweep.name}: {len(jobs)} jobs again")
+
+    def begin() -> None:
+        """Once the sweep is in our hands: until then what they said last is all there is."""
+        for job in jobs:
+            _queue(job)
+        tell(f"sweep {sweep.name}: {len(jobs)} jobs again")
+
     if plan["launcher"] == "slurm":
+        begin()
         array = submit(sweep, jobs, replace(given, code=check))
         tell(f"{len(jobs)} jobs are Slurm's array {array}; this terminal may be closed")
     elif plan["launcher"] == "local":
-        run_at_once(sweep, jobs, local_options(plan["options"]), tell, check)
+        run_at_once(sweep, jobs, local_options(plan["options"]), tell, check, begin)
     else:
-        run_here(sweep, jobs, tell, check)
+        run_here(sweep, jobs, tell, check, begin)
     return end_of(sweep)
 
 

@@ -49,6 +49,10 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         application()
     except _Stopped as stopped:
         raise stopped.error from stopped
+    except KeyboardInterrupt as error:
+        if not LAUNCHED:
+            raise
+        raise KeyboardInterrupt(f"go on: ssah-exp retry-failed {LAUNCHED[-1].given_as}") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain_hydra_error(error)) from error
     finally:

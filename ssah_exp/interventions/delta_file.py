@@ -69,10 +69,7 @@ class Delta:
         description = _description(self)
         description["sha256"] = _checksum(description, tensors)
         with whole_path(path) as temporary:
-            temporary.touch()  # for the mode the user's umask asks for; safetensors' is 0600
-            mode = temporary.stat().st_mode
             save_file(tensors, temporary, {_KEY: json.dumps(description, sort_keys=True)})
-            temporary.chmod(mode)
 
     @classmethod
     def load(cls, path: Path) -> Delta:

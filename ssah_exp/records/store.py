@@ -62,14 +62,14 @@ def read_folder(folder: Path) -> list[RunRecord]:
     Two experiments may hold the same run: its newest record counts.
 
     Args:
-        folder: Holds ``*.json``, or folders that hold ``records/*.json``.
+        folder: Holds ``*.json``, folders that hold ``records/*.json``, or both.
 
     Raises:
         StoreError: There is no such folder.
     """
     if not folder.is_dir():
         raise StoreError(f"No folder of records at {folder}.")
-    paths = sorted(folder.glob("*.json")) or sorted(folder.glob("*/records/*.json"))
+    paths = sorted([*folder.glob("*.json"), *folder.glob("*/records/*.json")])
     records = [record for path in paths if (record := _with_judges(path)) is not None]
     newest = {record.run_id: record for record in sorted(records, key=lambda item: item.finished)}
     return sorted(newest.values(), key=lambda record: record.finished)

@@ -14,7 +14,11 @@ from ssah_exp.sweeps.worker import work
 
 
 def run_here(
-    sweep: Sweep, jobs: Sequence[Job], say: Callable[[str], None], check: str | None = None
+    sweep: Sweep,
+    jobs: Sequence[Job],
+    say: Callable[[str], None],
+    check: str | None = None,
+    begin: Callable[[], None] = lambda: None,
 ) -> list[JobState]:
     """Run jobs one by one; one that fails does not stop the others.
 
@@ -23,6 +27,7 @@ def run_here(
         jobs: In order.
         say: Gets a line per job.
         check: See :func:`ssah_exp.sweeps.worker.work`.
+        begin: Called once the sweep is this process's.
 
     Raises:
         KeyboardInterrupt: The jobs that are left can be run by ``ssah-exp retry-failed``.
@@ -31,6 +36,7 @@ def run_here(
     states: list[JobState] = []
     told_apart = differences(jobs)
     with held(sweep.lock, f"sweep {sweep.name}", say), _where_it_was_submitted(sweep, say):
+        begin()
         for place, job in enumerate(jobs, start=1):
             started = time.perf_counter()
             state = work(sweep, job, check)

@@ -9,6 +9,7 @@ Nothing here is read from ``conf/``: a job's config was resolved when it was sub
 from __future__ import annotations
 
 import json
+import shlex
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp.config.compose import parse_plain
+from ssah_exp.config.paths import root_of
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.errors import StoreError, did_you_mean
 from ssah_exp.owner import Owner
@@ -119,6 +121,12 @@ class Sweep:
     def name(self) -> str:
         """Name of the folder: when it was submitted."""
         return self.folder.name
+
+    @property
+    def given_as(self) -> str:
+        """What commands find it by: its name below the default root, its folder below others."""
+        usual = root_of(None).absolute() == self.folder.absolute().parents[1]
+        return self.name if usual else shlex.quote(str(self.folder))
 
     @property
     def lock(self) -> Path:

@@ -97,6 +97,7 @@ def run_at_once(
     options: LocalOptions,
     say: Callable[[str], None],
     check: str | None = None,
+    begin: Callable[[], None] = lambda: None,
 ) -> list[JobState]:
     """Run jobs side by side; one that fails, or takes its worker with it, does not stop the others.
 
@@ -106,6 +107,7 @@ def run_at_once(
         options: How they share the machine.
         say: Gets a line per job.
         check: See :func:`ssah_exp.sweeps.worker.work`.
+        begin: Called once the sweep is this process's.
 
     Returns:
         The states, in the order of ``jobs``.
@@ -117,6 +119,7 @@ def run_at_once(
     """
     environments = here(options)
     with held(sweep.lock, f"sweep {sweep.name}", say):
+        begin()
         crew = _Crew(sweep, jobs, say, check)
         try:
             crew.work(environments)

@@ -131,7 +131,7 @@ def submit(sweep: Sweep, jobs: Sequence[Job], options: SlurmOptions) -> str:
     except FailedJobError as error:
         raise ClusterError(
             f"Slurm did not take the jobs: {_last_line(str(error))}. They are kept in "
-            f"{sweep.folder}; submit them with: ssah-exp retry-failed {sweep.name}"
+            f"{sweep.folder}; submit them with: ssah-exp retry-failed {sweep.given_as}"
         ) from error
     for job, ticket in zip(jobs, given, strict=True):
         job.give_ticket(ticket.job_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -220,7 +220,9 @@ def _fit(
     )
     trained.model.train()
     try:
-        with ended_by_signals(), policy, _recomputing(trained, run.gradient_checkpointing):
+        ending = nullcontext() if checkpoints is None else checkpoints.interruptible()
+        recomputing = _recomputing(trained, run.gradient_checkpointing)
+        with ended_by_signals(), policy, recomputing, ending:
             trainer.fit(
                 module, batches, ckpt_path=checkpoint_in(run.checkpoints), weights_only=True
             )

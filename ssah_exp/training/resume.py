@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class ReplayedBatches:
 
 
 class Checkpoints(pl.Callback):
-    """Saves ``last.ckpt`` every so often, and when the scheduler asks the process to end.
+    """Saves ``last.ckpt`` every so often, and when a scheduler or a person ends the process.
 
     It stands behind callbacks that look at the model for long: a signal that comes meanwhile is
     then seen behind the same step, which may be the last.
@@ -80,7 +81,29 @@ class Checkpoints(pl.Callback):
         self._folder = folder
         self._seconds = None if minutes is None else 60 * minutes
         self._last_time = time.monotonic()
-        self._asked = False
+        self._asked = self._interrupted = False
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Around the training: Ctrl+C ends it behind the step at hand, a second one at once.
+
+        Several ranks go on to the step's end whatever comes: they must end behind the same one.
+        """
+        before = signal.getsignal(signal.SIGINT)
+        main = threading.current_thread() is threading.main_thread()
+        if not main or before is not signal.default_int_handler:
+            yield
+            return
+        signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        if self._interrupted and ranks.count() == 1:
+            raise KeyboardInterrupt
+        self._interrupted = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the signal from Lightning, which would end behind the batch at hand.
@@ -100,9 +123,13 @@ class Checkpoints(pl.Callback):
 
         Raises:
             SIGTERMException: A rank was asked to end; the last checkpoint is what there is.
+            KeyboardInterrupt: By a person.
         """
-        if any(ranks.everyones(self._asked)):
+        said = ranks.everyones((self._asked, self._interrupted))
+        if any(asked for asked, _ in said):
             raise SIGTERMException
+        if any(interrupted for _, interrupted in said):
+            raise KeyboardInterrupt
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object
@@ -111,11 +138,14 @@ class Checkpoints(pl.Callback):
         due = self._seconds is not None and time.monotonic() - self._last_time >= self._seconds
         if not _between_steps(trainer, pl_module):
             return
-        said = ranks.everyones((due, self._asked))
-        if any(asked for _, asked in said):
+        said = ranks.everyones((due, self._asked, self._interrupted))
+        if any(asked for _, asked, _ in said):
             raise SIGTERMException  # on_exception saves
-        if said[0][0]:  # clocks differ; rank 0's counts
+        interrupted = any(item for *_, item in said)
+        if said[0][0] or interrupted:  # clocks differ; rank 0's counts
             self._save(trainer)
+        if interrupted:
+            raise KeyboardInterrupt
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException

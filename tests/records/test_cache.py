@@ -13,15 +13,17 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 from ssah_exp import cache as caching
 from ssah_exp import owner
 from ssah_exp.cache import COST, MARKER, Cache, Entry
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import StoreError
-from ssah_exp.storage import storage_errors, whole_file, whole_folder, write_atomically
+from ssah_exp.storage import storage_errors, whole_file, whole_folder, whole_path, write_atomically
 
 
 class Stage:
@@ -248,6 +250,30 @@ def test_a_block_that_fails_half_way_leaves_the_old_file(tmp_path: Path) -> None
         half()
     assert path.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["answers.jsonl"]
+
+
+@pytest.mark.parametrize(("umask", "usual"), [(0o022, 0o644), (0o007, 0o660), (0o077, 0o600)])
+def test_weights_can_be_read_by_whom_the_umask_says(tmp_path: Path, umask: int, usual: int) -> None:
+    """safetensors writes for the owner alone, and a shared root was useless to colleagues."""
+    before = os.umask(umask)
+    try:
+        with whole_folder(tmp_path / "model") as work:
+            (work / "sub").mkdir()
+            save_file({"a": np.zeros(2)}, work / "sub" / "a.safetensors")
+        with whole_path(tmp_path / "b.safetensors") as path:
+            save_file({"b": np.zeros(2)}, path)
+        entry = Cache(tmp_path).get_or_compute(
+            "stage", {}, lambda folder: save_file({"c": np.zeros(2)}, folder / "c.safetensors")
+        )
+    finally:
+        os.umask(before)
+    written = [
+        tmp_path / "model" / "sub" / "a.safetensors",
+        tmp_path / "b.safetensors",
+        entry.folder / "c.safetensors",
+    ]
+    assert [path.stat().st_mode & 0o777 for path in written] == [usual] * 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.safetensors", "model", "stage"]
 
 
 def test_a_folder_appears_when_it_is_filled(tmp_path: Path) -> None:

@@ -101,6 +101,18 @@ def test_tables_are_the_records(table1: OfflineRun) -> None:
     assert [row["draw"] for row in tables["arms"]] == [None, None, None, 0, 1, 2]
 
 
+def test_files_are_found_from_wherever_they_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offline, W&B notes where they lie; of a relative root, ``wandb sync`` elsewhere sent none."""
+    monkeypatch.chdir(tmp_path)
+    made = mirrored(record(), Path("outputs"))
+    (artifact,) = made.artifacts().values()
+    places = [Path(item.local_path) for item in artifact.manifest.contents if item.local_path]
+    assert len(places) == 2
+    assert all(place.is_absolute() and place.is_file() for place in places)
+
+
 def test_loss_curves_stand_beside_each_other(table2: OfflineRun) -> None:
     rows = [row for row in table2.history() if "train_step" in row]
     assert [row["train_step"] for row in rows] == [0, 1, 2]

@@ -5,8 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from multiprocessing import Pipe
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +22,7 @@ import pytest
 
 from ssah_exp.cli import main
 from ssah_exp.errors import StoreError
-from ssah_exp.owner import Owner
+from ssah_exp.owner import Owner, _start_of
 from ssah_exp.sweeps import batch, folder, local, slurm, slurm_worker
 from ssah_exp.sweeps.batch import run_here
 from ssah_exp.sweeps.folder import Job, Sweep, find_sweep, open_sweep
@@ -188,6 +194,58 @@ def test_cancel_does_not_promise_that_a_dead_process_ends(tmp_path: Path, capsys
     (sweep.lock / dead.token).write_text(f"{dead.to_json()}\n")
     assert main(["cancel", "--root", str(tmp_path)]) == 0
     assert capsys.readouterr().err == "sweep night: 1 jobs cancelled\n"
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_cancel_ends_what_a_script_started_in_the_background(tmp_path: Path, ignored: bool) -> None:
+    """``&`` in a script has the process ignore Ctrl+C, and the sweep went on as if not asked."""
+    code = "import signal, time\nprint(signal.getsignal(2) is signal.SIG_IGN, flush=True)\n"
+    waiting = [sys.executable, "-c", f"{code}time.sleep(60)"]
+    ignore = partial(signal.signal, signal.SIGINT, signal.SIG_IGN) if ignored else None
+    process = subprocess.Popen(waiting, stdout=subprocess.PIPE, text=True, preexec_fn=ignore)
+    assert process.stdout is not None
+    assert process.stdout.readline() == f"{ignored}\n"
+    sweep = sweep_of(tmp_path, 1)
+    owner = replace(Owner.me(), pid=process.pid, started=_start_of(process.pid) or 0)
+    sweep.lock.mkdir()
+    (sweep.lock / owner.token).write_text(f"{owner.to_json()}\n")
+    assert main(["cancel", "--root", str(tmp_path)]) == 0
+    ended = process.wait(timeout=30)
+    assert (ended == -signal.SIGTERM) is ignored
+
+
+def test_jobs_that_are_to_run_again_stay_failed_until_somebody_has_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process had it, the wait was broken off, and the failure was forgotten."""
+    sweep = sweep_of(tmp_path, 1)
+    plan = {**sweep.plan(), "options": {"workers": 1}}
+    (sweep.folder / "sweep.json").write_text(json.dumps(plan))
+    sweep.job(0).save(JobState(FAILED, error="once"))
+    monkeypatch.setattr("ssah_exp.commands.retry_failed.check_code", lambda *_: None)
+
+    @contextmanager
+    def waiting(*_: object) -> Iterator[None]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(local, "held", waiting)
+    assert main(["retry-failed", "--root", str(tmp_path)]) == 130
+    state = sweep.job(0).state()
+    assert (state.status, state.error) == (FAILED, "once")
+
+
+def test_the_next_step_names_what_finds_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    sweep = sweep_of(tmp_path / "a b", 1)
+    sweep.job(0).save(JobState(FAILED, error="once"))
+    end_of(sweep)
+    given = f"'{sweep.folder}'"
+    assert f"go on: ssah-exp retry-failed {given}\n" in capsys.readouterr().err
+    monkeypatch.setenv("SSAH_ROOT", str(tmp_path / "a b"))
+    end_of(sweep)
+    assert "go on: ssah-exp retry-failed night\n" in capsys.readouterr().err
 
 
 def under_slurm(sweep: Sweep) -> None:

@@ -266,6 +266,44 @@ def test_sigterm_behind_the_last_step_ends_the_run_too(
     assert trained(tmp_path, monkeypatch) == wanted
 
 
+class CtrlC(LossMatch):
+    """A person's first Ctrl+C comes within a step, so many batches before the last."""
+
+    def callback(self, *given: Any) -> pl.Callback:
+        callback = super().callback(*given)
+
+        def on_train_batch_start(trainer: pl.Trainer, pl_module: Any, *_: object) -> None:
+            if len(pl_module.losses) == 4:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        callback.on_train_batch_start = on_train_batch_start  # type: ignore[method-assign]
+        return callback
+
+
+@pytest.mark.parametrize(("accumulate", "saved_at"), [(1, 5), (3, 6)])
+def test_ctrl_c_ends_behind_the_step_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int, saved_at: int
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    given = {"match": CtrlC(0.0, 1), "probe": tiny.conversations(2)}
+    with pytest.raises(KeyboardInterrupt):
+        worker.train(tmp_path, "none", accumulate, None, **given)
+    assert signal.getsignal(signal.SIGINT) is before
+    content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert len(content["losses"]) == saved_at
+    wanted = uninterrupted(accumulate=accumulate)
+    assert trained(tmp_path, monkeypatch, accumulate=accumulate) == wanted
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, None)
+    with checkpoints.interruptible():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_no_checkpoint_means_from_the_start(tmp_path: Path) -> None:
     assert checkpoint_in(None) is None
     assert checkpoint_in(tmp_path) is None

@@ -133,7 +133,7 @@ class WandbTracker:
                 tags=head.tags,
                 config=head.described(),
                 mode="online" if self.online else "offline",
-                dir=str(root),
+                dir=str(root.absolute()),  # W&B's own process may stand elsewhere
                 resume="allow",
                 reinit="finish_previous",
                 settings=settings,
@@ -208,11 +208,13 @@ class WandbRun:
         import wandb
 
         artifact = wandb.Artifact(item.name, type=item.kind, metadata=item.metadata)
-        # Read where they lie: gigabytes of deltas are not copied.
-        if item.path.is_dir():
-            artifact.add_dir(str(item.path), policy="immutable")
+        # Read where they lie: gigabytes of deltas are not copied. Offline they are read by whoever
+        # syncs, from wherever that is.
+        place = item.path.absolute()
+        if place.is_dir():
+            artifact.add_dir(str(place), policy="immutable")
         else:
-            artifact.add_file(str(item.path), policy="immutable")
+            artifact.add_file(str(place), policy="immutable")
         self._run.log_artifact(artifact, aliases=["latest", run_id])
         if item.role == USED and self._tracker.online:
             artifact.wait(timeout=math.ceil(self._tracker.timeout))
