@@ -26,6 +26,7 @@ from tests.records.synthetic import JUDGE, arm, metrics, record
 
 METRIC = f"asr/raw/{JUDGE}"
 SCU_ABOVE = {"shows": "higher", "arm": "SCU/pooled", "against": "aligned", "metric": METRIC}
+CLAIM = {"claim": "c", "artefact": "probe"}
 SHIPPED = Path(__file__).resolve().parents[2] / "experiments" / "paper_smollm2" / "claims.yaml"
 
 
@@ -364,27 +365,43 @@ def test_unscored_arms_are_gaps_not_zeros(tmp_path: Path) -> None:
         ({"rate_margin": 0}, "above 0"),
         ({"rate_margin": 5}, "rate_margin is 5; it must lie between 0 and 1"),
         (
-            {"claims": [{"claim": "c", "artefact": "a", "tests": [{**SCU_ABOVE, "margin": 5}]}]},
+            {"claims": [{**CLAIM, "tests": [{**SCU_ABOVE, "margin": 5}]}]},
             "margin is 5; it must lie between 0 and 1",
         ),
         ({"claims": [{"claim": "c", "tests": []}]}, "at least one of 'tests'"),
         ({"claims": [{"claim": "c", "tests": [SCU_ABOVE]}]}, "needs an 'artefact'"),
         (
-            {"claims": [{"claim": "c", "artefact": "a", "tests": [{**SCU_ABOVE, "shows": "up"}]}]},
+            {"claims": [{**CLAIM, "tests": [{**SCU_ABOVE, "shows": "up"}]}]},
             "'shows' is up",
         ),
         (
-            {"claims": [{"claim": "c", "artefact": "a", "tests": [{**SCU_ABOVE, "arms": "x"}]}]},
+            {"claims": [{**CLAIM, "tests": [{**SCU_ABOVE, "arms": "x"}]}]},
             "unknown key 'arms'",
         ),
         (
-            {"claims": [{"claim": "c", "artefact": "a", "tests": [{**SCU_ABOVE, "arm": 5}]}]},
+            {"claims": [{**CLAIM, "tests": [{**SCU_ABOVE, "arm": 5}]}]},
             "'arm' is 5; it must be text",
+        ),
+        (
+            {"claims": [{"claim": "c", "artefact": "prob", "tests": [SCU_ABOVE]}]},
+            r"claim 1: artefact=prob\. Did you mean 'probe'\?",
+        ),
+        (
+            {
+                "claims": [
+                    {
+                        **CLAIM,
+                        "where": {"data.nam": "x", "training.arms.any.epochs": 2},
+                        "tests": [SCU_ABOVE],
+                    }
+                ]
+            },
+            r"claim 1: 'where' has unknown key 'data\.nam'\. Did you mean 'name'\?",
         ),
     ],
 )
 def test_wrong_files_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    content = {"claims": [{"claim": "c", "artefact": "a", "tests": [SCU_ABOVE]}], **change}
+    content = {"claims": [{**CLAIM, "tests": [SCU_ABOVE]}], **change}
     path = tmp_path / "claims.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     with pytest.raises(ConfigError, match=message):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ssah_exp.config.ranges import choice, refuse
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.validate import ARTEFACTS
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 
@@ -125,7 +128,23 @@ def _claim(content: Any, where: str) -> Claim:
     wanted = given.get("where", {})
     if not isinstance(wanted, dict):
         raise ConfigError(f"{where}: 'where' must map config keys to values.")
+    if artefact:
+        refuse(choice(f"{where}: artefact", artefact, ARTEFACTS))
+    refuse(problem for key in wanted for problem in _unknown(str(key), where))
     return Claim(str(given["claim"]), str(given.get("source", "")), made, artefact, wanted)
+
+
+def _unknown(dotted: str, where: str) -> Iterator[str]:
+    """Complain about a key that no config has; below arms and nodes anything may stand."""
+    schema: Any = RunConfig
+    for part in dotted.split("."):
+        if not (isinstance(schema, type) and is_dataclass(schema)):
+            return
+        known = {item.name: item.default_factory for item in fields(schema)}
+        if part not in known:
+            yield f"{where}: 'where' has unknown key '{dotted}'.{did_you_mean(part, known)}"
+            return
+        schema = known[part]
 
 
 def _test(content: Any, where: str) -> Prediction:
