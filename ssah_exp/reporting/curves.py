@@ -80,11 +80,14 @@ class Across:
             return
         if any(record.artefact != TABLE1 for record in records):
             raise ConfigError(f"--by {self.key}: only {TABLE1} is drawn over a key of the config.")
-        known = dict(dotted(records[0].config))
-        value = known.get(self.key)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            hint = did_you_mean(self.key, known)
+        numbers = [key for key, value in dotted(records[0].config) if _is_number(value)]
+        if self.key not in numbers:
+            hint = did_you_mean(self.key, numbers)
             raise ConfigError(f"--by {self.key}: no number of these records' config.{hint}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def curves_of(records: Sequence[RunRecord], across: Across) -> list[list[RunRecord]]:

@@ -102,6 +102,10 @@ def numbered(path: Path, count: int) -> list[Path]:
     return [path.with_stem(f"{path.stem}-{number}") for number in range(count)]
 
 
+# What matplotlib could write, too: pixels without a header, and what needs a TeX installation.
+_NOT_OFFERED = {"pgf", "raw", "rgba"}
+
+
 def check_picture(path: Path) -> None:
     """Refuse a picture that could not be written, before anything is computed for it.
 
@@ -110,7 +114,8 @@ def check_picture(path: Path) -> None:
     """
     from matplotlib.backend_bases import FigureCanvasBase
 
-    allowed, kind = FigureCanvasBase.get_supported_filetypes(), path.suffix.lstrip(".")
+    allowed = FigureCanvasBase.get_supported_filetypes().keys() - _NOT_OFFERED
+    kind = path.suffix.lstrip(".")
     if not kind:
         raise ConfigError(f"'{path}' has no suffix to say the format by, e.g. {path.name}.svg.")
     if kind not in allowed:

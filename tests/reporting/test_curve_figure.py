@@ -207,3 +207,14 @@ def test_what_is_no_number_is_refused(key: str, message: str) -> None:
 def test_arms_of_a_training_table_are_not_drawn_over_a_key() -> None:
     with pytest.raises(ConfigError, match="only table1_pruning"):
         curves_of([training_record()], Across("units.samples"))
+
+
+@pytest.mark.parametrize("key", ["data.name", "alignment.enabled", "units.budgets.scuu"])
+def test_what_is_no_number_is_refused_and_numbers_are_offered(key: str) -> None:
+    with pytest.raises(
+        ConfigError, match=f"--by {key}: no number of these records' config"
+    ) as said:
+        curves_of(RECORDS, Across(key))
+    assert f"Did you mean '{key}'" not in str(said.value)
+    assert "units.budgets.scu" in str(said.value)
+    assert "data.name," not in str(said.value)

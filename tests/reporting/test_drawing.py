@@ -79,6 +79,8 @@ def test_a_wide_axis_has_numbers_to_read_values_off(
 def test_an_unknown_suffix_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Cannot write '\.doc'.*svg"):
         draw(tmp_path / "a.doc")
+    with pytest.raises(ConfigError, match=r"Cannot write '\.pgf'"):  # it would take TeX
+        draw(tmp_path / "a.pgf")
     with pytest.raises(ConfigError, match=r"a' has no suffix .*, e\.g\. a\.svg"):
         draw(tmp_path / "a")
     assert not list(tmp_path.iterdir())
