@@ -201,8 +201,9 @@ def test_cancel_ends_what_a_script_started_in_the_background(tmp_path: Path, ign
     """``&`` in a script has the process ignore Ctrl+C, and the sweep went on as if not asked."""
     code = "import signal, time\nprint(signal.getsignal(2) is signal.SIG_IGN, flush=True)\n"
     waiting = [sys.executable, "-c", f"{code}time.sleep(60)"]
-    ignore = partial(signal.signal, signal.SIGINT, signal.SIG_IGN) if ignored else None
-    process = subprocess.Popen(waiting, stdout=subprocess.PIPE, text=True, preexec_fn=ignore)
+    how = signal.SIG_IGN if ignored else signal.SIG_DFL
+    begin = partial(signal.signal, signal.SIGINT, how)
+    process = subprocess.Popen(waiting, stdout=subprocess.PIPE, text=True, preexec_fn=begin)
     assert process.stdout is not None
     assert process.stdout.readline() == f"{ignored}\n"
     sweep = sweep_of(tmp_path, 1)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -280,6 +281,15 @@ class CtrlC(LossMatch):
         return callback
 
 
+@pytest.fixture
+def at_a_terminal() -> Iterator[None]:
+    """Ctrl+C as Python has it; where tests run in the background, it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("at_a_terminal")
 @pytest.mark.parametrize(("accumulate", "saved_at"), [(1, 5), (3, 6)])
 def test_ctrl_c_ends_behind_the_step_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int, saved_at: int
@@ -295,6 +305,7 @@ def test_ctrl_c_ends_behind_the_step_and_loses_nothing(
     assert trained(tmp_path, monkeypatch, accumulate=accumulate) == wanted
 
 
+@pytest.mark.usefixtures("at_a_terminal")
 def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, None)
     with checkpoints.interruptible():
