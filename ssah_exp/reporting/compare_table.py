@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ssah_exp.evaluation.intervals import Estimate, percent
+from ssah_exp.reporting.agreement import number
 from ssah_exp.reporting.captions import seeds_text, with_differences
 from ssah_exp.reporting.compared import Kind
 from ssah_exp.reporting.comparing import OTHER_QUESTIONS, Comparisons, Line
@@ -139,7 +140,7 @@ def _wide(line: Line, setting: Comparisons, claim: str | None) -> dict[str, str]
         "metric": heading(line.metric).replace(" %", ""),
         "n": str(difference.n or ""),
         "difference": _interval(difference, line.kind),
-        "effect": "" if paired is None else _effect(paired.effect),
+        "effect": "" if paired is None else number(paired.effect),
         "p": "" if paired is None else p_text(paired.p),
         "p, Holm": p_text(line.p_holm),
         "TOST": tost(line, confidence) or "",
@@ -174,15 +175,6 @@ def _interval(estimate: Estimate, kind: Kind) -> str:
         return text
     ends = (write.format(scale * end + 0.0) for end in (estimate.low, estimate.high))
     return f"{text} [{', '.join(ends)}]"
-
-
-def _effect(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return ""
-    text = f"{estimate.value:.2f}"
-    if estimate.low is None or estimate.high is None:
-        return text
-    return f"{text} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
 def p_text(p: float | None) -> str:
