@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ssah_exp.config.ranges import refuse
 from ssah_exp.data.files import read_texts
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks.base import Attack, Attempt, stream_of
@@ -85,8 +86,7 @@ class AutoDan(Attack):
             problems.append(f"elites={self.elites} leave no room in population={self.population}")
         if bool(self.templates) == (self.path is not None):
             problems.append("give templates, or a path of a file with them, and not both")
-        if problems:
-            raise ConfigError("\n".join(f"Attack '{self.name}': {text}." for text in problems))
+        refuse(f"Attack '{self.name}': {text}." for text in problems)
         self._pool = [split(text, self.name) for text in self._texts()]
 
     def _texts(self) -> list[str]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ssah_exp.config.ranges import refuse
 from ssah_exp.digest import digest_of
-from ssah_exp.errors import ConfigError, JudgeError, ModelError
+from ssah_exp.errors import JudgeError, ModelError
 from ssah_exp.evaluation.judges.asked_endpoint import Endpoint
 from ssah_exp.evaluation.lines import AppendedLines
 from ssah_exp.models.companion import Companion
@@ -128,8 +129,7 @@ class LocalPartner(Companion, Partner):
         problems = list(self.companion_problems())
         if self.max_new_tokens < 1 or self.temperature < 0:
             problems.append("max_new_tokens is at least 1, temperature at least 0")
-        if problems:
-            raise ConfigError("\n".join(f"Attacker: {text}." for text in problems))
+        refuse(f"Attacker: {text}." for text in problems)
 
     def settings(self) -> dict[str, Any]:
         """Weights and decoding."""

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ssah_exp.config.ranges import refuse
 from ssah_exp.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ class Endpoint:
             problems.append(f"timeout={self.timeout} is not above 0")
         if self.max_requests is not None and self.max_requests < 0:
             problems.append(f"max_requests={self.max_requests} is below 0")
-        if problems:
-            raise ConfigError("\n".join(f"{who}: {text}." for text in problems))
+        refuse(f"{who}: {text}." for text in problems)
 
     def asked(self) -> dict[str, Any]:
         """What of it decides a reply."""

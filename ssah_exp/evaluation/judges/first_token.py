@@ -16,8 +16,9 @@ from weakref import WeakValueDictionary
 
 import torch
 
+from ssah_exp.config.ranges import refuse
 from ssah_exp.data.batching import longest_first
-from ssah_exp.errors import ConfigError, ModelError
+from ssah_exp.errors import ModelError
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.harm import HarmJudge, Pair
 from ssah_exp.models.companion import Companion
@@ -105,8 +106,7 @@ class FirstTokenJudge(Companion, HarmJudge):
         problems = list(self.companion_problems())
         if min(self.batch_size, self.max_length) < 1:
             problems.append("batch_size and max_length are at least 1")
-        if problems:
-            raise ConfigError("\n".join(f"Judge '{self.name}': {text}." for text in problems))
+        refuse(f"Judge '{self.name}': {text}." for text in problems)
 
     def keep_in(self, root: Path) -> None:
         """Keep judgements and converted weights in the cache below ``root``."""
