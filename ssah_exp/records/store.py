@@ -90,14 +90,23 @@ def read_record(path: Path) -> RunRecord:
 @contextmanager
 def _no_collection() -> Iterator[None]:
     """Thousands of records are a million objects, none of them garbage: do not look through them
-    again and again."""
+    again and again, and when they are read count them as old."""
     collecting = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if collecting:
+            _all_are_old()
             gc.enable()
+
+
+def _all_are_old() -> None:
+    """What exists goes to the oldest generation unseen; enabled before that, the collector would
+    walk over all of it at once."""
+    if gc.get_freeze_count() == 0:  # what somebody else froze stays frozen
+        gc.freeze()
+        gc.unfreeze()
 
 
 def _with_judges(path: Path) -> RunRecord | None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
 import time
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from ssah_exp.records.store import RecordStore
 from tests.records.synthetic import arms, record
@@ -54,6 +59,15 @@ def test_records_of_32_processes_that_finish_together_are_all_whole(tmp_path: Pa
     assert {path.name for path in root.rglob("*") if path.is_file()} == {"record.json"}
 
 
+@pytest.fixture
+def nothing_frozen() -> Iterator[None]:
+    """As in a command; the suite freezes what it imported."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
+
+
+@pytest.mark.usefixtures("nothing_frozen")
 def test_three_thousand_records_are_read_in_two_seconds_of_computing(tmp_path: Path) -> None:
     """As large as those of Table 1: 14 arms. Process time, as other work may run beside it."""
     store = RecordStore(tmp_path)
@@ -74,5 +88,34 @@ def test_three_thousand_records_are_read_in_two_seconds_of_computing(tmp_path: P
         for _ in range(3000):
             json.loads(text)
         parsing.append(time.process_time() - started)
+        del records  # freeing them is no part of reading the next ones
     # A slow machine takes longer, but no more often than it parses JSON.
     assert min(seconds) < max(2.0, 4 * min(parsing))
+
+
+@pytest.mark.usefixtures("nothing_frozen")
+def test_what_was_read_is_collected_like_anything_else(tmp_path: Path) -> None:
+    """Read records count as old at once; garbage among what existed is found all the same."""
+
+    class Node:
+        other: Node
+
+    store = RecordStore(tmp_path)
+    store.write(record())
+    node = Node()
+    node.other = node
+    found = weakref.ref(node)
+    assert gc.isenabled()
+    store.read(ARTEFACT)
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
+    del node
+    gc.collect()
+    assert found() is None
+
+
+def test_what_somebody_else_froze_stays_frozen(tmp_path: Path) -> None:
+    gc.freeze()
+    before = gc.get_freeze_count()
+    RecordStore(tmp_path).read(ARTEFACT)
+    assert gc.get_freeze_count() > before / 2 > 0
