@@ -66,7 +66,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One line: an arm, gathered over seeds and draws."""
+    """One line: an arm, gathered over seeds and draws.
+
+    Attributes:
+        label: Name of the arm, its class or its model.
+        arm: As in training tables' configs; None in pruning tables.
+        unit_class: What was ablated or selected.
+        fill: What it was replaced by.
+        control: ``random`` or ``matched``; None = no control.
+        unit_share: Mean share of all units.
+        parameter_share: Mean share of all unit parameters.
+        gathered: Arms behind it: one a seed, of controls one a draw.
+        cells: Metric -> value over those of them that have one, ``Cell.repeats`` in number.
+    """
 
     label: str
     arm: str | None
@@ -75,6 +87,7 @@ class Row:
     control: str | None
     unit_share: float
     parameter_share: float
+    gathered: int
     cells: dict[str, Cell]
 
 
@@ -187,6 +200,7 @@ def _row(arms: list[ArmRecord], metrics: Iterable[str], confidence: float) -> Ro
         control=first.control,
         unit_share=float(np.mean([arm.unit_share for arm in arms])),
         parameter_share=float(np.mean([arm.parameter_share for arm in arms])),
+        gathered=len(arms),
         cells={
             name: _cell(
                 name,

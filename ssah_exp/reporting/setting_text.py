@@ -6,9 +6,9 @@ import pandas as pd
 
 from ssah_exp.reporting.beside_paper.table import comparison_text
 from ssah_exp.reporting.coverage import coverage_note
-from ssah_exp.reporting.paper_sizes import footnote
-from ssah_exp.reporting.rows import Block
-from ssah_exp.reporting.text import format_frame, prose
+from ssah_exp.reporting.paper_sizes import footnote, marked
+from ssah_exp.reporting.rows import Block, Cell, Row
+from ssah_exp.reporting.text import cell_text, format_frame, heading, prose
 
 
 def setting_text(
@@ -28,3 +28,21 @@ def setting_text(
         if note is not None:
             parts += [prose(note, form), ""]
     return parts + comparison_text(block, form)
+
+
+def marked_cells(row: Row, block: Block) -> dict[str, str]:
+    """Heading -> what a table for people says of an arm, column by column.
+
+    A value that some seeds or draws lack says how many it is of, ``(2 of 3)``; one on fewer
+    examples than the paper's has a dagger.
+    """
+    cells = {metric: row.cells[metric] for metric in block.metrics}
+    return {
+        heading(metric): marked(_measured(cell, row, metric), block, metric, cell)
+        for metric, cell in cells.items()
+    }
+
+
+def _measured(cell: Cell, row: Row, metric: str) -> str:
+    text = cell_text(cell, metric)
+    return f"{text} ({cell.repeats} of {row.gathered})" if 0 < cell.repeats < row.gathered else text

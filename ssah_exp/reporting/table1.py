@@ -13,12 +13,11 @@ from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.attacks import attacks_note
 from ssah_exp.reporting.beside_paper.table import with_comparison
 from ssah_exp.reporting.captions import captions_of, seeds_text
-from ssah_exp.reporting.paper_sizes import fewer_than_paper, marked
+from ssah_exp.reporting.paper_sizes import fewer_than_paper
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
-from ssah_exp.reporting.setting_text import setting_text
+from ssah_exp.reporting.setting_text import marked_cells, setting_text
 from ssah_exp.reporting.text import (
-    cell_text,
     controls_note,
     empty_note,
     format_frame,
@@ -117,16 +116,13 @@ def wide_frame(block: Block) -> pd.DataFrame:
 
 
 def _wide_line(row: Row, block: Block) -> dict[str, str]:
-    line = {
+    about = {
         "ablated": row.label if row.control is None else f"  {row.control} like {row.label}",
         "replaced by": row.fill or "-",
         "units %": "-" if row.unit_class is None else f"{100 * row.unit_share:.2f}",
         "params %": "-" if row.unit_class is None else f"{100 * row.parameter_share:.2f}",
     }
-    for metric in block.metrics:
-        cell = row.cells[metric]
-        line[heading(metric)] = marked(cell_text(cell, metric), block, metric, cell)
-    return line
+    return about | marked_cells(row, block)
 
 
 def published_frame() -> pd.DataFrame:

@@ -13,17 +13,15 @@ from ssah_exp.reporting.attacks import attacks_note
 from ssah_exp.reporting.beside_paper.table import with_comparison
 from ssah_exp.reporting.captions import captions_of, seeds_text
 from ssah_exp.reporting.loss_match import match_note
-from ssah_exp.reporting.paper_sizes import fewer_than_paper, marked
+from ssah_exp.reporting.paper_sizes import fewer_than_paper
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
-from ssah_exp.reporting.setting_text import setting_text
+from ssah_exp.reporting.setting_text import marked_cells, setting_text
 from ssah_exp.reporting.text import (
-    cell_text,
     controls_note,
     empty_note,
     format_frame,
     given,
-    heading,
     inputs_note,
     intervals_note,
     machine_text,
@@ -103,16 +101,13 @@ def training_long_frame(settings: Sequence[Block]) -> pd.DataFrame:
 
 def _wide_line(row: Row, block: Block) -> dict[str, str]:
     named = row.unit_share > 0
-    line = {
+    about = {
         "arm": row.label if row.control is None else f"  {row.control} like {row.label}",
         "policy": _policy(row, block) or "-",
         "units %": f"{100 * row.unit_share:.1f}" if named else "-",
         "params %": f"{100 * row.parameter_share:.1f}" if named else "-",
     }
-    for metric in block.metrics:
-        cell = row.cells[metric]
-        line[heading(metric)] = marked(cell_text(cell, metric), block, metric, cell)
-    return line
+    return about | marked_cells(row, block)
 
 
 def _policy(row: Row, block: Block) -> str | None:

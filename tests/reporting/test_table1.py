@@ -86,6 +86,24 @@ def test_a_gap_prints_as_an_empty_cell() -> None:
     assert row[6] == "60.0 [50.2, 69.1]"
 
 
+def test_a_mean_that_one_seed_lacks_says_how_many_it_is_of() -> None:
+    text = render([record(0), record(1), record(2, arms=with_gap())], "markdown")
+    row = markdown_row(text, "SCU")
+    assert row[5] == "60.0 [50.2, 69.1] (2 of 3)"
+    assert " of 3)" not in row[6], "the other column has all three"
+    assert " of " not in markdown_row(text, "aligned")[5]
+
+
+def test_a_control_that_lacks_a_draw_says_how_many_it_is_of() -> None:
+    made = arms()
+    at = next(at for at, item in enumerate(made) if item.control is not None)
+    made[at] = replace(made[at], metrics={**made[at].metrics, ASR: GAP})
+    draws = sum(item.control is not None for item in made)
+    row = markdown_row(render([record(arms=made)], "markdown"), "random like SCU")
+    assert row[5].endswith(f" ({draws - 1} of {draws})")
+    assert " of " not in row[6]
+
+
 def test_answers_without_text_have_a_column_where_any_arm_gave_one() -> None:
     given = {
         "SCU/pooled": {"empty/raw": rate(0, 100, 0.95), "empty/raw_system": rate(7, 100, 0.95)}

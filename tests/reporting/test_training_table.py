@@ -382,3 +382,12 @@ def test_tables_without_a_loss_to_match_say_nothing_of_it() -> None:
     arms = [trained_arm("full", 0.1, 1.2), trained_arm("ru20", 0.2, 1.3)]
     record = training_record(artefact="table4_alignment_budget", arms=arms)
     assert "Trained until" not in render_training([record], "markdown")
+
+
+def test_a_mean_that_one_seed_lacks_says_how_many_it_is_of() -> None:
+    *whole, last = seeds()
+    changed = replace(last, arms=with_metric("full", ASR, GAP))
+    text = render_training([*whole, changed], "markdown")
+    rows = {line.split("|")[1].strip(): line for line in text.splitlines() if "|" in line}
+    assert rows["full"].count("(2 of 3)") == 1
+    assert "(2 of 3)" not in rows["unaligned"]
