@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ssah_exp.config.ranges import STYLES, refuse
 from ssah_exp.config.schema import RunConfig
@@ -17,6 +18,7 @@ _TRAINED_BY = f"experiments that train do, such as {', '.join(TRAINING_ARTEFACTS
 # Groups whose content lies elsewhere in the config.
 _LIES_AT = {"finetune": "data.finetune"}
 _OVERRIDE = re.compile(r"[+~]*(?:[\w/]+@)?(?P<key>[\w./-]+)")
+_NOTHING = re.compile(r"[^=]*=\s*\{\s*\}\s*")
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ def refuse_unread(jobs: Sequence[tuple[RunConfig, Sequence[str]]]) -> None:
         leaves = [*unread_by_artefact(config), *unread_options(config)]
         for word in overrides:
             why = next((item.why for item in leaves if item.covers(_key(word))), None)
+            why = why or _merges_nothing(word, config)
             if why is None:
                 read.add(_key(word))
             else:
@@ -146,6 +149,19 @@ def refuse_unread(jobs: Sequence[tuple[RunConfig, Sequence[str]]]) -> None:
         if _key(word) not in read
     ]
     refuse(problems)
+
+
+def _merges_nothing(word: str, config: RunConfig) -> str | None:
+    """Why ``KEY={}`` empties nothing: Hydra merges a dictionary into what is there."""
+    if _NOTHING.fullmatch(word) is None:
+        return None
+    found: Any = config
+    for part in _key(word).split("."):
+        found = found.get(part) if isinstance(found, Mapping) else getattr(found, part, None)
+    if not isinstance(found, Mapping) or not found:
+        return None
+    entries = " ".join(f"'~{_key(word)}.{name}'" for name in found)
+    return f"a dictionary is merged into what is there; {entries} would empty it"
 
 
 def _key(word: str) -> str:

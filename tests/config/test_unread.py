@@ -17,6 +17,7 @@ PRUNING, FREEZING, BUDGET, PROBE = (
     f"experiment={name}"
     for name in ("table1_small", "table2_freezing", "table4_alignment_budget", "probe")
 )
+ATTACKS = "experiment=attacks_small"
 ARM = "training.arms.ru20"
 
 # Overrides, what leaves them unread, what reads them, and what a user is told.
@@ -57,6 +58,12 @@ CASES = [
         "no prompt has the style",
     ),
     (["training.track.examples=16"], [BUDGET], [BUDGET, "training.track.every=5"], "every is null"),
+    (
+        ["evaluation.attacks={ }"],
+        ["experiment=attacks_small"],
+        [PRUNING],
+        "evaluation.attacks.gcg'",
+    ),
 ]
 
 
@@ -86,11 +93,20 @@ def test_what_nothing_reads_is_refused_and_what_something_reads_is_not(
         [PRUNING, "utility=none", "mt_bench=none", "+utility.tasks=[]"],
         [BUDGET, "alignment=none"],
         [BUDGET, "training.track.every=null"],
+        [BUDGET, "evaluation.attacks={}"],
         [PROBE, "seed=3", "model.precision=float32", "tracker=none", "paths.root=here"],
     ],
 )
 def test_saying_that_something_stays_off_is_no_mistake(words: list[str]) -> None:
     refuse_unread([job(*words)])
+
+
+def test_an_empty_dictionary_empties_nothing_and_the_refusal_says_what_does() -> None:
+    (line,) = refusal(job(ATTACKS, "evaluation.attacks={}"))
+    entries = line.partition("is there; ")[2].removesuffix(" would empty it.").split()
+    words = [entry.strip("'") for entry in entries]
+    assert not config_of(ATTACKS, *words).evaluation.attacks
+    assert config_of(ATTACKS, "evaluation.attacks={}").evaluation.attacks
 
 
 def test_an_override_of_a_sweep_needs_one_job_that_reads_it() -> None:
