@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -139,7 +140,7 @@ def _calibration(config: RunConfig, source: Target, name: str) -> tuple[Example,
 def draw_calibration(
     source: Target, where: str, units: UnitsConfig, seed: int
 ) -> tuple[Example, ...]:
-    """Draw a calibration set: ``units.samples`` of the source's examples, or all it has.
+    """Draw a calibration set: ``units.samples`` of the source's examples, or, with a warning, all.
 
     Args:
         source: Node of the source.
@@ -155,6 +156,12 @@ def draw_calibration(
         raise DataError(
             f"{where} holds {len(examples)} examples; units.min_samples="
             f"{units.min_samples} are needed for a usable statistic."
+        )
+    if len(examples) < units.samples:
+        warnings.warn(
+            f"{where} holds {len(examples)} examples and units.samples={units.samples} asks for "
+            "more: every draw is all of them.",
+            stacklevel=2,
         )
     count = min(units.samples, len(examples))
     return tuple(random.Random(seed).sample(examples, count))

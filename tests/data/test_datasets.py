@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -49,14 +50,18 @@ def test_a_calibration_set_that_is_too_small_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_calibration_set_below_the_wish_is_used_whole(tmp_path: Path) -> None:
-    data = load_data(with_calibration(tmp_path, 8))
+    with pytest.warns(UserWarning, match=r"data\.safety_calibration holds 8 .*samples=128 asks"):
+        data = load_data(with_calibration(tmp_path, 8))
     assert len({row.prompt for row in data.safety_calibration}) == 8
 
 
 def test_the_calibration_sample_has_the_asked_size(tmp_path: Path) -> None:
     config = with_calibration(tmp_path, 40)
     config.units.samples = 16
-    assert len({row.prompt for row in load_data(config).safety_calibration}) == 16
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = load_data(config)
+    assert len({row.prompt for row in data.safety_calibration}) == 16
 
 
 def test_alignment_data_is_not_read_when_alignment_is_off() -> None:
