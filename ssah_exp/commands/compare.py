@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ssah_exp.config.paths import root_of
+from ssah_exp.commands.records import records_of_artefact
 from ssah_exp.config.ranges import refuse, within
 from ssah_exp.config.validate import ARTEFACTS, PROBE
-from ssah_exp.errors import ConfigError, StoreError, did_you_mean
+from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.mt_bench.names import MT_BENCH
 from ssah_exp.evaluation.paired import Margins
 from ssah_exp.evaluation.paired_tests import Level
 from ssah_exp.records.later_judges import with_later_judges
 from ssah_exp.records.record import RunRecord
-from ssah_exp.records.store import RECORD, RecordStore, read_record
+from ssah_exp.records.store import RECORD, read_record
 from ssah_exp.reporting.compare_table import render_comparisons
 from ssah_exp.reporting.compared import Metric, metrics_of
 from ssah_exp.reporting.comparing import compare_arms
@@ -33,7 +33,9 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """
     metrics = options.metrics.split(",") if options.metrics else []
     _check(options)
-    records = [record for what in options.what for record in _records(what, options.root)]
+    if options.records and not any(what in ARTEFACTS for what in options.what):
+        raise ConfigError("--records says where an artefact's records lie; name the artefact.")
+    records = [record for what in options.what for record in _records(what, options)]
     if len({record.artefact for record in records}) > 1:
         raise ConfigError("Runs of different artefacts have no arms in common; compare one.")
     if records[0].artefact == PROBE:
@@ -79,14 +81,10 @@ def _check_metrics(asked: Sequence[str], settings: Sequence[Sequence[Metric]]) -
     refuse(problems)
 
 
-def _records(what: str, root: str | None) -> list[RunRecord]:
+def _records(what: str, options: argparse.Namespace) -> list[RunRecord]:
     """All runs of an artefact, or the one in a folder or file."""
     if what in ARTEFACTS:
-        place = root_of(root)
-        found = RecordStore(place).read(what)
-        if not found:
-            raise StoreError(f"No record of {what} below {place}.")
-        return found
+        return records_of_artefact(options, what)
     path = Path(what).expanduser()
     path = path / RECORD if path.is_dir() else path
     if not path.is_file():

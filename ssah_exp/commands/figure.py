@@ -6,12 +6,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssah_exp.config.paths import root_of
+from ssah_exp.commands.records import records_of_artefact
 from ssah_exp.config.validate import PROBE
-from ssah_exp.errors import ConfigError, StoreError, did_you_mean
+from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.options.figure import SETTING, SHARE
-from ssah_exp.records.record import RunRecord
-from ssah_exp.records.store import RecordStore, read_folder
 from ssah_exp.reporting.artefacts import FIGURES
 from ssah_exp.reporting.curve_figure import draw_curve
 from ssah_exp.reporting.curves import Across, curves_of
@@ -31,15 +29,14 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         raise ConfigError(
             f"No figure of '{options.artefact}'.{did_you_mean(options.artefact, FIGURES)}"
         )
-    if options.records is not None and options.root is not None:
-        raise ConfigError("--records and --root both say where records lie; give one.")
     if options.by != SETTING:
         pictures = _curves(options)
     elif options.of is not None:
         raise ConfigError("--of has an effect with --by share or KEY only.")
     else:
         figures = FIGURES[options.artefact]
-        pictures = figures.draw(_records(options), Path(options.out or figures.out), options.style)
+        records = records_of_artefact(options, options.artefact)
+        pictures = figures.draw(records, Path(options.out or figures.out), options.style)
     for path in pictures:
         print(f"wrote {path} and {path.with_suffix('.csv').name}")
     return 0
@@ -49,20 +46,8 @@ def _curves(options: argparse.Namespace) -> list[Path]:
     if options.artefact == PROBE:
         raise ConfigError(f"{PROBE} changes no share of the parameters.")
     across = Across(None if options.by == SHARE else options.by, options.of or SCU)
-    curves = curves_of(_records(options), across)
+    curves = curves_of(records_of_artefact(options, options.artefact), across)
     places = numbered(Path(options.out or "curve.png"), len(curves))
     for records, place in zip(curves, places, strict=True):
         draw_curve(records, place, across, options.style)
     return places
-
-
-def _records(options: argparse.Namespace) -> list[RunRecord]:
-    if options.records is not None:
-        place = Path(options.records).expanduser()
-        found = [item for item in read_folder(place) if item.artefact == options.artefact]
-    else:
-        place = root_of(options.root)
-        found = RecordStore(place).read(options.artefact)
-    if not found:
-        raise StoreError(f"No record of {options.artefact} below {place}.")
-    return found

@@ -11,21 +11,42 @@ from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore, read_folder
 
 
-def records_of(options: argparse.Namespace) -> tuple[list[RunRecord], str]:
+def records_of_artefact(options: argparse.Namespace, artefact: str) -> list[RunRecord]:
+    """Those of :func:`records_of` that are of one artefact.
+
+    Raises:
+        StoreError: There are none.
+    """
+    records, place = records_of(options, artefact)
+    if not records:
+        raise StoreError(
+            f"No record of {artefact} {place}. Make one with: ssah-exp run experiment={artefact}"
+        )
+    return records
+
+
+def records_of(
+    options: argparse.Namespace, artefact: str | None = None
+) -> tuple[list[RunRecord], str]:
     """All records below ``--root`` and in ``--records``, oldest first, and where that was.
 
     Folders alone are read where only they were given. A run that lies in several places counts
     once, as it was last finished.
 
+    Args:
+        options: With those of :func:`ssah_exp.options.base.add_sources`.
+        artefact: Only its records; None = of all artefacts.
+
     Raises:
-        StoreError: A folder that is not there, or holds no record.
+        StoreError: A folder that is not there, or holds no record at all.
     """
     folders = [Path(name).expanduser() for name in options.records]
     found: list[RunRecord] = []
     if options.root or not folders:
         root = root_of(options.root)
         store = RecordStore(root)
-        found += [record for name in store.artefacts() for record in store.read(name)]
+        names = store.artefacts() if artefact is None else [artefact]
+        found += [record for name in names for record in store.read(name)]
         places = [f"below {root}"]
     else:
         places = []
@@ -33,7 +54,7 @@ def records_of(options: argparse.Namespace) -> tuple[list[RunRecord], str]:
         records = read_folder(folder)
         if not records:
             raise StoreError(f"No record in {folder}: wanted *.json or */records/*.json there.")
-        found += records
+        found += [record for record in records if artefact in (None, record.artefact)]
         places.append(f"in {folder}")
     found.sort(key=lambda record: record.finished)
     return list({record.run_id: record for record in found}.values()), " or ".join(places)

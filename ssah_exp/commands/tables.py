@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ssah_exp.commands.records import records_of
+from ssah_exp.commands.records import records_of, records_of_artefact
 from ssah_exp.config.validate import ARTEFACTS
 from ssah_exp.errors import ConfigError, StoreError, did_you_mean
 from ssah_exp.records.record import RunRecord
@@ -26,16 +26,13 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     name = options.artefact
     if name is not None and name not in ARTEFACTS:
         raise ConfigError(f"Unknown artefact '{name}'.{did_you_mean(name, ARTEFACTS)}")
+    if name is not None:
+        print(render_artefact(records_of_artefact(options, name), options.format))
+        return 0
     records, place = records_of(options)
-    chosen = [record for record in records if name in (None, record.artefact)]
-    if not chosen:
-        raise StoreError(
-            f"No record{'' if name is None else f' of {name}'} {place}. Make one with: "
-            f"ssah-exp run experiment={name or 'quickstart'}"
-        )
-    print(
-        _listed(chosen, options.format) if name is None else render_artefact(chosen, options.format)
-    )
+    if not records:
+        raise StoreError(f"No record {place}. Make one with: ssah-exp run experiment=quickstart")
+    print(_listed(records, options.format))
     return 0
 
 

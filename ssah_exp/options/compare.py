@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssah_exp.options.base import FORMATS, Commands
+from ssah_exp.options.base import FORMATS, Commands, add_sources
 
 
 def add(commands: Commands) -> None:
@@ -39,5 +39,5 @@ def add(commands: Commands) -> None:
     )
     compare.add_argument("--confidence", type=float, default=0.95)
     compare.add_argument("--format", choices=FORMATS, default="markdown")
-    compare.add_argument("--root", default=None, help="where runs lie (default: paths.root)")
+    add_sources(compare)
     compare.set_defaults(module="compare")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssah_exp.options.base import Commands
+from ssah_exp.options.base import Commands, add_sources
 
 SETTING, SHARE = "setting", "share"
 
@@ -32,6 +32,5 @@ def add(commands: Commands) -> None:
     figure.add_argument(
         "--style", default=None, help="prompt style of tables (default: mean over styles)"
     )
-    figure.add_argument("--root", default=None, help="where runs lie (default: paths.root)")
-    figure.add_argument("--records", default=None, help="a folder of record files instead of runs")
+    add_sources(figure)
     figure.set_defaults(module="figure")

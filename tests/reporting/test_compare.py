@@ -269,6 +269,21 @@ def test_what_cannot_be_compared_is_refused(
     assert said.out == ""
 
 
+def test_records_in_folders_are_compared_as_those_of_a_root(
+    root: str, tmp_path: Path, capsys: Capture
+) -> None:
+    stored = RecordStore(Path(root)).read("table1_pruning")
+    for item in stored:
+        (tmp_path / f"{item.run_id}.json").write_text(item.to_json(), encoding="utf-8")
+    other = replace(training(), run_id="other")
+    (tmp_path / "other.json").write_text(other.to_json(), encoding="utf-8")
+    expected = printed(capsys, "table1_pruning", "--root", root)
+    assert printed(capsys, "table1_pruning", "--records", str(tmp_path)) == expected
+    run = str(tmp_path / f"{stored[0].run_id}.json")
+    assert main(["compare", run, "--records", str(tmp_path)]) == 2
+    assert "name the artefact" in capsys.readouterr().err
+
+
 def test_runs_of_two_artefacts_are_refused(root: str, tmp_path: Path, capsys: Capture) -> None:
     RecordStore(tmp_path).write(training())
     assert main(["compare", "table1_pruning", "table2_freezing", "--root", root]) == 2
