@@ -21,8 +21,9 @@ from ssah_exp.storage import storage_errors, write_atomically
 class Mirror:
     """A tracker and what it has.
 
-    ``<root>/mirrored/<tracker's key>/<run id>.json`` says which record was sent, by its hash: one
-    that was written anew is sent again. The tracker is asked nothing.
+    ``<root>/mirrored/<tracker's key>/<run id>.json`` says which record was sent, by its hash, and
+    what with it: one that was written anew is sent again, and so is one that goes with more than
+    it went with. The tracker is asked nothing.
 
     Attributes:
         tracker: Where records go.
@@ -33,10 +34,12 @@ class Mirror:
     root: Path
 
     def has(self, record: RunRecord) -> str | None:
-        """Where this very record can be seen; None if it was not sent."""
+        """Where this very record and all that goes with it can be seen; None if it was not sent."""
         try:
-            noted = json.loads(self._note(record).read_text(encoding="utf-8"))
-            return str(noted["place"]) if noted["record"] == _digest(record) else None
+            noted = dict(json.loads(self._note(record).read_text(encoding="utf-8")))
+            # Notes from before they said what was sent were mostly of the default.
+            whole = self._with() <= set(noted.get("with", ["deltas"]))
+            return str(noted["place"]) if whole and noted["record"] == _digest(record) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None  # none, or half of one: sending twice does no harm
 
@@ -73,9 +76,17 @@ class Mirror:
             else:
                 place = live.finish(record, folder)
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            content = {"record": _digest(record), "place": place, "sent": now}
+            content = {
+                "record": _digest(record),
+                "with": sorted(self._with()),
+                "place": place,
+                "sent": now,
+            }
             write_atomically(note, json.dumps(content, indent=1))
         return place
+
+    def _with(self) -> set[str]:
+        return {name for name, sent in self.tracker.wanted().items() if sent}
 
     def _folder(self, record: RunRecord) -> Path:
         return RecordStore(self.root).folder(record.artefact, record.run_id)

@@ -292,13 +292,13 @@ def test_unscored_answers_and_none_at_all_are_gaps_of_scores() -> None:
 def test_many_pairs_are_resampled_in_parts() -> None:
     """As one array, resamples of this many would take gigabytes."""
     draw = np.random.default_rng(2)
-    one, other = draw.uniform(size=8_000), draw.uniform(size=8_000)
+    one, other = draw.uniform(size=3_000), draw.uniform(size=3_000)
     tracemalloc.start()
     found = paired_rates(one, other, Terms(Level(0.95, 200), 0.05))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1e9
-    error = np.std(one - other, ddof=1) / math.sqrt(8_000)
+    error = np.std(one - other, ddof=1) / math.sqrt(3_000)
     assert found.p == pytest.approx(
         2 * stats.norm.sf(abs(found.difference.value) / error), abs=0.02
     )  # type: ignore[arg-type]

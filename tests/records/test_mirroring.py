@@ -22,7 +22,11 @@ class Notes:
 
     key: str = "notes/of a test"
     fails: bool = False
+    completions: bool = False
     seen: list[tuple[str, Path]] = field(default_factory=list)
+
+    def wanted(self) -> dict[str, bool]:
+        return {"completions": self.completions, "deltas": True}
 
     def open(self, head: RunHead, root: Path) -> None:
         """Nothing before the end."""
@@ -55,6 +59,15 @@ def test_one_that_was_made_anew_is_sent_again(tmp_path: Path) -> None:
     assert mirror.send(anew) is None
     assert mirror.send(anew, again=True) is not None
     assert len(tracker.seen) == 3
+
+
+def test_one_that_goes_with_more_is_sent_again_and_with_less_is_not(tmp_path: Path) -> None:
+    made, bare, full = record(1), Notes(), Notes(completions=True)
+    Mirror(bare, tmp_path).send(made)
+    assert Mirror(full, tmp_path).send(made) is not None
+    assert Mirror(full, tmp_path).send(made) is None
+    assert Mirror(bare, tmp_path).send(made) is None
+    assert (len(bare.seen), len(full.seen)) == (1, 1)
 
 
 def test_another_tracker_has_notes_of_its_own(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from ssah_exp.cli import main
 from ssah_exp.config.validate import PROBE
 from ssah_exp.errors import StoreError
+from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore, read_folder
 from ssah_exp.reporting.report.charts.forest import forest
 from ssah_exp.reporting.report.charts.parts import tick_texts
@@ -279,22 +280,28 @@ def test_a_report_of_nothing_is_refused() -> None:
         render_report([])
 
 
-def test_the_committed_records_make_a_page() -> None:
+@pytest.fixture(scope="module")
+def committed() -> tuple[list[RunRecord], str]:
+    """The committed records and their page."""
     made = read_folder(EXPERIMENTS)
-    text = render_report(made)
+    return made, render_report(made)
+
+
+def test_the_committed_records_make_a_page(committed: tuple[list[RunRecord], str]) -> None:
+    made, text = committed
     assert len(data_of(text)["runs"]) == len(made) >= 21
     assert "nan" not in re.sub(r"<script.*?</script>", "", text, flags=re.S).lower().split()
 
 
-def test_the_newest_probes_are_drawn_into_the_page() -> None:
-    probes = [made for made in read_folder(EXPERIMENTS) if made.artefact == PROBE]
+def test_the_newest_probes_are_drawn_into_the_page(committed: tuple[list[RunRecord], str]) -> None:
+    made, page = committed
+    probes = [run for run in made if run.artefact == PROBE]
     assert len(probes) > MOST_PICTURED
-    page = render_report(probes)
     sources = re.findall(r'<img class="picture" src="data:image/svg\+xml;base64,([^"]+)"', page)
-    newest = sorted(probes, key=lambda made: made.finished)[-MOST_PICTURED:]
-    assert len(sources) == sum(2 * len(made.config["probe"]["distances"]) + 1 for made in newest)
+    newest = sorted(probes, key=lambda run: run.finished)[-MOST_PICTURED:]
+    assert len(sources) == sum(2 * len(run.config["probe"]["distances"]) + 1 for run in newest)
     for source in sources:
         assert ElementTree.fromstring(base64.b64decode(source)).tag.endswith("svg")
-    for made in newest:
-        assert f"distances: {made.config['model']['name']}" in page
-        assert page.count(f"run {made.run_id}") >= 3
+    for run in newest:
+        assert f"distances: {run.config['model']['name']}" in page
+        assert page.count(f"run {run.run_id}") >= 3

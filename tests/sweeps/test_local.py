@@ -107,9 +107,6 @@ def test_no_worker_outlives_who_hands_out_the_jobs(bench: Bench) -> None:
     assert set(status.counts()) <= {DONE, FAILED, INTERRUPTED, MISSING}
     assert status.counts().get(DONE, 0) < 3
 
-    assert bench.run("retry-failed", "--root", str(bench.root)) == 0
-    assert status_of(bench.sweep()).counts() == {DONE: 3}
-
 
 def test_cancel_ends_the_workers(bench: Bench) -> None:
     process, jobs = started(bench, "seed=31,32,33")

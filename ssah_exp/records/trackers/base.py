@@ -85,6 +85,9 @@ class Tracker(Protocol):
     def key(self) -> str:
         """Name of the place that is written to; a run is mirrored once into each."""
 
+    def wanted(self) -> dict[str, bool]:
+        """What it could be sent beside the record -> whether it is."""
+
     def open(self, head: RunHead, root: Path) -> LiveRun | None:
         """Begin to show a run, or go on with it; None where nothing is shown before the end.
 

@@ -29,6 +29,10 @@ class CsvTracker:
         """See :class:`~ssah_exp.records.trackers.base.Tracker`."""
         return "csv"
 
+    def wanted(self) -> dict[str, bool]:
+        """Nothing: it holds tables."""
+        return {}
+
     def open(self, head: RunHead, root: Path) -> None:
         """A table is written when its numbers are there."""
 
