@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 # Test processes; each computes with one thread. A file's tests stay together: they share fixtures.
+# Files keep their order: by number of tests, the long ones of a few tests would all come last.
 WORKERS ?= 2
+SHARED  := --dist loadfile --no-loadscope-reorder
 
 .PHONY: help quickstart test test-slow test-gpu test-slurm lint bench-check bench-ratios format install-dev clean
 
@@ -20,7 +22,7 @@ quickstart: $(VENV)/.base
 	$(BIN)/ssah-exp run experiment=quickstart
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not gpu and not slurm"
+	$(BIN)/python -m pytest -n $(WORKERS) $(SHARED) -m "not slow and not gpu and not slurm"
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow

@@ -204,7 +204,7 @@ from ssah_exp.records.trackers import RunHead, WandbTracker
 from tests.records.synthetic import record
 from tests.records.test_wandb_offline import STAGE
 live = WandbTracker(mode="offline").open(RunHead.of(record()), Path(sys.argv[1]))
-for _ in range(3):
+for _ in range(1000):  # W&B writes block by block
     live.stage(STAGE)
 log = next(Path(sys.argv[1]).glob("wandb/offline-run-*/*.wandb"))
 deadline = time.monotonic() + 30
