@@ -27,7 +27,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """
     sweep = find_sweep(root_of(options.root), options.sweep)
     status = status_of(sweep)
-    jobs = status.of(QUEUED, RUNNING, INTERRUPTED)
+    jobs = [job for job in status.of(QUEUED, RUNNING, INTERRUPTED) if not job.cancelled]
     for job in jobs:
         job.cancel()
     # An interrupted one is not in the queue; for a number that Slurm has forgotten scancel fails.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ssah_exp.config.paths import root_of
 from ssah_exp.errors import StoreError
-from ssah_exp.sweeps.folder import Job, Sweep, find_sweep
+from ssah_exp.sweeps.folder import Job, Sweep, find_sweep, sweeps_below
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -17,8 +17,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     Raises:
         StoreError: No such job, or it has printed nothing yet.
     """
-    sweep = find_sweep(root_of(options.root), options.sweep)
-    job = _find(sweep, options.run)
+    sweep, job = _find(root_of(options.root), options.sweep, options.run)
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in _files(sweep, job)]
     if not any(texts):
         error = job.state().error
@@ -28,11 +27,17 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     return 0
 
 
-def _find(sweep: Sweep, run: str) -> Job:
+def _find(root: Path, name: str | None, run: str) -> tuple[Sweep, Job]:
+    """A number is one of the sweep's; a run id may be of any sweep where none is named."""
+    sweep = find_sweep(root, name)
     jobs = sweep.jobs()
     for job in jobs:
-        if run in (str(job.number), job.folder.name, job.state().run_id):
-            return job
+        if run in (str(job.number), job.folder.name):
+            return sweep, job
+    for other in [sweep] if name is not None else reversed(sweeps_below(root)):
+        for job in other.jobs():
+            if job.state().run_id == run:
+                return other, job
     raise StoreError(
         f"Sweep {sweep.name} has no job or finished run '{run}'; jobs go from 0 to {len(jobs) - 1}."
     )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ssah_exp.config.paths import root_of
+from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.sweeps.folder import find_sweep, sweeps_below
 from ssah_exp.sweeps.report import lines, summary
 from ssah_exp.sweeps.status import SweepStatus, status_of
@@ -17,22 +20,44 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Print one sweep job by job, or all sweeps in a line each.
 
     Raises:
-        StoreError: There is no such sweep.
+        ConfigError: A sweep and ``--all``.
+        StoreError: There is no such sweep, or its files are damaged.
     """
     root = root_of(options.root)
-    sweeps = sweeps_below(root) if options.all else [find_sweep(root, options.sweep)]
-    found = [status_of(sweep) for sweep in sweeps]
+    if options.all:
+        return _all(root, options)
+    status = status_of(find_sweep(root, options.sweep))
     if options.json:
-        content = [as_json(status) for status in found]
-        print(json.dumps(content if options.all else content[0], indent=1))
+        print(json.dumps(as_json(status), indent=1))
         return 0
-    for status in found:
-        if not options.all:
-            print("\n".join(lines(status.standings)))
-        print(summary(status))
-        if status.note:
-            print(f"note: {status.note}")
+    print("\n".join(lines(status.standings)))
+    _print_summary(status)
     return 0
+
+
+def _all(root: Path, options: argparse.Namespace) -> int:
+    """Every sweep; 1 = some could not be read, which hides no other."""
+    if options.sweep is not None:
+        raise ConfigError(f"--all is every sweep; leave '{options.sweep}' or --all out.")
+    found, damaged = [], 0
+    for sweep in sweeps_below(root):
+        try:
+            found.append(status_of(sweep))
+        except StoreError as error:
+            damaged += 1
+            print(f"sweep {sweep.name}: {error}", file=sys.stderr)
+    if options.json:
+        print(json.dumps([as_json(status) for status in found], indent=1))
+    else:
+        for status in found:
+            _print_summary(status)
+    return 1 if damaged else 0
+
+
+def _print_summary(status: SweepStatus) -> None:
+    print(summary(status))
+    if status.note:
+        print(f"note: {status.note}")
 
 
 def as_json(status: SweepStatus) -> dict[str, Any]:

@@ -93,6 +93,8 @@ def _said(job: Job, state: JobState) -> tuple[str, str]:
         if not (job.folder / state.folder / RECORD).is_file():
             return MISSING, f"the record of run {state.run_id} is gone"
         return DONE, f"run {state.run_id}"
+    if job.cancelled and state.status == RUNNING:
+        return RUNNING, f"asked to end; {state.progress}".removesuffix("; ")
     if job.cancelled:
         return CANCELLED, "as asked"
     return state.status, state.error or state.progress
@@ -100,6 +102,8 @@ def _said(job: Job, state: JobState) -> tuple[str, str]:
 
 def _left(job: Job, state: JobState, why: str, *, began: bool = False) -> tuple[str, str]:
     """A job that is neither finished nor in anybody's hands; ``began``: its keeper ran it."""
+    if job.cancelled:
+        return CANCELLED, "as asked"
     if state.status == QUEUED and not began:
         return MISSING, f"never started: {why}"
     if state.status == INTERRUPTED:

@@ -22,6 +22,7 @@ import pytest
 
 from ssah_exp.cli import main
 from ssah_exp.errors import StoreError
+from ssah_exp.lock import held
 from ssah_exp.owner import Owner, _start_of
 from ssah_exp.sweeps import batch, folder, local, slurm, slurm_worker
 from ssah_exp.sweeps.batch import run_here
@@ -151,6 +152,47 @@ def test_a_sweep_that_a_full_disk_left_without_a_plan_hides_no_other(
     assert main(["status", "--all", "--root", str(tmp_path)]) == 0
     assert capsys.readouterr().out == "sweep night: 1 jobs, 1 missing\n"
     assert main(["status", "--root", str(tmp_path)]) == 0
+
+
+def test_a_damaged_sweep_hides_no_other(tmp_path: Path, capsys: Capture) -> None:
+    sweep_of(tmp_path, 1)
+    noon = open_sweep(tmp_path / "sweeps" / "noon", "batch", {}, {})
+    (noon.folder / "sweep.json").write_text("{")
+    for form in ([], ["--json"]):
+        assert main(["status", "--all", *form, "--root", str(tmp_path)]) == 1
+        said = capsys.readouterr()
+        assert "night" in said.out
+        assert said.err.startswith("sweep noon: Cannot read ")
+    assert main(["status", "night", "--all", "--root", str(tmp_path)]) == 2
+    assert "leave 'night' or --all out" in capsys.readouterr().err
+
+
+def test_a_cancelled_job_runs_until_it_has_ended(tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path, 2)
+    job = sweep.job(0)
+    job.save(JobState(RUNNING, attempts=1, progress="[3/14] align"))
+    job.cancel()
+    sweep.job(1).cancel()
+    with held(sweep.lock, "sweep", print):
+        first, second = status_of(sweep).standings
+    assert (first.status, first.detail) == (RUNNING, "asked to end; [3/14] align")
+    assert second.status == CANCELLED
+    assert [item.status for item in status_of(sweep).standings] == [CANCELLED] * 2
+
+
+def test_a_run_is_found_in_whichever_sweep_made_it(tmp_path: Path, capsys: Capture) -> None:
+    older = sweep_of(tmp_path, 1).job(0)
+    older.save(JobState(DONE, run_id="abc"))
+    older.log.write_text("said by the older\n")
+    newer = open_sweep(tmp_path / "sweeps" / "noon", "local", {}, {})
+    newer.job(0).folder.mkdir(parents=True)
+    (newer.job(0).folder / "job.json").write_text(json.dumps({"overrides": [], "config": {}}))
+    newer.job(0).log.write_text("said by the newer\n")
+    for run, text in (("abc", "said by the older\n"), ("0", "said by the newer\n")):
+        assert main(["logs", run, "--root", str(tmp_path)]) == 0
+        assert capsys.readouterr().out == text
+    assert main(["logs", "abc", "--sweep", "noon", "--root", str(tmp_path)]) == 2
+    assert "Sweep noon has no job or finished run 'abc'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("changes", [{"boot": "before"}, {"host": "node7"}])
