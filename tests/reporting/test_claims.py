@@ -177,6 +177,9 @@ def test_a_claim_that_several_settings_fit_is_not_settled_and_others_are(tmp_pat
     assert second.p_holm == second.p, "what could not be tested is not in the family"
     text = render_claims(claims, settled, "markdown")
     assert "Claim 1: several settings of table1_pruning fit, which differ in units.samples" in text
+    lines = json.loads(render_claims(claims, settled, "json"))
+    assert "differ in units.samples" in lines[0]["lacking"]
+    assert lines[1]["lacking"] == ""
 
 
 def test_a_claim_is_not_settled_by_runs_on_several_files(tmp_path: Path) -> None:
@@ -460,8 +463,8 @@ def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
 
 def test_there_are_such_claims() -> None:
     names = [file.parent.name for file in OTHERS]
-    assert names[:5] == ["frozen_share", "quarter", "ru_budget", "five_percent", "scu_only"]
-    assert names[5:] == ["later", "dpo", "utility", "unit_lora"]
+    assert names[:5] == ["seeds", "frozen_share", "quarter", "ru_budget", "five_percent"]
+    assert names[5:] == ["matched", "scu_only", "later", "dpo", "utility", "unit_lora"]
 
 
 @pytest.mark.parametrize("form", ["markdown", "latex", "csv", "json"])

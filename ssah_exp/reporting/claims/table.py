@@ -75,6 +75,7 @@ def claims_frame(settled: Sequence[Settled]) -> pd.DataFrame:
                 "contrary": finding.contrary,
                 "claim_p": item.p,
                 "claim_p_holm": item.p_holm,
+                "lacking": finding.lacking,
             }
             for item in settled
             for finding in item.findings
