@@ -141,17 +141,36 @@ def perplexity(
     value = _exp(float(losses.mean()))
     if losses.size < 2:
         return Estimate(value, None, None, int(losses.size), "windows", "none: one window")
-    interval = stats.bootstrap(
-        (losses,),
+    low, high = resampled_mean(losses, confidence, resamples, seed)
+    return Estimate(value, _exp(low), _exp(high), losses.size, "windows", method)
+
+
+def resampled_mean(
+    sample: NDArray[np.float64],
+    confidence: float,
+    resamples: int,
+    seed: int,
+    batch: int | None = None,
+) -> tuple[float, float]:
+    """Ends of a mean's percentile bootstrap interval.
+
+    Args:
+        sample: ``(n,)``, at least two.
+        confidence: Level of the interval.
+        resamples: Bootstrap resamples.
+        seed: Seed of the bootstrap.
+        batch: Resamples in memory at a time; None = all.
+    """
+    found = stats.bootstrap(
+        (sample,),
         np.mean,
         confidence_level=confidence,
         n_resamples=resamples,
         method="percentile",
+        batch=batch,
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return Estimate(
-        value, _exp(float(interval.low)), _exp(float(interval.high)), losses.size, "windows", method
-    )
+    return float(found.low), float(found.high)
 
 
 def mean_score(
@@ -180,16 +199,9 @@ def mean_score(
     mean = float(sample.mean())
     if np.ptp(sample) == 0:
         return _mean_of_equal_scores(mean, n, confidence, ends)
-    interval = stats.bootstrap(
-        (sample,),
-        np.mean,
-        confidence_level=confidence,
-        n_resamples=resamples,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
+    low, high = resampled_mean(sample, confidence, resamples, seed)
     method = f"percentile bootstrap {percent(confidence)}, {resamples} resamples of answers"
-    return Estimate(mean, float(interval.low), float(interval.high), n, unit, method)
+    return Estimate(mean, low, high, n, unit, method)
 
 
 def _mean_of_equal_scores(

@@ -12,7 +12,7 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.proportion import proportion_confint, proportion_effectsize
 from statsmodels.stats.weightstats import ttost_paired
 
-from ssah_exp.evaluation.intervals import Estimate, alike, percent
+from ssah_exp.evaluation.intervals import Estimate, alike, percent, resampled_mean
 
 Values = NDArray[np.float64]
 
@@ -80,16 +80,10 @@ def bootstrap(differences: Values, level: Level, unit: str) -> Estimate:
     value, n = float(differences.mean()), int(differences.size)
     if alike(differences.tolist()):
         return Estimate(value, None, None, n, unit, "none: all pairs alike")
-    found = stats.bootstrap(
-        (differences,),
-        np.mean,
-        confidence_level=level.confidence,
-        n_resamples=level.resamples,
-        method="percentile",
-        batch=_batch(differences),
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return Estimate(value, float(found.low), float(found.high), n, unit, _bootstrapped(level))
+    low, high = resampled_mean(
+        differences, level.confidence, level.resamples, 0, _batch(differences)
+    )
+    return Estimate(value, low, high, n, unit, _bootstrapped(level))
 
 
 def _bootstrapped(level: Level) -> str:
