@@ -1,12 +1,15 @@
-"""One setting in a table for people: what was run, its arms, what is marked, and the difference."""
+"""Settings in a table: for people a caption, marked arms, the difference; for machines lines."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pandas as pd
 
 from ssah_exp.reporting.beside_paper.table import comparison_text
 from ssah_exp.reporting.coverage import coverage_note
-from ssah_exp.reporting.paper_sizes import footnote, marked
+from ssah_exp.reporting.paper_sizes import fewer_than_paper, footnote, marked
 from ssah_exp.reporting.rows import Block, Cell, Row
 from ssah_exp.reporting.text import cell_text, format_frame, heading, prose
 
@@ -28,6 +31,28 @@ def setting_text(
         if note is not None:
             parts += [prose(note, form), ""]
     return parts + comparison_text(block, form)
+
+
+def long_lines(
+    settings: Sequence[Block], origin: Callable[[Row, Block], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """One line per value of a table for machines.
+
+    Args:
+        settings: Whose rows.
+        origin: What stands before the metric: of which arm, of which setting.
+    """
+    return [
+        {
+            **origin(row, block),
+            "metric": metric,
+            **cell.__dict__,
+            "fewer_than_paper": fewer_than_paper(block, metric, cell) is not None,
+        }
+        for block in settings
+        for row in block.rows
+        for metric, cell in row.cells.items()
+    ]
 
 
 def marked_cells(row: Row, block: Block) -> dict[str, str]:

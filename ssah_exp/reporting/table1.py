@@ -13,10 +13,9 @@ from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.attacks import attacks_note
 from ssah_exp.reporting.beside_paper.table import with_comparison
 from ssah_exp.reporting.captions import captions_of, seeds_text
-from ssah_exp.reporting.paper_sizes import fewer_than_paper
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
-from ssah_exp.reporting.setting_text import marked_cells, setting_text
+from ssah_exp.reporting.setting_text import long_lines, marked_cells, setting_text
 from ssah_exp.reporting.text import (
     controls_note,
     empty_note,
@@ -73,27 +72,7 @@ def long_frame(settings: Sequence[Block]) -> pd.DataFrame:
     value, low, high, spread, n, repeats, method, fewer_than_paper. Rates are shares from 0 to 1,
     the spread of perplexity is a factor.
     """
-    lines: list[dict[str, Any]] = []
-    for block in settings:
-        config = block.records[0].config
-        for row in block.rows:
-            for metric, cell in row.cells.items():
-                lines.append(
-                    {
-                        "origin": "measured",
-                        "model": config["model"]["name"],
-                        "data": config["data"]["name"],
-                        "scu_budget": config["units"]["budgets"]["scu"],
-                        "arm": row.label,
-                        "fill": row.fill,
-                        "control": row.control,
-                        "units_pct": 100 * row.unit_share,
-                        "params_pct": 100 * row.parameter_share,
-                        "metric": metric,
-                        **cell.__dict__,
-                        "fewer_than_paper": fewer_than_paper(block, metric, cell) is not None,
-                    }
-                )
+    lines = long_lines(settings, _origin)
     for item in read_published("table1_pruning").to_dict("records"):
         for metric, column in _PUBLISHED_METRICS.items():
             scale = 1 if metric == PERPLEXITY else 100
@@ -108,6 +87,21 @@ def long_frame(settings: Sequence[Block]) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(lines)
+
+
+def _origin(row: Row, block: Block) -> dict[str, Any]:
+    config = block.records[0].config
+    return {
+        "origin": "measured",
+        "model": config["model"]["name"],
+        "data": config["data"]["name"],
+        "scu_budget": config["units"]["budgets"]["scu"],
+        "arm": row.label,
+        "fill": row.fill,
+        "control": row.control,
+        "units_pct": 100 * row.unit_share,
+        "params_pct": 100 * row.parameter_share,
+    }
 
 
 def wide_frame(block: Block) -> pd.DataFrame:

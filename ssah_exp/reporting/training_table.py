@@ -13,10 +13,9 @@ from ssah_exp.reporting.attacks import attacks_note
 from ssah_exp.reporting.beside_paper.table import with_comparison
 from ssah_exp.reporting.captions import captions_of, seeds_text
 from ssah_exp.reporting.loss_match import match_note
-from ssah_exp.reporting.paper_sizes import fewer_than_paper
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
-from ssah_exp.reporting.setting_text import marked_cells, setting_text
+from ssah_exp.reporting.setting_text import long_lines, marked_cells, setting_text
 from ssah_exp.reporting.text import (
     controls_note,
     empty_note,
@@ -72,31 +71,22 @@ def training_long_frame(settings: Sequence[Block]) -> pd.DataFrame:
     value, low, high, spread, n, repeats, method, fewer_than_paper. Rates are shares from 0 to 1,
     the spread of perplexity is a factor.
     """
-    lines: list[dict[str, Any]] = []
-    for block in settings:
-        config = block.records[0].config
-        for row in block.rows:
-            origin = {
-                "model": config["model"]["name"],
-                "data": config["data"]["name"],
-                "start": config["training"]["start"],
-                "trained_on": config["training"]["data"],
-                "arm": row.label,
-                "policy": _policy(row, block),
-                "control": row.control,
-                "units_pct": 100 * row.unit_share,
-                "params_pct": 100 * row.parameter_share,
-            }
-            lines += [
-                {
-                    **origin,
-                    "metric": metric,
-                    **cell.__dict__,
-                    "fewer_than_paper": fewer_than_paper(block, metric, cell) is not None,
-                }
-                for metric, cell in row.cells.items()
-            ]
-    return pd.DataFrame(lines)
+    return pd.DataFrame(long_lines(settings, _origin))
+
+
+def _origin(row: Row, block: Block) -> dict[str, Any]:
+    config = block.records[0].config
+    return {
+        "model": config["model"]["name"],
+        "data": config["data"]["name"],
+        "start": config["training"]["start"],
+        "trained_on": config["training"]["data"],
+        "arm": row.label,
+        "policy": _policy(row, block),
+        "control": row.control,
+        "units_pct": 100 * row.unit_share,
+        "params_pct": 100 * row.parameter_share,
+    }
 
 
 def _wide_line(row: Row, block: Block) -> dict[str, str]:
