@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ssah_exp.cli import main
 from tests.notebooks import execute, output
 
 pytestmark = [
@@ -91,21 +92,28 @@ def test_ablation_changes_the_model_and_the_control_does_not_copy_it(root: Path)
     assert scu["metrics"]["perplexity"] != control["metrics"]["perplexity"]
 
 
-def test_the_same_command_again_computes_nothing(root: Path) -> None:
+def in_process(root: Path, capsys: pytest.CaptureFixture[str], *overrides: str) -> str:
+    """What the same command says, without another start of Python."""
+    assert main(["run", "debug=fast", f"paths.root={root}", "model.device=cpu", *overrides]) == 0
+    return capsys.readouterr().err
+
+
+def test_the_same_command_again_computes_nothing(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = read_record(root)
-    done = ssah_exp(root)
-    assert "computed" not in done.stderr
-    assert done.stderr.count("cached") == len(before["stages"])
+    said = in_process(root, capsys)
+    assert "computed" not in said
+    assert said.count("cached") == len(before["stages"])
     after = read_record(root)
     assert after["run_id"] == before["run_id"]
     assert after["arms"] == before["arms"]
 
 
-def test_another_budget_costs_no_statistics(root: Path, tmp_path: Path) -> None:
-    done = ssah_exp(
-        root, "units.budgets.scu=0.02", "ablation.classes=[RU]", "ablation.controls.of=[]"
-    )
-    computed = [line for line in done.stderr.splitlines() if line.startswith("computed")]
+def test_another_budget_costs_no_statistics(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fewer = ("ablation.classes=[RU]", "ablation.controls.of=[]")
+    said = in_process(root, capsys, "units.budgets.scu=0.02", *fewer)
+    computed = [line for line in said.splitlines() if line.startswith("computed")]
     assert all("answers RU" in line or "losses RU" in line for line in computed), computed
 
 

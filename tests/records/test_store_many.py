@@ -77,20 +77,21 @@ def test_three_thousand_records_are_read_in_two_seconds_of_computing(tmp_path: P
         folder = store.folder(ARTEFACT, f"{number:012x}")
         folder.mkdir(parents=True)
         (folder / "record.json").write_text(text.replace('"RUN"', f'"{number:012x}"'))
-    seconds, parsing = [], []
-    for _ in range(3):  # the best of three, on a machine that is busy
+    for _ in range(3):  # on a machine that is busy one of three will do
         started = time.process_time()
         records = store.read(ARTEFACT)
-        seconds.append(time.process_time() - started)
+        seconds = time.process_time() - started
         assert len({item.run_id for item in records}) == 3000
         assert len(records[0].arms) == 14
+        del records  # freeing them is no part of reading the next ones
         started = time.process_time()
         for _ in range(3000):
             json.loads(text)
-        parsing.append(time.process_time() - started)
-        del records  # freeing them is no part of reading the next ones
-    # A slow machine takes longer, but no more often than it parses JSON.
-    assert min(seconds) < max(2.0, 4 * min(parsing))
+        # A slow machine takes longer, but no more often than it parses JSON.
+        limit = max(2.0, 4 * (time.process_time() - started))
+        if seconds < limit:
+            return
+    raise AssertionError(f"{seconds:.2f} s, of {limit:.2f} allowed")
 
 
 @pytest.mark.usefixtures("nothing_frozen")
