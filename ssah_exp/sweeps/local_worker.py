@@ -46,7 +46,10 @@ def serve(
             except EOFError:
                 return
             work(sweep, sweep.job(number), check)
-            connection.send(number)
+            try:
+                connection.send(number)
+            except OSError:  # nobody waits for it any more; the job's state is written
+                return
 
 
 def _end_with_parent() -> None:

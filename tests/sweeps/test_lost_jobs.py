@@ -24,7 +24,7 @@ from ssah_exp.cli import main
 from ssah_exp.errors import StoreError
 from ssah_exp.lock import held
 from ssah_exp.owner import Owner, _start_of
-from ssah_exp.sweeps import batch, folder, local, slurm, slurm_worker
+from ssah_exp.sweeps import batch, folder, local, local_worker, slurm, slurm_worker, worker
 from ssah_exp.sweeps.batch import run_here
 from ssah_exp.sweeps.folder import Job, Sweep, find_sweep, open_sweep
 from ssah_exp.sweeps.local import LocalOptions, run_at_once
@@ -69,6 +69,30 @@ def test_a_worker_that_dies_before_its_job_began_leaves_a_failed_job(
     assert end_of(sweep) == 1
     assert main(["logs", "0", "--root", str(tmp_path)]) == 2
     assert "before the job began (exit code 1)" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_worker_whose_master_is_gone_ends_behind_its_job_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after Ctrl+C twice: the second one ends the process that waits for its workers."""
+    sweep_of(tmp_path, 1)
+    mine, theirs = Pipe()
+    worked: list[int] = []
+
+    def work(sweep: Sweep, job: Job, check: str | None) -> None:
+        worked.append(job.number)
+        mine.close()
+
+    monkeypatch.setattr(worker, "work", work)
+    monkeypatch.setattr(local_worker, "_end_with_parent", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGINT)
+    mine.send(0)
+    try:
+        local_worker.serve(theirs, str(tmp_path / "sweeps" / "night"), None, {})
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert worked == [0]
 
 
 def test_a_job_that_could_not_be_handed_over_goes_to_another_worker(
