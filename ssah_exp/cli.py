@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from ssah_exp import __version__
 from ssah_exp.errors import IncompleteError, SsahError
@@ -52,9 +53,26 @@ OPTIONS = (
 )
 
 
+class _Help(argparse.HelpFormatter):
+    """Names every default that a help text does not explain itself."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        plain = action.default in (None, False, argparse.SUPPRESS) or action.default == []
+        if action.help is None or plain or "default" in action.help:
+            return action.help
+        return f"{action.help} (default: %(default)s)"
+
+
+class _Parser(argparse.ArgumentParser):
+    """As all its subcommands."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=_Help, **options)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All subcommands and their options."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="ssah-exp",
         description="Experiments on the Superficial Safety Alignment Hypothesis.",
     )

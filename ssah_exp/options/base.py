@@ -22,3 +22,8 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
         help="folders of record files instead, e.g. experiments/table1_pruning/records, or a "
         "folder that holds */records",
     )
+
+
+def add_format(parser: argparse.ArgumentParser, *forms: str) -> None:
+    """Add the form of what is printed; the first is the default."""
+    parser.add_argument("--format", choices=forms, default=forms[0], help="of what is printed")

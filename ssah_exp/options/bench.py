@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ssah_exp.options.base import Commands
+from ssah_exp.options.base import Commands, add_format
 
 
 def add(commands: Commands) -> None:
@@ -30,12 +30,12 @@ def add(commands: Commands) -> None:
     )
     check.add_argument("file", help="committed ratios, e.g. benchmarks/ratios.json")
     check.add_argument("--write", action="store_true", help="write today's ratios instead")
-    check.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    check.add_argument("--threads", type=int, default=1, help="CPU threads")
     for action in (startup, check):
         action.add_argument("--repeats", type=int, default=3, help="rounds")
     for name, action in actions.choices.items():
         if name != "check":
-            action.add_argument("--format", choices=("text", "json"), default="text")
+            add_format(action, "text", "json")
         if name not in ("growth", "startup"):  # these load no model
             action.add_argument(
                 "--root", default=None, help="where the cache lies (default: paths.root)"
@@ -45,11 +45,11 @@ def add(commands: Commands) -> None:
 
 def _place(parser: argparse.ArgumentParser) -> None:
     """Where, in what precision."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: auto)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
     parser.add_argument(
         "--precision", choices=("float32", "bfloat16"), help="default: bfloat16 on CUDA only"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of weights and batches")
     parser.add_argument(
         "--threads", type=int, help="CPU threads (default: all; with 1, processor time is measured)"
     )
@@ -80,7 +80,7 @@ def _train(actions: Commands) -> None:
     )
     _place(train)
     _shape(train)
-    train.add_argument("--share", type=float, default=0.2, help="of the units' weights")
+    train.add_argument("--share", type=float, default=0.2, help="of the units' weights, trained")
     train.add_argument(
         "--frozen-share", type=float, default=0.07, help="of the units' weights, for freeze"
     )
@@ -94,7 +94,12 @@ def _train(actions: Commands) -> None:
     train.add_argument("--length", type=int, help="tokens per sequence (default: 128; CUDA: 512)")
     train.add_argument("--steps", type=int, default=5, help="timed steps per arm and repeat")
     train.add_argument("--warmup", type=int, default=2, help="steps before them")
-    train.add_argument("--checkpointing", action=argparse.BooleanOptionalAction, default=False)
+    train.add_argument(
+        "--checkpointing",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="compute activations a second time in the backward pass",
+    )
     train.add_argument(
         "--masters",
         action=argparse.BooleanOptionalAction,
@@ -126,6 +131,6 @@ def _generate(actions: Commands) -> None:
         "in length-sorted batches (batched), and so with 1 percent of the units ablated (ablated).",
     )
     _place(generate)
-    generate.add_argument("--prompts", type=int, default=24)
-    generate.add_argument("--new-tokens", type=int, default=32)
+    generate.add_argument("--prompts", type=int, default=24, help="answered per round")
+    generate.add_argument("--new-tokens", type=int, default=32, help="of every answer")
     generate.add_argument("--batch", type=int, default=24, help="prompts per batch")

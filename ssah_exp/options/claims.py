@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssah_exp.options.base import FORMATS, Commands, add_sources
+from ssah_exp.options.base import FORMATS, Commands, add_format, add_sources
 
 
 def add(commands: Commands) -> None:
@@ -14,7 +14,7 @@ def add(commands: Commands) -> None:
         "supported, not supported, undecided at this n, or not run.",
     )
     claims.add_argument("file", help="e.g. experiments/paper_smollm2/claims.yaml")
-    claims.add_argument("--format", choices=FORMATS, default="markdown")
+    add_format(claims, *FORMATS)
     claims.add_argument(
         "--records-only",
         action="store_true",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssah_exp.options.base import FORMATS, Commands, add_sources
+from ssah_exp.options.base import FORMATS, Commands, add_format, add_sources
 
 
 def add(commands: Commands) -> None:
@@ -37,7 +37,7 @@ def add(commands: Commands) -> None:
     compare.add_argument(
         "--score-margin", type=float, default=0.05, help="the same for scores, of a judge's scale"
     )
-    compare.add_argument("--confidence", type=float, default=0.95)
-    compare.add_argument("--format", choices=FORMATS, default="markdown")
+    compare.add_argument("--confidence", type=float, default=0.95, help="level of intervals")
+    add_format(compare, *FORMATS)
     add_sources(compare)
     compare.set_defaults(module="compare")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssah_exp.options.base import Commands
+from ssah_exp.options.base import Commands, add_format
 
 
 def add(commands: Commands) -> None:
@@ -27,5 +27,5 @@ def add(commands: Commands) -> None:
             action="store_true",
             help="also if weights that the delta does not touch are not its base's",
         )
-    show.add_argument("--format", choices=("text", "json"), default="text")
+    add_format(show, "text", "json")
     delta.set_defaults(module="delta")

@@ -20,7 +20,7 @@ def add(commands: Commands) -> None:
         metavar=f"{{{SETTING},{SHARE},KEY}}",
         default=SETTING,
         help="share: ASR and perplexity over the share of parameters that arms change; KEY: over a "
-        "number of the config that was swept, e.g. units.samples (default: setting)",
+        "number of the config that was swept, e.g. units.samples",
     )
     figure.add_argument(
         "--of",
@@ -28,7 +28,12 @@ def add(commands: Commands) -> None:
         default=None,
         help="with --by share or KEY, of a pruning table: the class that is drawn (default: SCU)",
     )
-    figure.add_argument("--out", default=None, help="file; its suffix decides the format")
+    figure.add_argument(
+        "--out",
+        default=None,
+        help="file, its suffix decides the format; several settings get a number each (default: a "
+        "name of the figure's own, .png, in this folder)",
+    )
     figure.add_argument(
         "--style", default=None, help="prompt style of tables (default: mean over styles)"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssah_exp.options.base import Commands
+from ssah_exp.options.base import Commands, add_format
 
 
 def add(commands: Commands) -> None:
@@ -35,6 +35,6 @@ def add(commands: Commands) -> None:
             metavar="NAME.KEY=VALUE",
             help="a judge's setting, e.g. llama_guard3.weights.path=DIR",
         )
-        action.add_argument("--format", choices=("text", "json"), default="text")
+        add_format(action, "text", "json")
         action.add_argument("--root", help="where judgements are kept (default: paths.root)")
     judges.set_defaults(module="judges")

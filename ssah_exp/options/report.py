@@ -9,5 +9,5 @@ def add(commands: Commands) -> None:
     """Add `report`."""
     report = commands.add_parser("report", help="write one HTML page about all runs, for offline")
     add_sources(report)
-    report.add_argument("--out", default="report.html", help="file to write (default: report.html)")
+    report.add_argument("--out", default="report.html", help="file to write")
     report.set_defaults(module="report")

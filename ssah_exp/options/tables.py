@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssah_exp.options.base import FORMATS, Commands, add_sources
+from ssah_exp.options.base import FORMATS, Commands, add_format, add_sources
 
 
 def add(commands: Commands) -> None:
@@ -11,6 +11,6 @@ def add(commands: Commands) -> None:
     tables.add_argument(
         "artefact", nargs="?", help="e.g. table1_pruning; without: list those that have records"
     )
-    tables.add_argument("--format", choices=FORMATS, default="markdown")
+    add_format(tables, *FORMATS)
     add_sources(tables)
     tables.set_defaults(module="tables")

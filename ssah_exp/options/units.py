@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ssah_exp.options.base import Commands
+from ssah_exp.options.base import Commands, add_format
 
 if TYPE_CHECKING:
     import argparse
@@ -64,9 +64,7 @@ def _atlas(actions: Commands) -> None:
     atlas.add_argument("path", help="a run's folder")
     _draws(atlas)
     atlas.add_argument("--consensus", help="folder for a UnitMap of what the settings agree on")
-    atlas.add_argument(
-        "--share", type=float, default=0.5, help="of resamples, for the consensus (default: 0.5)"
-    )
+    atlas.add_argument("--share", type=float, default=0.5, help="of resamples, for the consensus")
     _output(atlas, "csv", "json")
     _overrides(atlas)
 
@@ -93,7 +91,7 @@ def _overlap(actions: Commands) -> None:
         dest="unit_class",
         default="SCU",
         choices=("SCU", "UCU", "CU", "RU"),
-        help="which class (default: SCU)",
+        help="which class",
     )
     overlap.add_argument("--draws", type=int, default=2000, help="random sets per pair")
     overlap.add_argument("--seed", type=int, default=0, help="decides the random sets")
@@ -125,16 +123,14 @@ def _seeds(actions: Commands) -> None:
         "one line per seed from the CSV files of 'atlas' or 'noise', as 'claims' reads them",
     )
     seeds.add_argument("files", nargs="+", metavar="SEED=CSV", help="a seed's file, all of a kind")
-    seeds.add_argument(
-        "--measure", default="jaccard_SCU", help="of an atlas (default: jaccard_SCU)"
-    )
+    seeds.add_argument("--measure", default="jaccard_SCU", help="of an atlas")
     for end, which, default in (("before", "from", "SCU"), ("after", "to", "CU")):
         seeds.add_argument(
             f"--{which}",
             dest=end,
             default=default,
             choices=("SCU", "UCU", "CU", "RU"),
-            help=f"of a null of transfer, the class {end} (default: {default})",
+            help=f"of a null of transfer, the class {end}",
         )
     seeds.add_argument(
         "--column",
@@ -143,7 +139,7 @@ def _seeds(actions: Commands) -> None:
         metavar="HEADING=NAME",
         help="take this setting or comparison, under this heading (default: all that there are)",
     )
-    seeds.add_argument("--format", choices=("csv", "json"), default="csv")
+    add_format(seeds, "csv", "json")
 
 
 def _action(
@@ -167,7 +163,7 @@ def _draws(parser: argparse.ArgumentParser) -> None:
 
 def _output(parser: argparse.ArgumentParser, *forms: str) -> None:
     """What is printed, ``text`` or one of ``forms``, and a picture of it."""
-    parser.add_argument("--format", choices=("text", *forms), default="text")
+    add_format(parser, "text", *forms)
     parser.add_argument("--figure", help="draw it there; the suffix decides the format")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,25 @@ def test_every_command_has_help() -> None:
     assert len(found) > 20
     for parser in found:
         assert parser.prog in parser.format_help()
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("compare",), r"--margin MARGIN .*\(default: 0\.05\)"),
+        (("tables",), r"--format \{[^}]*\} of what is printed \(default: markdown\)"),
+        (("units", "stability"), r"--resamples RESAMPLES .*\(default: 200\)"),
+        (("bench", "train"), r"--share SHARE .*\(default: 0\.2\)"),
+        (("figure",), r"--out OUT .*\(default: a name of the figure's own"),
+    ],
+)
+def test_help_names_the_defaults(command: tuple[str, ...], said: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main([*command, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert re.search(said, text)
+    assert "None)" not in text
+    assert "[])" not in text
 
 
 def test_an_error_behind_the_config_is_one_line_and_code_2(capsys: Capture) -> None:
