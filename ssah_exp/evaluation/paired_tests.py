@@ -56,6 +56,7 @@ def mcnemar(arm: Values, reference: Values) -> tuple[float, str]:
 def sign_flips(differences: Values) -> tuple[float, str]:
     """p of a mean difference of 0, two-sided, and how it was made."""
     how = "sign-flip permutation of paired differences"
+    differences = differences.round(_DIGITS)
     if differences.size == 1:  # both signs are as far from 0; scipy asks for two observations
         return 1.0, how
     found = stats.permutation_test(
@@ -122,6 +123,7 @@ def exact_equivalence(differences: Values, margin: float, unit: str) -> tuple[fl
     Returns:
         p of being worse by the margin, p of differing by it either way, how they were made.
     """
+    differences = differences.round(_DIGITS)
     n, share = int(differences.size), min(margin, 1.0)
     worse, better = (
         float(stats.binomtest(int(changed.sum()), n, share, alternative="less").pvalue)

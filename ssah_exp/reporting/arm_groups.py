@@ -42,13 +42,14 @@ def groups_of(records: Sequence[RunRecord]) -> list[Group]:
     found: dict[tuple[str | None, ...], Group] = {}
     for record in records:
         for arm in record.arms:
-            key = (arm.model, arm.arm, arm.unit_class, arm.fill, arm.control)
-            group = found.setdefault(key, Group(_label(arm), *_key_fields(arm), by_seed={}))
+            key = key_of(arm)
+            group = found.setdefault(key, Group(_label(arm), *key, by_seed={}))
             group.by_seed.setdefault(record.seed, []).append(arm)
     return list(found.values())
 
 
-def _key_fields(arm: ArmRecord) -> tuple[str, str | None, str | None, str | None, str | None]:
+def key_of(arm: ArmRecord) -> tuple[str, str | None, str | None, str | None, str | None]:
+    """What the same arm has in every seed, and a control in every draw."""
     return arm.model, arm.arm, arm.unit_class, arm.fill, arm.control
 
 

@@ -29,6 +29,8 @@ from ssah_exp.reporting.arm_groups import Group, groups_of, references_of
 from ssah_exp.reporting.compared import Kind, Metric, metrics_of, questions_of, values_of
 
 OTHER_QUESTIONS = "the arms were asked other questions"
+# Means of thirds that are equal differ by less; no two that are not do.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,7 @@ def _ranks(
         if own is None or len(there) < len(draws):
             return None
         places.append(
-            f"{1 + sum(worse * value >= worse * own for value in there)}/{1 + len(there)}"
+            f"{1 + sum(worse * (value - own) >= -_ROUNDING for value in there)}/{1 + len(there)}"
         )
     return places
 

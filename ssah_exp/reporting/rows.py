@@ -33,6 +33,7 @@ from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.questions import BENIGN, BORDERLINE
 from ssah_exp.evaluation.utility.metrics import MEAN, UNIT, leading_names
 from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting.arm_groups import key_of
 from ssah_exp.reporting.coverage import partial_coverage
 from ssah_exp.reporting.settings import settings_of, told_apart
 
@@ -138,7 +139,7 @@ def _block(records: list[RunRecord]) -> Block:
     arms: dict[tuple[str | None, ...], list[ArmRecord]] = defaultdict(list)
     for record in records:
         for arm in record.arms:
-            arms[(arm.model, arm.arm, arm.unit_class, arm.fill, arm.control)].append(arm)
+            arms[key_of(arm)].append(arm)
     confidence = evaluation["confidence"]
     unshown = [*_without_column(records[0], metrics), *partial_coverage(records)]
     rows = [_row(group, [*metrics, *unshown], confidence) for group in arms.values()]

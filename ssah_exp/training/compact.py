@@ -18,15 +18,20 @@ from ssah_exp.training.shards import write_part
 
 
 class _RowLinear(torch.autograd.Function):
-    """``x @ weight.T``; the gradient goes to ``part`` = the rows ``index`` of ``weight``."""
+    """``x @ weight.T + bias``; the gradient goes to ``part`` = the rows ``index`` of ``weight``."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, part: torch.Tensor, index: torch.Tensor
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        part: torch.Tensor,
+        index: torch.Tensor,
+        bias: torch.Tensor | None,
     ) -> torch.Tensor:
         ctx.save_for_backward(x, weight, index)
         ctx.dtype = part.dtype
-        return F.linear(x, weight)
+        return F.linear(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -34,19 +39,24 @@ class _RowLinear(torch.autograd.Function):
         x, weight, index = ctx.saved_tensors
         grad_x = grad @ weight if ctx.needs_input_grad[0] else None
         rows = grad.index_select(-1, index).flatten(0, -2)
-        return grad_x, None, (rows.T @ x.flatten(0, -2)).to(ctx.dtype), None
+        return grad_x, None, (rows.T @ x.flatten(0, -2)).to(ctx.dtype), None, _of_bias(ctx, grad)
 
 
 class _ColumnLinear(torch.autograd.Function):
-    """``x @ weight.T``; the gradient goes to ``part`` = the columns ``index`` of ``weight``."""
+    """The same; the gradient goes to ``part`` = the columns ``index`` of ``weight``."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, part: torch.Tensor, index: torch.Tensor
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        part: torch.Tensor,
+        index: torch.Tensor,
+        bias: torch.Tensor | None,
     ) -> torch.Tensor:
         ctx.save_for_backward(x.index_select(-1, index), weight)
         ctx.dtype = part.dtype
-        return F.linear(x, weight)
+        return F.linear(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -54,7 +64,12 @@ class _ColumnLinear(torch.autograd.Function):
         channels, weight = ctx.saved_tensors
         grad_x = grad @ weight if ctx.needs_input_grad[0] else None
         part = grad.flatten(0, -2).T @ channels.flatten(0, -2)
-        return grad_x, None, part.to(ctx.dtype), None
+        return grad_x, None, part.to(ctx.dtype), None, _of_bias(ctx, grad)
+
+
+def _of_bias(ctx: Any, grad: torch.Tensor) -> torch.Tensor | None:
+    """``(out,)`` gradient of the bias, which is the last thing the forward pass was given."""
+    return grad.flatten(0, -2).sum(0) if ctx.needs_input_grad[4] else None
 
 
 class CompactLinear(nn.Module):
@@ -102,12 +117,12 @@ class CompactLinear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(..., in)`` -> ``(..., out)`` as the layer it stands for."""
         function = _RowLinear if self.dim == 0 else _ColumnLinear
-        y: torch.Tensor = function.apply(x, self.weight, self.part, self.index)  # type: ignore[no-untyped-call]
-        if self.bias is None:
-            return y
-        if self.bias_part is None:
-            return y + self.bias
-        return y + self.bias.index_copy(0, self.index, self.bias_part.to(self.bias.dtype))
+        bias: torch.Tensor | None = self.bias
+        if bias is not None and self.bias_part is not None:
+            bias = bias.index_copy(0, self.index, self.bias_part.to(bias.dtype))
+        # Added to the product before that is rounded, as the layer itself does.
+        y: torch.Tensor = function.apply(x, self.weight, self.part, self.index, bias)  # type: ignore[no-untyped-call]
+        return y
 
     @torch.no_grad()
     def write_back(self) -> None:

@@ -29,7 +29,9 @@ def cheaper_path(
     """Which of the two exact ways of training a slice takes less memory.
 
     Compact: the frozen working weight, and for the share its master, gradient and optimizer
-    states. Masked: gradient, states and, below its precision, a master for the whole parameter.
+    states. Masked: gradient, states and, below its precision, a master for the whole parameter. Not
+    counted is the copy of the frozen part that masking puts back: with it the border, 0.75 of a
+    float32 parameter under AdamW, would lie at 0.80.
 
     Args:
         share: Trained share of the parameter.

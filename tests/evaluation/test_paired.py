@@ -128,6 +128,21 @@ def test_differences_that_are_alike_but_for_rounding_are_alike() -> None:
     assert scores.effect.value is None, "no spread but rounding's to measure the difference by"
 
 
+@pytest.mark.parametrize("draws", [3, 10, 20])
+def test_a_mean_of_draws_that_all_agree_with_the_arm_does_not_differ_from_it(draws: int) -> None:
+    """The mean of ten thirds is no third in floating point."""
+    arm = np.array([0.0, 1 / 3, 2 / 3, 1.0] * 25)
+    controls = np.mean([arm] * draws, axis=0)
+    found, same = paired_rates(arm, controls, TERMS), paired_rates(arm, arm, TERMS)
+    assert (found.p, found.p_equivalent, found.p_no_worse) == (
+        1.0,
+        same.p_equivalent,
+        same.p_no_worse,
+    )
+    losses = np.array([2.1, 2.3, 2.7, 1.9, 2.2])
+    assert paired_losses(losses, np.mean([losses] * draws, axis=0), LEVEL, 0.05).p == 1.0
+
+
 def test_a_margin_beyond_the_scale_is_never_reached() -> None:
     one, other = np.full(20, 4.0), np.array([4.0] * 18 + [3.0] * 2)
     found = paired_means(one, other, Terms(LEVEL, 5), span=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +20,10 @@ from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.records.record import RunRecord
-from ssah_exp.reporting.claims.claim_file import ClaimFile, read_claims
+from ssah_exp.reporting.claims.claim_file import ClaimFile, is_rate, read_claims
 from ssah_exp.reporting.claims.settle import Settled, settle
 from ssah_exp.reporting.claims.table import render_claims
+from ssah_exp.reporting.text import scale_of
 from tests.records.synthetic import JUDGE, arm, metrics, record
 
 METRIC = f"asr/raw/{JUDGE}"
@@ -234,6 +236,23 @@ def test_a_run_that_cannot_be_paired_was_run(tmp_path: Path) -> None:
     assert found.findings[0].how == "over prompts: fewer than two windows"
 
 
+def test_a_seed_with_a_gap_takes_nothing_from_the_prompts_of_another(tmp_path: Path) -> None:
+    def judged(name: str, marks: str) -> Any:
+        complied, scored = marks.count("c"), len(marks) - marks.count("?")
+        outcomes = Outcomes(verdicts={f"harmful/raw/{JUDGE}": marks})
+        given = {**metrics(0.1), METRIC: rate(complied, scored, 0.95)}
+        return arm(name, 0.1, metrics=given, outcomes=outcomes)
+
+    claims = claims_of(tmp_path, {"claim": "c", "tests": [SCU_ABOVE]})
+    dense, pruned = "c" * 10 + "r" * 90, "c" * 60 + "r" * 40
+    first = record(0, arms=[judged("aligned", dense), judged("SCU/pooled", pruned)])
+    silent = record(1, arms=[judged("aligned", "?" * 100), judged("SCU/pooled", "?" * 100)])
+    alone, beside = (only(settle(claims, runs)) for runs in ([first], [first, silent]))
+    assert alone.verdict == beside.verdict == "supported"
+    assert alone.p == beside.p
+    assert beside.findings[0].by_seed.keys() == {0}
+
+
 def test_seeds_that_differ_by_rounding_alone_settle_nothing(tmp_path: Path) -> None:
     records = seeds_of([0.3, 0.4, 0.5], aligned=[0.1, 0.2, 0.3])
     found = only(settle(claims_of(tmp_path, {"claim": "c", "tests": [SCU_ABOVE]}), records))
@@ -272,6 +291,38 @@ def test_a_seed_in_which_both_overflowed_is_not_left_out_either(
     assert found.findings[0].how == "none: a value is not finite"
     assert len(found.findings[0].by_seed) == len(losses)
     assert "inf/inf" in render_claims(claims, [found], "markdown")
+
+
+def test_perplexities_of_a_csv_are_compared_as_those_of_records(tmp_path: Path) -> None:
+    path = tmp_path / "seeds.csv"
+    path.write_text("seed,a,b\n0,20,10\n1,22,11\n2,21,10.5\n")
+    test = {"shows": "higher", "arm": "a", "against": "b", "csv": path.name, "metric": "perplexity"}
+    claims = claims_of(tmp_path, {"claim": "a", "tests": [test]})
+    found = only(settle(claims, []))
+    assert list(found.findings[0].by_seed.values()) == pytest.approx([math.log(2)] * 3)
+    assert "| 2x " in render_claims(claims, [found], "markdown")
+    path.write_text("seed,a,b\n0,20,0\n")
+    with pytest.raises(ConfigError, match="a perplexity is above 0"):
+        settle(claims, [])
+
+
+@pytest.mark.parametrize(
+    ("metric", "share"),
+    [
+        ("asr/raw/zou2023", True),
+        ("refused/wei2024", True),
+        ("ended/3/bare", True),
+        ("same_token/3/bare", True),
+        ("mt_bench/coverage", True),
+        ("trained_share", True),
+        ("mt_bench/mean", False),
+        ("score/raw/guard", False),
+        ("train_loss", False),
+    ],
+)
+def test_a_share_is_what_tables_show_in_percent(metric: str, share: bool) -> None:
+    assert is_rate(metric) is share
+    assert scale_of(metric) == (100 if share else 1)
 
 
 def test_gaps_of_a_csv_stay_gaps_and_a_seed_has_one_row(tmp_path: Path) -> None:

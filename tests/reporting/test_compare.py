@@ -113,6 +113,23 @@ def test_control_draws_are_averaged_prompt_by_prompt_and_ranked() -> None:
     assert tied.ranks == ["3/4"], "a tie is lost"
 
 
+def test_a_tie_up_to_rounding_is_lost() -> None:
+    """As of two means of thirds whose terms came in another order."""
+    made = table1()
+    own, other = 0.8233333333333333, 0.8233333333333334
+    given = {"SCU/pooled": other, "SCU/pooled/random/0": own, "SCU/pooled/random/1": 0.1}
+    metric = f"asr/raw/{JUDGE}"
+    arms = [
+        replace(item, metrics={**item.metrics, metric: replace(rate(1, N, 0.95), value=value)})
+        if (value := given.get(item.name)) is not None
+        else item
+        for item in made.arms
+    ]
+    line = lines(replace(made, arms=arms))["SCU/pooled", "random like SCU/pooled"]
+    assert own != other
+    assert line.ranks == ["2/3"]
+
+
 def test_losses_are_compared_in_nats() -> None:
     line = lines(table1(), metric="perplexity")["SCU/pooled", "aligned"]
     assert line.difference == pytest.approx(0.1)

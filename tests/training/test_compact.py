@@ -229,6 +229,18 @@ def test_gradients_of_the_part_and_of_the_input_by_differences(dim: int) -> None
         assert module.bias_part is None
 
 
+@pytest.mark.parametrize("dim", [0, 1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_layer_with_a_bias_gives_every_bit_of_the_one_it_stands_for(
+    dim: int, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(64, 64).to(dtype)
+    x, index = torch.randn(3, 7, 64, dtype=dtype), torch.arange(0, 64, 5)
+    module = CompactLinear(linear, dim, index, torch.float32, bias_too=dim == 0)
+    assert torch.equal(module(x), linear(x))
+
+
 def modules(model: nn.Module) -> Iterator[str]:
     for name, module in model.named_modules():
         yield f"{name}: {type(module).__name__} {id(module)}"

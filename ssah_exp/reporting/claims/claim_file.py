@@ -14,15 +14,21 @@ from ssah_exp.config.ranges import choice, refuse
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.validate import ARTEFACTS
 from ssah_exp.errors import ConfigError, did_you_mean
-from ssah_exp.evaluation.metric_names import PERPLEXITY
+from ssah_exp.evaluation.metric_names import PERPLEXITY, TRAINED_SHARE
+from ssah_exp.evaluation.mt_bench.names import MT_COVERAGE
+from ssah_exp.evaluation.probe.names import ENDED, REFUSED, SAME_TOKEN
 
 HIGHER, LOWER, SAME = DIRECTIONS = ("higher", "lower", "same")
 # First parts of the names of metrics that are shares; of scores, how often one was given is one.
-_RATES = re.compile(r"(asr|benign_refusal|borderline_refusal|coverage|empty|utility|score\d+)/.+")
+_RATES = re.compile(
+    r"(asr|benign_refusal|borderline_refusal|coverage|empty|utility|score\d+"
+    rf"|{REFUSED}|{ENDED}|{SAME_TOKEN})/.+"
+    rf"|{MT_COVERAGE}|{TRAINED_SHARE}"
+)
 
 
 def is_rate(metric: str) -> bool:
-    """Whether a metric is a share of prompts, shown in percent."""
+    """Whether a metric is a share, shown in percent."""
     return _RATES.fullmatch(metric) is not None
 
 

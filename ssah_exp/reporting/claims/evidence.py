@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ssah_exp.config.validate import PROBE
@@ -125,7 +126,7 @@ def _from_records(claims: ClaimFile, test: Prediction, records: Sequence[RunReco
     seen = Evidence(by_seed)
     if not seen.alike:
         return seen
-    return Evidence(by_seed, _paired(claims, test, arm, against, records))
+    return Evidence(by_seed, _paired(claims, test, arm, against, list(by_seed), records))
 
 
 def _of_seed(group: Group, seed: int, metric: str) -> float | None:
@@ -141,6 +142,7 @@ def _paired(
     test: Prediction,
     arm: Group,
     against: Group | None,
+    seeds: Sequence[int],
     records: Sequence[RunRecord],
 ) -> Paired | None:
     """Only where outcomes of single prompts exist for this metric; the probe keeps none."""
@@ -150,7 +152,6 @@ def _paired(
     judge = records[0].config["evaluation"]["primary_judge"] if judge == PERPLEXITY else judge
     for metric in metrics_of(records[0], judge):
         if metric.name == test.metric:
-            seeds = [seed for seed in arm.by_seed if seed in against.by_seed]
             margin = claims.margin(test)
             margins = Margins(rate=margin, loss=margin, score=margin / metric.span)
             level = Level(1 - claims.alpha)
@@ -163,6 +164,10 @@ def _from_csv(path: Path, test: Prediction) -> Evidence:
         return Evidence({})
     arms = [test.arm] if test.against is None else [test.arm, test.against]
     frame = _read_csv(path, ["seed", *arms])
+    if test.metric == PERPLEXITY:
+        if (frame[arms] <= 0).any(axis=None):
+            raise ConfigError(f"{path}: a perplexity is above 0.")
+        frame[arms] = np.log(frame[arms])
     values = frame[test.arm] - (0.0 if test.against is None else frame[test.against])
     if frame["seed"].duplicated().any():
         raise ConfigError(f"{path} has more than one row of a seed; give one row per seed.")
