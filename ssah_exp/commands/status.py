@@ -39,19 +39,20 @@ def _all(root: Path, options: argparse.Namespace) -> int:
     """Every sweep; 1 = some could not be read, which hides no other."""
     if options.sweep is not None:
         raise ConfigError(f"--all is every sweep; leave '{options.sweep}' or --all out.")
-    found, damaged = [], 0
+    content, code = [], 0
     for sweep in sweeps_below(root):
         try:
-            found.append(status_of(sweep))
+            status = status_of(sweep)
+            if options.json:
+                content.append(as_json(status))
+            else:
+                _print_summary(status)
         except StoreError as error:
-            damaged += 1
+            code = 1
             print(f"sweep {sweep.name}: {error}", file=sys.stderr)
     if options.json:
-        print(json.dumps([as_json(status) for status in found], indent=1))
-    else:
-        for status in found:
-            _print_summary(status)
-    return 1 if damaged else 0
+        print(json.dumps(content, indent=1))
+    return code
 
 
 def _print_summary(status: SweepStatus) -> None:
