@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ssah_exp.pipeline.opened import Finished
-from tests.pipeline.tiny_run import run, save_data, save_model, tiny_config
+from tests.pipeline.tiny_run import furnish, run, tiny_config
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -24,10 +24,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="package")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny model and tiny data."""
-    folder = tmp_path_factory.mktemp("tiny")
-    save_model(folder / "model")
-    save_data(folder / "data")
-    return folder
+    return furnish(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="package")

@@ -30,6 +30,9 @@ class Spy:
     fails: str = ""
     told: list[Any] = field(default_factory=list)
 
+    def wanted(self) -> dict[str, bool]:
+        return {}
+
     def open(self, head: RunHead, root: Path) -> Spy:
         self._tell("open", head)
         return self

@@ -29,6 +29,7 @@ from tests.pipeline.tiny_run import (
     TEXT_WORDS,
     WINDOW,
     computed,
+    furnish,
     of_class,
     run,
     silent,
@@ -74,6 +75,12 @@ TRAINED = [
 ]
 SELECTED = {"frozen": ("SCU", "CU"), "staged": ("SCU",), "budget": ("RU",)}
 BATCHES = 3  # ten examples, four at a time
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One of its own: the table finds nothing that another file's tests left in the cache."""
+    return furnish(tmp_path_factory.mktemp("table"))
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,13 @@ SAMPLES, WINDOW, TEXT_WORDS = 5, 16, 200
 FINETUNE = 10  # read by training tables alone
 
 
+def furnish(folder: Path) -> Path:
+    """Put a tiny model and tiny data into a folder."""
+    save_model(folder / "model")
+    save_data(folder / "data")
+    return folder
+
+
 def save_model(folder: Path) -> None:
     """A random grouped-query Llama with a tokenizer of one token per word."""
     tiny_model("llama_gqa").save_pretrained(folder)
