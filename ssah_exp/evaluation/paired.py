@@ -15,6 +15,7 @@ from ssah_exp.evaluation.paired_tests import (
     bootstrap,
     cohens_dz,
     cohens_h,
+    differences_of,
     exact_equivalence,
     exact_interval,
     few_differ,
@@ -106,7 +107,7 @@ def paired_rates(arm: Values, reference: Values, terms: Terms) -> Paired:
     arm, reference = _both_scored(arm, reference)
     if arm.size == 0:
         return gap(terms, COHENS_H, "no prompt scored in both arms")
-    few = few_differ(arm - reference)
+    few = few_differ(differences_of(arm, reference))
     effect = cohens_h(arm, reference, terms.level, terms.unit, few=few)
     return _paired(arm, reference, terms, effect, COHENS_H)
 
@@ -127,7 +128,7 @@ def paired_means(arm: Values, reference: Values, terms: Terms, span: float) -> P
     arm, reference = _both_scored(arm, reference)
     if arm.size == 0:
         return gap(terms, COHENS_DZ, "no answer scored in both arms")
-    differences = arm - reference
+    differences = differences_of(arm, reference)
     effect = cohens_dz(differences, terms.level, terms.unit, few=few_differ(differences))
     shares = replace(terms, margin=terms.margin / span)
     found = _paired(arm / span, reference / span, shares, effect, COHENS_DZ)
@@ -138,7 +139,7 @@ def _paired(
     arm: Values, reference: Values, terms: Terms, effect: Estimate, effect_name: str
 ) -> Paired:
     """Of values whose differences lie between -1 and 1, scored on both sides."""
-    differences, level, unit = arm - reference, terms.level, terms.unit
+    differences, level, unit = differences_of(arm, reference), terms.level, terms.unit
     few = few_differ(differences)
     whole = bool(np.isin(arm, (0, 1)).all() and np.isin(reference, (0, 1)).all())
     binary = whole and effect_name == COHENS_H
@@ -191,7 +192,7 @@ def paired_losses(arm: Values, reference: Values, level: Level, margin: float) -
         return gap(terms, RATIO, "a loss is not finite")
     if arm.size < 2:
         return gap(terms, RATIO, "fewer than two windows")
-    differences = arm - reference
+    differences = differences_of(arm, reference)
     difference = (
         mean_over(differences.tolist(), level.confidence, "windows")
         if differences.size < FEW_WINDOWS

@@ -38,9 +38,15 @@ class Level:
     resamples: int = 2000
 
 
+def differences_of(arm: Values, reference: Values) -> Values:
+    """``(n,)`` pair by pair, rid of rounding; the functions below expect them so."""
+    differences: Values = (arm - reference).round(_DIGITS)
+    return differences
+
+
 def few_differ(differences: Values) -> bool:
     """Whether fewer than :data:`FEW` pairs differ from the most common difference."""
-    _, counts = np.unique(differences.round(_DIGITS), return_counts=True)
+    _, counts = np.unique(differences, return_counts=True)
     return bool(differences.size - counts.max() < FEW)
 
 
@@ -56,7 +62,6 @@ def mcnemar(arm: Values, reference: Values) -> tuple[float, str]:
 def sign_flips(differences: Values) -> tuple[float, str]:
     """p of a mean difference of 0, two-sided, and how it was made."""
     how = "sign-flip permutation of paired differences"
-    differences = differences.round(_DIGITS)
     if differences.size == 1:  # both signs are as far from 0; scipy asks for two observations
         return 1.0, how
     found = stats.permutation_test(
@@ -100,12 +105,11 @@ def exact_interval(differences: Values, level: Level, unit: str, *, whole: bool)
     the ends.
     """
     n, alpha = int(differences.size), (1 - level.confidence) / 2
-    rounded = differences.round(_DIGITS)
-    values, counts = np.unique(rounded, return_counts=True)
+    values, counts = np.unique(differences, return_counts=True)
     common = 0.0 if whole else float(values[counts.argmax()])
     (above_low, above_high), (below_low, below_high) = (
         proportion_confint(int(part.sum()), n, alpha=alpha, method="beta")
-        for part in (rounded > common, rounded < common)
+        for part in (differences > common, differences < common)
     )
     if whole:
         low, high = above_low - below_high, above_high - below_low
@@ -123,7 +127,6 @@ def exact_equivalence(differences: Values, margin: float, unit: str) -> tuple[fl
     Returns:
         p of being worse by the margin, p of differing by it either way, how they were made.
     """
-    differences = differences.round(_DIGITS)
     n, share = int(differences.size), min(margin, 1.0)
     worse, better = (
         float(stats.binomtest(int(changed.sum()), n, share, alternative="less").pvalue)
