@@ -57,8 +57,8 @@ class _Help(argparse.HelpFormatter):
     """Names every default that a help text does not explain itself."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        plain = action.default in (None, False, argparse.SUPPRESS) or action.default == []
-        if action.help is None or plain or "default" in action.help:
+        nothing = any(action.default is item for item in (None, False, argparse.SUPPRESS))
+        if action.help is None or nothing or action.default == [] or "default" in action.help:
             return action.help
         return f"{action.help} (default: %(default)s)"
 

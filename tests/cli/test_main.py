@@ -72,6 +72,7 @@ def test_every_command_has_help() -> None:
         (("compare",), r"--margin MARGIN .*\(default: 0\.05\)"),
         (("tables",), r"--format \{[^}]*\} of what is printed \(default: markdown\)"),
         (("units", "stability"), r"--resamples RESAMPLES .*\(default: 200\)"),
+        (("units", "stability"), r"--seed SEED .*\(default: 0\)"),  # nought is no nothing
         (("bench", "train"), r"--share SHARE .*\(default: 0\.2\)"),
         (("figure",), r"--out OUT .*\(default: a name of the figure's own"),
     ],
