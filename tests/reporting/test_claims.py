@@ -15,7 +15,6 @@ import yaml
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from ssah_exp.cli import main
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.evaluation.outcomes import Outcomes
@@ -29,7 +28,6 @@ from tests.records.synthetic import JUDGE, arm, metrics, record
 METRIC = f"asr/raw/{JUDGE}"
 SCU_ABOVE = {"shows": "higher", "arm": "SCU/pooled", "against": "aligned", "metric": METRIC}
 CLAIM = {"claim": "c", "artefact": "probe"}
-SHIPPED = Path(__file__).resolve().parents[2] / "experiments" / "paper_smollm2" / "claims.yaml"
 
 
 def claims_of(folder: Path, *claims: dict[str, Any], **more: Any) -> ClaimFile:
@@ -481,54 +479,3 @@ def test_what_the_records_lack_is_said_and_stops_no_other_claim(
     settled = settle(claims, seeds_of([0.5, 0.6, 0.7]))
     assert [item.verdict for item in settled] == ["not testable", "supported"]
     assert f"Claim 1: the records have {said}" in render_claims(claims, settled, "markdown")
-
-
-@pytest.mark.parametrize(
-    ("claims", "verdicts"), [("claims", "verdicts"), ("asked_afterwards", "asked_afterwards")]
-)
-@pytest.mark.parametrize(("form", "suffix"), [("markdown", "md"), ("csv", "csv")])
-def test_the_committed_verdicts_are_those_of_the_committed_records(
-    claims: str, verdicts: str, form: str, suffix: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = SHIPPED.parent
-    file = str(folder / f"{claims}.yaml")
-    main(["claims", file, "--records", str(folder.parent), "--format", form])
-    printed = capsys.readouterr().out
-    assert printed == (folder / f"{verdicts}.{suffix}").read_text(encoding="utf-8")
-    if form == "markdown":
-        verdict_rows = printed.split("\n\n")[0]
-        assert verdict_rows in (folder / "README.md").read_text(encoding="utf-8")
-
-
-OTHERS = sorted({*SHIPPED.parents[1].rglob("claims.yaml")} - {SHIPPED})
-
-
-@pytest.mark.parametrize("file", OTHERS, ids=lambda file: file.parent.name)
-def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
-    file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    records = file.parent / "records"
-    main(["claims", str(file), "--records", str(records if records.is_dir() else file.parent)])
-    assert capsys.readouterr().out == (file.parent / "verdicts.md").read_text(encoding="utf-8")
-
-
-def test_there_are_such_claims() -> None:
-    names = [file.parent.name for file in OTHERS]
-    assert names[:5] == ["seeds", "frozen_share", "quarter", "ru_budget", "five_percent"]
-    assert names[5:] == ["matched", "scu_only", "later", "dpo", "utility", "unit_lora"]
-
-
-@pytest.mark.parametrize("form", ["markdown", "latex", "csv", "json"])
-def test_the_shipped_claims_are_held_against_the_committed_records(
-    form: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert (
-        main(["claims", str(SHIPPED), "--records", str(SHIPPED.parents[1]), "--format", form]) == 0
-    )
-    text = capsys.readouterr().out
-    assert "nan" not in text.lower()
-    if form == "json":
-        lines = json.loads(text)
-        shipped = read_claims(SHIPPED)
-        assert len(lines) == sum(len(claim.tests) for claim in shipped.claims)
-        assert any(line["p"] is not None for line in lines)

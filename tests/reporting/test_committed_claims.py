@@ -1,0 +1,64 @@
+"""The committed verdicts are those of the committed records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ssah_exp.cli import main
+from ssah_exp.reporting.claims.claim_file import read_claims
+
+SHIPPED = Path(__file__).resolve().parents[2] / "experiments" / "paper_smollm2" / "claims.yaml"
+
+
+@pytest.mark.parametrize(
+    ("claims", "verdicts"), [("claims", "verdicts"), ("asked_afterwards", "asked_afterwards")]
+)
+@pytest.mark.parametrize(("form", "suffix"), [("markdown", "md"), ("csv", "csv")])
+def test_the_committed_verdicts_are_those_of_the_committed_records(
+    claims: str, verdicts: str, form: str, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = SHIPPED.parent
+    file = str(folder / f"{claims}.yaml")
+    main(["claims", file, "--records", str(folder.parent), "--format", form])
+    printed = capsys.readouterr().out
+    assert printed == (folder / f"{verdicts}.{suffix}").read_text(encoding="utf-8")
+    if form == "markdown":
+        verdict_rows = printed.split("\n\n")[0]
+        assert verdict_rows in (folder / "README.md").read_text(encoding="utf-8")
+
+
+OTHERS = sorted({*SHIPPED.parents[1].rglob("claims.yaml")} - {SHIPPED})
+
+
+@pytest.mark.parametrize("file", OTHERS, ids=lambda file: file.parent.name)
+def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = file.parent / "records"
+    main(["claims", str(file), "--records", str(records if records.is_dir() else file.parent)])
+    assert capsys.readouterr().out == (file.parent / "verdicts.md").read_text(encoding="utf-8")
+
+
+def test_there_are_such_claims() -> None:
+    names = [file.parent.name for file in OTHERS]
+    assert names[:5] == ["seeds", "frozen_share", "quarter", "ru_budget", "five_percent"]
+    assert names[5:] == ["matched", "scu_only", "later", "dpo", "utility", "unit_lora"]
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "csv", "json"])
+def test_the_shipped_claims_are_held_against_the_committed_records(
+    form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(["claims", str(SHIPPED), "--records", str(SHIPPED.parents[1]), "--format", form]) == 0
+    )
+    text = capsys.readouterr().out
+    assert "nan" not in text.lower()
+    if form == "json":
+        lines = json.loads(text)
+        shipped = read_claims(SHIPPED)
+        assert len(lines) == sum(len(claim.tests) for claim in shipped.claims)
+        assert any(line["p"] is not None for line in lines)
