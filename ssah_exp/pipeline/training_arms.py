@@ -29,7 +29,7 @@ class TrainingArm:
         mask: ``(units,)`` bool, what the policy names; None under ``none``.
         control: ``random`` or ``matched``.
         draw: Number of the control draw.
-        overlap: Share of a control's units that are in the set it stands beside.
+        overlap: Share of a control's units that are in the set it stands beside; None of others.
     """
 
     name: str
@@ -38,7 +38,7 @@ class TrainingArm:
     mask: NDArray[np.bool_] | None = None
     control: str | None = None
     draw: int | None = None
-    overlap: float = 0.0
+    overlap: float | None = None
 
     @property
     def mask_digest(self) -> str | None:

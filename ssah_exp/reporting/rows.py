@@ -233,7 +233,8 @@ def _over_draws(values: list[float], n: int, *, geometric: bool) -> Cell:
     """Mean, spread and range; on the log scale where arms are gathered over seeds on it."""
     finite = len(values) > 1 and bool(np.isfinite(values).all())
     scaled = np.log(values) if geometric else np.asarray(values)
-    mean, spread = float(scaled.mean()), float(scaled.std(ddof=1)) if finite else None
+    # Less the first, equal draws have a spread of exactly 0: their mean is rounded, too.
+    mean, spread = float(scaled.mean()), float((scaled - scaled[0]).std(ddof=1)) if finite else None
     method = "range over draws"
     if geometric:
         mean, spread = math.exp(mean), None if spread is None else math.exp(spread)

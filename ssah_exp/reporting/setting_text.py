@@ -11,6 +11,7 @@ from ssah_exp.reporting.beside_paper.table import comparison_text
 from ssah_exp.reporting.coverage import coverage_note
 from ssah_exp.reporting.paper_sizes import fewer_than_paper, footnote, marked
 from ssah_exp.reporting.rows import Block, Cell, Row
+from ssah_exp.reporting.shared_units import shared_note
 from ssah_exp.reporting.text import cell_text, format_frame, heading, prose
 
 
@@ -27,7 +28,7 @@ def setting_text(
         remark: What else is to be known of the arms.
     """
     parts = [prose(caption, form), "", format_frame(frame, form), ""]
-    for note in (footnote(block), coverage_note(block.records), remark):
+    for note in (footnote(block), coverage_note(block.records), shared_note(block), remark):
         if note is not None:
             parts += [prose(note, form), ""]
     return parts + comparison_text(block, form)

@@ -153,15 +153,6 @@ def caption_of(block: Block) -> str:
         f"statistic {config['units']['statistic']}, budgets SCU {budgets['scu']:g} "
         f"UCU {budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}, "
         f"{seeds_text(block.records)}; {intervals_note(block, 'perplexity')}; "
-        f"{controls_note(draws)}{_shared(block)}"
+        f"{controls_note(draws)}"
         f"{tasks_note(block)}{empty_note(block)}{inputs_note(block.apart)} {attacks_note(first)}"
     ).rstrip()
-
-
-def _shared(block: Block) -> str:
-    """How much of their class controls hold where they may."""
-    arms = [arm for record in block.records for arm in record.arms]
-    shared = [100 * arm.overlap for arm in arms if arm.overlap is not None]
-    if not shared:
-        return ""
-    return f" {min(shared):.0f} to {max(shared):.0f} % of the controls' units are in the class."

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssah_exp.units.agreement import centred_ranks, jaccards, spearman
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.index import HEAD, NEURON
 from ssah_exp.units.unitmap import UnitMap
@@ -68,18 +69,14 @@ def layer_summary(units: UnitMap) -> list[dict[str, int]]:
 
 def rank_agreement(first: UnitMap, second: UnitMap) -> dict[str, float]:
     """Spearman correlation of scores and Jaccard overlap of SCU between two UnitMaps."""
-    from scipy.stats import spearmanr
-
-    scu = [item.select(UnitClass.SCU) for item in (first, second)]
-    union = int(np.logical_or(*scu).sum())
-    return {
-        "spearman_safety": float(spearmanr(first.safety, second.safety).statistic),
-        "spearman_utility": float(spearmanr(first.utility, second.utility).statistic),
-        "spearman_preference": float(
-            spearmanr(first.safety - first.utility, second.safety - second.utility).statistic
-        ),
-        "jaccard_scu": int(np.logical_and(*scu).sum()) / union if union else float("nan"),
+    scores = {
+        "safety": (first.safety, second.safety),
+        "utility": (first.utility, second.utility),
+        "preference": (first.safety - first.utility, second.safety - second.utility),
     }
+    found = {f"spearman_{of}": spearman(*map(centred_ranks, pair)) for of, pair in scores.items()}
+    overlaps = jaccards(first.classes, second.classes)
+    return {**found, "jaccard_scu": float(overlaps[UnitClass.SCU])}
 
 
 def describe(units: UnitMap) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def test_controls_share_units_only_where_that_is_allowed() -> None:
     targets = {arm.name: arm.mask for arm in arms}
     for arm in arms:
         if arm.control is None:
-            assert arm.overlap == 0
+            assert arm.overlap is None
             continue
         assert arm.mask is not None
         shared = (arm.mask & targets[arm.label]).sum() / arm.mask.sum()

@@ -81,6 +81,13 @@ def test_controls_show_mean_sd_and_range_over_draws() -> None:
     assert (cell.repeats, cell.method) == (3, "range over draws")
 
 
+def test_draws_that_agree_have_no_spread_at_all() -> None:
+    """The mean of equal values is rounded, too: 12 x 0.1 spread by 1e-17."""
+    alike = [arm(f"SCU/pooled/random/{draw}", 0.1) for draw in range(12)]
+    cell = cell_of(record(arms=[arm("aligned", 0.1), *alike]), control="random")
+    assert (cell.repeats, cell.spread) == (12, 0.0)
+
+
 def test_controls_gather_draws_over_all_seeds() -> None:
     cell = cell_of(record(0), record(1, arms=arms(0.05)), control="random")
     assert cell.repeats == 6

@@ -53,14 +53,15 @@ def test_markdown_gathers_three_seeds() -> None:
     assert f"seeds 0, 1, 2; 95% intervals: {wider}" in text
 
 
-def test_the_caption_says_how_much_of_their_class_controls_hold() -> None:
-    assert "; controls: mean" in render([record()], "markdown")
+def test_a_note_says_how_much_of_their_class_controls_hold() -> None:
+    assert "Units of a control" not in render([record()], "markdown")
     made = [
         replace(item, overlap=0.5 + (item.draw or 0) / 4) if item.control else item
         for item in arms()
     ]
     text = render([record(arms=made)], "markdown")
-    assert "50 to 100 % of the controls' units are in the class." in text
+    note = "Units of a control that are in the set it stands beside: "
+    assert f"{note}random like SCU/pooled 50 to 100 %." in text.splitlines()
 
 
 def test_markdown_shows_controls_with_mean_sd_and_range() -> None:

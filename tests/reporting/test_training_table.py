@@ -225,6 +225,21 @@ def test_the_caption_says_what_was_done() -> None:
         assert part in text
 
 
+def test_a_note_says_how_much_of_their_set_controls_hold() -> None:
+    """Of no set that its controls share nothing with, and not of arms that are no controls."""
+    plain, shared = training_record(), training_record()
+    for arm in plain.arms + shared.arms:
+        if arm.training is not None:
+            arm.training["overlap"] = 0.0 if arm.control else None
+    assert "Units of a control" not in render_training([plain], "markdown")
+    controls = [arm.training for arm in shared.arms if arm.control and arm.training]
+    for training, overlap in zip(controls, (0.5, 0.9941, 0.7), strict=True):
+        training["overlap"] = overlap
+    note = "Units of a control that are in the set it stands beside: "
+    lines = render_training([shared], "markdown").splitlines()
+    assert f"{note}random like setting_i 50 to 99.4 %." in lines
+
+
 def test_the_caption_says_what_intervals_over_seeds_are() -> None:
     made = [training_record(seed) for seed in (0, 1)]
     for item in made:

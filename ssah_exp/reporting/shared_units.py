@@ -1,0 +1,33 @@
+"""How much of the set it stands beside a control holds: a null is the weaker the more it does."""
+
+from __future__ import annotations
+
+from ssah_exp.records.record import ArmRecord
+from ssah_exp.reporting.arm_groups import Group, groups_of
+from ssah_exp.reporting.rows import Block
+
+
+def shared_note(block: Block) -> str | None:
+    """Per kind of control, the units it shares with its set; None = no control shares any."""
+    found = {group.label: _shares(group) for group in groups_of(block.records) if group.control}
+    sharing = {label: shares for label, shares in found.items() if any(shares)}
+    if not sharing:
+        return None
+    listed = "; ".join(f"{label} {_text(shares)}" for label, shares in sharing.items())
+    return f"Units of a control that are in the set it stands beside: {listed}."
+
+
+def _shares(group: Group) -> list[float]:
+    shares = (_share(arm) for arms in group.by_seed.values() for arm in arms)
+    return [share for share in shares if share is not None]
+
+
+def _share(arm: ArmRecord) -> float | None:
+    """0 to 1, where the record says it: of trained arms beside what else their training was."""
+    return arm.overlap if arm.training is None else arm.training.get("overlap")
+
+
+def _text(shares: list[float]) -> str:
+    """In percent: the least and the most, where they differ."""
+    ends = [f"{100 * end:.3g}" for end in (min(shares), max(shares))]
+    return f"{' to '.join(dict.fromkeys(ends))} %"
