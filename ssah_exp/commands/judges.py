@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ssah_exp.config.build import build
 from ssah_exp.config.judge_files import read_judges
 from ssah_exp.config.paths import root_of
+from ssah_exp.config.ranges import refuse
+from ssah_exp.config.validate_judges import too_short
 from ssah_exp.errors import ConfigError, IncompleteError
 from ssah_exp.evaluation.comparison import compare_judges
 from ssah_exp.evaluation.intervals import Estimate
@@ -35,17 +38,18 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         IncompleteError: A judge failed on some answers.
     """
     root = root_of(options.root)
-    judges = _judges(options.judges.split(","), options.set, root)
+    nodes = read_judges(options.judges.split(","), options.set)
+    judges = _built(nodes, root)
     if options.action == "compare":
         _compare(options, judges)
     else:
-        _run(options, judges)
+        _run(options, judges, nodes)
     return 0
 
 
-def _judges(names: Sequence[str], settings: Sequence[str], root: Path) -> dict[str, Judge]:
+def _built(nodes: Mapping[str, Any], root: Path) -> dict[str, Judge]:
     judges: dict[str, Judge] = {}
-    for name, node in read_judges(names, settings).items():
+    for name, node in nodes.items():
         judges[name] = judge = build(node, name)
         if isinstance(judge, HarmJudge):
             judge.keep_in(root)
@@ -64,9 +68,12 @@ def _compare(options: argparse.Namespace, judges: dict[str, Judge]) -> None:
         print(render_comparison(found))
 
 
-def _run(options: argparse.Namespace, judges: dict[str, Judge]) -> None:
+def _run(options: argparse.Namespace, judges: dict[str, Judge], nodes: Mapping[str, Any]) -> None:
     folder = Path(options.run)
     record = read_run(folder)
+    longest = record.config["evaluation"]["max_new_tokens"]
+    for name, node in nodes.items():
+        refuse(too_short(name, node, "the run's evaluation.max_new_tokens", longest))
     found = rejudge(record, folder, judges)
     rows: dict[str, dict[str, Estimate]] = {}
     for later in found.values():

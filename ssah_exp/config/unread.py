@@ -9,7 +9,7 @@ from typing import Any
 
 from ssah_exp.config.ranges import STYLES, refuse
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.config.validate import PROBE, TABLE1, TRAINING_ARTEFACTS
+from ssah_exp.config.validate import PROBE, TABLE1, TRAINING_ARTEFACTS, styles_of
 from ssah_exp.config.validate_training import reads_given_pairs
 
 # Of the evaluation: what the probe, which has answers of its own, does not read.
@@ -86,7 +86,7 @@ def unread_options(config: RunConfig) -> Iterator[Unread]:
     yield Unread("atlas", "no run reads it; 'ssah-exp units atlas RUN --set atlas=...' does")
     if not config.alignment.enabled:
         yield Unread("alignment", "alignment.enabled is false", "alignment.enabled")
-    if not any(style.endswith("_system") for style in _styles(config)):
+    if not any(style.endswith("_system") for style in styles_of(config)):
         with_prompt = " or ".join(style for style in STYLES if style.endswith("_system"))
         yield Unread("evaluation.system_prompt", f"no prompt has the style {with_prompt}")
     controls = config.ablation.controls
@@ -108,19 +108,6 @@ def _by_no_arm(config: RunConfig) -> Iterator[Unread]:
         yield Unread("training.control_draws", "no arm has controls")
     if "matched" not in kinds:
         yield Unread("training.match_pool", "no arm has matched controls")
-
-
-def _styles(config: RunConfig) -> Iterator[str]:
-    """Every prompt style in which anything may be put."""
-    yield from config.alignment.prompt_styles
-    if config.artefact == PROBE:
-        yield config.probe.style
-        return
-    evaluation = config.evaluation
-    yield from (*evaluation.harmful_styles, evaluation.benign_style, config.units.prompt_style)
-    yield from config.training.prompt_styles
-    for attack in evaluation.attacks.values():
-        yield from attack.styles
 
 
 def refuse_unread(jobs: Sequence[tuple[RunConfig, Sequence[str]]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ssah_exp.config.ranges import CONTROLS, STYLES, at_least, choice, choices, refuse, within
 from ssah_exp.config.schema import (
@@ -63,10 +63,11 @@ def validate(config: RunConfig) -> None:
         *_units(config.units),
         *_ablation(config.ablation, config.units.budgets),
         *_evaluation(config.evaluation),
+        *_system_prompt(config),
         *attack_problems(config.evaluation, attacked=config.artefact in ATTACKED),
         *utility_problems(config.utility),
         *mt_bench_problems(config.mt_bench),
-        *atlas_problems(config.atlas),
+        *atlas_problems(config.atlas, config.evaluation),
         *(training_problems(config) if config.artefact in TRAINING_ARTEFACTS else ()),
         *(probe_problems(config) if config.artefact == PROBE else ()),
     ]
@@ -82,6 +83,25 @@ def _seed(seed: int) -> Iterable[str]:
     yield from at_least("seed", seed, 0)
     if seed >= 2**32:
         yield f"seed={seed} is above {2**32 - 1}, the largest that numpy and Lightning take."
+
+
+def styles_of(config: RunConfig) -> Iterator[str]:
+    """Every prompt style in which anything may be put."""
+    yield from config.alignment.prompt_styles
+    if config.artefact == PROBE:
+        yield config.probe.style
+        return
+    evaluation = config.evaluation
+    yield from (*evaluation.harmful_styles, evaluation.benign_style, config.units.prompt_style)
+    yield from config.training.prompt_styles
+    for attack in evaluation.attacks.values():
+        yield from attack.styles
+
+
+def _system_prompt(config: RunConfig) -> Iterable[str]:
+    putting = next((style for style in styles_of(config) if style.endswith("_system")), None)
+    if putting is not None and not config.evaluation.system_prompt.strip():
+        yield f"evaluation.system_prompt is empty, and the style {putting} puts it."
 
 
 def _half(config: RunConfig) -> Iterable[str]:
@@ -185,10 +205,6 @@ def _evaluation(evaluation: EvaluationConfig) -> Iterable[str]:
     yield from choices("evaluation.harmful_styles", evaluation.harmful_styles, STYLES)
     yield from choice("evaluation.benign_style", evaluation.benign_style, STYLES)
     yield from choice("evaluation.engine", evaluation.engine, ENGINES)
-    styles = [*evaluation.harmful_styles, evaluation.benign_style]
-    putting = next((style for style in styles if style.endswith("_system")), None)
-    if putting is not None and not evaluation.system_prompt.strip():
-        yield f"evaluation.system_prompt is empty, and the style {putting} puts it."
     yield from _vllm(evaluation)
     yield from at_least("evaluation.max_new_tokens", evaluation.max_new_tokens, 1)
     yield from at_least("evaluation.batch_size", evaluation.batch_size, 1)

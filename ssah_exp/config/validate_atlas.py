@@ -5,19 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ssah_exp.config.ranges import at_least, choice
-from ssah_exp.config.schema import AtlasConfig, CalibrationConfig
+from ssah_exp.config.schema import AtlasConfig, CalibrationConfig, EvaluationConfig
+from ssah_exp.config.validate_judges import too_short
 
 TOKENS = ("response", "all")
 # The rows that every atlas has by itself.
 TAKEN = ("run", "flap", "random")
 
 
-def atlas_problems(atlas: AtlasConfig) -> Iterable[str]:
-    """What is wrong with the settings to compare."""
+def atlas_problems(atlas: AtlasConfig, evaluation: EvaluationConfig) -> Iterable[str]:
+    """What is wrong with the settings to compare.
+
+    Args:
+        atlas: The settings.
+        evaluation: Its primary judge says which own answers are refusals.
+    """
     if atlas.pool != 0:
         yield from at_least("atlas.pool", atlas.pool, 32)
     for name, setting in atlas.settings.items():
         yield from _setting(name, setting)
+        if setting.own_refusals:
+            yield from _too_short(name, setting, evaluation)
+
+
+def _too_short(
+    name: str, setting: CalibrationConfig, evaluation: EvaluationConfig
+) -> Iterable[str]:
+    judge = evaluation.judges.get(evaluation.primary_judge, {})
+    key, tokens = f"atlas.settings.{name}.answer_tokens", setting.answer_tokens
+    if tokens is None:
+        key, tokens = "evaluation.max_new_tokens", evaluation.max_new_tokens
+    yield from too_short(evaluation.primary_judge, judge, key, tokens)
 
 
 def _setting(name: str, setting: CalibrationConfig) -> Iterable[str]:

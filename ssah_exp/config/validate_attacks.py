@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from ssah_exp.config.ranges import STYLES, at_least, choice, choices, named
 from ssah_exp.config.schema import AttackConfig, EvaluationConfig
+from ssah_exp.config.validate_judges import too_short
 
 
 def attack_problems(evaluation: EvaluationConfig, *, attacked: bool) -> Iterable[str]:
@@ -20,6 +21,7 @@ def attack_problems(evaluation: EvaluationConfig, *, attacked: bool) -> Iterable
         yield f"evaluation.attacks ({', '.join(attacks)}): this artefact attacks nothing."
     for name, attack in attacks.items():
         yield from _attack(f"evaluation.attacks.{name}", name, attack)
+        yield from _guide(f"evaluation.attacks.{name}.method.judge", attack, evaluation)
     if evaluation.mean_with is not None:
         yield from _mean(evaluation.mean_with, evaluation)
 
@@ -29,6 +31,14 @@ def _attack(where: str, name: str, attack: AttackConfig) -> Iterable[str]:
     yield from choices(f"{where}.styles", attack.styles, STYLES)
     if attack.requests is not None:
         yield from at_least(f"{where}.requests", attack.requests, 1)
+
+
+def _guide(where: str, attack: AttackConfig, evaluation: EvaluationConfig) -> Iterable[str]:
+    """A judge that guides a search, and calls all that the arm may say a refusal."""
+    judge = attack.method.get("judge", {})
+    words = judge.get("keywords", judge)
+    name = str(words.get("name", where))
+    yield from too_short(name, words, "evaluation.max_new_tokens", evaluation.max_new_tokens)
 
 
 def _mean(name: str, evaluation: EvaluationConfig) -> Iterable[str]:

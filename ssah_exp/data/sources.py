@@ -11,7 +11,7 @@ import random
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Protocol
@@ -200,7 +200,7 @@ class RefusedRequests:
                     f"per_request={self.per_request} needs more."
                 )
             chosen = draw.sample(texts, self.per_request)
-            pairs += [Example(request.prompt, text, request.category) for text in chosen]
+            pairs += [replace(request, response=text) for text in chosen]
         return pairs
 
 

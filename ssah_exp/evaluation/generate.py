@@ -124,7 +124,7 @@ def _texts(
 ) -> list[str]:
     """Completions of one batch; what a prompt gives of its completion comes first."""
     whole = [
-        [*prompt.ids[len(prompt.ids) - prompt.given :], *_until_stop(tokens, speech)]
+        [*prompt.ids[len(prompt.ids) - prompt.given :], *until_stop(tokens, speech)]
         for prompt, tokens in zip(prompts, answers, strict=True)
     ]
     texts = speech.tokenizer.batch_decode(whole, skip_special_tokens=True)
@@ -162,7 +162,7 @@ def _complete(
     return output[:, input_ids.shape[1] :]
 
 
-def _until_stop(new_tokens: Sequence[int], speech: Speech) -> list[int]:
+def until_stop(new_tokens: Sequence[int], speech: Speech) -> list[int]:
     """What comes before the first stop token.
 
     Behind it is padding up to the batch's longest answer, and neither need be a special token that

@@ -119,10 +119,17 @@ def fingerprint_prompts(prompts: Sequence[Prompt]) -> str:
 
 
 def write_completions(path: Path, questions: Sequence[Question], texts: Sequence[str]) -> None:
-    """Write JSON lines, one completion each."""
-    with path.open("w", encoding="utf-8") as stream:
-        for question, text in zip(questions, texts, strict=True):
-            stream.write(json.dumps({**question.as_dict(), "completion": text}) + "\n")
+    """Write :func:`completion_lines`."""
+    path.write_text(completion_lines(questions, texts), encoding="utf-8")
+
+
+def completion_lines(questions: Sequence[Question], texts: Sequence[str]) -> str:
+    """JSON lines, one completion each."""
+    lines = (
+        json.dumps({**question.as_dict(), "completion": text})
+        for question, text in zip(questions, texts, strict=True)
+    )
+    return "".join(f"{line}\n" for line in lines)
 
 
 def read_completions(path: Path) -> list[Completion]:

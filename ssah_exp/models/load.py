@@ -149,14 +149,24 @@ def longest_sequence(location: str, config: ModelConfig, revision: str | None = 
     Raises:
         ModelError: The config cannot be found, or names no limit.
     """
-    found = load_config(location, config, revision)
-    limit = getattr(found.get_text_config(), "max_position_embeddings", None)
-    if not isinstance(limit, int):
+    limit = positions(location, config, revision)
+    if limit is None:
         raise ModelError(
             f"The config of {location} names no longest sequence; give "
             "evaluation.perplexity.window as a number of tokens."
         )
     return limit
+
+
+def positions(location: str, config: ModelConfig, revision: str | None = None) -> int | None:
+    """Positions the model was made for; None = its config names no limit.
+
+    Raises:
+        ModelError: The config cannot be found.
+    """
+    found = load_config(location, config, revision)
+    limit = getattr(found.get_text_config(), "max_position_embeddings", None)
+    return limit if isinstance(limit, int) else None
 
 
 def load_model(

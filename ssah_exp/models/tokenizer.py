@@ -69,9 +69,10 @@ def check_tokenizer(
         stops: Further ids that end an answer.
 
     Raises:
-        ModelError: A token is not in the vocabulary, there is no pad token, or an answer in the
-            chat template is followed by another token than ``end_of_turn``.
+        ModelError: A token is not in the vocabulary, there is no pad token, an answer in the chat
+            template is followed by another token than ``end_of_turn``, or every text is ended.
     """
+    refuse_appended(tokenizer)
     end_id = _token_id(tokenizer, end_of_turn, "model.end_of_turn")
     if tokenizer.pad_token_id is None:
         if pad_token is None:
@@ -92,6 +93,21 @@ def check_tokenizer(
     if tokenizer.eos_token_id is not None:
         ends.add(int(tokenizer.eos_token_id))
     return Speech(tokenizer, end_id, tuple(sorted(ends)), int(tokenizer.pad_token_id))
+
+
+def refuse_appended(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer that ends every text: a raw prompt would be continued behind its end.
+
+    Raises:
+        ModelError: It puts a token behind what it is given, as with ``add_eos_token``.
+    """
+    last = tokenizer("a").input_ids[-1:]
+    if last != tokenizer("a", add_special_tokens=False).input_ids[-1:]:
+        raise ModelError(
+            f"The tokenizer ends every text with {tokenizer.decode(last)!r}, so prompts would be "
+            "continued behind their end. Set add_eos_token to false in its tokenizer_config.json, "
+            "or take the end out of its post-processor."
+        )
 
 
 def render_chat(
@@ -130,6 +146,22 @@ def render_chat(
             f"{error}.{hint}"
         ) from error
     return str(text)
+
+
+def answer_stops(
+    tokenizer: PreTrainedTokenizerBase, named: int | Sequence[int] | None
+) -> list[int]:
+    """Ids that end an answer of a model that no config describes.
+
+    Args:
+        tokenizer: One with a chat template, whose end of text and of a turn are among them.
+        named: What the model's generation config names.
+    """
+    given = [named] if isinstance(named, int) else list(named or ())
+    behind = tokenizer(_behind_an_answer(tokenizer), add_special_tokens=False).input_ids[:1]
+    closing = [token for token in behind if token in tokenizer.added_tokens_decoder]
+    ends = [*given, *closing, tokenizer.eos_token_id]
+    return sorted({int(token) for token in ends if token is not None})
 
 
 def answer_opening(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,12 @@ from ssah_exp.evaluation.metrics import Measured, measure_arm
 from ssah_exp.evaluation.mt_bench.conversations import read_answers
 from ssah_exp.evaluation.mt_bench.metrics import mt_bench_metrics
 from ssah_exp.evaluation.outcomes import Outcomes
-from ssah_exp.evaluation.questions import Prompt, Question, read_completions
+from ssah_exp.evaluation.questions import (
+    Prompt,
+    Question,
+    completion_lines,
+    read_completions,
+)
 from ssah_exp.evaluation.utility.metrics import (
     document_hashes,
     packed_answers,
@@ -26,7 +30,7 @@ from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.attacking import questions_under_attack, requests_of
 from ssah_exp.pipeline.stages import Stages, read_losses, read_outcomes
 from ssah_exp.records.record import file_name
-from ssah_exp.storage import whole_file
+from ssah_exp.storage import write_atomically
 
 
 @dataclass(frozen=True)
@@ -82,13 +86,13 @@ class Measuring:
         stages.reporter.done(f"answers {name}", answers)
         losses = stages.losses(ref, ablation, f"{label} perplexity")
         stages.reporter.done(f"losses {name}", losses)
-        entries = [answers]
+        said = [(self.questions, answers)]
         for attack in self.attacks:
-            entries.append(self._attacked(attack, name, ref, ablation, label))
+            said.append(self._attacked(attack, name, ref, ablation, label))
         copy = f"completions/{file_name(name)}.jsonl"
         if not ranks.first():
             return Measured({}, Outcomes()), copy
-        _join([entry.folder / "completions.jsonl" for entry in entries], self.folder / copy)
+        _keep(said, self.folder / copy)
         with ranks.alone():
             measured = measure_arm(
                 read_completions(self.folder / copy),
@@ -102,7 +106,7 @@ class Measuring:
 
     def _attacked(
         self, attack: str, name: str, ref: ModelRef, ablation: Ablation | None, label: str
-    ) -> Entry:
+    ) -> tuple[Sequence[Question], Entry]:
         """Search attempts against one arm, put them to it, keep its answers."""
         stages = self.stages
         config = stages.config.evaluation.attacks[attack]
@@ -114,7 +118,7 @@ class Measuring:
         questions, prompts = questions_under_attack(stages, attack, requests, found)
         answers = stages.answers(ref, ablation, questions, prompts, f"{label} answers to {attack}")
         stages.reporter.done(f"answers {attack} {name}", answers)
-        return answers
+        return questions, answers
 
     def _utility(self, name: str, ref: ModelRef, ablation: Ablation | None, label: str) -> Measured:
         """Tasks of the harness, each a cache entry of its own."""
@@ -140,16 +144,17 @@ class Measuring:
         entry = stages.mt_bench(ref, ablation, f"{label} MT-bench")
         stages.reporter.done(f"mt_bench {name}", entry)
         copy = self.folder / "mt_bench" / f"{file_name(name)}.jsonl"
-        _join([entry.folder / "answers.jsonl"], copy)
+        write_atomically(copy, (entry.folder / "answers.jsonl").read_text(encoding="utf-8"))
         return mt_bench_metrics(read_answers(copy), self.bench, stages.config.evaluation)
 
 
-def _join(parts: Sequence[Path], whole: Path) -> None:
-    """One file of completions from several; it appears whole.
+def _keep(said: Sequence[tuple[Sequence[Question], Entry]], whole: Path) -> None:
+    """One file of completions from several entries, each with the run's own question.
 
-    The record of an earlier call may lie beside it: who reads them must not find half of it.
+    An entry may be another run's, which put the same tokens, of requests in other categories. The
+    file appears whole: the record of an earlier call may lie beside it, whose readers want it.
     """
-    with whole_file(whole) as target:
-        for part in parts:
-            with part.open("rb") as source:
-                shutil.copyfileobj(source, target)
+    questions = [question for asked, _ in said for question in asked]
+    files = [entry.folder / "completions.jsonl" for _, entry in said]
+    texts = [item.text for path in files for item in read_completions(path)]
+    write_atomically(whole, completion_lines(questions, texts))

@@ -17,6 +17,7 @@ from ssah_exp.data.datasets import RunData
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.curves import Curve, Resampling
+from ssah_exp.evaluation.generate import until_stop
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.evaluation.judges import Judge, Verdict
 from ssah_exp.evaluation.metrics import assessed, named_failures
@@ -236,10 +237,7 @@ def _refused(
 ) -> tuple[dict[str, Estimate], dict[str, int]]:
     """How many bare continuations begin with a refusal, to the judge that leads; its failures."""
     speech, evaluation = stages.speech, stages.config.evaluation
-    answers = []
-    for row in tokens.tolist():
-        stops = [at for at, token in enumerate(row) if token in speech.stop_ids]
-        answers.append(row[: min(stops, default=len(row))])
+    answers = [until_stop(row, speech) for row in tokens.tolist()]
     texts = speech.tokenizer.batch_decode(answers, skip_special_tokens=True)
     judged = assessed(judge, inputs.requests, [text.strip() for text in texts])
     scored = [item.verdict for item in judged if item.verdict is not Verdict.UNSCORED]

@@ -194,6 +194,21 @@ def test_a_finished_run_is_judged_again(capsys: Capture, tmp_path: Path) -> None
     assert "asr/mean/zou2023" in capsys.readouterr().out
 
 
+def test_a_judge_that_calls_every_short_answer_a_refusal_is_not_asked(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    folder = finished_run(tmp_path)
+    place = folder / "record.json"
+    short = json.loads(place.read_text(encoding="utf-8"))
+    short["config"]["evaluation"]["max_new_tokens"] = 24
+    place.write_text(json.dumps(short), encoding="utf-8")
+    said = complaint(capsys, "run", str(folder), "--judge", "wei2024")
+    assert "under 20 words as a refusal" in said
+    assert "the run's evaluation.max_new_tokens=24" in said
+    assert not (folder / "record.judges").exists()
+    answer(capsys, "run", str(folder), "--judge", "zou2023")
+
+
 def finished_run(root: Path) -> Path:
     """The folder of a run whose arms answered two requests in either style."""
     finished = record()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ssah_exp.config.schema import RunConfig
@@ -62,6 +64,29 @@ def test_an_empty_system_prompt_is_put_by_no_style(config: RunConfig, style: str
     config.evaluation.harmful_styles = ["raw", style]
     (problem,) = problems_of(config)
     assert problem == f"evaluation.system_prompt is empty, and the style {style} puts it."
+
+
+@pytest.mark.parametrize("key", ["alignment", "units", "training", "attack", "probe"])
+def test_an_empty_system_prompt_is_put_by_no_style_outside_the_evaluation(
+    config: RunConfig, key: str
+) -> None:
+    config.evaluation.system_prompt = ""
+    config.evaluation.harmful_styles, config.evaluation.benign_style = ["raw"], "chat"
+    validate(config)
+    if key == "alignment":
+        config.alignment.prompt_styles = ["chat", "chat_system"]
+    elif key == "units":
+        config.units.prompt_style = "chat_system"
+    elif key == "training":
+        config.training.prompt_styles = ["chat_system"]
+    elif key == "attack":
+        prefill = config_of("+attack@evaluation.attacks.a=prefill").evaluation.attacks["a"]
+        config.evaluation.attacks["a"] = replace(prefill, styles=["chat_system"])
+    else:
+        config = config_of("experiment=probe", "probe.style=chat_system")
+        config.evaluation.system_prompt = ""
+    (problem,) = problems_of(config)
+    assert problem == "evaluation.system_prompt is empty, and the style chat_system puts it."
 
 
 def test_float16_is_for_models_that_nothing_trains(config: RunConfig) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from ssah_exp.data.chat import encode_pair
 from ssah_exp.data.conversations import ConversationSource
-from ssah_exp.data.sources import Example
+from ssah_exp.data.sources import BundledSource, Example, RefusedRequests
 from ssah_exp.errors import DataError
 from tests.tiny import tiny_speech
 
@@ -54,6 +54,15 @@ def test_only_messages_are_said(tmp_path: Path, column: Any) -> None:
     """An object may have any column of its own; an empty one made the request impossible to put."""
     item = {"messages": PLAIN, "system": column}
     assert loaded(tmp_path, [item]) == [Example("a request", "an answer")]
+
+
+def test_a_refused_request_keeps_its_own_system_message(tmp_path: Path) -> None:
+    path = tmp_path / "talk.json"
+    path.write_text(json.dumps([NAMED]), encoding="utf-8")
+    refusals = BundledSource("{text}", where={"category": "any"}, name="refusals.csv")
+    (pair,) = RefusedRequests(ConversationSource(path=str(path)), refusals).load(0)
+    assert (pair.prompt, pair.system) == ("another", "You are X.")
+    assert pair.response in [refusal.prompt for refusal in refusals.load(0)]
 
 
 def test_blank_requests_are_left_out(tmp_path: Path) -> None:

@@ -344,6 +344,32 @@ def test_a_local_attacker_is_decided_by_the_seed(folder: Path) -> None:
     assert greedy.settings() != attacker.settings()
 
 
+def told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a local attacker tells its model of how to answer."""
+    attacker = LocalPartner(weights=LocalFolder(str(folder)), precision="float32", device="cpu")
+    model = attacker._loaded[0]
+    given: dict[str, Any] = {}
+
+    def generate(**options: Any) -> torch.Tensor:
+        given.update(options)
+        return options["input_ids"]  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(model, "generate", generate)
+    assert attacker.reply([request_turn("w1")], 0) is None
+    return given | {"own": model.generation_config.to_diff_dict()}
+
+
+def test_a_local_attacker_ends_its_turn_and_draws_from_every_token(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind it it would go on with a user of its own; transformers draws from the likeliest 50."""
+    given = told(folder, monkeypatch)
+    assert tiny.SPECIALS.index("<|end|>") in given["eos_token_id"]
+    assert tiny.SPECIALS.index("</s>") in given["eos_token_id"]
+    assert (given["do_sample"], given["temperature"], given["top_k"]) == (True, 1.0, 0)
+    assert not {"repetition_penalty", "suppress_tokens", "top_k"} & set(given["own"])
+
+
 def test_a_judge_of_refusals_guides_the_search(folder: Path) -> None:
     victim = victim_of()
     plain, other = victim.answers([PLAIN, "w1 w2"], REQUEST)

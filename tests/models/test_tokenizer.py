@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from tokenizers import processors
 
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ModelError
-from ssah_exp.models.tokenizer import check_tokenizer, render_chat
+from ssah_exp.models.tokenizer import answer_stops, check_tokenizer, render_chat
 from tests import tiny
 
 
@@ -15,6 +16,29 @@ def test_special_tokens_are_resolved() -> None:
     assert speech.end_of_turn == tiny.SPECIALS.index("<|end|>")
     assert speech.stop_ids == (tiny.SPECIALS.index("</s>"), tiny.SPECIALS.index("<|end|>"))
     assert speech.pad_id == 0
+
+
+def test_a_tokenizer_that_ends_every_text_is_refused() -> None:
+    """A raw prompt would be continued behind the end of a text."""
+    tokenizer = tiny.tiny_tokenizer()
+    ends = [("<s>", 1), ("</s>", 2)]
+    backend = tokenizer.backend_tokenizer
+    backend.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=ends)
+    assert tokenizer("w1").input_ids == [1, tiny.SPECIALS.index("<|end|>") + 2]
+    check_tokenizer(tokenizer, "<|end|>", None)
+    backend.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=ends)
+    with pytest.raises(ModelError, match="ends every text with '</s>'"):
+        check_tokenizer(tokenizer, "<|end|>", None)
+
+
+def test_an_answer_of_a_model_without_a_config_ends_where_its_template_ends_it() -> None:
+    tokenizer = tiny.tiny_tokenizer()
+    eos, end = tiny.SPECIALS.index("</s>"), tiny.SPECIALS.index("<|end|>")
+    assert answer_stops(tokenizer, 9) == [eos, end, 9]
+    assert answer_stops(tokenizer, [eos, 11]) == [eos, end, 11]
+    # A word is what others answer with, too: it ends nothing.
+    tokenizer.chat_template = tiny.TEMPLATE.replace("<|end|>", "w3")
+    assert answer_stops(tokenizer, None) == [eos]
 
 
 def test_missing_pad_token_must_be_named() -> None:

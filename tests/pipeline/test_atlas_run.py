@@ -144,6 +144,18 @@ def test_settings_that_cannot_be(place: Path, setting: CalibrationConfig, messag
         validate(config)
 
 
+def test_own_refusals_are_long_enough_for_the_judge_that_tells_them(place: Path) -> None:
+    config = tiny_config(place)
+    config.evaluation.max_new_tokens = 48
+    wordy = config.evaluation.judges[config.evaluation.primary_judge]
+    config.evaluation.judges = {config.evaluation.primary_judge: {**wordy, "min_words": 20}}
+    config.atlas.settings["a"] = CalibrationConfig("x", safety={}, own_refusals=True)
+    validate(config)
+    config.atlas.settings["a"].answer_tokens = 12
+    with pytest.raises(ConfigError, match=r"atlas\.settings\.a\.answer_tokens=12 cuts"):
+        validate(config)
+
+
 def test_following_changes_the_record_and_no_weight(place: Path) -> None:
     arms = {"full": ArmConfig()}
     plain = run(training_config(place, arms, "plain"))

@@ -21,6 +21,7 @@ from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.rejudging import rejudge
 from ssah_exp.reporting.rows import blocks
 from ssah_exp.reporting.table1 import render
+from tests.config.composing import config_of
 from tests.pipeline.tiny_run import JUDGES, SIZES, computed, run, tiny_config
 
 TOTAL = SIZES["harmful_eval"]
@@ -294,6 +295,14 @@ def test_what_cannot_be_run_is_refused(place: Path, change: dict[str, Any], mess
         setattr(config.evaluation, key, value)
     with pytest.raises(ConfigError, match=message):
         validate(config)
+
+
+def test_a_search_is_not_guided_by_a_judge_that_takes_no_answer_for_one() -> None:
+    pair = ["+attack@evaluation.attacks.pair=pair_small", "evaluation.max_new_tokens=24"]
+    guide = "judge@evaluation.attacks.pair.method.judge.keywords=wei2024"
+    validate(config_of("evaluation=quick", *pair))
+    with pytest.raises(ConfigError, match="Judge 'wei2024' counts an answer of under 20 words"):
+        validate(config_of("evaluation=quick", *pair, guide))
 
 
 def test_an_artefact_that_attacks_nothing_takes_no_attacks(place: Path) -> None:

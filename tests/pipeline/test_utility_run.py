@@ -12,7 +12,7 @@ from rich.console import Console
 from ssah_exp.config.identity import run_id, science
 from ssah_exp.config.schema import RunConfig, UtilityConfig
 from ssah_exp.config.validate import validate
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, DataError
 from ssah_exp.evaluation.outcomes import unpack_answers
 from ssah_exp.pipeline.opened import Finished, open_run
 from ssah_exp.pipeline.progress import Reporter
@@ -142,6 +142,15 @@ def test_what_would_be_ignored_or_cannot_work_is_refused(
         validate(config)
     assert message in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_window_beyond_the_models_positions_is_refused_before_anything_runs(place: Path) -> None:
+    config = with_tasks(place)
+    config.evaluation.perplexity.window = 257
+    config.paths.root = str(place / "beyond")
+    with pytest.raises(DataError, match=r"window=257: the model was made for 256 positions"):
+        run_table1(config, reporter())
+    assert {path.name for path in (place / "beyond" / "cache").glob("*")} <= {"model"}
 
 
 def test_the_longest_window_is_the_models(place: Path) -> None:

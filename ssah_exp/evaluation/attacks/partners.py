@@ -18,7 +18,7 @@ from ssah_exp.errors import JudgeError, ModelError
 from ssah_exp.evaluation.judges.asked_endpoint import Endpoint
 from ssah_exp.evaluation.lines import AppendedLines
 from ssah_exp.models.companion import Companion
-from ssah_exp.models.tokenizer import render_chat
+from ssah_exp.models.tokenizer import answer_stops, render_chat
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ssah_exp.evaluation.judges.chat_client import Budget
 
 Turn = Mapping[str, str]
+# Raised when a local attacker says something else to the same conversation and seed.
+_REPLIES_VERSION = 2
 
 
 class Partner(ABC):
@@ -139,6 +141,7 @@ class LocalPartner(Companion, Partner):
             "precision": self.precision,
             "temperature": self.temperature,
             "max_new_tokens": self.max_new_tokens,
+            "version": _REPLIES_VERSION,
         }
 
     def keep_in(self, root: Path) -> None:
@@ -146,20 +149,25 @@ class LocalPartner(Companion, Partner):
         self.convert_in(root)
 
     @cached_property
-    def _loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    def _loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[int]]:
+        from transformers import GenerationConfig
+
         model, tokenizer = self.load_companion("The attacker")
         if not tokenizer.chat_template:
             raise ModelError("The attacker has no chat template.")
-        return model, tokenizer
+        stops = answer_stops(tokenizer, model.generation_config.eos_token_id)
+        # Its own would fill in what a call leaves out: penalties, or only the likeliest tokens.
+        model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+        return model, tokenizer, stops
 
     @torch.inference_mode()
     def reply(self, turns: Sequence[Turn], seed: int) -> str | None:
         """Sampled from a stream of its own; the caller's random state is left alone."""
-        model, tokenizer = self._loaded
+        model, tokenizer, stops = self._loaded
         text = render_chat(tokenizer, turns)
         ids = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
         ids = ids.to(next(model.parameters()).device)
-        sampling = {"temperature": self.temperature} if self.temperature else {}
+        sampling = {"temperature": self.temperature, "top_k": 0} if self.temperature else {}
         with torch.random.fork_rng(devices=[ids.device] if ids.is_cuda else []):
             torch.manual_seed(seed)
             output = model.generate(  # type: ignore[operator]
@@ -167,6 +175,7 @@ class LocalPartner(Companion, Partner):
                 attention_mask=torch.ones_like(ids),
                 do_sample=self.temperature > 0,
                 max_new_tokens=self.max_new_tokens,
+                eos_token_id=stops,
                 pad_token_id=tokenizer.pad_token_id or 0,
                 **sampling,
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp.cache import Entry
+from ssah_exp.errors import DataError
 from ssah_exp.evaluation.generate import Decoding
 from ssah_exp.evaluation.mt_bench.conversations import hold, read_conversations, write_answers
 from ssah_exp.evaluation.mt_bench.names import TURNS
@@ -16,7 +17,7 @@ from ssah_exp.evaluation.utility.documents import fingerprint_files, read_defini
 from ssah_exp.evaluation.utility.inputs import harness_version, request_of
 from ssah_exp.evaluation.utility.outcomes import Outcomes, Request
 from ssah_exp.interventions.ablate import Ablation
-from ssah_exp.models.load import longest_sequence
+from ssah_exp.models.load import longest_sequence, positions
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages.shared import Shared, maybe_ablated
 from ssah_exp.storage import write_atomically
@@ -29,13 +30,19 @@ class BenchmarkStages(Shared):
     """Held-out text, tasks of lm-evaluation-harness, MT-bench."""
 
     def check_text(self, ref: ModelRef) -> None:
-        """Refuse held-out text that is too short before anything is trained.
+        """Refuse windows of held-out text that cannot be measured before anything is trained.
 
         Raises:
-            DataError: It does not fill one window.
+            DataError: The text does not fill one window, or a window is longer than any sequence
+                the model was made for.
         """
-        most = self.config.evaluation.perplexity.max_tokens
-        require_window(self.speech, self.data.text, self._window(ref), most)
+        most, window = self.config.evaluation.perplexity.max_tokens, self._window(ref)
+        limit = positions(ref.location, self.config.model, ref.commit)
+        if limit is not None and window > limit:
+            raise DataError(
+                f"evaluation.perplexity.window={window}: the model was made for {limit} positions."
+            )
+        require_window(self.speech, self.data.text, window, most)
 
     def losses(self, ref: ModelRef, ablation: Ablation | None, label: str) -> Entry:
         """Window losses of one arm on held-out text."""
