@@ -27,8 +27,8 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Print one table per setting.
 
     Raises:
-        ConfigError: An option out of range, an unknown judge, artefact or run, or a metric that no
-            run has.
+        ConfigError: An option out of range, an unknown judge, artefact or run, a metric that no
+            run has, or arms with nothing to be compared with.
         StoreError: There is no record, or one cannot be read.
     """
     metrics = options.metrics.split(",") if options.metrics else []
@@ -54,6 +54,11 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         for block, judge in settings
     ]
     whole = [setting for setting in compared if setting.lines]  # some may lack the chosen metrics
+    if not whole:
+        raise ConfigError(
+            "Nothing to compare: no arm of these runs stands beside a control, the dense model or "
+            "plain fine-tuning that was measured, too."
+        )
     print(render_comparisons(whole, options.format, options.claim))
     return 0
 

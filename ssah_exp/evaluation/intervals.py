@@ -139,10 +139,19 @@ def perplexity(
         return Estimate(None, None, None, int(losses.size), "windows", why)
     method = f"percentile bootstrap {percent(confidence)}, {resamples} resamples of windows"
     value = _exp(float(losses.mean()))
-    if losses.size < 2:
-        return Estimate(value, None, None, int(losses.size), "windows", "none: one window")
+    if lacking := _without_interval(losses):
+        return Estimate(value, None, None, int(losses.size), "windows", f"none: {lacking}")
     low, high = resampled_mean(losses, confidence, resamples, seed)
     return Estimate(value, _exp(low), _exp(high), losses.size, "windows", method)
+
+
+def _without_interval(losses: NDArray[np.float64]) -> str | None:
+    """Why windows give no interval; None = they do."""
+    if losses.size < 2:
+        return "one window"
+    if not np.isfinite(losses).all():
+        return "a loss is infinite"
+    return "all windows alike" if alike(losses.tolist()) else None
 
 
 def resampled_mean(

@@ -21,6 +21,7 @@ Values = NDArray[np.float64]
 FEW = 10
 _PERMUTATIONS = 9999
 _DIGITS = 12  # of a difference; behind them is rounding: 1 - 2/3 and 1/3 - 0 are the same
+_DIGITS_OF_MEANS = 9
 # Values that a resampling holds in memory at once, where there are more pairs than this.
 _AT_ONCE, _MANY = 10_000_000, 1000
 
@@ -66,7 +67,7 @@ def sign_flips(differences: Values) -> tuple[float, str]:
         return 1.0, how
     found = stats.permutation_test(
         (differences,),
-        np.mean,
+        _rounded_mean,
         permutation_type="samples",
         vectorized=True,
         n_resamples=_PERMUTATIONS,
@@ -74,6 +75,13 @@ def sign_flips(differences: Values) -> tuple[float, str]:
         rng=np.random.default_rng(0),
     )
     return float(found.pvalue), how
+
+
+def _rounded_mean(values: Values, axis: int) -> Values:
+    """Sign patterns of the same mean must count as the same: a sum of thirds depends on its order,
+    and scipy forgives a hundredth of what the differences were rounded by."""
+    means: Values = np.mean(values, axis=axis).round(_DIGITS_OF_MEANS)
+    return means
 
 
 def _batch(values: Values) -> int | None:

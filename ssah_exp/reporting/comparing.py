@@ -230,9 +230,9 @@ def _ranks(
         there = [value for value in draws if value is not None]
         if own is None or len(there) < len(draws):
             return None
-        places.append(
-            f"{1 + sum(worse * (value - own) >= -_ROUNDING for value in there)}/{1 + len(there)}"
-        )
+        # Losses that both overflowed are alike, and have no difference.
+        lost = sum(value == own or worse * (value - own) >= -_ROUNDING for value in there)
+        places.append(f"{1 + lost}/{1 + len(there)}")
     return places
 
 

@@ -24,6 +24,7 @@ from ssah_exp.reporting.drawing import (
     save_figure,
     styled,
 )
+from ssah_exp.reporting.drawn_style import prompts_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,18 +64,13 @@ def draw_curve(
     for axes, metric in ((left, "asr"), (right, PERPLEXITY)):
         _panel(axes, on_the_edge(axes, rows[rows["metric"] == metric], ("value",)), across)
         _place_ticks(axes, rows, across)
-    left.set_ylabel(f"ASR %, {_styles(first, style)}")
+    left.set_ylabel(f"ASR %, {prompts_text(first.config['evaluation'], style)}")
     left.set_ylim(-3, 103)
     right.set_ylabel("perplexity")
     log_where_wide(right)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=6)
     return save_figure(figure, path, rows)
-
-
-def _styles(record: RunRecord, style: str | None) -> str:
-    given = record.config["evaluation"]["harmful_styles"]
-    return f"{style or given[0]} prompts" if style or len(given) == 1 else "mean of prompt styles"
 
 
 def _place_ticks(axes: Axes, rows: pd.DataFrame, across: Across) -> None:

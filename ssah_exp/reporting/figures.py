@@ -19,7 +19,7 @@ from ssah_exp.reporting.drawing import (
     save_figure,
     styled,
 )
-from ssah_exp.reporting.drawn_style import drawn_asr
+from ssah_exp.reporting.drawn_style import drawn_asr, prompts_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,9 +57,8 @@ def asr_against_loss(records: Sequence[RunRecord], path: Path, style: str | None
     figure = new_figure(PAGE * 0.75, 3.2)
     axes = figure.subplots()
     _draw(axes, points)
-    what = "mean of the prompt styles" if style is None else f"{style} prompts"
     axes.set_xlabel("training loss, nats per response token")
-    axes.set_ylabel(f"ASR %, {what}")
+    axes.set_ylabel(f"ASR %, {prompts_text(evaluation, style)}")
     axes.set_ylim(-3, 103)
     # Beside the axes: the points may be anywhere.
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))

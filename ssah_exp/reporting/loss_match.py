@@ -22,7 +22,10 @@ def match_note(block: Block) -> str | None:
     Arms end at the first look at which they are at most there, so they may lie below it by what
     they learned since the look before, or above it where their epochs were over.
     """
-    arms = block.records[0].config["training"]["arms"]
+    training = block.records[0].config.get("training")
+    if training is None:  # what only prunes trains no arms
+        return None
+    arms = training["arms"]
     groups = groups_of(block.records)
     targets = {group.label: group.by_seed for group in groups}
     gaps: dict[tuple[str, str], list[float]] = {}
@@ -33,7 +36,7 @@ def match_note(block: Block) -> str | None:
     if not gaps:
         return None
     wanted = " or ".join(sorted({target for target, _ in gaps}))
-    every = block.records[0].config["training"]["check_every"]
+    every = training["check_every"]
     return (
         f"Trained until the training loss of {wanted} was reached, at looks at most {every} steps "
         "apart; training loss less that one, mean [least, most]: "

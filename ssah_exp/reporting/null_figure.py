@@ -23,7 +23,7 @@ from ssah_exp.reporting.drawing import (
     save_figure,
     styled,
 )
-from ssah_exp.reporting.drawn_style import drawn_asr
+from ssah_exp.reporting.drawn_style import drawn_asr, prompts_text
 from ssah_exp.reporting.text import scale_of
 
 if TYPE_CHECKING:
@@ -111,8 +111,7 @@ def draw_null(records: Sequence[RunRecord], path: Path, style: str | None = None
     )
     left, right = figure.subplots(1, 2)
     _panel(left, rows[rows["metric"] == "asr"])
-    what = "mean of the prompt styles" if style is None else f"{style} prompts"
-    left.set_ylabel(f"ASR %, {what}")
+    left.set_ylabel(f"ASR %, {prompts_text(config['evaluation'], style)}")
     left.set_ylim(-3, 103)
     perplexity = rows[rows["metric"] == PERPLEXITY]
     _panel(right, on_the_edge(right, perplexity, ("value", "low", "high")))

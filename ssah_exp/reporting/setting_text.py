@@ -9,15 +9,14 @@ import pandas as pd
 
 from ssah_exp.reporting.beside_paper.table import comparison_text
 from ssah_exp.reporting.coverage import coverage_note
+from ssah_exp.reporting.loss_match import match_note
 from ssah_exp.reporting.paper_sizes import fewer_than_paper, footnote, marked
 from ssah_exp.reporting.rows import Block, Cell, Row
 from ssah_exp.reporting.shared_units import shared_note
 from ssah_exp.reporting.text import cell_text, format_frame, heading, prose
 
 
-def setting_text(
-    block: Block, caption: str, frame: pd.DataFrame, form: str, remark: str | None = None
-) -> list[str]:
+def setting_text(block: Block, caption: str, frame: pd.DataFrame, form: str) -> list[str]:
     """Paragraphs of one setting, blank lines between them.
 
     Args:
@@ -25,13 +24,17 @@ def setting_text(
         caption: What was run.
         frame: One line per arm.
         form: ``markdown`` or ``latex``.
-        remark: What else is to be known of the arms.
     """
     parts = [prose(caption, form), "", format_frame(frame, form), ""]
-    for note in (footnote(block), coverage_note(block.records), shared_note(block), remark):
-        if note is not None:
-            parts += [prose(note, form), ""]
+    for note in notes_below(block):
+        parts += [prose(note, form), ""]
     return parts + comparison_text(block, form)
+
+
+def notes_below(block: Block) -> list[str]:
+    """Sentences without which a table of a setting says too much, wherever it is shown."""
+    notes = (footnote(block), coverage_note(block.records), shared_note(block), match_note(block))
+    return [note for note in notes if note is not None]
 
 
 def long_lines(

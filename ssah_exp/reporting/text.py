@@ -68,6 +68,7 @@ _LATEX = str.maketrans(
         "×": r"\(\times\)",
         "÷": r"\(\div\)",
         "†": r"\(\dagger\)",
+        **{mark: rf"\({mark}\)" for mark in "<>|"},
     }
 )
 

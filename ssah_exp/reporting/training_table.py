@@ -12,7 +12,6 @@ from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.attacks import attacks_note
 from ssah_exp.reporting.beside_paper.table import with_comparison
 from ssah_exp.reporting.captions import captions_of, seeds_text
-from ssah_exp.reporting.loss_match import match_note
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
 from ssah_exp.reporting.setting_text import long_lines, marked_cells, setting_text
@@ -52,7 +51,7 @@ def render_training(records: Sequence[RunRecord], form: str) -> str:
     parts: list[str] = []
     for block, caption in zip(settings, captions_of(settings, caption_of), strict=True):
         frame = training_wide_frame(block)
-        parts += setting_text(block, caption, frame, form, match_note(block))
+        parts += setting_text(block, caption, frame, form)
     if artefact in PUBLISHED:
         published = read_published(artefact).map(_as_given)
         parts += [prose(PUBLISHED[artefact], form), "", format_frame(published, form)]

@@ -96,6 +96,23 @@ def test_the_seed_decides_the_bootstrap_and_0_is_one() -> None:
     assert perplexity(LOSSES, 0.95, 200, seed=1) != first
 
 
+@pytest.mark.parametrize(
+    ("losses", "value", "why"),
+    [
+        ([1.0] * 8, math.e, "none: all windows alike"),
+        ([math.inf] * 8, math.inf, "none: a loss is infinite"),
+        ([1.0, math.inf], math.inf, "none: a loss is infinite"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_windows_that_tell_no_spread_have_no_interval(
+    losses: list[float], value: float, why: str
+) -> None:
+    found = perplexity(losses, 0.95, 2000, 0)
+    assert (found.value, found.low, found.high) == (pytest.approx(value), None, None)
+    assert (found.n, found.method) == (len(losses), why)
+
+
 def test_one_window_has_no_interval() -> None:
     found = perplexity([2.0], 0.95, 200, seed=0)
     assert found.value == pytest.approx(math.exp(2.0))

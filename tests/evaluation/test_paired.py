@@ -209,6 +209,23 @@ def test_averaged_answers_are_tested_by_flipping_signs() -> None:
     assert found.p == pytest.approx(sign_flips_by_enumeration(one - other))
 
 
+def test_sign_patterns_of_one_mean_are_ties_whatever_the_rounding() -> None:
+    """Thirds have no end as floats: patterns that tie exactly are no less extreme than what is."""
+    thirds = [2, 1, 1, -1, -3, 0, 2]
+    sums = [
+        sum(sign * third for sign, third in zip(signs, thirds, strict=True))
+        for signs in itertools.product((1, -1), repeat=len(thirds))
+    ]
+    exact = 2 * min(
+        sum(total >= sum(thirds) for total in sums), sum(total <= sum(thirds) for total in sums)
+    ) / len(sums)  # fmt: skip
+    one = np.array([max(third, 0) / 3 for third in thirds])
+    other = np.array([max(-third, 0) / 3 for third in thirds])
+    found = paired_rates(one, other, TERMS)
+    assert found.test.startswith("sign-flip")
+    assert found.p == pytest.approx(exact, abs=1e-12)
+
+
 def test_losses_are_tested_window_by_window() -> None:
     one = np.array([3.1, 3.5, 2.9, 3.3, 3.0, 3.6, 3.2, 3.4])
     other = one - np.array([0.1, 0.2, 0.1, -0.05, 0.15, 0.1, 0.05, 0.1])

@@ -14,7 +14,7 @@ import wandb
 from ssah_exp.errors import TrackerError
 from ssah_exp.records.record import StageRecord
 from ssah_exp.records.trackers import RunHead, WandbTracker, flat_metrics
-from ssah_exp.records.trackers.wandb_tracker import within
+from ssah_exp.records.trackers.wandb_tracker import _errors, within
 from tests.records.run_folder import run_folder
 from tests.records.synthetic import record, training_record
 from tests.records.wandb_server import KEY, Service, serving
@@ -83,6 +83,15 @@ def test_an_expired_key_is_said(
     with pytest.raises(TrackerError, match="the key was refused; it may have expired"):
         WandbTracker(timeout=30).mirror(record(), tmp_path, tmp_path)
     assert server.runs == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["invalid artifact metadata: key too long", "step 401 lost", "Invalid entity name"]
+)
+def test_other_trouble_is_not_blamed_on_the_key(text: str) -> None:
+    with pytest.raises(TrackerError) as caught, _errors():
+        raise ValueError(text)
+    assert str(caught.value) == f"W&B: {text}"
 
 
 def test_a_key_of_the_wrong_form_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

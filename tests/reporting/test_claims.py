@@ -384,6 +384,21 @@ def test_the_margin_of_a_score_is_in_its_own_points(tmp_path: Path) -> None:
     assert verdicts == ["undecided at this n", "supported"]
 
 
+def test_margins_are_in_the_unit_of_what_is_compared(tmp_path: Path) -> None:
+    """A training loss is in nats, and of a judge's score nobody else knows what matters."""
+
+    def read(*metrics: str) -> ClaimFile:
+        tests = [{**SCU_ABOVE, "metric": metric} for metric in metrics]
+        margins = {"rate_margin": 0.1, "loss_margin": 0.01}
+        return claims_of(tmp_path, {"claim": "c", "tests": tests}, **margins)
+
+    claims = read("perplexity", "train_loss", METRIC)
+    assert [claims.margin(test) for test in claims.claims[0].tests] == [0.01, 0.01, 0.1]
+    for metric in ("score/chat/gpt4", "mt_bench/turn1", "epochs"):
+        with pytest.raises(ConfigError, match=f"'{metric}' is neither a rate nor a loss"):
+            read(metric)
+
+
 def test_how_often_the_worst_score_was_given_is_a_rate(tmp_path: Path) -> None:
     metric = f"score5/raw/{JUDGE}"
     made = []

@@ -130,6 +130,23 @@ def test_a_tie_up_to_rounding_is_lost() -> None:
     assert line.ranks == ["2/3"]
 
 
+def test_an_overflow_is_as_bad_as_another() -> None:
+    """Their difference is no number, and a tie is lost."""
+    made = table1(draws=(1, 3))
+    for item in made.arms[2:]:
+        item.metrics["perplexity"] = replace(item.metrics["perplexity"], value=math.inf)
+    line = lines(made, metric="perplexity")["SCU/pooled", "random like SCU/pooled"]
+    assert line.ranks == ["3/3"]
+
+
+def test_nothing_to_compare_is_said(tmp_path: Path, capsys: Capture) -> None:
+    alone = record(arms=[arm("unaligned", 0.1)])
+    RecordStore(tmp_path).write(alone)
+    assert main(["compare", "table1_pruning", "--root", str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert (said.out, "Nothing to compare" in said.err) == ("", True)
+
+
 def test_losses_are_compared_in_nats() -> None:
     line = lines(table1(), metric="perplexity")["SCU/pooled", "aligned"]
     assert line.difference == pytest.approx(0.1)

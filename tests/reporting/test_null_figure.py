@@ -12,6 +12,7 @@ from ssah_exp.cli import main
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.evaluation.intervals import perplexity
 from ssah_exp.records.store import RecordStore
+from ssah_exp.reporting.drawn_style import prompts_text
 from ssah_exp.reporting.null_figure import draw_null, null_rows
 from tests.records.synthetic import arm, metrics, record
 
@@ -36,6 +37,18 @@ def test_every_arm_is_a_row_with_its_own_numbers() -> None:
     assert perplexity["value"].tolist() == pytest.approx(
         [arm.metrics["perplexity"].value for item in RECORDS for arm in item.arms]
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "style", "said"),
+    [
+        (["raw"], None, "raw prompts"),
+        (["raw", "chat"], None, "mean of the prompt styles"),
+        (["raw", "chat"], "chat", "chat prompts"),
+    ],
+)
+def test_an_axis_names_its_prompts(given: list[str], style: str | None, said: str) -> None:
+    assert prompts_text({"harmful_styles": given}, style) == said
 
 
 def test_the_picture_has_its_numbers_beside_it(tmp_path: Path) -> None:

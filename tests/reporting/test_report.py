@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -27,6 +28,7 @@ from ssah_exp.reporting.report.pictures import MOST_PICTURED
 from ssah_exp.reporting.report.sections import sections
 from ssah_exp.reporting.report.svg import Scale, element, spanning
 from ssah_exp.reporting.rows import blocks
+from ssah_exp.reporting.setting_text import notes_below
 from tests.records.synthetic import JUDGE, record
 from tests.reporting.pages import HOSTILE, pruned, records, trained
 
@@ -109,6 +111,28 @@ def test_long_curves_keep_their_ends() -> None:
     points = thinned(losses, 50)
     assert (points[0], points[-1], len(points)) == ((1, 0.0), (1001, 1000.0), 50)
     assert thinned([1.0, 2.0]) == [(1, 1.0), (2, 2.0)]
+
+
+def test_what_a_table_says_below_it_stands_on_the_page_too() -> None:
+    """A dagger that nobody explains, a judge that failed: the page showed neither."""
+    made = replace(record(), status="incomplete")
+    ((setting,),) = [section.settings for section in sections([made])]
+    below = notes_below(blocks([made])[0])
+    assert setting.tables[0].notes == below
+    assert any("Fewer examples" in note for note in below)
+    assert any("Incomplete" in note for note in below)
+    assert flat(made)["status"] == "incomplete"
+
+
+def test_a_column_of_numbers_is_one_where_a_mean_lacks_seeds_too() -> None:
+    made = [record(seed) for seed in range(3)]
+    scu = next(item for item in made[1].arms if item.unit_class == "SCU")
+    scu.metrics[f"asr/raw/{JUDGE}"] = replace(scu.metrics[f"asr/raw/{JUDGE}"], value=None)
+    ((setting,),) = [section.settings for section in sections(made)]
+    table = setting.tables[0]
+    at = next(at for at, name in enumerate(table.headings) if name == "ASR %, raw text")
+    assert any("(2 of 3)" in row[at] for row in table.rows)
+    assert table.numeric[at]
 
 
 def test_a_column_of_numbers_is_one_with_daggers_too() -> None:

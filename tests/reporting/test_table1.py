@@ -16,6 +16,7 @@ from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.records.record import ArmRecord
 from ssah_exp.reporting import table1
 from ssah_exp.reporting.table1 import render
+from ssah_exp.reporting.text import prose
 from tests.records.synthetic import JUDGE, METRICS, arm, arms, record
 
 ASR = f"asr/raw/{JUDGE}"
@@ -200,6 +201,7 @@ def test_latex_escapes_what_would_be_a_command() -> None:
     text = latex()
     bare = re.findall(r"(?<!\\)[%_#$~^±×÷]", text)
     assert bare == []
+    assert prose("p < 0.0001 | a > b", "latex") == r"p \(<\) 0.0001 \(|\) a \(>\) b"
     assert r"units \%" in text
     assert r"(Q4\_1)" in text
     assert r"20.0 \(\pm\) 10.0 [10.0, 30.0]" in text

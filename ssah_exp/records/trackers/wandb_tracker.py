@@ -31,6 +31,11 @@ from ssah_exp.records.trackers.rows import (
 from ssah_exp.storage import storage_errors
 
 _MODES = ("auto", "online", "offline")
+_REFUSED = re.compile(
+    r"\b40[13]\b[^.]*(unauthori[sz]ed|forbidden|denied)"
+    r"|permission denied|(api|invalid) key|logged in",
+    re.IGNORECASE,
+)
 _FOLDER = "wandb"
 T = TypeVar("T")
 
@@ -313,6 +318,6 @@ def _errors() -> Iterator[None]:
         raise
     except Exception as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        if re.search(r"\b40[13]\b|permission|invalid", text):
+        if _REFUSED.search(text):
             text = f"the key was refused; it may have expired. Set another WANDB_API_KEY. ({text})"
         raise TrackerError(f"W&B: {text}") from error

@@ -14,7 +14,7 @@ from ssah_exp.config.ranges import choice, refuse
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.validate import ARTEFACTS
 from ssah_exp.errors import ConfigError, did_you_mean
-from ssah_exp.evaluation.metric_names import PERPLEXITY, TRAINED_SHARE
+from ssah_exp.evaluation.metric_names import PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
 from ssah_exp.evaluation.mt_bench.names import MT_COVERAGE
 from ssah_exp.evaluation.probe.names import ENDED, REFUSED, SAME_TOKEN
 
@@ -82,7 +82,7 @@ class ClaimFile:
         claims: In order.
         alpha: Level of the whole family.
         rate_margin: Smallest difference of rates that matters, e.g. 0.05 for five points.
-        loss_margin: The same for perplexity, in nats per token.
+        loss_margin: The same for perplexity and training loss, in nats per token.
         folder: Where the file lies.
     """
 
@@ -96,7 +96,7 @@ class ClaimFile:
         """Of a test, in the unit of its difference."""
         if test.margin is not None:
             return test.margin
-        return self.loss_margin if test.metric == PERPLEXITY else self.rate_margin
+        return self.loss_margin if test.metric in (PERPLEXITY, TRAIN_LOSS) else self.rate_margin
 
 
 def read_claims(path: Path) -> ClaimFile:
@@ -162,10 +162,21 @@ def _test(content: Any, where: str) -> Prediction:
     for key in ("arm", "against", "metric", "csv"):
         if not isinstance(given.get(key, ""), str | None):
             raise ConfigError(f"{where}: '{key}' is {given[key]!r}; it must be text.")
-    if given.get("margin") is not None:
-        a_rate = not given.get("csv") and is_rate(str(given["metric"]))
-        (_share if a_rate else _positive)(given["margin"], f"{where}: margin")
+    _check_margin(given, where)
     return Prediction(**given)
+
+
+def _check_margin(given: dict[str, Any], where: str) -> None:
+    """A share for rates; whatever has a unit of its own needs one, too."""
+    metric = str(given.get("metric"))
+    a_rate = not given.get("csv") and is_rate(metric)
+    if given.get("margin") is not None:
+        (_share if a_rate else _positive)(given["margin"], f"{where}: margin")
+    elif not (a_rate or given.get("csv") or metric in (PERPLEXITY, TRAIN_LOSS)):
+        raise ConfigError(
+            f"{where}: '{metric}' is neither a rate nor a loss; give the 'margin' that matters, in "
+            "its own unit."
+        )
 
 
 def _mapping(content: Any, where: str, known: set[str]) -> dict[str, Any]:

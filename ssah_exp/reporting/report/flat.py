@@ -18,6 +18,7 @@ def flat(record: RunRecord) -> dict[str, str]:
     whole = {part: getattr(record, part) for part in PARTS}
     return {
         **dict(_leaves(whole, "")),
+        "status": record.status,
         "template_hash": record.template_hash,
         "started": record.started,
         "finished": record.finished,

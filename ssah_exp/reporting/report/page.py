@@ -22,7 +22,7 @@ from ssah_exp.reporting.report.runs import run_lines
 from ssah_exp.reporting.report.sections import sections
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_INTERVAL = re.compile(r"^(.*?)((?: (?:±|×/÷) .*?)?(?: \[.*\])?(?: †)?)$")
+_INTERVAL = re.compile(r"^(.*?)((?: (?:±|×/÷) .*?)?(?: \[.*\])?(?: \(\d+ of \d+\))?(?: †)?)$")
 
 
 def render_report(records: Sequence[RunRecord]) -> str:

@@ -22,9 +22,12 @@ from ssah_exp.reporting.report.charts.training import curves, scatter
 from ssah_exp.reporting.report.payload import primary_asr
 from ssah_exp.reporting.report.pictures import Picture, pictures
 from ssah_exp.reporting.rows import Block, blocks
+from ssah_exp.reporting.setting_text import notes_below
 
-# A value as the tables write it: maybe signed, with a spread, with an interval, with a dagger.
-_NUMBER = re.compile(r"[+\-]?(inf|\d[\d.\u2009e+\-]*)( (±|×/÷) \S+)?( \[.*\])?( †)?$")
+# A value as tables write it: maybe signed, with a spread, an interval, of how many, a dagger.
+_NUMBER = re.compile(
+    r"[+\-]?(inf|\d[\d.\u2009e+\-]*)( (±|×/÷) \S+)?( \[.*\])?( \(\d+ of \d+\))?( †)?$"
+)
 
 
 # A page of more would take too long to open; the table of runs holds them all.
@@ -147,7 +150,8 @@ def _setting(block: Block, caption: str) -> Setting:
     budgets, data = record.config["units"]["budgets"], record.config["data"]["name"]
     seeds = seeds_text(block.records)
     title = f"{record.config['model']['name']}, {data}, SCU {budgets['scu']:g}, {seeds}"
-    tables = [_table("Measured, with intervals", frame), *_comparison(block), *_certificates(block)]
+    measured = _table("Measured, with intervals", frame, notes_below(block))
+    tables = [measured, *_comparison(block), *_certificates(block)]
     runs = [item.run_id for item in block.records]
     return Setting(title, caption, runs, list(_charts(block)), tables)
 
