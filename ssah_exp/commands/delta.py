@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from ssah_exp.cache import Cache
+from ssah_exp.errors import UnitError
 from ssah_exp.interventions.delta import Delta, apply_to_folder, make_delta, revert_in_folder
 from ssah_exp.interventions.delta_summary import describe
 from ssah_exp.interventions.weights import read_weights
+from ssah_exp.models.attached.folder import ADAPTER, has_adapter
 from ssah_exp.models.sources import LocalFolder, ModelRef
 from ssah_exp.storage import refuse_existing
 
@@ -23,7 +25,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run one of the actions.
 
     Raises:
-        UnitError: A damaged delta, or one that does not fit the weights.
+        UnitError: A damaged delta, one that does not fit the weights, or a model with an adapter.
         ModelError: A folder without readable weights.
         StoreError: The output exists, or cannot be written.
     """
@@ -47,6 +49,11 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
 def _create(base: Path, tuned: Path, file: Path) -> None:
     refuse_existing(file)
+    if has_adapter(tuned):
+        raise UnitError(
+            f"{tuned} carries an adapter beside its weights ({ADAPTER}/); a delta holds weights "
+            "alone and would not give that model."
+        )
     before, after = read_weights(base), read_weights(tuned)
     make_delta(before, after, None, _identify(base)).save(file)
 
@@ -84,7 +91,7 @@ def _print(description: dict[str, Any], console: Console) -> None:
         console.print("Changed rows (r), columns (c), entries (e) per layer:", highlight=False)
         console.print(_table(description["layers"]))
     for name, entry in description["others"].items():
-        line = f"{name}: {entry['changed']} of {entry['of']} {_axis(entry)}"
+        line = f"{name}: {entry['changed']} of {entry['of']} {entry['axis']}"
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -105,8 +112,4 @@ def _table(layers: list[dict[str, Any]]) -> Table:
 def _cell(entry: dict[str, Any] | None) -> str:
     if entry is None:
         return "-"
-    return "all" if entry["changed"] == entry["of"] else f"{entry['changed']}{_axis(entry)[0]}"
-
-
-def _axis(entry: dict[str, Any]) -> str:
-    return "rows" if entry["part"] == "whole" else str(entry["part"])
+    return "all" if entry["changed"] == entry["of"] else f"{entry['changed']}{entry['axis'][0]}"

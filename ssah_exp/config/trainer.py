@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.strategies import SingleDeviceStrategy, Strategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
@@ -62,6 +63,20 @@ def check_place(config: RunConfig) -> None:
         )
 
 
+class InPlace(TorchCheckpointIO):
+    """Writes a checkpoint where it is to lie.
+
+    Lightning makes a copy in memory, and writes that to the machine's folder for temporary files
+    before it moves it: on many clusters a small one, or memory again.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Not at once: who calls it moves it into its place."""
+        torch.save(checkpoint, path)
+
+
 def make_trainer(
     config: TrainerConfig,
     callbacks: list[pl.Callback],
@@ -98,6 +113,7 @@ def make_trainer(
         **_place(config, strategy, device),
         logger=False,
         enable_checkpointing=False,
+        plugins=[InPlace()],
         enable_model_summary=False,
         enable_progress_bar=progress,
         **arguments,

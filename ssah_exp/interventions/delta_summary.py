@@ -16,8 +16,8 @@ def describe(delta: Delta) -> dict[str, Any]:
 
     ``layers`` has a row per block and ``others`` an entry per tensor outside them. An entry says
     which ``part`` the delta holds (``rows``, ``columns``, ``entries`` of a vector, or ``whole``)
-    and how many of its tensor's rows, columns or entries really ``changed``, out of ``of``. A row
-    of an input projection and a column of an output projection belong to one unit.
+    and how many of its tensor's rows, columns or entries, its ``axis``, really ``changed``, out of
+    ``of``. A row of an input projection and a column of an output projection belong to one unit.
     """
     changed = {part.name: int(part.xor.count_nonzero()) for part in delta.parts}
     layers: dict[int, dict[str, Any]] = {}
@@ -45,11 +45,12 @@ def describe(delta: Delta) -> dict[str, Any]:
 
 def _entry(part: Part) -> dict[str, Any]:
     if not part.shape:
-        return {"part": "whole", "changed": 1, "of": 1}
+        return {"part": "whole", "axis": "entries", "changed": 1, "of": 1}
     dim = 0 if part.place is None else part.place.dim
     axis = "entries" if len(part.shape) == 1 else ("rows", "columns")[dim]
     return {
         "part": "whole" if part.place is None else axis,
+        "axis": axis,
         "changed": int(changed_positions(part.xor, dim).sum()),
         "of": part.shape[dim],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,13 @@ def test_freeze_trains_all_but_its_share(capsys: Capture) -> None:
 
 
 @pytest.mark.usefixtures("in_process")
+def test_a_share_that_a_tiny_model_has_no_unit_for_can_be_frozen_of_a_large_one() -> None:
+    """A process of its own warms up on a tiny one."""
+    settings = replace(complete(_given() | {"frozen_share": 0.001}), **bench_arm._SMALL)
+    found = bench_arm.time_arm(settings, None, "freeze")
+    assert found["status"] == "done"
+
+
 def test_copies_of_frozen_parts_are_counted_where_there_are_any(capsys: Capture) -> None:
     arms = call(capsys, "--repeats", "1", "--frozen-share", "0.9")["arms"]
     buffers = arms["full"]["static_memory"]["others"]

@@ -49,6 +49,13 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
+def test_a_model_with_an_adapter_has_no_delta(place: Place, capsys: Capture) -> None:
+    """Applied, it would give the weights without what was trained beside them."""
+    (Path(place.tuned) / "adapter").mkdir()
+    line = place.refused(capsys, "create", place.base, place.tuned, place.file)
+    assert line.startswith(f"{place.tuned} carries an adapter beside its weights")
+
+
 def test_create_apply_revert(place: Place, capsys: Capture) -> None:
     place.create()
     assert main(["delta", "apply", place.file, place.base, place.out]) == 0
@@ -88,7 +95,7 @@ def test_show_as_json(place: Place, capsys: Capture) -> None:
             path = f"mlp.{kind}_proj.weight"
             planned = place.plan.by_name[f"model.layers.{row['layer']}.{path}"]
             part = "columns" if kind == "down" else "rows"
-            expected = {"part": part, "changed": planned.index.numel(), "of": 56}
+            expected = {"part": part, "axis": part, "changed": planned.index.numel(), "of": 56}
             assert row["tensors"][path] == expected
     assert set(shown["others"]) == {
         "model.embed_tokens.weight",
@@ -117,6 +124,7 @@ def test_show_as_text(place: Place, capsys: Capture, monkeypatch: pytest.MonkeyP
     assert cells["up_proj"] == f"{down}r"
     assert cells["input_layernorm"] == "all"
     assert "model.embed_tokens.weight: 64 of 64 rows" in lines
+    assert "model.norm.weight: 40 of 40 entries" in lines
 
 
 def test_nothing_is_overwritten(place: Place, capsys: Capture) -> None:

@@ -279,22 +279,32 @@ def test_description() -> None:
             "changed_share": 43 / 159,
         },
         "layers": [
-            {"layer": 2, "tensors": {"norm.weight": {"part": "whole", "changed": 1, "of": 5}}},
+            {
+                "layer": 2,
+                "tensors": {
+                    "norm.weight": {"part": "whole", "axis": "entries", "changed": 1, "of": 5}
+                },
+            },
             {
                 "layer": 10,
                 "tensors": {
-                    "mlp.down_proj.weight": {"part": "columns", "changed": 3, "of": 8},
-                    "mlp.up_proj.weight": {"part": "rows", "changed": 2, "of": 6},
+                    "mlp.down_proj.weight": {
+                        "part": "columns",
+                        "axis": "columns",
+                        "changed": 3,
+                        "of": 8,
+                    },
+                    "mlp.up_proj.weight": {"part": "rows", "axis": "rows", "changed": 2, "of": 6},
                 },
             },
         ],
-        "others": {"m.embed.weight": {"part": "whole", "changed": 1, "of": 6}},
+        "others": {"m.embed.weight": {"part": "whole", "axis": "rows", "changed": 1, "of": 6}},
     }
 
 
 def test_description_of_entries_and_scalars() -> None:
     pair = Pair(v=changed_at([2], (9,)), s=changed_at(..., ()))
     assert describe(pair.delta())["others"] == {
-        "s": {"part": "whole", "changed": 1, "of": 1},
-        "v": {"part": "entries", "changed": 1, "of": 9},
+        "s": {"part": "whole", "axis": "entries", "changed": 1, "of": 1},
+        "v": {"part": "entries", "axis": "entries", "changed": 1, "of": 9},
     }

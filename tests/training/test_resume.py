@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -220,6 +221,32 @@ def test_a_checkpoint_cut_short_is_named_and_left_alone(
     with pytest.raises(StoreError, match=f"{path} is damaged"):
         checkpoint_in(tmp_path)
     assert path.stat().st_size == keep
+
+
+def test_a_flipped_bit_of_a_checkpoint_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch would load it, and the run go on to other weights."""
+    with pytest.raises(KilledError):
+        trained(tmp_path, monkeypatch, kill_at=3)
+    path = tmp_path / CHECKPOINT
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    torch.load(path, weights_only=True)
+    with pytest.raises(StoreError, match=f"{path} is damaged .the checksum of"):
+        checkpoint_in(tmp_path)
+
+
+def test_a_checkpoint_is_written_where_it_is_to_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder for temporary files may be full, or hold its files in memory."""
+    monkeypatch.setattr(tempfile, "mkstemp", lambda *_, **__: pytest.fail("a temporary file"))
+    with pytest.raises(KilledError):
+        trained(tmp_path, monkeypatch, kill_at=3)
+    assert checkpoint_in(tmp_path) == tmp_path / CHECKPOINT
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
 
 
 class TermWhileLooking(LossMatch):

@@ -35,6 +35,7 @@ _LEARNING_RATE = 1e-5
 _SMALL: dict[str, Any] = {
     "model": "tiny",
     "share": 0.5,  # enough for a unit of a tiny model, whatever the real one gets
+    "frozen_share": 0.5,
     "batch": 1,
     "length": 8,
     "steps": 1,
