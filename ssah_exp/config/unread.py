@@ -86,6 +86,8 @@ def unread_options(config: RunConfig) -> Iterator[Unread]:
     yield Unread("atlas", "no run reads it; 'ssah-exp units atlas RUN --set atlas=...' does")
     if not config.alignment.enabled:
         yield Unread("alignment", "alignment.enabled is false", "alignment.enabled")
+        if not (config.artefact in TRAINING_ARTEFACTS and config.training.data == "alignment"):
+            yield Unread("data.alignment", "alignment.enabled is false")
     if not any(style.endswith("_system") for style in styles_of(config)):
         with_prompt = " or ".join(style for style in STYLES if style.endswith("_system"))
         yield Unread("evaluation.system_prompt", f"no prompt has the style {with_prompt}")
@@ -93,6 +95,10 @@ def unread_options(config: RunConfig) -> Iterator[Unread]:
     if not (controls.of and controls.kinds):
         for key in ("draws", "match_pool"):
             yield Unread(f"ablation.controls.{key}", "ablation.controls asks for no controls")
+    elif "matched" not in controls.kinds:
+        yield Unread("ablation.controls.match_pool", "ablation.controls.kinds has no matched")
+    if len(config.ablation.fills) == 1:
+        yield Unread("ablation.fills_of", "ablation.fills has one, which every class gets")
     if config.artefact in TRAINING_ARTEFACTS:
         yield from _by_no_arm(config)
 

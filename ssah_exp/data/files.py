@@ -51,6 +51,8 @@ def read_items(path: Path) -> list[Any]:
         )
     try:
         items = list(readers[path.suffix](path))
+        if path.suffix in (".json", ".jsonl"):  # half an emoji can be escaped, and never written
+            json.dumps(items, ensure_ascii=False).encode()
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path} is malformed: {error}") from error
     if not items:

@@ -48,7 +48,9 @@ class Speech:
     def template_hash(self) -> str:
         """sha256 over the chat template, as it is rendered, and the special tokens."""
         template = _dated(str(self.tokenizer.chat_template))
-        told = {name: value for name, value in _TOLD.items() if name in template}
+        told: dict[str, Any] = {name: value for name, value in _TOLD.items() if name in template}
+        if not self.tokenizer.chat_template:  # a template tells which of the stops ends a turn
+            told["end_of_turn"] = self.end_of_turn
         return digest_of(
             {"template": template, "stop": list(self.stop_ids), "pad": self.pad_id, **told}
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -35,6 +36,8 @@ from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RECORD, read_record
 from ssah_exp.units.identify import SETS, Identification, identify
 from ssah_exp.units.unitmap import UnitMap
+
+_NAMING_A_MODEL = ("model.name", "model.end_of_turn", "model.source")
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class Reopened(RunModels):
 
     def unit_map(self, ref: ModelRef, statistics: Identification) -> UnitMap:
         """Score and classify with the run's settings."""
-        return unit_map_of(self.config.units, ref, self.data, statistics)
+        return unit_map_of(self.config, ref, self.data, statistics)
 
     def stages(self, ref: ModelRef) -> Stages:
         """The cached stages of the run, for one of its models.
@@ -182,12 +185,25 @@ def models_of(folder: Path, overrides: Sequence[str]) -> RunModels:
         ConfigError: An override is wrong, or says otherwise than the record.
     """
     record = read_run(folder)
-    given = [*_group_of_model(record.config, overrides), *overrides]
-    composed = _composed(given)
-    _refuse_other(record.config, composed, overrides)
+    recorded = _arms_in_order(record)
+    composed = _composed([*_group_of_model(recorded, overrides), *overrides])
+    _refuse_other(recorded, composed, overrides)
     with _what_to_give():
-        config = parse_plain(_filled(record.config, composed))
+        config = parse_plain(_filled(recorded, composed))
     return RunModels(record, config, cache_of(folder))
+
+
+def _arms_in_order(record: RunRecord) -> dict[str, Any]:
+    """A record's config; its arms in the order of the run, not in that of the alphabet.
+
+    One may end at the loss of another that comes before it.
+    """
+    training = record.config.get("training")
+    if training is None:
+        return record.config
+    labels = list(dict.fromkeys(arm.arm for arm in record.arms if arm.arm is not None))
+    arms = {label: training["arms"][label] for label in labels if label in training["arms"]}
+    return {**record.config, "training": {**training, "arms": {**arms, **training["arms"]}}}
 
 
 @contextmanager
@@ -238,17 +254,45 @@ def _refuse_other(
 ) -> None:
     """Refuse what would be dropped: of what is recorded, the record decides.
 
-    What names a model must be given where its group asks for it, whatever it is.
+    What names a model must be given where its group asks for it, whatever it is. A group's name
+    says where files lie.
     """
     for word in overrides:
-        key = word.partition("=")[0].lstrip("+")
-        held = at(recorded, key)
-        whole = held is None or isinstance(held, Mapping | list)
-        if not whole and not key.startswith("model.") and at(composed, key) != held:
-            raise ConfigError(
-                f"--set {word} would have no effect: the run has {key}={held}. "
-                "For another value, run it anew."
-            )
+        for key in _keys_of(word):
+            held = at(recorded, key)
+            if held is None or isinstance(held, Mapping) or key.startswith(_NAMING_A_MODEL):
+                continue
+            if _differs(held, at(composed, key)):
+                raise ConfigError(
+                    f"--set {word} would have no effect: the run has {key}={held}. "
+                    "For another value, run it anew."
+                )
+
+
+def _keys_of(word: str) -> Iterator[str]:
+    """Dotted keys that an override gives a value to: those inside a mapping one by one."""
+    override = OverridesParser.create().parse_override(word)
+    key = override.key_or_group
+    yield from _below(key, None if override.is_delete() else override.value())
+
+
+def _below(key: str, value: Any) -> Iterator[str]:
+    """``key``, or the keys of a mapping that stands there."""
+    if not isinstance(value, Mapping) or not value:
+        yield key
+        return
+    for name, item in value.items():
+        yield from _below(f"{key}.{name}", item)
+
+
+def _differs(held: Any, given: Any) -> bool:
+    """Whether a value says otherwise than the record; either may leave out what the other has."""
+    if isinstance(held, Mapping) and isinstance(given, Mapping):
+        return any(_differs(held[key], given[key]) for key in held.keys() & given.keys())
+    if isinstance(held, list) and isinstance(given, list):
+        pairs = zip(held, given, strict=False)
+        return len(held) != len(given) or any(_differs(*pair) for pair in pairs)
+    return bool(held != given)
 
 
 def _group_of_model(recorded: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:

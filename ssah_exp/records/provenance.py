@@ -25,10 +25,13 @@ PACKAGES = (
     "statsmodels",
     "safetensors",
     "tokenizers",
+    "accelerate",
+    "gguf",
+    "scikit-learn",
 )
 
 # Listed where they are installed: extras, and what an engine or a judge goes through.
-OPTIONAL = ("httpx", "lm-eval", "peft", "vllm")
+OPTIONAL = ("bitsandbytes", "httpx", "lm-eval", "peft", "vllm")
 
 
 def package_version(name: str) -> str | None:

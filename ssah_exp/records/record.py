@@ -156,7 +156,7 @@ class RunRecord:
     training: dict[str, Any] | None
     calibration: dict[str, dict[str, int]]
     classes: dict[str, dict[str, float]]
-    statistics_agreement: dict[str, float]
+    statistics_agreement: dict[str, float | None]
     arms: list[ArmRecord]
     stages: list[StageRecord]
     provenance: dict[str, Any]

@@ -88,7 +88,7 @@ def inclusion_table(atlas: SettingsAtlas, anatomy: Anatomy) -> pd.DataFrame:
 def agreed(atlas: SettingsAtlas, anatomy: Anatomy, share: float) -> dict[str, Any]:
     """What the settings agree on: counts, and overlap with the run's own SCU."""
     index, frequency = UnitIndex(anatomy), atlas.frequency()
-    reference, consensus = atlas.reference == UnitClass.SCU, frequency >= share
+    reference, consensus = atlas.reference == UnitClass.SCU, atlas.agreed(share)
     either = int((reference | consensus).sum())
     return {
         "share": share,

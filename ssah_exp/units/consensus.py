@@ -29,7 +29,7 @@ def consensus_map(atlas: SettingsAtlas, run: UnitMap, share: float = 0.5) -> Uni
     """
     if not 0 < share <= 1:
         raise UnitError(f"share={share:g} lies outside (0, 1].")
-    agreed = atlas.frequency() >= share
+    agreed = atlas.agreed(share)
     if not agreed.any():
         raise UnitError(f"No unit is in SCU in {share:.0%} of the resamples of all settings.")
     origin = run.provenance

@@ -29,14 +29,10 @@ class Control:
 
     Attributes:
         mask: ``(units,)`` bool.
-        magnitude: Mean of z_S + z_U over the control's units.
-        target_magnitude: The same over the class it stands beside.
         overlap: Share of the control's units that are in the class.
     """
 
     mask: NDArray[np.bool_]
-    magnitude: float
-    target_magnitude: float
     overlap: float
 
 
@@ -102,12 +98,7 @@ def draw_control(
         else:
             raise UnitError(f"Unknown control '{kind}'. Allowed: random, matched.")
         mask[chosen] = True
-    return Control(
-        mask,
-        magnitude=float(magnitude[mask].mean()),
-        target_magnitude=float(magnitude[target].mean()),
-        overlap=float(target[mask].mean()),
-    )
+    return Control(mask, overlap=float(target[mask].mean()))
 
 
 def _advice(overlap: bool, within: NDArray[np.bool_] | None, option: str) -> str:

@@ -29,6 +29,8 @@ from ssah_exp.units.resampling import (
 )
 from ssah_exp.units.stability import subsample_sizes
 
+_ROUNDING = 1e-12  # of a mean of shares
+
 RUN, FLAP, RANDOM = "run", "flap", "random"
 # Independent random streams, one per question; beside those of the stability atlas.
 _FIRST, _SECOND, _OTHER, _PAIRS, _RANDOM = 10, 11, 12, 13, 14
@@ -98,6 +100,11 @@ class SettingsAtlas:
         """``(units,)`` float64: mean inclusion, every setting of the same weight."""
         mean: NDArray[np.float64] = np.mean(list(self.inclusion.values()), axis=0)
         return mean
+
+    def agreed(self, share: float) -> NDArray[np.bool_]:
+        """``(units,)`` bool: in SCU in at least ``share`` of all; rounding takes no tie away."""
+        found: NDArray[np.bool_] = self.frequency() >= share - _ROUNDING
+        return found
 
 
 class SettingsComparison:

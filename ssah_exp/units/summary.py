@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -67,16 +68,19 @@ def layer_summary(units: UnitMap) -> list[dict[str, int]]:
     return rows
 
 
-def rank_agreement(first: UnitMap, second: UnitMap) -> dict[str, float]:
-    """Spearman correlation of scores and Jaccard overlap of SCU between two UnitMaps."""
+def rank_agreement(first: UnitMap, second: UnitMap) -> dict[str, float | None]:
+    """Spearman correlation of scores and Jaccard overlap of SCU between two UnitMaps.
+
+    None where there is none: of scores that are all alike, of no unit in SCU.
+    """
     scores = {
         "safety": (first.safety, second.safety),
         "utility": (first.utility, second.utility),
         "preference": (first.safety - first.utility, second.safety - second.utility),
     }
     found = {f"spearman_{of}": spearman(*map(centred_ranks, pair)) for of, pair in scores.items()}
-    overlaps = jaccards(first.classes, second.classes)
-    return {**found, "jaccard_scu": float(overlaps[UnitClass.SCU])}
+    found["jaccard_scu"] = float(jaccards(first.classes, second.classes)[UnitClass.SCU])
+    return {name: None if math.isnan(value) else value for name, value in found.items()}
 
 
 def describe(units: UnitMap) -> dict[str, Any]:

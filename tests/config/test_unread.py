@@ -19,6 +19,7 @@ PRUNING, FREEZING, BUDGET, PROBE = (
 )
 ATTACKS = "experiment=attacks_small"
 ARM = "training.arms.ru20"
+FILES = "data=paper_files"
 
 # Overrides, what leaves them unread, what reads them, and what a user is told.
 CASES = [
@@ -45,6 +46,24 @@ CASES = [
     (["training.control_draws=3"], [BUDGET, f"{ARM}.controls=[]"], [BUDGET], "no arm has controls"),
     (["training.match_pool=9"], [BUDGET, f"{ARM}.controls=[random]"], [BUDGET], "no arm has match"),
     (["ablation.controls.draws=9"], [PRUNING, "ablation.controls.of=[]"], [PRUNING], "no controls"),
+    (
+        ["ablation.controls.match_pool=9"],
+        [PRUNING, "ablation.controls.kinds=[random]"],
+        [PRUNING],
+        "kinds has no matched",
+    ),
+    (
+        ["ablation.fills_of=[SCU]"],
+        [PRUNING, "ablation.fills=[pooled]"],
+        [PRUNING, "ablation.fills=[pooled,zero]"],
+        "ablation.fills has one",
+    ),
+    (
+        ["data.alignment.0.sample=9"],
+        [PRUNING, FILES, "alignment=none"],
+        [BUDGET, FILES, "alignment=none"],
+        "alignment.enabled is false",
+    ),
     (
         ["evaluation.system_prompt=Careful"],
         [PRUNING, "evaluation.harmful_styles=[raw]"],

@@ -223,6 +223,7 @@ def test_a_missing_file_names_the_nearest(csv_path: str) -> None:
         ("words.json", b'["goal"]'),
         ("cut.jsonl", b'{"goal": "x"}\n{"goal": '),
         ("number.jsonl", b"1\n"),
+        ("half_an_emoji.jsonl", b'{"goal": "x \\ud83d"}\n'),
         ("latin.csv", "goal\nFüße".encode("latin-1")),
         ("latin.txt", "Füße".encode("latin-1")),
     ],

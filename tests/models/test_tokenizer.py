@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tokenizers import processors
 
@@ -136,6 +138,21 @@ def test_base_tokenizer_without_template_passes() -> None:
     tokenizer = tiny.tiny_tokenizer()
     tokenizer.chat_template = None
     assert check_tokenizer(tokenizer, "</s>", None).stop_ids == (2,)
+
+
+def test_without_a_template_the_hash_sees_which_stop_ends_a_turn() -> None:
+    """Both end an answer, and one of them is written behind every answer that is learned."""
+    tokenizer = tiny.tiny_tokenizer()
+    with_template = {
+        check_tokenizer(tokenizer, "<|end|>", None, [2, 7]).template_hash,
+        replace(check_tokenizer(tokenizer, "<|end|>", None, [2, 7]), end_of_turn=2).template_hash,
+    }
+    assert len(with_template) == 1, "it is the template that tells"
+    tokenizer.chat_template = None
+    stops = [2, tiny.SPECIALS.index("<|end|>")]
+    found = [check_tokenizer(tokenizer, end, None, stops) for end in ("<|end|>", "</s>")]
+    assert found[0].stop_ids == found[1].stop_ids
+    assert found[0].template_hash != found[1].template_hash
 
 
 def test_template_hash_sees_template_and_tokens() -> None:

@@ -11,13 +11,17 @@ import pytest
 
 from ssah_exp.cli import main
 from ssah_exp.config.identity import science
+from ssah_exp.config.schema import ArmConfig
+from ssah_exp.config.validate import validate
 from ssah_exp.digest import digest_folder
+from ssah_exp.errors import ConfigError
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.reopening import models_of
 from ssah_exp.records.store import RECORD
 from ssah_exp.units.unitmap import UnitMap
 from tests.config.composing import config_of
-from tests.pipeline.tiny_run import SIZES
+from tests.pipeline.tiny_run import SIZES, of_class
+from tests.records.synthetic import trained_arm, training_record
 
 Capture = pytest.CaptureFixture[str]
 
@@ -96,6 +100,39 @@ def test_what_the_record_decides_is_not_given_otherwise(
     said = capsys.readouterr().err
     assert f"--set seed=77 would have no effect: the run has seed={finished.record.seed}" in said
     assert main([*arguments, "--set", f"seed={finished.record.seed}"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "key"),
+    [
+        ("model.precision=bfloat16", "model.precision"),
+        ("units.budgets={scu: 0.3}", "units.budgets.scu"),
+        ("evaluation.harmful_styles=[chat]", "evaluation.harmful_styles"),
+        ("ablation.fills=[pooled]", "ablation.fills"),
+        ("~ablation.fills", "ablation.fills"),
+    ],
+)
+def test_whatever_its_form_another_value_is_refused(
+    word: str, key: str, finished: Finished, place: Path
+) -> None:
+    given = overrides(place)[1::2]
+    with pytest.raises(ConfigError, match=f"would have no effect: the run has {key}="):
+        models_of(finished.folder, [*given, word])
+    fills = ",".join(finished.record.config["ablation"]["fills"])
+    same = ["units.budgets={scu: 0.05}", f"ablation.fills=[{fills}]", "model.precision=float32"]
+    models_of(finished.folder, [*given, *same])
+
+
+def test_an_arm_may_come_before_what_it_ends_at_in_the_alphabet(tmp_path: Path) -> None:
+    """Records are written in its order, and a config is checked in that of the run."""
+    arms = {"full": ArmConfig(), "budget": ArmConfig("budget", of_class("RU"), match_loss="full")}
+    config = config_of("experiment=table2_freezing", "tracker=none")
+    config.training.arms = arms
+    validate(config)
+    made = [trained_arm("aligned", 0.1), trained_arm("full", 0.7), trained_arm("budget", 0.3)]
+    record = replace(training_record(arms=made), config=science(config))
+    (tmp_path / RECORD).write_text(record.to_json(), encoding="utf-8")
+    assert list(models_of(tmp_path, []).config.training.arms) == ["full", "budget"]
 
 
 def test_how_a_judge_is_reached_can_be_said_again(finished: Finished, tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from ssah_exp.evaluation.questions import Prompt, Question
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.models.tokenizer import Speech
+from ssah_exp.pipeline.identification import unit_map_of
 from ssah_exp.pipeline.stages import Stages
+from ssah_exp.units.unitmap import Provenance
 from tests import tiny
 from tests.config.composing import config_of, put
 from tests.pipeline.tiny_run import silent
@@ -149,3 +151,14 @@ def test_the_model_and_what_is_done_to_it_are_in_every_key(stage: str) -> None:
 )
 def test_what_decides_nothing_of_a_stage_is_not(stage: str, name: str, value: Any) -> None:
     assert key_of(stage) == key_of(stage, name, value)
+
+
+def test_a_map_names_the_system_prompt_that_its_scores_were_made_behind() -> None:
+    """Two maps that differ in it alone are not of one calibration."""
+    origins: list[Provenance] = []
+    data: Any = SimpleNamespace(fingerprints=dict.fromkeys(SETS, "0"))
+    statistics: Any = SimpleNamespace(unit_map=lambda units, origin: origins.append(origin))
+    for style in ("chat", "chat_system"):
+        config = config_of(f"units.prompt_style={style}", "evaluation.system_prompt=Careful")
+        unit_map_of(config, MODEL, data, statistics)
+    assert [origin.settings.get("system_prompt") for origin in origins] == [None, "Careful"]

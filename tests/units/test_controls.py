@@ -59,9 +59,7 @@ def test_matched_is_closer_in_magnitude_than_random(seed: int) -> None:
     for kind in KINDS:
         control = draw_control(UNITS, SCU, kind, seed)
         magnitude = UNITS.safety + UNITS.utility
-        assert control.magnitude == pytest.approx(magnitude[control.mask].mean())
-        assert control.target_magnitude == pytest.approx(magnitude[SCU].mean())
-        gaps[kind] = abs(control.magnitude - control.target_magnitude)
+        gaps[kind] = abs(magnitude[control.mask].mean() - magnitude[SCU].mean())
     assert gaps["matched"] < 0.8 * gaps["random"]
 
 
@@ -251,7 +249,6 @@ def test_a_class_that_is_a_whole_layer_is_its_own_control(kind: str) -> None:
     control = draw_control(units, everything, kind, 0, overlap=True)
     assert control.mask.all()
     assert control.overlap == 1.0
-    assert control.magnitude == control.target_magnitude
 
 
 @pytest.mark.parametrize("kind", KINDS)

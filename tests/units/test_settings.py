@@ -96,6 +96,16 @@ def test_inclusion_is_the_share_of_resamples_and_floors_have_none() -> None:
     np.testing.assert_allclose(found.scores[0], (2 * run.safety + other.safety) / 3)
 
 
+def test_exactly_a_share_is_at_least_a_share() -> None:
+    """Half of all: 24, 190 and 86 of 200 each, whose mean is 0.5 less rounding."""
+    counts = {"a": 24, "b": 190, "c": 86}
+    shares = {name: np.array([count / 200]) for name, count in counts.items()}
+    found = replace(atlas(), inclusion=shares)
+    assert found.frequency() < 0.5
+    assert found.agreed(0.5).tolist() == [True]
+    assert found.agreed(0.505).tolist() == [False]
+
+
 def test_the_same_seed_gives_the_same_atlas() -> None:
     found = SettingsComparison(identified(), UNITS, resamples=RESAMPLES)
     found.add(Setting("same", "nothing", identified()))

@@ -202,4 +202,4 @@ def test_rank_agreement() -> None:
     assert opposite["spearman_preference"] == pytest.approx(-1)
     assert opposite["jaccard_scu"] == 0
     empty = units.reclassified(BudgetsConfig(scu=0.0))
-    assert np.isnan(rank_agreement(empty, empty)["jaccard_scu"])
+    assert rank_agreement(empty, empty)["jaccard_scu"] is None
