@@ -104,7 +104,8 @@ class LocalLauncher(SweepLauncher):
         from ssah_exp.sweeps.launching import local_options, tell
         from ssah_exp.sweeps.local import run_at_once
 
-        return run_at_once(launch.sweep, jobs, local_options(self._options), tell)
+        options = local_options(self._options)
+        return run_at_once(launch.sweep, jobs, options, tell, options.code)
 
 
 class SlurmLauncher(SweepLauncher):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from ssah_exp.config.paths import root_of
+from ssah_exp.errors import ClusterError
 from ssah_exp.sweeps.batch import run_here
 from ssah_exp.sweeps.code import check_code
 from ssah_exp.sweeps.folder import Job, find_sweep
@@ -35,6 +37,9 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     if plan["launcher"] == "slurm":
         given = slurm_options(plan["options"])
         check = "warn" if options.take_code else given.code
+    elif plan["launcher"] == "local":
+        local = local_options(plan["options"])
+        check = "warn" if options.take_code else local.code
     change = check_code(plan["code"], check)
     if change is not None:
         tell(f"Going on although {change}.")
@@ -46,14 +51,28 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         tell(f"sweep {sweep.name}: {len(jobs)} jobs again")
 
     if plan["launcher"] == "slurm":
-        begin()
-        array = submit(sweep, jobs, replace(given, code=check))
+        with _as_before_unless_taken(jobs):
+            begin()  # first: a job that starts at once says so
+            array = submit(sweep, jobs, replace(given, code=check))
         tell(f"{len(jobs)} jobs are Slurm's array {array}; this terminal may be closed")
     elif plan["launcher"] == "local":
-        run_at_once(sweep, jobs, local_options(plan["options"]), tell, check, begin)
+        run_at_once(sweep, jobs, local, tell, check, begin)
     else:
         run_here(sweep, jobs, tell, check, begin)
     return end_of(sweep)
+
+
+@contextmanager
+def _as_before_unless_taken(jobs: Sequence[Job]) -> Iterator[None]:
+    """What jobs said last, why they failed above all, stays where the scheduler refuses them."""
+    before = [(job, job.state(), job.cancelled) for job in jobs]
+    try:
+        yield
+    except ClusterError:
+        for job, state, cancelled in before:
+            job.save(state)
+            job.cancel(cancelled)
+        raise
 
 
 def _queue(job: Job) -> None:

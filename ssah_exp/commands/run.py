@@ -17,7 +17,7 @@ from ssah_exp.config.compose import conf_dir, parse
 from ssah_exp.config.mistakes import explain_hydra_error, refuse_mistakes
 from ssah_exp.config.unread import refuse_unread
 from ssah_exp.errors import ConfigError, SsahError
-from ssah_exp.sweeps.launching import LAUNCHED
+from ssah_exp.sweeps.launching import LAUNCHED, refuse_list
 
 
 class _Stopped(BaseException):
@@ -35,7 +35,8 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         ConfigError: Something in the composition is wrong.
     """
     LAUNCHED.clear()
-    modes = {"-m", "--multirun", "--cfg", "-c", "--info", "-i"} & set(rest)
+    given = {word.partition("=")[0] for word in rest}
+    modes = {"-m", "--multirun", "--cfg", "-c", "--info", "-i"} & given
     if len(modes) > 1:
         raise ConfigError(f"Only one of {', '.join(sorted(modes))} can be given at a time.")
     refuse_mistakes(rest)
@@ -67,19 +68,12 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
 def run_composed(composed: DictConfig) -> None:
     """Check a composed config, run its artefact, say where the results lie."""
     try:
-        _refuse_list()
+        given = HydraConfig.get()
+        refuse_list(given.sweeper, given.overrides.task)
         config = parse(composed)
-        refuse_unread([(config, HydraConfig.get().overrides.task)])
+        refuse_unread([(config, given.overrides.task)])
         from ssah_exp.pipeline.dispatch import run
 
         run(config)
     except SsahError as error:
         raise _Stopped(error) from error
-
-
-def _refuse_list() -> None:
-    """A list of jobs without -m would silently run the defaults, and nothing of the list."""
-    sweeper = HydraConfig.get().sweeper
-    if sweeper.get("jobs") and sweeper.get("instead_of"):
-        chosen = ", ".join(sweeper.instead_of)
-        raise ConfigError(f"What {chosen} chose is a list of jobs; run it with: ssah-exp run -m")

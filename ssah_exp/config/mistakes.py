@@ -36,6 +36,9 @@ def refuse_mistakes(words: Sequence[str]) -> None:
             which Hydra takes for ``--experimental-rerun``.
     """
     keys = {*_groups(), *(item.name for item in fields(RunConfig))}
+    for word in words:
+        if word.startswith(("=", "@")):
+            raise ConfigError(f"{word} names no key; give KEY=VALUE.")
     for word, behind in pairwise([*words, ""]):
         key, sign, value = word.partition("=")
         if sign and value.lower() in ("null", "") and key in _groups():
@@ -95,7 +98,8 @@ def _of_hydra(key: str) -> str | None:
     """Of an option of a launcher or sweeper, who has it; None for any other key."""
     found = re.fullmatch(r"hydra\.(launcher|sweeper)\.(\w+)", key)
     if found is None:
-        return None
+        deeper = key.startswith("hydra.")
+        return f"Hydra has no '{key}'; give +{key}=VALUE to add it." if deeper else None
     group, name = f"hydra/{found[1]}", found[2]
     has = {choice: _keys(group, choice) for choice in sorted(_options(group))}
     owners = [f"{group}={choice}" for choice, keys in has.items() if name in keys]

@@ -11,7 +11,7 @@ def add(commands: Commands) -> None:
         "run",
         help="run an experiment (Hydra overrides, -m sweeps, --cfg job)",
         description="Everything behind 'run' goes to Hydra, e.g. ssah-exp run "
-        "experiment=quickstart seed=1, or -m units.budgets.scu=0.01,0.02 --cfg job.",
+        "experiment=quickstart seed=1, or -m units.budgets.scu=0.01,0.02 seed=0,1.",
         add_help=False,
     )
     run.set_defaults(module="run")

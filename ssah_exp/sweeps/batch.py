@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import chdir, contextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import chdir
 
 from ssah_exp.lock import held
 from ssah_exp.sweeps.folder import Job, Sweep, differences
@@ -35,7 +34,7 @@ def run_here(
     """
     states: list[JobState] = []
     told_apart = differences(jobs)
-    with held(sweep.lock, f"sweep {sweep.name}", say), _where_it_was_submitted(sweep, say):
+    with held(sweep.lock, f"sweep {sweep.name}", say), chdir(sweep.place(say)):
         begin()
         for place, job in enumerate(jobs, start=1):
             started = time.perf_counter()
@@ -44,18 +43,6 @@ def run_here(
             say(line_of(f"{place}/{len(jobs)}", job, state, seconds, told_apart[job.number]))
             states.append(state)
     return states
-
-
-@contextmanager
-def _where_it_was_submitted(sweep: Sweep, say: Callable[[str], None]) -> Iterator[None]:
-    """Relative paths in frozen configs are read from there, wherever ``retry-failed`` is called."""
-    place = Path(str(sweep.plan()["cwd"]))
-    if not place.is_dir():
-        say(f"{place}, where the sweep was submitted, is gone; relative paths are read from here")
-        yield
-        return
-    with chdir(place):
-        yield
 
 
 def line_of(place: str, job: Job, state: JobState, seconds: float, told_apart: str) -> str:

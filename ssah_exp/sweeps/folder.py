@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shlex
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,18 @@ class Sweep:
         """How it was submitted: ``launcher``, ``options``, ``code``, ``owner``, ``cwd``."""
         return _read(self.folder / PLAN)
 
+    def place(self, say: Callable[[str], None]) -> Path:
+        """Where it was submitted, from where relative paths in frozen configs are read.
+
+        Args:
+            say: Gets a line if that is gone: then it is where we are.
+        """
+        place = Path(str(self.plan()["cwd"]))
+        if place.is_dir():
+            return place
+        say(f"{place}, where the sweep was submitted, is gone; relative paths are read from here")
+        return Path.cwd()
+
     def jobs(self) -> list[Job]:
         """Every job that was frozen, by number."""
         found = (self.folder / "jobs").glob(f"*/{JOB}")
@@ -200,8 +212,16 @@ def open_sweep(folder: Path, launcher: str, options: dict[str, Any], code: dict[
 
 def sweeps_below(root: Path) -> list[Sweep]:
     """Every sweep of a root, oldest first; one that was killed before it had a plan is none."""
-    found = sorted((root.absolute() / "sweeps").glob(f"*/{PLAN}"))  # workers change directory
-    return [Sweep(path.parent) for path in found if path.stat().st_size > 0]
+    found = (root.absolute() / "sweeps").glob(f"*/{PLAN}")  # workers change directory
+    return sorted((Sweep(path.parent) for path in found if path.stat().st_size > 0), key=_age)
+
+
+def _age(sweep: Sweep) -> tuple[str, str]:
+    """When it was submitted, and its name: a folder may be called anything."""
+    try:
+        return str(sweep.plan().get("created", "")), sweep.name
+    except StoreError:  # damaged: whoever asks for it is told so
+        return "", sweep.name
 
 
 def find_sweep(root: Path, name: str | None) -> Sweep:
@@ -216,7 +236,7 @@ def find_sweep(root: Path, name: str | None) -> Sweep:
     if not sweeps:
         raise StoreError(f"No sweep below {root}. Start one with: ssah-exp run -m KEY=A,B ...")
     if name is None:
-        return sweeps[max(sweeps)]
+        return list(sweeps.values())[-1]
     if name not in sweeps:
         raise StoreError(f"No sweep '{name}' below {root}.{did_you_mean(name, sweeps)}")
     return sweeps[name]

@@ -67,6 +67,8 @@ class Launch:
         Raises:
             ConfigError: Lists what is wrong with every job; nothing was written.
         """
+        if not overrides:
+            raise ConfigError("The sweep has no jobs: a range or a pattern in it holds nothing.")
         configs: list[RunConfig] = []
         problems: list[str] = []
         for number, given in enumerate(overrides, start=first):
@@ -83,9 +85,29 @@ class Launch:
 
     def _compose(self, overrides: Sequence[str]) -> RunConfig:
         composed = copy.deepcopy(self._loader.load_sweep_config(self._config, list(overrides)))
+        refuse_list(composed.hydra.sweeper, overrides)
         with read_write(composed), open_dict(composed):
             composed.pop("hydra")
         return parse(composed)
+
+
+def refuse_list(sweeper: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuse a job that is a list of jobs: it would silently be the defaults, and none of the list.
+
+    Args:
+        sweeper: Of the job's config.
+        overrides: It was composed from; those that chose the list are not handed to its jobs.
+
+    Raises:
+        ConfigError: It is, with how it is run.
+    """
+    keys = {word.partition("=")[0].lstrip("+") for word in overrides}
+    chosen = [key for key in sweeper.get("instead_of") or () if key in keys]
+    if sweeper.get("jobs") and chosen:
+        raise ConfigError(
+            f"What {', '.join(chosen)} chose is a list of jobs; run it with: ssah-exp run -m, and "
+            "no other beside it"
+        )
 
 
 def slurm_options(given: Mapping[str, Any]) -> SlurmOptions:

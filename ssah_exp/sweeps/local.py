@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 
-from ssah_exp.config.ranges import at_least, refuse
+from ssah_exp.config.ranges import at_least, choice, refuse
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.lock import held
 from ssah_exp.sweeps.batch import line_of
+from ssah_exp.sweeps.code import CHECKS
 from ssah_exp.sweeps.folder import Job, Sweep, differences
 from ssah_exp.sweeps.local_worker import serve
 from ssah_exp.sweeps.state import CANCELLED, FAILED, QUEUED, RUNNING, JobState
@@ -29,11 +30,13 @@ class LocalOptions:
         workers: Processes; null = as many as ``gpus`` each leave room for.
         gpus: GPUs of a worker, seen by no other; 0 = it sees none; null = 1 where there are any.
         threads: Processor threads of a worker; null = the cores, shared out.
+        code: What a worker does if the code changed since submission: ``refuse`` or ``warn``.
     """
 
     workers: int | None = None
     gpus: int | None = None
     threads: int | None = None
+    code: str = "refuse"
 
     def __post_init__(self) -> None:
         """Refuse what no machine could do.
@@ -48,7 +51,7 @@ class LocalOptions:
             if (value := getattr(self, name)) is not None
             for problem in at_least(f"hydra.launcher.{name}", value, least)
         ]
-        refuse(problems)
+        refuse([*problems, *choice("hydra.launcher.code", self.code, CHECKS)])
 
 
 def places(options: LocalOptions, devices: Sequence[str], cores: int) -> list[dict[str, str]]:
@@ -119,6 +122,7 @@ def run_at_once(
     """
     environments = here(options)
     with held(sweep.lock, f"sweep {sweep.name}", say):
+        sweep.place(say)
         begin()
         crew = _Crew(sweep, jobs, say, check)
         try:
@@ -240,6 +244,8 @@ def _ended(job: Job, died: int | None) -> JobState:
     if state.status == RUNNING or (died is not None and state.status == QUEUED):
         when = "before the job began " if state.status == QUEUED else ""
         reason = f"its process died {when}(exit code {died})"
+        if died is None:
+            reason = "its process lives and could not write how it ended: is the disk full?"
         state = state.changed(status=FAILED, error=reason)
         with suppress(StoreError):  # a full disk must not end the other jobs
             job.save(state)

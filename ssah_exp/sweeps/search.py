@@ -118,12 +118,20 @@ def search(
     for number in range(settings.trials):
         trial = study.ask(space)
         job = [*fixed, *(f"{key}={value}" for key, value in trial.params.items())]
-        (returned,) = launcher.launch([job], number)
+        try:
+            (returned,) = launcher.launch([job], number)
+        except ConfigError as error:
+            if number == 0:  # nothing was written yet: the search itself may be mistyped
+                raise
+            tell(f"trial {number} is none: {error}")
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            continue
         value = _value(returned.return_value, settings)
         if value is None:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
         else:
             study.tell(trial, value)
+        _write(study.trials, settings)
     return _best(study.trials, settings)
 
 
@@ -173,12 +181,8 @@ def _metric(record: RunRecord, settings: SearchSettings) -> float | None:
     return metrics[settings.metric].value
 
 
-def _best(trials: list[Any], settings: SearchSettings) -> dict[str, Any]:
-    """Write every trial down and say which was best.
-
-    Raises:
-        StoreError: No trial has a value.
-    """
+def _write(trials: list[Any], settings: SearchSettings) -> tuple[Path, list[dict[str, Any]]]:
+    """Write every trial down, behind each: a night that is ended early keeps what it has."""
     from ssah_exp.storage import write_atomically
 
     told = [
@@ -186,6 +190,16 @@ def _best(trials: list[Any], settings: SearchSettings) -> dict[str, Any]:
     ]
     path = Path(LAUNCHED[-1].folder) / "search.json"
     write_atomically(path, json.dumps({"settings": vars(settings), "trials": told}, indent=1))
+    return path, told
+
+
+def _best(trials: list[Any], settings: SearchSettings) -> dict[str, Any]:
+    """Say which was best.
+
+    Raises:
+        StoreError: No trial has a value.
+    """
+    path, told = _write(trials, settings)
     valued = [item for item in told if item["value"] is not None]
     if not valued:
         raise StoreError(f"No trial of the search came to a value; see {path}.")

@@ -66,6 +66,7 @@ class SlurmOptions:
         where = "hydra.launcher"
         problems = [
             *choice(f"{where}.code", self.code, CHECKS),
+            *self._memory(),
             *(
                 problem
                 for name, least in lowest.items()
@@ -79,6 +80,13 @@ class SlurmOptions:
             )
         refuse(problems)
 
+    def _memory(self) -> Iterable[str]:
+        if self.memory_gb is not None and self._megabytes() < 1:  # 0 asks for all of a node's
+            yield f"hydra.launcher.memory_gb={self.memory_gb:g} is below a megabyte."
+
+    def _megabytes(self) -> int:
+        return round(1024 * (self.memory_gb or 0))
+
     def for_submitit(self) -> dict[str, Any]:
         """As ``submitit`` names them."""
         return {
@@ -90,7 +98,7 @@ class SlurmOptions:
             "gpus_per_node": self.gpus or None,
             "cpus_per_task": self.cpus,
             "ntasks_per_node": 1,
-            "mem": None if self.memory_gb is None else f"{round(1024 * self.memory_gb)}M",
+            "mem": None if self.memory_gb is None else f"{self._megabytes()}M",
             "array_parallelism": self.parallel,
             "signal_delay_s": self.signal_seconds,
             "stderr_to_stdout": True,
@@ -120,7 +128,7 @@ def submit(sweep: Sweep, jobs: Sequence[Job], options: SlurmOptions) -> str:
     executor.update_parameters(job_name=f"ssah-{sweep.name}", **options.for_submitit())
     workers = [
         SlurmWorker(
-            str(sweep.folder), job.number, options.code, options.requeues, job.state().attempts
+            str(sweep.folder), job.number, options.code, options.requeues, job.state().timeouts
         )
         for job in jobs
     ]
@@ -138,13 +146,17 @@ def submit(sweep: Sweep, jobs: Sequence[Job], options: SlurmOptions) -> str:
     return str(given[0].job_id).partition("_")[0]
 
 
-def queue() -> dict[str, tuple[str, str]]:
-    """My jobs that Slurm has in its queue: number -> state and reason.
+def queue(users: Iterable[int]) -> dict[str, tuple[str, str]]:
+    """Jobs that Slurm has in its queue: number -> state and reason.
+
+    Args:
+        users: Ids of those whose jobs they are.
 
     Raises:
         ClusterError: It is not there or does not answer.
     """
-    lines = _ask("squeue", "--noheader", "--array", "--me", "--format=%i|%T|%r").splitlines()
+    whose = f"--user={','.join(str(user) for user in sorted(set(users)))}"
+    lines = _ask("squeue", "--noheader", "--array", whose, "--format=%i|%T|%r").splitlines()
     rows = (line.split("|") for line in lines if line.count("|") == 2)
     return {number: (state, reason) for number, state, reason in rows}
 

@@ -28,7 +28,7 @@ class SlurmWorker:
         number: The job's number.
         check: See :func:`ssah_exp.sweeps.worker.work`.
         requeues: How often the job may be queued again because its time ran out.
-        before: Attempts before this submission; after `retry-failed` the count begins anew.
+        before: Timeouts before this submission; after `retry-failed` the count begins anew.
     """
 
     folder: str
@@ -45,7 +45,7 @@ class SlurmWorker:
         """
         sweep = Sweep(Path(self.folder))
         job = sweep.job(self.number)
-        os.chdir(sweep.plan()["cwd"])
+        os.chdir(sweep.place(lambda line: print(line, flush=True)))
         with listening() as told:
             try:
                 state = work(sweep, job, self.check)
@@ -59,11 +59,13 @@ class SlurmWorker:
 
     def _queue_again(self, job: Job) -> None:
         state = job.state()
-        times = state.attempts - self.before
+        state = state.changed(timeouts=state.timeouts + 1)
+        times = state.timeouts - self.before
         if times > self.requeues:
             reason = f"its time ran out {times} times; raise hydra.launcher.minutes"
             job.save(state.changed(status=FAILED, error=reason))
             return
+        job.save(state)
         number = os.environ["SLURM_JOB_ID"]
         subprocess.run(  # noqa: S603 - fixed arguments
             ["scontrol", "requeue", number],  # noqa: S607 - Slurm from the PATH

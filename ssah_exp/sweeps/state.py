@@ -24,6 +24,7 @@ class JobState:
     Attributes:
         status: One of ``STATUSES``.
         attempts: How often it was started.
+        timeouts: How often its time ran out.
         owner: The process that runs it, or ran it last.
         progress: What it does now, e.g. ``[3/14] SCU/pooled answers 40/112``.
         run_id: Of its record, once it is done.
@@ -37,6 +38,7 @@ class JobState:
 
     status: str = QUEUED
     attempts: int = 0
+    timeouts: int = 0
     owner: Owner | None = None
     progress: str = ""
     run_id: str | None = None

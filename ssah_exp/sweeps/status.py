@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ from ssah_exp.sweeps.state import (
 )
 
 _OPEN = (QUEUED, RUNNING, INTERRUPTED)
+# What Slurm says of a job that is still its own.
+_LIVING = ("PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "COMPLETING", "RESIZING")
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def _under_slurm(sweep: Sweep) -> SweepStatus:
     jobs = sweep.jobs()
     tickets = {job.number: job.ticket() for job in jobs}
     try:
-        queue = slurm.queue()
+        queue = slurm.queue((sweep.folder.stat().st_uid, os.getuid()))  # a colleague's, or mine
     except ClusterError as error:
         note = f"{error} Below stands what the jobs said of themselves."
         said = [(job, job.state()) for job in jobs]
@@ -156,6 +159,8 @@ def _slurm_standing(
         waits = "starting" if slurm_state == "RUNNING" else f"{slurm_state.lower()}: {reason}"
         return Standing(job, state, QUEUED, waits)
     end = ends.get(ticket)
+    if end is not None and end.partition(" ")[0] in _LIVING:  # another user's, who may hide it
+        return Standing(job, state, status, f"Slurm says {end}")
     if end is not None and end.startswith("CANCELLED"):
         return Standing(job, state, CANCELLED, "by Slurm or its users")
     why = f"Slurm says {end}" if end else "Slurm knows nothing of it any more"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -10,6 +11,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from ssah_exp.config.mistakes import explain_hydra_error, refuse_mistakes
+from ssah_exp.config.paths import root_of
 from ssah_exp.errors import ConfigError, did_you_mean
 from tests.config.composing import composed, config_of, parse
 
@@ -102,6 +104,11 @@ def test_a_wrong_type_names_its_key() -> None:
             "hydra.launcher.workers is an option of hydra/launcher=local, which must be given, too",
         ),
         ("hydra.launcher.gpus=2", "hydra.launcher.gpus is an option of hydra/launcher=local and "),
+        ("hydra.sweep.dirr=x", "Hydra has no 'hydra.sweep.dirr'; give +hydra.sweep.dirr=VALUE"),
+        (
+            "hydra.launcher.sbatch.exclude=node7",
+            "Hydra has no 'hydra.launcher.sbatch.exclude'; give +hydra.launcher.sbatch.exclude=",
+        ),
         ("hydra.launcher.worker=2", "Unknown key 'hydra.launcher.worker'. Did you mean 'workers'?"),
         ("hydra.sweeper.fil=a", "Unknown key 'hydra.sweeper.fil'. Did you mean 'file'?"),
     ],
@@ -141,6 +148,21 @@ def test_a_key_given_as_an_option_is_told_how_to_give_it(words: list[str], inste
     with pytest.raises(ConfigError, match=f"^{re.escape(instead)}"):
         refuse_mistakes(words)
     refuse_mistakes(["-m", "--cfg", "job", "experiment=quickstart", "seed=0,1", "--multirun"])
+
+
+@pytest.mark.parametrize("word", ["@foo=1", "=1"])
+def test_a_value_without_a_key_is_refused(word: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{word} names no key; give KEY=VALUE"):
+        refuse_mistakes(["experiment=quickstart", word])
+
+
+def test_a_root_that_a_variable_sets_to_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSAH_ROOT", " ")
+    with pytest.raises(ConfigError, match="SSAH_ROOT is empty"):
+        root_of(None)
+    assert root_of("here") == Path("here")
+    monkeypatch.delenv("SSAH_ROOT")
+    assert root_of(None) == Path("outputs")
 
 
 def test_every_missing_value_is_listed_at_once() -> None:

@@ -288,6 +288,21 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("mode", "online"),
+    [("online", True), ("offline", False), ("dryrun", False), ("disabled", False), (None, True)],
+)
+def test_what_wandb_is_told_by_its_own_variable_holds(
+    monkeypatch: pytest.MonkeyPatch, mode: str | None, online: bool
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    if mode is not None:
+        monkeypatch.setenv("WANDB_MODE", mode)
+    assert WandbTracker().online is online
+    assert WandbTracker(mode="online").online
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"mode": "ofline"}, "Did you mean 'offline'"),

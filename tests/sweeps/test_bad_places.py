@@ -53,3 +53,10 @@ def test_a_cluster_that_refuses_the_jobs_is_said_and_they_stay(
     assert "nvalid partition" in said
     assert "Traceback" not in said
     assert [job.config().evaluation.confidence for job in bench.sweep().jobs()] == [0.81, 0.82]
+
+    job = bench.sweep().job(0)
+    job.save(job.state().changed(status=FAILED, error="Llama-2 is gated; set HF_TOKEN"))
+    job.cancel()
+    assert bench.run("retry-failed", "--root", str(bench.root)) == 2
+    assert (job.state().status, job.state().error) == (FAILED, "Llama-2 is gated; set HF_TOKEN")
+    assert job.cancelled, "what was said of it stays until Slurm has taken it"

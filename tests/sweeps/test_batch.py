@@ -120,6 +120,14 @@ def test_a_wrong_job_is_refused_before_any_runs(bench: Bench, capsys: Capture) -
     assert LAUNCHED == []
 
 
+@pytest.mark.parametrize("values", ["seed=range(0,0)", "experiment=glob(tabel*)"])
+def test_a_sweep_of_no_jobs_is_refused(bench: Bench, values: str, capsys: Capture) -> None:
+    """A mistyped pattern would look like a night's work that is done."""
+    assert bench.run(*bench.arguments("-m", values)) == 2
+    assert "The sweep has no jobs" in capsys.readouterr().err
+    assert LAUNCHED == []
+
+
 def test_changed_code_is_refused_unless_taken(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

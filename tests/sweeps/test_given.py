@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from hydra_plugins.ssah_exp_sweeps.launchers import LocalLauncher
 from ssah_exp.errors import ConfigError
+from ssah_exp.sweeps import local, search
+from ssah_exp.sweeps.folder import Sweep
 from ssah_exp.sweeps.launching import local_options, slurm_options
 from ssah_exp.sweeps.search import settings_of
 
@@ -24,6 +30,9 @@ SEARCH = {"metric": "asr/mean/zou2023", "arm": "SCU/pooled"}
         (slurm_options, {"minutes": "ten"}, "hydra.launcher.minutes=ten is not a whole number."),
         (slurm_options, {"gpus": None}, "hydra.launcher.gpus=None is not a whole number."),
         (slurm_options, {"memory_gb": "16G"}, "hydra.launcher.memory_gb=16G is not a number or"),
+        (slurm_options, {"memory_gb": 0}, "hydra.launcher.memory_gb=0 is below a megabyte."),
+        (slurm_options, {"memory_gb": -1}, "hydra.launcher.memory_gb=-1 is below a megabyte."),
+        (local_options, {"code": "refuses"}, "Did you mean 'refuse'?"),
         (slurm_options, {"setup": "module load cuda"}, "=module load cuda is not a list."),
         (settings_of, {**SEARCH, "trials": "x"}, "hydra.sweeper.trials=x is not a whole number."),
         (settings_of, {**SEARCH, "trails": 2}, "Did you mean 'trials'?"),
@@ -35,6 +44,43 @@ def test_a_wrong_option_is_named(
     with pytest.raises(ConfigError) as caught:
         made(given)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(("given", "check"), [({}, "refuse"), ({"code": "warn"}, "warn")])
+def test_workers_of_this_machine_look_at_the_code(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], check: str
+) -> None:
+    """One that replaces another imports whatever lies on the disk by then."""
+    seen: list[Any] = []
+    monkeypatch.setattr(local, "run_at_once", lambda *arguments: seen.extend(arguments) or [])
+    launcher = LocalLauncher(workers=1, gpus=0, **given)
+    launcher.run(SimpleNamespace(sweep=None), [])  # type: ignore[arg-type]
+    assert seen[-1] == check
+
+
+def test_a_trial_whose_values_do_not_fit_together_ends_no_search(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("optuna")
+
+    def launch(jobs: list[list[str]], number: int) -> list[Any]:
+        if number in refused:
+            raise ConfigError("together they may not be above 1.")
+        return [SimpleNamespace(return_value=number)]
+
+    launcher: Any = SimpleNamespace(name="batch", launch=launch)
+    monkeypatch.setattr(search, "LAUNCHED", [Sweep(tmp_path)])
+    monkeypatch.setattr(search, "_value", lambda state, settings: float(state))
+    settings = settings_of({**SEARCH, "trials": 4})
+    given, nothing = ["units.budgets.scu=interval(0.05,0.99)"], None
+    refused = {1, 2}
+    best = search.search(settings, given, launcher, nothing)  # type: ignore[arg-type]
+    trials = json.loads((tmp_path / "search.json").read_text())["trials"]
+    assert [trial["value"] for trial in trials] == [0.0, None, None, 3.0]
+    assert best["job"] == 3
+    refused = {0}
+    with pytest.raises(ConfigError, match="above 1"):
+        search.search(settings, given, launcher, nothing)  # type: ignore[arg-type]
 
 
 def test_right_ones_pass() -> None:

@@ -89,5 +89,11 @@ def test_a_list_that_an_experiment_chose_wants_m(
     root = [f"paths.root={bench.root}"]
     assert bench.run("run", *arguments, *root) == 2
     assert "run it with: ssah-exp run -m" in capsys.readouterr().err
+    arguments[-1] = "experiment=tiny,study"
+    assert bench.run("run", "-m", *arguments, *root) == 2
+    said = capsys.readouterr().err
+    assert "Job 1 (" in said
+    assert "chose is a list of jobs" in said
+    arguments[-1] = "experiment=study"
     assert bench.run("run", "-m", *arguments, *root) == 0
     assert [item.status for item in status_of(bench.sweep()).standings] == [DONE] * 2

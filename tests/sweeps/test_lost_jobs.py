@@ -21,12 +21,13 @@ from typing import Any
 import pytest
 
 from ssah_exp.cli import main
+from ssah_exp.commands import cancel
 from ssah_exp.errors import StoreError
 from ssah_exp.lock import held
 from ssah_exp.owner import Owner, _start_of
 from ssah_exp.sweeps import batch, folder, local, local_worker, slurm, slurm_worker, worker
 from ssah_exp.sweeps.batch import run_here
-from ssah_exp.sweeps.folder import Job, Sweep, find_sweep, open_sweep
+from ssah_exp.sweeps.folder import Job, Sweep, find_sweep, open_sweep, sweeps_below
 from ssah_exp.sweeps.local import LocalOptions, run_at_once
 from ssah_exp.sweeps.report import end_of
 from ssah_exp.sweeps.state import (
@@ -37,6 +38,7 @@ from ssah_exp.sweeps.state import (
     MISSING,
     QUEUED,
     RUNNING,
+    UNFINISHED,
     JobState,
 )
 from ssah_exp.sweeps.status import status_of
@@ -59,10 +61,16 @@ def test_a_worker_that_dies_before_its_job_began_leaves_a_failed_job(
     tmp_path: Path, capsys: Capture
 ) -> None:
     sweep = sweep_of(tmp_path, 1)
-    plan = sweep.plan()
-    (sweep.folder / "sweep.json").write_text(json.dumps({**plan, "cwd": str(tmp_path / "gone")}))
-    said: list[str] = []
-    (state,) = run_at_once(sweep, sweep.jobs(), LocalOptions(workers=1, gpus=0), said.append)
+    plan, said = sweep.folder / "sweep.json", list[str]()
+    whole = plan.read_text()
+    (state,) = run_at_once(
+        sweep,
+        sweep.jobs(),
+        LocalOptions(workers=1, gpus=0),
+        said.append,
+        begin=lambda: plan.write_text("cut short") and None,
+    )
+    plan.write_text(whole)
     assert state.status == FAILED
     assert state.error == "its process died before the job began (exit code 1)"
     assert "failed" in said[-1]
@@ -329,7 +337,7 @@ def test_cancel_names_no_job_that_slurm_has_forgotten(
     under_slurm(sweep)
     sweep.job(0).save(JobState(INTERRUPTED))
     given: list[str] = []
-    monkeypatch.setattr(slurm, "queue", lambda: {"7_1": ("PENDING", "Resources")})
+    monkeypatch.setattr(slurm, "queue", lambda users: {"7_1": ("PENDING", "Resources")})
     monkeypatch.setattr(slurm, "ended", lambda tickets: {})
     monkeypatch.setattr(slurm, "cancel", given.extend)
     assert main(["cancel", "--root", str(tmp_path)]) == 0
@@ -353,11 +361,74 @@ def test_a_silent_job_that_slurm_ended_has_failed(
 ) -> None:
     sweep = sweep_of(tmp_path, 1)
     under_slurm(sweep)
-    monkeypatch.setattr(slurm, "queue", dict)
+    monkeypatch.setattr(slurm, "queue", lambda users: {})
     monkeypatch.setattr(slurm, "ended", lambda tickets: ends)
     (found,) = status_of(sweep).standings
     assert found.status == status
     assert detail in found.detail
+
+
+@pytest.mark.parametrize("end", ["RUNNING", "PENDING", "REQUEUED", "COMPLETING"])
+def test_a_job_that_slurm_still_has_is_not_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """Of a colleague's sweep the queue may show me nothing; run again, it would run twice."""
+    sweep = sweep_of(tmp_path, 2)
+    under_slurm(sweep)
+    sweep.job(0).save(JobState(RUNNING, attempts=1))
+    monkeypatch.setattr(slurm, "queue", lambda users: {})
+    monkeypatch.setattr(slurm, "ended", lambda tickets: dict.fromkeys(tickets, end))
+    assert [item.status for item in status_of(sweep).standings] == [RUNNING, QUEUED]
+    assert status_of(sweep).of(*UNFINISHED) == []
+
+
+def test_slurm_is_asked_for_the_jobs_of_whoever_submitted_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def ask(*words: str) -> str:
+        asked.append(words)
+        return "7_0|PENDING|Resources\n"
+
+    monkeypatch.setattr(slurm, "_ask", ask)
+    assert slurm.queue((1007, 3, 1007)) == {"7_0": ("PENDING", "Resources")}
+    assert "--user=3,1007" in asked[0]
+
+
+def test_the_newest_sweep_is_the_one_that_was_submitted_last(tmp_path: Path) -> None:
+    """A folder may be called anything, and summer time repeats an hour."""
+    for name, created in (("budget_grid", "2026-01-01"), ("2026-01-02_09", "2026-01-02")):
+        sweep = open_sweep(tmp_path / "sweeps" / name, "batch", {}, {"digest": "x"})
+        plan = {**sweep.plan(), "created": created}
+        (sweep.folder / "sweep.json").write_text(json.dumps(plan))
+    assert find_sweep(tmp_path, None).name == "2026-01-02_09"
+    assert [sweep.name for sweep in sweeps_below(tmp_path)] == ["budget_grid", "2026-01-02_09"]
+
+
+def test_another_users_process_is_left_to_end_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    sweep = sweep_of(tmp_path, 1)
+    monkeypatch.setattr(cancel, "owner_of", lambda lock: Owner.me())
+
+    def kill(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(cancel.os, "kill", kill)
+    assert main(["cancel", "--root", str(tmp_path), sweep.name]) == 0
+    cancel._interrupt(sweep)
+    assert "cannot be reached from here; it ends after the job it is at" in capsys.readouterr().err
+
+
+def test_a_job_that_could_not_say_how_it_ended_is_not_called_dead(tmp_path: Path) -> None:
+    job = sweep_of(tmp_path, 1).job(0)
+    job.save(JobState(RUNNING, attempts=1))
+    state = local._ended(job, None)
+    assert (state.status, state.error) == (
+        FAILED,
+        "its process lives and could not write how it ended: is the disk full?",
+    )
 
 
 def test_jobs_run_again_where_they_were_submitted(
@@ -393,7 +464,7 @@ def test_a_retried_job_may_be_queued_as_often_as_the_first_time(
 ) -> None:
     sweep = sweep_of(tmp_path, 1)
     job = sweep.job(0)
-    job.save(JobState(INTERRUPTED, attempts=4))
+    job.save(JobState(INTERRUPTED, attempts=14, timeouts=3))  # pre-emptions are no timeouts
     asked: list[list[str]] = []
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setattr(slurm_worker.subprocess, "run", lambda given, **_: asked.append(given))

@@ -49,7 +49,8 @@ class WandbTracker:
 
     Attributes:
         project: W&B project.
-        mode: ``offline``, ``online`` or ``auto`` (online if ``WANDB_API_KEY`` is set).
+        mode: ``offline``, ``online`` or ``auto`` (online if ``WANDB_API_KEY`` is set, unless
+            ``WANDB_MODE`` says ``offline`` or ``disabled``).
         completions: Also upload completions to harmful requests. Off unless asked for.
         deltas: Also upload what training changed: up to a copy of the model per trained arm.
         live: Show a run while it computes, with the machine's load.
@@ -80,9 +81,10 @@ class WandbTracker:
     @property
     def online(self) -> bool:
         """Whether anything leaves this machine."""
-        return self.mode == "online" or (
-            self.mode == "auto" and bool(os.environ.get("WANDB_API_KEY"))
-        )
+        if self.mode != "auto":
+            return self.mode == "online"
+        told_not_to = os.environ.get("WANDB_MODE", "online") != "online"  # W&B's own variable
+        return bool(os.environ.get("WANDB_API_KEY")) and not told_not_to
 
     @property
     def key(self) -> str:
