@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ssah_exp.config.ranges import STYLES, at_least, choice, choices, named
 from ssah_exp.config.schema import AttackConfig, EvaluationConfig
@@ -35,8 +35,10 @@ def _attack(where: str, name: str, attack: AttackConfig) -> Iterable[str]:
 
 def _guide(where: str, attack: AttackConfig, evaluation: EvaluationConfig) -> Iterable[str]:
     """A judge that guides a search, and calls all that the arm may say a refusal."""
-    judge = attack.method.get("judge", {})
-    words = judge.get("keywords", judge)
+    judge = attack.method.get("judge")
+    words = judge.get("keywords", judge) if isinstance(judge, Mapping) else None
+    if not isinstance(words, Mapping):
+        return
     name = str(words.get("name", where))
     yield from too_short(name, words, "evaluation.max_new_tokens", evaluation.max_new_tokens)
 
