@@ -44,7 +44,8 @@ def own_answers(
 def _answered(stages: Stages, text: str, style: str) -> Answered:
     """With whether it breaks off, by its length as tokens.
 
-    Decoding may lose one at either end; an answer taken for cut only goes without end of turn.
+    Decoding may lose one at either end; an answer taken for cut only goes without end of turn. One
+    that ran on in blanks up to the limit is taken for ended: completions are kept stripped.
     """
     length = len(encode_answer(stages.speech, text, style))
     return Answered(text, style, cut=length >= stages.config.evaluation.max_new_tokens - 1)
