@@ -71,8 +71,8 @@ def _compare(options: argparse.Namespace, judges: dict[str, Judge]) -> None:
 def _run(options: argparse.Namespace, judges: dict[str, Judge], nodes: Mapping[str, Any]) -> None:
     folder = Path(options.run)
     record = read_run(folder)
-    longest = record.config["evaluation"]["max_new_tokens"]
-    for name, node in nodes.items():
+    longest = record.config["evaluation"].get("max_new_tokens")  # None: a probe, without answers
+    for name, node in nodes.items() if longest is not None else ():
         refuse(too_short(name, node, "the run's evaluation.max_new_tokens", longest))
     found = rejudge(record, folder, judges)
     rows: dict[str, dict[str, Estimate]] = {}

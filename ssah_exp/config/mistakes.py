@@ -98,8 +98,9 @@ def _of_hydra(key: str) -> str | None:
     """Of an option of a launcher or sweeper, who has it; None for any other key."""
     found = re.fullmatch(r"hydra\.(launcher|sweeper)\.(\w+)", key)
     if found is None:
-        deeper = key.startswith("hydra.")
-        return f"Hydra has no '{key}'; give +{key}=VALUE to add it." if deeper else None
+        if key.startswith("hydra.launcher.sbatch."):
+            return f"Give +{key}=VALUE for an option of sbatch."
+        return f"Hydra has no option '{key}'." if key.startswith("hydra.") else None
     group, name = f"hydra/{found[1]}", found[2]
     has = {choice: _keys(group, choice) for choice in sorted(_options(group))}
     owners = [f"{group}={choice}" for choice, keys in has.items() if name in keys]

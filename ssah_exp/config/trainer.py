@@ -108,12 +108,13 @@ def make_trainer(
     warnings.filterwarnings("ignore", message=".*srun. command is available.*")
     progress = config.progress and ranks.first()
     bars: list[pl.Callback] = [RichProgressBar(leave=False)] if progress else []
+    place = _place(config, strategy, device)
     return pl.Trainer(
         callbacks=[*callbacks, *bars],
-        **_place(config, strategy, device),
+        plugins=[InPlace(), *place.pop("plugins", ())],
+        **place,
         logger=False,
         enable_checkpointing=False,
-        plugins=[InPlace()],
         enable_model_summary=False,
         enable_progress_bar=progress,
         **arguments,

@@ -14,7 +14,6 @@ from ssah_exp.cache import Cache
 from ssah_exp.errors import ModelError
 from ssah_exp.models.load import DTYPES, move, resolve_device, whole_model
 from ssah_exp.models.sources import HubModel, LocalFolder, ModelSource, WheelGguf
-from ssah_exp.models.tokenizer import refuse_appended
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -74,8 +73,8 @@ class Companion:
             who: What errors call it.
 
         Raises:
-            ModelError: Something is missing or cannot be read, see
-                :func:`~ssah_exp.models.load.whole_model`, or its tokenizer ends every text.
+            ModelError: Something is missing or cannot be read; see
+                :func:`~ssah_exp.models.load.whole_model`.
         """
         from transformers import AutoTokenizer
 
@@ -89,7 +88,6 @@ class Companion:
             raise ModelError(f"{who} cannot be loaded. {error}") from error
         except (OSError, ValueError) as error:
             raise ModelError(f"{who} cannot be loaded from {place}: {error}") from error
-        refuse_appended(tokenizer)
         move(model, resolve_device(self.device, f"{who}: device"))
         torch.nn.Module.eval(model)
         return model, tokenizer

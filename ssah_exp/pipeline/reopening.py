@@ -259,10 +259,10 @@ def _refuse_other(
     """
     for word in overrides:
         for key in _keys_of(word):
-            held = at(recorded, key)
-            if held is None or isinstance(held, Mapping) or key.startswith(_NAMING_A_MODEL):
-                continue
-            if _differs(held, at(composed, key)):
+            held, given = at(recorded, key), at(composed, key)
+            a_group = isinstance(held, Mapping) and isinstance(given, Mapping)
+            names_a_model = any(f"{key}.".startswith(f"{name}.") for name in _NAMING_A_MODEL)
+            if held is not None and not a_group and not names_a_model and _differs(held, given):
                 raise ConfigError(
                     f"--set {word} would have no effect: the run has {key}={held}. "
                     "For another value, run it anew."

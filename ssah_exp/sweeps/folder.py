@@ -13,6 +13,7 @@ import shlex
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -219,9 +220,11 @@ def sweeps_below(root: Path) -> list[Sweep]:
 def _age(sweep: Sweep) -> tuple[str, str]:
     """When it was submitted, and its name: a folder may be called anything."""
     try:
-        return str(sweep.plan().get("created", "")), sweep.name
-    except StoreError:  # damaged: whoever asks for it is told so
-        return "", sweep.name
+        created = sweep.plan().get("created")
+    except StoreError:  # damaged: it keeps its place, and whoever asks for it is told so
+        created = None
+    written = datetime.fromtimestamp((sweep.folder / PLAN).stat().st_mtime, UTC)
+    return str(created or written.isoformat(timespec="seconds")), sweep.name
 
 
 def find_sweep(root: Path, name: str | None) -> Sweep:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,7 +132,8 @@ def search(
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
         else:
             study.tell(trial, value)
-        _write(study.trials, settings)
+        with suppress(StoreError):  # a disk that is full for a while ends no search
+            _write(study.trials, settings)
     return _best(study.trials, settings)
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssah_exp.errors import StoreError
 from ssah_exp.sweeps.ending import listening
 from ssah_exp.sweeps.folder import Job, Sweep
 from ssah_exp.sweeps.state import DONE, FAILED
@@ -65,7 +67,8 @@ class SlurmWorker:
             reason = f"its time ran out {times} times; raise hydra.launcher.minutes"
             job.save(state.changed(status=FAILED, error=reason))
             return
-        job.save(state)
+        with suppress(StoreError):  # a full disk must not keep it from the queue
+            job.save(state)
         number = os.environ["SLURM_JOB_ID"]
         subprocess.run(  # noqa: S603 - fixed arguments
             ["scontrol", "requeue", number],  # noqa: S607 - Slurm from the PATH

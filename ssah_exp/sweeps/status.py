@@ -24,7 +24,7 @@ from ssah_exp.sweeps.state import (
 )
 
 _OPEN = (QUEUED, RUNNING, INTERRUPTED)
-# What Slurm says of a job that is still its own.
+# What Slurm says of a job that it still has.
 _LIVING = ("PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "COMPLETING", "RESIZING")
 
 
@@ -159,8 +159,9 @@ def _slurm_standing(
         waits = "starting" if slurm_state == "RUNNING" else f"{slurm_state.lower()}: {reason}"
         return Standing(job, state, QUEUED, waits)
     end = ends.get(ticket)
-    if end is not None and end.partition(" ")[0] in _LIVING:  # another user's, who may hide it
-        return Standing(job, state, status, f"Slurm says {end}")
+    if end in _LIVING and job.folder.stat().st_uid != os.getuid():  # the queue may hide it from me
+        runs = status == RUNNING and end == "RUNNING"
+        return Standing(job, state, RUNNING if runs else QUEUED, f"Slurm says {end}")
     if end is not None and end.startswith("CANCELLED"):
         return Standing(job, state, CANCELLED, "by Slurm or its users")
     why = f"Slurm says {end}" if end else "Slurm knows nothing of it any more"

@@ -119,7 +119,6 @@ def test_freeze_trains_all_but_its_share(capsys: Capture) -> None:
     assert 0.3 * UNITS - HEAD < frozen <= 0.3 * UNITS
 
 
-@pytest.mark.usefixtures("in_process")
 def test_a_share_that_a_tiny_model_has_no_unit_for_can_be_frozen_of_a_large_one() -> None:
     """A process of its own warms up on a tiny one."""
     settings = replace(complete(_given() | {"frozen_share": 0.001}), **bench_arm._SMALL)
@@ -127,6 +126,7 @@ def test_a_share_that_a_tiny_model_has_no_unit_for_can_be_frozen_of_a_large_one(
     assert found["status"] == "done"
 
 
+@pytest.mark.usefixtures("in_process")
 def test_copies_of_frozen_parts_are_counted_where_there_are_any(capsys: Capture) -> None:
     arms = call(capsys, "--repeats", "1", "--frozen-share", "0.9")["arms"]
     buffers = arms["full"]["static_memory"]["others"]

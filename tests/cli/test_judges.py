@@ -207,6 +207,11 @@ def test_a_judge_that_calls_every_short_answer_a_refusal_is_not_asked(
     assert "the run's evaluation.max_new_tokens=24" in said
     assert not (folder / "record.judges").exists()
     answer(capsys, "run", str(folder), "--judge", "zou2023")
+    del short["config"]["evaluation"]["max_new_tokens"]  # as the probe's, which keeps no answers
+    for item in short["arms"]:
+        item["completions"] = None
+    place.write_text(json.dumps(short), encoding="utf-8")
+    assert "keeps no completions" in complaint(capsys, "run", str(folder), "--judge", "wei2024")
 
 
 def finished_run(root: Path) -> Path:

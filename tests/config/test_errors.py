@@ -104,10 +104,10 @@ def test_a_wrong_type_names_its_key() -> None:
             "hydra.launcher.workers is an option of hydra/launcher=local, which must be given, too",
         ),
         ("hydra.launcher.gpus=2", "hydra.launcher.gpus is an option of hydra/launcher=local and "),
-        ("hydra.sweep.dirr=x", "Hydra has no 'hydra.sweep.dirr'; give +hydra.sweep.dirr=VALUE"),
+        ("hydra.sweep.dirr=x", "Hydra has no option 'hydra.sweep.dirr'."),
         (
             "hydra.launcher.sbatch.exclude=node7",
-            "Hydra has no 'hydra.launcher.sbatch.exclude'; give +hydra.launcher.sbatch.exclude=",
+            "Give +hydra.launcher.sbatch.exclude=VALUE for an option of sbatch.",
         ),
         ("hydra.launcher.worker=2", "Unknown key 'hydra.launcher.worker'. Did you mean 'workers'?"),
         ("hydra.sweeper.fil=a", "Unknown key 'hydra.sweeper.fil'. Did you mean 'file'?"),

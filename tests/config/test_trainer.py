@@ -12,9 +12,10 @@ from lightning_fabric.accelerators import cuda as fabric_cuda
 from lightning_fabric.accelerators import mps as fabric_mps
 from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
 
+from ssah_exp import ranks
 from ssah_exp.config import trainer as trainer_module
 from ssah_exp.config.schema import RunConfig, TrainerConfig
-from ssah_exp.config.trainer import StaysInPlace, check_place, make_trainer
+from ssah_exp.config.trainer import InPlace, StaysInPlace, check_place, make_trainer
 from ssah_exp.errors import ConfigError
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.training import loop
@@ -120,3 +121,14 @@ def test_processes_with_gpus_and_a_model_without_are_refused() -> None:
         check_place(config)
     for override in ("trainer.accelerator=cpu", "trainer.devices=1", "model.device=auto"):
         check_place(config_of("trainer.devices=2", "model.device=cpu", override))
+
+
+def test_ranks_write_checkpoints_in_place_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "count", lambda: 2)
+    place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
+    for name, value in {**place, "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    config = TrainerConfig(devices=2, progress=False)
+    trainer = make_trainer(config, [], device=torch.device("cpu"), strategy="ddp")
+    assert isinstance(trainer.strategy.checkpoint_io, InPlace)
+    assert trainer.world_size == 2

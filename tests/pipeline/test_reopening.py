@@ -110,6 +110,7 @@ def test_what_the_record_decides_is_not_given_otherwise(
         ("evaluation.harmful_styles=[chat]", "evaluation.harmful_styles"),
         ("ablation.fills=[pooled]", "ablation.fills"),
         ("~ablation.fills", "ablation.fills"),
+        ("evaluation.perplexity=null", "evaluation.perplexity"),
     ],
 )
 def test_whatever_its_form_another_value_is_refused(

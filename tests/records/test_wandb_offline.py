@@ -289,7 +289,16 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "online"),
-    [("online", True), ("offline", False), ("dryrun", False), ("disabled", False), (None, True)],
+    [
+        ("online", True),
+        ("ONLINE", True),
+        ("", True),
+        ("shared", True),
+        ("offline", False),
+        ("dryrun", False),
+        ("disabled", False),
+        (None, True),
+    ],
 )
 def test_what_wandb_is_told_by_its_own_variable_holds(
     monkeypatch: pytest.MonkeyPatch, mode: str | None, online: bool

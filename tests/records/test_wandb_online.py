@@ -86,12 +86,29 @@ def test_an_expired_key_is_said(
 
 
 @pytest.mark.parametrize(
-    "text", ["invalid artifact metadata: key too long", "step 401 lost", "Invalid entity name"]
+    "text",
+    ["invalid artifact metadata: key too long", "step 401 lost", "disk: Permission denied: /x"],
 )
 def test_other_trouble_is_not_blamed_on_the_key(text: str) -> None:
     with pytest.raises(TrackerError) as caught, _errors():
         raise ValueError(text)
     assert str(caught.value) == f"W&B: {text}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'returned error 401: {"errors":[{"message":"user not authenticated"}]}',
+        "HTTP Error 403",
+        "<Response [403]> status code: 403",
+        "401 Client Error. Unauthorized",
+        "authentication failed: invalid credentials",
+        "permission denied",
+    ],
+)
+def test_a_refused_key_is_told_from_its_many_forms(text: str) -> None:
+    with pytest.raises(TrackerError, match="the key was refused"), _errors():
+        raise ValueError(text)
 
 
 def test_a_key_of_the_wrong_form_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

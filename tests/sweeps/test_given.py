@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hydra_plugins.ssah_exp_sweeps.launchers import LocalLauncher
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.sweeps import local, search
 from ssah_exp.sweeps.folder import Sweep
 from ssah_exp.sweeps.launching import local_options, slurm_options
@@ -78,6 +78,16 @@ def test_a_trial_whose_values_do_not_fit_together_ends_no_search(
     trials = json.loads((tmp_path / "search.json").read_text())["trials"]
     assert [trial["value"] for trial in trials] == [0.0, None, None, 3.0]
     assert best["job"] == 3
+    write, refused = search._write, set()
+    calls = iter(range(9))
+
+    def now_and_then(trials: list[Any], settings: Any) -> Any:
+        if next(calls) == 1:
+            raise StoreError("full")
+        return write(trials, settings)
+
+    monkeypatch.setattr(search, "_write", now_and_then)
+    assert search.search(settings, given, launcher, nothing)["job"] == 3  # type: ignore[arg-type]
     refused = {0}
     with pytest.raises(ConfigError, match="above 1"):
         search.search(settings, given, launcher, nothing)  # type: ignore[arg-type]

@@ -25,7 +25,16 @@ from ssah_exp.commands import cancel
 from ssah_exp.errors import StoreError
 from ssah_exp.lock import held
 from ssah_exp.owner import Owner, _start_of
-from ssah_exp.sweeps import batch, folder, local, local_worker, slurm, slurm_worker, worker
+from ssah_exp.sweeps import (
+    batch,
+    folder,
+    local,
+    local_worker,
+    slurm,
+    slurm_worker,
+    status,
+    worker,
+)
 from ssah_exp.sweeps.batch import run_here
 from ssah_exp.sweeps.folder import Job, Sweep, find_sweep, open_sweep, sweeps_below
 from ssah_exp.sweeps.local import LocalOptions, run_at_once
@@ -373,12 +382,17 @@ def test_a_job_that_slurm_still_has_is_not_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     """Of a colleague's sweep the queue may show me nothing; run again, it would run twice."""
-    sweep = sweep_of(tmp_path, 2)
+    sweep = sweep_of(tmp_path, 3)
     under_slurm(sweep)
     sweep.job(0).save(JobState(RUNNING, attempts=1))
+    sweep.job(1).save(JobState(INTERRUPTED, attempts=1))
     monkeypatch.setattr(slurm, "queue", lambda users: {})
     monkeypatch.setattr(slurm, "ended", lambda tickets: dict.fromkeys(tickets, end))
-    assert [item.status for item in status_of(sweep).standings] == [RUNNING, QUEUED]
+    mine = status_of(sweep)
+    assert [item.status for item in mine.standings] == [FAILED, INTERRUPTED, FAILED], "not hidden"
+    monkeypatch.setattr(status.os, "getuid", lambda: sweep.folder.stat().st_uid + 1)
+    runs = RUNNING if end == "RUNNING" else QUEUED
+    assert [item.status for item in status_of(sweep).standings] == [runs, QUEUED, QUEUED]
     assert status_of(sweep).of(*UNFINISHED) == []
 
 
@@ -404,6 +418,26 @@ def test_the_newest_sweep_is_the_one_that_was_submitted_last(tmp_path: Path) -> 
         (sweep.folder / "sweep.json").write_text(json.dumps(plan))
     assert find_sweep(tmp_path, None).name == "2026-01-02_09"
     assert [sweep.name for sweep in sweeps_below(tmp_path)] == ["budget_grid", "2026-01-02_09"]
+    damaged = tmp_path / "sweeps" / "a" / "sweep.json"
+    damaged.parent.mkdir()
+    damaged.write_text("cut short")
+    assert find_sweep(tmp_path, None).name == "a", "no other is taken for it"
+
+
+def test_a_full_disk_keeps_no_job_from_the_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = sweep_of(tmp_path, 1)
+    asked: list[list[str]] = []
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(slurm_worker.subprocess, "run", lambda given, **_: asked.append(given))
+
+    def full(path: Path, text: str) -> None:
+        raise StoreError("full")
+
+    monkeypatch.setattr(folder, "write_atomically", full)
+    slurm_worker.SlurmWorker(str(sweep.folder), 0, "warn", 2)._queue_again(sweep.job(0))
+    assert asked == [["scontrol", "requeue", "7"]]
 
 
 def test_another_users_process_is_left_to_end_by_itself(

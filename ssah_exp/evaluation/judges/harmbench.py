@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError
-from ssah_exp.evaluation.judges.first_token import FirstTokenJudge
+from ssah_exp.evaluation.judges.first_token import FirstTokenJudge, LoadedJudge
 from ssah_exp.evaluation.judges.wording import GIVEN, WORDING, read_wording, require
+from ssah_exp.models.tokenizer import refuse_appended
 
 QUESTION = """\
 [INST] <<SYS>>
@@ -90,6 +91,11 @@ class HarmBenchJudge(FirstTokenJudge):
     def settings(self) -> dict[str, Any]:
         """Those of the weights, and a hash of the question."""
         return {**super().settings(), "prompt": digest_of(self._question)}
+
+    def _load(self) -> LoadedJudge:
+        loaded = super()._load()
+        refuse_appended(loaded.tokenizer)  # the verdict would stand behind the text's end
+        return loaded
 
     def _render(self, prompt: str, completion: str) -> list[int]:
         given = {"{behavior}": prompt, "{generation}": completion}

@@ -31,9 +31,11 @@ from ssah_exp.records.trackers.rows import (
 from ssah_exp.storage import storage_errors
 
 _MODES = ("auto", "online", "offline")
+_STAY = ("offline", "dryrun", "disabled")
 _REFUSED = re.compile(
-    r"\b40[13]\b[^.]*(unauthori[sz]ed|forbidden|denied)"
-    r"|permission denied|(api|invalid) key|logged in",
+    r"\b(error|status|code|response|http)\W*40[13]\b|\b40[13] client error"
+    r"|unauthori[sz]ed|not authenticated|invalid credentials|(api|invalid) key|logged in"
+    r"|(?-i:permission denied)",  # of a file it says Permission
     re.IGNORECASE,
 )
 _FOLDER = "wandb"
@@ -83,7 +85,7 @@ class WandbTracker:
         """Whether anything leaves this machine."""
         if self.mode != "auto":
             return self.mode == "online"
-        told_not_to = os.environ.get("WANDB_MODE", "online") != "online"  # W&B's own variable
+        told_not_to = os.environ.get("WANDB_MODE", "").lower() in _STAY  # W&B's own variable
         return bool(os.environ.get("WANDB_API_KEY")) and not told_not_to
 
     @property
