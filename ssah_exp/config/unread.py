@@ -97,7 +97,7 @@ def unread_options(config: RunConfig) -> Iterator[Unread]:
             yield Unread(f"ablation.controls.{key}", "ablation.controls asks for no controls")
     elif "matched" not in controls.kinds:
         yield Unread("ablation.controls.match_pool", "ablation.controls.kinds has no matched")
-    if len(config.ablation.fills) == 1:
+    if config.ablation.fills_of and len(config.ablation.fills) == 1:
         yield Unread("ablation.fills_of", "ablation.fills has one, which every class gets")
     if config.artefact in TRAINING_ARTEFACTS:
         yield from _by_no_arm(config)
