@@ -30,9 +30,6 @@ from ssah_exp.sweeps import (
     folder,
     local,
     local_worker,
-    slurm,
-    slurm_worker,
-    status,
     worker,
 )
 from ssah_exp.sweeps.batch import run_here
@@ -47,23 +44,12 @@ from ssah_exp.sweeps.state import (
     MISSING,
     QUEUED,
     RUNNING,
-    UNFINISHED,
     JobState,
 )
 from ssah_exp.sweeps.status import status_of
+from tests.sweeps.frozen import sweep_of
 
 Capture = pytest.CaptureFixture[str]
-
-
-def sweep_of(root: Path, jobs: int) -> Sweep:
-    """Jobs that no worker ever gets to run."""
-    sweep = open_sweep(root / "sweeps" / "night", "local", {}, {"digest": "x"})
-    for number in range(jobs):
-        job = sweep.job(number)
-        job.folder.mkdir(parents=True)
-        content = {"number": number, "overrides": [f"seed={number}"], "config": {}}
-        (job.folder / "job.json").write_text(json.dumps(content))
-    return sweep
 
 
 def test_a_worker_that_dies_before_its_job_began_leaves_a_failed_job(
@@ -332,84 +318,6 @@ def test_the_next_step_names_what_finds_the_sweep(
     assert "go on: ssah-exp retry-failed night\n" in capsys.readouterr().err
 
 
-def under_slurm(sweep: Sweep) -> None:
-    plan = {**sweep.plan(), "launcher": "slurm"}
-    (sweep.folder / "sweep.json").write_text(json.dumps(plan))
-    for job in sweep.jobs():
-        job.give_ticket(f"7_{job.number}")
-
-
-def test_cancel_names_no_job_that_slurm_has_forgotten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sweep = sweep_of(tmp_path, 2)
-    under_slurm(sweep)
-    sweep.job(0).save(JobState(INTERRUPTED))
-    given: list[str] = []
-    monkeypatch.setattr(slurm, "queue", lambda users: {"7_1": ("PENDING", "Resources")})
-    monkeypatch.setattr(slurm, "ended", lambda tickets: {})
-    monkeypatch.setattr(slurm, "cancel", given.extend)
-    assert main(["cancel", "--root", str(tmp_path)]) == 0
-    assert given == ["7_1"]
-    assert [item.status for item in status_of(sweep).standings] == [CANCELLED] * 2
-
-
-@pytest.mark.parametrize(
-    ("ends", "status", "detail"),
-    [
-        ({"7_0": "FAILED"}, FAILED, "Slurm says FAILED"),  # a full disk: it could not say it ran
-        ({}, MISSING, "never started"),
-    ],
-)
-def test_a_silent_job_that_slurm_ended_has_failed(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    ends: dict[str, str],
-    status: str,
-    detail: str,
-) -> None:
-    sweep = sweep_of(tmp_path, 1)
-    under_slurm(sweep)
-    monkeypatch.setattr(slurm, "queue", lambda users: {})
-    monkeypatch.setattr(slurm, "ended", lambda tickets: ends)
-    (found,) = status_of(sweep).standings
-    assert found.status == status
-    assert detail in found.detail
-
-
-@pytest.mark.parametrize("end", ["RUNNING", "PENDING", "REQUEUED", "COMPLETING"])
-def test_a_job_that_slurm_still_has_is_not_dead(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
-) -> None:
-    """Of a colleague's sweep the queue may show me nothing; run again, it would run twice."""
-    sweep = sweep_of(tmp_path, 3)
-    under_slurm(sweep)
-    sweep.job(0).save(JobState(RUNNING, attempts=1))
-    sweep.job(1).save(JobState(INTERRUPTED, attempts=1))
-    monkeypatch.setattr(slurm, "queue", lambda users: {})
-    monkeypatch.setattr(slurm, "ended", lambda tickets: dict.fromkeys(tickets, end))
-    mine = status_of(sweep)
-    assert [item.status for item in mine.standings] == [FAILED, INTERRUPTED, FAILED], "not hidden"
-    monkeypatch.setattr(status.os, "getuid", lambda: sweep.folder.stat().st_uid + 1)
-    runs = RUNNING if end == "RUNNING" else QUEUED
-    assert [item.status for item in status_of(sweep).standings] == [runs, QUEUED, QUEUED]
-    assert status_of(sweep).of(*UNFINISHED) == []
-
-
-def test_slurm_is_asked_for_the_jobs_of_whoever_submitted_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: list[tuple[str, ...]] = []
-
-    def ask(*words: str) -> str:
-        asked.append(words)
-        return "7_0|PENDING|Resources\n"
-
-    monkeypatch.setattr(slurm, "_ask", ask)
-    assert slurm.queue((1007, 3, 1007)) == {"7_0": ("PENDING", "Resources")}
-    assert "--user=3,1007" in asked[0]
-
-
 def test_the_newest_sweep_is_the_one_that_was_submitted_last(tmp_path: Path) -> None:
     """A folder may be called anything, and summer time repeats an hour."""
     for name, created in (("budget_grid", "2026-01-01"), ("2026-01-02_09", "2026-01-02")):
@@ -422,22 +330,6 @@ def test_the_newest_sweep_is_the_one_that_was_submitted_last(tmp_path: Path) -> 
     damaged.parent.mkdir()
     damaged.write_text("cut short")
     assert find_sweep(tmp_path, None).name == "a", "no other is taken for it"
-
-
-def test_a_full_disk_keeps_no_job_from_the_queue(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sweep = sweep_of(tmp_path, 1)
-    asked: list[list[str]] = []
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setattr(slurm_worker.subprocess, "run", lambda given, **_: asked.append(given))
-
-    def full(path: Path, text: str) -> None:
-        raise StoreError("full")
-
-    monkeypatch.setattr(folder, "write_atomically", full)
-    slurm_worker.SlurmWorker(str(sweep.folder), 0, "warn", 2)._queue_again(sweep.job(0))
-    assert asked == [["scontrol", "requeue", "7"]]
 
 
 def test_another_users_process_is_left_to_end_by_itself(
@@ -490,18 +382,3 @@ def test_jobs_run_again_where_they_were_submitted(
     said: list[str] = []
     run_here(sweep, sweep.jobs(), said.append)
     assert said[0].startswith(f"{there}, where the sweep was submitted, is gone")
-
-
-@pytest.mark.parametrize(("before", "status"), [(0, FAILED), (3, INTERRUPTED)])
-def test_a_retried_job_may_be_queued_as_often_as_the_first_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, status: str
-) -> None:
-    sweep = sweep_of(tmp_path, 1)
-    job = sweep.job(0)
-    job.save(JobState(INTERRUPTED, attempts=14, timeouts=3))  # pre-emptions are no timeouts
-    asked: list[list[str]] = []
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setattr(slurm_worker.subprocess, "run", lambda given, **_: asked.append(given))
-    slurm_worker.SlurmWorker(str(sweep.folder), 0, "warn", 2, before)._queue_again(job)
-    assert job.state().status == status
-    assert asked == ([["scontrol", "requeue", "7"]] if status == INTERRUPTED else [])

@@ -1,0 +1,134 @@
+"""No job of a Slurm sweep is lost, or run twice: what the queue and the books say of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ssah_exp.cli import main
+from ssah_exp.errors import StoreError
+from ssah_exp.sweeps import folder, slurm, slurm_worker, status
+from ssah_exp.sweeps.folder import Sweep
+from ssah_exp.sweeps.state import (
+    CANCELLED,
+    FAILED,
+    INTERRUPTED,
+    MISSING,
+    QUEUED,
+    RUNNING,
+    UNFINISHED,
+    JobState,
+)
+from ssah_exp.sweeps.status import status_of
+from tests.sweeps.frozen import sweep_of
+
+
+def under_slurm(sweep: Sweep) -> None:
+    plan = {**sweep.plan(), "launcher": "slurm"}
+    (sweep.folder / "sweep.json").write_text(json.dumps(plan))
+    for job in sweep.jobs():
+        job.give_ticket(f"7_{job.number}")
+
+
+def test_cancel_names_no_job_that_slurm_has_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = sweep_of(tmp_path, 2)
+    under_slurm(sweep)
+    sweep.job(0).save(JobState(INTERRUPTED))
+    given: list[str] = []
+    monkeypatch.setattr(slurm, "queue", lambda users: {"7_1": ("PENDING", "Resources")})
+    monkeypatch.setattr(slurm, "ended", lambda tickets: {})
+    monkeypatch.setattr(slurm, "cancel", given.extend)
+    assert main(["cancel", "--root", str(tmp_path)]) == 0
+    assert given == ["7_1"]
+    assert [item.status for item in status_of(sweep).standings] == [CANCELLED] * 2
+
+
+@pytest.mark.parametrize(
+    ("ends", "status", "detail"),
+    [
+        ({"7_0": "FAILED"}, FAILED, "Slurm says FAILED"),  # a full disk: it could not say it ran
+        ({}, MISSING, "never started"),
+    ],
+)
+def test_a_silent_job_that_slurm_ended_has_failed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ends: dict[str, str],
+    status: str,
+    detail: str,
+) -> None:
+    sweep = sweep_of(tmp_path, 1)
+    under_slurm(sweep)
+    monkeypatch.setattr(slurm, "queue", lambda users: {})
+    monkeypatch.setattr(slurm, "ended", lambda tickets: ends)
+    (found,) = status_of(sweep).standings
+    assert found.status == status
+    assert detail in found.detail
+
+
+@pytest.mark.parametrize("end", ["RUNNING", "PENDING", "REQUEUED", "COMPLETING"])
+def test_a_job_that_slurm_still_has_is_not_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """Of a colleague's sweep the queue may show me nothing; run again, it would run twice."""
+    sweep = sweep_of(tmp_path, 3)
+    under_slurm(sweep)
+    sweep.job(0).save(JobState(RUNNING, attempts=1))
+    sweep.job(1).save(JobState(INTERRUPTED, attempts=1))
+    monkeypatch.setattr(slurm, "queue", lambda users: {})
+    monkeypatch.setattr(slurm, "ended", lambda tickets: dict.fromkeys(tickets, end))
+    mine = status_of(sweep)
+    assert [item.status for item in mine.standings] == [FAILED, INTERRUPTED, FAILED], "not hidden"
+    monkeypatch.setattr(status.os, "getuid", lambda: sweep.folder.stat().st_uid + 1)
+    runs = RUNNING if end == "RUNNING" else QUEUED
+    assert [item.status for item in status_of(sweep).standings] == [runs, QUEUED, QUEUED]
+    assert status_of(sweep).of(*UNFINISHED) == []
+
+
+def test_slurm_is_asked_for_the_jobs_of_whoever_submitted_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def ask(*words: str) -> str:
+        asked.append(words)
+        return "7_0|PENDING|Resources\n"
+
+    monkeypatch.setattr(slurm, "_ask", ask)
+    assert slurm.queue((1007, 3, 1007)) == {"7_0": ("PENDING", "Resources")}
+    assert "--user=3,1007" in asked[0]
+
+
+def test_a_full_disk_keeps_no_job_from_the_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = sweep_of(tmp_path, 1)
+    asked: list[list[str]] = []
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(slurm_worker.subprocess, "run", lambda given, **_: asked.append(given))
+
+    def full(path: Path, text: str) -> None:
+        raise StoreError("full")
+
+    monkeypatch.setattr(folder, "write_atomically", full)
+    slurm_worker.SlurmWorker(str(sweep.folder), 0, "warn", 2)._queue_again(sweep.job(0))
+    assert asked == [["scontrol", "requeue", "7"]]
+
+
+@pytest.mark.parametrize(("before", "status"), [(0, FAILED), (3, INTERRUPTED)])
+def test_a_retried_job_may_be_queued_as_often_as_the_first_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, status: str
+) -> None:
+    sweep = sweep_of(tmp_path, 1)
+    job = sweep.job(0)
+    job.save(JobState(INTERRUPTED, attempts=14, timeouts=3))  # pre-emptions are no timeouts
+    asked: list[list[str]] = []
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(slurm_worker.subprocess, "run", lambda given, **_: asked.append(given))
+    slurm_worker.SlurmWorker(str(sweep.folder), 0, "warn", 2, before)._queue_again(job)
+    assert job.state().status == status
+    assert asked == ([["scontrol", "requeue", "7"]] if status == INTERRUPTED else [])
