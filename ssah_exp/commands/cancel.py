@@ -6,7 +6,6 @@ import argparse
 import os
 import signal
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from ssah_exp.config.paths import root_of
@@ -48,12 +47,12 @@ def _interrupt(sweep: Sweep) -> None:
         return
     lives = owner.lives()
     if lives:
-        number = signal.SIGTERM if _ignores_ctrl_c(owner.pid) else signal.SIGINT
-        with suppress(ProcessLookupError):  # it ended meanwhile
-            try:
-                os.kill(owner.pid, number)
-            except PermissionError:
-                lives = None
+        try:
+            os.kill(owner.pid, signal.SIGTERM if _ignores_ctrl_c(owner.pid) else signal.SIGINT)
+        except ProcessLookupError:  # it ended meanwhile
+            return
+        except PermissionError:
+            lives = None
     if lives is None:
         tell(f"{owner} cannot be reached from here; it ends after the job it is at")
 

@@ -32,15 +32,14 @@ def refuse_mistakes(words: Sequence[str]) -> None:
         words: Behind ``ssah-exp run``.
 
     Raises:
-        ConfigError: ``units=null`` or ``units=`` without anything; ``--experiment quickstart``,
+        ConfigError: ``=1``; ``units=null`` or ``units=``; ``--experiment quickstart``,
             which Hydra takes for ``--experimental-rerun``.
     """
     keys = {*_groups(), *(item.name for item in fields(RunConfig))}
-    for word in words:
-        if word.startswith(("=", "@")):
-            raise ConfigError(f"{word} names no key; give KEY=VALUE.")
     for word, behind in pairwise([*words, ""]):
         key, sign, value = word.partition("=")
+        if word.startswith(("=", "@")):
+            raise ConfigError(f"{word} names no key; give KEY=VALUE.")
         if sign and value.lower() in ("null", "") and key in _groups():
             allowed = ", ".join(sorted(_options(key)))
             raise ConfigError(f"{word} names no option. Allowed: {allowed}.")

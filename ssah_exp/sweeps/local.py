@@ -122,7 +122,7 @@ def run_at_once(
     """
     environments = here(options)
     with held(sweep.lock, f"sweep {sweep.name}", say):
-        sweep.place(say)
+        sweep.place(say)  # says once, not once a worker, if it is gone
         begin()
         crew = _Crew(sweep, jobs, say, check)
         try:

@@ -19,6 +19,7 @@ from ssah_exp.evaluation.mt_bench.names import MT_COVERAGE
 from ssah_exp.evaluation.probe.names import ENDED, REFUSED, SAME_TOKEN
 
 HIGHER, LOWER, SAME = DIRECTIONS = ("higher", "lower", "same")
+_LOSSES = (PERPLEXITY, TRAIN_LOSS)  # compared in nats per token
 # First parts of the names of metrics that are shares; of scores, how often one was given is one.
 _RATES = re.compile(
     r"(asr|benign_refusal|borderline_refusal|coverage|empty|utility|score\d+"
@@ -96,7 +97,7 @@ class ClaimFile:
         """Of a test, in the unit of its difference."""
         if test.margin is not None:
             return test.margin
-        return self.loss_margin if test.metric in (PERPLEXITY, TRAIN_LOSS) else self.rate_margin
+        return self.loss_margin if test.metric in _LOSSES else self.rate_margin
 
 
 def read_claims(path: Path) -> ClaimFile:
@@ -172,7 +173,7 @@ def _check_margin(given: dict[str, Any], where: str) -> None:
     a_rate = not given.get("csv") and is_rate(metric)
     if given.get("margin") is not None:
         (_share if a_rate else _positive)(given["margin"], f"{where}: margin")
-    elif not (a_rate or given.get("csv") or metric in (PERPLEXITY, TRAIN_LOSS)):
+    elif not (a_rate or given.get("csv") or metric in _LOSSES):
         raise ConfigError(
             f"{where}: '{metric}' is neither a rate nor a loss; give the 'margin' that matters, in "
             "its own unit."
