@@ -16,9 +16,15 @@ from torch import nn
 
 from ssah_exp.training.shards import write_part
 
+# A GPU multiplies matrices in half precision fast where their rows begin at multiples of 16 bytes.
+ALIGNED = 8
+
 
 class _RowLinear(torch.autograd.Function):
-    """``x @ weight.T + bias``; the gradient goes to ``part`` = the rows ``index`` of ``weight``."""
+    """``x @ weight.T + bias``; the gradient goes to ``part`` = the rows ``index`` of ``weight``.
+
+    ``index`` may be longer than ``part`` (see :func:`padded`): what is more is cut off.
+    """
 
     @staticmethod
     def forward(
@@ -30,7 +36,7 @@ class _RowLinear(torch.autograd.Function):
         bias: torch.Tensor | None,
     ) -> torch.Tensor:
         ctx.save_for_backward(x, weight, index)
-        ctx.dtype = part.dtype
+        ctx.dtype, ctx.size = part.dtype, part.shape[0]
         return F.linear(x, weight, bias)
 
     @staticmethod
@@ -39,7 +45,8 @@ class _RowLinear(torch.autograd.Function):
         x, weight, index = ctx.saved_tensors
         grad_x = grad @ weight if ctx.needs_input_grad[0] else None
         rows = grad.index_select(-1, index).flatten(0, -2)
-        return grad_x, None, (rows.T @ x.flatten(0, -2)).to(ctx.dtype), None, _of_bias(ctx, grad)
+        part = (rows.T @ x.flatten(0, -2))[: ctx.size]
+        return grad_x, None, part.to(ctx.dtype), None, _of_bias(ctx, grad)
 
 
 class _ColumnLinear(torch.autograd.Function):
@@ -55,7 +62,7 @@ class _ColumnLinear(torch.autograd.Function):
         bias: torch.Tensor | None,
     ) -> torch.Tensor:
         ctx.save_for_backward(x.index_select(-1, index), weight)
-        ctx.dtype = part.dtype
+        ctx.dtype, ctx.size = part.dtype, part.shape[1]
         return F.linear(x, weight, bias)
 
     @staticmethod
@@ -63,13 +70,18 @@ class _ColumnLinear(torch.autograd.Function):
         (grad,) = grads
         channels, weight = ctx.saved_tensors
         grad_x = grad @ weight if ctx.needs_input_grad[0] else None
-        part = grad.flatten(0, -2).T @ channels.flatten(0, -2)
-        return grad_x, None, part.to(ctx.dtype), None, _of_bias(ctx, grad)
+        part = (grad.flatten(0, -2).T @ channels.flatten(0, -2))[:, : ctx.size]
+        return grad_x, None, part.to(ctx.dtype).contiguous(), None, _of_bias(ctx, grad)
 
 
 def _of_bias(ctx: Any, grad: torch.Tensor) -> torch.Tensor | None:
     """``(out,)`` gradient of the bias, which is the last thing the forward pass was given."""
     return grad.flatten(0, -2).sum(0) if ctx.needs_input_grad[4] else None
+
+
+def padded(index: torch.Tensor) -> torch.Tensor:
+    """``(k,)`` indices, the last one repeated up to a multiple of :data:`ALIGNED`."""
+    return torch.cat([index, index[-1:].expand(-len(index) % ALIGNED)])
 
 
 class CompactLinear(nn.Module):
@@ -91,6 +103,7 @@ class CompactLinear(nn.Module):
     weight: nn.Parameter
     bias: nn.Parameter | None
     index: torch.Tensor
+    gathered: torch.Tensor
 
     def __init__(
         self,
@@ -108,6 +121,7 @@ class CompactLinear(nn.Module):
         self.weight.requires_grad_(False)
         self.bias = linear.bias
         self.register_buffer("index", index.to(self.weight.device), persistent=False)
+        self.register_buffer("gathered", padded(self.index), persistent=False)
         self.part = nn.Parameter(self.weight.detach().index_select(dim, self.index).to(master))
         self.bias_part: nn.Parameter | None = None
         if bias_too and self.bias is not None:
@@ -120,8 +134,9 @@ class CompactLinear(nn.Module):
         bias: torch.Tensor | None = self.bias
         if bias is not None and self.bias_part is not None:
             bias = bias.index_copy(0, self.index, self.bias_part.to(bias.dtype))
+        index = self.gathered if x.is_cuda else self.index
         # Added to the product before that is rounded, as the layer itself does.
-        y: torch.Tensor = function.apply(x, self.weight, self.part, self.index, bias)  # type: ignore[no-untyped-call]
+        y: torch.Tensor = function.apply(x, self.weight, self.part, index, bias)  # type: ignore[no-untyped-call]
         return y
 
     @torch.no_grad()
@@ -130,3 +145,17 @@ class CompactLinear(nn.Module):
         write_part(self.weight, self.dim, self.index, self.part)
         if self.bias_part is not None and self.bias is not None:
             write_part(self.bias, 0, self.index, self.bias_part)
+
+    def release(self) -> None:
+        """Give back the memory of ``part``, whose numbers are in ``weight`` too; :meth:`renew` it.
+
+        Only between steps, and only of a copy in the weight's own dtype.
+        """
+        assert self.part.dtype == self.weight.dtype
+        self.part.untyped_storage().resize_(0)
+
+    @torch.no_grad()
+    def renew(self) -> None:
+        """Take ``part`` from ``weight`` again."""
+        self.part.untyped_storage().resize_(self.part.nbytes)
+        torch.index_select(self.weight, self.dim, self.index, out=self.part.data)

@@ -188,6 +188,7 @@ class TunedWeights:
         """
         trained = [item for item in self._model.parameters() if item.requires_grad]
         if not self._wide:
+            self._release()
             return trained
         self._masters = [
             (item, nn.Parameter(item.detach().float()))
@@ -212,6 +213,7 @@ class TunedWeights:
         average_over_ranks([m.grad for _, m in masters if m.grad is not None])
         for item, master in masters:
             _move_gradient(item, master)
+        self._renew()
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -222,6 +224,16 @@ class TunedWeights:
             module.write_back()
         for masked in self._masked.values():
             masked.restore()
+        self._release()
+
+    def _release(self) -> None:
+        """Without masters the weight holds the same numbers: a copy is there during a step only."""
+        for module in () if self._wide else self.compact_modules:
+            module.release()
+
+    def _renew(self) -> None:
+        for module in () if self._wide else self.compact_modules:
+            module.renew()
 
     def state(self) -> dict[str, torch.Tensor]:
         """Everything trained, for a checkpoint, and what is frozen in a masked tensor.
@@ -229,6 +241,7 @@ class TunedWeights:
         In main memory, where weights are split on rank 0 alone; a model may be too large for one
         card, so it is put together tensor by tensor.
         """
+        self._renew()
         trained = {
             f"weight/{name}": kept_by_first(item.detach()) if is_split(item) else item.detach()
             for name, item in self._model.named_parameters()
@@ -244,6 +257,7 @@ class TunedWeights:
         Raises:
             KeyError: The state is of another plan.
         """
+        self._renew()
         for name, item in self._model.named_parameters():
             if item.requires_grad:
                 item.copy_(split_like(state[f"weight/{name}"], item))

@@ -15,7 +15,7 @@ from ssah_exp.config.schema import TrainingConfig
 from ssah_exp.data.loaders import Batch, Collate
 from ssah_exp.interventions.plan import Others, TrainingPlan, plan_training
 from ssah_exp.models.logits import token_losses
-from ssah_exp.training.compact import CompactLinear
+from ssah_exp.training.compact import CompactLinear, _ColumnLinear, _RowLinear, padded
 from ssah_exp.training.module import FineTuning
 from ssah_exp.training.objectives import SupervisedObjective
 from ssah_exp.training.policy import UnitPolicy
@@ -161,6 +161,32 @@ def test_without_masters_the_weights_themselves_are_moved(path: str) -> None:
     assert moved > 0.5 * plan.changeable(model)
 
 
+def test_without_masters_a_trained_copy_takes_memory_during_a_step_only() -> None:
+    model, twin = (tiny.tiny_model("llama_gqa", dtype=torch.bfloat16) for _ in range(2))
+    plan = plan_training(model, "budget", some_units(model))
+    step = [[batch] for batch in batches(1)]
+
+    def held(tuned: TunedWeights) -> int:
+        return sum(item.part.untyped_storage().nbytes() for item in tuned.compact_modules)
+
+    with tuned_weights(model, plan, "compact", masters=False) as tuned:
+        assert held(tuned) > 0
+        parameters = tuned.optimizer_parameters()
+        loss_of(model, step[0][0]).backward()
+        assert held(tuned) == 0
+        tuned.before_step()
+        assert held(tuned) == sum(item.nbytes for item in parameters)
+        tuned.after_step()
+        assert held(tuned) == 0
+        train(tuned, model, step)
+        kept = {name: item.clone() for name, item in tuned.state().items()}
+    with tuned_weights(twin, plan, "compact", masters=False) as tuned:
+        tuned.optimizer_parameters()
+        tuned.load_state(kept)
+        assert held(tuned) == 0
+    assert all(torch.equal(item, weights(twin)[name]) for name, item in weights(model).items())
+
+
 def test_before_step_hands_gradients_to_masters() -> None:
     model = tiny.tiny_model("llama_gqa", dtype=torch.bfloat16)
     with tuned_weights(model, plan_training(model, "none", None)) as tuned:
@@ -227,6 +253,27 @@ def test_gradients_of_the_part_and_of_the_input_by_differences(dim: int) -> None
         torch.testing.assert_close(module.bias_part.grad, probe.sum((0, 1))[index])
     else:  # columns are no entries of a bias
         assert module.bias_part is None
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9])
+@pytest.mark.parametrize("function", [_RowLinear, _ColumnLinear])
+def test_indices_padded_to_aligned_rows_give_the_same_gradient(
+    function: type[torch.autograd.Function], size: int
+) -> None:
+    """As on CUDA, where products of unaligned rows are slow."""
+    torch.manual_seed(0)
+    weight, index = torch.randn(24, 24, dtype=torch.float64), torch.randperm(24)[:size].sort()[0]
+    x, probe = (torch.randn(2, 3, 24, dtype=torch.float64) for _ in range(2))
+    dim = 0 if function is _RowLinear else 1
+    found = []
+    for places in (index, padded(index)):
+        part = weight.index_select(dim, index).requires_grad_(True)
+        (function.apply(x, weight, part, places, None) * probe).sum().backward()
+        assert part.grad is not None
+        assert part.grad.is_contiguous()
+        found.append(part.grad)
+    assert len(padded(index)) % 8 == 0
+    torch.testing.assert_close(*found)
 
 
 @pytest.mark.parametrize("dim", [0, 1])

@@ -42,7 +42,12 @@ _SMALL: dict[str, Any] = {
     "warmup": 0,
 }
 # What allocators and libraries say when there is no memory; only CUDA's has a class of its own.
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "ALLOC_FAILED")
+_NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "ALLOC_FAILED",
+    "CUDA error: out of memory",  # of the context itself, on a card that is full
+)
 
 
 def time_arm(settings: BenchSettings, location: str | None, arm: str) -> dict[str, Any]:
@@ -233,7 +238,7 @@ def _first_step(
     training.update()
     return StaticMemory(
         weights=size_of(originals),
-        masters=size_of(item for item in seen if id(item) not in own),
+        masters=size_of(i for i in seen if id(i) not in own and i.untyped_storage().nbytes()),
         gradients=gradients,
         optimizer_states=size_of(states_of(training.optimizer)),
         others=size_of(training.model.buffers()) + kept,
