@@ -49,14 +49,21 @@ def shards(config: TrainerConfig) -> bool:
 
 
 def check_place(config: RunConfig) -> None:
-    """Refuse several processes that would train on GPUs what they keep in main memory.
+    """Refuse several processes that lack GPUs, or would train on them what is in main memory.
 
     Raises:
-        ConfigError: They would.
+        ConfigError: They do.
     """
     trainer = config.trainer
-    several = trainer.devices * trainer.num_nodes > 1
-    if several and config.model.device == "cpu" and uses_cuda(trainer):
+    if trainer.devices * trainer.num_nodes == 1 or not uses_cuda(trainer):
+        return
+    cards = torch.cuda.device_count()
+    if trainer.devices > cards:
+        raise ConfigError(
+            f"trainer.devices={trainer.devices}, but this process sees {cards} GPU(s), one each: "
+            "a job of hydra/launcher=local sees hydra.launcher.gpus of them."
+        )
+    if config.model.device == "cpu":
         raise ConfigError(
             f"model.device=cpu, but trainer.accelerator={trainer.accelerator} gives each process "
             "a GPU; give trainer.accelerator=cpu, or model.device=auto."

@@ -8,6 +8,7 @@ parts of a model goes through :func:`through_model`, which makes such a call of 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from ssah_exp import ranks
+from ssah_exp.errors import ConfigError
 from ssah_exp.models.anatomy import blocks
 
 if TYPE_CHECKING:
@@ -42,6 +44,9 @@ def shard(
         mesh: One-dimensional.
         kept_whole: Parameters that every rank keeps; someone else must exchange their gradients.
         precision: What to compute in; None = the model's dtype, which is that of its first weight.
+
+    Raises:
+        ConfigError: Something is to be kept whole, and torch is older than 2.7.
     """
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
@@ -51,7 +56,10 @@ def shard(
         reduce_dtype=torch.float32,
         cast_forward_inputs=False,
     )
-    arguments: dict[str, Any] = {"mesh": mesh, "mp_policy": policy, "ignored_params": kept_whole}
+    arguments: dict[str, Any] = {"mesh": mesh, "mp_policy": policy}
+    if kept_whole:
+        _refuse_old_torch(fully_shard)
+        arguments["ignored_params"] = kept_whole
     for block in blocks(model):
         fully_shard(block, **arguments)
     fully_shard(model, **arguments)
@@ -65,6 +73,14 @@ def shard(
         return plain(*given, **named) if part is None else part()
 
     model.forward = forward
+
+
+def _refuse_old_torch(fully_shard: Callable[..., Any]) -> None:
+    if "ignored_params" not in inspect.signature(fully_shard).parameters:
+        raise ConfigError(
+            "trainer.strategy=fsdp2 keeps an adapter's own weights whole, which torch can from 2.7 "
+            f"on; this is {torch.__version__}."
+        )
 
 
 def without_gradients(model: nn.Module) -> torch.inference_mode | torch.no_grad:

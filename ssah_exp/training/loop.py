@@ -22,6 +22,7 @@ from ssah_exp.data.loaders import training_loader
 from ssah_exp.errors import ConfigError, ModelError
 from ssah_exp.interventions.plan import TrainingPlan, plan_training
 from ssah_exp.models.load import LoadedModel, move
+from ssah_exp.models.recomputing import recomputing
 from ssah_exp.training.adapters.adapter import Adapter
 from ssah_exp.training.certificate import Certificate, Witness, digest_tensors
 from ssah_exp.training.matching import LossMatch, mean_response_loss
@@ -221,8 +222,8 @@ def _fit(
     trained.model.train()
     try:
         ending = nullcontext() if checkpoints is None else checkpoints.interruptible()
-        recomputing = _recomputing(trained, run.gradient_checkpointing)
-        with ended_by_signals(), policy, recomputing, ending:
+        recompute = recomputing(trained.model, run.gradient_checkpointing)
+        with ended_by_signals(), policy, recompute, ending, _enough_memory():
             trainer.fit(
                 module, batches, ckpt_path=checkpoint_in(run.checkpoints), weights_only=True
             )
@@ -233,6 +234,23 @@ def _fit(
         torch.nn.Module.eval(loaded.model)
         loaded.model.zero_grad(set_to_none=True)
     return module
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    """Say what takes less, where a device has not enough.
+
+    Raises:
+        ConfigError: It has not.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            f"{str(error).splitlines()[0]} training.gradient_checkpointing=true takes less, and so "
+            "does a smaller training.batch_size with a larger training.accumulate, whose product "
+            "is what a step sees."
+        ) from error
 
 
 def _check_lengths(run: Run, batches: int, steps: int) -> None:
@@ -268,19 +286,6 @@ class _GatherAtEnd(pl.Callback):
             size = self._run.config.batch_size
             pl_module.final_loss = mean_response_loss(self._trained, self._run.probe, size)
         self._twin.gather()
-
-
-@contextmanager
-def _recomputing(loaded: LoadedModel, wanted: bool) -> Iterator[None]:
-    """Gradient checkpointing for as long as the block lasts."""
-    if not wanted:
-        yield
-        return
-    loaded.model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        loaded.model.gradient_checkpointing_disable()  # type: ignore[no-untyped-call]
 
 
 def _summary(loaded: LoadedModel, run: Run, module: FineTuning) -> TrainingSummary:

@@ -38,28 +38,25 @@ class FlapAccumulator:
     """
 
     def __init__(self) -> None:
-        self._examples = 0
+        self._examples: torch.Tensor | int = 0  # where the moments are, which need not wait for it
         self._means: torch.Tensor | None = None  # of the examples' means, their sum
         self._sum: torch.Tensor | None = None
 
     def update(self, moments: Moments) -> None:
-        """Add a batch of examples in their order; those without counted tokens are skipped."""
-        seen = moments.count > 0
-        if not bool(seen.all()):
-            moments = Moments(moments.count[seen], moments.mean[seen], moments.m2[seen])
+        """Add a batch of examples in their order; one without counted tokens adds nothing."""
         count, mean = moments.count.unsqueeze(-1), moments.mean
         if self._means is None or self._sum is None:
             self._means, self._sum = mean.new_zeros(mean.shape[1:]), mean.new_zeros(mean.shape[1:])
-        number = torch.arange(1.0, len(mean) + 1, dtype=mean.dtype, device=mean.device)
-        number += self._examples
+        number = (moments.count > 0).cumsum(dim=0) + self._examples
+        self._examples = number[-1]
+        number = number.clamp(min=1).to(mean.dtype)
         running = (mean.cumsum(dim=0) + self._means) / number.unsqueeze(-1)
         about_running_mean = moments.m2 + count * (mean - running).square()
         self._sum = self._sum + ((number - 1) / number) @ about_running_mean
         self._means = self._means + mean.sum(dim=0)
-        self._examples += len(mean)
 
     def result(self) -> torch.Tensor:
         """``(C,)`` float64; zero if fewer than two examples were seen."""
         if self._sum is None:
             raise RuntimeError("No batch was seen.")
-        return self._sum / max(self._examples - 1, 1)
+        return self._sum / max(int(self._examples) - 1, 1)

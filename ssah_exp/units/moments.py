@@ -41,18 +41,20 @@ class Counted:
 
     Attributes:
         mask: ``(B, T)`` bool, true on tokens that count.
+        every: Whether all do.
         rows: Of each example: a slice where its counted tokens are neighbours, as a response's
             are, which copies nothing; else their positions, ``(n,)`` int64. Empty off the CPU.
     """
 
     mask: torch.Tensor
+    every: bool
     rows: tuple[slice | torch.Tensor, ...]
 
     @classmethod
     def of(cls, mask: torch.Tensor) -> Counted:
         """Look at a ``(B, T)`` bool mask."""
         rows = tuple(_places(row) for row in mask) if mask.device.type == "cpu" else ()
-        return cls(mask, rows)
+        return cls(mask, bool(mask.all()), rows)
 
     def to(self, device: torch.device) -> Counted:
         """For activations of another device."""
@@ -135,19 +137,22 @@ def _all_at_once(activations: torch.Tensor, counted: Counted) -> Moments:
     """Two passes over the batch with the rounding of the first mean corrected.
 
     Nothing cancels where the mean is far larger than the standard deviation, and a GPU runs a few
-    large kernels rather than many small ones.
+    large kernels rather than many small ones. They are bound by memory, so the batch is widened
+    once, in the deviations, and nothing is masked where every token counts.
     """
-    # float32 is exact enough inside one example; half precision is widened first. Padding may hold
-    # anything, NaN included, so it is replaced rather than multiplied away.
-    mask, selected = counted.mask, counted.mask.unsqueeze(-1)
-    values = activations if activations.dtype == torch.float64 else activations.float()
-    values = torch.where(selected, values, 0.0)
-    count = mask.sum(dim=1).to(values.dtype)
+    # float32 is exact enough inside one example; half precision is widened as it is summed. Padding
+    # may hold anything, NaN included, so it is replaced rather than multiplied away.
+    mask, unselected = counted.mask, ~counted.mask.unsqueeze(-1)
+    wide = torch.float64 if activations.dtype == torch.float64 else torch.float32
+    values = activations if counted.every else activations.masked_fill(unselected, 0.0)
+    count = mask.sum(dim=1).to(wide)
     divisor = count.clamp(min=1).unsqueeze(-1)
-    rough_mean = values.sum(dim=1) / divisor
-    deviations = torch.where(selected, values - rough_mean.unsqueeze(1), 0.0)
+    rough_mean = values.sum(dim=1, dtype=wide) / divisor
+    deviations = values - rough_mean.unsqueeze(1)
+    if not counted.every:
+        deviations.masked_fill_(unselected, 0.0)
     residue = deviations.sum(dim=1, dtype=torch.float64)
-    squares = deviations.square().sum(dim=1, dtype=torch.float64)
+    squares = deviations.square_().sum(dim=1, dtype=torch.float64)
     mean = rough_mean.double() + residue / divisor
     return Moments(count.double(), mean, squares - residue.square() / divisor)
 

@@ -332,6 +332,14 @@ def test_an_arm_without_memory_is_reported(
     assert set(report["ratios"]["compact/full"].values()) == {None}
 
 
+def test_a_card_that_others_have_filled_has_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: Any) -> dict[str, Any]:
+        raise torch.AcceleratorError("CUDA error: out of memory")
+
+    monkeypatch.setattr(bench_arm, "_measure", exhausted)
+    assert bench_arm.time_arm(complete(_given()), None, "full") == {"status": "out_of_memory"}
+
+
 def test_another_error_is_no_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> dict[str, Any]:
         raise RuntimeError("shapes do not fit")

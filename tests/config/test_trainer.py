@@ -123,6 +123,14 @@ def test_processes_with_gpus_and_a_model_without_are_refused() -> None:
         check_place(config_of("trainer.devices=2", "model.device=cpu", override))
 
 
+@pytest.mark.usefixtures("cards")
+def test_more_processes_than_gpus_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"sees 2 GPU.*launcher\.gpus"):
+        check_place(config_of("trainer.devices=3"))
+    for fits in (["trainer.devices=2"], ["trainer.devices=3", "trainer.accelerator=cpu"]):
+        check_place(config_of(*fits))
+
+
 def test_ranks_write_checkpoints_in_place_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "count", lambda: 2)
     place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ssah_exp.config.schema import TrainerConfig, TuningConfig
+from ssah_exp.errors import ConfigError
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.training import loop
 from ssah_exp.training.loop import Run, fine_tune, supervised_run
@@ -100,3 +101,14 @@ def test_first_and_final_loss_are_means_over_a_tenth_of_the_batches() -> None:
     summary = loop._summary(loaded, run_for(loaded), module)
     assert (summary.first_loss, summary.final_loss) == (0.5, 23.5)
     assert (summary.steps, summary.epochs) == (25, 12.5)
+
+
+def test_what_takes_less_is_named_where_memory_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nSee docs.")
+
+    monkeypatch.setattr(FineTuning, "training_step", full)
+    loaded = tiny.tiny_loaded("llama_gqa")
+    wanted = r"Tried to allocate 2 GiB\. training\.gradient_checkpointing=true takes less"
+    with pytest.raises(ConfigError, match=wanted):
+        fine_tune(loaded, run_for(loaded))

@@ -7,7 +7,6 @@ itself is timed, and it is the same code that the LightningModule calls.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ import torch
 from ssah_exp.interventions.plan import TrainingPlan, plan_training
 from ssah_exp.models.anatomy import read_anatomy
 from ssah_exp.models.logits import token_losses
+from ssah_exp.models.recomputing import recompute_activations
 from ssah_exp.pipeline.bench.compiling import compile_blocks, why_not
 from ssah_exp.pipeline.bench.memory import PeakMeter, StaticMemory, settle, size_of, states_of
 from ssah_exp.pipeline.bench.models import load_embedded, random_model
@@ -108,10 +108,7 @@ def _model(settings: BenchSettings, location: str | None) -> PreTrainedModel:
         model = random_model(settings.model, device, settings.dtype, settings.seed, settings.length)
     model.train()
     if settings.checkpointing:
-        with warnings.catch_warnings():
-            # Newer versions of transformers have another name for it, older ones this one only.
-            warnings.simplefilter("ignore", FutureWarning)
-            model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+        recompute_activations(model)
     return model
 
 

@@ -1,0 +1,33 @@
+"""What torch must be able to do before weights are split over ranks."""
+
+from __future__ import annotations
+
+import pytest
+import torch.distributed.fsdp
+from torch import nn
+
+from ssah_exp.errors import ConfigError
+from ssah_exp.models.sharded import shard
+from tests import tiny
+
+
+def test_a_torch_that_can_keep_nothing_whole_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def older(module: nn.Module, *, mesh: object, mp_policy: object) -> None:
+        raise AssertionError("nothing may be split before")
+
+    monkeypatch.setattr(torch.distributed.fsdp, "fully_shard", older)
+    model = tiny.tiny_model("llama")
+    with pytest.raises(ConfigError, match=r"an adapter's own weights whole.* from 2\.7"):
+        shard(model, None, set(model.parameters()))  # type: ignore[arg-type]
+
+
+def test_nothing_is_asked_of_it_where_all_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    split: list[nn.Module] = []
+
+    def older(module: nn.Module, *, mesh: object, mp_policy: object) -> None:
+        split.append(module)
+
+    monkeypatch.setattr(torch.distributed.fsdp, "fully_shard", older)
+    model = tiny.tiny_model("llama")
+    shard(model, None, set())  # type: ignore[arg-type]
+    assert split[-1] is model
