@@ -11,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 
-from ssah_exp.config.build import build
 from ssah_exp.config.judge_files import read_judges
 from ssah_exp.config.paths import root_of
 from ssah_exp.config.ranges import refuse
@@ -19,7 +18,7 @@ from ssah_exp.config.validate_judges import too_short
 from ssah_exp.errors import ConfigError, IncompleteError
 from ssah_exp.evaluation.comparison import compare_judges
 from ssah_exp.evaluation.intervals import Estimate
-from ssah_exp.evaluation.judges import HarmJudge, Judge
+from ssah_exp.evaluation.judges import Judge, judge_of
 from ssah_exp.evaluation.labelled import read_answers, read_labelled
 from ssah_exp.pipeline.rejudging import rejudge
 from ssah_exp.pipeline.reopening import read_run
@@ -39,21 +38,12 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """
     root = root_of(options.root)
     nodes = read_judges(options.judges.split(","), options.set)
-    judges = _built(nodes, root)
+    judges = {name: judge_of(node, name, root) for name, node in nodes.items()}
     if options.action == "compare":
         _compare(options, judges)
     else:
         _run(options, judges, nodes)
     return 0
-
-
-def _built(nodes: Mapping[str, Any], root: Path) -> dict[str, Judge]:
-    judges: dict[str, Judge] = {}
-    for name, node in nodes.items():
-        judges[name] = judge = build(node, name)
-        if isinstance(judge, HarmJudge):
-            judge.keep_in(root)
-    return judges
 
 
 def _compare(options: argparse.Namespace, judges: dict[str, Judge]) -> None:

@@ -6,13 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ssah_exp.config.build import build
 from ssah_exp.config.schema import CalibrationConfig, Target, UnitsConfig
 from ssah_exp.data.chat import encode_pairs
 from ssah_exp.data.datasets import check_no_overlap, draw_calibration
 from ssah_exp.data.sources import Example
 from ssah_exp.errors import ConfigError, DataError, JudgeError
-from ssah_exp.evaluation.judges import HarmJudge, Judge, Verdict
+from ssah_exp.evaluation.judges import Judge, Verdict, judge_of
 from ssah_exp.evaluation.metrics import assessed
 from ssah_exp.models.anatomy import KINDS, output_column_norms
 from ssah_exp.models.sources import ModelRef
@@ -186,10 +185,7 @@ class _Calibrations:
     def _judge(self) -> Judge:
         name = self._run.config.evaluation.primary_judge
         node = self._run.config.evaluation.judges[name]
-        judge: Judge = build(node, f"evaluation.judges.{name}")
-        if isinstance(judge, HarmJudge):
-            judge.keep_in(self._run.cache.root.parent)
-        return judge
+        return judge_of(node, f"evaluation.judges.{name}", self._run.cache.root.parent)
 
     def _collected(self, name: str, examples: Sequence[Example], units: UnitsConfig) -> _Pass:
         config, stages = self._run.config, self._stages

@@ -4,9 +4,12 @@ Judges that hold a model of their own are imported when they are asked for: tabl
 know verdicts, and need no torch.
 """
 
+from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssah_exp.config.build import build
 from ssah_exp.evaluation.judges.base import Judge, Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.by_refusal import ByRefusal
 from ssah_exp.evaluation.judges.endpoint import EndpointJudge
@@ -28,9 +31,27 @@ __all__ = [
     "KeywordJudge",
     "Scale",
     "Verdict",
+    "judge_of",
 ]
 
 _WITH_A_MODEL = {"GuardJudge": "guard", "HarmBenchJudge": "harmbench"}
+
+
+def judge_of(node: Mapping[str, Any], where: str, root: Path) -> Judge:
+    """A judge of a config, with what it said in earlier runs.
+
+    Args:
+        node: With its ``_target_``.
+        where: The config key, for error messages.
+        root: Below which judgements are kept.
+
+    Raises:
+        ConfigError: See :func:`ssah_exp.config.build.build`.
+    """
+    judge: Judge = build(node, where)
+    if isinstance(judge, HarmJudge):
+        judge.keep_in(root)
+    return judge
 
 
 def __getattr__(name: str) -> Any:
