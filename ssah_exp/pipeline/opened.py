@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from ssah_exp.config.validate import VLLM
 from ssah_exp.data.datasets import RunData, load_data
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks import Attack
-from ssah_exp.evaluation.judges import HarmJudge, Judge
+from ssah_exp.evaluation.judges import HarmJudge, Judge, judge_of
 from ssah_exp.evaluation.mt_bench.metrics import mt_bench_inputs, mt_bench_judge
 from ssah_exp.evaluation.mt_bench.names import MT_BENCH
 from ssah_exp.evaluation.utility.inputs import utility_inputs
@@ -27,7 +26,7 @@ from ssah_exp.models.sources import ModelRef, ModelSource
 from ssah_exp.pipeline.identification import Identified
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.stages import ModelSlot, Stages, read_training
-from ssah_exp.records.provenance import provenance
+from ssah_exp.records.provenance import now, provenance
 from ssah_exp.records.record import ArmRecord, RunRecord, StageRecord, status_of
 from ssah_exp.records.store import RecordStore
 from ssah_exp.records.trackers.base import RunHead
@@ -151,7 +150,7 @@ class OpenRun:
             stages=self.reporter.stages,
             provenance=self.origin,
             started=self.started,
-            finished=_now(),
+            finished=now(),
         )
         if not ranks.first():
             return Finished(record, self.folder, self.reporter.stages, fresh=False)
@@ -183,9 +182,13 @@ def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -
     if config.evaluation.engine == VLLM:
         require_vllm()
     # Taken at the start: the checkout may move on while a long run still has its old code.
-    started, origin = _now(), provenance()
+    started, origin = now(), provenance()
     root = Path(config.paths.root).expanduser()
-    judges, attacks = _judges(config, root), _attacks(config, root)
+    judges = {
+        name: judge_of(node, f"evaluation.judges.{name}", root)
+        for name, node in config.evaluation.judges.items()
+    }
+    attacks = _attacks(config, root)
     bench = mt_bench_judge(config)
     asked = {**utility_inputs(config.utility), **mt_bench_inputs(bench)}
     data = load_data(config, training=training)
@@ -196,29 +199,19 @@ def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -
     known = science(config), inputs, origin
     reporter.opened(RunHead(identifier, config.artefact, config.seed, *known))
     return OpenRun(
-        config,
-        reporter,
-        root,
-        judges,
-        attacks,
-        data,
-        source,
-        inputs,
-        identifier,
-        started,
-        origin,
-        bench,
+        config=config,
+        reporter=reporter,
+        root=root,
+        judges=judges,
+        attacks=attacks,
+        data=data,
+        source=source,
+        inputs=inputs,
+        run_id=identifier,
+        started=started,
+        origin=origin,
+        bench=bench,
     )
-
-
-def _judges(config: RunConfig, root: Path) -> dict[str, Judge]:
-    """Every judge, with what it said in earlier runs."""
-    judges: dict[str, Judge] = {}
-    for name, node in config.evaluation.judges.items():
-        judges[name] = judge = build(node, f"evaluation.judges.{name}")
-        if isinstance(judge, HarmJudge):
-            judge.keep_in(root)
-    return judges
 
 
 def _attacks(config: RunConfig, root: Path) -> dict[str, Attack]:
@@ -254,7 +247,3 @@ def _describe(ref: ModelRef) -> dict[str, str]:
         "revision": ref.revision,
         "fingerprint": ref.fingerprint,
     }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

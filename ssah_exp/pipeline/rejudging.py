@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from ssah_exp.evaluation.judges import Judge
 from ssah_exp.evaluation.metrics import judge_arm
 from ssah_exp.evaluation.questions import read_completions
 from ssah_exp.records.later_judges import LaterJudge, answers_digest
-from ssah_exp.records.provenance import provenance
+from ssah_exp.records.provenance import now, provenance
 from ssah_exp.records.record import RunRecord
 
 
@@ -52,7 +51,7 @@ def rejudge(record: RunRecord, folder: Path, judges: dict[str, Judge]) -> dict[s
             described=judge.describe(),
             arms=said,
             provenance=origin,
-            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            finished=now(),
         )
     return found
 

@@ -7,10 +7,10 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from ssah_exp.lock import held
+from ssah_exp.records.provenance import now
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore
 from ssah_exp.records.trackers import LiveRun, Tracker
@@ -75,12 +75,11 @@ class Mirror:
                 place = self.tracker.mirror(record, folder, self.root)
             else:
                 place = live.finish(record, folder)
-            now = datetime.now(UTC).isoformat(timespec="seconds")
             content = {
                 "record": _digest(record),
                 "with": sorted(self._with()),
                 "place": place,
-                "sent": now,
+                "sent": now(),
             }
             write_atomically(note, json.dumps(content, indent=1))
         return place

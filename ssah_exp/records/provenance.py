@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ PACKAGES = (
 
 # Listed where they are installed: extras, and what an engine or a judge goes through.
 OPTIONAL = ("bitsandbytes", "httpx", "lm-eval", "peft", "vllm")
+
+
+def now() -> str:
+    """ISO time, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def package_version(name: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,9 +47,7 @@ class RecordStore:
         What further judges said later is in them, see :mod:`ssah_exp.records.later_judges`.
         """
         paths = sorted((self.runs / artefact).glob(f"*/{RECORD}"))
-        with _no_collection():
-            records = [record for path in paths if (record := _with_judges(path)) is not None]
-        return sorted(records, key=lambda record: record.finished)
+        return sorted(_read_all(paths), key=lambda record: record.finished)
 
     def artefacts(self) -> list[str]:
         """Artefacts that have at least one run."""
@@ -70,7 +68,7 @@ def read_folder(folder: Path) -> list[RunRecord]:
     if not folder.is_dir():
         raise StoreError(f"No folder of records at {folder}.")
     paths = sorted([*folder.glob("*.json"), *folder.glob("*/records/*.json")])
-    records = [record for path in paths if (record := _with_judges(path)) is not None]
+    records = _read_all(paths)
     newest = {record.run_id: record for record in sorted(records, key=lambda item: item.finished)}
     return sorted(newest.values(), key=lambda record: record.finished)
 
@@ -109,6 +107,11 @@ def _all_are_old() -> None:
         gc.unfreeze()
 
 
+def _read_all(paths: Sequence[Path]) -> list[RunRecord]:
+    with _no_collection():
+        return [record for path in paths if (record := _with_judges(path)) is not None]
+
+
 def _with_judges(path: Path) -> RunRecord | None:
     record = _read(path)
     return None if record is None else with_later_judges(record, path)
@@ -116,7 +119,7 @@ def _with_judges(path: Path) -> RunRecord | None:
 
 def _read(path: Path) -> RunRecord | None:
     try:
-        return RunRecord.from_json(path.read_text(encoding="utf-8"))
-    except (StoreError, OSError, ValueError) as error:  # ValueError: not UTF-8
-        warnings.warn(f"Skipping {path}: {error}", stacklevel=3)
+        return read_record(path)
+    except StoreError as error:
+        warnings.warn(f"Skipping a record: {error}", stacklevel=3)
         return None

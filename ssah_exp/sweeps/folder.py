@@ -22,8 +22,9 @@ from ssah_exp.config.paths import root_of
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.errors import StoreError, did_you_mean
 from ssah_exp.owner import Owner
+from ssah_exp.records.provenance import now
 from ssah_exp.storage import storage_errors, write_atomically
-from ssah_exp.sweeps.state import JobState, now
+from ssah_exp.sweeps.state import JobState
 
 PLAN, JOB, STATE, TICKET = "sweep.json", "job.json", "state.json", "slurm.json"
 LOG, CANCELLED = "log.txt", "cancelled"

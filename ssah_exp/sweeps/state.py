@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from ssah_exp.owner import Owner
+from ssah_exp.records.provenance import now
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 CANCELLED, INTERRUPTED, MISSING = "cancelled", "interrupted", "missing"
@@ -70,8 +70,3 @@ class JobState:
             return cls(**content, owner=None if owner is None else Owner(**owner))
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a job's state: {error}") from error
-
-
-def now() -> str:
-    """ISO time."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
