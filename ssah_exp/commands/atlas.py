@@ -13,14 +13,14 @@ from rich.table import Table
 
 from ssah_exp.commands.cells import spread_cell
 from ssah_exp.commands.checks import check_draws
+from ssah_exp.commands.reopened import reopened
 from ssah_exp.commands.units import units_at
 from ssah_exp.config.ranges import within
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.pipeline.atlas import Charted, chart
-from ssah_exp.pipeline.progress import Reporter
-from ssah_exp.pipeline.reopening import reopen
 from ssah_exp.reporting.atlas_figure import draw_atlas
 from ssah_exp.reporting.atlas_rows import agreed, setting_rows
+from ssah_exp.reporting.text import machine_text, plain_rows
 from ssah_exp.storage import refuse_existing, whole_folder
 from ssah_exp.units.agreement import Spread
 from ssah_exp.units.classes import UnitClass
@@ -42,9 +42,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     if out is not None:
         refuse_existing(out)
     stored = units_at(options.path)
-    console = Console(stderr=True)
-    reporter = Reporter(console, bars=console.is_terminal)
-    run = reopen(Path(options.path), options.set, reporter)
+    run = reopened(options)
     ref = run.identified_model()
     found = chart(run, ref, resamples=options.resamples, seed=options.seed)
     anatomy, wrote = stored.anatomy, []
@@ -63,7 +61,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         if checksum is not None:
             print(f"sha256 of the consensus, for the selector FromMap: {checksum}")
     elif options.format == "csv":
-        print(setting_rows(found.atlas).to_csv(index=False, lineterminator="\n"), end="")
+        print(machine_text(setting_rows(found.atlas), "csv"))
     else:
         print(json.dumps(_describe(ref.identifier, found, anatomy, options), indent=1))
     return 0
@@ -72,7 +70,6 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
 def _describe(
     name: str, found: Charted, anatomy: Anatomy, options: argparse.Namespace
 ) -> dict[str, Any]:
-    table = setting_rows(found.atlas).astype(object)
     return {
         "model": name,
         "resamples": options.resamples,
@@ -81,7 +78,7 @@ def _describe(
         "sequences": found.sequences,
         "pass_seconds": found.pass_seconds,
         "draw_seconds": found.draw_seconds,
-        "rows": table.where(table.notna(), None).to_dict(orient="records"),
+        "rows": plain_rows(setting_rows(found.atlas)),
         "consensus": agreed(found.atlas, anatomy, options.share),
     }
 

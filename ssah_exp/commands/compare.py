@@ -11,9 +11,9 @@ from ssah_exp.commands.records import records_of_artefact
 from ssah_exp.config.ranges import refuse, within
 from ssah_exp.config.validate import ARTEFACTS, PROBE
 from ssah_exp.errors import ConfigError, did_you_mean
+from ssah_exp.evaluation.intervals import Resampling
 from ssah_exp.evaluation.mt_bench.names import MT_BENCH
 from ssah_exp.evaluation.paired import Margins
-from ssah_exp.evaluation.paired_tests import Level
 from ssah_exp.records.later_judges import with_later_judges
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RECORD, read_record
@@ -115,5 +115,5 @@ def _judge(record: RunRecord, options: argparse.Namespace) -> str:
     return judge
 
 
-def _level(record: RunRecord, options: argparse.Namespace) -> Level:
-    return Level(options.confidence, record.config["evaluation"]["bootstrap_resamples"])
+def _level(record: RunRecord, options: argparse.Namespace) -> Resampling:
+    return Resampling(options.confidence, record.config["evaluation"]["bootstrap_resamples"])

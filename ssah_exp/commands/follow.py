@@ -15,6 +15,7 @@ from rich.table import Table
 from ssah_exp.errors import StoreError, UnitError, did_you_mean
 from ssah_exp.pipeline.reopening import read_run
 from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.text import machine_text
 from ssah_exp.reporting.track_figure import draw_track
 from ssah_exp.reporting.track_rows import track_rows
 from ssah_exp.units.transfer import CLASSES
@@ -42,7 +43,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         wrote = [picture, draw_track(tracks[name], name, picture)]
     rows, overhead = track_rows(tracks[name]), _overhead(record, name, followed[name])
     if options.format == "csv":
-        print(rows.to_csv(index=False, lineterminator="\n"), end="")
+        print(machine_text(rows, "csv"))
     elif options.format == "json":
         shown = {"arm": name, "track": tracks[name], "overhead": overhead}
         print(json.dumps(shown, indent=1))

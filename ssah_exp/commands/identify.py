@@ -6,10 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
-from ssah_exp.pipeline.progress import Reporter
-from ssah_exp.pipeline.reopening import reopen
+from ssah_exp.commands.reopened import reopened
 from ssah_exp.storage import refuse_existing, whole_folder
 
 
@@ -22,8 +19,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """
     out = Path(options.out)
     refuse_existing(out)
-    console = Console(stderr=True)
-    run = reopen(Path(options.path), options.set, Reporter(console, bars=console.is_terminal))
+    run = reopened(options)
     ref = run.model(options.model)
     units = run.unit_map(ref, run.identify(ref))
     with whole_folder(out) as work:

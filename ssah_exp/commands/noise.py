@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ssah_exp.commands.checks import check_draws
-from ssah_exp.pipeline.progress import Reporter
-from ssah_exp.pipeline.reopening import reopen
+from ssah_exp.commands.reopened import reopened
 from ssah_exp.reporting.noise_figure import draw_noise, noise_rows
+from ssah_exp.reporting.text import machine_text
 from ssah_exp.units.noise import transfer_noise
 from ssah_exp.units.transfer import CLASSES
 
@@ -26,8 +25,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         SsahError: The run's model or data cannot be had again, or there is no such model.
     """
     check_draws(options, "resamples", 2)
-    console = Console(stderr=True)
-    run = reopen(Path(options.path), options.set, Reporter(console, bars=console.is_terminal))
+    run = reopened(options)
     first, second = run.identified_model(), run.model(options.model)  # before the first pass
     before, after = (run.identify(ref, keep_examples=True) for ref in (first, second))
     found = transfer_noise(
@@ -38,10 +36,8 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         picture = Path(options.figure)
         wrote = [picture, draw_noise(found, picture)]
     rows = noise_rows(found)
-    if options.format == "csv":
-        print(rows.to_csv(index=False, lineterminator="\n"), end="")
-    elif options.format == "json":
-        print(json.dumps(rows.astype(object).where(rows.notna(), None).to_dict(orient="records")))
+    if options.format in ("csv", "json"):
+        print(machine_text(rows, options.format))
     else:
         Console().print(_table(rows))
         for path in wrote:

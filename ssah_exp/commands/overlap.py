@@ -10,10 +10,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from ssah_exp.commands.cells import spread_cell
 from ssah_exp.commands.checks import check_draws
 from ssah_exp.commands.units import units_at
 from ssah_exp.errors import UnitError
 from ssah_exp.reporting.overlap_figure import draw_overlap, overlap_rows
+from ssah_exp.reporting.text import machine_text, plain_rows
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.overlap import Overlap, overlaps
 from ssah_exp.units.unitmap import UnitMap
@@ -36,10 +38,9 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         wrote = [picture, draw_overlap(found, unit_class, picture)]
     rows = overlap_rows(found)
     if options.format == "csv":
-        print(rows.to_csv(index=False, lineterminator="\n"), end="")
+        print(machine_text(rows, "csv"))
     elif options.format == "json":
-        cells = rows.astype(object).where(rows.notna(), None).to_dict(orient="records")
-        print(json.dumps({"class": unit_class.name, "pairs": cells}, indent=1))
+        print(json.dumps({"class": unit_class.name, "pairs": plain_rows(rows)}, indent=1))
     else:
         console = Console()
         console.print(_table(found, unit_class))
@@ -70,16 +71,13 @@ def _table(found: Sequence[Overlap], unit_class: UnitClass) -> Table:
     for column in ("first", "second", "units", "shared", "Jaccard", "chance", "p"):
         table.add_column(column, justify="left" if column in ("first", "second") else "right")
     for item in found:
-        chance = item.chance
         table.add_row(
             item.first,
             item.second,
             f"{item.units[0]} / {item.units[1]}",
             str(item.shared),
             "" if item.jaccard is None else f"{item.jaccard:.3f}",
-            ""
-            if chance.mean is None or chance.low is None or chance.high is None
-            else f"{chance.mean:.3f} \\[{chance.low:.3f}, {chance.high:.3f}]",
+            spread_cell(item.chance, 3),
             f"{item.at_chance:.2g}",
         )
     return table

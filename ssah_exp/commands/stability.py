@@ -15,12 +15,11 @@ from rich.table import Table
 from ssah_exp.cache import MARKER, Cache
 from ssah_exp.commands.cells import spread_cell
 from ssah_exp.commands.checks import check_draws
+from ssah_exp.commands.reopened import reopened
 from ssah_exp.commands.units import units_at
 from ssah_exp.config.schema import UnitsConfig
 from ssah_exp.errors import ConfigError, StoreError, UnitError
 from ssah_exp.models.anatomy import Anatomy
-from ssah_exp.pipeline.progress import Reporter
-from ssah_exp.pipeline.reopening import reopen
 from ssah_exp.records.store import RECORD
 from ssah_exp.reporting.stability_figure import draw_stability
 from ssah_exp.reporting.stability_rows import consensus_summary, describe_atlas
@@ -62,7 +61,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     check_draws(options, "resamples", 2)
     folder = Path(options.path)
     if (folder / RECORD).is_file():
-        source = _of_run(folder, options.set)
+        source = _of_run(options)
     elif (folder / MARKER).is_file():
         source = _of_entry(folder, options.set)
     else:
@@ -87,11 +86,10 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     return 0
 
 
-def _of_run(folder: Path, overrides: Sequence[str]) -> _Source:
+def _of_run(options: argparse.Namespace) -> _Source:
     """Collect anew what the run's entry holds, example by example."""
-    stored = units_at(str(folder))
-    console = Console(stderr=True)
-    run = reopen(folder, overrides, Reporter(console, bars=console.is_terminal))
+    stored = units_at(options.path)
+    run = reopened(options)
     ref = run.identified_model()
     identified = run.identify(ref, keep_examples=True)
     again = run.unit_map(ref, identified)

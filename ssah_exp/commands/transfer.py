@@ -13,6 +13,7 @@ from rich.table import Table
 
 from ssah_exp.commands.units import units_at
 from ssah_exp.reporting.flow import draw_flow
+from ssah_exp.reporting.text import machine_text, plain_rows
 from ssah_exp.reporting.transfer_rows import published_cells, transfer_rows
 from ssah_exp.reporting.transfer_table import render_transfer
 from ssah_exp.units.transfer import Flow, differences, transfer
@@ -36,7 +37,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         picture = Path(options.figure)
         wrote = [picture, draw_flow(flows[0], names, picture)]
     if options.format == "csv":
-        print(transfer_rows(flows).to_csv(index=False, lineterminator="\n"), end="")
+        print(machine_text(transfer_rows(flows), "csv"))
     elif options.format == "json":
         print(json.dumps(_describe(before, after, flows), indent=1))
     elif options.format in ("markdown", "latex"):
@@ -49,8 +50,6 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _describe(before: UnitMap, after: UnitMap, flows: Sequence[Flow]) -> dict[str, Any]:
-    table = transfer_rows(flows).astype(object)
-    cells = table.where(table.notna(), None).to_dict(orient="records")
     return {
         "before": _origin(before),
         "after": _origin(after),
@@ -58,7 +57,7 @@ def _describe(before: UnitMap, after: UnitMap, flows: Sequence[Flow]) -> dict[st
         "kept": {
             flow.part: {of: flow.kept(of) for of in ("units", "parameters")} for flow in flows
         },
-        "cells": cells,
+        "cells": plain_rows(transfer_rows(flows)),
     }
 
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     import argparse
 
+CLASSES = ("SCU", "UCU", "CU", "RU")
 FORMATS = ("markdown", "csv", "json", "latex")
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
     """Add where records are read from: a store, or folders of records."""
-    parser.add_argument("--root", default=None, help="where runs lie (default: paths.root)")
+    add_root(parser)
     parser.add_argument(
         "--records",
         nargs="+",
@@ -22,6 +23,16 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
         help="folders of record files instead, e.g. experiments/table1_pruning/records, or a "
         "folder that holds */records",
     )
+
+
+def add_root(parser: argparse.ArgumentParser, what: str = "where runs lie") -> None:
+    """Add the root; ``what`` the command wants of it."""
+    parser.add_argument("--root", default=None, help=f"{what} (default: paths.root)")
+
+
+def add_overrides(parser: argparse.ArgumentParser, what: str, metavar: str = "KEY=VALUE") -> None:
+    """Add ``--set``, which may be given several times."""
+    parser.add_argument("--set", action="append", default=[], metavar=metavar, help=what)
 
 
 def add_format(parser: argparse.ArgumentParser, *forms: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ssah_exp.options.base import Commands, add_format
+from ssah_exp.options.base import Commands, add_format, add_root
 
 
 def add(commands: Commands) -> None:
@@ -37,9 +37,7 @@ def add(commands: Commands) -> None:
         if name != "check":
             add_format(action, "text", "json")
         if name not in ("growth", "startup"):  # these load no model
-            action.add_argument(
-                "--root", default=None, help="where the cache lies (default: paths.root)"
-            )
+            add_root(action, "where the cache lies")
     bench.set_defaults(module="bench")
 
 

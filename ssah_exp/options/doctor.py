@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ssah_exp.options.base import Commands, add_format
+from ssah_exp.options.base import Commands, add_format, add_root
 
 
 def add(commands: Commands) -> None:
     """Add `doctor`."""
     doctor = commands.add_parser("doctor", help="versions, devices, caches, missing extras")
     add_format(doctor, "text", "json")
-    doctor.add_argument("--root", default=None, help="where runs lie (default: paths.root)")
+    add_root(doctor)
     doctor.set_defaults(module="doctor")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssah_exp.options.base import Commands
+from ssah_exp.options.base import Commands, add_overrides
 
 
 def add(commands: Commands) -> None:
@@ -16,11 +16,8 @@ def add(commands: Commands) -> None:
     export.add_argument("run", metavar="RUN", help="the run's folder")
     export.add_argument("arm", metavar="ARM", help="as in the record, e.g. SCU/pooled or full")
     export.add_argument("out", metavar="OUT", help="folder to write; must not exist yet")
-    export.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override as of 'run' for what records leave out: model.source.path=DIR, model.device",
+    add_overrides(
+        export,
+        "override as of 'run' for what records leave out: model.source.path=DIR, model.device",
     )
     export.set_defaults(module="export")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssah_exp.options.base import Commands, add_format
+from ssah_exp.options.base import Commands, add_format, add_overrides, add_root
 
 
 def add(commands: Commands) -> None:
@@ -28,13 +28,8 @@ def add(commands: Commands) -> None:
     run.add_argument("run", metavar="RUN", help="the run's folder")
     run.add_argument("--judges", "--judge", required=True, help="e.g. llama_guard3")
     for action in (compare, run):
-        action.add_argument(
-            "--set",
-            action="append",
-            default=[],
-            metavar="NAME.KEY=VALUE",
-            help="a judge's setting, e.g. llama_guard3.weights.path=DIR",
-        )
+        setting = "a judge's setting, e.g. llama_guard3.weights.path=DIR"
+        add_overrides(action, setting, "NAME.KEY=VALUE")
         add_format(action, "text", "json")
-        action.add_argument("--root", help="where judgements are kept (default: paths.root)")
+        add_root(action, "where judgements are kept")
     judges.set_defaults(module="judges")

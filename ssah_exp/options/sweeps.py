@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ssah_exp.options.base import Commands
+from ssah_exp.options.base import Commands, add_root
 
 if TYPE_CHECKING:
     import argparse
@@ -36,14 +36,10 @@ def add(commands: Commands) -> None:
     logs = commands.add_parser("logs", help="print what a job printed")
     logs.add_argument("run", metavar="RUN", help="number of the job, or a run id")
     logs.add_argument("--sweep", default=None, help="its name (default: the newest)")
-    _root(logs)
+    add_root(logs)
     logs.set_defaults(module="logs")
 
 
 def _sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sweep", nargs="?", default=None, help="its name (default: the newest)")
-    _root(parser)
-
-
-def _root(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", default=None, help="where runs lie (default: paths.root)")
+    add_root(parser)

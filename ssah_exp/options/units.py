@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ssah_exp.options.base import Commands, add_format
+from ssah_exp.options.base import CLASSES, Commands, add_format, add_overrides
 
 if TYPE_CHECKING:
     import argparse
@@ -90,7 +90,7 @@ def _overlap(actions: Commands) -> None:
         "--class",
         dest="unit_class",
         default="SCU",
-        choices=("SCU", "UCU", "CU", "RU"),
+        choices=CLASSES,
         help="which class",
     )
     overlap.add_argument("--draws", type=int, default=2000, help="random sets per pair")
@@ -129,7 +129,7 @@ def _seeds(actions: Commands) -> None:
             f"--{which}",
             dest=end,
             default=default,
-            choices=("SCU", "UCU", "CU", "RU"),
+            choices=CLASSES,
             help=f"of a null of transfer, the class {end}",
         )
     seeds.add_argument(
@@ -168,10 +168,7 @@ def _output(parser: argparse.ArgumentParser, *forms: str) -> None:
 
 
 def _overrides(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override as of 'run' for what records leave out: data.root=DIR, model.device=cpu",
+    add_overrides(
+        parser,
+        "override as of 'run' for what records leave out: data.root=DIR, model.device=cpu",
     )
