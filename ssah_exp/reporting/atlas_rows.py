@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ssah_exp.models.anatomy import Anatomy
+from ssah_exp.reporting.stability_rows import measures, shared_units
 from ssah_exp.units.classes import UnitClass
-from ssah_exp.units.index import HEAD, UnitIndex
+from ssah_exp.units.index import KIND_NAMES, UnitIndex
 from ssah_exp.units.settings import Compared, SettingsAtlas
 
 
@@ -21,7 +23,7 @@ def setting_rows(atlas: SettingsAtlas) -> pd.DataFrame:
     rows = [row for item in atlas.compared for row in _setting(item)]
     for curve in atlas.sizes:
         counts = {"safety_examples": curve.size, "utility_examples": curve.size}
-        for measure, spread in [*_by_class(curve.jaccard), ("spearman", curve.spearman)]:
+        for measure, spread in measures(curve.jaccard, curve.spearman):
             rows.append(
                 {
                     "setting": curve.name,
@@ -41,10 +43,8 @@ def setting_rows(atlas: SettingsAtlas) -> pd.DataFrame:
 
 def _setting(item: Compared) -> list[dict[str, Any]]:
     drawn = item.drawn
-    values = [*_by_class(item.jaccard), ("spearman", item.spearman)]
-    spreads = {}
-    if drawn is not None:
-        spreads = dict([*_by_class(drawn.jaccard), ("spearman", drawn.spearman)])
+    values = measures(item.jaccard, item.spearman)
+    spreads = {} if drawn is None else dict(measures(drawn.jaccard, drawn.spearman))
     return [
         {
             "setting": item.name,
@@ -63,10 +63,6 @@ def _setting(item: Compared) -> list[dict[str, Any]]:
     ]
 
 
-def _by_class(values: dict[str, Any]) -> list[tuple[str, Any]]:
-    return [(f"jaccard_{name}", value) for name, value in values.items()]
-
-
 def inclusion_table(atlas: SettingsAtlas, anatomy: Anatomy) -> pd.DataFrame:
     """One row per unit that is ever in SCU, most frequent first: how often, by setting."""
     index, frequency = UnitIndex(anatomy), atlas.frequency()
@@ -74,7 +70,7 @@ def inclusion_table(atlas: SettingsAtlas, anatomy: Anatomy) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "layer": index.layer,
-            "kind": ["head" if kind == HEAD else "neuron" for kind in index.kind],
+            "kind": np.array(KIND_NAMES)[index.kind],
             "index": index.index,
             "in_run": reference,
             "all": frequency,
@@ -87,19 +83,6 @@ def inclusion_table(atlas: SettingsAtlas, anatomy: Anatomy) -> pd.DataFrame:
 
 def agreed(atlas: SettingsAtlas, anatomy: Anatomy, share: float) -> dict[str, Any]:
     """What the settings agree on: counts, and overlap with the run's own SCU."""
-    index, frequency = UnitIndex(anatomy), atlas.frequency()
-    reference, consensus = atlas.reference == UnitClass.SCU, atlas.agreed(share)
-    either = int((reference | consensus).sum())
-    return {
-        "share": share,
-        "settings": list(atlas.inclusion),
-        "run_units": int(reference.sum()),
-        "consensus_units": int(consensus.sum()),
-        "consensus_heads": int((consensus & (index.kind == HEAD)).sum()),
-        "consensus_parameter_share": float(
-            index.parameters[consensus].sum() / index.parameters.sum()
-        ),
-        "jaccard_with_run": int((reference & consensus).sum()) / either if either else None,
-        "always": int((frequency == 1).sum()),
-        "ever": int((frequency > 0).sum()),
-    }
+    own = atlas.reference == UnitClass.SCU
+    counts = shared_units(own, atlas.agreed(share), atlas.frequency(), anatomy, "run")
+    return {"share": share, "settings": list(atlas.inclusion), **counts}

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ssah_exp.models.anatomy import Anatomy
-from ssah_exp.units.agreement import Spread
 from ssah_exp.units.classes import UnitClass
-from ssah_exp.units.index import KIND_NAMES, UnitIndex
+from ssah_exp.units.index import HEAD, KIND_NAMES, UnitIndex
 from ssah_exp.units.stability import Atlas
 
 SPEARMAN = "spearman"
+T = TypeVar("T")
 
 
 def agreement_rows(atlas: Atlas) -> pd.DataFrame:
@@ -29,7 +31,7 @@ def agreement_rows(atlas: Atlas) -> pd.DataFrame:
             "high": spread.high,
         }
         for item in atlas.agreements
-        for measure, spread in _measures(item.jaccard, item.spearman)
+        for measure, spread in measures(item.jaccard, item.spearman)
     ]
     return pd.DataFrame(rows).astype({"examples_of_each_set": "Int64"})
 
@@ -52,20 +54,38 @@ def consensus_summary(atlas: Atlas, anatomy: Anatomy) -> dict[str, Any] | None:
     """What resamples agree on; None where nothing was resampled."""
     if atlas.inclusion is None:
         return None
-    index = UnitIndex(anatomy)
     reference = atlas.reference == UnitClass.SCU
-    consensus = atlas.consensus()
-    either = int((consensus | reference).sum())
+    return shared_units(reference, atlas.consensus(), atlas.inclusion, anatomy, "reference")
+
+
+def shared_units(
+    own: NDArray[np.bool_],
+    consensus: NDArray[np.bool_],
+    inclusion: NDArray[np.float64],
+    anatomy: Anatomy,
+    name: str,
+) -> dict[str, Any]:
+    """Counts of a consensus, and its overlap with the units of one classification.
+
+    Args:
+        own: ``(units,)``, the units of that one.
+        consensus: ``(units,)``.
+        inclusion: ``(units,)``, in what share of all a unit is.
+        anatomy: Of the model.
+        name: Of the one classification, for the keys.
+    """
+    index = UnitIndex(anatomy)
+    either = int((consensus | own).sum())
     return {
-        "reference_units": int(reference.sum()),
+        f"{name}_units": int(own.sum()),
         "consensus_units": int(consensus.sum()),
-        "consensus_heads": int((consensus & (index.kind == 0)).sum()),
+        "consensus_heads": int((consensus & (index.kind == HEAD)).sum()),
         "consensus_parameter_share": float(
             index.parameters[consensus].sum() / index.parameters.sum()
         ),
-        "jaccard_with_reference": int((consensus & reference).sum()) / either if either else None,
-        "always": int((atlas.inclusion == 1).sum()),
-        "ever": int((atlas.inclusion > 0).sum()),
+        f"jaccard_with_{name}": int((consensus & own).sum()) / either if either else None,
+        "always": int((inclusion == 1).sum()),
+        "ever": int((inclusion > 0).sum()),
     }
 
 
@@ -80,7 +100,7 @@ def describe_atlas(atlas: Atlas, anatomy: Anatomy) -> dict[str, Any]:
                 "draws": item.draws,
                 **{
                     measure: {"mean": spread.mean, "low": spread.low, "high": spread.high}
-                    for measure, spread in _measures(item.jaccard, item.spearman)
+                    for measure, spread in measures(item.jaccard, item.spearman)
                 },
             }
             for item in atlas.agreements
@@ -90,6 +110,6 @@ def describe_atlas(atlas: Atlas, anatomy: Anatomy) -> dict[str, Any]:
     }
 
 
-def _measures(jaccard: dict[str, Spread], spearman: Spread) -> list[tuple[str, Spread]]:
-    named = [(f"jaccard_{name}", spread) for name, spread in jaccard.items()]
-    return [*named, (SPEARMAN, spearman)]
+def measures(jaccard: Mapping[str, T], spearman: T) -> list[tuple[str, T]]:
+    """Names of measures with their values: Jaccard of each class, then Spearman."""
+    return [*((f"jaccard_{name}", value) for name, value in jaccard.items()), (SPEARMAN, spearman)]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.index import KIND_NAMES
+from ssah_exp.units.summary import where_counts
 from ssah_exp.units.unitmap import UnitMap
 
 
@@ -19,10 +19,7 @@ def where_rows(units: UnitMap) -> pd.DataFrame:
         ``layer``, ``kind``, ``class``, ``units``, ``of_layer_pct`` (share of the layer's heads or
         neurons) and ``of_class_pct`` (share of the class; empty where it has no units).
     """
-    index, kinds, classes = units.index, len(KIND_NAMES), len(UnitClass)
-    cells = (index.layer.astype(np.int64) * kinds + index.kind) * classes + units.classes
-    counts = np.bincount(cells, minlength=units.anatomy.layers * kinds * classes)
-    table = counts.reshape(units.anatomy.layers, kinds, classes)
+    table = where_counts(units)
     sizes, whole = table.sum(axis=2), table.sum(axis=(0, 1))
     rows: list[dict[str, Any]] = [
         {

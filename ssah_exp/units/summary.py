@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ssah_exp.units.agreement import centred_ranks, jaccards, spearman
 from ssah_exp.units.classes import UnitClass
-from ssah_exp.units.index import HEAD, NEURON
+from ssah_exp.units.index import HEAD, KIND_NAMES, NEURON
 from ssah_exp.units.unitmap import UnitMap
 
 
@@ -56,16 +56,23 @@ def class_summary(units: UnitMap) -> dict[str, dict[str, float]]:
 
 def layer_summary(units: UnitMap) -> list[dict[str, int]]:
     """Per layer: the count of heads and of neurons in each class."""
-    index = units.index
-    rows: list[dict[str, int]] = []
-    for layer in range(units.anatomy.layers):
-        row = {"layer": layer}
-        for unit_class in UnitClass:
-            for kind, name in ((HEAD, "heads"), (NEURON, "neurons")):
-                here = (index.layer == layer) & (index.kind == kind)
-                row[f"{unit_class.name}_{name}"] = int((here & units.select(unit_class)).sum())
-        rows.append(row)
-    return rows
+    return [
+        {"layer": layer}
+        | {
+            f"{unit_class.name}_{name}s": int(counts[kind, unit_class])
+            for unit_class in UnitClass
+            for kind, name in enumerate(KIND_NAMES)
+        }
+        for layer, counts in enumerate(where_counts(units))
+    ]
+
+
+def where_counts(units: UnitMap) -> NDArray[np.int64]:
+    """``(layers, kinds, classes)`` int64: how many units there are of each."""
+    index, kinds, classes = units.index, len(KIND_NAMES), len(UnitClass)
+    cells = (index.layer.astype(np.int64) * kinds + index.kind) * classes + units.classes
+    counts = np.bincount(cells, minlength=units.anatomy.layers * kinds * classes)
+    return counts.reshape(-1, kinds, classes)
 
 
 def rank_agreement(first: UnitMap, second: UnitMap) -> dict[str, float | None]:
