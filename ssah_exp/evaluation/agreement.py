@@ -77,10 +77,6 @@ class Agreement:
     bias: Estimate
     mcnemar_p: float | None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
 
 def compare(
     first: tuple[str, Sequence[Verdict]],
@@ -147,10 +143,6 @@ class Errors:
 
     sensitivity: Estimate
     specificity: Estimate
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
 
 
 def errors(judge: Sequence[Verdict], people: Sequence[Verdict], confidence: float) -> Errors:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ssah_exp.evaluation.intervals import percent
+from ssah_exp.evaluation.intervals import Resampling
 
 Array = NDArray[np.float64]
 # Resamples held in memory at a time: depths x this x queries numbers.
@@ -38,46 +37,6 @@ class Curve:
     unit: str
     method: str
     p: list[float | None] | None = None
-
-
-@dataclass(frozen=True)
-class Resampling:
-    """How intervals are made.
-
-    Attributes:
-        confidence: Level.
-        resamples: Bootstrap resamples.
-        seed: Decides them.
-    """
-
-    confidence: float
-    resamples: int
-    seed: int = 0
-
-    @property
-    def method(self) -> str:
-        """For people."""
-        return f"percentile bootstrap {percent(self.confidence)}, {self.resamples} resamples"
-
-    def interval(self, samples: Sequence[Array], statistic: Any) -> tuple[Array, Array]:
-        """Percentile interval of ``statistic(*samples, axis)``, whose ``axis`` is the last.
-
-        Args:
-            samples: Each ``(observations, depth)``; all depths of an observation stay together.
-            statistic: Gets ``(depth, ..., observations)``, returns ``(depth, ...)``.
-        """
-        found = stats.bootstrap(
-            samples,
-            statistic,
-            axis=0,
-            vectorized=True,
-            batch=_BATCH,
-            confidence_level=self.confidence,
-            n_resamples=self.resamples,
-            method="percentile",
-            rng=np.random.default_rng(self.seed),
-        ).confidence_interval
-        return np.asarray(found.low), np.asarray(found.high)
 
 
 def mean_curve(sample: Array, resampling: Resampling, unit: str) -> Curve:
@@ -142,7 +101,7 @@ def auc_curve(positive: Array, negative: Array, resampling: Resampling, unit: st
     value = area_under_curve(positive.T, negative.T)
     if smallest == 1:
         return Curve(_gaps(value), gaps, gaps, n, unit, f"none: one of {unit} in a class")
-    low, high = resampling.interval((positive, negative), area_under_curve)
+    low, high = resampling.interval((positive, negative), area_under_curve, batch=_BATCH)
     return Curve(_gaps(value), _gaps(low), _gaps(high), n, unit, resampling.method)
 
 
@@ -177,7 +136,7 @@ def _curve(sample: Array, statistic: Any, resampling: Resampling, unit: str, met
     value[there] = statistic(sample[:, there].T, axis=-1)
     if count == 1:
         return Curve(_gaps(value), _gaps(low), _gaps(high), 1, unit, f"none: one of {unit}")
-    low[there], high[there] = resampling.interval((sample[:, there],), statistic)
+    low[there], high[there] = resampling.interval((sample[:, there],), statistic, batch=_BATCH)
     return Curve(_gaps(value), _gaps(low), _gaps(high), count, unit, method)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,6 +36,55 @@ class Estimate:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals are made.
+
+    Attributes:
+        confidence: Their level.
+        resamples: Of every bootstrap.
+        seed: Decides them.
+    """
+
+    confidence: float = 0.95
+    resamples: int = 2000
+    seed: int = 0
+
+    @property
+    def method(self) -> str:
+        """For people."""
+        return f"percentile bootstrap {percent(self.confidence)}, {self.resamples} resamples"
+
+    def interval(
+        self,
+        samples: Sequence[NDArray[np.float64]],
+        statistic: Callable[..., Any],
+        *,
+        paired: bool = False,
+        batch: int | None = None,
+    ) -> tuple[Any, Any]:
+        """Ends of the percentile interval of ``statistic(*samples, axis)``.
+
+        Args:
+            samples: Each ``(observations, ...)``; what belongs to an observation stays together.
+            statistic: Gets ``(..., observations)``, returns ``(...)``.
+            paired: Whether the same observations are drawn of every sample.
+            batch: Resamples in memory at a time; None = all.
+        """
+        found = stats.bootstrap(
+            samples,
+            statistic,
+            paired=paired,
+            vectorized=True,
+            confidence_level=self.confidence,
+            n_resamples=self.resamples,
+            method="percentile",
+            batch=batch,
+            rng=np.random.default_rng(self.seed),
+        ).confidence_interval
+        return found.low, found.high
 
 
 def percent(confidence: float) -> str:
@@ -137,12 +186,13 @@ def perplexity(
     if np.isnan(losses).any():
         why = "none: a loss is not a number"
         return Estimate(None, None, None, int(losses.size), "windows", why)
-    method = f"percentile bootstrap {percent(confidence)}, {resamples} resamples of windows"
-    value = _exp(float(losses.mean()))
+    resampling = Resampling(confidence, resamples, seed)
+    method = f"{resampling.method} of windows"
+    value = exp(float(losses.mean()))
     if lacking := _without_interval(losses):
         return Estimate(value, None, None, int(losses.size), "windows", f"none: {lacking}")
-    low, high = resampled_mean(losses, confidence, resamples, seed)
-    return Estimate(value, _exp(low), _exp(high), losses.size, "windows", method)
+    low, high = map(float, resampling.interval((losses,), np.mean))
+    return Estimate(value, exp(low), exp(high), losses.size, "windows", method)
 
 
 def _without_interval(losses: NDArray[np.float64]) -> str | None:
@@ -152,34 +202,6 @@ def _without_interval(losses: NDArray[np.float64]) -> str | None:
     if not np.isfinite(losses).all():
         return "a loss is infinite"
     return "all windows alike" if alike(losses.tolist()) else None
-
-
-def resampled_mean(
-    sample: NDArray[np.float64],
-    confidence: float,
-    resamples: int,
-    seed: int,
-    batch: int | None = None,
-) -> tuple[float, float]:
-    """Ends of a mean's percentile bootstrap interval.
-
-    Args:
-        sample: ``(n,)``, at least two.
-        confidence: Level of the interval.
-        resamples: Bootstrap resamples.
-        seed: Seed of the bootstrap.
-        batch: Resamples in memory at a time; None = all.
-    """
-    found = stats.bootstrap(
-        (sample,),
-        np.mean,
-        confidence_level=confidence,
-        n_resamples=resamples,
-        method="percentile",
-        batch=batch,
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(found.low), float(found.high)
 
 
 def mean_score(
@@ -208,8 +230,9 @@ def mean_score(
     mean = float(sample.mean())
     if np.ptp(sample) == 0:
         return _mean_of_equal_scores(mean, n, confidence, ends)
-    low, high = resampled_mean(sample, confidence, resamples, seed)
-    method = f"percentile bootstrap {percent(confidence)}, {resamples} resamples of answers"
+    resampling = Resampling(confidence, resamples, seed)
+    low, high = map(float, resampling.interval((sample,), np.mean))
+    method = f"{resampling.method} of answers"
     return Estimate(mean, low, high, n, unit, method)
 
 
@@ -310,12 +333,12 @@ def perplexity_over_seeds(values: Sequence[float], confidence: float) -> Estimat
         return mean_over(values, confidence, "seeds")
     logs = mean_over([math.log(value) for value in values], confidence, "seeds")
     value, low, high = (
-        None if item is None else _exp(item) for item in (logs.value, logs.low, logs.high)
+        None if item is None else exp(item) for item in (logs.value, logs.low, logs.high)
     )
     return Estimate(value, low, high, logs.n, "seeds", f"{logs.method}, log scale")
 
 
-def _exp(value: float) -> float:
+def exp(value: float) -> float:
     """exp that says infinity where a float64 overflows: destroyed models do get there."""
     try:
         return math.exp(value)

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from ssah_exp.evaluation.intervals import Estimate, alike, mean_over
+from ssah_exp.evaluation.intervals import Estimate, Resampling, alike, exp, mean_over
 from ssah_exp.evaluation.paired_tests import (
-    Level,
     Values,
     bootstrap,
     cohens_dz,
@@ -85,7 +84,7 @@ class Terms:
         higher_is_better: Whether the arm is worse where it is lower.
     """
 
-    level: Level
+    level: Resampling
     margin: float
     unit: str = "prompts"
     higher_is_better: bool = False
@@ -174,7 +173,7 @@ def _scaled(estimate: Estimate, by: float) -> Estimate:
     return replace(estimate, value=value, low=low, high=high)
 
 
-def paired_losses(arm: Values, reference: Values, level: Level, margin: float) -> Paired:
+def paired_losses(arm: Values, reference: Values, level: Resampling, margin: float) -> Paired:
     """Compare two mean losses over the same text windows.
 
     Args:
@@ -246,15 +245,11 @@ def _both_scored(arm: Values, reference: Values) -> tuple[Values, Values]:
 
 
 def _exp(difference: Estimate) -> Estimate:
-    def safe(value: float | None) -> float | None:
-        if value is None:
-            return None
-        with np.errstate(over="ignore"):
-            return float(np.exp(value))
-
-    assert difference.value is not None
-    ends = safe(difference.low), safe(difference.high)
-    return Estimate(safe(difference.value), *ends, difference.n, "windows", difference.method)
+    value, low, high = (
+        None if end is None else exp(end)
+        for end in (difference.value, difference.low, difference.high)
+    )
+    return replace(difference, value=value, low=low, high=high)
 
 
 def gap(terms: Terms, effect: str, why: str) -> Paired:

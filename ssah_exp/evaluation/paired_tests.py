@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.proportion import proportion_confint, proportion_effectsize
 from statsmodels.stats.weightstats import ttost_paired
 
-from ssah_exp.evaluation.intervals import Estimate, alike, percent, resampled_mean
+from ssah_exp.evaluation.intervals import Estimate, Resampling, alike, percent
 
 Values = NDArray[np.float64]
 
@@ -24,19 +23,6 @@ _DIGITS = 12  # of a difference; behind them is rounding: 1 - 2/3 and 1/3 - 0 ar
 _DIGITS_OF_MEANS = 9
 # Values that a resampling holds in memory at once, where there are more pairs than this.
 _AT_ONCE, _MANY = 10_000_000, 1000
-
-
-@dataclass(frozen=True)
-class Level:
-    """How intervals are made.
-
-    Attributes:
-        confidence: Their level.
-        resamples: Of every bootstrap.
-    """
-
-    confidence: float = 0.95
-    resamples: int = 2000
 
 
 def differences_of(arm: Values, reference: Values) -> Values:
@@ -89,22 +75,16 @@ def _batch(values: Values) -> int | None:
     return _AT_ONCE // values.size if values.size > _MANY else None
 
 
-def bootstrap(differences: Values, level: Level, unit: str) -> Estimate:
+def bootstrap(differences: Values, level: Resampling, unit: str) -> Estimate:
     """The mean difference with its interval."""
     value, n = float(differences.mean()), int(differences.size)
     if alike(differences.tolist()):
         return Estimate(value, None, None, n, unit, "none: all pairs alike")
-    low, high = resampled_mean(
-        differences, level.confidence, level.resamples, 0, _batch(differences)
-    )
-    return Estimate(value, low, high, n, unit, _bootstrapped(level))
+    low, high = map(float, level.interval((differences,), np.mean, batch=_batch(differences)))
+    return Estimate(value, low, high, n, unit, f"paired {level.method}")
 
 
-def _bootstrapped(level: Level) -> str:
-    return f"paired percentile bootstrap {percent(level.confidence)}, {level.resamples} resamples"
-
-
-def exact_interval(differences: Values, level: Level, unit: str, *, whole: bool) -> Estimate:
+def exact_interval(differences: Values, level: Resampling, unit: str, *, whole: bool) -> Estimate:
     """Bounds from the shares of prompts above and below some value, each at half the error.
 
     Differences lie between -1 and 1. Where every one is -1, 0 or 1, their mean is exactly the
@@ -149,7 +129,9 @@ def tost(arm: Values, reference: Values, margin: float) -> tuple[float, float, s
     return float(below_upper), float(both), "two one-sided paired t tests"
 
 
-def cohens_h(arm: Values, reference: Values, level: Level, unit: str, *, few: bool) -> Estimate:
+def cohens_h(
+    arm: Values, reference: Values, level: Resampling, unit: str, *, few: bool
+) -> Estimate:
     """Effect size of two rates."""
 
     def statistic(one: Values, other: Values, axis: int = -1) -> Values:
@@ -160,7 +142,7 @@ def cohens_h(arm: Values, reference: Values, level: Level, unit: str, *, few: bo
     return _effect((arm, reference), statistic, level, unit, few=few)
 
 
-def cohens_dz(differences: Values, level: Level, unit: str, *, few: bool) -> Estimate:
+def cohens_dz(differences: Values, level: Resampling, unit: str, *, few: bool) -> Estimate:
     """Effect size of a mean difference: in standard deviations of the differences (Cohen 1988)."""
 
     def statistic(sample: Values, axis: int = -1) -> Values:
@@ -176,7 +158,7 @@ def cohens_dz(differences: Values, level: Level, unit: str, *, few: bool) -> Est
 def _effect(
     sample: tuple[Values, ...],
     statistic: Callable[..., Values],
-    level: Level,
+    level: Resampling,
     unit: str,
     *,
     few: bool,
@@ -184,15 +166,5 @@ def _effect(
     value, n = float(statistic(*sample)), int(sample[0].size)
     if few:
         return Estimate(value, None, None, n, unit, "none: too few pairs differ")
-    found = stats.bootstrap(
-        sample,
-        statistic,
-        paired=True,
-        vectorized=True,
-        confidence_level=level.confidence,
-        n_resamples=level.resamples,
-        method="percentile",
-        batch=_batch(sample[0]),
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return Estimate(value, float(found.low), float(found.high), n, unit, _bootstrapped(level))
+    low, high = level.interval(sample, statistic, paired=True, batch=_batch(sample[0]))
+    return Estimate(value, float(low), float(high), n, unit, f"paired {level.method}")

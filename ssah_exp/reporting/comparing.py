@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ssah_exp.evaluation.holm import holm
+from ssah_exp.evaluation.intervals import Resampling
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.evaluation.paired import (
     COHENS_DZ,
@@ -23,7 +24,7 @@ from ssah_exp.evaluation.paired import (
     paired_means,
     paired_rates,
 )
-from ssah_exp.evaluation.paired_tests import Level, Values
+from ssah_exp.evaluation.paired_tests import Values
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.arm_groups import Group, groups_of, references_of
 from ssah_exp.reporting.compared import Kind, Metric, metrics_of, questions_of, values_of
@@ -83,14 +84,14 @@ class Comparisons:
     records: list[RunRecord]
     judge: str
     lines: list[Line]
-    level: Level
+    level: Resampling
     apart: dict[str, str] = field(default_factory=dict)
 
 
 def compare_arms(
     records: Sequence[RunRecord],
     judge: str,
-    level: Level,
+    level: Resampling,
     margins: Margins,
     metrics: Sequence[str] = (),
 ) -> Comparisons:
@@ -124,7 +125,7 @@ def _line(
     reference: Group,
     metric: Metric,
     records: Sequence[RunRecord],
-    level: Level,
+    level: Resampling,
     margins: Margins,
 ) -> Line:
     seeds = [seed for seed in group.by_seed if seed in reference.by_seed]
@@ -152,7 +153,7 @@ def paired_over_prompts(
     metric: Metric,
     seeds: Sequence[int],
     records: Sequence[RunRecord],
-    level: Level,
+    level: Resampling,
     margins: Margins,
 ) -> Paired | None:
     """Two arms on the same prompts or windows; None if a record keeps no outcomes.

@@ -229,8 +229,14 @@ def machine_text(frame: pd.DataFrame, form: str) -> str:
     """A frame as ``csv`` or ``json``. A gap is empty or null; JSON has no infinity: ``"inf"``."""
     if form == "csv":
         return frame.to_csv(index=False).rstrip("\n")
-    lines = [{key: _plain(value) for key, value in row.items()} for row in frame.to_dict("records")]
-    return json.dumps(lines, indent=1, allow_nan=False)
+    return json.dumps(plain_rows(frame), indent=1, allow_nan=False)
+
+
+def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON values; a gap is None, infinity ``"inf"``."""
+    return [
+        {str(key): _plain(value) for key, value in row.items()} for row in frame.to_dict("records")
+    ]
 
 
 def _plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ssah_exp.evaluation.intervals import Resampling
 from ssah_exp.evaluation.paired import (
     COHENS_DZ,
     Terms,
@@ -20,9 +21,9 @@ from ssah_exp.evaluation.paired import (
     paired_means,
     paired_rates,
 )
-from ssah_exp.evaluation.paired_tests import FEW, Level
+from ssah_exp.evaluation.paired_tests import FEW
 
-LEVEL = Level(0.95, 2000)
+LEVEL = Resampling(0.95, 2000)
 TERMS = Terms(LEVEL, 0.05)
 
 
@@ -326,7 +327,7 @@ def test_many_pairs_are_resampled_in_parts() -> None:
     draw = np.random.default_rng(2)
     one, other = draw.uniform(size=3_000), draw.uniform(size=3_000)
     tracemalloc.start()
-    found = paired_rates(one, other, Terms(Level(0.95, 200), 0.05))
+    found = paired_rates(one, other, Terms(Resampling(0.95, 200), 0.05))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1e9

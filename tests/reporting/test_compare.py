@@ -14,10 +14,9 @@ import pandas as pd
 import pytest
 
 from ssah_exp.cli import main
-from ssah_exp.evaluation.intervals import perplexity, rate
+from ssah_exp.evaluation.intervals import Resampling, perplexity, rate
 from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.evaluation.paired import Margins
-from ssah_exp.evaluation.paired_tests import Level
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.records.store import RecordStore
 from ssah_exp.reporting.comparing import Line, compare_arms
@@ -33,7 +32,7 @@ from tests.records.synthetic import (
 Capture = pytest.CaptureFixture[str]
 N = 20
 LOSSES = [2.0, 2.5, 3.0]
-LEVEL = Level(0.95, 100)
+LEVEL = Resampling(0.95, 100)
 
 
 def with_outcomes(
@@ -79,7 +78,7 @@ def table1(
 
 def lines(*records: RunRecord, metric: str = f"asr/raw/{JUDGE}") -> dict[tuple[str, str], Line]:
     found = compare_arms(
-        records, records[0].config["evaluation"]["primary_judge"], Level(), Margins()
+        records, records[0].config["evaluation"]["primary_judge"], Resampling(), Margins()
     )
     return {(line.arm, line.against): line for line in found.lines if line.metric == metric}
 

@@ -13,10 +13,9 @@ import pytest
 from scipy import stats
 
 from ssah_exp.cli import main
-from ssah_exp.evaluation.intervals import mean_of_rates, mean_score, rate
+from ssah_exp.evaluation.intervals import Resampling, mean_of_rates, mean_score, rate
 from ssah_exp.evaluation.outcomes import Outcomes, pack_answers, unpack_answers
 from ssah_exp.evaluation.paired import Margins
-from ssah_exp.evaluation.paired_tests import Level
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.records.store import RecordStore
 from ssah_exp.reporting.compare_table import render_comparisons
@@ -89,7 +88,7 @@ def made(**changes: Any) -> RunRecord:
 
 
 def lines(run: RunRecord, *metrics: str) -> dict[tuple[str, str, str], Line]:
-    found = compare_arms([run], JUDGE, Level(0.95, 100), Margins(), metrics)
+    found = compare_arms([run], JUDGE, Resampling(0.95, 100), Margins(), metrics)
     return {(line.metric, line.arm, line.against): line for line in found.lines}
 
 
@@ -265,7 +264,7 @@ def test_arms_that_were_asked_other_questions_are_not_paired() -> None:
     ):
         assert scu(run, metric, against).paired == scu(made(), metric, against).paired
     assert scu(run, "utility/mean").paired.p is None
-    found = compare_arms([run], JUDGE, Level(0.95, 100), Margins())
+    found = compare_arms([run], JUDGE, Resampling(0.95, 100), Margins())
     table = render_comparisons([found], "markdown", None)
     assert "arms were asked other questions of a task" in table
     unknown = of_questions(made(), "", "new", "new")
@@ -276,5 +275,7 @@ def test_seeds_that_were_asked_other_questions_stand_in_line() -> None:
     """Averaging them question by question would mix two questions."""
     first = of_questions(made(), "old", "old", "old")
     second = of_questions(made(seed=1), "new", "new", "new")
-    found = compare_arms([first, second], JUDGE, Level(0.95, 100), Margins(), ["utility/boolq"])
+    found = compare_arms(
+        [first, second], JUDGE, Resampling(0.95, 100), Margins(), ["utility/boolq"]
+    )
     assert [line.paired.difference.n for line in found.lines if line.paired] == [120] * 3

@@ -11,7 +11,6 @@ from scipy import stats
 
 from ssah_exp.evaluation.curves import (
     Curve,
-    Resampling,
     area_under_curve,
     auc_curve,
     mean_curve,
@@ -19,7 +18,7 @@ from ssah_exp.evaluation.curves import (
     smoothed_gap,
 )
 from ssah_exp.evaluation.holm import holm
-from ssah_exp.evaluation.intervals import Estimate, rate
+from ssah_exp.evaluation.intervals import Estimate, Resampling, rate
 from ssah_exp.evaluation.probe.names import (
     AUC_ALL,
     AUC_BORDERLINE,

@@ -12,10 +12,9 @@ import pandas as pd
 
 from ssah_exp.config.validate import PROBE
 from ssah_exp.errors import ConfigError, did_you_mean
-from ssah_exp.evaluation.intervals import alike
+from ssah_exp.evaluation.intervals import Resampling, alike
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.evaluation.paired import Margins, Paired
-from ssah_exp.evaluation.paired_tests import Level
 from ssah_exp.records.dotted import at, dotted
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.arm_groups import Group, groups_of
@@ -154,7 +153,7 @@ def _paired(
         if metric.name == test.metric:
             margin = claims.margin(test)
             margins = Margins(rate=margin, loss=margin, score=margin / metric.span)
-            level = Level(1 - claims.alpha)
+            level = Resampling(1 - claims.alpha)
             return paired_over_prompts(arm, against, metric, seeds, records, level, margins)
     return None
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from ssah_exp.evaluation.curves import Resampling
+from ssah_exp.evaluation.intervals import Resampling
 from ssah_exp.evaluation.probe.openings import Opening
 from ssah_exp.evaluation.probe.summary import (
     Continued,
