@@ -60,7 +60,7 @@ def did_you_mean(given: str, allowed: Iterable[str]) -> str:
         given: The name that was not found.
         allowed: Every name that would have been accepted.
     """
-    names = sorted({str(name) for name in allowed})
+    names = sorted({str(name) or "''" for name in allowed})
     close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     return f"{hint} Allowed: {', '.join(names) if names else 'nothing'}."

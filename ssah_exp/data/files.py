@@ -85,6 +85,10 @@ def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
     with path.open(encoding=ENCODING, newline="") as stream:
         # Strictly: a quote that nothing closes would otherwise swallow the rest of the file.
         reader = csv.DictReader(stream, delimiter=delimiter, strict=True)
+        names = [name for name in reader.fieldnames or () if name.strip()]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two columns are called {name!r}")
         for row in reader:
             # Blank cells at the end are a spreadsheet's; others are text cut at the delimiter.
             if any(cell.strip() for cell in row.pop(None, ())):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,15 +85,32 @@ def column(row: Row, name: str, origin: str) -> Any:
 def render(template: str, row: Row, origin: str) -> str:
     """A format string over columns, filled in; an empty cell is an empty string.
 
+    What stands between braces is a column's name as it is, with its dots, brackets or digits.
+
     Raises:
-        DataError: ``template`` is no format string, or names a column that is not there.
+        DataError: ``template`` is no format string, or names a column that is not there or holds
+            lists or objects.
     """
+    formatter, text = string.Formatter(), ""
     try:
-        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
-        values = {name: filled(column(row, name, origin)) for name in names}
-        return template.format(**values).strip()
+        for literal, name, spec, conversion in formatter.parse(template):
+            text += literal
+            if name is not None:
+                cell = _text_of(row, name, origin)
+                text += format(formatter.convert_field(cell, conversion), spec or "")
     except ValueError as error:
         raise DataError(f"{origin}: {template!r} is no format string: {error}.") from error
+    return text.strip()
+
+
+def _text_of(row: Row, name: str, origin: str) -> Any:
+    cell = column(row, name, origin)
+    if isinstance(cell, (list, Mapping)):
+        raise DataError(
+            f"{origin}: column '{name}' holds {'a list' if isinstance(cell, list) else 'an object'}"
+            ", not text. ssah_exp.data.conversations.ConversationSource reads lists of messages."
+        )
+    return filled(cell)
 
 
 def filled(cell: Any) -> Any:

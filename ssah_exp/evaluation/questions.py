@@ -110,6 +110,11 @@ def encode_questions(speech: Speech, questions: Sequence[Question], system: str)
     ]
 
 
+def positions_needed(prompts: Sequence[Prompt], new_tokens: int) -> int:
+    """Tokens of the longest prompt with its answer."""
+    return new_tokens + max((len(prompt.ids) for prompt in prompts), default=0)
+
+
 def fingerprint_prompts(prompts: Sequence[Prompt]) -> str:
     """sha256 over token ids and their order, and over where given answers begin."""
     content: list[Any] = [list(prompt.ids) for prompt in prompts]

@@ -11,7 +11,7 @@ from typing import Any
 from ssah_exp.config.schema import ModelConfig, VllmConfig
 from ssah_exp.errors import ModelError
 from ssah_exp.evaluation.generate import Decoding
-from ssah_exp.evaluation.questions import Prompt
+from ssah_exp.evaluation.questions import Prompt, positions_needed
 from ssah_exp.models.tokenizer import Speech
 
 
@@ -34,7 +34,7 @@ def check_lengths(prompts: Sequence[Prompt], decoding: Decoding, room: VllmConfi
     Raises:
         ModelError: A prompt with its answer may be longer.
     """
-    needed = decoding.max_new_tokens + max((len(prompt.ids) for prompt in prompts), default=0)
+    needed = positions_needed(prompts, decoding.max_new_tokens)
     if room.max_model_len is not None and needed > room.max_model_len:
         raise ModelError(
             f"evaluation.vllm.max_model_len={room.max_model_len} is below the {needed} tokens of "

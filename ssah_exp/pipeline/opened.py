@@ -198,6 +198,8 @@ def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -
     identifier = run_id(config, inputs)
     known = science(config), inputs, origin
     reporter.opened(RunHead(identifier, config.artefact, config.seed, *known))
+    if thinned := _thinned(config, data):
+        reporter.say(f"asking {thinned}")
     return OpenRun(
         config=config,
         reporter=reporter,
@@ -211,6 +213,17 @@ def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -
         started=started,
         origin=origin,
         bench=bench,
+    )
+
+
+def _thinned(config: RunConfig, data: RunData) -> str:
+    """Which sets of requests an experiment takes some rows of, for people who gave it their own."""
+    names = ("harmful_eval", "benign_eval", "borderline_eval")
+    every = {name: getattr(config.data, name).get("every", 1) for name in names}
+    return ", ".join(
+        f"{len(getattr(data, name))} of data.{name} (every={step})"
+        for name, step in every.items()
+        if step > 1
     )
 
 

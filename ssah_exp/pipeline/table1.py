@@ -30,6 +30,7 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
     run = open_run(config, reporter)
     base, stages = run.prepare()
     stages.check_text(base)
+    stages.check_prompts(base)
     aligned, training = run.align(base, stages)
     identified = identify_units(aligned, stages)
     units = identified.units

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -192,6 +193,46 @@ def test_a_missing_column_names_the_nearest(csv_path: str) -> None:
         FileSource("{goals}", path=csv_path).load(0)
     with pytest.raises(DataError, match=r"no column 'kin'. Did you mean 'kind'\?"):
         FileSource("{goal}", where={"kin": "a"}, path=csv_path).load(0)
+
+
+@pytest.mark.parametrize("name", ["data.prompt", "prompt[en]", "0", "", "Kind of harm"])
+def test_a_column_is_called_what_it_is_called(tmp_path: Path, name: str) -> None:
+    """As pandas flattens objects and leaves indices and header-less frames."""
+    target = tmp_path / "rows.jsonl"
+    target.write_text(json.dumps({name: "Why?"}), encoding="utf-8")
+    (found,) = FileSource(f"Say: {{{name}}}", path=str(target)).load(0)
+    assert found.prompt == "Say: Why?"
+
+
+def test_templates_format_their_cells(tmp_path: Path) -> None:
+    target = tmp_path / "rows.jsonl"
+    target.write_text(json.dumps({"n": 7, "text": "a"}), encoding="utf-8")
+    (found,) = FileSource("{n:03d} {text!r} {{n}}", path=str(target)).load(0)
+    assert found.prompt == "007 'a' {n}"
+
+
+@pytest.mark.parametrize(("cell", "what"), [(["a", "b"], "a list"), ({"text": "a"}, "an object")])
+def test_a_cell_that_is_no_text_is_refused(tmp_path: Path, cell: Any, what: str) -> None:
+    target = tmp_path / "rows.jsonl"
+    target.write_text(json.dumps({"messages": cell}), encoding="utf-8")
+    with pytest.raises(DataError, match=f"column 'messages' holds {what}.*ConversationSource"):
+        FileSource("{messages}", path=str(target)).load(0)
+
+
+def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    target = tmp_path / "rows.csv"
+    target.write_text("prompt,prompt\nfirst,second\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"rows\.csv is malformed: two columns are called 'prompt'"):
+        read_rows(target)
+    target.write_text(",prompt,\n0,first,\n", encoding="utf-8")
+    assert read_rows(target)[0]["prompt"] == "first"
+
+
+def test_a_column_without_a_name_can_be_seen_in_the_message(tmp_path: Path) -> None:
+    target = tmp_path / "rows.csv"
+    target.write_text(",prompt\n0,first\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"no column 'cat'\. Allowed: '', prompt\."):
+        FileSource("{prompt}", category="{cat}", path=str(target)).load(0)
 
 
 @pytest.mark.parametrize("template", ["{goal", "goal}", "{}", "{goal.upper}"])

@@ -76,7 +76,7 @@ def test_a_judge_that_fails_leaves_an_incomplete_record_that_the_next_run_comple
 ) -> None:
     judge = FailingJudge()
     leading = probed.record.config["evaluation"]["primary_judge"]
-    monkeypatch.setattr("ssah_exp.pipeline.opened._judges", lambda *_: {leading: judge})
+    monkeypatch.setattr("ssah_exp.pipeline.opened.judge_of", lambda *_: judge)
     asked = SIZES["harmful_eval"]
     record = run_probe(probe_config(place), silent()).record
     assert record.status == "incomplete"

@@ -153,6 +153,17 @@ def test_a_window_beyond_the_models_positions_is_refused_before_anything_runs(pl
     assert {path.name for path in (place / "beyond" / "cache").glob("*")} <= {"model"}
 
 
+def test_requests_beyond_the_models_positions_are_refused_before_anything_runs(
+    place: Path,
+) -> None:
+    config = with_tasks(place)
+    config.evaluation.max_new_tokens = 256
+    config.paths.root = str(place / "long")
+    with pytest.raises(DataError, match=r"longest request has \d+ tokens.* made for 256 positions"):
+        run_table1(config, reporter())
+    assert {path.name for path in (place / "long" / "cache").glob("*")} <= {"model"}
+
+
 def test_the_longest_window_is_the_models(place: Path) -> None:
     config = with_tasks(place)
     config.ablation.classes, config.ablation.fills_of = [], []

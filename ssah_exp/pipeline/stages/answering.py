@@ -10,6 +10,7 @@ from typing import Any
 
 from ssah_exp.cache import Entry
 from ssah_exp.config.validate import TRANSFORMERS, VLLM
+from ssah_exp.errors import DataError
 from ssah_exp.evaluation.attacks import Attack, Request, Victim
 from ssah_exp.evaluation.attacks.search import search
 from ssah_exp.evaluation.generate import complete, generate
@@ -19,6 +20,7 @@ from ssah_exp.evaluation.questions import (
     Question,
     encode_questions,
     fingerprint_prompts,
+    positions_needed,
     questions_of,
     write_completions,
 )
@@ -26,6 +28,7 @@ from ssah_exp.evaluation.vllm_engine import VllmEngine, check_lengths
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.interventions.export import export_model
 from ssah_exp.models.attached.folder import has_adapter
+from ssah_exp.models.load import positions
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages.shared import Shared, maybe_ablated, system_if_used
 from ssah_exp.records.provenance import package_version
@@ -43,6 +46,21 @@ class AnsweringStages(Shared):
         questions = questions_of(self.data, self.config.evaluation)
         system = self.config.evaluation.system_prompt
         return questions, encode_questions(self.speech, questions, system)
+
+    def check_prompts(self, ref: ModelRef) -> None:
+        """Refuse requests that the model has no positions for before anything is trained.
+
+        Raises:
+            DataError: One with its answer is longer than any sequence the model was made for.
+        """
+        new = self.config.evaluation.max_new_tokens
+        needed = positions_needed(self.questions()[1], new)
+        limit = positions(ref.location, self.config.model, ref.commit)
+        if limit is not None and needed > limit:
+            raise DataError(
+                f"The longest request has {needed - new} tokens and its answer up to {new} "
+                f"(evaluation.max_new_tokens): the model was made for {limit} positions."
+            )
 
     def answers(
         self,
