@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ssah_exp.config.compose import conf_dir, parse
 from ssah_exp.config.mistakes import explain_hydra_error, refuse_mistakes
 from ssah_exp.config.unread import refuse_unread
+from ssah_exp.config.words import overrides_first
 from ssah_exp.errors import ConfigError, SsahError
 from ssah_exp.sweeps.launching import LAUNCHED, refuse_list
 
@@ -42,7 +43,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     refuse_mistakes(rest)
     # Hydra prints its errors itself and exits 1 unless told to raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    argv, sys.argv = sys.argv, ["ssah-exp run", *rest]
+    argv, sys.argv = sys.argv, ["ssah-exp run", *overrides_first(rest)]
     try:
         application = hydra.main(
             version_base="1.3", config_path=str(conf_dir()), config_name="config"
@@ -55,7 +56,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
             raise
         raise KeyboardInterrupt(f"go on: ssah-exp retry-failed {LAUNCHED[-1].given_as}") from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explain_hydra_error(error)) from error
+        raise ConfigError(explain_hydra_error(error, rest)) from error
     finally:
         sys.argv = argv
     if not LAUNCHED:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import OverrideParseException
@@ -13,6 +14,7 @@ from omegaconf import OmegaConf
 
 from ssah_exp.config.compose import conf_dir, first_lines
 from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.words import config_folders
 from ssah_exp.errors import ConfigError, did_you_mean
 
 # Groups whose options are put at a place of their own -> what to write in front of ``=OPTION``.
@@ -35,13 +37,15 @@ def refuse_mistakes(words: Sequence[str]) -> None:
         ConfigError: ``=1``; ``units=null`` or ``units=``; ``--experiment quickstart``,
             which Hydra takes for ``--experimental-rerun``.
     """
-    keys = {*_groups(), *(item.name for item in fields(RunConfig))}
+    folders = config_folders(words)
+    groups = _groups(folders)
+    keys = {*groups, *(item.name for item in fields(RunConfig))}
     for word, behind in pairwise([*words, ""]):
         key, sign, value = word.partition("=")
         if word.startswith(("=", "@")):
             raise ConfigError(f"{word} names no key; give KEY=VALUE.")
-        if sign and value.lower() in ("null", "") and key in _groups():
-            allowed = ", ".join(sorted(_options(key)))
+        if sign and value.lower() in ("null", "") and key in groups:
+            allowed = ", ".join(sorted(_options(key, folders)))
             raise ConfigError(f"{word} names no option. Allowed: {allowed}.")
         bare = key.lstrip("-")
         if key != bare and bare.partition(".")[0] in keys:
@@ -49,8 +53,14 @@ def refuse_mistakes(words: Sequence[str]) -> None:
             raise ConfigError(f"{key} is no option of run; give it as {bare}={given}.")
 
 
-def explain_hydra_error(error: Exception) -> str:
-    """Say what was given, what is allowed and the nearest match for a Hydra composition error."""
+def explain_hydra_error(error: Exception, words: Sequence[str] = ()) -> str:
+    """Say what was given, what is allowed and the nearest match for a Hydra composition error.
+
+    Args:
+        error: What Hydra or OmegaConf raised.
+        words: Behind ``ssah-exp run``, whose ``--config-dir`` may hold options, too.
+    """
+    folders = config_folders(words)
     text = first_lines(error)
     if isinstance(error, OverrideParseException):
         return _no_override(error.override, text)
@@ -59,24 +69,25 @@ def explain_hydra_error(error: Exception) -> str:
         return f"{twice['key']} has a value already; give {twice['key']}=NAME without a '+'."
     option = re.search(r"Could not find '(?P<group>[^']+)/(?P<name>[^'/]+)'", text)
     if option:
-        return _unknown_option(option["group"], option["name"])
+        group, name = option["group"], option["name"]
+        return f"Unknown {group} '{name}'.{did_you_mean(name, _options(group, folders))}"
     found = re.search(r"Could not override '(?P<key>[^']+)'", text)
     if not found:
         return text
     key = found["key"]
     if "defaults list" in text or "default list" in text:
-        return _not_in_defaults(key)
+        return _not_in_defaults(key, _groups(folders))
     return _of_hydra(key) or _unknown_path(key, text)
 
 
-def _not_in_defaults(key: str) -> str:
+def _not_in_defaults(key: str, groups: Sequence[str]) -> str:
     """An option of a group that is at no such place, or has none until it is told one."""
     group, _, place = key.partition("@")
-    if place and group in _groups():
+    if place and group in groups:
         return f"No {group} is at {place} to be exchanged; give +{key}=OPTION to add one."
     if group in _PLACES:
         return f"'{group}' needs a place: give {_PLACES[group]}=OPTION."
-    return f"No config group '{key}'.{did_you_mean(key, _groups())}"
+    return f"No config group '{key}'.{did_you_mean(key, groups)}"
 
 
 def _no_override(override: str, text: str) -> str:
@@ -101,7 +112,7 @@ def _of_hydra(key: str) -> str | None:
             return f"Give +{key}=VALUE for an option of sbatch."
         return f"Hydra has no option '{key}'." if key.startswith("hydra.") else None
     group, name = f"hydra/{found[1]}", found[2]
-    has = {choice: _keys(group, choice) for choice in sorted(_options(group))}
+    has = {choice: _keys(group, choice) for choice in sorted(_options(group, [conf_dir()]))}
     owners = [f"{group}={choice}" for choice, keys in has.items() if name in keys]
     if owners:
         return f"{key} is an option of {' and '.join(owners)}, which must be given, too."
@@ -113,16 +124,12 @@ def _keys(group: str, choice: str) -> set[str]:
     return {str(key) for key in content if str(key) != "_target_"}
 
 
-def _groups() -> list[str]:
-    return [path.name for path in conf_dir().iterdir() if path.is_dir()]
+def _groups(folders: Sequence[Path]) -> list[str]:
+    return [path.name for folder in folders for path in folder.glob("*") if path.is_dir()]
 
 
-def _options(group: str) -> list[str]:
-    return [path.stem for path in (conf_dir() / group).glob("[!_]*.yaml")]
-
-
-def _unknown_option(group: str, name: str) -> str:
-    return f"Unknown {group} '{name}'.{did_you_mean(name, _options(group))}"
+def _options(group: str, folders: Sequence[Path]) -> list[str]:
+    return [path.stem for folder in folders for path in (folder / group).glob("[!_]*.yaml")]
 
 
 def _unknown_path(dotted: str, text: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -213,3 +215,19 @@ def test_a_run_that_is_incomplete_ends_with_1(
     monkeypatch.setattr("ssah_exp.commands.run.execute", incomplete)
     assert main(["run"]) == 1
     assert "Run 1 is incomplete." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_signs_that_a_terminal_has_not_end_no_command(
+    monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
+    written = io.BytesIO()
+
+    def execute(*_: object) -> int:
+        print("5.0\N{DAGGER}", file=getattr(sys, stream), flush=True)
+        return 0
+
+    monkeypatch.setattr("ssah_exp.commands.tables.execute", execute)
+    monkeypatch.setattr(sys, stream, io.TextIOWrapper(written, encoding="latin-1"))
+    assert main(["tables"]) == 0
+    assert written.getvalue() == b"5.0?\n"
