@@ -10,6 +10,7 @@ from scipy import stats
 
 from ssah_exp.evaluation.intervals import (
     alike,
+    mean_of_rates,
     mean_over,
     percent,
     perplexity,
@@ -147,6 +148,18 @@ def test_mean_over_seeds_matches_student_t_by_hand() -> None:
     assert found.value == pytest.approx(0.65)
     assert (found.low, found.high) == pytest.approx((0.65 - margin, 0.65 + margin))
     assert (found.n, found.method) == (3, "Student t 95% over seeds")
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.99])
+def test_means_have_intervals_of_the_level_asked_for(confidence: float) -> None:
+    values, level = [0.5, 0.6, 0.85], 0.5 + confidence / 2
+    found = mean_over(values, confidence, "seeds")
+    margin = stats.t.ppf(level, 2) * stdev(values) / math.sqrt(3)
+    assert (found.low, found.high) == pytest.approx((0.65 - margin, 0.65 + margin))
+    rates = mean_of_rates([(30, 100), (10, 40)], confidence)
+    error = math.sqrt(0.3 * 0.7 / 100 + 0.25 * 0.75 / 40) / 2
+    margin = stats.norm.ppf(level) * error
+    assert (rates.low, rates.high) == pytest.approx((0.275 - margin, 0.275 + margin))
 
 
 def test_one_seed_has_no_interval_and_none_is_a_gap() -> None:

@@ -204,6 +204,34 @@ def test_trained_arms_stand_beside_plain_fine_tuning_too() -> None:
     assert found["setting_i", "random like setting_i"].ranks == ["2/2"]
 
 
+def with_gap(item: ArmRecord, style: str) -> ArmRecord:
+    """The first harmful answer in a style is left unscored."""
+    assert item.outcomes is not None
+    key, kept = f"harmful/{style}/{JUDGE}", item.outcomes
+    marks = {**kept.verdicts, key: f"?{kept.verdicts[key][1:]}"}
+    return replace(item, outcomes=replace(kept, verdicts=marks))
+
+
+@pytest.mark.parametrize(
+    ("gap_in", "metric", "against", "difference"),
+    [
+        ("SCU/pooled", "asr/raw", "aligned", 14 / 19),
+        ("SCU/pooled/random/1", "asr/raw", "random like SCU/pooled", 14 / 19),
+        ("SCU/pooled", "asr/mean", "aligned", 14 / 19),
+    ],
+)
+def test_an_unscored_answer_is_in_no_pair(
+    gap_in: str, metric: str, against: str, difference: float
+) -> None:
+    """It is no refusal, and neither are those of another draw or style that it is averaged with."""
+    run = table1()
+    arms = [with_gap(item, "raw") if item.name == gap_in else item for item in run.arms]
+    line = lines(replace(run, arms=arms), metric=f"{metric}/{JUDGE}")["SCU/pooled", against]
+    assert line.paired is not None
+    found = line.paired.difference
+    assert (found.n, found.value) == (N - 1, pytest.approx(difference))
+
+
 def test_records_without_outcomes_give_differences_and_gaps(
     tmp_path: Path, capsys: Capture
 ) -> None:
@@ -259,6 +287,12 @@ def test_machines_read_every_number(root: str, capsys: Capture, form: str) -> No
     assert (row["claim"], bool(row["shown"])) == ("differs", True)
     assert row["tost"] == "not shown"
     assert (row["n"], row["unit"], row["margin"]) == (N, "prompts", 0.05)
+
+
+def test_the_level_asked_for_is_that_of_the_intervals(root: str, capsys: Capture) -> None:
+    few = ("table1_pruning", "--root", root, "--metrics", "asr/raw", "--format", "csv")
+    found = pd.read_csv(io.StringIO(printed(capsys, *few, "--confidence", "0.8")))
+    assert found["interval"].str.contains(" 80%").all()
 
 
 def test_the_margin_decides_what_is_no_worse(root: str, capsys: Capture) -> None:

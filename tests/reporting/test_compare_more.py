@@ -164,6 +164,33 @@ def test_the_average_counts_each_task_once() -> None:
     assert line.paired.difference.low < np.mean(each) < line.paired.difference.high  # type: ignore[operator]
 
 
+def test_a_question_of_the_smallest_task_bounds_what_one_question_may_do() -> None:
+    """One of 20 fell, in the smaller of two tasks: it weighs twice as much as the average one."""
+    right = {"boolq": [1] * 60, "rte": [1] * 20}
+    run = made()
+    arms = [
+        replace(item, outcomes=Outcomes(answers={f"utility/{task}/acc": pack_answers(row)
+                                                 for task, row in answers.items()}))
+        for item, answers in zip(run.arms, (right, {**right, "rte": [0] + [1] * 19}, right),
+                                 strict=True)
+    ]  # fmt: skip
+    found = scu(replace(run, arms=arms), "utility/mean").paired
+    assert found is not None
+    assert found.difference.value == pytest.approx(-1 / 40)
+    assert found.difference.low == pytest.approx(-2 * stats.beta.ppf(1 - 0.05 / 4, 2, 79))
+    worse = stats.binomtest(1, 80, 0.05 / 2, alternative="less").pvalue
+    assert found.p_no_worse == pytest.approx(worse)
+
+
+def test_a_higher_rating_is_no_worse() -> None:
+    """Each of the 39 conversations that were rated gained two points."""
+    line = scu(made(), "mt_bench/mean")
+    assert line.higher_is_better
+    assert line.paired is not None
+    assert line.paired.p_no_worse == pytest.approx(0.95**39)
+    assert line.paired.margin == pytest.approx(0.05 * 9)
+
+
 def test_a_record_from_before_scores_and_answers_were_kept_gives_gaps(tmp_path: Path) -> None:
     run = made()
     content = json.loads(run.to_json())
