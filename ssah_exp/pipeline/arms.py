@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssah_exp.config.schema import AblationConfig
+from ssah_exp.interventions.ablate import Ablation, fill_values, plan_ablation
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.controls import control_stream, draw_control
+from ssah_exp.units.identify import Identification
 from ssah_exp.units.unitmap import UnitMap
 
 UNALIGNED, ALIGNED = "unaligned", "aligned"
@@ -66,6 +68,14 @@ def plan_arms(
         if masks[name].any():
             arms += _controls(units, masks[name], name, ablation, seed)
     return arms
+
+
+def ablation_of(arm: Arm, statistics: Identification) -> Ablation | None:
+    """What is ablated in an arm, filled from its model's statistics; None in a dense model."""
+    if arm.mask is None or arm.fill is None:
+        return None
+    fills = fill_values(arm.fill, statistics.safety, statistics.utility)
+    return plan_ablation(arm.mask, statistics.anatomy, fills)
 
 
 def _controls(

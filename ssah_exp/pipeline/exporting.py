@@ -11,12 +11,12 @@ from typing import Any
 from ssah_exp.cache import MARKER
 from ssah_exp.config.validate import TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.errors import ConfigError, UnitError, did_you_mean
-from ssah_exp.interventions.ablate import Ablation, fill_values, plan_ablation
+from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.interventions.export import export_model
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.models.load import load_model
 from ssah_exp.models.sources import ModelRef
-from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED, plan_arms
+from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED, ablation_of, plan_arms
 from ssah_exp.pipeline.reopening import RunModels, models_of
 from ssah_exp.records.record import ArmRecord
 from ssah_exp.reporting.model_card import model_card
@@ -124,11 +124,9 @@ def _ablation(models: RunModels, run: Path, arm: ArmRecord, ref: ModelRef) -> Ab
         units, config.ablation, config.seed, with_unaligned=config.alignment.enabled
     )
     found = next((item for item in planned if item.name == arm.name), None)
-    if found is not None and found.mask is not None and found.fill is not None:
-        statistics = Identification.load(entry.folder, anatomy)
-        fills = fill_values(found.fill, statistics.safety, statistics.utility)
-        ablation = plan_ablation(found.mask, anatomy, fills)
-        if ablation.fingerprint == _measured_ablation(models, arm):
+    if found is not None:
+        ablation = ablation_of(found, Identification.load(entry.folder, anatomy))
+        if ablation is not None and ablation.fingerprint == _measured_ablation(models, arm):
             return ablation
     raise UnitError(
         f"The units in {run / 'unitmap'} do not give what was ablated in '{arm.name}' when it was "

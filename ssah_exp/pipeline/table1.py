@@ -5,9 +5,8 @@ from __future__ import annotations
 from ssah_exp import ranks
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.evaluation.metrics import Measured
-from ssah_exp.interventions.ablate import Ablation, fill_values, plan_ablation
-from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED, Arm, plan_arms
-from ssah_exp.pipeline.identification import Identified, identify_units
+from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED, Arm, ablation_of, plan_arms
+from ssah_exp.pipeline.identification import identify_units
 from ssah_exp.pipeline.measuring import Measuring
 from ssah_exp.pipeline.opened import Finished, open_run
 from ssah_exp.pipeline.progress import Reporter
@@ -42,7 +41,8 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
         measuring = Measuring.of(stages, run.judges, run.attacks, run.folder, run.bench)
         measured: list[ArmRecord] = []
         for number, arm in enumerate(arms, start=1):
-            ablation, place = _ablation(arm, identified), f"[{number}/{len(arms)}]"
+            ablation = ablation_of(arm, identified.statistics)
+            place = f"[{number}/{len(arms)}]"
             found, copy = measuring.measure(arm.name, models[arm.model], ablation, place)
             measured.append(_arm_record(arm, units, found, copy))
     named = {"base": base, "aligned": aligned}
@@ -63,11 +63,3 @@ def _arm_record(arm: Arm, units: UnitMap, measured: Measured, completions: str) 
         outcomes=measured.outcomes,
         overlap=arm.overlap,
     )
-
-
-def _ablation(arm: Arm, identified: Identified) -> Ablation | None:
-    if arm.mask is None or arm.fill is None:
-        return None
-    statistics = identified.statistics
-    fills = fill_values(arm.fill, statistics.safety, statistics.utility)
-    return plan_ablation(arm.mask, identified.units.anatomy, fills)

@@ -6,13 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from ssah_exp.config.schema import AblationConfig, BudgetsConfig, ControlsConfig
 from ssah_exp.errors import UnitError
-from ssah_exp.pipeline.arms import Arm, plan_arms
+from ssah_exp.models.anatomy import KINDS
+from ssah_exp.pipeline.arms import Arm, ablation_of, plan_arms
 from ssah_exp.units.classes import UnitClass
+from ssah_exp.units.identify import SETS, Identification
 from ssah_exp.units.unitmap import UnitMap
 from tests.cli.unit_map import unit_map
+from tests.interventions.test_ablate import statistics
 
 CLASSES = ["SCU", "UCU", "CU", "RU"]
 
@@ -53,6 +57,18 @@ def test_a_class_is_ablated_whole_under_every_fill(units: UnitMap) -> None:
         if arm.unit_class is not None and arm.control is None:
             assert arm.mask is not None
             assert (arm.mask == units.select(UnitClass[arm.unit_class])).all()
+
+
+@pytest.mark.parametrize("fill", SETS)
+def test_a_fill_is_the_mean_over_the_set_it_is_named_after(units: UnitMap, fill: str) -> None:
+    sets = {name: statistics(units.anatomy, seed, 30) for seed, name in enumerate(SETS)}
+    found = Identification(units.anatomy, sets["safety"], sets["utility"], {})
+    arm = Arm("SCU", "aligned", units.select(UnitClass.SCU), "SCU", fill)
+    ablation = ablation_of(arm, found)
+    assert ablation is not None
+    for kind in KINDS:
+        assert torch.equal(ablation.fills[kind], sets[fill].by_kind[kind].mean)
+    assert ablation_of(Arm("aligned", "aligned"), found) is None
 
 
 def test_controls_stand_beside_each_class_asked_for(units: UnitMap) -> None:
