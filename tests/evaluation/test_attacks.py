@@ -31,6 +31,7 @@ from ssah_exp.evaluation.questions import (
 )
 from tests import tiny
 from tests.evaluation.attacked import REQUEST, victim_of
+from tests.evaluation.failing_judge import FailingJudge
 from tests.evaluation.test_gcg import plain_loss
 from tests.evaluation.test_generate import argmax_loop
 from tests.evaluation.test_harm_metrics import Numbers
@@ -306,6 +307,14 @@ def test_scores_under_attack_are_kept_for_paired_tests() -> None:
         "score/raw+k.continuation/j": [5, 1],
     }
     assert kept.verdicts["harmful/raw+k.continuation/j"] == "cr"
+
+
+@pytest.mark.filterwarnings("ignore:Judge 'down' left")
+def test_answers_under_attack_that_a_judge_failed_on_are_counted_with_the_others() -> None:
+    """Or a record that lacks them would count as complete."""
+    answers = [*plain("raw", YES), *plain("raw_system", YES), *attacked("raw+k", [YES, NO])]
+    said = judge_arm(answers, "j", FailingJudge(), evaluation())
+    assert said.outcomes.failed == {"j": len(answers)}
 
 
 class Digits(Numbers):

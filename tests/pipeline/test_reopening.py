@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ssah_exp.cli import main
@@ -16,11 +18,12 @@ from ssah_exp.config.validate import validate
 from ssah_exp.digest import digest_folder
 from ssah_exp.errors import ConfigError
 from ssah_exp.pipeline.opened import Finished
-from ssah_exp.pipeline.reopening import models_of
+from ssah_exp.pipeline.reopening import models_of, reopen
 from ssah_exp.records.store import RECORD
+from ssah_exp.units.noise import transfer_noise
 from ssah_exp.units.unitmap import UnitMap
 from tests.config.composing import config_of
-from tests.pipeline.tiny_run import SIZES, of_class
+from tests.pipeline.tiny_run import SIZES, of_class, silent
 from tests.records.synthetic import trained_arm, training_record
 
 Capture = pytest.CaptureFixture[str]
@@ -54,7 +57,17 @@ def test_the_atlas_of_a_run(finished: Finished, place: Path, capsys: Capture) ->
     names = [item["name"] for item in shown["comparisons"]]
     assert names == ["bootstrap", "halves", "flap", "random"]
     stored = UnitMap.load(finished.folder / "unitmap")
-    assert shown["consensus"]["reference_units"] == int((stored.classes == 0).sum())
+    agreed = shown["consensus"]
+    assert agreed["reference_units"] == int((stored.classes == 0).sum())
+    drawn = [item for item in shown["inclusion"] if item["inclusion"] > 0]
+    assert agreed["ever"] == len(drawn)
+    assert agreed["always"] == sum(item["inclusion"] == 1 for item in drawn)
+    consensus = [item for item in drawn if item["inclusion"] >= 0.5]
+    assert agreed["consensus_units"] == len(consensus) > agreed["always"]
+    sizes = {"head": stored.anatomy.head_parameters, "neuron": stored.anatomy.neuron_parameters}
+    assert agreed["consensus_parameter_share"] == pytest.approx(
+        sum(sizes[item["kind"]] for item in consensus) / stored.index.parameters.sum()
+    )
     assert digest_folder(place) == before
 
 
@@ -74,6 +87,23 @@ def test_units_of_the_runs_own_models(
     assert not np.allclose(maps["base"].safety, stored.safety)
     assert main(["units", "transfer", str(tmp_path / "base"), str(finished.folder), "--base"]) == 0
     assert "NOTE" not in capsys.readouterr().out
+
+
+def test_transfer_beside_its_noise_goes_from_the_runs_model_to_the_one_named(
+    finished: Finished, place: Path, capsys: Capture
+) -> None:
+    arguments = ["units", "noise", str(finished.folder), "base", "--resamples", "4"]
+    assert main([*arguments, *overrides(place), "--format", "csv"]) == 0
+    shown = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    run = reopen(finished.folder, overrides(place)[1::2], silent())
+    aligned, base = (
+        run.identify(ref, keep_examples=True) for ref in (run.identified_model(), run.model("base"))
+    )
+    wanted = transfer_noise(aligned, base, run.config.units, resamples=4)
+    means = [[share.mean for share in item.shares.values()] for item in wanted]
+    given = shown["of_before_mean"].to_numpy().reshape(len(wanted), -1)
+    np.testing.assert_allclose(given, 100 * np.array(means, dtype=float))
+    assert list(shown["comparison"].unique()) == [item.name for item in wanted]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -94,6 +95,17 @@ def test_it_sees_the_classes_that_identification_finds(policy: str) -> None:
              for a in UnitClass]  # fmt: skip
     np.testing.assert_array_equal(last, plain)
     assert np.trace(last) < last.sum(), "this training moves units"
+
+
+@pytest.mark.parametrize("square", [True, False])
+@pytest.mark.parametrize("statistic", ["variance", "flap"])
+def test_a_look_scores_as_identification_does(statistic: str, square: bool) -> None:
+    loaded = tiny.tiny_loaded()
+    units = replace(UNITS, statistic=statistic, square_attention=square)
+    callback = replace(TRACKING, units=units).callback(loaded)
+    callback._look(0)
+    wanted = identify(loaded, CALIBRATION, units, CPU).unit_map(units, PROVENANCE)
+    np.testing.assert_array_equal(callback._classes[0], wanted.classes)
 
 
 def test_accumulated_batches_are_one_step() -> None:

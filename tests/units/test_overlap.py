@@ -55,6 +55,14 @@ def test_equal_maps_overlap_beyond_chance_and_unrelated_ones_do_not() -> None:
     assert strange.at_chance > 0.02
 
 
+def test_chance_that_overlaps_as_much_is_chance() -> None:
+    """Shuffled as often as one likes, all units are all units."""
+    one = random_map()
+    whole = replace(one, classes=np.full_like(one.classes, UnitClass.CU))
+    (found,) = overlaps({"a": whole, "b": whole}, UnitClass.CU)
+    assert found.at_chance == 1
+
+
 def test_an_empty_class_has_no_overlap() -> None:
     one = random_map()
     none = replace(one, classes=np.full_like(one.classes, UnitClass.CU))

@@ -14,7 +14,13 @@ from safetensors.numpy import load_file
 from ssah_exp.config.schema import BudgetsConfig
 from ssah_exp.errors import StoreError, UnitError
 from ssah_exp.units.classes import UnitClass
-from ssah_exp.units.summary import class_summary, describe, layer_summary, rank_agreement
+from ssah_exp.units.summary import (
+    class_summary,
+    describe,
+    layer_summary,
+    rank_agreement,
+    size_of_set,
+)
 from ssah_exp.units.unitmap import UnitMap
 from tests.units.maps import ANATOMY, PROVENANCE, random_map
 
@@ -169,6 +175,17 @@ def test_class_summary_adds_up() -> None:
         assert row["unit_share"] == pytest.approx(mask.sum() / ANATOMY.units)
         weight = row["heads"] * 7.5 + row["neurons"]
         assert row["parameter_share"] == pytest.approx(weight / (4 * (6 * 7.5 + 80)))
+
+
+def test_the_magnitude_of_a_set_is_what_its_units_score_for_both() -> None:
+    units = random_map()
+    mask = units.select(UnitClass.UCU)
+    found, sums = size_of_set(units, mask), units.safety[mask] + units.utility[mask]
+    assert found["magnitude"] == pytest.approx(sums.mean())
+    summary = class_summary(units)["UCU"]
+    for key in ("units", "unit_share", "parameter_share"):
+        assert found[key] == pytest.approx(summary[key])
+    assert size_of_set(units, None)["magnitude"] is None
 
 
 def test_layer_summary_adds_up() -> None:
