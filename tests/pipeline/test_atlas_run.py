@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ssah_exp.cli import main
-from ssah_exp.config.schema import ArmConfig, CalibrationConfig, TrackConfig
+from ssah_exp.config.schema import ArmConfig, CalibrationConfig, TrackConfig, UnitsConfig
 from ssah_exp.config.validate import validate
 from ssah_exp.errors import ConfigError, JudgeError
 from ssah_exp.pipeline import atlas, dispatch
@@ -19,7 +20,14 @@ from ssah_exp.pipeline.reopening import reopen
 from ssah_exp.units.unitmap import UnitMap
 from tests.evaluation.failing_judge import FailingJudge
 from tests.pipeline.test_reopening import overrides
-from tests.pipeline.tiny_run import computed, run, silent, tiny_config, training_config
+from tests.pipeline.tiny_run import (
+    SAMPLES,
+    computed,
+    run,
+    silent,
+    tiny_config,
+    training_config,
+)
 from tests.pipeline.trained import entry_of, training_of, weights_of
 
 Capture = pytest.CaptureFixture[str]
@@ -94,6 +102,59 @@ def test_own_refusals_that_break_off_do_not_end(
     limit, cut = own or asked, {(len(str(item.response).split()), item.cut) for item in kept}
     assert max(cut) == (min(3, limit), limit < 3)
     assert not any(marked for words, marked in cut if words < limit - 1)
+
+
+def test_own_refusals_are_what_the_judge_calls_so(
+    finished: Finished, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class EverySecond(AllRefusals):
+        def judge(self, prompts: list[str], texts: list[str]) -> list[object]:
+            said = (atlas.Verdict.REFUSED, atlas.Verdict.COMPLIED)
+            return [said[at % 2] for at in range(len(texts))]
+
+    run = reopen(finished.folder, overrides(place)[1::2], silent())
+    ref = run.identified_model()
+    calibrations = atlas._Calibrations(run, run.stages(ref), ref)
+    monkeypatch.setattr(calibrations, "_judge", EverySecond)
+    asked = run.data.alignment
+    kept = calibrations._refused(asked, "here", None)
+    assert [item.prompt for item in kept] == [item.prompt for item in asked[::2]]
+
+
+Ask = Callable[[atlas._Calibrations], object]
+
+
+@pytest.mark.parametrize(
+    ("ask", "samples", "seed"),
+    [
+        (lambda made: made.of("a", CalibrationConfig("seed", seed=9)), SAMPLES, 9),
+        (lambda made: made.of("a", CalibrationConfig("data", safety={"x": 1}, utility={"x": 1})),
+         SAMPLES, 0),
+        (lambda made: made.pool(11), 11, 0),
+    ],
+)  # fmt: skip
+def test_sets_are_drawn_as_a_setting_says(
+    finished: Finished,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ask: Ask,
+    samples: int,
+    seed: int,
+) -> None:
+    drawn: list[tuple[int, int]] = []
+
+    def draw(source: object, where: str, units: UnitsConfig, seed: int) -> tuple[()]:
+        drawn.append((units.samples, seed))
+        return ()
+
+    monkeypatch.setattr(atlas, "draw_calibration", draw)
+    run = reopen(finished.folder, overrides(place)[1::2], silent())
+    ref = run.identified_model()
+    calibrations = atlas._Calibrations(run, run.stages(ref), ref)
+    for name in ("_collected", "_identified"):  # nothing goes through the model
+        monkeypatch.setattr(calibrations, name, lambda *_: None)
+    ask(calibrations)
+    assert drawn == [(samples, seed)] * 2
 
 
 @pytest.mark.filterwarnings("ignore:Judge 'down' left")

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 
 from ssah_exp.cli import main
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.validate import PROBE, validate
 from ssah_exp.errors import DataError, StoreError
+from ssah_exp.evaluation.generate import until_stop
+from ssah_exp.evaluation.judges import Judge, Judgement
+from ssah_exp.evaluation.metrics import assessed
+from ssah_exp.evaluation.probe.measure import Measured
+from ssah_exp.pipeline import probe
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.probe import run_probe
 from ssah_exp.pipeline.rejudging import rejudge
@@ -20,7 +27,8 @@ from ssah_exp.records.store import RecordStore
 from ssah_exp.reporting.artefacts import render_artefact
 from tests.evaluation.failing_judge import FailingJudge
 from tests.pipeline.tiny_run import SIZES, computed, silent, tiny_config
-from tests.tiny import LAYERS
+from tests.pipeline.trained import entry_of
+from tests.tiny import LAYERS, tiny_speech
 
 STAGES = ["probe", "separability"]
 
@@ -88,6 +96,33 @@ def test_a_judge_that_fails_leaves_an_incomplete_record_that_the_next_run_comple
     assert record.arms[0].metrics[f"refused/{leading}"].value == 1.0
     monkeypatch.undo()
     assert run_probe(probe_config(place), silent()).record.arms == probed.record.arms
+
+
+def test_the_judge_reads_how_bare_requests_go_on(
+    probed: Finished, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not how an opening that was put there does."""
+    read: list[Sequence[str]] = []
+
+    def watched(judge: Judge, requests: Sequence[str], texts: Sequence[str]) -> list[Judgement]:
+        read.append(texts)
+        return assessed(judge, requests, texts)
+
+    monkeypatch.setattr(probe, "assessed", watched)
+    run_probe(probe_config(place), silent())
+    speech = tiny_speech()
+    for name, texts in zip(("unaligned", "aligned"), read, strict=True):
+        bare = Measured.load(entry_of(probed, f"probe {name}")).tokens[:, 0].tolist()
+        answers = [until_stop(row, speech) for row in bare]
+        decoded = speech.tokenizer.batch_decode(answers, skip_special_tokens=True)
+        assert list(texts) == [text.strip() for text in decoded]
+
+
+@pytest.mark.parametrize("name", ["unaligned", "aligned"])
+def test_the_linear_probe_looks_for_harmful_requests(probed: Finished, name: str) -> None:
+    """Shuffled labels are as many as true ones: its scores rise with harm."""
+    content = load_file(entry_of(probed, f"separability {name}") / "separability.safetensors")
+    assert set(content["labels"].sum(axis=1)) == {SIZES["harmful_eval"]}
 
 
 def test_no_text_of_a_model_lies_in_the_run_folder(probed: Finished) -> None:
