@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks import Attack, Prefill, SuffixFile
+from ssah_exp.interventions.ablate import Ablation
+from ssah_exp.models.anatomy import KINDS
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.models.tokenizer import Speech, check_tokenizer
 from ssah_exp.pipeline.stages import Stages, answering
@@ -118,12 +121,14 @@ def test_a_beginning_that_is_given_whole_is_shared_by_all(tmp_path: Path) -> Non
     assert attempts_key(whole, by_letters()).keys() == {"version", "attack", "requests", "template"}
 
 
-def utility_key(root: Path, task: str, *overrides: str) -> dict[str, Any]:
+def utility_key(
+    root: Path, task: str, *overrides: str, ablation: Ablation | None = None
+) -> dict[str, Any]:
     cache = Keys()
     files = ("utility=table4_files", f"utility.root={root}")
     config = config_of(*files, f"utility.tasks=[{task}]", *overrides)
     stages_of(config, cache, tiny.tiny_speech()).utility(
-        task, ModelRef("m", "0", "place", "print"), None, "arm"
+        task, ModelRef("m", "0", "place", "print"), ablation, "arm"
     )
     (key,) = cache.asked
     return key
@@ -144,3 +149,43 @@ def test_answers_behind_shots_of_another_split_are_asked_again(tmp_path: Path) -
     root = save_files(tmp_path)
     key = utility_key(root, "arc_easy", "+utility.fewshot.arc_easy=5")
     assert key["shots"] == {"fewshot_split": "test"}
+
+
+@pytest.fixture(scope="module")
+def task_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("lm_eval")
+    return save_files(tmp_path_factory.mktemp("tasks"))
+
+
+FEW = "utility.limit=3"
+SOME = Ablation(
+    {kind: torch.ones(1, 1, dtype=torch.bool) for kind in KINDS},
+    {kind: torch.zeros(1, 1) for kind in KINDS},
+)
+
+
+@pytest.mark.parametrize(
+    ("task", "overrides", "ablation"),
+    [
+        ("rte", [FEW], None),
+        ("piqa", ["utility.limit=4"], None),
+        ("piqa", [FEW, "+utility.fewshot.piqa=1"], None),
+        ("piqa", [FEW, "model.precision=bfloat16"], None),
+        ("piqa", [FEW], SOME),
+    ],
+    ids=["task", "limit", "shots", "precision", "ablation"],
+)
+def test_what_decides_answers_to_a_task_is_in_their_key(
+    task_files: Path, task: str, overrides: list[str], ablation: Ablation | None
+) -> None:
+    known = utility_key(task_files, "piqa", FEW)
+    assert known == utility_key(task_files, "piqa", FEW, "+utility.batch_size=7")
+    assert known != utility_key(task_files, task, *overrides, ablation=ablation)
+
+
+def test_answers_to_questions_that_were_edited_are_asked_again(tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+    root = save_files(tmp_path)
+    known, path = utility_key(root, "piqa"), root / "utility" / "piqa.jsonl"
+    path.write_text(path.read_text().replace('"gold": 0', '"gold": 1'), encoding="utf-8")
+    assert known != utility_key(root, "piqa")

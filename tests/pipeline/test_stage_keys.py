@@ -12,12 +12,16 @@ import pytest
 import torch
 
 from ssah_exp.data.sources import Example
+from ssah_exp.evaluation.attacks import Request
+from ssah_exp.evaluation.attacks.gcg import Gcg
+from ssah_exp.evaluation.mt_bench.conversations import Conversation
 from ssah_exp.evaluation.questions import Prompt, Question
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.models.tokenizer import Speech
 from ssah_exp.pipeline.identification import unit_map_of
-from ssah_exp.pipeline.stages import Stages
+from ssah_exp.pipeline.probe import ProbeInputs, _distances, _separability
+from ssah_exp.pipeline.stages import Stages, benchmarks
 from ssah_exp.units.unitmap import Provenance
 from tests import tiny
 from tests.config.composing import config_of, put
@@ -28,6 +32,10 @@ EXAMPLES = (Example("w1", "w2"), Example("w3", "w4"))
 SETS = ("alignment", "safety_calibration", "utility_calibration", "text")
 QUESTIONS = [Question("harmful", "raw", "w1", None)]
 PROMPTS = [Prompt((9, 10), "raw")]
+CONVERSATIONS = [Conversation(at, "writing", (f"w{at}", "w1")) for at in range(2)]
+REQUESTS = [Request("w1", "raw_system")]
+SEARCH = Gcg(name="gcg", target="w1", initial="w2", steps=1, candidates=1, top_k=1)
+PROBED = ProbeInputs(["w1"], [(9,)], {"benign": [(10,)]}, [])
 SPEECH = tiny.tiny_speech()
 
 
@@ -56,7 +64,19 @@ STAGES: dict[str, Callable[[Stages, ModelRef, Ablation | None], object]] = {
     "statistics": lambda stages, ref, _: stages.statistics(ref),
     "answers": lambda stages, ref, what: stages.answers(ref, what, QUESTIONS, PROMPTS, "arm"),
     "losses": lambda stages, ref, what: stages.losses(ref, what, "arm"),
+    "mt_bench": lambda stages, ref, what: stages.mt_bench(ref, what, "arm"),
+    "attempts": lambda stages, ref, what: stages.attempts(ref, what, SEARCH, REQUESTS, "arm"),
+    "probe": lambda stages, ref, _: _distances("model", ref, PROBED, stages),
+    "separability": lambda stages, ref, _: _separability("model", ref, PROBED, stages),
 }
+TEMPLATED = ("align", "statistics", "mt_bench", "attempts")
+ABLATED = ("answers", "losses", "mt_bench", "attempts")
+
+
+@pytest.fixture(autouse=True)
+def _conversations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MT-bench's questions lie in no file here."""
+    monkeypatch.setattr(benchmarks, "read_conversations", lambda path, limit: CONVERSATIONS[:limit])
 
 
 def key_of(
@@ -104,6 +124,18 @@ def key_of(
         ("answers", "evaluation.max_new_tokens", 7),
         ("losses", "evaluation.perplexity.window", 17),
         ("losses", "evaluation.perplexity.max_tokens", 77),
+        ("mt_bench", "mt_bench.max_new_tokens", 7),
+        ("mt_bench", "mt_bench.limit", 1),
+        ("attempts", "evaluation.max_new_tokens", 7),
+        ("attempts", "evaluation.system_prompt", "w7"),
+        ("attempts", "seed", 7),
+        ("probe", "probe.steps", [1, 3]),
+        ("probe", "probe.distances", ["l2"]),
+        ("probe", "probe.continuation", "bare"),
+        ("separability", "probe.folds", 7),
+        ("separability", "probe.shuffles", 7),
+        ("separability", "probe.strength", 0.5),
+        ("separability", "seed", 7),
         *((stage, "model.precision", "bfloat16") for stage in STAGES),
     ],
 )
@@ -128,11 +160,23 @@ def test_data_that_decide_a_stage_are_in_its_key(stage: str, name: str) -> None:
 def test_the_model_and_what_is_done_to_it_are_in_every_key(stage: str) -> None:
     assert key_of(stage) == key_of(stage, ref=replace(MODEL, identifier="b", location="elsewhere"))
     assert key_of(stage) != key_of(stage, ref=replace(MODEL, fingerprint="e" * 64))
-    if stage in ("align", "statistics"):
+    if stage in TEMPLATED:
         assert key_of(stage) != key_of(stage, speech=tiny.other_speech())
-    else:
+    if stage in ABLATED:
         assert key_of(stage) != key_of(stage, what=ablation(1))
         assert key_of(stage, what=ablation(1)) != key_of(stage, what=ablation(2))
+
+
+@pytest.mark.parametrize("stage", ["answers", "mt_bench"])
+def test_where_answers_end_is_in_their_key(stage: str) -> None:
+    assert key_of(stage) != key_of(stage, speech=replace(SPEECH, stop_ids=(5,)))
+
+
+@pytest.mark.parametrize(("continuation", "same"), [("own", False), ("bare", True)])
+def test_inputs_have_the_same_tokens_where_the_bare_request_gives_them(
+    continuation: str, same: bool
+) -> None:
+    assert key_of("probe", "probe.continuation", continuation)["same_tokens"] is same
 
 
 @pytest.mark.parametrize(
@@ -146,6 +190,12 @@ def test_the_model_and_what_is_done_to_it_are_in_every_key(stage: str) -> None:
         ("answers", "evaluation.batch_size", 7),
         ("answers", "evaluation.share_prefix", False),
         ("losses", "evaluation.perplexity.batch_size", 7),
+        ("mt_bench", "mt_bench.batch_size", 7),
+        ("mt_bench", "evaluation.max_new_tokens", 7),
+        ("attempts", "evaluation.batch_size", 7),
+        ("probe", "evaluation.batch_size", 7),
+        ("probe", "probe.smoothing", 7),
+        ("separability", "probe.steps", [1, 3]),
         ("align", "trainer.checkpoint_minutes", 7.0),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from ssah_exp.config.schema import ArmConfig, OthersConfig, RunConfig, TrainingConfig
+from ssah_exp.data.chat import encode_pairs
 from ssah_exp.data.sources import Example
 from ssah_exp.models.anatomy import read_anatomy
 from ssah_exp.models.sources import ModelRef
@@ -64,29 +66,37 @@ def asked(
     phases: Mapping[str, TrainingArm] | None = None,
     change: Callable[[RunConfig], object] = lambda config: None,
     speech: Any = LOADED.speech,
+    loss_of_start: bool = False,
     **training: Any,
 ) -> Asked:
-    """One arm's training, up to where it begins; ``reached`` is the loss of the arm ``full``."""
+    """One arm's training, up to where it begins; ``reached`` is the loss of the arm ``full``.
+
+    Or, instead, the loss of what all arms start from, up to where it is measured.
+    """
     found, config = Asked(), config_of("model=local")
     config.training = TrainingConfig(arms={"some": arm}, **training)
     change(config)
     data: Any = SimpleNamespace(
         preferences=(), alignment=(), finetune=tuple(Example(f"w{at}", "w1") for at in range(4))
     )
-    slot: Any = SimpleNamespace(to_train=lambda ref: LOADED, clear=lambda: None)
+    slot: Any = SimpleNamespace(
+        to_train=lambda ref: LOADED, clear=lambda: None, get=lambda ref: LOADED
+    )
 
-    def stop(loaded: Any, run: Run, *_: Any) -> None:
-        found.run = run
+    def stop(loaded: Any, given: Any, *_: Any) -> None:
+        found.run = given if isinstance(given, Run) else None
         raise StoppedError
 
     monkeypatch.setattr(tuning, "fine_tune", stop)
+    monkeypatch.setattr(tuning, "mean_response_loss", stop)
     stages = Stages(config, data, found, silent(), slot, speech)  # type: ignore[arg-type]
     here = Tuning(stages, start, START)
     if reached is not None:
         done: Any = SimpleNamespace(training={"train_loss": reached})
         here._done["full"] = done
+    trained = partial(here.train, TrainingArm("some", "some", arm, mask), phases or {})
     with pytest.raises(StoppedError):
-        here.train(TrainingArm("some", "some", arm, mask), phases or {})
+        (here.start_loss if loss_of_start else trained)()
     return found
 
 
@@ -151,6 +161,32 @@ def test_what_decides_a_training_is_in_its_key(monkeypatch: pytest.MonkeyPatch, 
 )
 def test_what_decides_nothing_is_not(monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]) -> None:
     assert asked(monkeypatch, **more).material == asked(monkeypatch).material
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"loss_examples": 2},
+        {"prompt_styles": ["raw"]},
+        {"start": replace(START, fingerprint="t" * 64)},
+        {"change": setting("model.precision", "bfloat16")},
+    ],
+)
+def test_what_decides_the_loss_of_the_start_is_in_its_key(
+    monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
+) -> None:
+    one, again = (asked(monkeypatch, loss_of_start=True).material for _ in range(2))
+    assert one == again != asked(monkeypatch, loss_of_start=True, **more).material
+    assert one == asked(monkeypatch, loss_of_start=True, epochs=7).material
+
+
+def test_losses_are_measured_over_every_prompt_style(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four examples take two styles in turn: every other one would be of one style only."""
+    styles = ["raw", "chat"]
+    run = asked(monkeypatch, prompt_styles=styles, loss_examples=2).run
+    assert run is not None
+    both = [Example("w0", "w1"), Example("w1", "w1")]
+    assert run.probe == encode_pairs(LOADED.speech, both, styles, "", 512, where="here")
 
 
 def test_every_option_reaches_the_training(monkeypatch: pytest.MonkeyPatch) -> None:

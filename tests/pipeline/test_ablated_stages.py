@@ -1,0 +1,81 @@
+"""Whatever is measured of an arm is measured while the arm's ablation is in place."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ssah_exp.interventions.ablate import Ablation, plan_ablation
+from ssah_exp.pipeline.stages import Stages, answering, benchmarks
+from tests import tiny
+from tests.config.composing import config_of
+from tests.interventions.test_ablate import fills_of, some_units
+from tests.pipeline.test_stage_keys import CONVERSATIONS, MODEL, STAGES
+from tests.pipeline.tiny_run import silent
+
+LOADED = tiny.tiny_loaded()
+ABLATION = plan_ablation(
+    some_units(LOADED.anatomy), LOADED.anatomy, fills_of(LOADED.anatomy, "zero")
+)
+
+
+class Computing:
+    """A cache that keeps nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def partial(self, stage: str, material: Mapping[str, Any]) -> Path:
+        return self.folder / "partial"
+
+    def get_or_compute(
+        self, stage: str, material: Mapping[str, Any], compute: Callable[[Path], None], **_: Any
+    ) -> None:
+        compute(self.folder)
+
+
+@pytest.fixture
+def hooks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many the model carries whenever it is measured."""
+    seen: list[int] = []
+
+    def measuring(found: Any) -> Callable[..., Any]:
+        def watched(*_: Any) -> Any:
+            seen.append(tiny.pre_hooks(LOADED.model))
+            return found
+
+        return watched
+
+    monkeypatch.setattr(benchmarks, "read_conversations", lambda *_: CONVERSATIONS)
+    monkeypatch.setattr(benchmarks, "harness_version", lambda: "0")
+    monkeypatch.setattr(answering, "generate", measuring(["w1"]))
+    monkeypatch.setattr(answering, "search", measuring({}))
+    monkeypatch.setattr(benchmarks, "window_losses", measuring([2.0]))
+    monkeypatch.setattr(benchmarks, "hold", measuring([]))
+    outcomes = SimpleNamespace(save=lambda folder: None)
+    harness = SimpleNamespace(evaluate=measuring(outcomes))  # the real one takes seconds to import
+    monkeypatch.setitem(sys.modules, "ssah_exp.evaluation.utility.harness", harness)
+    return seen
+
+
+@pytest.mark.parametrize("what", [ABLATION, None], ids=["ablated", "dense"])
+@pytest.mark.parametrize("stage", ["answers", "attempts", "losses", "mt_bench", "utility"])
+def test_an_arm_is_measured_with_what_is_ablated_in_it(
+    hooks: list[int], tmp_path: Path, stage: str, what: Ablation | None
+) -> None:
+    data: Any = SimpleNamespace(text="w1 " * 40, fingerprints={"text": "0"})
+    slot: Any = SimpleNamespace(get=lambda _: LOADED)
+    config, cache = config_of("evaluation.perplexity.window=16"), Computing(tmp_path)
+    stages = Stages(config, data, cache, silent(), slot, LOADED.speech)  # type: ignore[arg-type]
+    if stage == "utility":
+        stages.utility("boolq", MODEL, what, "arm")
+    else:
+        STAGES[stage](stages, MODEL, what)
+    (seen,) = hooks
+    assert (seen > 0) == (what is not None)
+    assert tiny.pre_hooks(LOADED.model) == 0
