@@ -23,7 +23,7 @@ from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.records.store import RECORD
 from ssah_exp.reporting.stability_figure import draw_stability
 from ssah_exp.reporting.stability_rows import consensus_summary, describe_atlas
-from ssah_exp.units.agreement import Agreement
+from ssah_exp.units.agreement import ClassAgreement
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.identify import Identification
 from ssah_exp.units.stability import Atlas, stability
@@ -137,7 +137,7 @@ def _print(source: _Source, atlas: Atlas, anatomy: Anatomy, console: Console) ->
         )
 
 
-def _table(agreements: Sequence[Agreement]) -> Table:
+def _table(agreements: Sequence[ClassAgreement]) -> Table:
     table = Table(
         title="Jaccard per class and Spearman of z_S - z_U: mean [95 % of draws]",
         title_justify="left",

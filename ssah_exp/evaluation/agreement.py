@@ -54,7 +54,7 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class RaterAgreement:
     """Two raters over the same answers.
 
     Attributes:
@@ -82,12 +82,12 @@ def compare(
     first: tuple[str, Sequence[Verdict]],
     second: tuple[str, Sequence[Verdict]],
     confidence: float,
-) -> Agreement:
+) -> RaterAgreement:
     """Compare two raters, each a name with its verdicts in the order of the same answers."""
     confusion = Confusion.of(first[1], second[1])
     equal = confusion.refused_refused + confusion.complied_complied
     differ = confusion.refused_complied + confusion.complied_refused
-    return Agreement(
+    return RaterAgreement(
         first=first[0],
         second=second[0],
         confusion=confusion,

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
-from ssah_exp.evaluation.agreement import Agreement, Errors, compare, corrected, errors
+from ssah_exp.evaluation.agreement import Errors, RaterAgreement, compare, corrected, errors
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.evaluation.judges import HarmJudge, Judge, Verdict
-from ssah_exp.evaluation.labelled import ALL, Answers
+from ssah_exp.evaluation.labelled import ALL, LabelledAnswers
 from ssah_exp.evaluation.questions import HARMFUL
 
 PEOPLE = "people"
@@ -35,7 +35,7 @@ class Part:
     n: int
     rates: dict[str, Estimate]
     coverage: dict[str, Estimate]
-    pairs: list[Agreement]
+    pairs: list[RaterAgreement]
     corrected: dict[str, Estimate]
 
 
@@ -59,7 +59,10 @@ class Comparison:
 
 
 def compare_judges(
-    answers: Answers, judges: Mapping[str, Judge], reference: Answers | None, confidence: float
+    answers: LabelledAnswers,
+    judges: Mapping[str, Judge],
+    reference: LabelledAnswers | None,
+    confidence: float,
 ) -> Comparison:
     """Let every judge judge every answer once, and compare.
 
@@ -108,20 +111,20 @@ def _of_harm(judges: Mapping[str, Judge]) -> list[str]:
     return [name for name, judge in judges.items() if isinstance(judge, HarmJudge)]
 
 
-def _harmful_parts(answers: Answers) -> list[str]:
+def _harmful_parts(answers: LabelledAnswers) -> list[str]:
     """Parts of answers to harmful requests; answers in no parts are taken for such."""
     found = list(answers.groups())
     return found if found == [ALL] else [part for part in found if part.startswith(_HARMFUL)]
 
 
-def _harmful(answers: Answers) -> list[int]:
+def _harmful(answers: LabelledAnswers) -> list[int]:
     """Where the answers to harmful requests stand."""
     parts = _harmful_parts(answers)
     return [at for at, part in enumerate(answers.parts) if part in parts]
 
 
 def _errors(
-    judge: Judge, labelled: Answers, said: Sequence[Verdict] | None, confidence: float
+    judge: Judge, labelled: LabelledAnswers, said: Sequence[Verdict] | None, confidence: float
 ) -> Errors:
     """A judge's errors on the labelled answers that can show them; ``said`` = None asks it."""
     assert labelled.labels is not None
@@ -165,9 +168,9 @@ def _part(
 
 
 def _notes(
-    answers: Answers,
+    answers: LabelledAnswers,
     judges: Mapping[str, Judge],
-    reference: Answers | None,
+    reference: LabelledAnswers | None,
     measured: Mapping[str, Errors],
 ) -> Iterator[str]:
     harm = _of_harm(judges)
@@ -188,7 +191,7 @@ def _notes(
 
 
 def _reference_notes(
-    labelled: Answers, judges: Mapping[str, Judge], measured: Mapping[str, Errors]
+    labelled: LabelledAnswers, judges: Mapping[str, Judge], measured: Mapping[str, Errors]
 ) -> Iterator[str]:
     """What the judges' errors were measured on, and what that cannot tell."""
     harm, whole, harmful = _of_harm(judges), len(labelled.parts), len(_harmful(labelled))

@@ -22,7 +22,7 @@ LABELS: Mapping[str, Verdict] = {
 
 
 @dataclass(frozen=True)
-class Answers:
+class LabelledAnswers:
     """Answers with what is known about them, all lists in one order.
 
     Attributes:
@@ -46,7 +46,7 @@ class Answers:
         return found
 
 
-def read_answers(path: Path) -> Answers:
+def read_answers(path: Path) -> LabelledAnswers:
     """Read a labelled ``.csv`` or a ``.jsonl`` of completions, by its ending.
 
     Raises:
@@ -62,7 +62,7 @@ def read_answers(path: Path) -> Answers:
     items = read_completions(path)
     if not items:
         raise DataError(f"{path} holds no answers.")
-    return Answers(
+    return LabelledAnswers(
         [item.question.prompt for item in items],
         [item.text for item in items],
         [f"{item.question.set}/{item.question.style}" for item in items],
@@ -70,7 +70,7 @@ def read_answers(path: Path) -> Answers:
     )
 
 
-def read_labelled(path: Path) -> Answers:
+def read_labelled(path: Path) -> LabelledAnswers:
     """Read columns ``prompt``, ``completion`` and ``final_label``, and XSTest's ``type`` if there.
 
     Labels are XSTest's, or ``refused``, ``complied``, ``unscored``. XSTest calls the types of its
@@ -89,7 +89,7 @@ def read_labelled(path: Path) -> Answers:
     unknown = sorted({str(row["final_label"]) for row in rows} - set(LABELS))
     if unknown:
         raise DataError(f"{path} has unknown labels {unknown}. Allowed: {', '.join(LABELS)}.")
-    return Answers(
+    return LabelledAnswers(
         [row["prompt"] for row in rows],
         [row["completion"] for row in rows],
         _parts(rows),

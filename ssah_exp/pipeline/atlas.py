@@ -18,7 +18,7 @@ from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.own_answers import own_answers
 from ssah_exp.pipeline.reopening import Reopened
 from ssah_exp.pipeline.stages import Stages
-from ssah_exp.units.agreement import Agreement
+from ssah_exp.units.agreement import ClassAgreement
 from ssah_exp.units.examples import ExampleMoments
 from ssah_exp.units.identify import SETS, Identification
 from ssah_exp.units.passed import PassedExamples
@@ -67,7 +67,7 @@ def chart(run: Reopened, ref: ModelRef, *, resamples: int, seed: int) -> Charted
         raise ConfigError("atlas has no settings; give --set atlas=NAME.")
     begun, drawing = time.perf_counter(), 0.0
     calibrations = _Calibrations(run, run.stages(ref), ref)
-    sizes: list[Agreement] = []
+    sizes: list[ClassAgreement] = []
     units = run.config.units
     if config.pool:
         pool = calibrations.pool(config.pool)

@@ -22,7 +22,7 @@ from ssah_exp.evaluation.intervals import Estimate, Resampling, rate
 from ssah_exp.evaluation.judges import Judge, Verdict
 from ssah_exp.evaluation.metrics import assessed, named_failures
 from ssah_exp.evaluation.outcomes import Outcomes
-from ssah_exp.evaluation.probe.measure import Measured, Plan, end_states, measure
+from ssah_exp.evaluation.probe.measure import Plan, ProbeDistances, end_states, measure
 from ssah_exp.evaluation.probe.names import BENIGN, MALICIOUS, REFUSED
 from ssah_exp.evaluation.probe.openings import (
     Opening,
@@ -133,7 +133,7 @@ def _arm(name: str, ref: ModelRef, inputs: ProbeInputs, stages: Stages, judge: J
     resampling = Resampling(evaluation.confidence, evaluation.bootstrap_resamples)
     entry = _distances(name, ref, inputs, stages)
     stages.reporter.done(f"probe {name}", entry)
-    measured = Measured.load(entry.folder)
+    measured = ProbeDistances.load(entry.folder)
     continued = Continued(
         measured.tokens.numpy(), inputs.openings, config.probe.steps, stages.speech.stop_ids
     )

@@ -128,7 +128,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Forecast:
     """One task on one model and one number of GPUs.
 
     Attributes:
@@ -188,7 +188,7 @@ def inference_memory(shape: Shape, gpus: int, rows: int, length: int, *, sharded
 
 def estimate(
     task: str, shape: Shape, gpus: int, rates: Rates = Rates(), work: Work = Work()
-) -> Estimate:
+) -> Forecast:
     """One cell of the table.
 
     Raises:
@@ -205,11 +205,11 @@ def estimate(
     return functions[task](shape, gpus, rates, work)
 
 
-def _fits(seconds: float, memory: float, rates: Rates, sharded: bool, exchange: float) -> Estimate:
-    return Estimate(seconds if memory <= rates.card else None, memory, sharded, exchange)
+def _fits(seconds: float, memory: float, rates: Rates, sharded: bool, exchange: float) -> Forecast:
+    return Forecast(seconds if memory <= rates.card else None, memory, sharded, exchange)
 
 
-def _identification(shape: Shape, gpus: int, rates: Rates, work: Work) -> Estimate:
+def _identification(shape: Shape, gpus: int, rates: Rates, work: Work) -> Forecast:
     """Whole batches are dealt out; every example's moments travel to rank 0.
 
     Moments of a window of batches are held until they can be put into the order of the data.
@@ -229,15 +229,15 @@ def _identification(shape: Shape, gpus: int, rates: Rates, work: Work) -> Estima
     return _fits(seconds + exchange, memory, rates, sharded, exchange)
 
 
-def _training(shape: Shape, gpus: int, rates: Rates, work: Work) -> Estimate:
+def _training(shape: Shape, gpus: int, rates: Rates, work: Work) -> Forecast:
     return _tuning(shape, gpus, rates, work, budget=False)
 
 
-def _budget(shape: Shape, gpus: int, rates: Rates, work: Work) -> Estimate:
+def _budget(shape: Shape, gpus: int, rates: Rates, work: Work) -> Forecast:
     return _tuning(shape, gpus, rates, work, budget=True)
 
 
-def _tuning(shape: Shape, gpus: int, rates: Rates, work: Work, *, budget: bool) -> Estimate:
+def _tuning(shape: Shape, gpus: int, rates: Rates, work: Work, *, budget: bool) -> Forecast:
     """Forward, its repetition under checkpointing, and a backward pass of twice its cost."""
     steps = work.epochs * math.ceil(work.examples / (work.batch * gpus))
     tokens = steps * work.batch * work.length
@@ -254,7 +254,7 @@ def _tuning(shape: Shape, gpus: int, rates: Rates, work: Work, *, budget: bool) 
     return _fits(max(seconds, exchange), memory, rates, gpus > 1, exchange)
 
 
-def _evaluation(shape: Shape, gpus: int, rates: Rates, work: Work) -> Estimate:
+def _evaluation(shape: Shape, gpus: int, rates: Rates, work: Work) -> Forecast:
     """Prompts are read at the forward rate; each new token of a batch reads all weights once."""
     rows, length = work.decode_batch, work.prompt_length + work.new_tokens
     sharded = gpus > 1 and _too_large(shape, rows, length, rates)
@@ -298,7 +298,7 @@ def table(rates: Rates = Rates(), work: Work = Work()) -> str:
     return "\n".join(lines)
 
 
-def _cell(found: Estimate) -> str:
+def _cell(found: Forecast) -> str:
     mark = "*" if found.sharded else ""
     memory = f"{found.memory / GIB:.0f} GiB"
     if found.seconds is None:

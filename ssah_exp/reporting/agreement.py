@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from ssah_exp.evaluation.agreement import Agreement, Errors
+from ssah_exp.evaluation.agreement import Errors, RaterAgreement
 from ssah_exp.evaluation.comparison import Comparison, Part
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.reporting.text import format_frame
@@ -47,7 +47,7 @@ def _corrected(part: Part, rater: str) -> str:
     return f"{percent(found)}{clipped}"
 
 
-def _pair(pair: Agreement) -> dict[str, str]:
+def _pair(pair: RaterAgreement) -> dict[str, str]:
     seen = pair.confusion
     return {
         "first": pair.first,

@@ -31,7 +31,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ClassAgreement:
     """One comparison.
 
     Attributes:
@@ -100,12 +100,12 @@ def spread(values: NDArray[np.float64], confidence: float) -> Spread:
 
 def agreement(
     name: str, size: int | None, pairs: Iterable[tuple[Classified, Classified]], confidence: float
-) -> Agreement:
+) -> ClassAgreement:
     """Compare classifications, one pair a draw.
 
     Args:
         name: What is compared.
-        size: See :class:`Agreement`.
+        size: See :class:`ClassAgreement`.
         pairs: At least one; taken one at a time, so that an iterator keeps none in memory.
         confidence: Level of the intervals.
     """
@@ -114,4 +114,4 @@ def agreement(
     ]
     overlaps, correlations = (np.array(part) for part in zip(*rows, strict=True))
     jaccard = {item.name: spread(overlaps[:, int(item)], confidence) for item in UnitClass}
-    return Agreement(name, size, len(rows), jaccard, spread(correlations, confidence))
+    return ClassAgreement(name, size, len(rows), jaccard, spread(correlations, confidence))

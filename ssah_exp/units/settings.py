@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ssah_exp.config.schema import UnitsConfig
 from ssah_exp.errors import UnitError
-from ssah_exp.units.agreement import Agreement, Classified, agreement, jaccards, spearman
+from ssah_exp.units.agreement import ClassAgreement, Classified, agreement, jaccards, spearman
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.identify import SETS, Identification
 from ssah_exp.units.index import UnitIndex
@@ -74,7 +74,7 @@ class Compared:
     examples: dict[str, int]
     jaccard: dict[str, float | None]
     spearman: float
-    drawn: Agreement | None
+    drawn: ClassAgreement | None
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class SettingsAtlas:
 
     reference: NDArray[np.uint8]
     compared: list[Compared]
-    sizes: list[Agreement]
+    sizes: list[ClassAgreement]
     inclusion: dict[str, NDArray[np.float64]]
     scores: NDArray[np.float64]
 
@@ -161,7 +161,7 @@ class SettingsComparison:
         maps = self._maps(setting.identified, _OTHER, stream)
         self._add(setting, scores, maps)
 
-    def result(self, sizes: list[Agreement]) -> SettingsAtlas:
+    def result(self, sizes: list[ClassAgreement]) -> SettingsAtlas:
         """Everything compared so far, with the other statistic and permuted scores."""
         compared = [*self._compared, self._flap(), self._random()]
         scores = np.mean(self._scores, axis=0)
@@ -180,7 +180,7 @@ class SettingsComparison:
         self._compared.append(self._beside(setting, scores, drawn))
 
     def _beside(
-        self, setting: Setting, scores: NDArray[np.float64], drawn: Agreement | None
+        self, setting: Setting, scores: NDArray[np.float64], drawn: ClassAgreement | None
     ) -> Compared:
         classes, ranks = self._classified(scores)
         counts = {
@@ -226,7 +226,7 @@ def size_curve(
     resamples: int = 200,
     seed: int = 0,
     confidence: float = 0.95,
-) -> list[Agreement]:
+) -> list[ClassAgreement]:
     """How well two draws of n examples of each set agree that share no example.
 
     Args:
@@ -242,7 +242,7 @@ def size_curve(
     """
     moments = pool.moments()
     half = min(moments[name].examples for name in SETS) // 2
-    curve: list[Agreement] = []
+    curve: list[ClassAgreement] = []
     for size in [*subsample_sizes(half), half]:
         drawn = dict.fromkeys(SETS, size)
         sides = disjoint_of(pool, drawn, resamples, [seed, _PAIRS, size])

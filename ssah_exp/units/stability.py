@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ssah_exp.config.schema import UnitsConfig
 from ssah_exp.errors import UnitError
-from ssah_exp.units.agreement import Agreement, Classified, agreement
+from ssah_exp.units.agreement import ClassAgreement, Classified, agreement
 from ssah_exp.units.identify import SETS, Identification
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.resampling import (
@@ -49,7 +49,7 @@ class Atlas:
 
     examples: dict[str, int] | None
     reference: NDArray[np.uint8]
-    agreements: list[Agreement]
+    agreements: list[ClassAgreement]
     inclusion: NDArray[np.float64] | None
 
     def consensus(self, share: float = 0.5) -> NDArray[np.bool_]:
@@ -138,14 +138,14 @@ class _Comparisons:
         """``(units,)`` classes from all examples."""
         return self._whole[0]
 
-    def bootstrap(self) -> tuple[Agreement, NDArray[np.float64]]:
+    def bootstrap(self) -> tuple[ClassAgreement, NDArray[np.float64]]:
         """Agreement with the reference, and how often each unit is in SCU."""
         weights = bootstrap_of(self._identified, self._resamples, [self._seed, _BOOTSTRAP])
         included = np.zeros(self.reference.size)
         found = self._agreement("bootstrap", None, counted(self._maps(weights), included))
         return found, included / self._resamples
 
-    def subsample(self, counts: dict[str, int], size: int) -> Agreement:
+    def subsample(self, counts: dict[str, int], size: int) -> ClassAgreement:
         """``size`` examples of each set."""
         weights = {
             name: subset_weights(
@@ -155,18 +155,18 @@ class _Comparisons:
         }
         return self._agreement(f"subsample {size}", size, self._maps(weights))
 
-    def halves(self, counts: dict[str, int]) -> Agreement:
+    def halves(self, counts: dict[str, int]) -> ClassAgreement:
         """Two equal halves without a common example, against each other."""
         sizes = {name: count // 2 for name, count in counts.items()}
         sides = disjoint_of(self._identified, sizes, self._resamples, [self._seed, _HALVES])
         pairs = zip(*map(self._maps, sides), strict=True)
         return agreement("halves", min(counts.values()) // 2, pairs, self._confidence)
 
-    def flap(self) -> Agreement:
+    def flap(self) -> ClassAgreement:
         """The other statistic over all examples."""
         return self._agreement("flap", None, [self._by("flap")])
 
-    def random(self) -> Agreement:
+    def random(self) -> ClassAgreement:
         """Scores of other units of the same layer and kind."""
         pairs = floor_of(self._whole, self._index, self._resamples, self._stream(_RANDOM))
         return agreement("random", None, pairs, self._confidence)
@@ -178,7 +178,9 @@ class _Comparisons:
     def _maps(self, weights: Weights) -> Iterator[Classified]:
         return resampled_maps(self._identified, weights, self._units)
 
-    def _agreement(self, name: str, size: int | None, others: Iterable[Classified]) -> Agreement:
+    def _agreement(
+        self, name: str, size: int | None, others: Iterable[Classified]
+    ) -> ClassAgreement:
         return agreement(name, size, ((self._whole, item) for item in others), self._confidence)
 
     def _stream(self, *numbers: int) -> np.random.Generator:

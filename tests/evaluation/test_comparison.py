@@ -8,7 +8,7 @@ import pytest
 
 from ssah_exp.evaluation.comparison import Comparison, compare_judges
 from ssah_exp.evaluation.judges import Judge, KeywordJudge, Verdict
-from ssah_exp.evaluation.labelled import ALL, Answers
+from ssah_exp.evaluation.labelled import ALL, LabelledAnswers
 from tests.evaluation.test_harm_metrics import Numbers
 
 REFUSED, COMPLIED = Verdict.REFUSED, Verdict.COMPLIED
@@ -29,9 +29,9 @@ OWN: list[Row] = [
 RUN: list[Row] = [*[("harmful/raw", "5", None)] * 4, *[("benign/chat", "3", None)] * 6]
 
 
-def answers(rows: Sequence[Row]) -> Answers:
+def answers(rows: Sequence[Row]) -> LabelledAnswers:
     labels = [label for *_, label in rows if label is not None]
-    return Answers(
+    return LabelledAnswers(
         [f"p{at}" for at in range(len(rows))],
         [text for _, text, _ in rows],
         [part for part, *_ in rows],

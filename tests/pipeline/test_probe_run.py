@@ -18,7 +18,7 @@ from ssah_exp.errors import DataError, StoreError
 from ssah_exp.evaluation.generate import until_stop
 from ssah_exp.evaluation.judges import Judge, Judgement
 from ssah_exp.evaluation.metrics import assessed
-from ssah_exp.evaluation.probe.measure import Measured
+from ssah_exp.evaluation.probe.measure import ProbeDistances
 from ssah_exp.pipeline import probe
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.probe import run_probe
@@ -112,7 +112,7 @@ def test_the_judge_reads_how_bare_requests_go_on(
     run_probe(probe_config(place), silent())
     speech = tiny_speech()
     for name, texts in zip(("unaligned", "aligned"), read, strict=True):
-        bare = Measured.load(entry_of(probed, f"probe {name}")).tokens[:, 0].tolist()
+        bare = ProbeDistances.load(entry_of(probed, f"probe {name}")).tokens[:, 0].tolist()
         answers = [until_stop(row, speech) for row in bare]
         decoded = speech.tokenizer.batch_decode(answers, skip_special_tokens=True)
         assert list(texts) == [text.strip() for text in decoded]

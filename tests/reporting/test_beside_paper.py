@@ -18,7 +18,7 @@ from ssah_exp.config.validate import PROBE
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.evaluation.mt_bench.names import TURN_NAMES
 from ssah_exp.evaluation.utility.metrics import utility_metrics
-from ssah_exp.evaluation.utility.outcomes import Outcomes as Answers
+from ssah_exp.evaluation.utility.outcomes import TaskOutcomes
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import read_folder
 from ssah_exp.reporting.artefacts import render_artefact
@@ -265,7 +265,7 @@ def test_training_data_is_told_by_its_columns(template: str, name: str) -> None:
 def answered(made: RunRecord, utility: UtilityConfig) -> RunRecord:
     """The same run with harness tasks, by the names that the pipeline gives: 3 of 4 right."""
     outcomes = [
-        Answers(task, "1.0", 0, 1000, {name: [1, 1, 0, 1] for name in TASK_METRICS[task]})
+        TaskOutcomes(task, "1.0", 0, 1000, {name: [1, 1, 0, 1] for name in TASK_METRICS[task]})
         for task in utility.tasks
     ]
     found = utility_metrics(outcomes, utility, 0.95)

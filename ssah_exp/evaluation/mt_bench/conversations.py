@@ -33,7 +33,7 @@ class Conversation:
 
 
 @dataclass(frozen=True)
-class Answers:
+class ConversationAnswers:
     """A model's answers to one conversation, first and second turn."""
 
     number: int
@@ -67,7 +67,7 @@ def hold(
     decoding: Decoding,
     advance: Callable[[int], None] = lambda done: None,
     partial: Path | None = None,
-) -> list[Answers]:
+) -> list[ConversationAnswers]:
     """Answer both turns greedily, through the chat template; the second sees the first's answer.
 
     Args:
@@ -93,7 +93,7 @@ def hold(
         for answers, text in zip(said, texts, strict=True):
             answers.append(text)
     return [
-        Answers(item.number, _two(answers))
+        ConversationAnswers(item.number, _two(answers))
         for item, answers in zip(conversations, said, strict=True)
     ]
 
@@ -121,13 +121,13 @@ def _prompt(speech: Speech, user: Sequence[str], assistant: Sequence[str]) -> Pr
     return Prompt(tuple(ids), f"turn {len(user)}")
 
 
-def write_answers(path: Path, answers: Sequence[Answers]) -> None:
+def write_answers(path: Path, answers: Sequence[ConversationAnswers]) -> None:
     """Write JSON lines, one conversation each."""
     lines = [json.dumps(asdict(item)) for item in answers]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def read_answers(path: Path) -> list[Answers]:
+def read_answers(path: Path) -> list[ConversationAnswers]:
     """Undo :func:`write_answers`.
 
     Raises:
@@ -135,6 +135,6 @@ def read_answers(path: Path) -> list[Answers]:
     """
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return [Answers(row["number"], _two(row["turns"])) for row in rows]
+        return [ConversationAnswers(row["number"], _two(row["turns"])) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"MT-bench answers {path} cannot be read: {error}") from error

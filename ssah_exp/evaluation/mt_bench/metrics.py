@@ -12,7 +12,7 @@ from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.intervals import mean_score, rate
 from ssah_exp.evaluation.judges import HarmJudge, Verdict
 from ssah_exp.evaluation.metrics import Measured, named_failures
-from ssah_exp.evaluation.mt_bench.conversations import Answers
+from ssah_exp.evaluation.mt_bench.conversations import ConversationAnswers
 from ssah_exp.evaluation.mt_bench.names import MT_BENCH, MT_COVERAGE, MT_MEAN, TURN_NAMES, TURNS
 from ssah_exp.evaluation.outcomes import Outcomes
 
@@ -41,7 +41,7 @@ def mt_bench_inputs(judge: HarmJudge | None) -> dict[str, str]:
 
 
 def mt_bench_metrics(
-    answers: Sequence[Answers], judge: HarmJudge, evaluation: EvaluationConfig
+    answers: Sequence[ConversationAnswers], judge: HarmJudge, evaluation: EvaluationConfig
 ) -> Measured:
     """Mean rating of each turn and of both, with the share of answers that got one.
 

@@ -38,7 +38,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ProbeDistances:
     """Of one model.
 
     Attributes:
@@ -56,7 +56,7 @@ class Measured:
         save_file({**self.distances, "tokens": self.tokens}, folder / _FILE)
 
     @classmethod
-    def load(cls, folder: Path) -> Measured:
+    def load(cls, folder: Path) -> ProbeDistances:
         """Undo :meth:`save`."""
         content = load_file(folder / _FILE)
         tokens = content.pop("tokens")
@@ -69,7 +69,7 @@ def measure(
     openings: Sequence[Opening],
     plan: Plan,
     advance: Callable[[int], None] = lambda done: None,
-) -> Measured:
+) -> ProbeDistances:
     """Continue every request bare and behind every opening, and compare.
 
     The request is read once; each opening goes on from a copy of its cache.
@@ -91,7 +91,7 @@ def measure(
             advance(len(batch))
     columns = zip(*(rows[index] for index in range(len(prompts))), strict=True)
     tokens, *distances = (torch.stack(column) for column in columns)
-    return Measured(dict(zip(_names(plan), distances, strict=True)), tokens)
+    return ProbeDistances(dict(zip(_names(plan), distances, strict=True)), tokens)
 
 
 def end_states(

@@ -20,7 +20,7 @@ from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.utility.documents import SUBJECT, read_definition
 from ssah_exp.evaluation.utility.file_task import HARNESS_TASKS, file_tasks
-from ssah_exp.evaluation.utility.outcomes import Outcomes, Request
+from ssah_exp.evaluation.utility.outcomes import TaskOutcomes, TaskRequest
 from ssah_exp.models.load import LoadedModel
 
 _FEWSHOT_SEED = 1234  # as ``simple_evaluate`` has it
@@ -30,7 +30,7 @@ _HASHES = ("doc_hash", "prompt_hash", "target_hash")
 _FILTERS = {"none": "", "strict-match": "", "flexible-extract": "_flexible"}
 
 
-def evaluate(loaded: LoadedModel, request: Request) -> Outcomes:
+def evaluate(loaded: LoadedModel, request: TaskRequest) -> TaskOutcomes:
     """Put one task to a model.
 
     Args:
@@ -61,7 +61,7 @@ def evaluate(loaded: LoadedModel, request: Request) -> Outcomes:
     return _outcomes(request.task, results)
 
 
-def _tasks(request: Request) -> Any:
+def _tasks(request: TaskRequest) -> Any:
     manager = TaskManager(include_defaults=False)
     if request.root is not None:
         return manager.load(list(file_tasks(request.task, request.root)))
@@ -95,7 +95,7 @@ def _set_shots(task: Any, shots: int | None) -> None:
     task.set_fewshot_seed(seed=_FEWSHOT_SEED)
 
 
-def _outcomes(task: str, results: Mapping[str, Any]) -> Outcomes:
+def _outcomes(task: str, results: Mapping[str, Any]) -> TaskOutcomes:
     names = sorted(results["samples"])
     answers: dict[str, list[int]] = {}
     documents: list[list[str]] = []
@@ -105,7 +105,7 @@ def _outcomes(task: str, results: Mapping[str, Any]) -> Outcomes:
             for metric in sample["metrics"]:
                 key = f"{metric}{_FILTERS[sample['filter']]}"
                 answers.setdefault(key, []).append(int(sample[metric]))
-    return Outcomes(
+    return TaskOutcomes(
         task=task,
         version=_one({str(results["versions"][name]) for name in names}),
         fewshot=int(_one({str(results["n-shot"][name]) for name in names})),

@@ -9,7 +9,7 @@ from pathlib import Path
 from ssah_exp.config.schema import UtilityConfig
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.utility.documents import fingerprint_files
-from ssah_exp.evaluation.utility.outcomes import Request
+from ssah_exp.evaluation.utility.outcomes import TaskRequest
 
 
 def utility_inputs(utility: UtilityConfig) -> dict[str, str]:
@@ -37,9 +37,9 @@ def files_root(utility: UtilityConfig) -> Path | None:
     return Path(utility.root).expanduser()
 
 
-def request_of(task: str, utility: UtilityConfig) -> Request:
+def request_of(task: str, utility: UtilityConfig) -> TaskRequest:
     """What is asked of the harness for one task."""
-    return Request(
+    return TaskRequest(
         task,
         utility.limit,
         utility.fewshot.get(task),

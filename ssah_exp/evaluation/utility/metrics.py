@@ -8,7 +8,7 @@ from ssah_exp.config.schema import UtilityConfig
 from ssah_exp.config.utility import leading_metric
 from ssah_exp.evaluation.intervals import Estimate, mean_of_rates, rate
 from ssah_exp.evaluation.outcomes import pack_answers
-from ssah_exp.evaluation.utility.outcomes import Outcomes
+from ssah_exp.evaluation.utility.outcomes import TaskOutcomes
 
 MEAN = "utility/mean"
 UNIT = "questions"
@@ -26,7 +26,7 @@ def leading_names(utility: UtilityConfig) -> list[str]:
 
 
 def utility_metrics(
-    outcomes: Sequence[Outcomes], utility: UtilityConfig, confidence: float
+    outcomes: Sequence[TaskOutcomes], utility: UtilityConfig, confidence: float
 ) -> dict[str, Estimate]:
     """Every metric of every task, and the mean of the leading ones, each task counting once.
 
@@ -49,7 +49,7 @@ def utility_metrics(
     return {**metrics, MEAN: mean_of_rates(counts, confidence, UNIT)}
 
 
-def packed_answers(outcomes: Sequence[Outcomes]) -> dict[str, str]:
+def packed_answers(outcomes: Sequence[TaskOutcomes]) -> dict[str, str]:
     """Every answer behind every metric, for a record."""
     return {
         utility_name(item.task, metric): pack_answers(answers)
@@ -58,12 +58,12 @@ def packed_answers(outcomes: Sequence[Outcomes]) -> dict[str, str]:
     }
 
 
-def document_hashes(outcomes: Sequence[Outcomes]) -> dict[str, str]:
+def document_hashes(outcomes: Sequence[TaskOutcomes]) -> dict[str, str]:
     """Task -> hash of the questions put, where it is known."""
     return {item.task: item.documents for item in outcomes if item.documents}
 
 
-def _how(item: Outcomes, utility: UtilityConfig) -> str:
+def _how(item: TaskOutcomes, utility: UtilityConfig) -> str:
     """What a sceptic needs to repeat it: version, shots, which examples."""
     asked = len(next(iter(item.answers.values())))
     each = " of each subject" if item.task == "mmlu" else ""

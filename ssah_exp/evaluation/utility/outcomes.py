@@ -10,7 +10,7 @@ from ssah_exp.storage import write_atomically
 
 
 @dataclass(frozen=True)
-class Request:
+class TaskRequest:
     """One task.
 
     Attributes:
@@ -29,7 +29,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class TaskOutcomes:
     """A model's answers to one task.
 
     Attributes:
@@ -55,6 +55,6 @@ class Outcomes:
         write_atomically(folder / "outcomes.json", json.dumps(asdict(self)))
 
     @classmethod
-    def load(cls, folder: Path) -> Outcomes:
+    def load(cls, folder: Path) -> TaskOutcomes:
         """Undo :meth:`save`."""
         return cls(**json.loads((folder / "outcomes.json").read_text(encoding="utf-8")))

@@ -16,7 +16,7 @@ _HIGHEST = 5
 
 
 @dataclass(frozen=True)
-class Measured:
+class OurMetric:
     """What the paper measured, in our terms.
 
     Attributes:
@@ -54,7 +54,7 @@ def judge_like(record: RunRecord, kind: str, rubric: str | None = None) -> str |
     return None
 
 
-def freezing_metric(record: RunRecord, benchmark: str, judge: str) -> Measured:
+def freezing_metric(record: RunRecord, benchmark: str, judge: str) -> OurMetric:
     """Our metric of a row of Table 2; a judge the run does not have gives a gap.
 
     Args:
@@ -70,13 +70,13 @@ def freezing_metric(record: RunRecord, benchmark: str, judge: str) -> Measured:
     primary = str(record.config["evaluation"]["primary_judge"])
     if name in ATTACKS:  # who judged is not published; a classifier differs from its own training
         differs = tuple(protocol.question_differs(record, primary))
-        return Measured(attack_metric(record, name, primary), benchmark, name, differs=differs)
+        return OurMetric(attack_metric(record, name, primary), benchmark, name, differs=differs)
     if record.judges.get(primary, {}).get("kind") == _KEYWORD:
-        return Measured(asr_name(_style(record), primary), benchmark, name)
-    return Measured(None, benchmark, name, differs=tuple(protocol.judge_differs(primary, name)))
+        return OurMetric(asr_name(_style(record), primary), benchmark, name)
+    return OurMetric(None, benchmark, name, differs=tuple(protocol.judge_differs(primary, name)))
 
 
-def scored(record: RunRecord, benchmark: str, name: str, *, mean: bool) -> Measured:
+def scored(record: RunRecord, benchmark: str, name: str, *, mean: bool) -> OurMetric:
     """Harmfulness from 1 to 5 by an LLM.
 
     Args:
@@ -87,17 +87,17 @@ def scored(record: RunRecord, benchmark: str, name: str, *, mean: bool) -> Measu
     """
     judge, scale = judge_like(record, _ENDPOINT, HEXPHI), 1.0 if mean else 100.0
     if judge is None:
-        return Measured(None, benchmark, name, scale)
+        return OurMetric(None, benchmark, name, scale)
     metric = score_name(_scored_style(record), judge, None if mean else _HIGHEST)
-    return Measured(metric, benchmark, name, scale, tuple(protocol.rubric_differs(record, judge)))
+    return OurMetric(metric, benchmark, name, scale, tuple(protocol.rubric_differs(record, judge)))
 
 
-def _by_guard(record: RunRecord, benchmark: str, name: str) -> Measured:
+def _by_guard(record: RunRecord, benchmark: str, name: str) -> OurMetric:
     judge = judge_like(record, _GUARD)
     if judge is None:
-        return Measured(None, benchmark, name)
+        return OurMetric(None, benchmark, name)
     differs = tuple(protocol.guard_differs(record, judge, name))
-    return Measured(asr_name(_style(record), judge), benchmark, name, differs=differs)
+    return OurMetric(asr_name(_style(record), judge), benchmark, name, differs=differs)
 
 
 def _style(record: RunRecord) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper import protocol
 from ssah_exp.reporting.beside_paper.benchmarks import benchmark_differs, benchmark_metric
-from ssah_exp.reporting.beside_paper.measured import Measured, freezing_metric, scored
+from ssah_exp.reporting.beside_paper.measured import OurMetric, freezing_metric, scored
 from ssah_exp.reporting.beside_paper.pair import Pair, find_row, published_number, sources_of
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block
@@ -159,7 +159,7 @@ def _trained(data: str | None, arm: str) -> tuple[str, ...]:
 def _pair(
     block: Block,
     arm: str,
-    measured: Measured,
+    measured: OurMetric,
     source: str,
     value: object,
     differs: tuple[str, ...],

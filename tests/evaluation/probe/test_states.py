@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 import torch
 
-from ssah_exp.evaluation.probe.measure import Measured, Plan, end_states, measure
+from ssah_exp.evaluation.probe.measure import Plan, ProbeDistances, end_states, measure
 from ssah_exp.evaluation.probe.openings import Opening
 from ssah_exp.evaluation.probe.states import reading
 from ssah_exp.models.load import LoadedModel
@@ -64,7 +64,7 @@ def cosine_distance(one: torch.Tensor, other: torch.Tensor) -> float:
     return float(1 - one @ other / (one @ one).sqrt() / (other @ other).sqrt())
 
 
-def run(loaded: LoadedModel, batch_size: int = 3, *, same_tokens: bool = False) -> Measured:
+def run(loaded: LoadedModel, batch_size: int = 3, *, same_tokens: bool = False) -> ProbeDistances:
     plan = Plan(STEPS, ("cosine", "l2"), same_tokens, batch_size)
     return measure(loaded, PROMPTS, OPENINGS, plan)
 
@@ -163,7 +163,7 @@ def test_hooks_are_gone_also_after_a_failure() -> None:
 def test_a_file_gives_back_what_was_measured(tmp_path: object) -> None:
     found = run(model_of("llama_gqa"))
     found.save(tmp_path)  # type: ignore[arg-type]
-    again = Measured.load(tmp_path)  # type: ignore[arg-type]
+    again = ProbeDistances.load(tmp_path)  # type: ignore[arg-type]
     assert again.distances.keys() == found.distances.keys()
     assert torch.equal(again.tokens, found.tokens)
     assert torch.equal(again.distances["l2/raw"], found.distances["l2/raw"])

@@ -17,7 +17,7 @@ from ssah_exp.config.schema import UtilityConfig
 from ssah_exp.errors import ConfigError, DataError
 from ssah_exp.evaluation.utility import inputs
 from ssah_exp.evaluation.utility.documents import read_definition
-from ssah_exp.evaluation.utility.outcomes import Outcomes, Request
+from ssah_exp.evaluation.utility.outcomes import TaskOutcomes, TaskRequest
 from ssah_exp.interventions.ablate import ablated, plan_ablation
 from ssah_exp.models.load import LoadedModel
 from tests import tiny
@@ -49,8 +49,8 @@ def asked(
     limit: int | None = None,
     fewshot: int | None = None,
     batch_size: int = 4,
-) -> Outcomes:
-    return harness.evaluate(loaded, Request(task, limit, fewshot, root, batch_size))
+) -> TaskOutcomes:
+    return harness.evaluate(loaded, TaskRequest(task, limit, fewshot, root, batch_size))
 
 
 @torch.no_grad()
@@ -178,7 +178,7 @@ def test_the_processs_randomness_and_logging_stay(loaded: LoadedModel, root: Pat
 def test_outcomes_read_back(loaded: LoadedModel, root: Path, tmp_path: Path) -> None:
     found = asked(loaded, root, "piqa")
     found.save(tmp_path)
-    assert Outcomes.load(tmp_path) == found
+    assert TaskOutcomes.load(tmp_path) == found
 
 
 def test_a_missing_file_is_named(loaded: LoadedModel, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_hub_that_cannot_be_reached_is_one_error(
 
     monkeypatch.setattr("datasets.load_dataset", unreachable)
     with pytest.raises(DataError, match=r"could not load boolq from the hub: no network.*files"):
-        harness.evaluate(loaded, Request("boolq", 1, None, None, 4))
+        harness.evaluate(loaded, TaskRequest("boolq", 1, None, None, 4))
 
 
 def test_a_missing_extra_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,4 +226,4 @@ def test_the_questions_asked_are_hashed_whoever_answers(
 def test_answers_kept_before_questions_were_hashed_are_read(tmp_path: Path) -> None:
     kept = {"task": "piqa", "version": "1", "fewshot": 0, "available": 7, "answers": {"acc": [1]}}
     (tmp_path / "outcomes.json").write_text(json.dumps(kept), encoding="utf-8")
-    assert Outcomes.load(tmp_path).documents == ""
+    assert TaskOutcomes.load(tmp_path).documents == ""

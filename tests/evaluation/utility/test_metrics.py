@@ -9,11 +9,11 @@ import pytest
 from ssah_exp.config.schema import UtilityConfig
 from ssah_exp.evaluation.intervals import mean_of_rates, rate
 from ssah_exp.evaluation.utility.metrics import leading_names, utility_metrics
-from ssah_exp.evaluation.utility.outcomes import Outcomes
+from ssah_exp.evaluation.utility.outcomes import TaskOutcomes
 
 OUTCOMES = [
-    Outcomes("boolq", "2.0", 0, 3270, {"acc": [1, 1, 0, 1]}),
-    Outcomes("piqa", "1.0", 0, 1838, {"acc": [1, 0], "acc_norm": [1, 1]}),
+    TaskOutcomes("boolq", "2.0", 0, 3270, {"acc": [1, 1, 0, 1]}),
+    TaskOutcomes("piqa", "1.0", 0, 1838, {"acc": [1, 0], "acc_norm": [1, 1]}),
 ]
 
 
