@@ -1,4 +1,4 @@
-"""Agreement and corrected rates against numbers worked out by hand."""
+"""RaterAgreement and corrected rates against numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from ssah_exp.evaluation import agreement
 from ssah_exp.evaluation.agreement import (
-    Agreement,
     Confusion,
     Errors,
+    RaterAgreement,
     bias,
     compare,
     corrected,
@@ -37,7 +37,7 @@ def raters(confusion: Confusion) -> tuple[list[Verdict], list[Verdict]]:
     return [one for one, _ in pairs], [other for _, other in pairs]
 
 
-def compared(confusion: Confusion) -> Agreement:
+def compared(confusion: Confusion) -> RaterAgreement:
     first, second = raters(confusion)
     return compare(("a", first), ("b", second), 0.95)
 

@@ -23,7 +23,7 @@ from ssah_exp.evaluation import generate
 from ssah_exp.evaluation.generate import Decoding
 from ssah_exp.evaluation.judges import HarmJudge
 from ssah_exp.evaluation.mt_bench.conversations import (
-    Answers,
+    ConversationAnswers,
     hold,
     read_answers,
     read_conversations,
@@ -94,7 +94,7 @@ def judge_of(server: Endpoint, files: Path, root: str = "root") -> HarmJudge:
     return judge
 
 
-ANSWERS = [Answers(81, ("a", "b")), Answers(101, ("c {answer_2}", "d"))]
+ANSWERS = [ConversationAnswers(81, ("a", "b")), ConversationAnswers(101, ("c {answer_2}", "d"))]
 ASKED = ["w1 w2|a", "w1 w2|a|w3|b", "r1|w4|c {answer_2}", "r1|r2|d"]
 
 
@@ -251,7 +251,7 @@ def test_a_run_that_breaks_off_in_the_second_turn_goes_on_there(
     monkeypatch.setattr(generate, "_complete", counted)
     ref = ModelRef("tiny", "0", str(files), "fingerprint")
 
-    def answers(root: str) -> list[Answers]:
+    def answers(root: str) -> list[ConversationAnswers]:
         slot: Any = SimpleNamespace(get=lambda _: loaded)
         cache = Cache(files / root)
         stages = Stages(config, None, cache, silent(), slot, loaded.speech)  # type: ignore[arg-type]
@@ -275,7 +275,7 @@ def test_second_answers_are_kept_for_the_first_ones_they_saw(files: Path) -> Non
     """A first answer that was lost may come out otherwise, on another machine or another model."""
     conversations = read_conversations(files / "questions.jsonl")
 
-    def held(seed: int, name: str) -> list[Answers]:
+    def held(seed: int, name: str) -> list[ConversationAnswers]:
         loaded = tiny.never_stopping(tiny.tiny_loaded("llama_gqa", seed=seed))
         return hold(loaded, conversations, Decoding(3, 2, share_prefix=False), partial=files / name)
 
