@@ -1,4 +1,4 @@
-"""RaterAgreement and corrected rates against numbers worked out by hand."""
+"""Agreement and corrected rates against numbers worked out by hand."""
 
 from __future__ import annotations
 
