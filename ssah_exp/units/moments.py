@@ -138,21 +138,22 @@ def _all_at_once(activations: torch.Tensor, counted: Counted) -> Moments:
 
     Nothing cancels where the mean is far larger than the standard deviation, and a GPU runs a few
     large kernels rather than many small ones. They are bound by memory, so the batch is widened
-    once, in the deviations, and nothing is masked where every token counts.
+    once, in the deviations (a sum into another dtype would copy it each time), and nothing is
+    masked where every token counts.
     """
-    # float32 is exact enough inside one example; half precision is widened as it is summed. Padding
-    # may hold anything, NaN included, so it is replaced rather than multiplied away.
+    # float32 is enough for a rough mean. Padding may hold anything, NaN included, so it is replaced
+    # rather than multiplied away.
     mask, unselected = counted.mask, ~counted.mask.unsqueeze(-1)
     wide = torch.float64 if activations.dtype == torch.float64 else torch.float32
     values = activations if counted.every else activations.masked_fill(unselected, 0.0)
     count = mask.sum(dim=1).to(wide)
     divisor = count.clamp(min=1).unsqueeze(-1)
     rough_mean = values.sum(dim=1, dtype=wide) / divisor
-    deviations = values - rough_mean.unsqueeze(1)
+    deviations = values - rough_mean.double().unsqueeze(1)
     if not counted.every:
         deviations.masked_fill_(unselected, 0.0)
-    residue = deviations.sum(dim=1, dtype=torch.float64)
-    squares = deviations.square_().sum(dim=1, dtype=torch.float64)
+    residue = deviations.sum(dim=1)
+    squares = torch.linalg.vector_norm(deviations, dim=1).square()
     mean = rough_mean.double() + residue / divisor
     return Moments(count.double(), mean, squares - residue.square() / divisor)
 

@@ -191,6 +191,30 @@ def test_every_example_equals_float64(dtype: torch.dtype, ratio: float) -> None:
             np.testing.assert_allclose(found.m2[at], ((rows - mean) ** 2).sum(axis=0), rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("every", [True, False])
+def test_a_batch_at_once_equals_float64_and_leaves_the_activations_alone(
+    dtype: torch.dtype, every: bool
+) -> None:
+    draw = torch.Generator().manual_seed(8)
+    values = (torch.randn(4, 30, 6, generator=draw) * 3 + 40).to(dtype)
+    mask = torch.ones(4, 30, dtype=torch.bool)
+    if not every:
+        mask = torch.arange(30) < torch.tensor([[30], [11], [1], [0]])
+        values[~mask] = float("nan")
+    before = values.clone()
+    found = all_at_once(values, mask)
+    for at, rows in enumerate(
+        row[counted].double() for row, counted in zip(before, mask, strict=True)
+    ):
+        assert float(found.count[at]) == len(rows)
+        if len(rows):
+            torch.testing.assert_close(found.mean[at], rows.mean(0), rtol=1e-13, atol=0)
+            wanted = (rows - rows.mean(0)).square().sum(0)
+            torch.testing.assert_close(found.m2[at], wanted, rtol=1e-10, atol=1e-20)
+    torch.testing.assert_close(values, before, rtol=0, atol=0, equal_nan=True)
+
+
 def test_scratch_serves_inside_and_outside_of_inference_mode() -> None:
     values, counted = torch.randn(1, 4, 3), Counted.of(torch.ones(1, 4, dtype=torch.bool))
     scratch = Scratch()
