@@ -30,7 +30,10 @@ def overrides_first(words: Sequence[str]) -> list[str]:
 
 def _takes(option: str, value: str) -> bool:
     """Whether an option of Hydra's takes the word behind it."""
-    found = [item for item in get_args_parser()._actions if option in item.option_strings]
+    actions = get_args_parser()._actions
+    found = [item for item in actions if option in item.option_strings]
+    if not found and option.startswith("--"):  # argparse takes the beginning of a name
+        found = [item for item in actions if any(n.startswith(option) for n in item.option_strings)]
     return any(item.nargs is None or value in (item.choices or ()) for item in found)
 
 

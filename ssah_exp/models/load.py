@@ -149,7 +149,7 @@ def longest_sequence(location: str, config: ModelConfig, revision: str | None = 
     Raises:
         ModelError: The config cannot be found, or names no limit.
     """
-    limit = positions(location, config, revision)
+    limit = _positions_named(load_config(location, config, revision).get_text_config())
     if limit is None:
         raise ModelError(
             f"The config of {location} names no longest sequence; give "
@@ -158,14 +158,25 @@ def longest_sequence(location: str, config: ModelConfig, revision: str | None = 
     return limit
 
 
-def positions(location: str, config: ModelConfig, revision: str | None = None) -> int | None:
-    """Positions the model was made for; None = its config names no limit.
+def reachable_positions(
+    location: str, config: ModelConfig, revision: str | None = None
+) -> int | None:
+    """Positions that texts may have; None = no limit is known.
+
+    Models whose rotary angles are stretched (linearly, or as texts grow) name those from before.
 
     Raises:
         ModelError: The config cannot be found.
     """
-    found = load_config(location, config, revision)
-    limit = getattr(found.get_text_config(), "max_position_embeddings", None)
+    text = load_config(location, config, revision).get_text_config()
+    limit = _positions_named(text)
+    rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
+    stretched = rope.get("rope_type", rope.get("type")) in ("linear", "dynamic")
+    return int(limit * rope["factor"]) if limit is not None and stretched else limit
+
+
+def _positions_named(text_config: Any) -> int | None:
+    limit = getattr(text_config, "max_position_embeddings", None)
     return limit if isinstance(limit, int) else None
 
 

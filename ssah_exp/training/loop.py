@@ -15,7 +15,7 @@ from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch.utils.data import DataLoader
 
 from ssah_exp import ranks
-from ssah_exp.config.schema import TrainerConfig, TuningConfig
+from ssah_exp.config.schema import AlignmentConfig, TrainerConfig, TuningConfig
 from ssah_exp.config.trainer import ended_by_signals, make_trainer, shards
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import training_loader
@@ -223,7 +223,7 @@ def _fit(
     try:
         ending = nullcontext() if checkpoints is None else checkpoints.interruptible()
         recompute = recomputing(trained.model, run.gradient_checkpointing)
-        with ended_by_signals(), policy, recompute, ending, _enough_memory():
+        with ended_by_signals(), policy, recompute, ending, _enough_memory(run):
             trainer.fit(
                 module, batches, ckpt_path=checkpoint_in(run.checkpoints), weights_only=True
             )
@@ -237,7 +237,7 @@ def _fit(
 
 
 @contextmanager
-def _enough_memory() -> Iterator[None]:
+def _enough_memory(run: Run) -> Iterator[None]:
     """Say what takes less, where a device has not enough.
 
     Raises:
@@ -246,11 +246,16 @@ def _enough_memory() -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise ConfigError(
-            f"{str(error).splitlines()[0]} training.gradient_checkpointing=true takes less, and so "
-            "does a smaller training.batch_size with a larger training.accumulate, whose product "
-            "is what a step sees."
-        ) from error
+        raise ConfigError(f"{str(error).splitlines()[0]} {_what_takes_less(run)}") from error
+
+
+def _what_takes_less(run: Run) -> str:
+    if isinstance(run.config, AlignmentConfig):
+        return "Give a smaller alignment.batch_size or alignment.max_length."
+    batches = "Give a smaller training.batch_size and as many times more +training.accumulate"
+    if run.gradient_checkpointing:
+        return f"{batches}."
+    return f"{batches}, or, unless an arm trains a prefix, +training.gradient_checkpointing=true."
 
 
 def _check_lengths(run: Run, batches: int, steps: int) -> None:

@@ -22,6 +22,7 @@ Capture = pytest.CaptureFixture[str]
         ("--info defaults a=1", "a=1 --info defaults"),
         ("--info a=1", "a=1 --info"),
         ("a=1 -p", "a=1 -p"),
+        ("--config-d my a=1 --multi b=2", "a=1 b=2 --config-d my --multi"),
     ],
 )
 def test_options_stand_behind_all_overrides(given: str, ordered: str) -> None:

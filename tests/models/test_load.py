@@ -16,7 +16,12 @@ from ssah_exp.cache import COST
 from ssah_exp.config.schema import ModelConfig
 from ssah_exp.errors import ModelError
 from ssah_exp.models.companion import Companion
-from ssah_exp.models.load import load_model, load_speech
+from ssah_exp.models.load import (
+    load_model,
+    load_speech,
+    longest_sequence,
+    reachable_positions,
+)
 from ssah_exp.models.sources import LocalFolder
 from tests import tiny
 
@@ -187,3 +192,34 @@ def test_what_a_training_took_is_no_part_of_its_model(tmp_path: Path) -> None:
     assert LocalFolder(str(tmp_path)).fingerprint() == before
     (tmp_path / "other.json").write_text("{}", encoding="utf-8")
     assert LocalFolder(str(tmp_path)).fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ("rope", "reach"),
+    [
+        (None, 4096),
+        ({"rope_type": "linear", "factor": 4.0}, 16384),
+        ({"rope_type": "dynamic", "factor": 2.0}, 8192),
+        (
+            {
+                "rope_type": "llama3",
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 512,
+            },
+            4096,
+        ),
+    ],
+)
+def test_stretched_positions_reach_further_than_the_config_names(
+    rope: dict[str, object] | None, reach: int, tmp_path: Path
+) -> None:
+    """Of llama3's kind, the config names those from after the stretching."""
+    config = transformers.LlamaConfig(max_position_embeddings=4096).to_dict()
+    config |= {"architectures": ["LlamaForCausalLM"]}
+    if rope is not None:
+        config["rope_parameters"] = {"rope_theta": 10000.0, **rope}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert reachable_positions(str(tmp_path), CONFIG) == reach
+    assert longest_sequence(str(tmp_path), CONFIG) == 4096

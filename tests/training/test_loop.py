@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssah_exp.config.schema import TrainerConfig, TuningConfig
+from ssah_exp.config.schema import AlignmentConfig, TrainerConfig, TuningConfig
 from ssah_exp.errors import ConfigError
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.training import loop
@@ -109,6 +110,13 @@ def test_what_takes_less_is_named_where_memory_ends(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(FineTuning, "training_step", full)
     loaded = tiny.tiny_loaded("llama_gqa")
-    wanted = r"Tried to allocate 2 GiB\. training\.gradient_checkpointing=true takes less"
-    with pytest.raises(ConfigError, match=wanted):
-        fine_tune(loaded, run_for(loaded))
+    run = run_for(loaded)
+    begins = r"Tried to allocate 2 GiB\. Give a smaller "
+    ends = r"training\.batch_size and as many times more \+training\.accumulate"
+    for changed, wanted in (
+        ({}, rf"{ends}, or, .* \+training\.gradient_checkpointing=true\.$"),
+        ({"gradient_checkpointing": True}, rf"{ends}\.$"),
+        ({"config": AlignmentConfig()}, r"alignment\.batch_size or alignment\.max_length\.$"),
+    ):
+        with pytest.raises(ConfigError, match=begins + wanted):
+            fine_tune(loaded, replace(run, **changed))

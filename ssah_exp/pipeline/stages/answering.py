@@ -28,7 +28,7 @@ from ssah_exp.evaluation.vllm_engine import VllmEngine, check_lengths
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.interventions.export import export_model
 from ssah_exp.models.attached.folder import has_adapter
-from ssah_exp.models.load import positions
+from ssah_exp.models.load import reachable_positions
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages.shared import Shared, maybe_ablated, system_if_used
 from ssah_exp.records.provenance import package_version
@@ -55,7 +55,7 @@ class AnsweringStages(Shared):
         """
         new = self.config.evaluation.max_new_tokens
         needed = positions_needed(self.questions()[1], new)
-        limit = positions(ref.location, self.config.model, ref.commit)
+        limit = reachable_positions(ref.location, self.config.model, ref.commit)
         if limit is not None and needed > limit:
             raise DataError(
                 f"The longest request has {needed - new} tokens and its answer up to {new} "

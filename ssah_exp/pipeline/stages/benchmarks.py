@@ -17,7 +17,7 @@ from ssah_exp.evaluation.utility.documents import fingerprint_files, read_defini
 from ssah_exp.evaluation.utility.inputs import harness_version, request_of
 from ssah_exp.evaluation.utility.outcomes import TaskOutcomes, TaskRequest
 from ssah_exp.interventions.ablate import Ablation
-from ssah_exp.models.load import longest_sequence, positions
+from ssah_exp.models.load import longest_sequence, reachable_positions
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages.shared import Shared, maybe_ablated
 from ssah_exp.storage import write_atomically
@@ -37,7 +37,7 @@ class BenchmarkStages(Shared):
                 the model was made for.
         """
         most, window = self.config.evaluation.perplexity.max_tokens, self._window(ref)
-        limit = positions(ref.location, self.config.model, ref.commit)
+        limit = reachable_positions(ref.location, self.config.model, ref.commit)
         if limit is not None and window > limit:
             raise DataError(
                 f"evaluation.perplexity.window={window}: the model was made for {limit} positions."
