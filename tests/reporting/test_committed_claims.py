@@ -44,9 +44,9 @@ def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
 
 def test_there_are_such_claims() -> None:
     names = [file.parent.name for file in OTHERS]
-    assert names[:5] == ["seeds", "frozen_share", "matched", "quarter", "ru_budget"]
-    assert names[5:9] == ["faster", "five_percent", "full_rates", "matched"]
-    assert names[9:] == ["scu_only", "later", "dpo", "utility", "unit_lora"]
+    assert names[:5] == ["seeds", "frozen_share", "matched", "quarter", "small_matched"]
+    assert names[5:10] == ["ru_budget", "faster", "five_percent", "full_rates", "matched"]
+    assert names[10:] == ["scu_only", "later", "dpo", "utility", "unit_lora"]
 
 
 @pytest.mark.parametrize("form", ["markdown", "latex", "csv", "json"])
