@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,20 @@ def parse(composed: DictConfig) -> RunConfig:
     problems = [*_unknown_keys(content, RunConfig, ""), *_missing_values(content, "")]
     refuse(problems)
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), composed)
+        merged = OmegaConf.merge(_schema(), composed)
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         raise ConfigError(_no_list(error, composed) or first_lines(error)) from error
     assert isinstance(config, RunConfig)
     validate(config)
     return config
+
+
+@cache
+def _schema() -> DictConfig:
+    """The schema as a config, made once: a grid parses thousands. Merging copies it."""
+    schema: DictConfig = OmegaConf.structured(RunConfig)
+    return schema
 
 
 def parse_plain(content: Any) -> RunConfig:
