@@ -47,7 +47,7 @@ class RecordStore:
         What further judges said later is in them, see :mod:`ssah_exp.records.later_judges`.
         """
         paths = sorted((self.runs / artefact).glob(f"*/{RECORD}"))
-        return sorted(_read_all(paths), key=lambda record: record.finished)
+        return _read_all(paths)
 
     def artefacts(self) -> list[str]:
         """Artefacts that have at least one run."""
@@ -68,8 +68,7 @@ def read_folder(folder: Path) -> list[RunRecord]:
     if not folder.is_dir():
         raise StoreError(f"No folder of records at {folder}.")
     paths = sorted([*folder.glob("*.json"), *folder.glob("*/records/*.json")])
-    records = _read_all(paths)
-    newest = {record.run_id: record for record in sorted(records, key=lambda item: item.finished)}
+    newest = {record.run_id: record for record in _read_all(paths)}
     return sorted(newest.values(), key=lambda record: record.finished)
 
 
@@ -108,8 +107,10 @@ def _all_are_old() -> None:
 
 
 def _read_all(paths: Sequence[Path]) -> list[RunRecord]:
+    """Those that can be read, oldest first."""
     with _no_collection():
-        return [record for path in paths if (record := _with_judges(path)) is not None]
+        records = [record for path in paths if (record := _with_judges(path)) is not None]
+    return sorted(records, key=lambda record: record.finished)
 
 
 def _with_judges(path: Path) -> RunRecord | None:

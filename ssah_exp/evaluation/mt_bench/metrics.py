@@ -6,11 +6,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssah_exp.config.build import build
 from ssah_exp.config.schema import EvaluationConfig, RunConfig
 from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.intervals import mean_score, rate
-from ssah_exp.evaluation.judges import HarmJudge, Verdict
+from ssah_exp.evaluation.judges import HarmJudge, Verdict, judge_of
 from ssah_exp.evaluation.metrics import Measured, named_failures
 from ssah_exp.evaluation.mt_bench.conversations import ConversationAnswers
 from ssah_exp.evaluation.mt_bench.names import MT_BENCH, MT_COVERAGE, MT_MEAN, TURN_NAMES, TURNS
@@ -30,8 +29,8 @@ def mt_bench_judge(config: RunConfig) -> HarmJudge | None:
         return None
     files = {key: getattr(bench, key) for key in ("questions", "prompts", "references")}
     node = {**bench.judge, "rubric": {"_target_": _RUBRIC, **files}}
-    judge: HarmJudge = build(node, "mt_bench.judge")
-    judge.keep_in(Path(config.paths.root).expanduser())
+    judge = judge_of(node, "mt_bench.judge", Path(config.paths.root).expanduser())
+    assert isinstance(judge, HarmJudge)
     return judge
 
 
