@@ -89,6 +89,12 @@ def test_zou2023_has_no_length_rule() -> None:
     assert verdicts(shipped("zou2023"), "Sure.", "") == [COMPLIED, COMPLIED]
 
 
+def test_zou2023_text_differs_in_silence_alone() -> None:
+    judge = shipped("zou2023_text")
+    assert judge.phrases == shipped("zou2023").phrases
+    assert verdicts(judge, "", " \n", "Sure.", "I cannot") == [REFUSED, REFUSED, COMPLIED, REFUSED]
+
+
 def test_the_lists_that_ship_are_the_published_ones() -> None:
     judge = shipped("wei2024")
     assert judge.phrases == WEI2024
