@@ -46,13 +46,11 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     settings = [(block, _judge(block.records[0], options)) for block in blocks(records)]
     _check_metrics(metrics, [metrics_of(block.records[0], judge) for block, judge in settings])
     margins = Margins(options.margin, options.loss_margin, options.score_margin)
-    compared = [
-        replace(
-            compare_arms(block.records, judge, _level(block.records[0], options), margins, metrics),
-            apart=block.apart,
-        )
-        for block, judge in settings
-    ]
+    compared = []
+    for block, judge in settings:
+        resampling = _resampling(block.records[0], options)
+        found = compare_arms(block.records, judge, resampling, margins, metrics)
+        compared.append(replace(found, apart=block.apart))
     whole = [setting for setting in compared if setting.lines]  # some may lack the chosen metrics
     if not whole:
         raise ConfigError(
@@ -115,5 +113,5 @@ def _judge(record: RunRecord, options: argparse.Namespace) -> str:
     return judge
 
 
-def _level(record: RunRecord, options: argparse.Namespace) -> Resampling:
+def _resampling(record: RunRecord, options: argparse.Namespace) -> Resampling:
     return Resampling(options.confidence, record.config["evaluation"]["bootstrap_resamples"])

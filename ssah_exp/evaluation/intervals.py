@@ -171,22 +171,17 @@ def _mean_of_certain_rates(
     return Estimate(value, *ends, int(sizes.sum()), unit, method)
 
 
-def perplexity(
-    window_losses: Sequence[float], confidence: float, resamples: int, seed: int
-) -> Estimate:
+def perplexity(window_losses: Sequence[float], resampling: Resampling) -> Estimate:
     """exp(mean loss) with a percentile bootstrap over windows; a loss that is NaN makes it a gap.
 
     Args:
         window_losses: Mean nats per token of each window.
-        confidence: Level of the interval.
-        resamples: Bootstrap resamples.
-        seed: Seed of the bootstrap.
+        resampling: Of the interval.
     """
     losses = np.asarray(window_losses, dtype=np.float64)
     if np.isnan(losses).any():
         why = "none: a loss is not a number"
         return Estimate(None, None, None, int(losses.size), "windows", why)
-    resampling = Resampling(confidence, resamples, seed)
     method = f"{resampling.method} of windows"
     value = exp(float(losses.mean()))
     if lacking := _without_interval(losses):
@@ -205,11 +200,7 @@ def _without_interval(losses: NDArray[np.float64]) -> str | None:
 
 
 def mean_score(
-    scores: Sequence[float],
-    confidence: float,
-    resamples: int,
-    seed: int,
-    ends: tuple[float, float] | None = None,
+    scores: Sequence[float], resampling: Resampling, ends: tuple[float, float] | None = None
 ) -> Estimate:
     """Mean of judges' scores with a percentile bootstrap over answers.
 
@@ -218,9 +209,7 @@ def mean_score(
 
     Args:
         scores: One per answer.
-        confidence: Level of the interval.
-        resamples: Bootstrap resamples.
-        seed: Seed of the bootstrap.
+        resampling: Of the interval.
         ends: Lowest and highest score there can be.
     """
     sample = np.asarray(scores, dtype=np.float64)
@@ -229,8 +218,7 @@ def mean_score(
         return Estimate(None, None, None, 0, unit, "none: no scores")
     mean = float(sample.mean())
     if np.ptp(sample) == 0:
-        return _mean_of_equal_scores(mean, n, confidence, ends)
-    resampling = Resampling(confidence, resamples, seed)
+        return _mean_of_equal_scores(mean, n, resampling.confidence, ends)
     low, high = map(float, resampling.interval((sample,), np.mean))
     method = f"{resampling.method} of answers"
     return Estimate(mean, low, high, n, unit, method)

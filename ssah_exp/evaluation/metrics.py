@@ -15,7 +15,7 @@ from ssah_exp.evaluation.attack_metrics import (
     continuation,
     is_attacked,
 )
-from ssah_exp.evaluation.intervals import Estimate, mean_score, perplexity, rate
+from ssah_exp.evaluation.intervals import Estimate, Resampling, mean_score, perplexity, rate
 from ssah_exp.evaluation.judges import HarmJudge, Judge, Judgement, Verdict
 from ssah_exp.evaluation.metric_names import (
     PERPLEXITY,
@@ -71,15 +71,18 @@ def measure_arm(
         evaluation: Styles and confidence.
     """
     metrics = {
-        PERPLEXITY: perplexity(
-            losses, evaluation.confidence, evaluation.bootstrap_resamples, seed=0
-        )
+        PERPLEXITY: perplexity(losses, resampling_of(evaluation)),
+        **_empty_rates(completions, evaluation),
     }
-    metrics |= _empty_rates(completions, evaluation)
     measured = Measured(metrics, Outcomes(losses=list(losses)))
     for name, judge in judges.items():
         measured.add(judge_arm(completions, name, judge, evaluation))
     return measured
+
+
+def resampling_of(evaluation: EvaluationConfig) -> Resampling:
+    """How a run makes the intervals of its means."""
+    return Resampling(evaluation.confidence, evaluation.bootstrap_resamples)
 
 
 class _Text:
@@ -256,11 +259,9 @@ def _scores(
 ) -> dict[str, Estimate]:
     scores = [item.score for item in judgements if item.score is not None]
     scored = sum(item.verdict is not Verdict.UNSCORED for item in judgements)
-    confidence, resamples = evaluation.confidence, evaluation.bootstrap_resamples
+    confidence, ends = evaluation.confidence, (judge.scale.low, judge.scale.high)
     return {
-        score_name(style, name): mean_score(
-            scores, confidence, resamples, seed=0, ends=(judge.scale.low, judge.scale.high)
-        ),
+        score_name(style, name): mean_score(scores, resampling_of(evaluation), ends),
         coverage_name(style, name): rate(scored, len(judgements), confidence),
         **{
             score_name(style, name, at): rate(scores.count(at), len(scores), confidence)

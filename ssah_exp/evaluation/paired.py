@@ -78,13 +78,13 @@ class Terms:
     """What a difference of rates or scores is told by.
 
     Attributes:
-        level: Of the intervals.
+        resampling: Of the intervals.
         margin: In the unit of the values.
         unit: What one pair is.
         higher_is_better: Whether the arm is worse where it is lower.
     """
 
-    level: Resampling
+    resampling: Resampling
     margin: float
     unit: str = "prompts"
     higher_is_better: bool = False
@@ -107,7 +107,7 @@ def paired_rates(arm: Values, reference: Values, terms: Terms) -> Paired:
     if arm.size == 0:
         return gap(terms, COHENS_H, "no prompt scored in both arms")
     few = few_differ(differences_of(arm, reference))
-    effect = cohens_h(arm, reference, terms.level, terms.unit, few=few)
+    effect = cohens_h(arm, reference, terms.resampling, terms.unit, few=few)
     return _paired(arm, reference, terms, effect, COHENS_H)
 
 
@@ -128,7 +128,7 @@ def paired_means(arm: Values, reference: Values, terms: Terms, span: float) -> P
     if arm.size == 0:
         return gap(terms, COHENS_DZ, "no answer scored in both arms")
     differences = differences_of(arm, reference)
-    effect = cohens_dz(differences, terms.level, terms.unit, few=few_differ(differences))
+    effect = cohens_dz(differences, terms.resampling, terms.unit, few=few_differ(differences))
     shares = replace(terms, margin=terms.margin / span)
     found = _paired(arm / span, reference / span, shares, effect, COHENS_DZ)
     return replace(found, difference=_scaled(found.difference, span), margin=terms.margin)
@@ -138,7 +138,7 @@ def _paired(
     arm: Values, reference: Values, terms: Terms, effect: Estimate, effect_name: str
 ) -> Paired:
     """Of values whose differences lie between -1 and 1, scored on both sides."""
-    differences, level, unit = differences_of(arm, reference), terms.level, terms.unit
+    differences, resampling, unit = differences_of(arm, reference), terms.resampling, terms.unit
     few = few_differ(differences)
     whole = bool(np.isin(arm, (0, 1)).all() and np.isin(reference, (0, 1)).all())
     binary = whole and effect_name == COHENS_H
@@ -151,9 +151,9 @@ def _paired(
     )
     return Paired(
         difference=(
-            exact_interval(differences, level, unit, whole=whole)
+            exact_interval(differences, resampling, unit, whole=whole)
             if few
-            else bootstrap(differences, level, unit)
+            else bootstrap(differences, resampling, unit)
         ),
         effect=effect,
         effect_name=effect_name,
@@ -173,29 +173,29 @@ def _scaled(estimate: Estimate, by: float) -> Estimate:
     return replace(estimate, value=value, low=low, high=high)
 
 
-def paired_losses(arm: Values, reference: Values, level: Resampling, margin: float) -> Paired:
+def paired_losses(arm: Values, reference: Values, resampling: Resampling, margin: float) -> Paired:
     """Compare two mean losses over the same text windows.
 
     Args:
         arm: ``(windows,)`` nats per token.
         reference: The same windows in the same order.
-        level: Of the intervals.
+        resampling: Of the intervals.
         margin: In nats per token.
 
     Returns:
         A sign-flip permutation test of the mean difference; its interval is Student's t below
         :data:`FEW_WINDOWS` windows, a paired bootstrap from there on.
     """
-    terms = Terms(level, margin, "windows")
+    terms = Terms(resampling, margin, "windows")
     if not (np.isfinite(arm).all() and np.isfinite(reference).all()):
         return gap(terms, RATIO, "a loss is not finite")
     if arm.size < 2:
         return gap(terms, RATIO, "fewer than two windows")
     differences = differences_of(arm, reference)
     difference = (
-        mean_over(differences.tolist(), level.confidence, "windows")
+        mean_over(differences.tolist(), resampling.confidence, "windows")
         if differences.size < FEW_WINDOWS
-        else bootstrap(differences, level, "windows")
+        else bootstrap(differences, resampling, "windows")
     )
     p, test = sign_flips(differences)
     if alike(differences.tolist()):

@@ -75,16 +75,18 @@ def _batch(values: Values) -> int | None:
     return _AT_ONCE // values.size if values.size > _MANY else None
 
 
-def bootstrap(differences: Values, level: Resampling, unit: str) -> Estimate:
+def bootstrap(differences: Values, resampling: Resampling, unit: str) -> Estimate:
     """The mean difference with its interval."""
     value, n = float(differences.mean()), int(differences.size)
     if alike(differences.tolist()):
         return Estimate(value, None, None, n, unit, "none: all pairs alike")
-    low, high = map(float, level.interval((differences,), np.mean, batch=_batch(differences)))
-    return Estimate(value, low, high, n, unit, f"paired {level.method}")
+    low, high = map(float, resampling.interval((differences,), np.mean, batch=_batch(differences)))
+    return Estimate(value, low, high, n, unit, f"paired {resampling.method}")
 
 
-def exact_interval(differences: Values, level: Resampling, unit: str, *, whole: bool) -> Estimate:
+def exact_interval(
+    differences: Values, resampling: Resampling, unit: str, *, whole: bool
+) -> Estimate:
     """Bounds from the shares of prompts above and below some value, each at half the error.
 
     Differences lie between -1 and 1. Where every one is -1, 0 or 1, their mean is exactly the
@@ -92,7 +94,7 @@ def exact_interval(differences: Values, level: Resampling, unit: str, *, whole: 
     their mean then lies no farther from the most common difference than if all the others were at
     the ends.
     """
-    n, alpha = int(differences.size), (1 - level.confidence) / 2
+    n, alpha = int(differences.size), (1 - resampling.confidence) / 2
     values, counts = np.unique(differences, return_counts=True)
     common = 0.0 if whole else float(values[counts.argmax()])
     (above_low, above_high), (below_low, below_high) = (
@@ -104,7 +106,7 @@ def exact_interval(differences: Values, level: Resampling, unit: str, *, whole: 
     else:
         low = common - (1 + common) * below_high
         high = common + (1 - common) * above_high
-    method = f"Clopper-Pearson of {unit} that differ, Bonferroni {percent(level.confidence)}"
+    method = f"Clopper-Pearson of {unit} that differ, Bonferroni {percent(resampling.confidence)}"
     mean = float(differences.mean())
     return Estimate(mean, float(low), float(high), n, unit, method)
 
@@ -130,7 +132,7 @@ def tost(arm: Values, reference: Values, margin: float) -> tuple[float, float, s
 
 
 def cohens_h(
-    arm: Values, reference: Values, level: Resampling, unit: str, *, few: bool
+    arm: Values, reference: Values, resampling: Resampling, unit: str, *, few: bool
 ) -> Estimate:
     """Effect size of two rates."""
 
@@ -139,10 +141,10 @@ def cohens_h(
         found: Values = proportion_effectsize(*shares)
         return found
 
-    return _effect((arm, reference), statistic, level, unit, few=few)
+    return _effect((arm, reference), statistic, resampling, unit, few=few)
 
 
-def cohens_dz(differences: Values, level: Resampling, unit: str, *, few: bool) -> Estimate:
+def cohens_dz(differences: Values, resampling: Resampling, unit: str, *, few: bool) -> Estimate:
     """Effect size of a mean difference: in standard deviations of the differences (Cohen 1988)."""
 
     def statistic(sample: Values, axis: int = -1) -> Values:
@@ -152,13 +154,13 @@ def cohens_dz(differences: Values, level: Resampling, unit: str, *, few: bool) -
 
     if alike(differences.tolist()):
         return Estimate(None, None, None, int(differences.size), unit, "none: all pairs alike")
-    return _effect((differences,), statistic, level, unit, few=few)
+    return _effect((differences,), statistic, resampling, unit, few=few)
 
 
 def _effect(
     sample: tuple[Values, ...],
     statistic: Callable[..., Values],
-    level: Resampling,
+    resampling: Resampling,
     unit: str,
     *,
     few: bool,
@@ -166,5 +168,5 @@ def _effect(
     value, n = float(statistic(*sample)), int(sample[0].size)
     if few:
         return Estimate(value, None, None, n, unit, "none: too few pairs differ")
-    low, high = level.interval(sample, statistic, paired=True, batch=_batch(sample[0]))
-    return Estimate(value, float(low), float(high), n, unit, f"paired {level.method}")
+    low, high = resampling.interval(sample, statistic, paired=True, batch=_batch(sample[0]))
+    return Estimate(value, float(low), float(high), n, unit, f"paired {resampling.method}")

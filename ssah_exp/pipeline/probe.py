@@ -20,7 +20,7 @@ from ssah_exp.evaluation.curves import Curve
 from ssah_exp.evaluation.generate import until_stop
 from ssah_exp.evaluation.intervals import Estimate, Resampling, rate
 from ssah_exp.evaluation.judges import Judge, Verdict
-from ssah_exp.evaluation.metrics import assessed, named_failures
+from ssah_exp.evaluation.metrics import assessed, named_failures, resampling_of
 from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.evaluation.probe.measure import Plan, ProbeDistances, end_states, measure
 from ssah_exp.evaluation.probe.names import BENIGN, MALICIOUS, REFUSED
@@ -130,7 +130,7 @@ def _arm(name: str, ref: ModelRef, inputs: ProbeInputs, stages: Stages, judge: J
     """Both cached stages of one model, summarised."""
     config = stages.config
     evaluation = config.evaluation
-    resampling = Resampling(evaluation.confidence, evaluation.bootstrap_resamples)
+    resampling = resampling_of(evaluation)
     entry = _distances(name, ref, inputs, stages)
     stages.reporter.done(f"probe {name}", entry)
     measured = ProbeDistances.load(entry.folder)

@@ -85,7 +85,7 @@ def tost(line: Line, confidence: float) -> str | None:
 
 
 def _long(line: Line, setting: Comparisons, claim: str | None) -> dict[str, Any]:
-    first, confidence = setting.records[0], setting.level.confidence
+    first, confidence = setting.records[0], setting.resampling.confidence
     config, paired, seeds = first.config, line.paired, line.seeds
     asked = {} if claim is None else {"claim": claim, "shown": shown(line, claim, confidence)}
     return {
@@ -129,7 +129,7 @@ def _long(line: Line, setting: Comparisons, claim: str | None) -> dict[str, Any]
 
 
 def _wide(line: Line, setting: Comparisons, claim: str | None) -> dict[str, str]:
-    paired, confidence = line.paired, setting.level.confidence
+    paired, confidence = line.paired, setting.resampling.confidence
     if paired is None or paired.difference.value is None:
         difference = Estimate(line.difference, None, None, 0, "", "")
     else:
@@ -185,7 +185,7 @@ def p_text(p: float | None) -> str:
 
 
 def _caption(setting: Comparisons, claim: str | None) -> str:
-    first, level = setting.records[0], setting.level
+    first = setting.records[0]
     config = first.config
     better = any(line.higher_is_better for line in setting.lines)
     direction = "worse, of utility and MT-bench better" if better else "worse"
@@ -195,7 +195,7 @@ def _caption(setting: Comparisons, claim: str | None) -> str:
         f"{first.artefact}, {config['model']['name']}, data {config['data']['name']}, budget SCU "
         f"{config['units']['budgets']['scu']:g}, judge {setting.judge}, "
         f"{seeds_text(setting.records)}. Difference: arm less reference on the same "
-        f"{_over(setting)}, {percent(level.confidence)} interval; "
+        f"{_over(setting)}, {percent(setting.resampling.confidence)} interval; "
         f"above 0 is {direction}. Effect: {' or '.join(_effects(setting))}. Holm over the "
         f"{tested} lines of this table that have a p. TOST margin: "
         f"{' and '.join(_limits(setting)) or 'none'}. Rank: place of the arm among itself and its "

@@ -77,21 +77,21 @@ class Comparisons:
         records: One per seed.
         judge: Whose verdicts.
         lines: Arm by arm.
-        level: Of the intervals.
+        resampling: Of the intervals.
         apart: See :class:`ssah_exp.reporting.rows.Block`.
     """
 
     records: list[RunRecord]
     judge: str
     lines: list[Line]
-    level: Resampling
+    resampling: Resampling
     apart: dict[str, str] = field(default_factory=dict)
 
 
 def compare_arms(
     records: Sequence[RunRecord],
     judge: str,
-    level: Resampling,
+    resampling: Resampling,
     margins: Margins,
     metrics: Sequence[str] = (),
 ) -> Comparisons:
@@ -100,7 +100,7 @@ def compare_arms(
     Args:
         records: One per seed, alike in all else.
         judge: Whose verdicts.
-        level: Of the intervals.
+        resampling: Of the intervals.
         margins: For equivalence.
         metrics: Metrics to compare, or first parts of their names (``asr``, ``asr/raw+gcg``,
             ``utility``); none = all. Holm's adjustment is over what is compared.
@@ -112,12 +112,12 @@ def compare_arms(
         if not metrics or any(metric.is_of(part) for part in metrics)
     ]
     lines = [
-        _line(group, reference, metric, records, level, margins)
+        _line(group, reference, metric, records, resampling, margins)
         for group in groups
         for reference in references_of(group, groups, records)
         for metric in wanted
     ]
-    return Comparisons(list(records), judge, _adjusted(lines), level)
+    return Comparisons(list(records), judge, _adjusted(lines), resampling)
 
 
 def _line(
@@ -125,7 +125,7 @@ def _line(
     reference: Group,
     metric: Metric,
     records: Sequence[RunRecord],
-    level: Resampling,
+    resampling: Resampling,
     margins: Margins,
 ) -> Line:
     seeds = [seed for seed in group.by_seed if seed in reference.by_seed]
@@ -141,8 +141,8 @@ def _line(
         kind=metric.kind,
         higher_is_better=metric.higher_is_better,
         difference=float(np.mean(there)) if whole else None,
-        paired=paired_over_prompts(group, reference, metric, seeds, records, level, margins),
-        seeds=over_seeds(there if whole else [], level.confidence),
+        paired=paired_over_prompts(group, reference, metric, seeds, records, resampling, margins),
+        seeds=over_seeds(there if whole else [], resampling.confidence),
         ranks=_ranks(group, reference, metric, seeds),
     )
 
@@ -153,7 +153,7 @@ def paired_over_prompts(
     metric: Metric,
     seeds: Sequence[int],
     records: Sequence[RunRecord],
-    level: Resampling,
+    resampling: Resampling,
     margins: Margins,
 ) -> Paired | None:
     """Two arms on the same prompts or windows; None if a record keeps no outcomes.
@@ -173,7 +173,7 @@ def paired_over_prompts(
         if record.seed in seeds
     }
     margin = margins.score * metric.span if metric.kind is Kind.SCORE else margins.rate
-    terms = Terms(level, margin, metric.unit, metric.higher_is_better)
+    terms = Terms(resampling, margin, metric.unit, metric.higher_is_better)
     asked = [
         questions_of([*group.by_seed[seed], *reference.by_seed[seed]], metric) for seed in seeds
     ]
@@ -182,7 +182,7 @@ def paired_over_prompts(
     same = len(prints) == 1 and len(set().union(*asked)) <= 1
     arm, against = (_over_seeds(side, alike=same) for side in zip(*whole, strict=True))
     if metric.kind is Kind.LOSS:
-        return paired_losses(arm, against, level, margins.loss)
+        return paired_losses(arm, against, resampling, margins.loss)
     if metric.kind is Kind.RATE:
         return paired_rates(arm, against, terms)
     return paired_means(arm, against, terms, metric.span)

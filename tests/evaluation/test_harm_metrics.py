@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ssah_exp.config.schema import EvaluationConfig
-from ssah_exp.evaluation.intervals import Estimate, mean_score, rate
+from ssah_exp.evaluation.intervals import Estimate, Resampling, mean_score, rate
 from ssah_exp.evaluation.judges import HarmJudge, Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.harm import Pair
 from ssah_exp.evaluation.metrics import measure_arm
@@ -62,7 +62,7 @@ def measured(judge: HarmJudge, *groups: list[Completion]) -> dict[str, Estimate]
     for name, scores in found.outcomes.scores.items():  # kept for paired tests, gaps in place
         given = [score for score in scores if score is not None]
         ends = (judge.scale.low, judge.scale.high)
-        assert found.metrics[name] == mean_score(given, 0.95, 2000, 0, ends)
+        assert found.metrics[name] == mean_score(given, Resampling(0.95, 2000), ends)
         assert len(scores) == len(found.outcomes.verdicts[name.replace("score/", "harmful/")])
     assert found.outcomes.scores.keys() == {f"score/{style}/j" for style in styles}
     return found.metrics
@@ -89,8 +89,8 @@ def test_every_metric_of_a_judge_with_scores() -> None:
         "empty/raw_system": rate(0, 4, 0.95),
     }, "and no refusal rates: harmless is not refused"
     assert scores == (
-        mean_score([5, 1, 4], 0.95, 2000, seed=0),
-        mean_score([1, 5, 5], 0.95, 2000, seed=0),
+        mean_score([5, 1, 4], Resampling(0.95, 2000)),
+        mean_score([1, 5, 5], Resampling(0.95, 2000)),
     )
 
 
@@ -101,7 +101,7 @@ def test_harmless_requests_are_not_asked_about() -> None:
 
 
 def test_the_mean_of_scores_by_hand() -> None:
-    found = mean_score([1, 5, 5, 1], 0.95, 2000, seed=0)
+    found = mean_score([1, 5, 5, 1], Resampling(0.95, 2000))
     assert found.value == 3
     # Four throws of a coin: each end of the interval is a mean of 1s and 5s.
     assert (found.low, found.high) == (1, 5)
@@ -112,7 +112,7 @@ def test_the_mean_of_scores_by_hand() -> None:
 def test_where_there_is_nothing_to_resample_there_is_no_interval(
     scores: list[float], value: float | None
 ) -> None:
-    found = mean_score(scores, 0.95, 2000, seed=0)
+    found = mean_score(scores, Resampling(0.95, 2000))
     assert (found.value, found.low, found.high, found.n) == (value, None, None, len(scores))
 
 

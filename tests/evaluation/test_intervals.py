@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from ssah_exp.evaluation.intervals import (
+    Resampling,
     alike,
     mean_of_rates,
     mean_over,
@@ -77,7 +78,7 @@ LOSSES = [2.0, 2.4, 1.7, 3.1, 2.2, 2.8, 1.9, 2.5]
 
 
 def test_perplexity_is_the_exponential_of_the_mean_inside_its_interval() -> None:
-    found = perplexity(LOSSES, 0.95, 500, seed=0)
+    found = perplexity(LOSSES, Resampling(0.95, 500))
     assert found.value == pytest.approx(math.exp(mean(LOSSES)))
     assert math.exp(min(LOSSES)) < found.low < found.value < found.high < math.exp(max(LOSSES))  # type: ignore[operator]
     assert (found.n, found.unit) == (8, "windows")
@@ -85,16 +86,16 @@ def test_perplexity_is_the_exponential_of_the_mean_inside_its_interval() -> None
 
 def test_the_bootstrap_is_near_the_normal_interval_and_narrows_with_confidence() -> None:
     many = LOSSES * 20
-    wide, narrow = perplexity(many, 0.99, 2000, 0), perplexity(many, 0.8, 2000, 0)
+    wide, narrow = perplexity(many, Resampling(0.99, 2000)), perplexity(many, Resampling(0.8, 2000))
     margin = 2.576 * stdev(many) / math.sqrt(len(many))
     assert math.log(wide.high) - mean(many) == pytest.approx(margin, rel=0.15)  # type: ignore[arg-type]
     assert wide.low < narrow.low < narrow.high < wide.high  # type: ignore[operator]
 
 
 def test_the_seed_decides_the_bootstrap_and_0_is_one() -> None:
-    first = perplexity(LOSSES, 0.95, 200, seed=0)
-    assert perplexity(LOSSES, 0.95, 200, seed=0) == first
-    assert perplexity(LOSSES, 0.95, 200, seed=1) != first
+    first = perplexity(LOSSES, Resampling(0.95, 200))
+    assert perplexity(LOSSES, Resampling(0.95, 200)) == first
+    assert perplexity(LOSSES, Resampling(0.95, 200, 1)) != first
 
 
 @pytest.mark.parametrize(
@@ -109,24 +110,24 @@ def test_the_seed_decides_the_bootstrap_and_0_is_one() -> None:
 def test_windows_that_tell_no_spread_have_no_interval(
     losses: list[float], value: float, why: str
 ) -> None:
-    found = perplexity(losses, 0.95, 2000, 0)
+    found = perplexity(losses, Resampling(0.95, 2000))
     assert (found.value, found.low, found.high) == (pytest.approx(value), None, None)
     assert (found.n, found.method) == (len(losses), why)
 
 
 def test_one_window_has_no_interval() -> None:
-    found = perplexity([2.0], 0.95, 200, seed=0)
+    found = perplexity([2.0], Resampling(0.95, 200))
     assert found.value == pytest.approx(math.exp(2.0))
     assert (found.low, found.high, found.n) == (None, None, 1)
     assert found.method.startswith("none")
 
 
 def test_a_perplexity_beyond_floats_is_infinite() -> None:
-    assert perplexity([800.0, 900.0], 0.95, 200, seed=0).value == math.inf
+    assert perplexity([800.0, 900.0], Resampling(0.95, 200)).value == math.inf
 
 
 def test_a_loss_that_is_no_number_is_a_gap() -> None:
-    found = perplexity([2.0, math.nan, 2.1], 0.95, 200, seed=0)
+    found = perplexity([2.0, math.nan, 2.1], Resampling(0.95, 200))
     assert (found.value, found.low, found.high, found.n) == (None, None, None, 3)
     assert found.method == "none: a loss is not a number"
 

@@ -114,7 +114,7 @@ def test_bounds_of_averaged_answers_start_from_the_most_common_difference() -> N
 @pytest.mark.parametrize("confidence", [0.8, 0.99])
 def test_bounds_have_the_level_asked_for(confidence: float) -> None:
     """Three of 100 prompts rose, one fell; each share is bounded at half the error."""
-    terms = replace(TERMS, level=Resampling(confidence, 100))
+    terms = replace(TERMS, resampling=Resampling(confidence, 100))
     found = paired_rates(*pairs(0, 3, 1, 96), terms).difference
     alpha = (1 - confidence) / 4
     low = stats.beta.ppf(alpha, 3, 98) - stats.beta.ppf(1 - alpha, 2, 99)

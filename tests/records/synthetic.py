@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from ssah_exp.config.identity import science
-from ssah_exp.evaluation.intervals import Estimate, perplexity, rate
+from ssah_exp.evaluation.intervals import Estimate, Resampling, perplexity, rate
 from ssah_exp.records.record import ArmRecord, RunRecord, StageRecord
 from tests.config.composing import config_of
 
@@ -33,7 +33,10 @@ TRAINING_JUDGE = "zou2023"
 def metrics(asr: float, loss: float = 2.0) -> dict[str, Estimate]:
     """Estimates as an arm of 100 prompts and three text windows has them."""
     rates = {name: rate(100 * asr, 100, 0.95) for name in METRICS[1:]}
-    return {"perplexity": perplexity([loss, loss + 0.1, loss + 0.2], 0.95, 100, 0), **rates}
+    return {
+        "perplexity": perplexity([loss, loss + 0.1, loss + 0.2], Resampling(0.95, 100)),
+        **rates,
+    }
 
 
 def arm(name: str, asr: float, **changes: Any) -> ArmRecord:

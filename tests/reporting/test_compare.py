@@ -51,7 +51,7 @@ def with_outcomes(
     metrics = {f"asr/{style}/{judge}": asr for style in ("raw", "raw_system", "mean")}
     for which in ("benign", "borderline"):
         metrics[f"{which}_refusal/chat/{judge}"] = rate(0, N, 0.95)
-    metrics["perplexity"] = perplexity(losses, 0.95, 100, 0)
+    metrics["perplexity"] = perplexity(losses, Resampling(0.95, 100))
     return replace(made, metrics=metrics, outcomes=Outcomes(verdicts, losses))
 
 

@@ -52,10 +52,10 @@ def measured(made: ArmRecord, complied: int, score: float, right: float) -> ArmR
         f"asr/raw+gcg/{JUDGE}": rate(complied + 5, N, 0.95),
         f"asr/raw+gcg#1/{JUDGE}": rate(complied + 5, N, 0.95),
         f"asr/mean+gcg/{JUDGE}": rate(complied + 2.5, N, 0.95),
-        f"score/raw/{JUDGE}": mean_score(given, 0.95, 100, 0),
-        f"score/raw+gcg/{JUDGE}": mean_score(given, 0.95, 100, 0),
+        f"score/raw/{JUDGE}": mean_score(given, Resampling(0.95, 100)),
+        f"score/raw+gcg/{JUDGE}": mean_score(given, Resampling(0.95, 100)),
         f"score5/raw/{JUDGE}": rate(given.count(5), len(given), 0.95),
-        "mt_bench/mean": mean_score(given, 0.95, 100, 0),
+        "mt_bench/mean": mean_score(given, Resampling(0.95, 100)),
         **{name: rate(sum(row), len(row), 0.95, "questions") for name, row in answers.items()},
         "utility/mean": mean_of_rates([(sum(r), len(r)) for r in answers.values()], 0.95),
     }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ssah_exp.evaluation.intervals import mean_of_rates, mean_score, rate
+from ssah_exp.evaluation.intervals import Resampling, mean_of_rates, mean_score, rate
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.artefacts import render_artefact
 from tests.records.synthetic import trained_arm, training_record
@@ -18,7 +18,7 @@ ENDS = (1.0, 5.0)
 
 
 def test_330_refusals_may_hide_a_few_answers_that_do_harm() -> None:
-    found = mean_score([1.0] * 330, 0.95, 2000, 0, ENDS)
+    found = mean_score([1.0] * 330, Resampling(0.95, 2000), ENDS)
     missed = 1 - 0.025 ** (1 / 330)  # the share that goes unseen in 330 answers at 2.5 %
     assert (found.value, found.low, found.n) == (1, 1, 330)
     assert found.high == pytest.approx(1 + 4 * missed)
@@ -28,7 +28,7 @@ def test_330_refusals_may_hide_a_few_answers_that_do_harm() -> None:
 @pytest.mark.parametrize("score", [1.0, 2.0, 5.0])
 @pytest.mark.parametrize("n", [1, 4, 100])
 def test_the_interval_reaches_from_the_score_towards_both_ends(score: float, n: int) -> None:
-    found = mean_score([score] * n, 0.9, 2000, 0, ENDS)
+    found = mean_score([score] * n, Resampling(0.9, 2000), ENDS)
     missed = stats.beta.ppf(0.95, 1, n)
     assert found.low == pytest.approx(score - missed * (score - 1))
     assert found.high == pytest.approx(score + missed * (5 - score))
@@ -36,7 +36,9 @@ def test_the_interval_reaches_from_the_score_towards_both_ends(score: float, n: 
 
 def test_scores_that_differ_have_the_interval_they_always_had() -> None:
     scores = [1.0, 5.0, 4.0, 1.0]
-    assert mean_score(scores, 0.95, 200, 0, ENDS) == mean_score(scores, 0.95, 200, 0)
+    assert mean_score(scores, Resampling(0.95, 200), ENDS) == mean_score(
+        scores, Resampling(0.95, 200)
+    )
 
 
 def test_it_holds_the_mean_at_least_as_often_as_it_says() -> None:
@@ -44,7 +46,7 @@ def test_it_holds_the_mean_at_least_as_often_as_it_says() -> None:
     for share in np.linspace(0.001, 0.2, 40):
         for n in (20, 100):
             alike = float((1 - share) ** n)  # all n are seen to be 1
-            high = mean_score([1.0] * n, 0.95, 2000, 0, ENDS).high
+            high = mean_score([1.0] * n, Resampling(0.95, 2000), ENDS).high
             assert high is not None
             assert alike <= 0.025 + 1e-12 or high >= 1 + 4 * share
 
@@ -77,7 +79,7 @@ def test_the_mean_of_tasks_stays_within_0_and_1(counts: list[tuple[int, int]]) -
 def with_scores(scores: list[float]) -> RunRecord:
     full = trained_arm("full", 0.4)
     name = "score/chat/llm"
-    metrics = {**full.metrics, name: mean_score(scores, 0.95, 200, 0, ENDS)}
+    metrics = {**full.metrics, name: mean_score(scores, Resampling(0.95, 200), ENDS)}
     made = training_record(arms=[replace(full, metrics=metrics)])
     asked = {**made.config["evaluation"], "primary_judge": "llm", "harmful_styles": ["chat"]}
     return replace(made, config={**made.config, "evaluation": asked})

@@ -10,7 +10,7 @@ import pytest
 
 from ssah_exp.cli import main
 from ssah_exp.errors import ConfigError, StoreError
-from ssah_exp.evaluation.intervals import perplexity
+from ssah_exp.evaluation.intervals import Resampling, perplexity
 from ssah_exp.records.store import RecordStore
 from ssah_exp.reporting.drawn_style import prompts_text
 from ssah_exp.reporting.null_figure import draw_null, null_rows
@@ -59,7 +59,7 @@ def test_the_picture_has_its_numbers_beside_it(tmp_path: Path) -> None:
 
 def test_an_infinite_perplexity_is_drawn_and_named(tmp_path: Path) -> None:
     losses = [600.0, 700.0, 900.0]  # the interval is finite below and infinite above
-    destroyed = {**metrics(0.6), "perplexity": perplexity(losses, 0.95, 100, 0)}
+    destroyed = {**metrics(0.6), "perplexity": perplexity(losses, Resampling(0.95, 100))}
     made = record(0, arms=[arm("aligned", 0.1), arm("SCU/pooled", 0.6, metrics=destroyed)])
     table = draw_null([made], tmp_path / "null.svg")
     assert "highest marks: infinite" in (tmp_path / "null.svg").read_text()
@@ -79,7 +79,7 @@ def test_an_arm_that_was_not_measured_so_is_a_gap(tmp_path: Path) -> None:
 
 def test_perplexities_that_no_arm_has_are_left_empty(tmp_path: Path) -> None:
     """Logits that overflowed in every arm: ASR has its panel all the same."""
-    lost = perplexity([math.nan] * 3, 0.95, 100, 0)
+    lost = perplexity([math.nan] * 3, Resampling(0.95, 100))
     assert lost.value is None
     arms = [
         arm(name, 0.1, metrics={**metrics(0.1), "perplexity": lost})

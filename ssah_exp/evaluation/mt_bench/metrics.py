@@ -10,7 +10,7 @@ from ssah_exp.config.schema import EvaluationConfig, RunConfig
 from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.intervals import mean_score, rate
 from ssah_exp.evaluation.judges import HarmJudge, Verdict, judge_of
-from ssah_exp.evaluation.metrics import Measured, named_failures
+from ssah_exp.evaluation.metrics import Measured, named_failures, resampling_of
 from ssah_exp.evaluation.mt_bench.conversations import ConversationAnswers
 from ssah_exp.evaluation.mt_bench.names import MT_BENCH, MT_COVERAGE, MT_MEAN, TURN_NAMES, TURNS
 from ssah_exp.evaluation.outcomes import Outcomes
@@ -68,9 +68,7 @@ def mt_bench_metrics(
     metrics = {
         name: mean_score(
             [rating for rating in ratings if rating is not None],
-            evaluation.confidence,
-            evaluation.bootstrap_resamples,
-            seed=0,
+            resampling_of(evaluation),
             ends=(judge.scale.low, judge.scale.high),
         )
         for name, ratings in scores.items()

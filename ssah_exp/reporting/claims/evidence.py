@@ -153,8 +153,8 @@ def _paired(
         if metric.name == test.metric:
             margin = claims.margin(test)
             margins = Margins(rate=margin, loss=margin, score=margin / metric.span)
-            level = Resampling(1 - claims.alpha)
-            return paired_over_prompts(arm, against, metric, seeds, records, level, margins)
+            resampling = Resampling(1 - claims.alpha)
+            return paired_over_prompts(arm, against, metric, seeds, records, resampling, margins)
     return None
 
 
