@@ -50,22 +50,10 @@ def _problems(value: Any, where: str) -> Iterator[str]:
         for key, item in value.items():
             yield from _problems(item, f"{where}.{key}")
         return
-    target = str(value["_target_"])
-    refusal = (
-        f"{where}._target_={target} is not allowed: targets start with "
-        f"{' or '.join(ALLOWED_PREFIXES)}"
-    )
-    if not target.startswith(ALLOWED_PREFIXES):
-        yield refusal
-        return
     try:
-        found = get_class(target)
-        parameters = inspect.signature(found).parameters
-    except Exception as error:  # an import may fail in any way
-        yield f"{where}._target_={target} is not a class: {error}"
-        return
-    if not f"{found.__module__}.".startswith(ALLOWED_PREFIXES):  # reached through an import
-        yield f"{refusal}; this one is {found.__module__}.{found.__qualname__}"
+        found, parameters = _target(str(value["_target_"]), where)
+    except ConfigError as refused:
+        yield str(refused)
         return
     given = {str(key): item for key, item in value.items() if key != "_target_"}
     hints = hints_of(found)
@@ -78,3 +66,25 @@ def _problems(value: Any, where: str) -> Iterator[str]:
     for name, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and name not in given:
             yield f"{where}.{name} is missing."
+
+
+def _target(name: str, where: str) -> tuple[type, Mapping[str, inspect.Parameter]]:
+    """The class of a node, and what it takes.
+
+    Raises:
+        ConfigError: It is outside the allow-list, or no class.
+    """
+    refusal = (
+        f"{where}._target_={name} is not allowed: targets start with "
+        f"{' or '.join(ALLOWED_PREFIXES)}"
+    )
+    if not name.startswith(ALLOWED_PREFIXES):
+        raise ConfigError(refusal)
+    try:
+        found = get_class(name)
+        parameters = inspect.signature(found).parameters
+    except Exception as error:  # an import may fail in any way
+        raise ConfigError(f"{where}._target_={name} is not a class: {error}") from error
+    if not f"{found.__module__}.".startswith(ALLOWED_PREFIXES):  # reached through an import
+        raise ConfigError(f"{refusal}; this one is {found.__module__}.{found.__qualname__}")
+    return found, parameters

@@ -102,12 +102,7 @@ def _track(training: TrainingConfig) -> Iterable[str]:
 
 def _arm(name: str, arm: ArmConfig, training: TrainingConfig, earlier: list[str]) -> Iterable[str]:
     key = f"training.arms.{name}"
-    yield from named(key, name)
-    of, _, draw = name.rpartition("-")
-    if draw.isdigit() and of in {f"{arm}-{kind}" for arm in training.arms for kind in CONTROLS}:
-        yield f"{key}: the files of a control are called so; rename it."
-    if name in START_NAMES:
-        yield f"{key}: {name} is what the table calls a model that no arm has trained; rename it."
+    yield from _arm_name(name, training)
     yield from choice(f"{key}.policy", arm.policy, POLICIES)
     yield from choices(f"{key}.controls", arm.controls, CONTROLS, empty=True)
     if arm.epochs is not None:
@@ -115,14 +110,7 @@ def _arm(name: str, arm: ArmConfig, training: TrainingConfig, earlier: list[str]
     if arm.learning_rate is not None:
         yield from within(f"{key}.learning_rate", arm.learning_rate, 0, 1, open_low=True)
     yield from at_least(f"{key}.first_epochs", arm.first_epochs, 1)
-    if arm.select is None and arm.policy in ("freeze", "budget"):
-        yield f"{key}.policy={arm.policy} needs units; give {key}.select."
-    if arm.select is not None and arm.policy == "none":
-        yield f"{key}.select is given, but policy none trains everything and would ignore it."
-    if arm.controls and arm.select is None:
-        yield f"{key}.controls needs a set of units to stand beside; there is no {key}.select."
-    if arm.overlap and not arm.controls:
-        yield f"{key}.overlap is about controls, and there are no {key}.controls."
+    yield from _arm_units(key, arm)
     if arm.adapter is not None and any(value is not None for value in asdict(arm.others).values()):
         yield f"{key}.others is given, but an adapter trains none of them."
     if training.gradient_checkpointing and adapter_of(arm) == "Prefix":
@@ -135,6 +123,28 @@ def _arm(name: str, arm: ArmConfig, training: TrainingConfig, earlier: list[str]
         if training.objective == "dpo":
             yield f"{key}.match_loss compares losses of SFT; training.objective=dpo has another."
     yield from _first(name, arm, training)
+
+
+def _arm_name(name: str, training: TrainingConfig) -> Iterable[str]:
+    key = f"training.arms.{name}"
+    yield from named(key, name)
+    of, _, draw = name.rpartition("-")
+    if draw.isdigit() and of in {f"{arm}-{kind}" for arm in training.arms for kind in CONTROLS}:
+        yield f"{key}: the files of a control are called so; rename it."
+    if name in START_NAMES:
+        yield f"{key}: {name} is what the table calls a model that no arm has trained; rename it."
+
+
+def _arm_units(key: str, arm: ArmConfig) -> Iterable[str]:
+    """What of policy, units and controls does not go together."""
+    if arm.select is None and arm.policy in ("freeze", "budget"):
+        yield f"{key}.policy={arm.policy} needs units; give {key}.select."
+    if arm.select is not None and arm.policy == "none":
+        yield f"{key}.select is given, but policy none trains everything and would ignore it."
+    if arm.controls and arm.select is None:
+        yield f"{key}.controls needs a set of units to stand beside; there is no {key}.select."
+    if arm.overlap and not arm.controls:
+        yield f"{key}.overlap is about controls, and there are no {key}.controls."
 
 
 def _first(name: str, arm: ArmConfig, training: TrainingConfig) -> Iterable[str]:

@@ -104,13 +104,7 @@ def search(
         raise ConfigError("Optuna is missing: pip install 'ssah-exp[optuna]'") from error
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
     fixed = [item.input_line or "" for item in overrides if not item.is_sweep_override()]
-    space = {
-        item.get_key_element(): _distribution(item)
-        for item in overrides
-        if item.is_sweep_override()
-    }
-    if not space:
-        raise ConfigError("Nothing to search over; give KEY=interval(LOW,HIGH) or KEY=choice(A,B).")
+    space = _space(overrides)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         direction=optuna.study.StudyDirection[settings.direction.upper()],
@@ -128,13 +122,27 @@ def search(
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             continue
         value = _value(returned.return_value, settings)
-        if value is None:
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        else:
-            study.tell(trial, value)
+        failed = optuna.trial.TrialState.FAIL if value is None else None
+        study.tell(trial, value, state=failed)
         with suppress(StoreError):  # a disk that is full for a while ends no search
             _write(study.trials, settings)
     return _best(study.trials, settings)
+
+
+def _space(overrides: list[Override]) -> dict[str, BaseDistribution]:
+    """What is searched over, by its key.
+
+    Raises:
+        ConfigError: Nothing is.
+    """
+    space = {
+        item.get_key_element(): _distribution(item)
+        for item in overrides
+        if item.is_sweep_override()
+    }
+    if not space:
+        raise ConfigError("Nothing to search over; give KEY=interval(LOW,HIGH) or KEY=choice(A,B).")
+    return space
 
 
 def _distribution(override: Override) -> BaseDistribution:

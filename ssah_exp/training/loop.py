@@ -190,7 +190,6 @@ def _fit(
     watching: Sequence[pl.Callback],
 ) -> FineTuning:
     pl.seed_everything(run.seed, workers=True, verbose=False)
-    device = loaded.device
     epochs = run.epochs or run.config.epochs
     batches = ReplayedBatches(run.loader_of, epochs)
     steps = math.ceil(len(batches) / run.accumulate)
@@ -209,7 +208,22 @@ def _fit(
         callbacks.append(checkpoints)
     if twin is not None:
         callbacks.append(_GatherAtEnd(trained, twin, run))
-    trainer = make_trainer(
+    trainer = _trainer(run, callbacks, loaded.device)
+    ending = nullcontext() if checkpoints is None else checkpoints.interruptible()
+    recompute = recomputing(trained.model, run.gradient_checkpointing)
+    trained.model.train()
+    with _at_rest_afterwards(loaded), ended_by_signals(), policy, recompute, ending:
+        with _enough_memory(run):
+            trainer.fit(
+                module, batches, ckpt_path=checkpoint_in(run.checkpoints), weights_only=True
+            )
+        if checkpoints is not None:
+            checkpoints.end_if_asked()
+    return module
+
+
+def _trainer(run: Run, callbacks: list[pl.Callback], device: torch.device) -> pl.Trainer:
+    return make_trainer(
         run.trainer,
         callbacks,
         device=device,
@@ -219,21 +233,18 @@ def _fit(
         gradient_clip_val=run.config.gradient_clip or None,
         use_distributed_sampler=False,
     )
-    trained.model.train()
+
+
+@contextmanager
+def _at_rest_afterwards(loaded: LoadedModel) -> Iterator[None]:
+    """However training ends, the model is where it was, without dropout and gradients."""
+    device = loaded.device
     try:
-        ending = nullcontext() if checkpoints is None else checkpoints.interruptible()
-        recompute = recomputing(trained.model, run.gradient_checkpointing)
-        with ended_by_signals(), policy, recompute, ending, _enough_memory(run):
-            trainer.fit(
-                module, batches, ckpt_path=checkpoint_in(run.checkpoints), weights_only=True
-            )
-            if checkpoints is not None:
-                checkpoints.end_if_asked()
+        yield
     finally:
         move(loaded.model, device)
         torch.nn.Module.eval(loaded.model)
         loaded.model.zero_grad(set_to_none=True)
-    return module
 
 
 @contextmanager
