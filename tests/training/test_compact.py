@@ -317,8 +317,8 @@ def test_everything_is_taken_out_again_even_after_an_error(path: str) -> None:
 
 def test_the_way_that_takes_less_memory_is_taken() -> None:
     assert cheaper_path(0.2, weight_bytes=4) == "compact"
-    assert cheaper_path(0.74, weight_bytes=4) == "compact"
-    assert cheaper_path(0.76, weight_bytes=4) == "masked"
+    assert cheaper_path(0.79, weight_bytes=4) == "compact", "4 + 16 x 0.79 < 16 + 4 x 0.21"
+    assert cheaper_path(0.81, weight_bytes=4) == "masked"
     assert cheaper_path(0.99, weight_bytes=2) == "compact", "masters are needed either way"
     model = tiny.tiny_model("llama")
     few = plan_training(model, "freeze", some_units(model, 0.05))
@@ -327,7 +327,7 @@ def test_the_way_that_takes_less_memory_is_taken() -> None:
             module.index.numel() / module.weight.shape[module.dim]
             for module in tuned.compact_modules
         ]
-        assert all(share <= 0.75 for share in shares)
+        assert all(share <= 0.8 for share in shares)
         assert len(tuned.compact_modules) < len(
             [s for s in few.slices if s.name.endswith("weight")]
         )
@@ -337,13 +337,13 @@ def test_eight_bit_states_make_masking_cheaper_sooner() -> None:
     assert (state_bytes_of("adamw"), state_bytes_of("adamw_8bit")) == (4 + 8, 4 + 2)
     assert (state_bytes_of("adamw", 2), state_bytes_of("adamw_8bit", 2)) == (2 + 4, 2 + 2)
     for share, optimizer, expected in (
-        (0.7, "adamw", "compact"),
-        (0.7, "adamw_8bit", "masked"),
-        (0.59, "adamw_8bit", "compact"),
+        (0.72, "adamw", "compact"),
+        (0.72, "adamw_8bit", "masked"),
+        (0.71, "adamw_8bit", "compact"),
     ):
         assert cheaper_path(share, 4, state_bytes_of(optimizer)) == expected
-    assert cheaper_path(0.74, 2, state_bytes_of("adamw", 2), master_bytes=2) == "compact"
-    assert cheaper_path(0.76, 2, state_bytes_of("adamw", 2), master_bytes=2) == "masked"
+    assert cheaper_path(0.79, 2, state_bytes_of("adamw", 2), master_bytes=2) == "compact"
+    assert cheaper_path(0.81, 2, state_bytes_of("adamw", 2), master_bytes=2) == "masked"
 
 
 def compact_shares(tuned: TunedWeights) -> list[float]:
@@ -363,9 +363,9 @@ def test_the_optimizer_of_the_run_decides_which_way_is_cheaper() -> None:
             policy.setup(pl.Trainer(logger=False, accelerator="cpu"), module, "fit")
             assert isinstance(module.tuned, TunedWeights)
             found[name] = compact_shares(module.tuned)
-    assert any(0.6 < share <= 0.75 for share in found["adamw"])
+    assert any(5 / 7 < share <= 0.8 for share in found["adamw"])
     assert len(found["adamw_8bit"]) < len(found["adamw"])
-    assert all(share <= 0.6 for share in found["adamw_8bit"])
+    assert all(share <= 5 / 7 for share in found["adamw_8bit"])
 
 
 def test_state_round_trip(path: str) -> None:
