@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from ssah_exp.config.paths import root_of
 from ssah_exp.errors import ClusterError
@@ -13,9 +14,9 @@ from ssah_exp.sweeps.batch import run_here
 from ssah_exp.sweeps.code import check_code
 from ssah_exp.sweeps.folder import Job, find_sweep
 from ssah_exp.sweeps.launching import local_options, slurm_options, tell
-from ssah_exp.sweeps.local import run_at_once
+from ssah_exp.sweeps.local import LocalOptions, run_at_once
 from ssah_exp.sweeps.report import end_of
-from ssah_exp.sweeps.slurm import submit
+from ssah_exp.sweeps.slurm import SlurmOptions, submit
 from ssah_exp.sweeps.state import QUEUED, UNFINISHED
 from ssah_exp.sweeps.status import status_of
 
@@ -32,14 +33,10 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     if not jobs:
         tell(f"sweep {sweep.name}: nothing to run again")
         return 0
-    check = "warn" if options.take_code else "refuse"
     plan = sweep.plan()
-    if plan["launcher"] == "slurm":
-        given = slurm_options(plan["options"])
-        check = "warn" if options.take_code else given.code
-    elif plan["launcher"] == "local":
-        local = local_options(plan["options"])
-        check = "warn" if options.take_code else local.code
+    launched = _options_of(plan)
+    asked = "refuse" if launched is None else launched.code
+    check = "warn" if options.take_code else asked
     change = check_code(plan["code"], check)
     if change is not None:
         tell(f"Going on although {change}.")
@@ -50,16 +47,23 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
             _queue(job)
         tell(f"sweep {sweep.name}: {len(jobs)} jobs again")
 
-    if plan["launcher"] == "slurm":
+    if isinstance(launched, SlurmOptions):
         with _as_before_unless_taken(jobs):
             begin()  # first: a job that starts at once says so
-            array = submit(sweep, jobs, replace(given, code=check))
+            array = submit(sweep, jobs, replace(launched, code=check))
         tell(f"{len(jobs)} jobs are Slurm's array {array}; this terminal may be closed")
-    elif plan["launcher"] == "local":
-        run_at_once(sweep, jobs, local, tell, check, begin)
+    elif isinstance(launched, LocalOptions):
+        run_at_once(sweep, jobs, launched, tell, check, begin)
     else:
         run_here(sweep, jobs, tell, check, begin)
     return end_of(sweep)
+
+
+def _options_of(plan: Mapping[str, Any]) -> SlurmOptions | LocalOptions | None:
+    """The launcher's, as frozen; None: all jobs run in this process."""
+    if plan["launcher"] == "slurm":
+        return slurm_options(plan["options"])
+    return local_options(plan["options"]) if plan["launcher"] == "local" else None
 
 
 @contextmanager
