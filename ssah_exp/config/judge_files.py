@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -49,18 +52,39 @@ def read_judges(names: Sequence[str], settings: Sequence[str]) -> dict[str, dict
 
 
 def _read(name: str) -> DictConfig:
-    folder = conf_dir() / "judge"
-    path = Path(name) if name.endswith(".yaml") else folder / f"{name}.yaml"
+    shipped = conf_dir() / "judge"
+    path = Path(name) if name.endswith(".yaml") else shipped / f"{name}.yaml"
     if not path.is_file():
-        options = [option.stem for option in folder.glob("*.yaml")]
-        raise ConfigError(f"Unknown judge '{name}'.{did_you_mean(name, options)}")
+        raise ConfigError(f"Unknown judge '{name}'.{did_you_mean(name, _names(shipped))}")
     try:
         node = OmegaConf.load(path)
     except (OmegaConfBaseException, YAMLError, OSError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     if not isinstance(node, DictConfig):
         raise ConfigError(f"{path} holds no mapping.")
-    return node
+    return _with_defaults(path, shipped) if "defaults" in node else node
+
+
+def _names(folder: Path) -> list[str]:
+    return [file.stem for file in folder.glob("*.yaml")]
+
+
+def _with_defaults(path: Path, shipped: Path) -> DictConfig:
+    """A judge that builds on others: of its own folder, or shipped ones.
+
+    Raises:
+        ConfigError: There is no such judge.
+    """
+    also = QuotedString(f"file://{shipped}", Quote.single).with_quotes()
+    try:
+        with initialize_config_dir(config_dir=str(path.parent.resolve()), version_base="1.3"):
+            return compose(path.stem, overrides=[f"hydra.searchpath=[{also}]"])
+    except MissingConfigException as error:
+        lacking = str(error.missing_cfg_file)
+        known = did_you_mean(lacking, {*_names(path.parent), *_names(shipped)} - {path.stem})
+        raise ConfigError(f"{path} builds on an unknown judge '{lacking}'.{known}") from error
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:

@@ -1,0 +1,40 @@
+"""Judges read outside a run are those that a run composes, whatever they build on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ssah_exp.config.judge_files import read_judges
+from ssah_exp.errors import ConfigError
+from tests.config.composing import config_of
+
+
+@pytest.mark.parametrize("name", ["wei2024", "zou2023", "zou2023_text"])
+def test_a_shipped_judge_is_the_one_of_a_run(name: str) -> None:
+    within = config_of(f"+judge@evaluation.judges.extra={name}").evaluation.judges["extra"]
+    assert read_judges([name], [])[name] == within
+
+
+def test_a_judge_builds_on_a_neighbour_and_on_a_shipped_one(tmp_path: Path) -> None:
+    folder = tmp_path / "my j'udges, both"
+    folder.mkdir()
+    (folder / "short.yaml").write_text("defaults: [zou2023, _self_]\nname: short\nmin_words: 3\n")
+    (folder / "shorter.yaml").write_text("defaults: [short, _self_]\nname: shorter\n")
+    found = read_judges([str(folder / "shorter.yaml")], ["shorter.source=ours"])["shorter"]
+    shipped = read_judges(["zou2023"], [])["zou2023"]
+    assert found == {**shipped, "name": "shorter", "min_words": 3, "source": "ours"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("defaults: [zou2O23, _self_]\nname: mine", "unknown judge 'zou2O23'. Did you mean 'zou20"),
+        ("defaults: 3\nname: mine", "mine.yaml cannot be read: .*must be a list"),
+    ],
+)
+def test_what_it_cannot_build_on_is_named(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        read_judges([str(tmp_path / "mine.yaml")], [])
