@@ -14,7 +14,7 @@ from io import TextIOWrapper
 from typing import Any
 
 from ssah_exp import __version__
-from ssah_exp.errors import IncompleteError, SsahError
+from ssah_exp.errors import IncompleteError, SsahError, interrupted
 from ssah_exp.options import (
     bench,
     claims,
@@ -97,15 +97,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = import_module(f"ssah_exp.commands.{options.module}")
     try:
         return int(command.execute(options, rest))
-    except IncompleteError as error:
-        print(f"ssah-exp: {error}", file=sys.stderr)
-        return 1
     except SsahError as error:
+        if interrupted(error):
+            return _interrupted()
         print(f"ssah-exp: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, IncompleteError) else 2
     except BrokenPipeError:
         return 0
     except KeyboardInterrupt as error:
-        how = str(error) or "run the same command to go on"
-        print(f"ssah-exp: interrupted; {how}", file=sys.stderr)
-        return 130
+        return _interrupted(str(error))
+
+
+def _interrupted(how: str = "") -> int:
+    print(f"ssah-exp: interrupted; {how or 'run the same command to go on'}", file=sys.stderr)
+    return 130

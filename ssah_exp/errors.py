@@ -64,3 +64,13 @@ def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     return f"{hint} Allowed: {', '.join(names) if names else 'nothing'}."
+
+
+def interrupted(error: BaseException) -> bool:
+    """Whether Ctrl+C is behind an error: a library that was tidying up may raise another one."""
+    behind: BaseException | None = error
+    seen: list[BaseException] = []  # causes may go round in a circle
+    while behind is not None and behind not in seen:
+        seen.append(behind)
+        behind = behind.__cause__ or behind.__context__
+    return any(isinstance(item, KeyboardInterrupt) for item in seen)

@@ -43,7 +43,8 @@ def test_tables_are_reproduced_from_the_committed_records(monkeypatch: pytest.Mo
 
 
 def test_the_atlas_shows_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    random_map().save(tmp_path / "runs" / "table1_pruning" / "abc" / "unitmap")
-    notebook = execute("unit_atlas", monkeypatch, tmp_path)
+    root = tmp_path / "with ü (a)"
+    random_map().save(root / "runs" / "table1_pruning" / "abc" / "unitmap")
+    notebook = execute("unit_atlas", monkeypatch, root)
     items = [item for cell in notebook.cells for item in cell.get("outputs", [])]
     assert sum("image/png" in item.get("data", {}) for item in items) == 2

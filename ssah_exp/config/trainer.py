@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -80,8 +81,19 @@ class InPlace(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Not at once: who calls it moves it into its place."""
-        torch.save(checkpoint, path)
+        """Not at once: who calls it moves it into its place.
+
+        Raises:
+            OSError: The disk will not take it. torch ends its file even behind a failed write, and
+                fails over that with an error that says nothing of disks.
+        """
+        with Path(path).open("wb") as stream:
+            try:
+                torch.save(checkpoint, stream)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
 
 def make_trainer(

@@ -157,13 +157,17 @@ class Checkpoints(pl.Callback):
 
     def _save(self, trainer: pl.Trainer) -> None:
         path = self._folder / CHECKPOINT
+        temporary = path.with_suffix(".tmp")
         with storage_errors(path):
-            temporary = path.with_suffix(".tmp")
             if ranks.first():
                 self._folder.mkdir(parents=True, exist_ok=True)
-            trainer.save_checkpoint(temporary)
-            if ranks.first():
-                temporary.replace(path)
+            try:
+                trainer.save_checkpoint(temporary)
+                if ranks.first():
+                    temporary.replace(path)
+            finally:  # half of one would keep a full disk full
+                if ranks.first():
+                    temporary.unlink(missing_ok=True)
             ranks.everyones(None)  # no rank ends before the file is in its place
         self._last_time = time.monotonic()
 

@@ -16,7 +16,7 @@ import pytest
 
 from ssah_exp.cli import build_parser, main
 from ssah_exp.commands import doctor
-from ssah_exp.errors import IncompleteError
+from ssah_exp.errors import ConfigError, IncompleteError
 from ssah_exp.records.store import RecordStore
 from tests.cli.unit_map import unit_map
 from tests.records.synthetic import record
@@ -215,6 +215,25 @@ def test_a_run_that_is_incomplete_ends_with_1(
     monkeypatch.setattr("ssah_exp.commands.run.execute", incomplete)
     assert main(["run"]) == 1
     assert "Run 1 is incomplete." in capsys.readouterr().err
+
+
+def test_ctrl_c_behind_an_error_of_a_library_is_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """A library that tidies up behind it may fail over what it left half done."""
+
+    def execute(*_: object) -> int:
+        try:
+            try:
+                raise KeyboardInterrupt
+            finally:
+                raise AttributeError("half done")
+        except AttributeError as error:
+            raise ConfigError("") from error
+
+    monkeypatch.setattr("ssah_exp.commands.run.execute", execute)
+    assert main(["run"]) == 130
+    assert failed(capsys) == "interrupted; run the same command to go on"
 
 
 def test_signs_that_a_terminal_has_not_end_no_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -247,6 +248,24 @@ def test_a_checkpoint_is_written_where_it_is_to_lie(
         trained(tmp_path, monkeypatch, kill_at=3)
     assert checkpoint_in(tmp_path) == tmp_path / CHECKPOINT
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+
+
+def test_a_disk_that_is_full_is_named_and_keeps_no_half_of_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KilledError):
+        trained(tmp_path, monkeypatch, kill_at=2)
+    kept = (tmp_path / CHECKPOINT).read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) // 2, hard))
+    try:
+        with pytest.raises(StoreError, match=r"last.ckpt: the disk is full"):
+            trained(tmp_path, monkeypatch)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+    assert (tmp_path / CHECKPOINT).read_bytes() == kept, "what there was is gone on from"
+    assert trained(tmp_path, monkeypatch) == uninterrupted()
 
 
 class TermWhileLooking(LossMatch):

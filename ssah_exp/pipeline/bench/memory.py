@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+
+from ssah_exp.pipeline.collecting import collect_garbage
 
 _PROC = Path("/proc/self")
 
@@ -59,7 +60,7 @@ def settle() -> None:
     glibc keeps what is freed in small pieces and would hand it out again without the resident
     memory growing.
     """
-    gc.collect()
+    collect_garbage()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from ssah_exp.models.companion import Companion
 from ssah_exp.models.load import LoadedModel, load_model
 from ssah_exp.models.sharded import mesh_of_ranks, shard
 from ssah_exp.models.sources import ModelRef
+from ssah_exp.pipeline.collecting import collect_garbage
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.training.certificate import check_certificate, has_certificate
 
@@ -82,6 +82,6 @@ class ModelSlot:
         self._loaded = None
         # Lightning's objects hold each other, the model and its optimizer's states in circles;
         # uncollected, they would lie in memory beside the next model.
-        gc.collect()
+        collect_garbage()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
