@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 
 import pytest
 import yaml
 
 from ssah_exp.config.build import build
 from ssah_exp.config.compose import conf_dir, parse
+from ssah_exp.config.schema import RunConfig
 from ssah_exp.errors import ConfigError
 from ssah_exp.sweeps.listing import jobs_of
 from tests.config.composing import composed, config_of, group_folders, names_of, options
@@ -58,20 +60,38 @@ def test_the_walk_saw_every_group() -> None:
     assert {"model", "data", "finetune", "judge", "experiment", "debug"} <= group_folders()
 
 
-@pytest.mark.parametrize("size", names_of("size"))
-def test_every_job_of_the_whole_paper_composes(size: str) -> None:
-    lines = yaml.safe_load((conf_dir() / "size" / f"{size}.yaml").read_text())["jobs"]
-    arguments = [f"experiment={LISTS}", f"size={size}", "data.root=given", "seed=0"]
-    jobs = jobs_of(arguments, None, lines, ["experiment", "size"])
-    configs = [config_of(*job) for job in jobs]
-    assert {config.artefact for config in configs} >= {
+@pytest.fixture(scope="module", params=names_of("size"))
+def study(request: pytest.FixtureRequest) -> dict[tuple[str, ...], RunConfig]:
+    """Overrides -> config of every job of the whole paper; composed once, for nobody to change."""
+    content = yaml.safe_load((conf_dir() / "size" / f"{request.param}.yaml").read_text())
+    arguments = [f"experiment={LISTS}", f"size={request.param}", "data.root=given", "seed=0"]
+    shared = content.get("shared", "")
+    jobs = jobs_of(arguments, None, content["jobs"], ["experiment", "size"], shared)
+    return {tuple(job): config_of(*job) for job in jobs}
+
+
+def test_every_job_of_the_whole_paper_composes(study: dict[tuple[str, ...], RunConfig]) -> None:
+    assert {config.artefact for config in study.values()} >= {
         "table1_pruning",
         "table2_freezing",
         "table4_alignment_budget",
         "probe",
     }
-    assert {config.data.root for config in configs} == {"given"}
-    assert all(LISTS not in word for job in jobs for word in job)
+    assert {config.data.root for config in study.values()} == {"given"}
+    assert all(LISTS not in word for job in study for word in job)
+
+
+def test_the_whole_study_is_about_one_aligned_model_a_seed(
+    study: dict[tuple[str, ...], RunConfig],
+) -> None:
+    """Else its tables would be of several models."""
+    alignments = [
+        {**asdict(config.alignment), "data": config.data.alignment}
+        for config in study.values()
+        if config.training is None or config.training.start == "aligned"
+    ]
+    assert len(alignments) > 10
+    assert all(alignment == alignments[0] for alignment in alignments)
 
 
 @pytest.mark.parametrize("experiment", names_of("experiment"))

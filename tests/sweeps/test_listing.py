@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-import yaml
 
-from ssah_exp.config.compose import conf_dir
 from ssah_exp.errors import ConfigError
 from ssah_exp.records.store import RecordStore
 from ssah_exp.sweeps.listing import jobs_of
 from ssah_exp.sweeps.state import DONE
 from ssah_exp.sweeps.status import status_of
-from tests.config.composing import config_of
 from tests.sweeps.tiny_sweep import GROUPS, Bench
 
 Capture = pytest.CaptureFixture[str]
@@ -53,23 +49,6 @@ def test_lines_of_a_list_are_grids_and_the_command_line_wins() -> None:
     ]
     with pytest.raises(ConfigError, match="is no override"):
         jobs_of([], None, ["a"])
-
-
-@pytest.mark.parametrize("size", ["small", "full"])
-def test_the_whole_study_is_about_one_aligned_model_a_seed(size: str) -> None:
-    """Else its tables would be of several models."""
-    content = yaml.safe_load((conf_dir() / "size" / f"{size}.yaml").read_text(encoding="utf-8"))
-    jobs = jobs_of(
-        ["seed=3", "data.root=DIR"], None, content["jobs"], (), content.get("shared", "")
-    )
-    configs = [config_of(*job) for job in jobs]
-    alignments = [
-        {**asdict(config.alignment), "data": config.data.alignment}
-        for config in configs
-        if config.training is None or config.training.start == "aligned"
-    ]
-    assert len(alignments) > 10
-    assert all(alignment == alignments[0] for alignment in alignments)
 
 
 def test_a_list_that_an_experiment_chose_wants_m(
