@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ssah_exp.config.compose import parse_plain
 from ssah_exp.errors import INCOMPLETE_RANK, IncompleteError, SsahError
+from ssah_exp.pipeline.first_import import runner
 
 
 def main(config: str) -> int:
@@ -20,7 +21,7 @@ def main(config: str) -> int:
     What went wrong goes to the file the launcher named; the launcher says it once.
     """
     try:
-        from ssah_exp.pipeline.dispatch import run
+        run = runner()
         from ssah_exp.pipeline.launching import tell_finished
 
         frozen = json.loads(Path(config).read_text(encoding="utf-8"))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ssah_exp.errors import SsahError, StoreError
 from ssah_exp.owner import Owner
+from ssah_exp.pipeline.first_import import runner
 from ssah_exp.pipeline.worker import flush_printed
 from ssah_exp.records.provenance import now
 from ssah_exp.sweeps.code import check_code
@@ -73,9 +74,7 @@ def _run(sweep: Sweep, job: Job, running: JobState, check: str | None) -> JobSta
             change = check_code(sweep.plan()["code"], check)
             if change is not None:
                 warnings.warn(f"Going on although {change}.", stacklevel=2)
-        from ssah_exp.pipeline.dispatch import run
-
-        finished = run(job.config(), _Progress(job, running))
+        finished = runner()(job.config(), _Progress(job, running))
         record = finished.record
         return running.changed(
             status=DONE,

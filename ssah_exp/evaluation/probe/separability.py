@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
 Array = NDArray[np.float64]
@@ -45,6 +43,10 @@ def held_out_scores(states: Array, labels: NDArray[np.bool_], probing: Probing) 
     Returns:
         ``(requests, depth)`` log-odds of being harmful.
     """
+    # Half a second of imports that a run without a probe need not wait for.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold
+
     scores = np.empty(states.shape[:2])
     splitter = StratifiedKFold(probing.folds, shuffle=True, random_state=probing.seed)
     # These matrices are small: threads wait for each other longer than they compute.
