@@ -86,7 +86,10 @@ def work(rank: int, folder: str) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What both processes ended with."""
     place = tmp_path_factory.mktemp("ddp")
-    mp.spawn(work, args=(str(place),), nprocs=PROCESSES)  # type: ignore[no-untyped-call]
+    # Forked: what this process has imported, they need not import again.
+    mp.start_processes(  # type: ignore[no-untyped-call]
+        work, args=(str(place),), nprocs=PROCESSES, start_method="fork"
+    )
     return place
 
 
