@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from ssah_exp.interventions.plan import plan_training
-from ssah_exp.pipeline.launching import run_processes
 from ssah_exp.units.identify import Identification
 from tests import tiny
-from tests.ranks import jobs
+from tests.ranks import jobs, worker
+from tests.ranks.forked import run_forked
 from tests.training.test_plan import some_units
 
 CASES = [
@@ -29,15 +28,8 @@ ALL = {**jobs.EVERYWHERE, **jobs.WHOLE_ONLY}
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What both processes ended with; one start of processes for every test here."""
     folder = tmp_path_factory.mktemp("two")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path.cwd()), *_path()]))
-        run_processes(2, ["-m", "tests.ranks.worker", str(folder)])
+    run_forked(2, worker.main, folder)
     return folder
-
-
-def _path() -> list[str]:
-    return [item for item in os.environ.get("PYTHONPATH", "").split(os.pathsep) if item]
 
 
 @pytest.fixture(scope="module")

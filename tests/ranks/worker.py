@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import torch
@@ -29,7 +28,3 @@ def main(folder: Path) -> None:
                 case = f"{strategy}-{name}-{how}"
                 result = jobs.train_twice(cases[name], strategy, folder / f"partial-{case}", how)
                 jobs.save(folder, case, *result)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
