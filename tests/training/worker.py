@@ -1,9 +1,9 @@
-"""One fine-tuning in a process of its own, for tests that kill it. Prints ``step N`` as it goes."""
+"""One fine-tuning in a process of its own, for tests that kill it. Says every step as it goes."""
 
 from __future__ import annotations
 
 import hashlib
-import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,12 @@ from tests.training.test_plan import some_units
 class Announce(pl.Callback):
     """Tells the test how far the run is, and waits until it is told to go on."""
 
+    def __init__(self, test: Connection) -> None:
+        self.test = test
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: object) -> None:
-        print(f"step {len(pl_module.losses)}", flush=True)
-        sys.stdin.readline()
+        self.test.send(len(pl_module.losses))
+        self.test.recv()
 
 
 def digest(model: torch.nn.Module) -> str:
@@ -58,15 +61,12 @@ def train(
     return f"{summary.steps} {certificate.changed_weights} {digest(loaded.model)}"
 
 
-def main(folder: str, policy: str, accumulate: str, minutes: str) -> None:
+def main(
+    test: Connection, folder: Path, policy: str, accumulate: int, minutes: float | None
+) -> None:
     torch.set_num_threads(1)
     make = loop.make_trainer
     loop.make_trainer = lambda config, callbacks, **rest: make(  # type: ignore[assignment]
-        config, [*callbacks, Announce()], **rest
+        config, [*callbacks, Announce(test)], **rest
     )
-    every = None if minutes == "never" else float(minutes)
-    print(train(Path(folder), policy, int(accumulate), every), flush=True)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    train(folder, policy, accumulate, minutes)
