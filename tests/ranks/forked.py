@@ -1,4 +1,4 @@
-"""Ranks forked off the test process: what it has imported, they need not import again."""
+"""Ranks without the seconds that a launcher's take to import everything."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from tests.forking import START_METHOD
+
 
 def run_forked(count: int, work: Callable[[Path], None], folder: Path) -> None:
     """Have ``count`` ranks do ``work(folder)`` side by side, as our launcher would start them."""
@@ -18,7 +20,7 @@ def run_forked(count: int, work: Callable[[Path], None], folder: Path) -> None:
         "127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60)
     )
     mp.start_processes(  # type: ignore[no-untyped-call]
-        _be_rank, args=(count, store.port, work, folder), nprocs=count, start_method="fork"
+        _be_rank, args=(count, store.port, work, folder), nprocs=count, start_method=START_METHOD
     )
 
 

@@ -18,6 +18,7 @@ from ssah_exp.models.logits import token_losses
 from ssah_exp.training.tuned import Path as Way
 from ssah_exp.training.tuned import tuned_weights
 from tests import tiny
+from tests.forking import START_METHOD
 from tests.training.test_plan import masks_of, some_units
 
 PROCESSES, STEPS, RESPONSE = 2, 4, 5
@@ -86,9 +87,8 @@ def work(rank: int, folder: str) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What both processes ended with."""
     place = tmp_path_factory.mktemp("ddp")
-    # Forked: what this process has imported, they need not import again.
     mp.start_processes(  # type: ignore[no-untyped-call]
-        work, args=(str(place),), nprocs=PROCESSES, start_method="fork"
+        work, args=(str(place),), nprocs=PROCESSES, start_method=START_METHOD
     )
     return place
 

@@ -27,6 +27,7 @@ from ssah_exp.training.module import FineTuning
 from ssah_exp.training.objectives import SupervisedObjective
 from ssah_exp.training.resume import CHECKPOINT, Checkpoints, ReplayedBatches, checkpoint_in
 from tests import tiny
+from tests.forking import START_METHOD
 from tests.training import worker
 
 STEPS = 8  # 10 examples in batches of 3, twice
@@ -35,8 +36,7 @@ STEPS = 8  # 10 examples in batches of 3, twice
 class Worker:
     """A training process that stops after every step until it is let go.
 
-    Forked off this one: what this has imported, that need not import again. A daemon, so that none
-    outlives the tests.
+    A daemon, so that none outlives the tests.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Worker:
         accumulate: int = 1,
         minutes: float | None = 0.0,
     ) -> None:
-        processes = get_context("fork")
+        processes = get_context(START_METHOD)
         self.connection, theirs = processes.Pipe()
         given = (theirs, folder, policy, accumulate, minutes)
         self.process = processes.Process(target=worker.main, args=given, daemon=True)
