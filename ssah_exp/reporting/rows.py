@@ -220,11 +220,11 @@ def _cell(metric: str, estimates: list[Estimate], control: str | None, confidenc
     values = [item.value for item in measured if item.value is not None]
     if not measured:
         return Cell(None, None, None, None, n, 0, "nothing measured")
-    if control is not None and len(measured) > 1:
-        return _over_draws(values, n, geometric=metric == PERPLEXITY)
-    if len(estimates) == 1 or control is not None:  # a range of one draw would have no width
+    if len(measured) == 1:  # a range of one draw, or t over one seed, would have no width
         only = measured[0]
         return Cell(only.value, only.low, only.high, None, n, 1, only.method)
+    if control is not None:
+        return _over_draws(values, n, geometric=metric == PERPLEXITY)
     over = _over_seeds(metric, measured, values, confidence)
     return Cell(over.value, over.low, over.high, None, n, len(values), over.method)
 

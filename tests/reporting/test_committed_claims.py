@@ -45,8 +45,15 @@ def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
 def test_there_are_such_claims() -> None:
     names = [file.parent.name for file in OTHERS]
     assert names[:5] == ["seeds", "frozen_share", "matched", "quarter", "small_matched"]
-    assert names[5:10] == ["ru_budget", "faster", "five_percent", "full_rates", "matched"]
-    assert names[10:] == ["scu_only", "later", "dpo", "utility", "unit_lora"]
+    assert names[5:11] == [
+        "fresh_seeds",
+        "ru_budget",
+        "faster",
+        "five_percent",
+        "full_rates",
+        "matched",
+    ]
+    assert names[11:] == ["scu_only", "later", "dpo", "utility", "unit_lora"]
 
 
 @pytest.mark.parametrize("form", ["markdown", "latex", "csv", "json"])
