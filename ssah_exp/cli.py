@@ -14,7 +14,7 @@ from io import TextIOWrapper
 from typing import Any
 
 from ssah_exp import __version__
-from ssah_exp.errors import IncompleteError, SsahError, interrupted
+from ssah_exp.errors import IncompleteError, SsahError, ending_behind
 from ssah_exp.options import (
     bench,
     claims,
@@ -97,17 +97,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = import_module(f"ssah_exp.commands.{options.module}")
     try:
         return int(command.execute(options, rest))
-    except SsahError as error:
-        if interrupted(error):
-            return _interrupted()
-        print(f"ssah-exp: {error}", file=sys.stderr)
-        return 1 if isinstance(error, IncompleteError) else 2
     except BrokenPipeError:
         return 0
     except KeyboardInterrupt as error:
-        return _interrupted(str(error))
+        return _interrupted(error)
+    except Exception as error:
+        ending = ending_behind(error)
+        if isinstance(ending, KeyboardInterrupt):
+            return _interrupted(ending)
+        if ending is not None:
+            raise ending from error
+        if not isinstance(error, SsahError):
+            raise
+        print(f"ssah-exp: {error}", file=sys.stderr)
+        return 1 if isinstance(error, IncompleteError) else 2
 
 
-def _interrupted(how: str = "") -> int:
-    print(f"ssah-exp: interrupted; {how or 'run the same command to go on'}", file=sys.stderr)
+def _interrupted(by: KeyboardInterrupt) -> int:
+    how = str(by) or "run the same command to go on"
+    print(f"ssah-exp: interrupted; {how}", file=sys.stderr)
     return 130

@@ -66,11 +66,13 @@ def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     return f"{hint} Allowed: {', '.join(names) if names else 'nothing'}."
 
 
-def interrupted(error: BaseException) -> bool:
-    """Whether Ctrl+C is behind an error: a library that was tidying up may raise another one."""
+def ending_behind(error: Exception) -> KeyboardInterrupt | SystemExit | None:
+    """Ctrl+C or a worker's end behind an error: a library that tidies up may raise another one."""
     behind: BaseException | None = error
     seen: list[BaseException] = []  # causes may go round in a circle
     while behind is not None and behind not in seen:
+        if isinstance(behind, KeyboardInterrupt | SystemExit):
+            return behind
         seen.append(behind)
         behind = behind.__cause__ or behind.__context__
-    return any(isinstance(item, KeyboardInterrupt) for item in seen)
+    return None

@@ -18,7 +18,7 @@ from ssah_exp.config.mistakes import explain_hydra_error, refuse_mistakes
 from ssah_exp.config.unread import refuse_unread
 from ssah_exp.config.words import overrides_first
 from ssah_exp.errors import ConfigError, SsahError
-from ssah_exp.pipeline.first_import import runner
+from ssah_exp.pipeline.first_import import imports_stay
 from ssah_exp.sweeps.launching import LAUNCHED, refuse_list
 
 
@@ -74,6 +74,8 @@ def run_composed(composed: DictConfig) -> None:
         refuse_list(given.sweeper, given.overrides.task)
         config = parse(composed)
         refuse_unread([(config, given.overrides.task)])
-        runner()(config)
+        with imports_stay():
+            from ssah_exp.pipeline.dispatch import run
+        run(config)
     except SsahError as error:
         raise _Stopped(error) from error

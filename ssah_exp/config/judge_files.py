@@ -75,16 +75,28 @@ def _with_defaults(path: Path, shipped: Path) -> DictConfig:
     Raises:
         ConfigError: There is no such judge.
     """
+    own = {*_names(path.parent)} - {path.stem}
+    if path.parent.resolve() != shipped and (twice := sorted(own & {*_names(shipped)})):
+        raise ConfigError(
+            f"{path.parent} has a {twice[0]}.yaml of its own: a run would build {path.stem} on the "
+            "shipped one. Call yours otherwise."
+        )
     also = QuotedString(f"file://{shipped}", Quote.single).with_quotes()
     try:
         with initialize_config_dir(config_dir=str(path.parent.resolve()), version_base="1.3"):
-            return compose(path.stem, overrides=[f"hydra.searchpath=[{also}]"])
+            node = compose(path.stem, overrides=[f"hydra.searchpath=[{also}]"])
     except MissingConfigException as error:
         lacking = str(error.missing_cfg_file)
-        known = did_you_mean(lacking, {*_names(path.parent), *_names(shipped)} - {path.stem})
+        known = did_you_mean(lacking, {*own, *_names(shipped)})
         raise ConfigError(f"{path} builds on an unknown judge '{lacking}'.{known}") from error
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except RecursionError as error:
+        raise ConfigError(f"{path} builds on itself; call it otherwise.") from error
+    except (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
+    if "_target_" not in node:
+        raise ConfigError(f"{path} has no _target_; a judge needs no @package line.")
+    OmegaConf.set_struct(node, False)  # as a file that builds on none: --set may add an argument
+    return node
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:

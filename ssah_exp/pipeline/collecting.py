@@ -25,17 +25,19 @@ def collect_garbage() -> None:
 @contextmanager
 def _signals_later() -> Iterator[None]:
     """Hold back signals that this process handles; those it does not act by themselves."""
-    handled = {number: signal.getsignal(number) for number in _ENDING}
     if threading.current_thread() is not threading.main_thread():
-        handled.clear()  # only the main thread runs handlers, and only it may change them
+        yield  # only the main thread runs handlers, and only it may change them
+        return
     came: list[int] = []
-    held = {number: handler for number, handler in handled.items() if callable(handler)}
+    found = {number: signal.getsignal(number) for number in _ENDING}
+    held = {number: handler for number, handler in found.items() if callable(handler)}
     for number in held:
         signal.signal(number, lambda given, _: came.append(given))
     try:
         yield
     finally:
-        for number, handler in held.items():
+        # The one that raises by default comes last: behind it nothing would be put back.
+        for number, handler in reversed(held.items()):
             signal.signal(number, handler)
         for signalled in came:
             signal.raise_signal(signalled)

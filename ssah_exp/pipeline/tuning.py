@@ -24,7 +24,7 @@ from ssah_exp.training.preference import PreferenceObjective, ReferencedPair, pr
 from ssah_exp.training.tracking import Tracking
 
 # Raised when a change of code changes what a stage computes from the same inputs.
-TUNE_VERSION, PROBE_VERSION = 3, 1
+TUNE_VERSION, PROBE_VERSION = 4, 1
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ssah_exp.config.compose import parse_plain
 from ssah_exp.errors import INCOMPLETE_RANK, IncompleteError, SsahError
-from ssah_exp.pipeline.first_import import runner
+from ssah_exp.pipeline.first_import import imports_stay
 
 
 def main(config: str) -> int:
@@ -21,7 +21,8 @@ def main(config: str) -> int:
     What went wrong goes to the file the launcher named; the launcher says it once.
     """
     try:
-        run = runner()
+        with imports_stay():
+            from ssah_exp.pipeline.dispatch import run
         from ssah_exp.pipeline.launching import tell_finished
 
         frozen = json.loads(Path(config).read_text(encoding="utf-8"))

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
-from ssah_exp.errors import SsahError, StoreError
+from ssah_exp.errors import SsahError, StoreError, ending_behind
 from ssah_exp.owner import Owner
-from ssah_exp.pipeline.first_import import runner
+from ssah_exp.pipeline.first_import import imports_stay
 from ssah_exp.pipeline.worker import flush_printed
 from ssah_exp.records.provenance import now
 from ssah_exp.sweeps.code import check_code
@@ -74,7 +74,9 @@ def _run(sweep: Sweep, job: Job, running: JobState, check: str | None) -> JobSta
             change = check_code(sweep.plan()["code"], check)
             if change is not None:
                 warnings.warn(f"Going on although {change}.", stacklevel=2)
-        finished = runner()(job.config(), _Progress(job, running))
+        with imports_stay():
+            from ssah_exp.pipeline.dispatch import run
+        finished = run(job.config(), _Progress(job, running))
         record = finished.record
         return running.changed(
             status=DONE,
@@ -83,11 +85,13 @@ def _run(sweep: Sweep, job: Job, running: JobState, check: str | None) -> JobSta
             artefact=record.artefact,
             folder=os.path.relpath(finished.folder.absolute(), job.folder),
         )
-    except SsahError as error:
-        print(f"ssah-exp: {error}", file=sys.stderr)
-        return running.changed(status=FAILED, error=_one_line(error))
-    except Exception as error:  # a bug, or a library's: the sweep goes on
-        traceback.print_exc()
+    except Exception as error:
+        if (ending := ending_behind(error)) is not None:
+            raise ending from error
+        if isinstance(error, SsahError):
+            print(f"ssah-exp: {error}", file=sys.stderr)
+        else:  # a bug, or a library's: the sweep goes on
+            traceback.print_exc()
         return running.changed(status=FAILED, error=_one_line(error))
 
 

@@ -217,23 +217,42 @@ def test_a_run_that_is_incomplete_ends_with_1(
     assert "Run 1 is incomplete." in capsys.readouterr().err
 
 
-def test_ctrl_c_behind_an_error_of_a_library_is_ctrl_c(
-    monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    """A library that tidies up behind it may fail over what it left half done."""
+def half_done(ending: BaseException) -> None:
+    """As a library that tidies up behind a signal, and fails over what it left half done."""
+    try:
+        raise ending
+    finally:
+        raise AttributeError("half done")
 
-    def execute(*_: object) -> int:
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_ctrl_c_behind_an_error_of_a_library_is_ctrl_c(
+    wrapped: bool, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def execute(*_: object) -> None:
         try:
-            try:
-                raise KeyboardInterrupt
-            finally:
-                raise AttributeError("half done")
+            half_done(KeyboardInterrupt())
         except AttributeError as error:
-            raise ConfigError("") from error
+            if wrapped:
+                raise ConfigError("") from error
+            raise
 
     monkeypatch.setattr("ssah_exp.commands.run.execute", execute)
     assert main(["run"]) == 130
     assert failed(capsys) == "interrupted; run the same command to go on"
+
+
+def test_the_end_of_a_process_behind_an_error_is_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssah_exp.commands.run.execute", lambda *_: half_done(SystemExit(143)))
+    with pytest.raises(SystemExit) as ended:
+        main(["run"])
+    assert ended.value.code == 143
+
+
+def test_an_error_of_a_library_alone_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssah_exp.commands.run.execute", lambda *_: half_done(ValueError("before")))
+    with pytest.raises(AttributeError, match="half done"):
+        main(["run"])
 
 
 def test_signs_that_a_terminal_has_not_end_no_command(monkeypatch: pytest.MonkeyPatch) -> None:

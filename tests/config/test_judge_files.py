@@ -32,9 +32,27 @@ def test_a_judge_builds_on_a_neighbour_and_on_a_shipped_one(tmp_path: Path) -> N
     [
         ("defaults: [zou2O23, _self_]\nname: mine", "unknown judge 'zou2O23'. Did you mean 'zou20"),
         ("defaults: 3\nname: mine", "mine.yaml cannot be read: .*must be a list"),
+        ("defaults: [mine, _self_]\nname: mine", "mine.yaml builds on itself; call it otherwise"),
+        ("defaults: [broken, _self_]\nname: mine", "mine.yaml cannot be read: .*mapping values"),
+        ("# @package a.b\ndefaults: [zou2023, _self_]", "mine.yaml has no _target_; .*@package"),
     ],
 )
 def test_what_it_cannot_build_on_is_named(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "mine.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=said):
+    (tmp_path / "broken.yaml").write_text("a: b: c")
+    with pytest.raises(ConfigError, match=f"(?s){said}"):
         read_judges([str(tmp_path / "mine.yaml")], [])
+
+
+def test_a_neighbour_called_like_a_shipped_judge_would_be_another_one_in_a_run(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "mine.yaml").write_text("defaults: [zou2023, _self_]\nname: mine")
+    (tmp_path / "zou2023.yaml").write_text("name: zou2023")
+    with pytest.raises(ConfigError, match=r"a zou2023.yaml of its own: a run would build mine on"):
+        read_judges([str(tmp_path / "mine.yaml")], [])
+
+
+def test_set_may_add_an_argument_whatever_a_judge_builds_on() -> None:
+    for name in ("wei2024", "zou2023_text"):
+        assert read_judges([name], [f"{name}.extra=1"])[name]["extra"] == 1

@@ -7,7 +7,7 @@ import resource
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -34,10 +34,7 @@ STEPS = 8  # 10 examples in batches of 3, twice
 
 
 class Worker:
-    """A training process that stops after every step until it is let go.
-
-    A daemon, so that none outlives the tests.
-    """
+    """A training process that stops after every step until it is let go; a test ends it."""
 
     def __init__(
         self,
@@ -70,6 +67,11 @@ class Worker:
                 self.connection.recv()
         self.process.join()
         return self.process.exitcode
+
+    def close(self) -> None:
+        """Told to end it would only note it, and wait on."""
+        self.process.kill()
+        self.connection.close()
 
 
 class KilledError(Exception):
@@ -153,9 +155,9 @@ def test_frozen_weights_are_in_no_checkpoint(
 
 
 def test_sigkill_then_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    process = Worker(tmp_path, "budget")
-    process.until(3)
-    assert process.end(signal.SIGKILL) == -signal.SIGKILL
+    with closing(Worker(tmp_path, "budget")) as process:
+        process.until(3)
+        assert process.end(signal.SIGKILL) == -signal.SIGKILL
     assert trained(tmp_path, monkeypatch, "budget") == uninterrupted("budget")
 
 
@@ -184,9 +186,9 @@ def test_minutes_are_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_sigterm_saves_although_no_checkpoint_was_due(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = Worker(tmp_path, minutes=None)
-    process.until(4)
-    assert process.end(signal.SIGTERM) == 128 + signal.SIGTERM
+    with closing(Worker(tmp_path, minutes=None)) as process:
+        process.until(4)
+        assert process.end(signal.SIGTERM) == 128 + signal.SIGTERM
     content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     assert len(content["losses"]) in (4, 5)
     assert trained(tmp_path, monkeypatch) == uninterrupted()
@@ -196,9 +198,9 @@ def test_sigterm_saves_although_no_checkpoint_was_due(
 def test_sigterm_amid_accumulated_gradients_waits_for_their_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_at: int, saved_at: int
 ) -> None:
-    process = Worker(tmp_path, accumulate=3, minutes=None)
-    process.until(asked_at)
-    assert process.end(signal.SIGTERM) == 128 + signal.SIGTERM
+    with closing(Worker(tmp_path, accumulate=3, minutes=None)) as process:
+        process.until(asked_at)
+        assert process.end(signal.SIGTERM) == 128 + signal.SIGTERM
     content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     assert len(content["losses"]) == saved_at
     wanted = uninterrupted(accumulate=3)
