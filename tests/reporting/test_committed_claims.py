@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,16 @@ def test_the_committed_verdicts_are_those_of_the_committed_records(
     if form == "markdown":
         verdict_rows = printed.split("\n\n")[0]
         assert verdict_rows in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_verdicts_of_all_seeds_are_those_of_their_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, copies = SHIPPED.parent, tmp_path / "copies"
+    monkeypatch.setattr(sys, "argv", ["all_seeds.py", str(copies)])
+    runpy.run_path(str(folder / "all_seeds.py"), run_name="__main__")
+    main(["claims", str(SHIPPED), "--records", str(copies)])
+    assert capsys.readouterr().out == (folder / "all_seeds.md").read_text(encoding="utf-8")
 
 
 OTHERS = sorted({*SHIPPED.parents[1].rglob("claims.yaml")} - {SHIPPED})
