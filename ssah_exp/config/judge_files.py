@@ -73,17 +73,19 @@ def _with_defaults(path: Path, shipped: Path) -> DictConfig:
     """A judge that builds on others: of its own folder, or shipped ones.
 
     Raises:
-        ConfigError: There is no such judge.
+        ConfigError: There is no such judge, or a run would take another one of that name.
     """
-    own = {*_names(path.parent)} - {path.stem}
-    if path.parent.resolve() != shipped and (twice := sorted(own & {*_names(shipped)})):
+    folder = path.parent.resolve()
+    own = {*_names(folder)} - {path.stem}
+    twice = [] if folder == shipped.resolve() else sorted(own & {*_names(shipped)})
+    if twice:
         raise ConfigError(
-            f"{path.parent} has a {twice[0]}.yaml of its own: a run would build {path.stem} on the "
+            f"{folder} has a {twice[0]}.yaml of its own: a run would build {path.stem} on the "
             "shipped one. Call yours otherwise."
         )
     also = QuotedString(f"file://{shipped}", Quote.single).with_quotes()
     try:
-        with initialize_config_dir(config_dir=str(path.parent.resolve()), version_base="1.3"):
+        with initialize_config_dir(config_dir=str(folder), version_base="1.3"):
             node = compose(path.stem, overrides=[f"hydra.searchpath=[{also}]"])
     except MissingConfigException as error:
         lacking = str(error.missing_cfg_file)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ssah_exp.config.compose import conf_dir
 from ssah_exp.config.judge_files import read_judges
 from ssah_exp.errors import ConfigError
 from tests.config.composing import config_of
@@ -15,6 +16,14 @@ from tests.config.composing import config_of
 def test_a_shipped_judge_is_the_one_of_a_run(name: str) -> None:
     within = config_of(f"+judge@evaluation.judges.extra={name}").evaluation.judges["extra"]
     assert read_judges([name], [])[name] == within
+
+
+def test_a_shipped_judge_is_found_where_the_package_is_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "conf").symlink_to(conf_dir())
+    monkeypatch.setattr("ssah_exp.config.judge_files.conf_dir", lambda: tmp_path / "conf")
+    assert read_judges(["zou2023_text"], [])["zou2023_text"]["min_words"] == 1
 
 
 def test_a_judge_builds_on_a_neighbour_and_on_a_shipped_one(tmp_path: Path) -> None:
