@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -14,6 +16,14 @@ from tests.tiny import FAMILIES
 # another test process, and those of the children that tests start.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def at_a_terminal() -> Iterator[None]:
+    """Ctrl+C as Python has it; where tests run in the background, it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(params=sorted(FAMILIES))

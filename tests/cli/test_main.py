@@ -16,9 +16,10 @@ import pytest
 
 from ssah_exp.cli import build_parser, main
 from ssah_exp.commands import doctor
-from ssah_exp.errors import ConfigError, IncompleteError
+from ssah_exp.errors import IncompleteError
 from ssah_exp.records.store import RecordStore
 from tests.cli.unit_map import unit_map
+from tests.endings import half_done
 from tests.records.synthetic import record
 
 Capture = pytest.CaptureFixture[str]
@@ -217,25 +218,12 @@ def test_a_run_that_is_incomplete_ends_with_1(
     assert "Run 1 is incomplete." in capsys.readouterr().err
 
 
-def half_done(ending: BaseException) -> None:
-    """As a library that tidies up behind a signal, and fails over what it left half done."""
-    try:
-        raise ending
-    finally:
-        raise AttributeError("half done")
-
-
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_ctrl_c_behind_an_error_of_a_library_is_ctrl_c(
     wrapped: bool, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     def execute(*_: object) -> None:
-        try:
-            half_done(KeyboardInterrupt())
-        except AttributeError as error:
-            if wrapped:
-                raise ConfigError("") from error
-            raise
+        half_done(KeyboardInterrupt(), wrapped=wrapped)
 
     monkeypatch.setattr("ssah_exp.commands.run.execute", execute)
     assert main(["run"]) == 130

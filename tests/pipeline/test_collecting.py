@@ -27,15 +27,13 @@ class _Circle:
 
 
 @pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+def _as_before(at_a_terminal: None) -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
     gc.collect()
     gc.disable()
     yield
     gc.enable()
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    signal.signal(signal.SIGTERM, before)
 
 
 def test_ctrl_c_is_swallowed_by_a_bare_collection(monkeypatch: pytest.MonkeyPatch) -> None:

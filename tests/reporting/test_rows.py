@@ -200,6 +200,7 @@ def test_a_missing_value_stays_a_gap() -> None:
 
 def test_a_seed_without_a_value_does_not_count_as_zero() -> None:
     cell = cell_of(record(0), record(1, arms=without(ASR)))
+    assert cell.value == pytest.approx(0.6)
     assert cell.repeats == 1
     assert cell == cell_of(record(0)), "its own interval, as it stands in a table of one seed"
 

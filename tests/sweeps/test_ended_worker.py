@@ -6,18 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ssah_exp.errors import ConfigError
 from ssah_exp.sweeps.folder import Job
 from ssah_exp.sweeps.state import FAILED, INTERRUPTED
 from ssah_exp.sweeps.worker import work
+from tests.endings import half_done
 from tests.sweeps.frozen import sweep_of
-
-
-def half_done(before: BaseException) -> None:
-    try:
-        raise before
-    except BaseException:
-        raise AttributeError("half done")  # noqa: B904  # in its context, as in a finally
 
 
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit])
@@ -25,16 +18,8 @@ def half_done(before: BaseException) -> None:
 def test_the_end_of_a_worker_behind_an_error_is_no_failure(
     ending: type[BaseException], wrapped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def config(job: Job) -> None:
-        try:
-            half_done(ending())
-        except AttributeError as error:
-            if wrapped:
-                raise ConfigError("cannot load") from error
-            raise
-
     sweep = sweep_of(tmp_path, 1)
-    monkeypatch.setattr(Job, "config", config)
+    monkeypatch.setattr(Job, "config", lambda _: half_done(ending(), wrapped=wrapped))
     with pytest.raises(ending):
         work(sweep, sweep.job(0))
     assert sweep.job(0).state().status == INTERRUPTED

@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 import tempfile
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from functools import cache
 from multiprocessing import get_context
@@ -321,14 +320,6 @@ class CtrlC(LossMatch):
 
         callback.on_train_batch_start = on_train_batch_start  # type: ignore[method-assign]
         return callback
-
-
-@pytest.fixture
-def at_a_terminal() -> Iterator[None]:
-    """Ctrl+C as Python has it; where tests run in the background, it is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("at_a_terminal")
