@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests.plugins import install  # noqa: F401  # a fixture of many modules
 from tests.tiny import FAMILIES
 
 # Tiny tensors gain nothing from threads, and threads of other processes cost them a lot: those of

@@ -1,42 +1,65 @@
-"""Building objects from ``_target_`` nodes: this package and an allow-list, nothing else."""
+"""Building objects from ``_target_`` nodes: this package, an allow-list and the user's plug-ins."""
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from inspect import Parameter
+from typing import Any, TypeVar
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 
 from ssah_exp.config.kinds import fits, hints_of, wanted
+from ssah_exp.config.plugins import VARIABLE, plugins
 from ssah_exp.config.ranges import refuse
 from ssah_exp.errors import ConfigError, SsahError, did_you_mean
 
 ALLOWED_PREFIXES = ("ssah_exp.", "torch.optim.")
+_OF_ANY_NUMBER = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+Made = TypeVar("Made")
 
 
-def build(node: Mapping[str, Any], where: str) -> Any:
+def build(
+    node: Mapping[str, Any],
+    where: str,
+    kind: type[Made] = object,  # type: ignore[assignment]
+) -> Made:
     """Instantiate ``node`` after checking the targets and arguments of it and all below it.
 
     Args:
         node: A mapping with ``_target_`` and constructor arguments.
         where: The config key, for error messages.
+        kind: What has to come out: a class, or a protocol that can be checked at run time.
 
     Raises:
         ConfigError: No target, a target outside the allow-list, arguments it does not take, or
-            of another kind: to Python the text "no" is as true as ``true``.
+            of another kind: to Python the text "no" is as true as ``true``; or what comes out is
+            no ``kind``.
     """
     if "_target_" not in node:
         raise ConfigError(f"{where} has no _target_.")
     problems = list(_problems(node, where))
     refuse(problems)
     try:
-        return instantiate(dict(node), _convert_="all")
+        made = instantiate(dict(node), _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, SsahError):
             raise error.__cause__ from error
         raise ConfigError(f"{where}: {error.__cause__ or error}") from error
+    if not isinstance(made, kind):
+        raise ConfigError(_no_such_kind(made, where, kind))
+    return made
+
+
+def _no_such_kind(made: object, where: str, kind: type) -> str:
+    """What it is instead, and what it lacks of a protocol."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.__name__).lower()
+    offered = [name for name in vars(kind) if not name.startswith("_")]
+    lacking = [name for name in offered if not hasattr(made, name)]
+    lacks = f", which has no {' or '.join(lacking)}" if lacking else ""
+    return f"{where}._target_ is no {words}: {type(made).__name__}{lacks}."
 
 
 def _problems(value: Any, where: str) -> Iterator[str]:
@@ -55,36 +78,39 @@ def _problems(value: Any, where: str) -> Iterator[str]:
     except ConfigError as refused:
         yield str(refused)
         return
+    open_ended = any(item.kind is Parameter.VAR_KEYWORD for item in parameters.values())
     given = {str(key): item for key, item in value.items() if key != "_target_"}
     hints = hints_of(found)
     for key, item in given.items():
-        if key not in parameters:
+        if key not in parameters and not open_ended:
             yield f"Unknown key '{where}.{key}'.{did_you_mean(key, parameters)}"
         elif key in hints and not fits(item, hints[key]):
             yield f"{where}.{key}={item} is not {wanted(item, hints[key])}."
         yield from _problems(item, f"{where}.{key}")
     for name, parameter in parameters.items():
-        if parameter.default is inspect.Parameter.empty and name not in given:
+        needed = parameter.default is Parameter.empty and parameter.kind not in _OF_ANY_NUMBER
+        if needed and name not in given:
             yield f"{where}.{name} is missing."
 
 
-def _target(name: str, where: str) -> tuple[type, Mapping[str, inspect.Parameter]]:
+def _target(name: str, where: str) -> tuple[type, Mapping[str, Parameter]]:
     """The class of a node, and what it takes.
 
     Raises:
         ConfigError: It is outside the allow-list, or no class.
     """
+    allowed = (*ALLOWED_PREFIXES, *(f"{package}." for package in plugins()))
     refusal = (
-        f"{where}._target_={name} is not allowed: targets start with "
-        f"{' or '.join(ALLOWED_PREFIXES)}"
+        f"{where}._target_={name} is not allowed: targets start with {' or '.join(allowed)}; "
+        f"{VARIABLE} in the environment names packages of yours"
     )
-    if not name.startswith(ALLOWED_PREFIXES):
+    if not name.startswith(allowed):
         raise ConfigError(refusal)
     try:
         found = get_class(name)
         parameters = inspect.signature(found).parameters
     except Exception as error:  # an import may fail in any way
         raise ConfigError(f"{where}._target_={name} is not a class: {error}") from error
-    if not f"{found.__module__}.".startswith(ALLOWED_PREFIXES):  # reached through an import
+    if not f"{found.__module__}.".startswith(allowed):  # reached through an import
         raise ConfigError(f"{refusal}; this one is {found.__module__}.{found.__qualname__}")
     return found, parameters

@@ -58,6 +58,9 @@ def science(config: RunConfig) -> dict[str, Any]:
         _drop_speed(attack["method"])
     if not content["evaluation"]["attacks"]:  # as before there were any
         del content["evaluation"]["attacks"], content["evaluation"]["mean_with"]
+    for group, key in (("ablation", "sets"), ("training", "callbacks")):
+        if not content[group][key]:  # as before there were any
+            del content[group][key]
     if not config.alignment.enabled:
         content["alignment"] = {"enabled": False}
     for key in _unread(config):

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ssah_exp.config.ranges import CONTROLS, STYLES, at_least, choice, choices, refuse, within
+from ssah_exp.config.ranges import (
+    CONTROLS,
+    STYLES,
+    at_least,
+    choice,
+    choices,
+    named,
+    refuse,
+    within,
+)
 from ssah_exp.config.schema import (
     AblationConfig,
     AlignmentConfig,
@@ -21,7 +30,7 @@ from ssah_exp.config.validate_attacks import attack_problems
 from ssah_exp.config.validate_judges import judge_problems, mt_bench_problems, too_short
 from ssah_exp.config.validate_probe import probe_problems
 from ssah_exp.config.validate_processes import processes_problems
-from ssah_exp.config.validate_training import training_problems, tuning_problems
+from ssah_exp.config.validate_training import START_NAMES, training_problems, tuning_problems
 
 TABLE1 = "table1_pruning"
 TRAINING_ARTEFACTS = (
@@ -146,9 +155,11 @@ def _budgets(budgets: BudgetsConfig) -> Iterable[str]:
 
 
 def _ablation(ablation: AblationConfig, budgets: BudgetsConfig) -> Iterable[str]:
+    pruned = [*CLASSES, *ablation.sets]
     yield from choices("ablation.classes", ablation.classes, CLASSES, empty=True)
+    yield from _sets(ablation)
     yield from choices("ablation.fills", ablation.fills, FILLS)
-    yield from choices("ablation.fills_of", ablation.fills_of, CLASSES, empty=True)
+    yield from choices("ablation.fills_of", ablation.fills_of, pruned, empty=True)
     if ablation.primary_fill not in ablation.fills:
         yield (
             f"ablation.primary_fill={ablation.primary_fill} is not one of ablation.fills "
@@ -156,10 +167,10 @@ def _ablation(ablation: AblationConfig, budgets: BudgetsConfig) -> Iterable[str]
         )
     controls = ablation.controls
     yield from choices("ablation.controls.kinds", controls.kinds, CONTROLS, empty=True)
-    yield from choices("ablation.controls.of", controls.of, CLASSES, empty=True)
+    yield from choices("ablation.controls.of", controls.of, pruned, empty=True)
     yield from at_least("ablation.controls.draws", controls.draws, 1)
     yield from at_least("ablation.controls.match_pool", controls.match_pool, 1)
-    orphans = [name for name in controls.of if name not in ablation.classes]
+    orphans = [name for name in controls.of if name in CLASSES and name not in ablation.classes]
     if orphans:
         yield f"ablation.controls.of names {', '.join(orphans)}, which ablation.classes does not."
     left = 1 - budgets.scu - budgets.ucu - budgets.ru
@@ -171,6 +182,14 @@ def _ablation(ablation: AblationConfig, budgets: BudgetsConfig) -> Iterable[str]
         )
     if controls.overlap and not (controls.of and controls.kinds):
         yield "ablation.controls.overlap is about controls, and ablation.controls asks for none."
+
+
+def _sets(ablation: AblationConfig) -> Iterable[str]:
+    """Their names stand where those of classes and of dense models do."""
+    for name in ablation.sets:
+        yield from named(f"ablation.sets.{name}", name)
+        if name in (*CLASSES, *START_NAMES):
+            yield f"ablation.sets.{name}: that is the name of a class or a model; give another."
 
 
 def _window(window: int | str) -> Iterable[str]:

@@ -73,6 +73,8 @@ def training_problems(config: RunConfig) -> Iterable[str]:
             "training.objective=dpo rejects the unaligned model's answers, and with alignment=none "
             "the only model is the aligned one; give data.preferences."
         )
+    for name in training.callbacks:
+        yield from named(f"training.callbacks.{name}", name)
     if not training.arms:
         yield "training.arms is empty: there is nothing to train."
     earlier: list[str] = []

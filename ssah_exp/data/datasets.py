@@ -10,8 +10,14 @@ from dataclasses import dataclass
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import RunConfig, Target, UnitsConfig
 from ssah_exp.config.validate_training import reads_given_pairs
-from ssah_exp.data.preferences import Pair, fingerprint_pairs
-from ssah_exp.data.sources import Example, fingerprint_examples, words_of
+from ssah_exp.data.preferences import Pair, PairSource, fingerprint_pairs
+from ssah_exp.data.sources import (
+    Example,
+    ExampleSource,
+    TextSource,
+    fingerprint_examples,
+    words_of,
+)
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
 
@@ -88,7 +94,7 @@ def load_data(config: RunConfig, *, training: bool = False) -> RunData:
         harmful_eval=tuple(_examples(data.harmful_eval, "data.harmful_eval", seed)),
         benign_eval=tuple(_examples(data.benign_eval, "data.benign_eval", seed)),
         borderline_eval=tuple(_examples(data.borderline_eval, "data.borderline_eval", seed)),
-        text=str(build(data.text, "data.text").load_text()),
+        text=build(data.text, "data.text", TextSource).load_text(),
         finetune=_joined(data.finetune, "data.finetune", seed) if finetuning else (),
         preferences=_pairs(data.preferences, seed) if training else (),
     )
@@ -118,7 +124,7 @@ def _joined(sources: Sequence[Target], where: str, seed: int) -> tuple[Example, 
 def _pairs(source: Target | None, seed: int) -> tuple[Pair, ...]:
     if source is None:
         return ()
-    pairs = tuple(build(source, "data.preferences").load(seed))
+    pairs = tuple(build(source, "data.preferences", PairSource).load(seed))
     if not all(isinstance(pair, Pair) for pair in pairs):
         raise DataError(
             f"data.preferences: {source['_target_']} gives examples, not pairs; "
@@ -128,8 +134,7 @@ def _pairs(source: Target | None, seed: int) -> tuple[Pair, ...]:
 
 
 def _examples(source: Target, where: str, seed: int) -> list[Example]:
-    examples: list[Example] = build(source, where).load(seed)
-    return examples
+    return build(source, where, ExampleSource).load(seed)
 
 
 def _calibration(config: RunConfig, source: Target, name: str) -> tuple[Example, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from ssah_exp.data.chat import Encoded, encode_pair
 from ssah_exp.data.files import Row, read_rows
@@ -34,6 +35,14 @@ class Pair:
     system: str | None = None
     style: str | None = None
     cut: bool = False
+
+
+@runtime_checkable
+class PairSource(Protocol):
+    """Something that yields pairs."""
+
+    def load(self, seed: int) -> list[Pair]:
+        """All selected pairs; ``seed`` decides random choices, if there are any."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ssah_exp.data.files import ENCODING, Row, neighbours, read_rows
 from ssah_exp.data.selection import RowSelection, asks, column, filled, render
@@ -41,11 +41,20 @@ class Example:
     cut: bool = False
 
 
+@runtime_checkable
 class ExampleSource(Protocol):
     """Something that yields examples."""
 
     def load(self, seed: int) -> list[Example]:
         """All selected examples; ``seed`` decides random choices, if there are any."""
+
+
+@runtime_checkable
+class TextSource(Protocol):
+    """Something that yields running text."""
+
+    def load_text(self) -> str:
+        """The whole text."""
 
 
 def fingerprint_examples(examples: Sequence[Example]) -> str:

@@ -8,6 +8,11 @@ PERPLEXITY = "perplexity"
 TRAIN_LOSS, EPOCHS, TRAINED_SHARE = "train_loss", "epochs", "trained_share"
 
 
+def watched_name(callback: str, name: str) -> str:
+    """Metric name of a number that a callback of the user's own gives of a training."""
+    return f"watched/{callback}/{name}"
+
+
 def asr_name(style: str, judge: str) -> str:
     """Metric name of an attack success rate."""
     return f"asr/{style}/{judge}"

@@ -10,7 +10,7 @@ import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ssah_exp.cache import Cache, Entry, checksums
 from ssah_exp.digest import digest_file, digest_of
@@ -58,6 +58,7 @@ class ModelRef:
         return Path(found)
 
 
+@runtime_checkable
 class ModelSource(Protocol):
     """Something that resolves to weights."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssah_exp.options.base import CLASSES, Commands, add_sources
+from ssah_exp.options.base import Commands, add_sources
 
 SETTING, SHARE = "setting", "share"
 
@@ -24,9 +24,9 @@ def add(commands: Commands) -> None:
     )
     figure.add_argument(
         "--of",
-        choices=CLASSES,
         default=None,
-        help="with --by share or KEY, of a pruning table: the class that is drawn (default: SCU)",
+        help="with --by share or KEY, of a pruning table: the class, or the set of ablation.sets, "
+        "that is drawn (default: SCU)",
     )
     figure.add_argument(
         "--out",

@@ -53,7 +53,7 @@ def plan_arm(model: nn.Module, arm: TrainingArm) -> tuple[TrainingPlan, Adapter 
     node = arm.config.adapter
     if node is None:
         return plan, None
-    adapter: Adapter = build(node, f"training.arms.{arm.label}.adapter")
+    adapter = build(node, f"training.arms.{arm.label}.adapter", Adapter)
     return adapter.plan(model, plan), adapter
 
 

@@ -1,4 +1,4 @@
-"""Which arms a pruning table has: dense models, classes under every fill, and their controls."""
+"""Which arms a pruning table has: dense models, sets of units under every fill, their controls."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ssah_exp.config.build import build
 from ssah_exp.config.schema import AblationConfig
 from ssah_exp.interventions.ablate import Ablation, fill_values, plan_ablation
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.controls import control_stream, draw_control
 from ssah_exp.units.identify import Identification
+from ssah_exp.units.selecting import Selector, select_units
 from ssah_exp.units.unitmap import UnitMap
 
 UNALIGNED, ALIGNED = "unaligned", "aligned"
@@ -26,11 +28,12 @@ class Arm:
         name: Unique within a run.
         model: ``unaligned`` or ``aligned``.
         mask: ``(units,)`` bool, or None for a dense model.
-        unit_class: Ablated class, or the one a control stands beside.
+        unit_class: Ablated class or named set, or the one a control stands beside.
         fill: What replaces the activations.
         control: ``random`` or ``matched``.
         draw: Number of the control draw.
-        overlap: Share of a control's units that are in its class; None where none may be.
+        overlap: Share of a control's units that are in the set it stands beside; None where none
+            may be.
     """
 
     name: str
@@ -46,20 +49,23 @@ class Arm:
 def plan_arms(
     units: UnitMap, ablation: AblationConfig, seed: int, *, with_unaligned: bool
 ) -> list[Arm]:
-    """Every arm of a pruning table; classes without units are left out.
+    """Every arm of a pruning table; classes without units are left out, sets without are refused.
 
     Args:
         units: The aligned model's UnitMap.
-        ablation: Classes, fills and controls.
+        ablation: Classes, sets, fills and controls.
         seed: Decides the control draws.
         with_unaligned: Whether the run has an unaligned model to stand beside.
 
     Raises:
-        UnitError: No control of the same layer mix exists outside its class.
+        UnitError: A selector matches nothing, or no control of the same layer mix exists outside
+            what it stands beside.
     """
     arms = [Arm("unaligned", UNALIGNED)] if with_unaligned else []
     arms.append(Arm("aligned", ALIGNED))
     masks = {name: units.select(UnitClass[name]) for name in ablation.classes}
+    for name, selector in selectors_of(ablation).items():
+        masks[name] = select_units(selector, units, seed, f"ablation.sets.{name}")
     for name, mask in masks.items():
         if mask.any():
             fills = ablation.fills if name in ablation.fills_of else [ablation.primary_fill]
@@ -68,6 +74,18 @@ def plan_arms(
         if masks[name].any():
             arms += _controls(units, masks[name], name, ablation, seed)
     return arms
+
+
+def selectors_of(ablation: AblationConfig) -> dict[str, Selector]:
+    """Set -> what selects it.
+
+    Raises:
+        ConfigError: A node that is no selector, or its arguments are wrong.
+        UnitError: An argument is out of range.
+    """
+    return {
+        name: build(node, f"ablation.sets.{name}", Selector) for name, node in ablation.sets.items()
+    }
 
 
 def ablation_of(arm: Arm, statistics: Identification) -> Ablation | None:

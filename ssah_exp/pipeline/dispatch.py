@@ -94,7 +94,7 @@ def _tracked(config: RunConfig, reporter: Reporter) -> Tracked | None:
     target = config.tracker.target
     if target is None:
         return None
-    tracker: Tracker = build(target, "tracker.target")
+    tracker = build(target, "tracker.target", Tracker)
     if not ranks.first():
         return None
     root = Path(config.paths.root).expanduser()

@@ -10,10 +10,10 @@ from ssah_exp import ranks
 from ssah_exp.cache import Cache
 from ssah_exp.config.build import build
 from ssah_exp.config.identity import run_id, science
+from ssah_exp.config.plugins import plugin_code
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.validate import VLLM
 from ssah_exp.data.datasets import RunData, load_data
-from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks import Attack
 from ssah_exp.evaluation.judges import HarmJudge, Judge, judge_of
 from ssah_exp.evaluation.mt_bench.metrics import mt_bench_inputs, mt_bench_judge
@@ -192,9 +192,9 @@ def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -
     bench = mt_bench_judge(config)
     asked = {**utility_inputs(config.utility), **mt_bench_inputs(bench)}
     data = load_data(config, training=training)
-    source: ModelSource = build(config.model.source, "model.source")
+    source = build(config.model.source, "model.source", ModelSource)
     inputs = {"model": source.fingerprint(), **data.fingerprints, **asked}
-    inputs |= _judge_files(judges) | _attack_files(attacks)
+    inputs |= _judge_files(judges) | _attack_files(attacks) | plugin_code(science(config))
     identifier = run_id(config, inputs)
     known = science(config), inputs, origin
     reporter.opened(RunHead(identifier, config.artefact, config.seed, *known))
@@ -232,9 +232,7 @@ def _attacks(config: RunConfig, root: Path) -> dict[str, Attack]:
     attacks: dict[str, Attack] = {}
     for name, node in config.evaluation.attacks.items():
         where = f"evaluation.attacks.{name}.method"
-        attacks[name] = attack = build(node.method, where)
-        if not isinstance(attack, Attack):
-            raise ConfigError(f"{where}._target_ is no attack: {type(attack).__name__}.")
+        attacks[name] = attack = build(node.method, where, Attack)
         attack.keep_in(root)
     return attacks
 

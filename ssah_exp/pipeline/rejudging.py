@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ssah_exp.config.plugins import code_of
 from ssah_exp.config.schema import AttackConfig, EvaluationConfig
 from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.judges import Judge
@@ -48,7 +49,7 @@ def rejudge(record: RunRecord, folder: Path, judges: dict[str, Judge]) -> dict[s
             record_finished=record.finished,
             judge=name,
             # Described behind its work: an endpoint names its model with every answer.
-            described=judge.describe(),
+            described={**judge.describe(), **code_of(judge)},
             arms=said,
             provenance=origin,
             finished=now(),

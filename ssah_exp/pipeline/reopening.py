@@ -105,7 +105,7 @@ class RunModels:
         if "model" in keys:  # converted; the source's fingerprint is the recorded input
             folder = self.cache.find("model", keys["model"]).folder
             return ModelRef("", "", str(folder), self.record.inputs["model"])
-        source: ModelSource = build(self.config.model.source, "model.source")
+        source = build(self.config.model.source, "model.source", ModelSource)
         return source.resolve(self.cache)[0]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ssah_exp import ranks
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.evaluation.metrics import Measured
-from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED, Arm, ablation_of, plan_arms
+from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED, Arm, ablation_of, plan_arms, selectors_of
 from ssah_exp.pipeline.identification import identify_units
 from ssah_exp.pipeline.measuring import Measuring
 from ssah_exp.pipeline.opened import Finished, open_run
@@ -26,6 +26,7 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
     Raises:
         SsahError: Something given is wrong; see its subclasses.
     """
+    selectors_of(config.ablation)  # to refuse wrong ones before hours of training
     run = open_run(config, reporter)
     base, stages = run.prepare()
     stages.check_text(base)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pytorch_lightning as pl
 from numpy.typing import NDArray
 
 from ssah_exp.config.build import build
@@ -13,8 +14,9 @@ from ssah_exp.config.schema import ArmConfig, TrainingConfig
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError
 from ssah_exp.models.attached.library import missing_optimizer
+from ssah_exp.training.adapters.adapter import Adapter
 from ssah_exp.units.controls import control_stream, draw_control
-from ssah_exp.units.selecting import select_units
+from ssah_exp.units.selecting import Selector, select_units
 from ssah_exp.units.unitmap import UnitMap
 
 
@@ -47,7 +49,7 @@ class TrainingArm:
 
 
 def check_arms(training: TrainingConfig) -> None:
-    """Build every selector and adapter once, to refuse wrong ones before hours of training.
+    """Build selectors, adapters and callbacks once, to refuse wrong ones before hours of training.
 
     Raises:
         SsahError: An argument is wrong, or a package is missing, the optimizer's included.
@@ -55,9 +57,22 @@ def check_arms(training: TrainingConfig) -> None:
     if (missing := missing_optimizer(training.optimizer)) is not None:
         raise ConfigError(missing)
     for name, config in training.arms.items():
-        for key in ("select", "adapter"):
+        for key, kind in (("select", Selector), ("adapter", Adapter)):
             if (node := getattr(config, key)) is not None:
-                build(node, f"training.arms.{name}.{key}")
+                build(node, f"training.arms.{name}.{key}", kind)
+    callbacks_of(training)
+
+
+def callbacks_of(training: TrainingConfig) -> dict[str, pl.Callback]:
+    """The user's own callbacks, made anew: they keep what they see of one arm.
+
+    Raises:
+        ConfigError: A node that is no Lightning callback, or its arguments are wrong.
+    """
+    return {
+        name: build(node, f"training.callbacks.{name}", pl.Callback)
+        for name, node in training.callbacks.items()
+    }
 
 
 def plan_training_arms(units: UnitMap, training: TrainingConfig, seed: int) -> list[TrainingArm]:
@@ -88,7 +103,7 @@ def _arm(name: str, config: ArmConfig, units: UnitMap, seed: int) -> TrainingArm
     if config.select is None:
         return TrainingArm(name, name, config)
     where = f"training.arms.{name}.select"
-    mask = select_units(build(config.select, where), units, seed, where)
+    mask = select_units(build(config.select, where, Selector), units, seed, where)
     return TrainingArm(name, name, config, mask)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ssah_exp import ranks
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.evaluation.intervals import Estimate
-from ssah_exp.evaluation.metric_names import EPOCHS, TRAIN_LOSS, TRAINED_SHARE
+from ssah_exp.evaluation.metric_names import EPOCHS, TRAIN_LOSS, TRAINED_SHARE, watched_name
 from ssah_exp.evaluation.metrics import Measured
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.arm_plans import check_plans
@@ -88,6 +88,11 @@ def _training_metrics(tuned: Tuned, loss_examples: int) -> dict[str, Estimate]:
         TRAINED_SHARE: Estimate(
             share, None, None, proof["changeable_weights"], "weights", "counted"
         ),
+        **{
+            watched_name(callback, name): Estimate(value, None, None, steps, "batches", "watched")
+            for callback, numbers in training.get("watched", {}).items()
+            for name, value in numbers.items()
+        },
     }
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp.cache import COST, Entry
+from ssah_exp.config.plugins import plugin_code
 from ssah_exp.config.schema import ArmConfig, TrainingConfig
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.arm_plans import phase_of, plan_arm
 from ssah_exp.pipeline.stages import Stages, read_training, save_model, system_if_used
-from ssah_exp.pipeline.training_arms import TrainingArm
+from ssah_exp.pipeline.training_arms import TrainingArm, callbacks_of
 from ssah_exp.pipeline.training_set import TrainingSet, digest_of_encoded
 from ssah_exp.storage import write_atomically
 from ssah_exp.training.certificate import Certificate, read_summary, save_certificate
@@ -184,6 +185,7 @@ class Tuning:
             "probe": self._set.probe,
             "match": None if target is None else LossMatch(target, config.check_every),
             "track": self._track,
+            "callbacks": callbacks_of(config),
         }
         if config.objective == "sft":
             return supervised_run(loaded, self._set.examples, config, seed, trainer, **more)
@@ -214,6 +216,8 @@ class Tuning:
                 name: digest_of_encoded(items) for name, items in self._track.calibration.items()
             }
             recipe["track"] = {"every": self._track.every, "units": units, "examples": digests}
+        if config.training.callbacks:
+            recipe["callbacks"] = {**config.training.callbacks}
         return {
             "version": TUNE_VERSION,
             "model": start.fingerprint,
@@ -225,6 +229,7 @@ class Tuning:
             "units": arm.mask_digest,
             "others": asdict(arm.config.others),
             "adapter": arm.config.adapter,
+            **plugin_code([arm.config.adapter, config.training.callbacks]),
             "system_prompt": system_if_used(config, self._config.prompt_styles),
             "template": self._stages.speech.template_hash,
             "seed": config.seed,
@@ -232,7 +237,7 @@ class Tuning:
 
 
 # Part of the training group, but not of how one arm is trained.
-_NOT_RECIPE = ("start", "data", "arms", "control_draws", "match_pool", "track")
+_NOT_RECIPE = ("start", "data", "arms", "control_draws", "match_pool", "track", "callbacks")
 # Of the units group, what decides the classes of given examples.
 _SCORED = ("statistic", "tokens", "square_attention", "budgets")
 

@@ -52,7 +52,7 @@ class ArmRecord:
     Attributes:
         name: Unique within the run.
         model: ``unaligned`` or ``aligned``; of what an arm trained, ``trained``.
-        unit_class: Ablated class, or the class a control stands beside; None = dense.
+        unit_class: Ablated class or named set, or the one a control stands beside; None = dense.
         fill: What replaced the activations; None = dense.
         control: ``random`` or ``matched``; None = the class itself.
         draw: Number of the control draw.

@@ -31,7 +31,8 @@ class Across:
     Attributes:
         key: Dotted key of a number in the config; None = the share of unit parameters that arms
             change.
-        unit_class: Class of a pruning table that is drawn; not read for a training table.
+        unit_class: Class or named set of a pruning table that is drawn; not read for a training
+            table.
     """
 
     key: str | None = None
@@ -56,13 +57,18 @@ class Across:
     def rest(self, config: dict[str, Any]) -> dict[str, Any]:
         """The config without what the curve runs over, and without the seed."""
         rest = {**deepcopy(config), "seed": None}
-        key = self.key or f"units.budgets.{self.unit_class.lower()}"
-        *path, last = key.split(".")
+        *path, last = (self.key or self._decides(config)).split(".")
         holder = rest
         for name in path:
             holder = holder[name]
         holder.pop(last, None)
         return rest
+
+    def _decides(self, config: dict[str, Any]) -> str:
+        """The key that says how large the drawn set is."""
+        if self.unit_class in config.get("ablation", {}).get("sets", {}):
+            return f"ablation.sets.{self.unit_class}"
+        return f"units.budgets.{self.unit_class.lower()}"
 
     def files(self, record: RunRecord) -> dict[str, str]:
         """Inputs that must be alike: those that no seed draws and the curve does not run over."""
@@ -98,9 +104,10 @@ def curves_of(records: Sequence[RunRecord], across: Across) -> list[list[RunReco
         across: What curves run over.
 
     Raises:
-        ConfigError: See :meth:`Across.check`.
+        ConfigError: None pruned the set; see :meth:`Across.check`, too.
         StoreError: No group has arms at two places.
     """
+    records = _that_pruned(across.unit_class, records)
     across.check(records)
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for runs in settings_of(records):
@@ -111,6 +118,17 @@ def curves_of(records: Sequence[RunRecord], across: Across) -> list[list[RunReco
         what = "shares of parameters" if across.key is None else f"values of {across.key}"
         raise StoreError(f"No setting among these records has arms of {_AT_LEAST} {what}.")
     return curves
+
+
+def _that_pruned(unit_class: str, records: Sequence[RunRecord]) -> Sequence[RunRecord]:
+    """Those of a pruning table that have it: of the others a key may say nothing of it."""
+    pruned = {arm.unit_class for record in records for arm in record.arms} - {None}
+    if not pruned:
+        return records
+    if unit_class not in pruned:
+        hint = did_you_mean(unit_class, sorted(map(str, pruned)))
+        raise ConfigError(f"--of {unit_class}: none of these records pruned it.{hint}")
+    return [item for item in records if any(arm.unit_class == unit_class for arm in item.arms)]
 
 
 def _apart(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:

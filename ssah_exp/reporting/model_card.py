@@ -50,7 +50,7 @@ def _what(arm: ArmRecord) -> str:
         return f"The {arm.model} model itself: nothing is ablated."
     control = "" if arm.control is None else f" a {arm.control} control (draw {arm.draw}) of"
     return (
-        f"Ablated:{control} class {arm.unit_class}, {arm.units} heads and neurons "
+        f"Ablated:{control} {arm.unit_class}, {arm.units} heads and neurons "
         f"({arm.unit_share:.2%} of the units, {arm.parameter_share:.2%} of their parameters), each "
         f"held at a constant (`{arm.fill}`). Their columns of the output projections are zero, and "
         "the constants' contribution is the projections' bias."

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _ITSELF = "class"
 _FOR_A_BOX = 5
+_ROOM = 36  # letters that stand side by side below a panel
 # Where the draws stand beside the class.
 _SHIFTS = {"random": -0.26, "matched": 0.26}
 
@@ -140,7 +141,10 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
             draws = here.loc[here["what"] == control, "value"].dropna().to_numpy()
             _draws(axes, draws, place + shift, marker, colour, f"{control}, draw by draw")
         _seeds(axes, here[here["what"] == _ITSELF], place, name)
-    axes.set_xticks(range(len(classes)), classes)
+    labels = axes.set_xticks(range(len(classes)), classes)
+    if sum(map(len, classes)) > _ROOM:
+        for tick in labels:
+            tick.label1.set(rotation=25, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.6, len(classes) - 0.4)
     axes.grid(visible=False, axis="x")
     _once(axes)
@@ -184,10 +188,10 @@ def _seeds(axes: Axes, rows: pd.DataFrame, place: float, name: str) -> None:
         values,
         yerr=errors,
         fmt="o",
-        color=CLASS_COLOURS[name],
+        color=CLASS_COLOURS.get(name, "black"),
         markersize=6,
         elinewidth=1,
-        label=f"{name}, a point a seed",
+        label=f"{name if name in CLASS_COLOURS else 'sets by name'}, a point a seed",
         zorder=3,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from ssah_exp.training.policy import UnitPolicy
 from ssah_exp.training.resume import Checkpoints, ReplayedBatches, checkpoint_in
 from ssah_exp.training.sharding import ShardedStrategy, ShardedTwin
 from ssah_exp.training.tracking import Tracking
+from ssah_exp.training.watching import Watched, watched_by
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class TrainingSummary:
             (:meth:`~ssah_exp.training.tracking.UnitTracking.flows`); None = nobody looked.
         track_overhead: What looking cost
             (:meth:`~ssah_exp.training.tracking.UnitTracking.overhead`).
+        watched: What callbacks of the user's own found, by their names.
     """
 
     examples: int
@@ -62,16 +64,19 @@ class TrainingSummary:
     losses: list[float] = field(default_factory=list)
     track: list[dict[str, Any]] | None = None
     track_overhead: float | None = None
+    watched: dict[str, Watched] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values that another training alike would give, too: not what looking cost.
 
-        Without ``track`` where nobody looked.
+        Without ``track`` where nobody looked, without ``watched`` where nobody said anything.
         """
         content = asdict(self)
         del content["track_overhead"]
         if self.track is None:
             del content["track"]
+        if not self.watched:
+            del content["watched"]
         return content
 
 
@@ -93,6 +98,7 @@ class Run:
         probe: Examples over which ``train_loss`` is measured.
         match: Loss at which to stop early, and how often to look.
         track: Follow the classes of units; None = do not.
+        callbacks: The user's own, by name; made for this run.
     """
 
     loader_of: Callable[[], DataLoader[Any]]
@@ -108,6 +114,7 @@ class Run:
     probe: Sequence[Encoded] = ()
     match: LossMatch | None = None
     track: Tracking | None = None
+    callbacks: Mapping[str, pl.Callback] = field(default_factory=dict)
 
 
 def supervised_run(
@@ -155,14 +162,15 @@ def fine_tune(
     # One proof is enough: ranks end with the same weights, which is checked.
     witness = Witness(model, plan) if ranks.first() else None
     tracker = None if run.track is None else run.track.callback(loaded)
-    module = _fit(loaded, run, plan, adapter, [] if tracker is None else [tracker])
+    watching = [*([] if tracker is None else [tracker]), *run.callbacks.values()]
+    module = _fit(loaded, run, plan, adapter, watching)
     certificate = ranks.from_first(
         lambda: None if witness is None else witness.certify(model, module.weights.beside())
     )
     assert certificate is not None
     if ranks.count() > 1:
         _check_replicas(model, module)
-    summary = _summary(loaded, run, module)
+    summary = replace(_summary(loaded, run, module), watched=watched_by(run.callbacks))
     if tracker is not None:
         summary = replace(summary, track=tracker.flows(), track_overhead=tracker.overhead())
     return summary, certificate

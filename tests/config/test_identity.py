@@ -67,10 +67,19 @@ def test_where_and_how_fast_changes_nothing(config: RunConfig, key: str, value: 
     assert run_id(other, PRINTS) == run_id(config, PRINTS)
 
 
+def test_no_sets_and_no_callbacks_are_as_before_there_could_be_any(config: RunConfig) -> None:
+    assert "sets" not in science(config)["ablation"]
+    budget = config_of("experiment=table4_alignment_budget")
+    assert "callbacks" not in science(budget)["training"]
+    budget.training.callbacks = {"norms": {"_target_": "lab.Norms"}}
+    assert science(budget)["training"]["callbacks"] == budget.training.callbacks
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
         ("seed", 1),
+        ("ablation.sets", {"heads": {"_target_": "ssah_exp.units.selectors.OfKind", "kind": "h"}}),
         ("units.budgets.scu", 0.02),
         ("units.budgets.ru", 0.0),
         ("units.budgets.overlap", "refill"),

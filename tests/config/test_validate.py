@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.schema import RunConfig, Target
 from ssah_exp.config.validate import validate
 from ssah_exp.errors import ConfigError
 from tests.config.composing import config_of
@@ -204,6 +204,40 @@ def test_ablation_lists_hang_together(config: RunConfig) -> None:
     assert "ablation.primary_fill=pooled is not one of ablation.fills (zero, zero)." in problems
     assert "ablation.controls.of names RU, which ablation.classes does not." in problems
     assert len(problems) == 3
+
+
+HEADS: Target = {"_target_": "ssah_exp.units.selectors.OfKind", "kind": "head"}
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("SCU", "ablation.sets.SCU: that is the name of a class or a model; give another."),
+        ("aligned", "ablation.sets.aligned: that is the name of a class or a model"),
+        ("a/b", "ablation.sets.a/b: a name has letters, digits, '_' and '-' only."),
+    ],
+)
+def test_a_set_has_a_name_of_its_own(config: RunConfig, name: str, problem: str) -> None:
+    config.ablation.sets = {name: HEADS}
+    assert any(line.startswith(problem) for line in problems_of(config))
+
+
+def test_sets_may_have_fills_and_controls_as_classes_do(config: RunConfig) -> None:
+    config.ablation.sets = {"heads": HEADS}
+    config.ablation.fills_of, config.ablation.controls.of = ["heads", "SCU"], ["heads"]
+    config.ablation.controls.overlap = True
+    validate(config)
+    config.ablation.controls.of = ["haeds"]
+    (problem,) = problems_of(config)
+    assert problem.startswith("ablation.controls.of=haeds. Did you mean 'heads'?")
+
+
+def test_a_callback_has_a_name_that_may_stand_in_a_metric(config: RunConfig) -> None:
+    other = config_of("experiment=table4_alignment_budget")
+    other.training.callbacks = {"a.b": {"_target_": "lab.Norms"}}
+    assert problems_of(other) == [
+        "training.callbacks.a.b: a name has letters, digits, '_' and '-' only."
+    ]
 
 
 def test_an_empty_list_of_styles_is_refused(config: RunConfig) -> None:

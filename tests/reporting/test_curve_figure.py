@@ -161,7 +161,33 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main([*command, "--of", "SCU"]) == 2
     assert "--by share or KEY only" in capsys.readouterr().err
     assert main([*command, "--by", "share", "--of", "UCU"]) == 2
+    assert "--of UCU: none of these records pruned it. Did you mean" in capsys.readouterr().err
+    assert main([*command, "--by", "share", "--of", "RU"]) == 2
     assert "arms of 2 shares" in capsys.readouterr().err
+
+
+def with_set(share: float, seed: int, asr: float) -> RunRecord:
+    made = at_budget(0.01, seed, 0.5)
+    sets = {"top": {"_target_": "ssah_exp.units.selectors.Ranked", "share": share}}
+    config = {**made.config, "ablation": {**made.config["ablation"], "sets": sets}}
+    arms = [*made.arms, arm("top/pooled", asr, parameter_share=share)]
+    run_id = f"{round(1e4 * share):04d}{seed:08x}"
+    return replace(made, run_id=run_id, config=config, arms=arms)
+
+
+@pytest.mark.parametrize("key", [None, "ablation.sets.top.share"])
+def test_a_set_of_the_users_own_is_drawn_over_its_share(key: str | None) -> None:
+    shares = {0.02: 0.3, 0.04: 0.6}
+    made = [with_set(share, seed, asr) for share, asr in shares.items() for seed in (0, 1)]
+    across = Across(key, "top")
+    (curve,) = curves_of([*made, *RECORDS], across)  # those that have no such set are left out
+    assert {item.run_id for item in curve} == {item.run_id for item in made}
+    rows = curve_rows(curve, across)
+    chosen = rows[(rows["metric"] == "asr") & (rows["what"] == "chosen")]
+    scale = 100 if key is None else 1
+    assert chosen.groupby(across.column)["value"].mean().to_dict() == pytest.approx(
+        {scale * share: 100 * asr for share, asr in shares.items()}
+    )
 
 
 def calibrated_on(samples: int, seed: int, asr: float) -> RunRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ from ssah_exp.evaluation.intervals import Resampling, perplexity
 from ssah_exp.records.store import RecordStore
 from ssah_exp.reporting.drawn_style import prompts_text
 from ssah_exp.reporting.null_figure import draw_null, null_rows
-from tests.records.synthetic import arm, metrics, record
+from tests.records.synthetic import arm, arms, metrics, record
 
 RECORDS = [record(0), record(1)]
 
@@ -121,3 +122,17 @@ def test_records_come_from_runs_from_a_folder_or_from_both(
     said = capsys.readouterr().err
     assert "No record of table2_freezing" in said
     assert "No folder" in said
+
+
+def test_sets_of_the_users_own_stand_beside_the_classes_and_share_a_line_of_the_legend(
+    tmp_path: Path,
+) -> None:
+    names = ("highest_by_safety", "heads_of_late_blocks")
+    sets = [arm(f"{name}/pooled", 0.4) for name in names]
+    made = replace(record(0), arms=[*arms(), *sets])
+    picture = tmp_path / "sets.svg"
+    numbers = pd.read_csv(draw_null([made], picture))
+    assert set(names) <= set(numbers["class"])
+    text = picture.read_text(encoding="utf-8")
+    assert all(name in text for name in names)
+    assert text.count("sets by name, a point a seed") == 1

@@ -127,6 +127,7 @@ class TrainingConfig(TuningConfig):
         match_pool: Candidates per unit for matched controls.
         arms: By name, in the order of the table.
         track: See :class:`TrackConfig`.
+        callbacks: By name, Lightning callbacks of a plug-in, beside every arm's training.
     """
 
     start: str = "aligned"
@@ -142,3 +143,4 @@ class TrainingConfig(TuningConfig):
     match_pool: int = 5
     arms: dict[str, ArmConfig] = field(default_factory=dict)
     track: TrackConfig = field(default_factory=TrackConfig)
+    callbacks: dict[str, Target] = field(default_factory=dict)

@@ -49,15 +49,15 @@ class UnitsConfig:
 
 @dataclass
 class ControlsConfig:
-    """Null distributions: ``draws`` control sets of each kind for each class in ``of``.
+    """Null distributions: ``draws`` control sets of each kind for each of ``of``.
 
     Attributes:
         kinds: ``random`` and/or ``matched``.
-        of: Classes that get controls.
-        draws: Sets of each kind and class.
+        of: Classes and sets that get controls.
+        draws: Sets of each kind, of each of these.
         match_pool: Candidates per unit for ``matched``.
-        overlap: Whether control sets may share units with the class itself; needed where it holds
-            more than half of a layer's heads or neurons.
+        overlap: Whether control sets may share units with what they stand beside; needed where
+            it holds more than half of a layer's heads or neurons.
     """
 
     kinds: list[str] = field(default_factory=lambda: ["random", "matched"])
@@ -69,17 +69,20 @@ class ControlsConfig:
 
 @dataclass
 class AblationConfig:
-    """Which classes are pruned and what replaces their activations.
+    """Which units are pruned and what replaces their activations.
 
     Attributes:
-        classes: Unit classes, pruned one at a time; none = dense models only.
+        classes: Unit classes, pruned one at a time.
+        sets: By name, other sets of units, each by a selector; pruned behind the classes. Neither
+            classes nor sets = dense models only.
         fills: ``safety``, ``utility``, ``pooled`` (calibration means) and/or ``zero``.
-        primary_fill: The fill every class and every control gets.
-        fills_of: Classes that also get the other fills.
+        primary_fill: The fill every class, set and control gets.
+        fills_of: Classes and sets that also get the other fills.
         controls: See :class:`ControlsConfig`.
     """
 
     classes: list[str] = field(default_factory=lambda: ["SCU", "UCU", "CU", "RU"])
+    sets: dict[str, Target] = field(default_factory=dict)
     fills: list[str] = field(default_factory=lambda: ["pooled", "safety", "utility", "zero"])
     primary_fill: str = "pooled"
     fills_of: list[str] = field(default_factory=lambda: ["SCU", "UCU", "CU", "RU"])

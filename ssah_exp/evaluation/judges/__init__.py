@@ -48,7 +48,7 @@ def judge_of(node: Mapping[str, Any], where: str, root: Path) -> Judge:
     Raises:
         ConfigError: See :func:`ssah_exp.config.build.build`.
     """
-    judge: Judge = build(node, where)
+    judge = build(node, where, Judge)
     if isinstance(judge, HarmJudge):
         judge.keep_in(root)
     return judge

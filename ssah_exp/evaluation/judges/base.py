@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class Verdict(StrEnum):
@@ -52,6 +52,7 @@ class Scale:
     counted: tuple[int, ...] = ()
 
 
+@runtime_checkable
 class Judge(Protocol):
     """Completions in, verdicts out."""
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ssah_exp.config.plugins import code_of
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.memory import Memory, judgements_folder
 
@@ -65,7 +66,7 @@ class HarmJudge(ABC):
 
     def keep_in(self, root: Path) -> None:
         """Keep what costs time or money in the cache below ``root``, and use what lies there."""
-        self._memory = Memory(self.settings(), judgements_folder(root))
+        self._memory = Memory({**self.settings(), **code_of(self)}, judgements_folder(root))
 
     def assess(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Judgement]:
         """One judgement per completion, in order; equal pairs are asked about once.

@@ -66,7 +66,7 @@ def locate(name: str, root: Path) -> ModelRef | None:
     """
     if name != EMBEDDED:
         return None
-    source: ModelSource = build(embedded_config().source, "model.source")
+    source = build(embedded_config().source, "model.source", ModelSource)
     ref, _ = source.resolve(Cache(root / "cache"))
     return ref
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp.cache import Entry
+from ssah_exp.config.plugins import code_of
 from ssah_exp.config.validate import TRANSFORMERS, VLLM
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.attacks import Attack, Request, Victim
@@ -149,7 +150,7 @@ class AnsweringStages(Shared):
 
         A killed search goes on with the first request that has no attempts yet.
         """
-        config, settings = self.config, attack.settings()
+        config, settings = self.config, {**attack.settings(), **code_of(attack)}
         material = {
             "version": ATTEMPTS_VERSION,
             "attack": settings,

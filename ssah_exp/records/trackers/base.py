@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ssah_exp.records.record import RunRecord, StageRecord
 
@@ -78,6 +78,7 @@ class LiveRun(Protocol):
         """The run ended without a record; the same run may come again."""
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Somewhere runs are shown."""
 

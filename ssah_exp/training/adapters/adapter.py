@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -15,6 +15,7 @@ from ssah_exp.models.anatomy import unit_tensors
 from ssah_exp.training.tuned import Trainable
 
 
+@runtime_checkable
 class Adapter(Protocol):
     """A way to train a model through few parameters of its own."""
 

@@ -1,0 +1,88 @@
+"""Callbacks of a user's own: they see every step, killed or not, and change no weight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from ssah_exp.config.schema import TrainerConfig, TuningConfig
+from ssah_exp.config.trainer import make_trainer
+from ssah_exp.models.load import LoadedModel
+from ssah_exp.training import loop
+from ssah_exp.training.loop import TrainingSummary, fine_tune, supervised_run
+from ssah_exp.training.resume import CHECKPOINT
+from ssah_exp.training.watching import Watcher
+from tests import tiny
+from tests.training.test_tracking import EXAMPLES, KillAt, KilledError
+
+CPU = TrainerConfig(accelerator="cpu", progress=False, checkpoint_minutes=0)
+STEPS = 10  # nine conversations in batches of two, twice
+
+
+class Losses(Watcher):
+    """Adds up what the module says of every batch."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: object) -> None:
+        self.seen.append(pl_module.losses[-1])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": torch.tensor(self.seen, dtype=torch.float64)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seen = state_dict["seen"].tolist()
+
+    def watched(self) -> Mapping[str, float]:
+        return {"sum": math.fsum(self.seen), "steps": len(self.seen), "none": math.nan}
+
+
+class Silent(pl.Callback):
+    """A plain callback, with nothing to say."""
+
+
+def train(loaded: LoadedModel, folder: Path | None = None, **own: pl.Callback) -> TrainingSummary:
+    config = TuningConfig(epochs=2, batch_size=2, learning_rate=1e-2)
+    run = supervised_run(loaded, EXAMPLES, config, 0, CPU, checkpoints=folder, callbacks=own)
+    return fine_tune(loaded, run)[0]
+
+
+def test_it_sees_every_step_and_its_numbers_are_in_the_summary() -> None:
+    summary = train(tiny.tiny_loaded(), losses=Losses(), silent=Silent())
+    assert summary.watched == {
+        "losses": {"sum": math.fsum(summary.losses), "steps": STEPS, "none": None}
+    }
+    assert summary.as_dict()["watched"] == summary.watched
+    assert "watched" not in train(tiny.tiny_loaded(), silent=Silent()).as_dict()
+
+
+def test_watching_changes_no_weight() -> None:
+    watched, alone = tiny.tiny_loaded(), tiny.tiny_loaded()
+    train(watched, losses=Losses())
+    train(alone)
+    for one, other in zip(watched.model.parameters(), alone.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("kill_at", [1, 4, 9])
+def test_a_killed_run_says_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int
+) -> None:
+    wanted = train(tiny.tiny_loaded(), losses=Losses()).watched
+
+    def killed(config: TrainerConfig, callbacks: Sequence[pl.Callback], **rest: Any) -> pl.Trainer:
+        return make_trainer(config, [*callbacks, KillAt(kill_at)], **rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "make_trainer", killed)
+        with pytest.raises(KilledError):
+            train(tiny.tiny_loaded(), tmp_path, losses=Losses())
+    assert (tmp_path / CHECKPOINT).is_file()
+    assert train(tiny.tiny_loaded(), tmp_path, losses=Losses()).watched == wanted
