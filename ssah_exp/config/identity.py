@@ -58,8 +58,8 @@ def science(config: RunConfig) -> dict[str, Any]:
         _drop_speed(attack["method"])
     if not content["evaluation"]["attacks"]:  # as before there were any
         del content["evaluation"]["attacks"], content["evaluation"]["mean_with"]
-    for group, key in (("ablation", "sets"), ("training", "callbacks")):
-        if not content[group][key]:  # as before there were any
+    for group, key in (("ablation", "sets"), ("training", "callbacks"), ("units", "scoring")):
+        if not content[group][key]:  # as before there could be any
             del content[group][key]
     if not config.alignment.enabled:
         content["alignment"] = {"enabled": False}

@@ -73,6 +73,8 @@ def training_problems(config: RunConfig) -> Iterable[str]:
             "training.objective=dpo rejects the unaligned model's answers, and with alignment=none "
             "the only model is the aligned one; give data.preferences."
         )
+    if training.track.every is not None and config.units.scoring is not None:
+        yield "training.track follows the paper's scores, and units.scoring gives others."
     for name in training.callbacks:
         yield from named(f"training.callbacks.{name}", name)
     if not training.arms:

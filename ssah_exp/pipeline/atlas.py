@@ -59,9 +59,10 @@ def chart(run: Reopened, ref: ModelRef, *, resamples: int, seed: int) -> Charted
         seed: Decides them.
 
     Raises:
-        ConfigError: There is nothing to compare.
+        ConfigError: There is nothing to compare, or the run has other scores than the paper's.
         SsahError: A setting's data is wrong.
     """
+    run.check_statistics()
     config = run.config.atlas
     if not config.settings and not config.pool:
         raise ConfigError("atlas has no settings; give --set atlas=NAME.")

@@ -1,14 +1,16 @@
-"""From a model to its UnitMap, with how far the two statistics agree."""
+"""From a model to its UnitMap, with how far another way to score agrees."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.build import build
+from ssah_exp.config.schema import RunConfig, Target, UnitsConfig
 from ssah_exp.data.datasets import RunData
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages import Stages, system_if_used
-from ssah_exp.units.identify import Identification
+from ssah_exp.units.identify import SETS, Identification
+from ssah_exp.units.scoring import Scoring, scores_of
 from ssah_exp.units.summary import rank_agreement
 from ssah_exp.units.unitmap import Provenance, UnitMap
 
@@ -20,7 +22,8 @@ class Identified:
     Attributes:
         statistics: Per-channel statistics over both calibration sets.
         units: Scores and classes.
-        agreement: How far the statistic not in use, from the same pass, agrees.
+        agreement: How far the paper's score agrees under the statistic not in use, from the same
+            pass; beside another scoring, under the one in the config.
     """
 
     statistics: Identification
@@ -36,15 +39,45 @@ class Identified:
 
 
 def identify_units(model: ModelRef, stages: Stages) -> Identified:
-    """Collect statistics, unless cached, and classify."""
+    """Collect statistics, unless cached, score and classify.
+
+    Raises:
+        SsahError: A class that scores gives something else than a number per unit.
+    """
     statistics, entry = stages.statistics(model)
     stages.reporter.done("statistics", entry)
     config, data = stages.config, stages.data
     units = unit_map_of(config, model, data, statistics)
+    if config.units.scoring is not None:
+        scored = _scored_otherwise(model, stages, config.units.scoring, units)
+        return Identified(statistics, scored, rank_agreement(scored, units))
     other = "flap" if config.units.statistic == "variance" else "variance"
     twin_config = replace(config, units=replace(config.units, statistic=other))
     twin = unit_map_of(twin_config, model, data, statistics)
     return Identified(statistics, units, rank_agreement(units, twin))
+
+
+def check_scoring(units: UnitsConfig) -> None:
+    """Build what ``units.scoring`` names, if anything, to refuse it before hours of work.
+
+    Raises:
+        ConfigError: It scores nothing, or its arguments are wrong.
+    """
+    if units.scoring is not None:
+        build(units.scoring, "units.scoring", Scoring)
+
+
+def _scored_otherwise(model: ModelRef, stages: Stages, node: Target, paper: UnitMap) -> UnitMap:
+    """A UnitMap by another scoring; ``paper`` is that of the same model by the paper's."""
+    scoring = build(node, "units.scoring", Scoring)
+    importance, entry = stages.scores(model, scoring)
+    stages.reporter.done("scores", entry)
+    safety, utility = (scores_of(importance[name], paper.index) for name in SETS)
+    settings = {**paper.provenance.settings, "scoring": node}
+    del settings["square_attention"]
+    name = type(scoring).__name__
+    origin = replace(paper.provenance, statistic=name, settings=settings)
+    return UnitMap.from_scores(paper.anatomy, origin, paper.budgets, safety, utility)
 
 
 def unit_map_of(

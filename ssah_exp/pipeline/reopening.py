@@ -129,8 +129,10 @@ class Reopened(RunModels):
             keep_examples: See :func:`ssah_exp.units.identify.identify`.
 
         Raises:
+            ConfigError: See :meth:`check_statistics`.
             UnitError: NaN or infinite activations.
         """
+        self.check_statistics()
         stages = self.stages(ref)
         calibration = stages.calibration()
         sizes = " + ".join(str(len(items)) for items in calibration.values())
@@ -138,6 +140,19 @@ class Reopened(RunModels):
         self.reporter.begin(f"collecting statistics over {sizes} sequences")
         units, trainer = self.config.units, self.config.trainer
         return identify(loaded, calibration, units, trainer, keep_examples=keep_examples)
+
+    def check_statistics(self) -> None:
+        """Refuse to compare by statistics what was scored by something else.
+
+        Raises:
+            ConfigError: The run has a ``units.scoring`` of its own.
+        """
+        if self.config.units.scoring is not None:
+            raise ConfigError(
+                f"Run {self.record.run_id} scored its units by units.scoring; this command scores "
+                "them anew from activation statistics, as the paper does. Compare stored maps with "
+                "'ssah-exp units transfer' or 'units overlap'."
+            )
 
     def unit_map(self, ref: ModelRef, statistics: Identification) -> UnitMap:
         """Score and classify with the run's settings."""

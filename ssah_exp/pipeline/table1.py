@@ -6,7 +6,7 @@ from ssah_exp import ranks
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.evaluation.metrics import Measured
 from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED, Arm, ablation_of, plan_arms, selectors_of
-from ssah_exp.pipeline.identification import identify_units
+from ssah_exp.pipeline.identification import check_scoring, identify_units
 from ssah_exp.pipeline.measuring import Measuring
 from ssah_exp.pipeline.opened import Finished, open_run
 from ssah_exp.pipeline.progress import Reporter
@@ -26,7 +26,9 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
     Raises:
         SsahError: Something given is wrong; see its subclasses.
     """
-    selectors_of(config.ablation)  # to refuse wrong ones before hours of training
+    # Wrong ones are refused before hours of training.
+    selectors_of(config.ablation)
+    check_scoring(config.units)
     run = open_run(config, reporter)
     base, stages = run.prepare()
     stages.check_text(base)

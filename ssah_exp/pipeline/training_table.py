@@ -10,7 +10,7 @@ from ssah_exp.evaluation.metrics import Measured
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.arm_plans import check_plans
 from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED
-from ssah_exp.pipeline.identification import identify_units
+from ssah_exp.pipeline.identification import check_scoring, identify_units
 from ssah_exp.pipeline.measuring import Measuring
 from ssah_exp.pipeline.opened import Finished, open_run
 from ssah_exp.pipeline.outputs import publish
@@ -33,6 +33,7 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
     Raises:
         SsahError: Something given is wrong; see its subclasses.
     """
+    check_scoring(config.units)
     check_arms(config.training)
     run = open_run(config, reporter, training=True)
     base, stages = run.prepare()

@@ -132,7 +132,8 @@ class RunRecord:
         training: Summary of the alignment, or None.
         calibration: Counted tokens and examples per calibration set.
         classes: Class -> counts and shares.
-        statistics_agreement: Rank agreement of the ``variance`` and ``flap`` classes.
+        statistics_agreement: Rank agreement of the ``variance`` and ``flap`` classes; of another
+            scoring, with the paper's.
         arms: Everything measured.
         stages: What was computed and what came from the cache.
         provenance: Code, packages and machine.

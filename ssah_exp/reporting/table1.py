@@ -139,6 +139,13 @@ def published_frame() -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def _scored_by(units: dict[str, Any]) -> str:
+    scoring = units.get("scoring")
+    if scoring is None:
+        return f"statistic {units['statistic']}"
+    return f"units scored by {str(scoring['_target_']).rpartition('.')[2]}"
+
+
 def caption_of(block: Block) -> str:
     """What was run: model, data, sizes, seeds, and what the intervals are."""
     first = block.records[0]
@@ -150,7 +157,7 @@ def caption_of(block: Block) -> str:
         f"{first.data['harmful_eval']} harmful, {first.data['benign_eval']} benign and "
         f"{first.data['borderline_eval']} borderline prompts, "
         f"{evaluation['max_new_tokens']} new tokens, judge {evaluation['primary_judge']}, "
-        f"statistic {config['units']['statistic']}, budgets SCU {budgets['scu']:g} "
+        f"{_scored_by(config['units'])}, budgets SCU {budgets['scu']:g} "
         f"UCU {budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}, "
         f"{seeds_text(block.records)}; {intervals_note(block, 'perplexity')}; "
         f"{controls_note(draws)}"

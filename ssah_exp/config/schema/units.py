@@ -33,6 +33,8 @@ class UnitsConfig:
         batch_size: Sequences per forward pass; changes no score beyond rounding.
         prompt_style: How calibration prompts are rendered.
         square_attention: Square attention channel scores before normalising.
+        scoring: A class that scores units; null = the paper's scores, of which ``statistic`` and
+            ``square_attention`` are settings.
         budgets: See :class:`BudgetsConfig`.
     """
 
@@ -44,6 +46,7 @@ class UnitsConfig:
     batch_size: int = 8
     prompt_style: str = "chat"
     square_attention: bool = True
+    scoring: Target | None = None
     budgets: BudgetsConfig = field(default_factory=BudgetsConfig)
 
 

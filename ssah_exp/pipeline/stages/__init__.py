@@ -1,4 +1,4 @@
-"""The expensive stages, each a cache entry: model, alignment, statistics, answers, losses."""
+"""The expensive stages, a cache entry each: making models, knowing their units, asking them."""
 
 from __future__ import annotations
 

@@ -7,8 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
 from ssah_exp import ranks
 from ssah_exp.cache import Entry
+from ssah_exp.config.plugins import plugin_code
 from ssah_exp.data.chat import Encoded, encode_pairs
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.models.attached.folder import save_adapter
@@ -18,13 +23,14 @@ from ssah_exp.pipeline.stages.shared import Shared, system_if_used
 from ssah_exp.storage import write_atomically
 from ssah_exp.training.loop import fine_tune, supervised_run
 from ssah_exp.units.identify import SETS, Identification, identify_together
+from ssah_exp.units.scoring import Scoring
 
 # Raised when a change of code changes what a stage computes from the same inputs.
-ALIGN_VERSION, STATISTICS_VERSION = 1, 1
+ALIGN_VERSION, STATISTICS_VERSION, SCORES_VERSION = 1, 1, 1
 
 
 class MakingStages(Shared):
-    """From the base model to an aligned one, and to the statistics of its units."""
+    """From the base model to an aligned one, and to the statistics and scores of its units."""
 
     def align(self, base: ModelRef) -> tuple[ModelRef, Entry]:
         """Fine-tune the base model, or find the result."""
@@ -71,18 +77,7 @@ class MakingStages(Shared):
         """Channel statistics of the aligned model over both calibration sets."""
         config, units = self.config, self.config.units
         calibration = self.calibration()
-        material = {
-            "version": STATISTICS_VERSION,
-            "model": aligned.fingerprint,
-            "precision": config.model.precision,
-            "safety": self.data.fingerprints["safety_calibration"],
-            "utility": self.data.fingerprints["utility_calibration"],
-            "tokens": units.tokens,
-            "max_length": units.max_length,
-            "prompt_style": units.prompt_style,
-            "system_prompt": system_if_used(config, [units.prompt_style]),
-            "template": self.speech.template_hash,
-        }
+        material = {"version": STATISTICS_VERSION, **self._calibrated(aligned)}
 
         def compute(folder: Path) -> None:
             sizes = " + ".join(str(len(items)) for items in calibration.values())
@@ -96,6 +91,45 @@ class MakingStages(Shared):
         entry = self.cache.get_or_compute("statistics", material, compute, together=True)
         anatomy = Anatomy(**json.loads((entry.folder / "anatomy.json").read_text()))
         return Identification.load(entry.folder, anatomy), entry
+
+    def scores(
+        self, model: ModelRef, scoring: Scoring
+    ) -> tuple[dict[str, NDArray[np.float64]], Entry]:
+        """What another scoring than the paper's says, per calibration set, ``(units,)`` each."""
+        units = self.config.units
+        material = {
+            "version": SCORES_VERSION,
+            **self._calibrated(model),
+            "scoring": units.scoring,
+            **plugin_code(units.scoring),
+        }
+
+        def compute(folder: Path) -> None:
+            loaded = self.slot.get(model)
+            self.reporter.begin(f"scoring units by {type(scoring).__name__}")
+            found = {
+                name: scoring.importance(loaded, examples, units)
+                for name, examples in self.calibration().items()
+            }
+            save_file(found, folder / "scores.safetensors")
+
+        entry = self.cache.get_or_compute("scores", material, compute)
+        return load_file(entry.folder / "scores.safetensors"), entry
+
+    def _calibrated(self, model: ModelRef) -> dict[str, Any]:
+        """What the calibration of a model is keyed by."""
+        config, units = self.config, self.config.units
+        return {
+            "model": model.fingerprint,
+            "precision": config.model.precision,
+            "safety": self.data.fingerprints["safety_calibration"],
+            "utility": self.data.fingerprints["utility_calibration"],
+            "tokens": units.tokens,
+            "max_length": units.max_length,
+            "prompt_style": units.prompt_style,
+            "system_prompt": system_if_used(config, [units.prompt_style]),
+            "template": self.speech.template_hash,
+        }
 
     def calibration(self) -> dict[str, list[Encoded]]:
         """Both calibration sets, tokenised: ``safety`` and ``utility``."""

@@ -1,0 +1,154 @@
+"""Other ways to score units than the paper's: ``units.scoring``, one calibration set at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ssah_exp.config.schema import UnitsConfig
+from ssah_exp.data.chat import Encoded
+from ssah_exp.errors import ModelError, UnitError
+from ssah_exp.models.anatomy import KINDS, Kind, UnitTensor, unit_tensors
+from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.logits import hidden_states, token_logits
+from ssah_exp.units.index import UnitIndex
+from ssah_exp.units.scores import standardise
+
+
+@runtime_checkable
+class Scoring(Protocol):
+    """Says how important every unit is to a set of conversations."""
+
+    def importance(
+        self, loaded: LoadedModel, examples: Sequence[Encoded], units: UnitsConfig
+    ) -> NDArray[np.float64]:
+        """``(units,)`` in the order of :class:`~ssah_exp.units.index.UnitIndex`; more = higher.
+
+        Units are compared within their block and kind only: z-scores are taken of what comes back.
+
+        Args:
+            loaded: The model; as it was when the call is over.
+            examples: A calibration set.
+            units: Which tokens count, batch size.
+        """
+
+
+def scores_of(importance: NDArray[np.float64], index: UnitIndex) -> NDArray[np.float64]:
+    """z-scores within each block and kind, as the paper's scores have them.
+
+    Args:
+        importance: ``(units,)``.
+        index: The unit order.
+
+    Returns:
+        ``(units,)`` float64.
+
+    Raises:
+        UnitError: Not one finite number per unit.
+    """
+    wanted = (index.anatomy.units,)
+    if importance.shape != wanted or importance.dtype.kind != "f":
+        raise UnitError(
+            f"units.scoring gave {importance.dtype} {importance.shape}, not floats of {wanted}."
+        )
+    if not np.isfinite(importance).all():
+        layer = int(index.layer[~np.isfinite(importance)][0])
+        raise UnitError(f"units.scoring gave NaN or infinite numbers, first in layer {layer}.")
+    table = torch.from_numpy(importance.astype(np.float64)).reshape(index.anatomy.layers, -1)
+    heads, neurons = table[:, : index.anatomy.heads], table[:, index.anatomy.heads :]
+    return index.flatten(standardise(heads).numpy(), standardise(neurons).numpy())
+
+
+@dataclass(frozen=True)
+class Snip:
+    """Connection sensitivity: a unit's sum of ``|w * dL/dw|`` over its weights, mean over examples.
+
+    SNIP (Lee et al. 2019, arXiv 1810.02340) with the loss of one example at a time, as Wei et al.
+    2024 (arXiv 2402.05162) take it for safety: ``L`` is the mean loss of the counted tokens. They
+    rank single weights; here those of a unit are added. Query heads that share a key-value head
+    have equal parts of it.
+    """
+
+    def importance(
+        self, loaded: LoadedModel, examples: Sequence[Encoded], units: UnitsConfig
+    ) -> NDArray[np.float64]:
+        """One forward and one backward pass an example, whatever ``units.batch_size``.
+
+        Raises:
+            ModelError: Weights are offloaded: there are no gradients of them.
+            UnitError: No example has a counted token.
+        """
+        tensors = [item for item in unit_tensors(loaded.model) if item.name.endswith(".weight")]
+        weights = dict(loaded.model.named_parameters())
+        index = UnitIndex(loaded.anatomy)
+        sizes = {"attention": loaded.anatomy.heads, "mlp": loaded.anatomy.neurons}
+        table = {kind: torch.zeros(loaded.anatomy.layers, sizes[kind]).double() for kind in KINDS}
+        counted = 0
+        with _differentiable([weights[item.name] for item in tensors]) as wanted:
+            for example in examples:
+                loss = _loss(loaded, example, units.tokens)
+                if loss is None:
+                    continue
+                counted += 1
+                found = torch.autograd.grad(loss, wanted)
+                for item, weight, gradient in zip(tensors, wanted, found, strict=True):
+                    _add(table, item, weight, gradient, sizes[item.kind])
+        if not counted:
+            raise UnitError(f"No example has a token that units.tokens={units.tokens} counts.")
+        heads, neurons = (table[kind].numpy() / counted for kind in KINDS)
+        return index.flatten(heads, neurons)
+
+
+def _loss(loaded: LoadedModel, example: Encoded, tokens: str) -> torch.Tensor | None:
+    """Mean negative log-likelihood of the counted tokens; None where there are none."""
+    first = max(1, example.response_start if tokens == "response" else 1)
+    ids = torch.tensor([example.input_ids], device=loaded.device)
+    if ids.shape[1] <= first:
+        return None
+    hidden = hidden_states(loaded.model, ids, torch.ones_like(ids))
+    logits = token_logits(loaded.model, hidden[:, first - 1 : -1])
+    return nn.functional.cross_entropy(logits[0], ids[0, first:])
+
+
+def _add(
+    table: dict[Kind, torch.Tensor],
+    item: UnitTensor,
+    weight: torch.Tensor,
+    gradient: torch.Tensor,
+    units: int,
+) -> None:
+    """Add a tensor's ``|w * dL/dw|`` to the units that own its rows or columns."""
+    sensitivity = (weight.detach().float() * gradient.float()).abs().sum(dim=1 - item.dim)
+    positions, begun = sensitivity.double().cpu(), 0
+    for group, width in item.segments:
+        size = units // group * width
+        shared = positions[begun : begun + size].reshape(-1, width).sum(dim=1) / group
+        table[item.kind][item.layer] += shared.repeat_interleave(group)
+        begun += size
+
+
+@contextmanager
+def _differentiable(weights: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """Weights that gradients are taken by, for as long as the block lasts.
+
+    Raises:
+        ModelError: One lies nowhere.
+    """
+    if any(weight.is_meta for weight in weights):
+        raise ModelError("Snip needs gradients, and this model is offloaded (model.device_map).")
+    before = [weight.requires_grad for weight in weights]
+    try:
+        for weight in weights:
+            weight.requires_grad_(True)
+        with torch.enable_grad():
+            yield weights
+    finally:
+        for weight, wanted in zip(weights, before, strict=True):
+            weight.requires_grad_(wanted)
