@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
@@ -76,20 +77,29 @@ class Across:
         moved = key[1] if key[0] == "data" and len(key) > 1 else key[0]
         return {name: item for name, item in fixed_inputs(record).items() if name != moved}
 
-    def check(self, records: Sequence[RunRecord]) -> None:
-        """Refuse a key that is no number, or a table whose arms it does not order.
+    def placed(self, records: Sequence[RunRecord]) -> Sequence[RunRecord]:
+        """Those with a number at the key; how many have none (null, ``max``) is warned of.
 
         Raises:
-            ConfigError: So it is.
+            ConfigError: A key that is no number of any, or a table whose arms it does not order.
         """
         if self.key is None:
-            return
+            return records
         if any(record.artefact != TABLE1 for record in records):
             raise ConfigError(f"--by {self.key}: only {TABLE1} is drawn over a key of the config.")
-        numbers = [key for key, value in dotted(records[0].config) if _is_number(value)]
-        if self.key not in numbers:
+        found = [record for record in records if _is_number(at(record.config, self.key))]
+        if not found:
+            leaves = (leaf for record in records for leaf in dotted(record.config))
+            numbers = dict.fromkeys(key for key, value in leaves if _is_number(value))
             hint = did_you_mean(self.key, numbers)
             raise ConfigError(f"--by {self.key}: no number of these records' config.{hint}")
+        if left := len(records) - len(found):
+            warnings.warn(
+                f"--by {self.key}: {left} of {len(records)} records have no number there and are "
+                "left out.",
+                stacklevel=3,
+            )
+        return found
 
 
 def _is_number(value: Any) -> bool:
@@ -104,11 +114,10 @@ def curves_of(records: Sequence[RunRecord], across: Across) -> list[list[RunReco
         across: What curves run over.
 
     Raises:
-        ConfigError: None pruned the set; see :meth:`Across.check`, too.
+        ConfigError: None pruned the set; see :meth:`Across.placed`, too.
         StoreError: No group has arms at two places.
     """
-    records = _that_pruned(across.unit_class, records)
-    across.check(records)
+    records = across.placed(_that_pruned(across.unit_class, records))
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for runs in settings_of(records):
         groups[digest_of([across.rest(runs[0].config), across.files(runs[0])])] += runs

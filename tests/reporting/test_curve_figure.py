@@ -230,6 +230,26 @@ def test_what_is_no_number_is_refused(key: str, message: str) -> None:
         curves_of(RECORDS, Across(key))
 
 
+def reading_text(tokens: int | None, seed: int) -> RunRecord:
+    made = at_budget(0.01, seed, 0.5)
+    evaluation = deepcopy(made.config["evaluation"])
+    evaluation["perplexity"]["max_tokens"] = tokens
+    config = {**made.config, "evaluation": evaluation}
+    return replace(made, run_id=f"{tokens or 0:08d}{seed:04x}", config=config)
+
+
+def test_records_without_a_number_there_are_left_out_aloud() -> None:
+    """Whichever is read first: null means all of the text, which is no place on an axis."""
+    across = Across("evaluation.perplexity.max_tokens")
+    whole, *some = [reading_text(tokens, 0) for tokens in (None, 512, 1024)]
+    for records in ([whole, *some], [*some, whole]):
+        with pytest.warns(UserWarning, match="1 of 3 records have no number there"):
+            (curve,) = curves_of(records, across)
+        assert {item.run_id for item in curve} == {item.run_id for item in some}
+    with pytest.raises(ConfigError, match="max_tokens: no number of these records' config"):
+        curves_of([whole], across)
+
+
 def test_arms_of_a_training_table_are_not_drawn_over_a_key() -> None:
     with pytest.raises(ConfigError, match="only table1_pruning"):
         curves_of([training_record()], Across("units.samples"))
