@@ -1,10 +1,11 @@
-"""What docs/extending.md shows runs as it stands there."""
+"""What docs/extending.md and docs/python.md show runs as it stands there."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,12 @@ from tests.config.composing import config_of
 from tests.pipeline.tiny_run import run, tiny_config, training_config
 from tests.plugins import Install
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = DOCS / "extending.md"
 
 
-def block(language: str, number: int = 0) -> str:
-    shown = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+def block(language: str, number: int = 0, page: Path = PAGE) -> str:
+    shown = re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     return str(shown[number])
 
 
@@ -61,4 +63,27 @@ def test_the_training_table(finished: Finished, place: Path, mylab: str) -> None
 
 def test_every_place_of_the_table_is_one() -> None:
     rows = re.findall(r"^\| `(.*?)`", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(rows) == 8
+    assert len(rows) == 9
+
+
+def test_the_chain_from_python_is_what_a_run_does(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config(place)
+    config.alignment.enabled = False
+    config.evaluation.harmful_styles = ["raw"]
+    code = block("python", page=DOCS / "python.md")
+    for shown, tiny in (
+        ('config = parse(compose("config", overrides))', "config = CONFIG"),
+        ("Decoding(16,", f"Decoding({config.evaluation.max_new_tokens},"),
+    ):
+        assert code.count(shown) == 1
+        code = code.replace(shown, tiny)
+    monkeypatch.setenv("SSAH_ROOT", str(tmp_path))
+    names: dict[str, Any] = {"CONFIG": config}
+    exec(code, names)  # our own page
+    arms = {arm.name: arm for arm in run(config).record.arms}
+    for name, arm in (("scu", "SCU/pooled"), ("control", "SCU/pooled/matched/0")):
+        answered, perplexity = names["results"][name]
+        assert answered.value == arms[arm].metrics["asr/raw/first"].value
+        assert perplexity.value == pytest.approx(arms[arm].metrics["perplexity"].value, rel=1e-6)
