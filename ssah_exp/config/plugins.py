@@ -49,7 +49,7 @@ def plugin_code(content: Any) -> dict[str, str]:
     """
     known = plugins()
     named = {target.partition(".")[0] for target in _targets(content)}
-    return {f"plugin.{name}": _code_of(name) for name in known if name in named}
+    return {f"plugin.{name}": package_code(name) for name in known if name in named}
 
 
 def code_of(made: object) -> dict[str, str]:
@@ -60,7 +60,7 @@ def code_of(made: object) -> dict[str, str]:
     """
     known = plugins()
     within = set(_packages(made)) if known else set()
-    return {f"plugin.{name}": _code_of(name) for name in known if name in within}
+    return {f"plugin.{name}": package_code(name) for name in known if name in within}
 
 
 def _packages(made: object) -> Iterator[str]:
@@ -84,7 +84,7 @@ def _targets(content: Any) -> Iterator[str]:
 
 
 @cache
-def _code_of(package: str) -> str:
+def package_code(package: str) -> str:
     """sha256 over all files of a package, or over a module's one, when it was first asked for.
 
     Not again in the same process: what was imported stays what it was.

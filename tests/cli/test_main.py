@@ -16,10 +16,12 @@ import pytest
 
 from ssah_exp.cli import build_parser, main
 from ssah_exp.commands import doctor
+from ssah_exp.config.plugins import VARIABLE
 from ssah_exp.errors import IncompleteError
 from ssah_exp.records.store import RecordStore
 from tests.cli.unit_map import unit_map
 from tests.endings import half_done
+from tests.plugins import Install
 from tests.records.synthetic import record
 
 Capture = pytest.CaptureFixture[str]
@@ -172,6 +174,17 @@ def test_the_doctor_writes_a_missing_extra_out(tmp_path: Path) -> None:
     report["extras"] = {"gpu": {"missing": ["vllm"], "install": "pip install 'ssah-exp[gpu]'"}}
     (line,) = [line for line in doctor._lines(report) if line.startswith("extra")]
     assert line.endswith("missing vllm; pip install 'ssah-exp[gpu]'")
+
+
+def test_the_doctor_names_plug_ins_and_those_that_are_not_there(
+    tmp_path: Path, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = install("")
+    monkeypatch.setenv(VARIABLE, f"{name},nowhere_at_all")
+    report = doctor.examine(tmp_path)
+    here, gone = (line for line in doctor._lines(report) if line.startswith("plug-in"))
+    assert here == f"plug-in {name}: {report['plugins'][name]['sha256'][:12]}"
+    assert gone.endswith("there is no package 'nowhere_at_all' on Python's path.")
 
 
 def test_the_doctor_bears_files_that_jobs_at_work_take_away(
