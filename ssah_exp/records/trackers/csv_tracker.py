@@ -7,7 +7,6 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ssah_exp.records.dotted import dotted
 from ssah_exp.records.record import RunRecord
@@ -57,15 +56,8 @@ def _config_rows(record: RunRecord) -> list[Row]:
 def _text(record: RunRecord, rows: list[Row]) -> str:
     whose: Row = {"run_id": record.run_id, "artefact": record.artefact, "seed": record.seed}
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    columns = columns_of(rows)
-    writer.writerow([*whose, *columns])
-    writer.writerows([*whose.values(), *(_cell(row.get(key)) for key in columns)] for row in rows)
+    # A gap is empty; a float is written so that it is read back as the same float.
+    writer = csv.DictWriter(text, [*whose, *columns_of(rows)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**whose, **row} for row in rows)
     return text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """A gap is empty; ``repr`` of a float is read back as the same float."""
-    if value is None:
-        return ""
-    return repr(value) if isinstance(value, float) else value
