@@ -13,6 +13,7 @@ from rich.table import Table
 
 from ssah_exp.commands.cells import spread_cell
 from ssah_exp.commands.checks import check_draws
+from ssah_exp.commands.pictures import drawn, tell_written
 from ssah_exp.commands.reopened import reopened
 from ssah_exp.commands.units import units_at
 from ssah_exp.config.ranges import within
@@ -45,19 +46,15 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     run = reopened(options)
     ref = run.identified_model()
     found = chart(run, ref, resamples=options.resamples, seed=options.seed)
-    anatomy, wrote = stored.anatomy, []
+    anatomy, wrote = stored.anatomy, [] if out is None else [out]
     if out is not None:
         with whole_folder(out) as work:
             consensus_map(found.atlas, stored, options.share).save(work)
-        wrote.append(out)
     checksum = None if out is None else UnitMap.checksum(out)
-    if options.figure is not None:
-        picture = Path(options.figure)
-        wrote += [picture, *draw_atlas(found.atlas, anatomy, picture)]
+    wrote += drawn(options, lambda picture: draw_atlas(found.atlas, anatomy, picture))
     if options.format == "text":
         _print(ref.identifier, found, anatomy, options, Console())
-        for path in wrote:
-            print(f"wrote {path}")
+        tell_written(wrote)
         if checksum is not None:
             print(f"sha256 of the consensus, for the selector FromMap: {checksum}")
     elif options.format == "csv":

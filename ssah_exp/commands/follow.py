@@ -12,6 +12,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from ssah_exp.commands.pictures import drawn, tell_written
 from ssah_exp.errors import StoreError, UnitError, did_you_mean
 from ssah_exp.pipeline.reopening import read_run
 from ssah_exp.records.record import RunRecord
@@ -37,10 +38,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     name = next(iter(tracks)) if options.arm is None else options.arm
     if name not in tracks:
         raise UnitError(f"No arm '{name}' that was followed.{did_you_mean(name, tracks)}")
-    wrote: list[Path] = []
-    if options.figure is not None:
-        picture = Path(options.figure)
-        wrote = [picture, draw_track(tracks[name], name, picture)]
+    wrote = drawn(options, lambda picture: draw_track(tracks[name], name, picture))
     rows, overhead = track_rows(tracks[name]), _overhead(record, name, followed[name])
     if options.format == "csv":
         print(machine_text(rows, "csv"))
@@ -51,8 +49,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         _print(name, rows, Console())
         if overhead is not None:
             print(f"Looking took {100 * overhead:.1f} % of the process time of the rest.")
-        for path in wrote:
-            print(f"wrote {path}")
+        tell_written(wrote)
     return 0
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 from ssah_exp.commands.checks import check_draws
+from ssah_exp.commands.pictures import drawn, tell_written
 from ssah_exp.commands.reopened import reopened
 from ssah_exp.reporting.noise_figure import draw_noise, noise_rows
 from ssah_exp.reporting.text import machine_text
@@ -31,17 +31,13 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     found = transfer_noise(
         before, after, run.config.units, resamples=options.resamples, seed=options.seed
     )
-    wrote: list[Path] = []
-    if options.figure is not None:
-        picture = Path(options.figure)
-        wrote = [picture, draw_noise(found, picture)]
+    wrote = drawn(options, lambda picture: draw_noise(found, picture))
     rows = noise_rows(found)
     if options.format in ("csv", "json"):
         print(machine_text(rows, options.format))
     else:
         Console().print(_table(rows))
-        for path in wrote:
-            print(f"wrote {path}")
+        tell_written(wrote)
     return 0
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ssah_exp.commands.cells import spread_cell
 from ssah_exp.commands.checks import check_draws
+from ssah_exp.commands.pictures import drawn, tell_written
 from ssah_exp.commands.units import units_at
 from ssah_exp.errors import UnitError
 from ssah_exp.reporting.overlap_figure import draw_overlap, overlap_rows
@@ -32,20 +33,15 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     maps = _named(options.maps)
     unit_class = UnitClass[options.unit_class]
     found = overlaps(maps, unit_class, draws=options.draws, seed=options.seed)
-    wrote: list[Path] = []
-    if options.figure is not None:
-        picture = Path(options.figure)
-        wrote = [picture, draw_overlap(found, unit_class, picture)]
+    wrote = drawn(options, lambda picture: draw_overlap(found, unit_class, picture))
     rows = overlap_rows(found)
     if options.format == "csv":
         print(machine_text(rows, "csv"))
     elif options.format == "json":
         print(json.dumps({"class": unit_class.name, "pairs": plain_rows(rows)}, indent=1))
     else:
-        console = Console()
-        console.print(_table(found, unit_class))
-        for path in wrote:
-            print(f"wrote {path}")
+        Console().print(_table(found, unit_class))
+        tell_written(wrote)
     return 0
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from ssah_exp.cache import MARKER, Cache
 from ssah_exp.commands.cells import spread_cell
 from ssah_exp.commands.checks import check_draws
+from ssah_exp.commands.pictures import drawn, tell_written
 from ssah_exp.commands.reopened import reopened
 from ssah_exp.commands.units import units_at
 from ssah_exp.config.schema import UnitsConfig
@@ -72,17 +73,13 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         source.identified, source.units, resamples=options.resamples, seed=options.seed
     )
     anatomy = source.identified.anatomy
-    wrote: list[Path] = []
-    if options.figure is not None:
-        picture = Path(options.figure)
-        wrote = [picture, *draw_stability(atlas, anatomy, picture)]
+    wrote = drawn(options, lambda picture: draw_stability(atlas, anatomy, picture))
     if options.format == "json":
         about = {"source": source.name, "notes": source.notes, "seed": options.seed}
         print(json.dumps({**about, **describe_atlas(atlas, anatomy)}, indent=1))
     else:
         _print(source, atlas, anatomy, Console())
-        for path in wrote:
-            print(f"wrote {path}")
+        tell_written(wrote)
     return 0
 
 

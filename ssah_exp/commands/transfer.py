@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from ssah_exp.commands.pictures import drawn, tell_written
 from ssah_exp.commands.units import units_at
 from ssah_exp.reporting.flow import draw_flow
 from ssah_exp.reporting.text import machine_text, plain_rows
@@ -32,10 +32,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     if options.by is not None:
         flows += transfer(before, after, by=options.by, base=options.base)
     names = _name(before), _name(after)
-    wrote: list[Path] = []
-    if options.figure is not None:
-        picture = Path(options.figure)
-        wrote = [picture, draw_flow(flows[0], names, picture)]
+    wrote = drawn(options, lambda picture: draw_flow(flows[0], names, picture))
     if options.format == "csv":
         print(machine_text(transfer_rows(flows), "csv"))
     elif options.format == "json":
@@ -44,8 +41,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         print(render_transfer(before, after, flows[0], options.format))
     else:
         _print(before, after, flows, Console())
-        for path in wrote:
-            print(f"wrote {path}")
+        tell_written(wrote)
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ssah_exp.commands.pictures import drawn, tell_written
 from ssah_exp.reporting.where_figure import draw_where
 from ssah_exp.units.summary import describe
 from ssah_exp.units.unitmap import UnitMap
@@ -25,16 +26,12 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """
     units = units_at(options.path)
     description = describe(units)
-    wrote: list[Path] = []
-    if options.figure is not None:
-        picture = Path(options.figure)
-        wrote = [picture, draw_where(units, picture)]
+    wrote = drawn(options, lambda picture: draw_where(units, picture))
     if options.format == "json":
         print(json.dumps(description, indent=1))
     else:
         _print(description, Console())
-        for path in wrote:
-            print(f"wrote {path}")
+        tell_written(wrote)
     return 0
 
 
