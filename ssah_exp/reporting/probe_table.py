@@ -7,7 +7,8 @@ from statistics import fmean
 
 import pandas as pd
 
-from ssah_exp.evaluation.intervals import Estimate, percent
+from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.intervals import percent as level_text
 from ssah_exp.evaluation.probe.names import (
     AUC_ALL,
     AUC_BORDERLINE,
@@ -22,6 +23,7 @@ from ssah_exp.evaluation.probe.names import (
     step_name,
 )
 from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting.agreement import number, percent
 from ssah_exp.reporting.probe_rows import curve_rows, direction, forms, shorter
 from ssah_exp.reporting.settings import newest
 from ssah_exp.reporting.text import format_frame, machine_text, prose
@@ -96,8 +98,10 @@ def _distance_line(arm: ArmRecord, form: str, step: int, confidence: float) -> d
         "malicious": _value(means[MALICIOUS]),
         "twins of benign": _value(means[f"null_{BENIGN}"]),
         "twins of malicious": _value(means[f"null_{MALICIOUS}"]),
-        "benign - malicious": _interval(difference),
-        "twins' difference": _interval(arm.metrics[step_name(form, step, NULL_DIFFERENCE)]),
+        "benign - malicious": number(difference, digits=_DIGITS),
+        "twins' difference": number(
+            arm.metrics[step_name(form, step, NULL_DIFFERENCE)], digits=_DIGITS
+        ),
         "shorter": direction(difference),
         "blocks: benign / malicious": f"{counted.benign} / {counted.malicious} of {counted.blocks}",
     }
@@ -112,12 +116,12 @@ def _model_line(arm: ArmRecord, run: RunRecord) -> dict[str, str]:
     judge, last = run.config["evaluation"]["primary_judge"], run.config["probe"]["steps"][-1]
     line = {
         "model": arm.name,
-        "refused %": _percent(arm.metrics[f"{REFUSED}/{judge}"]),
-        f"over within {last} %": _percent(arm.metrics[step_name(ENDED, last, "bare")]),
+        "refused %": percent(arm.metrics[f"{REFUSED}/{judge}"]),
+        f"over within {last} %": percent(arm.metrics[step_name(ENDED, last, "bare")]),
     }
     for side in (BENIGN, MALICIOUS):
         same = arm.metrics[step_name(SAME_TOKEN, last, side)]
-        line[f"same token as {side} %"] = _percent(same)
+        line[f"same token as {side} %"] = percent(same)
     for name, title in (
         (AUC_ALL, "harmless"),
         (AUC_BORDERLINE, "borderline"),
@@ -134,7 +138,7 @@ def _model_line(arm: ArmRecord, run: RunRecord) -> dict[str, str]:
 def _caption(run: RunRecord) -> str:
     config = run.config
     probe = config["probe"]
-    level = percent(config["evaluation"]["confidence"])
+    level = level_text(config["evaluation"]["confidence"])
     follows = "its own greedy" if probe["continuation"] == "own" else "the bare request's greedy"
     return (
         f"{config['model']['name']}, data {config['data']['name']}, run {run.run_id}, seed "
@@ -150,16 +154,3 @@ def _caption(run: RunRecord) -> str:
 
 def _value(estimate: Estimate) -> str:
     return "" if estimate.value is None else f"{estimate.value:.{_DIGITS}f}"
-
-
-def _interval(estimate: Estimate) -> str:
-    text = _value(estimate)
-    if estimate.low is None or estimate.high is None:
-        return text
-    return f"{text} [{estimate.low:.{_DIGITS}f}, {estimate.high:.{_DIGITS}f}]"
-
-
-def _percent(share: Estimate) -> str:
-    if share.value is None or share.low is None or share.high is None:
-        return ""
-    return f"{100 * share.value:.1f} [{100 * share.low:.1f}, {100 * share.high:.1f}]"
