@@ -43,7 +43,7 @@ def groups_of(records: Sequence[RunRecord]) -> list[Group]:
     for record in records:
         for arm in record.arms:
             key = key_of(arm)
-            group = found.setdefault(key, Group(_label(arm), *key, by_seed={}))
+            group = found.setdefault(key, Group(label_of(arm), *key, by_seed={}))
             group.by_seed.setdefault(record.seed, []).append(arm)
     return list(found.values())
 
@@ -53,7 +53,8 @@ def key_of(arm: ArmRecord) -> tuple[str, str | None, str | None, str | None, str
     return arm.model, arm.arm, arm.unit_class, arm.fill, arm.control
 
 
-def _label(arm: ArmRecord) -> str:
+def label_of(arm: ArmRecord) -> str:
+    """What an arm, or all draws of a control, is called beside others."""
     name = arm.arm or arm.unit_class or arm.model
     label = name if arm.fill is None else f"{name}/{arm.fill}"
     return label if arm.control is None else f"{arm.control} like {label}"

@@ -10,7 +10,8 @@ import pandas as pd
 
 from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.metric_names import TRAIN_LOSS
-from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.arm_groups import label_of
 from ssah_exp.reporting.drawing import (
     CONTROL_MARKERS,
     PAGE,
@@ -81,7 +82,7 @@ def _points(records: Sequence[RunRecord], metric: str) -> pd.DataFrame:
                     "arm": arm.arm or arm.model,
                     "control": arm.control or "",
                     "trained": arm.arm is not None,
-                    "label": _label(arm),
+                    "label": label_of(arm),
                     "train_loss": loss.value,
                     "asr_pct": 100 * rate.value,
                     "low": 100 * rate.low,
@@ -95,11 +96,6 @@ def _points(records: Sequence[RunRecord], metric: str) -> pd.DataFrame:
 def _range(losses: pd.Series[float]) -> str:
     ends = f"{losses.min():.2f}", f"{losses.max():.2f}"
     return ends[0] if ends[0] == ends[1] else " to ".join(ends)
-
-
-def _label(arm: ArmRecord) -> str:
-    name = arm.arm or arm.model
-    return name if arm.control is None else f"{arm.control} like {name}"
 
 
 def _draw(axes: Axes, points: pd.DataFrame) -> None:
