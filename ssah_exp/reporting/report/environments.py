@@ -60,7 +60,7 @@ def _environment(runs: list[RunRecord]) -> Environment:
 
 
 def _machine(hardware: dict[str, Any]) -> str:
-    parts = [str(hardware[name]) for name in ("processor",) if hardware.get(name)]
+    parts = [str(hardware["processor"])] if hardware.get("processor") else []
     if hardware.get("cores"):
         parts.append(f"{hardware['cores']} cores")
     parts += [str(gpu) for gpu in hardware.get("gpus", [])]

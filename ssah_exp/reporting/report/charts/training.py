@@ -29,16 +29,15 @@ from ssah_exp.reporting.text import estimate_text, heading_of
 
 def scatter(block: Block, metric: str) -> Chart | None:
     """Training loss across, a rate up, every arm of every seed; None: nothing was trained."""
-    arms = [
-        arm
+    points = [
+        (arm, *point)
         for record in block.records
         for arm in record.arms
-        if arm.arm is not None and _point(arm, metric) is not None
+        if arm.arm is not None and (point := _point(arm, metric)) is not None
     ]
-    if not arms:
+    if not points:
         return None
-    names = list(dict.fromkeys(str(arm.arm) for arm in arms))
-    points = [(arm, *_point_of(arm, metric)) for arm in arms]
+    names = list(dict.fromkeys(str(arm.arm) for arm, *_ in points))
     height = 290
     across = spanning([loss for _, loss, _ in points], 40, WIDTH - RIGHT)
     up = Scale(0, 100, height - 40, 10)
@@ -59,7 +58,7 @@ def scatter(block: Block, metric: str) -> Chart | None:
     )  # fmt: skip
     title = f"{heading_of(metric)} against training loss"
     legend = [(f"c{at % COLOURS}", "dot", name) for at, name in enumerate(names)]
-    kinds = {arm.control for arm in arms}
+    kinds = {arm.control for arm, *_ in points}
     legend += [("plain", shape_of(kind), f"{kind} control") for kind in CONTROLS if kind in kinds]
     caption = f"{heading_of(metric)} against training loss: only arms at equal loss compare."
     return Chart(title, caption, picture(title, height, parts), legend)
@@ -99,12 +98,6 @@ def _point(arm: ArmRecord, metric: str) -> tuple[float, float] | None:
     if loss is None or rate is None or loss.value is None or rate.value is None:
         return None
     return (loss.value, rate.value) if math.isfinite(loss.value) else None
-
-
-def _point_of(arm: ArmRecord, metric: str) -> tuple[float, float]:
-    point = _point(arm, metric)
-    assert point is not None
-    return point
 
 
 def _whisker_up(x: float, up: Scale, low: float | None, high: float | None) -> Markup:
