@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ssah_exp.commands.records import records_of_artefact
+from ssah_exp.commands.records import some_records
 from ssah_exp.config.ranges import refuse, within
 from ssah_exp.config.validate import ARTEFACTS, PROBE
 from ssah_exp.errors import ConfigError, did_you_mean
@@ -87,7 +87,7 @@ def _check_metrics(asked: Sequence[str], settings: Sequence[Sequence[Metric]]) -
 def _records(what: str, options: argparse.Namespace) -> list[RunRecord]:
     """All runs of an artefact, or the one in a folder or file."""
     if what in ARTEFACTS:
-        return records_of_artefact(options, what)
+        return some_records(options, what)
     path = Path(what).expanduser()
     path = path / RECORD if path.is_dir() else path
     if not path.is_file():

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssah_exp.commands.records import records_of_artefact
+from ssah_exp.commands.records import some_records
 from ssah_exp.config.validate import PROBE
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.options.figure import SETTING, SHARE
@@ -35,7 +35,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         raise ConfigError("--of has an effect with --by share or KEY only.")
     else:
         figures = FIGURES[options.artefact]
-        records = records_of_artefact(options, options.artefact)
+        records = some_records(options, options.artefact)
         pictures = figures.draw(records, Path(options.out or figures.out), options.style)
     for path in pictures:
         print(f"wrote {path} and {path.with_suffix('.csv').name}")
@@ -46,7 +46,7 @@ def _curves(options: argparse.Namespace) -> list[Path]:
     if options.artefact == PROBE:
         raise ConfigError(f"{PROBE} changes no share of the parameters.")
     across = Across(None if options.by == SHARE else options.by, options.of or SCU)
-    curves = curves_of(records_of_artefact(options, options.artefact), across)
+    curves = curves_of(some_records(options, options.artefact), across)
     places = numbered(Path(options.out or "curve.png"), len(curves))
     for records, place in zip(curves, places, strict=True):
         draw_curve(records, place, across, options.style)

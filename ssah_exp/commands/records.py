@@ -11,16 +11,18 @@ from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore, read_folder
 
 
-def records_of_artefact(options: argparse.Namespace, artefact: str) -> list[RunRecord]:
-    """Those of :func:`records_of` that are of one artefact.
+def some_records(options: argparse.Namespace, artefact: str | None = None) -> list[RunRecord]:
+    """Those of :func:`records_of`, of which there is at least one.
 
     Raises:
         StoreError: There are none.
     """
     records, place = records_of(options, artefact)
     if not records:
+        of = "" if artefact is None else f"of {artefact} "
         raise StoreError(
-            f"No record of {artefact} {place}. Make one with: ssah-exp run experiment={artefact}"
+            f"No record {of}{place}. "
+            f"Make one with: ssah-exp run experiment={artefact or 'quickstart'}"
         )
     return records
 

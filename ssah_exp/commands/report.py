@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssah_exp.commands.records import records_of
-from ssah_exp.errors import StoreError
+from ssah_exp.commands.records import some_records
 from ssah_exp.reporting.report.page import render_report
 from ssah_exp.storage import write_atomically
 
@@ -18,9 +17,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     Raises:
         StoreError: There is no record, or the file cannot be written.
     """
-    records, place = records_of(options)
-    if not records:
-        raise StoreError(f"No record {place}. Make one with: ssah-exp run experiment=quickstart")
+    records = some_records(options)
     out, page = Path(options.out), render_report(records)
     write_atomically(out, page)
     size = len(page.encode()) / 1e6

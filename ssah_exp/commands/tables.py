@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ssah_exp.commands.records import records_of, records_of_artefact
+from ssah_exp.commands.records import some_records
 from ssah_exp.config.validate import ARTEFACTS
-from ssah_exp.errors import ConfigError, StoreError, did_you_mean
+from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.artefacts import render_artefact
 from ssah_exp.reporting.text import format_frame, machine_text
@@ -27,12 +27,9 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     if name is not None and name not in ARTEFACTS:
         raise ConfigError(f"Unknown artefact '{name}'.{did_you_mean(name, ARTEFACTS)}")
     if name is not None:
-        print(render_artefact(records_of_artefact(options, name), options.format))
+        print(render_artefact(some_records(options, name), options.format))
         return 0
-    records, place = records_of(options)
-    if not records:
-        raise StoreError(f"No record {place}. Make one with: ssah-exp run experiment=quickstart")
-    print(_listed(records, options.format))
+    print(_listed(some_records(options), options.format))
     return 0
 
 
