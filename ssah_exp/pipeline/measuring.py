@@ -28,6 +28,7 @@ from ssah_exp.evaluation.utility.metrics import (
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.attacking import questions_under_attack, requests_of
+from ssah_exp.pipeline.opened import OpenRun
 from ssah_exp.pipeline.stages import Stages, read_losses, read_outcomes
 from ssah_exp.records.record import file_name
 from ssah_exp.storage import write_atomically
@@ -56,16 +57,9 @@ class Measuring:
     bench: HarmJudge | None = None
 
     @classmethod
-    def of(
-        cls,
-        stages: Stages,
-        judges: Mapping[str, Judge],
-        attacks: Mapping[str, Attack],
-        folder: Path,
-        bench: HarmJudge | None,
-    ) -> Measuring:
+    def of(cls, run: OpenRun, stages: Stages) -> Measuring:
         """With the config's questions; judges are those that the record describes."""
-        return cls(stages, judges, attacks, folder, *stages.questions(), bench)
+        return cls(stages, run.judges, run.attacks, run.folder, *stages.questions(), run.bench)
 
     def measure(
         self, name: str, ref: ModelRef, ablation: Ablation | None, place: str

@@ -41,7 +41,7 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
     with storage_errors(run.folder):
         if ranks.first():
             units.save(run.folder / "unitmap")
-        measuring = Measuring.of(stages, run.judges, run.attacks, run.folder, run.bench)
+        measuring = Measuring.of(run, stages)
         measured: list[ArmRecord] = []
         for number, arm in enumerate(arms, start=1):
             ablation = ablation_of(arm, identified.statistics)

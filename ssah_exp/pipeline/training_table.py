@@ -52,7 +52,7 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
     with storage_errors(run.folder):
         if ranks.first():
             units.save(run.folder / "unitmap")
-        measuring = Measuring.of(stages, run.judges, run.attacks, run.folder, run.bench)
+        measuring = Measuring.of(run, stages)
         for number, (name, ref) in enumerate(_dense(config, base, start)):
             found, copy = measuring.measure(name, ref, None, f"[dense {number}]")
             if ref == start:
