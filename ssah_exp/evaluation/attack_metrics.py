@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 from ssah_exp.evaluation.judges import Judgement, Verdict
 from ssah_exp.evaluation.questions import Completion
@@ -17,6 +18,29 @@ ATTEMPT = "#"
 def attacked_style(style: str, attack: str) -> str:
     """What stands for the style in names of metrics and questions under attack."""
     return f"{style}+{attack}"
+
+
+def styles_under(attacks: Mapping[str, Any]) -> Iterator[str]:
+    """Every style under every attack, judged with and without a beginning that was given.
+
+    Args:
+        attacks: Of a record's config, by name.
+    """
+    for name, attack in attacks.items():
+        for style in attack["styles"]:
+            yield attacked_style(style, name)
+            yield f"{attacked_style(style, name)}{CONTINUATION}"
+
+
+def joined_styles(evaluation: Mapping[str, Any]) -> list[str]:
+    """What the mean with an attack is made of: every style, and what joins them.
+
+    Args:
+        evaluation: Of a record's config, with ``mean_with``.
+    """
+    joining = evaluation["mean_with"]
+    under = [attacked_style(style, joining) for style in evaluation["attacks"][joining]["styles"]]
+    return [*evaluation["harmful_styles"], *under]
 
 
 def attempt_style(style: str, number: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ssah_exp.evaluation.attack_metrics import ATTEMPT
+from ssah_exp.evaluation.attack_metrics import ATTEMPT, joined_styles
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.text import style_text
 
@@ -16,10 +16,7 @@ def attacks_note(record: RunRecord) -> str:
     sentences = [_sentence(record, name, attack) for name, attack in attacks.items()]
     joining = evaluation.get("mean_with")
     if joining is not None:
-        styles = [
-            *evaluation["harmful_styles"],
-            *(f"{style}+{joining}" for style in attacks[joining]["styles"]),
-        ]
+        styles = joined_styles(evaluation)
         columns = "; ".join(style_text(style) for style in styles)
         sentences.append(
             f"The mean of the styles and of {joining} is the mean of {len(styles)} columns: "

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 
 from ssah_exp.config.schema import UtilityConfig
 from ssah_exp.config.utility import leading_metric
-from ssah_exp.evaluation.attack_metrics import CONTINUATION, attacked_style
+from ssah_exp.evaluation.attack_metrics import attacked_style, joined_styles, styles_under
 from ssah_exp.evaluation.judges import Verdict
 from ssah_exp.evaluation.metric_names import PERPLEXITY, asr_name, refusal_name, score_name
 from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
@@ -113,29 +112,18 @@ def _verdicts(record: RunRecord, judge: str) -> Iterator[Metric]:
     """ASR with and without attacks, and refusals of harmless requests."""
     evaluation = record.config["evaluation"]
     styles = evaluation["harmful_styles"]
-    attacks = evaluation.get("attacks", {})
     for style in styles:
         yield _asr(style, [style], judge)
     if len(styles) > 1:
         yield _asr(MEAN, styles, judge)
-    for attacked in _attacked(attacks):
+    for attacked in styles_under(evaluation.get("attacks", {})):
         yield _asr(attacked, [attacked], judge)
     if (joining := evaluation.get("mean_with")) is not None:
-        columns = [attacked_style(style, joining) for style in attacks[joining]["styles"]]
-        yield _asr(attacked_style(MEAN, joining), [*styles, *columns], judge)
+        yield _asr(attacked_style(MEAN, joining), joined_styles(evaluation), judge)
     style = evaluation["benign_style"]
     for which in (BENIGN, BORDERLINE):
         read = _share_of([verdicts_name(which, style, judge)], Verdict.REFUSED)
         yield Metric(refusal_name(which, style, judge), Kind.RATE, (f"{which}_eval",), read)
-
-
-def _attacked(attacks: Mapping[str, Any]) -> Iterator[str]:
-    """Every style under attack, judged with and without a beginning that was given."""
-    for name, attack in attacks.items():
-        for style in attack["styles"]:
-            attacked = attacked_style(style, name)
-            yield attacked
-            yield f"{attacked}{CONTINUATION}"
 
 
 def _asr(name: str, styles: Sequence[str], judge: str) -> Metric:
@@ -163,7 +151,7 @@ def _scores(record: RunRecord, judge: str) -> Iterator[Metric]:
     """A judge's mean score, and the rates of the scores that its scale counts."""
     low, high = record.judges.get(judge, {}).get("scale", (0.0, 1.0))
     evaluation = record.config["evaluation"]
-    for style in (*evaluation["harmful_styles"], *_attacked(evaluation.get("attacks", {}))):
+    for style in (*evaluation["harmful_styles"], *styles_under(evaluation.get("attacks", {}))):
         name = score_name(style, judge)
         given = _score(name)
         yield Metric(name, Kind.SCORE, ("harmful_eval",), given, "answers", high - low)

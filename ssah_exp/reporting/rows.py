@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ssah_exp.config.schema import UtilityConfig
-from ssah_exp.evaluation.attack_metrics import CONTINUATION, attacked_style
+from ssah_exp.evaluation.attack_metrics import attacked_style, styles_under
 from ssah_exp.evaluation.intervals import (
     Estimate,
     alike,
@@ -148,11 +148,8 @@ def _block(records: list[RunRecord]) -> Block:
 
 def _attacked(record: RunRecord, judge: str) -> list[str]:
     """Styles under attack, in the config's order."""
-    evaluation, shown = record.config["evaluation"], []
-    for name, attack in evaluation.get("attacks", {}).items():
-        for style in attack["styles"]:
-            attacked = attacked_style(style, name)
-            shown += [attacked, f"{attacked}{CONTINUATION}"]
+    evaluation = record.config["evaluation"]
+    shown = list(styles_under(evaluation.get("attacks", {})))
     if evaluation.get("mean_with") is not None:
         shown.append(attacked_style("mean", evaluation["mean_with"]))
     return [style for style in shown if asr_name(style, judge) in record.arms[0].metrics]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ssah_exp.evaluation.attack_metrics import attacked_style
+from ssah_exp.evaluation.attack_metrics import attacked_style, joined_styles
 from ssah_exp.evaluation.metric_names import PERPLEXITY, asr_name
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper import protocol
@@ -99,10 +99,8 @@ def _mean_differs(record: RunRecord, source: str) -> Iterator[str]:
     evaluation = record.config["evaluation"]
     ours = list(evaluation["harmful_styles"])
     if _counts_suffixes(source):
-        if joining := evaluation.get("mean_with"):
-            ours += [
-                attacked_style(style, joining) for style in evaluation["attacks"][joining]["styles"]
-            ]
+        if evaluation.get("mean_with"):
+            ours = joined_styles(evaluation)
         # Which suffixes the paper took is not published: even three columns are not the same.
         yield f"mean: of {' and '.join(ours)} for raw, raw_system and GCG"
     elif set(ours) != {"raw", "raw_system"}:
