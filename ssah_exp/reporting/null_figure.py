@@ -105,10 +105,10 @@ def draw_null(records: Sequence[RunRecord], path: Path, style: str | None = None
     rows = null_rows(records, style)
     config = records[0].config
     figure = new_figure(PAGE, 3.2)
-    budgets = config["units"]["budgets"]
+    budgets, seeds = config["units"]["budgets"], len(records)
     figure.suptitle(
         f"{config['data']['name']}, SCU budget {100 * budgets['scu']:g} % of {budgets['unit']}, "
-        f"{len(records)} seeds",
+        f"{seeds} seed{'s' if seeds > 1 else ''}",
     )
     left, right = figure.subplots(1, 2)
     _panel(left, rows[rows["metric"] == "asr"])
