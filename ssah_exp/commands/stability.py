@@ -21,6 +21,7 @@ from ssah_exp.commands.units import units_at
 from ssah_exp.config.schema import UnitsConfig
 from ssah_exp.errors import ConfigError, StoreError, UnitError
 from ssah_exp.models.anatomy import Anatomy
+from ssah_exp.pipeline.stages import read_statistics
 from ssah_exp.records.store import RECORD
 from ssah_exp.reporting.stability_figure import draw_stability
 from ssah_exp.reporting.stability_rows import consensus_summary, describe_atlas
@@ -104,13 +105,11 @@ def _of_entry(folder: Path, overrides: Sequence[str]) -> _Source:
         raise ConfigError("--set has no effect on a statistics entry: it is read as it is.")
     folder = folder.resolve()
     entry = Cache(folder.parents[1]).find(folder.parent.name, folder.name)
-    anatomy = folder / "anatomy.json"
-    if not anatomy.is_file():
+    if not (folder / "anatomy.json").is_file():
         raise UnitError(f"{folder} is an entry of '{entry.stage}', not of 'statistics'.")
-    identified = Identification.load(folder, Anatomy(**json.loads(anatomy.read_text())))
     units = UnitsConfig()
     notes = [_POOLED, f"Entries hold no budgets; these are the defaults: {units.budgets}."]
-    return _Source(f"statistics {folder.name}", identified, units, notes)
+    return _Source(f"statistics {folder.name}", read_statistics(entry), units, notes)
 
 
 def _print(source: _Source, atlas: Atlas, anatomy: Anatomy, console: Console) -> None:

@@ -13,16 +13,15 @@ from ssah_exp.config.validate import TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.errors import ConfigError, UnitError, did_you_mean
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.interventions.export import export_model
-from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.models.load import load_model
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED, ablation_of, plan_arms
 from ssah_exp.pipeline.reopening import RunModels, models_of
+from ssah_exp.pipeline.stages import read_statistics
 from ssah_exp.records.record import ArmRecord
 from ssah_exp.reporting.model_card import model_card
 from ssah_exp.storage import refuse_existing, write_atomically
 from ssah_exp.training.certificate import check_certificate, copy_certificate, has_certificate
-from ssah_exp.units.identify import Identification
 from ssah_exp.units.unitmap import UnitMap
 
 PROVENANCE = "ssah_exp.json"
@@ -115,17 +114,16 @@ def _dense_model(models: RunModels, arm: ArmRecord) -> ModelRef:
 
 def _ablation(models: RunModels, run: Path, arm: ArmRecord, ref: ModelRef) -> Ablation:
     """As the run planned it, from the same units, seed and statistics."""
-    entry = models.entry("statistics", "statistics")
-    anatomy = Anatomy(**json.loads((entry.folder / "anatomy.json").read_text(encoding="utf-8")))
+    statistics = read_statistics(models.entry("statistics", "statistics"))
     units = UnitMap.load(run / "unitmap")
-    units.check_model(anatomy, ref.fingerprint)
+    units.check_model(statistics.anatomy, ref.fingerprint)
     config = models.config
     planned = plan_arms(
         units, config.ablation, config.seed, with_unaligned=config.alignment.enabled
     )
     found = next((item for item in planned if item.name == arm.name), None)
     if found is not None:
-        ablation = ablation_of(found, Identification.load(entry.folder, anatomy))
+        ablation = ablation_of(found, statistics)
         if ablation is not None and ablation.fingerprint == _measured_ablation(models, arm):
             return ablation
     raise UnitError(

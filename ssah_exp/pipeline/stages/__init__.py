@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ssah_exp.pipeline.stages.answering import AnsweringStages
 from ssah_exp.pipeline.stages.benchmarks import BenchmarkStages, read_losses, read_outcomes
-from ssah_exp.pipeline.stages.making import MakingStages, read_training, save_model
+from ssah_exp.pipeline.stages.making import MakingStages, read_statistics, read_training, save_model
 from ssah_exp.pipeline.stages.shared import system_if_used
 from ssah_exp.pipeline.stages.slot import ModelSlot
 
@@ -15,6 +15,7 @@ __all__ = [
     "Stages",
     "read_losses",
     "read_outcomes",
+    "read_statistics",
     "read_training",
     "save_model",
     "system_if_used",

@@ -89,8 +89,7 @@ class MakingStages(Shared):
                 write_atomically(folder / "anatomy.json", json.dumps(loaded.anatomy.as_dict()))
 
         entry = self.cache.get_or_compute("statistics", material, compute, together=True)
-        anatomy = Anatomy(**json.loads((entry.folder / "anatomy.json").read_text()))
-        return Identification.load(entry.folder, anatomy), entry
+        return read_statistics(entry), entry
 
     def scores(
         self, model: ModelRef, scoring: Scoring
@@ -159,6 +158,12 @@ def save_model(loaded: LoadedModel, folder: Path) -> None:
         loaded.model.save_pretrained(folder)
         save_adapter(loaded.model, folder)
         loaded.speech.tokenizer.save_pretrained(folder)
+
+
+def read_statistics(entry: Entry) -> Identification:
+    """Statistics of a ``statistics`` entry, with the anatomy of their model."""
+    anatomy = Anatomy(**json.loads((entry.folder / "anatomy.json").read_text(encoding="utf-8")))
+    return Identification.load(entry.folder, anatomy)
 
 
 def read_training(entry: Entry) -> dict[str, Any]:
