@@ -15,7 +15,7 @@ from ssah_exp.commands.cells import spread_cell
 from ssah_exp.commands.checks import check_draws
 from ssah_exp.commands.pictures import drawn, tell_written
 from ssah_exp.commands.reopened import reopened
-from ssah_exp.commands.units import units_at
+from ssah_exp.commands.show import units_at
 from ssah_exp.config.ranges import within
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.pipeline.atlas import Charted, chart

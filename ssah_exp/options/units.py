@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
 
 
 def _show(actions: Commands) -> None:
-    show = _action(actions, "show", "counts and shares per class and layer", module="units")
+    show = _action(actions, "show", "counts and shares per class and layer")
     show.add_argument("path", help="a UnitMap folder, or a run's folder")
     _output(show, "json")
 
@@ -143,11 +143,11 @@ def _seeds(actions: Commands) -> None:
 
 
 def _action(
-    actions: Commands, name: str, what: str, more: str | None = None, *, module: str | None = None
+    actions: Commands, name: str, what: str, more: str | None = None
 ) -> argparse.ArgumentParser:
-    """A subcommand that a module of ``ssah_exp.commands`` carries out; None: that of its name."""
+    """A subcommand that the module of its name in ``ssah_exp.commands`` carries out."""
     parser = actions.add_parser(name, help=what, description=more)
-    parser.set_defaults(module=module or name)
+    parser.set_defaults(module=name)
     return parser
 
 
