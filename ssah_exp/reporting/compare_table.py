@@ -48,7 +48,7 @@ def render_comparisons(settings: Sequence[Comparisons], form: str, claim: str | 
     return "\n\n".join(parts)
 
 
-def comparison_frame(settings: Sequence[Comparisons], claim: str | None = None) -> pd.DataFrame:
+def comparison_frame(settings: Sequence[Comparisons], claim: str | None) -> pd.DataFrame:
     """One line per comparison.
 
     Columns: artefact, model, data, scu_budget, seeds, judge, arm, against, metric, better

@@ -11,6 +11,7 @@ from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.attacks import attacks_note
+from ssah_exp.reporting.beside_paper.benchmarks import SIX
 from ssah_exp.reporting.beside_paper.table import with_comparison
 from ssah_exp.reporting.captions import captions_of, seeds_text
 from ssah_exp.reporting.published import read_published
@@ -29,13 +30,12 @@ from ssah_exp.reporting.text import (
     tasks_note,
 )
 
-_PUBLISHED_TASKS = ("winogrande", "openbookqa", "arc_challenge", "boolq", "hellaswag", "rte")
 _PUBLISHED_METRICS = {
     "perplexity": "wikitext2_ppl",
     "asr/raw": "asr_without_system",
     "asr/raw_system": "asr_with_system",
     "asr/mean": "asr_avg_as_printed",
-    **{utility_name(task, "acc"): task for task in _PUBLISHED_TASKS},
+    **{utility_name(task, "acc"): task for task in SIX},
     MEAN: "utility_avg",
 }
 _MEAN_NOTE = (
@@ -131,7 +131,7 @@ def published_frame() -> pd.DataFrame:
             "ASR %, raw text": given(item["asr_without_system"]),
             "ASR %, raw text + system prompt": given(item["asr_with_system"]),
             "ASR %, average as printed": given(item["asr_avg_as_printed"]),
-            **{heading(utility_name(task, "acc")): given(item[task]) for task in _PUBLISHED_TASKS},
+            **{heading(utility_name(task, "acc")): given(item[task]) for task in SIX},
             heading(MEAN): given(item["utility_avg"]),
         }
         for item in table.to_dict("records")

@@ -29,11 +29,11 @@ def published_cells(flow: Flow) -> dict[tuple[str, str], float]:
     return {(str(before), str(after)): float(share) for before, after, share in cells}
 
 
-def transfer_rows(flows: Sequence[Flow], confidence: float = 0.95) -> pd.DataFrame:
+def transfer_rows(flows: Sequence[Flow]) -> pd.DataFrame:
     """One row per part and cell.
 
     Shares are in percent. ``of_before`` is the share of the class before that went there, with its
-    Wilson interval; ``chance`` what it would be if the class before said nothing.
+    95 % Wilson interval; ``chance`` what it would be if the class before said nothing.
     """
     rows: list[dict[str, Any]] = []
     for flow in flows:
@@ -41,7 +41,7 @@ def transfer_rows(flows: Sequence[Flow], confidence: float = 0.95) -> pd.DataFra
         units, parameters = flow.shares("units"), flow.shares("parameters")
         for row, before in enumerate(flow.before):
             for column, after in enumerate(flow.after):
-                moved = flow.became(before, after, confidence)
+                moved = flow.became(before, after)
                 rows.append(
                     {
                         "part": flow.part,
