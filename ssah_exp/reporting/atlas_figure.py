@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.reporting.atlas_rows import inclusion_table, setting_rows
@@ -15,12 +13,13 @@ from ssah_exp.reporting.drawing import (
     CLASS_COLOURS,
     CLASS_MARKERS,
     PAGE,
+    ends_of,
     new_figure,
     save_figure,
     save_numbers,
     styled,
+    whiskers,
 )
-from ssah_exp.units.agreement import Spread
 from ssah_exp.units.settings import SettingsAtlas
 
 if TYPE_CHECKING:
@@ -64,14 +63,12 @@ def _settings(axes: Axes, atlas: SettingsAtlas) -> None:
     for number, (name, marker) in enumerate(CLASS_MARKERS.items()):
         shift = places + 0.16 * (number - 1.5)
         drawn = [item.drawn for item in atlas.compared]
-        means, lows, highs = _ends([None if one is None else one.jaccard[name] for one in drawn])
-        errors = np.nan_to_num(np.maximum([means - lows, highs - means], 0))
+        means, lows, highs = ends_of([None if one is None else one.jaccard[name] for one in drawn])
         axes.errorbar(
-            means, shift, xerr=errors, fmt=marker, color=CLASS_COLOURS[name], markersize=4.5,
-            elinewidth=1, label=name,
+            means, shift, xerr=whiskers(means, lows, highs), fmt=marker,
+            color=CLASS_COLOURS[name], markersize=4.5, elinewidth=1, label=name,
         )  # fmt: skip
-        values = [item.jaccard[name] for item in atlas.compared]
-        whole = [np.nan if value is None else value for value in values]
+        whole = np.array([item.jaccard[name] for item in atlas.compared], dtype=float)
         axes.plot(
             whole, shift, marker, markerfacecolor="none", color=CLASS_COLOURS[name], markersize=4.5,
             linewidth=0, label="hollow: all examples" if number == 0 else "_",
@@ -93,7 +90,7 @@ def _label(name: str, differs: str) -> str:
 def _sizes(axes: Axes, atlas: SettingsAtlas) -> None:
     sizes = [curve.size or 0 for curve in atlas.sizes]
     for name, marker in CLASS_MARKERS.items():
-        means, lows, highs = _ends([curve.jaccard[name] for curve in atlas.sizes])
+        means, lows, highs = ends_of([curve.jaccard[name] for curve in atlas.sizes])
         axes.plot(sizes, means, color=CLASS_COLOURS[name], marker=marker, markersize=4.5)
         axes.fill_between(sizes, lows, highs, color=CLASS_COLOURS[name], alpha=0.15, linewidth=0)
     axes.set_xscale("log", base=2)
@@ -102,11 +99,3 @@ def _sizes(axes: Axes, atlas: SettingsAtlas) -> None:
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("examples of each set")
     axes.set_ylabel("Jaccard of two disjoint draws")
-
-
-def _ends(spreads: Sequence[Spread | None]) -> tuple[NDArray[np.float64], ...]:
-    """Means, lower and upper ends; NaN is a gap."""
-    return tuple(
-        np.array([np.nan if item is None else getattr(item, end) for item in spreads], dtype=float)
-        for end in ("mean", "low", "high")
-    )

@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ssah_exp.errors import ConfigError
 from ssah_exp.storage import whole_path, write_atomically
+from ssah_exp.units.agreement import Spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,6 +96,22 @@ def log_where_wide(axes: Axes) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else AutoLocator())
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def ends_of(spreads: Sequence[Spread | None]) -> tuple[NDArray[np.float64], ...]:
+    """Means, lower and upper ends; NaN is a gap."""
+    return tuple(
+        np.array([None if item is None else getattr(item, end) for item in spreads], dtype=float)
+        for end in ("mean", "low", "high")
+    )
+
+
+def whiskers(
+    values: NDArray[np.float64], lows: NDArray[np.float64], highs: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Lengths of error bars below and above, ``(2, n)``; none where an end is a gap."""
+    lengths: NDArray[np.float64] = np.nan_to_num(np.maximum([values - lows, highs - values], 0))
+    return lengths
 
 
 def numbered(path: Path, count: int) -> list[Path]:

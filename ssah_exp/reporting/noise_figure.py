@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ssah_exp.reporting.drawing import PAGE, new_figure, save_figure, styled
+from ssah_exp.reporting.drawing import PAGE, new_figure, save_figure, styled, whiskers
 from ssah_exp.units.noise import Noise
 from ssah_exp.units.transfer import CLASSES
 
@@ -66,7 +66,7 @@ def draw_noise(found: Sequence[Noise], path: Path) -> Path:
         axes.errorbar(
             np.arange(len(CLASSES)) + 0.18 * (number - 1),
             means,
-            yerr=np.nan_to_num(np.maximum([means - lows, highs - means], 0)),
+            yerr=whiskers(means, lows, highs),
             fmt=marker,
             color="black" if name == "trained" else "#999999",
             label=label,

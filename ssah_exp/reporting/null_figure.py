@@ -22,6 +22,7 @@ from ssah_exp.reporting.drawing import (
     on_the_edge,
     save_figure,
     styled,
+    whiskers,
 )
 from ssah_exp.reporting.drawn_style import drawn_asr, prompts_text
 from ssah_exp.reporting.text import scale_of
@@ -182,11 +183,10 @@ def _seeds(axes: Axes, rows: pd.DataFrame, place: float, name: str) -> None:
     shifts = np.linspace(-0.06, 0.06, count) if count > 1 else np.zeros(count)
     values = rows["value"].to_numpy(float)
     lows, highs = (rows[end].to_numpy(float) for end in ("low", "high"))
-    errors = np.nan_to_num(np.maximum([values - lows, highs - values], 0))
     axes.errorbar(
         place + shifts,
         values,
-        yerr=errors,
+        yerr=whiskers(values, lows, highs),
         fmt="o",
         color=CLASS_COLOURS.get(name, "black"),
         markersize=6,

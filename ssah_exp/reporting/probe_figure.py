@@ -163,8 +163,7 @@ def _line(
 ) -> None:
     """A curve with its interval as a band; gaps stay gaps."""
     value, low, high = (
-        np.array([np.nan if item is None else item for item in side])
-        for side in (curve.value, curve.low, curve.high)
+        np.array(side, dtype=float) for side in (curve.value, curve.low, curve.high)
     )
     depth = np.arange(len(value))
     axes.plot(depth, value, color=colour, label=label, **look)

@@ -13,10 +13,12 @@ from ssah_exp.reporting.drawing import (
     CLASS_MARKERS,
     COLUMN,
     PAGE,
+    ends_of,
     new_figure,
     save_figure,
     save_numbers,
     styled,
+    whiskers,
 )
 from ssah_exp.reporting.stability_rows import agreement_rows, inclusion_rows
 from ssah_exp.units.stability import Atlas
@@ -59,17 +61,12 @@ def draw_stability(atlas: Atlas, anatomy: Anatomy, path: Path) -> list[Path]:
 def _agreements(axes: Axes, atlas: Atlas) -> None:
     places = np.arange(len(atlas.agreements))
     for number, (name, marker) in enumerate(CLASS_MARKERS.items()):
-        spreads = [item.jaccard[name] for item in atlas.agreements]
         # A gap where a class is empty, and no whiskers where there is one draw.
-        means = np.array([np.nan if item.mean is None else item.mean for item in spreads])
-        lows, highs = (
-            np.array([mean if end is None else end for end, mean in zip(ends, means, strict=True)])
-            for ends in ([item.low for item in spreads], [item.high for item in spreads])
-        )
+        means, lows, highs = ends_of([item.jaccard[name] for item in atlas.agreements])
         axes.errorbar(
             places + 0.13 * (number - 1.5),
             means,
-            yerr=np.maximum([means - lows, highs - means], 0),
+            yerr=whiskers(means, lows, highs),
             fmt=marker,
             color=CLASS_COLOURS[name],
             elinewidth=0.8,
