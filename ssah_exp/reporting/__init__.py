@@ -1,1 +1,1 @@
-"""Records -> tables beside the published values."""
+"""Records -> tables beside the published values, tests, claims, figures, the HTML report."""

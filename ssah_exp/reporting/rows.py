@@ -1,4 +1,4 @@
-"""Rows of a pruning table: runs of one setting over seeds, control draws gathered."""
+"""Rows of a table: runs of one setting over seeds, control draws gathered."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The training benchmark: full, masked and compact training side by side on one machine."""
+"""Benchmarks of this machine: arms side by side, in rounds; what they took, and their ratios."""
