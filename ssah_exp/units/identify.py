@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -49,18 +51,24 @@ class Identification:
 
     def unit_map(self, config: UnitsConfig, provenance: Provenance) -> UnitMap:
         """Score and classify; pure arithmetic on what is stored."""
+        scores = self.scores(config, config.statistic)
+        return UnitMap.from_scores(self.anatomy, provenance, config.budgets, *scores)
+
+    def scores(self, config: UnitsConfig, statistic: str) -> NDArray[np.float64]:
+        """``(2, units)`` z_S and z_U from all examples, by ``variance`` or ``flap``."""
         index = UnitIndex(self.anatomy)
-        safety, utility = (
-            unit_scores(
-                statistics,
-                self.column_norms,
-                index,
-                statistic=config.statistic,
-                square_attention=config.square_attention,
-            )
-            for statistics in (self.safety, self.utility)
+        return np.stack(
+            [
+                unit_scores(
+                    item,
+                    self.column_norms,
+                    index,
+                    statistic=statistic,
+                    square_attention=config.square_attention,
+                )
+                for item in (self.safety, self.utility)
+            ]
         )
-        return UnitMap.from_scores(self.anatomy, provenance, config.budgets, safety, utility)
 
     def moments(self) -> dict[str, ExampleMoments]:
         """By set, the moments of every example apart.

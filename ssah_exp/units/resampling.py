@@ -17,12 +17,7 @@ from ssah_exp.units.agreement import Classified, centred_ranks
 from ssah_exp.units.classes import UnitClass, classify
 from ssah_exp.units.identify import SETS, Identification
 from ssah_exp.units.index import UnitIndex
-from ssah_exp.units.scores import (
-    channel_importance,
-    head_scores,
-    standardise,
-    unit_scores,
-)
+from ssah_exp.units.scores import channel_importance, head_scores, standardise
 
 # Resamples scored at a time: bounds memory at two tables of so many models' channels.
 _CHUNK = 20
@@ -80,25 +75,6 @@ def floor_of(
     classes, ranks = reference
     for order in permuted_within(index, resamples, generator):
         yield reference, (classes[order], ranks[order])
-
-
-def whole_scores(
-    identified: Identification, units: UnitsConfig, statistic: str
-) -> NDArray[np.float64]:
-    """``(2, units)`` z_S and z_U from all examples, by ``variance`` or ``flap``."""
-    index = UnitIndex(identified.anatomy)
-    return np.stack(
-        [
-            unit_scores(
-                item,
-                identified.column_norms,
-                index,
-                statistic=statistic,
-                square_attention=units.square_attention,
-            )
-            for item in (identified.safety, identified.utility)
-        ]
-    )
 
 
 def classified(

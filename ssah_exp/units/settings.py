@@ -25,7 +25,6 @@ from ssah_exp.units.resampling import (
     disjoint_of,
     floor_of,
     resampled_maps,
-    whole_scores,
 )
 from ssah_exp.units.stability import subsample_sizes
 
@@ -136,7 +135,7 @@ class SettingsComparison:
         self._confidence = confidence
         self._index = UnitIndex(reference.anatomy)
         self._run = reference
-        scores = whole_scores(reference, units, "variance")
+        scores = reference.scores(units, "variance")
         self._whole = self._classified(scores)
         # Half-integers: float32 holds them exactly.
         self._drawn = [
@@ -157,7 +156,7 @@ class SettingsComparison:
         if any(item.name == setting.name for item in self._compared):
             raise UnitError(f"Two settings are called '{setting.name}'.")
         stream = len(self._compared)
-        scores = whole_scores(setting.identified, self._units, "variance")
+        scores = setting.identified.scores(self._units, "variance")
         maps = self._maps(setting.identified, _OTHER, stream)
         self._add(setting, scores, maps)
 
@@ -198,7 +197,7 @@ class SettingsComparison:
         )
 
     def _flap(self) -> Compared:
-        scores = whole_scores(self._run, self._units, "flap")
+        scores = self._run.scores(self._units, "flap")
         return self._beside(Setting(FLAP, "statistic", self._run), scores, None)
 
     def _random(self) -> Compared:

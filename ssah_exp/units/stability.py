@@ -26,7 +26,6 @@ from ssah_exp.units.resampling import (
     floor_of,
     resampled_maps,
     subset_weights,
-    whole_scores,
 )
 
 # Smallest subsample; the next ones are twice as large each, below the whole set.
@@ -172,7 +171,7 @@ class _Comparisons:
         return agreement("random", None, pairs, self._confidence)
 
     def _by(self, statistic: str) -> Classified:
-        scores = whole_scores(self._identified, self._units, statistic)
+        scores = self._identified.scores(self._units, statistic)
         return classified(scores, self._index.parameters, self._units)
 
     def _maps(self, weights: Weights) -> Iterator[Classified]:

@@ -28,7 +28,6 @@ from ssah_exp.units.resampling import (
     resampled_maps,
     resampled_scores,
     subset_weights,
-    whole_scores,
 )
 from ssah_exp.units.stability import Atlas, stability, subsample_sizes
 from ssah_exp.units.statistics import ChannelStatistics, KindStatistics
@@ -88,7 +87,7 @@ def test_resampled_scores_equal_a_plain_loop_over_tokens() -> None:
 def test_heads_are_scored_as_units_say_in_every_resample(square: bool) -> None:
     units = replace(UNITS, square_attention=square)
     stored = kept().unit_map(units, None)  # type: ignore[arg-type]
-    pooled = whole_scores(kept(), units, "variance")
+    pooled = kept().scores(units, "variance")
     np.testing.assert_allclose(pooled, [stored.safety, stored.utility])
     once = {name: np.ones((1, len(items))) for name, items in ITEMS.items()}
     ((classes, _),) = resampled_maps(kept(), once, units)
