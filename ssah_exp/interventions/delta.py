@@ -7,7 +7,6 @@ rounding can come in between.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
@@ -26,11 +25,11 @@ from ssah_exp.interventions.delta_parts import (
 )
 from ssah_exp.interventions.plan import TrainingPlan
 from ssah_exp.interventions.weights import check_new_folder, read_weights, rewrite_folder
+from ssah_exp.models.sources import ModelRef
 
 __all__ = [
     "Base",
     "Delta",
-    "Identified",
     "apply_delta",
     "apply_to_folder",
     "make_delta",
@@ -39,25 +38,7 @@ __all__ = [
 ]
 
 
-class Identified(Protocol):
-    """Anything that names a model, such as :class:`ssah_exp.models.sources.ModelRef`."""
-
-    @property
-    def identifier(self) -> str:
-        """Repository id or folder name."""
-
-    @property
-    def revision(self) -> str:
-        """Commit or content hash."""
-
-    @property
-    def fingerprint(self) -> str:
-        """sha256 over what decides the weights."""
-
-
-def make_delta(
-    base: Weights, tuned: Weights, plan: TrainingPlan | None, origin: Identified
-) -> Delta:
+def make_delta(base: Weights, tuned: Weights, plan: TrainingPlan | None, origin: ModelRef) -> Delta:
     """Find what changed.
 
     Args:
