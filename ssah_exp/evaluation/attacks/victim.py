@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from ssah_exp.data.batching import longest_first
-from ssah_exp.data.chat import encode_answer, encode_request
+from ssah_exp.data.chat import Encoded, encode_answer, encode_request
+from ssah_exp.data.loaders import Collate
 from ssah_exp.evaluation.attacks.request import Request
 from ssah_exp.evaluation.generate import Decoding, generate
 from ssah_exp.evaluation.questions import Prompt
@@ -74,19 +75,10 @@ class Victim:
     @torch.inference_mode()
     def _losses(self, prompts: Sequence[Row], target: Row) -> torch.Tensor:
         """``(B,)`` float64."""
-        rows = [[*prompt, *target] for prompt in prompts]
-        width = max(map(len, rows))
-        shape = (len(rows), width)
-        ids = torch.full(shape, self.speech.pad_id, dtype=torch.int64)
-        mask = torch.zeros(shape, dtype=torch.int64)
-        counted = torch.zeros(shape, dtype=torch.bool)
-        for at, row in enumerate(rows):
-            ids[at, : len(row)] = torch.tensor(row)
-            mask[at, : len(row)] = 1
-            counted[at, len(row) - len(target) : len(row)] = True
-        device = self.loaded.device
+        rows = [Encoded((*prompt, *target), len(prompt)) for prompt in prompts]
+        batch = Collate(self.speech.pad_id)(rows).to(self.loaded.device)
         losses = token_losses(
-            self.loaded.model, ids.to(device), mask.to(device), counted.to(device)
+            self.loaded.model, batch.input_ids, batch.attention_mask, batch.response_mask
         )
         means = losses.double().view(len(rows), len(target)).mean(1).cpu()
         return means.nan_to_num(nan=_WORST, posinf=_WORST)
