@@ -1,8 +1,10 @@
-"""Which examples stand in one batch, so that little padding is computed."""
+"""Which examples stand in one batch, so that little padding is computed, and the padding."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Sized
+
+import torch
 
 from ssah_exp.data.chat import Encoded
 
@@ -11,6 +13,29 @@ from ssah_exp.data.chat import Encoded
 WINDOW = 8
 
 Order = Sequence[Sequence[int]]
+
+
+def left_padded(
+    rows: Sequence[Sequence[int]], pad_id: int, shared: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids for generation, which goes on behind the last position.
+
+    Args:
+        rows: Token ids, of any lengths.
+        pad_id: Token id for padding.
+        shared: Tokens that all rows begin with; padding stands behind them.
+
+    Returns:
+        Ids and attention mask (0 = padding), ``(B, T)`` int64 each, on the CPU.
+    """
+    length = max(map(len, rows))
+    ids = torch.full((len(rows), length), pad_id, dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for at, row in enumerate(rows):
+        own = length - (len(row) - shared)
+        ids[at, :shared], ids[at, own:] = torch.tensor(row[:shared]), torch.tensor(row[shared:])
+        mask[at, :shared], mask[at, own:] = 1, 1
+    return ids, mask
 
 
 def like_lengths(

@@ -10,7 +10,7 @@ import torch
 from transformers import DynamicCache, GenerationConfig
 
 from ssah_exp import ranks
-from ssah_exp.data.batching import longest_first
+from ssah_exp.data.batching import left_padded, longest_first
 from ssah_exp.evaluation.kept import Kept
 from ssah_exp.evaluation.questions import Prompt
 from ssah_exp.models.attached.prefix import has_prefix
@@ -147,7 +147,7 @@ def _complete(
 ) -> torch.Tensor:
     """New tokens of one batch, ``(B, up to max_new_tokens)`` int64."""
     shared = _shared_length(loaded, prompts, decoding)
-    input_ids, attention_mask = _pad(prompts, shared, loaded.speech.pad_id)
+    input_ids, attention_mask = left_padded(prompts, loaded.speech.pad_id, shared)
     with without_gradients(loaded.model):
         cache = _prefix_cache(loaded, prompts[0][:shared], len(prompts)) if shared else None
     with _own_generation_config_aside(loaded), without_gradients(loaded.model):
@@ -226,22 +226,6 @@ def _common_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
         if any(prompt[position] != first[position] for prompt in prompts):
             return position
     return max(limit, 0)
-
-
-def _pad(
-    prompts: Sequence[tuple[int, ...]], shared: int, pad_id: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Left-pad, but behind the shared prefix: ``(B, T)`` ids and mask."""
-    length = max(len(prompt) for prompt in prompts)
-    input_ids = torch.full((len(prompts), length), pad_id, dtype=torch.int64)
-    attention_mask = torch.zeros((len(prompts), length), dtype=torch.int64)
-    for row, prompt in enumerate(prompts):
-        own = len(prompt) - shared
-        input_ids[row, :shared] = torch.tensor(prompt[:shared])
-        input_ids[row, length - own :] = torch.tensor(prompt[shared:])
-        attention_mask[row, :shared] = 1
-        attention_mask[row, length - own :] = 1
-    return input_ids, attention_mask
 
 
 def _prefix_cache(loaded: LoadedModel, prefix: tuple[int, ...], rows: int) -> DynamicCache:

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 import torch
 
 from ssah_exp.config.ranges import refuse
-from ssah_exp.data.batching import longest_first
+from ssah_exp.data.batching import left_padded, longest_first
 from ssah_exp.errors import ModelError
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.harm import HarmJudge, Pair
@@ -180,10 +180,8 @@ def read_first_words(loaded: LoadedJudge, rows: Sequence[Sequence[int]]) -> list
     """
     from transformers import GenerationConfig
 
-    width = max(len(row) for row in rows)
     pad = loaded.tokenizer.pad_token_id or 0  # masked: any id will do
-    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows])
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    ids, mask = left_padded(rows, pad)
     device = next(loaded.model.parameters()).device
     output = loaded.model.generate(  # type: ignore[operator]
         input_ids=ids.to(device),
@@ -197,7 +195,7 @@ def read_first_words(loaded: LoadedJudge, rows: Sequence[Sequence[int]]) -> list
             output_logits=True,
         ),
     )
-    said = output.sequences[:, width:].tolist()  # (B, 1 + LEADING_BLANKS)
+    said = output.sequences[:, ids.shape[1] :].tolist()  # (B, 1 + LEADING_BLANKS)
     logits = torch.stack(output.logits, dim=1).float().cpu()  # (B, 1 + LEADING_BLANKS, V)
     return [_judgement(loaded, *row) for row in zip(said, logits, strict=True)]
 

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from transformers import DynamicCache
 
+from ssah_exp.data.batching import left_padded
 from ssah_exp.models.anatomy import blocks, final_norm
 from ssah_exp.models.caching import cache_argument
 from ssah_exp.models.load import LoadedModel
@@ -91,12 +92,7 @@ class Reader:
 
     def read(self, prompts: Sequence[Sequence[int]]) -> Standing:
         """Read prompts of any length, left-padded."""
-        width = max(map(len, prompts))
-        ids = torch.full((len(prompts), width), self._loaded.speech.pad_id, dtype=torch.int64)
-        mask = torch.zeros_like(ids)
-        for row, prompt in enumerate(prompts):
-            ids[row, width - len(prompt) :] = torch.tensor(prompt)
-            mask[row, width - len(prompt) :] = 1
+        ids, mask = left_padded(prompts, self._loaded.speech.pad_id)
         return self._forward(DynamicCache(config=self._loaded.model.config), ids, mask)
 
     def read_on(self, standing: Standing, ids: torch.Tensor) -> Standing:
