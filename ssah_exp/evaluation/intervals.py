@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,13 @@ class Estimate:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
+
+    def mapped(self, change: Callable[[float], float]) -> Estimate:
+        """Value and ends each put through an increasing function; gaps stay gaps."""
+        value, low, high = (
+            None if item is None else change(item) for item in (self.value, self.low, self.high)
+        )
+        return replace(self, value=value, low=low, high=high)
 
 
 @dataclass(frozen=True)
@@ -320,10 +327,7 @@ def perplexity_over_seeds(values: Sequence[float], confidence: float) -> Estimat
     if not all(math.isfinite(value) and value > 0 for value in values):
         return mean_over(values, confidence, "seeds")
     logs = mean_over([math.log(value) for value in values], confidence, "seeds")
-    value, low, high = (
-        None if item is None else exp(item) for item in (logs.value, logs.low, logs.high)
-    )
-    return Estimate(value, low, high, logs.n, "seeds", f"{logs.method}, log scale")
+    return replace(logs.mapped(exp), method=f"{logs.method}, log scale")
 
 
 def exp(value: float) -> float:

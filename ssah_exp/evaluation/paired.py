@@ -131,7 +131,9 @@ def paired_means(arm: Values, reference: Values, terms: Terms, span: float) -> P
     effect = cohens_dz(differences, terms.resampling, terms.unit, few=few_differ(differences))
     shares = replace(terms, margin=terms.margin / span)
     found = _paired(arm / span, reference / span, shares, effect, COHENS_DZ)
-    return replace(found, difference=_scaled(found.difference, span), margin=terms.margin)
+    return replace(
+        found, difference=found.difference.mapped(lambda end: end * span), margin=terms.margin
+    )
 
 
 def _paired(
@@ -166,13 +168,6 @@ def _paired(
     )
 
 
-def _scaled(estimate: Estimate, by: float) -> Estimate:
-    value, low, high = (
-        None if end is None else end * by for end in (estimate.value, estimate.low, estimate.high)
-    )
-    return replace(estimate, value=value, low=low, high=high)
-
-
 def paired_losses(arm: Values, reference: Values, resampling: Resampling, margin: float) -> Paired:
     """Compare two mean losses over the same text windows.
 
@@ -205,7 +200,7 @@ def paired_losses(arm: Values, reference: Values, resampling: Resampling, margin
         no_worse, equivalent, how = tost(arm, reference, margin)
     return Paired(
         difference=difference,
-        effect=_exp(difference),
+        effect=difference.mapped(exp),
         effect_name=RATIO,
         p=p,
         test=test,
@@ -242,14 +237,6 @@ def over_seeds(differences: Sequence[float], confidence: float) -> OverSeeds:
 def _both_scored(arm: Values, reference: Values) -> tuple[Values, Values]:
     scored = ~(np.isnan(arm) | np.isnan(reference))
     return arm[scored], reference[scored]
-
-
-def _exp(difference: Estimate) -> Estimate:
-    value, low, high = (
-        None if end is None else exp(end)
-        for end in (difference.value, difference.low, difference.high)
-    )
-    return replace(difference, value=value, low=low, high=high)
 
 
 def gap(terms: Terms, effect: str, why: str) -> Paired:
