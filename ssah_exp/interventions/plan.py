@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,15 @@ class TrainingPlan:
     slices: tuple[Slice, ...]
     whole: tuple[str, ...]
     frozen: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, model: nn.Module, slices: Sequence[Slice] = (), whole: Sequence[str] = ()
+    ) -> TrainingPlan:
+        """A plan under which every other parameter of ``model`` is frozen."""
+        touched = {*whole, *(item.name for item in slices)}
+        frozen = (name for name, _ in model.named_parameters() if name not in touched)
+        return cls(tuple(slices), tuple(whole), tuple(frozen))
 
     @property
     def by_name(self) -> dict[str, Slice]:
@@ -159,9 +168,7 @@ def plan_training(
             f"Policy '{policy}' leaves nothing to train: no weight belongs to selected units "
             "alone, and embeddings, norms and LM head are frozen."
         )
-    touched = {*whole, *(item.name for item in slices)}
-    frozen = [name for name, _ in model.named_parameters() if name not in touched]
-    return TrainingPlan(tuple(slices), tuple(whole), tuple(frozen))
+    return TrainingPlan.of(model, slices, whole)
 
 
 def _trained_units(

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from ssah_exp.errors import ConfigError, ModelError
+from ssah_exp.errors import ConfigError
 from ssah_exp.interventions.plan import TrainingPlan
 from ssah_exp.models.anatomy import unit_tensors
 from ssah_exp.training.tuned import Trainable
@@ -143,13 +143,3 @@ def check_positive(name: str, value: float) -> None:
     """
     if not value > 0:
         raise ConfigError(f"{name}={value} is not above 0.")
-
-
-def check_something(weights: object, what: str) -> None:
-    """Refuse to train nothing.
-
-    Raises:
-        ModelError: ``weights`` is empty.
-    """
-    if not weights:
-        raise ModelError(f"{what} has nothing to train: the plan leaves no projection open.")

@@ -5,14 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ssah_exp.interventions.plan import TrainingPlan
 from ssah_exp.models.attached.base import Attached
 from ssah_exp.training.adapters.adapter import InstalledAdapter
-
-
-def nothing_changes(model: nn.Module) -> TrainingPlan:
-    """A plan under which every weight is frozen."""
-    return TrainingPlan((), (), tuple(name for name, _ in model.named_parameters()))
 
 
 class InstalledBeside(InstalledAdapter):

@@ -10,7 +10,7 @@ from ssah_exp.interventions.plan import TrainingPlan
 from ssah_exp.models.attached.library import check_peft
 from ssah_exp.models.attached.llama_adapter import AdaptionPrompts, check_family, check_layers
 from ssah_exp.training.adapters.adapter import InstalledAdapter, check_positive, requires_grad_of
-from ssah_exp.training.adapters.beside import InstalledBeside, nothing_changes
+from ssah_exp.training.adapters.beside import InstalledBeside
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class LlamaAdapter:
         check_family(model)
         if self.layers is not None:
             check_layers(model, self.layers)
-        return nothing_changes(model)
+        return TrainingPlan.of(model)
 
     def install(self, model: nn.Module, plan: TrainingPlan) -> InstalledAdapter:
         """Attach untrained prompts.

@@ -60,9 +60,8 @@ class Lora:
             raise ModelError(
                 f"LoRA would change frozen parts of {closed[0]}. UnitLora keeps to chosen units."
             )
-        names = [name for name, _ in model.named_parameters()]
-        whole = tuple(name for name in names if name in targets)
-        return TrainingPlan((), whole, tuple(name for name in names if name not in targets))
+        whole = [name for name, _ in model.named_parameters() if name in targets]
+        return TrainingPlan.of(model, whole=whole)
 
     def _targets(self, model: nn.Module) -> set[str]:
         every = projections(model)

@@ -12,7 +12,7 @@ from ssah_exp.models.attached.library import check_peft
 from ssah_exp.models.attached.prefix import LearnedPrefix
 from ssah_exp.models.attached.reading import beginning_of_text, own_words, vocabulary
 from ssah_exp.training.adapters.adapter import InstalledAdapter, check_positive, requires_grad_of
-from ssah_exp.training.adapters.beside import InstalledBeside, nothing_changes
+from ssah_exp.training.adapters.beside import InstalledBeside
 
 OWN_WORDS, RANDOM = "own_words", "random"
 STARTS = (OWN_WORDS, RANDOM)
@@ -63,7 +63,7 @@ class Prefix:
                     raise ModelError(
                         f"Prefix.start names token {item}; the model's ids go from 0 to {size - 1}."
                     )
-        return nothing_changes(model)
+        return TrainingPlan.of(model)
 
     def install(self, model: nn.Module, plan: TrainingPlan) -> InstalledAdapter:
         """Attach an untrained prefix.

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ssah_exp.errors import ModelError
 from ssah_exp.interventions.plan import Slice, TrainingPlan
 from ssah_exp.training.adapters.adapter import (
     InstalledAdapter,
     check_positive,
-    check_something,
     projections,
     requires_grad_of,
 )
@@ -49,10 +49,9 @@ class UnitLora:
         every = set(projections(model))
         slices = tuple(item for item in plan.slices if item.name in every)
         whole = tuple(name for name in plan.whole if name in every)
-        touched = {*whole, *(item.name for item in slices)}
-        check_something(touched, "UnitLora")
-        frozen = [name for name, _ in model.named_parameters() if name not in touched]
-        return TrainingPlan(slices, whole, tuple(frozen))
+        if not slices and not whole:
+            raise ModelError("UnitLora has nothing to train: the plan leaves no projection open.")
+        return TrainingPlan.of(model, slices, whole)
 
     def install(self, model: nn.Module, plan: TrainingPlan) -> InstalledAdapter:
         """Put a stand-in in the place of every projection of ``plan``."""
