@@ -122,7 +122,7 @@ class TunedWeights:
         self._model = model
         self._optimizer = optimizer
         self._wide = masters
-        self._compact: dict[str, tuple[nn.Module, str, nn.Linear]] = {}
+        self._compact: dict[str, tuple[CompactLinear, nn.Linear]] = {}  # by the layer's name
         self._masked: dict[str, _Masked] = {}
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
         self._masters: list[tuple[nn.Parameter, nn.Parameter]] | None = None
@@ -135,32 +135,27 @@ class TunedWeights:
 
     def _install(self, item: Slice, plan: TrainingPlan, path: Path) -> None:
         module_name, _, leaf = item.name.rpartition(".")
-        if leaf == "bias" and f"{module_name}.weight" in self._compact:
+        if leaf == "bias" and module_name in self._compact:
             return  # went with the rows of its weight
         parameter = self._parameters[item.name]
         chosen = self._cheaper(item, parameter) if path == "auto" else path
         if chosen == "masked" or leaf == "bias":
             self._mask(item, parameter)
             return
-        parent_name, _, attribute = module_name.rpartition(".")
-        parent, linear = self._model.get_submodule(parent_name), self._parameter_module(module_name)
+        linear = self._model.get_submodule(module_name)
+        assert isinstance(linear, nn.Linear)
         bias_too = f"{module_name}.bias" in plan.by_name
         master = torch.float32 if self._wide else parameter.dtype
         compact = CompactLinear(linear, item.dim, item.index, master, bias_too=bias_too)
         compact.train(linear.training)
-        setattr(parent, attribute, compact)
-        self._compact[item.name] = (parent, attribute, linear)
+        self._model.set_submodule(module_name, compact)
+        self._compact[module_name] = (compact, linear)
 
     def _cheaper(self, item: Slice, parameter: nn.Parameter) -> Path:
         size = parameter.element_size()
         master = 4 if self._wide else size
         states = state_bytes_of(self._optimizer, master)
         return cheaper_path(item.index.numel() / item.size, size, states, master)
-
-    def _parameter_module(self, name: str) -> nn.Linear:
-        module = self._model.get_submodule(name)
-        assert isinstance(module, nn.Linear)
-        return module
 
     def _mask(self, item: Slice, parameter: nn.Parameter) -> None:
         rest = item.rest.to(parameter.device)
@@ -174,7 +169,7 @@ class TunedWeights:
     @property
     def compact_modules(self) -> list[CompactLinear]:
         """The layers that stand in for others at the moment."""
-        return [getattr(parent, attribute) for parent, attribute, _ in self._compact.values()]
+        return [compact for compact, _ in self._compact.values()]
 
     @property
     def kept_bytes(self) -> int:
@@ -276,8 +271,8 @@ class TunedWeights:
 
     def close(self) -> None:
         """Take everything out again; the weights keep what was learned."""
-        for parent, attribute, linear in self._compact.values():
-            setattr(parent, attribute, linear)
+        for name, (_, linear) in self._compact.items():
+            self._model.set_submodule(name, linear)
         self._compact.clear()
         for hook in self._hooks:
             hook.remove()

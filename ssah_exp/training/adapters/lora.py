@@ -112,5 +112,4 @@ class _Installed(InstalledAdapter):
     def remove(self) -> None:
         """Put the linear layers back."""
         for name, layer in self._layers.items():
-            parent, _, attribute = name.rpartition(".")
-            setattr(self._model.get_submodule(parent), attribute, layer.base_layer)
+            self._model.set_submodule(name, layer.base_layer)

@@ -132,7 +132,7 @@ class _Installed(InstalledAdapter):
         for name, layer in layers.items():
             parameters |= {f"{name}.A": layer.a, f"{name}.B": layer.b}
             layer.train(layer.linear.training)
-            _replace(model, name, layer)
+            model.set_submodule(name, layer)
         super().__init__(model, parameters, given)
 
     def merge(self) -> None:
@@ -143,9 +143,4 @@ class _Installed(InstalledAdapter):
     def remove(self) -> None:
         """Put the linear layers back."""
         for name, layer in self._layers.items():
-            _replace(self._model, name, layer.linear)
-
-
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, attribute = name.rpartition(".")
-    setattr(model.get_submodule(parent), attribute, module)
+            self._model.set_submodule(name, layer.linear)
