@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from ssah_exp.config.schema import OthersConfig
 from ssah_exp.errors import UnitError
 from ssah_exp.models.anatomy import read_anatomy, unit_tensors
 from ssah_exp.units.index import UnitIndex
 
 POLICIES = ("none", "freeze", "budget")
-OTHERS = ("embeddings", "norms", "lm_head")
 
 
 @dataclass(frozen=True)
@@ -100,35 +100,11 @@ class TrainingPlan:
         return [name for name in (*self.whole, *mine) if name not in allowed]
 
 
-@dataclass(frozen=True)
-class Others:
-    """Whether parameters that no unit owns are trained; None = the policy's default.
-
-    The default is to train them under ``none`` and ``freeze``, which take away only what they
-    name, and to leave them under ``budget``, which gives only what it names.
-
-    Attributes:
-        embeddings: Token embeddings.
-        norms: All norms, and biases of output projections.
-        lm_head: The vocabulary projection; where it is tied, it is the embeddings.
-    """
-
-    embeddings: bool | None = None
-    norms: bool | None = None
-    lm_head: bool | None = None
-
-    def resolved(self, policy: str) -> dict[str, bool]:
-        """Each option with the policy's default in place of None."""
-        default = policy != "budget"
-        given = {name: getattr(self, name) for name in OTHERS}
-        return {name: default if value is None else value for name, value in given.items()}
-
-
 def plan_training(
     model: nn.Module,
     policy: str,
     selected: NDArray[np.bool_] | None,
-    others: Others = Others(),
+    others: OthersConfig | None = None,
 ) -> TrainingPlan:
     """Turn a policy and a set of units into slices.
 
@@ -138,7 +114,7 @@ def plan_training(
             ``budget`` the selected units only. A key-value head that several query heads share is
             trained only if all of them are.
         selected: ``(units,)`` bool in the order of :class:`UnitIndex`; None under ``none``.
-        others: Embeddings, norms and the LM head.
+        others: Embeddings, norms and the LM head; None = the policy's default for each.
 
     Raises:
         UnitError: Unknown policy; a set where none is used, or none where one is; a set of
@@ -158,7 +134,7 @@ def plan_training(
         elif covered.any():
             index = torch.from_numpy(np.flatnonzero(covered))
             slices.append(Slice(tensor.name, tensor.dim, index, covered.size))
-    choice = others.resolved(policy)
+    choice = _trained_others(others or OthersConfig(), policy)
     _check_tied(model, choice)
     for name, which in _unowned(model, owned):
         if choice[which]:
@@ -188,6 +164,15 @@ def _trained_units(
     if not selected.any():
         raise UnitError(f"Policy '{policy}' was given an empty set of units.")
     return selected if policy == "budget" else ~selected
+
+
+def _trained_others(others: OthersConfig, policy: str) -> dict[str, bool]:
+    """Each option with the policy's default in place of None.
+
+    ``none`` and ``freeze`` take away only what they name, ``budget`` gives only what it names.
+    """
+    default = policy != "budget"
+    return {name: default if value is None else value for name, value in asdict(others).items()}
 
 
 def _unowned(model: nn.Module, owned: set[str]) -> Iterator[tuple[str, str]]:

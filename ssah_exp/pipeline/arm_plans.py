@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from torch import nn
 
 from ssah_exp.config.build import build
 from ssah_exp.errors import UnitError
-from ssah_exp.interventions.plan import Others, TrainingPlan, plan_training
+from ssah_exp.interventions.plan import TrainingPlan, plan_training
 from ssah_exp.models.attached.folder import has_adapter
 from ssah_exp.models.skeleton import load_skeleton
 from ssah_exp.models.sources import ModelRef
@@ -48,8 +47,7 @@ def plan_arm(model: nn.Module, arm: TrainingArm) -> tuple[TrainingPlan, Adapter 
         UnitError: Its units and options do not make a plan.
         ModelError: An adapter does not go with the model or the plan.
     """
-    others = Others(**asdict(arm.config.others))
-    plan = plan_training(model, arm.config.policy, arm.mask, others)
+    plan = plan_training(model, arm.config.policy, arm.mask, arm.config.others)
     node = arm.config.adapter
     if node is None:
         return plan, None

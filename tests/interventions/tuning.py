@@ -11,20 +11,21 @@ import torch
 from safetensors import safe_open
 from transformers import PreTrainedModel
 
-from ssah_exp.interventions.plan import Others, TrainingPlan, plan_training
+from ssah_exp.config.schema import OthersConfig
+from ssah_exp.interventions.plan import TrainingPlan, plan_training
 from ssah_exp.models.anatomy import read_anatomy
 from ssah_exp.models.sources import ModelRef
 
 ORIGIN = ModelRef("tiny/base", "r7", "somewhere/private", "f" * 64)
-TRAIN_ALL_OTHERS = Others(embeddings=True, norms=True, lm_head=True)
+TRAIN_ALL_OTHERS = OthersConfig(embeddings=True, norms=True, lm_head=True)
 
 
 def plan_for(
-    model: PreTrainedModel, policy: str = "budget", others: Others | None = None
+    model: PreTrainedModel, policy: str = "budget", others: OthersConfig | None = None
 ) -> TrainingPlan:
     """A plan over every third unit, so that all blocks have some."""
     selected = np.arange(read_anatomy(model).units) % 3 == 0
-    return plan_training(model, policy, selected, others or Others())
+    return plan_training(model, policy, selected, others or OthersConfig())
 
 
 def tuned(model: PreTrainedModel, plan: TrainingPlan, seed: int = 1) -> PreTrainedModel:

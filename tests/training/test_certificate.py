@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import nn
 
+from ssah_exp.config.schema import OthersConfig
 from ssah_exp.errors import ModelError
-from ssah_exp.interventions.plan import Others, TrainingPlan, plan_training
+from ssah_exp.interventions.plan import TrainingPlan, plan_training
 from ssah_exp.training.certificate import (
     Certificate,
     Witness,
@@ -215,7 +216,7 @@ def test_another_model_is_refused(saved: tuple[nn.Module, TrainingPlan, Path]) -
 def test_a_certificate_that_leaves_something_out_is_refused(tmp_path: Path, key: str) -> None:
     """What it does not speak of would pass, whatever became of it."""
     model = tiny_model("llama_gqa")
-    plan = plan_training(model, "budget", some_units(model), Others(norms=True))
+    plan = plan_training(model, "budget", some_units(model), OthersConfig(norms=True))
     witness = Witness(model, plan)
     change(model, plan)
     save_certificate(witness.certify(model), plan, tmp_path)

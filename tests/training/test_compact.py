@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from ssah_exp.config.schema import TrainingConfig
+from ssah_exp.config.schema import OthersConfig, TrainingConfig
 from ssah_exp.data.loaders import Batch, Collate
-from ssah_exp.interventions.plan import Others, TrainingPlan, plan_training
+from ssah_exp.interventions.plan import TrainingPlan, plan_training
 from ssah_exp.models.logits import token_losses
 from ssah_exp.training.compact import CompactLinear, _ColumnLinear, _RowLinear, padded
 from ssah_exp.training.module import FineTuning
@@ -107,8 +107,8 @@ def test_accumulated_gradients_add_up(path: str) -> None:
         torch.testing.assert_close(item, weights(plain)[name], rtol=1e-3, atol=2e-4)
 
 
-@pytest.mark.parametrize("others", [Others(), Others(norms=True)])
-def test_gradient_checkpointing_changes_nothing(others: Others, path: str) -> None:
+@pytest.mark.parametrize("others", [OthersConfig(), OthersConfig(norms=True)])
+def test_gradient_checkpointing_changes_nothing(others: OthersConfig, path: str) -> None:
     results = []
     for checkpointing in (False, True):
         model = tiny.tiny_model("llama_gqa")
@@ -126,7 +126,7 @@ def test_gradient_checkpointing_changes_nothing(others: Others, path: str) -> No
 def test_lower_precision_is_trained_through_float32_masters(path: str) -> None:
     """Steps too small for bfloat16 must add up; frozen entries keep their bits."""
     model = tiny.tiny_model("llama_gqa", dtype=torch.bfloat16)
-    plan = plan_training(model, "budget", some_units(model), Others(norms=True))
+    plan = plan_training(model, "budget", some_units(model), OthersConfig(norms=True))
     before = weights(model)
     with tuned_weights(model, plan, path) as tuned:  # type: ignore[arg-type]
         parameters = tuned.optimizer_parameters()
@@ -149,7 +149,7 @@ def test_lower_precision_is_trained_through_float32_masters(path: str) -> None:
 
 def test_without_masters_the_weights_themselves_are_moved(path: str) -> None:
     model = tiny.tiny_model("llama_gqa", dtype=torch.bfloat16)
-    plan = plan_training(model, "budget", some_units(model), Others(norms=True))
+    plan = plan_training(model, "budget", some_units(model), OthersConfig(norms=True))
     before = weights(model)
     with tuned_weights(model, plan, path, masters=False) as tuned:  # type: ignore[arg-type]
         assert {item.dtype for item in tuned.optimizer_parameters()} == {torch.bfloat16}
@@ -370,7 +370,7 @@ def test_the_optimizer_of_the_run_decides_which_way_is_cheaper() -> None:
 
 def test_state_round_trip(path: str) -> None:
     first, second = tiny.tiny_model("llama_gqa"), tiny.tiny_model("llama_gqa")
-    plan = plan_training(first, "budget", some_units(first), Others(norms=True))
+    plan = plan_training(first, "budget", some_units(first), OthersConfig(norms=True))
     with tuned_weights(first, plan, path) as tuned:  # type: ignore[arg-type]
         train(tuned, first, [[batch] for batch in batches()])
         state = {name: item.clone() for name, item in tuned.state().items()}

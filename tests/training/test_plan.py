@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from ssah_exp.config.schema import OthersConfig
 from ssah_exp.errors import UnitError
-from ssah_exp.interventions.plan import Others, Slice, TrainingPlan, plan_training
+from ssah_exp.interventions.plan import Slice, TrainingPlan, plan_training
 from ssah_exp.models.anatomy import read_anatomy, unit_tensors
 from ssah_exp.units.index import UnitIndex
 from tests.tiny import HEADS, LAYERS, NEURONS, tiny_model
@@ -129,16 +130,16 @@ def test_what_units_do_not_own_is_an_option_with_a_default(option: str, name: st
     chosen = some_units(model)
     assert name in plan_training(model, "budget", chosen).frozen
     assert name in plan_training(model, "freeze", chosen).whole
-    assert name in plan_training(model, "budget", chosen, Others(**{option: True})).whole
-    assert name in plan_training(model, "freeze", chosen, Others(**{option: False})).frozen
+    assert name in plan_training(model, "budget", chosen, OthersConfig(**{option: True})).whole
+    assert name in plan_training(model, "freeze", chosen, OthersConfig(**{option: False})).frozen
 
 
 def test_tied_embeddings_take_one_answer() -> None:
     model = tiny_model("llama_tied")
     chosen = some_units(model)
     with pytest.raises(UnitError, match="ties the two"):
-        plan_training(model, "budget", chosen, Others(embeddings=True))
-    both = plan_training(model, "budget", chosen, Others(embeddings=True, lm_head=True))
+        plan_training(model, "budget", chosen, OthersConfig(embeddings=True))
+    both = plan_training(model, "budget", chosen, OthersConfig(embeddings=True, lm_head=True))
     assert "model.embed_tokens.weight" in both.whole
 
 
@@ -191,7 +192,7 @@ def test_refusals() -> None:
     ):
         with pytest.raises(UnitError, match=message):
             plan_training(model, policy, chosen)
-    closed = Others(embeddings=False, norms=False, lm_head=False)
+    closed = OthersConfig(embeddings=False, norms=False, lm_head=False)
     with pytest.raises(UnitError, match="nothing to train"):
         plan_training(model, "freeze", everything, closed)
     assert UnitIndex(read_anatomy(model)).layer.size == units
