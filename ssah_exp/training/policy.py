@@ -13,7 +13,7 @@ from ssah_exp.interventions.plan import TrainingPlan
 from ssah_exp.models.attached.base import attached_to
 from ssah_exp.training.adapters.adapter import Adapter, installed
 from ssah_exp.training.module import FineTuning, optimizer_of
-from ssah_exp.training.tuned import Path, tuned_weights
+from ssah_exp.training.tuned import Way, tuned_weights
 
 
 class UnitPolicy(pl.Callback):
@@ -30,7 +30,7 @@ class UnitPolicy(pl.Callback):
     """
 
     def __init__(
-        self, plan: TrainingPlan, path: Path = "auto", adapter: Adapter | None = None
+        self, plan: TrainingPlan, path: Way = "auto", adapter: Adapter | None = None
     ) -> None:
         self._plan = plan
         self._path = path

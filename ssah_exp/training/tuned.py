@@ -20,12 +20,12 @@ from ssah_exp.interventions.plan import Slice, TrainingPlan
 from ssah_exp.training.compact import CompactLinear
 from ssah_exp.training.shards import average_over_ranks, is_split, kept_by_first, split_like
 
-Path = Literal["auto", "compact", "masked"]
+Way = Literal["auto", "compact", "masked"]
 
 
 def cheaper_path(
     share: float, weight_bytes: int, state_bytes: int = 12, master_bytes: int = 4
-) -> Path:
+) -> Way:
     """Which of the two exact ways of training a slice takes less memory.
 
     Compact: the frozen working weight, and for the share its master, gradient and optimizer
@@ -114,7 +114,7 @@ class TunedWeights:
         self,
         model: nn.Module,
         plan: TrainingPlan,
-        path: Path = "auto",
+        path: Way = "auto",
         *,
         optimizer: str = "adamw",
         masters: bool = True,
@@ -133,7 +133,7 @@ class TunedWeights:
         for item in plan.slices:
             self._install(item, plan, path)
 
-    def _install(self, item: Slice, plan: TrainingPlan, path: Path) -> None:
+    def _install(self, item: Slice, plan: TrainingPlan, path: Way) -> None:
         module_name, _, leaf = item.name.rpartition(".")
         if leaf == "bias" and module_name in self._compact:
             return  # went with the rows of its weight
@@ -151,7 +151,7 @@ class TunedWeights:
         self._model.set_submodule(module_name, compact)
         self._compact[module_name] = (compact, linear)
 
-    def _cheaper(self, item: Slice, parameter: nn.Parameter) -> Path:
+    def _cheaper(self, item: Slice, parameter: nn.Parameter) -> Way:
         size = parameter.element_size()
         master = 4 if self._wide else size
         states = state_bytes_of(self._optimizer, master)
@@ -297,7 +297,7 @@ def _move_gradient(item: nn.Parameter, master: nn.Parameter) -> None:
 def tuned_weights(
     model: nn.Module,
     plan: TrainingPlan,
-    path: Path = "auto",
+    path: Way = "auto",
     *,
     optimizer: str = "adamw",
     masters: bool = True,

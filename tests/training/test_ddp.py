@@ -15,8 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ssah_exp.interventions.plan import TrainingPlan, plan_training
 from ssah_exp.models.logits import token_losses
-from ssah_exp.training.tuned import Path as Way
-from ssah_exp.training.tuned import tuned_weights
+from ssah_exp.training.tuned import Way, tuned_weights
 from tests import tiny
 from tests.forking import START_METHOD
 from tests.training.test_plan import masks_of, some_units

@@ -12,7 +12,7 @@ from ssah_exp.config.ranges import refuse
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.models.load import DTYPES, resolve_device
 from ssah_exp.pipeline.bench.models import EMBEDDED, SHAPES
-from ssah_exp.training.tuned import Path
+from ssah_exp.training.tuned import Way
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Arm:
     """
 
     policy: str
-    path: Path = "auto"
+    path: Way = "auto"
     compiled: bool = False
 
 
