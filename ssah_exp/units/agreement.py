@@ -85,7 +85,7 @@ def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return float(first @ second) / norm if norm else float("nan")
 
 
-def spread(values: NDArray[np.float64], confidence: float) -> Spread:
+def spread(values: NDArray[np.float64], confidence: float = 0.95) -> Spread:
     """Summarise draws, ``(draws,)``; those without a value (NaN) are left out."""
     known = values[~np.isnan(values)]
     if known.size == 0:
@@ -99,7 +99,7 @@ def spread(values: NDArray[np.float64], confidence: float) -> Spread:
 
 
 def agreement(
-    name: str, size: int | None, pairs: Iterable[tuple[Classified, Classified]], confidence: float
+    name: str, size: int | None, pairs: Iterable[tuple[Classified, Classified]]
 ) -> ClassAgreement:
     """Compare classifications, one pair a draw.
 
@@ -107,11 +107,10 @@ def agreement(
         name: What is compared.
         size: See :class:`ClassAgreement`.
         pairs: At least one; taken one at a time, so that an iterator keeps none in memory.
-        confidence: Level of the intervals.
     """
     rows = [
         (jaccards(mine, theirs), spearman(ours, ranks)) for (mine, ours), (theirs, ranks) in pairs
     ]
     overlaps, correlations = (np.array(part) for part in zip(*rows, strict=True))
-    jaccard = {item.name: spread(overlaps[:, int(item)], confidence) for item in UnitClass}
-    return ClassAgreement(name, size, len(rows), jaccard, spread(correlations, confidence))
+    jaccard = {item.name: spread(overlaps[:, int(item)]) for item in UnitClass}
+    return ClassAgreement(name, size, len(rows), jaccard, spread(correlations))

@@ -47,7 +47,6 @@ def transfer_noise(
     *,
     resamples: int = 200,
     seed: int = 0,
-    confidence: float = 0.95,
 ) -> list[Noise]:
     """Transfer between two models beside what redrawing the examples does to the first alone.
 
@@ -57,7 +56,6 @@ def transfer_noise(
         units: Budgets and normalisation; the statistic is ``variance``.
         resamples: Draws, at least 2.
         seed: Decides every draw.
-        confidence: Level of the percentile intervals.
 
     Raises:
         UnitError: No moments, fewer than two resamples, or other examples for the second model.
@@ -83,7 +81,7 @@ def transfer_noise(
     for name, (mine, theirs) in pairs.items():
         maps = zip(resampled_maps(*mine, units), resampled_maps(*theirs, units), strict=True)
         shares = moved_shares((ours[0], yours[0]) for ours, yours in maps)
-        found.append(Noise(name, resamples, _spreads(shares, confidence)))
+        found.append(Noise(name, resamples, _spreads(shares)))
     return found
 
 
@@ -99,9 +97,9 @@ def moved_shares(
     return shares
 
 
-def _spreads(shares: NDArray[np.float64], confidence: float) -> dict[tuple[str, str], Spread]:
+def _spreads(shares: NDArray[np.float64]) -> dict[tuple[str, str], Spread]:
     return {
-        (before.name, after.name): spread(shares[:, before, after], confidence)
+        (before.name, after.name): spread(shares[:, before, after])
         for before in UnitClass
         for after in UnitClass
     }

@@ -47,7 +47,6 @@ def overlaps(
     *,
     draws: int = 2000,
     seed: int = 0,
-    confidence: float = 0.95,
 ) -> list[Overlap]:
     """Compare every two models.
 
@@ -59,7 +58,6 @@ def overlaps(
         unit_class: The class to compare.
         draws: Random sets per pair, at least 100.
         seed: Decides them.
-        confidence: Level of the chance interval.
 
     Raises:
         UnitError: Fewer than two maps or 100 draws, or other architectures.
@@ -82,7 +80,7 @@ def overlaps(
                 sizes,
                 shared,
                 None if sum(sizes) == 0 else shared / (sum(sizes) - shared),
-                spread(_jaccard(random, sum(sizes)), confidence),
+                spread(_jaccard(random, sum(sizes))),
                 float((1 + (random >= shared).sum()) / (1 + draws)),
             )
         )

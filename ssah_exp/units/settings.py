@@ -114,7 +114,6 @@ class SettingsComparison:
         units: Budgets and normalisation; the statistic is ``variance``, as in every resample.
         resamples: Draws per comparison, at least 2.
         seed: Decides every draw.
-        confidence: Level of the percentile intervals.
 
     Raises:
         UnitError: Fewer than two resamples, or no moments of examples.
@@ -127,12 +126,10 @@ class SettingsComparison:
         *,
         resamples: int = 200,
         seed: int = 0,
-        confidence: float = 0.95,
     ) -> None:
         if resamples < 2:
             raise UnitError(f"resamples={resamples} is below 2.")
         self._units, self._resamples, self._seed = units, resamples, seed
-        self._confidence = confidence
         self._index = UnitIndex(reference.anatomy)
         self._run = reference
         scores = reference.scores(units, "variance")
@@ -172,7 +169,7 @@ class SettingsComparison:
         included = np.zeros(self._whole[0].size)
         mine = ((classes, ranks.astype(np.float64)) for classes, ranks in self._drawn)
         pairs = zip(mine, counted(maps, included), strict=True)
-        drawn = agreement(setting.name, None, pairs, self._confidence)
+        drawn = agreement(setting.name, None, pairs)
         if not setting.floor:
             self._inclusion[setting.name] = included / self._resamples
             self._scores.append(scores)
@@ -204,7 +201,7 @@ class SettingsComparison:
         """Every score moved to another unit of its layer and kind."""
         generator = np.random.default_rng([self._seed, _RANDOM])
         pairs = floor_of(self._whole, self._index, self._resamples, generator)
-        drawn = agreement(RANDOM, None, pairs, self._confidence)
+        drawn = agreement(RANDOM, None, pairs)
         means = {name: spread.mean for name, spread in drawn.jaccard.items()}
         rho = drawn.spearman.mean
         assert rho is not None
@@ -224,7 +221,6 @@ def size_curve(
     *,
     resamples: int = 200,
     seed: int = 0,
-    confidence: float = 0.95,
 ) -> list[ClassAgreement]:
     """How well two draws of n examples of each set agree that share no example.
 
@@ -234,7 +230,6 @@ def size_curve(
         units: Budgets and normalisation.
         resamples: Pairs of draws per size.
         seed: Decides every draw.
-        confidence: Level of the percentile intervals.
 
     Raises:
         UnitError: No moments of examples.
@@ -246,7 +241,7 @@ def size_curve(
         drawn = dict.fromkeys(SETS, size)
         sides = disjoint_of(pool, drawn, resamples, [seed, _PAIRS, size])
         pairs = zip(*(resampled_maps(pool, side, units) for side in sides), strict=True)
-        curve.append(agreement(f"pairs {size}", size, pairs, confidence))
+        curve.append(agreement(f"pairs {size}", size, pairs))
     return curve
 
 

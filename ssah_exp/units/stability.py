@@ -69,7 +69,6 @@ def stability(
     *,
     resamples: int = 200,
     seed: int = 0,
-    confidence: float = 0.95,
 ) -> Atlas:
     """Compare the classes of all examples with those of resampled ones.
 
@@ -84,14 +83,13 @@ def stability(
         units: Budgets and normalisation.
         resamples: Draws per comparison, at least 2.
         seed: Decides every draw.
-        confidence: Level of the percentile intervals.
 
     Raises:
         UnitError: Fewer than two resamples, or a set of fewer than four examples.
     """
     if resamples < 2:
         raise UnitError(f"resamples={resamples} is below 2.")
-    found = _Comparisons(identified, units, resamples, seed, confidence)
+    found = _Comparisons(identified, units, resamples, seed)
     if identified.examples is None:
         return Atlas(None, found.reference, [found.flap(), found.random()], None)
     counts = {name: identified.examples[name].examples for name in SETS}
@@ -122,13 +120,11 @@ class _Comparisons:
         units: UnitsConfig,
         resamples: int,
         seed: int,
-        confidence: float,
     ) -> None:
         self._identified = identified
         self._units = units
         self._resamples = resamples
         self._seed = seed
-        self._confidence = confidence
         self._index = UnitIndex(identified.anatomy)
         self._whole = self._by("variance")
 
@@ -159,7 +155,7 @@ class _Comparisons:
         sizes = {name: count // 2 for name, count in counts.items()}
         sides = disjoint_of(self._identified, sizes, self._resamples, [self._seed, _HALVES])
         pairs = zip(*map(self._maps, sides), strict=True)
-        return agreement("halves", min(counts.values()) // 2, pairs, self._confidence)
+        return agreement("halves", min(counts.values()) // 2, pairs)
 
     def flap(self) -> ClassAgreement:
         """The other statistic over all examples."""
@@ -168,7 +164,7 @@ class _Comparisons:
     def random(self) -> ClassAgreement:
         """Scores of other units of the same layer and kind."""
         pairs = floor_of(self._whole, self._index, self._resamples, self._stream(_RANDOM))
-        return agreement("random", None, pairs, self._confidence)
+        return agreement("random", None, pairs)
 
     def _by(self, statistic: str) -> Classified:
         scores = self._identified.scores(self._units, statistic)
@@ -180,7 +176,7 @@ class _Comparisons:
     def _agreement(
         self, name: str, size: int | None, others: Iterable[Classified]
     ) -> ClassAgreement:
-        return agreement(name, size, ((self._whole, item) for item in others), self._confidence)
+        return agreement(name, size, ((self._whole, item) for item in others))
 
     def _stream(self, *numbers: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, *numbers])
