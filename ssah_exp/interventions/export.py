@@ -7,12 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel
 
 from ssah_exp.errors import ModelError
 from ssah_exp.interventions.ablate import Ablation
-from ssah_exp.models.anatomy import KINDS, Kind, blocks, family_of, output_projection
+from ssah_exp.models.anatomy import (
+    KINDS,
+    Kind,
+    blocks,
+    family_of,
+    output_projection,
+    output_projection_name,
+)
 from ssah_exp.models.attached.base import attached_to
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.storage import refuse_existing, whole_folder
@@ -96,12 +102,14 @@ def _folded(model: PreTrainedModel, ablation: Ablation | None) -> PreTrainedMode
         exported: PreTrainedModel = make(config, dtype=model.dtype)  # type: ignore[no-untyped-call]
     state = dict(model.state_dict())
     for (layer, kind), bias in biases.items():
-        module, name = output_projection(model, layer, kind), _path(model, layer, kind)
+        name = output_projection_name(model, layer, kind)
         weight = state[f"{name}.weight"].clone()
         weight[:, ablation.masks[kind][layer].to(weight.device)] = 0
         state[f"{name}.weight"] = weight
-        if _has_bias(exported, name):
-            state[f"{name}.bias"] = (bias + _own_bias(module)).to(weight.dtype)
+        if exported.get_submodule(name).bias is not None:
+            own = state.get(f"{name}.bias")
+            whole = bias if own is None else bias + own.double()
+            state[f"{name}.bias"] = whole.to(weight.dtype)
     for name, parameter in exported.named_parameters():
         if name not in state:  # the biases of other projections that the config's key brings along
             state[name] = torch.zeros(parameter.shape, dtype=model.dtype, device=model.device)
@@ -159,18 +167,3 @@ def _config_with_biases(model: PreTrainedModel, kinds: set[Kind]) -> PreTrainedC
     for kind in kinds:
         setattr(config, keys[kind], True)
     return config
-
-
-def _path(model: PreTrainedModel, layer: int, kind: Kind) -> str:
-    _, family = family_of(model)
-    path = family.attention_out if kind == "attention" else family.mlp_out
-    return f"{family.blocks}.{layer}.{path}"
-
-
-def _has_bias(model: PreTrainedModel, name: str) -> bool:
-    return getattr(model.get_submodule(name), "bias", None) is not None
-
-
-def _own_bias(module: nn.Module) -> torch.Tensor | float:
-    bias = getattr(module, "bias", None)
-    return bias.detach().double() if isinstance(bias, torch.Tensor) else 0.0

@@ -125,9 +125,14 @@ def final_norm(model: nn.Module) -> nn.Module:
 
 def output_projection(model: nn.Module, layer: int, kind: Kind) -> nn.Module:
     """The module whose input channels are units: ``o_proj`` or ``down_proj`` of one block."""
+    return model.get_submodule(output_projection_name(model, layer, kind))
+
+
+def output_projection_name(model: nn.Module, layer: int, kind: Kind) -> str:
+    """Its name, as in ``model.named_modules()``."""
     _, family = family_of(model)
     path = family.attention_out if kind == "attention" else family.mlp_out
-    return blocks(model)[layer].get_submodule(path)
+    return f"{family.blocks}.{layer}.{path}"
 
 
 def output_column_norms(model: nn.Module, kind: Kind) -> torch.Tensor:
