@@ -114,20 +114,18 @@ def _strata(
     units: UnitMap, target: NDArray[np.bool_], allowed: NDArray[np.bool_], advice: str
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Members and candidates of every layer and kind that the target touches."""
-    index = units.index
-    for layer in range(units.anatomy.layers):
-        for kind in (0, 1):
-            stratum = (index.layer == layer) & (index.kind == kind)
-            members = np.flatnonzero(stratum & target)
-            candidates = np.flatnonzero(stratum & allowed)
-            if members.size > candidates.size:
-                others = f"{candidates.size} {KIND_NAMES[kind]}s"
-                raise UnitError(
-                    f"Layer {layer} has {others} to draw a control from and {members.size} in the "
-                    f"class: no control of the same layer mix exists.{advice}"
-                )
-            if members.size:
-                yield members, candidates
+    stratum = units.index.stratum
+    for number in np.unique(stratum[target]):
+        members = np.flatnonzero((stratum == number) & target)
+        candidates = np.flatnonzero((stratum == number) & allowed)
+        if members.size > candidates.size:
+            layer, kind = divmod(int(number), len(KIND_NAMES))
+            others = f"{candidates.size} {KIND_NAMES[kind]}s"
+            raise UnitError(
+                f"Layer {layer} has {others} to draw a control from and {members.size} in the "
+                f"class: no control of the same layer mix exists.{advice}"
+            )
+        yield members, candidates
 
 
 def _match(

@@ -43,6 +43,14 @@ class UnitIndex:
         return np.tile(block.astype(np.int32), self.anatomy.layers)
 
     @cached_property
+    def stratum(self) -> NDArray[np.int64]:
+        """Number of each unit's layer and kind: of layer l, 2 l for heads and 2 l + 1 for neurons.
+
+        Controls, permuted floors and chance overlaps keep the count of every stratum.
+        """
+        return np.asarray(2 * self.layer.astype(np.int64) + self.kind, dtype=np.int64)
+
+    @cached_property
     def parameters(self) -> NDArray[np.float64]:
         """Weights that belong to each unit (protocol section 2: a head weighs many neurons)."""
         weights = np.array([self.anatomy.head_parameters, self.anatomy.neuron_parameters])

@@ -108,10 +108,10 @@ def chance_shared(
     Returns:
         ``(draws,)`` int64.
     """
-    stratum = 2 * index.layer.astype(np.int64) + index.kind
-    strata = int(stratum.max()) + 1
+    strata = 2 * index.anatomy.layers
     whole, ours, others = (
-        np.bincount(stratum[mask], minlength=strata) for mask in (np.ones_like(mine), mine, theirs)
+        np.bincount(index.stratum[mask], minlength=strata)
+        for mask in (np.ones_like(mine), mine, theirs)
     )
     random = generator.hypergeometric(ours, whole - ours, others, size=(draws, strata))
     shared: NDArray[np.int64] = random.sum(axis=1)

@@ -56,7 +56,7 @@ def permuted_within(
     index: UnitIndex, resamples: int, generator: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:
     """Random orders of all units, ``(units,)`` each, in which none leaves its layer or kind."""
-    stratum = 2 * index.layer.astype(np.int64) + index.kind
+    stratum = index.stratum
     home = np.argsort(stratum, kind="stable")
     for _ in range(resamples):
         order = np.empty_like(home)
