@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from ssah_exp.errors import UnitError
 from ssah_exp.models.anatomy import KINDS, Kind
 
 STATISTICS = ("variance", "flap")
+_TENSORS = ("mean", *STATISTICS)  # fields of `KindStatistics`, in their order
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class KindStatistics:
     Attributes:
         mean: ``(layers, channels)`` float64, over counted tokens.
         variance: ``(layers, channels)`` float64, unbiased, over counted tokens.
-        flap: ``(layers, channels)`` float64, see :class:`FlapAccumulator`.
+        flap: ``(layers, channels)`` float64, see
+            :class:`~ssah_exp.units.accumulators.FlapAccumulator`.
     """
 
     mean: torch.Tensor
@@ -87,7 +89,7 @@ class ChannelStatistics:
         tensors = {
             f"{kind}.{name}": getattr(stats, name).contiguous()
             for kind, stats in self.by_kind.items()
-            for name in ("mean", "variance", "flap")
+            for name in _TENSORS
         }
         metadata = {"tokens": str(self.tokens), "examples": str(self.examples)}
         save_file(tensors, path, metadata=metadata)
@@ -99,18 +101,13 @@ class ChannelStatistics:
         Raises:
             UnitError: The file is missing or damaged.
         """
-        from safetensors import safe_open
-
         try:
-            tensors = load_file(path)
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata()
-            by_kind: dict[Kind, KindStatistics] = {
-                kind: KindStatistics(
-                    *(tensors[f"{kind}.{name}"] for name in ("mean", "variance", "flap"))
-                )
-                for kind in KINDS
-            }
+                by_kind: dict[Kind, KindStatistics] = {
+                    kind: KindStatistics(*(file.get_tensor(f"{kind}.{name}") for name in _TENSORS))
+                    for kind in KINDS
+                }
             return cls(int(metadata["tokens"]), int(metadata["examples"]), by_kind)
         except (OSError, SafetensorError, KeyError, TypeError) as error:
             raise UnitError(f"Statistics file {path} cannot be read: {error}") from error
