@@ -17,7 +17,7 @@ from ssah_exp.units.agreement import Classified, centred_ranks
 from ssah_exp.units.classes import UnitClass, classify
 from ssah_exp.units.identify import SETS, Identification
 from ssah_exp.units.index import UnitIndex
-from ssah_exp.units.scores import channel_importance, head_scores, standardise
+from ssah_exp.units.scores import channel_importance, normalised
 
 # Resamples scored at a time: bounds memory at two tables of so many models' channels.
 _CHUNK = 20
@@ -103,17 +103,16 @@ def resampled_scores(
             :meth:`ssah_exp.units.examples.ExampleMoments.variance`.
     """
     moments = identified.moments()
-    anatomy, norms = identified.anatomy, identified.column_norms
+    index, norms = UnitIndex(identified.anatomy), identified.column_norms
     scores: dict[str, NDArray[np.float64]] = {}
     for name in SETS:
         dispersion = moments[name].variance(torch.from_numpy(weights[name]))
-        rows = {kind: channel_importance(dispersion[kind], norms[kind]) for kind in dispersion}
-        flat = {kind: rows[kind].flatten(0, 1) for kind in rows}
-        heads = head_scores(
-            flat["attention"], anatomy.heads, anatomy.head_dim, square=square_attention
-        )
-        blocks = torch.cat([heads, standardise(flat["mlp"])], dim=1)
-        scores[name] = blocks.reshape(-1, anatomy.units).numpy()
+        blocks = {
+            kind: channel_importance(dispersion[kind], norms[kind]).flatten(0, 1)
+            for kind in dispersion
+        }
+        flat = index.flatten(*normalised(blocks, index.anatomy, square=square_attention))
+        scores[name] = flat.reshape(-1, index.anatomy.units)
     return scores
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssah_exp.models.anatomy import Kind
+from ssah_exp.models.anatomy import Anatomy, Kind
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.statistics import ChannelStatistics
 
@@ -59,6 +59,24 @@ def head_scores(
     return normalised.reshape(-1, heads, head_dim).mean(dim=2)
 
 
+def normalised(
+    importance: Mapping[Kind, torch.Tensor], anatomy: Anatomy, *, square: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores of heads and of neurons.
+
+    Args:
+        importance: By kind ``(blocks, channels)``, of :func:`channel_importance`.
+        anatomy: Sizes of the model.
+        square: See :func:`head_scores`.
+
+    Returns:
+        ``(blocks, heads)`` and ``(blocks, neurons)`` float64.
+    """
+    attention, mlp = importance["attention"], importance["mlp"]
+    heads = head_scores(attention, anatomy.heads, anatomy.head_dim, square=square)
+    return heads.numpy(), standardise(mlp).numpy()
+
+
 def unit_scores(
     statistics: ChannelStatistics,
     column_norms: Mapping[Kind, torch.Tensor],
@@ -83,8 +101,4 @@ def unit_scores(
         kind: channel_importance(stats.dispersion(statistic), column_norms[kind])
         for kind, stats in statistics.by_kind.items()
     }
-    anatomy = index.anatomy
-    heads = head_scores(
-        importance["attention"], anatomy.heads, anatomy.head_dim, square=square_attention
-    )
-    return index.flatten(heads.numpy(), standardise(importance["mlp"]).numpy())
+    return index.flatten(*normalised(importance, index.anatomy, square=square_attention))
