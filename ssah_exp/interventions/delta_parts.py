@@ -163,8 +163,7 @@ def untouched(weights: Weights, parts: Iterable[Part]) -> dict[str, str]:
     for name, tensor in weights.items():
         place = by_name[name].place if name in by_name else None
         if place is not None:
-            rest = place.rest.to(tensor.device)
-            found[name] = _identity(bits(tensor).index_select(place.dim, rest), tensor)
+            found[name] = _identity(place.take_rest(bits(tensor)), tensor)
         elif name not in by_name:
             found[name] = _identity(tensor, tensor)
     return found

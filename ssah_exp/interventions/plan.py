@@ -46,6 +46,10 @@ class Slice:
         """A copy of the changeable part."""
         return tensor.index_select(self.dim, self.index.to(tensor.device))
 
+    def take_rest(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A copy of the part that may not change."""
+        return tensor.index_select(self.dim, self.rest.to(tensor.device))
+
     def put(self, tensor: torch.Tensor, part: torch.Tensor) -> None:
         """Write the changeable part in place, in the tensor's dtype."""
         index = self.index.to(tensor.device)

@@ -133,10 +133,7 @@ def frozen_digests(model: nn.Module, plan: TrainingPlan) -> dict[str, str]:
 
     def frozen_part(name: str) -> torch.Tensor:
         tensor = model.get_parameter(name).detach()
-        if name not in slices:
-            return tensor
-        part = slices[name]
-        return tensor.index_select(part.dim, part.rest.to(tensor.device))
+        return slices[name].take_rest(tensor) if name in slices else tensor
 
     def digests(module: str) -> dict[str, str]:
         with weights_at_hand(model.get_submodule(module)):

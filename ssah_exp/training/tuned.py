@@ -128,8 +128,9 @@ class TunedWeights:
         self._masters: list[tuple[nn.Parameter, nn.Parameter]] | None = None
         self._requires_grad = {n: p.requires_grad for n, p in model.named_parameters()}
         self._parameters = dict(model.named_parameters())
+        whole = frozenset(plan.whole)
         for name, parameter in self._parameters.items():
-            parameter.requires_grad_(name in set(plan.whole))
+            parameter.requires_grad_(name in whole)
         for item in plan.slices:
             self._install(item, plan, path)
 
@@ -159,8 +160,7 @@ class TunedWeights:
 
     def _mask(self, item: Slice, parameter: nn.Parameter) -> None:
         rest = item.rest.to(parameter.device)
-        kept = parameter.detach().index_select(item.dim, rest)
-        masked = _Masked(parameter, item.dim, rest, kept)
+        masked = _Masked(parameter, item.dim, rest, item.take_rest(parameter.detach()))
         parameter.requires_grad_(True)
         hook = parameter.register_hook(masked.without_frozen)  # type: ignore[no-untyped-call]
         self._hooks.append(hook)
