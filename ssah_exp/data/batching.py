@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Sized
+from itertools import takewhile
 
 import torch
 
@@ -57,6 +58,12 @@ def like_lengths(
         some = range(start, min(start + size, len(examples)))
         order += sorted(some, key=lambda at: len(examples[at].input_ids))
     return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+
+
+def common_beginning(rows: Sequence[Sequence[int]]) -> int:
+    """How many tokens all rows begin with."""
+    alike = takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False))
+    return sum(1 for _ in alike)
 
 
 def longest_first(rows: Sequence[Sized], batch_size: int) -> Iterator[list[int]]:

@@ -10,7 +10,7 @@ import torch
 from transformers import DynamicCache, GenerationConfig
 
 from ssah_exp import ranks
-from ssah_exp.data.batching import left_padded, longest_first
+from ssah_exp.data.batching import common_beginning, left_padded, longest_first
 from ssah_exp.evaluation.kept import Kept
 from ssah_exp.evaluation.questions import Prompt
 from ssah_exp.models.attached.prefix import has_prefix
@@ -215,17 +215,8 @@ def _shared_length(
     window = getattr(loaded.model.config, "sliding_window", None)
     if window and min(lengths) < max(lengths) and max(lengths) + decoding.max_new_tokens > window:
         return 0
-    return _common_prefix(prompts)
-
-
-def _common_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
-    """Length of the common beginning, leaving each prompt at least one token of its own."""
-    limit = min(len(prompt) for prompt in prompts) - 1
-    first = prompts[0]
-    for position in range(limit):
-        if any(prompt[position] != first[position] for prompt in prompts):
-            return position
-    return max(limit, 0)
+    own = min(lengths) - 1  # each prompt keeps a token of its own
+    return max(0, min(common_beginning(prompts), own))
 
 
 def _prefix_cache(loaded: LoadedModel, prefix: tuple[int, ...], rows: int) -> DynamicCache:

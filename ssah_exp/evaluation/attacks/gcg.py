@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from ssah_exp.data.batching import common_beginning
 from ssah_exp.errors import ConfigError, ModelError
 from ssah_exp.evaluation.attacks.base import Attack, Attempt, stream_of
 from ssah_exp.evaluation.attacks.request import Request
@@ -137,9 +138,9 @@ class Place:
         """
         without = victim.encode(request.prompt, request)
         whole = victim.encode(f"{request.prompt} {initial.strip()}", request)
-        head = _common(without, whole)
+        head = common_beginning([without, whole])
         room = min(len(without), len(whole)) - head
-        tail = min(_common(without[::-1], whole[::-1]), room)
+        tail = min(common_beginning([without[::-1], whole[::-1]]), room)
         if head + tail != len(without) or len(whole) <= len(without):
             raise ModelError(
                 f"The tokenizer merges the suffix {initial!r} with what stands around it; give "
@@ -164,12 +165,6 @@ class Place:
     def survives(self, victim: Victim, suffix: Sequence[int]) -> bool:
         """Whether the text gives these very tokens: only then is what was measured what is put."""
         return victim.encode(self.text(victim.speech, suffix), self.request) == self.row(suffix)
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Length of the common beginning."""
-    pairs = zip(one, other, strict=False)
-    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def suffix_gradient(
