@@ -32,7 +32,8 @@ class Base:
         fingerprint: sha256 over what decides its weights.
         values: Number of its weights; tied ones count once.
         nbytes: Their bytes.
-        rest: Tensor name -> sha256 over what the delta leaves as it is (:func:`untouched`).
+        rest: Tensor name -> sha256 over what the delta leaves as it is
+            (:func:`~ssah_exp.interventions.delta_parts.untouched`).
     """
 
     identifier: str

@@ -74,8 +74,8 @@ class Checkpoints(pl.Callback):
 
     Args:
         folder: Where it lies.
-        minutes: At least so long between two; 0 = after every step, None = only at the end asked
-            for by SIGTERM.
+        minutes: At least so long between two; 0 = after every step, None = only where SIGTERM or
+            Ctrl+C ends the training.
     """
 
     def __init__(self, folder: Path, minutes: float | None) -> None:

@@ -96,7 +96,8 @@ class Patience:
     Attributes:
         timeout: Seconds for one request, from sending it to the reply's last byte.
         attempts: Requests per question.
-        backoff: Seconds; the n-th wait is drawn evenly from 0 to ``backoff * 2**n``.
+        backoff: Seconds; the n-th wait is drawn evenly from 0 to ``backoff * 2**(n - 1)``, and is
+            no shorter than a ``Retry-After`` asks for.
         max_wait: Longest wait; a ``Retry-After`` beyond it ends the attempts.
     """
 
