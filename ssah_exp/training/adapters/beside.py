@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ssah_exp.models.attached.base import Attached
-from ssah_exp.training.adapters.adapter import InstalledAdapter
+from ssah_exp.training.adapters.adapter import InstalledAdapter, requires_grad_of
 
 
 class InstalledBeside(InstalledAdapter):
@@ -15,13 +15,10 @@ class InstalledBeside(InstalledAdapter):
     Args:
         model: The model that carries it.
         attached: The adapter.
-        given: ``requires_grad`` of the model's weights.
     """
 
-    def __init__(
-        self, model: nn.Module, attached: Attached, given: dict[nn.Parameter, bool]
-    ) -> None:
-        super().__init__(model, attached.parameters, given)
+    def __init__(self, model: nn.Module, attached: Attached) -> None:
+        super().__init__(model, attached.parameters, requires_grad_of(model))
         self._attached = attached
         self._finished = False
         self._before = {

@@ -9,7 +9,7 @@ from torch import nn
 from ssah_exp.interventions.plan import TrainingPlan
 from ssah_exp.models.attached.library import check_peft
 from ssah_exp.models.attached.llama_adapter import AdaptionPrompts, check_family, check_layers
-from ssah_exp.training.adapters.adapter import InstalledAdapter, check_positive, requires_grad_of
+from ssah_exp.training.adapters.adapter import InstalledAdapter, check_positive
 from ssah_exp.training.adapters.beside import InstalledBeside
 
 
@@ -49,5 +49,4 @@ class LlamaAdapter:
         Raises:
             ModelError: The model has an adapter already.
         """
-        given = requires_grad_of(model)
-        return InstalledBeside(model, AdaptionPrompts.new(model, self.length, self.layers), given)
+        return InstalledBeside(model, AdaptionPrompts.new(model, self.length, self.layers))

@@ -11,7 +11,7 @@ from ssah_exp.interventions.plan import TrainingPlan
 from ssah_exp.models.attached.library import check_peft
 from ssah_exp.models.attached.prefix import LearnedPrefix
 from ssah_exp.models.attached.reading import beginning_of_text, own_words, vocabulary
-from ssah_exp.training.adapters.adapter import InstalledAdapter, check_positive, requires_grad_of
+from ssah_exp.training.adapters.adapter import InstalledAdapter, check_positive
 from ssah_exp.training.adapters.beside import InstalledBeside
 
 OWN_WORDS, RANDOM = "own_words", "random"
@@ -71,8 +71,7 @@ class Prefix:
         Raises:
             ModelError: The model has an adapter already.
         """
-        given = requires_grad_of(model)
-        return InstalledBeside(model, self._untrained(model), given)
+        return InstalledBeside(model, self._untrained(model))
 
     def _untrained(self, model: nn.Module) -> LearnedPrefix:
         if self.start == RANDOM:
