@@ -156,7 +156,7 @@ def errors(judge: Sequence[Verdict], people: Sequence[Verdict], confidence: floa
     )
 
 
-def corrected(apparent: Estimate, measured: Errors, confidence: float, seed: int = 0) -> Estimate:
+def corrected(apparent: Estimate, measured: Errors, confidence: float) -> Estimate:
     """A rate of compliance corrected for a judge's errors, clipped to [0, 1].
 
     Rogan and Gladen 1978: (rate + specificity - 1) / (sensitivity + specificity - 1). All three
@@ -168,7 +168,6 @@ def corrected(apparent: Estimate, measured: Errors, confidence: float, seed: int
         apparent: What the judge finds.
         measured: Its errors on labelled answers.
         confidence: Level of the interval.
-        seed: Seed of the draws.
     """
     sensitivity, specificity = measured.sensitivity, measured.specificity
     n, unit = apparent.n, apparent.unit
@@ -179,7 +178,7 @@ def corrected(apparent: Estimate, measured: Errors, confidence: float, seed: int
     if hits + passes <= 1:
         return Estimate(None, None, None, n, unit, "none: the judge is no better than chance")
     value = (found + passes - 1) / (hits + passes - 1)
-    draw = np.random.default_rng(seed)
+    draw = np.random.default_rng(0)
     rates, hit, passed = (_jeffreys(item, draw) for item in (apparent, sensitivity, specificity))
     # Draws in which the judge is no better than chance say nothing about the rate.
     power = hit + passed - 1

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-LOADED = "_loaded"  # where a companion keeps model and tokenizer, as a cached property
-
-
 @dataclass(kw_only=True)
 class Companion:
     """Where it lies and how it is loaded; it stays in memory beside the model under study.
@@ -64,7 +61,7 @@ class Companion:
 
     def release(self) -> None:
         """Let go of what was loaded, to make room; the next question loads it again."""
-        self.__dict__.pop(LOADED, None)
+        self.__dict__.pop("_loaded", None)  # a cached property, in every kind of companion
 
     def load_companion(self, who: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Load weights, in eval mode on their device, and tokenizer.

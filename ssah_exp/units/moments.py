@@ -105,15 +105,12 @@ def example_moments(
     return _all_at_once(activations, counted)
 
 
-def _one_by_one(
-    activations: torch.Tensor, counted: Counted, scratch: Scratch | None = None
-) -> Moments:
+def _one_by_one(activations: torch.Tensor, counted: Counted, scratch: Scratch) -> Moments:
     """Two passes in float64 over each example's counted tokens.
 
     On a CPU this is also the fast way: an example's tokens stay in the cache between the passes,
     and padding is never touched.
     """
-    scratch = scratch or Scratch()
     shape = (len(activations), activations.shape[-1])
     mean, m2 = (activations.new_zeros(shape, dtype=torch.float64) for _ in range(2))
     for at, (values, places) in enumerate(zip(activations, counted.rows, strict=True)):

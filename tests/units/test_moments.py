@@ -26,7 +26,7 @@ Way = Callable[[torch.Tensor, torch.Tensor], Moments]
 
 
 def one_by_one(values: torch.Tensor, mask: torch.Tensor) -> Moments:
-    return _one_by_one(values, Counted.of(mask))
+    return _one_by_one(values, Counted.of(mask), Scratch())
 
 
 def all_at_once(values: torch.Tensor, mask: torch.Tensor) -> Moments:
