@@ -150,8 +150,9 @@ def _setting(block: Block, caption: str) -> Setting:
     budgets, data = record.config["units"]["budgets"], record.config["data"]["name"]
     seeds = seeds_text(block.records)
     title = f"{record.config['model']['name']}, {data}, SCU {budgets['scu']:g}, {seeds}"
-    measured = _table("Measured, with intervals", frame, notes_below(block))
-    tables = [measured, *_comparison(block), *_certificates(block)]
+    beside, said = _comparison(block)
+    measured = _table("Measured, with intervals", frame, [*notes_below(block), *said])
+    tables = [measured, *beside, *_certificates(block)]
     runs = [item.run_id for item in block.records]
     return Setting(title, caption, runs, list(_charts(block)), tables)
 
@@ -168,11 +169,13 @@ def _charts(block: Block) -> Iterator[Chart]:
             yield chart
 
 
-def _comparison(block: Block) -> Iterator[Table]:
+def _comparison(block: Block) -> tuple[list[Table], list[str]]:
+    """The table beside the paper's; where nothing published was measured, what says so instead."""
     pairs = pairs_of(block)
-    if pairs:
-        frame = wide(measured_pairs(pairs))
-        yield _table(TITLE.rstrip(":") + ".", frame, list(notes(pairs)))
+    said, shown = list(notes(pairs)), measured_pairs(pairs)
+    if not shown:
+        return [], said
+    return [_table(TITLE.rstrip(":") + ".", wide(shown), said)], []
 
 
 def _certificates(block: Block) -> Iterator[Table]:
