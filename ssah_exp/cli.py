@@ -94,8 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         options, rest = argparse.Namespace(module="run"), arguments[1:]
     else:
         options, rest = parser.parse_args(arguments), []
-    command = import_module(f"ssah_exp.commands.{options.module}")
     try:
+        # Within: the first seconds of most commands are the imports of their libraries.
+        command = import_module(f"ssah_exp.commands.{options.module}")
         return int(command.execute(options, rest))
     except BrokenPipeError:
         return 0

@@ -243,6 +243,20 @@ def test_ctrl_c_behind_an_error_of_a_library_is_ctrl_c(
     assert failed(capsys) == "interrupted; run the same command to go on"
 
 
+def test_ctrl_c_while_libraries_are_imported_is_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def imported(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ssah_exp.cli.import_module", imported)
+    try:
+        assert main(["run"]) == 130
+    except KeyboardInterrupt:
+        pytest.fail("a traceback")
+    assert failed(capsys) == "interrupted; run the same command to go on"
+
+
 def test_the_end_of_a_process_behind_an_error_is_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ssah_exp.commands.run.execute", lambda *_: half_done(SystemExit(143)))
     with pytest.raises(SystemExit) as ended:
