@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ssah_exp.config.paths import root_of
-from ssah_exp.errors import ClusterError
+from ssah_exp.errors import ClusterError, StoreError
 from ssah_exp.sweeps.batch import run_here
 from ssah_exp.sweeps.code import check_code
 from ssah_exp.sweeps.folder import Job, find_sweep
@@ -25,10 +25,13 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Queue or run them as the sweep's launcher did; 1 = some failed again.
 
     Raises:
-        StoreError: There is no such sweep, or the code changed.
+        StoreError: There is no such sweep, not all of its jobs were written down, or the code
+            changed.
         ClusterError: The scheduler did not take them.
     """
     sweep = find_sweep(root_of(options.root), options.sweep)
+    if (lacking := sweep.cut_short()) is not None:
+        raise StoreError(lacking)
     jobs = status_of(sweep).of(*UNFINISHED)
     if not jobs:
         tell(f"sweep {sweep.name}: nothing to run again")

@@ -1,6 +1,6 @@
 """The folder of a sweep: its plan, and one folder per job with frozen config, state and log.
 
-    <root>/sweeps/<name>/sweep.json
+    <root>/sweeps/<name>/{sweep,jobs}.json
     <root>/sweeps/<name>/jobs/0007/{job,state,slurm}.json, log.txt, cancelled
 
 Nothing here is read from ``conf/``: a job's config was resolved when it was submitted.
@@ -26,7 +26,8 @@ from ssah_exp.records.provenance import now
 from ssah_exp.storage import storage_errors, write_atomically
 from ssah_exp.sweeps.state import JobState
 
-PLAN, JOB, STATE, TICKET = "sweep.json", "job.json", "state.json", "slurm.json"
+PLAN, COUNT = "sweep.json", "jobs.json"
+JOB, STATE, TICKET = "job.json", "state.json", "slurm.json"
 LOG, CANCELLED = "log.txt", "cancelled"
 
 
@@ -155,6 +156,29 @@ class Sweep:
         """Every job that was frozen, by number."""
         found = (self.folder / "jobs").glob(f"*/{JOB}")
         return sorted((Job(path.parent) for path in found), key=lambda job: job.number)
+
+    def expect(self, jobs: int) -> None:
+        """Remember how many jobs there will be, before the first of them is written down.
+
+        Raises:
+            StoreError: The disk is full or not writable.
+        """
+        write_atomically(self.folder / COUNT, json.dumps({"jobs": jobs}))
+
+    def cut_short(self) -> str | None:
+        """What to tell of a sweep that lacks jobs; None = all lie there.
+
+        Of one that an earlier version launched, which counted none, a first job is expected.
+        """
+        path = self.folder / COUNT
+        wanted = int(_read(path)["jobs"]) if path.is_file() else 1
+        there = len(self.jobs())
+        if there >= wanted:
+            return None
+        return (
+            f"Only {there} of {wanted} jobs of sweep {self.name} are written down: it is still "
+            "being launched, or its launch was ended; then run the command that launched it again."
+        )
 
     def job(self, number: int) -> Job:
         """The job of that number."""

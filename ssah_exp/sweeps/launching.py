@@ -23,7 +23,8 @@ from ssah_exp.sweeps.given import options_of
 from ssah_exp.sweeps.local import LocalOptions
 from ssah_exp.sweeps.slurm import SlurmOptions
 
-# Sweeps this process launched, in order. Hydra hands no result of a multirun back to who called it.
+# Sweeps this process launched, in order, while all of their jobs are written down: only then can
+# they be gone on with. Hydra hands no result of a multirun back to who called it.
 LAUNCHED: list[Sweep] = []
 
 
@@ -45,6 +46,7 @@ class Launch:
         self._launcher = launcher
         self._options = options
         self._sweep: Sweep | None = None
+        self._jobs = 0
 
     @property
     def sweep(self) -> Sweep:
@@ -53,7 +55,6 @@ class Launch:
             options = _plain_values(self._options)
             folder = Path(str(self._config.hydra.sweep.dir)).expanduser()
             self._sweep = open_sweep(folder, self._launcher, options, code_state())
-            LAUNCHED.append(self._sweep)
             tell(f"sweep {self._sweep.name}  {self._sweep.folder}")
         return self._sweep
 
@@ -78,10 +79,16 @@ class Launch:
                 problems.append(f"Job {number} ({' '.join(given)}): {error}")
         refuse(problems)
         refuse_unread(list(zip(configs, map(filter_overrides, overrides), strict=True)))
-        return [
+        self._jobs += len(configs)
+        self.sweep.expect(self._jobs)
+        if self.sweep in LAUNCHED:  # this batch is not its first one
+            LAUNCHED.remove(self.sweep)
+        jobs = [
             self.sweep.freeze(number, filter_overrides(given), config)
             for number, (given, config) in enumerate(zip(overrides, configs, strict=True), first)
         ]
+        LAUNCHED.append(self.sweep)
+        return jobs
 
     def _compose(self, overrides: Sequence[str]) -> RunConfig:
         composed = copy.deepcopy(self._loader.load_sweep_config(self._config, list(overrides)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ssah_exp.errors import ClusterError
 from ssah_exp.lock import seems_held
@@ -52,7 +52,7 @@ class SweepStatus:
     Attributes:
         sweep: The sweep.
         standings: By number.
-        note: What makes the judgement less sure, or None.
+        note: What makes the judgement less sure, that jobs are lacking above all; or None.
     """
 
     sweep: Sweep
@@ -75,8 +75,14 @@ def status_of(sweep: Sweep) -> SweepStatus:
     Raises:
         StoreError: The sweep's files cannot be read.
     """
-    if sweep.plan()["launcher"] == "slurm":
-        return _under_slurm(sweep)
+    under_slurm = sweep.plan()["launcher"] == "slurm"
+    status = _under_slurm(sweep) if under_slurm else _under_ourselves(sweep)
+    notes = [note for note in (sweep.cut_short(), status.note) if note is not None]
+    return replace(status, note=" ".join(notes) or None)
+
+
+def _under_ourselves(sweep: Sweep) -> SweepStatus:
+    """Of ``batch`` and ``local``: a process of ours runs the jobs, or nobody."""
     running = seems_held(sweep.lock)
     standings = []
     for job in sweep.jobs():

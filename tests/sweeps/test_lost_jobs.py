@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from ssah_exp.cli import main
 from ssah_exp.commands import cancel
@@ -28,6 +29,7 @@ from ssah_exp.owner import Owner, _start_of
 from ssah_exp.sweeps import (
     batch,
     folder,
+    launching,
     local,
     local_worker,
     worker,
@@ -179,6 +181,61 @@ def test_a_sweep_that_a_full_disk_left_without_a_plan_hides_no_other(
     assert main(["status", "--all", "--root", str(tmp_path)]) == 0
     assert capsys.readouterr().out == "sweep night: 1 jobs, 1 missing\n"
     assert main(["status", "--root", str(tmp_path)]) == 0
+
+
+def test_a_sweep_whose_launch_was_ended_does_not_pass_for_a_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """Jobs that were not yet written down were lost without a word."""
+    whole = Sweep.freeze
+
+    def freeze(sweep: Sweep, number: int, *rest: Any) -> Job:
+        if number == 2:
+            raise KeyboardInterrupt
+        return whole(sweep, number, *rest)
+
+    root = ["--root", str(tmp_path)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Sweep, "freeze", freeze)
+        run = ["run", "-m", f"paths.root={tmp_path}", "tracker=none", "seed=0,1,2,3"]
+        assert main(run) == 130
+    assert capsys.readouterr().err.endswith("interrupted; run the same command to go on\n")
+    assert main(["status", *root]) == 0
+    said = capsys.readouterr().out
+    assert "2 jobs, 2 missing\nnote: Only 2 of 4 jobs of sweep " in said
+    assert main(["retry-failed", *root]) == 2
+    assert "then run the command that launched it again" in capsys.readouterr().err
+    find_sweep(tmp_path, None).expect(2)
+    assert main(["status", *root]) == 0
+    assert "note: " not in capsys.readouterr().out
+
+
+def test_a_sweep_is_gone_on_with_once_its_second_batch_is_written_down_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launching, "LAUNCHED", [])
+    monkeypatch.setattr(launching, "refuse_unread", lambda jobs: None)
+    monkeypatch.setattr(launching.Launch, "_compose", lambda *_: None)
+    launched_when_frozen: list[int] = []
+
+    def freeze(sweep: Sweep, number: int, overrides: Any, config: None) -> Job:
+        launched_when_frozen.append(len(launching.LAUNCHED))
+        job = sweep.job(number)
+        job.folder.mkdir(parents=True)
+        (job.folder / "job.json").touch()
+        return job
+
+    monkeypatch.setattr(Sweep, "freeze", freeze)
+    place = {"hydra": {"sweep": {"dir": str(tmp_path / "sweeps" / "night")}}}
+    launch = launching.Launch(Any, OmegaConf.create(place), "batch", {})  # type: ignore[arg-type]
+    for first in (0, 2):
+        launch.freeze([["seed=0"], ["seed=1"]], first)
+        (launched,) = launching.LAUNCHED
+        assert launched == launch.sweep
+        assert launch.sweep.cut_short() is None
+    assert launched_when_frozen == [0] * 4
+    launch.sweep.expect(5)
+    assert "Only 4 of 5 jobs" in str(launch.sweep.cut_short())
 
 
 def test_a_damaged_sweep_hides_no_other(tmp_path: Path, capsys: Capture) -> None:
