@@ -9,7 +9,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -71,6 +71,19 @@ def _errno(error: OSError | SafetensorError) -> int:
         return error.errno or 0
     found = re.search(r"os error (\d+)", str(error))
     return int(found.group(1)) if found else 0
+
+
+def way_to(there: Path, here: Path) -> str:
+    """How ``there`` is reached from the folder ``here``; both exist.
+
+    By their names alone, so that a root may be moved with all that lies below it, unless that way
+    leads elsewhere: a folder in between may be a link, and ``..`` goes up from where it leads.
+    """
+    way = os.path.relpath(there.absolute(), here.absolute())
+    with suppress(OSError):
+        if (here / way).samefile(there):
+            return way
+    return os.path.relpath(there.resolve(), here.resolve())
 
 
 def refuse_existing(path: Path) -> None:

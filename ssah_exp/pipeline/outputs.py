@@ -17,7 +17,7 @@ from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.training_arms import TrainingArm
 from ssah_exp.pipeline.tuning import Tuned
 from ssah_exp.records.record import file_name
-from ssah_exp.storage import whole_path
+from ssah_exp.storage import way_to, whole_path
 from ssah_exp.training.certificate import load_plan
 
 # Raised when the same two models would give another file.
@@ -90,7 +90,7 @@ def _check_tensors(before: Weights, after: Weights) -> None:
 def _link_model(link: Path, model: Path) -> None:
     """A relative link: the whole root may be moved."""
     with whole_path(link) as place:  # an equal run may do the same meanwhile
-        place.symlink_to(os.path.relpath(model, link.parent), target_is_directory=True)
+        place.symlink_to(way_to(model, link.parent), target_is_directory=True)
 
 
 def _link_file(link: Path, source: Path) -> None:

@@ -184,8 +184,20 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def cache_of(folder: Path) -> Cache:
-    """The cache beside ``runs/<artefact>/<run id>``."""
-    return Cache(folder.resolve().parents[2] / "cache")
+    """The cache beside ``runs/<artefact>/<run id>``.
+
+    Either ``runs`` may be a link to another disk, or what was given be a link to a run.
+
+    Raises:
+        StoreError: A folder that lies less deep has none beside it.
+    """
+    deep = [path for path in (folder.absolute(), folder.resolve()) if len(path.parents) > 2]
+    if not deep:
+        raise StoreError(
+            f"{folder} is no folder <root>/runs/ARTEFACT/RUN: its cache is not beside it."
+        )
+    beside = [path.parents[2] / "cache" for path in deep]
+    return Cache(next((cache for cache in beside if cache.is_dir()), beside[0]))
 
 
 def models_of(folder: Path, overrides: Sequence[str]) -> RunModels:
@@ -196,7 +208,7 @@ def models_of(folder: Path, overrides: Sequence[str]) -> RunModels:
         overrides: As of :func:`reopen`; those on data decide nothing here.
 
     Raises:
-        StoreError: No record there.
+        StoreError: No record there, or no cache can lie beside it.
         ConfigError: An override is wrong, or says otherwise than the record.
     """
     record = read_run(folder)

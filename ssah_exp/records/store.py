@@ -39,7 +39,7 @@ class RecordStore:
     def get(self, artefact: str, run_id: str) -> RunRecord | None:
         """One run's record as it wrote it; None if there is none, with a warning if unreadable."""
         path = self.folder(artefact, run_id) / RECORD
-        return _read(path) if path.is_file() else None
+        return readable_record(path) if path.is_file() else None
 
     def read(self, artefact: str) -> list[RunRecord]:
         """Every readable record of an artefact, oldest first; unreadable ones are warned of.
@@ -84,6 +84,15 @@ def read_record(path: Path) -> RunRecord:
         raise StoreError(f"{path} cannot be read: {error}") from error
 
 
+def readable_record(path: Path) -> RunRecord | None:
+    """One record as its run wrote it; None, with a warning, if it cannot be read."""
+    try:
+        return read_record(path)
+    except StoreError as error:
+        warnings.warn(f"Skipping a record: {error}", stacklevel=3)
+        return None
+
+
 @contextmanager
 def _no_collection() -> Iterator[None]:
     """Thousands of records are a million objects, none of them garbage: do not look through them
@@ -114,13 +123,5 @@ def _read_all(paths: Sequence[Path]) -> list[RunRecord]:
 
 
 def _with_judges(path: Path) -> RunRecord | None:
-    record = _read(path)
+    record = readable_record(path)
     return None if record is None else with_later_judges(record, path)
-
-
-def _read(path: Path) -> RunRecord | None:
-    try:
-        return read_record(path)
-    except StoreError as error:
-        warnings.warn(f"Skipping a record: {error}", stacklevel=3)
-        return None

@@ -27,10 +27,11 @@ from hydra.plugins.launcher import Launcher
 from ssah_exp.config.ranges import at_least, choice, refuse
 from ssah_exp.errors import ConfigError, StoreError, did_you_mean
 from ssah_exp.records.record import RunRecord
-from ssah_exp.records.store import RecordStore
+from ssah_exp.records.store import readable_record
 from ssah_exp.sweeps.given import options_of
 from ssah_exp.sweeps.launching import LAUNCHED, tell
 from ssah_exp.sweeps.state import DONE, JobState
+from ssah_exp.sweeps.status import record_of
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -170,12 +171,8 @@ def _value(state: JobState, settings: SearchSettings) -> float | None:
     """The metric of a finished job; None if it failed or the metric was not measured."""
     if state.status != DONE:
         return None
-    assert state.artefact is not None
-    assert state.run_id is not None
-    assert state.folder is not None
-    sweep = LAUNCHED[-1]
-    folder = (sweep.job(0).folder / state.folder).resolve()
-    record = RecordStore(folder.parents[2]).get(state.artefact, state.run_id)
+    path = record_of(LAUNCHED[-1].job(0), state)  # any job's folder: states are told from there
+    record = None if path is None else readable_record(path)
     return None if record is None else _metric(record, settings)
 
 

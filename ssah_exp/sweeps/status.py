@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ssah_exp.errors import ClusterError
 from ssah_exp.lock import seems_held
@@ -94,12 +95,24 @@ def _under_ourselves(sweep: Sweep) -> SweepStatus:
     return SweepStatus(sweep, standings)
 
 
+def record_of(job: Job, state: JobState) -> Path | None:
+    """The record that a job's state names; None if it is not there.
+
+    Earlier versions said where it lies by names alone, also where ``sweeps`` is a link.
+    """
+    if state.folder is None:
+        return None
+    place = job.folder / state.folder
+    tried = (place / RECORD, Path(os.path.normpath(place)) / RECORD)
+    return next((path for path in tried if path.is_file()), None)
+
+
 def _said(job: Job, state: JobState) -> tuple[str, str]:
     """Status and detail as the job itself tells them."""
     if state.status == DONE:
         if state.folder is None:  # several processes ran it, under a version that did not ask them
             return MISSING, "it does not say where its record lies"
-        if not (job.folder / state.folder / RECORD).is_file():
+        if record_of(job, state) is None:
             return MISSING, f"the record of run {state.run_id} is gone"
         return DONE, f"run {state.run_id}"
     if job.cancelled and state.status == RUNNING:

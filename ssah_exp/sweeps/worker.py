@@ -17,6 +17,7 @@ from ssah_exp.owner import Owner
 from ssah_exp.pipeline.first_import import imports_stay
 from ssah_exp.pipeline.worker import flush_printed
 from ssah_exp.records.provenance import now
+from ssah_exp.storage import way_to
 from ssah_exp.sweeps.code import check_code
 from ssah_exp.sweeps.folder import Job, Sweep
 from ssah_exp.sweeps.state import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, JobState
@@ -83,7 +84,7 @@ def _run(sweep: Sweep, job: Job, running: JobState, check: str | None) -> JobSta
             progress="",
             run_id=record.run_id,
             artefact=record.artefact,
-            folder=os.path.relpath(finished.folder.absolute(), job.folder),
+            folder=way_to(finished.folder, job.folder),
         )
     except Exception as error:
         if (ending := ending_behind(error)) is not None:

@@ -29,3 +29,19 @@ def test_equal_runs_put_the_same_links_side_by_side(kind: str, tmp_path: Path) -
     assert [path.name for path in target.parent.iterdir()] == ["full"]
     if kind == "model":
         assert not target.readlink().is_absolute(), "the root may be moved"
+
+
+@pytest.mark.parametrize("linked", ["runs", "cache"])
+def test_a_model_is_found_where_a_folder_of_the_root_is_a_link(linked: str, tmp_path: Path) -> None:
+    """One of them may lie on another disk; the link led nowhere."""
+    root, disk = tmp_path / "root", tmp_path / "disk" / "deep" / linked
+    for place in (root, disk):
+        place.mkdir(parents=True)
+    (root / linked).symlink_to(disk)
+    model, link = root / "cache" / "train" / "key", root / "runs" / "table" / "id" / "models" / "a"
+    model.mkdir(parents=True)
+    (model / "file").write_text("content", encoding="utf-8")
+    outputs._link_model(link, model)
+    assert (link / "file").read_text(encoding="utf-8") == "content"
+    by_names = Path("../../../../cache/train/key")
+    assert (link.readlink() == by_names) is (linked == "cache"), "the root may be moved"

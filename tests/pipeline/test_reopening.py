@@ -16,9 +16,9 @@ from ssah_exp.config.identity import science
 from ssah_exp.config.schema import ArmConfig
 from ssah_exp.config.validate import validate
 from ssah_exp.digest import digest_folder
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.pipeline.opened import Finished
-from ssah_exp.pipeline.reopening import models_of, reopen
+from ssah_exp.pipeline.reopening import cache_of, models_of, reopen
 from ssah_exp.records.store import RECORD
 from ssah_exp.units.noise import transfer_noise
 from ssah_exp.units.unitmap import UnitMap
@@ -245,3 +245,22 @@ def test_an_unknown_model_is_named(finished: Finished, place: Path, capsys: Capt
     arguments = ["units", "identify", str(finished.folder), "nobody", "nowhere"]
     assert main([*arguments, *overrides(place)]) == 2
     assert "'nobody' is neither a folder nor a model of this run: " in capsys.readouterr().err
+
+
+def test_the_cache_is_found_where_runs_are_a_link(tmp_path: Path) -> None:
+    """``runs`` may lie on another disk; every entry was said to be gone."""
+    root, disk = tmp_path / "root", tmp_path / "disk" / "runs"
+    for place in (root / "cache", disk / "table" / "id"):
+        place.mkdir(parents=True)
+    (root / "runs").symlink_to(disk)
+    assert cache_of(root / "runs" / "table" / "id").root == root / "cache"
+    other = tmp_path / "other"
+    for place in (other / "cache", other / "runs" / "table" / "id"):
+        place.mkdir(parents=True)
+    (tmp_path / "mine").symlink_to(other / "runs" / "table" / "id")
+    assert cache_of(tmp_path / "mine").root == other / "cache"
+
+
+def test_a_run_that_lies_less_deep_has_no_cache_beside_it() -> None:
+    with pytest.raises(StoreError, match="/run1 is no folder <root>/runs/ARTEFACT/RUN"):
+        cache_of(Path("/run1"))

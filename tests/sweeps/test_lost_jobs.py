@@ -238,6 +238,30 @@ def test_a_sweep_is_gone_on_with_once_its_second_batch_is_written_down_too(
     assert "Only 4 of 5 jobs" in str(launch.sweep.cut_short())
 
 
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_record_is_found_from_a_sweep_behind_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier: bool
+) -> None:
+    """``sweeps`` may lie on another disk; finished jobs counted as missing for ever."""
+    disk, root = tmp_path / "disk" / "deep" / "sweeps", tmp_path / "root"
+    run = root / "runs" / "table" / "abc"
+    for place in (disk, run):
+        place.mkdir(parents=True)
+    (root / "sweeps").symlink_to(disk)
+    (run / "record.json").touch()
+    sweep = sweep_of(root, 1)
+    if earlier:
+        sweep.job(0).save(JobState(DONE, run_id="abc", folder="../../../../runs/table/abc"))
+    else:
+        record = SimpleNamespace(run_id="abc", artefact="table")
+        finished = SimpleNamespace(record=record, folder=run)
+        monkeypatch.setattr(Job, "config", lambda job: None)
+        monkeypatch.setattr("ssah_exp.pipeline.dispatch.run", lambda *_: finished)
+        worker.work(sweep, sweep.job(0))
+    (standing,) = status_of(sweep).standings
+    assert (standing.status, standing.detail) == (DONE, "run abc")
+
+
 def test_a_damaged_sweep_hides_no_other(tmp_path: Path, capsys: Capture) -> None:
     sweep_of(tmp_path, 1)
     noon = open_sweep(tmp_path / "sweeps" / "noon", "batch", {}, {})
