@@ -24,6 +24,7 @@ from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.metrics import Measured
 from ssah_exp.evaluation.outcomes import Outcomes
+from ssah_exp.folders import listed
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.storage import write_atomically
 
@@ -111,7 +112,7 @@ def with_later_judges(record: RunRecord, path: Path) -> RunRecord:
         record: As it was read.
         path: Where from.
     """
-    files = sorted(_folder(path).glob("*.json"))
+    files = _files_beside(path)
     answers = answers_digest(record, path.parent) if files else None
     for file in files:
         try:
@@ -130,6 +131,14 @@ def with_later_judges(record: RunRecord, path: Path) -> RunRecord:
         elif later.judge not in record.judges:
             record = _joined(record, later)
     return record
+
+
+def _files_beside(record: Path) -> list[Path]:
+    try:
+        return [file for file in listed(_folder(record)) if file.suffix == ".json"]
+    except StoreError as error:
+        warnings.warn(f"Skipping what judges said later: {error}", stacklevel=4)
+        return []
 
 
 def _of_these_answers(later: LaterJudge, record: RunRecord, answers: str | None) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ssah_exp.errors import StoreError
+from ssah_exp.folders import holding, listed
 from ssah_exp.records.later_judges import with_later_judges
 from ssah_exp.records.record import RunRecord
 from ssah_exp.storage import write_atomically
@@ -39,19 +40,28 @@ class RecordStore:
     def get(self, artefact: str, run_id: str) -> RunRecord | None:
         """One run's record as it wrote it; None if there is none, with a warning if unreadable."""
         path = self.folder(artefact, run_id) / RECORD
-        return readable_record(path) if path.is_file() else None
+        with suppress(PermissionError):  # of which reading it warns
+            if not path.is_file():
+                return None
+        return readable_record(path)
 
     def read(self, artefact: str) -> list[RunRecord]:
         """Every readable record of an artefact, oldest first; unreadable ones are warned of.
 
         What further judges said later is in them, see :mod:`ssah_exp.records.later_judges`.
+
+        Raises:
+            StoreError: The folder of all of its runs may not be read.
         """
-        paths = sorted((self.runs / artefact).glob(f"*/{RECORD}"))
-        return _read_all(paths)
+        return _read_all(list(holding(self.runs / artefact, RECORD)))
 
     def artefacts(self) -> list[str]:
-        """Artefacts that have at least one run."""
-        return sorted(path.name for path in self.runs.glob("*") if any(path.glob(f"*/{RECORD}")))
+        """Artefacts that have at least one run.
+
+        Raises:
+            StoreError: The folder of the runs, or of those of an artefact, may not be read.
+        """
+        return [place.name for place in listed(self.runs) if any(holding(place, RECORD))]
 
 
 def read_folder(folder: Path) -> list[RunRecord]:
@@ -63,11 +73,12 @@ def read_folder(folder: Path) -> list[RunRecord]:
         folder: Holds ``*.json``, folders that hold ``records/*.json``, or both.
 
     Raises:
-        StoreError: There is no such folder.
+        StoreError: There is no such folder, or it or its records may not be read.
     """
     if not folder.is_dir():
         raise StoreError(f"No folder of records at {folder}.")
-    paths = sorted([*folder.glob("*.json"), *folder.glob("*/records/*.json")])
+    places = [folder, *holding(folder, "records")]
+    paths = sorted(path for place in places for path in listed(place) if path.suffix == ".json")
     newest = {record.run_id: record for record in _read_all(paths)}
     return sorted(newest.values(), key=lambda record: record.finished)
 

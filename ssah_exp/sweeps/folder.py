@@ -21,6 +21,7 @@ from ssah_exp.config.compose import parse_plain
 from ssah_exp.config.paths import root_of
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.errors import StoreError, did_you_mean
+from ssah_exp.folders import holding
 from ssah_exp.owner import Owner
 from ssah_exp.records.provenance import now
 from ssah_exp.storage import storage_errors, write_atomically
@@ -153,8 +154,12 @@ class Sweep:
         return Path.cwd()
 
     def jobs(self) -> list[Job]:
-        """Every job that was frozen, by number."""
-        found = (self.folder / "jobs").glob(f"*/{JOB}")
+        """Every job that was frozen, by number; one that may not be looked into is warned of.
+
+        Raises:
+            StoreError: Their folder may not be read.
+        """
+        found = holding(self.folder / "jobs", JOB)
         return sorted((Job(path.parent) for path in found), key=lambda job: job.number)
 
     def expect(self, jobs: int) -> None:
@@ -237,8 +242,14 @@ def open_sweep(folder: Path, launcher: str, options: dict[str, Any], code: dict[
 
 
 def sweeps_below(root: Path) -> list[Sweep]:
-    """Every sweep of a root, oldest first; one that was killed before it had a plan is none."""
-    found = (root.absolute() / "sweeps").glob(f"*/{PLAN}")  # workers change directory
+    """Every sweep of a root, oldest first; one that was killed before it had a plan is none.
+
+    One that may not be looked into is warned of.
+
+    Raises:
+        StoreError: Their folder may not be read.
+    """
+    found = holding(root.absolute() / "sweeps", PLAN)  # workers change directory
     return sorted((Sweep(path.parent) for path in found if path.stat().st_size > 0), key=_age)
 
 

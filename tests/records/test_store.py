@@ -13,6 +13,7 @@ import pytest
 
 from ssah_exp.errors import StoreError
 from ssah_exp.records.store import RECORD, RecordStore, read_folder
+from tests.forbidden import forbid
 from tests.records.synthetic import record
 
 ARTEFACT = "table1_pruning"
@@ -111,3 +112,50 @@ def test_a_run_that_two_experiments_hold_is_read_once(tmp_path: Path) -> None:
     (tmp_path / "one.json").write_text("{}", encoding="utf-8")
     with pytest.warns(UserWarning, match="one.json"):
         assert read_folder(tmp_path) == found
+
+
+def test_a_run_that_may_not_be_looked_into_is_skipped_with_a_warning(
+    store: RecordStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mean over fewer seeds, without a word."""
+    store.write(record(0))
+    store.write(record(1))
+    forbid(monkeypatch, store.folder(ARTEFACT, record(1).run_id))
+    with pytest.warns(UserWarning, match="Skipping .*000000000001.*Permission denied"):
+        assert [item.seed for item in store.read(ARTEFACT)] == [0]
+    with pytest.warns(UserWarning, match="Skipping .*000000000001.*Permission denied"):
+        assert store.get(ARTEFACT, record(1).run_id) is None
+
+
+def test_runs_that_may_not_be_listed_are_not_taken_for_none(
+    store: RecordStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(record(0))
+    with monkeypatch.context() as patch:
+        forbid(patch, store.runs / ARTEFACT)
+        for look in (lambda: store.read(ARTEFACT), store.artefacts):
+            with pytest.raises(StoreError, match=f"{ARTEFACT} cannot be read: Permission denied"):
+                look()
+    forbid(monkeypatch, store.runs)
+    with pytest.raises(StoreError, match="runs cannot be read: Permission denied"):
+        store.artefacts()
+
+
+def test_record_files_that_may_not_be_read_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        (tmp_path / name / "records").mkdir(parents=True)
+    (tmp_path / "a" / "records" / "0.json").write_text(record(0).to_json(), encoding="utf-8")
+    (tmp_path / "a" / "records" / "0.judges").mkdir()
+    with monkeypatch.context() as patch:
+        forbid(patch, tmp_path / "b")
+        with pytest.warns(UserWarning, match="Skipping .*b: it cannot be read: Permission denied"):
+            assert len(read_folder(tmp_path)) == 1
+    with monkeypatch.context() as patch:
+        forbid(patch, tmp_path / "b" / "records")
+        with pytest.raises(StoreError, match="b/records cannot be read: Permission denied"):
+            read_folder(tmp_path)
+    forbid(monkeypatch, tmp_path / "a" / "records" / "0.judges")
+    with pytest.warns(UserWarning, match="Skipping what judges said later: .*Permission denied"):
+        assert len(read_folder(tmp_path)) == 1

@@ -49,6 +49,7 @@ from ssah_exp.sweeps.state import (
     JobState,
 )
 from ssah_exp.sweeps.status import status_of
+from tests.forbidden import forbid
 from tests.sweeps.frozen import sweep_of
 
 Capture = pytest.CaptureFixture[str]
@@ -236,6 +237,24 @@ def test_a_sweep_is_gone_on_with_once_its_second_batch_is_written_down_too(
     assert launched_when_frozen == [0] * 4
     launch.sweep.expect(5)
     assert "Only 4 of 5 jobs" in str(launch.sweep.cut_short())
+
+
+def test_what_may_not_be_looked_into_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = sweep_of(tmp_path, 2)
+    sweep.expect(2)
+    with monkeypatch.context() as patch:
+        forbid(patch, sweep.job(1).folder)
+        with pytest.warns(UserWarning, match="Skipping .*0001: it cannot be read: Permission"):
+            assert "Only 1 of 2 jobs" in str(sweep.cut_short())
+    with monkeypatch.context() as patch:
+        forbid(patch, sweep.folder / "jobs")
+        with pytest.raises(StoreError, match="jobs cannot be read: Permission denied"):
+            sweep.jobs()
+    forbid(monkeypatch, sweep.folder)
+    with pytest.warns(UserWarning, match="Skipping .*night: it cannot be read: Permission denied"):
+        assert sweeps_below(tmp_path) == []
 
 
 @pytest.mark.parametrize("earlier", [True, False])
