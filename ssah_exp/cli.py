@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Any
@@ -33,6 +34,7 @@ from ssah_exp.options import (
     units,
     wandb,
 )
+from ssah_exp.sweeps.ending import tidied_up
 
 OPTIONS = (
     run,
@@ -95,9 +97,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         options, rest = parser.parse_args(arguments), []
     try:
-        # Within: the first seconds of most commands are the imports of their libraries.
-        command = import_module(f"ssah_exp.commands.{options.module}")
-        return int(command.execute(options, rest))
+        # What TERM leaves half done in a run its checkpoints and its cache take care of.
+        with nullcontext() if options.module == "run" else tidied_up():
+            # Within: the first seconds of most commands are the imports of their libraries.
+            command = import_module(f"ssah_exp.commands.{options.module}")
+            return int(command.execute(options, rest))
     except BrokenPipeError:
         return 0
     except KeyboardInterrupt as error:

@@ -16,8 +16,11 @@ from typing import BinaryIO
 from safetensors import SafetensorError
 
 from ssah_exp.errors import StoreError
+from ssah_exp.owner import abandoned, work_name
 
 _OWNERS_ALONE = 0o600
+# Of a name that stands in that of what is half made; file systems take 255 bytes in all.
+_LONGEST, _HALF_MADE = 32, ".tmp"
 
 
 @contextmanager
@@ -122,12 +125,20 @@ def _mode(path: Path) -> int:
 def whole_path(path: Path) -> Iterator[Path]:
     """A place beside ``path`` to write to; what lies there in the end moves to ``path``.
 
-    Until then, and if the block fails, a reader sees the old file or none.
+    Until then, and if the block fails, a reader sees the old file or none. What a killed process of
+    this host left half made of it is removed.
 
     Raises:
         StoreError: The disk is full or not writable; the old file is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    _remove_abandoned(path)
+    with _moved_to(path) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _moved_to(path: Path) -> Iterator[Path]:
+    temporary = _half_made(path)
     with storage_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,8 +151,11 @@ def whole_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A stream whose bytes, safely on disk, stand at ``path`` as :func:`whole_path` says."""
-    with whole_path(path) as temporary, temporary.open("wb") as stream:
+    """A stream whose bytes, safely on disk, stand at ``path`` as :func:`whole_path` says.
+
+    What killed processes left stays: such files are small, and written every few seconds.
+    """
+    with _moved_to(path) as temporary, temporary.open("wb") as stream:
         yield stream
         stream.flush()
         os.fsync(stream.fileno())
@@ -151,11 +165,14 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """An empty folder to fill, which becomes ``path`` once the block has ended well.
 
+    What a killed process of this host left half made of it is removed.
+
     Raises:
         StoreError: The disk is full or not writable; nothing stands at ``path``.
     """
     path = path.absolute()
-    work = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    _remove_abandoned(path)
+    work = _half_made(path)
     try:
         with storage_errors(path):
             work.mkdir(parents=True)
@@ -164,6 +181,32 @@ def whole_folder(path: Path) -> Iterator[Path]:
             work.rename(path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _half_made(path: Path) -> Path:
+    """A hidden place beside ``path`` that says whose it is."""
+    return path.with_name(f"{_hidden(path)}{work_name()}{_HALF_MADE}")
+
+
+def _hidden(path: Path) -> str:
+    return f".{path.name[:_LONGEST]}"
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what processes of this host that no longer live left half made of ``path``."""
+    begin = _hidden(path)
+    with suppress(OSError):  # no folder yet, or none to be tidied
+        for left in list(path.parent.iterdir()):
+            whose = left.name.removeprefix(begin).removesuffix(_HALF_MADE)
+            if left.name == f"{begin}{whose}{_HALF_MADE}" and abandoned(whose):
+                _remove(left)
+
+
+def _remove(left: Path) -> None:
+    if left.is_dir() and not left.is_symlink():
+        shutil.rmtree(left, ignore_errors=True)
+    else:
+        left.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:

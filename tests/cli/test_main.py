@@ -7,9 +7,11 @@ import io
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from ssah_exp.commands import doctor
 from ssah_exp.config.plugins import VARIABLE
 from ssah_exp.errors import IncompleteError
 from ssah_exp.records.store import RecordStore
+from ssah_exp.storage import whole_folder
 from tests.cli.unit_map import unit_map
 from tests.endings import half_done
 from tests.plugins import Install
@@ -255,6 +258,27 @@ def test_ctrl_c_while_libraries_are_imported_is_ctrl_c(
     except KeyboardInterrupt:
         pytest.fail("a traceback")
     assert failed(capsys) == "interrupted; run the same command to go on"
+
+
+def test_term_leaves_no_half_of_what_a_command_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def execute(*_: object) -> None:
+        with whole_folder(tmp_path / "out"):
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL, "it would end the tests"
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    module = SimpleNamespace(execute=execute)
+    monkeypatch.setattr("ssah_exp.cli.import_module", lambda name: module)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main(["export", "run", "arm", "out"])
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 143
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_end_of_a_process_behind_an_error_is_its_end(monkeypatch: pytest.MonkeyPatch) -> None:

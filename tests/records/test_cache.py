@@ -292,6 +292,28 @@ def test_a_folder_appears_when_it_is_filled(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "model" / "weights").read_text() == "all"
 
 
+def test_what_a_killed_process_left_half_made_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to a whole model, hidden, for ever; that of the living and of another name stays."""
+    folder, file, other = (tmp_path / name for name in ("model", "delta", "model-2"))
+    begun = [whole_folder(folder)]  # kept: as soon as nobody holds it, Python tidies up
+    (begun[0].__enter__() / "weights").touch()
+    (lives,) = tmp_path.iterdir()
+    pid = dead_pid()
+    with monkeypatch.context() as killed:
+        killed.setattr(os, "getpid", lambda: pid)
+        begun += [whole_folder(folder), whole_path(file), whole_folder(other)]
+        for making in begun[1:3]:
+            making.__enter__().touch()
+        others = begun[3].__enter__()
+    assert len(list(tmp_path.iterdir())) == 4
+    with whole_folder(folder) as work, whole_path(file) as place:
+        (work / "weights").touch()
+        place.touch()
+    assert sorted(tmp_path.iterdir()) == sorted([folder, file, lives, others])
+
+
 @pytest.mark.parametrize(
     ("error", "text"),
     [
