@@ -55,6 +55,9 @@ OPTIONS = (
     scaling,
 )
 
+# Commands that find what they had done when they were interrupted; the others begin anew.
+GO_ON = ("run", "retry_failed", "judges", "mirror")
+
 
 class _Help(argparse.HelpFormatter):
     """Names every default that a help text does not explain itself."""
@@ -105,11 +108,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except KeyboardInterrupt as error:
-        return _interrupted(error)
+        return _interrupted(error, options.module)
     except Exception as error:
         ending = ending_behind(error)
         if isinstance(ending, KeyboardInterrupt):
-            return _interrupted(ending)
+            return _interrupted(ending, options.module)
         if ending is not None:
             raise ending from error
         if not isinstance(error, SsahError):
@@ -118,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1 if isinstance(error, IncompleteError) else 2
 
 
-def _interrupted(by: KeyboardInterrupt) -> int:
-    how = str(by) or "run the same command to go on"
-    print(f"ssah-exp: interrupted; {how}", file=sys.stderr)
+def _interrupted(by: KeyboardInterrupt, module: str) -> int:
+    how = str(by) or ("run the same command to go on" if module in GO_ON else "")
+    print(f"ssah-exp: interrupted; {how}" if how else "ssah-exp: interrupted", file=sys.stderr)
     return 130

@@ -19,6 +19,17 @@ from ssah_exp.errors import StoreError
 from ssah_exp.owner import abandoned, work_name
 
 _OWNERS_ALONE = 0o600
+_ANOTHER = "choose another place (for runs and their cache: set paths.root)"
+_FULL = ("the disk is full or over quota", f"free some space or {_ANOTHER}")
+_FORBIDDEN = ("the place is read-only or forbidden", f"make it writable or {_ANOTHER}")
+_A_FILE = ("a file lies where a folder is needed", f"move it away or {_ANOTHER}")
+_A_FOLDER = ("a folder lies where a file is needed", "name a file")
+_REASONS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _FORBIDDEN),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), _A_FILE),
+    errno.EISDIR: _A_FOLDER,
+}
 # Of a name that stands in that of what is half made; file systems take 255 bytes in all.
 _LONGEST, _HALF_MADE = 32, ".tmp"
 
@@ -34,27 +45,17 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         number = _errno(error)
-        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            reason = "the disk is full or over quota"
-        elif number in (errno.EROFS, errno.EACCES, errno.EPERM):
-            reason = "the place is read-only or forbidden"
-        elif number in (errno.ENOTDIR, errno.EEXIST):
-            reason = "a file lies where a folder is needed"
-        elif number == errno.EISDIR:
-            reason = "a folder lies where a file is needed"
-        else:
+        if number not in _REASONS:
             raise
+        reason, advice = _REASONS[number]
         if (other := _elsewhere(error, path)) is not None:
             raise StoreError(
                 f"Cannot use {other}, needed for {path}: {reason} ({os.strerror(number)}). "
                 "Nothing half-written was kept; mend that and run the same command again."
             ) from error
-        advice = "free some space or set paths.root to another place"
-        if number == errno.EISDIR:
-            advice = "name a file"
         raise StoreError(
             f"Cannot write {path}: {reason} ({os.strerror(number)}). Nothing half-written was "
-            f"kept; {advice} and run the same command again."
+            f"kept; {advice} and run the command again."
         ) from error
 
 

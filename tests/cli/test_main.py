@@ -260,6 +260,23 @@ def test_ctrl_c_while_libraries_are_imported_is_ctrl_c(
     assert failed(capsys) == "interrupted; run the same command to go on"
 
 
+@pytest.mark.parametrize(
+    ("words", "goes_on"),
+    [(["mirror", "csv"], True), (["retry-failed"], True), (["export", "run", "arm", "out"], False)],
+)
+def test_ctrl_c_promises_to_go_on_where_that_is_so(
+    words: list[str], goes_on: bool, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def execute(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    module = SimpleNamespace(execute=execute)
+    monkeypatch.setattr("ssah_exp.cli.import_module", lambda name: module)
+    assert main(words) == 130
+    said = failed(capsys)
+    assert said == ("interrupted; run the same command to go on" if goes_on else "interrupted")
+
+
 def test_term_leaves_no_half_of_what_a_command_makes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
