@@ -12,7 +12,7 @@ import torch
 
 from ssah_exp.cache import Cache
 from ssah_exp.errors import ModelError
-from ssah_exp.models.load import DTYPES, move, resolve_device, whole_model
+from ssah_exp.models.load import DTYPES, move, resolve_device, said, whole_model
 from ssah_exp.models.sources import HubModel, LocalFolder, ModelSource, WheelGguf
 
 if TYPE_CHECKING:
@@ -83,8 +83,10 @@ class Companion:
             model = whole_model(place, revision=ref.commit, dtype=DTYPES[self.precision])
         except ModelError as error:
             raise ModelError(f"{who} cannot be loaded. {error}") from error
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{who} cannot be loaded from {place}: {error}") from error
+        except RuntimeError:  # as of :func:`whole_model`
+            raise
+        except Exception as error:  # a damaged tokenizer
+            raise ModelError(f"{who} cannot be loaded from {place}: {said(error)}") from error
         move(model, resolve_device(self.device, f"{who}: device"))
         torch.nn.Module.eval(model)
         return model, tokenizer

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 
 from ssah_exp.config.schema import ModelConfig
 from ssah_exp.errors import ModelError
@@ -85,7 +84,7 @@ def load_speech(location: str, config: ModelConfig, revision: str | None = None)
     """Load and check the tokenizer alone, in a second or so.
 
     Raises:
-        ModelError: It cannot be found, or fails :func:`check_tokenizer`.
+        ModelError: It cannot be found or read, or fails :func:`check_tokenizer`.
     """
     from transformers import AutoTokenizer
 
@@ -93,8 +92,8 @@ def load_speech(location: str, config: ModelConfig, revision: str | None = None)
         tokenizer = AutoTokenizer.from_pretrained(
             location, revision=revision, trust_remote_code=config.trust_remote_code
         )
-    except (OSError, ValueError) as error:
-        raise ModelError(f"No tokenizer could be loaded from {location}: {error}") from error
+    except Exception as error:  # damaged files, and a model's own code, may fail in any way
+        raise ModelError(f"No tokenizer could be loaded from {location}: {said(error)}") from error
     stops = _own_stops(location, config, revision)
     return check_tokenizer(tokenizer, config.end_of_turn, config.pad_token, stops)
 
@@ -131,7 +130,7 @@ def load_config(location: str, config: ModelConfig, revision: str | None = None)
     """transformers' config of a model, without weights.
 
     Raises:
-        ModelError: It cannot be found.
+        ModelError: It cannot be found or read.
     """
     from transformers import AutoConfig
 
@@ -139,8 +138,10 @@ def load_config(location: str, config: ModelConfig, revision: str | None = None)
         return AutoConfig.from_pretrained(
             location, revision=revision, trust_remote_code=config.trust_remote_code
         )
-    except (OSError, ValueError) as error:
-        raise ModelError(f"No model config could be loaded from {location}: {error}") from error
+    except Exception as error:  # a model's own code may fail in any way
+        raise ModelError(
+            f"No model config could be loaded from {location}: {said(error)}"
+        ) from error
 
 
 def longest_sequence(location: str, config: ModelConfig, revision: str | None = None) -> int:
@@ -292,8 +293,10 @@ def whole_model(location: str, **options: Any) -> PreTrainedModel:
             ignore_mismatched_sizes=True,  # refused below, with their names
             **options,
         )
-    except (OSError, ValueError, ImportError, SafetensorError) as error:  # quantised: a package
-        raise ModelError(f"No model could be loaded from {location}: {error}") from error
+    except RuntimeError:  # no memory, or a device: not the model's fault
+        raise
+    except Exception as error:  # a package is lacking, a file is cut, a model's own code is broken
+        raise ModelError(f"No model could be loaded from {location}: {said(error)}") from error
     model: PreTrainedModel
     model, found = read
     if getattr(model, "_hf_peft_config_loaded", False):
@@ -306,6 +309,12 @@ def whole_model(location: str, **options: Any) -> PreTrainedModel:
             "saved whole?"
         )
     return model
+
+
+def said(error: Exception) -> str:
+    """An error of transformers or of what it calls; one that is no sentence gets its kind."""
+    spoken = isinstance(error, OSError | ValueError | ImportError)
+    return str(error) if spoken else f"{type(error).__name__}: {error}"
 
 
 def _adapted(location: str) -> str:

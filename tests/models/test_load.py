@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from transformers import dynamic_module_utils
 
 from ssah_exp.cache import COST
 from ssah_exp.config.schema import ModelConfig
@@ -93,6 +95,60 @@ def test_a_judge_that_needs_a_package_says_so(
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", lacking)
     with pytest.raises(ModelError, match=r"the judge cannot be loaded.*requires it"):
         Companion(weights=LocalFolder(str(tmp_path)), device="cpu").load_companion("the judge")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import a_package_nobody_has", r"packages .* not found.*: a_package_nobody_has"),
+        ("below = nothing", "NameError: name 'nothing' is not defined"),
+    ],
+)
+def test_a_model_whose_own_code_fails_is_refused_in_one_sentence(
+    code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the cache's folder comes in
+    folder = saved(tmp_path / "model")
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "own.Own"}}
+    path.write_text(json.dumps(config), encoding="utf-8")
+    (folder / "own.py").write_text(
+        f"{code}\nfrom transformers import LlamaConfig\nclass Own(LlamaConfig): pass\n",
+        encoding="utf-8",
+    )
+    taken = replace(CONFIG, trust_remote_code=True)
+    with pytest.raises(ModelError, match=f"No model config could be loaded from .*{message}"):
+        load_model(str(folder), taken)
+    with pytest.raises(ModelError, match=f"No tokenizer could be loaded from .*{message}"):
+        load_speech(str(folder), taken)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"version": "1.0", "added_tokens": [], "model": {}}'])
+def test_a_json_file_that_is_no_tokenizer_is_refused_in_one_sentence(
+    content: str, tmp_path: Path
+) -> None:
+    """The library's error may be of any kind, and says nothing of the file."""
+    (saved(tmp_path) / "tokenizer.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ModelError, match=f"No tokenizer could be loaded from {tmp_path}: "):
+        load_speech(str(tmp_path), CONFIG)
+    with pytest.raises(ModelError, match=f"the judge cannot be loaded from {tmp_path}: "):
+        Companion(weights=LocalFolder(str(tmp_path)), device="cpu").load_companion("the judge")
+
+
+def test_a_card_without_memory_is_no_fault_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Benchmarks tell it apart by its kind."""
+
+    def full(*args: object, **options: object) -> None:
+        raise torch.OutOfMemoryError("full")
+
+    saved(tmp_path)
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        load_model(str(tmp_path), CONFIG)
 
 
 @pytest.mark.parametrize(
