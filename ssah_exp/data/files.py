@@ -112,9 +112,15 @@ def _read_json(path: Path) -> Iterator[Any]:
 
 def _read_jsonl(path: Path) -> Iterator[Any]:
     with path.open(encoding=ENCODING) as stream:
-        for line in stream:
+        for number, line in enumerate(stream, start=1):
             if line.strip():
-                yield json.loads(line)
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError as error:  # it counts from this line's beginning
+                    place = f"line {number} column {error.colno}"
+                    raise ValueError(
+                        f"{error.msg}: {place}; every line is json by itself"
+                    ) from error
 
 
 def _read_lines(path: Path) -> Iterator[Row]:

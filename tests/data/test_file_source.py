@@ -286,6 +286,14 @@ def test_an_empty_file_is_called_so(tmp_path: Path, name: str, content: str) -> 
         read_rows(tmp_path / name)
 
 
+def test_the_line_of_a_jsonl_file_that_is_broken_is_named(tmp_path: Path) -> None:
+    """json itself says line 1 of every one."""
+    target = tmp_path / "rows.jsonl"
+    target.write_text('{"goal": "x"}\n\n{"goal": "y",}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"malformed: .*: line 3 column 14; every line is"):
+        FileSource("{goal}", path=str(target)).load(0)
+
+
 def test_a_full_folder_is_not_listed(tmp_path: Path) -> None:
     for number in range(40):
         (tmp_path / f"other_{number}").touch()
