@@ -15,6 +15,8 @@ Row = Mapping[str, Any]
 csv.field_size_limit(1 << 24)
 # A byte order mark, as spreadsheets write it, is no part of the first column's name.
 ENCODING = "utf-8-sig"
+# With what spreadsheets put columns apart where a comma stands in numbers, or when asked to.
+_OTHER_MARKS = (";", "\t")
 _LISTED = 20  # names of a folder that help who mistyped one
 
 
@@ -45,19 +47,31 @@ def read_items(path: Path) -> list[Any]:
         ".jsonl": _read_jsonl,
         ".txt": _read_lines,
     }
-    if path.suffix not in readers:
-        raise DataError(
-            f"{path}: unknown type '{path.suffix}'.{did_you_mean(path.suffix, readers)}"
-        )
+    kind = kind_of(path)
+    if kind not in readers:
+        raise DataError(f"{path}: unknown type '{kind}'.{did_you_mean(kind, readers)}")
     try:
-        items = list(readers[path.suffix](path))
-        if path.suffix in (".json", ".jsonl"):  # half an emoji can be escaped, and never written
+        items = list(readers[kind](path))
+        if kind in (".json", ".jsonl"):  # half an emoji can be escaped, and never written
             json.dumps(items, ensure_ascii=False).encode()
     except (ValueError, csv.Error) as error:
-        raise DataError(f"{path} is malformed: {error}") from error
+        raise DataError(f"{path} is malformed: {whats_wrong(error)}") from error
     if not items:
         raise DataError(f"{path} holds no rows.")
     return items
+
+
+def kind_of(path: Path) -> str:
+    """A file's ending, with which some systems are loud: ``.csv`` of ``UP.CSV``."""
+    return path.suffix.lower()
+
+
+def whats_wrong(error: Exception) -> str:
+    """Why a file could not be read; of text in another encoding, what to do."""
+    if isinstance(error, UnicodeDecodeError):
+        byte = error.object[error.start]
+        return f"it is no UTF-8 text (byte 0x{byte:02x}); save it as UTF-8"
+    return str(error)
 
 
 def read_texts(path: Path, what: str) -> list[str]:
@@ -71,7 +85,7 @@ def read_texts(path: Path, what: str) -> list[str]:
         DataError: As :func:`read_items`, or an item is no text or blank.
     """
     items = read_items(path)
-    if path.suffix == ".txt":
+    if kind_of(path) == ".txt":
         items = [item["line"] for item in items]
     if not all(isinstance(item, str) and item.strip() for item in items):
         raise DataError(
@@ -86,6 +100,11 @@ def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
         # Strictly: a quote that nothing closes would otherwise swallow the rest of the file.
         reader = csv.DictReader(stream, delimiter=delimiter, strict=True)
         names = [name for name in reader.fieldnames or () if name.strip()]
+        if delimiter == "," and len(names) == 1 and any(mark in names[0] for mark in _OTHER_MARKS):
+            raise ValueError(
+                f"its columns stand apart by something else than ',': the first line is one name, "
+                f"{names[0]!r}. Save it with ',', or with tabs as .tsv"
+            )
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two columns are called {name!r}")

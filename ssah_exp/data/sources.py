@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from ssah_exp.data.files import ENCODING, Row, neighbours, read_rows
+from ssah_exp.data.files import ENCODING, Row, neighbours, read_rows, whats_wrong
 from ssah_exp.data.selection import RowSelection, asks, column, filled, render
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
@@ -231,7 +231,7 @@ class FileText:
         try:
             text = path.read_text(encoding=ENCODING)
         except ValueError as error:
-            raise DataError(f"{path} is malformed: {error}") from error
+            raise DataError(f"{path} is malformed: {whats_wrong(error)}") from error
         if not text.strip():
             raise DataError(f"{path} is empty.")
         return text

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssah_exp.data.files import read_rows
+from ssah_exp.data.files import kind_of, read_rows
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.judges import Verdict
 from ssah_exp.evaluation.questions import read_completions
@@ -55,9 +55,9 @@ def read_answers(path: Path) -> LabelledAnswers:
     """
     if not path.is_file():
         raise DataError(f"No file {path}.")
-    if path.suffix == ".csv":
+    if kind_of(path) == ".csv":
         return read_labelled(path)
-    if path.suffix != ".jsonl":
+    if kind_of(path) != ".jsonl":
         raise DataError(f"{path} is neither a labelled .csv nor a .jsonl of completions.")
     items = read_completions(path)
     if not items:

@@ -369,6 +369,7 @@ def test_what_is_refused(
     [
         ("a.txt", "x", "neither a labelled .csv nor"),
         ("a.csv", "prompt,completion\np,c", "no column final_label"),
+        ("A.CSV", "prompt,completion\np,c", "no column final_label"),
         ("a.csv", "prompt,completion,final_label\np,c,maybe", "unknown labels ['maybe']"),
         ("a.csv", "prompt,completion,final_label", "holds no rows"),
         ("a.csv", "prompt,completion,final_label\np,c,refused,d", "more cells than"),

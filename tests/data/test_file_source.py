@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ssah_exp.data.files import read_texts
 from ssah_exp.data.sources import Example, FileSource, FileText, read_rows
 from ssah_exp.errors import DataError
 
@@ -284,6 +285,34 @@ def test_an_empty_file_is_called_so(tmp_path: Path, name: str, content: str) -> 
     (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match="holds no rows"):
         read_rows(tmp_path / name)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_file_in_another_encoding_is_told_which_to_take(tmp_path: Path, encoding: str) -> None:
+    for name in ("rows.csv", "rows.json", "rows.txt"):
+        (tmp_path / name).write_bytes('["Füße"]'.encode(encoding))
+        with pytest.raises(DataError, match=f"{name} is malformed: .*; save it as UTF-8$"):
+            read_rows(tmp_path / name)
+    with pytest.raises(DataError, match=r"save it as UTF-8$"):
+        FileText(str(tmp_path / "rows.txt")).load_text()
+
+
+@pytest.mark.parametrize("kind", sorted(CONTENT))
+def test_an_ending_may_be_in_capitals(tmp_path: Path, kind: str) -> None:
+    (tmp_path / f"UP.{kind.upper()}").write_text(CONTENT[kind], encoding="utf-8")
+    assert len(read_rows(tmp_path / f"UP.{kind.upper()}")) == len(ROWS)
+    (tmp_path / "UP.TXT").write_text("first\nsecond\n", encoding="utf-8")
+    assert read_texts(tmp_path / "UP.TXT", "suffix") == ["first", "second"]
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_columns_that_stand_apart_otherwise_are_told(tmp_path: Path, mark: str) -> None:
+    target = tmp_path / "rows.csv"
+    target.write_text(f"goal{mark}answer\nfirst, please{mark}one\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"something else than ',': .* one name, 'goal.*\.tsv$"):
+        FileSource("{goal}", path=str(target)).load(0)
+    target.write_text("goal\nfirst; second\n", encoding="utf-8")  # one column, not many
+    assert FileSource("{goal}", path=str(target)).load(0) == [Example("first; second")]
 
 
 def test_the_line_of_a_jsonl_file_that_is_broken_is_named(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ssah_exp.data.files import ENCODING, neighbours
+from ssah_exp.data.files import ENCODING, neighbours, whats_wrong
 from ssah_exp.errors import ConfigError, DataError
 
 # What a judge's description holds under ``wording`` where its words are not ours.
@@ -30,7 +30,7 @@ def read_wording(path: str, needed: Iterable[str], who: str) -> str:
     try:
         text = place.read_text(encoding=ENCODING).removesuffix("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{who}: {place} cannot be read: {error}") from error
+        raise DataError(f"{who}: {place} cannot be read: {whats_wrong(error)}") from error
     require(text, needed, f"{who}: {place}")
     return text
 
