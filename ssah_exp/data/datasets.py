@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import RunConfig, Target, UnitsConfig
 from ssah_exp.config.validate_training import reads_given_pairs
 from ssah_exp.data.preferences import Pair, PairSource, fingerprint_pairs
+from ssah_exp.data.selection import counting_blanks
 from ssah_exp.data.sources import (
     Example,
     ExampleSource,
@@ -23,6 +24,8 @@ from ssah_exp.errors import DataError
 
 # Sets whose prompts no evaluation may hold.
 _LEARNED = ("alignment", "safety_calibration", "utility_calibration")
+# Sets of requests that every arm is asked.
+EVALUATED = ("harmful_eval", "benign_eval", "borderline_eval")
 _LEARNED_WHEN_TRAINING = ("finetune", "preferences")
 
 
@@ -40,6 +43,7 @@ class RunData:
         text: Held-out running text.
         finetune: What an aligned model is fine-tuned on; empty if the run does not train one.
         preferences: Pairs for DPO; empty if the run does not train, or makes its own.
+        blank: Of sets that are asked: how many blank rows of which file were left out.
     """
 
     alignment: tuple[Example, ...]
@@ -51,6 +55,7 @@ class RunData:
     text: str
     finetune: tuple[Example, ...] = ()
     preferences: tuple[Pair, ...] = ()
+    blank: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def example_sets(self) -> dict[str, tuple[Example, ...]]:
@@ -87,19 +92,43 @@ def load_data(config: RunConfig, *, training: bool = False) -> RunData:
     data, seed = config.data, config.seed
     aligning = data.alignment if _reads_alignment(config, training) else []
     finetuning = training and _trains_on(config, "finetune")
+    alignment = _joined(aligning, "data.alignment", seed)
+    safety = _calibration(config, data.safety_calibration, "safety_calibration")
+    utility = _calibration(config, data.utility_calibration, "utility_calibration")
+    asked, blank = _asked(config)
     loaded = RunData(
-        alignment=_joined(aligning, "data.alignment", seed),
-        safety_calibration=_calibration(config, data.safety_calibration, "safety_calibration"),
-        utility_calibration=_calibration(config, data.utility_calibration, "utility_calibration"),
-        harmful_eval=tuple(_examples(data.harmful_eval, "data.harmful_eval", seed)),
-        benign_eval=tuple(_examples(data.benign_eval, "data.benign_eval", seed)),
-        borderline_eval=tuple(_examples(data.borderline_eval, "data.borderline_eval", seed)),
+        alignment=alignment,
+        safety_calibration=safety,
+        utility_calibration=utility,
+        harmful_eval=asked["harmful_eval"],
+        benign_eval=asked["benign_eval"],
+        borderline_eval=asked["borderline_eval"],
         text=build(data.text, "data.text", TextSource).load_text(),
         finetune=_joined(data.finetune, "data.finetune", seed) if finetuning else (),
         preferences=_pairs(data.preferences, seed) if training else (),
+        blank=blank,
     )
     check_no_overlap({**loaded.example_sets, "preferences": loaded.preferences})
     return loaded
+
+
+def _asked(
+    config: RunConfig,
+) -> tuple[dict[str, tuple[Example, ...]], dict[str, dict[str, int]]]:
+    """Sets of requests that every arm is asked, and the blank rows that were left out of each."""
+    rows: dict[str, tuple[Example, ...]] = {}
+    blank: dict[str, dict[str, int]] = {}
+    for name in EVALUATED:
+        with counting_blanks() as blank[name]:
+            rows[name] = tuple(_examples(getattr(config.data, name), f"data.{name}", config.seed))
+    return rows, blank
+
+
+def repeated(examples: Sequence[Example]) -> int:
+    """How many ask in another's words what that asks, under the same system message."""
+    # Without letters and digits there are no words to compare.
+    asked = {(words_of(item.prompt) or item.prompt, item.system) for item in examples}
+    return len(examples) - len(asked)
 
 
 def _reads_alignment(config: RunConfig, training: bool) -> bool:
@@ -186,7 +215,7 @@ def check_no_overlap(sets: Mapping[str, Sequence[Example | Pair]]) -> None:
     problems: list[str] = []
     learned = {name: sets[name] for name in _LEARNED}
     learned.update({name: sets.get(name, ()) for name in _LEARNED_WHEN_TRAINING})
-    for evaluation in ("harmful_eval", "benign_eval", "borderline_eval"):
+    for evaluation in EVALUATED:
         held_out = {words_of(item.prompt): item.prompt for item in sets[evaluation]}
         for other, rows in learned.items():
             shared = held_out.keys() & {words_of(item.prompt) for item in rows}

@@ -5,12 +5,27 @@ from __future__ import annotations
 import math
 import random
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from ssah_exp.data.files import Row
 from ssah_exp.errors import DataError, did_you_mean
+
+_BLANK: ContextVar[dict[str, int] | None] = ContextVar("blank", default=None)
+
+
+@contextmanager
+def counting_blanks() -> Iterator[dict[str, int]]:
+    """How many blank rows are left out meanwhile, by where they come from; filled as it happens."""
+    found: dict[str, int] = {}
+    token = _BLANK.set(found)
+    try:
+        yield found
+    finally:
+        _BLANK.reset(token)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +68,9 @@ class RowSelection:
         for name, number in (("every", self.every), ("sample", self.sample)):
             if number is not None and number < 1:
                 raise DataError(f"{origin}: {name}={number} is below 1.")
-        kept = [row for row in rows if self._matches(row, origin) and usable(row)]
+        matching = [row for row in rows if self._matches(row, origin)]
+        kept = [row for row in matching if usable(row)]
+        _count(origin, len(matching) - len(kept))
         kept = kept[self.start : self.stop : self.every]
         if not kept:
             raise DataError(f"{origin}: no row matches {self._describe()}.")
@@ -68,6 +85,13 @@ class RowSelection:
 
     def _describe(self) -> str:
         return f"where={dict(self.where)}, start={self.start}, stop={self.stop}"
+
+
+def _count(origin: str, blank: int) -> None:
+    """Where somebody counts; a file may be read twice, as what is asked and what was seen."""
+    found = _BLANK.get()
+    if found is not None and blank:
+        found[origin] = max(blank, found.get(origin, 0))
 
 
 def column(row: Row, name: str, origin: str) -> Any:

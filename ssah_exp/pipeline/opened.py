@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from rich.markup import escape
 
 from ssah_exp import ranks
 from ssah_exp.cache import Cache
@@ -13,7 +16,7 @@ from ssah_exp.config.identity import run_id, science
 from ssah_exp.config.plugins import plugin_code
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.validate import VLLM
-from ssah_exp.data.datasets import RunData, load_data
+from ssah_exp.data.datasets import EVALUATED, RunData, load_data, repeated
 from ssah_exp.evaluation.attacks import Attack
 from ssah_exp.evaluation.judges import HarmJudge, Judge, judge_of
 from ssah_exp.evaluation.mt_bench.metrics import mt_bench_inputs, mt_bench_judge
@@ -200,6 +203,8 @@ def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -
     reporter.opened(RunHead(identifier, config.artefact, config.seed, *known))
     if thinned := _thinned(config, data):
         reporter.say(f"asking {thinned}")
+    for line in _doubtful(data):
+        reporter.say(escape(line))
     return OpenRun(
         config=config,
         reporter=reporter,
@@ -218,13 +223,31 @@ def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -
 
 def _thinned(config: RunConfig, data: RunData) -> str:
     """Which sets of requests an experiment takes some rows of, for people who gave it their own."""
-    names = ("harmful_eval", "benign_eval", "borderline_eval")
-    every = {name: getattr(config.data, name).get("every", 1) for name in names}
+    every = {name: getattr(config.data, name).get("every", 1) for name in EVALUATED}
     return ", ".join(
         f"{len(getattr(data, name))} of data.{name} (every={step})"
         for name, step in every.items()
         if step > 1
     )
+
+
+def _doubtful(data: RunData) -> Iterator[str]:
+    """What a set of requests asks more than once, and rows of its file that ask nothing.
+
+    Nothing is dropped: a file is asked as it is, and who gave it decides what becomes of it.
+    """
+    for name in EVALUATED:
+        rows = getattr(data, name)
+        said = [
+            f"{n} blank rows of {origin} left out" for origin, n in data.blank.get(name, {}).items()
+        ]
+        if again := repeated(rows):
+            said.append(
+                f"{again} of {len(rows)} in words that another has, too; intervals and tests "
+                "count each as independent"
+            )
+        if said:
+            yield f"data.{name}: {', '.join(said)}"
 
 
 def _attacks(config: RunConfig, root: Path) -> dict[str, Attack]:
