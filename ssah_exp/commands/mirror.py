@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ssah_exp.commands.records import records_of
 from ssah_exp.config.paths import root_of
@@ -12,6 +13,8 @@ from ssah_exp.errors import ConfigError, SsahError, StoreError, did_you_mean
 from ssah_exp.records.mirroring import Mirror
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.trackers import CsvTracker, Tracker, TrackioTracker, WandbTracker
+from ssah_exp.records.trackers.sweep import working_on
+from ssah_exp.sweeps.folder import sweeps_below
 
 # A key that is refused is refused for every record: the rest is not tried.
 _PATIENCE = 3
@@ -28,11 +31,13 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     records, place = records_of(options)
     chosen = _chosen(records, options.only, place)
     mirror = Mirror(tracker, root_of(options.root))
+    jobs = _jobs_below(mirror.root)
     sent = there = failed = 0
     for record in chosen:
         name = f"{record.artefact}  {record.run_id}"
         try:
-            seen = mirror.send(record, again=options.again, say=_say)
+            with working_on(jobs.get(record.run_id)):
+                seen = mirror.send(record, again=options.again, say=_say)
         except (SsahError, OSError) as error:
             failed += 1
             _say(f"failed    {name}  {error}")
@@ -74,6 +79,16 @@ def _chosen(records: list[RunRecord], only: list[str], place: str) -> list[RunRe
         if name not in names:
             raise ConfigError(f"No record of '{name}' {place}.{did_you_mean(name, names)}")
     return [item for item in records if not only or {item.artefact, item.run_id} & set(only)]
+
+
+def _jobs_below(root: Path) -> dict[str, Path]:
+    """Run id -> folder of the job that made it, where the sweep is still there; the newest."""
+    found: dict[str, Path] = {}
+    for sweep in sweeps_below(root):
+        for job in sweep.jobs():
+            if (made := job.state().run_id) is not None:
+                found[made] = job.folder
+    return found
 
 
 def _say(text: str) -> None:

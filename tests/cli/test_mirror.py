@@ -10,6 +10,8 @@ from ssah_exp.cli import main
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore
 from ssah_exp.records.trackers import WandbTracker
+from ssah_exp.sweeps.folder import Job
+from ssah_exp.sweeps.state import DONE, JobState
 from tests.records.synthetic import record, training_record
 
 Capture = pytest.CaptureFixture[str]
@@ -31,6 +33,22 @@ def test_csv_takes_all_and_then_nothing(root: Path, capsys: Capture) -> None:
     assert capsys.readouterr().out == "0 mirrored, 3 there already, 0 failed, 0 not tried\n"
     assert main(["mirror", "csv", "--again", "--root", str(root)]) == 0
     assert "3 mirrored" in capsys.readouterr().out
+
+
+def test_the_sweep_of_a_run_is_looked_up(root: Path) -> None:
+    """Its record does not know it; a run of no sweep has the keys it always had."""
+    folder = root / "sweeps" / "night" / "jobs" / "0003"
+    folder.mkdir(parents=True)
+    (root / "sweeps" / "night" / "sweep.json").write_text("{}", encoding="utf-8")
+    (folder / "job.json").write_text('{"overrides": ["seed=1"]}', encoding="utf-8")
+    Job(folder).save(JobState(DONE, run_id=record(1).run_id))
+    assert main(["mirror", "csv", "--root", str(root)]) == 0
+    one, two = (
+        (root / "csv" / "config" / f"{record(seed).run_id}.csv").read_text() for seed in (1, 2)
+    )
+    assert "sweep.id" not in two
+    assert 'sweep.id,"""night"""' in one
+    assert "sweep.job,3" in one
 
 
 def test_artefacts_and_runs_can_be_chosen(root: Path, capsys: Capture) -> None:

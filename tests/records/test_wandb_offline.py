@@ -19,6 +19,7 @@ from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.records.record import RunRecord, StageRecord
 from ssah_exp.records.trackers import RunHead, WandbTracker, flat_metrics
 from ssah_exp.records.trackers.rows import flat_shares
+from ssah_exp.records.trackers.sweep import working_on
 from ssah_exp.units.unitmap import UnitMap
 from tests.records.run_folder import SECRET, run_folder
 from tests.records.synthetic import JUDGE, arm, record, trained_arm, training_record
@@ -76,6 +77,27 @@ def test_name_group_and_tags_come_from_run_id_and_experiment(table1: OfflineRun)
     assert (run.run_id, run.display_name) == (record().run_id, f"table1_pruning-{record().run_id}")
     assert (run.run_group, run.job_type) == ("table1_pruning", "table1_pruning")
     assert sorted(run.tags) == sorted(["table1_pruning", model, "bundled", "seed-0"])
+
+
+def test_a_job_of_a_sweep_says_which_and_what_it_was_given(
+    table1: OfflineRun, tmp_path: Path
+) -> None:
+    """Of two hundred runs that are called by their hashes."""
+    folder = tmp_path / "sweeps" / "night" / "jobs" / "0007"
+    folder.mkdir(parents=True)
+    given = ["model=local", "units.budgets.scu=0.02", "model.source.repo_id=org/name"]
+    places = ["data.root=/home/me", "paths.root=out", "+data.x.path=a.csv", "b=[x,'~/y']"]
+    frozen = {"overrides": [*given, *places]}
+    (folder / "job.json").write_text(json.dumps(frozen), encoding="utf-8")
+    with working_on(folder):
+        made = mirrored(record(), tmp_path)
+    assert set(made.run.tags) == {*table1.run.tags, "sweep-night"}
+    assert made.run.notes == " ".join(given)
+    assert made.config().pop("sweep") == {"id": "night", "job": 7, "overrides": given}
+    assert (table1.run.notes, "sweep" in table1.config()) == ("", False)
+    with working_on(folder.parent):  # no job lies there: the run is shown as any other
+        assert RunHead.of(record()).job is None
+    assert RunHead.of(record()).notes is None
 
 
 def test_the_config_is_the_records(table1: OfflineRun) -> None:

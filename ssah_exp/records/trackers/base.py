@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from ssah_exp.records.record import RunRecord, StageRecord
+from ssah_exp.records.trackers.sweep import SweepJob, job_at_work
 
 _LONGEST_TAG = 64
 
@@ -22,6 +23,7 @@ class RunHead:
         config: Science part of the resolved config.
         inputs: Content hashes of model and data sets.
         provenance: Code, packages and machine.
+        job: The job of a sweep that this process works on, if any.
     """
 
     run_id: str
@@ -30,6 +32,7 @@ class RunHead:
     config: dict[str, Any]
     inputs: dict[str, str]
     provenance: dict[str, Any]
+    job: SweepJob | None = field(default_factory=job_at_work)
 
     @classmethod
     def of(cls, record: RunRecord) -> RunHead:
@@ -55,14 +58,21 @@ class RunHead:
 
     @property
     def tags(self) -> list[str]:
-        """Artefact, model, data and seed: what runs are picked by."""
+        """Artefact, model, data, seed and sweep: what runs are picked by."""
         data = self.config["data"]["name"]
         found = [self.artefact, self.model, str(data), f"seed-{self.seed}"]
+        found += [] if self.job is None else [f"sweep-{self.job.sweep}"]
         return [tag[:_LONGEST_TAG] for tag in dict.fromkeys(found) if tag]
 
+    @property
+    def notes(self) -> str | None:
+        """What sets a job of a sweep apart, as it was given; None of other runs."""
+        return None if self.job is None else " ".join(self.job.overrides)
+
     def described(self) -> dict[str, Any]:
-        """The config as in the record, with what went in and what it runs on."""
-        return {**self.config, "inputs": self.inputs, "provenance": self.provenance}
+        """The config as in the record, with what went in, what it runs on and for which sweep."""
+        sweep = {} if self.job is None else {"sweep": self.job.described()}
+        return {**self.config, "inputs": self.inputs, "provenance": self.provenance, **sweep}
 
 
 class LiveRun(Protocol):

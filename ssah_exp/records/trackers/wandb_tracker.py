@@ -140,6 +140,7 @@ class WandbTracker:
                 group=head.artefact,
                 job_type=head.artefact,
                 tags=head.tags,
+                notes=head.notes,
                 config=head.described(),
                 mode="online" if self.online else "offline",
                 dir=str(root.absolute()),  # W&B's own process may stand elsewhere

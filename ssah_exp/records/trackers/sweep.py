@@ -1,0 +1,72 @@
+"""Which job of which sweep a run is: trackers say it, no record and no run id knows it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# The folder of the job that is worked on; inherited by the processes of a run.
+VARIABLE = "SSAH_SWEEP_JOB"
+_JOB = "job.json"  # as in ssah_exp.sweeps.folder, which is built on what records are
+# Where things lie and what computes them: names of folders leave no machine.
+_PLACES = re.compile(
+    r"[+~]*(?:(?:paths|trainer|tracker|hydra)\b|(?:[^=]*\.)?(?:path|prompt_path|root)=)"
+    r"|[^=]*=(?:.*[\s\"'\[{,:=])?[/~]"
+)
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """A job, as people tell it from others.
+
+    Attributes:
+        sweep: Name of the sweep.
+        number: Its number within the sweep.
+        overrides: What it was given, less what names a place.
+    """
+
+    sweep: str
+    number: int
+    overrides: tuple[str, ...]
+
+    def described(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {"id": self.sweep, "job": self.number, "overrides": list(self.overrides)}
+
+
+@contextmanager
+def working_on(folder: Path | None) -> Iterator[None]:
+    """What is shown meanwhile belongs to the job whose folder this is; None = to no sweep."""
+    before = os.environ.get(VARIABLE)
+    _set(None if folder is None else str(folder.absolute()))
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(value: str | None) -> None:
+    if value is None:
+        os.environ.pop(VARIABLE, None)
+    else:
+        os.environ[VARIABLE] = value
+
+
+def job_at_work() -> SweepJob | None:
+    """The job that is worked on; None where there is none, or its folder is damaged."""
+    if not (place := os.environ.get(VARIABLE)):
+        return None
+    folder = Path(place)
+    try:
+        frozen = json.loads((folder / _JOB).read_text(encoding="utf-8"))
+        given = (str(item) for item in frozen["overrides"])
+        shown = tuple(item for item in given if not _PLACES.match(item))
+        return SweepJob(folder.parents[1].name, int(folder.name), shown)
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None  # the run is what counts
