@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+LOADED = "_loaded"  # where a companion keeps model and tokenizer, as a cached property
+
+
 @dataclass(kw_only=True)
 class Companion:
     """Where it lies and how it is loaded; it stays in memory beside the model under study.
@@ -61,7 +64,7 @@ class Companion:
 
     def release(self) -> None:
         """Let go of what was loaded, to make room; the next question loads it again."""
-        self.__dict__.pop("_loaded", None)  # a cached property, in every kind of companion
+        self.__dict__.pop(LOADED, None)
 
     def load_companion(self, who: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Load weights, in eval mode on their device, and tokenizer.

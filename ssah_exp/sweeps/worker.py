@@ -77,7 +77,9 @@ def _run(sweep: Sweep, job: Job, running: JobState, check: str | None) -> JobSta
                 warnings.warn(f"Going on although {change}.", stacklevel=2)
         with imports_stay():
             from ssah_exp.pipeline.dispatch import run
-        finished = run(job.config(), _Progress(job, running))
+            from ssah_exp.records.trackers.sweep import working_on
+        with working_on(job.folder):
+            finished = run(job.config(), _Progress(job, running))
         record = finished.record
         return running.changed(
             status=DONE,
