@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ssah_exp.config.validate import CLASSES
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.text import estimate_text, heading_of
 
@@ -49,8 +50,9 @@ def _what(arm: ArmRecord) -> str:
     if arm.unit_class is None:
         return f"The {arm.model} model itself: nothing is ablated."
     control = "" if arm.control is None else f" a {arm.control} control (draw {arm.draw}) of"
+    what = "class" if arm.unit_class in CLASSES else "set"
     return (
-        f"Ablated:{control} {arm.unit_class}, {arm.units} heads and neurons "
+        f"Ablated:{control} {what} {arm.unit_class}, {arm.units} heads and neurons "
         f"({arm.unit_share:.2%} of the units, {arm.parameter_share:.2%} of their parameters), each "
         f"held at a constant (`{arm.fill}`). Their columns of the output projections are zero, and "
         "the constants' contribution is the projections' bias."

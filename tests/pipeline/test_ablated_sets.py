@@ -15,6 +15,7 @@ from ssah_exp.pipeline.exporting import arm_weights
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.reopening import models_of
 from ssah_exp.reporting.arm_groups import groups_of, references_of
+from ssah_exp.reporting.model_card import model_card
 from ssah_exp.reporting.table1 import render
 from ssah_exp.units.index import KIND_NAMES
 from ssah_exp.units.unitmap import UnitMap
@@ -103,6 +104,15 @@ def test_it_has_its_rows_and_stands_beside_its_own_controls(pruned: Finished) ->
     (heads,) = (group for group in groups if group.label == "heads/pooled")
     beside = [item.label for item in references_of(heads, groups, [pruned.record])]
     assert beside == ["random like heads/pooled", "matched like heads/pooled", "aligned"]
+
+
+def test_a_model_card_says_set_or_class(pruned: Finished) -> None:
+    arms = {arm.name: arm for arm in pruned.record.arms}
+    assert "Ablated: set heads, 1 heads and neurons" in model_card(
+        pruned.record, arms["heads/zero"]
+    )
+    control = model_card(pruned.record, arms["SCU/pooled/random/0"])
+    assert "Ablated: a random control (draw 0) of class SCU" in control
 
 
 def test_a_set_without_units_is_refused_by_name(place: Path) -> None:

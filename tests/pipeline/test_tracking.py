@@ -63,7 +63,7 @@ class Spy:
 @pytest.fixture
 def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
     made = Spy()
-    monkeypatch.setattr(dispatch, "build", lambda node, where: made)
+    monkeypatch.setattr(dispatch, "build", lambda node, where, kind: made)
     return made
 
 
