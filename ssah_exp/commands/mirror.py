@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ssah_exp.commands.records import records_of
@@ -82,12 +83,15 @@ def _chosen(records: list[RunRecord], only: list[str], place: str) -> list[RunRe
 
 
 def _jobs_below(root: Path) -> dict[str, Path]:
-    """Run id -> folder of the job that made it, where the sweep is still there; the newest."""
+    """Run id -> folder of the job that made it, where the sweep is still there; the newest.
+
+    Records are sent without it where sweeps cannot be read: it only adorns them.
+    """
     found: dict[str, Path] = {}
-    for sweep in sweeps_below(root):
-        for job in sweep.jobs():
-            if (made := job.state().run_id) is not None:
-                found[made] = job.folder
+    with suppress(StoreError, OSError):
+        for sweep in sweeps_below(root):
+            with suppress(StoreError, OSError):
+                found |= {run: job.folder for job in sweep.jobs() if (run := job.state().run_id)}
     return found
 
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ssah_exp.config.compose import conf_dir, parse
+from ssah_exp.config.foreign import refuse_foreign_hydra
 from ssah_exp.config.mistakes import explain_hydra_error, refuse_mistakes
 from ssah_exp.config.unread import refuse_unread
 from ssah_exp.config.words import overrides_first
@@ -42,6 +43,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     if len(modes) > 1:
         raise ConfigError(f"Only one of {', '.join(sorted(modes))} can be given at a time.")
     refuse_mistakes(rest)
+    refuse_foreign_hydra(overrides_first(rest))
     # Hydra prints its errors itself and exits 1 unless told to raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     argv, sys.argv = sys.argv, ["ssah-exp run", *overrides_first(rest)]

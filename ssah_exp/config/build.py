@@ -82,7 +82,7 @@ def _problems(value: Any, where: str) -> Iterator[str]:
     given = {str(key): item for key, item in value.items() if key != "_target_"}
     hints = hints_of(found)
     for key, item in given.items():
-        if key not in parameters and not open_ended:
+        if key not in parameters and not (open_ended and not key.startswith("_")):
             yield f"Unknown key '{where}.{key}'.{did_you_mean(key, parameters)}"
         elif key in hints and not fits(item, hints[key]):
             yield f"{where}.{key}={item} is not {wanted(item, hints[key])}."

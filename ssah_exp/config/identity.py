@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from ssah_exp.config.plugins import plugin_code
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.unread import unread_by_artefact
 from ssah_exp.config.validate import TABLE1, TRANSFORMERS
@@ -96,9 +97,13 @@ def _drop(content: dict[str, Any], dotted: str) -> None:
 
 
 def _without_paths(value: Any) -> Any:
-    """Drop every node's path: the content of the file it names enters the run id instead."""
+    """Drop every node's path: the content of the file it names enters the run id instead.
+
+    Of a plug-in's nobody knows whether it names a file: it stays.
+    """
     if isinstance(value, dict):
-        dropped = _PATHS if "_target_" in value else ()  # an arm or a column may be called so
+        ours = "_target_" in value and not plugin_code({"_target_": value["_target_"]})
+        dropped = _PATHS if ours else ()  # an arm or a column may be called so
         return {key: _without_paths(item) for key, item in value.items() if key not in dropped}
     if isinstance(value, list):
         return [_without_paths(item) for item in value]

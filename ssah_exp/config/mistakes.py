@@ -22,7 +22,7 @@ _PLACES = {
     "adapter": "+adapter@training.arms.ARM.adapter",
     "attack": "+attack@evaluation.attacks.NAME",
     "judge": "+judge@evaluation.judges.NAME",
-    "selector": "+selector@training.arms.ARM.select",
+    "selector": "+selector@training.arms.ARM.select=OPTION, or +selector@ablation.sets.NAME",
     "size": "experiment=paper_smollm2 size",
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,7 +48,7 @@ def plugin_code(content: Any) -> dict[str, str]:
         ConfigError: See :func:`plugins`.
     """
     known = plugins()
-    named = {target.partition(".")[0] for target in _targets(content)}
+    named = {target.partition(".")[0] for target in targets_in(content)}
     return {f"plugin.{name}": package_code(name) for name in known if name in named}
 
 
@@ -59,28 +59,37 @@ def code_of(made: object) -> dict[str, str]:
         ConfigError: See :func:`plugins`.
     """
     known = plugins()
-    within = set(_packages(made)) if known else set()
+    within = set(_packages(made, known, set())) if known else set()
     return {f"plugin.{name}": package_code(name) for name in known if name in within}
 
 
-def _packages(made: object) -> Iterator[str]:
-    for parent in type(made).__mro__:
-        yield parent.__module__.partition(".")[0]
-    if is_dataclass(made):
-        for item in fields(made):
-            if not item.name.startswith("_"):
-                yield from _packages(getattr(made, item.name))
+def _packages(made: object, known: tuple[str, ...], seen: set[int]) -> Iterator[str]:
+    """Of an object and of what it holds, as far as it is made of configs' nodes."""
+    if id(made) in seen:
+        return
+    seen.add(id(made))
+    if isinstance(made, Mapping | list | tuple):
+        for item in made.values() if isinstance(made, Mapping) else made:
+            yield from _packages(item, known, seen)
+        return
+    own = {parent.__module__.partition(".")[0] for parent in type(made).__mro__}
+    yield from own
+    if is_dataclass(made) or own & set(known):
+        for name, item in getattr(made, "__dict__", {}).items():
+            if not name.startswith("_"):
+                yield from _packages(item, known, seen)
 
 
-def _targets(content: Any) -> Iterator[str]:
+def targets_in(content: Any) -> Iterator[str]:
+    """Every ``_target_`` of a config's part, at any depth."""
     if isinstance(content, Mapping):
         if "_target_" in content:
             yield str(content["_target_"])
         for item in content.values():
-            yield from _targets(item)
+            yield from targets_in(item)
     elif isinstance(content, list | tuple):
         for item in content:
-            yield from _targets(item)
+            yield from targets_in(item)
 
 
 @cache
@@ -90,7 +99,7 @@ def package_code(package: str) -> str:
     Not again in the same process: what was imported stays what it was.
 
     Raises:
-        ConfigError: It cannot be found.
+        ConfigError: It cannot be found or read, or is part of Python itself.
     """
     try:
         spec = find_spec(package)
@@ -99,12 +108,17 @@ def package_code(package: str) -> str:
     if spec is None:
         raise ConfigError(f"{VARIABLE}: there is no package '{package}' on Python's path.")
     folders = [Path(place) for place in spec.submodule_search_locations or ()]
-    if not folders:
-        return digest_file(Path(str(spec.origin)))
-    files = {
-        path.relative_to(folder).as_posix(): path
-        for folder in folders
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    return digest_of({name: digest_file(path) for name, path in files.items()})
+    if not folders and not spec.has_location:
+        raise ConfigError(f"{VARIABLE}: '{package}' is part of Python, and no package of yours.")
+    try:
+        if not folders:
+            return digest_file(Path(str(spec.origin)))
+        files = {
+            path.relative_to(folder).as_posix(): path
+            for folder in folders
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        return digest_of({name: digest_file(path) for name, path in files.items()})
+    except OSError as error:
+        raise ConfigError(f"{VARIABLE}: '{package}' cannot be read: {error}") from error

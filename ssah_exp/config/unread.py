@@ -91,9 +91,6 @@ def unread_options(config: RunConfig) -> Iterator[Unread]:
     if not any(style.endswith("_system") for style in styles_of(config)):
         with_prompt = " or ".join(style for style in STYLES if style.endswith("_system"))
         yield Unread("evaluation.system_prompt", f"no prompt has the style {with_prompt}")
-    if config.units.scoring is not None:
-        for key in ("statistic", "square_attention"):
-            yield Unread(f"units.{key}", "units.scoring scores units otherwise")
     controls = config.ablation.controls
     if not (controls.of and controls.kinds):
         for key in ("draws", "match_pool"):

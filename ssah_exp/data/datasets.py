@@ -163,7 +163,10 @@ def _pairs(source: Target | None, seed: int) -> tuple[Pair, ...]:
 
 
 def _examples(source: Target, where: str, seed: int) -> list[Example]:
-    return build(source, where, ExampleSource).load(seed)
+    examples = list(build(source, where, ExampleSource).load(seed))
+    if not all(isinstance(example, Example) for example in examples):
+        raise DataError(f"{where}: {source['_target_']} gives something else than examples.")
+    return examples
 
 
 def _calibration(config: RunConfig, source: Target, name: str) -> tuple[Example, ...]:

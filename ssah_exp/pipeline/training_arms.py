@@ -67,12 +67,23 @@ def callbacks_of(training: TrainingConfig) -> dict[str, pl.Callback]:
     """The user's own callbacks, made anew: they keep what they see of one arm.
 
     Raises:
-        ConfigError: A node that is no Lightning callback, or its arguments are wrong.
+        ConfigError: A node that is no Lightning callback, or its arguments are wrong; or two whose
+            states a checkpoint could not tell apart.
     """
-    return {
+    made = {
         name: build(node, f"training.callbacks.{name}", pl.Callback)
         for name, node in training.callbacks.items()
     }
+    keys: dict[str, str] = {}
+    for name, callback in made.items():
+        other = keys.setdefault(callback.state_key, name)
+        if other != name:
+            raise ConfigError(
+                f"training.callbacks: {other} and {name} have one state_key, "
+                f"'{callback.state_key}': a checkpoint could not tell their states apart. Give the "
+                "class a property state_key that its arguments decide."
+            )
+    return made
 
 
 def plan_training_arms(units: UnitMap, training: TrainingConfig, seed: int) -> list[TrainingArm]:

@@ -40,20 +40,15 @@ class Scoring(Protocol):
         """
 
 
-def scores_of(importance: NDArray[np.float64], index: UnitIndex) -> NDArray[np.float64]:
-    """z-scores within each block and kind, as the paper's scores have them.
-
-    Args:
-        importance: ``(units,)``.
-        index: The unit order.
-
-    Returns:
-        ``(units,)`` float64.
+def checked(importance: object, index: UnitIndex) -> NDArray[np.float64]:
+    """What a scoring gave, ``(units,)`` float64.
 
     Raises:
         UnitError: Not one finite number per unit.
     """
     wanted = (index.anatomy.units,)
+    if not isinstance(importance, np.ndarray):
+        raise UnitError(f"units.scoring gave {type(importance).__name__}, not an array of numpy's.")
     if importance.shape != wanted or importance.dtype.kind != "f":
         raise UnitError(
             f"units.scoring gave {importance.dtype} {importance.shape}, not floats of {wanted}."
@@ -61,7 +56,21 @@ def scores_of(importance: NDArray[np.float64], index: UnitIndex) -> NDArray[np.f
     if not np.isfinite(importance).all():
         layer = int(index.layer[~np.isfinite(importance)][0])
         raise UnitError(f"units.scoring gave NaN or infinite numbers, first in layer {layer}.")
-    table = torch.from_numpy(importance.astype(np.float64)).reshape(index.anatomy.layers, -1)
+    return importance.astype(np.float64)
+
+
+def scores_of(importance: NDArray[np.float64], index: UnitIndex) -> NDArray[np.float64]:
+    """z-scores within each block and kind, as the paper's scores have them.
+
+    Args:
+        importance: ``(units,)``, :func:`checked`.
+        index: The unit order.
+
+    Returns:
+        ``(units,)`` float64.
+
+    """
+    table = torch.from_numpy(importance).reshape(index.anatomy.layers, -1)
     heads, neurons = table[:, : index.anatomy.heads], table[:, index.anatomy.heads :]
     return index.flatten(standardise(heads).numpy(), standardise(neurons).numpy())
 

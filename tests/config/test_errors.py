@@ -56,7 +56,11 @@ def test_the_nearest_match_is_named(override: str, nearest: str) -> None:
         ("attack=pair", "give +attack@evaluation.attacks.NAME=OPTION."),
         ("judge=harmbench", "give +judge@evaluation.judges.NAME=OPTION."),
         ("adapter=lora", "give +adapter@training.arms.ARM.adapter=OPTION."),
-        ("selector=ru", "give +selector@training.arms.ARM.select=OPTION."),
+        (
+            "selector=ru",
+            "give +selector@training.arms.ARM.select=OPTION, "
+            "or +selector@ablation.sets.NAME=OPTION.",
+        ),
         ("size=small", "give experiment=paper_smollm2 size=OPTION."),
         (
             "selector@training.arms.mine.select=ru",

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from ssah_exp.config.build import build
+from ssah_exp.config.identity import run_id
 from ssah_exp.config.plugins import VARIABLE, code_of, plugin_code, plugins
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.judges import Judge, KeywordJudge
 from ssah_exp.evaluation.judges.base import Verdict
+from tests.config.composing import config_of
 from tests.plugins import HARM_JUDGE, JUDGE, Install
 
 KEYWORDS = {"_target_": "ssah_exp.evaluation.judges.KeywordJudge", "name": "k", "phrases": ["no"]}
@@ -131,6 +133,45 @@ def test_code_of_an_object_is_that_of_its_class_its_parents_and_its_fields(
     assert code_of(held).keys() == code_of(child).keys() == both
     assert code_of(held.judge).keys() == {f"plugin.{inner}"}
     assert code_of(build(KEYWORDS, "x", Judge)) == {}
+
+
+def test_parts_in_lists_and_mappings_and_plain_classes_count(install: Install) -> None:
+    inner = install(JUDGE)
+    outer = install("class Plain:\n    def __init__(self, parts):\n        self.parts = parts\n")
+    node = {"_target_": f"{inner}.Short"}
+    for parts in ([node], {"a": [node]}, {"_target_": f"{outer}.Plain", "parts": node}):
+        made = build({"_target_": f"{outer}.Plain", "parts": parts}, "x")
+        assert code_of(made).keys() == {f"plugin.{inner}", f"plugin.{outer}"}
+
+
+def test_parts_of_python_are_no_packages_of_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "sys")
+    with pytest.raises(ConfigError, match="'sys' is part of Python"):
+        plugin_code({"_target_": "sys.Anything"})
+
+
+@pytest.mark.parametrize("key", ["_partial_", "_args_", "_recursive_"])
+def test_hydras_own_keys_are_no_arguments_of_an_open_ended_class(
+    install: Install, key: str
+) -> None:
+    name = install("class Free:\n    def __init__(self, **named):\n        self.n = named\n")
+    with pytest.raises(ConfigError, match=rf"Unknown key 'x\.{key}'"):
+        build({"_target_": f"{name}.Free", key: True}, "x")
+
+
+def test_what_a_plug_in_calls_its_path_stays_in_the_run_id(install: Install) -> None:
+    name = install(JUDGE)
+    config = config_of()
+
+    def with_path(target: str, path: str) -> str:
+        config.ablation.sets = {
+            "mine": {"_target_": target, "path": path, "sha256": "0", "names": []}
+        }
+        return run_id(config, {})
+
+    ours = "ssah_exp.units.selectors.FromMap"
+    assert with_path(ours, "a") == with_path(ours, "b"), "its checksum says what lies there"
+    assert with_path(f"{name}.Short", "a") != with_path(f"{name}.Short", "b")
 
 
 def test_a_judge_of_harm_whose_code_changed_is_asked_again(

@@ -37,7 +37,6 @@ CASES = [
     (["ablation.controls.draws=20"], [FREEZING], [PRUNING], "table2_freezing prunes nothing"),
     (["probe.folds=4"], [PRUNING], [PROBE], "experiment=probe does"),
     (["units.samples=64"], [PROBE], [PRUNING], "scores no units"),
-    (["units.statistic=flap"], [PRUNING, "units=snip"], [PRUNING], "scores units otherwise"),
     (["evaluation.max_new_tokens=8"], [PROBE], [PRUNING], "looks at hidden states"),
     (["evaluation.perplexity.window=64"], [PROBE], [PRUNING], "looks at hidden states"),
     (["alignment.epochs=3"], [BUDGET], [FREEZING], "training.start=unaligned aligns nothing"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ssah_exp.config.schema import ArmConfig, AttackConfig, RunConfig, Target
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, DataError
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.reporting.artefacts import render_artefact
 from tests.pipeline.tiny_run import computed, run, tiny_config, training_config
@@ -141,6 +141,24 @@ def test_without_consent_nothing_is_imported_or_run(
     config = tiny_config(place)
     config.evaluation.judges["bad"] = {"_target_": f"{name}.Short"}
     with pytest.raises(ConfigError, match=r"evaluation\.judges\.bad\._target_=.*SSAH_PLUGINS"):
+        run(config)
+
+
+def test_callbacks_whose_states_a_checkpoint_could_not_tell_apart_are_refused(
+    place: Path, install: Install
+) -> None:
+    name = install(LAB)
+    norms: Target = {"_target_": f"{name}.Norms"}
+    config = trained(place, name, "refused", one=norms, two={**norms, "offset": 1.0})
+    with pytest.raises(ConfigError, match=r"training\.callbacks: one and two have one state_key"):
+        run(config)
+
+
+def test_rows_that_are_no_examples_are_refused(place: Path, install: Install) -> None:
+    name = install("class Rows:\n    def load(self, seed):\n        return ['a', 'b']\n")
+    config = tiny_config(place)
+    config.data.benign_eval = {"_target_": f"{name}.Rows"}
+    with pytest.raises(DataError, match=rf"data\.benign_eval: {name}\.Rows gives something else"):
         run(config)
 
 

@@ -108,8 +108,10 @@ def test_a_scoring_of_a_users_own(finished: Finished, place: Path, install: Inst
         here = heads & (units.index.layer == layer)
         assert (np.diff(units.safety[here]) > 0).all()
     assert f"plugin.{name}" in made.record.inputs
+    entries = set((place / "root" / "cache" / "scores").glob("[!.]*"))
     with pytest.raises(UnitError, match=r"units\.scoring gave NaN or infinite numbers"):
         run(scored(place, {"_target_": f"{name}.Count", "fails": True}))
+    assert set((place / "root" / "cache" / "scores").glob("[!.]*")) == entries, "nothing is kept"
 
 
 def test_what_scores_nothing_is_refused_before_anything_is_read(place: Path) -> None:

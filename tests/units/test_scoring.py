@@ -14,7 +14,7 @@ from ssah_exp.data.chat import Encoded
 from ssah_exp.errors import ModelError, UnitError
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.units.index import UnitIndex
-from ssah_exp.units.scoring import Snip, scores_of
+from ssah_exp.units.scoring import Snip, checked, scores_of
 from tests import tiny
 
 EXAMPLES = tiny.conversations(3)
@@ -127,6 +127,8 @@ def test_scores_are_z_scores_within_a_block_and_a_kind() -> None:
     [
         (lambda raw: raw[:-1], r"gave float64 \(\d+,\), not floats of"),
         (lambda raw: raw.astype(int), "gave int64"),
+        (lambda raw: torch.from_numpy(raw), "gave Tensor, not an array"),
+        (lambda raw: raw.tolist(), "gave list, not an array"),
         (lambda raw: np.where(np.arange(raw.size) == raw.size - 1, np.nan, raw), "in layer 2"),
     ],
 )
@@ -135,4 +137,4 @@ def test_what_is_no_number_per_unit_is_refused(spoil: object, message: str) -> N
     raw = np.ones(index.anatomy.units)
     assert callable(spoil)
     with pytest.raises(UnitError, match=message):
-        scores_of(spoil(raw), index)
+        checked(spoil(raw), index)

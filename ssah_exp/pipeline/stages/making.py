@@ -23,7 +23,8 @@ from ssah_exp.pipeline.stages.shared import Shared, system_if_used
 from ssah_exp.storage import write_atomically
 from ssah_exp.training.loop import fine_tune, supervised_run
 from ssah_exp.units.identify import SETS, Identification, identify_together
-from ssah_exp.units.scoring import Scoring
+from ssah_exp.units.index import UnitIndex
+from ssah_exp.units.scoring import Scoring, checked
 
 # Raised when a change of code changes what a stage computes from the same inputs.
 ALIGN_VERSION, STATISTICS_VERSION, SCORES_VERSION = 1, 1, 1
@@ -94,7 +95,11 @@ class MakingStages(Shared):
     def scores(
         self, model: ModelRef, scoring: Scoring
     ) -> tuple[dict[str, NDArray[np.float64]], Entry]:
-        """What another scoring than the paper's says, per calibration set, ``(units,)`` each."""
+        """What another scoring than the paper's says, per calibration set, ``(units,)`` each.
+
+        Raises:
+            UnitError: It says something else than one finite number per unit; nothing is kept.
+        """
         units = self.config.units
         material = {
             "version": SCORES_VERSION,
@@ -106,8 +111,9 @@ class MakingStages(Shared):
         def compute(folder: Path) -> None:
             loaded = self.slot.get(model)
             self.reporter.begin(f"scoring units by {type(scoring).__name__}")
+            index = UnitIndex(loaded.anatomy)
             found = {
-                name: scoring.importance(loaded, examples, units)
+                name: checked(scoring.importance(loaded, examples, units), index)
                 for name, examples in self.calibration().items()
             }
             save_file(found, folder / "scores.safetensors")

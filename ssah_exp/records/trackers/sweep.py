@@ -16,8 +16,9 @@ VARIABLE = "SSAH_SWEEP_JOB"
 _JOB = "job.json"  # as in ssah_exp.sweeps.folder, which is built on what records are
 # Where things lie and what computes them: names of folders leave no machine.
 _PLACES = re.compile(
-    r"[+~]*(?:(?:paths|trainer|tracker|hydra)\b|(?:[^=]*\.)?(?:path|prompt_path|root)=)"
-    r"|[^=]*=(?:.*[\s\"'\[{,:=])?[/~]"
+    r"^[+~]*(?:paths|trainer|tracker|hydra)\b"
+    r"|(?:^|[.+\s{,])(?:path|prompt_path|root|file|folder|dir)\s*[:=]"
+    r"|[=\s\"'\[{,:](?:/|~|\.{1,2}/)"
 )
 
 
@@ -66,7 +67,7 @@ def job_at_work() -> SweepJob | None:
     try:
         frozen = json.loads((folder / _JOB).read_text(encoding="utf-8"))
         given = (str(item) for item in frozen["overrides"])
-        shown = tuple(item for item in given if not _PLACES.match(item))
+        shown = tuple(item for item in given if not _PLACES.search(item))
         return SweepJob(folder.parents[1].name, int(folder.name), shown)
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None  # the run is what counts

@@ -1,0 +1,88 @@
+"""What a config folder of somebody's may not tell Hydra: what to import, and whom to trust.
+
+Hydra makes objects out of its own part of a config, too: callbacks, loggers, launchers. What the
+command line says there is the word of who runs it; what a file below ``--config-dir`` says is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssah_exp.config.compose import conf_dir
+from ssah_exp.config.plugins import targets_in
+from ssah_exp.config.ranges import refuse
+
+# They name what is imported in ways of their own: ``_target_``, ``class``, ``()``.
+_SHUT = ("callbacks", "job_logging", "hydra_logging")
+_PLUGGED = ("launcher", "sweeper")
+_PLUGS = ("hydra_plugins.", "hydra._internal.core_plugins.", "optuna.")
+_DECIDES_WHAT_RUNS = re.compile(r"(SSAH|PYTHON|HYDRA|LD)_?\w*")
+
+
+def refuse_foreign_hydra(words: Sequence[str]) -> None:
+    """Refuse files outside the shipped ``conf/`` that would have Hydra import something.
+
+    Without ``--config-dir``, ``--config-path`` and ``hydra.searchpath`` there are none, and nothing
+    is composed for it. What cannot be composed is left for Hydra to say.
+
+    Args:
+        words: Behind ``ssah-exp run``.
+
+    Raises:
+        ConfigError: One changes Hydra's callbacks or loggers, its launcher or sweeper is none of a
+            plug-in of Hydra's, or it sets a variable that decides what is run.
+    """
+    arguments = get_args_parser().parse_args(list(words))
+    elsewhere = any("hydra.searchpath" in word for word in arguments.overrides)
+    if not (arguments.config_dir or arguments.config_path or elsewhere):
+        return
+    try:
+        found = _composed(arguments, arguments.overrides)
+        own = [word for word in arguments.overrides if word.lstrip("+~").startswith("hydra")]
+        plain = _composed(None, [word for word in own if "searchpath" not in word])
+    except (HydraException, OmegaConfBaseException):
+        return
+    refuse(_problems(found, plain))
+
+
+def _problems(found: dict[str, Any], plain: dict[str, Any]) -> Iterator[str]:
+    say = "a config file outside the shipped ones may not; give it on the command line"
+    for key in _SHUT:
+        if found[key] != plain[key]:
+            yield f"hydra.{key} is changed: {say}."
+    for key in _PLUGGED:
+        for target in targets_in(found[key]):
+            if not target.startswith(_PLUGS) and target not in set(targets_in(plain[key])):
+                yield f"hydra.{key} names {target}: {say}."
+    for name, value in found["job"]["env_set"].items():
+        if _DECIDES_WHAT_RUNS.fullmatch(name) and plain["job"]["env_set"].get(name) != value:
+            yield f"hydra.job.env_set sets {name}: {say}."
+
+
+def _composed(arguments: Any, overrides: Sequence[str]) -> dict[str, Any]:
+    """Hydra's own part of the config; of the shipped folder alone where ``arguments`` is None."""
+    base, name = conf_dir(), "config"
+    if arguments is not None:
+        base = Path(arguments.config_path or base).absolute()
+        name = arguments.config_name or name
+    search = create_config_search_path(str(base))
+    if arguments is not None and arguments.config_dir:
+        folder = Path(arguments.config_dir).absolute()
+        search.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
+    mode = RunMode.MULTIRUN if arguments is not None and arguments.multirun else RunMode.RUN
+    loader = ConfigLoaderImpl(search)
+    made = loader.load_configuration(name, list(overrides), mode, validate_sweep_overrides=False)
+    content = OmegaConf.to_container(made.hydra, resolve=False)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
