@@ -57,15 +57,23 @@ def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
 def test_there_are_such_claims() -> None:
     names = [file.parent.name for file in OTHERS]
     assert names[:5] == ["seeds", "frozen_share", "matched", "quarter", "small_matched"]
-    assert names[5:11] == [
-        "fresh_seeds",
+    assert names[5:12] == [
+        "fresh_seeds",  # of over-refusal
+        "fresh_seeds",  # of the study
         "ru_budget",
         "faster",
         "five_percent",
         "full_rates",
         "matched",
     ]
-    assert names[11:] == ["scu_only", "later", "dpo", "utility", "unit_lora"]
+    assert names[12:18] == ["scu_only", "later", "dpo", "fresh_seeds", "utility", "unit_lora"]
+    assert names[18:] == ["blocks", "which_units", "snip_budgets"]
+
+
+def test_scores_side_by_side_are_those_of_the_records(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = SHIPPED.parents[1] / "which_units"
+    runpy.run_path(str(folder / "by_score.py"), run_name="__main__")
+    assert capsys.readouterr().out == (folder / "by_score.csv").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("form", ["markdown", "latex", "csv", "json"])
