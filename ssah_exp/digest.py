@@ -41,7 +41,17 @@ def digest_file(path: Path) -> str:
     return found
 
 
-def digest_folder(folder: Path) -> dict[str, str]:
-    """Hash every file below ``folder``: relative POSIX path -> sha256, sorted by path."""
+def digest_folder(folder: Path, without: str | None = None) -> dict[str, str]:
+    """Hash every file below ``folder``: relative POSIX path -> sha256, sorted by path.
+
+    Args:
+        folder: Where to look.
+        without: Name of folders whose files are left out, at any depth.
+    """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): digest_file(path) for path in files}
+    names = {path.relative_to(folder): path for path in files}
+    return {
+        name.as_posix(): digest_file(path)
+        for name, path in names.items()
+        if without not in name.parts[:-1]
+    }

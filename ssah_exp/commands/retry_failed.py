@@ -30,9 +30,10 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         ClusterError: The scheduler did not take them.
     """
     sweep = find_sweep(root_of(options.root), options.sweep)
-    if (lacking := sweep.cut_short()) is not None:
+    status = status_of(sweep)
+    if (lacking := sweep.cut_short(len(status.standings))) is not None:
         raise StoreError(lacking)
-    jobs = status_of(sweep).of(*UNFINISHED)
+    jobs = status.of(*UNFINISHED)
     if not jobs:
         tell(f"sweep {sweep.name}: nothing to run again")
         return 0

@@ -47,10 +47,10 @@ def refuse_foreign_hydra(words: Sequence[str]) -> None:
     elsewhere = any("hydra.searchpath" in word for word in arguments.overrides)
     if not (arguments.config_dir or arguments.config_path or elsewhere):
         return
+    own = [word for word in arguments.overrides if word.lstrip("+~").startswith("hydra")]
     try:
-        found = _composed(arguments, arguments.overrides)
-        own = [word for word in arguments.overrides if word.lstrip("+~").startswith("hydra")]
-        plain = _composed(None, [word for word in own if "searchpath" not in word])
+        found = _composed(words)
+        plain = _composed([word for word in own if "searchpath" not in word])
     except (HydraException, OmegaConfBaseException):
         return
     refuse(_problems(found, plain))
@@ -70,19 +70,19 @@ def _problems(found: dict[str, Any], plain: dict[str, Any]) -> Iterator[str]:
             yield f"hydra.job.env_set sets {name}: {say}."
 
 
-def _composed(arguments: Any, overrides: Sequence[str]) -> dict[str, Any]:
-    """Hydra's own part of the config; of the shipped folder alone where ``arguments`` is None."""
-    base, name = conf_dir(), "config"
-    if arguments is not None:
-        base = Path(arguments.config_path or base).absolute()
-        name = arguments.config_name or name
-    search = create_config_search_path(str(base))
-    if arguments is not None and arguments.config_dir:
+def _composed(words: Sequence[str]) -> dict[str, Any]:
+    """Hydra's own part of the config, as it would compose it."""
+    arguments = get_args_parser().parse_args(list(words))
+    search = create_config_search_path(str(Path(arguments.config_path or conf_dir()).absolute()))
+    if arguments.config_dir:
         folder = Path(arguments.config_dir).absolute()
         search.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
-    mode = RunMode.MULTIRUN if arguments is not None and arguments.multirun else RunMode.RUN
-    loader = ConfigLoaderImpl(search)
-    made = loader.load_configuration(name, list(overrides), mode, validate_sweep_overrides=False)
+    made = ConfigLoaderImpl(search).load_configuration(
+        arguments.config_name or "config",
+        arguments.overrides,
+        RunMode.MULTIRUN if arguments.multirun else RunMode.RUN,
+        validate_sweep_overrides=False,
+    )
     content = OmegaConf.to_container(made.hydra, resolve=False)
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}

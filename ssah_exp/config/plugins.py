@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ssah_exp.digest import digest_file, digest_of
+from ssah_exp.digest import digest_file, digest_folder, digest_of
 from ssah_exp.errors import ConfigError
 
 VARIABLE = "SSAH_PLUGINS"
@@ -113,12 +113,9 @@ def package_code(package: str) -> str:
     try:
         if not folders:
             return digest_file(Path(str(spec.origin)))
-        files = {
-            path.relative_to(folder).as_posix(): path
-            for folder in folders
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and "__pycache__" not in path.parts
-        }
-        return digest_of({name: digest_file(path) for name, path in files.items()})
+        files: dict[str, str] = {}
+        for folder in folders:
+            files |= digest_folder(folder, without="__pycache__")
+        return digest_of(files)
     except OSError as error:
         raise ConfigError(f"{VARIABLE}: '{package}' cannot be read: {error}") from error

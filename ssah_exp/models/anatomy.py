@@ -180,6 +180,23 @@ class UnitTensor:
     dim: int
     segments: tuple[tuple[int, int], ...]
 
+    def summed(self, positions: torch.Tensor, units: int) -> torch.Tensor:
+        """Sums over the positions of each unit; units that share some have equal parts of them.
+
+        Args:
+            positions: ``(size along dim,)``, a number each.
+            units: Heads or neurons of this tensor's block and kind.
+
+        Returns:
+            ``(units,)``, of the dtype of ``positions``.
+        """
+        sizes = [units // group * width for group, width in self.segments]
+        total = positions.new_zeros(units)
+        for part, (group, width) in zip(torch.split(positions, sizes), self.segments, strict=True):
+            shared = part.reshape(-1, width).sum(dim=1) / group
+            total += shared.repeat_interleave(group)
+        return total
+
     def covered(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Positions along ``dim`` that belong to nothing but chosen units.
 

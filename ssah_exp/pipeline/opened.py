@@ -197,9 +197,10 @@ def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -
     data = load_data(config, training=training)
     source = build(config.model.source, "model.source", ModelSource)
     inputs = {"model": source.fingerprint(), **data.fingerprints, **asked}
-    inputs |= _judge_files(judges) | _attack_files(attacks) | plugin_code(science(config))
+    content = science(config)
+    inputs |= _judge_files(judges) | _attack_files(attacks) | plugin_code(content)
     identifier = run_id(config, inputs)
-    known = science(config), inputs, origin
+    known = content, inputs, origin
     reporter.opened(RunHead(identifier, config.artefact, config.seed, *known))
     if thinned := _thinned(config, data):
         reporter.say(f"asking {thinned}")

@@ -216,8 +216,8 @@ class Tuning:
                 name: digest_of_encoded(items) for name, items in self._track.calibration.items()
             }
             recipe["track"] = {"every": self._track.every, "units": units, "examples": digests}
-        if config.training.callbacks:
-            recipe["callbacks"] = {**config.training.callbacks}
+        if not recipe["callbacks"]:
+            del recipe["callbacks"]  # as before there could be any
         return {
             "version": TUNE_VERSION,
             "model": start.fingerprint,
@@ -237,7 +237,7 @@ class Tuning:
 
 
 # Part of the training group, but not of how one arm is trained.
-_NOT_RECIPE = ("start", "data", "arms", "control_draws", "match_pool", "track", "callbacks")
+_NOT_RECIPE = ("start", "data", "arms", "control_draws", "match_pool", "track")
 # Of the units group, what decides the classes of given examples.
 _SCORED = ("statistic", "tokens", "square_attention", "budgets")
 

@@ -170,14 +170,16 @@ class Sweep:
         """
         write_atomically(self.folder / COUNT, json.dumps({"jobs": jobs}))
 
-    def cut_short(self) -> str | None:
+    def cut_short(self, there: int) -> str | None:
         """What to tell of a sweep that lacks jobs; None = all lie there.
 
         Of one that an earlier version launched, which counted none, a first job is expected.
+
+        Args:
+            there: How many :meth:`jobs` it has.
         """
         path = self.folder / COUNT
         wanted = int(_read(path)["jobs"]) if path.is_file() else 1
-        there = len(self.jobs())
         if there >= wanted:
             return None
         return (

@@ -78,8 +78,8 @@ def status_of(sweep: Sweep) -> SweepStatus:
     """
     under_slurm = sweep.plan()["launcher"] == "slurm"
     status = _under_slurm(sweep) if under_slurm else _under_ourselves(sweep)
-    notes = [note for note in (sweep.cut_short(), status.note) if note is not None]
-    return replace(status, note=" ".join(notes) or None)
+    notes = (sweep.cut_short(len(status.standings)), status.note)
+    return replace(status, note=" ".join(filter(None, notes)) or None)
 
 
 def _under_ourselves(sweep: Sweep) -> SweepStatus:

@@ -135,12 +135,7 @@ def _add(
 ) -> None:
     """Add a tensor's ``|w * dL/dw|`` to the units that own its rows or columns."""
     sensitivity = (weight.detach().float() * gradient.float()).abs().sum(dim=1 - item.dim)
-    positions, begun = sensitivity.double().cpu(), 0
-    for group, width in item.segments:
-        size = units // group * width
-        shared = positions[begun : begun + size].reshape(-1, width).sum(dim=1) / group
-        table[item.kind][item.layer] += shared.repeat_interleave(group)
-        begun += size
+    table[item.kind][item.layer] += item.summed(sensitivity.double().cpu(), units)
 
 
 @contextmanager

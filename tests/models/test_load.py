@@ -118,6 +118,7 @@ def test_a_model_whose_own_code_fails_is_refused_in_one_sentence(
         f"{code}\nfrom transformers import LlamaConfig\nclass Own(LlamaConfig): pass\n",
         encoding="utf-8",
     )
+    # The one way to have a model's own code run is to ask for it; this code is written above.
     taken = replace(CONFIG, trust_remote_code=True)
     with pytest.raises(ModelError, match=f"No model config could be loaded from .*{message}"):
         load_model(str(folder), taken)

@@ -233,10 +233,10 @@ def test_a_sweep_is_gone_on_with_once_its_second_batch_is_written_down_too(
         launch.freeze([["seed=0"], ["seed=1"]], first)
         (launched,) = launching.LAUNCHED
         assert launched == launch.sweep
-        assert launch.sweep.cut_short() is None
+        assert launch.sweep.cut_short(len(launch.sweep.jobs())) is None
     assert launched_when_frozen == [0] * 4
     launch.sweep.expect(5)
-    assert "Only 4 of 5 jobs" in str(launch.sweep.cut_short())
+    assert "Only 4 of 5 jobs" in str(launch.sweep.cut_short(len(launch.sweep.jobs())))
 
 
 def test_what_may_not_be_looked_into_is_told(
@@ -247,7 +247,7 @@ def test_what_may_not_be_looked_into_is_told(
     with monkeypatch.context() as patch:
         forbid(patch, sweep.job(1).folder)
         with pytest.warns(UserWarning, match="Skipping .*0001: it cannot be read: Permission"):
-            assert "Only 1 of 2 jobs" in str(sweep.cut_short())
+            assert "Only 1 of 2 jobs" in str(sweep.cut_short(len(sweep.jobs())))
     with monkeypatch.context() as patch:
         forbid(patch, sweep.folder / "jobs")
         with pytest.raises(StoreError, match="jobs cannot be read: Permission denied"):
