@@ -33,7 +33,11 @@ def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def pytest_collection_finish() -> None:
-    """What was imported stays: runs collect garbage, and need not look through half a million."""
+@pytest.fixture(autouse=True, scope="module")
+def what_is_there_stays() -> None:
+    """Runs collect garbage, a tenth of a second each time if they look through all libraries.
+
+    Many of them are imported by some test, after the others were collected.
+    """
     gc.collect()
     gc.freeze()
