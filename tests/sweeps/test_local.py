@@ -80,6 +80,7 @@ def test_workers_share_the_jobs_and_their_results_are_those_of_one_process(
     assert together == one_by_one
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_takes_one_job_with_it(bench: Bench) -> None:
     process, jobs = started(bench, "seed=11,12,13")
     # The one that began last: the other may be done before the signal comes.

@@ -21,14 +21,9 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "launcher",
-    [
-        [],
-        pytest.param(
-            ["hydra/launcher=local", "hydra.launcher.workers=1"], marks=pytest.mark.slow, id="local"
-        ),
-    ],
+    "launcher", [[], ["hydra/launcher=local", "hydra.launcher.workers=1"]], ids=["here", "local"]
 )
 def test_a_job_of_two_processes_says_which_run_it_was(
     bench: Bench, capfd: pytest.CaptureFixture[str], launcher: list[str]
