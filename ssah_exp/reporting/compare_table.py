@@ -14,7 +14,7 @@ from ssah_exp.reporting.compared import Kind
 from ssah_exp.reporting.comparing import OTHER_QUESTIONS, Comparisons, Line
 from ssah_exp.reporting.text import format_frame, heading, inputs_note, machine_text, prose
 
-DIFFERS, NO_WORSE, EQUIVALENT = CLAIMS = ("differs", "no-worse", "equivalent")
+DIFFERS, NO_WORSE, EQUIVALENT = ("differs", "no-worse", "equivalent")
 _OTHER_QUESTIONS = (
     "Gaps: arms were asked other questions of a task of the harness, so they are not paired: the "
     "hub's data changed between them."
@@ -31,7 +31,7 @@ def render_comparisons(settings: Sequence[Comparisons], form: str, claim: str | 
     Args:
         settings: At least one.
         form: ``markdown``, ``csv``, ``json`` or ``latex``.
-        claim: One of :data:`CLAIMS`: adds a column that says where it is shown.
+        claim: ``differs``, ``no-worse`` or ``equivalent``: a column says where it is shown.
     """
     if form in ("csv", "json"):
         return machine_text(comparison_frame(settings, claim), form)
