@@ -88,6 +88,11 @@ class ArmRecord:
     curves: dict[str, Curve] = field(default_factory=dict)
     overlap: float | None = None
 
+    @property
+    def label(self) -> str:
+        """What it is called in tables, as are its controls: configured arm, class or model."""
+        return self.arm or self.unit_class or self.model
+
     def measured(self, metric: str) -> Estimate:
         """A metric; a gap of n = 0 where the arm was not measured so."""
         gap = Estimate(None, None, None, 0, "", "none: not measured")

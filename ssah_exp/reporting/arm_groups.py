@@ -55,8 +55,7 @@ def key_of(arm: ArmRecord) -> tuple[str, str | None, str | None, str | None, str
 
 def label_of(arm: ArmRecord) -> str:
     """What an arm, or all draws of a control, is called beside others."""
-    name = arm.arm or arm.unit_class or arm.model
-    label = name if arm.fill is None else f"{name}/{arm.fill}"
+    label = arm.label if arm.fill is None else f"{arm.label}/{arm.fill}"
     return label if arm.control is None else f"{arm.control} like {label}"
 
 

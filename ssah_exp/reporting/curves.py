@@ -215,7 +215,7 @@ def _row(
     dense = arm.units == 0
     return {
         "metric": short,
-        "what": (arm.arm or arm.model) if dense else arm.control or CHOSEN,
+        "what": arm.label if dense else arm.control or CHOSEN,
         across.column: across.place(record, arm),
         "seed": record.seed,
         "draw": arm.draw,

@@ -79,7 +79,7 @@ def _points(records: Sequence[RunRecord], metric: str) -> pd.DataFrame:
             rows.append(
                 {
                     "seed": record.seed,
-                    "arm": arm.arm or arm.model,
+                    "arm": arm.label,
                     "control": arm.control or "",
                     "trained": arm.arm is not None,
                     "label": label_of(arm),

@@ -76,7 +76,7 @@ def _row(short: str, metric: str, arm: ArmRecord, seed: int) -> dict[str, Any]:
     )
     return {
         "metric": short,
-        "class": arm.unit_class or arm.model,
+        "class": arm.label,
         "what": arm.control or _ITSELF,
         "seed": seed,
         "draw": arm.draw,

@@ -191,7 +191,7 @@ def _utility(record: RunRecord) -> list[str]:
 def _row(arms: list[ArmRecord], metrics: Iterable[str], confidence: float) -> Row:
     first = arms[0]
     return Row(
-        label=first.arm or first.unit_class or first.model,
+        label=first.label,
         arm=first.arm,
         unit_class=first.unit_class,
         fill=first.fill,

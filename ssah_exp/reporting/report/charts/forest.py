@@ -105,7 +105,7 @@ def _draws(block: Block, row: Row, metric: str) -> list[tuple[str, float, str]]:
     found: list[tuple[str, float, str]] = []
     for record in block.records:
         for arm in record.arms:
-            if (arm.arm or arm.unit_class or arm.model) != row.label or arm.fill != row.fill:
+            if arm.label != row.label or arm.fill != row.fill:
                 continue
             item = arm.metrics.get(metric)
             if item is None or item.value is None:
