@@ -14,7 +14,7 @@ from ssah_exp.commands.pictures import drawn, tell_written
 from ssah_exp.commands.show import units_at
 from ssah_exp.reporting.flow import draw_flow
 from ssah_exp.reporting.text import machine_text, plain_rows
-from ssah_exp.reporting.transfer_rows import published_cells, transfer_rows
+from ssah_exp.reporting.transfer_rows import became, published_cells, transfer_rows
 from ssah_exp.reporting.transfer_table import render_transfer
 from ssah_exp.units.transfer import Flow, differences, transfer
 from ssah_exp.units.unitmap import UnitMap
@@ -115,7 +115,7 @@ def _destinations(flow: Flow) -> Table:
     for name in (*flow.after, "units"):
         table.add_column(name, justify="right")
     for before in flow.before:
-        moved = [flow.became(before, after) for after in flow.after]
+        moved = [became(flow, before, after) for after in flow.after]
         cells = [
             ""
             if share.value is None or share.low is None or share.high is None

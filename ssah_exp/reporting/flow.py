@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssah_exp.reporting.drawing import CLASS_COLOURS, PAGE, new_figure, save_figure, styled
-from ssah_exp.reporting.transfer_rows import transfer_rows
+from ssah_exp.reporting.transfer_rows import became, transfer_rows
 from ssah_exp.units.transfer import Flow
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _bars(axes: Axes, flow: Flow) -> None:
     places = np.arange(len(flow.before))
     begin = np.zeros(len(flow.before))
     for after in flow.after:
-        moved = [flow.became(before, after).value or 0.0 for before in flow.before]
+        moved = [became(flow, before, after).value or 0.0 for before in flow.before]
         colour = CLASS_COLOURS[after]
         axes.barh(places, moved, 0.62, begin, color=colour, edgecolor="white", label=after)
         for place, start, size in zip(places, begin, moved, strict=True):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.reporting.published import read_published
 from ssah_exp.units.transfer import BASE_CLASSES, Flow
 
@@ -29,6 +30,18 @@ def published_cells(flow: Flow) -> dict[tuple[str, str], float]:
     return {(str(before), str(after)): float(share) for before, after, share in cells}
 
 
+def became(flow: Flow, before: str, after: str) -> Estimate:
+    """Of the units that were ``before``, the share that is ``after``, with its 95 % interval.
+
+    It takes units for independent draws. They share layers and one ranking, so it is too narrow:
+    it tells a share of a handful of units from one of thousands, no more.
+
+    Raises:
+        UnitError: No such class.
+    """
+    return rate(*flow.moved(before, after), 0.95, "units")
+
+
 def transfer_rows(flows: Sequence[Flow]) -> pd.DataFrame:
     """One row per part and cell.
 
@@ -41,7 +54,7 @@ def transfer_rows(flows: Sequence[Flow]) -> pd.DataFrame:
         units, parameters = flow.shares("units"), flow.shares("parameters")
         for row, before in enumerate(flow.before):
             for column, after in enumerate(flow.after):
-                moved = flow.became(before, after)
+                moved = became(flow, before, after).mapped(lambda share: 100 * share)
                 rows.append(
                     {
                         "part": flow.part,
@@ -50,15 +63,11 @@ def transfer_rows(flows: Sequence[Flow]) -> pd.DataFrame:
                         "units": int(flow.units[row, column]),
                         "share_of_units_pct": 100 * float(units[row, column]),
                         "share_of_parameters_pct": 100 * float(parameters[row, column]),
-                        "of_before_pct": _percent(moved.value),
-                        "of_before_low": _percent(moved.low),
-                        "of_before_high": _percent(moved.high),
+                        "of_before_pct": moved.value,
+                        "of_before_low": moved.low,
+                        "of_before_high": moved.high,
                         "chance_pct": 100 * flow.chance(after),
                         "published_share_of_units_pct": printed.get((before, after)),
                     }
                 )
     return pd.DataFrame(rows)
-
-
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from statsmodels.stats.proportion import proportion_confint
 
 from ssah_exp.errors import UnitError, did_you_mean
 from ssah_exp.units.classes import UnitClass, lowest, transition_counts
@@ -20,23 +19,6 @@ BASE_CLASSES = ("utility", "redundant")
 PARTS = ("all", "layer", "kind")
 # What "did not change" means where the two sides have other names.
 _KEPT = {"utility": ("SCU", "UCU", "CU"), "redundant": ("RU",)}
-
-
-@dataclass(frozen=True)
-class Share:
-    """A share with its Wilson score interval; all three are None where ``n`` is 0.
-
-    Attributes:
-        value: Between 0 and 1.
-        low: Lower end.
-        high: Upper end.
-        n: Units it is a share of.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
 
 
 @dataclass(frozen=True)
@@ -94,26 +76,17 @@ class Flow:
         names = _KEPT.get(self.before[row], (self.before[row],))
         return [self.after.index(name) for name in names]
 
-    def became(self, before: str, after: str, confidence: float = 0.95) -> Share:
-        """Of the units that were ``before``, the share that is ``after``.
-
-        The Wilson interval takes units for independent draws. They share layers and one ranking,
-        so it is too narrow: it tells a share of a handful of units from one of thousands, no more.
+    def moved(self, before: str, after: str) -> tuple[int, int]:
+        """How many are ``after`` of the units that were ``before``, and how many those were.
 
         Raises:
             UnitError: No such class.
         """
         row, column = _position(before, self.before), _position(after, self.after)
-        moved, n = int(self.units[row, column]), int(self.units[row].sum())
-        if n == 0:
-            return Share(None, None, None, 0)
-        value = moved / n
-        low, high = proportion_confint(moved, n, alpha=1 - confidence, method="wilson")
-        # Rounding may leave 0 or 1 a hair outside its own interval.
-        return Share(value, min(float(low), value), max(float(high), value), n)
+        return int(self.units[row, column]), int(self.units[row].sum())
 
     def chance(self, after: str) -> float:
-        """What :meth:`became` would be if classes before said nothing: the class's share of units.
+        """Which share would be ``after`` if classes before said nothing: the class's of all units.
 
         Raises:
             UnitError: No such class.

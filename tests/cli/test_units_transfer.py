@@ -16,7 +16,7 @@ from ssah_exp.cli import main
 from ssah_exp.config.schema import BudgetsConfig
 from ssah_exp.reporting.drawing import CLASS_COLOURS
 from ssah_exp.reporting.published import read_published
-from ssah_exp.reporting.transfer_rows import ARTEFACT, published_cells
+from ssah_exp.reporting.transfer_rows import ARTEFACT, became, published_cells
 from ssah_exp.units.transfer import BASE_CLASSES, CLASSES, transfer
 from tests.tiny import small_anatomy
 from tests.units.maps import random_map
@@ -97,7 +97,7 @@ def test_text_shows_our_numbers_beside_the_papers(maps: tuple[str, str], capsys:
     cell = f"{100 * flow.shares()[0, 2]:.2f} / {100 * flow.shares('parameters')[0, 2]:.2f} [0.85]"
     assert cell in said
     assert said.count("[0.85]") == 1
-    moved = flow.became("SCU", "CU")
+    moved = became(flow, "SCU", "CU")
     assert moved.value is not None
     assert f"{100 * moved.value:.1f} [" in said
     assert f"Class kept: {100 * flow.kept():.2f} % of units" in said
