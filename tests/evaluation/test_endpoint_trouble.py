@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ssah_exp.errors import JudgeError
+from ssah_exp.evaluation.chat_client import retry_after
 from ssah_exp.evaluation.judges import Judgement
-from ssah_exp.evaluation.judges.chat_client import retry_after
 from tests.evaluation.endpoint_judge import (
     COMPLIED,
     KEY,

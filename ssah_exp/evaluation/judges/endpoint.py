@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssah_exp.errors import JudgeError
-from ssah_exp.evaluation.judges.asked_endpoint import Endpoint
+from ssah_exp.evaluation.asked_endpoint import Endpoint
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.harm import HarmJudge, Pair
 from ssah_exp.evaluation.judges.rubrics import Rubric, UnusableReplyError
 from ssah_exp.evaluation.lines import AppendedLines
 
 if TYPE_CHECKING:
-    from ssah_exp.evaluation.judges.chat_client import Budget, ChatClient, DeclinedError
+    from ssah_exp.evaluation.chat_client import Budget, ChatClient, DeclinedError
 
 _KEPT_OF_A_REPLY = 4000
 
@@ -80,7 +80,7 @@ class EndpointJudge(Endpoint, HarmJudge):
 
     @cached_property
     def _budget(self) -> Budget:
-        from ssah_exp.evaluation.judges.chat_client import Budget
+        from ssah_exp.evaluation.chat_client import Budget
 
         path = self._memory.path
         spent = None if path is None else AppendedLines(path.with_suffix(".requests"))
@@ -93,7 +93,7 @@ class EndpointJudge(Endpoint, HarmJudge):
     def _ask_all(
         self, client: ChatClient, ask: Callable[[Pair], Judgement], pairs: Sequence[Pair]
     ) -> dict[Pair, Judgement]:
-        from ssah_exp.evaluation.judges.chat_client import (
+        from ssah_exp.evaluation.chat_client import (
             DeclinedError,
             OverBudgetError,
             PassingError,

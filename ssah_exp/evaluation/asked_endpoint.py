@@ -12,7 +12,7 @@ from ssah_exp.config.ranges import refuse
 from ssah_exp.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ssah_exp.evaluation.judges.chat_client import Budget, ChatClient
+    from ssah_exp.evaluation.chat_client import Budget, ChatClient
 
 
 @dataclass(kw_only=True)
@@ -87,7 +87,7 @@ class Endpoint:
         Raises:
             ConfigError: What the key's variable holds cannot be sent.
         """
-        from ssah_exp.evaluation.judges.chat_client import ChatClient, Patience
+        from ssah_exp.evaluation.chat_client import ChatClient, Patience
 
         patience = Patience(self.timeout, self.attempts, self.backoff, self.max_wait)
         return ChatClient(self.base_url, self._key(who), patience, budget)
