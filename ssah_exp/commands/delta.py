@@ -15,9 +15,9 @@ from ssah_exp.cache import Cache
 from ssah_exp.errors import UnitError
 from ssah_exp.interventions.delta import Delta, apply_to_folder, make_delta, revert_in_folder
 from ssah_exp.interventions.delta_summary import describe
-from ssah_exp.interventions.weights import read_weights
 from ssah_exp.models.attached.folder import ADAPTER, has_adapter
 from ssah_exp.models.sources import LocalFolder, ModelRef
+from ssah_exp.models.weights import read_weights
 from ssah_exp.storage import refuse_existing
 
 

@@ -24,8 +24,8 @@ from ssah_exp.interventions.delta_parts import (
     with_copies,
 )
 from ssah_exp.interventions.plan import TrainingPlan
-from ssah_exp.interventions.weights import check_new_folder, read_weights, rewrite_folder
 from ssah_exp.models.sources import ModelRef
+from ssah_exp.models.weights import check_new_folder, read_weights, rewrite_folder
 
 __all__ = [
     "Base",

@@ -11,9 +11,9 @@ from ssah_exp.cache import Cache
 from ssah_exp.errors import ModelError, UnitError
 from ssah_exp.interventions.delta import make_delta
 from ssah_exp.interventions.delta_parts import Weights, dtype_name, with_copies
-from ssah_exp.interventions.weights import read_weights
 from ssah_exp.models.attached.folder import has_adapter
 from ssah_exp.models.sources import ModelRef
+from ssah_exp.models.weights import read_weights
 from ssah_exp.pipeline.training_arms import TrainingArm
 from ssah_exp.pipeline.tuning import Tuned
 from ssah_exp.records.record import file_name

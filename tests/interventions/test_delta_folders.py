@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from ssah_exp.digest import digest_folder
 from ssah_exp.errors import ModelError, StoreError, UnitError
 from ssah_exp.interventions.delta import Delta, apply_to_folder, make_delta, revert_in_folder
-from ssah_exp.interventions.weights import read_weights
+from ssah_exp.models.weights import read_weights
 from tests.interventions.tuning import (
     ORIGIN,
     TRAIN_ALL_OTHERS,
@@ -286,7 +286,7 @@ def test_a_failure_halfway_leaves_nothing(
             raise OSError(28, "No space left on device")
         save_file(tensors, path, metadata)
 
-    monkeypatch.setattr("ssah_exp.interventions.weights.save_file", full)
+    monkeypatch.setattr("ssah_exp.models.weights.save_file", full)
     folders.refused(
         lambda: apply_to_folder(delta, folders.base, folders.out), StoreError, "disk is full"
     )
@@ -311,7 +311,7 @@ def test_an_output_that_appears_meanwhile_is_kept(
         out.mkdir(exist_ok=True)
         save_file(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("ssah_exp.interventions.weights.save_file", slow)
+    monkeypatch.setattr("ssah_exp.models.weights.save_file", slow)
     with pytest.raises(StoreError, match="exists"):
         apply_to_folder(delta, folders.base, out)
     assert list(out.iterdir()) == []

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from ssah_exp.config.schema import ArmConfig
 from ssah_exp.interventions.delta import Delta, apply_to_folder, revert_in_folder
-from ssah_exp.interventions.weights import read_weights
+from ssah_exp.models.weights import read_weights
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.training_table import run_training_table

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from ssah_exp.config.schema import ArmConfig
 from ssah_exp.errors import ConfigError, ModelError, UnitError
 from ssah_exp.interventions.delta import Delta, apply_to_folder
-from ssah_exp.interventions.weights import read_weights
+from ssah_exp.models.weights import read_weights
 from ssah_exp.pipeline import dispatch
 from ssah_exp.pipeline.opened import Finished, open_run
 from ssah_exp.pipeline.training_table import run_training_table
