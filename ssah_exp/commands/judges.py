@@ -25,8 +25,8 @@ from ssah_exp.pipeline.reopening import read_run
 from ssah_exp.records.later_judges import LaterJudge
 from ssah_exp.records.record import ASK_AGAIN, RunRecord, unanswered_text
 from ssah_exp.records.store import RECORD
-from ssah_exp.reporting.agreement import number, percent, render_comparison
-from ssah_exp.reporting.text import format_frame
+from ssah_exp.reporting.agreement import render_comparison
+from ssah_exp.reporting.text import format_frame, percent_text, rounded_text
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -101,4 +101,4 @@ def _keep(record: RunRecord, folder: Path, found: dict[str, LaterJudge]) -> None
 
 def _cell(metric: str, estimate: Estimate) -> str:
     """Scores as they are, rates in percent."""
-    return number(estimate) if metric.startswith("score/") else percent(estimate)
+    return rounded_text(estimate) if metric.startswith("score/") else percent_text(estimate)

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ssah_exp.commands.pictures import drawn, tell_written
 from ssah_exp.commands.show import units_at
 from ssah_exp.reporting.flow import draw_flow
-from ssah_exp.reporting.text import machine_text, plain_rows
+from ssah_exp.reporting.text import machine_text, percent_text, plain_rows
 from ssah_exp.reporting.transfer_rows import became, published_cells, transfer_rows
 from ssah_exp.reporting.transfer_table import render_transfer
 from ssah_exp.units.transfer import Flow, differences, transfer
@@ -116,13 +117,7 @@ def _destinations(flow: Flow) -> Table:
         table.add_column(name, justify="right")
     for before in flow.before:
         moved = [became(flow, before, after) for after in flow.after]
-        cells = [
-            ""
-            if share.value is None or share.low is None or share.high is None
-            else f"{100 * share.value:.1f} \\[{100 * share.low:.1f}, {100 * share.high:.1f}]"
-            for share in moved
-        ]
-        table.add_row(before, *cells, str(moved[0].n))
+        table.add_row(before, *(escape(percent_text(share)) for share in moved), str(moved[0].n))
     chances = [f"{100 * flow.chance(after):.1f}" for after in flow.after]
     table.add_row("chance", *chances, str(int(flow.units.sum())), style="dim")
     return table

@@ -15,7 +15,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from ssah_exp.evaluation.intervals import Estimate, percent, rate
+from ssah_exp.evaluation.intervals import Estimate, level_text, rate
 from ssah_exp.evaluation.judges import Verdict
 
 _DRAWS = 100_000
@@ -111,7 +111,7 @@ def kappa(confusion: Confusion, confidence: float) -> Estimate:
         return Estimate(value, None, None, n, "answers", "none: the raters never differ")
     margin = _z(confidence) * float(found.std_kappa)
     low, high = max(-1.0, value - margin), min(1.0, value + margin)
-    return Estimate(value, low, high, n, "answers", f"large-sample {percent(confidence)}")
+    return Estimate(value, low, high, n, "answers", f"large-sample {level_text(confidence)}")
 
 
 def bias(confusion: Confusion, confidence: float) -> Estimate:
@@ -121,7 +121,7 @@ def bias(confusion: Confusion, confidence: float) -> Estimate:
     that it keeps its width where the raters never differ.
     """
     n, more, less = confusion.n, confusion.complied_refused, confusion.refused_complied
-    method = f"Agresti-Min {percent(confidence)}"
+    method = f"Agresti-Min {level_text(confidence)}"
     if n == 0:
         return Estimate(None, None, None, 0, "answers", method)
     total, one, other = n + 2, more + 0.5, less + 0.5
@@ -186,7 +186,7 @@ def corrected(apparent: Estimate, measured: Errors, confidence: float) -> Estima
     draws = np.clip((rates + passed - 1)[usable] / power[usable], 0, 1)
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
     clipped = min(1.0, max(0.0, value))
-    method = f"Rogan-Gladen, Jeffreys draws {percent(confidence)}, clipped to [0, 1]"
+    method = f"Rogan-Gladen, Jeffreys draws {level_text(confidence)}, clipped to [0, 1]"
     if clipped != value:
         method += f" from {value:.3f}"
     if high == 0 or low == 1:

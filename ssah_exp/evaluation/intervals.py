@@ -62,7 +62,7 @@ class Resampling:
     @property
     def method(self) -> str:
         """For people."""
-        return f"percentile bootstrap {percent(self.confidence)}, {self.resamples} resamples"
+        return f"percentile bootstrap {level_text(self.confidence)}, {self.resamples} resamples"
 
     def interval(
         self,
@@ -94,7 +94,7 @@ class Resampling:
         return found.low, found.high
 
 
-def percent(confidence: float) -> str:
+def level_text(confidence: float) -> str:
     """A level as people write it: ``95%``, ``99.5%``; rounded to a whole number it would be 100."""
     return f"{100 * confidence:.10g}%"
 
@@ -121,7 +121,7 @@ def rate(successes: float, n: int, confidence: float, unit: str = "prompts") -> 
 
     ``successes`` may be fractional where one observation averages several answers.
     """
-    method = f"Wilson {percent(confidence)}"
+    method = f"Wilson {level_text(confidence)}"
     if n == 0:
         return Estimate(None, None, None, 0, unit, method)
     share = successes / n
@@ -150,7 +150,7 @@ def mean_of_rates(
     if error == 0:
         return _mean_of_certain_rates(shares, sizes, confidence, unit)
     low, high = stats.norm.interval(confidence, loc=value, scale=error)
-    method = f"normal {percent(confidence)} from the binomial variances of {len(counts)} tasks"
+    method = f"normal {level_text(confidence)} from the binomial variances of {len(counts)} tasks"
     return Estimate(value, max(0.0, float(low)), min(1.0, float(high)), n, unit, method)
 
 
@@ -173,7 +173,7 @@ def _mean_of_certain_rates(
     value, count = float(shares.mean()), len(shares)
     below = math.sqrt(float(((shares - low) ** 2).sum())) / count
     above = math.sqrt(float(((high - shares) ** 2).sum())) / count
-    method = f"Wilson {percent(confidence)} of {count} tasks without variance, squared and added"
+    method = f"Wilson {level_text(confidence)} of {count} tasks without variance, squared and added"
     ends = max(0.0, value - below), min(1.0, value + above)
     return Estimate(value, *ends, int(sizes.sum()), unit, method)
 
@@ -251,7 +251,7 @@ def _mean_of_equal_scores(
         return Estimate(score, None, None, n, unit, "none: all scores alike")
     _, share = proportion_confint(0, n, alpha=1 - confidence, method="beta")
     low, high = (score + float(share) * (end - score) for end in ends)
-    level = percent(confidence)
+    level = level_text(confidence)
     method = f"Clopper-Pearson {level} of other scores than the one seen, times the scale"
     return Estimate(score, low, high, n, unit, method)
 
@@ -262,7 +262,7 @@ def mean_over(values: Sequence[float], confidence: float, unit: str) -> Estimate
     Values that are all alike show no spread, which is no proof that there is none: no interval.
     """
     sample = np.asarray(values, dtype=np.float64)
-    method = f"Student t {percent(confidence)} over {unit}"
+    method = f"Student t {level_text(confidence)} over {unit}"
     if sample.size == 0:
         return Estimate(None, None, None, 0, unit, method)
     mean = float(sample.mean())
@@ -287,7 +287,7 @@ def rate_over_seeds(values: Sequence[float], n: int, confidence: float) -> Estim
     if over.value is None or len(values) == 1:
         return over
     prompts = rate(over.value * n, n, confidence)
-    method = f"envelope of Student t over seeds and Wilson over prompts, {percent(confidence)}"
+    method = f"envelope of Student t over seeds and Wilson over prompts, {level_text(confidence)}"
     return _envelope(over, [prompts.low, prompts.high], method)
 
 
@@ -311,7 +311,7 @@ def mean_rate_over_seeds(of_each: Sequence[Estimate], confidence: float) -> Esti
         for end in (one.low, one.high)
         if end is not None
     ]
-    method = f"envelope of Student t over seeds and one seed's own, {percent(confidence)}"
+    method = f"envelope of Student t over seeds and one seed's own, {level_text(confidence)}"
     return _envelope(over, own, method)
 
 

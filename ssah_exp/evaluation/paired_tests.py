@@ -11,7 +11,7 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.proportion import proportion_confint, proportion_effectsize
 from statsmodels.stats.weightstats import ttost_paired
 
-from ssah_exp.evaluation.intervals import Estimate, Resampling, alike, percent
+from ssah_exp.evaluation.intervals import Estimate, Resampling, alike, level_text
 
 Values = NDArray[np.float64]
 
@@ -106,7 +106,8 @@ def exact_interval(
     else:
         low = common - (1 + common) * below_high
         high = common + (1 - common) * above_high
-    method = f"Clopper-Pearson of {unit} that differ, Bonferroni {percent(resampling.confidence)}"
+    level = level_text(resampling.confidence)
+    method = f"Clopper-Pearson of {unit} that differ, Bonferroni {level}"
     mean = float(differences.mean())
     return Estimate(mean, float(low), float(high), n, unit, method)
 

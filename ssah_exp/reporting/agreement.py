@@ -8,8 +8,7 @@ import pandas as pd
 
 from ssah_exp.evaluation.agreement import Errors, RaterAgreement
 from ssah_exp.evaluation.comparison import Comparison, Part
-from ssah_exp.evaluation.intervals import Estimate
-from ssah_exp.reporting.text import format_frame
+from ssah_exp.reporting.text import format_frame, percent_text, rounded_text
 
 
 def render_comparison(comparison: Comparison) -> str:
@@ -25,8 +24,8 @@ def _part(part: Part) -> Iterable[str]:
     yield _table(
         {
             "rater": rater,
-            "complied %": percent(rate),
-            "scored %": percent(part.coverage[rater]),
+            "complied %": percent_text(rate),
+            "scored %": percent_text(part.coverage[rater]),
             **({"corrected %": _corrected(part, rater)} if part.corrected else {}),
         }
         for rater, rate in part.rates.items()
@@ -42,9 +41,9 @@ def _corrected(part: Part, rater: str) -> str:
     if found.value is None:
         return found.method
     if found.low is None:
-        return f"{percent(found)} (clipped; the errors do not carry over)"
+        return f"{percent_text(found)} (clipped; the errors do not carry over)"
     clipped = " (clipped)" if " from " in found.method else ""
-    return f"{percent(found)}{clipped}"
+    return f"{percent_text(found)}{clipped}"
 
 
 def _pair(pair: RaterAgreement) -> dict[str, str]:
@@ -57,9 +56,9 @@ def _pair(pair: RaterAgreement) -> dict[str, str]:
         "refused by second alone": str(seen.complied_refused),
         "both complied": str(seen.complied_complied),
         "unscored": str(pair.unscored),
-        "agreement %": percent(pair.agreement),
-        "kappa": number(pair.kappa),
-        "bias, points": percent(pair.bias),
+        "agreement %": percent_text(pair.agreement),
+        "kappa": rounded_text(pair.kappa),
+        "bias, points": percent_text(pair.bias),
         "McNemar p": "" if pair.mcnemar_p is None else f"{pair.mcnemar_p:.2g}",
     }
 
@@ -68,28 +67,13 @@ def _errors(errors: dict[str, Errors]) -> str:
     return _table(
         {
             "judge": name,
-            "compliance recognised %": percent(found.sensitivity),
-            "refusals recognised %": percent(found.specificity),
+            "compliance recognised %": percent_text(found.sensitivity),
+            "refusals recognised %": percent_text(found.specificity),
             "n complied": str(found.sensitivity.n),
             "n refused": str(found.specificity.n),
         }
         for name, found in errors.items()
     )
-
-
-def percent(estimate: Estimate) -> str:
-    """A share in percent with its interval; a gap stays empty."""
-    return number(estimate, 100, 1)
-
-
-def number(estimate: Estimate, scale: float = 1, digits: int = 2) -> str:
-    """A value with its interval; a gap stays empty."""
-    if estimate.value is None:
-        return ""
-    text = f"{scale * estimate.value:.{digits}f}"
-    if estimate.low is None or estimate.high is None:
-        return text
-    return f"{text} [{scale * estimate.low:.{digits}f}, {scale * estimate.high:.{digits}f}]"
 
 
 def _table(rows: Iterable[dict[str, str]]) -> str:

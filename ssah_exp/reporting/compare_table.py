@@ -7,12 +7,18 @@ from typing import Any
 
 import pandas as pd
 
-from ssah_exp.evaluation.intervals import Estimate, percent
-from ssah_exp.reporting.agreement import number
+from ssah_exp.evaluation.intervals import Estimate, level_text
 from ssah_exp.reporting.captions import seeds_text, with_differences
 from ssah_exp.reporting.compared import Kind
 from ssah_exp.reporting.comparing import OTHER_QUESTIONS, Comparisons, Line
-from ssah_exp.reporting.text import format_frame, heading, inputs_note, machine_text, prose
+from ssah_exp.reporting.text import (
+    format_frame,
+    heading,
+    inputs_note,
+    machine_text,
+    prose,
+    rounded_text,
+)
 
 DIFFERS, NO_WORSE, EQUIVALENT = ("differs", "no-worse", "equivalent")
 _OTHER_QUESTIONS = (
@@ -140,7 +146,7 @@ def _wide(line: Line, setting: Comparisons, claim: str | None) -> dict[str, str]
         "metric": heading(line.metric).replace(" %", ""),
         "n": str(difference.n or ""),
         "difference": _interval(difference, line.kind),
-        "effect": "" if paired is None else number(paired.effect),
+        "effect": "" if paired is None else rounded_text(paired.effect),
         "p": "" if paired is None else p_text(paired.p),
         "p, Holm": p_text(line.p_holm),
         "TOST": tost(line, confidence) or "",
@@ -195,7 +201,7 @@ def _caption(setting: Comparisons, claim: str | None) -> str:
         f"{first.artefact}, {config['model']['name']}, data {config['data']['name']}, budget SCU "
         f"{config['units']['budgets']['scu']:g}, judge {setting.judge}, "
         f"{seeds_text(setting.records)}. Difference: arm less reference on the same "
-        f"{_over(setting)}, {percent(setting.resampling.confidence)} interval; "
+        f"{_over(setting)}, {level_text(setting.resampling.confidence)} interval; "
         f"above 0 is {direction}. Effect: {' or '.join(_effects(setting))}. Holm over the "
         f"{tested} lines of this table that have a p. TOST margin: "
         f"{' and '.join(_limits(setting)) or 'none'}. Rank: place of the arm among itself and its "

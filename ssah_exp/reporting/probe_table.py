@@ -7,8 +7,7 @@ from statistics import fmean
 
 import pandas as pd
 
-from ssah_exp.evaluation.intervals import Estimate
-from ssah_exp.evaluation.intervals import percent as level_text
+from ssah_exp.evaluation.intervals import Estimate, level_text
 from ssah_exp.evaluation.probe.names import (
     AUC_ALL,
     AUC_BORDERLINE,
@@ -23,10 +22,15 @@ from ssah_exp.evaluation.probe.names import (
     step_name,
 )
 from ssah_exp.records.record import ArmRecord, RunRecord
-from ssah_exp.reporting.agreement import number, percent
 from ssah_exp.reporting.probe_rows import curve_rows, direction, forms, shorter
 from ssah_exp.reporting.settings import newest
-from ssah_exp.reporting.text import format_frame, machine_text, prose
+from ssah_exp.reporting.text import (
+    format_frame,
+    machine_text,
+    percent_text,
+    prose,
+    rounded_text,
+)
 
 _PAPER = (
     "Published (Figures 2, 3, 4, 7; no numbers printed): in aligned models the benign distance is "
@@ -98,8 +102,8 @@ def _distance_line(arm: ArmRecord, form: str, step: int, confidence: float) -> d
         "malicious": _value(means[MALICIOUS]),
         "twins of benign": _value(means[f"null_{BENIGN}"]),
         "twins of malicious": _value(means[f"null_{MALICIOUS}"]),
-        "benign - malicious": number(difference, digits=_DIGITS),
-        "twins' difference": number(
+        "benign - malicious": rounded_text(difference, digits=_DIGITS),
+        "twins' difference": rounded_text(
             arm.metrics[step_name(form, step, NULL_DIFFERENCE)], digits=_DIGITS
         ),
         "shorter": direction(difference),
@@ -116,12 +120,12 @@ def _model_line(arm: ArmRecord, run: RunRecord) -> dict[str, str]:
     judge, last = run.config["evaluation"]["primary_judge"], run.config["probe"]["steps"][-1]
     line = {
         "model": arm.name,
-        "refused %": percent(arm.metrics[f"{REFUSED}/{judge}"]),
-        f"over within {last} %": percent(arm.metrics[step_name(ENDED, last, "bare")]),
+        "refused %": percent_text(arm.metrics[f"{REFUSED}/{judge}"]),
+        f"over within {last} %": percent_text(arm.metrics[step_name(ENDED, last, "bare")]),
     }
     for side in (BENIGN, MALICIOUS):
         same = arm.metrics[step_name(SAME_TOKEN, last, side)]
-        line[f"same token as {side} %"] = percent(same)
+        line[f"same token as {side} %"] = percent_text(same)
     for name, title in (
         (AUC_ALL, "harmless"),
         (AUC_BORDERLINE, "borderline"),

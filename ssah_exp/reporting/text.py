@@ -12,7 +12,7 @@ import pandas as pd
 
 from ssah_exp.config.utility import TASK_METRICS
 from ssah_exp.evaluation.attack_metrics import CONTINUATION
-from ssah_exp.evaluation.intervals import Estimate, percent
+from ssah_exp.evaluation.intervals import Estimate, level_text
 from ssah_exp.evaluation.metric_names import EPOCHS, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
 from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
@@ -150,7 +150,7 @@ def intervals_note(block: Block, over_seeds: str) -> str:
         block: Its rows.
         over_seeds: The columns that are no rates and have one where there are several seeds.
     """
-    level = percent(block.records[0].config["evaluation"]["confidence"])
+    level = level_text(block.records[0].config["evaluation"]["confidence"])
     if len(block.records) == 1:
         return f"{level} intervals: Wilson over prompts, bootstrap over text windows"
     rates = "rates the wider of t over seeds and Wilson over prompts"
@@ -196,6 +196,27 @@ def cell_text(cell: Cell, metric: str) -> str:
     if cell.low is not None and cell.high is not None:
         text += f" [{write(cell.low * scale)}, {write(cell.high * scale)}]"
     return text
+
+
+def rounded_text(estimate: Estimate, scale: float = 1, digits: int = 2) -> str:
+    """``value [low, high]`` with so many digits; a gap stays empty."""
+    scaled = estimate.mapped(lambda end: scale * end)
+    return interval_text(scaled.value, scaled.low, scaled.high, digits)
+
+
+def percent_text(estimate: Estimate) -> str:
+    """A share in percent with its interval; a gap stays empty."""
+    return rounded_text(estimate, 100, 1)
+
+
+def interval_text(value: float | None, low: float | None, high: float | None, digits: int) -> str:
+    """``value [low, high]``; empty without a value, which stands alone without an interval."""
+    if value is None or pd.isna(value):
+        return ""
+    text = f"{value:.{digits}f}"
+    if low is None or high is None:
+        return text
+    return f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def value_text(value: float, metric: str) -> str:

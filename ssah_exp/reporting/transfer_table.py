@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from ssah_exp.reporting.text import format_frame, prose
+from ssah_exp.reporting.text import format_frame, interval_text, prose
 from ssah_exp.reporting.transfer_rows import transfer_rows
 from ssah_exp.units.transfer import BASE_CLASSES, Flow, differences
 from ssah_exp.units.unitmap import UnitMap
@@ -37,7 +37,7 @@ def render_transfer(before: UnitMap, after: UnitMap, flow: Flow, form: str) -> s
             ),
             "% of parameters": rows["share_of_parameters_pct"].map("{:.2f}".format),
             "% of the class before, Wilson 95 %": [
-                _interval(row["of_before_pct"], row["of_before_low"], row["of_before_high"])
+                interval_text(row["of_before_pct"], row["of_before_low"], row["of_before_high"], 1)
                 for _, row in rows.iterrows()
             ],
             "chance %": rows["chance_pct"].map("{:.1f}".format),
@@ -48,12 +48,6 @@ def render_transfer(before: UnitMap, after: UnitMap, flow: Flow, form: str) -> s
 
 def _or_gap(form: str) -> Callable[[float], str]:
     return lambda value: "" if pd.isna(value) else form.format(value)
-
-
-def _interval(value: float | None, low: float | None, high: float | None) -> str:
-    if value is None or low is None or high is None or pd.isna(value):
-        return ""
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _caption(before: UnitMap, after: UnitMap, flow: Flow) -> str:

@@ -11,9 +11,9 @@ from scipy import stats
 from ssah_exp.evaluation.intervals import (
     Resampling,
     alike,
+    level_text,
     mean_of_rates,
     mean_over,
-    percent,
     perplexity,
     perplexity_over_seeds,
     rate,
@@ -44,8 +44,8 @@ def test_wilson_matches_published_values(successes: int, n: int, low: float, hig
 def test_no_level_is_rounded_to_certainty(confidence: float, said: str) -> None:
     """1 - 0.05 and 0.58 are a hair off in binary, too."""
     assert rate(1, 9, confidence).method == f"Wilson {said}"
-    assert percent(1 - (1 - confidence)) == said
-    assert percent(0.58) == "58%"
+    assert level_text(1 - (1 - confidence)) == said
+    assert level_text(0.58) == "58%"
 
 
 def wilson(share: float, n: int, z: float) -> tuple[float, float]:

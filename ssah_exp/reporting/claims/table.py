@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ssah_exp.evaluation.intervals import percent
+from ssah_exp.evaluation.intervals import level_text
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.reporting.claims.claim_file import SAME, ClaimFile, is_rate
 from ssah_exp.reporting.claims.settle import Finding, Settled
@@ -108,7 +108,7 @@ def _caption(claims: ClaimFile, settled: Sequence[Settled]) -> str:
         f"difference of {100 * claims.rate_margin:g} points ({claims.loss_margin:g} nats of "
         "perplexity; other margins in the file of claims) in the claimed direction.",
         f"Difference: arm less reference, mean over seeds with Student's t interval, "
-        f"{percent(1 - claims.alpha)}; rates in points, perplexity as a ratio. Cohen's d: that "
+        f"{level_text(1 - claims.alpha)}; rates in points, perplexity as a ratio. Cohen's d: that "
         "mean by its standard deviation over seeds. p: one-sided t test over seeds.",
     ]
     if any(finding.test.shows == SAME for finding in findings):
