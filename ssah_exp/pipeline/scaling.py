@@ -7,7 +7,9 @@ these functions' results; it explains the formulas.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 GIB = 2**30
 BUDGET_SHARE = 0.2
@@ -194,10 +196,10 @@ def estimate(
     Raises:
         ValueError: Unknown task.
     """
-    functions = {
+    functions: dict[str, Callable[[Shape, int, Rates, Work], Forecast]] = {
         IDENTIFICATION: _identification,
-        FULL: _training,
-        BUDGET: _budget,
+        FULL: partial(_tuning, budget=False),
+        BUDGET: partial(_tuning, budget=True),
         EVALUATION: _evaluation,
     }
     if task not in functions:
@@ -227,14 +229,6 @@ def _identification(shape: Shape, gpus: int, rates: Rates, work: Work) -> Foreca
     if gpus == 1:  # several ranks hold them in rank 0's main memory
         memory += work.held * shape.channels * 2 * 8
     return _fits(seconds + exchange, memory, rates, sharded, exchange)
-
-
-def _training(shape: Shape, gpus: int, rates: Rates, work: Work) -> Forecast:
-    return _tuning(shape, gpus, rates, work, budget=False)
-
-
-def _budget(shape: Shape, gpus: int, rates: Rates, work: Work) -> Forecast:
-    return _tuning(shape, gpus, rates, work, budget=True)
 
 
 def _tuning(shape: Shape, gpus: int, rates: Rates, work: Work, *, budget: bool) -> Forecast:
@@ -285,7 +279,7 @@ def _gathering(shape: Shape, gpus: int, rates: Rates) -> float:
     return 2 * shape.parameters * (gpus - 1) / gpus / _link(gpus, rates)
 
 
-def table(rates: Rates = Rates(), work: Work = Work()) -> str:
+def table(rates: Rates = Rates()) -> str:
     """Markdown: time and memory per GPU of every task, model and number of GPUs."""
     lines = [
         "| task | model | 1 GPU | 8 GPUs | 64 GPUs |",
@@ -293,7 +287,7 @@ def table(rates: Rates = Rates(), work: Work = Work()) -> str:
     ]
     for task in TASKS:
         for name, shape in SHAPES.items():
-            cells = [_cell(estimate(task, shape, gpus, rates, work)) for gpus in (1, 8, 64)]
+            cells = [_cell(estimate(task, shape, gpus, rates)) for gpus in (1, 8, 64)]
             lines.append(f"| {task} | {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
