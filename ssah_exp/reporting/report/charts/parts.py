@@ -11,6 +11,7 @@ from ssah_exp.reporting.report.svg import Scale, element, joined
 
 COLOURS = 7  # series told apart by colour, as classes c0 to c6 of the style sheet
 WIDTH, LEFT, RIGHT = 420, 112, 14
+_SIZE = 4.5  # half the width of a mark
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,16 @@ class Chart:
     legend: list[tuple[str, str, str]]
 
 
-def mark(shape: str, x: float, y: float, size: float = 4.5) -> Markup:
+def mark(shape: str, x: float, y: float) -> Markup:
     """A dot, a cross, a triangle or a line; shapes differ so that colour need not be seen."""
     if shape == "dot":
-        return element("circle", cx=x, cy=y, r=size, class_="fill")
+        return element("circle", cx=x, cy=y, r=_SIZE, class_="fill")
     if shape == "cross":
-        wide = 2 * size
-        path = f"M{x - size:.1f} {y - size:.1f}l{wide} {wide}m0 {-wide}l{-wide} {wide}"
+        wide = 2 * _SIZE
+        path = f"M{x - _SIZE:.1f} {y - _SIZE:.1f}l{wide} {wide}m0 {-wide}l{-wide} {wide}"
         return element("path", d=path, class_="line")
     if shape == "triangle":
-        path = f"M{x:.1f} {y - size:.1f}l{size} {1.8 * size:.1f}h{-2 * size}z"
+        path = f"M{x:.1f} {y - _SIZE:.1f}l{_SIZE} {1.8 * _SIZE:.1f}h{-2 * _SIZE}z"
         return element("path", d=path, class_="line")
     return element("path", d=f"M{x - 8} {y}h16", class_="line")
 
