@@ -14,6 +14,8 @@ from ssah_exp.evaluation.intervals import Resampling
 Array = NDArray[np.float64]
 # Resamples held in memory at a time: depths x this x queries numbers.
 _BATCH = 500
+# What is sampled.
+_UNIT = "requests"
 
 
 @dataclass(frozen=True)
@@ -39,27 +41,25 @@ class Curve:
     p: list[float | None] | None = None
 
 
-def mean_curve(sample: Array, resampling: Resampling, unit: str) -> Curve:
+def mean_curve(sample: Array, resampling: Resampling) -> Curve:
     """Mean at every depth.
 
     Args:
-        sample: ``(observations, depth)``; a depth that holds a NaN is a gap.
+        sample: ``(requests, depth)``; a depth that holds a NaN is a gap.
         resampling: For the intervals.
-        unit: What one observation is.
     """
-    return _curve(sample, np.mean, resampling, unit, resampling.method)
+    return _curve(sample, np.mean, resampling, resampling.method)
 
 
-def smoothed_gap(sample: Array, window: int, resampling: Resampling, unit: str) -> Curve:
+def smoothed_gap(sample: Array, window: int, resampling: Resampling) -> Curve:
     """Absolute mean at every depth, smoothed over neighbouring depths.
 
     The absolute value of a mean is above 0 even where the truth is 0; read it beside a null.
 
     Args:
-        sample: ``(observations, depth)``; a depth that holds a NaN is a gap.
+        sample: ``(requests, depth)``; a depth that holds a NaN is a gap.
         window: Depths per moving average, odd; fewer at the ends.
         resampling: For the intervals.
-        unit: What one observation is.
     """
 
     def statistic(data: Array, axis: int) -> Array:
@@ -68,7 +68,7 @@ def smoothed_gap(sample: Array, window: int, resampling: Resampling, unit: str) 
         return smooth
 
     method = f"{resampling.method}; centred moving average of |mean| over {window} depths"
-    return _curve(sample, statistic, resampling, unit, method)
+    return _curve(sample, statistic, resampling, method)
 
 
 def moving_average(length: int, window: int) -> Array:
@@ -83,26 +83,25 @@ def moving_average(length: int, window: int) -> Array:
     return averaging
 
 
-def auc_curve(positive: Array, negative: Array, resampling: Resampling, unit: str) -> Curve:
+def auc_curve(positive: Array, negative: Array, resampling: Resampling) -> Curve:
     """Area under the ROC curve at every depth; each class is resampled by itself.
 
-    A class of one observation cannot be resampled and gives no interval; an empty one, no value.
+    A class of one request cannot be resampled and gives no interval; an empty one, no value.
 
     Args:
-        positive: ``(observations, depth)`` scores that should be high.
-        negative: ``(observations, depth)`` scores that should be low.
+        positive: ``(requests, depth)`` scores that should be high.
+        negative: ``(requests, depth)`` scores that should be low.
         resampling: For the intervals.
-        unit: What one observation is.
     """
     n, smallest = len(positive) + len(negative), min(len(positive), len(negative))
     gaps: list[float | None] = [None] * positive.shape[1]
     if smallest == 0:
-        return Curve(gaps, gaps, gaps, n, unit, "none: a class is empty")
+        return Curve(gaps, gaps, gaps, n, _UNIT, "none: a class is empty")
     value = area_under_curve(positive.T, negative.T)
     if smallest == 1:
-        return Curve(_gaps(value), gaps, gaps, n, unit, f"none: one of {unit} in a class")
+        return Curve(_gaps(value), gaps, gaps, n, _UNIT, f"none: one of {_UNIT} in a class")
     low, high = resampling.interval((positive, negative), area_under_curve, batch=_BATCH)
-    return Curve(_gaps(value), _gaps(low), _gaps(high), n, unit, resampling.method)
+    return Curve(_gaps(value), _gaps(low), _gaps(high), n, _UNIT, resampling.method)
 
 
 def area_under_curve(positive: Array, negative: Array, axis: int = -1) -> Array:
@@ -120,24 +119,24 @@ def area_under_curve(positive: Array, negative: Array, axis: int = -1) -> Array:
     return area
 
 
-def range_curve(values: Array, unit: str) -> Curve:
-    """Mean, smallest and largest over few draws, ``(draws, depth)``."""
+def range_curve(values: Array) -> Curve:
+    """Mean, smallest and largest over few shuffles, ``(shuffles, depth)``."""
     ends = (values.mean(axis=0), values.min(axis=0), values.max(axis=0))
     mean, low, high = (_gaps(end) for end in ends)
-    return Curve(mean, low, high, len(values), unit, f"range over {unit}")
+    return Curve(mean, low, high, len(values), "shuffles", "range over shuffles")
 
 
-def _curve(sample: Array, statistic: Any, resampling: Resampling, unit: str, method: str) -> Curve:
+def _curve(sample: Array, statistic: Any, resampling: Resampling, method: str) -> Curve:
     count, depth = sample.shape
     if count == 0:
-        return Curve([None] * depth, [None] * depth, [None] * depth, 0, unit, "none: no data")
+        return Curve([None] * depth, [None] * depth, [None] * depth, 0, _UNIT, "none: no data")
     there = ~np.isnan(sample).any(axis=0)
     value, low, high = (np.full(depth, np.nan) for _ in range(3))
     value[there] = statistic(sample[:, there].T, axis=-1)
     if count == 1:
-        return Curve(_gaps(value), _gaps(low), _gaps(high), 1, unit, f"none: one of {unit}")
+        return Curve(_gaps(value), _gaps(low), _gaps(high), 1, _UNIT, f"none: one of {_UNIT}")
     low[there], high[there] = resampling.interval((sample[:, there],), statistic, batch=_BATCH)
-    return Curve(_gaps(value), _gaps(low), _gaps(high), count, unit, method)
+    return Curve(_gaps(value), _gaps(low), _gaps(high), count, _UNIT, method)
 
 
 def _gaps(values: Array) -> list[float | None]:

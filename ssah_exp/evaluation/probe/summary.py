@@ -124,13 +124,13 @@ def distance_curves(
             sample[NULL_DIFFERENCE] = sample[f"null_{BENIGN}"] - sample[f"null_{MALICIOUS}"]
             for name, item in sample.items():
                 key = step_name(distance, step, name)
-                curves[key] = mean_curve(item, resampling, "requests")
+                curves[key] = mean_curve(item, resampling)
                 means[key] = over_blocks(item, resampling)
             for name, of in ((GAP, DIFFERENCE), (NULL_GAP, NULL_DIFFERENCE)):
                 inner = sample[of].copy()
                 inner[:, 0] = np.nan  # of blocks only: the embedding is smoothed into none
                 key = step_name(distance, step, name)
-                curves[key] = smoothed_gap(inner, window, resampling, "requests")
+                curves[key] = smoothed_gap(inner, window, resampling)
             for name in (DIFFERENCE, NULL_DIFFERENCE):
                 key = step_name(distance, step, name)
                 curves[key] = tested(curves[key], sample[name])
@@ -155,7 +155,7 @@ def over_blocks(sample: Array, resampling: Resampling) -> Estimate:
         resampling: For the interval.
     """
     means = np.asarray(sample[:, 1:].mean(axis=1, keepdims=True))
-    curve = mean_curve(means, resampling, "requests")
+    curve = mean_curve(means, resampling)
     return Estimate(curve.value[0], curve.low[0], curve.high[0], curve.n, curve.unit, curve.method)
 
 
@@ -199,13 +199,13 @@ def separability_curves(
     """
     names = np.asarray(sets)
     harmful = scores[names == HARMFUL]
-    found = {AUC_ALL: auc_curve(harmful, scores[names != HARMFUL], resampling, "requests")}
+    found = {AUC_ALL: auc_curve(harmful, scores[names != HARMFUL], resampling)}
     borderline = scores[names == BORDERLINE]
     if len(borderline):
-        found[AUC_BORDERLINE] = auc_curve(harmful, borderline, resampling, "requests")
+        found[AUC_BORDERLINE] = auc_curve(harmful, borderline, resampling)
     null = [
         area_under_curve(row[label].T, row[~label].T)
         for row, label in zip(shuffled, labels, strict=True)
     ]
-    found[AUC_SHUFFLED] = range_curve(np.stack(null), "shuffles")
+    found[AUC_SHUFFLED] = range_curve(np.stack(null))
     return found
