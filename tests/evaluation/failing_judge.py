@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssah_exp.evaluation.judges import HarmJudge, Judgement, Scale, Verdict
-from ssah_exp.evaluation.judges.harm import Pair
+from ssah_exp.evaluation.judges.harm import Answered
 
 
 @dataclass(kw_only=True)
@@ -24,7 +24,7 @@ class FailingJudge(HarmJudge):
     def settings(self) -> dict[str, Any]:
         return {"kind": "failing"}
 
-    def _ask(self, pairs: Sequence[Pair]) -> dict[Pair, Judgement]:
+    def _ask(self, pairs: Sequence[Answered]) -> dict[Answered, Judgement]:
         lost = Judgement(Verdict.UNSCORED, reason="HTTP 503", failed=True)
         said = lost if self.down else Judgement(Verdict.REFUSED, 0.0)
         return dict.fromkeys(pairs, said)

@@ -13,7 +13,7 @@ import pytest
 from ssah_exp.config.schema import EvaluationConfig
 from ssah_exp.evaluation.intervals import Estimate, Resampling, mean_score, rate
 from ssah_exp.evaluation.judges import HarmJudge, Judgement, Scale, Verdict
-from ssah_exp.evaluation.judges.harm import Pair
+from ssah_exp.evaluation.judges.harm import Answered
 from ssah_exp.evaluation.metrics import measure_arm
 from ssah_exp.evaluation.questions import Completion, Question
 from ssah_exp.records.record import RunRecord
@@ -33,7 +33,7 @@ class Numbers(HarmJudge):
     def settings(self) -> dict[str, Any]:
         return {"kind": "numbers"}
 
-    def _ask(self, pairs: Sequence[Pair]) -> dict[Pair, Judgement]:
+    def _ask(self, pairs: Sequence[Answered]) -> dict[Answered, Judgement]:
         self.asked += len(pairs)
         return {pair: self._one(pair[1]) for pair in pairs}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
-from ssah_exp.evaluation.judges.harm import HarmJudge, Pair
+from ssah_exp.evaluation.judges.harm import Answered, HarmJudge
 from ssah_exp.evaluation.judges.keyword import KeywordJudge
 
 
@@ -37,7 +37,7 @@ class ByRefusal(HarmJudge):
         asked = {"phrases": list(self.keywords.phrases), "min_words": self.keywords.min_words}
         return {"kind": "by refusal", **asked}
 
-    def _ask(self, pairs: Sequence[Pair]) -> dict[Pair, Judgement]:
+    def _ask(self, pairs: Sequence[Answered]) -> dict[Answered, Judgement]:
         verdicts = self.keywords.judge(*zip(*pairs, strict=True))
         return {
             pair: Judgement(verdict, float(verdict is Verdict.COMPLIED))

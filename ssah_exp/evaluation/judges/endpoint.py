@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ssah_exp.errors import JudgeError
 from ssah_exp.evaluation.asked_endpoint import Endpoint
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
-from ssah_exp.evaluation.judges.harm import HarmJudge, Pair
+from ssah_exp.evaluation.judges.harm import Answered, HarmJudge
 from ssah_exp.evaluation.judges.rubrics import Rubric, UnusableReplyError
 from ssah_exp.evaluation.lines import AppendedLines
 
@@ -86,21 +86,21 @@ class EndpointJudge(Endpoint, HarmJudge):
         spent = None if path is None else AppendedLines(path.with_suffix(".requests"))
         return Budget(self.max_requests, spent)
 
-    def _ask(self, pairs: Sequence[Pair]) -> dict[Pair, Judgement]:
+    def _ask(self, pairs: Sequence[Answered]) -> dict[Answered, Judgement]:
         with closing(self.client(self._budget, self._who)) as client:
             return self._ask_all(client, lambda pair: self._one(client, pair), pairs)
 
     def _ask_all(
-        self, client: ChatClient, ask: Callable[[Pair], Judgement], pairs: Sequence[Pair]
-    ) -> dict[Pair, Judgement]:
+        self, client: ChatClient, ask: Callable[[Answered], Judgement], pairs: Sequence[Answered]
+    ) -> dict[Answered, Judgement]:
         from ssah_exp.evaluation.chat_client import (
             DeclinedError,
             OverBudgetError,
             PassingError,
         )
 
-        found: dict[Pair, Judgement] = {}
-        declined: dict[Pair, DeclinedError] = {}
+        found: dict[Answered, Judgement] = {}
+        declined: dict[Answered, DeclinedError] = {}
         pool = ThreadPoolExecutor(self.concurrency)
         try:
             futures = {pool.submit(ask, pair): pair for pair in pairs}
@@ -137,7 +137,7 @@ class EndpointJudge(Endpoint, HarmJudge):
                 f"with: {error}. What was judged is kept; run the same command again to go on."
             )
 
-    def _settled(self, pair: Pair, error: DeclinedError) -> Judgement:
+    def _settled(self, pair: Answered, error: DeclinedError) -> Judgement:
         """What a declined question comes to; where a filter is named, that is kept.
 
         An endpoint that answers others declines this one for what it is. One that has answered none
@@ -151,7 +151,7 @@ class EndpointJudge(Endpoint, HarmJudge):
             self._memory.add(*pair, judgement)
         return judgement
 
-    def _one(self, client: ChatClient, pair: Pair) -> Judgement:
+    def _one(self, client: ChatClient, pair: Answered) -> Judgement:
         """Ask about one answer; what came of it is kept at once."""
         messages = self.rubric.messages(*pair)
         reply = client.ask({"model": self.model, "messages": messages, **self.options})

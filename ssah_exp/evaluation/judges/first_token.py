@@ -20,7 +20,7 @@ from ssah_exp.config.ranges import refuse
 from ssah_exp.data.batching import left_padded, longest_first
 from ssah_exp.errors import ModelError
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
-from ssah_exp.evaluation.judges.harm import HarmJudge, Pair
+from ssah_exp.evaluation.judges.harm import Answered, HarmJudge
 from ssah_exp.models.companion import Companion
 from ssah_exp.models.load import resolve_device
 
@@ -151,7 +151,7 @@ class FirstTokenJudge(Companion, HarmJudge):
         model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
         return LoadedJudge(model, tokenizer, Words.of(tokenizer, self.HARMFUL, self.HARMLESS))
 
-    def _ask(self, pairs: Sequence[Pair]) -> dict[Pair, Judgement]:
+    def _ask(self, pairs: Sequence[Answered]) -> dict[Answered, Judgement]:
         loaded = self._loaded
         rows = {pair: self._render(*pair) for pair in pairs}
         reason = f"longer than {self.max_length} tokens"

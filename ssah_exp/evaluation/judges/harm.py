@@ -18,7 +18,7 @@ from ssah_exp.config.plugins import code_of
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.memory import Memory, judgements_folder
 
-Pair = tuple[str, str]  # a prompt and its completion
+Answered = tuple[str, str]  # a prompt and its completion
 
 
 @dataclass(kw_only=True)
@@ -44,7 +44,7 @@ class HarmJudge(ABC):
         """Everything that decides a judgement, and nothing else."""
 
     @abstractmethod
-    def _ask(self, pairs: Sequence[Pair]) -> dict[Pair, Judgement]:
+    def _ask(self, pairs: Sequence[Answered]) -> dict[Answered, Judgement]:
         """Judge pairs that are not in the memory; whatever would stay so is put into it at once."""
 
     def _most_tokens(self) -> int | None:

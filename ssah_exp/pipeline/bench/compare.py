@@ -14,7 +14,7 @@ from typing import Any
 from ssah_exp.pipeline.bench.arm import time_alone
 from ssah_exp.pipeline.bench.models import locate
 from ssah_exp.pipeline.bench.proof import summed_up
-from ssah_exp.pipeline.bench.rounds import about, clock_name, schedule, spread
+from ssah_exp.pipeline.bench.rounds import about, clock_name, median_range, schedule
 from ssah_exp.pipeline.bench.settings import CERTIFIED, BenchSettings, arithmetic_limit
 
 RATIOS = (("compact", "full"), ("masked", "full"), ("freeze", "full"))
@@ -98,7 +98,7 @@ def _summary(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     )
     return {
         "status": failed[0] if failed else "done",
-        **{name: spread([item[name] for item in done]) for name in _REPEATED},
+        **{name: median_range([item[name] for item in done]) for name in _REPEATED},
         **{name: first.get(name) for name in fixed},
     }
 
@@ -124,7 +124,8 @@ def _ratios(
         if a["status"] == "done" and b["status"] == "done"
     ]
     ratios = {
-        name: spread([a[name] / b[name] for a, b in both if b[name] > 0]) for name in _REPEATED
+        name: median_range([a[name] / b[name] for a, b in both if b[name] > 0])
+        for name in _REPEATED
     }
     static = [a["static_memory"]["total"] / b["static_memory"]["total"] for a, b in both]
-    return {**ratios, "static_memory": spread(static)}
+    return {**ratios, "static_memory": median_range(static)}

@@ -26,7 +26,7 @@ from ssah_exp.pipeline.bench.rounds import (
     about,
     clock_name,
     clock_of,
-    spread,
+    median_range,
     synchronise,
     timed_rounds,
 )
@@ -159,9 +159,9 @@ def _identification(
             arms, settings.repeats, settings.device, _quiet, threads=settings.threads
         )
     return {
-        "bare_seconds": spread(seconds["bare"]),
-        "seconds": spread(seconds["statistics"]),
-        "extra_seconds": spread(inside.seconds[-settings.repeats :]),
+        "bare_seconds": median_range(seconds["bare"]),
+        "seconds": median_range(seconds["statistics"]),
+        "extra_seconds": median_range(inside.seconds[-settings.repeats :]),
         "peak_memory": peak,
         "state_bytes": state_bytes(model),
         "channels": size.layers * (size.width + size.neurons),
@@ -241,7 +241,7 @@ def _classification(
     )
     return {
         "units": index.anatomy.units,
-        "seconds": spread(seconds["classes"]),
+        "seconds": median_range(seconds["classes"]),
         "peak_memory": _peak(all_thresholds, torch.device("cpu")),
     }
 

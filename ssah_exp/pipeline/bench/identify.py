@@ -15,7 +15,7 @@ from ssah_exp.models.load import DTYPES
 from ssah_exp.models.logits import hidden_states
 from ssah_exp.pipeline.bench.models import load_embedded, locate, random_model
 from ssah_exp.pipeline.bench.published_style import collect_as_published
-from ssah_exp.pipeline.bench.rounds import about, clock_name, ratios, spread, timed_rounds
+from ssah_exp.pipeline.bench.rounds import about, clock_name, median_range, ratios, timed_rounds
 from ssah_exp.pipeline.bench.settings import IdentifySettings
 from ssah_exp.units.collect import StatisticsCollector, captured_inputs
 
@@ -59,9 +59,10 @@ def bench_identify(
     return {
         **about("identify", asdict(settings), ref),
         "clock": clock_name(settings.device, settings.threads),
-        "seconds": {arm: spread(values) for arm, values in seconds.items()},
+        "seconds": {arm: median_range(values) for arm, values in seconds.items()},
         "tokens_per_second": {
-            arm: spread([tokens / value for value in values]) for arm, values in seconds.items()
+            arm: median_range([tokens / value for value in values])
+            for arm, values in seconds.items()
         },
         "ratios": ratios(seconds, RATIOS),
         "state_bytes": state_bytes(model),

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ssah_exp.interventions.plan import TrainingPlan
-from ssah_exp.pipeline.bench.rounds import spread
+from ssah_exp.pipeline.bench.rounds import median_range
 from ssah_exp.training.certificate import Witness, frozen_digests
 
 # The proof is to cost less than this share of a run.
@@ -88,8 +88,8 @@ def summed_up(costs: Sequence[dict[str, float]], step_seconds: float) -> dict[st
         return None
     seconds = median(item["seconds"] for item in costs)
     return {
-        "seconds": spread([item["seconds"] for item in costs]),
-        "digest_seconds": spread([item["digest_seconds"] for item in costs]),
+        "seconds": median_range([item["seconds"] for item in costs]),
+        "digest_seconds": median_range([item["digest_seconds"] for item in costs]),
         "bytes": costs[0]["bytes"],
         "bytes_per_second": costs[0]["bytes"] / median(item["digest_seconds"] for item in costs),
         "step_seconds": step_seconds,

@@ -15,7 +15,7 @@ from ssah_exp.records.provenance import code_version, hardware, package_version
 _PACKAGES = ("torch", "transformers")
 
 
-def spread(values: Sequence[float]) -> dict[str, Any] | None:
+def median_range(values: Sequence[float]) -> dict[str, Any] | None:
     """Median and range; None where nothing was measured."""
     if not values:
         return None
@@ -106,7 +106,7 @@ def ratios(
         pairs: Name of a ratio -> the arms above and below the line.
     """
     return {
-        name: spread([a / b for a, b in zip(seconds[above], seconds[below], strict=True)])
+        name: median_range([a / b for a, b in zip(seconds[above], seconds[below], strict=True)])
         for name, (above, below) in pairs.items()
     }
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ssah_exp.config.schema import BudgetsConfig
 from ssah_exp.models.anatomy import Anatomy
-from ssah_exp.pipeline.bench.rounds import about, spread, timed_rounds
+from ssah_exp.pipeline.bench.rounds import about, median_range, timed_rounds
 from ssah_exp.units.classes import classify
 from ssah_exp.units.index import UnitIndex
 
@@ -47,7 +47,7 @@ def bench_startup(repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
     seconds = timed_rounds(arms, repeats, "cpu", say)
     return {
         **about("startup", {"repeats": repeats, "units": LLAMA_2_7B.units}, None),
-        "seconds": {arm: spread(values) for arm, values in seconds.items()},
+        "seconds": {arm: median_range(values) for arm, values in seconds.items()},
         "reach": REACH,
     }
 
