@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from ssah_exp.data.files import Row
 from ssah_exp.errors import DataError, did_you_mean
 
+Item = TypeVar("Item")
 _BLANK: ContextVar[dict[str, int] | None] = ContextVar("blank", default=None)
 
 
@@ -92,6 +93,13 @@ def _count(origin: str, blank: int) -> None:
     found = _BLANK.get()
     if found is not None and blank:
         found[origin] = max(blank, found.get(origin, 0))
+
+
+def evenly(items: Sequence[Item], count: int | None) -> list[Item]:
+    """``count`` items, evenly spread, for data sets are often sorted by category; None = all."""
+    if count is None or count >= len(items):
+        return list(items)
+    return [items[at * len(items) // count] for at in range(count)]
 
 
 def column(row: Row, name: str, origin: str) -> Any:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from ssah_exp.cache import Entry
 from ssah_exp.config.schema import AttackConfig
 from ssah_exp.data.chat import encode_answer, encode_request
+from ssah_exp.data.selection import evenly
 from ssah_exp.data.sources import Example
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.attack_metrics import attacked_style
 from ssah_exp.evaluation.attacks import Attempt, Request
-from ssah_exp.evaluation.attacks.base import spread
 from ssah_exp.evaluation.attacks.search import attempts_of
 from ssah_exp.evaluation.questions import HARMFUL, Prompt, Question
 from ssah_exp.models.tokenizer import Speech
@@ -21,7 +21,7 @@ from ssah_exp.pipeline.stages import Stages
 
 def requests_of(examples: Sequence[Example], attack: AttackConfig) -> list[Request]:
     """The requests under attack, style by style."""
-    chosen = spread(examples, attack.requests)
+    chosen = evenly(examples, attack.requests)
     return [Request(item.prompt, style, item.system) for style in attack.styles for item in chosen]
 
 

@@ -13,6 +13,7 @@ from ssah_exp import ranks
 from ssah_exp.data.batching import longest_first
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import Collate
+from ssah_exp.data.selection import evenly
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.logits import token_losses
 from ssah_exp.models.modes import evaluating
@@ -62,12 +63,10 @@ def loss_sample(examples: Sequence[Encoded], count: int, styles: int) -> list[En
         count: How many, at most all.
         styles: Number of prompt styles.
     """
-    parts = [examples[first::styles] for first in range(styles)]
-    counts = [len(range(first, count, styles)) for first in range(styles)]
     return [
-        part[at * len(part) // several]
-        for part, several in zip(parts, counts, strict=True)
-        for at in range(several)
+        item
+        for first in range(styles)
+        for item in evenly(examples[first::styles], len(range(first, count, styles)))
     ]
 
 

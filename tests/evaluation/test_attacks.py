@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from ssah_exp.config.schema import AttackConfig, EvaluationConfig
+from ssah_exp.data.selection import evenly
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError, DataError
 from ssah_exp.evaluation.attack_metrics import any_of, continuation
 from ssah_exp.evaluation.attacks import Prefill, Request, SuffixFile
-from ssah_exp.evaluation.attacks.base import spread, stream_of
+from ssah_exp.evaluation.attacks.base import stream_of
 from ssah_exp.evaluation.generate import Decoding, generate
 from ssah_exp.evaluation.intervals import Resampling, mean_score, rate
 from ssah_exp.evaluation.judges import Judgement, KeywordJudge, Verdict
@@ -161,9 +162,9 @@ def test_a_victim_is_put_the_requests_own_system_message(style: str) -> None:
 
 
 def test_requests_are_spread_over_the_set() -> None:
-    assert spread(range(100), 4) == [0, 25, 50, 75]
-    assert spread(range(3), 5) == spread(range(3), None) == [0, 1, 2]
-    assert spread(range(7), 3) == [0, 2, 4]
+    assert evenly(range(100), 4) == [0, 25, 50, 75]
+    assert evenly(range(3), 5) == evenly(range(3), None) == [0, 1, 2]
+    assert evenly(range(7), 3) == [0, 2, 4]
 
 
 C, R, U = Verdict.COMPLIED, Verdict.REFUSED, Verdict.UNSCORED

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -101,10 +100,3 @@ class Attack(ABC):
 def stream_of(seed: int, request: Request) -> np.random.Generator:
     """A stream of random numbers that belongs to one request."""
     return np.random.default_rng([seed, int(digest_of(request.as_dict())[:16], 16)])
-
-
-def spread(items: Sequence[Any], count: int | None) -> list[Any]:
-    """``count`` items, evenly spread, for data sets are often sorted by category; None = all."""
-    if count is None or count >= len(items):
-        return list(items)
-    return [items[at * len(items) // count] for at in range(count)]
