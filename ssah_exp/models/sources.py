@@ -36,6 +36,11 @@ class ModelRef:
     location: str
     fingerprint: str
 
+    @classmethod
+    def trained(cls, name: str, entry: Entry) -> ModelRef:
+        """What a stage trained, which its entry names."""
+        return cls(name, entry.digest[:12], str(entry.folder), entry.digest)
+
     @property
     def commit(self) -> str | None:
         """What to load a hub repository at; a folder has no commits."""

@@ -99,7 +99,7 @@ def arm_weights(models: RunModels, run: Path, name: str) -> ArmWeights:
     arm = arms[name]
     if arm.training is not None:
         entry = models.entry(f"train {name}", "tune")
-        return ArmWeights(arm, ModelRef(name, entry.digest[:12], str(entry.folder), entry.digest))
+        return ArmWeights(arm, ModelRef.trained(name, entry))
     ref = _dense_model(models, arm)
     if arm.unit_class is None:
         return ArmWeights(arm, ref)

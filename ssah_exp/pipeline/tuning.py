@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ssah_exp.cache import COST, Entry
+from ssah_exp.cache import COST
 from ssah_exp.config.plugins import plugin_code
 from ssah_exp.config.schema import ArmConfig, TrainingConfig
 from ssah_exp.models.load import LoadedModel
@@ -159,9 +159,8 @@ class Tuning:
 
         entry = cache.get_or_compute("tune", material, compute, together=True)
         stages.reporter.done(f"train {label}", entry)
-        return Tuned(
-            _ref(start, arm, entry), start, read_training(entry), read_summary(entry.folder)
-        )
+        tuned = ModelRef.trained(f"{start.identifier} + {arm.name}", entry)
+        return Tuned(tuned, start, read_training(entry), read_summary(entry.folder))
 
     def _recipe(self, arm: TrainingArm) -> TrainingConfig:
         rate = arm.config.learning_rate
@@ -249,8 +248,3 @@ def _cost(summary: TrainingSummary, certificate: Certificate) -> dict[str, float
         "certificate_seconds": certificate.seconds,
     }
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _ref(start: ModelRef, arm: TrainingArm, entry: Entry) -> ModelRef:
-    name = f"{start.identifier} + {arm.name}"
-    return ModelRef(name, entry.digest[:12], str(entry.folder), entry.digest)

@@ -71,8 +71,7 @@ class MakingStages(Shared):
             write_atomically(folder / "training.json", json.dumps(summary.as_dict()))
 
         entry = self.cache.get_or_compute("align", material, compute, together=True)
-        name = f"{base.identifier} + SFT"
-        return ModelRef(name, entry.digest[:12], str(entry.folder), entry.digest), entry
+        return ModelRef.trained(f"{base.identifier} + SFT", entry), entry
 
     def statistics(self, aligned: ModelRef) -> tuple[Identification, Entry]:
         """Channel statistics of the aligned model over both calibration sets."""
