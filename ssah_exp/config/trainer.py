@@ -21,6 +21,20 @@ from ssah_exp import ranks
 from ssah_exp.config.schema import RunConfig, TrainerConfig
 from ssah_exp.errors import ConfigError
 
+# What Lightning warns of where nothing is wrong.
+_NEEDLESS = (
+    # Examples are in memory already; worker processes would cost more than they bring.
+    "does not have many workers",
+    "num_workers",
+    # Calibration passes are run for what callbacks see.
+    "predict returned None",
+    "LeafSpec",
+    # The model lies where it was asked to.
+    "available but not used",
+    # Ranks are started by ssah-exp or torchrun.
+    "srun. command is available",
+)
+
 
 class StaysInPlace(SingleDeviceStrategy):
     """For models whose weights lie where they should: on several devices, or split over ranks.
@@ -115,16 +129,8 @@ def make_trainer(
         **arguments: Passed on to ``pl.Trainer``.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    # Examples are in memory already; worker processes would cost more than they bring.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*num_workers.*")
-    # Calibration passes are run for what callbacks see.
-    warnings.filterwarnings("ignore", message=".*predict returned None.*")
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    # The model lies where it was asked to.
-    warnings.filterwarnings("ignore", message=".*available but not used.*")
-    # Ranks are started by ssah-exp or torchrun.
-    warnings.filterwarnings("ignore", message=".*srun. command is available.*")
+    for words in _NEEDLESS:
+        warnings.filterwarnings("ignore", message=f".*{words}.*")
     progress = config.progress and ranks.first()
     bars: list[pl.Callback] = [RichProgressBar(leave=False)] if progress else []
     place = _place(config, strategy, device)
