@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ssah_exp.config.ranges import STYLES, refuse
+from ssah_exp.config.ranges import STYLES, UNALIGNED, refuse
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.validate import PROBE, TABLE1, TRAINING_ARTEFACTS, styles_of
 from ssah_exp.config.validate_training import reads_given_pairs
@@ -71,7 +71,7 @@ def _training_leaves(config: RunConfig) -> Iterator[Unread]:
     if training.track.every is None:
         yield Unread("training.track", "training.track.every is null", "training.track.every")
     pairs = "training.objective=dpo reads data.preferences"
-    if training.start == "unaligned":
+    if training.start == UNALIGNED:
         yield Unread("alignment", "training.start=unaligned aligns nothing", "alignment.enabled")
         if training.data != "alignment" or given:
             yield Unread("data.alignment", pairs if given else f"training.data={training.data}")

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ssah_exp.config.ranges import (
+    CLASSES,
     CONTROLS,
+    MODELS,
+    STATISTICS,
     STYLES,
+    TOKENS,
     at_least,
     choice,
     choices,
@@ -16,7 +20,6 @@ from ssah_exp.config.ranges import (
 )
 from ssah_exp.config.schema import (
     AblationConfig,
-    AlignmentConfig,
     BudgetsConfig,
     EvaluationConfig,
     PerplexityConfig,
@@ -30,7 +33,7 @@ from ssah_exp.config.validate_attacks import attack_problems
 from ssah_exp.config.validate_judges import judge_problems, mt_bench_problems, too_short
 from ssah_exp.config.validate_probe import probe_problems
 from ssah_exp.config.validate_processes import processes_problems
-from ssah_exp.config.validate_training import START_NAMES, training_problems, tuning_problems
+from ssah_exp.config.validate_training import training_problems, tuning_problems
 
 TABLE1 = "table1_pruning"
 TRAINING_ARTEFACTS = (
@@ -46,9 +49,6 @@ PROBE = "probe"
 ARTEFACTS = (TABLE1, *TRAINING_ARTEFACTS, PROBE)
 ATTACKED = (TABLE1, *TRAINING_ARTEFACTS)  # those that put questions to arms
 PRECISIONS = ("float32", "bfloat16", "float16")
-STATISTICS = ("variance", "flap")
-TOKENS = ("response", "all")
-CLASSES = ("SCU", "UCU", "CU", "RU")
 FILLS = ("safety", "utility", "pooled", "zero")
 TRANSFORMERS, VLLM = ENGINES = ("transformers", "vllm")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")  # the last is refused, with the reason
@@ -68,7 +68,7 @@ def validate(config: RunConfig) -> None:
         *_seed(config.seed),
         *choice("trainer.accelerator", config.trainer.accelerator, ACCELERATORS),
         *processes_problems(config, trains=config.artefact in TRAINING_ARTEFACTS),
-        *_alignment(config.alignment),
+        *(tuning_problems("alignment", config.alignment) if config.alignment.enabled else ()),
         *_units(config.units),
         *_ablation(config.ablation, config.units.budgets),
         *_evaluation(config.evaluation),
@@ -121,12 +121,6 @@ def _half(config: RunConfig) -> Iterable[str]:
             "model.precision=float16 loses small gradients, since nothing here scales the loss: "
             "train in bfloat16 or float32, or take alignment=none where nothing else trains."
         )
-
-
-def _alignment(alignment: AlignmentConfig) -> Iterable[str]:
-    if not alignment.enabled:
-        return
-    yield from tuning_problems("alignment", alignment)
 
 
 def _units(units: UnitsConfig) -> Iterable[str]:
@@ -188,7 +182,7 @@ def _sets(ablation: AblationConfig) -> Iterable[str]:
     """Their names stand where those of classes and of dense models do."""
     for name in ablation.sets:
         yield from named(f"ablation.sets.{name}", name)
-        if name in (*CLASSES, *START_NAMES):
+        if name in (*CLASSES, *MODELS):
             yield f"ablation.sets.{name}: that is the name of a class or a model; give another."
 
 

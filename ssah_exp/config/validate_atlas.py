@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ssah_exp.config.ranges import at_least, choice
+from ssah_exp.config.ranges import TOKENS, at_least, choice
 from ssah_exp.config.schema import AtlasConfig, CalibrationConfig, EvaluationConfig
 from ssah_exp.config.validate_judges import too_short
 
-TOKENS = ("response", "all")
 # The rows that every atlas has by itself.
 TAKEN = ("run", "flap", "random")
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from ssah_exp.config.ranges import CONTROLS, STYLES, at_least, choice, choices, named, within
+from ssah_exp.config.ranges import (
+    ALIGNED,
+    CONTROLS,
+    MODELS,
+    POLICIES,
+    STYLES,
+    UNALIGNED,
+    at_least,
+    choice,
+    choices,
+    named,
+    within,
+)
 from ssah_exp.config.schema import ArmConfig, RunConfig, TrackConfig, TrainingConfig, TuningConfig
 
-POLICIES = ("none", "freeze", "budget")
-START_NAMES = ("unaligned", "aligned")
 # Adapters that stay beside the weights, where nothing merges them and nothing splits them.
 BESIDE = ("Prefix", "LlamaAdapter")
 
@@ -47,7 +57,7 @@ def training_problems(config: RunConfig) -> Iterable[str]:
     """What is wrong with the arms of a training table."""
     training = config.training
     yield from tuning_problems("training", training)
-    yield from choice("training.start", training.start, ("aligned", "unaligned"))
+    yield from choice("training.start", training.start, (ALIGNED, UNALIGNED))
     yield from choice("training.data", training.data, ("finetune", "alignment"))
     yield from choice("training.objective", training.objective, ("sft", "dpo"))
     yield from choice("training.optimizer", training.optimizer, ("adamw", "adamw_8bit"))
@@ -65,7 +75,7 @@ def training_problems(config: RunConfig) -> Iterable[str]:
         yield "data.preferences is given, but training.objective=sft would not read it."
     if (
         training.objective == "dpo"
-        and training.start == "aligned"
+        and training.start == ALIGNED
         and not config.alignment.enabled
         and not given
     ):
@@ -135,7 +145,7 @@ def _arm_name(name: str, training: TrainingConfig) -> Iterable[str]:
     of, _, draw = name.rpartition("-")
     if draw.isdigit() and of in {f"{arm}-{kind}" for arm in training.arms for kind in CONTROLS}:
         yield f"{key}: the files of a control are called so; rename it."
-    if name in START_NAMES:
+    if name in MODELS:
         yield f"{key}: {name} is what the table calls a model that no arm has trained; rename it."
 
 

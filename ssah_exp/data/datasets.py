@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ssah_exp.config.build import build
+from ssah_exp.config.ranges import ALIGNED
 from ssah_exp.config.schema import RunConfig, Target, UnitsConfig
 from ssah_exp.config.validate_training import reads_given_pairs
 from ssah_exp.data.preferences import Pair, PairSource, fingerprint_pairs
@@ -134,7 +135,7 @@ def repeated(examples: Sequence[Example]) -> int:
 def _reads_alignment(config: RunConfig, training: bool) -> bool:
     if not training:
         return config.alignment.enabled
-    aligned = config.alignment.enabled and config.training.start == "aligned"
+    aligned = config.alignment.enabled and config.training.start == ALIGNED
     return aligned or _trains_on(config, "alignment")
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     import argparse
 
-CLASSES = ("SCU", "UCU", "CU", "RU")
 FORMATS = ("markdown", "csv", "json", "latex")
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssah_exp.config.build import build
+from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.config.schema import AblationConfig
 from ssah_exp.interventions.ablate import Ablation, fill_values, plan_ablation
 from ssah_exp.units.classes import UnitClass
@@ -16,8 +17,6 @@ from ssah_exp.units.controls import control_stream, draw_control
 from ssah_exp.units.identify import Identification
 from ssah_exp.units.selecting import Selector, select_units
 from ssah_exp.units.unitmap import UnitMap
-
-UNALIGNED, ALIGNED = "unaligned", "aligned"
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,8 @@ def plan_arms(
         UnitError: A selector matches nothing, or no control of the same layer mix exists outside
             what it stands beside.
     """
-    arms = [Arm("unaligned", UNALIGNED)] if with_unaligned else []
-    arms.append(Arm("aligned", ALIGNED))
+    arms = [Arm(UNALIGNED, UNALIGNED)] if with_unaligned else []
+    arms.append(Arm(ALIGNED, ALIGNED))
     masks = {name: units.select(UnitClass[name]) for name in ablation.classes}
     for name, selector in selectors_of(ablation).items():
         masks[name] = select_units(selector, units, seed, f"ablation.sets.{name}")

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp.cache import MARKER
+from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.config.validate import TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.errors import ConfigError, UnitError, did_you_mean
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.interventions.export import export_model
 from ssah_exp.models.load import load_model
 from ssah_exp.models.sources import ModelRef
-from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED, ablation_of, plan_arms
+from ssah_exp.pipeline.arms import ablation_of, plan_arms
 from ssah_exp.pipeline.reopening import RunModels, models_of
 from ssah_exp.pipeline.stages import read_statistics
 from ssah_exp.records.record import ArmRecord

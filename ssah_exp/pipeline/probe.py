@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from ssah_exp.cache import Entry
+from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.data.chat import encode_request
 from ssah_exp.data.datasets import RunData
@@ -39,7 +40,6 @@ from ssah_exp.evaluation.probe.summary import (
 from ssah_exp.evaluation.questions import BENIGN as PLAIN
 from ssah_exp.evaluation.questions import BORDERLINE, HARMFUL
 from ssah_exp.models.sources import ModelRef
-from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED
 from ssah_exp.pipeline.opened import Finished, open_run
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.stages import Stages

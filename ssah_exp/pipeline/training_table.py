@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ssah_exp import ranks
+from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.metric_names import EPOCHS, TRAIN_LOSS, TRAINED_SHARE, watched_name
 from ssah_exp.evaluation.metrics import Measured
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.arm_plans import check_plans
-from ssah_exp.pipeline.arms import ALIGNED, UNALIGNED
 from ssah_exp.pipeline.identification import check_scoring, identify_units
 from ssah_exp.pipeline.measuring import Measuring
 from ssah_exp.pipeline.opened import Finished, open_run

@@ -9,10 +9,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ssah_exp.config.ranges import STATISTICS
 from ssah_exp.errors import UnitError
 from ssah_exp.models.anatomy import KINDS, Kind
 
-STATISTICS = ("variance", "flap")
 _TENSORS = ("mean", *STATISTICS)  # fields of `KindStatistics`, in their order
 
 
