@@ -25,11 +25,12 @@ from ssah_exp.evaluation.utility.metrics import (
     packed_answers,
     utility_metrics,
 )
+from ssah_exp.evaluation.utility.outcomes import TaskOutcomes
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.attacking import questions_under_attack, requests_of
 from ssah_exp.pipeline.opened import OpenRun
-from ssah_exp.pipeline.stages import Stages, read_losses, read_outcomes
+from ssah_exp.pipeline.stages import Stages, read_losses
 from ssah_exp.records.record import file_name
 from ssah_exp.storage import write_atomically
 
@@ -123,7 +124,7 @@ class Measuring:
         for task in utility.tasks:
             entry = stages.utility(task, ref, ablation, f"{label} {task}")
             stages.reporter.done(f"{task} {name}", entry)
-            outcomes.append(read_outcomes(entry))
+            outcomes.append(TaskOutcomes.load(entry.folder))
         metrics = utility_metrics(outcomes, utility, stages.config.evaluation.confidence)
         answers, documents = packed_answers(outcomes), document_hashes(outcomes)
         return Measured(metrics, Outcomes(answers=answers, documents=documents))

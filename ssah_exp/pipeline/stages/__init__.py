@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ssah_exp.pipeline.stages.answering import AnsweringStages
-from ssah_exp.pipeline.stages.benchmarks import BenchmarkStages, read_losses, read_outcomes
+from ssah_exp.pipeline.stages.benchmarks import BenchmarkStages, read_losses
 from ssah_exp.pipeline.stages.making import MakingStages, read_statistics, read_training, save_model
 from ssah_exp.pipeline.stages.shared import system_if_used
 from ssah_exp.pipeline.stages.slot import ModelSlot
@@ -14,7 +14,6 @@ __all__ = [
     "ModelSlot",
     "Stages",
     "read_losses",
-    "read_outcomes",
     "read_statistics",
     "read_training",
     "save_model",

@@ -88,8 +88,10 @@ class AnsweringStages(Shared):
             kept = Kept(partial, len(prompts))
             if kept.texts:
                 self.reporter.begin(f"going on behind {len(kept.texts)} of {len(prompts)} answers")
-            by_engine = self._by_vllm if evaluation.engine == VLLM else self._by_transformers
-            texts = by_engine(ref, ablation, prompts, label, kept, folder)
+            if evaluation.engine == VLLM:
+                texts = self._by_vllm(ref, ablation, prompts, label, kept, folder)
+            else:
+                texts = self._by_transformers(ref, ablation, prompts, label, kept)
             write_completions(folder / "completions.jsonl", questions, texts)
 
         return self.cache.get_or_compute("answers", material, compute, together=True)
@@ -101,7 +103,6 @@ class AnsweringStages(Shared):
         prompts: Sequence[Prompt],
         label: str,
         kept: Kept,
-        work: Path,
     ) -> list[str]:
         loaded = self.slot.get(ref)
         with maybe_ablated(loaded, ablation), self.reporter.bar(label, len(prompts)) as bar:
@@ -117,22 +118,14 @@ class AnsweringStages(Shared):
         work: Path,
     ) -> list[str]:
         """From the model's own folder, or from an export that is gone afterwards."""
-        location, export = Path(ref.location), work / "export"
+        location, commit, export = ref.location, ref.commit, work / "export"
         room = self.config.evaluation.vllm
         check_lengths(prompts, self.decoding(), room)
-        if ablation is not None or has_adapter(location):
+        if ablation is not None or has_adapter(Path(location)):
             export_model(self.slot.get(ref), ablation, export)
-            location = export
+            location, commit = str(export), None
         self.slot.vacate()  # vLLM wants the card for itself
-        local = location.is_dir()
-        engine = VllmEngine(
-            location if local else ref.location,
-            None if local else ref.revision,
-            self.config.model,
-            self.speech,
-            self.decoding(),
-            room,
-        )
+        engine = VllmEngine(location, commit, self.config.model, self.speech, self.decoding(), room)
         with self.reporter.bar(label, len(prompts)) as bar:
             texts = complete(engine, self.speech, prompts, self.decoding(), bar, kept)
         shutil.rmtree(export, ignore_errors=True)

@@ -15,7 +15,7 @@ from ssah_exp.evaluation.mt_bench.names import TURNS
 from ssah_exp.evaluation.perplexity import require_window, text_windows, window_losses
 from ssah_exp.evaluation.utility.documents import fingerprint_files, read_definition
 from ssah_exp.evaluation.utility.inputs import harness_version, request_of
-from ssah_exp.evaluation.utility.outcomes import TaskOutcomes, TaskRequest
+from ssah_exp.evaluation.utility.outcomes import TaskRequest
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.load import longest_sequence, reachable_positions
 from ssah_exp.models.sources import ModelRef
@@ -127,11 +127,6 @@ def _shots_of(request: TaskRequest) -> dict[str, Any]:
     """Where shots that were asked for come from, if not from where the harness has them."""
     changes = read_definition(request.task).changes
     return {"shots": dict(changes)} if request.root and request.fewshot and changes else {}
-
-
-def read_outcomes(entry: Entry) -> TaskOutcomes:
-    """Answers of a ``utility`` entry."""
-    return TaskOutcomes.load(entry.folder)
 
 
 def read_losses(entry: Entry) -> list[float]:

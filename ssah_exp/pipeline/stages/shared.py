@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,11 +53,9 @@ class Shared:
         return Decoding(evaluation.max_new_tokens, evaluation.batch_size, evaluation.share_prefix)
 
 
-@contextmanager
-def maybe_ablated(loaded: LoadedModel, ablation: Ablation | None) -> Iterator[None]:
+def maybe_ablated(loaded: LoadedModel, ablation: Ablation | None) -> AbstractContextManager[None]:
     """A model with an ablation in place as long as the block lasts, or as it is."""
-    with ablated(loaded.model, ablation) if ablation is not None else nullcontext():
-        yield
+    return nullcontext() if ablation is None else ablated(loaded.model, ablation)
 
 
 def system_if_used(config: RunConfig, styles: Sequence[str]) -> str | None:
