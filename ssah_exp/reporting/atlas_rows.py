@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.reporting.stability_rows import measures, shared_units
+from ssah_exp.units.agreement import Spread
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.index import KIND_NAMES, UnitIndex
 from ssah_exp.units.settings import Compared, SettingsAtlas
@@ -32,9 +34,7 @@ def setting_rows(atlas: SettingsAtlas) -> pd.DataFrame:
                     **counts,
                     "measure": measure,
                     "value": None,
-                    "mean": spread.mean,
-                    "low": spread.low,
-                    "high": spread.high,
+                    **asdict(spread),
                 }
             )
     numbers = dict.fromkeys(("value", "mean", "low", "high"), "float64")
@@ -54,10 +54,7 @@ def _setting(item: Compared) -> list[dict[str, Any]]:
             "utility_examples": item.examples["utility"],
             "measure": measure,
             "value": value,
-            **{
-                end: getattr(spreads[measure], end) if measure in spreads else None
-                for end in ("mean", "low", "high")
-            },
+            **asdict(spreads.get(measure, Spread(None, None, None))),
         }
         for measure, value in values
     ]

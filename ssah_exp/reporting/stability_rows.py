@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,9 +27,7 @@ def agreement_rows(atlas: Atlas) -> pd.DataFrame:
             "examples_of_each_set": item.size,
             "draws": item.draws,
             "measure": measure,
-            "mean": spread.mean,
-            "low": spread.low,
-            "high": spread.high,
+            **asdict(spread),
         }
         for item in atlas.agreements
         for measure, spread in measures(item.jaccard, item.spearman)
@@ -99,7 +98,7 @@ def describe_atlas(atlas: Atlas, anatomy: Anatomy) -> dict[str, Any]:
                 "examples_of_each_set": item.size,
                 "draws": item.draws,
                 **{
-                    measure: {"mean": spread.mean, "low": spread.low, "high": spread.high}
+                    measure: asdict(spread)
                     for measure, spread in measures(item.jaccard, item.spearman)
                 },
             }
