@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-_CHUNK = 1 << 22
 _LARGE, _SETTLED_SECONDS = 1 << 20, 2.0
 _HASHED: dict[tuple[int, ...], str] = {}
 
@@ -31,11 +30,8 @@ def digest_file(path: Path) -> str:
     settled = time.time() - info.st_ctime > _SETTLED_SECONDS and info.st_size >= _LARGE
     if settled and look in _HASHED:
         return _HASHED[look]
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    found = digest.hexdigest()
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
     if settled:
         _HASHED[look] = found
     return found
