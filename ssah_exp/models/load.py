@@ -126,7 +126,7 @@ def _own_stops(location: str, config: ModelConfig, revision: str | None) -> set[
     return set(found) if isinstance(found, list) else {found} - {None}
 
 
-def load_config(location: str, config: ModelConfig, revision: str | None = None) -> Any:
+def load_config(location: str, config: ModelConfig, revision: str | None) -> Any:
     """transformers' config of a model, without weights.
 
     Raises:

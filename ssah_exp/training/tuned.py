@@ -114,10 +114,10 @@ class TunedWeights:
         self,
         model: nn.Module,
         plan: TrainingPlan,
-        path: Way = "auto",
+        path: Way,
         *,
-        optimizer: str = "adamw",
-        masters: bool = True,
+        optimizer: str,
+        masters: bool,
     ) -> None:
         self._model = model
         self._optimizer = optimizer

@@ -12,7 +12,7 @@ from ssah_exp.units.settings import SettingsAtlas
 from ssah_exp.units.unitmap import UnitMap
 
 
-def consensus_map(atlas: SettingsAtlas, run: UnitMap, share: float = 0.5) -> UnitMap:
+def consensus_map(atlas: SettingsAtlas, run: UnitMap, share: float) -> UnitMap:
     """SCU are the units in the SCU of at least ``share`` of all resamples of all settings.
 
     The other classes are cut from the mean scores by the run's budgets; a unit that those would

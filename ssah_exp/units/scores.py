@@ -42,7 +42,7 @@ def standardise(scores: torch.Tensor) -> torch.Tensor:
 
 
 def head_scores(
-    importance: torch.Tensor, heads: int, head_dim: int, *, square: bool = True
+    importance: torch.Tensor, heads: int, head_dim: int, *, square: bool
 ) -> torch.Tensor:
     """Mean of the normalised channel scores of each head.
 
