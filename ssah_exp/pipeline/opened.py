@@ -155,16 +155,23 @@ class OpenRun:
             started=self.started,
             finished=now(),
         )
-        if not ranks.first():
-            return Finished(record, self.folder, self.reporter.stages, fresh=False)
+        fresh = False
+        if ranks.first():
+            record, fresh = self._written(record)
+        return Finished(record, self.folder, self.reporter.stages, fresh)
+
+    def _written(self, record: RunRecord) -> tuple[RunRecord, bool]:
+        """What stands on disk now, and whether it is new.
+
+        An earlier record of the same numbers stays: it says who computed them, when and on what.
+        """
         store = RecordStore(self.root)
-        earlier = store.get(config.artefact, self.run_id)
-        cached = all(stage.cached for stage in self.reporter.stages)
-        if earlier is not None and earlier.arms == measured and cached:
-            # It says who computed the numbers, when and on what.
-            return Finished(earlier, self.folder, self.reporter.stages, fresh=False)
+        earlier = store.get(record.artefact, record.run_id)
+        cached = all(stage.cached for stage in record.stages)
+        if earlier is not None and earlier.arms == record.arms and cached:
+            return earlier, False
         store.write(record)
-        return Finished(record, self.folder, self.reporter.stages, fresh=True)
+        return record, True
 
     def _described(self) -> dict[str, dict[str, Any]]:
         described = {name: judge.describe() for name, judge in self.judges.items()}
