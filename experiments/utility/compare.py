@@ -20,7 +20,7 @@ from pathlib import Path
 from ssah_exp.config.schema import ModelConfig
 from ssah_exp.evaluation.utility.documents import TASKS_FOLDER
 from ssah_exp.evaluation.utility.harness import evaluate
-from ssah_exp.evaluation.utility.outcomes import Request
+from ssah_exp.evaluation.utility.outcomes import TaskRequest
 from ssah_exp.models.load import load_model
 
 BATCH = 8
@@ -62,7 +62,7 @@ def main() -> None:
     for _ in range(int(rounds)):
         for task in tasks:
             started = time.process_time()
-            request = Request(task, int(limit), None, Path(root), BATCH)
+            request = TaskRequest(task, int(limit), None, Path(root), BATCH)
             ours = evaluate(loaded, request).answers["acc"]
             spent = time.process_time() - started
             theirs, theirs_spent = by_command_line(folder, root, int(limit), task)
