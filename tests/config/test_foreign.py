@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from ssah_exp.cli import main
-from ssah_exp.config.foreign import refuse_foreign_hydra
+from ssah_exp.config.foreign import _composed, refuse_foreign_hydra
 from ssah_exp.config.plugins import VARIABLE
 from ssah_exp.errors import ConfigError
 from tests.plugins import Install
@@ -67,6 +67,14 @@ def test_other_parts_are_theirs_to_set(folder: Path) -> None:
     hydra = {"job": {"name": "night", "env_set": {"OMP_NUM_THREADS": "1"}}, "verbose": True}
     refuse_foreign_hydra(write(folder, hydra))
     refuse_foreign_hydra(["experiment=theirs"])  # without a folder of theirs there is no such file
+
+
+@pytest.mark.parametrize(("given", "chosen"), [([], "Local"), (["hydra/launcher=slurm"], "Slurm")])
+def test_a_launcher_is_theirs_to_choose(folder: Path, given: list[str], chosen: str) -> None:
+    """Of several overrides Hydra takes its first: config.yaml's own was that, without a word."""
+    words = [*given, *write(folder, {}, {"override /hydra/launcher": "local"})]
+    refuse_foreign_hydra(words)
+    assert _composed(words)["launcher"]["_target_"].endswith(f".{chosen}Launcher")
 
 
 def test_the_command_line_may_say_what_a_file_may_not(folder: Path) -> None:
