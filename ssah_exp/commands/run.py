@@ -55,7 +55,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     except _Stopped as stopped:
         raise stopped.error from stopped
     except KeyboardInterrupt as error:
-        if not LAUNCHED:
+        if not LAUNCHED or LAUNCHED[-1].cut_short(len(LAUNCHED[-1].jobs())):
             raise
         raise KeyboardInterrupt(f"go on: ssah-exp retry-failed {LAUNCHED[-1].given_as}") from error
     except (HydraException, OmegaConfBaseException) as error:
@@ -66,6 +66,9 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         return 0
     from ssah_exp.sweeps.report import end_of
 
+    for sweep in LAUNCHED:
+        if sweep.cut_short(jobs := len(sweep.jobs())):
+            sweep.expect(jobs)  # none followed
     return max(end_of(sweep) for sweep in LAUNCHED)
 
 

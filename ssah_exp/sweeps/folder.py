@@ -163,7 +163,7 @@ class Sweep:
         return sorted((Job(path.parent) for path in found), key=lambda job: job.number)
 
     def expect(self, jobs: int) -> None:
-        """Remember how many jobs there will be, before the first of them is written down.
+        """Remember how many jobs there will be at least, before the first one is written down.
 
         Raises:
             StoreError: The disk is full or not writable.
@@ -183,8 +183,9 @@ class Sweep:
         if there >= wanted:
             return None
         return (
-            f"Only {there} of {wanted} jobs of sweep {self.name} are written down: it is still "
-            "being launched, or its launch was ended; then run the command that launched it again."
+            f"Only {there} of at least {wanted} jobs of sweep {self.name} are written down: it is "
+            "still being launched, or its launch was ended; then run the command that launched it "
+            "again."
         )
 
     def job(self, number: int) -> Job:

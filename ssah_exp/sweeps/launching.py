@@ -23,9 +23,10 @@ from ssah_exp.sweeps.given import options_of
 from ssah_exp.sweeps.local import LocalOptions
 from ssah_exp.sweeps.slurm import SlurmOptions
 
-# Sweeps this process launched, in order, while all of their jobs are written down: only then can
-# they be gone on with. Hydra hands no result of a multirun back to who called it.
+# Sweeps this process launched, in order: Hydra hands no result of a multirun back to who called it.
 LAUNCHED: list[Sweep] = []
+
+_AT_ONCE = ("BasicSweeper", "ListSweeper")  # launch all of their jobs together
 
 
 class Launch:
@@ -55,6 +56,7 @@ class Launch:
             options = _plain_values(self._options)
             folder = Path(str(self._config.hydra.sweep.dir)).expanduser()
             self._sweep = open_sweep(folder, self._launcher, options, code_state())
+            LAUNCHED.append(self._sweep)
             tell(f"sweep {self._sweep.name}  {self._sweep.folder}")
         return self._sweep
 
@@ -80,15 +82,11 @@ class Launch:
         refuse(problems)
         refuse_unread(list(zip(configs, map(filter_overrides, overrides), strict=True)))
         self._jobs += len(configs)
-        self.sweep.expect(self._jobs)
-        if self.sweep in LAUNCHED:  # this batch is not its first one
-            LAUNCHED.remove(self.sweep)
-        jobs = [
+        self.sweep.expect(self._jobs + _more_follow(self._config.hydra.sweeper))
+        return [
             self.sweep.freeze(number, filter_overrides(given), config)
             for number, (given, config) in enumerate(zip(overrides, configs, strict=True), first)
         ]
-        LAUNCHED.append(self.sweep)
-        return jobs
 
     def _compose(self, overrides: Sequence[str]) -> RunConfig:
         composed = copy.deepcopy(self._loader.load_sweep_config(self._config, list(overrides)))
@@ -96,6 +94,12 @@ class Launch:
         with read_write(composed), open_dict(composed):
             composed.pop("hydra")
         return parse(composed)
+
+
+def _more_follow(sweeper: Mapping[str, Any]) -> bool:
+    """Whether a sweeper may launch further jobs behind these: a search does, for one."""
+    name = sweeper["_target_"].rpartition(".")[2]
+    return name not in _AT_ONCE or sweeper.get("max_batch_size") is not None
 
 
 def refuse_list(sweeper: Mapping[str, Any], overrides: Sequence[str]) -> None:

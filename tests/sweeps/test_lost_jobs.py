@@ -19,7 +19,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
 
 from ssah_exp.cli import main
 from ssah_exp.commands import cancel
@@ -29,7 +28,6 @@ from ssah_exp.owner import Owner, _start_of
 from ssah_exp.sweeps import (
     batch,
     folder,
-    launching,
     local,
     local_worker,
     worker,
@@ -203,7 +201,7 @@ def test_a_sweep_whose_launch_was_ended_does_not_pass_for_a_whole_one(
     assert capsys.readouterr().err.endswith("interrupted; run the same command to go on\n")
     assert main(["status", *root]) == 0
     said = capsys.readouterr().out
-    assert "2 jobs, 2 missing\nnote: Only 2 of 4 jobs of sweep " in said
+    assert "2 jobs, 2 missing\nnote: Only 2 of at least 4 jobs of sweep " in said
     assert main(["retry-failed", *root]) == 2
     assert "then run the command that launched it again" in capsys.readouterr().err
     find_sweep(tmp_path, None).expect(2)
@@ -211,32 +209,46 @@ def test_a_sweep_whose_launch_was_ended_does_not_pass_for_a_whole_one(
     assert "note: " not in capsys.readouterr().out
 
 
-def test_a_sweep_is_gone_on_with_once_its_second_batch_is_written_down_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_sweep_in_batches_lacks_jobs_until_the_last_is_launched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    monkeypatch.setattr(launching, "LAUNCHED", [])
-    monkeypatch.setattr(launching, "refuse_unread", lambda jobs: None)
-    monkeypatch.setattr(launching.Launch, "_compose", lambda *_: None)
-    launched_when_frozen: list[int] = []
+    """Ended amid the first batch, it passed for a whole sweep."""
+    root = ["--root", str(tmp_path)]
+    batches = ["hydra.sweeper.max_batch_size=2", "seed=0,1,2,3"]
+    run = ["run", "-m", f"paths.root={tmp_path}", "tracker=none", *batches]
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "work", interrupted)
+        assert main(run) == 130
+    assert capsys.readouterr().err.endswith("interrupted; run the same command to go on\n")
+    assert main(["status", *root]) == 0
+    assert "2 jobs, 2 missing\nnote: Only 2 of at least 3 jobs" in capsys.readouterr().out
+    assert main(["retry-failed", *root]) == 2
+    monkeypatch.setattr(batch, "work", lambda *_: JobState(FAILED))
+    assert main(run) == 1
+    assert main(["status", *root]) == 0
+    assert capsys.readouterr().out.endswith(": 4 jobs, 4 missing\n")
 
-    def freeze(sweep: Sweep, number: int, overrides: Any, config: None) -> Job:
-        launched_when_frozen.append(len(launching.LAUNCHED))
-        job = sweep.job(number)
-        job.folder.mkdir(parents=True)
-        (job.folder / "job.json").touch()
-        return job
 
-    monkeypatch.setattr(Sweep, "freeze", freeze)
-    place = {"hydra": {"sweep": {"dir": str(tmp_path / "sweeps" / "night")}}}
-    launch = launching.Launch(Any, OmegaConf.create(place), "batch", {})  # type: ignore[arg-type]
-    for first in (0, 2):
-        launch.freeze([["seed=0"], ["seed=1"]], first)
-        (launched,) = launching.LAUNCHED
-        assert launched == launch.sweep
-        assert launch.sweep.cut_short(len(launch.sweep.jobs())) is None
-    assert launched_when_frozen == [0] * 4
-    launch.sweep.expect(5)
-    assert "Only 4 of 5 jobs" in str(launch.sweep.cut_short(len(launch.sweep.jobs())))
+def test_a_search_that_is_interrupted_is_not_gone_on_with_job_by_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    pytest.importorskip("optuna")
+    monkeypatch.setattr(batch, "work", interrupted)
+    space = [
+        "hydra.sweeper.metric=x",
+        "hydra.sweeper.arm=y",
+        "evaluation.confidence=interval(0.8,0.9)",
+    ]
+    run = ["run", "-m", f"paths.root={tmp_path}", "tracker=none", "hydra/sweeper=optuna", *space]
+    assert main(run) == 130
+    assert capsys.readouterr().err.endswith("interrupted; run the same command to go on\n")
+    assert main(["retry-failed", "--root", str(tmp_path)]) == 2
+    assert "then run the command that launched it again" in capsys.readouterr().err
+
+
+def interrupted(*_: Any) -> JobState:
+    """In place of a job's work."""
+    raise KeyboardInterrupt
 
 
 def test_what_may_not_be_looked_into_is_told(
@@ -247,7 +259,7 @@ def test_what_may_not_be_looked_into_is_told(
     with monkeypatch.context() as patch:
         forbid(patch, sweep.job(1).folder)
         with pytest.warns(UserWarning, match="Skipping .*0001: it cannot be read: Permission"):
-            assert "Only 1 of 2 jobs" in str(sweep.cut_short(len(sweep.jobs())))
+            assert "Only 1 of at least 2 jobs" in str(sweep.cut_short(len(sweep.jobs())))
     with monkeypatch.context() as patch:
         forbid(patch, sweep.folder / "jobs")
         with pytest.raises(StoreError, match="jobs cannot be read: Permission denied"):
