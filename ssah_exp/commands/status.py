@@ -30,7 +30,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     if options.json:
         print(json.dumps(as_json(status), indent=1))
         return 0
-    print("\n".join(lines(status.standings)))
+    print("\n".join(lines(status)))
     _print_summary(status)
     return 0
 

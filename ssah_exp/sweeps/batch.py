@@ -33,7 +33,7 @@ def run_here(
         SystemExit: The same.
     """
     states: list[JobState] = []
-    told_apart = differences(jobs)
+    told_apart = differences(sweep.jobs())
     with held(sweep.lock, f"sweep {sweep.name}", say), chdir(sweep.place(say)):
         begin()
         for place, job in enumerate(jobs, start=1):

@@ -178,7 +178,7 @@ class _Crew:
         self._ended = 0
         self._say = say
         self._check = check
-        self._told_apart = differences(jobs)
+        self._told_apart = differences(sweep.jobs())
         self._busy: list[_Worker] = []
 
     def work(self, environments: Sequence[dict[str, str]]) -> None:

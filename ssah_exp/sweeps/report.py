@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ssah_exp.sweeps.folder import Sweep, differences
 from ssah_exp.sweeps.launching import tell
 from ssah_exp.sweeps.state import FAILED, INTERRUPTED, MISSING, UNFINISHED, JobState
-from ssah_exp.sweeps.status import Standing, SweepStatus, status_of
+from ssah_exp.sweeps.status import SweepStatus, status_of
 
 
 def end_of(sweep: Sweep) -> int:
@@ -17,7 +15,7 @@ def end_of(sweep: Sweep) -> int:
     """
     status = status_of(sweep)
     failed = [item for item in status.standings if item.status in UNFINISHED]
-    for line in lines(failed):
+    for line in lines(status, *UNFINISHED):
         tell(line)
     tell(summary(status))
     slurm = sweep.plan()["launcher"] == "slurm"
@@ -36,14 +34,18 @@ def summary(status: SweepStatus) -> str:
     return f"sweep {status.sweep.name}: {len(status.standings)} jobs, {counts or 'none'}"
 
 
-def lines(standings: Sequence[Standing]) -> list[str]:
-    """One line per job: number, status, attempts, overrides, detail."""
-    told_apart = differences([item.job for item in standings])
+def lines(status: SweepStatus, *statuses: str) -> list[str]:
+    """One line per job, or per job of some statuses: number, status, attempts, overrides, detail.
+
+    The overrides are those that the whole sweep does not share.
+    """
+    told_apart = differences([item.job for item in status.standings])
     width = max(map(len, told_apart.values()), default=0)
     return [
         f"{item.job.number:>4}  {item.status:<11} {_times(item.state):<4} "
         f"{told_apart[item.job.number]:<{width}}  {item.detail}".rstrip()
-        for item in standings
+        for item in status.standings
+        if not statuses or item.status in statuses
     ]
 
 

@@ -35,7 +35,7 @@ from ssah_exp.sweeps import (
 from ssah_exp.sweeps.batch import run_here
 from ssah_exp.sweeps.folder import Job, Sweep, find_sweep, open_sweep, sweeps_below
 from ssah_exp.sweeps.local import LocalOptions, run_at_once
-from ssah_exp.sweeps.report import end_of
+from ssah_exp.sweeps.report import end_of, lines
 from ssah_exp.sweeps.state import (
     CANCELLED,
     DONE,
@@ -46,7 +46,7 @@ from ssah_exp.sweeps.state import (
     RUNNING,
     JobState,
 )
-from ssah_exp.sweeps.status import status_of
+from ssah_exp.sweeps.status import SweepStatus, status_of
 from tests.forbidden import forbid
 from tests.sweeps.frozen import sweep_of
 
@@ -249,6 +249,27 @@ def test_a_search_that_is_interrupted_is_not_gone_on_with_job_by_job(
 def interrupted(*_: Any) -> JobState:
     """In place of a job's work."""
     raise KeyboardInterrupt
+
+
+def test_what_fails_is_told_apart_from_all_jobs_not_from_what_else_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which budget it was that failed under every seed, above all."""
+    sweep = sweep_of(tmp_path, 3)
+    for job, scu in zip(sweep.jobs(), (1, 1, 2), strict=True):
+        given = {"number": job.number, "overrides": ["x=0", f"scu={scu}", f"seed={job.number % 2}"]}
+        (job.folder / "job.json").write_text(json.dumps(given))
+        job.save(JobState(FAILED))
+    status = status_of(sweep)
+    failed = SweepStatus(sweep, [*status.standings[:2], replace(status.standings[2], status=DONE)])
+    assert [line.split()[2:4] for line in lines(failed, FAILED)] == [
+        ["scu=1", "seed=0"],
+        ["scu=1", "seed=1"],
+    ]
+    monkeypatch.setattr(batch, "work", lambda sweep, job, check: JobState(DONE))
+    said: list[str] = []
+    run_here(sweep, sweep.jobs()[:1], said.append)
+    assert "s  scu=1 seed=0  " in said[-1]
 
 
 def test_what_may_not_be_looked_into_is_told(
