@@ -7,6 +7,7 @@ answers at once.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -104,9 +105,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         with nullcontext() if options.module == "run" else tidied_up():
             # Within: the first seconds of most commands are the imports of their libraries.
             command = import_module(f"ssah_exp.commands.{options.module}")
-            return int(command.execute(options, rest))
-    except BrokenPipeError:
-        return 0
+            code = int(command.execute(options, rest))
+            print(end="", flush=True)
+            return code
+    except BrokenPipeError:  # who reads has seen enough; what was still to be done is not done
+        # What is left to print goes nowhere, or Python would try it once more and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(options.module in GO_ON)
     except KeyboardInterrupt as error:
         return _interrupted(error, options.module)
     except Exception as error:

@@ -26,6 +26,7 @@ from tests.cli.unit_map import unit_map
 from tests.endings import half_done
 from tests.plugins import Install
 from tests.records.synthetic import record
+from tests.sweeps.frozen import sweep_of
 
 Capture = pytest.CaptureFixture[str]
 
@@ -47,6 +48,22 @@ def test_a_root_in_the_home_folder_is_found(
     monkeypatch.chdir(tmp_path)
     assert main([*words, "--root=~/mine"]) == 2
     assert f"below {tmp_path / 'mine'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("module", "code"), [("status", 0), ("run", 1)], ids=["says it all", "has work left"]
+)
+def test_a_reader_that_is_gone_is_no_error_and_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, code: int
+) -> None:
+    """As behind ``| head -1``: Python complained at its end, and a sweep cut short counted as 0."""
+    sweep_of(tmp_path, 1)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        monkeypatch.setattr("ssah_exp.commands.run.execute", lambda *_: print("one of two") or 0)
+        assert main([module, *(["--root", str(tmp_path)] if module == "status" else [])]) == code
 
 
 def failed(capture: Capture) -> str:
