@@ -90,6 +90,21 @@ def way_to(there: Path, here: Path) -> str:
     return os.path.relpath(there.resolve(), here.resolve())
 
 
+def check_place(folder: Path) -> None:
+    """Make a folder that a library is about to write to, and see that it takes a file.
+
+    Raises:
+        StoreError: It does not.
+    """
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{uuid.uuid4().hex}"
+        try:
+            probe.write_bytes(bytes(4096))
+        finally:
+            probe.unlink(missing_ok=True)
+
+
 def refuse_existing(path: Path) -> None:
     """Refuse to write over what a person may want to keep; a link that leads nowhere counts, too.
 

@@ -17,6 +17,7 @@ from ssah_exp.config.ranges import refuse
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.unread import refuse_unread
 from ssah_exp.errors import ConfigError
+from ssah_exp.storage import check_place
 from ssah_exp.sweeps.code import code_state
 from ssah_exp.sweeps.folder import Job, Sweep, open_sweep
 from ssah_exp.sweeps.given import options_of
@@ -37,6 +38,9 @@ class Launch:
         config: The sweep's config, Hydra's part included.
         launcher: ``batch``, ``local`` or ``slurm``.
         options: The launcher's.
+
+    Raises:
+        StoreError: The sweep's folder cannot be written.
     """
 
     def __init__(
@@ -47,6 +51,8 @@ class Launch:
         self._launcher = launcher
         self._options = options
         self._sweep: Sweep | None = None
+        self._folder = Path(str(config.hydra.sweep.dir)).expanduser()
+        check_place(self._folder)  # Hydra's own sweeper writes there first
         self._jobs = 0
 
     @property
@@ -54,8 +60,7 @@ class Launch:
         """The sweep's folder, made when first needed."""
         if self._sweep is None:
             options = _plain_values(self._options)
-            folder = Path(str(self._config.hydra.sweep.dir)).expanduser()
-            self._sweep = open_sweep(folder, self._launcher, options, code_state())
+            self._sweep = open_sweep(self._folder, self._launcher, options, code_state())
             LAUNCHED.append(self._sweep)
             tell(f"sweep {self._sweep.name}  {self._sweep.folder}")
         return self._sweep

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ssah_exp.cli import main
 from ssah_exp.records.store import RecordStore
 from ssah_exp.sweeps.state import DONE, FAILED
 from tests.sweeps.tiny_sweep import Bench
@@ -60,3 +61,12 @@ def test_a_cluster_that_refuses_the_jobs_is_said_and_they_stay(
     assert bench.run("retry-failed", "--root", str(bench.root)) == 2
     assert (job.state().status, job.state().error) == (FAILED, "Llama-2 is gated; set HF_TOKEN")
     assert job.cancelled, "what was said of it stays until Slurm has taken it"
+
+
+def test_a_place_that_cannot_be_written_is_one_message(tmp_path: Path, capsys: Capture) -> None:
+    """Hydra's own sweeper writes there before any launcher is asked."""
+    (tmp_path / "sweeps").touch()
+    assert main(["run", "-m", f"paths.root={tmp_path}", "seed=0,1"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"ssah-exp: Cannot write {tmp_path / 'sweeps'}")
+    assert "a file lies where a folder is needed" in said

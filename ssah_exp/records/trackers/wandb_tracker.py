@@ -6,7 +6,6 @@ import math
 import netrc
 import os
 import re
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from ssah_exp.records.trackers.rows import (
     tables,
     training_losses,
 )
-from ssah_exp.storage import storage_errors
+from ssah_exp.storage import check_place, storage_errors
 
 _MODES = ("auto", "online", "offline")
 _STAY = ("offline", "dryrun", "disabled")
@@ -116,7 +115,7 @@ class WandbTracker:
     def _begin(self, head: RunHead, root: Path, *, stats: bool) -> WandbRun:
         import wandb
 
-        _check_place(root / _FOLDER)
+        check_place(root / _FOLDER)  # W&B would write to another one without a word
         if self.online:
             _check_key()
         settings = wandb.Settings(
@@ -248,21 +247,6 @@ def _table(rows: list[dict[str, Any]]) -> Any:
         data=[[row.get(key) for key in columns] for row in rows],
         allow_mixed_types=True,
     )
-
-
-def _check_place(folder: Path) -> None:
-    """W&B would write to another place without a word.
-
-    Raises:
-        StoreError: The folder cannot be written.
-    """
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{uuid.uuid4().hex}"
-        try:
-            probe.write_bytes(bytes(4096))
-        finally:
-            probe.unlink(missing_ok=True)
 
 
 def _check_key() -> None:
