@@ -105,7 +105,8 @@ class RunModels:
         if "model" in keys:  # converted; the source's fingerprint is the recorded input
             folder = self.cache.find("model", keys["model"]).folder
             return ModelRef("", "", str(folder), self.record.inputs["model"])
-        source = build(self.config.model.source, "model.source", ModelSource)
+        with _what_to_give():
+            source = build(self.config.model.source, "model.source", ModelSource)
         return source.resolve(self.cache)[0]
 
 

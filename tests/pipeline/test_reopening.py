@@ -204,6 +204,12 @@ def test_of_a_model_in_a_folder_the_folder_is_enough(
     assert models.config.model.name == finished.record.config["model"]["name"]
 
 
+def test_a_folder_that_is_not_given_is_asked_for(finished: Finished, place: Path) -> None:
+    rest = [item for item in overrides(place)[1::2] if not item.startswith("model")]
+    with pytest.raises(ConfigError, match=r"model\.source\.path is missing\.\nA record holds no"):
+        models_of(finished.folder, rest).model("base")
+
+
 def test_other_examples_are_refused(
     finished: Finished, place: Path, tmp_path: Path, capsys: Capture
 ) -> None:
