@@ -286,8 +286,6 @@ def find_sweep(root: Path, name: str | None) -> Sweep:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        assert isinstance(content, dict)
-        return content
-    except (OSError, ValueError, AssertionError) as error:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise StoreError(f"Cannot read {path}: {error}") from error
