@@ -100,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options, rest = argparse.Namespace(module="run"), arguments[1:]
     else:
         options, rest = parser.parse_args(arguments), []
+    code = int(options.module in GO_ON)
     try:
         # What TERM leaves half done in a run its checkpoints and its cache take care of.
         with nullcontext() if options.module == "run" else tidied_up():
@@ -111,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who reads has seen enough; what was still to be done is not done
         # What is left to print goes nowhere, or Python would try it once more and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(options.module in GO_ON)
+        return code
     except KeyboardInterrupt as error:
         return _interrupted(error, options.module)
     except Exception as error:

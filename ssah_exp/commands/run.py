@@ -67,8 +67,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     from ssah_exp.sweeps.report import end_of
 
     for sweep in LAUNCHED:
-        if sweep.cut_short(jobs := len(sweep.jobs())):
-            sweep.expect(jobs)  # none followed
+        sweep.none_follow()
     return max(end_of(sweep) for sweep in LAUNCHED)
 
 

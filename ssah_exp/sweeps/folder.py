@@ -170,6 +170,11 @@ class Sweep:
         """
         write_atomically(self.folder / COUNT, json.dumps({"jobs": jobs}))
 
+    def none_follow(self) -> None:
+        """Expect no job beyond those that are written down."""
+        if self.cut_short(jobs := len(self.jobs())):
+            self.expect(jobs)
+
     def cut_short(self, there: int) -> str | None:
         """What to tell of a sweep that lacks jobs; None = all lie there.
 
@@ -286,6 +291,9 @@ def find_sweep(root: Path, name: str | None) -> Sweep:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no object")
+        return content
+    except (OSError, ValueError) as error:
         raise StoreError(f"Cannot read {path}: {error}") from error

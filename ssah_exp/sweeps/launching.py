@@ -87,7 +87,7 @@ class Launch:
         refuse(problems)
         refuse_unread(list(zip(configs, map(filter_overrides, overrides), strict=True)))
         self._jobs += len(configs)
-        self.sweep.expect(self._jobs + _more_follow(self._config.hydra.sweeper))
+        self.sweep.expect(self._jobs + _more_follow(self._config.hydra.sweeper, len(configs)))
         return [
             self.sweep.freeze(number, filter_overrides(given), config)
             for number, (given, config) in enumerate(zip(overrides, configs, strict=True), first)
@@ -101,10 +101,12 @@ class Launch:
         return parse(composed)
 
 
-def _more_follow(sweeper: Mapping[str, Any]) -> bool:
-    """Whether a sweeper may launch further jobs behind these: a search does, for one."""
-    name = sweeper["_target_"].rpartition(".")[2]
-    return name not in _AT_ONCE or sweeper.get("max_batch_size") is not None
+def _more_follow(sweeper: Mapping[str, Any], jobs: int) -> bool:
+    """Whether a sweeper may launch further jobs behind these: a search does, and full batches."""
+    if sweeper["_target_"].rpartition(".")[2] not in _AT_ONCE:
+        return True
+    most = sweeper.get("max_batch_size")
+    return most is not None and jobs >= most
 
 
 def refuse_list(sweeper: Mapping[str, Any], overrides: Sequence[str]) -> None:

@@ -127,6 +127,7 @@ def search(
         study.tell(trial, value, state=failed)
         with suppress(StoreError):  # a disk that is full for a while ends no search
             _write(study.trials, settings)
+    LAUNCHED[-1].none_follow()  # without a value, too, its trials can be run again
     return _best(study.trials, settings)
 
 

@@ -51,10 +51,12 @@ def test_a_root_in_the_home_folder_is_found(
 
 
 @pytest.mark.parametrize(
-    ("module", "code"), [("status", 0), ("run", 1)], ids=["says it all", "has work left"]
+    ("module", "amid", "code"),
+    [("status", False, 0), ("run", False, 0), ("run", True, 1)],
+    ids=["says it all", "is done", "has work left"],
 )
 def test_a_reader_that_is_gone_is_no_error_and_no_success(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, code: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, amid: bool, code: int
 ) -> None:
     """As behind ``| head -1``: Python complained at its end, and a sweep cut short counted as 0."""
     sweep_of(tmp_path, 1)
@@ -62,7 +64,9 @@ def test_a_reader_that_is_gone_is_no_error_and_no_success(
     os.close(reading)
     with os.fdopen(writing, "w") as stream:
         monkeypatch.setattr(sys, "stdout", stream)
-        monkeypatch.setattr("ssah_exp.commands.run.execute", lambda *_: print("one of two") or 0)
+        monkeypatch.setattr(
+            "ssah_exp.commands.run.execute", lambda *_: print("one of two", flush=amid) or 0
+        )
         assert main([module, *(["--root", str(tmp_path)] if module == "status" else [])]) == code
 
 

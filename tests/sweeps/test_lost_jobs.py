@@ -229,6 +229,19 @@ def test_a_sweep_in_batches_lacks_jobs_until_the_last_is_launched(
     assert capsys.readouterr().out.endswith(": 4 jobs, 4 missing\n")
 
 
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_batch_that_is_not_full_is_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, jobs: int
+) -> None:
+    """Then all jobs are written down, and can be gone on with."""
+    done = iter([JobState(FAILED)] * (jobs - 1))
+    monkeypatch.setattr(batch, "work", lambda *_: next(done, None) or interrupted())
+    seeds = ",".join(map(str, range(10, 10 + jobs)))
+    run = ["run", "-m", f"paths.root={tmp_path}", "tracker=none", "hydra.sweeper.max_batch_size=2"]
+    assert main([*run, f"seed={seeds}", "evaluation.confidence=0.9"]) == 130
+    assert "go on: ssah-exp retry-failed" in capsys.readouterr().err
+
+
 def test_a_search_that_is_interrupted_is_not_gone_on_with_job_by_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
@@ -244,6 +257,12 @@ def test_a_search_that_is_interrupted_is_not_gone_on_with_job_by_job(
     assert capsys.readouterr().err.endswith("interrupted; run the same command to go on\n")
     assert main(["retry-failed", "--root", str(tmp_path)]) == 2
     assert "then run the command that launched it again" in capsys.readouterr().err
+    # Ended by itself, without a value, it is whole: what failed of it is run again.
+    monkeypatch.setattr(batch, "work", lambda *_: JobState(FAILED))
+    assert main([*run, "hydra.sweeper.trials=2"]) == 2
+    assert "No trial of the search came to a value" in capsys.readouterr().err
+    assert main(["retry-failed", "--root", str(tmp_path)]) == 1
+    assert "2 jobs, 2 missing" in capsys.readouterr().err
 
 
 def interrupted(*_: Any) -> JobState:
@@ -314,10 +333,11 @@ def test_a_record_is_found_from_a_sweep_behind_a_link(
     assert (standing.status, standing.detail) == (DONE, "run abc")
 
 
-def test_a_damaged_sweep_hides_no_other(tmp_path: Path, capsys: Capture) -> None:
+@pytest.mark.parametrize("left", ["{", "[]"])
+def test_a_damaged_sweep_hides_no_other(tmp_path: Path, capsys: Capture, left: str) -> None:
     sweep_of(tmp_path, 1)
     noon = open_sweep(tmp_path / "sweeps" / "noon", "batch", {}, {})
-    (noon.folder / "sweep.json").write_text("{")
+    (noon.folder / "sweep.json").write_text(left)
     for form in ([], ["--json"]):
         assert main(["status", "--all", *form, "--root", str(tmp_path)]) == 1
         said = capsys.readouterr()
