@@ -67,7 +67,7 @@ def test_there_are_such_claims() -> None:
         "matched",
     ]
     assert names[12:18] == ["scu_only", "later", "dpo", "fresh_seeds", "utility", "unit_lora"]
-    assert names[18:] == ["blocks", "which_units", "snip_budgets"]
+    assert names[18:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
 
 
 def test_scores_side_by_side_are_those_of_the_records(capsys: pytest.CaptureFixture[str]) -> None:
