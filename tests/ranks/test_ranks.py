@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +19,28 @@ from tests.ranks import jobs, worker
 from tests.ranks.forked import run_forked
 from tests.training.test_plan import some_units
 
+# Half a minute of both processes.
+SPLIT = pytest.param("fsdp2", marks=pytest.mark.slow)
 CASES = [
     *(("ddp", name) for name in (*jobs.EVERYWHERE, *jobs.WHOLE_ONLY)),
-    *(("fsdp2", name) for name in jobs.EVERYWHERE),
+    *(pytest.param("fsdp2", name, marks=pytest.mark.slow) for name in jobs.EVERYWHERE),
 ]
 ALL = {**jobs.EVERYWHERE, **jobs.WHOLE_ONLY}
 
+Both = Callable[[str], Path]
+
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What both processes ended with; one start of processes for every test here."""
-    folder = tmp_path_factory.mktemp("two")
-    run_forked(2, worker.main, folder)
-    return folder
+def two(tmp_path_factory: pytest.TempPathFactory) -> Both:
+    """Strategy -> what both processes ended with; one start of processes each."""
+
+    @cache
+    def ended(strategy: str) -> Path:
+        folder = tmp_path_factory.mktemp(strategy)
+        run_forked(2, partial(worker.main, strategy=strategy), folder)
+        return folder
+
+    return ended
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +51,11 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("way", ["whole", "split"])
-def test_statistics_of_two_ranks_are_those_of_one(one: Path, two: Path, way: str) -> None:
+@pytest.mark.parametrize("strategy", ["ddp", SPLIT])
+def test_statistics_of_two_ranks_are_those_of_one(one: Path, two: Both, strategy: str) -> None:
     """Seven and eight examples in batches of three: the last turn of each set has one batch."""
     anatomy = tiny.tiny_loaded("llama_gqa").anatomy
-    mine, theirs = (Identification.load(folder, anatomy) for folder in (one, two / way))
+    mine, theirs = (Identification.load(folder, anatomy) for folder in (one, two(strategy)))
     for name in ("safety", "utility"):
         first, second = getattr(mine, name), getattr(theirs, name)
         assert (first.tokens, first.examples) == (second.tokens, second.examples)
@@ -55,9 +66,12 @@ def test_statistics_of_two_ranks_are_those_of_one(one: Path, two: Path, way: str
         assert torch.equal(mine.column_norms["mlp"], theirs.column_norms["mlp"])
 
 
-@pytest.mark.parametrize("way", ["whole", "split"])
-def test_answers_and_losses_of_two_ranks_are_those_of_one(one: Path, two: Path, way: str) -> None:
-    wanted, found = (json.loads((folder / "said.json").read_text()) for folder in (one, two / way))
+@pytest.mark.parametrize("strategy", ["ddp", SPLIT])
+def test_answers_and_losses_of_two_ranks_are_those_of_one(
+    one: Path, two: Both, strategy: str
+) -> None:
+    folders = one, two(strategy)
+    wanted, found = (json.loads((folder / "said.json").read_text()) for folder in folders)
     assert len(set(wanted["stopping True"])) > 1, "answers differ, so their order can be checked"
     assert wanted["ablated"] != wanted["stopping False"]
     assert {key: found[key] for key in found if key not in ("losses", "progress")} == {
@@ -75,10 +89,11 @@ def alone() -> dict[str, tuple[dict[str, torch.Tensor], Any]]:
 
 @pytest.mark.parametrize(("strategy", "name"), CASES)
 def test_training_on_two_ranks_ends_where_one_does(
-    two: Path, alone: dict[str, tuple[dict[str, torch.Tensor], Any]], strategy: str, name: str
+    two: Both, alone: dict[str, tuple[dict[str, torch.Tensor], Any]], strategy: str, name: str
 ) -> None:
-    first, second = (load_file(two / f"{strategy}-{name}-{at}.safetensors") for at in (0, 1))
-    said = [json.loads((two / f"{strategy}-{name}-{at}.json").read_text()) for at in (0, 1)]
+    there = two(strategy)
+    first, second = (load_file(there / f"{name}-{at}.safetensors") for at in (0, 1))
+    said = [json.loads((there / f"{name}-{at}.json").read_text()) for at in (0, 1)]
     weights, wanted = alone[name]
     start = dict(tiny.tiny_model(ALL[name].family, dtype=ALL[name].dtype).named_parameters())
     low = ALL[name].dtype == torch.bfloat16
@@ -103,30 +118,31 @@ def test_training_on_two_ranks_ends_where_one_does(
         assert said[0]["certificate"][key] == wanted["certificate"][key]
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("strategy", ["ddp", SPLIT])
 @pytest.mark.parametrize(("name", "how"), jobs.ENDED)
 def test_ended_in_the_middle_two_ranks_go_on_to_the_same_end(
-    two: Path, strategy: str, name: str, how: str
+    two: Both, strategy: str, name: str, how: str
 ) -> None:
+    there = two(strategy)
     for rank in (0, 1):
-        straight, resumed = (f"{strategy}-{case}-{rank}" for case in (name, f"{name}-{how}"))
-        weights = load_file(two / f"{resumed}.safetensors")
-        for key, value in load_file(two / f"{straight}.safetensors").items():
+        straight, resumed = (f"{case}-{rank}" for case in (name, f"{name}-{how}"))
+        weights = load_file(there / f"{resumed}.safetensors")
+        for key, value in load_file(there / f"{straight}.safetensors").items():
             assert torch.equal(weights[key], value), key
-        said = [json.loads((two / f"{case}.json").read_text()) for case in (straight, resumed)]
+        said = [json.loads((there / f"{case}.json").read_text()) for case in (straight, resumed)]
         for item in said:
             del item["certificate"]["seconds"]  # of the proof, not of the result
         assert said[0] == said[1]
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("strategy", ["ddp", SPLIT])
 @pytest.mark.parametrize("name", ["freeze", "budget", "budget_biases", "bfloat16", "unit_lora"])
-def test_frozen_slices_keep_every_bit(two: Path, strategy: str, name: str) -> None:
+def test_frozen_slices_keep_every_bit(two: Both, strategy: str, name: str) -> None:
     """Looked at here, not by the certificate."""
     job = ALL[name]
     model = tiny.tiny_model(job.family, dtype=job.dtype)
     plan = plan_training(model, job.policy, some_units(model))
-    after = load_file(two / f"{strategy}-{name}-0.safetensors")
+    after = load_file(two(strategy) / f"{name}-0.safetensors")
     slices, seen = plan.by_name, 0
     for key, before in model.named_parameters():
         if key in plan.frozen:
