@@ -24,7 +24,7 @@ from ssah_exp.records.record import RunRecord, StageRecord
 from ssah_exp.records.store import RECORD
 
 # A rank that is asked to end writes a checkpoint first.
-_SECONDS_TO_END = 300
+SECONDS_TO_END = 300
 # Beside the frozen config: where rank 0 says what came of the run.
 _FINISHED = "finished.json"
 
@@ -97,7 +97,7 @@ def run_processes(count: int, arguments: list[str]) -> None:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
-        shutdown_timeout=_SECONDS_TO_END,
+        shutdown_timeout=SECONDS_TO_END,
     )
     try:
         elastic_launch(config, sys.executable)(*arguments)

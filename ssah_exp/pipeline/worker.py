@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
 from contextlib import suppress
@@ -20,11 +22,14 @@ def main(config: str) -> int:
 
     What went wrong goes to the file the launcher named; the launcher says it once.
     """
+    launcher = os.getppid()
     try:
         with imports_stay():
             from ssah_exp.pipeline.dispatch import run
-        from ssah_exp.pipeline.launching import tell_finished
+        from ssah_exp.pipeline.launching import SECONDS_TO_END, tell_finished
 
+        guard = threading.Thread(target=_end_with, args=(launcher, SECONDS_TO_END), daemon=True)
+        guard.start()
         frozen = json.loads(Path(config).read_text(encoding="utf-8"))
         finished = run(parse_plain(frozen))
         if os.environ["RANK"] == "0":
@@ -40,6 +45,15 @@ def main(config: str) -> int:
         tell(f"{type(error).__name__}: {error}")
         return 1
     return 0
+
+
+def _end_with(launcher: int, seconds: int) -> None:
+    """A launcher that was killed ends nobody: do what it would, or cards and locks stay taken."""
+    while os.getppid() == launcher:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)  # a training saves a checkpoint first
+    time.sleep(seconds)
+    os._exit(128 + signal.SIGTERM)
 
 
 def tell(message: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,37 @@ def test_a_killed_rank_ends_the_others(
     assert not list((tmp_path / "cache" / "stage").glob(".work-*")), "the killed run's are removed"
     where = re.search(r"Segmentation fault.*failing\.py.* in compute", capfd.readouterr().err, re.S)
     assert (where is not None) == (name == "SIGSEGV"), "what a process can say of its end, it does"
+
+
+@pytest.mark.slow
+def test_ranks_end_with_their_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed, it cannot end them: they would hold devices and locks to the run's end."""
+    (place := tmp_path / "ranks").mkdir()
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"place": str(place)}))
+    arguments = ["-m", "tests.ranks.sleeping", str(config)]
+    start = f"from ssah_exp.pipeline.launching import run_processes; run_processes(2, {arguments})"
+    with subprocess.Popen([sys.executable, "-c", start]) as launcher:
+        wait_until(lambda: len(list(place.iterdir())) == 2, 120)
+        launcher.kill()
+    ranks = [int(path.name) for path in place.iterdir()]
+    wait_until(lambda: not any(computes(rank) for rank in ranks), 60)
+
+
+def computes(process: int) -> bool:
+    """Whether it is there, and not just unread by whoever inherited it."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def wait_until(done: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.2)
 
 
 @pytest.mark.slow
