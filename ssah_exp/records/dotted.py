@@ -16,9 +16,12 @@ def dotted(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def at(content: Any, key: str) -> Any:
-    """What stands at a dotted key; None where nothing does."""
+    """What stands at a dotted key, list items by number as in overrides; None where nothing does."""
     for part in key.split("."):
-        if not isinstance(content, Mapping) or part not in content:
+        if isinstance(content, Mapping) and part in content:
+            content = content[part]
+        elif isinstance(content, list) and part.isdecimal() and int(part) < len(content):
+            content = content[int(part)]
+        else:
             return None
-        content = content[part]
     return content
