@@ -140,6 +140,7 @@ def test_what_the_record_decides_is_not_given_otherwise(
         ("evaluation.harmful_styles=[chat]", "evaluation.harmful_styles"),
         ("ablation.fills=[pooled]", "ablation.fills"),
         ("~ablation.fills", "ablation.fills"),
+        ("evaluation.harmful_styles.0=chat", "evaluation.harmful_styles.0"),
         ("evaluation.perplexity=null", "evaluation.perplexity"),
     ],
 )

@@ -158,6 +158,23 @@ def test_where_chooses_the_runs(tmp_path: Path) -> None:
     assert found.findings[0].difference.value == pytest.approx(0.6)
 
 
+def test_where_reaches_into_lists_by_number(tmp_path: Path) -> None:
+    def of_rows(made: RunRecord, rows: int) -> RunRecord:
+        data = {**made.config["data"], "finetune": [{"sample": rows}]}
+        config = {**made.config, "data": data}
+        return replace(made, run_id=f"{made.run_id}{rows}", config=config)
+
+    records = [
+        *(of_rows(item, 64) for item in seeds_of([0.6, 0.7, 0.8])),
+        *(of_rows(item, 128) for item in seeds_of([0.1, 0.2, 0.0])),
+    ]
+    claim = {"claim": "c", "tests": [SCU_ABOVE], "where": {"data.finetune.0.sample": 64}}
+    found = only(settle(claims_of(tmp_path, claim), records))
+    assert found.findings[0].difference.value == pytest.approx(0.6)
+    other = {**claim, "where": {"data.finetune.1.sample": 64}}
+    assert only(settle(claims_of(tmp_path, other), records)).verdict == "not run"
+
+
 def test_a_claim_that_several_settings_fit_is_not_settled_and_others_are(tmp_path: Path) -> None:
     def with_samples(made: RunRecord, samples: int) -> RunRecord:
         units = {**made.config.get("units", {}), "samples": samples}
