@@ -16,7 +16,7 @@ def dotted(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def at(content: Any, key: str) -> Any:
-    """What stands at a dotted key, list items by number as in overrides; None where nothing does."""
+    """What stands at a dotted key, in a list by number as in overrides; None where nothing does."""
     for part in key.split("."):
         if isinstance(content, Mapping) and part in content:
             content = content[part]
