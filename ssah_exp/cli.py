@@ -7,6 +7,7 @@ answers at once.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -55,6 +56,8 @@ OPTIONS = (
     bench,
     scaling,
 )
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 # Commands that find what they had done when they were interrupted; the others begin anew.
 GO_ON = ("run", "retry_failed", "judges", "mirror")
@@ -110,8 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(end="", flush=True)
             return code
     except BrokenPipeError:  # who reads has seen enough; what was still to be done is not done
-        # What is left to print goes nowhere, or Python would try it once more and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()
         return code
     except KeyboardInterrupt as error:
         return _interrupted(error, options.module)
@@ -121,10 +123,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _interrupted(ending, options.module)
         if ending is not None:
             raise ending from error
+        if isinstance(error, OSError) and error.errno in _FULL:  # of files storage says it
+            _print_no_more()
+            print(f"ssah-exp: {error.strerror}: output was not written whole", file=sys.stderr)
+            return code or 2
         if not isinstance(error, SsahError):
             raise
         print(f"ssah-exp: {error}", file=sys.stderr)
         return 1 if isinstance(error, IncompleteError) else 2
+
+
+def _print_no_more() -> None:
+    """What is left to print goes nowhere, or Python would try it once more and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupted(by: KeyboardInterrupt, module: str) -> int:

@@ -70,6 +70,17 @@ def test_a_reader_that_is_gone_is_no_error_and_no_success(
         assert main([module, *(["--root", str(tmp_path)] if module == "status" else [])]) == code
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_output_that_a_full_disk_does_not_take_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    sweep_of(tmp_path, 1)
+    with Path("/dev/full").open("w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(["status", "--root", str(tmp_path)]) == 2
+    assert failed(capsys) == "No space left on device: output was not written whole"
+
+
 def failed(capture: Capture) -> str:
     """The one line of a call that failed."""
     said = capture.readouterr()
