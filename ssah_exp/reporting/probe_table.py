@@ -51,9 +51,9 @@ def render_probe(records: Sequence[RunRecord], form: str) -> str:
         return machine_text(long_frame(runs), form)
     parts: list[str] = []
     for run in runs:
-        parts += [prose(_caption(run), form), "", format_frame(distance_frame(run), form), ""]
-        parts += [format_frame(model_frame(run), form), ""]
-    return "\n".join([*parts, prose(_PAPER, form)])
+        frames = [format_frame(frame(run), form) for frame in (distance_frame, model_frame)]
+        parts += [prose(_caption(run), form), *frames]
+    return "\n\n".join([*parts, prose(_PAPER, form)])
 
 
 def long_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:

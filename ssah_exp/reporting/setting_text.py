@@ -17,7 +17,7 @@ from ssah_exp.reporting.text import cell_text, format_frame, heading, prose
 
 
 def setting_text(block: Block, caption: str, frame: pd.DataFrame, form: str) -> list[str]:
-    """Paragraphs of one setting, blank lines between them.
+    """Paragraphs of one setting.
 
     Args:
         block: The setting.
@@ -25,10 +25,8 @@ def setting_text(block: Block, caption: str, frame: pd.DataFrame, form: str) -> 
         frame: One line per arm.
         form: ``markdown`` or ``latex``.
     """
-    parts = [prose(caption, form), "", format_frame(frame, form), ""]
-    for note in notes_below(block):
-        parts += [prose(note, form), ""]
-    return parts + comparison_text(block, form)
+    notes = [prose(note, form) for note in notes_below(block)]
+    return [prose(caption, form), format_frame(frame, form), *notes, *comparison_text(block, form)]
 
 
 def notes_below(block: Block) -> list[str]:

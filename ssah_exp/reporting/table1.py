@@ -60,9 +60,8 @@ def render(records: Sequence[RunRecord], form: str) -> str:
     for block, caption in zip(settings, captions_of(settings, caption_of), strict=True):
         parts += setting_text(block, caption, wide_frame(block), form)
     title = "Published (other models; 100 prompts, 256 new tokens, WikiText-2 at 4096):"
-    parts += [prose(title, form), ""]
-    parts += [format_frame(published_frame(), form), "", prose(_MEAN_NOTE, form)]
-    return "\n".join(parts)
+    parts += [prose(title, form), format_frame(published_frame(), form), prose(_MEAN_NOTE, form)]
+    return "\n\n".join(parts)
 
 
 def long_frame(settings: Sequence[Block]) -> pd.DataFrame:

@@ -50,12 +50,11 @@ def render_training(records: Sequence[RunRecord], form: str) -> str:
         return machine_text(with_comparison(training_long_frame(settings), settings), form)
     parts: list[str] = []
     for block, caption in zip(settings, captions_of(settings, caption_of), strict=True):
-        frame = training_wide_frame(block)
-        parts += setting_text(block, caption, frame, form)
+        parts += setting_text(block, caption, training_wide_frame(block), form)
     if artefact in PUBLISHED:
         published = read_published(artefact).map(_as_given)
-        parts += [prose(PUBLISHED[artefact], form), "", format_frame(published, form)]
-    return "\n".join(parts).rstrip()
+        parts += [prose(PUBLISHED[artefact], form), format_frame(published, form)]
+    return "\n\n".join(parts).rstrip()
 
 
 def training_wide_frame(block: Block) -> pd.DataFrame:

@@ -38,8 +38,8 @@ def comparison_text(block: Block, form: str) -> list[str]:
     if not pairs:
         return []
     shown = measured_pairs(pairs)
-    parts = [prose(TITLE, form), "", format_frame(wide(shown), form), ""] if shown else []
-    return [*parts, *(item for note in notes(pairs) for item in (prose(note, form), ""))]
+    parts = [prose(TITLE, form), format_frame(wide(shown), form)] if shown else []
+    return [*parts, *(prose(note, form) for note in notes(pairs))]
 
 
 def wide(pairs: Sequence[Pair]) -> pd.DataFrame:
