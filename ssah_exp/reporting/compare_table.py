@@ -12,10 +12,12 @@ from ssah_exp.reporting.captions import seeds_text, with_differences
 from ssah_exp.reporting.compared import Kind
 from ssah_exp.reporting.comparing import OTHER_QUESTIONS, Comparisons, Line
 from ssah_exp.reporting.text import (
+    bracketed,
     format_frame,
     heading,
     inputs_note,
     machine_text,
+    p_text,
     prose,
     rounded_text,
 )
@@ -173,21 +175,9 @@ _WRITTEN = {
 
 def _interval(estimate: Estimate, kind: Kind) -> str:
     """Points for rates, nats for losses, the judge's own for scores, always with their sign."""
-    if estimate.value is None:
-        return ""
-    scale, write, _ = _WRITTEN[kind]
-    text = write.format(scale * estimate.value + 0.0)
-    if estimate.low is None or estimate.high is None:
-        return text
-    ends = (write.format(scale * end + 0.0) for end in (estimate.low, estimate.high))
-    return f"{text} [{', '.join(ends)}]"
-
-
-def p_text(p: float | None) -> str:
-    """Two digits; a gap is empty."""
-    if p is None:
-        return ""
-    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
+    scale, form, _ = _WRITTEN[kind]
+    low, high = estimate.low, estimate.high
+    return bracketed(estimate.value, low, high, lambda end: form.format(scale * end + 0.0))
 
 
 def _caption(setting: Comparisons, claim: str | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -176,8 +177,8 @@ def heading_of(metric: str) -> str:
 
 def estimate_text(estimate: Estimate, metric: str) -> str:
     """One run's ``value [low, high]``; a gap stays empty."""
-    found = Cell(estimate.value, estimate.low, estimate.high, None, estimate.n, 1, "")
-    return cell_text(found, metric)
+    write = partial(value_text, metric=metric)
+    return bracketed(estimate.value, estimate.low, estimate.high, write)
 
 
 def cell_text(cell: Cell, metric: str) -> str:
@@ -185,17 +186,11 @@ def cell_text(cell: Cell, metric: str) -> str:
 
     Of perplexities, ``geometric mean ×/÷ geometric sd [min, max]``.
     """
-    if cell.value is None:
-        return ""
-    scale, write = scale_of(metric), _WRITERS.get(metric, number)
-    text = write(cell.value * scale)
-    if cell.spread is not None and metric == PERPLEXITY:
-        text += f" ×/÷ {cell.spread:.2f}"
-    elif cell.spread is not None:
-        text += f" ± {write(cell.spread * scale)}"
-    if cell.low is not None and cell.high is not None:
-        text += f" [{write(cell.low * scale)}, {write(cell.high * scale)}]"
-    return text
+    write, spread = partial(value_text, metric=metric), ""
+    if cell.spread is not None:
+        geometric = metric == PERPLEXITY
+        spread = f" ×/÷ {cell.spread:.2f}" if geometric else f" ± {write(cell.spread)}"
+    return bracketed(cell.value, cell.low, cell.high, write, spread)
 
 
 def rounded_text(estimate: Estimate, scale: float = 1, digits: int = 2) -> str:
@@ -210,18 +205,38 @@ def percent_text(estimate: Estimate) -> str:
 
 
 def interval_text(value: float | None, low: float | None, high: float | None, digits: int) -> str:
-    """``value [low, high]``; empty without a value, which stands alone without an interval."""
-    if value is None or pd.isna(value):
+    """:func:`bracketed` with so many digits; a frame's NaN is a gap, too."""
+    write = f"{{:.{digits}f}}".format
+    return "" if pd.isna(value) else bracketed(value, low, high, write)
+
+
+def bracketed(
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    write: Callable[[float], str],
+    spread: str = "",
+) -> str:
+    """``value [low, high]``, each as ``write`` has it, ``spread`` behind the value.
+
+    Empty without a value, which stands alone without an interval.
+    """
+    if value is None:
         return ""
-    text = f"{value:.{digits}f}"
-    if low is None or high is None:
-        return text
-    return f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
+    text = f"{write(value)}{spread}"
+    return text if low is None or high is None else f"{text} [{write(low)}, {write(high)}]"
 
 
 def value_text(value: float, metric: str) -> str:
-    """One value, already scaled, with the digits of its metric."""
-    return _WRITERS.get(metric, number)(value)
+    """One value, shares in percent, with the digits of its metric."""
+    return _WRITERS.get(metric, number)(value * scale_of(metric))
+
+
+def p_text(p: float | None) -> str:
+    """Two digits; a gap is empty."""
+    if p is None:
+        return ""
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
 
 
 def number(value: float) -> str:

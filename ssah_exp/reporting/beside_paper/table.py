@@ -131,7 +131,7 @@ def difference_text(pair: Pair) -> str:
     """Signed, with the digits of its metric; a gap stays empty."""
     if pair.difference is None:
         return ""
-    text = value_text(pair.difference * scale_of(pair.metric), pair.metric)
+    text = value_text(pair.difference, pair.metric)
     if text.strip("-0.") == "":
         return text.lstrip("-")  # rounds to zero
     return f"+{text}" if pair.difference > 0 else text

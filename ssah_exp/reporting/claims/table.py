@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 
@@ -11,8 +12,14 @@ from ssah_exp.evaluation.intervals import level_text
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.reporting.claims.claim_file import SAME, ClaimFile, is_rate
 from ssah_exp.reporting.claims.settle import Finding, Settled
-from ssah_exp.reporting.compare_table import p_text
-from ssah_exp.reporting.text import format_frame, machine_text, number, prose
+from ssah_exp.reporting.text import (
+    bracketed,
+    format_frame,
+    machine_text,
+    number,
+    p_text,
+    prose,
+)
 
 
 def render_claims(claims: ClaimFile, settled: Sequence[Settled], form: str) -> str:
@@ -135,12 +142,8 @@ def _metric(name: str) -> str:
 
 def _with_interval(finding: Finding) -> str:
     found, metric = finding.difference, finding.test.metric
-    if found.value is None or math.isnan(found.value):
-        return ""
-    text = _plain(found.value, metric)
-    if found.low is None or found.high is None:
-        return text
-    return f"{text} [{_plain(found.low, metric)}, {_plain(found.high, metric)}]"
+    value = None if found.value is None or math.isnan(found.value) else found.value
+    return bracketed(value, found.low, found.high, partial(_plain, metric=metric))
 
 
 def _plain(value: float, metric: str) -> str:
