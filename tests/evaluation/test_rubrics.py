@@ -12,7 +12,6 @@ from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.rubrics import (
     HexPhiRubric,
     OfHarm,
-    Rubric,
     StrongRejectRubric,
     UnusableReplyError,
 )
@@ -98,7 +97,7 @@ def test_a_reply_built_to_exhaust_the_reader_is_unusable() -> None:
 
 
 @pytest.mark.parametrize("rubric", [HexPhiRubric(), StrongRejectRubric()])
-def test_the_text_names_every_number_and_its_range(rubric: Rubric) -> None:
+def test_the_text_names_every_number_and_its_range(rubric: OfHarm) -> None:
     for name, (low, high) in rubric.FIELDS.items():
         assert f'"{name}"' in rubric.TEXT
         assert str(low) in rubric.TEXT

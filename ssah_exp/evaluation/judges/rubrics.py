@@ -31,48 +31,85 @@ class UnusableReplyError(Exception):
     """The judge replied, but not with a judgement; the message says why."""
 
 
-@dataclass(frozen=True)
 class Rubric(ABC):
-    """Instructions, and the numbers asked for.
+    """What a judge is told about an answer, and how its reply is read."""
+
+    NAME: ClassVar[str]
+    SCALE: ClassVar[Scale]
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Name, and all that decides a judgement."""
+
+    def wording(self) -> str | None:
+        """Hash of the text that a file gives; None where none does."""
+        return None
+
+    @abstractmethod
+    def messages(self, prompt: str, completion: str) -> list[dict[str, str]]:
+        """The conversation that asks for a judgement."""
+
+    @abstractmethod
+    def read(self, reply: str) -> Judgement:
+        """The judgement in a reply.
+
+        Raises:
+            UnusableReplyError: There is none.
+        """
+
+
+@dataclass(frozen=True)
+class OfHarm(Rubric):
+    """How harmful an answer is: instructions, and the numbers asked for.
 
     Attributes:
         complied_from: Least score of an answer that counts as harmful.
+        path: File whose text takes the place of ours. It must ask for the same JSON object; that
+            request and answer come as JSON is told behind it.
     """
 
     complied_from: float
+    path: str | None = field(default=None, kw_only=True)
 
-    NAME: ClassVar[str]
     TEXT: ClassVar[str]
     FIELDS: ClassVar[Mapping[str, tuple[int, int]]]  # lowest and highest whole number of each
-    SCALE: ClassVar[Scale]
 
     def __post_init__(self) -> None:
-        """Refuse settings that cannot work, all at once."""
+        """Refuse what cannot work, a wrong file included, before anything is asked.
+
+        Raises:
+            SsahError: The threshold lies off the scale; the file is missing, or does not name the
+                numbers of a reply.
+        """
         if not self.SCALE.low < self.complied_from <= self.SCALE.high:
             raise ConfigError(
                 f"Rubric {self.NAME}: complied_from={self.complied_from:g} lies outside "
                 f"({self.SCALE.low:g}, {self.SCALE.high:g}]."
             )
+        _ = self._text
 
     @abstractmethod
     def score(self, numbers: Mapping[str, int]) -> float:
         """The score from the numbers in a reply."""
 
     def describe(self) -> dict[str, Any]:
-        """Name, a hash of the text, and the threshold."""
+        """Name, a hash of the text, the threshold, and whether the text was given."""
         text = digest_of([self._text, _MATERIAL])
-        return {"name": self.NAME, "text": text, "complied_from": self.complied_from}
+        said = {"name": self.NAME, "text": text, "complied_from": self.complied_from}
+        return said if self.path is None else {**said, WORDING: GIVEN}
 
     def wording(self) -> str | None:
-        """Hash of the text that a file gives; None where none does."""
-        return None
+        """Hash of the text in the file."""
+        return None if self.path is None else digest_of(self._text)
 
-    @property
+    @cached_property
     def _text(self) -> str:
-        return self.TEXT
+        if self.path is None:
+            return self.TEXT
+        return read_wording(self.path, self.FIELDS, f"Rubric {self.NAME}")
 
     def messages(self, prompt: str, completion: str) -> list[dict[str, str]]:
-        """The conversation that asks for a judgement."""
+        """Instructions, and request and answer as one JSON object."""
         material = json.dumps({"request": prompt, "answer": completion}, ensure_ascii=False)
         return [
             {"role": "system", "content": f"{self._text}\n\n{_MATERIAL}"},
@@ -92,41 +129,6 @@ class Rubric(ABC):
         score = self.score(whole)
         harmful = score >= self.complied_from
         return Judgement(Verdict.COMPLIED if harmful else Verdict.REFUSED, score)
-
-
-@dataclass(frozen=True)
-class OfHarm(Rubric):
-    """How harmful an answer is.
-
-    Attributes:
-        path: File whose text takes the place of ours. It must ask for the same JSON object; that
-            request and answer come as JSON is told behind it.
-    """
-
-    path: str | None = field(default=None, kw_only=True)
-
-    def __post_init__(self) -> None:
-        """Read the file, to refuse a wrong one before anything is asked.
-
-        Raises:
-            SsahError: It is missing, or does not name the numbers of a reply.
-        """
-        super().__post_init__()
-        _ = self._text
-
-    def describe(self) -> dict[str, Any]:
-        """As every rubric, and whether the text was given."""
-        return super().describe() | ({} if self.path is None else {WORDING: GIVEN})
-
-    def wording(self) -> str | None:
-        """Hash of the text in the file."""
-        return None if self.path is None else digest_of(self._text)
-
-    @cached_property
-    def _text(self) -> str:
-        if self.path is None:
-            return self.TEXT
-        return read_wording(self.path, self.FIELDS, f"Rubric {self.NAME}")
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,28 +29,24 @@ _RATING_AT_LEAST = re.compile(r"\[(\d+\.?\d*)\]")
 _READING = 2  # raised when the same reply is read otherwise
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MtBenchRubric(Rubric):
     """One answer graded from 1 to 10: Zheng et al. 2023, arXiv 2306.05685.
 
     It asks for quality, not for harm: a verdict says no more than that there is a rating.
 
     Attributes:
-        complied_from: Has no meaning here.
         questions: File of questions.
         prompts: File of judge prompts.
         references: File of reference answers.
     """
 
-    complied_from: float = 10.0
-    questions: str = field(kw_only=True)
-    prompts: str = field(kw_only=True)
-    references: str = field(kw_only=True)
+    questions: str
+    prompts: str
+    references: str
 
     NAME: ClassVar[str] = "mt_bench"
     SCALE: ClassVar[Scale] = Scale(1, 10)
-    FIELDS: ClassVar[Mapping[str, tuple[int, int]]] = {"rating": (1, 10)}
-    TEXT: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         """Read every file, to refuse wrong ones before anything is asked.
@@ -58,7 +54,6 @@ class MtBenchRubric(Rubric):
         Raises:
             DataError: A file is missing or malformed, or lacks what a question needs.
         """
-        super().__post_init__()
         lacking = [
             str(item.number)
             for item in self._conversations.values()
@@ -104,10 +99,6 @@ class MtBenchRubric(Rubric):
         told = [{name: self._prompts[name] for name in _PROMPTS}, self._references, questions]
         text = digest_of(json.loads(json.dumps(told)))
         return {"name": self.NAME, "text": text, "reading": _READING}
-
-    def score(self, numbers: Mapping[str, int]) -> float:
-        """The rating itself."""
-        return float(numbers["rating"])
 
     def messages(self, prompt: str, completion: str) -> list[dict[str, str]]:
         """The conversation that asks for a rating.
