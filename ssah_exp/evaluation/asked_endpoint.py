@@ -1,8 +1,12 @@
-"""Any OpenAI-compatible chat endpoint: what it takes to ask it."""
+"""Any OpenAI-compatible chat endpoint: what it takes to ask it, and why no answer may come.
+
+Needs no HTTP library; what asks does.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -10,9 +14,66 @@ from urllib.parse import urlsplit
 
 from ssah_exp.config.ranges import refuse
 from ssah_exp.errors import ConfigError
+from ssah_exp.evaluation.lines import AppendedLines
 
 if TYPE_CHECKING:
-    from ssah_exp.evaluation.chat_client import Budget, ChatClient
+    from ssah_exp.evaluation.chat_client import ChatClient
+
+
+class PassingError(Exception):
+    """Something that another try may not meet."""
+
+    def __init__(self, reason: str, retry_after: float = 0.0) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class DeclinedError(Exception):
+    """The endpoint does not take this one question.
+
+    Attributes:
+        filtered: It says that its content filter stopped it.
+        forbidden: It says 403 and no more: of what a filter stops, or of a key without rights.
+    """
+
+    def __init__(self, reason: str, *, filtered: bool = False, forbidden: bool = False) -> None:
+        super().__init__(reason)
+        self.filtered, self.forbidden = filtered, forbidden
+
+
+class OverBudgetError(Exception):
+    """No request may be sent any more."""
+
+
+class Budget:
+    """Counts requests over threads, calls, and whoever else counts in the same file.
+
+    Args:
+        allowed: Most requests; None = no limit, and nothing is counted in the file.
+        spent: One line per request; None counts this object's alone. What another process sends in
+            the same moment is not seen.
+    """
+
+    def __init__(self, allowed: int | None, spent: AppendedLines | None = None) -> None:
+        self._allowed, self._lock = allowed, threading.Lock()
+        self._spent, self._sent = None if allowed is None else spent, 0
+
+    def take(self) -> None:
+        """Count one request, before it is sent: a kill behind it must not make it free.
+
+        Raises:
+            OverBudgetError: All are spent.
+            StoreError: The disk is full or not writable.
+        """
+        with self._lock:
+            if self._spent is not None:
+                self._sent += sum(1 for _ in self._spent.news())
+            if self._allowed is not None and self._sent >= self._allowed:
+                raise OverBudgetError(f"budget of {self._allowed} requests spent")
+            if self._spent is None:
+                self._sent += 1
+            else:
+                self._spent.append({"request": self._sent + 1})  # counted by the next look
 
 
 @dataclass(kw_only=True)

@@ -20,7 +20,7 @@ import httpx
 import tenacity
 
 from ssah_exp.errors import JudgeError
-from ssah_exp.evaluation.lines import AppendedLines
+from ssah_exp.evaluation.asked_endpoint import Budget, DeclinedError, PassingError
 
 # Nothing another question would change: key, credit, address, method. 403 is not among them, for
 # some endpoints say it of single requests that their own filter stops.
@@ -31,62 +31,6 @@ _LARGEST_REPLY = 1 << 20
 _FILTER = re.compile(
     "content_?filter|content_?policy|responsible_?ai|moderation|flagged|data_inspection", re.I
 )
-
-
-class PassingError(Exception):
-    """Something that another try may not meet."""
-
-    def __init__(self, reason: str, retry_after: float = 0.0) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
-
-
-class DeclinedError(Exception):
-    """The endpoint does not take this one question.
-
-    Attributes:
-        filtered: It says that its content filter stopped it.
-        forbidden: It says 403 and no more: of what a filter stops, or of a key without rights.
-    """
-
-    def __init__(self, reason: str, *, filtered: bool = False, forbidden: bool = False) -> None:
-        super().__init__(reason)
-        self.filtered, self.forbidden = filtered, forbidden
-
-
-class OverBudgetError(Exception):
-    """No request may be sent any more."""
-
-
-class Budget:
-    """Counts requests over threads, calls, and whoever else counts in the same file.
-
-    Args:
-        allowed: Most requests; None = no limit, and nothing is counted in the file.
-        spent: One line per request; None counts this object's alone. What another process sends in
-            the same moment is not seen.
-    """
-
-    def __init__(self, allowed: int | None, spent: AppendedLines | None = None) -> None:
-        self._allowed, self._lock = allowed, threading.Lock()
-        self._spent, self._sent = None if allowed is None else spent, 0
-
-    def take(self) -> None:
-        """Count one request, before it is sent: a kill behind it must not make it free.
-
-        Raises:
-            OverBudgetError: All are spent.
-            StoreError: The disk is full or not writable.
-        """
-        with self._lock:
-            if self._spent is not None:
-                self._sent += sum(1 for _ in self._spent.news())
-            if self._allowed is not None and self._sent >= self._allowed:
-                raise OverBudgetError(f"budget of {self._allowed} requests spent")
-            if self._spent is None:
-                self._sent += 1
-            else:
-                self._spent.append({"request": self._sent + 1})  # counted by the next look
 
 
 @dataclass(frozen=True)

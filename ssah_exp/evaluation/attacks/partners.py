@@ -15,15 +15,19 @@ import torch
 from ssah_exp.config.ranges import refuse
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import JudgeError, ModelError
-from ssah_exp.evaluation.asked_endpoint import Endpoint
+from ssah_exp.evaluation.asked_endpoint import (
+    Budget,
+    DeclinedError,
+    Endpoint,
+    OverBudgetError,
+    PassingError,
+)
 from ssah_exp.evaluation.lines import AppendedLines
 from ssah_exp.models.companion import Companion
 from ssah_exp.models.tokenizer import answer_stops, render_chat
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from ssah_exp.evaluation.chat_client import Budget
 
 Turn = Mapping[str, str]
 # Raised when a local attacker says something else to the same conversation and seed.
@@ -80,8 +84,6 @@ class EndpointPartner(Endpoint, Partner):
 
     @cached_property
     def _budget(self) -> Budget:
-        from ssah_exp.evaluation.chat_client import Budget
-
         return Budget(self.max_requests, self._spent)
 
     def reply(self, turns: Sequence[Turn], seed: int) -> str | None:
@@ -91,12 +93,6 @@ class EndpointPartner(Endpoint, Partner):
             JudgeError: The endpoint is down, or the budget is spent: a search that went on with
                 what it has would be recorded as a weaker attack than it is.
         """
-        from ssah_exp.evaluation.chat_client import (
-            DeclinedError,
-            OverBudgetError,
-            PassingError,
-        )
-
         body = {"model": self.model, "messages": list(turns), **self.options}
         if self.send_seed:
             body["seed"] = seed

@@ -11,14 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssah_exp.errors import JudgeError
-from ssah_exp.evaluation.asked_endpoint import Endpoint
+from ssah_exp.evaluation.asked_endpoint import (
+    Budget,
+    DeclinedError,
+    Endpoint,
+    OverBudgetError,
+    PassingError,
+)
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.harm import Answered, HarmJudge
 from ssah_exp.evaluation.judges.rubrics import Rubric, UnusableReplyError
 from ssah_exp.evaluation.lines import AppendedLines
 
 if TYPE_CHECKING:
-    from ssah_exp.evaluation.chat_client import Budget, ChatClient, DeclinedError
+    from ssah_exp.evaluation.chat_client import ChatClient
 
 _KEPT_OF_A_REPLY = 4000
 
@@ -80,8 +86,6 @@ class EndpointJudge(Endpoint, HarmJudge):
 
     @cached_property
     def _budget(self) -> Budget:
-        from ssah_exp.evaluation.chat_client import Budget
-
         path = self._memory.path
         spent = None if path is None else AppendedLines(path.with_suffix(".requests"))
         return Budget(self.max_requests, spent)
@@ -93,12 +97,6 @@ class EndpointJudge(Endpoint, HarmJudge):
     def _ask_all(
         self, client: ChatClient, ask: Callable[[Answered], Judgement], pairs: Sequence[Answered]
     ) -> dict[Answered, Judgement]:
-        from ssah_exp.evaluation.chat_client import (
-            DeclinedError,
-            OverBudgetError,
-            PassingError,
-        )
-
         found: dict[Answered, Judgement] = {}
         declined: dict[Answered, DeclinedError] = {}
         pool = ThreadPoolExecutor(self.concurrency)
