@@ -8,8 +8,6 @@ from enum import StrEnum
 
 import numpy as np
 
-from ssah_exp.config.schema import UtilityConfig
-from ssah_exp.config.utility import leading_metric
 from ssah_exp.evaluation.attack_metrics import attacked_style, joined_styles, styles_under
 from ssah_exp.evaluation.judges import Verdict
 from ssah_exp.evaluation.metric_names import PERPLEXITY, asr_name, refusal_name, score_name
@@ -18,7 +16,7 @@ from ssah_exp.evaluation.outcomes import MARKS, Outcomes, unpack_answers, verdic
 from ssah_exp.evaluation.paired_tests import Values
 from ssah_exp.evaluation.questions import BENIGN, BORDERLINE, HARMFUL
 from ssah_exp.evaluation.utility.metrics import MEAN as UTILITY_MEAN
-from ssah_exp.evaluation.utility.metrics import utility_name
+from ssah_exp.evaluation.utility.metrics import leading_names
 from ssah_exp.records.record import ArmRecord, RunRecord
 
 MEAN = "mean"
@@ -177,9 +175,9 @@ def _utility(record: RunRecord) -> Iterator[Metric]:
     recorded = record.config.get("utility")
     if recorded is None:
         return
-    utility = UtilityConfig(tasks=recorded["tasks"], metric=recorded["metric"])
-    names = [utility_name(task, leading_metric(task, utility.metric)) for task in utility.tasks]
-    for name, task in zip(names, utility.tasks, strict=True):
+    tasks = recorded["tasks"]
+    names = leading_names(tasks, recorded["metric"])[:-1]
+    for name, task in zip(names, tasks, strict=True):
         yield Metric(
             name,
             Kind.RATE,
@@ -193,12 +191,12 @@ def _utility(record: RunRecord) -> Iterator[Metric]:
         yield Metric(
             UTILITY_MEAN,
             Kind.AVERAGE,
-            tuple(f"utility.{task}" for task in utility.tasks),
+            tuple(f"utility.{task}" for task in tasks),
             _answers(names),
             "questions",
             _heaviest(record, names),
             higher_is_better=True,
-            tasks=tuple(utility.tasks),
+            tasks=tuple(tasks),
         )
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ssah_exp.config.schema import UtilityConfig
 from ssah_exp.evaluation.attack_metrics import attacked_style, styles_under
 from ssah_exp.evaluation.intervals import (
     Estimate,
@@ -185,7 +184,7 @@ def _utility(record: RunRecord) -> list[str]:
     recorded = record.config.get("utility")
     if recorded is None:
         return []
-    return leading_names(UtilityConfig(tasks=recorded["tasks"], metric=recorded["metric"]))
+    return leading_names(recorded["tasks"], recorded["metric"])
 
 
 def _row(arms: list[ArmRecord], metrics: Iterable[str], confidence: float) -> Row:

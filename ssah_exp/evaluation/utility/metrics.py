@@ -19,9 +19,9 @@ def utility_name(task: str, metric: str) -> str:
     return f"utility/{task}/{metric}"
 
 
-def leading_names(utility: UtilityConfig) -> list[str]:
-    """The metrics a table shows of these tasks, their mean last."""
-    names = [utility_name(task, leading_metric(task, utility.metric)) for task in utility.tasks]
+def leading_names(tasks: Sequence[str], metric: str) -> list[str]:
+    """The metrics a table shows of these tasks where ``metric`` leads, their mean last."""
+    names = [utility_name(task, leading_metric(task, metric)) for task in tasks]
     return [*names, MEAN] if names else []
 
 

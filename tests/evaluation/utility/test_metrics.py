@@ -29,14 +29,17 @@ def test_the_mean_counts_each_task_once_by_its_leading_metric(metric: str, mean:
     }
     assert found["utility/mean"].value == mean
     assert found["utility/mean"].n == 6
-    assert leading_names(utility)[-2:] == [f"utility/piqa/{metric}", "utility/mean"]
+    assert leading_names(utility.tasks, utility.metric)[-2:] == [
+        f"utility/piqa/{metric}",
+        "utility/mean",
+    ]
     boolq, plain = found["utility/boolq/acc"], rate(3, 4, 0.95)
     assert (boolq.value, boolq.low, boolq.high, boolq.n) == (0.75, plain.low, plain.high, 4)
     assert "task version 2.0, 0-shot, first 4: 4 of 3270 from hub" in boolq.method
 
 
 def test_no_tasks_no_columns() -> None:
-    assert leading_names(UtilityConfig()) == []
+    assert leading_names([], "acc") == []
 
 
 def test_the_interval_of_a_mean_of_rates() -> None:
