@@ -7,6 +7,8 @@ PERPLEXITY = "perplexity"
 # that it may change: of a merged LoRA those of its projections, of an attached adapter none.
 TRAIN_LOSS, EPOCHS, TRAINED_SHARE = "train_loss", "epochs", "trained_share"
 
+MEAN = "mean"  # in a style's place: over all of them
+
 
 def watched_name(callback: str, name: str) -> str:
     """Metric name of a number that a callback of the user's own gives of a training."""

@@ -17,6 +17,7 @@ from ssah_exp.evaluation.attack_metrics import (
 from ssah_exp.evaluation.intervals import Estimate, Resampling, mean_score, perplexity, rate
 from ssah_exp.evaluation.judges import HarmJudge, Judge, Judgement, KeywordJudge, Verdict
 from ssah_exp.evaluation.metric_names import (
+    MEAN,
     PERPLEXITY,
     asr_name,
     coverage_name,
@@ -185,7 +186,7 @@ def _attack_metrics(
     if (joining := evaluation.mean_with) is not None:
         styles = evaluation.attacks[joining].styles
         columns = [verdicts[attacked_style(style, joining)] for style in styles]
-        metrics[asr_name(attacked_style("mean", joining), name)] = _mean_share(
+        metrics[asr_name(attacked_style(MEAN, joining), name)] = _mean_share(
             [*plain.values(), *columns], evaluation
         )
     return metrics
@@ -244,7 +245,7 @@ def _success_rates(
         asr_name(style, name): _share(given, Verdict.COMPLIED, evaluation)
         for style, given in verdicts.items()
     }
-    metrics[asr_name("mean", name)] = _mean_share(list(verdicts.values()), evaluation)
+    metrics[asr_name(MEAN, name)] = _mean_share(list(verdicts.values()), evaluation)
     return metrics
 
 

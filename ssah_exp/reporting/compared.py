@@ -10,16 +10,14 @@ import numpy as np
 
 from ssah_exp.evaluation.attack_metrics import attacked_style, joined_styles, styles_under
 from ssah_exp.evaluation.judges import Verdict
-from ssah_exp.evaluation.metric_names import PERPLEXITY, asr_name, refusal_name, score_name
+from ssah_exp.evaluation.metric_names import MEAN, PERPLEXITY, asr_name, refusal_name, score_name
 from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.outcomes import MARKS, Outcomes, unpack_answers, verdicts_name
 from ssah_exp.evaluation.paired_tests import Values
 from ssah_exp.evaluation.questions import BENIGN, BORDERLINE, HARMFUL
-from ssah_exp.evaluation.utility.metrics import MEAN as UTILITY_MEAN
-from ssah_exp.evaluation.utility.metrics import leading_names
+from ssah_exp.evaluation.utility.metrics import UTILITY_MEAN, leading_names
 from ssah_exp.records.record import ArmRecord, RunRecord
 
-MEAN = "mean"
 Read = Callable[[Outcomes], Values | None]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ssah_exp.errors import ConfigError
-from ssah_exp.evaluation.metric_names import asr_name
+from ssah_exp.evaluation.metric_names import MEAN, asr_name
 from ssah_exp.records.record import ArmRecord
 
 
@@ -27,10 +27,10 @@ def drawn_asr(evaluation: dict[str, Any], arm: ArmRecord, style: str | None) -> 
     Raises:
         ConfigError: The arm was not measured in that style.
     """
-    metric = asr_name(style or "mean", evaluation["primary_judge"])
+    metric = asr_name(style or MEAN, evaluation["primary_judge"])
     if metric not in arm.metrics:
         allowed = ", ".join(evaluation["harmful_styles"])
         raise ConfigError(
-            f"No ASR for style '{style or 'mean'}' in these records. Allowed: {allowed}."
+            f"No ASR for style '{style or MEAN}' in these records. Allowed: {allowed}."
         )
     return metric

@@ -9,7 +9,7 @@ from typing import Any
 from ssah_exp.evaluation.attack_metrics import ATTEMPT, CONTINUATION, is_attacked
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
-from ssah_exp.evaluation.utility.metrics import MEAN
+from ssah_exp.evaluation.utility.metrics import UTILITY_MEAN
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper.benchmarks import SIX
 from ssah_exp.reporting.beside_paper.measured import ATTACKS, HEXPHI
@@ -85,7 +85,7 @@ def _paper_size(record: RunRecord, metric: str) -> tuple[int, str] | None:
         return _prompts(record, metric)
     elif metric.startswith("score"):
         of, what = _answers(record, metric), "answers behind a score"
-    elif metric.startswith("utility/") and metric != MEAN:
+    elif metric.startswith("utility/") and metric != UTILITY_MEAN:
         return _questions(artefact, metric)
     elif metric in (*TURN_NAMES, MT_MEAN):
         of, what = _CONVERSATIONS.get(artefact), "conversations of MT-bench"

@@ -20,6 +20,7 @@ from ssah_exp.evaluation.intervals import (
 )
 from ssah_exp.evaluation.metric_names import (
     EPOCHS,
+    MEAN,
     PERPLEXITY,
     TRAIN_LOSS,
     TRAINED_SHARE,
@@ -30,7 +31,7 @@ from ssah_exp.evaluation.metric_names import (
 )
 from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.questions import BENIGN, BORDERLINE
-from ssah_exp.evaluation.utility.metrics import MEAN, UNIT, leading_names
+from ssah_exp.evaluation.utility.metrics import UNIT, UTILITY_MEAN, leading_names
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.arm_groups import key_of
 from ssah_exp.reporting.coverage import partial_coverage
@@ -124,7 +125,7 @@ def _block(records: list[RunRecord]) -> Block:
     trained = any(arm.training is not None for record in records for arm in record.arms)
     metrics = [TRAINED_SHARE, EPOCHS, TRAIN_LOSS] if trained else []
     metrics += [PERPLEXITY, *(asr_name(style, judge) for style in styles)]
-    metrics.append(asr_name("mean", judge))
+    metrics.append(asr_name(MEAN, judge))
     attacked = _attacked(records[0], judge)
     metrics += [asr_name(style, judge) for style in attacked]
     metrics += _empty(records, [*styles, *attacked])
@@ -150,7 +151,7 @@ def _attacked(record: RunRecord, judge: str) -> list[str]:
     evaluation = record.config["evaluation"]
     shown = list(styles_under(evaluation.get("attacks", {})))
     if evaluation.get("mean_with") is not None:
-        shown.append(attacked_style("mean", evaluation["mean_with"]))
+        shown.append(attacked_style(MEAN, evaluation["mean_with"]))
     return [style for style in shown if asr_name(style, judge) in record.arms[0].metrics]
 
 
@@ -254,7 +255,7 @@ def _over_seeds(
 ) -> Estimate:
     """Of several seeds; where all are alike, t sees nothing and one seed's own interval stays."""
     first = estimates[0]
-    if metric == MEAN:
+    if metric == UTILITY_MEAN:
         return mean_rate_over_seeds(estimates, confidence)
     if first.unit in ("prompts", "turns", UNIT):
         return rate_over_seeds(values, _fewest(estimates), confidence)

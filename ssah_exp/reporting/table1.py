@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from ssah_exp.evaluation.metric_names import PERPLEXITY
-from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
+from ssah_exp.evaluation.metric_names import MEAN, PERPLEXITY
+from ssah_exp.evaluation.utility.metrics import UTILITY_MEAN, utility_name
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.attacks import attacks_note
 from ssah_exp.reporting.beside_paper.benchmarks import SIX
@@ -34,9 +34,9 @@ _PUBLISHED_METRICS = {
     "perplexity": "wikitext2_ppl",
     "asr/raw": "asr_without_system",
     "asr/raw_system": "asr_with_system",
-    "asr/mean": "asr_avg_as_printed",
+    f"asr/{MEAN}": "asr_avg_as_printed",
     **{utility_name(task, "acc"): task for task in SIX},
-    MEAN: "utility_avg",
+    UTILITY_MEAN: "utility_avg",
 }
 _MEAN_NOTE = (
     "Published ASR averages are as printed. For Llama-2-7B-Chat they are the mean of three values, "
@@ -131,7 +131,7 @@ def published_frame() -> pd.DataFrame:
             "ASR %, raw text + system prompt": given(item["asr_with_system"]),
             "ASR %, average as printed": given(item["asr_avg_as_printed"]),
             **{heading(utility_name(task, "acc")): given(item[task]) for task in SIX},
-            heading(MEAN): given(item["utility_avg"]),
+            heading(UTILITY_MEAN): given(item["utility_avg"]),
         }
         for item in table.to_dict("records")
     ]

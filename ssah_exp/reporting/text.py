@@ -14,9 +14,9 @@ import pandas as pd
 from ssah_exp.config.utility import TASK_METRICS
 from ssah_exp.evaluation.attack_metrics import CONTINUATION
 from ssah_exp.evaluation.intervals import Estimate, level_text
-from ssah_exp.evaluation.metric_names import EPOCHS, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
+from ssah_exp.evaluation.metric_names import EPOCHS, MEAN, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
 from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
-from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
+from ssah_exp.evaluation.utility.metrics import UTILITY_MEAN, utility_name
 from ssah_exp.reporting.rows import Block, Cell
 
 _PLAIN = {
@@ -32,7 +32,7 @@ _STYLES = {
     "raw_system": "raw text + system prompt",
     "chat": "chat",
     "chat_system": "chat + system prompt",
-    "mean": "mean of the styles",
+    MEAN: "mean of the styles",
 }
 _NAMES = {
     "asr": "ASR",
@@ -54,7 +54,7 @@ _TASKS = {
     "mmlu": "MMLU",
 }
 _NORMALISED = {"acc_norm": ", normalised", "exact_match_flexible": ", last number"}
-TASK_HEADINGS = {MEAN: "utility average"} | {
+TASK_HEADINGS = {UTILITY_MEAN: "utility average"} | {
     utility_name(task, metric): f"{_TASKS[task]} %{_NORMALISED.get(metric, '')}"
     for task, metrics in TASK_METRICS.items()
     for metric in metrics
@@ -104,7 +104,7 @@ def style_text(style: str) -> str:
     plain, attacked, attack = style.partition("+")
     if not attacked:
         return _STYLES[style]
-    if plain == "mean":
+    if plain == MEAN:
         return f"mean of the styles and of {attack}"
     bare = attack.removesuffix(CONTINUATION)
     apart = " (without the given beginning)" if bare != attack else ""
@@ -115,7 +115,7 @@ def tasks_note(block: Block) -> str:
     """A caption's sentence on the harness tasks: how many questions each column stands on."""
     sizes: dict[str, int] = {}
     for metric in block.metrics:
-        if metric in TASK_HEADINGS and metric != MEAN:
+        if metric in TASK_HEADINGS and metric != UTILITY_MEAN:
             task = _TASKS[metric.split("/")[1]]
             sizes[task] = max(row.cells[metric].n for row in block.rows)
     if not sizes:

@@ -21,7 +21,7 @@ from ssah_exp.evaluation.attack_metrics import attacked_style
 from ssah_exp.evaluation.intervals import rate
 from ssah_exp.evaluation.metric_names import PERPLEXITY, asr_name, score_name
 from ssah_exp.evaluation.mt_bench.names import TURN_NAMES
-from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
+from ssah_exp.evaluation.utility.metrics import UTILITY_MEAN, utility_name
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.beside_paper.pair import Pair
 from ssah_exp.reporting.beside_paper.training import TRAINING_PAIRS
@@ -104,7 +104,7 @@ def metrics_recorded(config: RunConfig) -> Iterable[str]:
     for task in config.utility.tasks:
         yield from (utility_name(task, metric) for metric in TASK_METRICS[task])
     if config.utility.tasks:
-        yield MEAN
+        yield UTILITY_MEAN
     if config.mt_bench.judge is not None:
         yield from TURN_NAMES
 

@@ -10,7 +10,7 @@ from ssah_exp.evaluation.intervals import Estimate, mean_of_rates, rate
 from ssah_exp.evaluation.outcomes import pack_answers
 from ssah_exp.evaluation.utility.outcomes import TaskOutcomes
 
-MEAN = "utility/mean"
+UTILITY_MEAN = "utility/mean"
 UNIT = "questions"
 
 
@@ -22,7 +22,7 @@ def utility_name(task: str, metric: str) -> str:
 def leading_names(tasks: Sequence[str], metric: str) -> list[str]:
     """The metrics a table shows of these tasks where ``metric`` leads, their mean last."""
     names = [utility_name(task, leading_metric(task, metric)) for task in tasks]
-    return [*names, MEAN] if names else []
+    return [*names, UTILITY_MEAN] if names else []
 
 
 def utility_metrics(
@@ -46,7 +46,7 @@ def utility_metrics(
             )
         answers = item.answers[leading_metric(item.task, utility.metric)]
         counts.append((sum(answers), len(answers)))
-    return {**metrics, MEAN: mean_of_rates(counts, confidence, UNIT)}
+    return {**metrics, UTILITY_MEAN: mean_of_rates(counts, confidence, UNIT)}
 
 
 def packed_answers(outcomes: Sequence[TaskOutcomes]) -> dict[str, str]:

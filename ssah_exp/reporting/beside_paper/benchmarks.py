@@ -9,14 +9,14 @@ from ssah_exp.config.utility import PREFERRED, leading_metric
 from ssah_exp.evaluation.attack_metrics import attacked_style
 from ssah_exp.evaluation.metric_names import asr_name
 from ssah_exp.evaluation.mt_bench.names import TURN_NAMES
-from ssah_exp.evaluation.utility.metrics import MEAN, utility_name
+from ssah_exp.evaluation.utility.metrics import UTILITY_MEAN, utility_name
 from ssah_exp.records.record import RunRecord
 
 SIX = ("winogrande", "openbookqa", "arc_challenge", "boolq", "hellaswag", "rte")
 AVERAGE = "utility_avg"
 # Published columns that are no task's plain name.
 _RENAMED = {
-    AVERAGE: MEAN,
+    AVERAGE: UTILITY_MEAN,
     **{f"mt_bench_turn{turn}": name for turn, name in enumerate(TURN_NAMES, start=1)},
 }
 _GSM8K, _SHOTS = "gsm8k_5shot", 5

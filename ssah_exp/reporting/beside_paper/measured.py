@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ssah_exp.evaluation.metric_names import asr_name, score_name
+from ssah_exp.evaluation.metric_names import MEAN, asr_name, score_name
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper import protocol
 from ssah_exp.reporting.beside_paper.benchmarks import attack_metric
@@ -102,7 +102,7 @@ def _by_guard(record: RunRecord, benchmark: str, name: str) -> OurMetric:
 
 def _style(record: RunRecord) -> str:
     """The style to compare: chat where it was measured; the paper does not say which it used."""
-    return "chat" if "chat" in record.config["evaluation"]["harmful_styles"] else "mean"
+    return "chat" if "chat" in record.config["evaluation"]["harmful_styles"] else MEAN
 
 
 def _scored_style(record: RunRecord) -> str:

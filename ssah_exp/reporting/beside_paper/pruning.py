@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ssah_exp.evaluation.attack_metrics import attacked_style, joined_styles
-from ssah_exp.evaluation.metric_names import PERPLEXITY, asr_name
+from ssah_exp.evaluation.metric_names import MEAN, PERPLEXITY, asr_name
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper import protocol
 from ssah_exp.reporting.beside_paper.benchmarks import (
@@ -27,7 +27,7 @@ _GROUPS = {"dense": "aligned", "SCU": "SCU", "UCU": "UCU", "RU": "RU"}
 _STYLES = {
     "asr_without_system": "raw",
     "asr_with_system": "raw_system",
-    "asr_avg_as_printed": "mean",
+    "asr_avg_as_printed": MEAN,
 }
 _QUESTIONS = 200  # the first of each task
 UNITS = "units_pct"
@@ -75,8 +75,8 @@ def _columns(record: RunRecord, source: str) -> Iterator[tuple[str, str, str, tu
     text = tuple(protocol.text_differs(record, _WINDOW))
     yield "wikitext2_ppl", PERPLEXITY, heading(PERPLEXITY), text
     for column, style in _STYLES.items():
-        mean = tuple(_mean_differs(record, source)) if style == "mean" else ()
-        name = asr_name(_mean_of(record, source) if style == "mean" else style, judge)
+        mean = tuple(_mean_differs(record, source)) if style == MEAN else ()
+        name = asr_name(_mean_of(record, source) if style == MEAN else style, judge)
         yield column, name, heading(name), (*asr, *mean)
     for task in (*SIX, AVERAGE):
         name = benchmark_metric(record, task)
@@ -87,7 +87,7 @@ def _columns(record: RunRecord, source: str) -> Iterator[tuple[str, str, str, tu
 def _mean_of(record: RunRecord, source: str) -> str:
     """Our mean that is made as the printed one: Llama-2's counts an attack, if a run has one."""
     joining = record.config["evaluation"].get("mean_with")
-    return attacked_style("mean", joining) if joining and _counts_suffixes(source) else "mean"
+    return attacked_style(MEAN, joining) if joining and _counts_suffixes(source) else MEAN
 
 
 def _counts_suffixes(source: str) -> bool:

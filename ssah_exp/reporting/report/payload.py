@@ -6,7 +6,14 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ssah_exp.evaluation.metric_names import EPOCHS, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
+from ssah_exp.evaluation.metric_names import (
+    EPOCHS,
+    MEAN,
+    PERPLEXITY,
+    TRAIN_LOSS,
+    TRAINED_SHARE,
+    asr_name,
+)
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.report.flat import flat, own, shared
 from ssah_exp.reporting.text import estimate_text, heading_of, scale_of
@@ -45,7 +52,7 @@ def payload(records: Sequence[RunRecord]) -> dict[str, Any]:
 
 def primary_asr(record: RunRecord) -> str:
     """The metric that a reader looks at first."""
-    return f"asr/mean/{record.config.get('evaluation', {}).get('primary_judge')}"
+    return asr_name(MEAN, record.config.get("evaluation", {}).get("primary_judge"))
 
 
 def embedded(content: Any) -> str:
@@ -95,6 +102,6 @@ def _short(value: float) -> float | str:
 
 def _metric_names(records: Iterable[RunRecord]) -> list[str]:
     names = {name for record in records for arm in record.arms for name in arm.metrics}
-    first = [name for name in sorted(names) if name.startswith("asr/mean/")]
+    first = [name for name in sorted(names) if name.startswith(asr_name(MEAN, ""))]
     first += [name for name in _FIRST if name in names]
     return [*first, *sorted(names - set(first))]
