@@ -25,7 +25,7 @@ from ssah_exp.pipeline.reopening import read_run
 from ssah_exp.records.later_judges import LaterJudge
 from ssah_exp.records.record import ASK_AGAIN, RunRecord, unanswered_text
 from ssah_exp.records.store import RECORD
-from ssah_exp.reporting.agreement import render_comparison
+from ssah_exp.reporting.judges_table import render_judges
 from ssah_exp.reporting.text import format_frame, percent_text, rounded_text
 
 
@@ -55,7 +55,7 @@ def _compare(options: argparse.Namespace, judges: dict[str, Judge]) -> None:
     if options.format == "json":
         print(json.dumps({"file": options.file, **found.as_dict()}, indent=1))
     else:
-        print(render_comparison(found))
+        print(render_judges(found))
 
 
 def _run(options: argparse.Namespace, judges: dict[str, Judge], nodes: Mapping[str, Any]) -> None:

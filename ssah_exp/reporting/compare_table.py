@@ -9,8 +9,8 @@ import pandas as pd
 
 from ssah_exp.evaluation.intervals import Estimate, level_text
 from ssah_exp.reporting.captions import seeds_text, with_differences
-from ssah_exp.reporting.compared import Kind
-from ssah_exp.reporting.comparing import OTHER_QUESTIONS, Comparisons, Line
+from ssah_exp.reporting.compare_arms import OTHER_QUESTIONS, Comparisons, Line
+from ssah_exp.reporting.compare_metrics import Kind
 from ssah_exp.reporting.text import (
     bracketed,
     format_frame,

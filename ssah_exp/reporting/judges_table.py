@@ -11,7 +11,7 @@ from ssah_exp.evaluation.comparison import Comparison, Part
 from ssah_exp.reporting.text import format_frame, percent_text, rounded_text
 
 
-def render_comparison(comparison: Comparison) -> str:
+def render_judges(comparison: Comparison) -> str:
     """Markdown: per part the raters and each pair of them, then errors and notes."""
     blocks = [text for part in comparison.parts for text in _part(part)]
     if comparison.errors:

@@ -27,7 +27,7 @@ from ssah_exp.evaluation.paired import (
 from ssah_exp.evaluation.paired_tests import Values
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.arm_groups import Group, groups_of, references_of
-from ssah_exp.reporting.compared import Kind, Metric, metrics_of, questions_of, values_of
+from ssah_exp.reporting.compare_metrics import Kind, Metric, metrics_of, questions_put, values_of
 
 OTHER_QUESTIONS = "the arms were asked other questions"
 # Means of thirds that are equal differ by less; no two that are not do.
@@ -175,7 +175,7 @@ def paired_over_prompts(
     margin = margins.score * metric.span if metric.kind is Kind.SCORE else margins.rate
     terms = Terms(resampling, margin, metric.unit, metric.higher_is_better)
     asked = [
-        questions_of([*group.by_seed[seed], *reference.by_seed[seed]], metric) for seed in seeds
+        questions_put([*group.by_seed[seed], *reference.by_seed[seed]], metric) for seed in seeds
     ]
     if any(len(questions) > 1 for questions in asked):
         return gap(terms, COHENS_H if metric.kind is Kind.RATE else COHENS_DZ, OTHER_QUESTIONS)

@@ -90,7 +90,7 @@ def values_of(arms: Sequence[ArmRecord], metric: Metric) -> Values | None:
     return mean
 
 
-def questions_of(arms: Iterable[ArmRecord], metric: Metric) -> set[tuple[str, ...]]:
+def questions_put(arms: Iterable[ArmRecord], metric: Metric) -> set[tuple[str, ...]]:
     """The questions, as hashes by task, that arms were asked; of those of which it is known."""
     known = [arm.outcomes.documents for arm in arms if arm.outcomes is not None]
     return {
