@@ -17,8 +17,7 @@ from ssah_exp.errors import StoreError, UnitError, did_you_mean
 from ssah_exp.pipeline.reopening import read_run
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.text import machine_text
-from ssah_exp.reporting.track_figure import draw_track
-from ssah_exp.reporting.track_rows import track_rows
+from ssah_exp.reporting.track_figure import draw_track, track_rows
 from ssah_exp.units.transfer import CLASSES
 
 Track = list[dict[str, Any]]

@@ -10,7 +10,7 @@ from ssah_exp.config.validate import PROBE, TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.errors import ConfigError
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.drawing import numbered
-from ssah_exp.reporting.figures import asr_against_loss
+from ssah_exp.reporting.loss_figure import asr_against_loss
 from ssah_exp.reporting.null_figure import draw_null
 from ssah_exp.reporting.probe_figure import draw_probe
 from ssah_exp.reporting.probe_table import render_probe

@@ -24,7 +24,7 @@ from ssah_exp.reporting.drawing import (
     save_figure,
     styled,
 )
-from ssah_exp.reporting.drawn_style import prompts_text
+from ssah_exp.reporting.drawn_asr import prompts_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -24,7 +24,7 @@ from ssah_exp.reporting.drawing import (
     styled,
     whiskers,
 )
-from ssah_exp.reporting.drawn_style import drawn_asr, prompts_text
+from ssah_exp.reporting.drawn_asr import drawn_asr, prompts_text
 from ssah_exp.reporting.text import scale_of
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from ssah_exp.reporting.drawing import (
     save_figure,
     styled,
 )
-from ssah_exp.reporting.drawn_style import drawn_asr, prompts_text
+from ssah_exp.reporting.drawn_asr import drawn_asr, prompts_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
