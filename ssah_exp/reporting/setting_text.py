@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from ssah_exp.reporting.beside_paper.sizes import fewer_than_paper, footnote, marked
 from ssah_exp.reporting.beside_paper.table import comparison_text
 from ssah_exp.reporting.coverage import coverage_note
 from ssah_exp.reporting.loss_match import match_note
-from ssah_exp.reporting.paper_sizes import fewer_than_paper, footnote, marked
 from ssah_exp.reporting.rows import Block, Cell, Row
 from ssah_exp.reporting.shared_units import shared_note
 from ssah_exp.reporting.text import cell_text, format_frame, heading, prose

@@ -13,9 +13,9 @@ import pytest
 
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.records.record import RunRecord
-from ssah_exp.reporting import paper_sizes
 from ssah_exp.reporting.artefacts import render_artefact
-from ssah_exp.reporting.paper_sizes import footnote
+from ssah_exp.reporting.beside_paper import sizes as paper_sizes
+from ssah_exp.reporting.beside_paper.sizes import footnote
 from ssah_exp.reporting.rows import blocks
 from tests.records.synthetic import (
     JUDGE,
