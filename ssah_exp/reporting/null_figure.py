@@ -69,20 +69,16 @@ def null_rows(records: Sequence[RunRecord], style: str | None = None) -> pd.Data
 
 
 def _row(short: str, metric: str, arm: ArmRecord, seed: int) -> dict[str, Any]:
-    found, scale = arm.measured(metric), scale_of(metric)
-    value, low, high = (
-        None if number is None else scale * number
-        for number in (found.value, found.low, found.high)
-    )
+    found = arm.measured(metric).mapped(lambda end: scale_of(metric) * end)
     return {
         "metric": short,
         "class": arm.label,
         "what": arm.control or _ITSELF,
         "seed": seed,
         "draw": arm.draw,
-        "value": value,
-        "low": low,
-        "high": high,
+        "value": found.value,
+        "low": found.low,
+        "high": found.high,
         "n": found.n,
     }
 
