@@ -32,6 +32,11 @@ class Group:
     by_seed: dict[int, list[ArmRecord]]
 
     @property
+    def arms(self) -> list[ArmRecord]:
+        """Of all seeds."""
+        return [arm for arms in self.by_seed.values() for arm in arms]
+
+    @property
     def dense(self) -> bool:
         """A whole model, neither ablated nor trained by an arm."""
         return self.arm is None and self.unit_class is None
@@ -42,15 +47,11 @@ def groups_of(records: Sequence[RunRecord]) -> list[Group]:
     found: dict[tuple[str | None, ...], Group] = {}
     for record in records:
         for arm in record.arms:
-            key = key_of(arm)
+            # What the same arm has in every seed, and a control in every draw.
+            key = arm.model, arm.arm, arm.unit_class, arm.fill, arm.control
             group = found.setdefault(key, Group(label_of(arm), *key, by_seed={}))
             group.by_seed.setdefault(record.seed, []).append(arm)
     return list(found.values())
-
-
-def key_of(arm: ArmRecord) -> tuple[str, str | None, str | None, str | None, str | None]:
-    """What the same arm has in every seed, and a control in every draw."""
-    return arm.model, arm.arm, arm.unit_class, arm.fill, arm.control
 
 
 def label_of(arm: ArmRecord) -> str:

@@ -66,8 +66,7 @@ def _failed_later(records: Sequence[RunRecord]) -> dict[str, list[str]]:
 def _counts(groups: Sequence[Group], metric: str) -> Iterator[str]:
     """``aligned 50 of 330`` for every arm of which not all was scored."""
     for group in groups:
-        arms = [arm for arms in group.by_seed.values() for arm in arms]
-        found = [arm.metrics[metric] for arm in arms if metric in arm.metrics]
+        found = [arm.metrics[metric] for arm in group.arms if metric in arm.metrics]
         asked = sum(item.n for item in found)
         scored = sum(round((item.value or 0.0) * item.n) for item in found)
         if scored < asked:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -33,7 +32,7 @@ from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.questions import BENIGN, BORDERLINE
 from ssah_exp.evaluation.utility.metrics import UNIT, UTILITY_MEAN, leading_names
 from ssah_exp.records.record import ArmRecord, RunRecord
-from ssah_exp.reporting.arm_groups import key_of
+from ssah_exp.reporting.arm_groups import groups_of
 from ssah_exp.reporting.coverage import partial_coverage
 from ssah_exp.reporting.settings import settings_of, told_apart
 
@@ -120,30 +119,28 @@ def blocks(records: Sequence[RunRecord]) -> list[Block]:
 
 
 def _block(records: list[RunRecord]) -> Block:
-    evaluation = records[0].config["evaluation"]
-    judge, styles = evaluation["primary_judge"], evaluation["harmful_styles"]
-    trained = any(arm.training is not None for record in records for arm in record.arms)
-    metrics = [TRAINED_SHARE, EPOCHS, TRAIN_LOSS] if trained else []
-    metrics += [PERPLEXITY, *(asr_name(style, judge) for style in styles)]
-    metrics.append(asr_name(MEAN, judge))
-    attacked = _attacked(records[0], judge)
-    metrics += [asr_name(style, judge) for style in attacked]
-    metrics += _empty(records, [*styles, *attacked])
-    metrics += _scores(records[0], [*styles, *attacked], judge)
-    metrics += [
-        refusal_name(which, evaluation["benign_style"], judge) for which in (BENIGN, BORDERLINE)
-    ]
-    metrics += _utility(records[0])
-    if "mt_bench" in records[0].config:
-        metrics += [*TURN_NAMES, MT_MEAN]
-    arms: dict[tuple[str | None, ...], list[ArmRecord]] = defaultdict(list)
-    for record in records:
-        for arm in record.arms:
-            arms[key_of(arm)].append(arm)
-    confidence = evaluation["confidence"]
+    metrics, confidence = _columns(records), records[0].config["evaluation"]["confidence"]
     unshown = [*_without_column(records[0], metrics), *partial_coverage(records)]
-    rows = [_row(group, [*metrics, *unshown], confidence) for group in arms.values()]
+    rows = [_row(group.arms, [*metrics, *unshown], confidence) for group in groups_of(records)]
     return Block(records, rows, metrics)
+
+
+def _columns(records: Sequence[RunRecord]) -> list[str]:
+    """Metrics that a table shows, in order."""
+    first, evaluation = records[0], records[0].config["evaluation"]
+    judge, styles = evaluation["primary_judge"], evaluation["harmful_styles"]
+    attacked = _attacked(first, judge)
+    trained = any(arm.training is not None for record in records for arm in record.arms)
+    return [
+        *((TRAINED_SHARE, EPOCHS, TRAIN_LOSS) if trained else ()),
+        PERPLEXITY,
+        *(asr_name(style, judge) for style in (*styles, MEAN, *attacked)),
+        *_empty(records, [*styles, *attacked]),
+        *_scores(first, [*styles, *attacked], judge),
+        *(refusal_name(which, evaluation["benign_style"], judge) for which in (BENIGN, BORDERLINE)),
+        *_utility(first),
+        *((*TURN_NAMES, MT_MEAN) if "mt_bench" in first.config else ()),
+    ]
 
 
 def _attacked(record: RunRecord, judge: str) -> list[str]:

@@ -18,8 +18,7 @@ def shared_note(block: Block) -> str | None:
 
 
 def _shares(group: Group) -> list[float]:
-    shares = (_share(arm) for arms in group.by_seed.values() for arm in arms)
-    return [share for share in shares if share is not None]
+    return [share for arm in group.arms if (share := _share(arm)) is not None]
 
 
 def _share(arm: ArmRecord) -> float | None:

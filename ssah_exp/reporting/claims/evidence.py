@@ -114,26 +114,19 @@ def _from_records(claims: ClaimFile, test: Prediction, records: Sequence[RunReco
     by_seed: dict[int, float] = {}
     for seed in arm.by_seed:
         own = printed_value(arm.by_seed[seed], test.metric)
-        other = 0.0 if against is None else _of_seed(against, seed, test.metric)
+        beside = [] if against is None else against.by_seed.get(seed, [])
+        other = 0.0 if against is None else printed_value(beside, test.metric)
         # A perplexity that overflowed stays: without its worst seed a test would flatter the arm.
         # So does a seed in which both did, though nobody can say by what they differ.
         if own is not None and other is not None:
             by_seed[seed] = own - other
     if not by_seed:
-        hint = did_you_mean(test.metric, _names(arm))
+        hint = did_you_mean(test.metric, [name for run in arm.arms for name in run.metrics])
         return Evidence({}, lacking=f"the records have no {test.metric} of {test.arm}.{hint}")
     seen = Evidence(by_seed)
     if not seen.alike:
         return seen
     return Evidence(by_seed, _paired(claims, test, arm, against, list(by_seed), records))
-
-
-def _of_seed(group: Group, seed: int, metric: str) -> float | None:
-    return printed_value(group.by_seed.get(seed, []), metric)
-
-
-def _names(group: Group) -> list[str]:
-    return [name for arms in group.by_seed.values() for arm in arms for name in arm.metrics]
 
 
 def _paired(
