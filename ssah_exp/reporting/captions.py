@@ -1,4 +1,4 @@
-"""Captions: which seeds, and what tells a setting from others that would be described alike."""
+"""What captions say of a setting, and what tells it from others that would be described alike."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ssah_exp.digest import digest_of
+from ssah_exp.evaluation.intervals import level_text
+from ssah_exp.evaluation.utility.metrics import UTILITY_MEAN
 from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.attacks import attacks_note
 from ssah_exp.reporting.rows import Block
+from ssah_exp.reporting.text import TASK_HEADINGS, heading
 
 _SHOWN = 6  # differing keys that a caption lists
 _ABSENT = object()
@@ -20,6 +24,84 @@ def seeds_text(records: Sequence[RunRecord]) -> str:
     """``seed 0`` or ``seeds 0, 1``."""
     listed = ", ".join(str(record.seed) for record in records)
     return f"seed{'' if len(records) == 1 else 's'} {listed}"
+
+
+def prompts_clause(record: RunRecord) -> str:
+    """How many prompts were put, how long answers may be, who judges them."""
+    data, evaluation = record.data, record.config["evaluation"]
+    return (
+        f"n = {data['harmful_eval']} harmful, {data['benign_eval']} benign and "
+        f"{data['borderline_eval']} borderline prompts, {evaluation['max_new_tokens']} new tokens, "
+        f"judge {evaluation['primary_judge']}"
+    )
+
+
+def budgets_clause(config: Mapping[str, Any]) -> str:
+    """The budgets that decide the classes."""
+    of = config["units"]["budgets"]
+    return f"budgets SCU {of['scu']:g} UCU {of['ucu']:g} RU {of['ru']:g} of {of['unit']}"
+
+
+def closing_notes(block: Block) -> str:
+    """Sentences behind a caption: on tasks, empty answers, inputs and attacks."""
+    said = f"{tasks_note(block)}{empty_note(block)}{inputs_note(block.apart)}"
+    return f"{said} {attacks_note(block.records[0])}".rstrip()
+
+
+def tasks_note(block: Block) -> str:
+    """A caption's sentence on the harness tasks: how many questions each column stands on."""
+    sizes: dict[str, int] = {}
+    for metric in block.metrics:
+        if metric in TASK_HEADINGS and metric != UTILITY_MEAN:
+            task = heading(metric).partition(" %")[0]
+            sizes[task] = max(row.cells[metric].n for row in block.rows)
+    if not sizes:
+        return ""
+    listed = ", ".join(f"{task} {size}" for task, size in sizes.items())
+    return f" Tasks of lm-evaluation-harness, n = {listed}; their average counts each task once."
+
+
+def empty_note(block: Block) -> str:
+    """A caption's sentence on answers without text; nothing where every arm said something."""
+    if not any(metric.startswith("empty/") for metric in block.metrics):
+        return ""
+    return (
+        " Empty answers: requests answered with no text at all; a judge that looks for phrases of "
+        "refusal takes them for answered."
+    )
+
+
+def inputs_note(apart: Mapping[str, str]) -> str:
+    """A caption's sentence on inputs that other settings of this config did not have.
+
+    Args:
+        apart: Input -> first digits of its hash; empty where there are no such settings.
+    """
+    listed = ", ".join(f"{name} {digits}" for name, digits in apart.items())
+    return f" Other runs of this config had other inputs; these had {listed}." if apart else ""
+
+
+def intervals_note(block: Block, over_seeds: str) -> str:
+    """A caption's clause on what the intervals of a table are.
+
+    Args:
+        block: Its rows.
+        over_seeds: The columns that are no rates and have one where there are several seeds.
+    """
+    level = level_text(block.records[0].config["evaluation"]["confidence"])
+    if len(block.records) == 1:
+        return f"{level} intervals: Wilson over prompts, bootstrap over text windows"
+    rates = "rates the wider of t over seeds and Wilson over prompts"
+    return f"{level} intervals: {rates}, {over_seeds} t"
+
+
+def controls_note(draws: int) -> str:
+    """A caption's sentence on how control draws are gathered."""
+    counted = f"{draws} draw{'' if draws == 1 else 's'} a seed"
+    return (
+        f"controls: mean ± sd [range] over {counted}, perplexity geometric mean ×/÷ geometric sd "
+        "[range], a single draw its own interval."
+    )
 
 
 def captions_of(settings: Sequence[Block], caption_of: Callable[[Block], str]) -> list[str]:

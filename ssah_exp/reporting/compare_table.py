@@ -8,14 +8,13 @@ from typing import Any
 import pandas as pd
 
 from ssah_exp.evaluation.intervals import Estimate, level_text
-from ssah_exp.reporting.captions import seeds_text, with_differences
+from ssah_exp.reporting.captions import inputs_note, seeds_text, with_differences
 from ssah_exp.reporting.compare_arms import OTHER_QUESTIONS, Comparisons, Line
 from ssah_exp.reporting.compare_metrics import Kind
 from ssah_exp.reporting.text import (
     bracketed,
     format_frame,
     heading,
-    inputs_note,
     machine_text,
     p_text,
     prose,

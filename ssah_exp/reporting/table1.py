@@ -10,25 +10,21 @@ import pandas as pd
 from ssah_exp.evaluation.metric_names import MEAN, PERPLEXITY
 from ssah_exp.evaluation.utility.metrics import UTILITY_MEAN, utility_name
 from ssah_exp.records.record import RunRecord
-from ssah_exp.reporting.attacks import attacks_note
 from ssah_exp.reporting.beside_paper.benchmarks import SIX
 from ssah_exp.reporting.beside_paper.table import with_comparison
-from ssah_exp.reporting.captions import captions_of, seeds_text
+from ssah_exp.reporting.captions import (
+    budgets_clause,
+    captions_of,
+    closing_notes,
+    controls_note,
+    intervals_note,
+    prompts_clause,
+    seeds_text,
+)
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
 from ssah_exp.reporting.setting_text import long_lines, marked_cells, setting_text
-from ssah_exp.reporting.text import (
-    controls_note,
-    empty_note,
-    format_frame,
-    given,
-    heading,
-    inputs_note,
-    intervals_note,
-    machine_text,
-    prose,
-    tasks_note,
-)
+from ssah_exp.reporting.text import format_frame, given, heading, machine_text, prose
 
 _PUBLISHED_METRICS = {
     "perplexity": "wikitext2_ppl",
@@ -147,18 +143,11 @@ def _scored_by(units: dict[str, Any]) -> str:
 
 def caption_of(block: Block) -> str:
     """What was run: model, data, sizes, seeds, and what the intervals are."""
-    first = block.records[0]
-    config = first.config
-    budgets, evaluation = config["units"]["budgets"], config["evaluation"]
+    config = block.records[0].config
     draws = config["ablation"]["controls"]["draws"]
     return (
-        f"{config['model']['name']}, data {config['data']['name']}: n = "
-        f"{first.data['harmful_eval']} harmful, {first.data['benign_eval']} benign and "
-        f"{first.data['borderline_eval']} borderline prompts, "
-        f"{evaluation['max_new_tokens']} new tokens, judge {evaluation['primary_judge']}, "
-        f"{_scored_by(config['units'])}, budgets SCU {budgets['scu']:g} "
-        f"UCU {budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}, "
-        f"{seeds_text(block.records)}; {intervals_note(block, 'perplexity')}; "
-        f"{controls_note(draws)}"
-        f"{tasks_note(block)}{empty_note(block)}{inputs_note(block.apart)} {attacks_note(first)}"
-    ).rstrip()
+        f"{config['model']['name']}, data {config['data']['name']}: "
+        f"{prompts_clause(block.records[0])}, {_scored_by(config['units'])}, "
+        f"{budgets_clause(config)}, {seeds_text(block.records)}; "
+        f"{intervals_note(block, 'perplexity')}; {controls_note(draws)}{closing_notes(block)}"
+    )

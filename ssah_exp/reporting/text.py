@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,11 +13,11 @@ import pandas as pd
 
 from ssah_exp.config.utility import TASK_METRICS
 from ssah_exp.evaluation.attack_metrics import CONTINUATION
-from ssah_exp.evaluation.intervals import Estimate, level_text
+from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.metric_names import EPOCHS, MEAN, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
 from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.utility.metrics import UTILITY_MEAN, utility_name
-from ssah_exp.reporting.rows import Block, Cell
+from ssah_exp.reporting.rows import Cell
 
 _PLAIN = {
     PERPLEXITY: "perplexity",
@@ -109,62 +109,6 @@ def style_text(style: str) -> str:
     bare = attack.removesuffix(CONTINUATION)
     apart = " (without the given beginning)" if bare != attack else ""
     return f"{_STYLES[plain]} + {bare}{apart}"
-
-
-def tasks_note(block: Block) -> str:
-    """A caption's sentence on the harness tasks: how many questions each column stands on."""
-    sizes: dict[str, int] = {}
-    for metric in block.metrics:
-        if metric in TASK_HEADINGS and metric != UTILITY_MEAN:
-            task = _TASKS[metric.split("/")[1]]
-            sizes[task] = max(row.cells[metric].n for row in block.rows)
-    if not sizes:
-        return ""
-    listed = ", ".join(f"{task} {size}" for task, size in sizes.items())
-    return f" Tasks of lm-evaluation-harness, n = {listed}; their average counts each task once."
-
-
-def empty_note(block: Block) -> str:
-    """A caption's sentence on answers without text; nothing where every arm said something."""
-    if not any(metric.startswith("empty/") for metric in block.metrics):
-        return ""
-    return (
-        " Empty answers: requests answered with no text at all; a judge that looks for phrases of "
-        "refusal takes them for answered."
-    )
-
-
-def inputs_note(apart: Mapping[str, str]) -> str:
-    """A caption's sentence on inputs that other settings of this config did not have.
-
-    Args:
-        apart: Input -> first digits of its hash; empty where there are no such settings.
-    """
-    listed = ", ".join(f"{name} {digits}" for name, digits in apart.items())
-    return f" Other runs of this config had other inputs; these had {listed}." if apart else ""
-
-
-def intervals_note(block: Block, over_seeds: str) -> str:
-    """A caption's clause on what the intervals of a table are.
-
-    Args:
-        block: Its rows.
-        over_seeds: The columns that are no rates and have one where there are several seeds.
-    """
-    level = level_text(block.records[0].config["evaluation"]["confidence"])
-    if len(block.records) == 1:
-        return f"{level} intervals: Wilson over prompts, bootstrap over text windows"
-    rates = "rates the wider of t over seeds and Wilson over prompts"
-    return f"{level} intervals: {rates}, {over_seeds} t"
-
-
-def controls_note(draws: int) -> str:
-    """A caption's sentence on how control draws are gathered."""
-    counted = f"{draws} draw{'' if draws == 1 else 's'} a seed"
-    return (
-        f"controls: mean ± sd [range] over {counted}, perplexity geometric mean ×/÷ geometric sd "
-        "[range], a single draw its own interval."
-    )
 
 
 def heading_of(metric: str) -> str:

@@ -9,23 +9,20 @@ import pandas as pd
 
 from ssah_exp.evaluation.metric_names import TRAIN_LOSS
 from ssah_exp.records.record import RunRecord
-from ssah_exp.reporting.attacks import attacks_note
 from ssah_exp.reporting.beside_paper.table import with_comparison
-from ssah_exp.reporting.captions import captions_of, seeds_text
+from ssah_exp.reporting.captions import (
+    budgets_clause,
+    captions_of,
+    closing_notes,
+    controls_note,
+    intervals_note,
+    prompts_clause,
+    seeds_text,
+)
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
 from ssah_exp.reporting.setting_text import long_lines, marked_cells, setting_text
-from ssah_exp.reporting.text import (
-    controls_note,
-    empty_note,
-    format_frame,
-    given,
-    inputs_note,
-    intervals_note,
-    machine_text,
-    prose,
-    tasks_note,
-)
+from ssah_exp.reporting.text import format_frame, given, machine_text, prose
 
 # Artefact -> what the paper's numbers of it are; those without an entry have none.
 PUBLISHED = {
@@ -110,25 +107,17 @@ def _policy(row: Row, block: Block) -> str | None:
 
 def caption_of(block: Block) -> str:
     """What was run: model, data, sizes, seeds, and what the intervals are."""
-    first, config = block.records[0], block.records[0].config
-    training, evaluation, budgets = (
-        config["training"],
-        config["evaluation"],
-        config["units"]["budgets"],
-    )
+    config = block.records[0].config
+    training = config["training"]
     return (
         f"{config['model']['name']}, data {config['data']['name']}: the {training['start']} model, "
         f"{training['objective']} on {_material(block)}, "
-        f"learning rate {training['learning_rate']:g}, batch {training['batch_size']}; n = "
-        f"{first.data['harmful_eval']} harmful, {first.data['benign_eval']} benign and "
-        f"{first.data['borderline_eval']} borderline prompts, {evaluation['max_new_tokens']} new "
-        f"tokens, judge {evaluation['primary_judge']}; budgets SCU {budgets['scu']:g} UCU "
-        f"{budgets['ucu']:g} RU {budgets['ru']:g} of {budgets['unit']}; training loss in nats per "
+        f"learning rate {training['learning_rate']:g}, batch {training['batch_size']}; "
+        f"{prompts_clause(block.records[0])}; {budgets_clause(config)}; training loss in nats per "
         f"response token over {_loss_examples(block)} training examples; "
         f"{seeds_text(block.records)}; {intervals_note(block, 'perplexity and training loss')}; "
-        f"{controls_note(training['control_draws'])}"
-        f"{tasks_note(block)}{empty_note(block)}{inputs_note(block.apart)} {attacks_note(first)}"
-    ).rstrip()
+        f"{controls_note(training['control_draws'])}{closing_notes(block)}"
+    )
 
 
 def _material(block: Block) -> str:
