@@ -19,6 +19,7 @@ from ssah_exp.evaluation.probe.names import (
     NULL_GAP,
     RAW,
     SIDES,
+    forms,
     step_name,
 )
 from ssah_exp.records.record import RunRecord
@@ -33,7 +34,7 @@ from ssah_exp.reporting.drawing import (
     save_figure,
     styled,
 )
-from ssah_exp.reporting.probe_rows import curve_rows, forms
+from ssah_exp.reporting.probe_rows import curve_rows
 from ssah_exp.reporting.settings import newest
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def draw_probe(records: Sequence[RunRecord], path: Path) -> list[Path]:
     for run, place in zip(runs, numbered(path, len(runs)), strict=True):
         for at, distance in enumerate(run.config["probe"]["distances"]):
             stem = place.stem if at == 0 else f"{place.stem}-{distance}"
-            mine = [form for form in forms(run) if form.startswith(f"{distance}/")]
+            mine = forms([distance])
             wrote.append(_distances(run, mine, place.with_stem(stem)))
             wrote.append(_gaps(run, mine, place.with_stem(f"{stem}-gap")))
         wrote.append(_separability(run, place.with_stem(f"{place.stem}-auc")))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ssah_exp.evaluation.curves import Curve
 from ssah_exp.evaluation.intervals import Estimate
-from ssah_exp.evaluation.probe.names import BENIGN, MALICIOUS, variants
+from ssah_exp.evaluation.probe.names import BENIGN, MALICIOUS
 from ssah_exp.records.record import ArmRecord, RunRecord
 
 
@@ -27,15 +27,6 @@ class Shorter:
     benign: int
     malicious: int
     blocks: int
-
-
-def forms(record: RunRecord) -> list[str]:
-    """Every distance in every variant: ``cosine/raw``, ``cosine/content_free``, ..."""
-    return [
-        f"{name}/{variant}"
-        for name in record.config["probe"]["distances"]
-        for variant in variants(name)
-    ]
 
 
 def curve_rows(record: RunRecord, names: Iterable[str] | None = None) -> pd.DataFrame:

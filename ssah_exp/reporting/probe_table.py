@@ -16,13 +16,17 @@ from ssah_exp.evaluation.probe.names import (
     DIFFERENCE,
     ENDED,
     MALICIOUS,
+    NULL_BENIGN,
     NULL_DIFFERENCE,
+    NULL_MALICIOUS,
     REFUSED,
     SAME_TOKEN,
+    SIDES,
+    forms,
     step_name,
 )
 from ssah_exp.records.record import ArmRecord, RunRecord
-from ssah_exp.reporting.probe_rows import curve_rows, direction, forms, shorter
+from ssah_exp.reporting.probe_rows import curve_rows, direction, shorter
 from ssah_exp.reporting.settings import newest
 from ssah_exp.reporting.text import (
     format_frame,
@@ -79,7 +83,7 @@ def distance_frame(run: RunRecord) -> pd.DataFrame:
     return pd.DataFrame(
         [
             _distance_line(arm, form, step, run.config["evaluation"]["confidence"])
-            for form in forms(run)
+            for form in forms(run.config["probe"]["distances"])
             for arm in run.arms
             for step in steps
         ]
@@ -88,20 +92,17 @@ def distance_frame(run: RunRecord) -> pd.DataFrame:
 
 def _distance_line(arm: ArmRecord, form: str, step: int, confidence: float) -> dict[str, str]:
     difference = arm.metrics[step_name(form, step, DIFFERENCE)]
-    means = {
-        side: arm.metrics[step_name(form, step, side)]
-        for side in (BENIGN, MALICIOUS, f"null_{BENIGN}", f"null_{MALICIOUS}")
-    }
+    means = {side: _value(arm.metrics[step_name(form, step, side)]) for side in SIDES}
     counted = shorter(arm.curves[step_name(form, step, DIFFERENCE)], 1 - confidence)
     return {
         "distance": form.replace("/", ", ").replace("_", "-"),
         "model": arm.name,
         "tokens": str(step),
         "n": str(difference.n),
-        "benign": _value(means[BENIGN]),
-        "malicious": _value(means[MALICIOUS]),
-        "twins of benign": _value(means[f"null_{BENIGN}"]),
-        "twins of malicious": _value(means[f"null_{MALICIOUS}"]),
+        "benign": means[BENIGN],
+        "malicious": means[MALICIOUS],
+        "twins of benign": means[NULL_BENIGN],
+        "twins of malicious": means[NULL_MALICIOUS],
         "benign - malicious": rounded_text(difference, digits=_DIGITS),
         "twins' difference": rounded_text(
             arm.metrics[step_name(form, step, NULL_DIFFERENCE)], digits=_DIGITS

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from ssah_exp.data.batching import longest_first
 from ssah_exp.evaluation.probe.distances import between
-from ssah_exp.evaluation.probe.names import variants
+from ssah_exp.evaluation.probe.names import forms, variants
 from ssah_exp.evaluation.probe.openings import Opening
 from ssah_exp.evaluation.probe.states import Continuation, Reader, Standing, reading
 from ssah_exp.models.load import LoadedModel
@@ -91,7 +91,7 @@ def measure(
             advance(len(batch))
     columns = zip(*(rows[index] for index in range(len(prompts))), strict=True)
     tokens, *distances = (torch.stack(column) for column in columns)
-    return ProbeDistances(dict(zip(_names(plan), distances, strict=True)), tokens)
+    return ProbeDistances(dict(zip(forms(plan.distances), distances, strict=True)), tokens)
 
 
 def end_states(
@@ -104,10 +104,6 @@ def end_states(
             states = reader.read([prompts[index] for index in batch]).states
             rows.update(zip(batch, states, strict=True))
     return torch.stack([rows[index] for index in range(len(prompts))])
-
-
-def _names(plan: Plan) -> list[str]:
-    return [f"{name}/{variant}" for name in plan.distances for variant in variants(name)]
 
 
 def _measure_batch(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-# Kinds of openings, and what each side of a comparison is called.
+from collections.abc import Iterable
+
+# Kinds of openings and their random twins: what each side of a comparison is called.
 BENIGN, MALICIOUS = "benign", "malicious"
+NULL_BENIGN, NULL_MALICIOUS = f"null_{BENIGN}", f"null_{MALICIOUS}"
 KINDS = (BENIGN, MALICIOUS)
-SIDES = (*KINDS, f"null_{BENIGN}", f"null_{MALICIOUS}")
+SIDES = (*KINDS, NULL_BENIGN, NULL_MALICIOUS)
 # Forms of a distance.
 RAW, CONTENT_FREE = "raw", "content_free"
 # Curves per form and step, beside those of the sides.
@@ -24,6 +27,11 @@ def variants(distance: str) -> tuple[str, ...]:
     difference, and so ``l2``, as it was.
     """
     return (RAW,) if distance == "l2" else (RAW, CONTENT_FREE)
+
+
+def forms(distances: Iterable[str]) -> list[str]:
+    """Every distance in every variant: ``cosine/raw``, ``cosine/content_free``, ..."""
+    return [f"{name}/{variant}" for name in distances for variant in variants(name)]
 
 
 def step_name(form: str, step: int, what: str) -> str:

@@ -28,8 +28,10 @@ from ssah_exp.evaluation.probe.names import (
     ENDED,
     GAP,
     MALICIOUS,
+    NULL_BENIGN,
     NULL_DIFFERENCE,
     NULL_GAP,
+    NULL_MALICIOUS,
     SAME_TOKEN,
     SIDES,
     step_name,
@@ -121,7 +123,7 @@ def distance_curves(
             whole = np.all([~np.isnan(item[:, 1:]).any(axis=1) for item in sample.values()], axis=0)
             sample = {name: item[whole] for name, item in sample.items()}
             sample[DIFFERENCE] = sample[BENIGN] - sample[MALICIOUS]
-            sample[NULL_DIFFERENCE] = sample[f"null_{BENIGN}"] - sample[f"null_{MALICIOUS}"]
+            sample[NULL_DIFFERENCE] = sample[NULL_BENIGN] - sample[NULL_MALICIOUS]
             for name, item in sample.items():
                 key = step_name(distance, step, name)
                 curves[key] = mean_curve(item, resampling)
