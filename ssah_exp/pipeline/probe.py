@@ -17,12 +17,12 @@ from ssah_exp.data.chat import encode_request
 from ssah_exp.data.datasets import RunData
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
-from ssah_exp.evaluation.curves import Curve
 from ssah_exp.evaluation.generate import until_stop
 from ssah_exp.evaluation.intervals import Estimate, Resampling, rate
 from ssah_exp.evaluation.judges import Judge, Verdict
 from ssah_exp.evaluation.metrics import assessed, named_failures, resampling_of
 from ssah_exp.evaluation.outcomes import Outcomes
+from ssah_exp.evaluation.probe.curves import Curve
 from ssah_exp.evaluation.probe.measure import Plan, ProbeDistances, end_states, measure
 from ssah_exp.evaluation.probe.names import BENIGN, MALICIOUS, REFUSED
 from ssah_exp.evaluation.probe.openings import (

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ssah_exp.errors import StoreError
-from ssah_exp.evaluation.curves import Curve
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.outcomes import Outcomes
+from ssah_exp.evaluation.probe.curves import Curve
 
 SCHEMA = 1
 DONE, INCOMPLETE = "done", "incomplete"

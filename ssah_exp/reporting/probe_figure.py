@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ssah_exp.evaluation.curves import Curve
+from ssah_exp.evaluation.probe.curves import Curve
 from ssah_exp.evaluation.probe.names import (
     AUC_ALL,
     AUC_BORDERLINE,
@@ -34,7 +34,7 @@ from ssah_exp.reporting.drawing import (
     save_figure,
     styled,
 )
-from ssah_exp.reporting.probe_rows import curve_rows
+from ssah_exp.reporting.probe_rows import depth_rows
 from ssah_exp.reporting.settings import newest
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _names(forms_drawn: Sequence[str], steps: Sequence[int], what: Sequence[str]
 
 def _numbers(run: RunRecord, names: Sequence[str]) -> pd.DataFrame:
     """What is drawn; how intervals were made stands in the record and in the table."""
-    return curve_rows(run, names).drop(columns=["p_holm", "unit", "method"])
+    return depth_rows(run, names).drop(columns=["p_holm", "unit", "method"])
 
 
 def _grid(rows: int, columns: int) -> tuple[Figure, Any]:

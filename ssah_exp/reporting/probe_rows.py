@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from ssah_exp.evaluation.curves import Curve
 from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.probe.curves import Curve
 from ssah_exp.evaluation.probe.names import BENIGN, MALICIOUS
 from ssah_exp.records.record import ArmRecord, RunRecord
 
@@ -29,7 +29,7 @@ class Shorter:
     blocks: int
 
 
-def curve_rows(record: RunRecord, names: Iterable[str] | None = None) -> pd.DataFrame:
+def depth_rows(record: RunRecord, names: Iterable[str] | None = None) -> pd.DataFrame:
     """One row per point of the record's curves.
 
     Args:

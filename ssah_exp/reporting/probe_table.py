@@ -26,7 +26,7 @@ from ssah_exp.evaluation.probe.names import (
     step_name,
 )
 from ssah_exp.records.record import ArmRecord, RunRecord
-from ssah_exp.reporting.probe_rows import curve_rows, direction, shorter
+from ssah_exp.reporting.probe_rows import depth_rows, direction, shorter
 from ssah_exp.reporting.settings import newest
 from ssah_exp.reporting.text import (
     format_frame,
@@ -67,7 +67,7 @@ def long_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
     """
     frames = []
     for run in runs:
-        rows = curve_rows(run)
+        rows = depth_rows(run)
         rows.insert(0, "seed", run.seed)
         rows.insert(0, "data", run.config["data"]["name"])
         rows.insert(0, "model", run.config["model"]["name"])

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from ssah_exp.errors import ConfigError, StoreError
-from ssah_exp.evaluation.curves import Curve
 from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.probe.curves import Curve
 from ssah_exp.records.record import RunRecord, StageRecord
 from ssah_exp.records.trackers import RunHead, WandbTracker, flat_metrics
 from ssah_exp.records.trackers.rows import flat_shares

@@ -2,5 +2,5 @@
 
 Read in this order: ``openings`` (what is put behind a request), ``states`` (hidden states of greedy
 continuations), ``distances`` (between two of them), ``measure`` (all requests and openings),
-``summary`` (numbers with intervals). ``separability`` is the linear probe.
+``summary`` (numbers with intervals; ``curves`` over depth). ``separability`` is the linear probe.
 """

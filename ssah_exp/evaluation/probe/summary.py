@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ssah_exp.evaluation.curves import (
+from ssah_exp.evaluation.holm import holm
+from ssah_exp.evaluation.intervals import Estimate, Resampling, rate
+from ssah_exp.evaluation.probe.curves import (
     Curve,
     area_under_curve,
     auc_curve,
@@ -17,8 +19,6 @@ from ssah_exp.evaluation.curves import (
     range_curve,
     smoothed_gap,
 )
-from ssah_exp.evaluation.holm import holm
-from ssah_exp.evaluation.intervals import Estimate, Resampling, rate
 from ssah_exp.evaluation.probe.names import (
     AUC_ALL,
     AUC_BORDERLINE,

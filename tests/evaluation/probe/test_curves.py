@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ssah_exp.evaluation.curves import (
+from ssah_exp.evaluation.probe.curves import (
     Resampling,
     area_under_curve,
     auc_curve,
