@@ -209,9 +209,9 @@ def _printed_difference(
 
 def printed_value(arms: Sequence[ArmRecord], metric: str) -> float | None:
     """Mean over draws of what tables print; of the loss where that is a perplexity."""
-    values = [arm.metrics[metric].value for arm in arms if metric in arm.metrics]
+    values = [arm.measured(metric).value for arm in arms]
     there = [value for value in values if value is not None]
-    if not there or len(there) < len(arms):
+    if not there or len(there) < len(values):
         return None
     if metric == PERPLEXITY:
         there = [math.log(value) for value in there]

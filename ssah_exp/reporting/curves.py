@@ -211,7 +211,7 @@ def _arms(record: RunRecord, unit_class: str) -> Iterator[ArmRecord]:
 def _row(
     short: str, metric: str, arm: ArmRecord, record: RunRecord, across: Across
 ) -> dict[str, Any]:
-    found = arm.measured(metric)
+    found = arm.measured(metric).mapped(lambda value: scale_of(metric) * value)
     dense = arm.units == 0
     return {
         "metric": short,
@@ -219,6 +219,6 @@ def _row(
         across.column: across.place(record, arm),
         "seed": record.seed,
         "draw": arm.draw,
-        "value": None if found.value is None else scale_of(metric) * found.value,
+        "value": found.value,
         "n": found.n,
     }

@@ -71,10 +71,9 @@ def _points(records: Sequence[RunRecord], metric: str) -> pd.DataFrame:
     rows = []
     for record in records:
         for arm in record.arms:
-            loss, rate = arm.metrics.get(TRAIN_LOSS), arm.metrics.get(metric)
-            if loss is None or loss.value is None or rate is None or rate.value is None:
-                continue
-            if rate.low is None or rate.high is None:
+            loss = arm.measured(TRAIN_LOSS).value
+            rate = arm.measured(metric).mapped(lambda share: 100 * share)
+            if None in (loss, rate.value, rate.low, rate.high):
                 continue
             rows.append(
                 {
@@ -83,10 +82,10 @@ def _points(records: Sequence[RunRecord], metric: str) -> pd.DataFrame:
                     "control": arm.control or "",
                     "trained": arm.arm is not None,
                     "label": label_of(arm),
-                    "train_loss": loss.value,
-                    "asr_pct": 100 * rate.value,
-                    "low": 100 * rate.low,
-                    "high": 100 * rate.high,
+                    "train_loss": loss,
+                    "asr_pct": rate.value,
+                    "low": rate.low,
+                    "high": rate.high,
                     "n": rate.n,
                 }
             )

@@ -47,15 +47,13 @@ def match_note(block: Block) -> str | None:
 
 def _gaps(arms: BySeed, targets: BySeed) -> list[float]:
     """Difference of losses of every arm to the target of its seed, where both are known."""
-    pairs = [
-        (arm, target) for seed in arms for arm in arms[seed] for target in targets.get(seed, ())
+    losses = [
+        (arm.measured(TRAIN_LOSS).value, target.measured(TRAIN_LOSS).value)
+        for seed in arms
+        for arm in arms[seed]
+        for target in targets.get(seed, ())
     ]
-    losses = [(_loss(arm), _loss(target)) for arm, target in pairs]
     return [own - wanted for own, wanted in losses if own is not None and wanted is not None]
-
-
-def _loss(arm: ArmRecord) -> float | None:
-    return arm.metrics[TRAIN_LOSS].value if TRAIN_LOSS in arm.metrics else None
 
 
 def _text(gaps: list[float]) -> str:

@@ -87,7 +87,8 @@ def _line(record: RunRecord) -> RunLine:
 
 
 def _shown(arm: ArmRecord | None, metric: str) -> Shown:
-    item = None if arm is None else arm.metrics.get(metric)
-    if item is None or item.value is None:
+    if arm is None:
         return Shown("", None)
-    return Shown(estimate_text(item, metric), item.value * scale_of(metric))
+    item = arm.measured(metric)
+    shown = item.mapped(lambda value: value * scale_of(metric))
+    return Shown(estimate_text(item, metric), shown.value)

@@ -107,8 +107,8 @@ def _draws(block: Block, row: Row, metric: str) -> list[tuple[str, float, str]]:
         for arm in record.arms:
             if arm.label != row.label or arm.fill != row.fill:
                 continue
-            item = arm.metrics.get(metric)
-            if item is None or item.value is None:
+            item = arm.measured(metric)
+            if item.value is None:
                 continue
             kind = arm.control or _SEED
             if kind == _SEED and not _many(block):

@@ -94,10 +94,10 @@ def curves(records: Sequence[RunRecord]) -> Chart | None:
 
 
 def _point(arm: ArmRecord, metric: str) -> tuple[float, float] | None:
-    loss, rate = arm.metrics.get(TRAIN_LOSS), arm.metrics.get(metric)
-    if loss is None or rate is None or loss.value is None or rate.value is None:
+    loss, rate = arm.measured(TRAIN_LOSS).value, arm.measured(metric).value
+    if loss is None or rate is None or not math.isfinite(loss):
         return None
-    return (loss.value, rate.value) if math.isfinite(loss.value) else None
+    return loss, rate
 
 
 def _whisker_up(x: float, up: Scale, low: float | None, high: float | None) -> Markup:
