@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ssah_exp.models.anatomy import Anatomy
-from ssah_exp.reporting.stability_rows import measures, shared_units
+from ssah_exp.reporting.stability_rows import consensus_counts, ever_in, measures
 from ssah_exp.units.agreement import Spread
 from ssah_exp.units.classes import UnitClass
-from ssah_exp.units.index import KIND_NAMES, UnitIndex
 from ssah_exp.units.settings import Compared, SettingsAtlas
 
 
@@ -62,24 +60,12 @@ def _setting(item: Compared) -> list[dict[str, Any]]:
 
 def inclusion_table(atlas: SettingsAtlas, anatomy: Anatomy) -> pd.DataFrame:
     """One row per unit that is ever in SCU, most frequent first: how often, by setting."""
-    index, frequency = UnitIndex(anatomy), atlas.frequency()
-    reference = atlas.reference == UnitClass.SCU
-    table = pd.DataFrame(
-        {
-            "layer": index.layer,
-            "kind": np.array(KIND_NAMES)[index.kind],
-            "index": index.index,
-            "in_run": reference,
-            "all": frequency,
-            **atlas.inclusion,
-        }
-    )
-    ever = pd.DataFrame(table[(frequency > 0) | reference])
-    return ever.sort_values("all", ascending=False, kind="stable")
+    own, frequency = atlas.reference == UnitClass.SCU, atlas.frequency()
+    return ever_in(own, frequency, anatomy, {"in_run": own, "all": frequency, **atlas.inclusion})
 
 
 def agreed(atlas: SettingsAtlas, anatomy: Anatomy, share: float) -> dict[str, Any]:
     """What the settings agree on: counts, and overlap with the run's own SCU."""
     own = atlas.reference == UnitClass.SCU
-    counts = shared_units(own, atlas.agreed(share), atlas.frequency(), anatomy, "run")
+    counts = consensus_counts(own, atlas.agreed(share), atlas.frequency(), anatomy, "run")
     return {"share": share, "settings": list(atlas.inclusion), **counts}

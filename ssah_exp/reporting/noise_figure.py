@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,7 @@ def noise_rows(found: Sequence[Noise]) -> pd.DataFrame:
                 "to": after,
                 **{
                     f"of_before_{end}": None if value is None else 100 * value
-                    for end, value in (
-                        ("mean", share.mean),
-                        ("low", share.low),
-                        ("high", share.high),
-                    )
+                    for end, value in asdict(share).items()
                 },
             }
             for item in found

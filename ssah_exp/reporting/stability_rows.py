@@ -37,16 +37,32 @@ def agreement_rows(atlas: Atlas) -> pd.DataFrame:
 
 def inclusion_rows(atlas: Atlas, anatomy: Anatomy) -> pd.DataFrame:
     """One row per unit that some resample or the reference counts as SCU, most frequent first."""
-    index, inclusion = UnitIndex(anatomy), atlas.inclusion
-    columns = ["layer", "kind", "index", "inclusion", "in_reference"]
-    if inclusion is None:
-        return pd.DataFrame(columns=columns)
+    if atlas.inclusion is None:
+        return pd.DataFrame(columns=["layer", "kind", "index", "inclusion", "in_reference"])
     reference = atlas.reference == UnitClass.SCU
-    chosen = np.flatnonzero((inclusion > 0) | reference)
-    chosen = chosen[np.argsort(-inclusion[chosen], kind="stable")]
-    kinds = np.array(KIND_NAMES)[index.kind[chosen]]
-    values = (index.layer[chosen], kinds, index.index[chosen], inclusion[chosen], reference[chosen])
-    return pd.DataFrame(dict(zip(columns, values, strict=True)))
+    columns = {"inclusion": atlas.inclusion, "in_reference": reference}
+    return ever_in(reference, atlas.inclusion, anatomy, columns)
+
+
+def ever_in(
+    own: NDArray[np.bool_],
+    inclusion: NDArray[np.float64],
+    anatomy: Anatomy,
+    columns: Mapping[str, NDArray[Any]],
+) -> pd.DataFrame:
+    """One row per unit that is in the class at all, most frequent first.
+
+    Args:
+        own: ``(units,)``, the units of one classification.
+        inclusion: ``(units,)``, in what share of all a unit is.
+        anatomy: Of the model.
+        columns: Name -> ``(units,)``, behind a unit's layer, kind and index.
+    """
+    index = UnitIndex(anatomy)
+    places = {"layer": index.layer, "kind": np.array(KIND_NAMES)[index.kind], "index": index.index}
+    order = np.argsort(-inclusion, kind="stable")
+    ever = order[((inclusion > 0) | own)[order]]
+    return pd.DataFrame({**places, **columns}).iloc[ever]
 
 
 def consensus_summary(atlas: Atlas, anatomy: Anatomy) -> dict[str, Any] | None:
@@ -54,10 +70,10 @@ def consensus_summary(atlas: Atlas, anatomy: Anatomy) -> dict[str, Any] | None:
     if atlas.inclusion is None:
         return None
     reference = atlas.reference == UnitClass.SCU
-    return shared_units(reference, atlas.consensus(), atlas.inclusion, anatomy, "reference")
+    return consensus_counts(reference, atlas.consensus(), atlas.inclusion, anatomy, "reference")
 
 
-def shared_units(
+def consensus_counts(
     own: NDArray[np.bool_],
     consensus: NDArray[np.bool_],
     inclusion: NDArray[np.float64],
