@@ -35,31 +35,29 @@ def forest(block: Block, metric: str, log: bool = False) -> Chart | None:
     if not rows:
         return None
     by, height = scale_of(metric), 26 + _ROW * len(rows)
-    draws = {row.label + str(row.fill): _draws(block, row, metric) for row in rows}
+    draws = [_draws(block, row, metric) for row in rows]
     values = [
         by * value
         for row in rows
         for value in (row.cells[metric].low, row.cells[metric].high, row.cells[metric].value)
         if value is not None
     ]
-    values += [by * value for marks in draws.values() for _, value, _ in marks]
+    values += [by * value for marks in draws for _, value, _ in marks]
     place = (LEFT, WIDTH - RIGHT)
     across = spanning(values, *place, log=True) if log else Scale(0, 100, *place)
     parts = [grid_across(across, height - 26)]
-    for number_, row in enumerate(rows):
-        middle = 6 + _ROW * number_ + _ROW / 2 - 3
-        marks = draws[row.label + str(row.fill)]
+    for number, (row, marks) in enumerate(zip(rows, draws, strict=True)):
+        middle = 6 + _ROW * number + _ROW / 2 - 3
         parts.append(_forest_row(row, metric, across, middle, marks))
     title = f"{heading_of(metric)} of every arm"
     measured = "mean over seeds" if _many(block) else "measured"
     legend = [("c0", "dot", f"{measured}, with its interval")]
     if _many(block):
         legend.append(("c0 faint", "dot", "each seed"))
-    kinds = {kind for marks in draws.values() for kind, _, _ in marks} - {_SEED}
+    kinds = {kind for marks in draws for kind, _, _ in marks} - {_SEED}
     legend += [(kind, shape_of(kind), f"{kind} control") for kind in CONTROLS if kind in kinds]
-    caption = f"{heading_of(metric)}{', log scale' if log else ''}: the null draws lie behind."
-    if not kinds:
-        caption = f"{heading_of(metric)}{', log scale' if log else ''}; no controls were drawn."
+    behind = ": the null draws lie behind." if kinds else "; no controls were drawn."
+    caption = f"{heading_of(metric)}{', log scale' if log else ''}{behind}"
     return Chart(title, caption, picture(title, height, parts), legend)
 
 

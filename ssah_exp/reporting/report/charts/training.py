@@ -26,6 +26,9 @@ from ssah_exp.reporting.report.svg import Scale, element, joined, spanning
 from ssah_exp.reporting.rows import Block
 from ssah_exp.reporting.text import estimate_text, heading_of
 
+_HEIGHT = 290
+_ACROSS, _UP = (40, WIDTH - RIGHT), (_HEIGHT - 40, 10)  # pixels of either scale
+
 
 def scatter(block: Block, metric: str) -> Chart | None:
     """Training loss across, a rate up, every arm of every seed; None: nothing was trained."""
@@ -38,10 +41,9 @@ def scatter(block: Block, metric: str) -> Chart | None:
     if not points:
         return None
     names = list(dict.fromkeys(str(arm.arm) for arm, *_ in points))
-    height = 290
-    across = spanning([loss for _, loss, _ in points], 40, WIDTH - RIGHT)
-    up = Scale(0, 100, height - 40, 10)
-    parts = [grid_across(across, height - 40), grid_up(up, across)]
+    across = spanning([loss for _, loss, _ in points], *_ACROSS)
+    up = Scale(0, 100, *_UP)
+    parts: list[Markup] = []
     for arm, loss, rate in sorted(points, key=lambda item: item[0].control is None):
         colour = f"c{names.index(str(arm.arm)) % COLOURS}"
         shape = shape_of(arm.control) if arm.control else "dot"
@@ -52,16 +54,13 @@ def scatter(block: Block, metric: str) -> Chart | None:
         parts.append(
             element("g", inside, class_=colour if arm.control is None else f"{colour} null")
         )
-    parts.append(
-        element("text", "training loss, nats per response token", x=across.end, y=height - 4,
-                class_="axis end")
-    )  # fmt: skip
     title = f"{heading_of(metric)} against training loss"
     legend = [(f"c{at % COLOURS}", "dot", name) for at, name in enumerate(names)]
     kinds = {arm.control for arm, *_ in points}
     legend += [("plain", shape_of(kind), f"{kind} control") for kind in CONTROLS if kind in kinds]
     caption = f"{heading_of(metric)} against training loss: only arms at equal loss compare."
-    return Chart(title, caption, picture(title, height, parts), legend)
+    below = "training loss, nats per response token"
+    return Chart(title, caption, _framed(title, across, up, parts, below), legend)
 
 
 def curves(records: Sequence[RunRecord]) -> Chart | None:
@@ -75,10 +74,9 @@ def curves(records: Sequence[RunRecord]) -> Chart | None:
     if not lines:
         return None
     names = list(dict.fromkeys(label for label, *_ in lines))
-    height = 290
-    across = Scale(1, max(line[-1][0] for *_, line in lines), 40, WIDTH - RIGHT)
-    up = spanning([loss for *_, line in lines for _, loss in line], height - 40, 10)
-    parts = [grid_across(across, height - 40), grid_up(up, across)]
+    across = Scale(1, max(line[-1][0] for *_, line in lines), *_ACROSS)
+    up = spanning([loss for *_, line in lines for _, loss in line], *_UP)
+    parts: list[Markup] = []
     for label, name, seed, line in lines:
         path = "M" + "L".join(
             f"{across(step)} {up(loss)}" for step, loss in line if math.isfinite(loss)
@@ -86,11 +84,17 @@ def curves(records: Sequence[RunRecord]) -> Chart | None:
         colour = f"c{names.index(label) % COLOURS}"
         told = element("title", f"{name}, seed {seed}: {line[0][1]:.3f} to {line[-1][1]:.3f}")
         parts.append(element("path", told, d=path, class_=f"curve {colour}"))
-    parts.append(element("text", "step", x=across.end, y=height - 4, class_="axis end"))
     title = "Training loss of every arm"
     legend = [(f"c{at % COLOURS}", "line", name) for at, name in enumerate(names)]
-    return Chart(title, "Training loss by step, one line per seed.",
-                 picture(title, height, parts), legend)  # fmt: skip
+    caption = "Training loss by step, one line per seed."
+    return Chart(title, caption, _framed(title, across, up, parts, "step"), legend)
+
+
+def _framed(title: str, across: Scale, up: Scale, marks: Sequence[Markup], below: str) -> Markup:
+    """Marks over their grid, and what lies across."""
+    grid = [grid_across(across, up.start), grid_up(up, across)]
+    name = element("text", below, x=across.end, y=_HEIGHT - 4, class_="axis end")
+    return picture(title, _HEIGHT, [*grid, *marks, name])
 
 
 def _point(arm: ArmRecord, metric: str) -> tuple[float, float] | None:
