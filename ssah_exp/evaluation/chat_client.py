@@ -6,6 +6,7 @@ Needs the extra ``judges`` (httpx, tenacity).
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
 import time
@@ -222,4 +223,4 @@ def retry_after(header: str | None) -> float:
         except ValueError:
             return 0.0
         seconds = (when.astimezone(UTC) - datetime.now(UTC)).total_seconds()
-    return max(0.0, seconds) if seconds == seconds else 0.0
+    return 0.0 if math.isnan(seconds) else max(0.0, seconds)

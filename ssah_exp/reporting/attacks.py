@@ -29,7 +29,7 @@ def _sentence(record: RunRecord, name: str, attack: dict[str, Any]) -> str:
     said = record.attacks.get(name, {})
     asked, total = attack["requests"], record.data["harmful_eval"]
     n = total if asked is None else min(asked, total)
-    ways = attempts(record, name)
+    ways = _attempts(record, name)
     worst = f", answered if any of {ways} attempts is" if ways > 1 else ""
     source = f" ({said['source']})" if said.get("source") else ""
     begun = ""
@@ -38,7 +38,7 @@ def _sentence(record: RunRecord, name: str, attack: dict[str, Any]) -> str:
     return f"Attack {name}{source}: n = {n}{worst}{begun}."
 
 
-def attempts(record: RunRecord, name: str) -> int:
+def _attempts(record: RunRecord, name: str) -> int:
     """How many attempts an attack makes of every request."""
     single = {
         metric.split("/")[1].partition(ATTEMPT)[2]

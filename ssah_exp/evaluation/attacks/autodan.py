@@ -20,6 +20,7 @@ import numpy as np
 
 from ssah_exp.config.ranges import refuse
 from ssah_exp.data.files import read_texts
+from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks.base import Attack, Attempt, stream_of
 from ssah_exp.evaluation.attacks.request import Request
@@ -107,8 +108,6 @@ class AutoDan(Attack):
 
     def fingerprint(self) -> str | None:
         """sha256 over a file's templates; those in the config need none."""
-        from ssah_exp.digest import digest_of
-
         return None if self.path is None else digest_of(self._pool)
 
     def attempts(self, victim: Victim, request: Request, seed: int) -> list[Attempt]:

@@ -20,12 +20,7 @@ from ssah_exp.records.dotted import dotted
 from ssah_exp.records.record import RunRecord, StageRecord
 from ssah_exp.records.trackers.artifacts import USED, items_of
 from ssah_exp.records.trackers.base import RunHead
-from ssah_exp.records.trackers.rows import (
-    Row,
-    about,
-    tables,
-    training_losses,
-)
+from ssah_exp.records.trackers.rows import Row, about, tables, training_losses
 from ssah_exp.storage import storage_errors
 
 

@@ -21,7 +21,7 @@ class OurMetric:
 
     Attributes:
         metric: Our metric; None: the run measured nothing like it.
-        benchmark: Harmful requests; None: no requests.
+        benchmark: Harmful requests.
         judge: As the paper names it.
         scale: What our unit is multiplied by to give the paper's.
         differs: What parts our judge from the paper's.

@@ -96,7 +96,7 @@ def _line(at: int, finding: Finding) -> dict[str, str]:
         "": str(at),
         "arm": test.arm,
         "against": "zero" if test.against is None else test.against,
-        "metric": _metric(test.metric),
+        "metric": test.metric.replace("/", " ", 1),
         "claimed": test.shows,
         "difference": _with_interval(finding),
         "by seed": ", ".join(_plain(value, test.metric) for value in finding.by_seed.values()),
@@ -133,11 +133,6 @@ def _caption(claims: ClaimFile, settled: Sequence[Settled]) -> str:
     if any(finding.how.startswith("over prompts") for finding in findings):
         parts.append("With one seed, or where all seeds differ alike: over prompts.")
     return " ".join(parts)
-
-
-def _metric(name: str) -> str:
-    first, _, rest = name.partition("/")
-    return f"{first} {rest}".strip()
 
 
 def _with_interval(finding: Finding) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from ssah_exp.evaluation.metric_names import (
     TRAINED_SHARE,
     asr_name,
 )
-from ssah_exp.records.record import RunRecord
+from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.report.flat import flat, own, shared
 from ssah_exp.reporting.text import estimate_text, heading_of, scale_of
 
@@ -81,7 +82,7 @@ def losses_of(training: dict[str, Any] | None) -> list[float]:
     return [float(value) for value in found]
 
 
-def _arm(arm: Any, index: dict[str, int]) -> dict[str, Any]:
+def _arm(arm: ArmRecord, index: dict[str, int]) -> dict[str, Any]:
     curve = [[step, _short(loss)] for step, loss in thinned(losses_of(arm.training))]
     metrics = {
         str(index[name]): [
@@ -97,7 +98,7 @@ def _arm(arm: Any, index: dict[str, int]) -> dict[str, Any]:
 def _short(value: float) -> float | str:
     """Five digits are what a picture and a difference need; JSON has no infinity."""
     number = float(f"{value:.5g}")
-    return number if abs(number) != float("inf") and number == number else str(number)
+    return number if math.isfinite(number) else str(number)
 
 
 def _metric_names(records: Iterable[RunRecord]) -> list[str]:
