@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -15,9 +16,7 @@ def print_rounds(report: dict[str, Any], console: Console) -> None:
     settings, machine = report["settings"], report["machine"]
     listed = "  ".join(f"{name} {value}" for name, value in settings.items())
     console.print(f"{report['bench']}: {listed} ({_place(settings, machine)})")
-    table = Table(title="Arms: median (range over rounds)", title_justify="left")
-    for column in ("arm", "seconds", "tokens/s"):
-        table.add_column(column, justify="left" if column == "arm" else "right")
+    table = _table("Arms: median (range over rounds)", ("arm",), ("seconds", "tokens/s"))
     speeds = report.get("tokens_per_second", {})
     for name, spread in report["seconds"].items():
         table.add_row(name, _range(spread, 1, "{:.3f}"), _range(speeds.get(name), 1, "{:,.0f}"))
@@ -59,23 +58,31 @@ def print_growth(report: dict[str, Any], console: Console) -> None:
     """Exponents with their intervals, one row for each task, axis and thing measured."""
     settings, machine = report["settings"], report["machine"]
     console.print(f"growth: {report['clock']} time ({_place(settings, machine)})")
-    table = Table(title="Exponents (95 % interval)", title_justify="left")
-    for column in ("task", "axis", "sizes", "measured", "exponent", "between the last two"):
-        table.add_column(column, justify="left")
+    columns = ("task", "axis", "sizes", "measured", "exponent", "between the last two")
+    table = _table("Exponents (95 % interval)", columns)
     for task, axes in report["curves"].items():
         for axis, curve in axes.items():
             sizes = [point[axis] for point in curve["points"]]
             for name, fit in curve["exponents"].items():
-                shown = (
-                    ("", "")
-                    if fit is None
-                    else (
-                        f"{fit['exponent']:.2f} ({fit['low']:.2f} to {fit['high']:.2f})",
-                        f"{fit['last']:.2f}",
-                    )
-                )
-                table.add_row(task, axis, f"{sizes[0]} to {sizes[-1]}", name, *shown)
+                table.add_row(task, axis, f"{sizes[0]} to {sizes[-1]}", name, *_exponent(fit))
     console.print(table)
+
+
+def _exponent(fit: dict[str, float] | None) -> tuple[str, str]:
+    """With its interval, and between the last two sizes; gaps where there is none."""
+    if fit is None:
+        return "", ""
+    return f"{fit['exponent']:.2f} ({fit['low']:.2f} to {fit['high']:.2f})", f"{fit['last']:.2f}"
+
+
+def _table(title: str, words: Sequence[str], numbers: Sequence[str] = ()) -> Table:
+    """Columns of words, then of numbers, which are set flush right."""
+    table = Table(title=title, title_justify="left")
+    for column in words:
+        table.add_column(column)
+    for column in numbers:
+        table.add_column(column, justify="right")
+    return table
 
 
 def _place(settings: dict[str, Any], machine: dict[str, Any]) -> str:
@@ -84,9 +91,8 @@ def _place(settings: dict[str, Any], machine: dict[str, Any]) -> str:
 
 
 def _arms(arms: dict[str, dict[str, Any]]) -> Table:
-    table = Table(title="Arms: median (range over repeats)", title_justify="left")
-    for column in ("arm", "status", "tokens/s", "peak GiB", "static GiB", "trained"):
-        table.add_column(column, justify="left" if column in ("arm", "status") else "right")
+    numbers = ("tokens/s", "peak GiB", "static GiB", "trained")
+    table = _table("Arms: median (range over repeats)", ("arm", "status"), numbers)
     for name, arm in arms.items():
         static = arm["static_memory"]
         table.add_row(
@@ -101,9 +107,8 @@ def _arms(arms: dict[str, dict[str, Any]]) -> Table:
 
 
 def _ratios(ratios: dict[str, dict[str, Any]]) -> Table:
-    table = Table(title="Ratios: median (range over repeats)", title_justify="left")
-    for column in ("arms", "tokens/s", "peak memory", "static memory"):
-        table.add_column(column, justify="left" if column == "arms" else "right")
+    numbers = ("tokens/s", "peak memory", "static memory")
+    table = _table("Ratios: median (range over repeats)", ("arms",), numbers)
     for name, row in ratios.items():
         table.add_row(name, *(_range(value, 1, "{:.3f}") for value in row.values()))
     return table
