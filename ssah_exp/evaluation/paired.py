@@ -106,8 +106,7 @@ def paired_rates(arm: Values, reference: Values, terms: Terms) -> Paired:
     arm, reference = _both_scored(arm, reference)
     if arm.size == 0:
         return gap(terms, COHENS_H, "no prompt scored in both arms")
-    few = few_differ(differences_of(arm, reference))
-    effect = cohens_h(arm, reference, terms.resampling, terms.unit, few=few)
+    effect = cohens_h(arm, reference, terms.resampling, terms.unit)
     return _paired(arm, reference, terms, effect, COHENS_H)
 
 
@@ -127,8 +126,7 @@ def paired_means(arm: Values, reference: Values, terms: Terms, span: float) -> P
     arm, reference = _both_scored(arm, reference)
     if arm.size == 0:
         return gap(terms, COHENS_DZ, "no answer scored in both arms")
-    differences = differences_of(arm, reference)
-    effect = cohens_dz(differences, terms.resampling, terms.unit, few=few_differ(differences))
+    effect = cohens_dz(differences_of(arm, reference), terms.resampling, terms.unit)
     shares = replace(terms, margin=terms.margin / span)
     found = _paired(arm / span, reference / span, shares, effect, COHENS_DZ)
     return replace(

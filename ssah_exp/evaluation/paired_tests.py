@@ -132,9 +132,7 @@ def tost(arm: Values, reference: Values, margin: float) -> tuple[float, float, s
     return float(below_upper), float(both), "two one-sided paired t tests"
 
 
-def cohens_h(
-    arm: Values, reference: Values, resampling: Resampling, unit: str, *, few: bool
-) -> Estimate:
+def cohens_h(arm: Values, reference: Values, resampling: Resampling, unit: str) -> Estimate:
     """Effect size of two rates."""
 
     def statistic(one: Values, other: Values, axis: int = -1) -> Values:
@@ -142,10 +140,11 @@ def cohens_h(
         found: Values = proportion_effectsize(*shares)
         return found
 
+    few = few_differ(differences_of(arm, reference))
     return _effect((arm, reference), statistic, resampling, unit, few=few)
 
 
-def cohens_dz(differences: Values, resampling: Resampling, unit: str, *, few: bool) -> Estimate:
+def cohens_dz(differences: Values, resampling: Resampling, unit: str) -> Estimate:
     """Effect size of a mean difference: in standard deviations of the differences (Cohen 1988)."""
 
     def statistic(sample: Values, axis: int = -1) -> Values:
@@ -155,6 +154,7 @@ def cohens_dz(differences: Values, resampling: Resampling, unit: str, *, few: bo
 
     if alike(differences.tolist()):
         return Estimate(None, None, None, int(differences.size), unit, "none: all pairs alike")
+    few = few_differ(differences)
     return _effect((differences,), statistic, resampling, unit, few=few)
 
 
