@@ -98,6 +98,15 @@ def log_where_wide(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
+def named_once(axes: Axes) -> None:
+    """Name what has several parts once in the legend."""
+    seen: set[str] = set()
+    for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+        if label in seen:
+            handle.set_label("_")
+        seen.add(label)
+
+
 def ends_of(spreads: Sequence[Spread | None]) -> tuple[NDArray[np.float64], ...]:
     """Means, lower and upper ends; NaN is a gap."""
     return tuple(

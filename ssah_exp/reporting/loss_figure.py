@@ -16,6 +16,7 @@ from ssah_exp.reporting.drawing import (
     CONTROL_MARKERS,
     PAGE,
     PALETTE,
+    named_once,
     new_figure,
     save_figure,
     styled,
@@ -103,9 +104,8 @@ def _draw(axes: Axes, points: pd.DataFrame) -> None:
         colour, rate = PALETTE[names.index(name) % len(PALETTE)], start["asr_pct"].mean()
         label = f"{name}, loss {_range(start['train_loss'])}"
         axes.axhline(rate, linestyle="--", linewidth=1, color=colour, label=label)
-    seen: set[str] = set()
     for point in points[points["trained"]].to_dict("records"):
-        rate, label = point["asr_pct"], str(point["label"])
+        rate = point["asr_pct"]
         axes.errorbar(
             point["train_loss"],
             rate,
@@ -113,6 +113,6 @@ def _draw(axes: Axes, points: pd.DataFrame) -> None:
             fmt=CONTROL_MARKERS[point["control"]],
             color=PALETTE[names.index(point["arm"]) % len(PALETTE)],
             elinewidth=0.6,
-            label="_" if label in seen else label,
+            label=point["label"],
         )
-        seen.add(label)
+    named_once(axes)

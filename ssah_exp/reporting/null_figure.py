@@ -18,6 +18,7 @@ from ssah_exp.reporting.drawing import (
     CONTROL_MARKERS,
     PAGE,
     log_where_wide,
+    named_once,
     new_figure,
     on_the_edge,
     save_figure,
@@ -144,7 +145,7 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
             tick.label1.set(rotation=25, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.6, len(classes) - 0.4)
     axes.grid(visible=False, axis="x")
-    _once(axes)
+    named_once(axes)
 
 
 def _draws(
@@ -190,12 +191,3 @@ def _seeds(axes: Axes, rows: pd.DataFrame, place: float, name: str) -> None:
         label=f"{name if name in CLASS_COLOURS else 'sets by name'}, a point a seed",
         zorder=3,
     )
-
-
-def _once(axes: Axes) -> None:
-    """Name what has several parts once in the legend."""
-    seen: set[str] = set()
-    for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-        if label in seen:
-            handle.set_label("_")
-        seen.add(label)
