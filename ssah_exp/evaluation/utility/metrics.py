@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ssah_exp.config.schema import UtilityConfig
 from ssah_exp.config.utility import leading_metric
@@ -41,9 +42,7 @@ def utility_metrics(
         for metric, answers in item.answers.items():
             found = rate(sum(answers), len(answers), confidence, UNIT)
             method = f"{found.method}; {_how(item, utility)}"
-            metrics[utility_name(item.task, metric)] = Estimate(
-                found.value, found.low, found.high, found.n, UNIT, method
-            )
+            metrics[utility_name(item.task, metric)] = replace(found, method=method)
         answers = item.answers[leading_metric(item.task, utility.metric)]
         counts.append((sum(answers), len(answers)))
     return {**metrics, UTILITY_MEAN: mean_of_rates(counts, confidence, UNIT)}
