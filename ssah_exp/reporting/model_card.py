@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ssah_exp.config.ranges import CLASSES
 from ssah_exp.records.record import ArmRecord, RunRecord
-from ssah_exp.reporting.text import estimate_text, heading_of
+from ssah_exp.reporting.text import estimate_text, heading_or_name
 
 _HEAD = """---
 library_name: transformers
@@ -62,7 +62,7 @@ def _what(arm: ArmRecord) -> str:
 def _metrics(arm: ArmRecord) -> str:
     """Every metric with its interval and n; shares in percent."""
     rows = [
-        f"| {heading_of(name)} | {_judge(name)} | {estimate_text(item, name)} | "
+        f"| {heading_or_name(name)} | {_judge(name)} | {estimate_text(item, name)} | "
         f"{item.n} {item.unit} | {item.method} |"
         for name, item in arm.metrics.items()
         if item.value is not None

@@ -111,7 +111,7 @@ def style_text(style: str) -> str:
     return f"{_STYLES[plain]} + {bare}{apart}"
 
 
-def heading_of(metric: str) -> str:
+def heading_or_name(metric: str) -> str:
     """:func:`heading`, or the metric's own name where no heading was given to it."""
     try:
         return heading(metric)

@@ -17,7 +17,7 @@ from ssah_exp.evaluation.metric_names import (
 )
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.report.flat import flat, own, shared
-from ssah_exp.reporting.text import estimate_text, heading_of, scale_of
+from ssah_exp.reporting.text import estimate_text, heading_or_name, scale_of
 
 MOST_POINTS = 200  # of a loss curve: as many as a picture can show
 _FIRST = (PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE, EPOCHS)
@@ -36,7 +36,7 @@ def payload(records: Sequence[RunRecord]) -> dict[str, Any]:
     index = {name: number for number, name in enumerate(names)}
     return {
         "common": common,
-        "metrics": [{"name": name, "heading": heading_of(name)} for name in names],
+        "metrics": [{"name": name, "heading": heading_or_name(name)} for name in names],
         "runs": [
             {
                 "id": record.run_id,

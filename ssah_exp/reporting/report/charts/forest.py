@@ -17,7 +17,7 @@ from ssah_exp.reporting.report.charts.parts import (
 )
 from ssah_exp.reporting.report.svg import Scale, element, joined, spanning
 from ssah_exp.reporting.rows import Block, Row
-from ssah_exp.reporting.text import cell_text, estimate_text, heading_of, scale_of
+from ssah_exp.reporting.text import cell_text, estimate_text, heading_or_name, scale_of
 
 _ROW = 34
 _SEED = "seed"  # among the kinds of draws: an arm's own value in one seed
@@ -49,7 +49,7 @@ def forest(block: Block, metric: str, log: bool = False) -> Chart | None:
     for number, (row, marks) in enumerate(zip(rows, draws, strict=True)):
         middle = 6 + _ROW * number + _ROW / 2 - 3
         parts.append(_forest_row(row, metric, across, middle, marks))
-    title = f"{heading_of(metric)} of every arm"
+    title = f"{heading_or_name(metric)} of every arm"
     measured = "mean over seeds" if _many(block) else "measured"
     legend = [("c0", "dot", f"{measured}, with its interval")]
     if _many(block):
@@ -57,7 +57,7 @@ def forest(block: Block, metric: str, log: bool = False) -> Chart | None:
     kinds = {kind for marks in draws for kind, _, _ in marks} - {_SEED}
     legend += [(kind, shape_of(kind), f"{kind} control") for kind in CONTROLS if kind in kinds]
     behind = ": the null draws lie behind." if kinds else "; no controls were drawn."
-    caption = f"{heading_of(metric)}{', log scale' if log else ''}{behind}"
+    caption = f"{heading_or_name(metric)}{', log scale' if log else ''}{behind}"
     return Chart(title, caption, picture(title, height, parts), legend)
 
 

@@ -24,7 +24,7 @@ from ssah_exp.reporting.report.charts.parts import (
 from ssah_exp.reporting.report.payload import losses_of, thinned
 from ssah_exp.reporting.report.svg import Scale, element, joined, spanning
 from ssah_exp.reporting.rows import Block
-from ssah_exp.reporting.text import estimate_text, heading_of
+from ssah_exp.reporting.text import estimate_text, heading_or_name
 
 _HEIGHT = 290
 _ACROSS, _UP = (40, WIDTH - RIGHT), (_HEIGHT - 40, 10)  # pixels of either scale
@@ -40,6 +40,7 @@ def scatter(block: Block, metric: str) -> Chart | None:
     ]
     if not points:
         return None
+    quantity = heading_or_name(metric)
     names = list(dict.fromkeys(str(arm.arm) for arm, *_ in points))
     across = spanning([loss for _, loss, _ in points], *_ACROSS)
     up = Scale(0, 100, *_UP)
@@ -49,16 +50,16 @@ def scatter(block: Block, metric: str) -> Chart | None:
         shape = shape_of(arm.control) if arm.control else "dot"
         item = arm.metrics[metric]
         bar = _whisker_up(across(loss), up, item.low, item.high)
-        told = f"{arm.name}: loss {loss:.3f}, {heading_of(metric)} {estimate_text(item, metric)}"
+        told = f"{arm.name}: loss {loss:.3f}, {quantity} {estimate_text(item, metric)}"
         inside = joined([element("title", told), bar, mark(shape, across(loss), up(100 * rate))])
         parts.append(
             element("g", inside, class_=colour if arm.control is None else f"{colour} null")
         )
-    title = f"{heading_of(metric)} against training loss"
+    title = f"{quantity} against training loss"
     legend = [(f"c{at % COLOURS}", "dot", name) for at, name in enumerate(names)]
     kinds = {arm.control for arm, *_ in points}
     legend += [("plain", shape_of(kind), f"{kind} control") for kind in CONTROLS if kind in kinds]
-    caption = f"{heading_of(metric)} against training loss: only arms at equal loss compare."
+    caption = f"{quantity} against training loss: only arms at equal loss compare."
     below = "training loss, nats per response token"
     return Chart(title, caption, _framed(title, across, up, parts, below), legend)
 
