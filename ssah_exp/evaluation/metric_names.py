@@ -6,6 +6,8 @@ PERPLEXITY = "perplexity"
 # Of a fine-tuning: loss on a fixed sample of its examples, passes over them, share of all weights
 # that it may change: of a merged LoRA those of its projections, of an attached adapter none.
 TRAIN_LOSS, EPOCHS, TRAINED_SHARE = "train_loss", "epochs", "trained_share"
+# Of an arm, beside its metrics: the share of all units that is pruned.
+UNITS = "units_pct"
 
 MEAN = "mean"  # in a style's place: over all of them
 

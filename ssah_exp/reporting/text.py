@@ -16,6 +16,7 @@ from ssah_exp.evaluation.attack_metrics import CONTINUATION
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.metric_names import EPOCHS, MEAN, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
 from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
+from ssah_exp.evaluation.shares import is_share
 from ssah_exp.evaluation.utility.metrics import UTILITY_MEAN, utility_name
 from ssah_exp.reporting.rows import Cell
 
@@ -76,8 +77,7 @@ _LATEX = str.maketrans(
 
 def scale_of(metric: str) -> float:
     """What a value is multiplied by to be shown: shares are shown in percent."""
-    plain = (PERPLEXITY, TRAIN_LOSS, EPOCHS, MT_MEAN, *TURN_NAMES)
-    return 1.0 if metric in plain or metric.startswith("score/") else 100.0
+    return 100.0 if is_share(metric) else 1.0
 
 
 def given(value: float) -> str:
@@ -173,7 +173,14 @@ def bracketed(
 
 def value_text(value: float, metric: str) -> str:
     """One value, shares in percent, with the digits of its metric."""
-    return _WRITERS.get(metric, number)(value * scale_of(metric))
+    return _writer(metric)(value * scale_of(metric))
+
+
+def _writer(metric: str) -> Callable[[float], str]:
+    if metric in _WRITERS:
+        return _WRITERS[metric]
+    coarse = is_share(metric) or metric in _COARSE or metric.startswith("score/")
+    return number if coarse else "{:.3g}".format  # of a size nobody knows, as what is watched
 
 
 def p_text(p: float | None) -> str:
@@ -202,6 +209,7 @@ def _trained_share(percent: float) -> str:
     return f"{percent:.2g}" if 0 < percent < 1 else number(percent)
 
 
+_COARSE = (PERPLEXITY, EPOCHS, MT_MEAN, *TURN_NAMES)
 _WRITERS: dict[str, Callable[[float], str]] = {TRAIN_LOSS: _loss, TRAINED_SHARE: _trained_share}
 
 

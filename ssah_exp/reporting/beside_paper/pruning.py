@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ssah_exp.evaluation.attack_metrics import attacked_style, joined_styles
-from ssah_exp.evaluation.metric_names import MEAN, PERPLEXITY, asr_name
+from ssah_exp.evaluation.metric_names import MEAN, PERPLEXITY, UNITS, asr_name
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper import protocol
 from ssah_exp.reporting.beside_paper.benchmarks import (
@@ -30,7 +30,6 @@ _STYLES = {
     "asr_avg_as_printed": MEAN,
 }
 _QUESTIONS = 200  # the first of each task
-UNITS = "units_pct"
 
 
 def pruning_pairs(block: Block) -> list[Pair]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -14,23 +13,11 @@ from ssah_exp.config.ranges import choice, refuse
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.validate import ARTEFACTS
 from ssah_exp.errors import ConfigError, did_you_mean
-from ssah_exp.evaluation.metric_names import PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
-from ssah_exp.evaluation.mt_bench.names import MT_COVERAGE
-from ssah_exp.evaluation.probe.names import ENDED, REFUSED, SAME_TOKEN
+from ssah_exp.evaluation.metric_names import PERPLEXITY, TRAIN_LOSS
+from ssah_exp.evaluation.shares import is_share
 
 HIGHER, LOWER, SAME = DIRECTIONS = ("higher", "lower", "same")
 _LOSSES = (PERPLEXITY, TRAIN_LOSS)  # compared in nats per token
-# First parts of the names of metrics that are shares; of scores, how often one was given is one.
-_RATES = re.compile(
-    r"(asr|benign_refusal|borderline_refusal|coverage|empty|utility|score\d+"
-    rf"|{REFUSED}|{ENDED}|{SAME_TOKEN})/.+"
-    rf"|{MT_COVERAGE}|{TRAINED_SHARE}"
-)
-
-
-def is_rate(metric: str) -> bool:
-    """Whether a metric is a share, shown in percent."""
-    return _RATES.fullmatch(metric) is not None
 
 
 @dataclass(frozen=True)
@@ -170,7 +157,7 @@ def _test(content: Any, where: str) -> Prediction:
 def _check_margin(given: dict[str, Any], where: str) -> None:
     """A share for rates; whatever has a unit of its own needs one, too."""
     metric = str(given.get("metric"))
-    a_rate = not given.get("csv") and is_rate(metric)
+    a_rate = not given.get("csv") and is_share(metric)
     if given.get("margin") is not None:
         (_share if a_rate else _positive)(given["margin"], f"{where}: margin")
     elif not (a_rate or given.get("csv") or metric in _LOSSES):

@@ -10,7 +10,8 @@ import pandas as pd
 
 from ssah_exp.evaluation.intervals import level_text
 from ssah_exp.evaluation.metric_names import PERPLEXITY
-from ssah_exp.reporting.claims.claim_file import SAME, ClaimFile, is_rate
+from ssah_exp.evaluation.shares import is_share
+from ssah_exp.reporting.claims.claim_file import SAME, ClaimFile
 from ssah_exp.reporting.claims.settle import Finding, Settled
 from ssah_exp.reporting.text import (
     bracketed,
@@ -146,6 +147,6 @@ def _plain(value: float, metric: str) -> str:
         return "inf/inf"
     if metric == PERPLEXITY:
         return f"{math.exp(value):.3g}x" if value < 50 else "inf"
-    if is_rate(metric):
+    if is_share(metric):
         return f"{100 * value:+.0f}"
     return f"{value:+.3g}"
