@@ -76,12 +76,11 @@ def _check_metrics(asked: Sequence[str], settings: Sequence[Sequence[Metric]]) -
     there = [metric for metrics in settings for metric in metrics]
     names = {metric.name for metric in there}
     known = names | {name.partition("/")[0] for name in names}
-    problems = [
+    refuse(
         f"--metrics={part}.{did_you_mean(part, known)}"
         for part in asked
         if not any(metric.is_of(part) for metric in there)
-    ]
-    refuse(problems)
+    )
 
 
 def _records(what: str, options: argparse.Namespace) -> list[RunRecord]:

@@ -40,8 +40,7 @@ def build(
     """
     if "_target_" not in node:
         raise ConfigError(f"{where} has no _target_.")
-    problems = list(_problems(node, where))
-    refuse(problems)
+    refuse(_problems(node, where))
     try:
         made = instantiate(dict(node), _convert_="all")
     except InstantiationException as error:

@@ -35,8 +35,7 @@ def parse(composed: DictConfig) -> RunConfig:
     """
     content = OmegaConf.to_container(composed, resolve=False)
     assert isinstance(content, dict)
-    problems = [*_unknown_keys(content, RunConfig, ""), *_missing_values(content, "")]
-    refuse(problems)
+    refuse([*_unknown_keys(content, RunConfig, ""), *_missing_values(content, "")])
     try:
         merged = OmegaConf.merge(_schema(), composed)
         config = OmegaConf.to_object(merged)
@@ -76,18 +75,16 @@ def _escaped(value: Any) -> Any:
     return value
 
 
-def _unknown_keys(content: dict[Any, Any], schema: type, prefix: str) -> list[str]:
+def _unknown_keys(content: dict[Any, Any], schema: type, prefix: str) -> Iterator[str]:
     """Describe every key of ``content`` that the dataclass ``schema`` does not have."""
     known = {item.name: item for item in fields(schema)}
-    problems: list[str] = []
     for key, value in content.items():
         if key not in known:
-            problems.append(f"Unknown key '{prefix}{key}'.{did_you_mean(str(key), known)}")
+            yield f"Unknown key '{prefix}{key}'.{did_you_mean(str(key), known)}"
             continue
         factory = known[key].default_factory
         if isinstance(value, dict) and isinstance(factory, type) and is_dataclass(factory):
-            problems += _unknown_keys(value, factory, f"{prefix}{key}.")
-    return problems
+            yield from _unknown_keys(value, factory, f"{prefix}{key}.")
 
 
 def _missing_values(value: Any, where: str) -> Iterator[str]:

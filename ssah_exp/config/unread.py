@@ -136,12 +136,11 @@ def refuse_unread(jobs: Sequence[tuple[RunConfig, Sequence[str]]]) -> None:
                 read.add(_key(word))
             else:
                 unread.setdefault(word, why)
-    problems = [
+    refuse(
         f"{word} would have no effect: {why}."
         for word, why in unread.items()
         if _key(word) not in read
-    ]
-    refuse(problems)
+    )
 
 
 def _merges_nothing(word: str, config: RunConfig) -> str | None:

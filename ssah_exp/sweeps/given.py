@@ -24,8 +24,7 @@ def options_of(schema: type[Options], given: Mapping[str, Any], where: str) -> O
     Raises:
         ConfigError: Lists unknown names and values of another kind; or values out of range.
     """
-    problems = list(_problems(schema, given, where))
-    refuse(problems)
+    refuse(_problems(schema, given, where))
     return schema(**given)
 
 

@@ -77,12 +77,11 @@ def settings_of(given: Mapping[str, Any]) -> SearchSettings:
     Raises:
         ConfigError: Unknown or missing ones, or values out of range.
     """
-    problems = [
+    refuse(
         f"hydra.sweeper.{name} is missing; give it as hydra.sweeper.{name}=NAME."
         for name in ("metric", "arm")
         if not given.get(name)
-    ]
-    refuse(problems)
+    )
     return options_of(SearchSettings, given, "hydra.sweeper")
 
 

@@ -238,8 +238,7 @@ def _complete(
     decided = {"device": str(resolve_device(given["device"], "--device"))}
     values = {**shared, "threads": torch.get_num_threads(), **defaults, **said, **decided}
     settings = kind(**{item.name: values[item.name] for item in fields(kind)})
-    problems = list(_problems(asdict(settings)))
-    refuse(problems)
+    refuse(_problems(asdict(settings)))
     return settings
 
 
