@@ -1,4 +1,7 @@
-"""Checks of single values; each yields what is wrong, in a sentence with what is allowed."""
+"""Checks of single values; each yields what is wrong, in a sentence with what is allowed.
+
+None, where a key may be null, is never wrong.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +40,9 @@ def named(key: str, name: str) -> Iterable[str]:
         yield f"{key}: a name has letters, digits, '_' and '-' only."
 
 
-def choice(key: str, value: str, allowed: Collection[str]) -> Iterable[str]:
+def choice(key: str, value: str | None, allowed: Collection[str]) -> Iterable[str]:
     """Complain unless ``value`` is allowed."""
-    if value not in allowed:
+    if value is not None and value not in allowed:
         yield f"{key}={value}.{did_you_mean(str(value), allowed)}"
 
 
@@ -55,16 +58,18 @@ def choices(
         yield from choice(key, value, allowed)
 
 
-def at_least(key: str, value: float, low: float) -> Iterable[str]:
+def at_least(key: str, value: float | None, low: float) -> Iterable[str]:
     """Complain unless ``value >= low``."""
-    if not value >= low:
+    if value is not None and not value >= low:
         yield f"{key}={value:g} is below {low:g}."
 
 
 def within(
-    key: str, value: float, low: float, high: float, *, open_low: bool = False
+    key: str, value: float | None, low: float, high: float, *, open_low: bool = False
 ) -> Iterable[str]:
     """Complain unless ``low <= value <= high`` (``low <`` if open)."""
+    if value is None:
+        return
     inside = (value > low if open_low else value >= low) and value <= high
     if not inside:
         bracket = "(" if open_low else "["

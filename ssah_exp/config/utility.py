@@ -44,8 +44,7 @@ def utility_problems(utility: UtilityConfig) -> Iterable[str]:
     yield from choice("utility.metric", utility.metric, PREFERRED)
     yield from choice("utility.source", utility.source, SOURCES)
     yield from at_least("utility.batch_size", utility.batch_size, 1)
-    if utility.limit is not None:
-        yield from at_least("utility.limit", utility.limit, 1)
+    yield from at_least("utility.limit", utility.limit, 1)
     for task, shots in utility.fewshot.items():
         yield from choice("utility.fewshot", task, utility.tasks)
         yield from at_least(f"utility.fewshot.{task}", shots, 0)

@@ -197,9 +197,8 @@ def _text(perplexity: PerplexityConfig) -> Iterable[str]:
     """A negative number of tokens would cut that many off the text's end."""
     key, window = "evaluation.perplexity", perplexity.window
     yield from at_least(f"{key}.batch_size", perplexity.batch_size, 1)
-    if perplexity.max_tokens is not None:
-        least = window if isinstance(window, int) else 2
-        yield from at_least(f"{key}.max_tokens", perplexity.max_tokens, least)
+    least = window if isinstance(window, int) else 2
+    yield from at_least(f"{key}.max_tokens", perplexity.max_tokens, least)
 
 
 def _vllm(evaluation: EvaluationConfig) -> Iterable[str]:
@@ -209,9 +208,8 @@ def _vllm(evaluation: EvaluationConfig) -> Iterable[str]:
     share = given.gpu_memory_utilization
     yield from within(f"{key}.gpu_memory_utilization", share, 0, 1, open_low=True)
     yield from at_least(f"{key}.tensor_parallel_size", given.tensor_parallel_size, 1)
-    if given.max_model_len is not None:
-        least = evaluation.max_new_tokens + 1
-        yield from at_least(f"{key}.max_model_len", given.max_model_len, least)
+    least = evaluation.max_new_tokens + 1
+    yield from at_least(f"{key}.max_model_len", given.max_model_len, least)
 
 
 def _evaluation(evaluation: EvaluationConfig) -> Iterable[str]:

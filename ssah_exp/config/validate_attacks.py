@@ -22,15 +22,13 @@ def attack_problems(evaluation: EvaluationConfig, *, attacked: bool) -> Iterable
     for name, attack in attacks.items():
         yield from _attack(f"evaluation.attacks.{name}", name, attack)
         yield from _guide(f"evaluation.attacks.{name}.method.judge", attack, evaluation)
-    if evaluation.mean_with is not None:
-        yield from _mean(evaluation.mean_with, evaluation)
+    yield from _mean(evaluation.mean_with, evaluation)
 
 
 def _attack(where: str, name: str, attack: AttackConfig) -> Iterable[str]:
     yield from named(where, name)
     yield from choices(f"{where}.styles", attack.styles, STYLES)
-    if attack.requests is not None:
-        yield from at_least(f"{where}.requests", attack.requests, 1)
+    yield from at_least(f"{where}.requests", attack.requests, 1)
 
 
 def _guide(where: str, attack: AttackConfig, evaluation: EvaluationConfig) -> Iterable[str]:
@@ -43,7 +41,7 @@ def _guide(where: str, attack: AttackConfig, evaluation: EvaluationConfig) -> It
     yield from too_short(name, words, "evaluation.max_new_tokens", evaluation.max_new_tokens)
 
 
-def _mean(name: str, evaluation: EvaluationConfig) -> Iterable[str]:
+def _mean(name: str | None, evaluation: EvaluationConfig) -> Iterable[str]:
     yield from choice("evaluation.mean_with", name, evaluation.attacks)
     if name in evaluation.attacks and evaluation.attacks[name].requests is not None:
         yield (

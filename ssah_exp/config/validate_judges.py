@@ -72,5 +72,4 @@ def mt_bench_problems(bench: MtBenchConfig) -> Iterable[str]:
             yield f"mt_bench.{key} is missing; give it as mt_bench.{key}=FILE."
     yield from at_least("mt_bench.max_new_tokens", bench.max_new_tokens, 1)
     yield from at_least("mt_bench.batch_size", bench.batch_size, 1)
-    if bench.limit is not None:
-        yield from at_least("mt_bench.limit", bench.limit, 1)
+    yield from at_least("mt_bench.limit", bench.limit, 1)

@@ -23,8 +23,7 @@ def processes_problems(config: RunConfig, *, trains: bool) -> Iterable[str]:
     yield from at_least("trainer.devices", trainer.devices, 1)
     yield from at_least("trainer.num_nodes", trainer.num_nodes, 1)
     yield from choice("trainer.strategy", trainer.strategy, STRATEGIES)
-    if trainer.checkpoint_minutes is not None:
-        yield from at_least("trainer.checkpoint_minutes", trainer.checkpoint_minutes, 0)
+    yield from at_least("trainer.checkpoint_minutes", trainer.checkpoint_minutes, 0)
     yield from _mps(config)
     yield from _device_map(model)
     if model.device_map is not None and (trains or config.alignment.enabled):

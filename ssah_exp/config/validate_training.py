@@ -119,10 +119,8 @@ def _arm(name: str, arm: ArmConfig, training: TrainingConfig, earlier: list[str]
     yield from _arm_name(name, training)
     yield from choice(f"{key}.policy", arm.policy, POLICIES)
     yield from choices(f"{key}.controls", arm.controls, CONTROLS, empty=True)
-    if arm.epochs is not None:
-        yield from at_least(f"{key}.epochs", arm.epochs, 1)
-    if arm.learning_rate is not None:
-        yield from within(f"{key}.learning_rate", arm.learning_rate, 0, 1, open_low=True)
+    yield from at_least(f"{key}.epochs", arm.epochs, 1)
+    yield from within(f"{key}.learning_rate", arm.learning_rate, 0, 1, open_low=True)
     yield from at_least(f"{key}.first_epochs", arm.first_epochs, 1)
     yield from _arm_units(key, arm)
     if arm.adapter is not None and any(value is not None for value in asdict(arm.others).values()):

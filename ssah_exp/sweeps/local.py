@@ -44,14 +44,14 @@ class LocalOptions:
         Raises:
             ConfigError: Lists every problem.
         """
-        lowest = {"workers": 1, "gpus": 0, "threads": 1}
+        where = "hydra.launcher"
         problems = [
-            problem
-            for name, least in lowest.items()
-            if (value := getattr(self, name)) is not None
-            for problem in at_least(f"hydra.launcher.{name}", value, least)
+            *at_least(f"{where}.workers", self.workers, 1),
+            *at_least(f"{where}.gpus", self.gpus, 0),
+            *at_least(f"{where}.threads", self.threads, 1),
+            *choice(f"{where}.code", self.code, CHECKS),
         ]
-        refuse([*problems, *choice("hydra.launcher.code", self.code, CHECKS)])
+        refuse(problems)
 
 
 def places(options: LocalOptions, devices: Sequence[str], cores: int) -> list[dict[str, str]]:

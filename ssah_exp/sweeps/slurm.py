@@ -61,17 +61,16 @@ class SlurmOptions:
         Raises:
             ConfigError: Lists every problem.
         """
-        lowest = {"minutes": 1, "gpus": 0, "cpus": 1, "parallel": 1, "requeues": 0}
-        lowest["signal_seconds"] = 1
         where = "hydra.launcher"
         problems = [
             *choice(f"{where}.code", self.code, CHECKS),
             *self._memory(),
-            *(
-                problem
-                for name, least in lowest.items()
-                for problem in at_least(f"{where}.{name}", getattr(self, name), least)
-            ),
+            *at_least(f"{where}.minutes", self.minutes, 1),
+            *at_least(f"{where}.gpus", self.gpus, 0),
+            *at_least(f"{where}.cpus", self.cpus, 1),
+            *at_least(f"{where}.parallel", self.parallel, 1),
+            *at_least(f"{where}.requeues", self.requeues, 0),
+            *at_least(f"{where}.signal_seconds", self.signal_seconds, 1),
         ]
         if self.signal_seconds >= 60 * self.minutes:
             problems.append(
