@@ -85,7 +85,7 @@ def check_place(config: RunConfig) -> None:
         )
 
 
-class InPlace(TorchCheckpointIO):
+class DirectCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint where it is to lie.
 
     Lightning makes a copy in memory, and writes that to the machine's folder for temporary files
@@ -136,7 +136,7 @@ def make_trainer(
     place = _place(config, strategy, device)
     return pl.Trainer(
         callbacks=[*callbacks, *bars],
-        plugins=[InPlace(), *place.pop("plugins", ())],
+        plugins=[DirectCheckpointIO(), *place.pop("plugins", ())],
         **place,
         logger=False,
         enable_checkpointing=False,

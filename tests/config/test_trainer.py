@@ -15,7 +15,7 @@ from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
 from ssah_exp import ranks
 from ssah_exp.config import trainer as trainer_module
 from ssah_exp.config.schema import RunConfig, TrainerConfig
-from ssah_exp.config.trainer import InPlace, StaysInPlace, check_place, make_trainer
+from ssah_exp.config.trainer import DirectCheckpointIO, StaysInPlace, check_place, make_trainer
 from ssah_exp.errors import ConfigError
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.training import loop
@@ -138,5 +138,5 @@ def test_ranks_write_checkpoints_in_place_too(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(name, value)
     config = TrainerConfig(devices=2, progress=False)
     trainer = make_trainer(config, [], device=torch.device("cpu"), strategy="ddp")
-    assert isinstance(trainer.strategy.checkpoint_io, InPlace)
+    assert isinstance(trainer.strategy.checkpoint_io, DirectCheckpointIO)
     assert trainer.world_size == 2
