@@ -19,7 +19,7 @@ from ssah_exp.config.mistakes import explain_hydra_error, refuse_mistakes
 from ssah_exp.config.unread import refuse_unread
 from ssah_exp.config.words import overrides_first
 from ssah_exp.errors import ConfigError, SsahError
-from ssah_exp.pipeline.first_import import imports_stay
+from ssah_exp.pipeline.garbage import imports_stay
 from ssah_exp.sweeps.launching import LAUNCHED, refuse_list
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ssah_exp.config.compose import parse_plain
 from ssah_exp.errors import INCOMPLETE_RANK, IncompleteError, SsahError
-from ssah_exp.pipeline.first_import import imports_stay
+from ssah_exp.pipeline.garbage import imports_stay
 
 
 def main(config: str) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ssah_exp.errors import SsahError, StoreError, ending_behind
 from ssah_exp.owner import Owner
-from ssah_exp.pipeline.first_import import imports_stay
+from ssah_exp.pipeline.garbage import imports_stay
 from ssah_exp.pipeline.worker import flush_printed
 from ssah_exp.records.provenance import now
 from ssah_exp.storage import way_to

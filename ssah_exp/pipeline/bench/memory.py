@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ssah_exp.pipeline.collecting import collect_garbage
+from ssah_exp.pipeline.garbage import collect_garbage
 
 _PROC = Path("/proc/self")
 

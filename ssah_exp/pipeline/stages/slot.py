@@ -14,7 +14,7 @@ from ssah_exp.models.companion import Companion
 from ssah_exp.models.load import LoadedModel, load_model
 from ssah_exp.models.sharded import mesh_of_ranks, shard
 from ssah_exp.models.sources import ModelRef
-from ssah_exp.pipeline.collecting import collect_garbage
+from ssah_exp.pipeline.garbage import collect_garbage
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.training.certificate import check_certificate, has_certificate
 

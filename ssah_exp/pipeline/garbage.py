@@ -1,9 +1,10 @@
-"""Collecting garbage so that no signal is lost in it."""
+"""Collecting garbage so that no signal is lost in it, and not looking for it where none is."""
 
 from __future__ import annotations
 
 import gc
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,3 +42,24 @@ def _signals_later() -> Iterator[None]:
             signal.signal(number, handler)
         for signalled in came:
             signal.raise_signal(signalled)
+
+
+@contextmanager
+def imports_stay() -> Iterator[None]:
+    """Around the import of the pipeline, in commands and workers, whose process is ours.
+
+    Libraries are half a million objects that live as long as the process. The collector would walk
+    over them several times while they come, and again whenever a run frees the memory of a model,
+    a third of a second each time.
+    """
+    if "ssah_exp.pipeline.dispatch" in sys.modules:
+        yield
+        return
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if collecting:
+            gc.enable()

@@ -11,7 +11,7 @@ from types import FrameType
 
 import pytest
 
-from ssah_exp.pipeline.collecting import collect_garbage
+from ssah_exp.pipeline.garbage import collect_garbage
 
 
 class _Circle:
