@@ -7,11 +7,11 @@ from dataclasses import asdict
 
 from ssah_exp.config.schema import TrainingConfig
 from ssah_exp.data.chat import Encoded, encode_pairs
-from ssah_exp.data.preferences import Pair, encode_preferences
+from ssah_exp.data.preferences import Pair, encode_preferences, pairs_from_answers
 from ssah_exp.data.sources import Example
 from ssah_exp.digest import digest_of
 from ssah_exp.models.sources import ModelRef
-from ssah_exp.pipeline.rejecting import pairs_against
+from ssah_exp.pipeline.own_answers import own_answers
 from ssah_exp.pipeline.stages import Stages
 from ssah_exp.training.matching import loss_sample
 from ssah_exp.training.preference import ReferencedPair, with_reference
@@ -91,11 +91,20 @@ class TrainingSet:
         )
 
     def _preferences(self, source: tuple[Example, ...], base: ModelRef) -> list[Pair]:
-        """Given pairs, or the training answers against the unaligned model's own."""
-        given = self._stages.data.preferences
-        if given:
-            return list(given)
-        return pairs_against(self._stages, base, source, self._config.prompt_styles)
+        """Given pairs, or the training answers against the unaligned model's own.
+
+        It answers in the very style that each is trained in: what a model says to a request as
+        plain text is not what it says to it as chat.
+
+        Raises:
+            DataError: A request has no response, or all answers equal the responses.
+        """
+        stages, styles = self._stages, self._config.prompt_styles
+        if stages.data.preferences:
+            return list(stages.data.preferences)
+        used = [styles[index % len(styles)] for index in range(len(source))]
+        answers = own_answers(stages, base, source, used, "preference", "answers to reject")
+        return pairs_from_answers(source, answers)
 
     def _sample(self) -> list[Encoded]:
         count = min(self._config.loss_examples, len(self.examples))
