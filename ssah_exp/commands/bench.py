@@ -14,7 +14,6 @@ from ssah_exp.config.paths import root_of
 from ssah_exp.config.ranges import at_least
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.pipeline.bench.check import WATCHED, Compared, Measured, compare, watched
-from ssah_exp.pipeline.bench.compare import bench_train
 from ssah_exp.pipeline.bench.generating import bench_generate
 from ssah_exp.pipeline.bench.growth import bench_growth
 from ssah_exp.pipeline.bench.identify import bench_identify
@@ -25,6 +24,7 @@ from ssah_exp.pipeline.bench.settings import (
     complete_identify,
 )
 from ssah_exp.pipeline.bench.startup import bench_startup
+from ssah_exp.pipeline.bench.training import bench_train
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.reporting.bench_tables import print_growth, print_rounds, print_training
 from ssah_exp.reporting.growth_figure import draw_growth

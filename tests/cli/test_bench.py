@@ -13,12 +13,12 @@ import torch
 from ssah_exp.cli import main
 from ssah_exp.errors import ConfigError
 from ssah_exp.pipeline.bench import arm as bench_arm
-from ssah_exp.pipeline.bench import compare
+from ssah_exp.pipeline.bench import training
 from ssah_exp.pipeline.bench.compiling import why_not
 from ssah_exp.pipeline.bench.models import random_model
 from ssah_exp.pipeline.bench.proof import summed_up
 from ssah_exp.pipeline.bench.rounds import schedule
-from ssah_exp.pipeline.bench.settings import ARMS, MODELS, arithmetic_limit, complete
+from ssah_exp.pipeline.bench.settings import ARMS, MODELS, complete
 
 Capture = pytest.CaptureFixture[str]
 SMALL = ("--model", "tiny", "--device", "cpu", "--batch", "2", "--length", "16", "--steps", "2")
@@ -38,12 +38,12 @@ def call(capture: Capture, *arguments: str) -> dict[str, Any]:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process per arm isolates memory; what is looked at here does not depend on it."""
-    monkeypatch.setattr(compare, "isolated", bench_arm.time_arm)
+    monkeypatch.setattr(training, "isolated", bench_arm.time_arm)
 
 
 def test_an_arm_in_a_process_of_its_own_trains_the_same() -> None:
     settings = complete(_given())
-    alone = compare.isolated(settings, None, "compact")
+    alone = training.isolated(settings, None, "compact")
     here = bench_arm.time_arm(settings, None, "compact")
     assert alone["status"] == "done"
     assert alone["peak_memory"] > alone["static_memory"]["total"]
@@ -191,7 +191,7 @@ def test_static_memory_is_what_the_bytes_add_up_to(capsys: Capture, precision: s
 def measured(**given: Any) -> dict[str, Any]:
     """A report without the command line."""
     settings = complete({**_given(), "batch": 2, "length": 16, **given})
-    return compare.bench_train(settings, Path("unused"), lambda line: None)
+    return training.bench_train(settings, Path("unused"), lambda line: None)
 
 
 @pytest.mark.usefixtures("in_process")
@@ -286,9 +286,9 @@ def test_the_run_of_which_it_is_little_is_counted_in_steps() -> None:
 
 
 def test_the_arithmetic_limit_is_that_of_matrix_products() -> None:
-    assert arithmetic_limit(0.2, checkpointing=False) == pytest.approx(3 / 2.2)
-    assert arithmetic_limit(0.2, checkpointing=True) == pytest.approx(4 / 3.2)
-    assert arithmetic_limit(1.0, checkpointing=False) == 1
+    assert training.arithmetic_limit(0.2, checkpointing=False) == pytest.approx(3 / 2.2)
+    assert training.arithmetic_limit(0.2, checkpointing=True) == pytest.approx(4 / 3.2)
+    assert training.arithmetic_limit(1.0, checkpointing=False) == 1
 
 
 @pytest.mark.usefixtures("in_process")
@@ -317,7 +317,7 @@ def test_an_arm_without_memory_is_reported(
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     unlimited = bench_arm._measure
-    monkeypatch.setattr(compare, "isolated", measure)
+    monkeypatch.setattr(training, "isolated", measure)
     assert main(["bench", "train", *SMALL, "--repeats", "1", "--format", form]) == 0
     said = capsys.readouterr().out
     if form == "text":

@@ -268,15 +268,3 @@ def _problems(settings: Mapping[str, Any]) -> Iterator[str]:
     for name, bound in _LEAST.items():
         if settings.get(name, bound) < bound:
             yield f"--{name.replace('_', '-')}={settings[name]} is below {bound}."
-
-
-def arithmetic_limit(share: float, *, checkpointing: bool) -> float:
-    """How many times faster than full training a step can be at most, by matrix products alone.
-
-    Forward pass, gradient of the inputs and gradient of the weights cost the same; the last is
-    needed for the trained share only. Checkpointing adds a forward pass. Attention scores, the
-    vocabulary matrix and the optimizer are not in the sum, so a measured ratio can lie above it:
-    full training alone computes gradients of that matrix and steps all weights.
-    """
-    forward = 2 if checkpointing else 1
-    return (forward + 2) / (forward + 1 + share)
