@@ -120,11 +120,11 @@ def _train(
     meter: PeakMeter,
 ) -> dict[str, Any]:
     ids, counted = make_batches(settings, model.config.vocab_size)
-    originals, way = list(model.parameters()), EVERY_ARM[arm]
-    with tuned_weights(model, plan, way.path, masters=settings.masters) as tuned:
+    originals, chosen = list(model.parameters()), EVERY_ARM[arm]
+    with tuned_weights(model, plan, chosen.way, masters=settings.masters) as tuned:
         parameters = tuned.optimizer_parameters()
         optimizer = torch.optim.AdamW(parameters, lr=_LEARNING_RATE, fused=True)
-        if way.compiled:
+        if chosen.compiled:
             compile_blocks(model)
         training = _Training(model, tuned, optimizer, counted, settings)
         meter.reset()

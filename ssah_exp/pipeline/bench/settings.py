@@ -21,12 +21,12 @@ class Arm:
 
     Attributes:
         policy: ``none`` trains everything, ``budget`` a share, ``freeze`` all but a share.
-        path: How slices are trained.
+        way: How slices are trained.
         compiled: Whether blocks go through torch.compile.
     """
 
     policy: str
-    path: Way = "auto"
+    way: Way = "auto"
     compiled: bool = False
 
 
