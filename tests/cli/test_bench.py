@@ -15,7 +15,7 @@ from ssah_exp.errors import ConfigError
 from ssah_exp.pipeline.bench import arm as bench_arm
 from ssah_exp.pipeline.bench import training
 from ssah_exp.pipeline.bench.compiling import why_not
-from ssah_exp.pipeline.bench.models import random_model
+from ssah_exp.pipeline.bench.models import SHAPES, random_llama
 from ssah_exp.pipeline.bench.proof import summed_up
 from ssah_exp.pipeline.bench.rounds import schedule
 from ssah_exp.pipeline.bench.settings import ARMS, MODELS, complete
@@ -245,7 +245,7 @@ def test_static_memory_of_llama_2_7b(
     settings = complete(
         {**_given(), "model": "llama2-7b", "precision": "bfloat16", "masters": masters}
     )
-    shape = random_model("llama2-7b", torch.device("meta"), settings.dtype, 0, 64)
+    shape = random_llama(SHAPES["llama2-7b"], torch.device("meta"), settings.dtype, 0, 64)
     every = sum(item.numel() for item in shape.parameters())
     trained = bench_arm.plan_of(shape, "budget", settings).changeable(shape)
     # The weights; of what is trained also a gradient and two moments, and a master.

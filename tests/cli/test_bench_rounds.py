@@ -15,7 +15,7 @@ from ssah_exp.commands import bench as command
 from ssah_exp.errors import StoreError
 from ssah_exp.pipeline.bench.check import WATCHED, compare, watched
 from ssah_exp.pipeline.bench.identify import state_bytes
-from ssah_exp.pipeline.bench.models import random_model
+from ssah_exp.pipeline.bench.models import SHAPES, random_llama
 from ssah_exp.pipeline.bench.published_style import collect_as_published
 from ssah_exp.pipeline.bench.rounds import ratios, timed_rounds
 from tests.tiny import tiny_model
@@ -46,7 +46,7 @@ def test_text_names_every_arm_and_ratio(capsys: Capture) -> None:
 
 
 def test_the_state_of_llama_2_7b_stays_below_16_mb() -> None:
-    model = random_model("llama2-7b", torch.device("meta"), torch.bfloat16, 0, 8)
+    model = random_llama(SHAPES["llama2-7b"], torch.device("meta"), torch.bfloat16, 0, 8)
     assert state_bytes(model) < 16e6
 
 

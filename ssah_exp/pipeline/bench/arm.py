@@ -20,7 +20,7 @@ from ssah_exp.models.logits import token_losses
 from ssah_exp.models.recomputing import recompute_activations
 from ssah_exp.pipeline.bench.compiling import compile_blocks, why_not
 from ssah_exp.pipeline.bench.memory import PeakMeter, StaticMemory, settle, size_of, states_of
-from ssah_exp.pipeline.bench.models import load_embedded, random_model
+from ssah_exp.pipeline.bench.models import SHAPES, load_embedded, random_llama
 from ssah_exp.pipeline.bench.proof import certificate_cost
 from ssah_exp.pipeline.bench.rounds import clock_of, synchronise
 from ssah_exp.pipeline.bench.settings import CERTIFIED, EVERY_ARM, BenchSettings
@@ -104,8 +104,8 @@ def _model(settings: BenchSettings, location: str | None) -> PreTrainedModel:
     if location is not None:
         model = load_embedded(location, settings.device, settings.precision)
     else:
-        device = torch.device(settings.device)
-        model = random_model(settings.model, device, settings.dtype, settings.seed, settings.length)
+        sizes, device = SHAPES[settings.model], torch.device(settings.device)
+        model = random_llama(sizes, device, settings.dtype, settings.seed, settings.length)
     model.train()
     if settings.checkpointing:
         recompute_activations(model)

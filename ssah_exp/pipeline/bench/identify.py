@@ -13,7 +13,7 @@ from ssah_exp.data.loaders import Batch
 from ssah_exp.models.anatomy import read_anatomy
 from ssah_exp.models.load import DTYPES
 from ssah_exp.models.logits import hidden_states
-from ssah_exp.pipeline.bench.models import load_embedded, locate, random_model
+from ssah_exp.pipeline.bench.models import SHAPES, load_embedded, locate, random_llama
 from ssah_exp.pipeline.bench.published_style import collect_as_published
 from ssah_exp.pipeline.bench.rounds import about, clock_name, median_range, ratios, timed_rounds
 from ssah_exp.pipeline.bench.settings import IdentifySettings
@@ -80,7 +80,7 @@ def _model(settings: IdentifySettings, location: str | None) -> PreTrainedModel:
     if location is not None:
         return load_embedded(location, settings.device, settings.precision)
     device, dtype = torch.device(settings.device), DTYPES[settings.precision]
-    model = random_model(settings.model, device, dtype, settings.seed, settings.length)
+    model = random_llama(SHAPES[settings.model], device, dtype, settings.seed, settings.length)
     torch.nn.Module.eval(model)
     return model
 

@@ -77,28 +77,13 @@ def load_embedded(location: str, device: str, precision: str) -> PreTrainedModel
     return load_model(location, config).model
 
 
-def random_model(
-    name: str, device: torch.device, dtype: torch.dtype, seed: int, longest: int
-) -> PreTrainedModel:
-    """A shape with random weights, see :func:`random_llama`.
-
-    Args:
-        name: A key of :data:`SHAPES`.
-        device: Where the weights are made.
-        dtype: What they are made in.
-        seed: Decides them.
-        longest: Tokens per sequence at most.
-    """
-    return random_llama(SHAPES[name], device, dtype, seed, longest)
-
-
 def random_llama(
     sizes: dict[str, Any], device: torch.device, dtype: torch.dtype, seed: int, longest: int
 ) -> PreTrainedModel:
     """Random weights, made where and as they stay: no other copy ever exists.
 
     Args:
-        sizes: Of a Llama config.
+        sizes: Of a Llama config, e.g. one of :data:`SHAPES`.
         device: Where the weights are made.
         dtype: What they are made in.
         seed: Decides them.
