@@ -16,7 +16,7 @@ from ssah_exp.interventions.ablate import Ablation, ablated, plan_ablation
 from ssah_exp.models.anatomy import Kind
 from ssah_exp.models.load import LoadedModel, load_model
 from ssah_exp.pipeline.bench.models import EMBEDDED, embedded_config, locate
-from ssah_exp.pipeline.bench.rounds import about, clock_name, median_range, ratios, timed_rounds
+from ssah_exp.pipeline.bench.rounds import about, clock_name, measured, timed_rounds
 from ssah_exp.pipeline.bench.settings import GenerateSettings
 
 RATIOS = {"loop/batched": ("loop", "batched"), "ablated/batched": ("ablated", "batched")}
@@ -56,12 +56,7 @@ def bench_generate(
     return {
         **about("generate", asdict(settings), ref),
         "clock": clock_name(settings.device, settings.threads),
-        "seconds": {arm: median_range(values) for arm, values in seconds.items()},
-        "tokens_per_second": {
-            arm: median_range([tokens / value for value in values])
-            for arm, values in seconds.items()
-        },
-        "ratios": ratios(seconds, RATIOS),
+        **measured(seconds, tokens, RATIOS),
     }
 
 

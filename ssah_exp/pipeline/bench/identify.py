@@ -15,7 +15,7 @@ from ssah_exp.models.load import DTYPES
 from ssah_exp.models.logits import hidden_states
 from ssah_exp.pipeline.bench.models import SHAPES, load_embedded, locate, random_llama
 from ssah_exp.pipeline.bench.published_style import collect_as_published
-from ssah_exp.pipeline.bench.rounds import about, clock_name, median_range, ratios, timed_rounds
+from ssah_exp.pipeline.bench.rounds import about, clock_name, measured, timed_rounds
 from ssah_exp.pipeline.bench.settings import IdentifySettings
 from ssah_exp.units.collect import StatisticsCollector, captured_inputs
 
@@ -59,12 +59,7 @@ def bench_identify(
     return {
         **about("identify", asdict(settings), ref),
         "clock": clock_name(settings.device, settings.threads),
-        "seconds": {arm: median_range(values) for arm, values in seconds.items()},
-        "tokens_per_second": {
-            arm: median_range([tokens / value for value in values])
-            for arm, values in seconds.items()
-        },
-        "ratios": ratios(seconds, RATIOS),
+        **measured(seconds, tokens, RATIOS),
         "state_bytes": state_bytes(model),
     }
 

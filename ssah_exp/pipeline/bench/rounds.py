@@ -111,27 +111,40 @@ def ratios(
     }
 
 
+def measured(
+    seconds: Mapping[str, Sequence[float]], tokens: int, pairs: Mapping[str, tuple[str, str]]
+) -> dict[str, Any]:
+    """What a report says of arms that go through the same tokens.
+
+    Args:
+        seconds: Of each arm, by round.
+        tokens: Of a round.
+        pairs: See :func:`ratios`.
+    """
+    speeds = {arm: [tokens / value for value in values] for arm, values in seconds.items()}
+    return {
+        "seconds": {arm: median_range(values) for arm, values in seconds.items()},
+        "tokens_per_second": {arm: median_range(values) for arm, values in speeds.items()},
+        "ratios": ratios(seconds, pairs),
+    }
+
+
 def about(bench: str, settings: Mapping[str, Any], ref: ModelRef | None) -> dict[str, Any]:
     """What every report begins with: machine, versions, settings, model."""
     return {
         "bench": bench,
         "machine": hardware(),
-        "versions": versions(),
+        "versions": {
+            "code": code_version(),
+            "packages": {name: package_version(name) for name in _PACKAGES},
+            "cuda": torch.version.cuda,
+        },
         "settings": dict(settings),
-        "model": describe(ref),
+        "model": _described(ref),
     }
 
 
-def versions() -> dict[str, Any]:
-    """Of the code and of what computes."""
-    return {
-        "code": code_version(),
-        "packages": {name: package_version(name) for name in _PACKAGES},
-        "cuda": torch.version.cuda,
-    }
-
-
-def describe(ref: ModelRef | None) -> dict[str, Any]:
+def _described(ref: ModelRef | None) -> dict[str, Any]:
     """Which weights; None = random ones."""
     if ref is None:
         return {"weights": "random", "identifier": None, "revision": None}
