@@ -27,7 +27,7 @@ class TrainingSet:
     Attributes:
         examples: Prompts with answers, each in every prompt style.
         pairs: Of DPO, answers preferred and rejected; empty for SFT.
-        probe: Examples that training losses are measured over, evenly spread over each prompt
+        sample: Examples that training losses are measured over, evenly spread over each prompt
             style; the same for every arm.
     """
 
@@ -37,7 +37,7 @@ class TrainingSet:
         source = self._source()
         self.examples = self._encode(source)
         self.pairs = self._preferences(source, base) if self._config.objective == "dpo" else []
-        self.probe = self._sample()
+        self.sample = self._sample()
         self._referenced: dict[str, list[ReferencedPair]] = {}
 
     def digests(self) -> dict[str, str]:

@@ -25,7 +25,7 @@ from ssah_exp.training.preference import PreferenceObjective, ReferencedPair, pr
 from ssah_exp.training.tracking import Tracking
 
 # Raised when a change of code changes what a stage computes from the same inputs.
-TUNE_VERSION, PROBE_VERSION = 4, 1
+TUNE_VERSION, START_LOSS_VERSION = 4, 1
 
 
 @dataclass(frozen=True)
@@ -90,20 +90,20 @@ class Tuning:
     @property
     def loss_examples(self) -> int:
         """Training examples that training losses are measured over."""
-        return len(self._set.probe)
+        return len(self._set.sample)
 
     def start_loss(self) -> float:
         """The training loss of the model that all arms start from."""
         material = {
-            "version": PROBE_VERSION,
+            "version": START_LOSS_VERSION,
             "model": self._start.fingerprint,
             "precision": self._stages.config.model.precision,
-            "probe": digest_of_encoded(self._set.probe),
+            "probe": digest_of_encoded(self._set.sample),
         }
 
         def compute(folder: Path) -> None:
             loaded = self._stages.slot.get(self._start)
-            loss = mean_response_loss(loaded, self._set.probe, self._config.batch_size)
+            loss = mean_response_loss(loaded, self._set.sample, self._config.batch_size)
             write_atomically(folder / "loss.json", json.dumps(loss))
 
         entry = self._stages.cache.get_or_compute("start_loss", material, compute, together=True)
@@ -181,7 +181,7 @@ class Tuning:
             "accumulate": config.accumulate,
             "gradient_checkpointing": config.gradient_checkpointing,
             "checkpoints": partial,
-            "probe": self._set.probe,
+            "sample": self._set.sample,
             "match": None if target is None else LossMatch(target, config.check_every),
             "track": self._track,
             "callbacks": callbacks_of(config),

@@ -95,7 +95,7 @@ class Run:
         accumulate: Batches per optimizer step.
         gradient_checkpointing: Recompute activations in the backward pass.
         checkpoints: Folder to save to and go on from; None = a killed run starts over.
-        probe: Examples over which ``train_loss`` is measured.
+        sample: Examples over which ``train_loss`` is measured.
         match: Loss at which to stop early, and how often to look.
         track: Follow the classes of units; None = do not.
         callbacks: The user's own, by name; made for this run.
@@ -111,7 +111,7 @@ class Run:
     accumulate: int = 1
     gradient_checkpointing: bool = False
     checkpoints: Path | None = None
-    probe: Sequence[Encoded] = ()
+    sample: Sequence[Encoded] = ()
     match: LossMatch | None = None
     track: Tracking | None = None
     callbacks: Mapping[str, pl.Callback] = field(default_factory=dict)
@@ -209,7 +209,7 @@ def _fit(
     policy = UnitPolicy(plan, "auto" if twin is None else "compact", adapter)
     callbacks: list[pl.Callback] = [policy, *watching]
     if run.match is not None:
-        callbacks.append(run.match.callback(trained, run.probe, math.ceil(steps / epochs)))
+        callbacks.append(run.match.callback(trained, run.sample, math.ceil(steps / epochs)))
     checkpoints = None
     if run.checkpoints is not None:
         checkpoints = Checkpoints(run.checkpoints, run.trainer.checkpoint_minutes)
@@ -306,24 +306,24 @@ class _GatherAtEnd(pl.Callback):
         self._trained, self._twin, self._run = trained, twin, run
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if self._run.probe:
+        if self._run.sample:
             size = self._run.config.batch_size
-            pl_module.final_loss = mean_response_loss(self._trained, self._run.probe, size)
+            pl_module.final_loss = mean_response_loss(self._trained, self._run.sample, size)
         self._twin.gather()
 
 
 def _summary(loaded: LoadedModel, run: Run, module: FineTuning) -> TrainingSummary:
-    losses, probed = module.losses, module.final_loss
+    losses, measured = module.losses, module.final_loss
     tenth = max(1, len(losses) // 10)
     per_epoch = len(run.loader_of())
-    if probed is None and run.probe:
-        probed = mean_response_loss(loaded, run.probe, run.config.batch_size)
+    if measured is None and run.sample:
+        measured = mean_response_loss(loaded, run.sample, run.config.batch_size)
     return TrainingSummary(
         examples=run.examples,
         steps=len(losses),
         epochs=len(losses) / per_epoch,
         first_loss=sum(losses[:tenth]) / tenth,
         final_loss=sum(losses[-tenth:]) / tenth,
-        train_loss=probed,
+        train_loss=measured,
         losses=losses,
     )

@@ -186,7 +186,7 @@ def test_losses_are_measured_over_every_prompt_style(monkeypatch: pytest.MonkeyP
     run = asked(monkeypatch, prompt_styles=styles, loss_examples=2).run
     assert run is not None
     both = [Example("w0", "w1"), Example("w1", "w1")]
-    assert run.probe == encode_pairs(LOADED.speech, both, styles, "", 512, where="here")
+    assert run.sample == encode_pairs(LOADED.speech, both, styles, "", 512, where="here")
 
 
 def test_every_option_reaches_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,7 @@ def test_every_option_reaches_the_training(monkeypatch: pytest.MonkeyPatch) -> N
     assert (run.accumulate, run.gradient_checkpointing) == (2, True)
     assert run.match == LossMatch(2.5, 3)
     assert run.checkpoints == Path("partial")
-    assert len(run.probe) == 4
+    assert len(run.sample) == 4
     plain = asked(monkeypatch, epochs=9).run
     assert plain is not None
     assert (plain.epochs, plain.config.learning_rate) == (9, TrainingConfig().learning_rate)

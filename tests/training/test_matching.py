@@ -189,6 +189,6 @@ def test_dropout_goes_on_after_a_look() -> None:
         loaded = tiny.tiny_loaded()
         config = TuningConfig(epochs=2, batch_size=2, learning_rate=1e-2)
         match = LossMatch(-1.0, every)
-        run = supervised_run(loaded, EXAMPLES, config, 0, CPU, match=match, probe=EXAMPLES)
+        run = supervised_run(loaded, EXAMPLES, config, 0, CPU, match=match, sample=EXAMPLES)
         losses.append(fine_tune(loaded, run, adapter=Lora(2, 4, dropout=0.5))[0].losses)
     assert losses[0] == losses[1]

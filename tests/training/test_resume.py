@@ -283,7 +283,7 @@ def test_sigterm_during_the_last_look_ends_the_run_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = uninterrupted()
-    never = {"match": TermWhileLooking(0.0, 1), "probe": tiny.conversations(2)}
+    never = {"match": TermWhileLooking(0.0, 1), "sample": tiny.conversations(2)}
     with pytest.raises(SystemExit) as ended:
         worker.train(tmp_path, "none", 1, None, **never)
     assert ended.value.code == 143
@@ -328,7 +328,7 @@ def test_ctrl_c_ends_behind_the_step_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int, saved_at: int
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
-    given = {"match": CtrlC(0.0, 1), "probe": tiny.conversations(2)}
+    given = {"match": CtrlC(0.0, 1), "sample": tiny.conversations(2)}
     with pytest.raises(KeyboardInterrupt):
         worker.train(tmp_path, "none", accumulate, None, **given)
     assert signal.getsignal(signal.SIGINT) is before
