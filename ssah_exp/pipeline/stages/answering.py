@@ -75,7 +75,7 @@ class AnsweringStages(Shared):
         evaluation = self.config.evaluation
         material: dict[str, Any] = {
             "version": ANSWERS_VERSION,
-            **self.arm(ref, ablation),
+            **self.arm_key(ref, ablation),
             "prompts": fingerprint_prompts(prompts),
             "questions": [item.key for item in questions],
             "max_new_tokens": evaluation.max_new_tokens,
@@ -153,7 +153,7 @@ class AnsweringStages(Shared):
         }
         if attack.SEARCHES:
             material |= {
-                **self.arm(ref, ablation),
+                **self.arm_key(ref, ablation),
                 "max_new_tokens": config.evaluation.max_new_tokens,
                 "system_prompt": system_if_used(config, [item.style for item in requests]),
                 "seed": config.seed,

@@ -50,7 +50,7 @@ class BenchmarkStages(Shared):
         window = self._window(ref)
         material = {
             "version": LOSSES_VERSION,
-            **self.arm(ref, ablation),
+            **self.arm_key(ref, ablation),
             "text": self.data.fingerprints["text"],
             "window": window,
             "max_tokens": settings.max_tokens,
@@ -76,7 +76,7 @@ class BenchmarkStages(Shared):
         request = request_of(task, self.config.utility)
         material = {
             "version": UTILITY_VERSION,
-            **self.arm(ref, ablation),
+            **self.arm_key(ref, ablation),
             "task": task,
             "data": "hub" if request.root is None else fingerprint_files(task, request.root),
             "limit": request.limit,
@@ -102,7 +102,7 @@ class BenchmarkStages(Shared):
         conversations = read_conversations(Path(str(bench.questions)), bench.limit)
         material = {
             "version": MT_BENCH_VERSION,
-            **self.arm(ref, ablation),
+            **self.arm_key(ref, ablation),
             "conversations": [asdict(item) for item in conversations],
             "template": self.speech.template_hash,
             "max_new_tokens": bench.max_new_tokens,

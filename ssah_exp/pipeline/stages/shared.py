@@ -39,7 +39,7 @@ class Shared:
     slot: ModelSlot
     speech: Speech
 
-    def arm(self, ref: ModelRef, ablation: Ablation | None) -> dict[str, Any]:
+    def arm_key(self, ref: ModelRef, ablation: Ablation | None) -> dict[str, Any]:
         """What of an arm decides every answer of it, for keys of the cache."""
         return {
             "model": ref.fingerprint,
