@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ssah_exp import ranks
 from ssah_exp.cache import Entry
-from ssah_exp.evaluation.attacks import Attack
-from ssah_exp.evaluation.judges import HarmJudge, Judge
 from ssah_exp.evaluation.metrics import Measured, measure_arm
 from ssah_exp.evaluation.mt_bench.conversations import read_answers
 from ssah_exp.evaluation.mt_bench.metrics import mt_bench_metrics
@@ -40,27 +38,21 @@ class Measuring:
     """What all arms of a run are measured with.
 
     Attributes:
+        run: With its judges, its attacks and its folder.
         stages: The cached stages.
-        judges: By name.
-        attacks: By name.
-        folder: The run's folder.
         questions: Put to every arm.
         prompts: Their tokens.
-        bench: The judge of MT-bench; None = not asked.
     """
 
+    run: OpenRun
     stages: Stages
-    judges: Mapping[str, Judge]
-    attacks: Mapping[str, Attack]
-    folder: Path
     questions: Sequence[Question]
     prompts: Sequence[Prompt]
-    bench: HarmJudge | None = None
 
     @classmethod
     def of(cls, run: OpenRun, stages: Stages) -> Measuring:
-        """With the config's questions; judges are those that the record describes."""
-        return cls(stages, run.judges, run.attacks, run.folder, *stages.questions(), run.bench)
+        """With the config's questions."""
+        return cls(run, stages, *stages.questions())
 
     def measure(
         self, name: str, ref: ModelRef, ablation: Ablation | None, place: str
@@ -82,17 +74,18 @@ class Measuring:
         losses = stages.losses(ref, ablation, f"{label} perplexity")
         stages.reporter.done(f"losses {name}", losses)
         said = [(self.questions, answers)]
-        for attack in self.attacks:
+        for attack in self.run.attacks:
             said.append(self._attacked(attack, name, ref, ablation, label))
         copy = f"completions/{file_name(name)}.jsonl"
         if not ranks.first():
             return Measured({}, Outcomes()), copy
-        _keep(said, self.folder / copy)
+        kept = self.run.folder / copy
+        _keep(said, kept)
         with ranks.alone():
             measured = measure_arm(
-                read_completions(self.folder / copy),
+                read_completions(kept),
                 read_losses(losses),
-                self.judges,
+                self.run.judges,
                 stages.config.evaluation,
             )
             measured.add(self._utility(name, ref, ablation, label))
@@ -107,7 +100,7 @@ class Measuring:
         config = stages.config.evaluation.attacks[attack]
         requests = requests_of(stages.data.harmful_eval, config)
         found = stages.attempts(
-            ref, ablation, self.attacks[attack], requests, f"{label} under {attack}"
+            ref, ablation, self.run.attacks[attack], requests, f"{label} under {attack}"
         )
         stages.reporter.done(f"attack {attack} {name}", found)
         questions, prompts = questions_under_attack(stages, attack, requests, found)
@@ -133,14 +126,14 @@ class Measuring:
         self, name: str, ref: ModelRef, ablation: Ablation | None, label: str
     ) -> Measured:
         """Two turns of conversation, and what the judge says of them."""
-        stages = self.stages
-        if self.bench is None:
+        stages, judge = self.stages, self.run.bench
+        if judge is None:
             return Measured({}, Outcomes())
         entry = stages.mt_bench(ref, ablation, f"{label} MT-bench")
         stages.reporter.done(f"mt_bench {name}", entry)
-        copy = self.folder / "mt_bench" / f"{file_name(name)}.jsonl"
+        copy = self.run.folder / "mt_bench" / f"{file_name(name)}.jsonl"
         write_atomically(copy, (entry.folder / "answers.jsonl").read_text(encoding="utf-8"))
-        return mt_bench_metrics(read_answers(copy), self.bench, stages.config.evaluation)
+        return mt_bench_metrics(read_answers(copy), judge, stages.config.evaluation)
 
 
 def _keep(said: Sequence[tuple[Sequence[Question], Entry]], whole: Path) -> None:
