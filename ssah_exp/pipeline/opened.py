@@ -205,10 +205,9 @@ def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -
     source = build(config.model.source, "model.source", ModelSource)
     inputs = {"model": source.fingerprint(), **data.fingerprints, **asked}
     content = science(config)
-    inputs |= _judge_files(judges) | _attack_files(attacks) | plugin_code(content)
+    inputs |= _files_of(judges, attacks) | plugin_code(content)
     identifier = run_id(config, inputs)
-    known = content, inputs, origin
-    reporter.opened(RunHead(identifier, config.artefact, config.seed, *known))
+    reporter.opened(RunHead(identifier, config.artefact, config.seed, content, inputs, origin))
     if thinned := _thinned(config, data):
         reporter.say(f"asking {thinned}")
     for line in _doubtful(data):
@@ -268,18 +267,15 @@ def _attacks(config: RunConfig, root: Path) -> dict[str, Attack]:
     return attacks
 
 
-def _attack_files(attacks: dict[str, Attack]) -> dict[str, str]:
-    prints = {f"attack.{name}": attack.fingerprint() for name, attack in attacks.items()}
-    return {name: value for name, value in prints.items() if value is not None}
-
-
-def _judge_files(judges: dict[str, Judge]) -> dict[str, str]:
-    """Weights, and questions that are read from files."""
+def _files_of(judges: dict[str, Judge], attacks: dict[str, Attack]) -> dict[str, str]:
+    """Hashes of weights, and of words that are read from files."""
     prints: dict[str, str | None] = {}
     for name, judge in judges.items():
         if isinstance(judge, HarmJudge):
             prints[f"judge.{name}"] = judge.fingerprint()
             prints[f"judge.{name}.wording"] = judge.wording()
+    for name, attack in attacks.items():
+        prints[f"attack.{name}"] = attack.fingerprint()
     return {name: value for name, value in prints.items() if value is not None}
 
 
