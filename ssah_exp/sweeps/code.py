@@ -25,19 +25,8 @@ def code_state() -> dict[str, Any]:
     return {**code_version(), "digest": digest.hexdigest()[:16]}
 
 
-def code_change(submitted: dict[str, Any]) -> str | None:
-    """One line that says how the code differs from what was submitted; None if it does not."""
-    current = code_state()
-    if current["digest"] == submitted["digest"]:
-        return None
-    return (
-        f"the code changed since the sweep was submitted: {_describe(submitted)}, "
-        f"now {_describe(current)}"
-    )
-
-
 def check_code(submitted: dict[str, Any], check: str) -> str | None:
-    """Refuse other code, or return the line to warn with.
+    """Refuse other code, or say in one line how it differs from what was submitted; None = not.
 
     Args:
         submitted: A :func:`code_state`.
@@ -46,8 +35,14 @@ def check_code(submitted: dict[str, Any], check: str) -> str | None:
     Raises:
         StoreError: The code differs, and ``check`` says ``refuse``.
     """
-    change = code_change(submitted)
-    if change is not None and check == "refuse":
+    current = code_state()
+    if current["digest"] == submitted["digest"]:
+        return None
+    change = (
+        f"the code changed since the sweep was submitted: {_describe(submitted)}, "
+        f"now {_describe(current)}"
+    )
+    if check == "refuse":
         raise StoreError(
             f"Not run: {change}. Go back to that code, or take this one with: "
             "ssah-exp retry-failed --take-code"
