@@ -11,11 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ssah_exp.commands.cells import spread_cell
-from ssah_exp.commands.checks import check_draws
-from ssah_exp.commands.pictures import drawn, tell_written
 from ssah_exp.commands.reopened import reopened
-from ssah_exp.commands.show import units_at
+from ssah_exp.commands.units import check_draws, drawn, spread_cell, tell_written, units_at
 from ssah_exp.config.ranges import within
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.pipeline.atlas import Charted, chart

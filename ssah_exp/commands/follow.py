@@ -12,7 +12,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from ssah_exp.commands.pictures import drawn, tell_written
+from ssah_exp.commands.units import drawn, tell_written
 from ssah_exp.errors import StoreError, UnitError, did_you_mean
 from ssah_exp.pipeline.reopening import read_run
 from ssah_exp.records.record import RunRecord

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from ssah_exp.commands.checks import check_draws
-from ssah_exp.commands.pictures import drawn, tell_written
 from ssah_exp.commands.reopened import reopened
+from ssah_exp.commands.units import check_draws, drawn, spread_cell, tell_written
 from ssah_exp.reporting.noise_figure import draw_noise, noise_rows
-from ssah_exp.reporting.text import interval_text, machine_text
+from ssah_exp.reporting.text import machine_text
+from ssah_exp.units.agreement import Spread
 from ssah_exp.units.noise import transfer_noise
 from ssah_exp.units.transfer import CLASSES
 
@@ -58,5 +57,5 @@ def _table(rows: pd.DataFrame) -> Table:
 
 
 def _cell(row: pd.Series) -> str:
-    mean, low, high = (row[f"of_before_{end}"] for end in ("mean", "low", "high"))
-    return escape(interval_text(mean, low, high, 1))
+    spread = Spread(*(row[f"of_before_{end}"] for end in ("mean", "low", "high")))
+    return spread_cell(spread, 1)

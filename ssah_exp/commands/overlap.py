@@ -10,10 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ssah_exp.commands.cells import spread_cell
-from ssah_exp.commands.checks import check_draws
-from ssah_exp.commands.pictures import drawn, tell_written
-from ssah_exp.commands.show import units_at
+from ssah_exp.commands.units import check_draws, drawn, spread_cell, tell_written, units_at
 from ssah_exp.errors import UnitError
 from ssah_exp.reporting.overlap_figure import draw_overlap, overlap_rows
 from ssah_exp.reporting.text import machine_text, plain_rows

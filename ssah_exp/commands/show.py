@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from ssah_exp.commands.pictures import drawn, tell_written
+from ssah_exp.commands.units import drawn, tell_written, units_at
 from ssah_exp.reporting.where_figure import draw_where
 from ssah_exp.units.summary import describe
-from ssah_exp.units.unitmap import UnitMap
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -33,16 +31,6 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         _print(description, Console())
         tell_written(wrote)
     return 0
-
-
-def units_at(path: str) -> UnitMap:
-    """Load a UnitMap from its folder or from the folder of the run that made it.
-
-    Raises:
-        UnitError: No UnitMap there, or a damaged one.
-    """
-    folder = Path(path)
-    return UnitMap.load(folder / "unitmap" if (folder / "unitmap").is_dir() else folder)
 
 
 def _print(description: dict[str, Any], console: Console) -> None:

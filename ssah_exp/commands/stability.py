@@ -13,11 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ssah_exp.cache import MARKER, Cache
-from ssah_exp.commands.cells import spread_cell
-from ssah_exp.commands.checks import check_draws
-from ssah_exp.commands.pictures import drawn, tell_written
 from ssah_exp.commands.reopened import reopened
-from ssah_exp.commands.show import units_at
+from ssah_exp.commands.units import check_draws, drawn, spread_cell, tell_written, units_at
 from ssah_exp.config.schema import UnitsConfig
 from ssah_exp.errors import ConfigError, StoreError, UnitError
 from ssah_exp.models.anatomy import Anatomy
