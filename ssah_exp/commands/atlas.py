@@ -80,24 +80,21 @@ def _describe(
 def _print(
     name: str, found: Charted, anatomy: Anatomy, options: argparse.Namespace, console: Console
 ) -> None:
-    said: dict[str, Any] = {"soft_wrap": True, "highlight": False}
-    console.print(name, markup=False, **said)
+    print(name)
     console.print(_settings(found.atlas))
     if found.atlas.sizes:
         console.print(_sizes(found.atlas))
     summary = agreed(found.atlas, anatomy, options.share)
-    console.print(
+    print(
         f"SCU of the run: {summary['run_units']} units. In SCU in at least {options.share:.0%} of "
         f"the resamples of {len(summary['settings'])} settings: {summary['consensus_units']} "
         f"({summary['consensus_heads']} heads, "
         f"{100 * summary['consensus_parameter_share']:.2f} % of parameters), in all: "
-        f"{summary['always']}, in any: {summary['ever']}.",
-        **said,
+        f"{summary['always']}, in any: {summary['ever']}."
     )
-    console.print(
+    print(
         f"{found.passes} passes over {found.sequences} sequences: {found.pass_seconds:.1f} s; "
-        f"{options.resamples} draws per comparison: {found.draw_seconds:.1f} s.",
-        **said,
+        f"{options.resamples} draws per comparison: {found.draw_seconds:.1f} s."
     )
 
 

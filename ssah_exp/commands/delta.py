@@ -78,21 +78,18 @@ def _show(path: Path, style: str) -> None:
 
 def _print(description: dict[str, Any], console: Console) -> None:
     values, file = description["values"], description["file"]
-    lines = (
+    print(
         f"{description['model']}  revision {description['revision']}  "
-        f"fingerprint {description['fingerprint']}",
+        f"fingerprint {description['fingerprint']}\n"
         f"{description['tensors']} tensors, {values['changed']} of {values['model']} values "
-        f"changed ({100 * values['changed_share']:.3g} %)",
-        f"{file['bytes']} bytes, {100 * file['share_of_model']:.3g} % of the model",
+        f"changed ({100 * values['changed_share']:.3g} %)\n"
+        f"{file['bytes']} bytes, {100 * file['share_of_model']:.3g} % of the model"
     )
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
     if description["layers"]:
-        console.print("Changed rows (r), columns (c), entries (e) per layer:", highlight=False)
+        print("Changed rows (r), columns (c), entries (e) per layer:")
         console.print(_table(description["layers"]))
     for name, entry in description["others"].items():
-        line = f"{name}: {entry['changed']} of {entry['of']} {entry['axis']}"
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        print(f"{name}: {entry['changed']} of {entry['of']} {entry['axis']}")
 
 
 def _table(layers: list[dict[str, Any]]) -> Table:

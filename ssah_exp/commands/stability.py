@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -110,23 +109,19 @@ def _of_entry(folder: Path, overrides: Sequence[str]) -> _Source:
 
 
 def _print(source: _Source, atlas: Atlas, anatomy: Anatomy, console: Console) -> None:
-    said: dict[str, Any] = {"soft_wrap": True, "highlight": False}
-    console.print(source.name, markup=False, **said)
-    for note in source.notes:
-        console.print(note, markup=False, **said)
+    print("\n".join([source.name, *source.notes]))
     if atlas.examples is not None:
         sizes = ", ".join(f"{count} {name}" for name, count in atlas.examples.items())
-        console.print(f"Examples: {sizes}", **said)
+        print(f"Examples: {sizes}")
     console.print(_table(atlas.agreements))
     summary = consensus_summary(atlas, anatomy)
     if summary is not None:
-        console.print(
+        print(
             f"SCU of all examples: {summary['reference_units']} units. In at least half of the "
             f"bootstrap resamples: {summary['consensus_units']} "
             f"({summary['consensus_heads']} heads, "
             f"{100 * summary['consensus_parameter_share']:.2f} % of parameters), in all: "
-            f"{summary['always']}, in any: {summary['ever']}.",
-            **said,
+            f"{summary['always']}, in any: {summary['ever']}."
         )
 
 

@@ -69,8 +69,7 @@ def _origin(units: UnitMap) -> dict[str, str]:
 
 def _print(before: UnitMap, after: UnitMap, flows: Sequence[Flow], console: Console) -> None:
     for place, units in (("from", before), ("to", after)):
-        line = f"{place:<5}{_name(units)}"
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        print(f"{place:<5}{_name(units)}")
     for sentence in differences(before, after):
         console.print(f"NOTE {sentence}", soft_wrap=True, highlight=False, style="yellow")
     whole, *parts = flows
@@ -79,7 +78,7 @@ def _print(before: UnitMap, after: UnitMap, flows: Sequence[Flow], console: Cons
     if whole.before != whole.after:
         console.print("Kept: redundant that is RU, and utility that is anything else.")
     for of in ("units", "parameters"):
-        console.print(f"Class kept: {100 * whole.kept(of):.2f} % of {of}", highlight=False)
+        print(f"Class kept: {100 * whole.kept(of):.2f} % of {of}")
     if parts:
         console.print(_by_part(parts))
 
