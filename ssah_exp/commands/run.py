@@ -21,6 +21,7 @@ from ssah_exp.config.words import overrides_first
 from ssah_exp.errors import ConfigError, SsahError
 from ssah_exp.pipeline.garbage import imports_stay
 from ssah_exp.sweeps.launching import LAUNCHED, refuse_list
+from ssah_exp.sweeps.report import end_of
 
 
 class _Stopped(BaseException):
@@ -64,7 +65,6 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         sys.argv = argv
     if not LAUNCHED:
         return 0
-    from ssah_exp.sweeps.report import end_of
 
     for sweep in LAUNCHED:
         sweep.none_follow()

@@ -28,6 +28,8 @@ from ssah_exp.config.ranges import at_least, choice, refuse
 from ssah_exp.errors import ConfigError, StoreError, did_you_mean
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import readable_record
+from ssah_exp.storage import write_atomically
+from ssah_exp.sweeps.folder import Job
 from ssah_exp.sweeps.given import options_of
 from ssah_exp.sweeps.launching import LAUNCHED, tell
 from ssah_exp.sweeps.state import DONE, JobState
@@ -121,7 +123,7 @@ def search(
             tell(f"trial {number} is none: {error}")
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             continue
-        value = _value(returned.return_value, settings)
+        value = _value(LAUNCHED[-1].job(number), returned.return_value, settings)
         failed = optuna.trial.TrialState.FAIL if value is None else None
         study.tell(trial, value, state=failed)
         with suppress(StoreError):  # a disk that is full for a while ends no search
@@ -167,11 +169,11 @@ def _distribution(override: Override) -> BaseDistribution:
     raise ConfigError(f"{key}: a search takes interval(...), range(...) or choice(...).")
 
 
-def _value(state: JobState, settings: SearchSettings) -> float | None:
+def _value(job: Job, state: JobState, settings: SearchSettings) -> float | None:
     """The metric of a finished job; None if it failed or the metric was not measured."""
     if state.status != DONE:
         return None
-    path = record_of(LAUNCHED[-1].job(0), state)  # any job's folder: states are told from there
+    path = record_of(job, state)
     record = None if path is None else readable_record(path)
     return None if record is None else _metric(record, settings)
 
@@ -190,12 +192,11 @@ def _metric(record: RunRecord, settings: SearchSettings) -> float | None:
 
 def _write(trials: list[Any], settings: SearchSettings) -> tuple[Path, list[dict[str, Any]]]:
     """Write every trial down, behind each: a night that is ended early keeps what it has."""
-    from ssah_exp.storage import write_atomically
 
     told = [
         {"job": trial.number, "overrides": trial.params, "value": trial.value} for trial in trials
     ]
-    path = Path(LAUNCHED[-1].folder) / "search.json"
+    path = LAUNCHED[-1].folder / "search.json"
     write_atomically(path, json.dumps({"settings": vars(settings), "trials": told}, indent=1))
     return path, told
 

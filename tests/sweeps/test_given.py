@@ -70,7 +70,7 @@ def test_a_trial_whose_values_do_not_fit_together_ends_no_search(
 
     launcher: Any = SimpleNamespace(name="batch", launch=launch)
     monkeypatch.setattr(search, "LAUNCHED", [Sweep(tmp_path)])
-    monkeypatch.setattr(search, "_value", lambda state, settings: float(state))
+    monkeypatch.setattr(search, "_value", lambda job, state, settings: float(state))
     settings = settings_of({**SEARCH, "trials": 4})
     given, nothing = ["units.budgets.scu=interval(0.05,0.99)"], None
     refused = {1, 2}
