@@ -21,10 +21,9 @@ from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.judges import Judge, judge_of
 from ssah_exp.evaluation.labelled import read_answers, read_labelled
 from ssah_exp.pipeline.rejudging import rejudge
-from ssah_exp.pipeline.reopening import read_run
 from ssah_exp.records.later_judges import LaterJudge
 from ssah_exp.records.record import ASK_AGAIN, RunRecord, unanswered_text
-from ssah_exp.records.store import RECORD
+from ssah_exp.records.store import RECORD, read_run
 from ssah_exp.reporting.judges_table import render_judges
 from ssah_exp.reporting.text import format_frame, percent_text, rounded_text
 

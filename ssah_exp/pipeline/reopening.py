@@ -33,7 +33,7 @@ from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.stages import ModelSlot, Stages
 from ssah_exp.records.dotted import at
 from ssah_exp.records.record import RunRecord
-from ssah_exp.records.store import RECORD, read_record
+from ssah_exp.records.store import read_run
 from ssah_exp.units.identify import SETS, Identification, identify
 from ssah_exp.units.unitmap import UnitMap
 
@@ -170,18 +170,6 @@ class Reopened(RunModels):
             raise ModelError(f"{ref.location} has another chat template than the run's model.")
         slot = ModelSlot(self.config, self.reporter)
         return Stages(self.config, self.data, self.cache, self.reporter, slot, speech)
-
-
-def read_run(folder: Path) -> RunRecord:
-    """Read the record in a run's folder.
-
-    Raises:
-        StoreError: There is none, or it cannot be read.
-    """
-    path = folder / RECORD
-    if not path.is_file():
-        raise StoreError(f"{folder} is no finished run: it has no {RECORD}.")
-    return read_record(path)
 
 
 def cache_of(folder: Path) -> Cache:

@@ -83,6 +83,18 @@ def read_folder(folder: Path) -> list[RunRecord]:
     return sorted(newest.values(), key=lambda record: record.finished)
 
 
+def read_run(folder: Path) -> RunRecord:
+    """The record in a run's folder, as its run wrote it.
+
+    Raises:
+        StoreError: There is none, or it cannot be read.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        raise StoreError(f"{folder} is no finished run: it has no {RECORD}.")
+    return read_record(path)
+
+
 def read_record(path: Path) -> RunRecord:
     """One record as its run wrote it.
 
