@@ -1,28 +1,17 @@
 """From a finished run back to its models and calibration examples, reading only.
 
-A record holds what decides the result and no paths. What it leaves out comes from the shipped
-config and from overrides; what it holds is checked: model and data must be the recorded ones.
+Its config comes back whole by :mod:`ssah_exp.pipeline.recorded_config`; model and data must be the
+recorded ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from ssah_exp.cache import Cache, Entry
 from ssah_exp.config.build import build
-from ssah_exp.config.compose import conf_dir, parse_plain
-from ssah_exp.config.identity import NOT_SCIENCE_OF_NODES
-from ssah_exp.config.mistakes import explain_hydra_error
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.data.datasets import RunData, load_data
 from ssah_exp.errors import ConfigError, DataError, ModelError, StoreError
@@ -30,14 +19,12 @@ from ssah_exp.models.load import load_speech
 from ssah_exp.models.sources import LocalFolder, ModelRef, ModelSource
 from ssah_exp.pipeline.identification import unit_map_of
 from ssah_exp.pipeline.progress import Reporter
+from ssah_exp.pipeline.recorded_config import config_of, what_to_give
 from ssah_exp.pipeline.stages import ModelSlot, Stages
-from ssah_exp.records.dotted import at
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import read_run
 from ssah_exp.units.identify import SETS, Identification, identify
 from ssah_exp.units.unitmap import UnitMap
-
-_NAMING_A_MODEL = ("model.name", "model.end_of_turn", "model.source")
 
 
 @dataclass(frozen=True)
@@ -105,7 +92,7 @@ class RunModels:
         if "model" in keys:  # converted; the source's fingerprint is the recorded input
             folder = self.cache.find("model", keys["model"]).folder
             return ModelRef("", "", str(folder), self.record.inputs["model"])
-        with _what_to_give():
+        with what_to_give():
             source = build(self.config.model.source, "model.source", ModelSource)
         return source.resolve(self.cache)[0]
 
@@ -201,39 +188,7 @@ def models_of(folder: Path, overrides: Sequence[str]) -> RunModels:
         ConfigError: An override is wrong, or says otherwise than the record.
     """
     record = read_run(folder)
-    recorded = _arms_in_order(record)
-    composed = _composed([*_group_of_model(recorded, overrides), *overrides])
-    _refuse_other(recorded, composed, overrides)
-    with _what_to_give():
-        config = parse_plain(_filled(recorded, composed))
-    return RunModels(record, config, cache_of(folder))
-
-
-def _arms_in_order(record: RunRecord) -> dict[str, Any]:
-    """A record's config; its arms in the order of the run, not in that of the alphabet.
-
-    One may end at the loss of another that comes before it.
-    """
-    training = record.config.get("training")
-    if training is None:
-        return record.config
-    labels = list(dict.fromkeys(arm.arm for arm in record.arms if arm.arm is not None))
-    arms = {label: training["arms"][label] for label in labels if label in training["arms"]}
-    return {**record.config, "training": {**training, "arms": {**arms, **training["arms"]}}}
-
-
-@contextmanager
-def _what_to_give() -> Iterator[None]:
-    """Beside what is missing, why it is and how it is given to a command that is no run."""
-    try:
-        yield
-    except ConfigError as error:
-        if " is missing" not in str(error):
-            raise
-        raise ConfigError(
-            f"{error}\nA record holds no paths: give back what the run was started with, by "
-            "--set KEY=VALUE, e.g. --set data.root=DIR."
-        ) from error
+    return RunModels(record, config_of(record, overrides), cache_of(folder))
 
 
 def reopen(folder: Path, overrides: Sequence[str], reporter: Reporter) -> Reopened:
@@ -253,7 +208,7 @@ def reopen(folder: Path, overrides: Sequence[str], reporter: Reporter) -> Reopen
     models = models_of(folder, overrides)
     record, config = models.record, models.config
     config.trainer.progress = config.trainer.progress and reporter.bars
-    with _what_to_give():
+    with what_to_give():
         data = load_data(config)
     for name in SETS:
         key = f"{name}_calibration"
@@ -263,91 +218,3 @@ def reopen(folder: Path, overrides: Sequence[str], reporter: Reporter) -> Reopen
                 "overrides that the run was started with."
             )
     return Reopened(record, config, models.cache, data, reporter)
-
-
-def _refuse_other(
-    recorded: Mapping[str, Any], composed: Mapping[str, Any], overrides: Sequence[str]
-) -> None:
-    """Refuse what would be dropped: of what is recorded, the record decides.
-
-    What names a model must be given where its group asks for it, whatever it is. A group's name
-    says where files lie.
-    """
-    for word in overrides:
-        for key in _keys_of(word):
-            held, given = at(recorded, key), at(composed, key)
-            a_group = isinstance(held, Mapping) and isinstance(given, Mapping)
-            names_a_model = any(f"{key}.".startswith(f"{name}.") for name in _NAMING_A_MODEL)
-            if held is not None and not a_group and not names_a_model and _differs(held, given):
-                raise ConfigError(
-                    f"--set {word} would have no effect: the run has {key}={held}. "
-                    "For another value, run it anew."
-                )
-
-
-def _keys_of(word: str) -> Iterator[str]:
-    """Dotted keys that an override gives a value to: those inside a mapping one by one."""
-    override = OverridesParser.create().parse_override(word)
-    key = override.key_or_group
-    yield from _below(key, None if override.is_delete() else override.value())
-
-
-def _below(key: str, value: Any) -> Iterator[str]:
-    """``key``, or the keys of a mapping that stands there."""
-    if not isinstance(value, Mapping) or not value:
-        yield key
-        return
-    for name, item in value.items():
-        yield from _below(f"{key}.{name}", item)
-
-
-def _differs(held: Any, given: Any) -> bool:
-    """Whether a value says otherwise than the record; either may leave out what the other has."""
-    if isinstance(held, Mapping) and isinstance(given, Mapping):
-        return any(_differs(held[key], given[key]) for key in held.keys() & given.keys())
-    if isinstance(held, list) and isinstance(given, list):
-        pairs = zip(held, given, strict=False)
-        return len(held) != len(given) or any(_differs(*pair) for pair in pairs)
-    return bool(held != given)
-
-
-def _group_of_model(recorded: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
-    """The config group that knows the key `model.source.path`, where that alone is given.
-
-    Of a model that was a folder a record lacks nothing else.
-    """
-    named = any(item.startswith("model=") for item in overrides)
-    given = any(item.startswith("model.source.path=") for item in overrides)
-    folder = f"{LocalFolder.__module__}.{LocalFolder.__qualname__}"
-    was_folder = recorded["model"]["source"]["_target_"] == folder
-    return ["model=local"] if given and was_folder and not named else []
-
-
-def _composed(overrides: Sequence[str]) -> dict[str, Any]:
-    try:
-        with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-            composed = compose("config", overrides=list(overrides))
-        content = OmegaConf.to_container(composed, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explain_hydra_error(error)) from error
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
-
-
-def _filled(recorded: Any, composed: Any, depth: int = 0) -> Any:
-    """What is recorded, with what records leave out taken from ``composed``.
-
-    Records leave out whole groups, keys of groups, every path, and how a judge is reached. What
-    lies deeper is complete (a judge that is not recorded was not used) or has its default in the
-    schema.
-    """
-    if isinstance(recorded, list) and isinstance(composed, list):
-        padded = [*composed, *[None] * len(recorded)]
-        return [_filled(*pair, depth + 1) for pair in zip(recorded, padded, strict=False)]
-    if not isinstance(recorded, Mapping):
-        return recorded
-    other = composed if isinstance(composed, Mapping) else {}
-    filled = {key: _filled(value, other.get(key), depth + 1) for key, value in recorded.items()}
-    node = NOT_SCIENCE_OF_NODES if "_target_" in recorded else ()
-    left_out = tuple(other) if depth < 2 else node
-    return {**filled, **{key: other[key] for key in left_out if key in other and key not in filled}}
