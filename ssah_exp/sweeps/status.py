@@ -153,39 +153,40 @@ def _under_slurm(sweep: Sweep) -> SweepStatus:
         if ticket and ticket not in queue and states[number].status in _OPEN
     ]
     ends = slurm.ended(gone)
-    standings = [
-        _slurm_standing(job, states[job.number], tickets[job.number], queue, ends) for job in jobs
-    ]
+    standings = []
+    for job in jobs:
+        state, ticket = states[job.number], tickets[job.number]
+        standings.append(Standing(job, state, *_seen_by_slurm(job, state, ticket, queue, ends)))
     return SweepStatus(sweep, standings)
 
 
-def _slurm_standing(
+def _seen_by_slurm(
     job: Job,
     state: JobState,
     ticket: str | None,
     queue: dict[str, tuple[str, str]],
     ends: dict[str, str],
-) -> Standing:
+) -> tuple[str, str]:
+    """Status and detail of a job that was to go to Slurm."""
     status, detail = _said(job, state)
     if status not in _OPEN:
-        return Standing(job, state, status, detail)
+        return status, detail
     if ticket is None:
-        return Standing(job, state, MISSING, "Slurm was never given it")
+        return MISSING, "Slurm was never given it"
     if ticket in queue:
         slurm_state, reason = queue[ticket]
-        if slurm_state == "RUNNING" and status == RUNNING:
-            return Standing(job, state, RUNNING, detail)
-        waits = "starting" if slurm_state == "RUNNING" else f"{slurm_state.lower()}: {reason}"
-        return Standing(job, state, QUEUED, waits)
+        if slurm_state == "RUNNING":
+            return (RUNNING, detail) if status == RUNNING else (QUEUED, "starting")
+        return QUEUED, f"{slurm_state.lower()}: {reason}"
     end = ends.get(ticket)
     if end in _LIVING and job.folder.stat().st_uid != os.getuid():  # the queue may hide it from me
         runs = status == RUNNING and end == "RUNNING"
-        return Standing(job, state, RUNNING if runs else QUEUED, f"Slurm says {end}")
+        return RUNNING if runs else QUEUED, f"Slurm says {end}"
     if end is not None and end.startswith("CANCELLED"):
-        return Standing(job, state, CANCELLED, "by Slurm or its users")
+        return CANCELLED, "by Slurm or its users"
     why = f"Slurm says {end}" if end else "Slurm knows nothing of it any more"
     # With a full disk a job cannot even say that it runs; what Slurm ended did.
-    return Standing(job, state, *_left(job, state, why, began=end is not None))
+    return _left(job, state, why, began=end is not None)
 
 
 def last_line(job: Job) -> str:
