@@ -149,11 +149,11 @@ class _Worker:
 
     def give(self, job: Job) -> bool:
         """Have it run a job; False = its process is gone."""
+        self.job, self.since = job, time.perf_counter()
         try:
             self.connection.send(job.number)
         except OSError:
             return False
-        self.job, self.since = job, time.perf_counter()
         return True
 
     def finished(self) -> bool:
@@ -205,9 +205,8 @@ class _Crew:
     def _employ(self, environment: dict[str, str]) -> None:
         worker = _Worker(str(self._sweep.folder), self._check, environment)
         self._busy.append(worker)
-        job = self._left.pop(0)
-        if not worker.give(job):  # Python did not even start: another worker would fare no better
-            worker.job, worker.since = job, time.perf_counter()
+        # If Python did not even start the job counts as ended: another would fare no better.
+        worker.give(self._left.pop(0))
 
     def _go_on_with(self, worker: _Worker) -> None:
         lives = worker.finished()
