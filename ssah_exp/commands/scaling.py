@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp.errors import ConfigError, StoreError
-from ssah_exp.pipeline.growing import growth_table
+from ssah_exp.pipeline.extrapolating import growth_table
 from ssah_exp.pipeline.scaling import Rates, table
 
 _GIVEN = ("forward", "card", "link", "network")
