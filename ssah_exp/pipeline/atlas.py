@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from ssah_exp.config.schema import CalibrationConfig, Target, UnitsConfig
@@ -66,30 +67,39 @@ def chart(run: Reopened, ref: ModelRef, *, resamples: int, seed: int) -> Charted
     config = run.config.atlas
     if not config.settings and not config.pool:
         raise ConfigError("atlas has no settings; give --set atlas=NAME.")
-    begun, drawing = time.perf_counter(), 0.0
+    begun, drawing = time.perf_counter(), _Stopwatch()
     calibrations = _Calibrations(run, run.stages(ref), ref)
     sizes: list[ClassAgreement] = []
     units = run.config.units
     if config.pool:
         pool = calibrations.pool(config.pool)
-        start = time.perf_counter()
-        sizes = size_curve(pool, units, resamples=resamples, seed=seed)
-        drawing += time.perf_counter() - start
+        with drawing.running():
+            sizes = size_curve(pool, units, resamples=resamples, seed=seed)
         del pool  # a copy of the largest set by far
     own = calibrations.own()
-    start = time.perf_counter()
-    found = SettingsComparison(own, units, resamples=resamples, seed=seed)
-    drawing += time.perf_counter() - start
+    with drawing.running():
+        found = SettingsComparison(own, units, resamples=resamples, seed=seed)
     for name, given in config.settings.items():
         setting = Setting(name, given.differs, calibrations.of(name, given), given.floor)
+        with drawing.running():
+            found.add(setting)
+    with drawing.running():
+        atlas = found.result(sizes)
+    spent = time.perf_counter() - begun - drawing.seconds
+    return Charted(atlas, calibrations.passes, calibrations.sequences, spent, drawing.seconds)
+
+
+class _Stopwatch:
+    """Seconds within its blocks."""
+
+    seconds = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count the block in."""
         start = time.perf_counter()
-        found.add(setting)
-        drawing += time.perf_counter() - start
-    start = time.perf_counter()
-    atlas = found.result(sizes)
-    drawing += time.perf_counter() - start
-    spent = time.perf_counter() - begun - drawing
-    return Charted(atlas, calibrations.passes, calibrations.sequences, spent, drawing)
+        yield
+        self.seconds += time.perf_counter() - start
 
 
 class _Calibrations:
