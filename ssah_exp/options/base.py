@@ -26,7 +26,7 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
 
 def add_root(parser: argparse.ArgumentParser, what: str = "where runs lie") -> None:
     """Add the root; ``what`` the command wants of it."""
-    parser.add_argument("--root", default=None, help=f"{what} (default: paths.root)")
+    parser.add_argument("--root", help=f"{what} (default: paths.root)")
 
 
 def add_overrides(parser: argparse.ArgumentParser, what: str, metavar: str = "KEY=VALUE") -> None:

@@ -24,18 +24,14 @@ def add(commands: Commands) -> None:
     )
     figure.add_argument(
         "--of",
-        default=None,
         help="with --by share or KEY, of a pruning table: the class, or the set of ablation.sets, "
         "that is drawn (default: SCU)",
     )
     figure.add_argument(
         "--out",
-        default=None,
         help="file, its suffix decides the format; several settings get a number each (default: a "
         "name of the figure's own, .png, in this folder)",
     )
-    figure.add_argument(
-        "--style", default=None, help="prompt style of tables (default: mean over styles)"
-    )
+    figure.add_argument("--style", help="prompt style of tables (default: mean over styles)")
     add_sources(figure)
     figure.set_defaults(module="figure")

@@ -35,11 +35,11 @@ def add(commands: Commands) -> None:
 
     logs = commands.add_parser("logs", help="print what a job printed")
     logs.add_argument("run", metavar="RUN", help="number of the job, or a run id")
-    logs.add_argument("--sweep", default=None, help="its name (default: the newest)")
+    logs.add_argument("--sweep", help="its name (default: the newest)")
     add_root(logs)
     logs.set_defaults(module="logs")
 
 
 def _sweep(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sweep", nargs="?", default=None, help="its name (default: the newest)")
+    parser.add_argument("sweep", nargs="?", help="its name (default: the newest)")
     add_root(parser)
