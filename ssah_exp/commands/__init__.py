@@ -1,1 +1,1 @@
-"""One file per subcommand; nothing heavy is imported before a command runs."""
+"""One file per subcommand, and what several share; nothing heavy is imported before one runs."""

@@ -26,7 +26,7 @@ _NOT_SCIENCE_NESTED = {
 }
 _PATHS = ("path", "prompt_path")
 # Of every judge and attack: how it is reached and how fast, not what it says.
-_JUDGE_NOT_SCIENCE = (
+_SPEED = (
     "api_key_env",
     "attempts",
     "backoff",
@@ -39,7 +39,7 @@ _JUDGE_NOT_SCIENCE = (
     "timeout",
 )
 # What records leave out of any node that has a target.
-NOT_SCIENCE_OF_NODES = (*_PATHS, *_JUDGE_NOT_SCIENCE)
+NOT_SCIENCE_OF_NODES = (*_PATHS, *_SPEED)
 
 
 def science(config: RunConfig) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def science(config: RunConfig) -> dict[str, Any]:
 
 def _drop_speed(node: dict[str, Any]) -> None:
     """Of a judge or an attack, and of what is nested in it: how fast it is reached."""
-    for key in _JUDGE_NOT_SCIENCE:
+    for key in _SPEED:
         node.pop(key, None)
     for value in node.values():
         if isinstance(value, dict) and "_target_" in value:
