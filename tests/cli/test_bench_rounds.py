@@ -152,11 +152,11 @@ def test_check_writes_then_compares(
     def measured(bench: str, *arguments: object) -> dict[str, Any]:
         report: dict[str, Any] = {"bench": bench, "ratios": {}, "machine": {}, "versions": {}}
         for place, _ in WATCHED[bench].values():
-            inner = report
-            for part in place[:-1]:
+            inner, (*outer, last) = report, place.split(".")
+            for part in outer:
                 inner = inner.setdefault(part, {})
             now = value["now"]
-            inner[place[-1]] = {"median": now, "low": now, "high": now, "values": [now] * 3}
+            inner[last] = {"median": now, "low": now, "high": now, "values": [now] * 3}
         return report
 
     file = str(tmp_path / "ratios.json")

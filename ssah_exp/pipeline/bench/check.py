@@ -7,21 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssah_exp.errors import StoreError
+from ssah_exp.records.dotted import at
 
 # Bench -> ratio -> (where its spread stands in the report, whether more is better).
-WATCHED: dict[str, dict[str, tuple[tuple[str, ...], bool]]] = {
+WATCHED: dict[str, dict[str, tuple[str, bool]]] = {
     "identify": {
-        "statistics/bare": (("ratios", "statistics/bare"), False),
-        "published/statistics": (("ratios", "published/statistics"), True),
+        "statistics/bare": ("ratios.statistics/bare", False),
+        "published/statistics": ("ratios.published/statistics", True),
     },
     "generate": {
-        "loop/batched": (("ratios", "loop/batched"), True),
-        "ablated/batched": (("ratios", "ablated/batched"), False),
+        "loop/batched": ("ratios.loop/batched", True),
+        "ablated/batched": ("ratios.ablated/batched", False),
     },
     "train": {
-        "compact/full tokens/s": (("ratios", "compact/full", "tokens_per_second"), True),
-        "compact/full static memory": (("ratios", "compact/full", "static_memory"), False),
-        "freeze/full tokens/s": (("ratios", "freeze/full", "tokens_per_second"), True),
+        "compact/full tokens/s": ("ratios.compact/full.tokens_per_second", True),
+        "compact/full static memory": ("ratios.compact/full.static_memory", False),
+        "freeze/full tokens/s": ("ratios.freeze/full.tokens_per_second", True),
     },
 }
 TOLERANCE = 0.10
@@ -72,9 +73,7 @@ def watched(report: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """
     found: dict[str, dict[str, float]] = {}
     for name, (place, _) in WATCHED[report["bench"]].items():
-        value: Any = report
-        for part in place:
-            value = None if value is None else value.get(part)
+        value = at(report, place)
         if value is None:
             raise StoreError(f"bench {report['bench']} measured no {name}.")
         ends = {end: float(value[end]) for end in ("median", "low", "high")}
