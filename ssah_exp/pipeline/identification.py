@@ -91,9 +91,7 @@ def unit_map_of(
         revision=model.revision,
         fingerprint=model.fingerprint,
         statistic=units.statistic,
-        calibration={
-            name: data.fingerprints[f"{name}_calibration"] for name in ("safety", "utility")
-        },
+        calibration={name: data.fingerprints[f"{name}_calibration"] for name in SETS},
         settings={
             "tokens": units.tokens,
             "max_length": units.max_length,
