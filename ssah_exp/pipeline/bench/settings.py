@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from ssah_exp.config.ranges import refuse
+from ssah_exp.config.ranges import at_least, refuse
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.models.load import DTYPES, resolve_device
 from ssah_exp.pipeline.bench.models import EMBEDDED, SHAPES
@@ -266,5 +266,4 @@ def _problems(settings: Mapping[str, Any]) -> Iterator[str]:
     if not 0 < settings.get("response_share", 1) <= 1:
         yield f"--response-share={settings['response_share']} lies outside (0, 1]."
     for name, bound in _LEAST.items():
-        if settings.get(name, bound) < bound:
-            yield f"--{name.replace('_', '-')}={settings[name]} is below {bound}."
+        yield from at_least(f"--{name.replace('_', '-')}", settings.get(name), bound)
