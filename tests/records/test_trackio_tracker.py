@@ -67,15 +67,40 @@ def test_the_database_holds_the_record(place: Path, tmp_path: Path) -> None:
     assert record_rows["finished"] == made.finished
 
 
-def test_a_run_of_the_same_id_goes_on(place: Path, tmp_path: Path) -> None:
-    made, tracker = record(8), TrackioTracker(project="resumed")
+@pytest.mark.parametrize("live", [False, True])
+def test_a_record_that_is_sent_again_is_there_once(place: Path, tmp_path: Path, live: bool) -> None:
+    made, tracker = training_record(8), TrackioTracker(project=f"again-{live}")
     for _ in range(2):
-        tracker.mirror(made, tmp_path / "none", tmp_path)
+        shown = tracker.open(RunHead.of(made), tmp_path) if live else None
+        if shown is None:
+            tracker.mirror(made, tmp_path / "none", tmp_path)
+        else:
+            shown.finish(made, tmp_path / "none")
+    from trackio.sqlite_storage import SQLiteStorage
+
+    project, name = f"again-{live}-table2_freezing", f"table2_freezing-{made.run_id}"
+    assert [item["name"] for item in SQLiteStorage.get_run_records(project)] == [name]
+    logged = rows(project, name)
+    for key in ("full/perplexity", "estimates"):
+        assert sum(key in row for row in logged) == 1
+
+
+def test_a_run_that_broke_off_goes_on(place: Path, tmp_path: Path) -> None:
+    made, tracker = record(8), TrackioTracker(project="resumed")
+    broken = tracker.open(RunHead.of(made), tmp_path)
+    assert broken is not None
+    broken.stage(StageRecord("align", "key", False, 1.5))
+    broken.stop("stopped: KeyboardInterrupt")
+    live = tracker.open(RunHead.of(made), tmp_path)
+    assert live is not None
+    live.finish(made, tmp_path / "none")
     from trackio.sqlite_storage import SQLiteStorage
 
     project, name = "resumed-table1_pruning", f"table1_pruning-{made.run_id}"
     assert [item["name"] for item in SQLiteStorage.get_run_records(project)] == [name]
-    assert sum("aligned/perplexity" in row for row in rows(project, name)) == 2
+    logged = rows(project, name)
+    assert sum("progress/seconds" in row for row in logged) == 1
+    assert sum("aligned/perplexity" in row for row in logged) == 1
 
 
 def test_a_broken_off_run_is_closed(place: Path, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from ssah_exp.records.trackers.base import RunHead
 from ssah_exp.records.trackers.rows import Row, about, tables, training_losses
 from ssah_exp.storage import storage_errors
 
+_ESTIMATES = "estimates"  # the table that every finished run has
+
 
 @dataclass(frozen=True)
 class TrackioTracker:
@@ -60,7 +62,7 @@ class TrackioTracker:
         return {"completions": self.completions, "deltas": self.deltas}
 
     def open(self, head: RunHead, root: Path) -> TrackioRun | None:
-        """Begin a run, or go on with the one of the same name.
+        """Begin a run, or go on with the one of the same name that broke off.
 
         Raises:
             TrackerError: No place for its files.
@@ -68,7 +70,7 @@ class TrackioTracker:
         return self._begin(head, root, load=True) if self.live else None
 
     def mirror(self, record: RunRecord, folder: Path, root: Path) -> str:
-        """Show a finished record.
+        """Show a finished record, in the place of what was shown of its run.
 
         Raises:
             TrackerError: As :meth:`open`.
@@ -79,9 +81,11 @@ class TrackioTracker:
         place = _place(root)
         with storage_errors(place):
             place.mkdir(parents=True, exist_ok=True)
+        project = f"{self.project}-{head.artefact}"
         with _loud():
+            _forget(project, head.name, ended_only=load)
             run = _trackio().init(
-                project=f"{self.project}-{head.artefact}",
+                project=project,
                 name=head.name,
                 group=head.artefact,
                 config=dict(dotted({**head.described(), "tags": head.tags})),
@@ -159,6 +163,17 @@ def _charted(record: RunRecord) -> dict[str, float]:
 def _about_rows(record: RunRecord) -> list[Row]:
     """trackio takes a config at a run's beginning only; this is known at its end."""
     return [{"key": key, "value": json.dumps(value)} for key, value in dotted(about(record))]
+
+
+def _forget(project: str, name: str, *, ended_only: bool) -> None:
+    """Drop what there is of a run; ``ended_only``: unless it broke off before its numbers.
+
+    trackio appends: numbers sent a second time would stand beside the first, curves and tables
+    twice.
+    """
+    storage = import_module("trackio.sqlite_storage").SQLiteStorage
+    if not ended_only or any(_ESTIMATES in row for row in storage.get_logs(project, name)):
+        storage.delete_run(project, name)
 
 
 def _trackio() -> Any:
