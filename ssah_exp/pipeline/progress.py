@@ -66,7 +66,7 @@ class Reporter:
         self.watch(text)
         if self.follower is not None:
             self.follower.working()
-        self.console.print(f"[dim]{text} ...[/dim]", highlight=False)
+        self.say(f"[dim]{text} ...[/dim]")
 
     def done(self, name: str, entry: Entry) -> None:
         """Report a stage's cache entry."""
@@ -75,12 +75,10 @@ class Reporter:
         if self.follower is not None:
             self.follower.stage(stage)
         state = "[green]cached  [/green]" if entry.cached else "[cyan]computed[/cyan]"
-        self.console.print(
-            f"{state} {name:<28} {entry.seconds:7.1f} s  {entry.key}", highlight=False
-        )
+        self.say(f"{state} {name:<28} {entry.seconds:7.1f} s  {entry.key}")
 
     def say(self, text: str) -> None:
-        """Print a line."""
+        """Print a line; it stays one in a log file, whatever width that is taken to have."""
         self.console.print(text, highlight=False, soft_wrap=True)
 
     @contextmanager

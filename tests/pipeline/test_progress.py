@@ -1,0 +1,23 @@
+"""What a run says on its way."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+
+from ssah_exp.cache import Entry
+from ssah_exp.pipeline.progress import Reporter
+
+
+def test_a_stage_is_one_line_however_long_its_name(tmp_path: Path) -> None:
+    lines = StringIO()
+    reporter = Reporter(Console(file=lines, width=80), bars=False)
+    key = "22e74666e879f9467c6e578e"
+    name = "attack prefill_refusing SCU/pooled/random/0"
+    reporter.begin(f"{name}, which is announced with a sentence of more than eighty characters")
+    reporter.done(name, Entry(tmp_path, key, "attempts", "digest", cached=True, seconds=0.0))
+    announced, done = lines.getvalue().splitlines()
+    assert announced.endswith("characters ...")
+    assert done.split() == ["cached", *name.split(), "0.0", "s", key]
