@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +102,12 @@ def test_a_line_cut_short_is_asked_again_and_spoils_no_other(
 
 
 KILLED = """
+import signal
 import sys
 from pathlib import Path
 from ssah_exp.evaluation.judges import EndpointJudge
 from ssah_exp.evaluation.judges.rubrics import HexPhiRubric
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 judge = EndpointJudge(
     name="j", base_url=sys.argv[1], model="m", rubric=HexPhiRubric(), concurrency=1
 )
@@ -128,3 +132,21 @@ def test_a_killed_run_asks_nothing_twice(server: Endpoint, tmp_path: Path) -> No
     assert [item.score for item in found] == [1, 1, 1, 5, 1, 1]
     answered_once = dict.fromkeys("abcef", 1)
     assert server.asked == {**answered_once, "d": 2}, "d alone was never answered"
+
+
+def test_an_interrupted_run_does_not_wait_for_an_endpoint_that_hangs(
+    server: Endpoint, tmp_path: Path
+) -> None:
+    process = subprocess.Popen([sys.executable, "-c", KILLED, server.url, str(tmp_path)])
+
+    def hang(handler: Any) -> None:
+        process.send_signal(signal.SIGINT)
+        time.sleep(60)
+
+    server.script["c"] = [hang, says('{"score": 5}')]
+    began = time.monotonic()
+    assert process.wait(90) == -signal.SIGINT
+    assert time.monotonic() - began < 50, "its questions may take a minute each"
+    found = assess(judge_at(server, tmp_path), *"abcdef")
+    assert [item.score for item in found] == [1, 1, 5, 1, 1, 1]
+    assert server.asked["a"] == server.asked["b"] == 1
