@@ -63,13 +63,16 @@ def _run(options: argparse.Namespace, judges: dict[str, Judge], nodes: Mapping[s
     longest = record.config["evaluation"].get("max_new_tokens")  # None: a probe, without answers
     for name, node in nodes.items() if longest is not None else ():
         refuse(too_short(name, node, "the run's evaluation.max_new_tokens", longest))
-    found = rejudge(record, folder, judges)
+    found: dict[str, LaterJudge] = {}
+    for name, judge in judges.items():
+        said_by = rejudge(record, folder, {name: judge})
+        _keep(record, folder, said_by)  # at once: the next one may end the command
+        found |= said_by
     rows: dict[str, dict[str, Estimate]] = {}
     for later in found.values():
         for arm, said in later.arms.items():
             rows.setdefault(arm, {}).update(said.metrics)
     _print(rows, options.format)
-    _keep(record, folder, found)
     lacking = {name: later.unanswered() for name, later in found.items() if later.unanswered()}
     if lacking:
         raise IncompleteError(f"{unanswered_text(lacking)}. {ASK_AGAIN}")

@@ -13,7 +13,7 @@ import pytest
 from ssah_exp.cli import main
 from ssah_exp.config.judge_files import read_judges
 from ssah_exp.records.store import RecordStore, read_folder
-from tests.evaluation.misbehaving import endpoint, says
+from tests.evaluation.misbehaving import endpoint, says, status
 from tests.records.synthetic import record
 
 Capture = pytest.CaptureFixture[str]
@@ -342,6 +342,21 @@ def test_a_later_judge_that_fails_says_so(
     asked_again = f"failed on answers of {read.run_id}; 'ssah-exp judges run' asks again."
     assert f"hexphi_endpoint, asked after the runs, {asked_again}" in table
     assert "Incomplete" not in table
+
+
+def test_what_one_judge_said_is_kept_though_the_next_one_ends_the_command(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    folder = finished_run(tmp_path)
+    with endpoint() as server:
+        server.otherwise = status(401)
+        options = setting(base_url=server.url, model="m", api_key_env="null")
+        asked = ["run", str(folder), "--judges", "zou2023,hexphi_endpoint", *options]
+        said = complaint(capsys, *asked, "--root", str(tmp_path))
+    assert "http 401" in said
+    assert [path.stem for path in (folder / "record.judges").iterdir()] == ["zou2023"]
+    assert f"wrote {folder / 'record.judges' / 'zou2023.json'}" in said
 
 
 @pytest.mark.parametrize(
