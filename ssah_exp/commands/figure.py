@@ -10,10 +10,13 @@ from ssah_exp.commands.records import some_records
 from ssah_exp.config.validate import PROBE
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.options.figure import SETTING, SHARE
+from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.artefacts import FIGURES
 from ssah_exp.reporting.curve_figure import draw_curve
 from ssah_exp.reporting.curves import Across, curves_of
 from ssah_exp.reporting.drawing import numbered
+from ssah_exp.reporting.rows import blocks
+from ssah_exp.reporting.settings import newest
 
 SCU = "SCU"
 
@@ -34,15 +37,43 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     elif options.of is not None:
         raise ConfigError("--of has an effect with --by share or KEY only.")
     else:
-        figures = FIGURES[options.artefact]
-        records = some_records(options, options.artefact)
-        pictures = figures.draw(records, Path(options.out or figures.out), options.style)
-    for path in pictures:
-        print(f"wrote {path} and {path.with_suffix('.csv').name}")
+        pictures = _settings(options)
+    several = len({_whose(records) for _, records in pictures}) > 1
+    for path, records in pictures:
+        wrote = f"wrote {path} and {path.with_suffix('.csv').name}"
+        print(f"{wrote}: {_whose(records)}" if several else wrote)
     return 0
 
 
-def _curves(options: argparse.Namespace) -> list[Path]:
+_Drawn = list[tuple[Path, Sequence[RunRecord]]]  # where, and of which runs
+
+
+def _settings(options: argparse.Namespace) -> _Drawn:
+    figures = FIGURES[options.artefact]
+    records = some_records(options, options.artefact)
+    out = Path(options.out or figures.out)
+    places = figures.draw(records, out, options.style)
+    if options.artefact != PROBE:
+        settings = [block.records for block in blocks(records)]
+        return list(zip(places, settings, strict=True))
+    runs = newest(records)  # each has several pictures, whose names begin alike
+    stems = [place.stem for place in numbered(out, len(runs))]
+    return [
+        (place, [run])
+        for place in places
+        for run, stem in zip(runs, stems, strict=True)
+        if place.stem == stem or place.stem.startswith(f"{stem}-")
+    ]
+
+
+def _whose(records: Sequence[RunRecord]) -> str:
+    """Which of several pictures this is: titles are short, and settings may differ in anything."""
+    models = ", ".join(dict.fromkeys(record.config["model"]["name"] for record in records))
+    runs = ", ".join(record.run_id for record in records)
+    return f"{models}, run{'s' if len(records) > 1 else ''} {runs}"
+
+
+def _curves(options: argparse.Namespace) -> _Drawn:
     if options.artefact == PROBE:
         raise ConfigError(f"{PROBE} changes no share of the parameters.")
     across = Across(None if options.by == SHARE else options.by, options.of or SCU)
@@ -50,4 +81,4 @@ def _curves(options: argparse.Namespace) -> list[Path]:
     places = numbered(Path(options.out or "curve.png"), len(curves))
     for records, place in zip(curves, places, strict=True):
         draw_curve(records, place, across, options.style)
-    return places
+    return list(zip(places, curves, strict=True))

@@ -102,6 +102,22 @@ def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_several_pictures_are_told_apart_where_they_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = RECORDS[0].config
+    named = {**config, "model": {**config["model"], "name": "other"}}
+    for item in (*RECORDS, replace(RECORDS[0], config=named, run_id="0123456789ab")):
+        RecordStore(tmp_path).write(item)
+    command = ["figure", "table1_pruning", "--root", str(tmp_path)]
+    assert main([*command, "--out", str(tmp_path / "null.svg")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    ours = ", ".join(item.run_id for item in RECORDS)
+    wanted = {"other, run 0123456789ab", f"{config['model']['name']}, runs {ours}"}
+    assert {line.split(": ", 1)[1] for line in lines} == wanted
+
+
 def test_records_come_from_runs_from_a_folder_or_from_both(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
