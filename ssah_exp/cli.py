@@ -115,6 +115,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who reads has seen enough; what was still to be done is not done
         _print_no_more()
         return code
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # what rich makes of it
+            return code
+        raise
     except KeyboardInterrupt as error:
         return _interrupted(error, options.module)
     except Exception as error:

@@ -70,6 +70,17 @@ def test_a_reader_that_is_gone_is_no_error_and_no_success(
         assert main([module, *(["--root", str(tmp_path)] if module == "status" else [])]) == code
 
 
+def test_nor_is_it_one_of_tables_that_rich_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit_map().save(tmp_path)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(["units", "show", str(tmp_path)]) == 0
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
 def test_output_that_a_full_disk_does_not_take_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
