@@ -32,7 +32,7 @@ from typing import Any
 
 from ssah_exp import ranks
 from ssah_exp.digest import digest_file, digest_folder, digest_of
-from ssah_exp.errors import StoreError
+from ssah_exp.errors import SsahWarning, StoreError
 from ssah_exp.lock import held
 from ssah_exp.owner import abandoned, work_name
 from ssah_exp.storage import as_umask_says, storage_errors, write_atomically
@@ -212,7 +212,9 @@ class Cache:
         if digest is not None or not folder.is_dir():
             return digest
         warnings.warn(
-            f"Cache entry {folder} is damaged ({reason}); computing it anew.", stacklevel=6
+            f"Cache entry {folder} is damaged ({reason}); computing it anew.",
+            SsahWarning,
+            stacklevel=6,
         )
         doomed = folder.with_name(f".damaged-{folder.name}-{uuid.uuid4().hex[:8]}")
         with suppress(FileNotFoundError):  # another process may have discarded it first

@@ -17,7 +17,7 @@ from io import TextIOWrapper
 from typing import Any
 
 from ssah_exp import __version__
-from ssah_exp.errors import IncompleteError, SsahError, ending_behind
+from ssah_exp.errors import IncompleteError, SsahError, ending_behind, plain_warnings
 from ssah_exp.options import (
     bench,
     claims,
@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     code = int(options.module in GO_ON)
     try:
         # What TERM leaves half done in a run its checkpoints and its cache take care of.
-        with nullcontext() if options.module == "run" else tidied_up():
+        with plain_warnings(), nullcontext() if options.module == "run" else tidied_up():
             # Within: the first seconds of most commands are the imports of their libraries.
             command = import_module(f"ssah_exp.commands.{options.module}")
             code = int(command.execute(options, rest))

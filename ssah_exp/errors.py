@@ -1,9 +1,11 @@
-"""Errors a user can act on: one message, exit code 2."""
+"""Errors a user can act on, one message and exit code 2; warnings, a line each."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 # With what one of several processes ends for an IncompleteError: 1 and 2 say that it failed.
 INCOMPLETE_RANK = 3
@@ -51,6 +53,33 @@ class ClusterError(SsahError):
 
 class TrackerError(SsahError):
     """A tracker that cannot be reached, refuses the key or cannot write its files."""
+
+
+class SsahWarning(UserWarning):
+    """What a person should know of work that goes on all the same."""
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Print this package's warnings as sentences, without the line of code they come from."""
+    usual = warnings.formatwarning
+
+    def written(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        line: str | None = None,
+    ) -> str:
+        if issubclass(category, SsahWarning):
+            return f"ssah-exp: {message}\n"
+        return usual(message, category, filename, lineno, line)
+
+    warnings.formatwarning = written
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:

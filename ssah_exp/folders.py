@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from ssah_exp.errors import StoreError
+from ssah_exp.errors import SsahWarning, StoreError
 
 _NOTHING_THERE = (FileNotFoundError, NotADirectoryError)
 
@@ -38,6 +38,8 @@ def holding(folder: Path, name: str) -> Iterator[Path]:
         except _NOTHING_THERE:
             continue
         except OSError as error:
-            warnings.warn(f"Skipping {place}: it cannot be read: {error.strerror}", stacklevel=2)
+            warnings.warn(
+                f"Skipping {place}: it cannot be read: {error.strerror}", SsahWarning, stacklevel=2
+            )
         else:
             yield path

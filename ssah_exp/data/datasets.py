@@ -21,7 +21,7 @@ from ssah_exp.data.sources import (
     words_of,
 )
 from ssah_exp.digest import digest_of
-from ssah_exp.errors import DataError
+from ssah_exp.errors import DataError, SsahWarning
 
 # Sets whose prompts no evaluation may hold.
 _LEARNED = ("alignment", "safety_calibration", "utility_calibration")
@@ -199,6 +199,7 @@ def draw_calibration(
         warnings.warn(
             f"{where} holds {len(examples)} examples and units.samples={units.samples} asks for "
             "more: every draw is all of them.",
+            SsahWarning,
             stacklevel=2,
         )
     count = min(units.samples, len(examples))

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from ssah_exp.errors import SsahWarning
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.records.later_judges import with_later_judges
 from ssah_exp.records.mirroring import Mirror
@@ -92,4 +93,4 @@ class Tracked:
 
 def _warn(error: Exception, then: str) -> None:
     text = str(error) or type(error).__name__
-    warnings.warn(f"The tracker failed: {text.rstrip('.')}. {then}", stacklevel=3)
+    warnings.warn(f"The tracker failed: {text.rstrip('.')}. {then}", SsahWarning, stacklevel=3)

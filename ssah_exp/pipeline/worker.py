@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ssah_exp.config.compose import parse_plain
-from ssah_exp.errors import INCOMPLETE_RANK, IncompleteError, SsahError
+from ssah_exp.errors import INCOMPLETE_RANK, IncompleteError, SsahError, plain_warnings
 from ssah_exp.pipeline.garbage import imports_stay
 
 
@@ -31,7 +31,8 @@ def main(config: str) -> int:
         guard = threading.Thread(target=_end_with, args=(launcher, SECONDS_TO_END), daemon=True)
         guard.start()
         frozen = json.loads(Path(config).read_text(encoding="utf-8"))
-        finished = run(parse_plain(frozen))
+        with plain_warnings():
+            finished = run(parse_plain(frozen))
         if os.environ["RANK"] == "0":
             tell_finished(finished, Path(config))
     except IncompleteError as error:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp.digest import digest_file, digest_of
-from ssah_exp.errors import StoreError
+from ssah_exp.errors import SsahWarning, StoreError
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.metrics import Measured
 from ssah_exp.evaluation.outcomes import Outcomes
@@ -118,14 +118,17 @@ def with_later_judges(record: RunRecord, path: Path) -> RunRecord:
         try:
             later = LaterJudge.from_json(file.read_text(encoding="utf-8"))
         except (StoreError, OSError, ValueError) as error:  # ValueError: not UTF-8
-            warnings.warn(f"Skipping {file}: {error}", stacklevel=3)
+            warnings.warn(f"Skipping {file}: {error}", SsahWarning, stacklevel=3)
             continue
         if later.run_id != record.run_id:
-            warnings.warn(f"Skipping {file}: it is about run {later.run_id}.", stacklevel=3)
+            warnings.warn(
+                f"Skipping {file}: it is about run {later.run_id}.", SsahWarning, stacklevel=3
+            )
         elif not _of_these_answers(later, record, answers):
             warnings.warn(
                 f"Skipping {file}: run {record.run_id} was made again since; 'ssah-exp judges run' "
                 "on the run's folder judges what is there now.",
+                SsahWarning,
                 stacklevel=3,
             )
         elif later.judge not in record.judges:
@@ -137,7 +140,7 @@ def _files_beside(record: Path) -> list[Path]:
     try:
         return [file for file in listed(_folder(record)) if file.suffix == ".json"]
     except StoreError as error:
-        warnings.warn(f"Skipping what judges said later: {error}", stacklevel=4)
+        warnings.warn(f"Skipping what judges said later: {error}", SsahWarning, stacklevel=4)
         return []
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ssah_exp.errors import StoreError
+from ssah_exp.errors import SsahWarning, StoreError
 from ssah_exp.folders import holding, listed
 from ssah_exp.records.later_judges import with_later_judges
 from ssah_exp.records.record import RunRecord
@@ -112,7 +112,7 @@ def readable_record(path: Path) -> RunRecord | None:
     try:
         return read_record(path)
     except StoreError as error:
-        warnings.warn(f"Skipping a record: {error}", stacklevel=3)
+        warnings.warn(f"Skipping a record: {error}", SsahWarning, stacklevel=3)
         return None
 
 

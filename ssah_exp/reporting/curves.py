@@ -13,7 +13,7 @@ import pandas as pd
 
 from ssah_exp.config.validate import TABLE1
 from ssah_exp.digest import digest_of
-from ssah_exp.errors import ConfigError, StoreError, did_you_mean
+from ssah_exp.errors import ConfigError, SsahWarning, StoreError, did_you_mean
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.dotted import at, dotted
 from ssah_exp.records.record import ArmRecord, RunRecord
@@ -97,6 +97,7 @@ class Across:
             warnings.warn(
                 f"--by {self.key}: {left} of {len(records)} records have no number there and are "
                 "left out.",
+                SsahWarning,
                 stacklevel=3,
             )
         return found

@@ -20,7 +20,7 @@ from typing import Any
 from ssah_exp.config.compose import parse_plain
 from ssah_exp.config.paths import root_of
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.errors import StoreError, did_you_mean
+from ssah_exp.errors import SsahWarning, StoreError, did_you_mean
 from ssah_exp.folders import holding
 from ssah_exp.owner import Owner
 from ssah_exp.records.provenance import now
@@ -77,7 +77,7 @@ class Job:
         except FileNotFoundError:
             return JobState()
         except ValueError as error:
-            warnings.warn(f"Skipping {path}: {error}", stacklevel=2)
+            warnings.warn(f"Skipping {path}: {error}", SsahWarning, stacklevel=2)
             return JobState()
 
     def save(self, state: JobState) -> None:

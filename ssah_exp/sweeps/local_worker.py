@@ -32,13 +32,14 @@ def serve(
     # Ctrl+C in a terminal reaches every process of it: who hands out jobs says what becomes of us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+    from ssah_exp.errors import plain_warnings
     from ssah_exp.sweeps.ending import listening
     from ssah_exp.sweeps.folder import Sweep
     from ssah_exp.sweeps.worker import work
 
     sweep = Sweep(Path(folder))
     os.chdir(sweep.place(lambda line: None))  # who hands out jobs says it
-    with listening():
+    with plain_warnings(), listening():
         threading.Thread(target=_end_with_parent, daemon=True).start()
         while True:
             try:

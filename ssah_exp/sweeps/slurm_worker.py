@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssah_exp.errors import StoreError
+from ssah_exp.errors import StoreError, plain_warnings
 from ssah_exp.sweeps.ending import listening
 from ssah_exp.sweeps.folder import Job, Sweep
 from ssah_exp.sweeps.state import DONE, FAILED
@@ -48,7 +48,7 @@ class SlurmWorker:
         sweep = Sweep(Path(self.folder))
         job = sweep.job(self.number)
         os.chdir(sweep.place(lambda line: print(line, flush=True)))
-        with listening() as told:
+        with plain_warnings(), listening() as told:
             try:
                 state = work(sweep, job, self.check)
             except SystemExit:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
-from ssah_exp.errors import SsahError, StoreError, ending_behind
+from ssah_exp.errors import SsahError, SsahWarning, StoreError, ending_behind
 from ssah_exp.owner import Owner
 from ssah_exp.pipeline.garbage import imports_stay
 from ssah_exp.pipeline.worker import flush_printed
@@ -74,7 +74,7 @@ def _run(sweep: Sweep, job: Job, running: JobState, check: str | None) -> JobSta
         if check is not None:
             change = check_code(sweep.plan()["code"], check)
             if change is not None:
-                warnings.warn(f"Going on although {change}.", stacklevel=2)
+                warnings.warn(f"Going on although {change}.", SsahWarning, stacklevel=2)
         with imports_stay():
             from ssah_exp.pipeline.dispatch import run
             from ssah_exp.records.trackers.sweep import working_on

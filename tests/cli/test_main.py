@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ import pytest
 from ssah_exp.cli import build_parser, main
 from ssah_exp.commands import doctor
 from ssah_exp.config.plugins import VARIABLE
-from ssah_exp.errors import IncompleteError
+from ssah_exp.errors import IncompleteError, SsahWarning
 from ssah_exp.records.store import RecordStore
 from ssah_exp.storage import whole_folder
 from tests.cli.unit_map import unit_map
@@ -90,6 +91,31 @@ def test_output_that_a_full_disk_does_not_take_is_one_line(
         monkeypatch.setattr(sys, "stdout", stream)
         assert main(["status", "--root", str(tmp_path)]) == 2
     assert failed(capsys) == "No space left on device: output was not written whole"
+
+
+def test_a_warning_is_its_sentence(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where in the code it comes from helps nobody who reads a table; of others' it may."""
+
+    def warn(*_: object) -> int:
+        warnings.warn("Skipping a record: it is damaged.", SsahWarning, stacklevel=2)
+        warnings.warn("theirs", UserWarning, stacklevel=2)
+        return 0
+
+    monkeypatch.setattr("ssah_exp.commands.status.execute", warn)
+    monkeypatch.setattr("warnings.showwarning", print_warning)
+    usual = warnings.formatwarning
+    assert main(["status", "--root", str(tmp_path)]) == 0
+    ours, *theirs = capsys.readouterr().err.splitlines()
+    assert ours == "ssah-exp: Skipping a record: it is damaged."
+    assert theirs[0].endswith("UserWarning: theirs")
+    assert warnings.formatwarning is usual
+
+
+def print_warning(message: Any, category: Any, filename: str, lineno: int, *_: Any) -> None:
+    """As Python does where no test runner collects them."""
+    print(warnings.formatwarning(message, category, filename, lineno), end="", file=sys.stderr)
 
 
 def failed(capture: Capture) -> str:

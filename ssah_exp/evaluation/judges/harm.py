@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp.config.plugins import code_of
+from ssah_exp.errors import SsahWarning
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.memory import Memory, judgements_folder
 
@@ -96,5 +97,6 @@ class HarmJudge(ABC):
             warnings.warn(
                 f"Judge '{self.name}' left {reasons.total()} of {len(judged)} answers unscored: "
                 f"{listed}",
+                SsahWarning,
                 stacklevel=3,
             )
