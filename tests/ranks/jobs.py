@@ -127,7 +127,7 @@ def train(job: Training, strategy: str, **more: Any) -> tuple[dict[str, torch.Te
     plan = plan_training(loaded.model, job.policy, selected)
     minutes = more.pop("minutes", None)
     with calm_optimizer():
-        run = _run(job, loaded, strategy, {"probe": EXAMPLES[:3], **job.more, **more})
+        run = _run(job, loaded, strategy, {"sample": EXAMPLES[:3], **job.more, **more})
         run.trainer.checkpoint_minutes = minutes
         summary, certificate = fine_tune(loaded, run, plan, job.adapter)
     weights = {name: item.detach().clone() for name, item in loaded.model.named_parameters()}
