@@ -12,7 +12,7 @@ from ssah_exp.errors import ConfigError
 from tests.config.composing import config_of
 
 
-@pytest.mark.parametrize("name", ["wei2024", "zou2023", "zou2023_text"])
+@pytest.mark.parametrize("name", ["wei2024", "zou2023", "zou2023_text", "zou2023_words"])
 def test_a_shipped_judge_is_the_one_of_a_run(name: str) -> None:
     within = config_of(f"+judge@evaluation.judges.extra={name}").evaluation.judges["extra"]
     assert read_judges([name], [])[name] == within
