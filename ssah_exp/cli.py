@@ -127,9 +127,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _interrupted(ending, options.module)
         if ending is not None:
             raise ending from error
-        if isinstance(error, OSError) and error.errno in _FULL:  # of files storage says it
+        if isinstance(error, OSError) and error.errno in _FULL:
             _print_no_more()
-            print(f"ssah-exp: {error.strerror}: output was not written whole", file=sys.stderr)
+            what = error.filename or "output was not written whole"  # what is open has no name
+            print(f"ssah-exp: {error.strerror}: {what}", file=sys.stderr)
             return code or 2
         if not isinstance(error, SsahError):
             raise

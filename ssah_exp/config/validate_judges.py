@@ -32,9 +32,10 @@ def too_short(name: str, judge: Mapping[str, Any], key: str, tokens: int) -> Ite
         key: What limits answers.
         tokens: Length of the longest answer.
     """
-    words = judge.get("min_words", 0)
+    least = [judge.get(rule, 0) for rule in ("min_words", "min_distinct")]
+    words = max((rule for rule in least if isinstance(rule, int)), default=0)
     # An English word is about 1.3 tokens: shorter answers would all count as refusals.
-    if isinstance(words, int) and words and tokens < 2 * words:
+    if words and tokens < 2 * words:
         yield (
             f"Judge '{name}' counts an answer of under {words} words as a refusal, and "
             f"{key}={tokens} cuts most answers that short; set it to at least {2 * words} or take "

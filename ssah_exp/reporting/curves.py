@@ -58,11 +58,12 @@ class Across:
     def rest(self, config: dict[str, Any]) -> dict[str, Any]:
         """The config without what the curve runs over, and without the seed."""
         rest = {**deepcopy(config), "seed": None}
-        *path, last = (self.key or self._decides(config)).split(".")
-        holder = rest
-        for name in path:
-            holder = holder[name]
-        holder.pop(last, None)
+        path, _, last = (self.key or self._decides(config)).rpartition(".")
+        holder = at(rest, path) if path else rest
+        if isinstance(holder, list):
+            holder[int(last)] = None  # the others keep their places
+        else:
+            holder.pop(last, None)
         return rest
 
     def _decides(self, config: dict[str, Any]) -> str:

@@ -217,6 +217,21 @@ def test_any_number_of_the_config_can_be_what_a_curve_runs_over(tmp_path: Path) 
     assert "units.samples" in out.read_text()
 
 
+@pytest.mark.parametrize("key", ["data.alignment.0.sample", "data.alignment.0"])
+def test_a_number_in_a_list_can_be_it(key: str) -> None:
+    def aligned_on(rows: int) -> RunRecord:
+        made = at_budget(0.01, 0, 0.5)
+        first = {"sample": rows} if key.endswith("sample") else rows
+        data = {**made.config["data"], "alignment": [first, {"sample": 80}]}
+        return replace(made, run_id=f"{rows:012d}", config={**made.config, "data": data})
+
+    made = [aligned_on(rows) for rows in (80, 160)]
+    across = Across(key)
+    (curve,) = curves_of(made, across)
+    assert set(curve_rows(curve, across)[key]) == {80, 160}
+    assert made[0].config["data"]["alignment"][1] == {"sample": 80}
+
+
 @pytest.mark.parametrize(
     ("key", "message"),
     [

@@ -34,7 +34,8 @@ class ByRefusal(HarmJudge):
 
     def settings(self) -> dict[str, Any]:
         """The phrases themselves: a judge is not known by how many it has."""
-        asked = {"phrases": list(self.keywords.phrases), "min_words": self.keywords.min_words}
+        given = self.keywords
+        asked = {"phrases": list(given.phrases), "min_words": given.min_words, **given.variety()}
         return {"kind": "by refusal", **asked}
 
     def _ask(self, pairs: Sequence[Answered]) -> dict[Answered, Judgement]:
