@@ -63,20 +63,21 @@ def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
 def test_there_are_such_claims() -> None:
     names = [file.parent.name for file in OTHERS]
     assert names[:5] == ["seeds", "frozen_share", "matched", "quarter", "small_matched"]
-    assert names[5:13] == [
+    assert names[5:14] == [
         "fresh_seeds",  # of over-refusal
         "fresh_seeds",  # of the study
         "in_words",
+        "chat",
         "ru_budget",
         "faster",
         "five_percent",
         "full_rates",
         "matched",
     ]
-    assert names[13:15] == ["scu_only", "later"]
-    assert names[15:18] == ["fresh_seeds", "milder", "milder"]  # of adapters
-    assert names[18:22] == ["dpo", "fresh_seeds", "utility", "unit_lora"]
-    assert names[22:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
+    assert names[14:16] == ["scu_only", "later"]
+    assert names[16:19] == ["fresh_seeds", "milder", "milder"]  # of adapters
+    assert names[19:23] == ["dpo", "fresh_seeds", "utility", "unit_lora"]
+    assert names[23:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
 
 
 def test_scores_side_by_side_are_those_of_the_records(capsys: pytest.CaptureFixture[str]) -> None:
