@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from ssah_exp.cache import Cache
 from ssah_exp.errors import IncompleteError, RankError
 from ssah_exp.pipeline.launching import run_processes
+from tests.processes import alive, until
 
 
 def entries(root: Path) -> list[str]:
@@ -62,26 +62,10 @@ def test_ranks_end_with_their_launcher(tmp_path: Path, monkeypatch: pytest.Monke
     arguments = ["-m", "tests.ranks.sleeping", str(config)]
     start = f"from ssah_exp.pipeline.launching import run_processes; run_processes(2, {arguments})"
     with subprocess.Popen([sys.executable, "-c", start]) as launcher:
-        wait_until(lambda: len(list(place.iterdir())) == 2, 120)
+        until(lambda: len(list(place.iterdir())) == 2, 120)
         launcher.kill()
     ranks = [int(path.name) for path in place.iterdir()]
-    wait_until(lambda: not any(computes(rank) for rank in ranks), 60)
-
-
-def computes(process: int) -> bool:
-    """Whether it is there, and not just unread by whoever inherited it."""
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
-def wait_until(done: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.2)
+    until(lambda: not any(map(alive, ranks)), 60)
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 from ssah_exp.records.store import RecordStore
 from ssah_exp.sweeps.folder import Sweep, sweeps_below
 from ssah_exp.sweeps.state import RUNNING
+from tests.processes import until
 from tests.slurm import cluster
 from tests.sweeps.tiny_sweep import Bench
 
@@ -33,17 +33,6 @@ def submitted(bench: Bench, *arguments: str) -> Sweep:
     assert done.returncode == 0, done.stderr
     (sweep,) = [item for item in sweeps_below(bench.root) if item.name not in before]
     return sweep
-
-
-def until(what: Callable[[], Any], seconds: float = 120) -> Any:
-    """Wait until ``what`` is true; return it."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.3)
-    raise AssertionError(f"not within {seconds} s: {what}")
 
 
 def settled(bench: Bench, sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -17,18 +14,11 @@ from ssah_exp.sweeps.folder import Job
 from ssah_exp.sweeps.local import LocalOptions, places
 from ssah_exp.sweeps.state import DONE, FAILED, INTERRUPTED, MISSING, QUEUED, RUNNING
 from ssah_exp.sweeps.status import status_of
+from tests.processes import alive, until
 from tests.sweeps.tiny_sweep import Bench
 
 TWO = ("-m", "hydra/launcher=local", "hydra.launcher.workers=2", "hydra.launcher.threads=1")
 TABLE = "table1_pruning"
-
-
-def until(true: Callable[[], bool], seconds: float = 120) -> None:
-    """Wait for it."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.02)
 
 
 def running(jobs: list[Job]) -> dict[int, int]:
@@ -39,14 +29,6 @@ def running(jobs: list[Job]) -> dict[int, int]:
         for number, state in states.items()
         if state.status == RUNNING and state.owner is not None
     }
-
-
-def alive(pid: int) -> bool:
-    """Whether the process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def started(bench: Bench, *overrides: str) -> tuple[subprocess.Popen[str], list[Job]]:
