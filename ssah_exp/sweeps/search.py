@@ -192,7 +192,6 @@ def _metric(record: RunRecord, settings: SearchSettings) -> float | None:
 
 def _write(trials: list[Any], settings: SearchSettings) -> tuple[Path, list[dict[str, Any]]]:
     """Write every trial down, behind each: a night that is ended early keeps what it has."""
-
     told = [
         {"job": trial.number, "overrides": trial.params, "value": trial.value} for trial in trials
     ]
