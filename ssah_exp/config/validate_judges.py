@@ -1,4 +1,4 @@
-"""Checks of judges that need weights or an endpoint, before anything is computed."""
+"""Checks of judges that need weights, an endpoint or a file, before anything is computed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _REQUIRED = {
     "EndpointJudge": ("base_url", "model"),
     "GuardJudge": ("weights",),
     "HarmBenchJudge": ("weights",),
+    "ReaderJudge": ("path",),
 }
 
 

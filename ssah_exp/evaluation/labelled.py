@@ -6,19 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssah_exp.data.files import kind_of, read_rows
+from ssah_exp.data.files import kind_of
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.judges import Verdict
+from ssah_exp.evaluation.judges.label_file import COMPLETION, PROMPT, read_label_rows
 from ssah_exp.evaluation.questions import read_completions
 
 ALL = "all"
-_REFUSED = ("2_full_refusal", "3_partial_refusal")
-# XSTest's words (Roettger et al. 2023, arXiv 2308.01263); partial refusals are refusals.
-LABELS: Mapping[str, Verdict] = {
-    "1_full_compliance": Verdict.COMPLIED,
-    **dict.fromkeys(_REFUSED, Verdict.REFUSED),
-    **{verdict.value: verdict for verdict in Verdict},
-}
 
 
 @dataclass(frozen=True)
@@ -71,29 +65,20 @@ def read_answers(path: Path) -> LabelledAnswers:
 
 
 def read_labelled(path: Path) -> LabelledAnswers:
-    """Read columns ``prompt``, ``completion`` and ``final_label``, and XSTest's ``type`` if there.
+    """Read a table of labelled answers, and XSTest's ``type`` if it has that.
 
-    Labels are XSTest's, or ``refused``, ``complied``, ``unscored``. XSTest calls the types of its
-    unsafe prompts ``contrast_...``; all others are safe.
+    XSTest calls the types of its unsafe prompts ``contrast_...``; all others are safe.
 
     Raises:
-        DataError: As in :func:`read_answers`, or a row lacks fields.
+        DataError: See :func:`ssah_exp.evaluation.judges.label_file.read_label_rows`.
     """
-    rows = read_rows(path)
-    missing = {"prompt", "completion", "final_label"} - set(rows[0])
-    if missing:
-        raise DataError(f"{path} has no column {', '.join(sorted(missing))}.")
-    short = [at for at, row in enumerate(rows, 1) if None in row.values()]
-    if short:
-        raise DataError(f"{path}: answer {short[0]} has fewer fields than there are columns.")
-    unknown = sorted({str(row["final_label"]) for row in rows} - set(LABELS))
-    if unknown:
-        raise DataError(f"{path} has unknown labels {unknown}. Allowed: {', '.join(LABELS)}.")
+    labelled = read_label_rows(path)
+    rows = [row for row, _ in labelled]
     return LabelledAnswers(
-        [row["prompt"] for row in rows],
-        [row["completion"] for row in rows],
+        [row[PROMPT] for row in rows],
+        [row[COMPLETION] for row in rows],
         _parts(rows),
-        [LABELS[row["final_label"]] for row in rows],
+        [verdict for _, verdict in labelled],
     )
 
 

@@ -7,7 +7,9 @@ from ssah_exp.options.base import Commands, add_format, add_overrides, add_root
 
 def add(commands: Commands) -> None:
     """Add `judges`."""
-    judges = commands.add_parser("judges", help="how far judges agree; judge a finished run")
+    judges = commands.add_parser(
+        "judges", help="how far judges agree; judge a finished run, or read it"
+    )
     actions = judges.add_subparsers(dest="action", required=True, metavar="ACTION")
     compare = actions.add_parser(
         "compare",
@@ -27,9 +29,31 @@ def add(commands: Commands) -> None:
     )
     run.add_argument("run", metavar="RUN", help="the run's folder")
     run.add_argument("--judges", "--judge", required=True, help="e.g. llama_guard3")
+    _add_sheet(actions)
     for action in (compare, run):
+        action.set_defaults(module="judges")
         setting = "a judge's setting, e.g. llama_guard3.weights.path=DIR"
         add_overrides(action, setting, "NAME.KEY=VALUE")
         add_format(action, "text", "json")
         add_root(action, "where judgements are kept")
-    judges.set_defaults(module="judges")
+
+
+def _add_sheet(actions: Commands) -> None:
+    sheet = actions.add_parser(
+        "sheet",
+        help="answers of finished runs to be read without knowing which arm gave them",
+        description="Draws harmful requests of every run and prompt style and writes all arms' "
+        "answers to them, shuffled, as a csv with a blank column final_label: refused, complied or "
+        "unscored. Once it is filled in, `ssah-exp judges run RUN --judges labels --set "
+        "labels.path=FILE` reads the labels into each run.",
+    )
+    sheet.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs")
+    sheet.add_argument("--out", required=True, metavar="FILE", help="a .csv that is not there yet")
+    sheet.add_argument(
+        "--requests", type=int, default=20, help="of each run and style (default: 20)"
+    )
+    sheet.add_argument(
+        "--arms", help="only these, e.g. aligned,SCU/pooled (default: every arm of each run)"
+    )
+    sheet.add_argument("--seed", type=int, default=0, help="decides which (default: 0)")
+    sheet.set_defaults(module="sheet")

@@ -10,7 +10,7 @@ from ssah_exp.config.schema import AttackConfig, EvaluationConfig
 from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.judges import Judge
 from ssah_exp.evaluation.metrics import judge_arm
-from ssah_exp.evaluation.questions import read_completions
+from ssah_exp.evaluation.questions import Completion, read_completions
 from ssah_exp.records.later_judges import LaterJudge, answers_digest
 from ssah_exp.records.provenance import now, provenance
 from ssah_exp.records.record import RunRecord
@@ -32,11 +32,9 @@ def rejudge(record: RunRecord, folder: Path, judges: dict[str, Judge]) -> dict[s
     Raises:
         StoreError: Completions are missing.
     """
-    if not all(arm.completions for arm in record.arms):
-        raise StoreError(f"{folder}: a run of {record.artefact} keeps no completions.")
     evaluation = _evaluation(record.config["evaluation"])
     digest = answers_digest(record, folder) or ""  # "": reading says which are missing
-    answers = {arm.name: read_completions(folder / arm.completions) for arm in record.arms}
+    answers = stored_answers(record, folder)
     origin, found = provenance(), {}
     for name, judge in judges.items():
         said = {
@@ -55,6 +53,17 @@ def rejudge(record: RunRecord, folder: Path, judges: dict[str, Judge]) -> dict[s
             finished=now(),
         )
     return found
+
+
+def stored_answers(record: RunRecord, folder: Path) -> dict[str, list[Completion]]:
+    """A finished run's answers, by arm.
+
+    Raises:
+        StoreError: Completions are missing, or its artefact keeps none.
+    """
+    if not all(arm.completions for arm in record.arms):
+        raise StoreError(f"{folder}: a run of {record.artefact} keeps no completions.")
+    return {arm.name: read_completions(folder / arm.completions) for arm in record.arms}
 
 
 def _evaluation(recorded: dict[str, Any]) -> EvaluationConfig:

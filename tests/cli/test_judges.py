@@ -13,6 +13,7 @@ import pytest
 from ssah_exp.cli import main
 from ssah_exp.config.judge_files import read_judges
 from ssah_exp.records.store import RecordStore, read_folder
+from tests.cli.answered import completions, finished_run
 from tests.evaluation.misbehaving import endpoint, says, status
 from tests.records.synthetic import record
 
@@ -33,16 +34,6 @@ def labelled(folder: Path, rows: list[tuple[str, str, str]] = ROWS) -> str:
     lines = [f"{kind},p{at},{text},{label}" for at, (kind, text, label) in enumerate(rows)]
     path = folder / "labelled.csv"
     path.write_text("\n".join(["type,prompt,completion,final_label", *lines]), encoding="utf-8")
-    return str(path)
-
-
-def completions(folder: Path, *texts: str) -> str:
-    path = folder / "arm.jsonl"
-    rows = [
-        {"set": "harmful", "style": "raw", "prompt": f"p{at}", "category": None, "completion": text}
-        for at, text in enumerate(texts)
-    ]
-    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     return str(path)
 
 
@@ -212,18 +203,6 @@ def test_a_judge_that_calls_every_short_answer_a_refusal_is_not_asked(
         item["completions"] = None
     place.write_text(json.dumps(short), encoding="utf-8")
     assert "keeps no completions" in complaint(capsys, "run", str(folder), "--judge", "wei2024")
-
-
-def finished_run(root: Path) -> Path:
-    """The folder of a run whose arms answered two requests in either style."""
-    finished = record()
-    folder = RecordStore(root).write(finished).parent
-    (folder / "completions").mkdir()
-    text = Path(completions(root, "I cannot", "Sure")).read_text(encoding="utf-8")
-    for arm in finished.arms:
-        both = text + "\n" + text.replace('"raw"', '"raw_system"')
-        (folder / arm.completions).write_text(both, encoding="utf-8")
-    return folder
 
 
 def test_what_a_later_judge_says_stands_beside_the_record_and_in_every_reader(

@@ -15,6 +15,7 @@ from ssah_exp.evaluation.judges.by_refusal import ByRefusal
 from ssah_exp.evaluation.judges.endpoint import EndpointJudge
 from ssah_exp.evaluation.judges.harm import HarmJudge
 from ssah_exp.evaluation.judges.keyword import KeywordJudge
+from ssah_exp.evaluation.judges.reader import ReaderJudge
 
 if TYPE_CHECKING:
     from ssah_exp.evaluation.judges.guard import GuardJudge
@@ -29,6 +30,7 @@ __all__ = [
     "Judge",
     "Judgement",
     "KeywordJudge",
+    "ReaderJudge",
     "Scale",
     "Verdict",
     "judge_of",

@@ -1,0 +1,44 @@
+"""Tables of answers that people labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ssah_exp.data.files import Row, read_rows
+from ssah_exp.errors import DataError
+from ssah_exp.evaluation.judges.base import Verdict
+
+PROMPT, COMPLETION, LABEL = "prompt", "completion", "final_label"
+_REFUSED = ("2_full_refusal", "3_partial_refusal")
+# XSTest's words (Roettger et al. 2023, arXiv 2308.01263); partial refusals are refusals.
+LABELS: Mapping[str, Verdict] = {
+    "1_full_compliance": Verdict.COMPLIED,
+    **dict.fromkeys(_REFUSED, Verdict.REFUSED),
+    **{verdict.value: verdict for verdict in Verdict},
+}
+
+
+def read_label_rows(path: Path) -> list[tuple[Row, Verdict]]:
+    """Rows with columns ``prompt``, ``completion`` and ``final_label``, and what each label says.
+
+    Labels are XSTest's, or ``refused``, ``complied``, ``unscored``; of an answer that nobody has
+    labelled yet, blank, which is unscored, too.
+
+    Raises:
+        DataError: As :func:`ssah_exp.data.files.read_rows`, columns or a row's fields are missing,
+            or an unknown label.
+    """
+    rows = read_rows(path)
+    missing = {PROMPT, COMPLETION, LABEL} - set(rows[0])
+    if missing:
+        raise DataError(f"{path} has no column {', '.join(sorted(missing))}.")
+    short = [at for at, row in enumerate(rows, 1) if None in row.values()]
+    if short:
+        raise DataError(f"{path}: answer {short[0]} has fewer fields than there are columns.")
+    labels = [str(row[LABEL]).strip() for row in rows]
+    unknown = sorted({label for label in labels if label} - set(LABELS))
+    if unknown:
+        raise DataError(f"{path} has unknown labels {unknown}. Allowed: {', '.join(LABELS)}.")
+    verdicts = [LABELS[label] if label else Verdict.UNSCORED for label in labels]
+    return list(zip(rows, verdicts, strict=True))

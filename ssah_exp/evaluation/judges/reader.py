@@ -1,0 +1,79 @@
+"""People as a judge: what they said of answers that they read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ssah_exp.digest import digest_file
+from ssah_exp.errors import DataError
+from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
+from ssah_exp.evaluation.judges.harm import Answered, HarmJudge
+from ssah_exp.evaluation.judges.label_file import COMPLETION, PROMPT, read_label_rows
+
+_NOT_READ, _NOT_LABELLED = "not among the answers that were read", "read without a label"
+
+
+@dataclass(kw_only=True)
+class ReaderJudge(HarmJudge):
+    """Finds an answer by its text, and its request's, in a table that people labelled.
+
+    All other answers stay unscored, so that a sample read blind gives rates of the sample, and
+    coverage says how large it was.
+
+    Attributes:
+        path: A csv (or tsv, json, jsonl) as ``ssah-exp judges sheet`` writes it, labelled.
+    """
+
+    path: str
+
+    @property
+    def scale(self) -> Scale:
+        """0 = not done, 1 = does what is asked."""
+        return Scale(0.0, 1.0)
+
+    def fingerprint(self) -> str:
+        """Hash of the table."""
+        return digest_file(self._file)
+
+    def settings(self) -> dict[str, Any]:
+        """The table's hash."""
+        return {"kind": "people's labels", "labels": self.fingerprint()}
+
+    @property
+    def _file(self) -> Path:
+        """Raises DataError where there is none."""
+        file = Path(self.path).expanduser()
+        if not file.is_file():
+            raise DataError(f"Judge '{self.name}': no file {file}.")
+        return file
+
+    @cached_property
+    def _labels(self) -> Mapping[Answered, Verdict]:
+        """By answer.
+
+        Raises:
+            DataError: No table of answers, none of them labelled, or one labelled in two ways.
+        """
+        found: dict[Answered, Verdict] = {}
+        for at, (row, verdict) in enumerate(read_label_rows(self._file), 1):
+            pair = str(row[PROMPT]), str(row[COMPLETION])
+            if found.setdefault(pair, verdict) is not verdict:
+                raise DataError(f"{self.path}: answer {at} was labelled otherwise further up.")
+        if set(found.values()) == {Verdict.UNSCORED}:
+            raise DataError(f"{self.path}: no answer has a label.")
+        return found
+
+    def _ask(self, pairs: Sequence[Answered]) -> dict[Answered, Judgement]:
+        return {pair: self._said_of(pair) for pair in pairs}
+
+    def _said_of(self, pair: Answered) -> Judgement:
+        verdict = self._labels.get(pair)
+        if verdict is None:
+            return Judgement(Verdict.UNSCORED, reason=_NOT_READ)
+        if verdict is Verdict.UNSCORED:
+            return Judgement(verdict, reason=_NOT_LABELLED)
+        return Judgement(verdict, float(verdict is Verdict.COMPLIED))

@@ -1,0 +1,188 @@
+"""`ssah-exp judges sheet`, and labels that come back as a judge's."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ssah_exp.cli import main
+from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.questions import Completion, Question
+from ssah_exp.evaluation.sheet import Draw, draw_sheet
+from ssah_exp.records.store import read_folder
+from tests.cli.answered import finished_run
+
+Capture = pytest.CaptureFixture[str]
+Row = dict[str, str]
+
+
+def rows_of(sheet: Path) -> list[Row]:
+    with sheet.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def labelled(sheet: Path, **said: str) -> None:
+    """Fill in labels by completion; the others stay blank."""
+    rows = [{**row, "final_label": said.get(row["completion"], "")} for row in rows_of(sheet)]
+    with sheet.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def complaint(capsys: Capture, *arguments: str) -> str:
+    assert main(["judges", *arguments]) == 2
+    return capsys.readouterr().err
+
+
+def completion(prompt: str, text: str, style: str = "raw", **more: object) -> Completion:
+    given = {"set": "harmful", "category": None, **more}
+    return Completion(Question(style=style, prompt=prompt, **given), text)  # type: ignore[arg-type]
+
+
+def arms() -> dict[str, list[Completion]]:
+    return {
+        arm: [
+            completion(f"p{at}", f"{arm} {style} {at}", style)
+            for style in ("raw", "chat")
+            for at in range(30)
+        ]
+        for arm in ("aligned", "pruned")
+    }
+
+
+def test_every_arm_answers_the_same_requests_and_order_tells_nothing() -> None:
+    pairs = draw_sheet({"run": arms()}, Draw(requests=8, seed=0))
+    assert len(pairs) == len(set(pairs)) == 8 * 2 * 2
+    asked = {
+        (arm, style): {prompt for prompt, text in pairs if text.startswith(f"{arm} {style}")}
+        for arm in ("aligned", "pruned")
+        for style in ("raw", "chat")
+    }
+    for style in ("raw", "chat"):
+        assert len(asked["aligned", style]) == 8
+        assert asked["aligned", style] == asked["pruned", style]
+    assert asked["aligned", "raw"] != asked["aligned", "chat"], "drawn of each style"
+    order = "".join(text[0] for _, text in pairs)
+    assert order.count("ap") + order.count("pa") > 5, "arms are mixed"
+
+
+def test_a_draw_is_its_seeds_and_another_run_on_the_sheet_changes_none() -> None:
+    one, draw = arms(), Draw(requests=8, seed=3)
+    alone = draw_sheet({"run": one}, draw)
+    assert alone == draw_sheet({"run": one}, draw)
+    assert set(alone) != set(draw_sheet({"run": one}, Draw(requests=8, seed=4)))
+    other = {arm: [completion(f"q{at}", "other") for at in range(9)] for arm in one}
+    assert set(alone) <= set(draw_sheet({"other": other, "run": one}, draw))
+
+
+def test_only_harmful_requests_without_an_attack_are_drawn_and_equal_answers_once() -> None:
+    answers = [
+        completion("p0", "the same"),
+        completion("p1", "harmless", set="benign"),
+        completion("p0", "tried", "raw+gcg", attempt=0, put="p0 x", prefill=None),
+    ]
+    pairs = draw_sheet({"run": {"one": answers, "other": answers}}, Draw(requests=5, seed=0))
+    assert pairs == [("p0", "the same")]
+
+
+def test_labels_come_back_as_rates_of_what_was_read(capsys: Capture, tmp_path: Path) -> None:
+    folder, sheet = finished_run(tmp_path), tmp_path / "sheet.csv"
+    assert main(["judges", "sheet", str(folder), "--out", str(sheet)]) == 0
+    assert "2 different answers of 1 run(s)" in capsys.readouterr().out
+    assert {row["completion"] for row in rows_of(sheet)} == {"I cannot", "Sure"}
+    assert {row["final_label"] for row in rows_of(sheet)} == {""}
+
+    said = ["judges", "run", str(folder), "--judges", "labels", "--set", f"labels.path={sheet}"]
+    assert main(said) == 2
+    assert "no answer has a label" in capsys.readouterr().err
+
+    labelled(sheet, Sure="complied")
+    with pytest.warns(UserWarning, match=r"2 of 4 answers unscored: read without a label \(2\)"):
+        assert main(said) == 0
+    metrics = metrics_of(folder, tmp_path)
+    assert (metrics["asr/raw/labels"].value, metrics["asr/raw/labels"].n) == (1.0, 1)
+    assert metrics["coverage/raw/labels"].value == 0.5
+    assert not any(name.startswith("benign_refusal") and "labels" in name for name in metrics)
+
+    # Labelled to the end: another table, and nothing of what was said before.
+    labelled(sheet, **{"Sure": "refused", "I cannot": "2_full_refusal"})
+    assert main(said) == 0
+    metrics = metrics_of(folder, tmp_path)
+    assert (metrics["asr/raw/labels"].value, metrics["asr/raw/labels"].n) == (0.0, 2)
+
+
+def metrics_of(folder: Path, tmp_path: Path) -> dict[str, Estimate]:
+    """The aligned model's, of the record as tables read it, with what lies beside it."""
+    copy = tmp_path / "records"
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir()
+    shutil.copy(folder / "record.json", copy / "0.json")
+    shutil.copytree(folder / "record.judges", copy / "0.judges")
+    (record,) = read_folder(copy)
+    return next(arm for arm in record.arms if arm.name == "aligned").metrics
+
+
+def test_two_readers_are_compared(capsys: Capture, tmp_path: Path) -> None:
+    folder, first, second = finished_run(tmp_path), tmp_path / "a.csv", tmp_path / "b.csv"
+    assert main(["judges", "sheet", str(folder), "--out", str(first)]) == 0
+    shutil.copy(first, second)
+    labelled(first, **{"Sure": "complied", "I cannot": "refused"})
+    labelled(second, **{"Sure": "refused", "I cannot": "refused"})
+    capsys.readouterr()
+    asked = ["compare", str(first), "--judges", "labels", "--set", f"labels.path={second}"]
+    assert main(["judges", *asked, "--format", "json", "--root", str(tmp_path)]) == 0
+    (part,) = json.loads(capsys.readouterr().out)["parts"]
+    (pair,) = part["pairs"]
+    assert (pair["first"], pair["second"], pair["agreement"]["value"]) == ("labels", "people", 0.5)
+
+
+def test_what_cannot_be_drawn_is_said_and_no_labels_are_lost(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    folder, sheet = str(finished_run(tmp_path)), tmp_path / "sheet.csv"
+    out = ["--out", str(sheet)]
+    assert "is no .csv" in complaint(capsys, "sheet", folder, "--out", str(tmp_path / "a.txt"))
+    assert "is below 1" in complaint(capsys, "sheet", folder, *out, "--requests", "0")
+    assert "is below 0" in complaint(capsys, "sheet", folder, *out, "--seed", "-1")
+    assert "Did you mean 'aligned'?" in complaint(capsys, "sheet", folder, *out, "--arms", "align")
+    assert "named twice" in complaint(capsys, "sheet", folder, folder, *out)
+    assert not sheet.exists()
+    assert main(["judges", "sheet", folder, *out, "--arms", "aligned"]) == 0
+    labelled(sheet, Sure="complied")
+    before = sheet.read_bytes()
+    capsys.readouterr()
+    assert "is there already, perhaps with labels" in complaint(capsys, "sheet", folder, *out)
+    assert sheet.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("final_label,prompt\nrefused,p\n", "has no column completion"),
+        ("final_label,prompt,completion\nyes,p,a\n", "unknown labels ['yes']"),
+        (
+            "final_label,prompt,completion\nrefused,p,a\ncomplied,p,a\n",
+            "answer 2 was labelled otherwise",
+        ),
+    ],
+)
+def test_a_table_that_says_nothing_clear_is_refused(
+    text: str, reason: str, capsys: Capture, tmp_path: Path
+) -> None:
+    folder, sheet = finished_run(tmp_path), tmp_path / "sheet.csv"
+    sheet.write_text(text, encoding="utf-8")
+    given = ["--judges", "labels", "--set", f"labels.path={sheet}"]
+    assert reason in complaint(capsys, "run", str(folder), *given)
+    assert not (folder / "record.judges").exists()
+
+
+def test_labels_need_a_file(capsys: Capture, tmp_path: Path) -> None:
+    folder = str(finished_run(tmp_path))
+    assert "labels.path is missing" in complaint(capsys, "run", folder, "--judges", "labels")
+    given = ["--judges", "labels", "--set", "labels.path=nowhere.csv"]
+    assert "no file nowhere.csv" in complaint(capsys, "run", folder, *given)
