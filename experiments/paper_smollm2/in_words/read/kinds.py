@@ -1,0 +1,69 @@
+"""What kinds of answers each arm gave, by two readers, and how far they agree.
+
+python experiments/paper_smollm2/in_words/read/kinds.py > kinds.md
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.inter_rater import cohens_kappa
+
+HERE = Path(__file__).parent
+KINDS = ["refused", "nothing", "echoed", "elsewhere", "answered"]
+ARMS = ["unaligned", "aligned", "SCU/pooled", "SCU/pooled/random/0", "SCU/pooled/matched/0"]
+
+
+def shares(read: pd.DataFrame, style: str) -> pd.DataFrame:
+    """Percent of each kind, mean over seeds of the two readers' mean; answered by either, by seed."""
+    rows = []
+    for arm in ARMS:
+        of_arm = read[(read["style"] == style) & (read["arm"] == arm)]
+        row: dict[str, str | float] = {"arm": arm, "n": len(of_arm)}
+        for kind in KINDS:
+            said = of_arm[["first", "second"]].eq(kind).groupby(of_arm["seed"]).mean()
+            row[kind] = f"{100 * said.to_numpy().mean():.0f}"
+        for reader in ("first", "second"):
+            by_seed = of_arm[reader].eq("answered").groupby(of_arm["seed"]).mean()
+            listed = ", ".join(f"{100 * share:.0f}" for share in by_seed)
+            row[f"answered, {reader}: by seed"] = listed
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def agreement(read: pd.DataFrame) -> pd.DataFrame:
+    """Cohen's kappa of five kinds and of answered or not, each different answer once."""
+    once = read.drop_duplicates("answer")
+    rows = []
+    for what, labels in (("five kinds", KINDS), ("answered or not", [True, False])):
+        two = once[["first", "second"]]
+        if what != "five kinds":
+            two = two.eq("answered")
+        table = np.array(
+            [[((two["first"] == a) & (two["second"] == b)).sum() for b in labels] for a in labels]
+        )
+        kappa = cohens_kappa(table)
+        equal = np.trace(table) / table.sum()
+        rows.append(
+            {
+                "of": what,
+                "different answers": int(table.sum()),
+                "agree %": f"{100 * equal:.0f}",
+                "Cohen's kappa": f"{kappa.kappa:.2f} [{kappa.kappa_low:.2f}, {kappa.kappa_upp:.2f}]",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Print all three tables."""
+    read = pd.read_csv(HERE / "kinds.csv")
+    for style in ("raw", "chat"):
+        print(f"{style}, percent\n\n{shares(read, style).to_markdown(index=False)}\n")
+    print(agreement(read).to_markdown(index=False))
+
+
+if __name__ == "__main__":
+    main()
