@@ -70,6 +70,19 @@ def test_the_footnote_counts_both() -> None:
     assert "†" not in render_artefact([of_size(100)], "markdown")
 
 
+def test_a_sample_that_people_read_is_no_smaller_table() -> None:
+    """A footnote said of the list's 100 prompts that they were the 20 that were read."""
+    made = of_size(100)
+    for name, n in (("asr/raw/labels", 20), ("asr/mean/labels", 20), ("coverage/raw/labels", 100)):
+        made.arms[0].metrics[name] = rate(min(n, 20), n, 0.95)
+    (block,) = blocks([made])
+    assert block.rows[0].cells["asr/raw/labels"].n == 20
+    assert footnote(block) is None
+    made.arms[0].metrics["coverage/raw/labels"] = rate(100, 100, 0.95)
+    (block,) = blocks([made])
+    assert "20 of 100 harmful prompts" in str(footnote(block))
+
+
 def test_a_gap_is_not_marked() -> None:
     made = of_size(36)
     gap = Estimate(None, None, None, 0, "prompts", "none")

@@ -14,6 +14,7 @@ from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper.benchmarks import SIX
 from ssah_exp.reporting.beside_paper.measured import ATTACKS, HEXPHI
 from ssah_exp.reporting.beside_paper.protocol import benchmark_of
+from ssah_exp.reporting.coverage import partial_coverage
 from ssah_exp.reporting.rows import Block, Cell
 from ssah_exp.reporting.text import heading
 
@@ -165,7 +166,15 @@ def footnote(block: Block) -> str | None:
 
 
 def _fewer(block: Block) -> Iterable[Fewer]:
+    """Of a judge beside the columns that scored some answers only, its coverage tells."""
+    partial = {_judge(name) for name in partial_coverage(block.records)}
     for row in block.rows:
         for metric, cell in row.cells.items():
+            if metric not in block.metrics and _judge(metric) in partial:
+                continue
             if (found := fewer_than_paper(block, metric, cell)) is not None:
                 yield found
+
+
+def _judge(metric: str) -> str:
+    return metric.rpartition("/")[2]
