@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.judges.label_file import COMPLETION, LABEL, PROMPT
 from ssah_exp.evaluation.questions import HARMFUL, Completion
 
@@ -20,20 +21,27 @@ class Draw:
     """How answers are drawn.
 
     Attributes:
-        requests: Harmful requests of each run and prompt style; all of them where there are fewer.
-        seed: Decides which, and in what order they are read.
+        requests: Harmful requests of each run; all of them where there are fewer.
+        seed: Decides which, and in what order answers are read.
     """
 
     requests: int
     seed: int
 
+    def rank(self, prompt: str) -> str:
+        """By which requests are drawn, the lowest first."""
+        return digest_of([self.seed, prompt])
+
 
 def draw_sheet(runs: Mapping[str, Mapping[str, Sequence[Completion]]], draw: Draw) -> list[Read]:
-    """Draw requests of every run and style, and take every arm's answers to them.
+    """Draw requests, and take what every arm of every run answered to them, in every prompt style.
 
-    All arms of a run and style answer the same requests, so that arms can be compared request by
-    request. Answers under attack are left out. What several arms answered word for word is read
-    once.
+    Labels are found again by the texts of request and answer. Were a request drawn in one run or
+    style and not in another, labels would reach its answers there, too, where they happen to be the
+    same, and the sample would depend on what was answered. So the sheet has one set of requests:
+    those that come first in some run by their hash with the seed, which runs with the same requests
+    agree on; a run with others may get a few more. Answers under attack are left out. What was
+    answered word for word more than once is read once.
 
     Args:
         runs: Run id -> arm -> its completions.
@@ -42,19 +50,24 @@ def draw_sheet(runs: Mapping[str, Mapping[str, Sequence[Completion]]], draw: Dra
     Returns:
         Requests with answers, shuffled over runs, styles and arms.
     """
-    found: dict[Read, None] = {}
-    for run_id, arms in runs.items():
-        asked = [item.question for item in next(iter(arms.values()), ()) if _is_plain(item)]
-        for style in dict.fromkeys(question.style for question in asked):
-            requests = [question.prompt for question in asked if question.style == style]
-            # Seeded by what is drawn from: another run on the sheet changes nothing in this one.
-            dice = np.random.default_rng([draw.seed, *f"{run_id}/{style}".encode()])
-            chosen = set(dice.permutation(requests)[: draw.requests])
-            for item in (item for completions in arms.values() for item in completions):
-                question = item.question
-                if _is_plain(item) and question.style == style and question.prompt in chosen:
-                    found[question.prompt, item.text] = None
-    pairs = list(found)
+    answers = [
+        [item for completions in arms.values() for item in completions if _is_plain(item)]
+        for arms in runs.values()
+    ]
+    chosen = {
+        prompt
+        for items in answers
+        for prompt in sorted({item.question.prompt for item in items}, key=draw.rank)[
+            : draw.requests
+        ]
+    }
+    read = {
+        (item.question.prompt, item.text)
+        for items in answers
+        for item in items
+        if item.question.prompt in chosen
+    }
+    pairs = sorted(read)
     return [pairs[at] for at in np.random.default_rng(draw.seed).permutation(len(pairs))]
 
 

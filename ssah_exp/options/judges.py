@@ -42,15 +42,15 @@ def _add_sheet(actions: Commands) -> None:
     sheet = actions.add_parser(
         "sheet",
         help="answers of finished runs to be read without knowing which arm gave them",
-        description="Draws harmful requests of every run and prompt style and writes all arms' "
-        "answers to them, shuffled, as a csv with a blank column final_label: refused, complied or "
+        description="Draws harmful requests and writes what every arm answered to them in every "
+        "prompt style, shuffled, as a csv with a blank column final_label: refused, complied or "
         "unscored. Once it is filled in, `ssah-exp judges run RUN --judges labels --set "
         "labels.path=FILE` reads the labels into each run.",
     )
     sheet.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs")
     sheet.add_argument("--out", required=True, metavar="FILE", help="a .csv that is not there yet")
     sheet.add_argument(
-        "--requests", type=int, default=20, help="of each run and style (default: 20)"
+        "--requests", type=int, default=20, help="of each run, the same of all (default: 20)"
     )
     sheet.add_argument(
         "--arms", help="only these, e.g. aligned,SCU/pooled (default: every arm of each run)"

@@ -55,29 +55,45 @@ def arms() -> dict[str, list[Completion]]:
     }
 
 
-def test_every_arm_answers_the_same_requests_and_order_tells_nothing() -> None:
+def test_one_set_of_requests_for_all_arms_and_styles_and_order_tells_nothing() -> None:
     pairs = draw_sheet({"run": arms()}, Draw(requests=8, seed=0))
     assert len(pairs) == len(set(pairs)) == 8 * 2 * 2
-    asked = {
-        (arm, style): {prompt for prompt, text in pairs if text.startswith(f"{arm} {style}")}
+    asked = [
+        {prompt for prompt, text in pairs if text.startswith(f"{arm} {style}")}
         for arm in ("aligned", "pruned")
         for style in ("raw", "chat")
-    }
-    for style in ("raw", "chat"):
-        assert len(asked["aligned", style]) == 8
-        assert asked["aligned", style] == asked["pruned", style]
-    assert asked["aligned", "raw"] != asked["aligned", "chat"], "drawn of each style"
+    ]
+    assert len(asked[0]) == 8
+    assert asked == [asked[0]] * 4
     order = "".join(text[0] for _, text in pairs)
     assert order.count("ap") + order.count("pa") > 5, "arms are mixed"
 
 
-def test_a_draw_is_its_seeds_and_another_run_on_the_sheet_changes_none() -> None:
+def test_a_draw_is_its_seeds_and_runs_with_the_same_requests_agree_on_them() -> None:
     one, draw = arms(), Draw(requests=8, seed=3)
     alone = draw_sheet({"run": one}, draw)
     assert alone == draw_sheet({"run": one}, draw)
-    assert set(alone) != set(draw_sheet({"run": one}, Draw(requests=8, seed=4)))
-    other = {arm: [completion(f"q{at}", "other") for at in range(9)] for arm in one}
-    assert set(alone) <= set(draw_sheet({"other": other, "run": one}, draw))
+    assert requests_of(alone) != requests_of(draw_sheet({"run": one}, Draw(requests=8, seed=4)))
+    other = {arm: [completion(f"p{at}", "other") for at in range(30)] for arm in one}
+    both = draw_sheet({"run": one, "other": other}, draw)
+    assert requests_of(both) == requests_of(alone)
+    assert len(both) == len(alone) + 8
+
+
+def test_what_one_run_draws_is_read_in_every_run_that_has_it() -> None:
+    """Else labels would reach an answer there only where it happens to be the same."""
+    one = {"arm": [completion(f"p{at}", f"one {at}") for at in range(20)]}
+    other = {"arm": [completion(f"p{at}", f"other {at}") for at in range(10, 40)]}
+    pairs = draw_sheet({"one": one, "other": other}, Draw(requests=6, seed=0))
+    drawn = requests_of(pairs)
+    assert 6 < len(drawn) <= 12
+    for run in (one, other):
+        answers = {(item.question.prompt, item.text) for item in run["arm"]}
+        assert {pair for pair in answers if pair[0] in drawn} <= set(pairs)
+
+
+def requests_of(pairs: list[tuple[str, str]]) -> set[str]:
+    return {prompt for prompt, _ in pairs}
 
 
 def test_only_harmful_requests_without_an_attack_are_drawn_and_equal_answers_once() -> None:

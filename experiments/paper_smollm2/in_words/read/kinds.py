@@ -17,7 +17,7 @@ ARMS = ["unaligned", "aligned", "SCU/pooled", "SCU/pooled/random/0", "SCU/pooled
 
 
 def shares(read: pd.DataFrame, style: str) -> pd.DataFrame:
-    """Percent of each kind, mean over seeds of the two readers' mean; answered by either, by seed."""
+    """Percent of each kind, mean of both readers; those that each calls answered, by seed."""
     rows = []
     for arm in ARMS:
         of_arm = read[(read["style"] == style) & (read["arm"] == arm)]
@@ -44,14 +44,14 @@ def agreement(read: pd.DataFrame) -> pd.DataFrame:
         table = np.array(
             [[((two["first"] == a) & (two["second"] == b)).sum() for b in labels] for a in labels]
         )
-        kappa = cohens_kappa(table)
+        found = cohens_kappa(table)
         equal = np.trace(table) / table.sum()
         rows.append(
             {
                 "of": what,
                 "different answers": int(table.sum()),
                 "agree %": f"{100 * equal:.0f}",
-                "Cohen's kappa": f"{kappa.kappa:.2f} [{kappa.kappa_low:.2f}, {kappa.kappa_upp:.2f}]",
+                "Cohen's kappa": f"{found.kappa:.2f} [{found.kappa_low:.2f}, {found.kappa_upp:.2f}]",
             }
         )
     return pd.DataFrame(rows)
