@@ -46,12 +46,13 @@ def agreement(read: pd.DataFrame) -> pd.DataFrame:
         )
         found = cohens_kappa(table)
         equal = np.trace(table) / table.sum()
+        ends = f"[{found.kappa_low:.2f}, {found.kappa_upp:.2f}]"
         rows.append(
             {
                 "of": what,
                 "different answers": int(table.sum()),
                 "agree %": f"{100 * equal:.0f}",
-                "Cohen's kappa": f"{found.kappa:.2f} [{found.kappa_low:.2f}, {found.kappa_upp:.2f}]",
+                "Cohen's kappa": f"{found.kappa:.2f} {ends}",
             }
         )
     return pd.DataFrame(rows)
