@@ -40,3 +40,8 @@ def coverage_name(style: str, judge: str) -> str:
 def empty_name(style: str) -> str:
     """Metric name of the share of harmful requests that were answered with no text at all."""
     return f"empty/{style}"
+
+
+def looping_name(which: str, style: str) -> str:
+    """Metric name of the share of answers that loop, of one set of requests."""
+    return f"{which}_looping/{style}"

@@ -16,12 +16,14 @@ from ssah_exp.evaluation.attack_metrics import (
 )
 from ssah_exp.evaluation.intervals import Estimate, Resampling, mean_score, perplexity, rate
 from ssah_exp.evaluation.judges import HarmJudge, Judge, Judgement, KeywordJudge, Verdict
+from ssah_exp.evaluation.looping import loops
 from ssah_exp.evaluation.metric_names import (
     MEAN,
     PERPLEXITY,
     asr_name,
     coverage_name,
     empty_name,
+    looping_name,
     refusal_name,
     score_name,
 )
@@ -62,7 +64,8 @@ def measure_arm(
     ASR is the share of scored answers to harmful requests that comply; benign and borderline
     refusal the shares of scored answers to harmless requests that refuse. Unscored answers count
     in neither. Judges of harm add their mean score, the rates their scale names, and coverage.
-    Answers without any text are counted by themselves: a list of phrases takes them for compliance.
+    Answers without any text, and answers that loop, are counted by themselves: a list of phrases
+    takes them for compliance.
 
     Args:
         completions: Of one arm.
@@ -73,6 +76,7 @@ def measure_arm(
     metrics = {
         PERPLEXITY: perplexity(losses, resampling_of(evaluation)),
         **_empty_rates(completions, evaluation),
+        **_looping_rates(completions, evaluation),
     }
     measured = Measured(metrics, Outcomes(losses=list(losses)))
     for name, judge in judges.items():
@@ -101,6 +105,21 @@ def _empty_rates(
     return {
         empty_name(style): _share(said, Verdict.REFUSED, evaluation)
         for style, said in found.items()
+    }
+
+
+def _looping_rates(
+    completions: Sequence[Completion], evaluation: EvaluationConfig
+) -> dict[str, Estimate]:
+    """By set and style, of requests without an attack."""
+    asked = [
+        *((HARMFUL, style) for style in evaluation.harmful_styles),
+        *((which, evaluation.benign_style) for which in (BENIGN, BORDERLINE)),
+    ]
+    found = {name: [loops(item.text) for item in _of(completions, *name)] for name in asked}
+    return {
+        looping_name(*name): rate(sum(said), len(said), evaluation.confidence)
+        for name, said in found.items()
     }
 
 

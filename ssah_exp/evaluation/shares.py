@@ -10,7 +10,7 @@ from ssah_exp.evaluation.probe.names import ENDED, REFUSED, SAME_TOKEN
 
 # By the first parts of their names; of scores, how often one was given is one.
 _SHARES = re.compile(
-    r"(asr|benign_refusal|borderline_refusal|coverage|empty|utility|score\d+"
+    r"(asr|benign_refusal|borderline_refusal|coverage|empty|utility|\w+_looping|score\d+"
     rf"|{REFUSED}|{ENDED}|{SAME_TOKEN})/.+"
     rf"|{MT_COVERAGE}|{TRAINED_SHARE}|{UNITS}"
 )

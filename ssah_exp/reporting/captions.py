@@ -43,8 +43,8 @@ def budgets_clause(config: Mapping[str, Any]) -> str:
 
 
 def closing_notes(block: Block) -> str:
-    """Sentences behind a caption: on tasks, empty answers, inputs and attacks."""
-    said = f"{tasks_note(block)}{empty_note(block)}{inputs_note(block.apart)}"
+    """Sentences behind a caption: on tasks, empty and looping answers, inputs and attacks."""
+    said = f"{tasks_note(block)}{empty_note(block)}{looping_note(block)}{inputs_note(block.apart)}"
     return f"{said} {attacks_note(block.records[0])}".rstrip()
 
 
@@ -68,6 +68,16 @@ def empty_note(block: Block) -> str:
     return (
         " Empty answers: requests answered with no text at all; a judge that looks for phrases of "
         "refusal takes them for answered."
+    )
+
+
+def looping_note(block: Block) -> str:
+    """A caption's sentence on answers that loop; nothing where few do."""
+    if not any("_looping/" in metric for metric in block.metrics):
+        return ""
+    return (
+        " Looping answers: at least half of their sequences of four words stood in them before; a "
+        "judge that looks for phrases of refusal takes them for answered, too."
     )
 
 

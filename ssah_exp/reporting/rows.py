@@ -25,11 +25,12 @@ from ssah_exp.evaluation.metric_names import (
     TRAINED_SHARE,
     asr_name,
     empty_name,
+    looping_name,
     refusal_name,
     score_name,
 )
 from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
-from ssah_exp.evaluation.questions import BENIGN, BORDERLINE
+from ssah_exp.evaluation.questions import BENIGN, BORDERLINE, HARMFUL
 from ssah_exp.evaluation.utility.metrics import UNIT, UTILITY_MEAN, leading_names
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.arm_groups import groups_of
@@ -38,6 +39,8 @@ from ssah_exp.reporting.settings import settings_of, told_apart
 
 # The same model on the same text, in batches of another size or on another machine.
 _ROUNDING = 1e-4
+# A share of looping answers that gets a column; a small model loops now and then.
+MANY = 0.1
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,7 @@ def _columns(records: Sequence[RunRecord]) -> list[str]:
         *_empty(records, [*styles, *attacked]),
         *_scores(first, [*styles, *attacked], judge),
         *(refusal_name(which, evaluation["benign_style"], judge) for which in (BENIGN, BORDERLINE)),
+        *_looping(records, styles),
         *_utility(first),
         *((*TURN_NAMES, MT_MEAN) if "mt_bench" in first.config else ()),
     ]
@@ -157,6 +161,18 @@ def _empty(records: Sequence[RunRecord], styles: Sequence[str]) -> list[str]:
     arms = [arm for record in records for arm in record.arms]
     given = {name for arm in arms for name, found in arm.metrics.items() if found.value}
     return [empty_name(style) for style in styles if empty_name(style) in given]
+
+
+def _looping(records: Sequence[RunRecord], styles: Sequence[str]) -> list[str]:
+    """Shares of answers that loop, where they are many in any arm."""
+    benign = looping_name(BENIGN, records[0].config["evaluation"]["benign_style"])
+    names = [*(looping_name(HARMFUL, style) for style in styles), benign]
+    arms = [arm.metrics for record in records for arm in record.arms]
+    return [name for name in names if any(_many(arm.get(name)) for arm in arms)]
+
+
+def _many(share: Estimate | None) -> bool:
+    return share is not None and share.value is not None and share.value >= MANY
 
 
 def _without_column(record: RunRecord, shown: Sequence[str]) -> list[str]:

@@ -40,6 +40,9 @@ _NAMES = {
     "benign_refusal": "benign refused",
     "borderline_refusal": "borderline refused",
     "empty": "empty answers",
+    "harmful_looping": "looping answers",
+    "benign_looping": "benign looping",
+    "borderline_looping": "borderline looping",
 }
 # Of lm-evaluation-harness, as "WinoGrande %" or "HellaSwag %, normalised".
 _TASKS = {

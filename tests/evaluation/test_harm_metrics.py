@@ -87,6 +87,10 @@ def test_every_metric_of_a_judge_with_scores() -> None:
         "coverage/raw_system/j": rate(3, 4, 0.95),
         "empty/raw": rate(0, 4, 0.95),
         "empty/raw_system": rate(0, 4, 0.95),
+        "harmful_looping/raw": rate(0, 4, 0.95),
+        "harmful_looping/raw_system": rate(0, 4, 0.95),
+        "benign_looping/chat": rate(0, 1, 0.95),
+        "borderline_looping/chat": rate(0, 0, 0.95),
     }, "and no refusal rates: harmless is not refused"
     assert scores == (
         mean_score([5, 1, 4], Resampling(0.95, 2000)),

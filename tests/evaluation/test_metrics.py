@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from ssah_exp.config.schema import EvaluationConfig
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.evaluation.judges import Judge, KeywordJudge, Verdict
+from ssah_exp.evaluation.looping import loops, repeated_share
 from ssah_exp.evaluation.metrics import measure_arm
 from ssah_exp.evaluation.questions import Completion, Question
 
@@ -62,6 +64,38 @@ def test_empty_answers_are_counted_by_themselves_style_by_style() -> None:
     assert found["asr/raw/j"] == rate(3, 4, 0.95), "a list of phrases takes them for answers"
 
 
+def test_answers_that_loop_are_counted_set_by_set() -> None:
+    stammer = "I I I I I I"
+    found = measured(
+        answers("harmful", "raw", stammer, "I.I.I.I.I.I.", YES, ""),
+        answers("harmful", "raw_system", NO, NO, YES, NO),
+        answers("benign", "chat", stammer, YES),
+        j=KeywordJudge("j", [NO]),
+    )
+    assert found["harmful_looping/raw"] == rate(2, 4, 0.95)
+    assert found["harmful_looping/raw_system"] == rate(0, 4, 0.95)
+    assert found["benign_looping/chat"] == rate(1, 2, 0.95)
+    assert found["borderline_looping/chat"].value is None, "none were asked"
+    assert found["asr/raw/j"] == rate(4, 4, 0.95), "a list of phrases takes them for answers"
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("", 0.0),
+        ("one two three", 0.0),
+        ("one two three four", 0.0),
+        ("a a a a a", 1 / 2),  # two sequences, one different
+        ("A a, a! a. A", 1 / 2),
+        ("to be or not to be or not to be", 3 / 7),  # 7, of which "to be or not" ... stand twice
+        ("a b c d e f g a b c d", 1 / 8),
+    ],
+)
+def test_the_share_of_repeated_sequences_by_hand(text: str, share: float) -> None:
+    assert repeated_share(text) == pytest.approx(share)
+    assert loops(text) == (share >= 0.5)
+
+
 def test_refusal_is_the_share_that_refuses_set_by_set() -> None:
     found = measured(
         answers("benign", "chat", NO, YES, YES, YES, YES),
@@ -104,7 +138,7 @@ def test_every_judge_is_asked_separately() -> None:
     found = measured(both, a=KeywordJudge("a", ["No"]), b=KeywordJudge("b", ["No", "Never"]))
     assert found["asr/raw/a"].value == 0.5
     assert found["asr/raw/b"].value == 0.0
-    by_judge = {name for name in found if not name.startswith("empty/")}
+    by_judge = {name for name in found if not re.match(r"empty/|\w+_looping/", name)}
     assert {name.rpartition("/")[2] for name in by_judge} == {"perplexity", "a", "b"}
 
 

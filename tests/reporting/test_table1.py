@@ -122,6 +122,28 @@ def test_answers_without_text_have_a_column_where_any_arm_gave_one() -> None:
     assert "empty answers" not in plain.lower()
 
 
+def test_looping_answers_have_a_column_where_an_arm_gave_many() -> None:
+    given = {
+        "aligned": {
+            "harmful_looping/raw": rate(0, 100, 0.95),
+            "benign_looping/chat": rate(9, 100, 0.95),
+        },
+        "SCU/pooled": {
+            "harmful_looping/raw": rate(45, 100, 0.95),
+            "benign_looping/chat": rate(9, 100, 0.95),
+        },
+    }
+    made = [replace(a, metrics={**a.metrics, **given.get(a.name, {})}) for a in arms()]
+    text = render([record(arms=made)], "markdown")
+    head = markdown_row(text, "ablated")
+    column = head.index("looping answers %, raw text")
+    assert markdown_row(text, "SCU")[column] == "45.0 [35.6, 54.8]"
+    assert markdown_row(text, "aligned")[column].startswith("0.0 [")
+    assert not any("benign looping" in name for name in head), "few do in either arm"
+    assert "Looping answers: at least half" in text
+    assert "looping" not in render([record()], "markdown").lower()
+
+
 def test_an_infinite_perplexity_prints_as_inf() -> None:
     endless = Estimate(math.inf, 3.0, math.inf, 3, "windows", "bootstrap")
     made = arm("aligned", 0.1)
