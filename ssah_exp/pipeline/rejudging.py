@@ -32,9 +32,9 @@ def rejudge(record: RunRecord, folder: Path, judges: dict[str, Judge]) -> dict[s
     Raises:
         StoreError: Completions are missing.
     """
-    evaluation = _evaluation(record.config["evaluation"])
-    digest = answers_digest(record, folder) or ""  # "": reading says which are missing
     answers = stored_answers(record, folder)
+    digest = answers_digest(record, folder) or ""
+    evaluation = _evaluation(record.config["evaluation"])
     origin, found = provenance(), {}
     for name, judge in judges.items():
         said = {
