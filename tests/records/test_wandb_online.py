@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ import pytest
 import wandb
 
 from ssah_exp.errors import TrackerError
-from ssah_exp.records.record import StageRecord
+from ssah_exp.records.record import RunRecord, StageRecord
 from ssah_exp.records.trackers import RunHead, WandbTracker, flat_metrics
 from ssah_exp.records.trackers.wandb_tracker import _errors, within
 from tests.records.run_folder import run_folder
@@ -41,7 +42,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
 
 def test_lineage_resume_and_metrics_reach_the_server(server: Service, tmp_path: Path) -> None:
     """One story, as the service behind W&B takes seconds to start: prune, train, train again."""
-    pruned, trained = record(1), training_record(2)
+    pruned, trained = record(1), _with_losses(training_record(2), setting_i=[3.0, 2.0, 1.0])
     tracker = WandbTracker(timeout=30)
     assert tracker.online, "a key is all it takes"
     for made in (pruned, trained):
@@ -72,8 +73,32 @@ def test_lineage_resume_and_metrics_reach_the_server(server: Service, tmp_path: 
     live.finish(trained, tmp_path / trained.run_id)
     assert server.resumed == [trained.run_id]
     assert len(server.runs) == 2
-    assert server.history[trained.run_id][1]["progress/stages"] == 1
+    rows = server.history[trained.run_id]
+    assert [row["progress/stages"] for row in rows if "progress/stages" in row] == [1]
     assert len(server.versions[UNITMAP]) == 1, "nothing new, no new version"
+
+    more = _with_losses(trained, setting_i=[3.0, 2.0, 1.0, 0.5], full=[4.0, 3.0])
+    tracker.mirror(more, tmp_path / trained.run_id, tmp_path)
+    assert server.resumed == [trained.run_id] * 2
+    assert _line(server, trained.run_id, "setting_i") == [(0, 3.0), (1, 2.0), (2, 1.0), (3, 0.5)]
+    assert _line(server, trained.run_id, "full") == [(0, 4.0), (1, 3.0)]
+
+
+def _with_losses(made: RunRecord, **losses: list[float]) -> RunRecord:
+    arms = [
+        replace(item, training={**(item.training or {}), "losses": losses[item.name]})
+        if item.name in losses
+        else item
+        for item in made.arms
+    ]
+    return replace(made, arms=arms)
+
+
+def _line(server: Service, run: str, arm: str) -> list[tuple[int, float]]:
+    """What W&B draws of an arm: all it was ever sent."""
+    rows = server.history[run]
+    key = f"loss/{arm}"
+    return [(row["train_step"], row[key]) for row in rows if key in row]
 
 
 def test_an_expired_key_is_said(

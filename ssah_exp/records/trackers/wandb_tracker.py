@@ -6,7 +6,7 @@ import math
 import netrc
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,9 +184,10 @@ class WandbRun:
 
     def _finish(self, record: RunRecord, folder: Path) -> str:
         run = self._run
+        there = dict(run.summary)  # a run that goes on begins with what the server has of it
         run.config.update({"record": about(record)}, allow_val_change=True)
         run.summary.update({"status": record.status, **flat_shares(record), **flat_metrics(record)})
-        for values in _steps(training_losses(record)):
+        for values in _steps(training_losses(record), there):
             run.log(values)
         run.log({name: _table(rows) for name, rows in tables(record).items()})
         for item in items_of(record, folder, **self._tracker.wanted()):
@@ -230,11 +231,25 @@ class WandbRun:
             self._run.use_artifact(artifact)
 
 
-def _steps(losses: dict[str, list[float]]) -> Iterator[dict[str, float]]:
-    """Step after step: the loss of every arm that was trained so long."""
+def _steps(losses: dict[str, list[float]], there: Mapping[str, Any]) -> Iterator[dict[str, float]]:
+    """Step after step: the loss of every arm that was trained so long.
+
+    W&B's history only grows: a step that is sent a second time would be drawn a second time.
+
+    Args:
+        losses: Arm -> loss at every step.
+        there: The run's summary: the last step that was sent, and the last loss of each arm that
+            was.
+    """
+    sent = there.get("train_step", -1)
     for step in range(max(map(len, losses.values()), default=0)):
-        values = {f"loss/{arm}": rows[step] for arm, rows in losses.items() if step < len(rows)}
-        yield {"train_step": step, **values}
+        values = {
+            f"loss/{arm}": rows[step]
+            for arm, rows in losses.items()
+            if step < len(rows) and (step > sent or f"loss/{arm}" not in there)
+        }
+        if values:
+            yield {"train_step": step, **values}
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:
