@@ -155,13 +155,12 @@ def _config_with_biases(model: PreTrainedModel, kinds: set[Kind]) -> PreTrainedC
         name = "llama"
     keys = _BIAS_KEYS.get(name, {})
     if missing := sorted(kinds - keys.keys()):
-        able = ", ".join(
-            sorted(other for other, found in _BIAS_KEYS.items() if kinds <= set(found))
-        )
+        able = sorted(other for other, found in _BIAS_KEYS.items() if kinds <= set(found))
+        able += [f"{other} without sliding windows" for other in sorted(_LIKE_LLAMA)]
         raise ModelError(
             f"A {name} model cannot be exported with these units ablated by a mean: its "
             f"{' and '.join(missing)} output projections have no bias to hold the constants "
-            f"(families that have: {able}). Ablate with fill zero, or measure with "
+            f"(families that can have: {', '.join(able)}). Ablate with fill zero, or measure with "
             "evaluation.engine=transformers."
         )
     for kind in kinds:

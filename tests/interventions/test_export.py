@@ -101,8 +101,18 @@ def test_a_family_without_biases_is_refused(name: str, tmp_path: Path) -> None:
     family = loaded.model.config.model_type
     with pytest.raises(ModelError, match=f"A {family} model cannot be exported") as caught:
         export_model(loaded, ablation, tmp_path / "out")
-    assert "(families that have: llama)" in str(caught.value)
+    able = "llama, mistral without sliding windows, qwen2 without sliding windows"
+    assert f"(families that can have: {able})" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_family_without_biases_is_told_which_have_them_at_heads(tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        export_model(*made_with("phi3", "pooled", "heads"), tmp_path / "out")
+    said = str(caught.value).partition("(families that can have: ")[2].partition(")")[0]
+    named = {name.removesuffix(" without sliding windows") for name in said.split(", ")}
+    families = {made_with(name, "zero", "heads")[0].model.config.model_type for name in HEADS_ONLY}
+    assert named == {"llama", "mistral", "qwen2"} | families
 
 
 def test_tied_weights_are_stored_once_and_the_tokenizer_lies_beside(tmp_path: Path) -> None:
