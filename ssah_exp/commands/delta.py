@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,23 +87,49 @@ def _print(description: dict[str, Any], console: Console) -> None:
     )
     if description["layers"]:
         print("Changed rows (r), columns (c), entries (e) per layer:")
-        console.print(_table(description["layers"]))
+        for table in _tables(description["layers"], console.width):
+            console.print(table)
     for name, entry in description["others"].items():
         print(f"{name}: {entry['changed']} of {entry['of']} {entry['axis']}")
 
 
-def _table(layers: list[dict[str, Any]]) -> Table:
-    """Changed rows, columns or entries per layer; one column per tensor of a block."""
-    table = Table(box=None)
-    table.add_column("layer", justify="right")
+def _tables(layers: list[dict[str, Any]], width: int) -> Iterator[Table]:
+    """Changed rows, columns or entries per layer; one column per tensor of a block.
+
+    Args:
+        layers: As :func:`~ssah_exp.interventions.delta_summary.describe` gives them.
+        width: Characters of a line. Columns that do not fit side by side stand in further tables:
+            a heading that is broken anywhere names no tensor.
+    """
     paths = list(dict.fromkeys(path for row in layers for path in row["tensors"]))
-    for path in paths:
-        name = path.removesuffix(".weight").removeprefix("self_attn.").removeprefix("mlp.")
-        table.add_column(name, justify="right", overflow="fold")
-    for row in layers:
-        cells = (row["tensors"].get(path) for path in paths)
-        table.add_row(str(row["layer"]), *(_cell(entry) for entry in cells))
+    columns = [
+        [_heading(path), *(_cell(row["tensors"].get(path)) for row in layers)] for path in paths
+    ]
+    first = ["layer", *(str(row["layer"]) for row in layers)]
+    part = [first]
+    for column in columns:
+        if len(part) > 1 and sum(map(_width, [*part, column])) > width:
+            yield _table(part)
+            part = [first]
+        part.append(column)
+    yield _table(part)
+
+
+def _table(columns: list[list[str]]) -> Table:
+    table = Table(box=None)
+    for heading, *_ in columns:
+        table.add_column(heading, justify="right", overflow="fold")
+    for row in zip(*(cells for _, *cells in columns), strict=True):
+        table.add_row(*row)
     return table
+
+
+def _width(column: list[str]) -> int:
+    return max(map(len, column)) + 2  # a blank on either side
+
+
+def _heading(path: str) -> str:
+    return path.removesuffix(".weight").removeprefix("self_attn.").removeprefix("mlp.")
 
 
 def _cell(entry: dict[str, Any] | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,25 @@ def test_show_as_text(place: Place, capsys: Capture, monkeypatch: pytest.MonkeyP
     assert cells["input_layernorm"] == "all"
     assert "model.embed_tokens.weight: 64 of 64 rows" in lines
     assert "model.norm.weight: 40 of 40 entries" in lines
+
+
+def test_headings_are_whole_on_a_narrow_terminal(
+    place: Place, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = {}
+    place.create()
+    for width in (160, 80, 40):
+        monkeypatch.setenv("COLUMNS", str(width))
+        capsys.readouterr()
+        assert main(["delta", "show", place.file]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        headings = [line.split() for line in lines if line.split()[:1] == ["layer"]]
+        rows = [line.split() for line in lines if line.split()[:1] == ["1"]]
+        assert max(map(len, lines[4:])) <= width
+        shown[width] = dict(zip(chain(*headings), chain(*rows), strict=True))
+        assert (len(headings) == 1) == (width == 160)
+    assert "post_attention_layernorm" in shown[80]
+    assert shown[160] == shown[80] == shown[40]
 
 
 def test_nothing_is_overwritten(place: Place, capsys: Capture) -> None:
