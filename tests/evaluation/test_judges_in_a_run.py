@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from copy import deepcopy
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from ssah_exp.config.identity import run_id, science
 from ssah_exp.config.schema import RunConfig, Target
-from ssah_exp.errors import IncompleteError
+from ssah_exp.errors import IncompleteError, SsahWarning
 from ssah_exp.evaluation.judges import HarmJudge, Verdict
 from ssah_exp.pipeline.dispatch import run
 from ssah_exp.pipeline.opened import OpenRun, open_run
@@ -83,6 +84,25 @@ def test_an_endpoints_answers_lie_in_the_runs_cache_and_are_found_again(
     (kept,) = (place / "root" / "cache" / "judgements").iterdir()
     assert kept.suffix == ".jsonl"
     assert judge.describe()["rubric"]["name"] == "hexphi"
+
+
+@pytest.mark.parametrize("key", ["extra", "hexphi_endpoint"])
+def test_judges_of_one_name_are_told_apart_by_their_keys(
+    key: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with endpoint() as server:
+        config = tiny_config(place)
+        node = {**asking(server), "max_requests": 1, "concurrency": 1}
+        config.evaluation.judges = {**config.evaluation.judges, key: node}
+        config.paths.root = str(tmp_path)
+        judge = opened(config).judges[key]
+        with pytest.warns(SsahWarning) as caught:
+            judge.judge(["p", "q"], ["a", "b"])
+    which = "" if key == "hexphi_endpoint" else r" \(evaluation\.judges\.extra\)"
+    said = rf"Judge 'hexphi_endpoint'{which} left 1 of 2 answers unscored: .*"
+    assert [re.fullmatch(said, str(item.message)) is not None for item in caught] == [True]
+    assert judge.describe()["name"] == "hexphi_endpoint"
 
 
 def asking(server: Endpoint) -> Target:

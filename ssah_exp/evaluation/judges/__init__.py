@@ -52,6 +52,7 @@ def judge_of(node: Mapping[str, Any], where: str, root: Path) -> Judge:
     """
     judge = build(node, where, Judge)
     if isinstance(judge, HarmJudge):
+        judge.config_key = where
         judge.keep_in(root)
     return judge
 

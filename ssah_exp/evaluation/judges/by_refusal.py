@@ -25,7 +25,7 @@ class ByRefusal(HarmJudge):
     def __post_init__(self) -> None:
         """Refuse another kind of judge."""
         if not isinstance(self.keywords, KeywordJudge):
-            raise ConfigError(f"Judge '{self.name}': keywords is a KeywordJudge.")
+            raise ConfigError(f"{self.who}: keywords is a KeywordJudge.")
 
     @property
     def scale(self) -> Scale:

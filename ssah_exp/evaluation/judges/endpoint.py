@@ -56,11 +56,7 @@ class EndpointJudge(Endpoint, HarmJudge):
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work, all at once."""
-        self.refuse_useless(self._who, concurrency=1, max_failures=1)
-
-    @property
-    def _who(self) -> str:
-        return f"Judge '{self.name}'"
+        self.refuse_useless(self.who, concurrency=1, max_failures=1)
 
     @property
     def scale(self) -> Scale:
@@ -91,7 +87,7 @@ class EndpointJudge(Endpoint, HarmJudge):
         return Budget(self.max_requests, spent)
 
     def _ask(self, pairs: Sequence[Answered]) -> dict[Answered, Judgement]:
-        with closing(self.client(self._budget, self._who)) as client:
+        with closing(self.client(self._budget, self.who)) as client:
             return self._ask_all(client, lambda pair: self._one(client, pair), pairs)
 
     def _ask_all(
@@ -131,7 +127,7 @@ class EndpointJudge(Endpoint, HarmJudge):
         self._failures += 1
         if self._failures >= self.max_failures:
             raise JudgeError(
-                f"Judge '{self.name}': {self._failures} questions in a row failed, the last "
+                f"{self.who}: {self._failures} questions in a row failed, the last "
                 f"with: {error}. What was judged is kept; run the same command again to go on."
             )
 

@@ -106,7 +106,7 @@ class FirstTokenJudge(Companion, HarmJudge):
         problems = list(self.companion_problems())
         if min(self.batch_size, self.max_length) < 1:
             problems.append("batch_size and max_length are at least 1")
-        refuse(f"Judge '{self.name}': {text}." for text in problems)
+        refuse(f"{self.who}: {text}." for text in problems)
 
     def keep_in(self, root: Path) -> None:
         """Keep judgements and converted weights in the cache below ``root``."""
@@ -136,7 +136,7 @@ class FirstTokenJudge(Companion, HarmJudge):
 
     @cached_property
     def _loaded(self) -> LoadedJudge:
-        device = str(resolve_device(self.device, f"Judge '{self.name}': device"))
+        device = str(resolve_device(self.device, f"{self.who}: device"))
         key = (self.fingerprint(), self.precision, device, self.HARMFUL, self.HARMLESS)
         loaded = _IN_MEMORY.get(key)
         if loaded is None:
@@ -146,7 +146,7 @@ class FirstTokenJudge(Companion, HarmJudge):
     def _load(self) -> LoadedJudge:
         from transformers import GenerationConfig
 
-        model, tokenizer = self.load_companion(f"Judge '{self.name}'")
+        model, tokenizer = self.load_companion(self.who)
         # Its own would fill in what the call leaves out: sampling, penalties.
         model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
         return LoadedJudge(model, tokenizer, Words.of(tokenizer, self.HARMFUL, self.HARMLESS))

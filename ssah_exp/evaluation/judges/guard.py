@@ -47,7 +47,7 @@ class GuardJudge(FirstTokenJudge):
             if all(probe in text for probe in _PROBE) and not as_list:
                 return parts
         raise ModelError(
-            f"Judge '{self.name}': the tokenizer has no chat template that shows both request and "
+            f"{self.who}: the tokenizer has no chat template that shows both request and "
             "answer; a guard model's does, and its policy stands in it."
         )
 

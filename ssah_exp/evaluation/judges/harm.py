@@ -29,11 +29,22 @@ class HarmJudge(ABC):
     Attributes:
         name: As in tables.
         source: Where the method was published.
+        config_key: Where it stands in a config; "" for one that was made without.
     """
 
     name: str
     source: str = ""
+    config_key: str = field(init=False, repr=False, compare=False, default="")
     _memory: Memory = field(init=False, repr=False, compare=False, default_factory=Memory)
+
+    @property
+    def who(self) -> str:
+        """What messages call it: by its key, too, where its name alone does not say which it is.
+
+        One judge may stand in a config several times, asked at two places or of two models.
+        """
+        known = self.config_key.rpartition(".")[2] in ("", self.name)
+        return f"Judge '{self.name}'" + ("" if known else f" ({self.config_key})")
 
     @property
     @abstractmethod
@@ -95,8 +106,7 @@ class HarmJudge(ABC):
         if reasons:
             listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
             warnings.warn(
-                f"Judge '{self.name}' left {reasons.total()} of {len(judged)} answers unscored: "
-                f"{listed}",
+                f"{self.who} left {reasons.total()} of {len(judged)} answers unscored: {listed}",
                 SsahWarning,
                 stacklevel=3,
             )

@@ -66,17 +66,16 @@ class HarmBenchJudge(FirstTokenJudge):
         """Refuse settings that cannot work, all at once."""
         super().__post_init__()
         if self.prompt is not None and self.prompt_path is not None:
-            raise ConfigError(f"Judge '{self.name}': give prompt or prompt_path, not both.")
+            raise ConfigError(f"{self.who}: give prompt or prompt_path, not both.")
         _ = self._question
 
     @cached_property
     def _question(self) -> str:
-        who = f"Judge '{self.name}'"
         if self.prompt_path is not None:
-            return read_wording(self.prompt_path, _PLACES, who)
+            return read_wording(self.prompt_path, _PLACES, self.who)
         if self.prompt is None:
             return QUESTION
-        require(self.prompt, _PLACES, f"{who}: prompt")
+        require(self.prompt, _PLACES, f"{self.who}: prompt")
         return self.prompt
 
     def wording(self) -> str | None:
