@@ -52,7 +52,10 @@ class Launch:
         self._options = options
         self._sweep: Sweep | None = None
         self._folder = Path(str(config.hydra.sweep.dir)).expanduser()
+        there = self._folder.exists()
         check_place(self._folder)  # Hydra's own sweeper writes there first
+        if not there:
+            self._folder.rmdir()  # a sweep that is refused before its first job leaves none
         self._jobs = 0
 
     @property

@@ -70,3 +70,23 @@ def test_a_place_that_cannot_be_written_is_one_message(tmp_path: Path, capsys: C
     said = capsys.readouterr().err
     assert said.startswith(f"ssah-exp: Cannot write {tmp_path / 'sweeps'}")
     assert "a file lies where a folder is needed" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (["hydra.sweeper.metric=x", "hydra.sweeper.arm=y"], "Nothing to search over"),
+        (["units.budgets.scu=interval(0.1,0.2)"], "hydra.sweeper.metric is missing"),
+        (
+            ["hydra.sweeper.metric=x", "hydra.sweeper.arm=y", "units.budgets.scu=interval(2,3)"],
+            "lies outside [0, 1]",
+        ),
+    ],
+)
+def test_a_search_that_is_refused_leaves_no_folder(
+    tmp_path: Path, capsys: Capture, given: list[str], why: str
+) -> None:
+    pytest.importorskip("optuna")
+    assert main(["run", "-m", f"paths.root={tmp_path}", "hydra/sweeper=optuna", *given]) == 2
+    assert why in capsys.readouterr().err
+    assert list((tmp_path / "sweeps").iterdir()) == []
