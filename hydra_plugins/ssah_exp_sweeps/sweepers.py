@@ -1,15 +1,27 @@
-"""`hydra/sweeper=list` and `hydra/sweeper=optuna`; grids and ranges are Hydra's own."""
+"""`hydra/sweeper=grid` (the default), `list` and `optuna`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+from .launchers import SweepLauncher
+
+
+class GridSweeper(BasicSweeper):
+    """Hydra's own: every combination of the values given."""
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Leave it to a launcher that composes and checks every job before it runs one."""
+        if not isinstance(self.launcher, SweepLauncher):
+            super().validate_batch_is_legal(batch)
 
 
 class _OneLauncher:

@@ -27,7 +27,7 @@ from ssah_exp.sweeps.slurm import SlurmOptions
 # Sweeps this process launched, in order: Hydra hands no result of a multirun back to who called it.
 LAUNCHED: list[Sweep] = []
 
-_AT_ONCE = ("BasicSweeper", "ListSweeper")  # launch all of their jobs together
+_AT_ONCE = ("GridSweeper", "BasicSweeper", "ListSweeper")  # launch all of their jobs together
 
 
 class Launch:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from ssah_exp.cli import main
 from ssah_exp.sweeps import batch
@@ -65,6 +66,35 @@ def test_a_sweep_in_batches_lacks_jobs_until_the_last_is_launched(
     assert main(run) == 1
     assert main(["status", *root]) == 0
     assert capsys.readouterr().out.endswith(": 4 jobs, 4 missing\n")
+
+
+def test_every_job_of_a_grid_is_composed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hydra's own sweeper composes all of them first, to see whether they can be."""
+    composed: list[list[str]] = []
+    compose = ConfigLoaderImpl.load_sweep_config
+
+    def counted(loader: Any, config: Any, overrides: list[str]) -> Any:
+        composed.append(overrides)
+        return compose(loader, config, overrides)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", counted)
+    monkeypatch.setattr(batch, "work", lambda *_: JobState(FAILED))
+    assert main(["run", "-m", f"paths.root={tmp_path}", "tracker=none", "seed=0,1,2"]) == 1
+    assert [overrides[-1] for overrides in composed] == ["seed=0", "seed=1", "seed=2"]
+
+
+def test_a_grid_with_a_job_that_cannot_be_composed_runs_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(batch, "work", interrupted)
+    root = [f"paths.root={tmp_path}", "tracker=none"]
+    assert main(["run", "-m", *root, "seed=0,1", "evaluation.confidence=0.9,high"]) == 2
+    assert "evaluation.confidence" in capsys.readouterr().err
+    assert main(["run", "-m", *root, "seed=0", "units=paper,papr"]) == 2
+    assert "papr" in capsys.readouterr().err
+    assert main(["status", "--root", str(tmp_path)]) == 2
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
