@@ -6,11 +6,21 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 
-def dotted(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """``units.budgets.scu`` and its value, for every leaf of a nested config; lists are leaves."""
+def dotted(
+    content: Mapping[str, Any], prefix: str = "", *, into_lists: bool = False
+) -> Iterator[tuple[str, Any]]:
+    """``units.budgets.scu`` and its value, for every leaf of a nested config.
+
+    Args:
+        content: The config.
+        prefix: What keys begin with.
+        into_lists: Go into lists, by number as :func:`at` does; else they are leaves.
+    """
     for key, value in content.items():
-        if isinstance(value, Mapping) and value:
-            yield from dotted(value, f"{prefix}{key}.")
+        listed = into_lists and isinstance(value, list)
+        below = {str(place): item for place, item in enumerate(value)} if listed else value
+        if isinstance(below, Mapping) and below:
+            yield from dotted(below, f"{prefix}{key}.", into_lists=into_lists)
         else:
             yield f"{prefix}{key}", value
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -90,8 +91,8 @@ class Across:
             raise ConfigError(f"--by {self.key}: only {TABLE1} is drawn over a key of the config.")
         found = [record for record in records if _is_number(at(record.config, self.key))]
         if not found:
-            leaves = (leaf for record in records for leaf in dotted(record.config))
-            numbers = dict.fromkeys(key for key, value in leaves if _is_number(value))
+            leaves = [dotted(record.config, into_lists=True) for record in records]
+            numbers = dict.fromkeys(key for key, value in chain(*leaves) if _is_number(value))
             hint = did_you_mean(self.key, numbers)
             raise ConfigError(f"--by {self.key}: no number of these records' config.{hint}")
         if left := len(records) - len(found):

@@ -236,13 +236,22 @@ def test_a_number_in_a_list_can_be_it(key: str) -> None:
     ("key", "message"),
     [
         ("units.sampels", "Did you mean 'units.samples'?"),
+        ("evaluation.lists.1.sampel", "Did you mean 'evaluation.lists.1.sample'?"),
         ("units.statistic", "no number"),
         ("evaluation", "no number"),
     ],
 )
 def test_what_is_no_number_is_refused(key: str, message: str) -> None:
+    lists = [{"path": "p", "sample": None}, {"sample": 80}, []]
+    made = [
+        replace(
+            item,
+            config={**item.config, "evaluation": {**item.config["evaluation"], "lists": lists}},
+        )
+        for item in RECORDS
+    ]
     with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
-        curves_of(RECORDS, Across(key))
+        curves_of(made, Across(key))
 
 
 def reading_text(tokens: int | None, seed: int) -> RunRecord:
