@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ssah_exp.commands.records import some_records
+from ssah_exp.config.artefacts import ARTEFACTS, PROBE
 from ssah_exp.config.ranges import refuse, within
-from ssah_exp.config.validate import ARTEFACTS, PROBE
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.intervals import Resampling
 from ssah_exp.evaluation.mt_bench.names import MT_BENCH

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssah_exp.commands.records import some_records
-from ssah_exp.config.validate import PROBE
+from ssah_exp.config.artefacts import PROBE
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.options.figure import SETTING, SHARE
 from ssah_exp.records.record import RunRecord

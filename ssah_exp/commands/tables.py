@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ssah_exp.commands.records import some_records
-from ssah_exp.config.validate import ARTEFACTS
+from ssah_exp.config.artefacts import ARTEFACTS
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.artefacts import render_artefact

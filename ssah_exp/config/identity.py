@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from ssah_exp.config.artefacts import TABLE1
 from ssah_exp.config.plugins import plugin_code
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.unread import unread_by_artefact
-from ssah_exp.config.validate import TABLE1, TRANSFORMERS
+from ssah_exp.config.validate import TRANSFORMERS
 from ssah_exp.digest import digest_of
 
 # Raised when a change of code changes results that a record of the same config would hold.

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ssah_exp.config.artefacts import PROBE, TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.config.ranges import STYLES, UNALIGNED, refuse
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.config.validate import PROBE, TABLE1, TRAINING_ARTEFACTS, styles_of
+from ssah_exp.config.validate import styles_of
 from ssah_exp.config.validate_training import reads_given_pairs
 
 # Of the evaluation: what the probe, which has answers of its own, does not read.

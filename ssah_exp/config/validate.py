@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from ssah_exp.config.artefacts import ARTEFACTS, ATTACKED, PROBE, TRAINING_ARTEFACTS
 from ssah_exp.config.ranges import (
     CLASSES,
     CONTROLS,
@@ -35,19 +36,6 @@ from ssah_exp.config.validate_probe import probe_problems
 from ssah_exp.config.validate_processes import processes_problems
 from ssah_exp.config.validate_training import training_problems, tuning_problems
 
-TABLE1 = "table1_pruning"
-TRAINING_ARTEFACTS = (
-    "table2_freezing",
-    "table3_peft",
-    "table4_alignment_budget",
-    "scu_only",
-    "unit_lora",
-    "frozen_share",
-    "ru_budget",
-)
-PROBE = "probe"
-ARTEFACTS = (TABLE1, *TRAINING_ARTEFACTS, PROBE)
-ATTACKED = (TABLE1, *TRAINING_ARTEFACTS)  # those that put questions to arms
 PRECISIONS = ("float32", "bfloat16", "float16")
 FILLS = ("safety", "utility", "pooled", "zero")
 TRANSFORMERS, VLLM = ENGINES = ("transformers", "vllm")

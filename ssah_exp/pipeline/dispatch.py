@@ -9,10 +9,10 @@ from pathlib import Path
 from rich.console import Console
 
 from ssah_exp import ranks
+from ssah_exp.config.artefacts import PROBE, TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.trainer import check_place, uses_cuda
-from ssah_exp.config.validate import PROBE, TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.errors import ConfigError, IncompleteError
 from ssah_exp.pipeline.launching import launch
 from ssah_exp.pipeline.opened import Finished

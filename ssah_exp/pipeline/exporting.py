@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp.cache import MARKER
+from ssah_exp.config.artefacts import TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.config.ranges import ALIGNED, UNALIGNED
-from ssah_exp.config.validate import TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.errors import ConfigError, UnitError, did_you_mean
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.interventions.export import export_model

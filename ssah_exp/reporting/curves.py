@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ssah_exp.config.validate import TABLE1
+from ssah_exp.config.artefacts import TABLE1
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError, SsahWarning, StoreError, did_you_mean
 from ssah_exp.evaluation.metric_names import PERPLEXITY

@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from ssah_exp.config.artefacts import TABLE1
 from ssah_exp.config.identity import science
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.utility import TASK_METRICS
-from ssah_exp.config.validate import TABLE1
 from ssah_exp.data.datasets import load_data
 from ssah_exp.evaluation.attack_metrics import attacked_style
 from ssah_exp.evaluation.intervals import rate

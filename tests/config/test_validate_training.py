@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ssah_exp.config.artefacts import TRAINING_ARTEFACTS
 from ssah_exp.config.schema import ArmConfig, OthersConfig, RunConfig, Target
-from ssah_exp.config.validate import TRAINING_ARTEFACTS, validate
+from ssah_exp.config.validate import validate
 from ssah_exp.errors import ConfigError
 from tests.config.composing import config_of
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from ssah_exp.cache import MARKER
+from ssah_exp.config.artefacts import PROBE
 from ssah_exp.config.schema import AttackConfig, ControlsConfig, RunConfig
-from ssah_exp.config.validate import PROBE, validate
+from ssah_exp.config.validate import validate
 from ssah_exp.evaluation.questions import Prompt, fingerprint_prompts, read_completions
 from ssah_exp.pipeline import atlas
 from ssah_exp.pipeline.opened import Finished, open_run

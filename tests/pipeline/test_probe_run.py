@@ -12,8 +12,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from ssah_exp.cli import main
+from ssah_exp.config.artefacts import PROBE
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.config.validate import PROBE, validate
+from ssah_exp.config.validate import validate
 from ssah_exp.errors import DataError, StoreError
 from ssah_exp.evaluation.generate import until_stop
 from ssah_exp.evaluation.judges import Judge, Judgement

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ssah_exp.config.artefacts import TABLE1
 from ssah_exp.config.schema import ArmConfig, ControlsConfig, RunConfig, Target, TrainingConfig
-from ssah_exp.config.validate import TABLE1, validate
+from ssah_exp.config.validate import validate
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.table1 import run_table1

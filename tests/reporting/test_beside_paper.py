@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from ssah_exp.config.artefacts import PROBE
 from ssah_exp.config.schema import UtilityConfig
 from ssah_exp.config.utility import TASK_METRICS
-from ssah_exp.config.validate import PROBE
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.evaluation.mt_bench.names import TURN_NAMES
 from ssah_exp.evaluation.utility.metrics import utility_metrics

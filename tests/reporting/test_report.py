@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 from ssah_exp.cli import main
-from ssah_exp.config.validate import PROBE
+from ssah_exp.config.artefacts import PROBE
 from ssah_exp.errors import StoreError
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore, read_folder

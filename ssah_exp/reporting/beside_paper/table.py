@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ssah_exp.config.validate import TABLE1
+from ssah_exp.config.artefacts import TABLE1
 from ssah_exp.reporting.beside_paper.pair import Pair
 from ssah_exp.reporting.beside_paper.pruning import pruning_pairs
 from ssah_exp.reporting.beside_paper.training import TRAINING_PAIRS

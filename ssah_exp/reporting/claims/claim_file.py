@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
+from ssah_exp.config.artefacts import ARTEFACTS
 from ssah_exp.config.ranges import choice, refuse
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.config.validate import ARTEFACTS
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.metric_names import PERPLEXITY, TRAIN_LOSS
 from ssah_exp.evaluation.shares import is_share

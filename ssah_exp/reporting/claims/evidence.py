@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ssah_exp.config.validate import PROBE
+from ssah_exp.config.artefacts import PROBE
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.intervals import Resampling, alike
 from ssah_exp.evaluation.metric_names import PERPLEXITY

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ssah_exp.config.validate import PROBE
+from ssah_exp.config.artefacts import PROBE
 from ssah_exp.records.record import RunRecord
 
 # Each run has three pictures or more, half a megabyte together.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from ssah_exp.config.validate import TABLE1, TRAINING_ARTEFACTS
+from ssah_exp.config.artefacts import TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting import table1, training_table
