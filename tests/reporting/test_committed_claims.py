@@ -63,27 +63,36 @@ def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
 def test_there_are_such_claims() -> None:
     names = [file.parent.name for file in OTHERS]
     assert names[:5] == ["seeds", "frozen_share", "matched", "quarter", "small_matched"]
-    assert names[5:14] == [
+    assert names[5:17] == [
         "fresh_seeds",  # of over-refusal
         "fresh_seeds",  # of the study
         "in_words",
         "chat",
+        "fresh_seeds",  # in words
+        "read",
+        "read",
         "ru_budget",
         "faster",
         "five_percent",
         "full_rates",
         "matched",
     ]
-    assert names[14:16] == ["scu_only", "later"]
-    assert names[16:19] == ["fresh_seeds", "milder", "milder"]  # of adapters
-    assert names[19:23] == ["dpo", "fresh_seeds", "utility", "unit_lora"]
-    assert names[23:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
+    assert names[17:20] == ["in_words", "scu_only", "later"]
+    assert names[20:23] == ["fresh_seeds", "milder", "milder"]  # of adapters
+    assert names[23:27] == ["dpo", "fresh_seeds", "utility", "unit_lora"]
+    assert names[27:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
 
 
 def test_scores_side_by_side_are_those_of_the_records(capsys: pytest.CaptureFixture[str]) -> None:
     folder = SHIPPED.parents[1] / "which_units"
     runpy.run_path(str(folder / "by_score.py"), run_name="__main__")
     assert capsys.readouterr().out == (folder / "by_score.csv").read_text(encoding="utf-8")
+
+
+def test_kinds_of_answers_are_those_that_were_read(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = SHIPPED.parent / "in_words" / "read"
+    runpy.run_path(str(folder / "kinds.py"), run_name="__main__")
+    assert capsys.readouterr().out == (folder / "kinds.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("form", ["markdown", "latex", "csv", "json"])

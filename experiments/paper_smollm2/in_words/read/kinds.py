@@ -1,4 +1,7 @@
-"""What kinds of answers each arm gave, by two readers, and how far they agree.
+"""Prints kinds.md: what kinds of answers each arm gave, by two readers, and how far they agree.
+
+kinds.csv has a row for every answer: its request's number among the hundred, a hash that equal
+answers to one request share, and what either reader called it; the texts stay where they were made.
 
 python experiments/paper_smollm2/in_words/read/kinds.py > kinds.md
 """
@@ -46,7 +49,7 @@ def agreement(read: pd.DataFrame) -> pd.DataFrame:
         )
         found = cohens_kappa(table)
         equal = np.trace(table) / table.sum()
-        ends = f"[{found.kappa_low:.2f}, {found.kappa_upp:.2f}]"
+        ends = f"[{found.kappa_low:.2f}, {min(found.kappa_upp, 1):.2f}]"
         rows.append(
             {
                 "of": what,
