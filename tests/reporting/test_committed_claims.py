@@ -77,10 +77,10 @@ def test_there_are_such_claims() -> None:
         "full_rates",
         "matched",
     ]
-    assert names[17:20] == ["in_words", "scu_only", "later"]
-    assert names[20:23] == ["fresh_seeds", "milder", "milder"]  # of adapters
-    assert names[23:27] == ["dpo", "fresh_seeds", "utility", "unit_lora"]
-    assert names[27:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
+    assert names[17:21] == ["in_words", "read", "scu_only", "later"]
+    assert names[21:24] == ["fresh_seeds", "milder", "milder"]  # of adapters
+    assert names[24:28] == ["dpo", "fresh_seeds", "utility", "unit_lora"]
+    assert names[28:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
 
 
 def test_scores_side_by_side_are_those_of_the_records(capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,9 +89,15 @@ def test_scores_side_by_side_are_those_of_the_records(capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == (folder / "by_score.csv").read_text(encoding="utf-8")
 
 
-def test_kinds_of_answers_are_those_that_were_read(capsys: pytest.CaptureFixture[str]) -> None:
-    folder = SHIPPED.parent / "in_words" / "read"
-    runpy.run_path(str(folder / "kinds.py"), run_name="__main__")
+READ = SHIPPED.parent / "in_words" / "read"
+
+
+@pytest.mark.parametrize("folder", [READ, SHIPPED.parents[1] / "scu_budget" / "read"])
+def test_kinds_of_answers_are_those_that_were_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["kinds.py", str(folder)])
+    runpy.run_path(str(READ / "kinds.py"), run_name="__main__")
     assert capsys.readouterr().out == (folder / "kinds.md").read_text(encoding="utf-8")
 
 

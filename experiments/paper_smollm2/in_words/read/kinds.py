@@ -1,20 +1,20 @@
-"""Prints kinds.md: what kinds of answers each arm gave, by two readers, and how far they agree.
+"""Prints kinds.md of a folder: what kinds of answers each arm gave, by two readers, and how far they agree.
 
 kinds.csv has a row for every answer: its request's number among the hundred, a hash that equal
 answers to one request share, and what either reader called it; the texts stay where they were made.
 
-python experiments/paper_smollm2/in_words/read/kinds.py > kinds.md
+    python experiments/paper_smollm2/in_words/read/kinds.py FOLDER > FOLDER/kinds.md
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from statsmodels.stats.inter_rater import cohens_kappa
 
-HERE = Path(__file__).parent
 KINDS = ["refused", "nothing", "echoed", "elsewhere", "answered"]
 ARMS = ["unaligned", "aligned", "SCU/pooled", "SCU/pooled/random/0", "SCU/pooled/matched/0"]
 
@@ -63,7 +63,7 @@ def agreement(read: pd.DataFrame) -> pd.DataFrame:
 
 def main() -> None:
     """Print all three tables."""
-    read = pd.read_csv(HERE / "kinds.csv")
+    read = pd.read_csv(Path(sys.argv[1]) / "kinds.csv")
     for style in ("raw", "chat"):
         print(f"{style}, percent\n\n{shares(read, style).to_markdown(index=False)}\n")
     print(agreement(read).to_markdown(index=False))
