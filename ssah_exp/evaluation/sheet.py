@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssah_exp.digest import digest_of
-from ssah_exp.evaluation.judges.label_file import COMPLETION, LABEL, PROMPT
+from ssah_exp.evaluation.judges.label_file import COMPLETION, LABEL, PROMPT, as_read
 from ssah_exp.evaluation.questions import HARMFUL, Completion
 
 Read = tuple[str, str]  # a request and an answer to it
@@ -48,7 +48,8 @@ def draw_sheet(runs: Mapping[str, Mapping[str, Sequence[Completion]]], draw: Dra
         draw: How many, and by which seed.
 
     Returns:
-        Requests with answers, shuffled over runs, styles and arms.
+        Requests with answers as :func:`~ssah_exp.evaluation.judges.label_file.as_read` gives them,
+        shuffled over runs, styles and arms.
     """
     answers = [
         [item for completions in arms.values() for item in completions if _is_plain(item)]
@@ -62,7 +63,7 @@ def draw_sheet(runs: Mapping[str, Mapping[str, Sequence[Completion]]], draw: Dra
         ]
     }
     read = {
-        (item.question.prompt, item.text)
+        as_read(item.question.prompt, item.text)
         for items in answers
         for item in items
         if item.question.prompt in chosen

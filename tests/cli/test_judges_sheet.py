@@ -11,8 +11,9 @@ import pytest
 
 from ssah_exp.cli import main
 from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.judges import ReaderJudge, Verdict
 from ssah_exp.evaluation.questions import Completion, Question
-from ssah_exp.evaluation.sheet import Draw, draw_sheet
+from ssah_exp.evaluation.sheet import Draw, draw_sheet, sheet_text
 from ssah_exp.records.store import read_folder
 from tests.cli.answered import finished_run
 
@@ -104,6 +105,26 @@ def test_only_harmful_requests_without_an_attack_are_drawn_and_equal_answers_onc
     ]
     pairs = draw_sheet({"run": {"one": answers, "other": answers}}, Draw(requests=5, seed=0))
     assert pairs == [("p0", "the same")]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_labels_are_found_whatever_a_spreadsheet_ends_lines_with(
+    line_end: str, tmp_path: Path
+) -> None:
+    """Answers of several lines lost their labels, and a lone carriage return split its row."""
+    given = ["one\ntwo", "three\r\nfour", "five\rsix"]
+    answers = [completion("p\nq", text) for text in given]
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text(
+        sheet_text(draw_sheet({"run": {"arm": answers}}, Draw(1, 0))), encoding="utf-8", newline=""
+    )
+    assert len(rows_of(sheet)) == 3
+    cells = [row.values() for row in rows_of(sheet)]
+    rows = [["refused", *(cell.replace("\n", line_end) for cell in row if cell)] for row in cells]
+    with sheet.open("w", encoding="utf-8-sig", newline="") as stream:
+        csv.writer(stream).writerows([["final_label", "prompt", "completion"], *rows])
+    judge = ReaderJudge(name="labels", path=str(sheet))
+    assert judge.judge(["p\nq"] * 3, given) == [Verdict.REFUSED] * 3
 
 
 def test_labels_come_back_as_rates_of_what_was_read(capsys: Capture, tmp_path: Path) -> None:

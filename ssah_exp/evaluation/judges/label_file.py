@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ssah_exp.errors import DataError
 from ssah_exp.evaluation.judges.base import Verdict
 
 PROMPT, COMPLETION, LABEL = "prompt", "completion", "final_label"
+_LINE_END = re.compile(r"\r\n?")
 _REFUSED = ("2_full_refusal", "3_partial_refusal")
 # XSTest's words (Roettger et al. 2023, arXiv 2308.01263); partial refusals are refusals.
 LABELS: Mapping[str, Verdict] = {
@@ -17,6 +19,15 @@ LABELS: Mapping[str, Verdict] = {
     **dict.fromkeys(_REFUSED, Verdict.REFUSED),
     **{verdict.value: verdict for verdict in Verdict},
 }
+
+
+def as_read(prompt: str, completion: str) -> tuple[str, str]:
+    r"""A request and an answer by which labels are found, every end of a line written ``\n``.
+
+    Spreadsheets and editors write line ends inside a cell as they like, and a lone ``\r`` would
+    end a row of a csv.
+    """
+    return _LINE_END.sub("\n", prompt), _LINE_END.sub("\n", completion)
 
 
 def read_label_rows(path: Path) -> list[tuple[Row, Verdict]]:

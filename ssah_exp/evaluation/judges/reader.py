@@ -12,7 +12,7 @@ from ssah_exp.digest import digest_file
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.harm import Answered, HarmJudge
-from ssah_exp.evaluation.judges.label_file import COMPLETION, PROMPT, read_label_rows
+from ssah_exp.evaluation.judges.label_file import COMPLETION, PROMPT, as_read, read_label_rows
 
 _NOT_READ, _NOT_LABELLED = "not among the answers that were read", "read without a label"
 
@@ -60,7 +60,7 @@ class ReaderJudge(HarmJudge):
         """
         found: dict[Answered, Verdict] = {}
         for at, (row, verdict) in enumerate(read_label_rows(self._file), 1):
-            pair = str(row[PROMPT]), str(row[COMPLETION])
+            pair = as_read(str(row[PROMPT]), str(row[COMPLETION]))
             if found.setdefault(pair, verdict) is not verdict:
                 raise DataError(f"{self.path}: answer {at} was labelled otherwise further up.")
         if set(found.values()) == {Verdict.UNSCORED}:
@@ -71,7 +71,7 @@ class ReaderJudge(HarmJudge):
         return {pair: self._said_of(pair) for pair in pairs}
 
     def _said_of(self, pair: Answered) -> Judgement:
-        verdict = self._labels.get(pair)
+        verdict = self._labels.get(as_read(*pair))
         if verdict is None:
             return Judgement(Verdict.UNSCORED, reason=_NOT_READ)
         if verdict is Verdict.UNSCORED:
