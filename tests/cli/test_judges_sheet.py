@@ -218,6 +218,23 @@ def test_a_table_that_says_nothing_clear_is_refused(
     assert not (folder / "record.judges").exists()
 
 
+def test_what_is_blank_in_json_is_null(capsys: Capture, tmp_path: Path) -> None:
+    """A note that nobody wrote, and a label that nobody gave, were cells that broke off."""
+    folder, table = finished_run(tmp_path), tmp_path / "read.json"
+    given = ["run", str(folder), "--judges", "labels", "--set", f"labels.path={table}"]
+    row = {"prompt": "p0", "completion": "I cannot", "final_label": "refused", "note": None}
+    table.write_text(json.dumps([row, {**row, "prompt": "p1"}]), encoding="utf-8")
+    with pytest.warns(UserWarning, match=r"2 of 4 answers unscored: not among"):
+        assert main(["judges", *given]) == 0
+    other = {"prompt": "p1", "completion": "Sure"}
+    table.write_text(json.dumps([row, {**other, "final_label": None}]), encoding="utf-8")
+    with pytest.warns(UserWarning, match=r"2 of 4 answers unscored: read without a label"):
+        assert main(["judges", *given]) == 0
+    capsys.readouterr()
+    table.write_text(json.dumps([row, {"prompt": "p1", "final_label": "refused"}]), "utf-8")
+    assert "answer 2 has fewer fields" in complaint(capsys, *given)
+
+
 def test_labels_need_a_file(capsys: Capture, tmp_path: Path) -> None:
     folder = str(finished_run(tmp_path))
     assert "labels.path is missing" in complaint(capsys, "run", folder, "--judges", "labels")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from ssah_exp.data.files import Row, read_rows
+from ssah_exp.data.files import Row, kind_of, read_rows
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.judges.base import Verdict
 
@@ -34,7 +34,7 @@ def read_label_rows(path: Path) -> list[tuple[Row, Verdict]]:
     """Rows with columns ``prompt``, ``completion`` and ``final_label``, and what each label says.
 
     Labels are XSTest's, or ``refused``, ``complied``, ``unscored``; of an answer that nobody has
-    labelled yet, blank, which is unscored, too.
+    labelled yet, blank (null in json), which is unscored, too.
 
     Raises:
         DataError: As :func:`ssah_exp.data.files.read_rows`, columns or a row's fields are missing,
@@ -44,12 +44,18 @@ def read_label_rows(path: Path) -> list[tuple[Row, Verdict]]:
     missing = {PROMPT, COMPLETION, LABEL} - set(rows[0])
     if missing:
         raise DataError(f"{path} has no column {', '.join(sorted(missing))}.")
-    short = [at for at, row in enumerate(rows, 1) if None in row.values()]
+    is_json = kind_of(path) in (".json", ".jsonl")
+    short = [at for at, row in enumerate(rows, 1) if _breaks_off(row, is_json)]
     if short:
         raise DataError(f"{path}: answer {short[0]} has fewer fields than there are columns.")
-    labels = [str(row[LABEL]).strip() for row in rows]
+    labels = ["" if row.get(LABEL) is None else str(row[LABEL]).strip() for row in rows]
     unknown = sorted({label for label in labels if label} - set(LABELS))
     if unknown:
         raise DataError(f"{path} has unknown labels {unknown}. Allowed: {', '.join(LABELS)}.")
     verdicts = [LABELS[label] if label else Verdict.UNSCORED for label in labels]
     return list(zip(rows, verdicts, strict=True))
+
+
+def _breaks_off(row: Row, is_json: bool) -> bool:
+    """A csv's row lacks its last cells; json has null, or nothing, for what was left blank."""
+    return None in ((row.get(PROMPT), row.get(COMPLETION)) if is_json else row.values())
