@@ -15,10 +15,10 @@ from ssah_exp.config.judge_files import read_judges
 from ssah_exp.config.paths import root_of
 from ssah_exp.config.ranges import refuse
 from ssah_exp.config.validate_judges import too_short
-from ssah_exp.errors import ConfigError, IncompleteError
+from ssah_exp.errors import ConfigError, DataError, IncompleteError
 from ssah_exp.evaluation.comparison import compare_judges
 from ssah_exp.evaluation.intervals import Estimate
-from ssah_exp.evaluation.judges import Judge, judge_of
+from ssah_exp.evaluation.judges import Judge, ReaderJudge, judge_of
 from ssah_exp.evaluation.labelled import read_answers, read_labelled
 from ssah_exp.pipeline.rejudging import rejudge
 from ssah_exp.records.later_judges import LaterJudge
@@ -66,6 +66,10 @@ def _run(options: argparse.Namespace, judges: dict[str, Judge], nodes: Mapping[s
     found: dict[str, LaterJudge] = {}
     for name, judge in judges.items():
         said_by = rejudge(record, folder, {name: judge})
+        if isinstance(judge, ReaderJudge) and not said_by[name].scored():
+            raise DataError(
+                f"{folder}: none of its answers has a label in {judge.path}; nothing was written."
+            )
         _keep(record, folder, said_by)  # at once: the next one may end the command
         found |= said_by
     rows: dict[str, dict[str, Estimate]] = {}

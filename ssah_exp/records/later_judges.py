@@ -62,6 +62,11 @@ class LaterJudge:
         failed = {name: found.outcomes.failed.get(self.judge) for name, found in self.arms.items()}
         return {name: count for name, count in failed.items() if count}
 
+    def scored(self) -> bool:
+        """Whether it gave any answer a score, as judges of harm do."""
+        by_style = (found.outcomes.scores.values() for found in self.arms.values())
+        return any(score is not None for given in by_style for scores in given for score in scores)
+
     def write(self, record: Path) -> Path:
         """Write the file beside a record.
 

@@ -218,6 +218,21 @@ def test_a_table_that_says_nothing_clear_is_refused(
     assert not (folder / "record.judges").exists()
 
 
+def test_labels_of_another_runs_answers_replace_none(capsys: Capture, tmp_path: Path) -> None:
+    """The wrong sheet wrote a judge without any number over one that had some."""
+    folder, sheet, other = finished_run(tmp_path), tmp_path / "sheet.csv", tmp_path / "other.csv"
+    assert main(["judges", "sheet", str(folder), "--out", str(sheet)]) == 0
+    labelled(sheet, **{"Sure": "complied", "I cannot": "refused"})
+    given = ["run", str(folder), "--judges", "labels"]
+    assert main(["judges", *given, "--set", f"labels.path={sheet}"]) == 0
+    before = (folder / "record.judges" / "labels.json").read_bytes()
+    other.write_text("final_label,prompt,completion\nrefused,another,no\n", encoding="utf-8")
+    with pytest.warns(UserWarning, match="4 of 4 answers unscored: not among"):
+        said = complaint(capsys, *given, "--set", f"labels.path={other}")
+    assert f"none of its answers has a label in {other}" in said
+    assert (folder / "record.judges" / "labels.json").read_bytes() == before
+
+
 def test_what_is_blank_in_json_is_null(capsys: Capture, tmp_path: Path) -> None:
     """A note that nobody wrote, and a label that nobody gave, were cells that broke off."""
     folder, table = finished_run(tmp_path), tmp_path / "read.json"
