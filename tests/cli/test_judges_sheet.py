@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from ssah_exp.cli import main
+from ssah_exp.errors import DataError
 from ssah_exp.evaluation.intervals import Estimate
-from ssah_exp.evaluation.judges import ReaderJudge, Verdict
+from ssah_exp.evaluation.judges import ReaderJudge, Verdict, judge_of
 from ssah_exp.evaluation.questions import Completion, Question
 from ssah_exp.evaluation.sheet import Draw, draw_sheet, sheet_text
 from ssah_exp.records.store import read_folder
@@ -255,3 +256,10 @@ def test_labels_need_a_file(capsys: Capture, tmp_path: Path) -> None:
     assert "labels.path is missing" in complaint(capsys, "run", folder, "--judges", "labels")
     given = ["--judges", "labels", "--set", "labels.path=nowhere.csv"]
     assert "no file nowhere.csv" in complaint(capsys, "run", folder, *given)
+
+
+def test_two_readers_of_one_run_are_told_apart_by_their_keys(tmp_path: Path) -> None:
+    node = {"_target_": "ssah_exp.evaluation.judges.ReaderJudge", "name": "labels"}
+    place = "evaluation.judges.second"
+    with pytest.raises(DataError, match=r"Judge 'labels' \(evaluation\.judges\.second\): no file"):
+        judge_of({**node, "path": str(tmp_path / "second.csv")}, place, tmp_path)

@@ -48,7 +48,7 @@ class ReaderJudge(HarmJudge):
         """Raises DataError where there is none."""
         file = Path(self.path).expanduser()
         if not file.is_file():
-            raise DataError(f"Judge '{self.name}': no file {file}.")
+            raise DataError(f"{self.who}: no file {file}.")
         return file
 
     @cached_property
