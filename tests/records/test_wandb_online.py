@@ -15,7 +15,7 @@ import wandb
 from ssah_exp.errors import TrackerError
 from ssah_exp.records.record import RunRecord, StageRecord
 from ssah_exp.records.trackers import RunHead, WandbTracker, flat_metrics
-from ssah_exp.records.trackers.wandb_tracker import _errors, within
+from ssah_exp.records.trackers.wandb_tracker import _errors, _steps, within
 from tests.records.run_folder import run_folder
 from tests.records.synthetic import record, training_record
 from tests.records.wandb_server import KEY, Service, serving
@@ -82,6 +82,20 @@ def test_lineage_resume_and_metrics_reach_the_server(server: Service, tmp_path: 
     assert server.resumed == [trained.run_id] * 2
     assert _line(server, trained.run_id, "setting_i") == [(0, 3.0), (1, 2.0), (2, 1.0), (3, 0.5)]
     assert _line(server, trained.run_id, "full") == [(0, 4.0), (1, 3.0)]
+
+
+def test_a_shorter_arm_that_is_sent_later_hides_no_step_of_a_longer_one() -> None:
+    """Its last step stood for all that were sent, so the longer line's end was drawn again."""
+    longer, both = {"a": [3.0, 2.0, 1.0]}, {"a": [3.0, 2.0, 1.0], "b": [5.0]}
+    there: dict[str, float] = {}
+    sent = []
+    for losses in (longer, both, both):
+        rows = list(_steps(losses, dict(there)))
+        sent.append([row for row in rows if len(row) > 1])
+        for row in rows:
+            there.update(row)
+    assert [len(rows) for rows in sent] == [3, 1, 0]
+    assert sent[1] == [{"train_step": 0, "loss/b": 5.0}]
 
 
 def _with_losses(made: RunRecord, **losses: list[float]) -> RunRecord:

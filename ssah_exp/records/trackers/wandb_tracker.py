@@ -241,7 +241,7 @@ def _steps(losses: dict[str, list[float]], there: Mapping[str, Any]) -> Iterator
         there: The run's summary: the last step that was sent, and the last loss of each arm that
             was.
     """
-    sent = there.get("train_step", -1)
+    sent = last = there.get("train_step", -1)
     for step in range(max(map(len, losses.values()), default=0)):
         values = {
             f"loss/{arm}": rows[step]
@@ -249,7 +249,10 @@ def _steps(losses: dict[str, list[float]], there: Mapping[str, Any]) -> Iterator
             if step < len(rows) and (step > sent or f"loss/{arm}" not in there)
         }
         if values:
+            last = step
             yield {"train_step": step, **values}
+    if last < sent:  # of an arm that is shorter; the summary keeps what was sent last
+        yield {"train_step": sent}
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:
