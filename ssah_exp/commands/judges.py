@@ -18,8 +18,8 @@ from ssah_exp.config.validate_judges import too_short
 from ssah_exp.errors import ConfigError, DataError, IncompleteError
 from ssah_exp.evaluation.comparison import compare_judges
 from ssah_exp.evaluation.intervals import Estimate
-from ssah_exp.evaluation.judges import Judge, ReaderJudge, judge_of
-from ssah_exp.evaluation.labelled import read_answers, read_labelled
+from ssah_exp.evaluation.judges import Judge, ReaderJudge, Verdict, judge_of
+from ssah_exp.evaluation.labelled import LabelledAnswers, read_answers, read_labelled
 from ssah_exp.pipeline.rejudging import rejudge
 from ssah_exp.records.later_judges import LaterJudge
 from ssah_exp.records.record import ASK_AGAIN, RunRecord, unanswered_text
@@ -48,13 +48,20 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
 def _compare(options: argparse.Namespace, judges: dict[str, Judge]) -> None:
     if not 0.5 <= options.confidence < 1:
         raise ConfigError(f"--confidence={options.confidence:g} lies outside [0.5, 1).")
-    reference = read_labelled(Path(options.labels)) if options.labels else None
+    reference = _reference(Path(options.labels)) if options.labels else None
     answers = read_answers(Path(options.file))
     found = compare_judges(answers, judges, reference, options.confidence)
     if options.format == "json":
         print(json.dumps({"file": options.file, **found.as_dict()}, indent=1))
     else:
         print(render_judges(found))
+
+
+def _reference(path: Path) -> LabelledAnswers:
+    found = read_labelled(path)
+    if set(found.labels or ()) == {Verdict.UNSCORED}:
+        raise DataError(f"{path}: no answer has a label.")
+    return found
 
 
 def _run(options: argparse.Namespace, judges: dict[str, Judge], nodes: Mapping[str, Any]) -> None:

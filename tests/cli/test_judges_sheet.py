@@ -234,6 +234,17 @@ def test_labels_of_another_runs_answers_replace_none(capsys: Capture, tmp_path: 
     assert (folder / "record.judges" / "labels.json").read_bytes() == before
 
 
+def test_a_sheet_that_nobody_read_corrects_no_rates(capsys: Capture, tmp_path: Path) -> None:
+    """Blank labels were refused one by one until sheets had them; then gaps were printed."""
+    folder, sheet = finished_run(tmp_path), tmp_path / "sheet.csv"
+    assert main(["judges", "sheet", str(folder), "--out", str(sheet)]) == 0
+    answers = str(folder / "completions" / "aligned.jsonl")
+    given = ["compare", answers, "--judges", "zou2023", "--labels", str(sheet)]
+    assert "no answer has a label" in complaint(capsys, *given)
+    labelled(sheet, Sure="complied")
+    assert main(["judges", *given]) == 0
+
+
 def test_what_is_blank_in_json_is_null(capsys: Capture, tmp_path: Path) -> None:
     """A note that nobody wrote, and a label that nobody gave, were cells that broke off."""
     folder, table = finished_run(tmp_path), tmp_path / "read.json"
