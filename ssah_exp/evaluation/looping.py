@@ -12,7 +12,8 @@ def repeated_share(text: str) -> float:
     """Share of an answer's sequences of four words that stood in it before: seq-rep-4.
 
     Welleck et al. 2020 (arXiv 1908.04319, section 6) count tokens of the model; words (letters and
-    digits, case aside) make it the same for every tokenizer.
+    digits, case aside) make it the same for every tokenizer. Punctuation alone is no word, and text
+    in a script without blanks is few, so of such answers little or nothing is seen to repeat.
 
     Returns:
         From 0 to 1; 0 of an answer of fewer than four words.

@@ -40,7 +40,7 @@ from ssah_exp.reporting.settings import settings_of, told_apart
 # The same model on the same text, in batches of another size or on another machine.
 _ROUNDING = 1e-4
 # A share of looping answers that gets a column; a small model loops now and then.
-MANY = 0.1
+_MANY = 0.1
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _looping(records: Sequence[RunRecord], styles: Sequence[str]) -> list[str]:
 
 
 def _many(share: Estimate | None) -> bool:
-    return share is not None and share.value is not None and share.value >= MANY
+    return share is not None and share.value is not None and share.value >= _MANY
 
 
 def _without_column(record: RunRecord, shown: Sequence[str]) -> list[str]:

@@ -89,6 +89,7 @@ def test_answers_that_loop_are_counted_set_by_set() -> None:
         ("A a, a! a. A", 1 / 2),
         ("to be or not to be or not to be", 3 / 7),  # 7, of which "to be or not" ... stand twice
         ("a b c d e f g a b c d", 1 / 8),
+        ("! ! ! ! ! ! ! !", 0.0),  # no word
     ],
 )
 def test_the_share_of_repeated_sequences_by_hand(text: str, share: float) -> None:
