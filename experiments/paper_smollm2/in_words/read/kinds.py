@@ -1,4 +1,4 @@
-"""Prints kinds.md of a folder: what kinds of answers each arm gave, by two readers, and how far they agree.
+"""Prints kinds.md of a folder: kinds of answers by arm and reader, and how far readers agree.
 
 kinds.csv has a row for every answer: its request's number among the hundred, a hash that equal
 answers to one request share, and what either reader called it; the texts stay where they were made.
