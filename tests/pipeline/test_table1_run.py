@@ -57,7 +57,9 @@ def test_every_arm_has_every_metric_with_its_n(finished: Finished) -> None:
     counts = {"perplexity": TEXT_WORDS // WINDOW}
     counts |= {f"empty/{style}": SIZES["harmful_eval"] for style in ("raw", "raw_system")}
     counts |= {f"harmful_looping/{style}": SIZES["harmful_eval"] for style in ("raw", "raw_system")}
-    counts |= {f"{which}_looping/chat": SIZES[f"{which}_eval"] for which in ("benign", "borderline")}
+    counts |= {
+        f"{which}_looping/chat": SIZES[f"{which}_eval"] for which in ("benign", "borderline")
+    }
     for judge in JUDGES:
         for style in ("raw", "raw_system", "mean"):
             counts[f"asr/{style}/{judge}"] = SIZES["harmful_eval"]
