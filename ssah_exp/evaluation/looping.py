@@ -11,7 +11,7 @@ _LENGTH = 4
 def repeated_share(text: str) -> float:
     """Share of an answer's sequences of four words that stood in it before: seq-rep-4.
 
-    Welleck et al. 2020 (arXiv 1908.04319, section 6) count tokens of the model; words (letters and
+    Welleck et al. 2020 (arXiv 1908.04319) count tokens of the model; words (letters and
     digits, case aside) make it the same for every tokenizer. Punctuation alone is no word, and text
     in a script without blanks is few, so of such answers little or nothing is seen to repeat.
 

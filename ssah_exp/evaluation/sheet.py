@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssah_exp.digest import digest_of
+from ssah_exp.evaluation.judges.harm import Answered
 from ssah_exp.evaluation.judges.label_file import COMPLETION, LABEL, PROMPT, as_read
 from ssah_exp.evaluation.questions import HARMFUL, Completion
-
-Read = tuple[str, str]  # a request and an answer to it
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,9 @@ class Draw:
         return digest_of([self.seed, prompt])
 
 
-def draw_sheet(runs: Mapping[str, Mapping[str, Sequence[Completion]]], draw: Draw) -> list[Read]:
+def draw_sheet(
+    runs: Mapping[str, Mapping[str, Sequence[Completion]]], draw: Draw
+) -> list[Answered]:
     """Draw requests, and take what every arm of every run answered to them, in every prompt style.
 
     Labels are found again by the texts of request and answer. Were a request drawn in one run or
@@ -72,7 +73,7 @@ def draw_sheet(runs: Mapping[str, Mapping[str, Sequence[Completion]]], draw: Dra
     return [pairs[at] for at in np.random.default_rng(draw.seed).permutation(len(pairs))]
 
 
-def sheet_text(pairs: Sequence[Read]) -> str:
+def sheet_text(pairs: Sequence[Answered]) -> str:
     """A csv with a blank column for labels."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
