@@ -18,7 +18,8 @@ from ssah_exp.config.validate_judges import too_short
 from ssah_exp.errors import ConfigError, DataError, IncompleteError
 from ssah_exp.evaluation.comparison import compare_judges
 from ssah_exp.evaluation.intervals import Estimate
-from ssah_exp.evaluation.judges import Judge, ReaderJudge, Verdict, judge_of
+from ssah_exp.evaluation.judges import Judge, ReaderJudge, judge_of
+from ssah_exp.evaluation.judges.label_file import require_labels
 from ssah_exp.evaluation.labelled import LabelledAnswers, read_answers, read_labelled
 from ssah_exp.pipeline.rejudging import rejudge
 from ssah_exp.records.later_judges import LaterJudge
@@ -59,8 +60,7 @@ def _compare(options: argparse.Namespace, judges: dict[str, Judge]) -> None:
 
 def _reference(path: Path) -> LabelledAnswers:
     found = read_labelled(path)
-    if set(found.labels or ()) == {Verdict.UNSCORED}:
-        raise DataError(f"{path}: no answer has a label.")
+    require_labels(path, found.labels or ())
     return found
 
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ssah_exp.config.ranges import at_least, refuse
 from ssah_exp.data.files import kind_of
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.judges.label_file import LABEL
@@ -29,10 +30,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         raise ConfigError(f"--out={out} is no .csv.")
     if out.exists():
         raise ConfigError(f"{out} is there already, perhaps with labels; name another --out.")
-    if options.requests < 1:
-        raise ConfigError(f"--requests={options.requests} is below 1.")
-    if options.seed < 0:
-        raise ConfigError(f"--seed={options.seed} is below 0.")
+    refuse([*at_least("--requests", options.requests, 1), *at_least("--seed", options.seed, 0)])
     runs = _answers(options.runs, options.arms)
     pairs = draw_sheet(runs, Draw(options.requests, options.seed))
     write_atomically(out, sheet_text(pairs))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
+from ssah_exp.evaluation.words import words_of
 
-_WORD = re.compile(r"\w+")
 _LENGTH = 4
 
 
@@ -18,7 +17,7 @@ def repeated_share(text: str) -> float:
     Returns:
         From 0 to 1; 0 of an answer of fewer than four words.
     """
-    words = _WORD.findall(text.lower())
+    words = words_of(text)
     found = [tuple(words[at : at + _LENGTH]) for at in range(len(words) - _LENGTH + 1)]
     return 1 - len(set(found)) / len(found) if found else 0.0
 

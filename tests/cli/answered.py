@@ -1,10 +1,13 @@
-"""Files of answers, and a finished run that has some."""
+"""Files of answers, a finished run that has some, and what `ssah-exp judges` refuses of them."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import pytest
+
+from ssah_exp.cli import main
 from ssah_exp.records.store import RecordStore
 from tests.records.synthetic import record
 
@@ -29,3 +32,10 @@ def finished_run(root: Path) -> Path:
         both = text + "\n" + text.replace('"raw"', '"raw_system"')
         (folder / arm.completions).write_text(both, encoding="utf-8")
     return folder
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["judges", *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    return said.err

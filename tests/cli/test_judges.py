@@ -13,7 +13,7 @@ import pytest
 from ssah_exp.cli import main
 from ssah_exp.config.judge_files import read_judges
 from ssah_exp.records.store import RecordStore, read_folder
-from tests.cli.answered import completions, finished_run
+from tests.cli.answered import complaint, completions, finished_run
 from tests.evaluation.misbehaving import endpoint, says, status
 from tests.records.synthetic import record
 
@@ -40,13 +40,6 @@ def labelled(folder: Path, rows: list[tuple[str, str, str]] = ROWS) -> str:
 def answer(capsys: Capture, *arguments: str) -> Any:
     assert main(["judges", *arguments, "--format", "json"]) == 0
     return json.loads(capsys.readouterr().out)
-
-
-def complaint(capsys: Capture, *arguments: str) -> str:
-    assert main(["judges", *arguments]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    return said.err
 
 
 def test_a_spreadsheets_byte_order_mark_is_no_part_of_a_column(

@@ -16,7 +16,7 @@ from ssah_exp.evaluation.judges import ReaderJudge, Verdict, judge_of
 from ssah_exp.evaluation.questions import Completion, Question
 from ssah_exp.evaluation.sheet import Draw, draw_sheet, sheet_text
 from ssah_exp.records.store import read_folder
-from tests.cli.answered import finished_run
+from tests.cli.answered import complaint, finished_run
 
 Capture = pytest.CaptureFixture[str]
 Row = dict[str, str]
@@ -34,11 +34,6 @@ def labelled(sheet: Path, **said: str) -> None:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-
-
-def complaint(capsys: Capture, *arguments: str) -> str:
-    assert main(["judges", *arguments]) == 2
-    return capsys.readouterr().err
 
 
 def completion(prompt: str, text: str, style: str = "raw", **more: object) -> Completion:
@@ -228,6 +223,7 @@ def test_labels_of_another_runs_answers_replace_none(capsys: Capture, tmp_path: 
     assert main(["judges", *given, "--set", f"labels.path={sheet}"]) == 0
     before = (folder / "record.judges" / "labels.json").read_bytes()
     other.write_text("final_label,prompt,completion\nrefused,another,no\n", encoding="utf-8")
+    capsys.readouterr()
     with pytest.warns(UserWarning, match="4 of 4 answers unscored: not among"):
         said = complaint(capsys, *given, "--set", f"labels.path={other}")
     assert f"none of its answers has a label in {other}" in said
@@ -240,6 +236,7 @@ def test_a_sheet_that_nobody_read_corrects_no_rates(capsys: Capture, tmp_path: P
     assert main(["judges", "sheet", str(folder), "--out", str(sheet)]) == 0
     answers = str(folder / "completions" / "aligned.jsonl")
     given = ["compare", answers, "--judges", "zou2023", "--labels", str(sheet)]
+    capsys.readouterr()
     assert "no answer has a label" in complaint(capsys, *given)
     labelled(sheet, Sure="complied")
     assert main(["judges", *given]) == 0

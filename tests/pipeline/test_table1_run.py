@@ -23,9 +23,8 @@ from tests.pipeline.tiny_run import (
     JUDGES,
     SAMPLES,
     SIZES,
-    TEXT_WORDS,
-    WINDOW,
     computed,
+    counted,
     run,
     save_data,
     tiny_config,
@@ -54,17 +53,7 @@ def test_the_record_on_disk_is_the_record(finished: Finished, place: Path) -> No
 
 
 def test_every_arm_has_every_metric_with_its_n(finished: Finished) -> None:
-    counts = {"perplexity": TEXT_WORDS // WINDOW}
-    counts |= {f"empty/{style}": SIZES["harmful_eval"] for style in ("raw", "raw_system")}
-    counts |= {f"harmful_looping/{style}": SIZES["harmful_eval"] for style in ("raw", "raw_system")}
-    counts |= {
-        f"{which}_looping/chat": SIZES[f"{which}_eval"] for which in ("benign", "borderline")
-    }
-    for judge in JUDGES:
-        for style in ("raw", "raw_system", "mean"):
-            counts[f"asr/{style}/{judge}"] = SIZES["harmful_eval"]
-        counts[f"benign_refusal/chat/{judge}"] = SIZES["benign_eval"]
-        counts[f"borderline_refusal/chat/{judge}"] = SIZES["borderline_eval"]
+    counts = counted()
     assert [arm.name for arm in finished.record.arms] == ARMS
     for arm in finished.record.arms:
         assert {name: item.n for name, item in arm.metrics.items()} == counts

@@ -23,12 +23,10 @@ from ssah_exp.training.certificate import load_plan
 from ssah_exp.units.unitmap import UnitMap
 from tests.pipeline.tiny_run import (
     FINETUNE,
-    JUDGES,
     SAMPLES,
     SIZES,
-    TEXT_WORDS,
-    WINDOW,
     computed,
+    counted,
     furnish,
     of_class,
     run,
@@ -104,17 +102,7 @@ def test_every_arm_is_there_in_order_under_a_name_of_its_own(table: Finished) ->
 
 
 def test_every_arm_has_every_metric_with_its_n(table: Finished) -> None:
-    counts = {"perplexity": TEXT_WORDS // WINDOW}
-    counts |= {f"empty/{style}": SIZES["harmful_eval"] for style in ("raw", "raw_system")}
-    counts |= {f"harmful_looping/{style}": SIZES["harmful_eval"] for style in ("raw", "raw_system")}
-    counts |= {
-        f"{which}_looping/chat": SIZES[f"{which}_eval"] for which in ("benign", "borderline")
-    }
-    for judge in JUDGES:
-        for style in ("raw", "raw_system", "mean"):
-            counts[f"asr/{style}/{judge}"] = SIZES["harmful_eval"]
-        counts[f"benign_refusal/chat/{judge}"] = SIZES["benign_eval"]
-        counts[f"borderline_refusal/chat/{judge}"] = SIZES["borderline_eval"]
+    counts = counted()
     for arm in table.record.arms:
         wanted = {**counts}
         if arm.name != "unaligned":

@@ -143,3 +143,19 @@ def silent() -> Reporter:
 def computed(finished: Finished) -> list[str]:
     """Names of the stages that were not cached."""
     return [stage.name for stage in finished.stages if not stage.cached]
+
+
+def counted() -> dict[str, int]:
+    """Metrics of every arm, and the n of each."""
+    counts = {"perplexity": TEXT_WORDS // WINDOW}
+    counts |= {f"empty/{style}": SIZES["harmful_eval"] for style in ("raw", "raw_system")}
+    counts |= {f"harmful_looping/{style}": SIZES["harmful_eval"] for style in ("raw", "raw_system")}
+    counts |= {
+        f"{which}_looping/chat": SIZES[f"{which}_eval"] for which in ("benign", "borderline")
+    }
+    for judge in JUDGES:
+        for style in ("raw", "raw_system", "mean"):
+            counts[f"asr/{style}/{judge}"] = SIZES["harmful_eval"]
+        counts[f"benign_refusal/chat/{judge}"] = SIZES["benign_eval"]
+        counts[f"borderline_refusal/chat/{judge}"] = SIZES["borderline_eval"]
+    return counts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ssah_exp.data.files import Row, kind_of, read_rows
@@ -54,6 +54,16 @@ def read_label_rows(path: Path) -> list[tuple[Row, Verdict]]:
         raise DataError(f"{path} has unknown labels {unknown}. Allowed: {', '.join(LABELS)}.")
     verdicts = [LABELS[label] if label else Verdict.UNSCORED for label in labels]
     return list(zip(rows, verdicts, strict=True))
+
+
+def require_labels(path: Path, verdicts: Iterable[Verdict]) -> None:
+    """Refuse a table in which nobody labelled anything.
+
+    Raises:
+        DataError: All are unscored.
+    """
+    if set(verdicts) <= {Verdict.UNSCORED}:
+        raise DataError(f"{path}: no answer has a label.")
 
 
 def _breaks_off(row: Row, is_json: bool) -> bool:

@@ -12,7 +12,13 @@ from ssah_exp.digest import digest_file
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.harm import Answered, HarmJudge
-from ssah_exp.evaluation.judges.label_file import COMPLETION, PROMPT, as_read, read_label_rows
+from ssah_exp.evaluation.judges.label_file import (
+    COMPLETION,
+    PROMPT,
+    as_read,
+    read_label_rows,
+    require_labels,
+)
 
 _NOT_READ, _NOT_LABELLED = "not among the answers that were read", "read without a label"
 
@@ -63,8 +69,7 @@ class ReaderJudge(HarmJudge):
             pair = as_read(str(row[PROMPT]), str(row[COMPLETION]))
             if found.setdefault(pair, verdict) is not verdict:
                 raise DataError(f"{self.path}: answer {at} was labelled otherwise further up.")
-        if set(found.values()) == {Verdict.UNSCORED}:
-            raise DataError(f"{self.path}: no answer has a label.")
+        require_labels(Path(self.path), found.values())
         return found
 
     def _ask(self, pairs: Sequence[Answered]) -> dict[Answered, Judgement]:
