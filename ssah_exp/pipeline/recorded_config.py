@@ -21,11 +21,13 @@ from ssah_exp.config.identity import NOT_SCIENCE_OF_NODES
 from ssah_exp.config.mistakes import explain_hydra_error
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.errors import ConfigError
-from ssah_exp.models.sources import LocalFolder
+from ssah_exp.models.sources import LocalFolder, LocalGguf
 from ssah_exp.records.dotted import at
 from ssah_exp.records.record import RunRecord
 
 _NAMING_A_MODEL = ("model.name", "model.end_of_turn", "model.source")
+# The config group that knows `model.source.path`, by what the path leads to.
+_GROUPS = {LocalFolder: "model=local", LocalGguf: "model=gguf"}
 
 
 def config_of(record: RunRecord, overrides: Sequence[str]) -> RunConfig:
@@ -125,13 +127,13 @@ def _differs(held: Any, given: Any) -> bool:
 def _group_of_model(recorded: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
     """The config group that knows the key `model.source.path`, where that alone is given.
 
-    Of a model that was a folder a record lacks nothing else.
+    Of a model that was a folder or a file a record lacks nothing else.
     """
     named = any(item.startswith("model=") for item in overrides)
     given = any(item.startswith("model.source.path=") for item in overrides)
-    folder = f"{LocalFolder.__module__}.{LocalFolder.__qualname__}"
-    was_folder = recorded["model"]["source"]["_target_"] == folder
-    return ["model=local"] if given and was_folder and not named else []
+    target = recorded["model"]["source"]["_target_"]
+    groups = {f"{kind.__module__}.{kind.__qualname__}": name for kind, name in _GROUPS.items()}
+    return [groups[target]] if given and target in groups and not named else []
 
 
 def _composed(overrides: Sequence[str]) -> dict[str, Any]:

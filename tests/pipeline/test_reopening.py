@@ -18,6 +18,7 @@ from ssah_exp.config.validate import validate
 from ssah_exp.digest import digest_folder
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.pipeline.opened import Finished
+from ssah_exp.pipeline.recorded_config import config_of as recorded_config
 from ssah_exp.pipeline.reopening import cache_of, models_of, reopen
 from ssah_exp.records.store import RECORD
 from ssah_exp.units.noise import transfer_noise
@@ -203,6 +204,14 @@ def test_of_a_model_in_a_folder_the_folder_is_enough(
     models = models_of(finished.folder, [*rest, *(item.format(place / "model") for item in given)])
     assert models.model("base").location == str(place / "model")
     assert models.config.model.name == finished.record.config["model"]["name"]
+
+
+def test_of_a_model_in_a_file_the_file_is_enough(finished: Finished) -> None:
+    source = {"_target_": "ssah_exp.models.sources.LocalGguf"}
+    model = {**finished.record.config["model"], "source": source}
+    record = replace(finished.record, config={**finished.record.config, "model": model})
+    found = recorded_config(record, ["model.source.path=m.gguf"]).model.source
+    assert found == {**source, "path": "m.gguf"}
 
 
 def test_a_folder_that_is_not_given_is_asked_for(finished: Finished, place: Path) -> None:
