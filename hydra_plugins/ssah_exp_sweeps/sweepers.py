@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -17,6 +18,19 @@ from .launchers import SweepLauncher
 
 class GridSweeper(BasicSweeper):
     """Hydra's own: every combination of the values given."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the grid; one that is refused before its first job leaves no folder."""
+        assert self.config is not None
+        folder = Path(str(self.config.hydra.sweep.dir)).expanduser()
+        there = folder.exists()
+        try:
+            return super().sweep(arguments)
+        except Exception:
+            if not there and [file.name for file in folder.glob("*")] == ["multirun.yaml"]:
+                (folder / "multirun.yaml").unlink()
+                folder.rmdir()
+            raise
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Leave it to a launcher that composes and checks every job before it runs one."""

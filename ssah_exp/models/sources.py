@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -238,7 +239,10 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    if not sys.stderr.isatty():  # in a log every step of a bar is a line
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     place, where = {"gguf_file": gguf.name}, str(gguf.parent)
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, **place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,23 @@ def test_a_damaged_file_is_named_and_nothing_is_kept(content: bytes, tmp_path: P
     with pytest.raises(ModelError, match=rf"{file} cannot be read as a GGUF"):
         LocalGguf(str(file)).resolve(Cache(cache))
     assert not list(cache.glob("model/[!.]*"))
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_bars_are_for_people_who_watch(
+    watched: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.utils import logging
+
+    (tmp_path / "model.gguf").touch()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: watched, raising=False)
+    logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        with pytest.raises(ModelError):
+            LocalGguf(str(tmp_path / "model.gguf")).resolve(Cache(tmp_path / "cache"))
+        assert logging.is_progress_bar_enabled() == watched
+    finally:
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("name", ["none.gguf", "."])
