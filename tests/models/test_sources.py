@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ssah_exp.cache import Cache
 from ssah_exp.errors import ModelError
-from ssah_exp.models.sources import HubModel, LocalFolder, LocalGguf, WheelGguf
+from ssah_exp.models.sources import HubGguf, HubModel, LocalFolder, LocalGguf, WheelGguf
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -97,6 +99,61 @@ def test_a_file_that_is_not_there_is_named(name: str, tmp_path: Path) -> None:
     place = tmp_path / name
     with pytest.raises(ModelError, match=rf"{place} is no file: a GGUF model is one file"):
         LocalGguf(str(place)).resolve(Cache(tmp_path / "cache"))
+
+
+@pytest.fixture
+def on_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubGguf:
+    """A file in a cache as the hub's own client lays it out; nothing can be downloaded."""
+    content = b"no model at all"
+    folder = tmp_path / "models--owner--name" / "snapshots" / COMMIT
+    folder.mkdir(parents=True)
+    (folder / "model.gguf").write_bytes(content)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return HubGguf("owner/name", COMMIT, "model.gguf", hashlib.sha256(content).hexdigest())
+
+
+def test_a_file_of_the_hub_is_the_same_file_on_disk(on_hub: HubGguf, tmp_path: Path) -> None:
+    (tmp_path / "mine.gguf").write_bytes(b"no model at all")
+    mine, cache = LocalGguf(str(tmp_path / "mine.gguf")), Cache(tmp_path / "cache")
+    assert on_hub.fingerprint() == mine.fingerprint()
+    assert replace(on_hub, sha256="0" * 64).fingerprint() != mine.fingerprint()
+    cache.get_or_compute(
+        "model",
+        {"source": mine.fingerprint()},
+        lambda folder: (folder / "config.json").write_text("{}", encoding="utf-8"),
+    )
+    ref, _ = replace(on_hub, repo_id="owner/none").resolve(cache)
+    assert (ref.identifier, ref.location) == (
+        "owner/none/model.gguf",
+        mine.resolve(cache)[0].location,
+    )
+
+
+def test_a_file_of_the_hub_is_checked(on_hub: HubGguf, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    with pytest.raises(ModelError, match=r"model\.gguf cannot be read as a GGUF"):
+        on_hub.resolve(cache)
+    with pytest.raises(ModelError, match=r"owner/name/model\.gguf is another file: its sha256 is "):
+        replace(on_hub, sha256="0" * 64).resolve(cache)
+    for missing in ({"file": "none.gguf"}, {"revision": COMMIT[::-1]}, {"repo_id": "owner/none"}):
+        with pytest.raises(ModelError, match=r"gguf cannot be loaded from the hub"):
+            replace(on_hub, sha256="0" * 64, **missing).resolve(cache)
+    assert not list((tmp_path / "cache").glob("model/[!.]*"))
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"revision": "main"}, "is no commit of owner/name"),
+        ({"sha256": "0" * 63}, "is no checksum of owner/name/model.gguf"),
+        ({"sha256": "X" * 64}, "is no checksum of owner/name/model.gguf"),
+    ],
+)
+def test_a_file_of_the_hub_that_may_change_is_refused(given: dict[str, str], why: str) -> None:
+    arguments = {"revision": COMMIT, "sha256": "0" * 64, **given}
+    with pytest.raises(ModelError, match=why):
+        HubGguf(repo_id="owner/name", file="model.gguf", **arguments)
 
 
 def test_a_folder_is_what_it_holds_and_not_what_a_client_notes_beside(tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""A GGUF file, de-quantised once into float32 safetensors that the cache keeps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ssah_exp.cache import Cache, Entry
+from ssah_exp.digest import digest_of
+from ssah_exp.errors import ModelError
+
+# Raised when the conversion writes other files for the same GGUF.
+_CONVERTER_VERSION = 1
+
+
+def gguf_fingerprint(sha256: str) -> str:
+    """Hash of what decides the converted weights: the file's own sha256 and the conversion."""
+    return digest_of({"gguf": sha256, "converter": _CONVERTER_VERSION})
+
+
+def converted(fingerprint: str, file: Callable[[], Path], cache: Cache) -> Entry:
+    """The converted model, from the cache or made now.
+
+    Args:
+        fingerprint: Of :func:`gguf_fingerprint`.
+        file: Finds the file; asked only where the cache lacks the model.
+        cache: Where it is kept.
+
+    Raises:
+        ModelError: See :func:`convert_gguf`.
+    """
+    return cache.get_or_compute(
+        "model", {"source": fingerprint}, lambda folder: convert_gguf(file(), folder)
+    )
+
+
+def convert_gguf(gguf: Path, folder: Path) -> None:
+    """De-quantise a GGUF file to float32 safetensors with its tokenizer.
+
+    Args:
+        gguf: The file; its architecture must be one transformers can read from GGUF.
+        folder: Receives what ``from_pretrained`` needs.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    if not sys.stderr.isatty():  # in a log every step of a bar is a line
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    place, where = {"gguf_file": gguf.name}, str(gguf.parent)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(where, **place)
+        quantised = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, **place)
+    except Exception as error:  # a damaged file may fail in any way
+        raise ModelError(
+            f"{gguf} cannot be read as a GGUF model ({type(error).__name__}): {error}"
+        ) from error
+    # The weights are plain float32 now, but the object remembers that they were quantised and
+    # refuses to be saved: a fresh model takes them over.
+    config = quantised.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+        config, dtype=torch.float32
+    )
+    model.load_state_dict(quantised.state_dict())
+    model.generation_config = quantised.generation_config
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
