@@ -62,8 +62,9 @@ def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
 
 def test_there_are_such_claims() -> None:
     names = [file.parent.name for file in OTHERS]
-    assert names[:5] == ["seeds", "frozen_share", "matched", "quarter", "small_matched"]
-    assert names[5:17] == [
+    assert names[:2] == ["seeds", "came_aligned"]
+    assert names[2:6] == ["frozen_share", "matched", "quarter", "small_matched"]
+    assert names[6:18] == [
         "fresh_seeds",  # of over-refusal
         "fresh_seeds",  # of the study
         "in_words",
@@ -77,10 +78,10 @@ def test_there_are_such_claims() -> None:
         "full_rates",
         "matched",
     ]
-    assert names[17:21] == ["in_words", "read", "scu_only", "later"]
-    assert names[21:24] == ["fresh_seeds", "milder", "milder"]  # of adapters
-    assert names[24:28] == ["dpo", "fresh_seeds", "utility", "unit_lora"]
-    assert names[28:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
+    assert names[18:22] == ["in_words", "read", "scu_only", "later"]
+    assert names[22:25] == ["fresh_seeds", "milder", "milder"]  # of adapters
+    assert names[25:29] == ["dpo", "fresh_seeds", "utility", "unit_lora"]
+    assert names[29:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
 
 
 def test_scores_side_by_side_are_those_of_the_records(capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,7 +93,11 @@ def test_scores_side_by_side_are_those_of_the_records(capsys: pytest.CaptureFixt
 READ = SHIPPED.parent / "in_words" / "read"
 
 
-@pytest.mark.parametrize("folder", [READ, SHIPPED.parents[1] / "scu_budget" / "read"])
+EXPERIMENTS = SHIPPED.parents[1]
+READ_TOO = ("scu_budget/read", "came_aligned/1.5B", "came_aligned/0.5B")
+
+
+@pytest.mark.parametrize("folder", [READ, *(EXPERIMENTS / name for name in READ_TOO)])
 def test_kinds_of_answers_are_those_that_were_read(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,14 +16,16 @@ import pandas as pd
 from statsmodels.stats.inter_rater import cohens_kappa
 
 KINDS = ["refused", "nothing", "echoed", "elsewhere", "answered"]
+STYLES = ["raw", "chat"]
 ARMS = ["unaligned", "aligned", "SCU/pooled", "SCU/pooled/random/0", "SCU/pooled/matched/0"]
 
 
 def shares(read: pd.DataFrame, style: str) -> pd.DataFrame:
     """Percent of each kind, mean of both readers; those that each calls answered, by seed."""
     rows = []
-    for arm in ARMS:
-        of_arm = read[(read["style"] == style) & (read["arm"] == arm)]
+    of_style = read[read["style"] == style]
+    for arm in (arm for arm in ARMS if arm in set(of_style["arm"])):
+        of_arm = of_style[of_style["arm"] == arm]
         row: dict[str, str | float] = {"arm": arm, "n": len(of_arm)}
         for kind in KINDS:
             said = of_arm[["first", "second"]].eq(kind).groupby(of_arm["seed"]).mean()
@@ -62,9 +64,9 @@ def agreement(read: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Print all three tables."""
+    """Print a table for each style, and the readers' agreement."""
     read = pd.read_csv(Path(sys.argv[1]) / "kinds.csv")
-    for style in ("raw", "chat"):
+    for style in (style for style in STYLES if style in set(read["style"])):
         print(f"{style}, percent\n\n{shares(read, style).to_markdown(index=False)}\n")
     print(agreement(read).to_markdown(index=False))
 
