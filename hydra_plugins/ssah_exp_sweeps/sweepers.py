@@ -22,7 +22,7 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run the grid; one that is refused before its first job leaves no folder."""
         assert self.config is not None
-        folder = Path(str(self.config.hydra.sweep.dir)).expanduser()
+        folder = Path(str(self.config.hydra.sweep.dir))
         there = folder.exists()
         try:
             return super().sweep(arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ssah_exp.cache import Cache, Entry
 from ssah_exp.digest import digest_of
@@ -38,6 +39,10 @@ def converted(fingerprint: str, file: Callable[[], Path], cache: Cache) -> Entry
 def convert_gguf(gguf: Path, folder: Path) -> None:
     """De-quantise a GGUF file to float32 safetensors with its tokenizer.
 
+    Nothing that lies beside the file is looked at: an adapter there would be loaded, too, and the
+    file's hash would name other weights. Where nobody watches, transformers' bars stay off from
+    here on: in a log each of their steps is a line.
+
     Args:
         gguf: The file; its architecture must be one transformers can read from GGUF.
         folder: Receives what ``from_pretrained`` needs.
@@ -49,16 +54,19 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    if not sys.stderr.isatty():  # in a log every step of a bar is a line
+    if not sys.stderr.isatty():
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    place, where = {"gguf_file": gguf.name}, str(gguf.parent)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(where, **place)
-        quantised = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, **place)
-    except Exception as error:  # a damaged file may fail in any way
-        raise ModelError(
-            f"{gguf} cannot be read as a GGUF model ({type(error).__name__}): {error}"
-        ) from error
+    with TemporaryDirectory() as alone:
+        (Path(alone) / gguf.name).symlink_to(gguf.resolve())
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(alone, gguf_file=gguf.name)
+            quantised = AutoModelForCausalLM.from_pretrained(
+                alone, gguf_file=gguf.name, dtype=torch.float32
+            )
+        except Exception as error:  # a damaged file may fail in any way
+            raise ModelError(
+                f"{gguf} cannot be read as a GGUF model ({type(error).__name__}): {error}"
+            ) from error
     # The weights are plain float32 now, but the object remembers that they were quantised and
     # refuses to be saved: a fresh model takes them over.
     config = quantised.config

@@ -201,11 +201,14 @@ class HubGguf:
         name = f"{self.repo_id}/{self.file}"
         try:
             file = Path(hf_hub_download(self.repo_id, self.file, revision=self.revision))
-        except (OSError, ValueError) as error:
+        except Exception as error:  # of the hub's client, its transport or the disk
             raise ModelError(f"{name} cannot be loaded from the hub: {error}") from error
         found = digest_file(file)
         if found != self.sha256:
-            raise ModelError(f"{name} is another file: its sha256 is {found}, not {self.sha256}.")
+            raise ModelError(
+                f"{file} is not {name} as model.source.sha256={self.sha256} has it: its sha256 is "
+                f"{found}. Delete it if it is damaged, or mend the checksum."
+            )
         return file
 
 

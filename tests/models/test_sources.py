@@ -77,6 +77,25 @@ def test_a_damaged_file_is_named_and_nothing_is_kept(content: bytes, tmp_path: P
     assert not list(cache.glob("model/[!.]*"))
 
 
+def test_nothing_beside_a_file_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An adapter's config would lead to other weights, under this file's fingerprint."""
+    seen: list[list[str]] = []
+
+    def look(folder: str, gguf_file: str) -> None:
+        seen.append([path.name for path in Path(folder).iterdir()])
+        assert (Path(folder) / gguf_file).read_bytes() == b"weights"
+        raise ValueError("seen")
+
+    (tmp_path / "model.gguf").write_bytes(b"weights")
+    (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", look)
+    with pytest.raises(ModelError, match="seen"):
+        LocalGguf(str(tmp_path / "model.gguf")).resolve(Cache(tmp_path / "cache"))
+    assert seen == [["model.gguf"]]
+
+
 @pytest.mark.parametrize("watched", [True, False])
 def test_bars_are_for_people_who_watch(
     watched: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -134,7 +153,7 @@ def test_a_file_of_the_hub_is_checked(on_hub: HubGguf, tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     with pytest.raises(ModelError, match=r"model\.gguf cannot be read as a GGUF"):
         on_hub.resolve(cache)
-    with pytest.raises(ModelError, match=r"owner/name/model\.gguf is another file: its sha256 is "):
+    with pytest.raises(ModelError, match=r"model\.gguf is not owner/name/model\.gguf as model"):
         replace(on_hub, sha256="0" * 64).resolve(cache)
     for missing in ({"file": "none.gguf"}, {"revision": COMMIT[::-1]}, {"repo_id": "owner/none"}):
         with pytest.raises(ModelError, match=r"gguf cannot be loaded from the hub"):
