@@ -1,13 +1,11 @@
-"""A GGUF file, de-quantised once into float32 safetensors that the cache keeps."""
+"""What becomes of a GGUF file: float32 safetensors, and a hash that names them."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ssah_exp.cache import Cache, Entry
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ModelError
 
@@ -18,22 +16,6 @@ _CONVERTER_VERSION = 1
 def gguf_fingerprint(sha256: str) -> str:
     """Hash of what decides the converted weights: the file's own sha256 and the conversion."""
     return digest_of({"gguf": sha256, "converter": _CONVERTER_VERSION})
-
-
-def converted(fingerprint: str, file: Callable[[], Path], cache: Cache) -> Entry:
-    """The converted model, from the cache or made now.
-
-    Args:
-        fingerprint: Of :func:`gguf_fingerprint`.
-        file: Finds the file; asked only where the cache lacks the model.
-        cache: Where it is kept.
-
-    Raises:
-        ModelError: See :func:`convert_gguf`.
-    """
-    return cache.get_or_compute(
-        "model", {"source": fingerprint}, lambda folder: convert_gguf(file(), folder)
-    )
 
 
 def convert_gguf(gguf: Path, folder: Path) -> None:

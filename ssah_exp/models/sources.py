@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -15,7 +16,7 @@ from typing import Protocol, runtime_checkable
 from ssah_exp.cache import Cache, Entry, checksums
 from ssah_exp.digest import digest_file, digest_of
 from ssah_exp.errors import ModelError
-from ssah_exp.models.gguf import converted, gguf_fingerprint
+from ssah_exp.models.gguf import convert_gguf, gguf_fingerprint
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,6 @@ class ModelRef:
     def trained(cls, name: str, entry: Entry) -> ModelRef:
         """What a stage trained, which its entry names."""
         return cls(name, entry.digest[:12], str(entry.folder), entry.digest)
-
-    @classmethod
-    def gguf(cls, name: str, fingerprint: str, entry: Entry) -> ModelRef:
-        """What a GGUF file was converted into."""
-        return cls(name, fingerprint[:12], str(entry.folder), fingerprint)
 
     @property
     def commit(self) -> str | None:
@@ -97,8 +93,7 @@ class LocalGguf:
         Raises:
             ModelError: The file is not there, or cannot be read as a model.
         """
-        entry = converted(self.fingerprint(), self._file, cache)
-        return ModelRef.gguf(self._file().name, self.fingerprint(), entry), entry
+        return _converted(self._file().name, self.fingerprint(), self._file, cache)
 
     def _file(self) -> Path:
         file = Path(self.path).expanduser()
@@ -147,9 +142,8 @@ class WheelGguf:
 
     def resolve(self, cache: Cache) -> tuple[ModelRef, Entry | None]:
         """Convert, unless the cache has it."""
-        entry = converted(self.fingerprint(), self.path, cache)
         name = f"{self.distribution}/{self.file}"
-        return ModelRef.gguf(name, self.fingerprint(), entry), entry
+        return _converted(name, self.fingerprint(), self.path, cache)
 
 
 @dataclass(frozen=True)
@@ -192,8 +186,8 @@ class HubGguf:
         Raises:
             ModelError: The file is not to be had, is another, or cannot be read as a model.
         """
-        entry = converted(self.fingerprint(), self._downloaded, cache)
-        return ModelRef.gguf(f"{self.repo_id}/{self.file}", self.fingerprint(), entry), entry
+        name = f"{self.repo_id}/{self.file}"
+        return _converted(name, self.fingerprint(), self._downloaded, cache)
 
     def _downloaded(self) -> Path:
         from huggingface_hub import hf_hub_download
@@ -281,6 +275,16 @@ class LocalFolder:
         folder = Path(self.path).expanduser()
         fingerprint = self.fingerprint()
         return ModelRef(folder.name, fingerprint[:12], str(folder), fingerprint), None
+
+
+def _converted(
+    name: str, fingerprint: str, file: Callable[[], Path], cache: Cache
+) -> tuple[ModelRef, Entry]:
+    """A GGUF file's weights; the file is asked for only where the cache lacks them."""
+    entry = cache.get_or_compute(
+        "model", {"source": fingerprint}, lambda folder: convert_gguf(file(), folder)
+    )
+    return ModelRef(name, fingerprint[:12], str(entry.folder), fingerprint), entry
 
 
 def _require_commit(repo_id: str, revision: str) -> None:

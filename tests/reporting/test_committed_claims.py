@@ -90,10 +90,8 @@ def test_scores_side_by_side_are_those_of_the_records(capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == (folder / "by_score.csv").read_text(encoding="utf-8")
 
 
-READ = SHIPPED.parent / "in_words" / "read"
-
-
 EXPERIMENTS = SHIPPED.parents[1]
+READ = SHIPPED.parent / "in_words" / "read"
 READ_TOO = ("scu_budget/read", "came_aligned/1.5B", "came_aligned/0.5B")
 
 
