@@ -10,16 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from ssah_exp.config.compose import conf_dir, parse_plain
+from ssah_exp.config.compose import parse_plain
 from ssah_exp.config.identity import NOT_SCIENCE_OF_NODES
-from ssah_exp.config.mistakes import explain_hydra_error
 from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.shipped import compose_shipped
 from ssah_exp.errors import ConfigError
 from ssah_exp.models.sources import LocalFolder, LocalGguf
 from ssah_exp.records.dotted import at
@@ -41,7 +37,7 @@ def config_of(record: RunRecord, overrides: Sequence[str]) -> RunConfig:
         ConfigError: An override is wrong, or says otherwise than the record.
     """
     recorded = _arms_in_order(record)
-    composed = _composed([*_group_of_model(recorded, overrides), *overrides])
+    composed = compose_shipped([*_group_of_model(recorded, overrides), *overrides])
     _refuse_other(recorded, composed, overrides)
     with what_to_give():
         return parse_plain(_filled(recorded, composed))
@@ -134,17 +130,6 @@ def _group_of_model(recorded: Mapping[str, Any], overrides: Sequence[str]) -> li
     target = recorded["model"]["source"]["_target_"]
     groups = {f"{kind.__module__}.{kind.__qualname__}": name for kind, name in _GROUPS.items()}
     return [groups[target]] if given and target in groups and not named else []
-
-
-def _composed(overrides: Sequence[str]) -> dict[str, Any]:
-    try:
-        with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
-            composed = compose("config", overrides=list(overrides))
-        content = OmegaConf.to_container(composed, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explain_hydra_error(error)) from error
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
 
 
 def _filled(recorded: Any, composed: Any, depth: int = 0) -> Any:

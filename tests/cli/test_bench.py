@@ -15,10 +15,11 @@ from ssah_exp.errors import ConfigError
 from ssah_exp.pipeline.bench import arm as bench_arm
 from ssah_exp.pipeline.bench import training
 from ssah_exp.pipeline.bench.compiling import why_not
-from ssah_exp.pipeline.bench.models import SHAPES, random_llama
+from ssah_exp.pipeline.bench.models import SHAPES, embedded_config, random_llama
 from ssah_exp.pipeline.bench.proof import summed_up
 from ssah_exp.pipeline.bench.rounds import schedule
 from ssah_exp.pipeline.bench.settings import ARMS, MODELS, complete
+from tests.config.composing import config_of
 
 Capture = pytest.CaptureFixture[str]
 SMALL = ("--model", "tiny", "--device", "cpu", "--batch", "2", "--length", "16", "--steps", "2")
@@ -39,6 +40,12 @@ def call(capture: Capture, *arguments: str) -> dict[str, Any]:
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process per arm isolates memory; what is looked at here does not depend on it."""
     monkeypatch.setattr(training, "isolated", bench_arm.time_arm)
+
+
+def test_the_embedded_model_is_read_as_a_run_reads_it() -> None:
+    config = embedded_config()
+    assert config == config_of("model=smollm2_135m").model
+    assert (config.precision, config.end_of_turn) == ("float32", "<|im_end|>")
 
 
 def test_an_arm_in_a_process_of_its_own_trains_the_same() -> None:

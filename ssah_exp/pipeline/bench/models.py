@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from omegaconf import OmegaConf
 
 from ssah_exp.cache import Cache
 from ssah_exp.config.build import build
-from ssah_exp.config.compose import conf_dir
+from ssah_exp.config.compose import parse_plain
 from ssah_exp.config.schema import ModelConfig
+from ssah_exp.config.shipped import compose_shipped
 from ssah_exp.models.load import load_model
 from ssah_exp.models.sources import ModelRef, ModelSource
 
@@ -50,9 +50,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 def embedded_config() -> ModelConfig:
     """The ``model`` group's entry for the embedded model."""
-    content = OmegaConf.load(conf_dir() / "model" / f"{_EMBEDDED_CONFIG}.yaml")
-    values: dict[str, Any] = OmegaConf.to_container(content)  # type: ignore[assignment]
-    return ModelConfig(**values)
+    return parse_plain(compose_shipped([f"model={_EMBEDDED_CONFIG}"])).model
 
 
 def locate(name: str, root: Path) -> ModelRef | None:

@@ -1,0 +1,31 @@
+"""The shipped config composed outside a run, as `ssah-exp run` composes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ssah_exp.config.compose import conf_dir
+from ssah_exp.config.mistakes import explain_hydra_error
+from ssah_exp.errors import ConfigError
+
+
+def compose_shipped(overrides: Sequence[str]) -> dict[str, Any]:
+    """What a run with these overrides starts from: plain values, interpolations resolved.
+
+    Raises:
+        ConfigError: Hydra does not take an override.
+    """
+    try:
+        with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
+            composed = compose("config", overrides=list(overrides))
+        content = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain_hydra_error(error)) from error
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
