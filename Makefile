@@ -7,12 +7,13 @@ BIN    := $(VENV)/bin
 WORKERS ?= 2
 SHARED  := --dist loadfile --no-loadscope-reorder
 
-.PHONY: help quickstart test test-slow test-gpu test-slurm lint bench-check bench-ratios format install-dev clean
+.PHONY: help quickstart test test-slow test-gpu test-eight-bit test-slurm lint bench-check bench-ratios format install-dev clean
 
 help:
 	@echo "make quickstart   align, identify, ablate and print Table 1 for the embedded model"
 	@echo "make test         the test suite, with one end-to-end run on the embedded model"
 	@echo "make test-slow    minutes-long tests     make test-gpu   tests that need a CUDA device"
+	@echo "make test-eight-bit   8-bit AdamW of bitsandbytes, on a CPU (installs it apart)"
 	@echo "make test-slurm   sweeps on a real Slurm on this machine (root, Debian; installs it if missing)"
 	@echo "make lint         ruff, mypy --strict, the import contract"
 	@echo "make bench-check  ratios of this machine against the committed ones; a loss of over 10 % fails"
@@ -29,6 +30,14 @@ test-slow: $(VENV)/.dev
 
 test-gpu: $(VENV)/.dev
 	$(BIN)/python -m pytest -m gpu
+
+# bitsandbytes lies by itself: wherever it is installed PEFT imports it, which takes seconds a process.
+test-eight-bit: $(VENV)/.dev $(VENV)/eight-bit
+	PYTHONPATH=$(VENV)/eight-bit $(BIN)/python -m pytest -m "not gpu" tests/training/test_eight_bit.py
+
+$(VENV)/eight-bit: $(VENV)/.python pyproject.toml
+	rm -rf $@
+	$(BIN)/pip install --quiet --no-deps --target $@ "bitsandbytes>=0.50"
 
 # munged, slurmctld and slurmd run on the loopback interface in a folder of the test.
 test-slurm: $(VENV)/.dev

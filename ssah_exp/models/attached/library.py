@@ -26,7 +26,7 @@ def missing_optimizer(name: str) -> str | None:
         name: As in ``training.optimizer``.
     """
     if name == "adamw_8bit" and importlib.util.find_spec("bitsandbytes") is None:
-        return "training.optimizer=adamw_8bit needs bitsandbytes: pip install 'ssah-exp[gpu]'"
+        return "training.optimizer=adamw_8bit needs bitsandbytes: pip install 'ssah-exp[eight-bit]'"
     return None
 
 
