@@ -19,6 +19,7 @@ from ssah_exp.config.mistakes import explain_hydra_error, refuse_mistakes
 from ssah_exp.config.unread import refuse_unread
 from ssah_exp.config.words import overrides_first
 from ssah_exp.errors import ConfigError, SsahError
+from ssah_exp.options.run import choices_only
 from ssah_exp.pipeline.garbage import imports_stay
 from ssah_exp.sweeps.launching import LAUNCHED, refuse_list
 from ssah_exp.sweeps.report import end_of
@@ -52,7 +53,8 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         application = hydra.main(
             version_base="1.3", config_path=str(conf_dir()), config_name="config"
         )(run_composed)
-        application()
+        with choices_only({"--help", "-h"} & given != set()):
+            application()
     except _Stopped as stopped:
         raise stopped.error from stopped
     except KeyboardInterrupt as error:

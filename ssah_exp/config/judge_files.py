@@ -46,7 +46,7 @@ def read_judges(names: Sequence[str], settings: Sequence[str]) -> dict[str, dict
     plain = {name: _plain(node) for name, node in nodes.items()}
     problems = list(judge_problems(plain))
     if problems:
-        hint = "Outside a run: --set NAME.KEY=VALUE."
+        hint = "With this command, give --set NAME.KEY=VALUE, without 'evaluation.judges.' before."
         raise ConfigError("\n".join([*problems, hint]))
     return plain
 

@@ -93,10 +93,10 @@ def _not_in_defaults(key: str, groups: Sequence[str]) -> str:
 def _no_override(override: str, text: str) -> str:
     lines = [line for line in text.splitlines() if not line.startswith(("Error parsing", "See "))]
     why = re.sub(r" expecting \{.*\}", "", " ".join(lines))  # a list of the grammar's own names
-    why = re.sub(r"LexerNoViableAltException: .*", "a sign that must stand in quotes", why)
+    why = re.sub(r"LexerNoViableAltException: .*", "it has a character that must be quoted", why)
     key, sign, value = override.partition("=")
     signs = re.search(r"[^\w.,:/ \[\]'\"-]", value)  # such as <|end|> or {column}
-    quoted = f""" Text with signs of its own stands in both quotes: '{key}="{value}"'."""
+    quoted = f""" Put a value with special characters in both quotes: '{key}="{value}"'."""
     return (
         f"'{override}' is no override: {why}. Give KEY=VALUE without spaces, values of "
         "-m as KEY=A,B, and quote what the shell would take apart: 'KEY=[A,B]'."

@@ -75,8 +75,9 @@ def check_place(config: RunConfig) -> None:
     cards = torch.cuda.device_count()
     if trainer.devices > cards:
         raise ConfigError(
-            f"trainer.devices={trainer.devices}, but this process sees {cards} GPU(s), one each: "
-            "a job of hydra/launcher=local sees hydra.launcher.gpus of them."
+            f"trainer.devices={trainer.devices} needs as many GPUs, but this process sees {cards} "
+            "GPU(s). Give fewer devices; under hydra/launcher=local, raise hydra.launcher.gpus, "
+            "how many each job sees."
         )
     if config.model.device == "cpu":
         raise ConfigError(

@@ -158,9 +158,9 @@ def _ablation(ablation: AblationConfig, budgets: BudgetsConfig) -> Iterable[str]
     left = 1 - budgets.scu - budgets.ucu - budgets.ru
     if "CU" in controls.of and left > 0.5 and not controls.overlap:
         yield (
-            f"ablation.controls.of names CU, which holds some {left:.0%} of all units: there are "
-            "not as many others to draw a control from. With ablation.controls.overlap=true it may "
-            "share units with CU."
+            f"ablation.controls.of names CU, which by units.budgets holds some {left:.0%} of all "
+            f"{budgets.unit}: the others are too few to draw a control from. Take CU out, or give "
+            "ablation.controls.overlap=true, so that a control may share units with CU."
         )
     if controls.overlap and not (controls.of and controls.kinds):
         yield "ablation.controls.overlap is about controls, and ablation.controls asks for none."

@@ -29,12 +29,16 @@ def processes_problems(config: RunConfig, *, trains: bool) -> Iterable[str]:
     if model.device_map is not None and (trains or config.alignment.enabled):
         yield (
             f"model.device_map={model.device_map} spreads a model for identification and "
-            "evaluation, and this run trains it. Train with trainer.strategy=fsdp2, or give "
-            "alignment.enabled=false."
+            "evaluation only, and this run trains it. Give model.device_map=null and train with "
+            "trainer.strategy=fsdp2 trainer.devices=N; or, if nothing but the alignment trains, "
+            "keep the map and give alignment=none."
         )
     if trainer.devices * trainer.num_nodes == 1:
         if trainer.strategy != "auto":
-            yield f"trainer.strategy={trainer.strategy} needs trainer.devices of 2 or more."
+            yield (
+                f"trainer.strategy={trainer.strategy} needs two processes or more: give "
+                "trainer.devices=2 (or trainer.num_nodes=2), or trainer.strategy=auto."
+            )
         return
     if model.device_map is not None:
         yield (

@@ -100,8 +100,8 @@ def _track(training: TrainingConfig) -> Iterable[str]:
     if track.every is None:
         if track.examples != TrackConfig().examples:
             yield (
-                f"training.track.examples={track.examples} is given, but without "
-                "training.track.every nobody looks."
+                f"training.track.examples={track.examples} is given, but nothing is tracked unless "
+                "training.track.every says after how many steps."
             )
         return
     yield from at_least("training.track.every", track.every, 1)
@@ -177,8 +177,9 @@ def _first(name: str, arm: ArmConfig, training: TrainingConfig) -> Iterable[str]
             )
         if arm.policy == "budget" and arm.controls:
             yield (
-                f"{key}.controls: what a control of {arm.first} trained first, one of {name} would "
-                "hold frozen; a budget with a first phase has no controls."
+                f"{key}.controls: an arm with policy=budget and a first phase takes no controls, "
+                f"since a control of {name} would freeze what the control of {arm.first} trained. "
+                f"Leave out {key}.controls or {key}.first."
             )
         missing = [kind for kind in arm.controls if kind not in training.arms[arm.first].controls]
         if missing:

@@ -113,7 +113,10 @@ def encode_pair(
         DataError: The example has no response, or the style cannot be rendered.
     """
     if example.response is None:
-        raise DataError(f"Example without a response: {example.prompt[:80]!r}")
+        raise DataError(
+            f"An example to train or calibrate on has no response: {example.prompt[:80]!r}. Name "
+            'the column of answers in its source: response: "{COLUMN}".'
+        )
     prompt = encode_request(speech, example, style, system)
     answer = encode_answer(speech, example.response, style)
     end = [] if example.cut else [speech.end_of_turn]

@@ -226,4 +226,7 @@ def check_no_overlap(sets: Mapping[str, Sequence[Example | Pair]]) -> None:
             shared = held_out.keys() & {words_of(item.prompt) for item in rows}
             problems += [f"  {evaluation} and {other}: {held_out[key]!r}" for key in sorted(shared)]
     if problems:
-        raise DataError("Evaluation prompts overlap other sets:\n" + "\n".join(problems))
+        raise DataError(
+            "Evaluation prompts are also trained or calibrated on. Take them out of one of the two "
+            "sets, e.g. with ssah_exp.data.mixtures.Unseen:\n" + "\n".join(problems)
+        )

@@ -102,8 +102,8 @@ def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
         names = [name for name in reader.fieldnames or () if name.strip()]
         if delimiter == "," and len(names) == 1 and any(mark in names[0] for mark in _OTHER_MARKS):
             raise ValueError(
-                f"its columns stand apart by something else than ',': the first line is one name, "
-                f"{names[0]!r}. Save it with ',', or with tabs as .tsv"
+                f"its columns are not separated by ',': the first line is one name, {names[0]!r}. "
+                "Save it with commas between columns, or with tabs as .tsv"
             )
         for name in names:
             if names.count(name) > 1:
@@ -113,7 +113,7 @@ def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
             if any(cell.strip() for cell in row.pop(None, ())):
                 raise ValueError(
                     f"the row that ends in line {reader.line_num} has more cells than there are "
-                    f"columns; text that holds {delimiter!r} stands in quotes"
+                    f"columns; put text that contains {delimiter!r} in double quotes"
                 )
             yield row
 

@@ -74,7 +74,10 @@ class RowSelection:
         _count(origin, len(matching) - len(kept))
         kept = kept[self.start : self.stop : self.every]
         if not kept:
-            raise DataError(f"{origin}: no row matches {self._describe()}.")
+            raise DataError(
+                f"{origin}: no row matches {self._describe()}. The source has {len(rows)} rows; "
+                "start and stop count from 0, after where."
+            )
         if self.sample is not None:
             if self.sample > len(kept):
                 raise DataError(f"{origin}: {self.sample} rows asked for, {len(kept)} there.")

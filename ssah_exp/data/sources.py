@@ -206,7 +206,8 @@ class RefusedRequests:
             if len(texts) < self.per_request:
                 raise DataError(
                     f"Category '{request.category}' has {len(texts)} refusals; "
-                    f"per_request={self.per_request} needs more."
+                    f"per_request={self.per_request} needs as many. Add refusals of that category "
+                    "or of 'any', which serve all, or lower per_request."
                 )
             chosen = draw.sample(texts, self.per_request)
             pairs += [replace(request, response=text) for text in chosen]

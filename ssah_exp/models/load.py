@@ -153,8 +153,8 @@ def longest_sequence(location: str, config: ModelConfig, revision: str | None = 
     limit = _positions_named(load_config(location, config, revision).get_text_config())
     if limit is None:
         raise ModelError(
-            f"The config of {location} names no longest sequence; give "
-            "evaluation.perplexity.window as a number of tokens."
+            f"evaluation.perplexity.window=max: the config of {location} does not say how long a "
+            "sequence may be (max_position_embeddings); give the window as a number of tokens."
         )
     return limit
 
@@ -246,8 +246,9 @@ def _check_config(found: Any, config: ModelConfig, location: str) -> None:
     # Early transformers 5 does not refuse it, and leaves the caps out.
     if config.attn_implementation == "sdpa" and getattr(found, "attn_logit_softcapping", None):
         raise ModelError(
-            f"The model in {location} caps its attention scores, which the kernel sdpa leaves out. "
-            "Add model.attn_implementation=eager; behind --set, to open a finished run again."
+            f"The model in {location} caps its attention scores, and the kernel sdpa does not. "
+            "Add model.attn_implementation=eager to 'ssah-exp run', or --set "
+            "model.attn_implementation=eager to a command that reopens a finished run."
         )
 
 

@@ -19,14 +19,14 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="DIR",
-        help="folders of record files instead, e.g. experiments/table1_pruning/records, or a "
-        "folder that holds */records",
+        help="read records from these folders, e.g. experiments/table1_pruning/records, or from "
+        "a folder that holds */records; records below --root are read as well only if it is given",
     )
 
 
 def add_root(parser: argparse.ArgumentParser, what: str = "where runs lie") -> None:
     """Add the root; ``what`` the command wants of it."""
-    parser.add_argument("--root", help=f"{what} (default: paths.root)")
+    parser.add_argument("--root", help=f"{what} (default: SSAH_ROOT if it is set, else outputs)")
 
 
 def add_overrides(parser: argparse.ArgumentParser, what: str, metavar: str = "KEY=VALUE") -> None:

@@ -49,7 +49,10 @@ def _place(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches")
     parser.add_argument(
-        "--threads", type=int, help="CPU threads (default: all; with 1, processor time is measured)"
+        "--threads",
+        type=int,
+        help="CPU threads (default: all; for growth 1); on a CPU with 1 thread processor time is "
+        "measured, else wall-clock time",
     )
     parser.add_argument("--repeats", type=int, default=3, help="interleaved rounds of all arms")
 
@@ -78,9 +81,17 @@ def _train(actions: Commands) -> None:
     )
     _place(train)
     _shape(train)
-    train.add_argument("--share", type=float, default=0.2, help="of the units' weights, trained")
     train.add_argument(
-        "--frozen-share", type=float, default=0.07, help="of the units' weights, for freeze"
+        "--share",
+        type=float,
+        default=0.2,
+        help="share of the units' weights that masked and compact train, between 0 and 1",
+    )
+    train.add_argument(
+        "--frozen-share",
+        type=float,
+        default=0.07,
+        help="share of the units' weights that freeze does not train, between 0 and 1",
     )
     train.add_argument(
         "--compile",

@@ -9,7 +9,7 @@ def add(commands: Commands) -> None:
     """Add `claims`."""
     claims = commands.add_parser(
         "claims",
-        help="hold claims, written down in a file, against records: tests, Holm, verdicts",
+        help="test the claims of a file on records: p-values adjusted by Holm, and verdicts",
         description="Each claim names arms, references and the direction it expects; it is "
         "supported, not supported, undecided at this n, or not run.",
     )

@@ -29,13 +29,20 @@ def add(commands: Commands) -> None:
     )
     compare.add_argument("--judge", help="whose verdicts (default: the run's primary judge)")
     compare.add_argument(
-        "--margin", type=float, default=0.05, help="of no-worse and equivalent, for rates"
+        "--margin",
+        type=float,
+        default=0.05,
+        help="largest difference of a rate that counts as none for no-worse and equivalent; 0.05 "
+        "is 5 percentage points",
     )
     compare.add_argument(
         "--loss-margin", type=float, default=0.05, help="the same for losses, in nats per token"
     )
     compare.add_argument(
-        "--score-margin", type=float, default=0.05, help="the same for scores, of a judge's scale"
+        "--score-margin",
+        type=float,
+        default=0.05,
+        help="the same for scores, as a share of the judge's scale",
     )
     compare.add_argument("--confidence", type=float, default=0.95, help="level of intervals")
     add_format(compare, *FORMATS)

@@ -25,7 +25,8 @@ def add(commands: Commands) -> None:
         action.add_argument(
             "--other-base",
             action="store_true",
-            help="also if weights that the delta does not touch are not its base's",
+            help="write the result even if weights that the delta does not change differ from "
+            "those of the model it was made from",
         )
     add_format(show, "text", "json")
     delta.set_defaults(module="delta")

@@ -18,6 +18,7 @@ def add(commands: Commands) -> None:
     export.add_argument("out", metavar="OUT", help="folder to write; must not exist yet")
     add_overrides(
         export,
-        "override as of 'run' for what records leave out: model.source.path=DIR, model.device",
+        "an override as for 'run', for what a record does not hold, e.g. model.source.path=DIR or "
+        "model.device=cpu; may be repeated",
     )
     export.set_defaults(module="export")

@@ -12,15 +12,16 @@ def add(commands: Commands) -> None:
     figure = commands.add_parser("figure", help="draw an artefact from its records: svg, pdf, png")
     figure.add_argument(
         "artefact",
-        help="table1_pruning: classes before their controls; probe: distances; training tables: "
-        "ASR against loss",
+        help="table1_pruning: classes beside their controls; probe: distances; training tables: "
+        "ASR against training loss",
     )
     figure.add_argument(
         "--by",
         metavar=f"{{{SETTING},{SHARE},KEY}}",
         default=SETTING,
-        help="share: ASR and perplexity over the share of parameters that arms change; KEY: over a "
-        "number of the config that was swept, e.g. units.samples",
+        help="setting: a picture for each set of runs that differ in the seed alone; share: ASR "
+        "and perplexity over the share of parameters that arms change; KEY: both over a number of "
+        "the config that was swept, e.g. units.samples",
     )
     figure.add_argument(
         "--of",

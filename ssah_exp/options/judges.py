@@ -17,11 +17,21 @@ def add(commands: Commands) -> None:
         description="Compares judges with each other and, where answers are labelled, with people.",
     )
     compare.add_argument(
-        "file", metavar="FILE", help="a labelled .csv such as XSTest's, or a run's completions"
+        "file",
+        metavar="FILE",
+        help="a .jsonl of a run's completions/, or a .csv with the columns prompt, completion and "
+        "final_label (refused, complied, unscored, or XSTest's words)",
     )
-    compare.add_argument("--judges", required=True, help="e.g. wei2024,zou2023")
     compare.add_argument(
-        "--labels", metavar="CSV", help="labelled answers: rates of FILE are corrected by them"
+        "--judges",
+        required=True,
+        help="names or .yaml files, with commas between them, e.g. wei2024,zou2023",
+    )
+    compare.add_argument(
+        "--labels",
+        metavar="CSV",
+        help="labelled answers, in the same columns: how far judges err on them corrects the "
+        "rates of FILE",
     )
     compare.add_argument("--confidence", type=float, default=0.95, help="of every interval")
     run = actions.add_parser(
@@ -50,10 +60,15 @@ def _add_sheet(actions: Commands) -> None:
     sheet.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs")
     sheet.add_argument("--out", required=True, metavar="FILE", help="a .csv that is not there yet")
     sheet.add_argument(
-        "--requests", type=int, default=20, help="of each run, the same of all (default: 20)"
+        "--requests",
+        type=int,
+        default=20,
+        help="harmful requests to draw, the same ones in every run that has them (default: 20)",
     )
     sheet.add_argument(
         "--arms", help="only these, e.g. aligned,SCU/pooled (default: every arm of each run)"
     )
-    sheet.add_argument("--seed", type=int, default=0, help="decides which (default: 0)")
+    sheet.add_argument(
+        "--seed", type=int, default=0, help="decides the requests and the order (default: 0)"
+    )
     sheet.set_defaults(module="sheet")

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+
 from ssah_exp.options.base import Commands
 
 
 def add(commands: Commands) -> None:
-    """Add `run`."""
+    """Add `run`; what stands behind it, `--help` included, goes to Hydra."""
     run = commands.add_parser(
-        "run",
-        help="run an experiment (Hydra overrides, -m sweeps, --cfg job)",
-        description="Everything behind 'run' goes to Hydra, e.g. ssah-exp run "
-        "experiment=quickstart seed=1, or -m units.budgets.scu=0.01,0.02 seed=0,1.",
-        add_help=False,
+        "run", help="run an experiment (Hydra overrides, -m sweeps, --cfg job)", add_help=False
     )
     run.set_defaults(module="run")
+
+
+@contextmanager
+def choices_only(asked: bool) -> Iterator[None]:
+    """Leave out of Hydra's help, if it is asked for, the files that others are built on.
+
+    Their names begin with ``_``; Hydra lists them beside the choices of a group.
+    """
+    if not asked:
+        yield
+        return
+    text = StringIO()
+    try:
+        with redirect_stdout(text):
+            yield
+    finally:
+        print(re.sub(r"(?m)(?<=[:,] )_\w+, ", "", text.getvalue()), end="")

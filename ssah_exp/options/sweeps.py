@@ -41,5 +41,5 @@ def add(commands: Commands) -> None:
 
 
 def _sweep(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sweep", nargs="?", help="its name (default: the newest)")
+    parser.add_argument("sweep", nargs="?", help="name or folder of a sweep (default: the newest)")
     add_root(parser)

@@ -59,13 +59,22 @@ def _atlas(actions: Commands) -> None:
         actions,
         "atlas",
         "how far classes depend on how they were calibrated",
-        "Of a run: other calibration data, examples, tokens and sizes, one pass each; "
-        "--set atlas=paper_files or --set atlas=bundled names them.",
+        "Calibrates a run's model on other data, examples, tokens and numbers of examples, and "
+        "compares the classes. Say which: --set atlas=bundled or --set atlas=paper_files.",
     )
     atlas.add_argument("path", help="a run's folder")
     _draws(atlas)
-    atlas.add_argument("--consensus", help="folder for a UnitMap of what the settings agree on")
-    atlas.add_argument("--share", type=float, default=0.5, help="of resamples, for the consensus")
+    atlas.add_argument(
+        "--consensus",
+        help="folder for a UnitMap of the SCU that the settings agree on; must not exist yet",
+    )
+    atlas.add_argument(
+        "--share",
+        type=float,
+        default=0.5,
+        help="the settings agree on a unit that is SCU in at least this share of the resamples, "
+        "averaged over the settings; above 0, at most 1",
+    )
     _output(atlas, "csv", "json")
     _overrides(atlas)
 
@@ -74,7 +83,8 @@ def _noise(actions: Commands) -> None:
     noise = _action(
         actions,
         "noise",
-        "transfer between a run's model and another, beside no training at all",
+        "which units change class from a run's model to another, beside what redrawing the "
+        "calibration examples changes",
     )
     _run_and_model(noise)
     _draws(noise)
@@ -123,15 +133,22 @@ def _seeds(actions: Commands) -> None:
         "seeds",
         "one line per seed from the CSV files of 'atlas' or 'noise', as 'claims' reads them",
     )
-    seeds.add_argument("files", nargs="+", metavar="SEED=CSV", help="a seed's file, all of a kind")
-    seeds.add_argument("--measure", default="jaccard_SCU", help="of an atlas")
+    seeds.add_argument(
+        "files",
+        nargs="+",
+        metavar="SEED=CSV",
+        help="a seed and its file; all files from 'units atlas', or all from 'units noise'",
+    )
+    seeds.add_argument(
+        "--measure", default="jaccard_SCU", help="for 'units atlas': which of the file's measures"
+    )
     for end, which, default in (("before", "from", "SCU"), ("after", "to", "CU")):
         seeds.add_argument(
             f"--{which}",
             dest=end,
             default=default,
             choices=CLASSES,
-            help=f"of a null of transfer, the class {end}",
+            help=f"for 'units noise': the class {end} training",
         )
     seeds.add_argument(
         "--column",
@@ -171,5 +188,6 @@ def _output(parser: argparse.ArgumentParser, *forms: str) -> None:
 def _overrides(parser: argparse.ArgumentParser) -> None:
     add_overrides(
         parser,
-        "override as of 'run' for what records leave out: data.root=DIR, model.device=cpu",
+        "an override as for 'run', for what a record does not hold, e.g. data.root=DIR or "
+        "model.device=cpu; may be repeated",
     )

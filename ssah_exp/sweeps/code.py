@@ -44,8 +44,8 @@ def check_code(submitted: dict[str, Any], check: str) -> str | None:
     )
     if check == "refuse":
         raise StoreError(
-            f"Not run: {change}. Go back to that code, or take this one with: "
-            "ssah-exp retry-failed --take-code"
+            f"Not run: {change}. Restore the code as it was submitted, or run with the present "
+            "code: ssah-exp retry-failed SWEEP --take-code (SWEEP: name of this sweep)"
         )
     return change
 

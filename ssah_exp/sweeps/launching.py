@@ -126,8 +126,8 @@ def refuse_list(sweeper: Mapping[str, Any], overrides: Sequence[str]) -> None:
     chosen = [key for key in sweeper.get("instead_of") or () if key in keys]
     if sweeper.get("jobs") and chosen:
         raise ConfigError(
-            f"What {', '.join(chosen)} chose is a list of jobs; run it with: ssah-exp run -m, and "
-            "no other beside it"
+            f"What {', '.join(chosen)} chose is a list of jobs; run it with: ssah-exp run -m, as "
+            "the only value of its key, since a list cannot be a part of another sweep."
         )
 
 

@@ -67,7 +67,10 @@ def places(options: LocalOptions, devices: Sequence[str], cores: int) -> list[di
     """
     gpus = min(1, len(devices)) if options.gpus is None else options.gpus
     if options.workers is None and gpus == 0:
-        raise ConfigError("hydra.launcher.workers is needed: how many jobs may run at once?")
+        raise ConfigError(
+            "hydra.launcher.workers is needed where workers get no GPU; say how many jobs may run "
+            "at once, e.g. hydra.launcher.workers=2."
+        )
     workers = max(1, len(devices) // gpus) if options.workers is None else options.workers
     if workers * gpus > len(devices):
         raise ConfigError(

@@ -31,7 +31,10 @@ def consensus_map(atlas: SettingsAtlas, run: UnitMap, share: float) -> UnitMap:
         raise UnitError(f"share={share:g} lies outside (0, 1].")
     agreed = atlas.agreed(share)
     if not agreed.any():
-        raise UnitError(f"No unit is in SCU in {share:.0%} of the resamples of all settings.")
+        raise UnitError(
+            f"No unit is SCU in at least {share:.0%} of the resamples, averaged over the settings; "
+            "lower --share."
+        )
     origin = run.provenance
     settings = {**origin.settings, "consensus": {"share": share, "of": list(atlas.inclusion)}}
     cut = UnitMap.from_scores(

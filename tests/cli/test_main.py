@@ -24,6 +24,7 @@ from ssah_exp.errors import IncompleteError, SsahWarning
 from ssah_exp.records.store import RecordStore
 from ssah_exp.storage import whole_folder
 from tests.cli.unit_map import unit_map
+from tests.config.composing import names_of
 from tests.endings import half_done
 from tests.plugins import Install
 from tests.records.synthetic import record
@@ -141,6 +142,19 @@ def test_every_command_has_help() -> None:
     assert len(found) > 20
     for parser in found:
         assert parser.prog in parser.format_help()
+
+
+def test_help_of_run_shows_choices_and_no_parts_of_them(capsys: Capture) -> None:
+    """Files whose names begin with ``_`` are what choices are built on."""
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith("ssah-exp run [GROUP=OPTION | KEY=VALUE] ...")
+    groups = said[said.index("== Configuration groups ==") : said.index("== Config ==")]
+    shown = dict(re.findall(r"(?m)^([\w/]+): (.+)$", groups))
+    for group in ("data", "experiment", "model", "training"):
+        assert shown[group].split(", ") == names_of(group)
 
 
 @pytest.mark.parametrize(

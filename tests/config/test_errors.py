@@ -131,7 +131,7 @@ def test_a_beginners_mistake_is_told_with_what_to_write_instead(override: str, s
 def test_text_with_signs_of_its_own_is_told_its_quotes(override: str, instead: str) -> None:
     """Hydra's grammar wants quotes beside those that the shell takes."""
     message = message_for(override)
-    assert message.endswith(f"stands in both quotes: {instead}")
+    assert message.endswith(f"Put a value with special characters in both quotes: {instead}")
     assert "Lexer" not in message
     OverridesParser.create().parse_override(instead.strip("'."))
 

@@ -180,7 +180,7 @@ def test_a_class_of_most_units_has_no_control(config: RunConfig) -> None:
     """Known before the model is aligned, and so said before."""
     config.ablation.controls.of = ["SCU", "CU"]
     (problem,) = problems_of(config)
-    assert "names CU, which holds some 79% of all units" in problem
+    assert "names CU, which by units.budgets holds some 79% of all params: the others" in problem
     config.ablation.controls.overlap = True
     validate(config)
     config.ablation.controls.overlap = False

@@ -38,7 +38,12 @@ def test_several_processes(config: RunConfig, training: RunConfig, strategy: str
         ("devices", 0, "trainer.devices=0 is below 1."),
         ("num_nodes", 0, "trainer.num_nodes=0 is below 1."),
         ("strategy", "fsdp", "trainer.strategy=fsdp. Did you mean 'fsdp2'?"),
-        ("strategy", "ddp", "trainer.strategy=ddp needs trainer.devices of 2 or more."),
+        (
+            "strategy",
+            "ddp",
+            "trainer.strategy=ddp needs two processes or more: give trainer.devices=2 (or "
+            "trainer.num_nodes=2), or trainer.strategy=auto.",
+        ),
     ],
 )
 def test_refused_alone(config: RunConfig, key: str, value: Any, message: str) -> None:

@@ -153,7 +153,8 @@ ARMS = [
     ),
     (
         ArmConfig("budget", SCU, ["random"], first="frozen"),
-        "controls: what a control of frozen trained first, one of odd would hold frozen; a budget",
+        "controls: an arm with policy=budget and a first phase takes no controls, since a control "
+        "of odd would freeze what the control of frozen trained.",
     ),
     (
         ArmConfig("freeze", SCU, first="staged"),

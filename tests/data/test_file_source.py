@@ -67,7 +67,8 @@ def test_text_cut_at_a_comma_is_refused(tmp_path: Path) -> None:
     """Without quotes half of a request would be asked, and nothing said."""
     target = tmp_path / "rows.csv"
     target.write_text("goal,answer\nfirst,one\nWrite a poem, please,two\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"malformed: .* line 3 has more cells .* ',' stands in"):
+    said = r"malformed: .* line 3 has more cells .* contains ',' in double quotes"
+    with pytest.raises(DataError, match=said):
         FileSource("{goal}", path=str(target)).load(0)
     target.write_text("goal,answer\nfirst,one,, \n", encoding="utf-8")  # a spreadsheet's
     assert FileSource("{goal}", "{answer}", path=str(target)).load(0) == [Example("first", "one")]
@@ -309,7 +310,7 @@ def test_an_ending_may_be_in_capitals(tmp_path: Path, kind: str) -> None:
 def test_columns_that_stand_apart_otherwise_are_told(tmp_path: Path, mark: str) -> None:
     target = tmp_path / "rows.csv"
     target.write_text(f"goal{mark}answer\nfirst, please{mark}one\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"something else than ',': .* one name, 'goal.*\.tsv$"):
+    with pytest.raises(DataError, match=r"not separated by ',': .* one name, 'goal.*\.tsv$"):
         FileSource("{goal}", path=str(target)).load(0)
     target.write_text("goal\nfirst; second\n", encoding="utf-8")  # one column, not many
     assert FileSource("{goal}", path=str(target)).load(0) == [Example("first; second")]

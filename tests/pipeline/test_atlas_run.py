@@ -234,7 +234,7 @@ def test_following_changes_the_record_and_no_weight(place: Path) -> None:
     assert "track" not in training_of(plain, "full")
     assert "track" not in plain.record.config["training"]
     config.training.track = TrackConfig(examples=3)
-    with pytest.raises(ConfigError, match="nobody looks"):
+    with pytest.raises(ConfigError, match=r"nothing is tracked unless training\.track\.every says"):
         validate(config)
     config.training.track = TrackConfig(every=2)
     config.trainer.devices = 2
