@@ -17,7 +17,7 @@ from statsmodels.stats.inter_rater import cohens_kappa
 
 KINDS = ["refused", "nothing", "echoed", "elsewhere", "answered"]
 STYLES = ["raw", "chat"]
-ARMS = ["unaligned", "aligned", "SCU/pooled", "SCU/pooled/random/0", "SCU/pooled/matched/0"]
+ARMS = ["unaligned", "aligned", "SCU/pooled", "SCU/pooled/random", "SCU/pooled/matched"]
 
 
 def shares(read: pd.DataFrame, style: str) -> pd.DataFrame:
@@ -66,6 +66,7 @@ def agreement(read: pd.DataFrame) -> pd.DataFrame:
 def main() -> None:
     """Print a table for each style, and the readers' agreement."""
     read = pd.read_csv(Path(sys.argv[1]) / "kinds.csv")
+    read["arm"] = read["arm"].str.replace(r"/\d+$", "", regex=True)  # draws of a control together
     for style in (style for style in STYLES if style in set(read["style"])):
         print(f"{style}, percent\n\n{shares(read, style).to_markdown(index=False)}\n")
     print(agreement(read).to_markdown(index=False))
