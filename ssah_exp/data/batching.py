@@ -1,4 +1,4 @@
-"""Which examples stand in one batch, so that little padding is computed, and the padding."""
+"""Which examples share a batch, so that little padding is computed; padding on the left."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Order = Sequence[Sequence[int]]
 def left_padded(
     rows: Sequence[Sequence[int]], pad_id: int, shared: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids for generation, which goes on behind the last position.
+    """Token ids for generation, which goes on after the last position.
 
     Args:
         rows: Token ids, of any lengths.
         pad_id: Token id for padding.
-        shared: Tokens that all rows begin with; padding stands behind them.
+        shared: How many tokens all rows begin with; padding is put after them.
 
     Returns:
         Ids and attention mask (0 = padding), ``(B, T)`` int64 each, on the CPU.
@@ -47,10 +47,11 @@ def like_lengths(
     Args:
         examples: A set, in data order.
         batch_size: Conversations per batch; only the last batch may have fewer.
-        window: Batches within which conversations may change places; 1 = the batches of data order.
+        window: Number of batches within which conversations may change places; 1 = the batches of
+            data order.
 
     Returns:
-        Of each batch, the positions of its examples in the data.
+        For each batch, the positions of its examples in the data.
     """
     order: list[int] = []
     size = window * batch_size
@@ -67,10 +68,10 @@ def common_beginning(rows: Sequence[Sequence[int]]) -> int:
 
 
 def longest_first(rows: Sequence[Sized], batch_size: int) -> Iterator[list[int]]:
-    """Positions of rows of like length together, longest first so that memory peaks at once.
+    """Batches of positions of rows of like length, longest first: memory peaks in the first batch.
 
     Args:
-        rows: Token ids, or what else is as long as they are.
+        rows: Token ids, or anything else of their lengths.
         batch_size: Rows per batch; only the last may have fewer.
     """
     order = sorted(range(len(rows)), key=lambda at: -len(rows[at]))

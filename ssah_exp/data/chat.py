@@ -1,6 +1,6 @@
 """Prompt styles, and encoded conversations that know where the response starts.
 
-``raw`` puts the request as plain text without chat tags, as the paper's Table 1 does (protocol
+``raw`` gives the request as plain text without chat tags, as the paper's Table 1 does (protocol
 section 3); ``raw_system`` puts a system prompt between ``<<SYS>>`` tags before it; ``chat`` and
 ``chat_system`` use the tokenizer's own chat template.
 """
@@ -20,7 +20,7 @@ class Encoded:
     """One tokenised conversation.
 
     Attributes:
-        input_ids: Prompt, response and, unless it breaks off, end of turn.
+        input_ids: Prompt, response and, unless that breaks off or is truncated, end of turn.
         response_start: Index of the first response token.
     """
 
@@ -48,7 +48,7 @@ def encode_answer(speech: Speech, answer: str, style: str) -> list[int]:
 
 
 def _tokens_behind(speech: Speech, before: str, text: str, alone: str | None = None) -> list[int]:
-    """Tokens of ``text`` where ``before`` precedes it; of ``alone`` where both would merge.
+    """Tokens of ``text`` after ``before``; where the two merge, of ``alone``, or ``text``, itself.
 
     SentencePiece (Llama 2, Mistral) begins whatever it is given with a blank, as if it were a text
     of its own: an answer on a new line would begin with one that no model puts there.
@@ -67,7 +67,7 @@ def encode_request(speech: Speech, example: Example, style: str, system: str | N
     """Tokens of an example's request, ready for an answer.
 
     An example's own system message goes where the ``*_system`` form of ``style`` puts one, in
-    place of ``system``. There is no other way to tokenise a request: none loses its message.
+    place of ``system``. All requests are tokenised here, so that none loses its message.
 
     Args:
         speech: Tokenizer.
@@ -77,7 +77,7 @@ def encode_request(speech: Speech, example: Example, style: str, system: str | N
 
     Raises:
         DataError: A chat style without a chat template, or a system style without system prompt.
-        ModelError: A system message, and a chat template that knows none.
+        ModelError: The chat template does not take these turns, e.g. a system message.
     """
     if example.system is not None:
         style, system = f"{style.removesuffix('_system')}_system", example.system
@@ -110,7 +110,8 @@ def encode_pair(
     No end of turn follows a response that breaks off.
 
     Raises:
-        DataError: The example has no response, or the style cannot be rendered.
+        DataError: The example has no response, or as :func:`encode_request`.
+        ModelError: As :func:`encode_request`.
     """
     if example.response is None:
         raise DataError(
@@ -139,7 +140,9 @@ def encode_pairs(
     they would teach to say nothing.
 
     Raises:
-        DataError: There are no examples, or fewer than ``at_least`` are left.
+        DataError: There are no examples, or fewer than ``at_least`` are left; messages begin with
+            ``where``, the config key. Also as :func:`encode_pair`.
+        ModelError: As :func:`encode_pair`.
     """
     if not examples:
         raise DataError(f"{where} holds no examples.")

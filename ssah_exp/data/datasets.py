@@ -44,7 +44,7 @@ class RunData:
         text: Held-out running text.
         finetune: What an aligned model is fine-tuned on; empty if the run does not train one.
         preferences: Pairs for DPO; empty if the run does not train, or makes its own.
-        blank: Of sets that are asked: how many blank rows of which file were left out.
+        blank: By evaluation set and file: how many blank rows were left out.
     """
 
     alignment: tuple[Example, ...]
@@ -126,8 +126,8 @@ def _asked(
 
 
 def repeated(examples: Sequence[Example]) -> int:
-    """How many ask in another's words what that asks, under the same system message."""
-    # Without letters and digits there are no words to compare.
+    """How many repeat another's request in the same words, under the same system message."""
+    # A prompt without letters and digits has no words: it is compared as it is.
     asked = {(words_of(item.prompt) or item.prompt, item.system) for item in examples}
     return len(examples) - len(asked)
 
@@ -140,7 +140,7 @@ def _reads_alignment(config: RunConfig, training: bool) -> bool:
 
 
 def _trains_on(config: RunConfig, name: str) -> bool:
-    """Pairs that are given take the place of either."""
+    """Whether training reads the set ``name``: given preference pairs take its place."""
     return config.training.data == name and not reads_given_pairs(config)
 
 

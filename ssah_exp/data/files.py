@@ -15,13 +15,13 @@ Row = Mapping[str, Any]
 csv.field_size_limit(1 << 24)
 # A byte order mark, as spreadsheets write it, is no part of the first column's name.
 ENCODING = "utf-8-sig"
-# With what spreadsheets put columns apart where a comma stands in numbers, or when asked to.
+# What spreadsheets separate columns with where the comma is a decimal mark, or when asked to.
 _OTHER_MARKS = (";", "\t")
-_LISTED = 20  # names of a folder that help who mistyped one
+_LISTED = 20  # a folder with more names lists only those close to a mistyped one
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read a csv, tsv, json, jsonl or txt file whose items are rows with columns.
+    """Read a csv, tsv, json, jsonl or txt file of rows with columns (a txt line is ``line``).
 
     Raises:
         DataError: Missing, of unknown type, malformed or empty.
@@ -52,7 +52,7 @@ def read_items(path: Path) -> list[Any]:
         raise DataError(f"{path}: unknown type '{kind}'.{did_you_mean(kind, readers)}")
     try:
         items = list(readers[kind](path))
-        if kind in (".json", ".jsonl"):  # half an emoji can be escaped, and never written
+        if kind in (".json", ".jsonl"):  # half an emoji can be escaped, not encoded
             json.dumps(items, ensure_ascii=False).encode()
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path} is malformed: {whats_wrong(error)}") from error
@@ -62,12 +62,12 @@ def read_items(path: Path) -> list[Any]:
 
 
 def kind_of(path: Path) -> str:
-    """A file's ending, with which some systems are loud: ``.csv`` of ``UP.CSV``."""
+    """A file's ending in lower case: ``.csv`` of ``UP.CSV``."""
     return path.suffix.lower()
 
 
 def whats_wrong(error: Exception) -> str:
-    """Why a file could not be read; of text in another encoding, what to do."""
+    """Why a file could not be read; for text in another encoding, also what to do."""
     if isinstance(error, UnicodeDecodeError):
         byte = error.object[error.start]
         return f"it is no UTF-8 text (byte 0x{byte:02x}); save it as UTF-8"
@@ -79,7 +79,7 @@ def read_texts(path: Path, what: str) -> list[str]:
 
     Args:
         path: A txt, json or jsonl file.
-        what: What each is, e.g. ``suffix``.
+        what: What each item is, e.g. ``suffix``.
 
     Raises:
         DataError: As :func:`read_items`, or an item is no text or blank.
@@ -135,7 +135,7 @@ def _read_jsonl(path: Path) -> Iterator[Any]:
             if line.strip():
                 try:
                     yield json.loads(line)
-                except json.JSONDecodeError as error:  # it counts from this line's beginning
+                except json.JSONDecodeError as error:  # its own line number is always 1
                     place = f"line {number} column {error.colno}"
                     raise ValueError(
                         f"{error.msg}: {place}; every line is json by itself"
@@ -150,7 +150,7 @@ def _read_lines(path: Path) -> Iterator[Row]:
 
 
 def neighbours(path: Path) -> str:
-    """What lies where a missing file was looked for: the nearest name, or a missing folder."""
+    """A hint about a missing file: the nearest name in its folder, or that there is no folder."""
     if not path.parent.is_dir():
         return f" There is no folder {path.parent}; is data.root right?"
     names = [item.name for item in path.parent.iterdir()]

@@ -67,7 +67,7 @@ class Collate:
 def training_loader(
     examples: Sequence[Encoded], pad_id: int, batch_size: int, seed: int
 ) -> DataLoader[Batch]:
-    """Random batches, anew each epoch; the order follows from ``seed`` alone.
+    """Random batches, drawn anew each epoch; the order follows from ``seed`` alone.
 
     Sorting them by length would save padding, but refusals are short: batches of one class made
     the aligned model refuse far more harmless requests (docs/alignment.md).
@@ -112,9 +112,9 @@ class CalibrationData(pl.LightningDataModule):
 
 
 def dealt_examples(order: Order) -> list[int]:
-    """This rank's examples, so that its batches are some of those that one rank alone would make.
+    """Positions of this rank's examples; its batches are some of those a single rank would make.
 
-    Every rank has equally many batches; one that has none left repeats the first, and whoever
-    counts must leave that turn out (:func:`ssah_exp.ranks.dealt`). A short batch is always last.
+    Every rank has equally many batches; a rank that has none left repeats the first, and that turn
+    must not be counted (:func:`ssah_exp.ranks.dealt`). A short batch is always last.
     """
     return [at for number in ranks.dealt(len(order)) for at in order[number or 0]]

@@ -1,4 +1,4 @@
-"""Sources made of sources: benign sets with a share of harmful rows, sets less what was seen."""
+"""Sources made of sources: benign sets with a share of harmful rows, sets minus what was seen."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Poisoned:
     Attributes:
         benign: Where benign examples come from.
         harmful: Where harmful examples come from; not read at share 0.
-        harmful_share: Share of all examples, 0 to 1. At 0 the set is the benign one, row by row.
-        total: Examples altogether; None = as many as ``benign`` gives, of which harmful ones then
-            take places.
+        harmful_share: Share of all examples, 0 to 1. At 0 all are benign, in their own order.
+        total: Examples altogether; None = as many as ``benign`` gives, with harmful ones in place
+            of some.
     """
 
     benign: ExampleSource
@@ -34,8 +34,8 @@ class Poisoned:
         """Draw from both by the seed, and shuffle.
 
         Raises:
-            DataError: The share is outside 0 to 1 or comes to less than one example, or a source
-                has too few rows.
+            DataError: The share is outside 0 to 1, or above 0 and less than one example; ``total``
+                is below 1; or a source has too few rows.
         """
         if not 0 <= self.harmful_share <= 1:
             raise DataError(f"harmful_share={self.harmful_share:g} lies outside [0, 1].")
@@ -73,10 +73,10 @@ def _drawn(examples: list[Example], count: int, draw: random.Random, kind: str) 
 
 @dataclass(frozen=True)
 class Unseen:
-    """What a source gives, less the requests of other sources.
+    """What a source gives, minus the requests of other sources.
 
-    Two draws from one file by one seed hold one another: fine-tuning on a draw of the set that
-    alignment drew from would repeat what the model was trained on.
+    Two draws from one file with one seed overlap, often wholly: fine-tuning on a draw of the set
+    that alignment drew from would repeat what the model was trained on.
 
     Attributes:
         source: Where examples come from.

@@ -64,8 +64,8 @@ class FilePairs(RowSelection):
     def load(self, seed: int) -> list[Pair]:
         """Read the file and select.
 
-        Pairs of equal answers teach nothing, and a blank chosen one to say nothing: both are left
-        out, as are blank requests.
+        Pairs of equal answers teach nothing, and a blank chosen answer teaches to say nothing: both
+        are left out, as are blank requests.
 
         Raises:
             DataError: The file cannot be read, the selection fails, or no pair is left.
@@ -125,7 +125,7 @@ def pairs_from_answers(examples: Sequence[Example], answers: Sequence[Answered])
 
 def _differing(pairs: Iterable[Pair], origin: str) -> list[Pair]:
     given = list(pairs)
-    # Blank ones as supervised training leaves them out.
+    # Blank chosen answers are left out, as in supervised training.
     said = [pair for pair in given if pair.chosen.strip()]
     kept = [pair for pair in said if pair.chosen.strip() != pair.rejected.strip()]
     if not kept:
@@ -159,9 +159,9 @@ def encode_preferences(
     *,
     where: str,
 ) -> list[EncodedPair]:
-    """Tokenise pairs, each in its own style or else one by one through ``styles`` in turn.
+    """Tokenise pairs, each in its own style or, if it has none, through ``styles`` in turn.
 
-    Pairs whose answers are truncated away, or to the same tokens, are left out.
+    Pairs whose answers are both truncated away, or truncated to the same tokens, are left out.
 
     Args:
         speech: Tokenizer.

@@ -20,7 +20,7 @@ _BLANK: ContextVar[dict[str, int] | None] = ContextVar("blank", default=None)
 
 @contextmanager
 def counting_blanks() -> Iterator[dict[str, int]]:
-    """How many blank rows are left out meanwhile, by where they come from; filled as it happens."""
+    """Count the blank rows left out within the block, by origin; the mapping fills meanwhile."""
     found: dict[str, int] = {}
     token = _BLANK.set(found)
     try:
@@ -31,7 +31,7 @@ def counting_blanks() -> Iterator[dict[str, int]]:
 
 @dataclass(frozen=True, kw_only=True)
 class RowSelection:
-    """Which rows.
+    """Which rows to use.
 
     Attributes:
         where: Column -> value that a row must have.
@@ -60,11 +60,12 @@ class RowSelection:
             rows: All rows.
             origin: Where they come from, for error messages.
             seed: Decides ``sample``.
-            usable: Whether a row that matches ``where`` is one at all; others are left out before
-                anything is counted.
+            usable: Whether a row that matches ``where`` is not blank; others are left out before
+                ``start``, ``stop`` and ``every`` count.
 
         Raises:
-            DataError: A column is missing, nothing matches, or there are too few rows.
+            DataError: A column is missing, nothing matches, there are too few rows, or ``every`` or
+                ``sample`` is below 1.
         """
         for name, number in (("every", self.every), ("sample", self.sample)):
             if number is not None and number < 1:
@@ -92,14 +93,14 @@ class RowSelection:
 
 
 def _count(origin: str, blank: int) -> None:
-    """Where somebody counts; a file may be read twice, as what is asked and what was seen."""
+    """Note ``blank`` for :func:`counting_blanks`; of a file read twice, the larger count stays."""
     found = _BLANK.get()
     if found is not None and blank:
         found[origin] = max(blank, found.get(origin, 0))
 
 
 def evenly(items: Sequence[Item], count: int | None) -> list[Item]:
-    """``count`` items, evenly spread, for data sets are often sorted by category; None = all."""
+    """``count`` items, evenly spread: data sets are often sorted by category. None = all."""
     if count is None or count >= len(items):
         return list(items)
     return [items[at * len(items) // count] for at in range(count)]
@@ -120,7 +121,7 @@ def column(row: Row, name: str, origin: str) -> Any:
 def render(template: str, row: Row, origin: str) -> str:
     """A format string over columns, filled in; an empty cell is an empty string.
 
-    What stands between braces is a column's name as it is, with its dots, brackets or digits.
+    What stands between braces is a column's name as it is, dots, brackets and digits included.
 
     Raises:
         DataError: ``template`` is no format string, or names a column that is not there or holds
@@ -157,6 +158,6 @@ def filled(cell: Any) -> Any:
 def asks(template: str, row: Row, origin: str) -> bool:
     """Whether a row's request says anything; spreadsheets end in rows of blank cells.
 
-    A template without columns is what it is, an empty one, too.
+    A template without columns always counts as saying something, even an empty one.
     """
     return "{" not in template or bool(render(template, row, origin))

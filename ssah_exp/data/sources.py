@@ -64,7 +64,7 @@ def fingerprint_examples(examples: Sequence[Example]) -> str:
 
 def _content(example: Example) -> list[str | bool | None]:
     content: list[str | bool | None] = [example.prompt, example.response, example.category]
-    # Only where there is one: sets without system messages keep the hashes they always had.
+    # Only where it is set: examples without system messages keep the hashes they always had.
     if example.system is not None or example.cut:
         content.append(example.system)
     return [*content, True] if example.cut else content
@@ -73,7 +73,7 @@ def _content(example: Example) -> list[str | bool | None]:
 def words_of(prompt: str) -> str:
     """A prompt's words without case, punctuation and white space: how prompts are compared.
 
-    Accents count the same whether they are written into a letter or behind it.
+    Accents count the same whether they are part of a letter or a mark of their own after it.
     """
     return " ".join(re.findall(r"\w+", unicodedata.normalize("NFC", prompt.casefold())))
 
@@ -99,7 +99,8 @@ class Selection(RowSelection):
         """Select and format rows; those with a blank request are left out.
 
         Raises:
-            DataError: A column is missing, nothing matches, or there are too few rows.
+            DataError: A column is missing, nothing matches, there are too few rows, or ``extract``
+                finds nothing in a request.
         """
         kept = self.select(rows, origin, seed, lambda row: asks(self.prompt, row, origin))
         return [self._example(row, origin) for row in kept]
@@ -164,7 +165,7 @@ class HubSource(Selection):
         """Download (or read the local copy) and select.
 
         Raises:
-            DataError: The data set or split cannot be loaded.
+            DataError: The data set or split cannot be loaded, or the selection fails.
         """
         rows = _hub_rows(self.repo_id, self.subset, self.split, self.revision)
         return self.apply(rows, self.repo_id, seed)
@@ -188,7 +189,7 @@ class RefusedRequests:
         """Pair by seed.
 
         Raises:
-            DataError: There are too few refusals for a category, or none is asked for.
+            DataError: There are too few refusals for a category, or ``per_request`` is below 1.
         """
         if self.per_request < 1:
             raise DataError(f"per_request={self.per_request} is below 1.")
@@ -224,7 +225,7 @@ class FileText:
         """Read it.
 
         Raises:
-            DataError: The file is missing or empty.
+            DataError: The file is missing, empty or no UTF-8 text.
         """
         path = Path(self.path).expanduser()
         if not path.is_file():

@@ -1,4 +1,4 @@
-"""Ablation (paper section 3): activations replaced by a constant, through reversible hooks."""
+"""Ablation (protocol section 3): activations replaced by a constant, through reversible hooks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ssah_exp.units.statistics import ChannelStatistics
 
 @dataclass(frozen=True)
 class Ablation:
-    """Channels to replace, and what by.
+    """Channels to replace, and the constants that replace them.
 
     Attributes:
         masks: Kind -> ``(layers, channels)`` bool, true on channels of ablated units.
@@ -99,7 +99,7 @@ def plan_ablation(
 def ablated(model: nn.Module, ablation: Ablation) -> Iterator[None]:
     """Replace the chosen channels at the inputs of ``o_proj`` and ``down_proj``.
 
-    Equal to zeroing the units' rows of A and adding the constant's contribution as a bias of B.
+    Equal to zeroing the units' columns of B and adding the constants' contribution as its bias.
     The hooks are removed whatever happens inside; no weight is touched.
     """
     with ExitStack() as stack:
@@ -122,7 +122,7 @@ def _replace(
     at: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def replace(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        device = inputs[0].device  # not the weight's, which may be offloaded
+        device = inputs[0].device  # not the weight's device: it may be offloaded
         if device not in at:
             at[device] = mask.to(device), fill.to(device)
         here, value = at[device]

@@ -50,7 +50,7 @@ def make_delta(base: Weights, tuned: Weights, plan: TrainingPlan | None, origin:
 
     Raises:
         UnitError: Something outside the plan changed; names, shapes or dtypes differ; nothing
-            changed.
+            changed; the plan is of another model; or a dtype has no integer of its width.
     """
     base, tuned = with_copies(base, tuned), with_copies(tuned, base)
     for name, tensor in base.items():
@@ -80,16 +80,17 @@ def apply_delta(
     """Turn the base into the tuned model.
 
     Args:
-        weights: The base's tensors by name, in the dtypes the delta was made in; they are kept.
+        weights: The base's tensors by name, in the dtypes the delta was made in; not changed.
         delta: From :func:`make_delta` or :meth:`Delta.load`.
-        other_base: Also where weights that the delta does not touch are not those of its base;
-            what comes of it is then not the model that was trained.
+        other_base: Go on even if weights that the delta does not touch are not those of its base;
+            the result is then not the model that was trained.
 
     Returns:
-        All tensors; touched ones are new, contiguous and on the same device, others the same.
+        All tensors: touched ones new, contiguous and on the same device, the others as given.
 
     Raises:
-        UnitError: The weights are not those of the base, or the delta is applied already.
+        UnitError: The weights are not those of the base, or the delta is applied already or
+            damaged.
     """
     return _switched(weights, delta, revert=False, other_base=other_base)
 
@@ -97,7 +98,7 @@ def apply_delta(
 def revert_delta(
     weights: Weights, delta: Delta, *, other_base: bool = False
 ) -> dict[str, torch.Tensor]:
-    """Turn the tuned model back into the base; otherwise as :func:`apply_delta`."""
+    """Turn the tuned model back into the base; otherwise like :func:`apply_delta`."""
     return _switched(weights, delta, revert=True, other_base=other_base)
 
 
@@ -128,7 +129,7 @@ def _switch_folder(
     delta: Delta, folder: Path, out: Path, *, revert: bool, other_base: bool
 ) -> None:
     check_new_folder(folder, out)
-    # Everything is checked before the first byte is written.
+    # The weights are checked before the first byte is written.
     weights = read_weights(folder)
     _check(weights, delta, revert=revert)
     _check_rest(weights, delta, other_base=other_base)

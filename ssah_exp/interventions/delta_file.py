@@ -24,7 +24,7 @@ _KEY = "ssah-exp unit delta"
 
 @dataclass(frozen=True)
 class Base:
-    """The model a delta was made for; attributes as in a ``ModelRef``.
+    """The model a delta was made for; the first three attributes are those of a ``ModelRef``.
 
     Attributes:
         identifier: Repository id or folder name.

@@ -18,7 +18,7 @@ _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:
-    """The same memory as integers of the same width: not a number's payload and -0 included.
+    """The same memory as integers of the same width, so that NaN payloads and -0 are kept, too.
 
     Raises:
         UnitError: No integer has that width.
@@ -29,7 +29,7 @@ def bits(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def digest(tensor: torch.Tensor) -> str:
-    """sha256 over the bytes of a tensor, in order of its positions."""
+    """sha256 over the bytes of a tensor in row-major order."""
     flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
     return hashlib.sha256(flat.numpy().data).hexdigest()
 
@@ -45,11 +45,12 @@ class Part:
 
     Attributes:
         name: Its name in the weights.
-        copies: Names of tensors that are tied to it. Weights may spell them out or not; of name
-            and copies at least one must be there.
-        shape: Of the tensor.
-        dtype: Of the tensor, as in :func:`dtype_name`.
-        place: Rows (``dim`` 0) or columns (``dim`` 1) that changed; None = the whole tensor.
+        copies: Names of tensors that are tied to it. Weights may list all of them or not; at least
+            one of name and copies must be there.
+        shape: Shape of the whole tensor.
+        dtype: Its dtype, as in :func:`dtype_name`.
+        place: Rows (``dim`` 0) or columns (``dim`` 1) that the part covers: those the plan lets
+            change, without a plan those that changed; None = the whole tensor.
         xor: Old bits XOR new bits of that place: ``shape`` with ``k`` positions along ``dim``,
             integers as wide as ``dtype``.
         before: sha256 of the place in the old weights.
@@ -91,7 +92,7 @@ class Part:
 
 
 def with_copies(weights: Weights, other: Weights) -> dict[str, torch.Tensor]:
-    """``weights``, and the tied tensors that only ``other`` spells out.
+    """``weights``, and the tied tensors that only ``other`` lists.
 
     Raises:
         UnitError: ``other`` has a tensor that is missing here and tied to none that is here.
@@ -107,9 +108,9 @@ def with_copies(weights: Weights, other: Weights) -> dict[str, torch.Tensor]:
 
 
 def group_copies(base: Weights, tuned: Weights, planned: Iterable[str]) -> dict[str, list[str]]:
-    """Name of every tensor -> names of matrices tied to it: equal bits in both models.
+    """Name of every tensor that is no copy -> names of its copies: equal bits in both models.
 
-    A planned name never counts as a copy: the plan decides on it by itself.
+    A planned name never counts as a copy: the plan decides about it by name.
     """
     own = frozenset(planned)
     groups: dict[str, list[str]] = {}
@@ -156,7 +157,7 @@ def find_part(
 def untouched(weights: Weights, parts: Iterable[Part]) -> dict[str, str]:
     """Name -> sha256 over dtype, shape and all bits that the parts leave as they are.
 
-    Tensors of which nothing is left as it is have no entry.
+    Tensors that a part covers as a whole have no entry.
     """
     by_name = {name: part for part in parts for name in part.names}
     found: dict[str, str] = {}
@@ -172,8 +173,8 @@ def untouched(weights: Weights, parts: Iterable[Part]) -> dict[str, str]:
 def differing(weights: Weights, parts: Iterable[Part], wanted: Mapping[str, str]) -> list[str]:
     """Names of tensors whose untouched bits are not those of ``wanted`` (:func:`untouched`).
 
-    Of tied matrices either may be spelled out: one that is missing, or that ``wanted`` does not
-    name, is as it should be where another matrix is the same to the last bit.
+    Weights may list either of two tied matrices: one that is missing, or that ``wanted`` does not
+    name, counts as right where another matrix is the same to the last bit.
     """
     found, known = untouched(weights, parts), frozenset(wanted.values())
     matrices = {name: one for name, one in found.items() if weights[name].dim() == 2}

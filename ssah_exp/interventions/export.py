@@ -65,13 +65,13 @@ def export_model(
 
     The columns of an output projection that belong to ablated units become zero, and what their
     constants contributed becomes its bias. (Zeroing the rows that produce a unit would do the same
-    where it has rows of its own; heads that share keys and values have not.)
+    if all of them were its own; heads that share keys and values have shared rows.)
 
     Args:
         loaded: The model without hooks, and its tokenizer; it is left as it is.
         ablation: What is ablated in it; None = nothing.
         out: The new folder; it appears by one rename, when all is written.
-        add: Puts further files into it before that.
+        add: Called with the unfinished folder, to put further files into it.
 
     Raises:
         ModelError: The family's output projections can have no bias and the constants need one, or
@@ -96,7 +96,7 @@ def _folded(model: PreTrainedModel, ablation: Ablation | None) -> PreTrainedMode
         return model
     biases = _biases(model, ablation)
     config = _config_with_biases(model, _needed(biases))
-    # On no device: its weights are the ones put in below, and none is copied that stays as it is.
+    # On the meta device: weights are put in below, and those that stay as they are are not copied.
     with torch.device("meta"):
         make = AutoModelForCausalLM.from_config
         exported: PreTrainedModel = make(config, dtype=model.dtype)  # type: ignore[no-untyped-call]
@@ -140,7 +140,7 @@ def _needed(biases: dict[tuple[int, Kind], torch.Tensor]) -> set[Kind]:
 
 
 def _config_with_biases(model: PreTrainedModel, kinds: set[Kind]) -> PreTrainedConfig:
-    """The model's config with biases where they are needed; Llama's for a model that is one.
+    """The model's config with biases where needed; Llama's for one that is Llama in all but name.
 
     Raises:
         ModelError: The family has no such biases.

@@ -120,8 +120,9 @@ def plan_training(
         others: Embeddings, norms and the LM head; None = the policy's default for each.
 
     Raises:
-        UnitError: Unknown policy; a set where none is used, or none where one is; a set of
-            another model's length; nothing left to train; tied embeddings with two answers.
+        UnitError: Unknown policy; a set where none is used, or none where one is; a set that is
+            empty or of another model's length; nothing left to train; tied embeddings and LM head
+            with different settings.
     """
     trained = _trained_units(model, policy, selected)
     heads, neurons = UnitIndex(read_anatomy(model)).split(trained)
@@ -172,14 +173,14 @@ def _trained_units(
 def _trained_others(others: OthersConfig, policy: str) -> dict[str, bool]:
     """Each option with the policy's default in place of None.
 
-    ``none`` and ``freeze`` take away only what they name, ``budget`` gives only what it names.
+    By default ``none`` and ``freeze`` train all of these, and ``budget`` none.
     """
     default = policy != "budget"
     return {name: default if value is None else value for name, value in asdict(others).items()}
 
 
 def _unowned(model: nn.Module, owned: set[str]) -> Iterator[tuple[str, str]]:
-    """Parameters that no unit owns, each with the option that decides on it."""
+    """Parameters that no unit owns, each with the option that decides about it."""
     embeddings = _name_of(model, model.get_input_embeddings())  # type: ignore[operator]
     head = _name_of(model, model.get_output_embeddings())  # type: ignore[operator]
     for name, _ in model.named_parameters():

@@ -118,7 +118,7 @@ def blocks(model: nn.Module) -> Sequence[nn.Module]:
 
 
 def final_norm(model: nn.Module) -> nn.Module:
-    """The norm behind the last block; its input is the last block's output."""
+    """The norm after the last block; its input is the last block's output."""
     _, family = family_of(model)
     return model.get_submodule(family.final_norm)
 
@@ -129,7 +129,7 @@ def output_projection(model: nn.Module, layer: int, kind: Kind) -> nn.Module:
 
 
 def output_projection_name(model: nn.Module, layer: int, kind: Kind) -> str:
-    """Its name, as in ``model.named_modules()``."""
+    """Name of the :func:`output_projection`, as in ``model.named_modules()``."""
     _, family = family_of(model)
     path = family.attention_out if kind == "attention" else family.mlp_out
     return f"{family.blocks}.{layer}.{path}"
@@ -181,10 +181,10 @@ class UnitTensor:
     segments: tuple[tuple[int, int], ...]
 
     def summed(self, positions: torch.Tensor, units: int) -> torch.Tensor:
-        """Sums over the positions of each unit; units that share some have equal parts of them.
+        """Sum over the positions of each unit; units that share positions get equal parts of them.
 
         Args:
-            positions: ``(size along dim,)``, a number each.
+            positions: ``(size along dim,)``, one number per position.
             units: Heads or neurons of this tensor's block and kind.
 
         Returns:
@@ -257,7 +257,8 @@ def read_anatomy(model: nn.Module) -> Anatomy:
     """Read all sizes from weight shapes; only the number of query heads comes from the config.
 
     Raises:
-        ModelError: Unknown family, or blocks of different sizes.
+        ModelError: Unknown family, blocks of different sizes, or weights that no sizes can be read
+            from.
     """
     name, family = family_of(model)
     found = {_block_sizes(model, block, family) for block in blocks(model)}

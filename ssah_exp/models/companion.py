@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 
 _SOURCES = (WheelGguf, LocalGguf, HubGguf, HubModel, LocalFolder)
-LOADED = "_loaded"  # where a companion keeps model and tokenizer, as a cached property
+LOADED = "_loaded"  # the cached property in which a companion keeps model and tokenizer
 
 
 @dataclass(kw_only=True)
 class Companion:
-    """Where it lies and how it is loaded; it stays in memory beside the model under study.
+    """A model kept in memory beside the one under study: where it lies, how it is loaded.
 
     Attributes:
-        weights: Safetensors weights, tokenizer and, if used, chat template.
+        weights: Source of the weights, the tokenizer and, if used, the chat template.
         precision: ``float32``, ``bfloat16`` or ``float16``.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``; a second card helps.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``; a second GPU helps.
     """
 
     weights: ModelSource
@@ -55,16 +55,16 @@ class Companion:
         """Hash of what decides the weights: of a folder, sha256 over every file.
 
         Raises:
-            ModelError: No such folder or wheel, or no safetensors weights in it.
+            ModelError: No such file, folder or wheel, or no weights in it.
         """
         return self._digest
 
     def convert_in(self, root: Path) -> None:
-        """Where weights that must be converted are kept; without it, below ``outputs``."""
+        """Keep converted weights in ``root/cache``; without this call, in ``outputs/cache``."""
         self._cache = Cache(root / "cache")
 
     def companion_problems(self) -> Iterator[str]:
-        """What is wrong with the settings, in clauses."""
+        """What is wrong with the settings, one clause each."""
         if not isinstance(self.weights, _SOURCES):
             known = ", ".join(source.__name__ for source in _SOURCES)
             yield f"weights is one of ssah_exp.models.sources: {known}"
@@ -79,11 +79,11 @@ class Companion:
         """Load weights, in eval mode on their device, and tokenizer.
 
         Args:
-            who: What errors call it.
+            who: What error messages call it.
 
         Raises:
-            ModelError: Something is missing or cannot be read; see
-                :func:`~ssah_exp.models.load.whole_model`.
+            ModelError: Something is missing or cannot be read, or the device is not available;
+                see :func:`~ssah_exp.models.load.whole_model`.
         """
         from transformers import AutoTokenizer
 
@@ -95,7 +95,7 @@ class Companion:
             model = whole_model(place, revision=ref.commit, dtype=DTYPES[self.precision])
         except ModelError as error:
             raise ModelError(f"{who} cannot be loaded. {error}") from error
-        except RuntimeError:  # as of :func:`whole_model`
+        except RuntimeError:  # as in :func:`whole_model`
             raise
         except Exception as error:  # a damaged tokenizer
             raise ModelError(f"{who} cannot be loaded from {place}: {said(error)}") from error

@@ -1,4 +1,4 @@
-"""What becomes of a GGUF file: float32 safetensors, and a hash that names them."""
+"""Converting a GGUF file to float32 safetensors, and the hash that names the result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ModelError
 
-# Raised when the conversion writes other files for the same GGUF.
+# Increased whenever the conversion writes other files for the same GGUF.
 _CONVERTER_VERSION = 1
 
 
@@ -22,11 +22,11 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     """De-quantise a GGUF file to float32 safetensors with its tokenizer.
 
     Nothing that lies beside the file is looked at: an adapter there would be loaded, too, and the
-    file's hash would name other weights. Where nobody watches, transformers' bars stay off from
-    here on: in a log each of their steps is a line.
+    file's hash would name other weights. Unless stderr is a terminal, transformers' progress bars
+    stay off from here on: in a log each of their steps is a line.
 
     Args:
-        gguf: The file; its architecture must be one transformers can read from GGUF.
+        gguf: The file; its architecture must be one that transformers can read from GGUF.
         folder: Receives what ``from_pretrained`` needs.
 
     Raises:

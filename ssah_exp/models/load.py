@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# By this file in a folder or repository transformers knows an adapter.
+# transformers recognises an adapter by this file in a folder or repository.
 _ADAPTER_CONFIG = "adapter_config.json"
 
 
@@ -56,16 +56,16 @@ class LoadedModel:
 
 
 def move(model: torch.nn.Module, device: torch.device) -> None:
-    """Move a model in place; Lightning leaves the ones it has run on the CPU."""
+    """Move a model in place; those that Lightning has run are left on the CPU."""
     torch.nn.Module.to(model, device)
 
 
 def resolve_device(name: str, where: str = "model.device") -> torch.device:
-    """``auto`` is CUDA where there is one, else CPU.
+    """The device of a name; ``auto`` is CUDA where there is one, else CPU.
 
     Args:
         name: As torch names it, or ``auto``.
-        where: What said so, for the message.
+        where: The setting that gave the name, for the message.
 
     Raises:
         ModelError: The device was asked for by name and is not there.
@@ -101,26 +101,27 @@ def load_speech(location: str, config: ModelConfig, revision: str | None = None)
 def _own_stops(location: str, config: ModelConfig, revision: str | None) -> set[int]:
     """Ids that end an answer by the model's own generation config.
 
-    Chat models often name more there than their tokenizer does: Llama 3 and Qwen2.5 the end of a
-    text, with which they answer a prompt that is no chat. Behind it they begin some other text.
+    Chat models often name more ids there than their tokenizer does: Llama 3 and Qwen2.5 also name
+    the end of text, with which they end their answer to a prompt that is no chat. After it they
+    would begin some other text.
 
-    A model without one has the one that transformers makes of its config, and writes beside the
-    weights: what is trained from it would else end its answers elsewhere.
+    A model without a generation config gets the one that transformers makes from its config, and
+    writes beside saved weights: models trained from it would otherwise end answers elsewhere.
 
     Raises:
-        ModelError: It has one that cannot be read.
+        ModelError: There is a generation config that cannot be read.
     """
     from transformers import GenerationConfig
     from transformers.utils import GENERATION_CONFIG_NAME
 
     try:
         own = GenerationConfig.from_pretrained(location, revision=revision or "main")
-    except OSError as error:  # there is none, or it is damaged
+    except OSError as error:  # it is absent or damaged
         if (Path(location) / GENERATION_CONFIG_NAME).is_file():
             raise ModelError(f"{error} It decides where answers end.") from error
         try:
             own = GenerationConfig.from_model_config(load_config(location, config, revision))
-        except ModelError:  # a tokenizer alone
+        except ModelError:  # the folder holds a tokenizer alone
             return set()
     found = own.eos_token_id
     return set(found) if isinstance(found, list) else {found} - {None}
@@ -148,7 +149,7 @@ def longest_sequence(location: str, config: ModelConfig, revision: str | None = 
     """Positions the model was made for, from its config alone.
 
     Raises:
-        ModelError: The config cannot be found, or names no limit.
+        ModelError: The config cannot be found or read, or names no limit.
     """
     limit = _positions_named(load_config(location, config, revision).get_text_config())
     if limit is None:
@@ -164,10 +165,11 @@ def reachable_positions(
 ) -> int | None:
     """Positions that texts may have; None = no limit is known.
 
-    Models whose rotary angles are stretched (linearly, or as texts grow) name those from before.
+    The configs of models whose rotary angles are stretched (linearly, or as texts grow) name the
+    number before stretching, which is multiplied here.
 
     Raises:
-        ModelError: The config cannot be found.
+        ModelError: The config cannot be found or read.
     """
     text = load_config(location, config, revision).get_text_config()
     limit = _positions_named(text)
@@ -193,8 +195,10 @@ def load_model(
         on_host: Leave the weights in main memory, from where ranks take their shards.
 
     Raises:
-        ModelError: See :func:`whole_model`; weights are quantised, the kernel computes something
-            else, the family has no anatomy entry, or the adapter is damaged or of another model.
+        ModelError: As :func:`whole_model` and :func:`load_speech`; or weights are quantised, the
+            attention kernel lacks what the model needs, the device is not available, the family
+            has no anatomy entry, the adapter is damaged, of another model or to be offloaded, or
+            the model has no embedding for a special token.
     """
     from transformers.utils import logging
 
@@ -228,13 +232,13 @@ def load_model(
 
 
 def _check_config(found: Any, config: ModelConfig, location: str) -> None:
-    """Refuse what would be loaded and then read wrongly, by transformers' config of a model.
+    """Refuse, judging by its config, a model that would be loaded and then read wrongly.
 
-    Scores, folded ablations and training read weights as they lie there. Of a quantised model these
-    are packed, or lack their scales.
+    Scores, folded ablations and training read weights as they are stored. Those of a quantised
+    model are packed, or lack their scales.
 
     Raises:
-        ModelError: Weights are quantised, or attention scores are capped and the kernel cannot.
+        ModelError: Weights are quantised, or attention scores are capped, which the kernel cannot.
     """
     if quantised := getattr(found, "quantization_config", None):
         method = quantised.get("quant_method") if isinstance(quantised, dict) else None
@@ -243,7 +247,7 @@ def _check_config(found: Any, config: ModelConfig, location: str) -> None:
             "and training read plain weights: take the model as it was before, or save it "
             "de-quantised and without quantization_config in its config.json."
         )
-    # Early transformers 5 does not refuse it, and leaves the caps out.
+    # Early transformers 5 does not refuse this combination, and leaves the caps out.
     if config.attn_implementation == "sdpa" and getattr(found, "attn_logit_softcapping", None):
         raise ModelError(
             f"The model in {location} caps its attention scores, and the kernel sdpa does not. "
@@ -253,11 +257,11 @@ def _check_config(found: Any, config: ModelConfig, location: str) -> None:
 
 
 def _check_vocabulary(model: PreTrainedModel, speech: Speech, location: str) -> None:
-    """Refuse a tokenizer with more tokens than the model: a pad token that was added, often.
+    """Refuse special tokens for which the model has no embedding: often a pad token added later.
 
     Raises:
-        ModelError: Padding or an end of turn has no embedding; a GPU would say no more than that
-            an assertion failed.
+        ModelError: Padding or the end of turn has no embedding. Unchecked, a GPU would only say
+            that an assertion failed.
     """
     embedded = vocabulary(model)
     for name, token in (("pad token", speech.pad_id), ("model.end_of_turn", speech.end_of_turn)):
@@ -269,18 +273,19 @@ def _check_vocabulary(model: PreTrainedModel, speech: Speech, location: str) -> 
 
 
 def whole_model(location: str, **options: Any) -> PreTrainedModel:
-    """A causal language model, every weight of which was read.
+    """Load a causal language model, and make sure that every weight was read.
 
-    transformers draws weights that it does not find at random, or puts in an adapter that lies
-    beside them, with a warning: what came of either would not be the model that was named.
+    With no more than a warning, transformers draws at random the weights that it does not find, and
+    puts in an adapter that lies beside them: neither result would be the model that was named.
 
     Args:
         location: A folder or a hub repository id.
-        options: Of ``from_pretrained``.
+        options: Further arguments of ``from_pretrained``.
 
     Raises:
         ModelError: The weights cannot be found or read, are not all there, or come with an adapter
             for transformers to put in.
+        RuntimeError: As torch raises it, for instance for lack of memory.
     """
     from transformers import AutoModelForCausalLM
 
@@ -296,7 +301,7 @@ def whole_model(location: str, **options: Any) -> PreTrainedModel:
         )
     except RuntimeError:  # no memory, or a device: not the model's fault
         raise
-    except Exception as error:  # a package is lacking, a file is cut, a model's own code is broken
+    except Exception as error:  # a package is missing, a file truncated, a model's own code broken
         raise ModelError(f"No model could be loaded from {location}: {said(error)}") from error
     model: PreTrainedModel
     model, found = read
@@ -313,7 +318,7 @@ def whole_model(location: str, **options: Any) -> PreTrainedModel:
 
 
 def said(error: Exception) -> str:
-    """An error of transformers or of what it calls; one that is no sentence gets its kind."""
+    """Message of an error of transformers or below; its type comes first if it is no sentence."""
     spoken = isinstance(error, OSError | ValueError | ImportError)
     return str(error) if spoken else f"{type(error).__name__}: {error}"
 

@@ -1,4 +1,4 @@
-"""Hidden states and logits apart, so that the vocabulary projection is paid only where needed."""
+"""Hidden states and, separately, logits: the vocabulary projection is paid only where needed."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode as long as the block lasts; every module then has its own mode again."""
+    """Evaluation mode for as long as the block lasts; then every module gets its own mode back."""
     modes = {module: module.training for module in model.modules()}
     nn.Module.eval(model)
     try:

@@ -1,4 +1,4 @@
-"""Weights that are not all in one place: which device, and how to look at them all the same."""
+"""Weights that are not all in one place: where they are, and how to read them nevertheless."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STORES = ("cpu", "disk")
 def placement(model: nn.Module) -> Mapping[str, Any]:
     """Module -> device, as accelerate placed them; empty if it did not."""
     found: Mapping[str, Any] = getattr(model, "hf_device_map", None) or {}
-    # A map of one entry is a model on one device, which has no hooks.
+    # A map that names a single place is a model on one device, which has no hooks.
     return found if len(set(map(str, found.values()))) > 1 else {}
 
 
@@ -46,7 +46,7 @@ def weights_at_hand(module: nn.Module) -> Iterator[None]:
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor that may be split over ranks, put together; every rank must ask for it."""
+    """A tensor that may be split over ranks, put together; every rank must call this."""
     gather = getattr(tensor, "full_tensor", None)
     full: torch.Tensor = tensor if gather is None else gather()
     return full

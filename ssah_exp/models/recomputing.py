@@ -8,7 +8,7 @@ from typing import Any
 
 
 def recompute_activations(model: Any) -> None:
-    """Keep each block's inputs only, from now on, and compute the rest again for gradients.
+    """From now on keep only each block's inputs, and recompute the rest for gradients.
 
     transformers 5.24 calls this activation checkpointing and warns of the older name, the only one
     that versions before it know.

@@ -2,7 +2,7 @@
 
 Blocks are gathered one at a time, when they compute. Everything else (embeddings, final norm, LM
 head) belongs to the model as a whole and is gathered when the *model* is called; code that calls
-parts of a model goes through :func:`through_model`, which makes such a call of it.
+parts of a model goes through :func:`through_model`, which runs it inside such a call.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def shard(
     Args:
         model: A causal language model, the same on every rank; its weights in main memory.
         mesh: One-dimensional.
-        kept_whole: Parameters that every rank keeps; someone else must exchange their gradients.
-        precision: What to compute in; None = the model's dtype, which is that of its first weight.
+        kept_whole: Parameters that every rank keeps; the caller must exchange their gradients.
+        precision: Dtype to compute in; None = the model's, which is that of its first weight.
 
     Raises:
         ConfigError: Something is to be kept whole, and torch is older than 2.7.
@@ -84,16 +84,16 @@ def _refuse_old_torch(fully_shard: Callable[..., Any]) -> None:
 
 
 def without_gradients(model: nn.Module) -> torch.inference_mode | torch.no_grad:
-    """Inference mode, or what is like it for sharded models.
+    """Inference mode, or, for sharded models, ``no_grad``.
 
-    FSDP keeps the memory it gathers weights into, and what was made in inference mode cannot be
+    FSDP keeps the memory it gathers weights into, and tensors made in inference mode cannot be
     written outside of it.
     """
     return torch.no_grad() if is_sharded(model) else torch.inference_mode()
 
 
 def mesh_of_ranks(cuda: bool) -> DeviceMesh:
-    """All ranks in a row."""
+    """The one-dimensional mesh of all ranks."""
     from torch.distributed.device_mesh import init_device_mesh
 
     return init_device_mesh("cuda" if cuda else "cpu", (ranks.count(),))

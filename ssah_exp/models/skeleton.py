@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def load_skeleton(
     location: str, config: ModelConfig, revision: str | None = None
 ) -> PreTrainedModel:
-    """The model of a folder or repository on the meta device, tied tensors tied.
+    """The model of a folder or repository on the meta device; tied tensors are tied.
 
     Args:
         location: As for :func:`ssah_exp.models.load.load_model`.
@@ -24,7 +24,7 @@ def load_skeleton(
         revision: Commit, for hub repositories.
 
     Raises:
-        ModelError: Its config cannot be found.
+        ModelError: Its config cannot be found or read.
     """
     from transformers import AutoModelForCausalLM
 

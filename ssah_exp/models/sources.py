@@ -37,12 +37,12 @@ class ModelRef:
 
     @classmethod
     def trained(cls, name: str, entry: Entry) -> ModelRef:
-        """What a stage trained, which its entry names."""
+        """Weights that a stage trained; its cache entry names them."""
         return cls(name, entry.digest[:12], str(entry.folder), entry.digest)
 
     @property
     def commit(self) -> str | None:
-        """What to load a hub repository at; a folder has no commits."""
+        """Commit at which to load a hub repository; None for a folder."""
         return None if Path(self.location).is_dir() else self.revision
 
     def folder(self) -> Path:
@@ -137,11 +137,19 @@ class WheelGguf:
         return path
 
     def fingerprint(self) -> str:
-        """sha256 over the file and the conversion."""
+        """sha256 over the file and the conversion.
+
+        Raises:
+            ModelError: As :meth:`path`.
+        """
         return gguf_fingerprint(digest_file(self.path()))
 
     def resolve(self, cache: Cache) -> tuple[ModelRef, Entry | None]:
-        """Convert, unless the cache has it."""
+        """Convert, unless the cache has it.
+
+        Raises:
+            ModelError: As :meth:`path`, or the file cannot be read as a model.
+        """
         name = f"{self.distribution}/{self.file}"
         return _converted(name, self.fingerprint(), self.path, cache)
 
@@ -154,8 +162,8 @@ class HubGguf:
         repo_id: ``owner/name``.
         revision: A commit, 40 hexadecimal digits.
         file: The GGUF file in it.
-        sha256: Of that file, 64 hexadecimal digits, as its page shows it. It alone decides the
-            weights: the same file on disk, read by :class:`LocalGguf`, is the same model.
+        sha256: Checksum of that file, 64 hexadecimal digits, as its page shows it. It alone decides
+            the weights: the same file on disk, read by :class:`LocalGguf`, is the same model.
     """
 
     repo_id: str
@@ -184,7 +192,8 @@ class HubGguf:
         """Download and convert, unless the cache has it.
 
         Raises:
-            ModelError: The file is not to be had, is another, or cannot be read as a model.
+            ModelError: The file cannot be downloaded, has another checksum, or cannot be read as a
+                model.
         """
         name = f"{self.repo_id}/{self.file}"
         return _converted(name, self.fingerprint(), self._downloaded, cache)
@@ -235,7 +244,8 @@ class HubModel:
         """Nothing to convert: transformers downloads on loading.
 
         Raises:
-            ModelError: Here lies a folder of that name, which transformers would take instead.
+            ModelError: The working directory has a folder of that name, which transformers would
+                take instead.
         """
         if Path(self.repo_id).is_dir():
             raise ModelError(
@@ -252,9 +262,9 @@ class LocalFolder:
     path: str
 
     def fingerprint(self) -> str:
-        """sha256 over every file, without hidden ones and what a folder says of times.
+        """sha256 over every file but hidden ones and the note of what computing the folder cost.
 
-        Beside its files the hub's client keeps hidden notes of when it loaded them.
+        Hidden ones, such as the hub client's, say when files were downloaded, not what they hold.
 
         Raises:
             ModelError: The folder does not exist or holds no safetensors weights.
@@ -271,7 +281,11 @@ class LocalFolder:
         return digest_of({name: hashed for name, hashed in files if "/." not in f"/{name}"})
 
     def resolve(self, cache: Cache) -> tuple[ModelRef, Entry | None]:
-        """Nothing to convert."""
+        """Nothing to convert.
+
+        Raises:
+            ModelError: As :meth:`fingerprint`.
+        """
         folder = Path(self.path).expanduser()
         fingerprint = self.fingerprint()
         return ModelRef(folder.name, fingerprint[:12], str(folder), fingerprint), None

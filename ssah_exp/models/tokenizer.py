@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # Some templates write today's date into the prompt (Llama 3.2, SmolLM3, Granite). Under one run id
-# prompts would then change from day to day; this day is the one that Llama 3.1 takes unless told.
+# prompts would then change from day to day; this date is Llama 3.1's default.
 _TODAY = date(2024, 7, 26)
-# Qwen3 and SmolLM3 would think aloud before they answer: judges would read thoughts that the limit
-# on tokens cuts, and calibration answers would stand where no thought came before.
+# Qwen3 and SmolLM3 would think aloud before they answer: judges would read thoughts that the token
+# limit cuts off, and calibration answers would come without the thoughts the model expects.
 _TOLD: dict[str, Any] = {"enable_thinking": False}
-_REQUEST = {"role": "user", "content": "a"}  # any: what a template puts around it is looked at
+_REQUEST = {"role": "user", "content": "a"}  # any text: only what a template puts around it matters
 _ASKS_THE_DATE = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
 
 
@@ -49,7 +49,7 @@ class Speech:
         """sha256 over the chat template, as it is rendered, and the special tokens."""
         template = _dated(str(self.tokenizer.chat_template))
         told: dict[str, Any] = {name: value for name, value in _TOLD.items() if name in template}
-        if not self.tokenizer.chat_template:  # a template tells which of the stops ends a turn
+        if not self.tokenizer.chat_template:  # else the template decides which stop ends a turn
             told["end_of_turn"] = self.end_of_turn
         return digest_of(
             {"template": template, "stop": list(self.stop_ids), "pad": self.pad_id, **told}
@@ -72,7 +72,8 @@ def check_tokenizer(
 
     Raises:
         ModelError: A token is not in the vocabulary, there is no pad token, an answer in the chat
-            template is followed by another token than ``end_of_turn``, or every text is ended.
+            template is followed by another token than ``end_of_turn``, or the tokenizer ends every
+            text.
     """
     refuse_appended(tokenizer)
     end_id = _token_id(tokenizer, end_of_turn, "model.end_of_turn")
@@ -98,10 +99,10 @@ def check_tokenizer(
 
 
 def refuse_appended(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse a tokenizer that ends every text: a raw prompt would be continued behind its end.
+    """Refuse a tokenizer that ends every text: a raw prompt would be continued after its end.
 
     Raises:
-        ModelError: It puts a token behind what it is given, as with ``add_eos_token``.
+        ModelError: It appends a token to what it is given, as with ``add_eos_token``.
     """
     last = tokenizer("a").input_ids[-1:]
     if last != tokenizer("a", add_special_tokens=False).input_ids[-1:]:
@@ -120,13 +121,13 @@ def render_chat(
 ) -> str:
     """The text of a conversation in the tokenizer's own chat template.
 
-    A template that asks for today's date is told the same day always; one that knows how to leave
-    thinking aloud out does.
+    A template that asks for today's date is always told the same day; one that can switch thinking
+    aloud off is told to.
 
     Args:
         tokenizer: One with a chat template.
         turns: Messages with ``role`` and ``content``.
-        answer_next: End with what opens the next answer.
+        answer_next: Whether to end with what opens the next answer.
 
     Raises:
         ModelError: The template refuses these turns; many know no system role.
@@ -153,11 +154,11 @@ def render_chat(
 def answer_stops(
     tokenizer: PreTrainedTokenizerBase, named: int | Sequence[int] | None
 ) -> list[int]:
-    """Ids that end an answer of a model that no config describes.
+    """Ids that end an answer of a model for which no config of ours names an end of turn.
 
     Args:
-        tokenizer: One with a chat template, whose end of text and of a turn are among them.
-        named: What the model's generation config names.
+        tokenizer: One with a chat template; its end of text and its end of turn are among the ids.
+        named: End-of-text ids of the model's generation config.
     """
     given = [named] if isinstance(named, int) else list(named or ())
     behind = tokenizer(_behind_an_answer(tokenizer), add_special_tokens=False).input_ids[:1]
@@ -167,14 +168,14 @@ def answer_stops(
 
 
 def answer_opening(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """What a chat template writes before an answer: a prompt's text, and what is between the two.
+    """What a chat template writes before an answer: the prompt, and what stands between the two.
 
     The second is empty for most templates and a blank for Llama 2's.
     """
     return _opening(tokenizer, tokenizer.get_chat_template())
 
 
-@lru_cache(maxsize=8)  # asked for every answer of a training set; a template may be replaced
+@lru_cache(maxsize=8)  # called for every answer of a training set; a template may be replaced
 def _opening(tokenizer: PreTrainedTokenizerBase, template: str) -> tuple[str, str]:
     prompt = render_chat(tokenizer, [_REQUEST])
     before, _ = _around_an_answer(tokenizer)
@@ -183,7 +184,7 @@ def _opening(tokenizer: PreTrainedTokenizerBase, template: str) -> tuple[str, st
 
 
 def _dated(template: str) -> str:
-    """With the one date in place of every call for today's."""
+    """The template with one fixed date in place of every call for today's."""
     return _ASKS_THE_DATE.sub(lambda call: repr(_TODAY.strftime(call[2])), template)
 
 
@@ -194,12 +195,12 @@ def _token_id(tokenizer: PreTrainedTokenizerBase, token: str, key: str) -> int:
 
 
 def _behind_an_answer(tokenizer: PreTrainedTokenizerBase) -> str:
-    """What the template puts behind an answer; not its last token, which may end all (Phi-3)."""
+    """What the template puts after an answer; its last token may end the whole text (Phi-3)."""
     return _around_an_answer(tokenizer)[1].strip()
 
 
 def _around_an_answer(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """The text of a conversation of one answer, before and behind it."""
+    """The text of a conversation with one answer, before the answer and after it."""
     answer = "some answer"
     turns = [_REQUEST, {"role": "assistant", "content": answer}]
     before, _, behind = render_chat(tokenizer, turns, answer_next=False).rpartition(answer)

@@ -15,7 +15,7 @@ from ssah_exp.errors import ModelError, StoreError
 from ssah_exp.storage import refuse_existing, whole_folder
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
-# What this project writes beside weights about these very weights; of others it would be false.
+# Files that this project writes beside weights about these very weights; beside others, false.
 _ABOUT = (
     "certificate.json",
     "certificate_index.safetensors",
@@ -24,16 +24,16 @@ _ABOUT = (
     "entry.json",
 )
 _EXPORTED, _CARD = "ssah_exp.json", "README.md"
-# Names under which programs look for weights; one that is left as it was would be loaded by some.
+# Names under which programs look for weights; some would load a file that is left unchanged.
 _WEIGHT_NAMES = ("model*.safetensors", "consolidated*", "pytorch_model*.bin")
-# In files of Llama 1 and 2; later versions of transformers compute them, and read and save none.
+# In files of Llama 1 and 2; later versions of transformers compute, and neither read nor save it.
 _COMPUTED = ".rotary_emb.inv_freq"
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     """All weights of a model folder by name, on the CPU; read from disk when they are used.
 
-    Rotary frequencies are left out: they are computed from the config, and older files alone have
+    Rotary frequencies are left out: they are computed from the config, and only older files have
     them.
 
     Args:
@@ -63,9 +63,9 @@ def check_new_folder(folder: Path, out: Path) -> None:
 def rewrite_folder(
     folder: Path, out: Path, change: Callable[[str, torch.Tensor], torch.Tensor]
 ) -> None:
-    """Copy a model folder, with ``change`` on every tensor.
+    """Copy a model folder, applying ``change`` to every tensor.
 
-    Certificates and the like, which would be false beside other weights, stay behind.
+    Certificates and the like, which would be false beside other weights, are not copied.
 
     One weight file is in memory at a time; files keep their tensors, header metadata and mode.
     ``out`` appears by one rename, when all is written.
@@ -73,7 +73,7 @@ def rewrite_folder(
     Args:
         folder: The model; it is only read.
         out: The new folder.
-        change: Gets name and tensor, returns the tensor to write (shape and dtype are its own).
+        change: Gets name and tensor, returns the tensor to write, of any shape and dtype.
 
     Raises:
         StoreError: As :func:`check_new_folder`, or the disk is full or not writable.
@@ -87,7 +87,7 @@ def rewrite_folder(
                 tensors, metadata = _read_file(folder / name)
                 changed = {key: change(key, tensor) for key, tensor in tensors.items()}
                 save_file(changed, work / name, metadata)
-                shutil.copymode(folder / name, work / name)  # safetensors shuts others out
+                shutil.copymode(folder / name, work / name)  # safetensors lets only the owner read
             left_out = {*files, *_about_the_weights(folder)}
             for path in folder.iterdir():
                 if path.name not in left_out:
@@ -98,7 +98,7 @@ def rewrite_folder(
 
 
 def _about_the_weights(folder: Path) -> tuple[str, ...]:
-    """Files that speak of the weights as they were; an export's card is one, a hub's is not."""
+    """Files that describe the old weights; an export's model card is one, a hub's is not."""
     return (*_ABOUT, _EXPORTED, _CARD) if (folder / _EXPORTED).is_file() else _ABOUT
 
 

@@ -39,8 +39,8 @@ class Certificate:
             that stays beside them.
         changed_weights: How many of them have another value than before.
         change_norm: L2 norm of the change over all of them, in float64.
-        seconds: Time the proof took. It is not saved: equal weights then are equal files, and what
-            is computed from them is found again.
+        seconds: Time the proof took. It is not saved, so that equal weights make equal files and
+            cached results computed from them are found again.
     """
 
     frozen: dict[str, str]
@@ -63,7 +63,7 @@ class Witness:
 
     Args:
         model: Before training.
-        plan: What may change. The copies kept of it take host memory, not the device's.
+        plan: What may change. The copies of those weights take host memory, not the device's.
     """
 
     def __init__(self, model: nn.Module, plan: TrainingPlan) -> None:
@@ -86,7 +86,7 @@ class Witness:
 
         Raises:
             ModelError: A frozen bit moved, nothing that could change did, or what changed is not
-                finite: the loss that would show it is that of a step after the last.
+                finite, which only the loss of one more step would have shown.
         """
         started = time.perf_counter()
         _compare(self._frozen, frozen_digests(model, self._plan), "during training")
@@ -162,14 +162,14 @@ def check_certificate(model: nn.Module, folder: Path) -> None:
     if unknown := sorted(certified - names):
         raise ModelError(f"{folder / _FILE} is of another model: it names {unknown[0]}.")
     silent = (names - certified - {*plan.whole}) | (certified ^ frozen.keys())
-    if silent:  # what it does not speak of would pass
+    if silent:  # what it does not name would pass unchecked
         raise ModelError(f"{folder / _FILE} is damaged: it says nothing of {min(silent)}.")
     _check_precision(model, folder)
     _compare(frozen, frozen_digests(model, plan), f"since {folder / _FILE} was written")
 
 
 def save_certificate(certificate: Certificate, plan: TrainingPlan, folder: Path) -> None:
-    """Write the certificate, and the slices it speaks of, beside a model."""
+    """Write the certificate, and the slices it refers to, beside a model."""
     slices = {item.name: item.index.contiguous() for item in plan.slices}
     save_file(slices, folder / _INDEX)
     content = {
@@ -226,7 +226,7 @@ def _load(folder: Path) -> tuple[TrainingPlan, dict[str, str]]:
 
 
 def _check_precision(model: nn.Module, folder: Path) -> None:
-    """Weights of another width have other bits, although nobody changed them."""
+    """Refuse another precision: its bits differ although nobody changed the weights."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:

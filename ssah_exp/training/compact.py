@@ -2,7 +2,7 @@
 
 The forward pass uses the full weight. The backward pass computes the gradient of the trained part
 alone, so gradients, optimizer states and master weights exist for that part only; where the part
-is columns, only their input channels are kept for the backward pass. (Budget training, paper
+is columns, only their input channels are kept for the backward pass. (Budget training, protocol
 section 5; the arithmetic is exact, not an approximation of masking gradients.)
 """
 
@@ -23,7 +23,7 @@ ALIGNED = 8
 class _RowLinear(torch.autograd.Function):
     """``x @ weight.T + bias``; the gradient goes to ``part`` = the rows ``index`` of ``weight``.
 
-    ``index`` may be longer than ``part`` (see :func:`padded`): what is more is cut off.
+    ``index`` may be longer than ``part`` (see :func:`padded`): the surplus is cut off.
     """
 
     @staticmethod
@@ -50,7 +50,7 @@ class _RowLinear(torch.autograd.Function):
 
 
 class _ColumnLinear(torch.autograd.Function):
-    """The same; the gradient goes to ``part`` = the columns ``index`` of ``weight``."""
+    """Like :class:`_RowLinear`; here ``part`` is the columns ``index`` of ``weight``."""
 
     @staticmethod
     def forward(
@@ -75,7 +75,7 @@ class _ColumnLinear(torch.autograd.Function):
 
 
 def _of_bias(ctx: Any, grad: torch.Tensor) -> torch.Tensor | None:
-    """``(out,)`` gradient of the bias, which is the last thing the forward pass was given."""
+    """``(out,)`` gradient of the bias, the last argument of the forward pass."""
     return grad.flatten(0, -2).sum(0) if ctx.needs_input_grad[4] else None
 
 
@@ -135,7 +135,7 @@ class CompactLinear(nn.Module):
         if bias is not None and self.bias_part is not None:
             bias = bias.index_copy(0, self.index, self.bias_part.to(bias.dtype))
         index = self.gathered if x.is_cuda else self.index
-        # Added to the product before that is rounded, as the layer itself does.
+        # The bias is added before the product is rounded, as in the layer itself.
         y: torch.Tensor = function.apply(x, self.weight, self.part, index, bias)  # type: ignore[no-untyped-call]
         return y
 
@@ -147,9 +147,9 @@ class CompactLinear(nn.Module):
             write_part(self.bias, 0, self.index, self.bias_part)
 
     def release(self) -> None:
-        """Give back the memory of ``part``, whose numbers are in ``weight`` too; :meth:`renew` it.
+        """Free the memory of ``part``, whose numbers ``weight`` holds, too, until :meth:`renew`.
 
-        Only between steps, and only of a copy in the weight's own dtype.
+        Only between steps, and only if the copy has the weight's own dtype.
         """
         assert self.part.dtype == self.weight.dtype
         self.part.untyped_storage().resize_(0)

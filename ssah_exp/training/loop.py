@@ -46,11 +46,11 @@ class TrainingSummary:
         first_loss: Mean loss over the first tenth of the batches, nats per response token (SFT).
         final_loss: The same over the last tenth.
         train_loss: Loss of the trained model over a fixed sample of the training examples, nats
-            per response token; what arms are compared by. None where there are no examples.
-        losses: Of every batch.
+            per response token, by which arms are compared. None where the sample is empty.
+        losses: Loss of every batch.
         track: Where the units of each class went, look by look
-            (:meth:`~ssah_exp.training.tracking.UnitTracking.flows`); None = nobody looked.
-        track_overhead: What looking cost
+            (:meth:`~ssah_exp.training.tracking.UnitTracking.flows`); None = not tracked.
+        track_overhead: What tracking cost
             (:meth:`~ssah_exp.training.tracking.UnitTracking.overhead`).
         watched: What callbacks of the user's own found, by their names.
     """
@@ -67,9 +67,9 @@ class TrainingSummary:
     watched: dict[str, Watched] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values that another training alike would give, too: not what looking cost.
+        """Plain JSON values that an identical training would repeat: not what tracking cost.
 
-        Without ``track`` where nobody looked, without ``watched`` where nobody said anything.
+        ``track`` is left out if nothing was tracked, ``watched`` if no callback found anything.
         """
         content = asdict(self)
         del content["track_overhead"]
@@ -82,7 +82,7 @@ class TrainingSummary:
 
 @dataclass(frozen=True)
 class Run:
-    """What to train on and how; everything a run takes beside its model.
+    """What to train on and how; everything a run takes besides its model.
 
     Attributes:
         loader_of: Makes the training loader; its order follows from a seed alone.
@@ -94,7 +94,7 @@ class Run:
         epochs: Passes over the data; None = ``config.epochs``.
         accumulate: Batches per optimizer step.
         gradient_checkpointing: Recompute activations in the backward pass.
-        checkpoints: Folder to save to and go on from; None = a killed run starts over.
+        checkpoints: Folder to save to and resume from; None = a killed run starts over.
         sample: Examples over which ``train_loss`` is measured.
         match: Loss at which to stop early, and how often to look.
         track: Follow the classes of units; None = do not.
@@ -149,11 +149,15 @@ def fine_tune(
             ``adapter.plan`` says. In the end it is merged, or stays attached to the model.
 
     Raises:
-        ConfigError: The warm-up or a step's batches are more than the data gives.
-        ModelError: The loss is not finite, a frozen bit moved, nothing changed, or the adapter
-            does not go with the model or the plan.
-        SystemExit: The scheduler asked the process to end; a checkpoint was saved.
-        KeyboardInterrupt: A person did.
+        ConfigError: The warm-up or a step's batches are more than the data gives, a library is not
+            installed, or a device has not enough memory.
+        ModelError: The loss or a weight is not finite, a frozen bit moved, nothing changed, the
+            adapter does not go with the model or the plan, or ranks ended with different weights.
+        StoreError: The checkpoint to resume from is damaged or of another strategy, or one cannot
+            be written.
+        SystemExit: The scheduler asked the process to end; a checkpoint was saved, if there is a
+            folder for it.
+        KeyboardInterrupt: A person asked, likewise.
     """
     model = loaded.model
     plan = plan or plan_training(model, "none", None)
@@ -180,7 +184,7 @@ def _check_replicas(model: torch.nn.Module, module: FineTuning) -> None:
     """Refuse weights that differ between ranks: nobody could say which are the result.
 
     Raises:
-        ModelError: They do.
+        ModelError: They differ.
     """
     trained = [item.detach() for item in model.parameters()]
     beside = [after for _, after in module.weights.beside().values()]
@@ -245,7 +249,7 @@ def _trainer(run: Run, callbacks: list[pl.Callback], device: torch.device) -> pl
 
 @contextmanager
 def _at_rest_afterwards(loaded: LoadedModel) -> Iterator[None]:
-    """However training ends, the model is where it was, without dropout and gradients."""
+    """However training ends, put the model back where it was, in eval mode, without gradients."""
     device = loaded.device
     try:
         yield
@@ -257,10 +261,10 @@ def _at_rest_afterwards(loaded: LoadedModel) -> Iterator[None]:
 
 @contextmanager
 def _enough_memory(run: Run) -> Iterator[None]:
-    """Say what takes less, where a device has not enough.
+    """Where a device runs out of memory, say what would take less.
 
     Raises:
-        ConfigError: It has not.
+        ConfigError: A device ran out of memory.
     """
     try:
         yield
@@ -300,7 +304,7 @@ def _strategy(config: TrainerConfig) -> Strategy | None:
 
 
 class _GatherAtEnd(pl.Callback):
-    """While the shards are still where they compute: measure the loss, then put them together."""
+    """Measures the loss while the shards are still where they compute, then puts them together."""
 
     def __init__(self, trained: LoadedModel, twin: ShardedTwin, run: Run) -> None:
         self._trained, self._twin, self._run = trained, twin, run

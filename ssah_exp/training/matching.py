@@ -32,10 +32,11 @@ def mean_response_loss(
 
     Args:
         loaded: Model and tokenizer.
-        examples: Put into batches of like lengths.
-        batch_size: Examples of a forward pass.
-        at_most: If all that is asked is whether the mean is at most this: as soon as it cannot be,
-            no further batch is looked at, and a lower bound above it is returned.
+        examples: Conversations; batches are made of those of like lengths.
+        batch_size: Examples per forward pass.
+        at_most: Set this to ask only whether the mean is at most this: as soon as it cannot be, no
+            further batch is computed, and a lower bound of the mean, above ``at_most``, is
+            returned.
     """
     model, collate = loaded.model, Collate(loaded.speech.pad_id)
     # Nothing precedes a conversation's first token.
@@ -46,7 +47,7 @@ def mean_response_loss(
             batch = collate([examples[at] for at in some]).to(loaded.device)
             losses = token_losses(model, batch.input_ids, batch.attention_mask, batch.response_mask)
             total += float(losses.double().sum())
-            # Ranks that share a model's forward passes must do as many of them.
+            # Ranks that share a model's forward passes must all stop after the same one.
             if at_most is not None and ranks.everyones(total / count > at_most)[0]:
                 break
     return total / count
@@ -55,11 +56,11 @@ def mean_response_loss(
 def loss_sample(examples: Sequence[Encoded], count: int, styles: int) -> list[Encoded]:
     """Training examples whose mean loss is an arm's training loss, the same for every arm.
 
-    Evenly spread over each prompt style: styles take turns, and a stride through all examples that
-    is a multiple of their number would meet one style only.
+    They are evenly spread over each prompt style: styles take turns, so a stride through all
+    examples that is a multiple of the number of styles would meet one style only.
 
     Args:
-        examples: Encoded in the styles' turns.
+        examples: Encoded conversations, one style after the other in turn.
         count: How many, at most all.
         styles: Number of prompt styles.
     """
@@ -83,16 +84,16 @@ class LossMatch:
         Args:
             loaded: Model and tokenizer.
             examples: What the loss is measured over.
-            epoch: Steps of one epoch. It looks at least that often: on data of a few steps it
-                would else never look, and the arm would quietly not be matched.
+            epoch: Steps of one epoch. The callback looks at least that often: on data of a few
+                steps it would otherwise never look, and the arm would silently go unmatched.
         """
         return _StopAtLoss(loaded, examples, replace(self, every=min(self.every, epoch)))
 
 
 class _StopAtLoss(pl.Callback):
-    """Looks once a step, whoever asks first: the end of the batch or a checkpoint.
+    """Looks once per step, at the end of the batch or at a checkpoint, whichever comes first.
 
-    A checkpoint says whether the target was reached, so that a run killed right behind it stops
+    A checkpoint holds whether the target was reached, so that a run killed right after it stops
     where it would have stopped.
     """
 

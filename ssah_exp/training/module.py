@@ -31,10 +31,10 @@ class FineTuning(pl.LightningModule):
         config: Optimizer, learning rate, weight decay, warm-up.
         steps: Optimizer steps of the whole run, which the schedule spans. Lightning could count
             them, but would then set its loaders up before it restores their position.
-        sharding: Of ``model``, if its weights are to be split over ranks.
+        sharding: The twin that ``model`` belongs to, if its weights are to be split over ranks.
     """
 
-    # Checkpoints hold what is trained.
+    # Checkpoints hold only what is trained.
     strict_loading = False
 
     def __init__(
@@ -57,18 +57,18 @@ class FineTuning(pl.LightningModule):
 
     @property
     def weights(self) -> Trainable:
-        """What is trained; there once the policy's callback has set it up."""
+        """What is trained; it exists once the policy's callback has set it up."""
         assert self.tuned is not None, "a UnitPolicy callback is needed"
         return self.tuned
 
     def configure_model(self) -> None:
-        """The policy has been put in: split what is there."""
+        """The policy is in place by now: split the model over ranks, if it is to be split."""
         if self.sharding is not None:
             assert self.device_mesh is not None
             self.sharding.shard(self.device_mesh["data_parallel"], self.weights)
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        """The objective's loss over the batch, of which every rank computes its rows.
+        """The objective's loss over the batch; each of several ranks computes its own rows of it.
 
         Raises:
             ModelError: The loss is NaN or infinite, on any rank.
@@ -93,9 +93,9 @@ class FineTuning(pl.LightningModule):
         return loss if in_step == 1 else in_step * loss
 
     def _weight_in_step(self) -> float:
-        """Makes the gradient the mean over its step's batches, where the last step has fewer.
+        """Factor on the loss that makes a shorter last step's gradient the mean over its batches.
 
-        Lightning divides by as many as every other step has.
+        Lightning always divides by the number of batches that a full step has.
         """
         each, every = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
         before = len(self.losses) // each * each
@@ -115,7 +115,7 @@ class FineTuning(pl.LightningModule):
         }
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Lightning clips gradients right after this: they must be where the optimizer looks."""
+        """Bring gradients to where the optimizer looks: Lightning clips them right after this."""
         if self.sharding is not None:
             self.sharding.average_gradients()
         self.weights.before_step()
@@ -128,22 +128,22 @@ class FineTuning(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is trained, the losses so far and every rank's random state."""
         if self.sharding is not None:
-            self.sharding.reshard()  # somebody may have looked at the loss
+            self.sharding.reshard()  # a callback may have computed the loss
         checkpoint["state_dict"] = {}
         checkpoint["tuned"] = self.weights.state()
         checkpoint["sharded"] = self.sharding is not None
         checkpoint["losses"] = list(self.losses)
-        # Ranks draw for rows of their own, of which some have more.
+        # Each rank draws for its own rows, and some ranks have more rows.
         checkpoint["rng"] = ranks.everyones(torch.get_rng_state())
         if torch.cuda.is_available():
             checkpoint["cuda_rng"] = ranks.everyones(torch.cuda.get_rng_state())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Undo :meth:`on_save_checkpoint`, except for the weights: their masters come later.
+        """Undo :meth:`on_save_checkpoint`, except for the weights: their masters are made later.
 
         Raises:
-            StoreError: It is of weights that were split over ranks, and these are not; or vice
-                versa.
+            StoreError: The checkpoint is of weights that were split over ranks, and these are not;
+                or vice versa.
         """
         if checkpoint.get("sharded", False) != (self.sharding is not None):
             raise StoreError(
@@ -154,7 +154,7 @@ class FineTuning(pl.LightningModule):
         self._resumed = checkpoint
 
     def on_train_start(self) -> None:
-        """Everything exists now: put the resumed weights and random state in."""
+        """Everything exists now: restore the weights and the random state of a resumed run."""
         resumed = self.__dict__.pop("_resumed", None)
         if resumed is None:
             return
@@ -185,10 +185,10 @@ def optimizer_of(config: TuningConfig) -> str:
 def make_optimizer(
     parameters: list[torch.nn.Parameter], config: TuningConfig
 ) -> torch.optim.Optimizer:
-    """AdamW, or its 8-bit version from bitsandbytes (extra ``gpu``).
+    """AdamW, or its 8-bit version from bitsandbytes (extra ``eight-bit``).
 
     Raises:
-        ConfigError: bitsandbytes is asked for and not installed.
+        ConfigError: bitsandbytes is needed and not installed.
     """
     arguments: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     name = optimizer_of(config)

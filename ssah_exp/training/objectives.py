@@ -25,7 +25,7 @@ class Objective(Protocol):
         """One rank's rows of a batch, and the weight of their loss.
 
         The mean over ranks of weight x loss is the loss over the whole batch. A rank without rows
-        gets one of the batch with weight 0.
+        gets some row of the batch with weight 0.
         """
 
 

@@ -38,7 +38,7 @@ class UnitPolicy(pl.Callback):
         self._stack = ExitStack()
 
     def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
-        """Before the optimizer is made."""
+        """Put the plan in; Lightning calls this before the optimizer is made."""
         assert isinstance(pl_module, FineTuning)
         if self._adapter is None:
             name = optimizer_of(pl_module.config)
@@ -50,17 +50,17 @@ class UnitPolicy(pl.Callback):
             )
         attached = attached_to(pl_module.model)
         if ranks.count() > 1 and attached is not None:
-            # Gradients are exchanged of what belongs to the module; this lies beside the model.
+            # Gradients are exchanged only for parameters of the module; these lie beside the model.
             pl_module.attached = nn.ParameterList(attached.parameters.values())
 
     def __enter__(self) -> UnitPolicy:
         """Use it in a ``with`` block around the fit: its end takes everything out again.
 
-        Lightning's own hooks for that come in the callbacks' order, and a checkpoint saved on
-        SIGTERM needs what is taken out.
+        Lightning's own hooks for that run in the callbacks' order, and a checkpoint saved on
+        SIGTERM needs what they would have taken out.
         """
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        """After an error an adapter is not merged."""
+        """Take everything out; after an error an adapter is not merged."""
         self._stack.__exit__(*exception)

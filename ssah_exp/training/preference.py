@@ -1,4 +1,4 @@
-"""DPO: pairs of answers beside what the model thought of them before training."""
+"""DPO: pairs of answers with their log-probabilities under the model before training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReferencedPair:
-    """A pair with its answers' log-probabilities, in nats, under the model to start from."""
+    """A pair with its answers' log-probabilities, in nats, under the model before training."""
 
     pair: EncodedPair
     chosen: float
@@ -33,7 +33,7 @@ class ReferencedBatch:
 
     Attributes:
         pairs: Their tokens.
-        reference: ``(2B,)`` float32, chosen answers first.
+        reference: ``(2B,)`` float32 log-probabilities before training, chosen answers first.
     """
 
     pairs: PairBatch
@@ -74,7 +74,7 @@ class PreferenceObjective:
 def with_reference(
     loaded: LoadedModel, pairs: Sequence[EncodedPair], batch_size: int
 ) -> list[ReferencedPair]:
-    """Ask the model, before it is trained, for every answer's log-probability."""
+    """Compute every answer's log-probability under the model, before it is trained."""
     collate, referenced = CollatePairs(loaded.speech.pad_id), list[ReferencedPair]()
     for start in range(0, len(pairs), batch_size):
         some = pairs[start : start + batch_size]
@@ -91,7 +91,7 @@ def with_reference(
 def preference_loader(
     pairs: Sequence[ReferencedPair], pad_id: int, batch_size: int, seed: int
 ) -> DataLoader[ReferencedBatch]:
-    """Random batches, anew each epoch; the order follows from ``seed`` alone."""
+    """Random batches, drawn anew each epoch; the order follows from ``seed`` alone."""
     collate = CollatePairs(pad_id)
 
     def referenced(items: Sequence[ReferencedPair]) -> ReferencedBatch:

@@ -1,4 +1,4 @@
-"""Going on where a killed run stopped, with the same weights in the end."""
+"""Resuming where a killed run stopped, with the same weights in the end."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ CHECKPOINT = "last.ckpt"
 class ReplayedBatches:
     """All epochs of a loader as one sequence that can start anywhere.
 
-    The loader is made anew and what was seen already is skipped, so that its random order is the
-    same whether a run was interrupted or not. Lightning stores and restores the position through
-    ``state_dict``.
+    The loader is made anew and the batches already seen are skipped, so that its random order is
+    the same whether a run was interrupted or not. Lightning stores and restores the position
+    through ``state_dict``.
 
     Args:
         make: Makes the loader; its order must follow from a seed alone.
@@ -62,20 +62,20 @@ class ReplayedBatches:
         return {"done": self._done}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Start behind them."""
+        """Start after the batches that were handed out."""
         self._done = int(state["done"])
 
 
 class Checkpoints(pl.Callback):
     """Saves ``last.ckpt`` every so often, and when a scheduler or a person ends the process.
 
-    It stands behind callbacks that look at the model for long: a signal that comes meanwhile is
-    then seen behind the same step, which may be the last.
+    It must come after callbacks that take long to look at the model: a signal that arrives
+    meanwhile is then seen after that same step, which may be the last.
 
     Args:
-        folder: Where it lies.
-        minutes: At least so long between two; 0 = after every step, None = only where SIGTERM or
-            Ctrl+C ends the training.
+        folder: Where the checkpoint lies.
+        minutes: Least time between two checkpoints; 0 = after every step, None = only where
+            SIGTERM or Ctrl+C ends the training.
     """
 
     def __init__(self, folder: Path, minutes: float | None) -> None:
@@ -86,9 +86,9 @@ class Checkpoints(pl.Callback):
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Around the training: Ctrl+C ends it behind the step at hand, a second one at once.
+        """Put around the training: Ctrl+C ends it after the step at hand, a second one at once.
 
-        Several ranks go on to the step's end whatever comes: they must end behind the same one.
+        Several ranks always go on to the end of the step: they must all end after the same one.
         """
         before = signal.getsignal(signal.SIGINT)
         main = threading.current_thread() is threading.main_thread()
@@ -107,11 +107,11 @@ class Checkpoints(pl.Callback):
         self._interrupted = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the signal from Lightning, which would end behind the batch at hand.
+        """Take SIGTERM over from Lightning, which would end after the batch at hand.
 
-        That may be amid accumulated gradients, where nothing can be saved. Several ranks must end
-        behind the same step, and Lightning's own handler exchanges tensors from within the signal,
-        wherever the rank is.
+        That may be amid accumulated gradients, where nothing can be saved. Besides, several ranks
+        must end after the same step, and Lightning's own handler exchanges tensors from within the
+        signal, wherever the rank is.
         """
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._ask)
@@ -120,11 +120,11 @@ class Checkpoints(pl.Callback):
         self._asked = True
 
     def end_if_asked(self) -> None:
-        """To be called behind the training, which a signal behind its last step does not end.
+        """Call this after the training, which a signal after its last step has not ended.
 
         Raises:
-            SIGTERMException: A rank was asked to end; the last checkpoint is what there is.
-            KeyboardInterrupt: By a person.
+            SIGTERMException: A scheduler asked a rank to end; nothing more is saved.
+            KeyboardInterrupt: A person asked, likewise.
         """
         said = ranks.everyones((self._asked, self._interrupted))
         if any(asked for asked, _ in said):
@@ -135,7 +135,12 @@ class Checkpoints(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object
     ) -> None:
-        """Save between optimizer steps, never amid accumulated gradients."""
+        """Save or end between optimizer steps, never amid accumulated gradients.
+
+        Raises:
+            SIGTERMException: A scheduler asked a rank to end.
+            KeyboardInterrupt: A person asked; a checkpoint was saved.
+        """
         due = self._seconds is not None and time.monotonic() - self._last_time >= self._seconds
         if not _between_steps(trainer, pl_module):
             return
@@ -151,7 +156,7 @@ class Checkpoints(pl.Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Save where the run ends between two steps: nothing is half done."""
+        """Save if SIGTERM ends the run between two steps, where nothing is half done."""
         if isinstance(exception, SIGTERMException) and _between_steps(trainer, pl_module):
             self._save(trainer)
 
@@ -165,7 +170,7 @@ class Checkpoints(pl.Callback):
                 trainer.save_checkpoint(temporary)
                 if ranks.first():
                     temporary.replace(path)
-            finally:  # half of one would keep a full disk full
+            finally:  # a half-written one would keep a full disk full
                 if ranks.first():
                     temporary.unlink(missing_ok=True)
             ranks.everyones(None)  # no rank ends before the file is in its place
@@ -181,7 +186,7 @@ def _between_steps(trainer: pl.Trainer, module: pl.LightningModule) -> bool:
 def _damage(path: Path) -> str | None:
     """What is wrong with a checkpoint; None = nothing.
 
-    torch writes checksums and does not look at them: with a bit flipped it would load.
+    torch writes checksums but does not check them: a file with a flipped bit would load.
     """
     try:
         with zipfile.ZipFile(path) as file:
@@ -193,7 +198,7 @@ def _damage(path: Path) -> str | None:
 
 
 def checkpoint_in(folder: Path | None) -> Path | None:
-    """The checkpoint to go on from, if there is one.
+    """The checkpoint to resume from, if there is one.
 
     Raises:
         StoreError: There is one and it cannot be read; it is left as it is.

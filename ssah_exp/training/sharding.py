@@ -50,7 +50,7 @@ class ShardedTwin:
         self._kept_whole: list[nn.Parameter] = []
 
     def shard(self, mesh: DeviceMesh, tuned: Trainable) -> None:
-        """Split the twin with what the policy put into it.
+        """Split the twin, together with what the policy put into it.
 
         Weights that are trained as a whole become float32: their shards are their masters. An
         adapter's own parameters are few; every rank keeps all of them.
@@ -60,12 +60,12 @@ class ShardedTwin:
                 if item is not None and id(item) in self._origin:
                     self._homes.append((module, leaf, self._origin[id(item)]))
         self._kept_whole = tuned.beside_weights()
-        precision = self.model.dtype  # asked before the first weight may be widened
+        precision = self.model.dtype  # read before the first weight may be widened
         _widen_trained(self.model)
         shard(self.model, mesh, set(self._kept_whole), precision)
 
     def average_gradients(self) -> None:
-        """Of what every rank keeps whole; FSDP does it for the rest."""
+        """Average what every rank keeps whole over the ranks; FSDP does it for the rest."""
         gradients = [item.grad for item in self._kept_whole if item.grad is not None]
         if not gradients:
             return
@@ -116,9 +116,9 @@ def _widen_trained(model: nn.Module) -> None:
 
 
 class ShardedStrategy(ModelParallelStrategy):
-    """Lightning's FSDP2 over all ranks in a row, with checkpoints that one file holds whole.
+    """Lightning's FSDP2 over one row of all ranks, with each checkpoint whole in one file.
 
-    What is in a checkpoint the module decides (:class:`~ssah_exp.training.module.FineTuning`).
+    The module decides what is in a checkpoint (:class:`~ssah_exp.training.module.FineTuning`).
     """
 
     def __init__(self, processes: int) -> None:
@@ -126,11 +126,11 @@ class ShardedStrategy(ModelParallelStrategy):
 
     @property
     def lightning_restore_optimizer(self) -> bool:
-        """Lightning calls :meth:`load_optimizer_state_dict`."""
+        """True: Lightning calls :meth:`load_optimizer_state_dict`."""
         return True
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """Nothing frozen is kept; the module adds what is trained."""
+        """Empty: nothing frozen is kept, and the module adds what is trained."""
         return {}
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
@@ -153,7 +153,7 @@ class ShardedStrategy(ModelParallelStrategy):
         return self.checkpoint_io.load_checkpoint(path, weights_only=weights_only)
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
-        """Split each state as its parameter is."""
+        """Split each state the way its parameter is split."""
         states = checkpoint["optimizer_states"]
         for optimizer, state in zip(self.optimizers, states, strict=True):
             parameters = [item for group in optimizer.param_groups for item in group["params"]]

@@ -1,4 +1,4 @@
-"""Weights and gradients of several ranks: split by rows (DTensor, ``Shard(0)``), or on each."""
+"""Weights and gradients of several ranks: split by rows (DTensor, ``Shard(0)``), or whole."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssah_exp.models.placement import whole
 
 
 def is_split(tensor: torch.Tensor) -> bool:
-    """Whether every rank holds some rows of it only."""
+    """Whether every rank holds only some of its rows."""
     return hasattr(tensor, "to_local")
 
 
@@ -28,16 +28,16 @@ def split_like(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def kept_by_first(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor that may be split, whole and in main memory, on rank 0, which writes it.
+    """A tensor that may be split, put together in main memory on rank 0, which writes it.
 
-    Every rank must ask for it; the others get an empty one.
+    Every rank must call this; the others get an empty tensor.
     """
     full = whole(tensor)
     return full.cpu() if ranks.first() else full.new_empty(0, device="cpu")
 
 
 def average_over_ranks(tensors: Iterable[torch.Tensor]) -> None:
-    """In place, of what every rank has a value of its own for; with one rank nothing."""
+    """Average tensors over ranks in place; a single rank leaves them as they are."""
     if ranks.count() == 1:
         return
     for tensor in tensors:
@@ -49,8 +49,8 @@ def average_over_ranks(tensors: Iterable[torch.Tensor]) -> None:
 def write_part(weight: torch.Tensor, dim: int, index: torch.Tensor, part: torch.Tensor) -> None:
     """Put rows or columns into a weight, rounded to its dtype.
 
-    Columns lie as the weight does: each rank has those of its own rows. Rows do not: they are
-    gathered, and each rank takes the ones that fall into its share.
+    Trained columns are split as the weight is: each rank has those of its own rows. Trained rows
+    are not: they are gathered, and each rank takes the ones that fall into its share.
 
     Args:
         weight: ``(out, in)`` or ``(out,)``, whole or split.

@@ -44,8 +44,8 @@ class Tracking:
 class UnitTracking(pl.Callback):
     """Looks before the first step, every so often, and after the last step.
 
-    Like every callback here it does not mind the order of callbacks: a checkpoint and the end of a
-    batch may each come first, and a step is looked at once.
+    A checkpoint or the end of a batch may come first, as the order of callbacks has it: a step is
+    looked at once.
     """
 
     def __init__(self, loaded: LoadedModel, tracking: Tracking) -> None:
@@ -60,9 +60,9 @@ class UnitTracking(pl.Callback):
         self._begun = self._ended = self._looking = 0.0  # process time, s
 
     def overhead(self) -> float:
-        """Process time of the looks over that of everything else in the training.
+        """Process time of the looks, divided by that of everything else in the training.
 
-        Of the process that ended it: what was looked at before a resume is not counted.
+        It covers the process that ended the training: nothing before a resume is counted.
         """
         return self._looking / (self._ended - self._begun - self._looking)
 
@@ -70,7 +70,8 @@ class UnitTracking(pl.Callback):
         """One entry per look: ``step``, and ``units``, how many went from each class to each.
 
         ``units`` is a 4 x 4 table in the order of
-        :class:`~ssah_exp.units.classes.UnitClass`: rows are the classes before the first step.
+        :class:`~ssah_exp.units.classes.UnitClass`: rows are classes before the first step, columns
+        classes at the look.
         """
         return [
             {"step": step, "units": transition_counts(self._classes[0], classes).tolist()}

@@ -28,10 +28,10 @@ def cheaper_path(
 ) -> Way:
     """Which of the two exact ways of training a slice takes less memory.
 
-    Compact: the frozen working weight, and for the share its master, gradient and optimizer
-    states. Masked: gradient, states and, below its precision, a master for the whole parameter, and
-    the copy of the frozen part that is put back. Of a float32 parameter under AdamW masking takes
-    less above a share of 0.80.
+    Compact: the frozen working weight, and for the trained share a master, gradient and optimizer
+    states. Masked: the weight, with gradient, states and (if its precision is below the master's) a
+    master for all of it, and the copy of the frozen part that is put back. For a float32 parameter
+    under AdamW, masking takes less above a share of 0.80.
 
     Args:
         share: Trained share of the parameter.
@@ -48,7 +48,7 @@ def cheaper_path(
 def state_bytes_of(optimizer: str, master_bytes: int = 4) -> int:
     """Gradient and optimizer states per trained weight, in bytes.
 
-    AdamW keeps two moments in the precision of what it moves, its 8-bit version a byte for each.
+    AdamW keeps two moments in the precision of what it moves, its 8-bit version one byte for each.
 
     Args:
         optimizer: ``adamw`` or ``adamw_8bit``.
@@ -60,7 +60,7 @@ def state_bytes_of(optimizer: str, master_bytes: int = 4) -> int:
 class Trainable(Protocol):
     """What a run trains, as :class:`~ssah_exp.training.module.FineTuning` sees it.
 
-    :class:`TunedWeights`, or an adapter that is in a model
+    It is a :class:`TunedWeights`, or an adapter in a model
     (:class:`~ssah_exp.training.adapters.adapter.InstalledAdapter`).
     """
 
@@ -68,7 +68,7 @@ class Trainable(Protocol):
         """Parameters for the optimizer, in float32; called once the model is where it trains."""
 
     def before_batch(self) -> None:
-        """Called before each batch, also between those of one step."""
+        """Called before each batch, including batches within one step."""
 
     def before_step(self) -> None:
         """Called when gradients are there, before they are clipped."""
@@ -91,7 +91,7 @@ class Trainable(Protocol):
 
 @dataclass
 class _Masked:
-    """A parameter whose frozen part is kept."""
+    """A parameter whose frozen part is copied, and put back after every step."""
 
     parameter: nn.Parameter
     dim: int
@@ -137,7 +137,7 @@ class TunedWeights:
     def _install(self, item: Slice, plan: TrainingPlan, path: Way) -> None:
         module_name, _, leaf = item.name.rpartition(".")
         if leaf == "bias" and module_name in self._compact:
-            return  # went with the rows of its weight
+            return  # trained together with the rows of its weight
         parameter = self._parameters[item.name]
         chosen = self._cheaper(item, parameter) if path == "auto" else path
         if chosen == "masked" or leaf == "bias":
@@ -173,14 +173,14 @@ class TunedWeights:
 
     @property
     def kept_bytes(self) -> int:
-        """Of the copies of frozen parts that are put back behind every step."""
+        """Bytes of the copies of frozen parts that are put back after every step."""
         return sum(item.kept.nbytes for item in self._masked.values())
 
     def optimizer_parameters(self) -> list[nn.Parameter]:
         """Parameters for the optimizer, in float32 unless masters are not wanted.
 
         Call it once the model is where it trains: masters of lower-precision weights are made
-        there. They are no parameters of the module.
+        there. Masters are not parameters of the module.
         """
         trained = [item for item in self._model.parameters() if item.requires_grad]
         if not self._wide:
@@ -195,10 +195,10 @@ class TunedWeights:
         return [replaced.get(id(item), item) for item in trained]
 
     def before_batch(self) -> None:
-        """Put what the step's last batch left into the masters' gradients.
+        """Move what the previous batch of the step left into the masters' gradients.
 
-        Summed in a lower precision, small shares of many batches would be lost. It is this rank's
-        own: ranks exchange gradients behind a step's last batch only.
+        Summed in a lower precision, small contributions of many batches would be lost. These sums
+        are this rank's own: ranks exchange gradients only after a step's last batch.
         """
         for item, master in self._masters or ():
             _move_gradient(item, master)
@@ -223,7 +223,7 @@ class TunedWeights:
         self._release()
 
     def _release(self) -> None:
-        """Without masters the weight holds the same numbers: a copy is there during a step only."""
+        """Without masters, the weight holds the same numbers: a copy exists only during a step."""
         for module in () if self._wide else self.compact_modules:
             module.release()
 
@@ -234,8 +234,8 @@ class TunedWeights:
     def state(self) -> dict[str, torch.Tensor]:
         """Everything trained, for a checkpoint, and what is frozen in a masked tensor.
 
-        In main memory, where weights are split on rank 0 alone; a model may be too large for one
-        card, so it is put together tensor by tensor.
+        Tensors that are split over ranks are put together one by one in main memory, on rank 0
+        alone: a model may be too large for one GPU. All others stay where they are.
         """
         self._renew()
         trained = {
@@ -262,7 +262,7 @@ class TunedWeights:
         self.after_step()
 
     def beside(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Nothing: all that is trained are weights."""
+        """Nothing: only weights are trained."""
         return {}
 
     def beside_weights(self) -> list[nn.Parameter]:

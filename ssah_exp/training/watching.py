@@ -1,4 +1,4 @@
-"""Callbacks of a user's own that watch a training, and what they say of it."""
+"""Callbacks of a user's own that watch a training, and what they say about it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Watcher(pl.Callback):
 
 
 def watched_by(callbacks: Mapping[str, pl.Callback]) -> dict[str, Watched]:
-    """Callback -> what it says, of those that say anything."""
+    """Name of each callback that found anything -> what it found."""
     said = {
         name: {key: _finite(value) for key, value in callback.watched().items()}
         for name, callback in callbacks.items()

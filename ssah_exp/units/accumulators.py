@@ -38,12 +38,12 @@ class FlapAccumulator:
     """
 
     def __init__(self) -> None:
-        self._examples: torch.Tensor | int = 0  # where the moments are, which need not wait for it
-        self._means: torch.Tensor | None = None  # of the examples' means, their sum
+        self._examples: torch.Tensor | int = 0  # kept where the moments are: nothing waits for it
+        self._means: torch.Tensor | None = None  # ``(C,)``, sum of the per-example means
         self._sum: torch.Tensor | None = None
 
     def update(self, moments: Moments) -> None:
-        """Add a batch of examples in their order; one without counted tokens adds nothing."""
+        """Add a batch in data order; an example without counted tokens adds nothing."""
         count, mean = moments.count.unsqueeze(-1), moments.mean
         if self._means is None or self._sum is None:
             self._means, self._sum = mean.new_zeros(mean.shape[1:]), mean.new_zeros(mean.shape[1:])

@@ -36,7 +36,8 @@ class ClassAgreement:
 
     Attributes:
         name: What was compared.
-        size: Examples of each set that were drawn, where that is what varies.
+        size: Examples drawn from each set (from the smaller one, where they differ); None where
+            the comparison does not choose a size.
         draws: Times it was repeated.
         jaccard: By class, |A and B| / |A or B| of the units in it.
         spearman: Rank correlation of z_S - z_U over all units.
@@ -73,7 +74,7 @@ def centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     ordered = values[order]
     if (ordered[1:] == ordered[:-1]).any():
         ranks = np.asarray(rankdata(values), dtype=np.float64)
-    else:  # as nearly always, and much faster
+    else:  # no ties, as nearly always: much faster
         ranks = np.empty(values.size)
         ranks[order] = np.arange(1, values.size + 1)
     return ranks - (values.size + 1) / 2

@@ -30,10 +30,10 @@ def transition_counts(
     """How many units went from each class to each.
 
     Args:
-        before: ``(units,)``, below ``rows``.
+        before: ``(units,)``, integers below ``rows``.
         after: ``(units,)``, values of :class:`UnitClass`.
-        rows: Classes before.
-        weights: ``(units,)``, summed in place of units.
+        rows: Number of classes before.
+        weights: ``(units,)``; if given, weights are summed instead of units counted.
 
     Returns:
         ``(rows, 4)`` int64, or float64 with ``weights``.
@@ -102,7 +102,7 @@ def lowest(
     Ties are broken by position, so the result is the same everywhere.
 
     Args:
-        ranking: ``(n,)``, ascending = first.
+        ranking: ``(n,)``, lowest first.
         weights: ``(n,)``, positive.
         budget: In the same unit as ``weights``.
 
@@ -120,7 +120,7 @@ def _candidates(
     ranking: NDArray[np.float64], weights: NDArray[np.float64], budget: float
 ) -> NDArray[np.int64]:
     """Positions, ascending, that may be within the budget: the others need not be sorted."""
-    # Two more than the lightest units would fill it: one that no longer fits, one for rounding.
+    # As many of the lightest unit as fit, and two more: one that no longer fits, one for rounding.
     most = int(budget / weights.min()) + 2 if weights.size else 0
     if most >= ranking.size:
         return np.arange(ranking.size)

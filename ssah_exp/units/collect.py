@@ -51,10 +51,10 @@ def _hook(sink: Sink, kind: Kind, layer: int) -> Callable[[nn.Module, tuple[Any,
 class StatisticsCollector:
     """Accumulates the statistics of one calibration set, in one pass.
 
-    Several ranks that compute a batch each, in turns, end with what one would have computed: rank
-    0 adds every batch's moments in the same order, so that every rounding is the same. The other
-    ranks accumulate nothing. `flap`, which depends on the order of examples, and the examples that
-    are kept follow the order of the data, whatever order batches come in.
+    Several ranks compute one batch each per turn and end with what a single one would have
+    computed: rank 0 adds every batch's moments in the same order, so that all rounding is the same.
+    The other ranks accumulate nothing. `flap`, which depends on the order of examples, and the
+    examples that are kept follow the order of the data, whatever order batches come in.
 
     Args:
         layers: Blocks of the model.
@@ -87,8 +87,10 @@ class StatisticsCollector:
 
         Args:
             batch: What is going to be computed.
-            positions: Of its examples in the data; None = behind those of the batch before.
-            counts: False for a turn in which this rank only keeps the others company, see `end`.
+            positions: Positions of its examples in the data; None = directly after those of the
+                previous batch.
+            counts: False in a turn for which this rank has no batch of its own left: it computes
+                only to stay in step with the others, see `end`.
         """
         mask = batch.response_mask if self._tokens == "response" else batch.attention_mask.bool()
         self._counted, self._counts, self._turn = Counted.of(mask), counts, []
@@ -110,7 +112,7 @@ class StatisticsCollector:
             self._turn.append((kind, layer, moments.cpu()))
 
     def end(self) -> None:
-        """The forward pass is over: bring what the ranks saw in this turn together, on rank 0.
+        """The forward pass is over: gather on rank 0 what the ranks saw in this turn.
 
         A process on its own has added everything already.
         """
@@ -126,7 +128,11 @@ class StatisticsCollector:
         self._turn = []
 
     def absorb(self, seen: Iterable[tuple[Kind, int, Moments]]) -> None:
-        """Add examples that went through the model before, in data order, every block once."""
+        """Add examples that went through the model earlier.
+
+        Args:
+            seen: Each kind and block once, with the moments of all examples in data order.
+        """
         begun = self._begun
         for kind, layer, moments in seen:
             if (kind, layer) == (KINDS[0], 0):
@@ -144,11 +150,11 @@ class StatisticsCollector:
             self._kept.setdefault((kind, layer), []).append(in_order.cpu())
 
     def examples(self) -> ExampleMoments | None:
-        """Moments of every example apart, on CPU; None unless they were kept."""
+        """Each example's own moments, on CPU; None unless they were kept."""
         return None if self._kept is None else ExampleMoments.of(self._kept, self._layers)
 
     def moments(self) -> dict[tuple[Kind, int], list[Moments]]:
-        """As they were collected, batch by batch.
+        """By kind and block, the kept moments on CPU, in chunks that follow the order of the data.
 
         Raises:
             RuntimeError: They were not kept.
@@ -158,7 +164,11 @@ class StatisticsCollector:
         return self._kept
 
     def result(self) -> ChannelStatistics:
-        """Statistics over every batch seen, on CPU."""
+        """Statistics over every batch seen, on CPU.
+
+        Raises:
+            RuntimeError: No batch was seen, as on every rank but 0.
+        """
         totals = {key: accumulator.result() for key, accumulator in self._variance.items()}
         by_kind: dict[Kind, KindStatistics] = {}
         for kind in KINDS:
@@ -175,7 +185,7 @@ class StatisticsCollector:
 
 
 class CalibrationModule(pl.LightningModule):
-    """Runs calibration batches through the decoder; its LM head is never paid for."""
+    """Runs calibration batches through the decoder; the LM head is never computed."""
 
     def __init__(self, loaded: LoadedModel) -> None:
         super().__init__()
@@ -190,8 +200,8 @@ class UnitStatistics(pl.Callback):
     """Collects channel statistics of each predict dataloader.
 
     Args:
-        batches: By name of each dataloader's set, in order, which examples each batch holds that
-            all ranks together compute of it (:func:`~ssah_exp.data.batching.like_lengths`).
+        batches: By name of the set, in the order of the dataloaders: the positions of the examples
+            in each batch, over all ranks (:func:`~ssah_exp.data.batching.like_lengths`).
         tokens: ``response`` or ``all``.
         keep_examples: See :class:`StatisticsCollector`.
     """
@@ -242,7 +252,7 @@ class UnitStatistics(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Exchange what the ranks saw; end here if SIGTERM came, which Lightning swallows."""
+        """Gather what the ranks saw; end here after a SIGTERM, which Lightning would swallow."""
         assert self._current is not None
         self._current.end()
         if trainer.received_sigterm:
@@ -255,11 +265,11 @@ class UnitStatistics(pl.Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Remove the hooks also when the pass fails."""
+        """Remove the hooks when the pass fails, too."""
         self._hooks.close()
 
     def result(self, name: str) -> ChannelStatistics:
-        """Checked statistics of one set.
+        """Checked statistics of one set, on rank 0.
 
         Raises:
             UnitError: NaN or infinite activations, or fewer than two counted tokens.
@@ -267,7 +277,7 @@ class UnitStatistics(pl.Callback):
         return checked(self._collectors[name].result(), name)
 
     def examples(self, name: str) -> ExampleMoments | None:
-        """Moments of one set's examples apart; None unless they were kept."""
+        """The own moments of each of a set's examples; None unless they were kept."""
         return self._collectors[name].examples()
 
     def moments(self, name: str) -> dict[tuple[Kind, int], list[Moments]]:
@@ -280,7 +290,7 @@ class UnitStatistics(pl.Callback):
 
 
 def checked(statistics: ChannelStatistics, name: str) -> ChannelStatistics:
-    """Statistics that scores can be made of.
+    """The same statistics, once it is sure that scores can be made of them.
 
     Raises:
         UnitError: NaN or infinite activations, or fewer than two counted tokens.

@@ -94,10 +94,10 @@ class Like:
     """A control for another selector: as many units, in the same blocks, of the same kinds.
 
     Attributes:
-        of: The set to stand beside.
+        of: The set that the control is for.
         control: ``random`` or ``matched``, see :func:`ssah_exp.units.controls.draw_control`.
-        draw: Number of the draw, from 0; the pruning table's control of that number, with the same
-            pool, is the same.
+        draw: Number of the draw, from 0; with the same pool, this is the pruning table's control of
+            the same number.
         pool: Candidates per unit for ``matched``.
         overlap: Whether the control may share units with the set.
     """

@@ -15,13 +15,13 @@ from ssah_exp.units.unitmap import UnitMap
 def consensus_map(atlas: SettingsAtlas, run: UnitMap, share: float) -> UnitMap:
     """SCU are the units in the SCU of at least ``share`` of all resamples of all settings.
 
-    The other classes are cut from the mean scores by the run's budgets; a unit that those would
-    put into SCU and the consensus would not is CU. So SCU may be smaller than its budget: units
-    that nothing agrees on are in no consensus.
+    The other classes are cut from the mean scores by the run's budgets; a unit that these put into
+    SCU but the consensus does not becomes CU. So the size of SCU follows from the agreement, not
+    from its budget, and is often below it.
 
     Args:
-        atlas: Settings that are no floor count, each with the same weight.
-        run: The run's own map: model, budgets, settings.
+        atlas: All its settings but the floors count, each with the same weight.
+        run: The run's own map, for model, budgets and settings.
         share: Above 0, at most 1.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Control sets: other units, as many, in the same layers, of the same kinds.
+"""Control sets: as many other units, in the same layers and of the same kinds.
 
 A claim about a class stands only beside its null. Both controls copy the class's count per layer
 and kind, so shares of unit parameters agree exactly. (Trained weights may differ a little under
@@ -37,10 +37,10 @@ class Control:
 
 
 def control_stream(seed: int, kind: str, draw: int) -> list[int]:
-    """What decides one draw: the same for every class, table and selector of a run.
+    """The seed of one draw: the same for every class, table and selector of a run.
 
     Args:
-        seed: The run's.
+        seed: The run's seed.
         kind: ``random`` or ``matched``.
         draw: Its number, from 0.
 
@@ -67,14 +67,14 @@ def draw_control(
 
     Args:
         units: Scores and addresses.
-        target: ``(units,)`` bool, the class to stand beside.
+        target: ``(units,)`` bool, the class that the control is for.
         kind: ``random``: uniform among the layer's other units of the kind. ``matched``: each
-            target unit gets one of the ``pool`` nearest still free units by overall importance
-            z_S + z_U, so that size of score is held fixed and preference for safety is not.
+            target unit gets one of the ``pool`` nearest units that are still free, by overall
+            importance z_S + z_U: size of score is held fixed, preference for safety is not.
         seed: Decides the draw.
         pool: Candidates per unit for ``matched``.
-        overlap: Draw from all units of the layer and kind, those of the target among them. A
-            target unit is then matched to itself only if no other one is free.
+        overlap: Draw from all units of the layer and kind, the target's own included. A target
+            unit is then matched to itself only if no other unit is free.
         within: ``(units,)`` bool, the only units to draw from; None = all.
         option: What a user calls ``overlap``, for error messages.
 

@@ -1,4 +1,4 @@
-"""Moments of every calibration example apart, and the statistics of any resampling of them.
+"""Each calibration example's own moments, and the statistics of any resampling of them.
 
 Cache entries hold statistics pooled over examples. Where the question is how far those depend on
 the examples, the moments are kept in memory, for that analysis only.
@@ -25,8 +25,9 @@ class ExampleMoments:
 
     Attributes:
         count: ``(E,)`` float64, counted tokens of each example, at least 1.
-        first: By kind ``(layers, E, channels)`` float64: tokens times the example's deviation.
-        second: By kind ``(layers, E, channels)`` float64: summed squares about the set's mean.
+        first: By kind ``(layers, E, channels)`` float64: tokens times the deviation of the
+            example's mean.
+        second: By kind ``(layers, E, channels)`` float64: squares summed about the set's mean.
     """
 
     count: torch.Tensor
@@ -64,7 +65,7 @@ class ExampleMoments:
 
         .. math:: M_2 = \sum_e w_e (m_{2,e} + n_e d_e^2) - (\sum_e w_e n_e d_e)^2 / N
 
-        so that all resamples are two matrix products.
+        so that all resamples take two matrix products per kind.
 
         Args:
             weights: ``(R, E)``, times each example is drawn; any number type.

@@ -33,14 +33,15 @@ SETS = ("safety", "utility")
 
 @dataclass(frozen=True)
 class Identification:
-    """Everything classes and ablations need; the model itself no longer.
+    """Everything that classes and ablations need, without the model itself.
 
     Attributes:
         anatomy: Sizes of the model.
         safety: Statistics over the safety calibration set.
         utility: Statistics over the utility calibration set.
-        column_norms: Squared column norms of the output projections, by kind.
-        examples: By set, the moments of every example apart, if they were kept; never stored.
+        column_norms: By kind ``(layers, channels)`` float64: squared column norms of the output
+            projections.
+        examples: By set, each example's own moments, if they were kept; never written to disk.
     """
 
     anatomy: Anatomy
@@ -71,7 +72,7 @@ class Identification:
         )
 
     def moments(self) -> dict[str, ExampleMoments]:
-        """By set, the moments of every example apart.
+        """By set, each example's own moments.
 
         Raises:
             UnitError: They were not kept.
@@ -151,7 +152,7 @@ def identify(
     *,
     keep_examples: bool = False,
 ) -> Identification:
-    """Collect statistics over both calibration sets, one pass each; for a process on its own.
+    """Collect statistics over both calibration sets, one pass each, in a single process.
 
     Args:
         loaded: The aligned model.
@@ -163,7 +164,7 @@ def identify(
 
     Raises:
         UnitError: NaN or infinite activations, naming the layer, or fewer than two counted tokens.
-        ModelError: NaN or infinite weights of output projections, likewise.
+        ModelError: NaN or infinite weights of output projections, naming the layer.
     """
     found = identify_together(
         loaded, calibration, units, trainer_config, keep_examples=keep_examples
@@ -180,7 +181,7 @@ def identify_together(
     *,
     keep_examples: bool = False,
 ) -> Identification | None:
-    """As :func:`identify`, the batches dealt out over all ranks; None on ranks other than 0."""
+    """Like :func:`identify`, with batches dealt out over all ranks; None on ranks other than 0."""
     sets = {name: calibration[name] for name in SETS}
     statistics = collect(loaded, sets, units, trainer_config, keep_examples=keep_examples)
     norms = {kind: output_column_norms(loaded.model, kind) for kind in KINDS}

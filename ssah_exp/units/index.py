@@ -44,7 +44,7 @@ class UnitIndex:
 
     @cached_property
     def stratum(self) -> NDArray[np.int64]:
-        """Number of each unit's layer and kind: of layer l, 2 l for heads and 2 l + 1 for neurons.
+        """Number of each unit's layer and kind: 2 l for heads of layer l, 2 l + 1 for its neurons.
 
         Controls, permuted floors and chance overlaps keep the count of every stratum.
         """

@@ -37,13 +37,13 @@ class Moments:
 
 @dataclass(frozen=True)
 class Counted:
-    """Which tokens of a batch count, looked at once for all layers.
+    """Which tokens of a batch count, worked out once for all layers.
 
     Attributes:
         mask: ``(B, T)`` bool, true on tokens that count.
-        every: Whether all do.
-        rows: Of each example: a slice where its counted tokens are neighbours, as a response's
-            are, which copies nothing; else their positions, ``(n,)`` int64. Empty off the CPU.
+        every: Whether all tokens count.
+        rows: Where each example's counted tokens are: a slice, which copies nothing, if they are
+            consecutive, as a response's are; else positions, ``(n,)`` int64. Empty off the CPU.
     """
 
     mask: torch.Tensor
@@ -52,12 +52,12 @@ class Counted:
 
     @classmethod
     def of(cls, mask: torch.Tensor) -> Counted:
-        """Look at a ``(B, T)`` bool mask."""
+        """What a ``(B, T)`` bool mask counts."""
         rows = tuple(_places(row) for row in mask) if mask.device.type == "cpu" else ()
         return cls(mask, bool(mask.all()), rows)
 
     def to(self, device: torch.device) -> Counted:
-        """For activations of another device."""
+        """The same for activations on another device."""
         return self if self.mask.device == device else Counted.of(self.mask.to(device))
 
 
@@ -70,9 +70,9 @@ def _places(row: torch.Tensor) -> slice | torch.Tensor:
 
 
 class Scratch:
-    """Float64 memory that one example after the other is widened into.
+    """Float64 memory into which examples are widened, one after the other.
 
-    Memory asked for anew for each example would come from the system page by page, which takes
+    Memory allocated anew for each example would come from the system page by page, which takes
     several times as long as the arithmetic.
     """
 
@@ -135,7 +135,7 @@ def _all_at_once(activations: torch.Tensor, counted: Counted) -> Moments:
 
     Nothing cancels where the mean is far larger than the standard deviation, and a GPU runs a few
     large kernels rather than many small ones. They are bound by memory, so the batch is widened
-    once, in the deviations (a sum into another dtype would copy it each time), and nothing is
+    once, in the deviations (a sum straight into float64 would copy it each time), and nothing is
     masked where every token counts.
     """
     # float32 is enough for a rough mean. Padding may hold anything, NaN included, so it is replaced
@@ -156,7 +156,7 @@ def _all_at_once(activations: torch.Tensor, counted: Counted) -> Moments:
 
 
 def joined(batches: Sequence[Moments]) -> Moments:
-    """Batches one behind the other, along their leading dimension."""
+    """Batches concatenated along their leading dimension."""
     parts = ("count", "mean", "m2")
     return Moments(*(torch.cat([getattr(item, part) for item in batches]) for part in parts))
 

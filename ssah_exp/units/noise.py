@@ -19,7 +19,7 @@ from ssah_exp.units.classes import UnitClass, transition_counts
 from ssah_exp.units.identify import SETS, Identification
 from ssah_exp.units.resampling import bootstrap_of, disjoint_of, resampled_maps
 
-# Independent random streams, beside those of the atlases.
+# Random streams, independent of each other and of those of the atlases.
 _BOTH, _FIRST, _SECOND, _HALVES = 20, 21, 22, 23
 
 
@@ -52,13 +52,14 @@ def transfer_noise(
 
     Args:
         before: The first model, with the moments of its examples.
-        after: The second, on the same examples.
+        after: The second, calibrated on the same examples.
         units: Budgets and normalisation; the statistic is ``variance``.
         resamples: Draws, at least 2.
         seed: Decides every draw.
 
     Raises:
-        UnitError: No moments, fewer than two resamples, or other examples for the second model.
+        UnitError: No moments, fewer than two resamples, or the second model was given another
+            number of examples.
     """
     if resamples < 2:
         raise UnitError(f"resamples={resamples} is below 2.")

@@ -1,4 +1,4 @@
-"""Examples that were computed in another order than that of the data, put back into it."""
+"""Puts examples that were computed in another order back into the order of the data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class InOrder:
     """Holds moments back until all examples before them have come.
 
     Batches of like lengths mix the examples within a window; what depends on their order (`flap`,
-    and whoever asks for example number e) must not see that. What is held is at most a window.
+    and code that asks for example number e) must not see that. What is held is at most a window.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class InOrder:
         """Take a batch.
 
         Args:
-            positions: Of each example in the data; every one comes once.
+            positions: Position of each example in the data; each position comes once.
             moments: Leading dimension: the same examples.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Overlap of a class between models of one architecture, against the chance of equal layer mix."""
+"""Overlap of a class between models of one architecture, beside chance at equal layer mix."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Overlap:
     """One pair of models.
 
     Attributes:
-        first: Name of the one.
-        second: Name of the other.
+        first: Name of the first model.
+        second: Name of the second model.
         units: How many units each has in the class.
         shared: How many are in the class in both.
         jaccard: Shared, as a share of those in the class in either; None if neither has any.
-        chance: The same for random sets with as many units per layer and kind.
+        chance: Jaccard overlap of random sets with as many units per layer and kind.
         at_chance: Share of the random sets that overlap at least as much, with one added to both
             counts: a one-sided p-value.
     """
@@ -50,8 +50,8 @@ def overlaps(
 ) -> list[Overlap]:
     """Compare every two models.
 
-    Units of one number are taken to be the same unit: that means something where the models have
-    one ancestor.
+    Units with the same number are taken to be the same unit, which is meaningful only where the
+    models share an ancestor.
 
     Args:
         maps: By name, at least two, of one architecture.
@@ -60,7 +60,7 @@ def overlaps(
         seed: Decides them.
 
     Raises:
-        UnitError: Fewer than two maps or 100 draws, or other architectures.
+        UnitError: Fewer than two maps, fewer than 100 draws, or different architectures.
     """
     if len(maps) < 2:
         raise UnitError("An overlap needs two UnitMaps at least.")

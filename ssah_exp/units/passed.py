@@ -1,7 +1,7 @@
 """Conversations that have gone through a model, each once, for any number of calibration sets.
 
 Sets of an atlas overlap: two draws of one source, a draw and the pool it is a part of. What a set
-says of the model follows from the moments of its examples, so an example is never run twice.
+says about the model follows from the moments of its examples, so an example is never run twice.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class PassedExamples:
     def __init__(self, loaded: LoadedModel, trainer: TrainerConfig) -> None:
         self._loaded, self._trainer = loaded, trainer
         self._passes: list[dict[_Key, Moments]] = []  # joined, leading dimension = examples
-        self._row: dict[tuple[Encoded, str], int] = {}  # over all passes
+        self._row: dict[tuple[Encoded, str], int] = {}  # row number, counted over all passes
         self.sequences = 0
 
     def unseen(self, items: Sequence[Encoded], tokens: str) -> list[Encoded]:
-        """Those that have not gone through the model, each once, in order."""
+        """The conversations that have not gone through the model yet, each once, in order."""
         return [item for item in dict.fromkeys(items) if (item, tokens) not in self._row]
 
     def of(
@@ -50,8 +50,8 @@ class PassedExamples:
         """Statistics over a set, and its examples' moments; what is unseen is run first.
 
         Args:
-            name: Of the set, for messages.
-            items: The set; the statistic `flap` minds its order.
+            name: Name of the set, for messages.
+            items: The set; the statistic `flap` depends on its order.
             units: Which tokens count; batch size.
 
         Raises:

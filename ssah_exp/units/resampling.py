@@ -19,7 +19,7 @@ from ssah_exp.units.identify import SETS, Identification
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.scores import channel_importance, normalised
 
-# Resamples scored at a time: bounds memory at two tables of so many models' channels.
+# Resamples scored at a time: memory is bounded by two tables of this many rows of all channels.
 _CHUNK = 20
 
 Weights = dict[str, NDArray[np.float64]]
@@ -42,9 +42,9 @@ def subset_weights(
         examples: Examples to draw from.
         size: Examples to draw.
         resamples: Rows.
-        generator: Decides the order they are drawn in.
-        skip: Leave out the first so many of that order: with a generator in the same state, rows
-            are disjoint from those drawn with ``size=skip, skip=0``.
+        generator: Decides the order in which examples are drawn.
+        skip: How many at the start of that order to leave out: with a generator in the same state,
+            rows are disjoint from those drawn with ``size=skip, skip=0``.
     """
     order = generator.permuted(np.tile(np.arange(examples), (resamples, 1)), axis=1)
     weights = np.zeros((resamples, examples))
@@ -80,7 +80,7 @@ def floor_of(
 def classified(
     scores: NDArray[np.float64], parameters: NDArray[np.float64], units: UnitsConfig
 ) -> Classified:
-    """Classes and preference of ``(2, units)`` scores, where a unit holds so many parameters."""
+    """Classes and ranks of z_S - z_U from ``(2, units)`` scores and each unit's parameter count."""
     safety, utility = scores
     return classify(safety, utility, parameters, units.budgets), centred_ranks(safety - utility)
 
@@ -142,7 +142,7 @@ def resampled_maps(
 
 
 def counted(maps: Iterable[Classified], included: NDArray[np.float64]) -> Iterator[Classified]:
-    """Pass on classifications, counting in ``included``, ``(units,)``, who is in SCU."""
+    """Pass classifications on; add 1 to ``included``, ``(units,)``, for each unit in SCU."""
     for item in maps:
         included += item[0] == UnitClass.SCU
         yield item

@@ -12,7 +12,7 @@ from ssah_exp.models.anatomy import Anatomy, Kind
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.statistics import ChannelStatistics
 
-# Far above what float64 loses in a mean, far below what channels of a real layer differ by.
+# Far above what float64 loses in a mean, far below how much channels of a real layer differ.
 _ROUNDING = 1e-12
 
 
@@ -20,11 +20,11 @@ def channel_importance(dispersion: torch.Tensor, column_norms: torch.Tensor) -> 
     """I_j = dispersion_j * ||W^B_:,j||_2^2.
 
     Args:
-        dispersion: ``(layers, channels)`` variance or flap statistic of B's input.
+        dispersion: ``(..., layers, channels)`` variance or flap statistic of B's input.
         column_norms: ``(layers, channels)`` squared column norms of B.
 
     Returns:
-        ``(layers, channels)`` float64, not negative.
+        ``(..., layers, channels)`` float64, not negative.
     """
     return dispersion.double() * column_norms.double()
 

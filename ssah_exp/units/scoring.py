@@ -29,12 +29,13 @@ class Scoring(Protocol):
     def importance(
         self, loaded: LoadedModel, examples: Sequence[Encoded], units: UnitsConfig
     ) -> NDArray[np.float64]:
-        """``(units,)`` in the order of :class:`~ssah_exp.units.index.UnitIndex`; more = higher.
+        """``(units,)`` finite floats in the order of :class:`~ssah_exp.units.index.UnitIndex`.
 
-        Units are compared within their block and kind only: z-scores are taken of what comes back.
+        A higher number is a more important unit. Units are compared within their block and kind
+        only: z-scores are taken of what comes back.
 
         Args:
-            loaded: The model; as it was when the call is over.
+            loaded: The model; the call must leave it as it was.
             examples: A calibration set.
             units: Which tokens count, batch size.
         """
@@ -63,12 +64,11 @@ def scores_of(importance: NDArray[np.float64], index: UnitIndex) -> NDArray[np.f
     """z-scores within each block and kind, as the paper's scores have them.
 
     Args:
-        importance: ``(units,)``, :func:`checked`.
+        importance: ``(units,)`` float64, from :func:`checked`.
         index: The unit order.
 
     Returns:
         ``(units,)`` float64.
-
     """
     table = torch.from_numpy(importance).reshape(index.anatomy.layers, -1)
     heads, neurons = table[:, : index.anatomy.heads], table[:, index.anatomy.heads :]
@@ -81,14 +81,14 @@ class Snip:
 
     SNIP (Lee et al. 2019, arXiv 1810.02340) with the loss of one example at a time, as Wei et al.
     2024 (arXiv 2402.05162) take it for safety: ``L`` is the mean loss of the counted tokens. They
-    rank single weights; here those of a unit are added. Query heads that share a key-value head
-    have equal parts of it.
+    rank single weights; here those of a unit are summed. Query heads that share a key-value head
+    get equal parts of its sum.
     """
 
     def importance(
         self, loaded: LoadedModel, examples: Sequence[Encoded], units: UnitsConfig
     ) -> NDArray[np.float64]:
-        """One forward and one backward pass an example, whatever ``units.batch_size``.
+        """One forward and one backward pass per example, whatever ``units.batch_size``.
 
         Raises:
             ModelError: Weights are offloaded: there are no gradients of them.
@@ -140,10 +140,10 @@ def _add(
 
 @contextmanager
 def _differentiable(weights: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
-    """Weights that gradients are taken by, for as long as the block lasts.
+    """Let gradients be taken with respect to ``weights`` for as long as the block lasts.
 
     Raises:
-        ModelError: One lies nowhere.
+        ModelError: A weight is offloaded (on the meta device).
     """
     if any(weight.is_meta for weight in weights):
         raise ModelError("Snip needs gradients, and this model is offloaded (model.device_map).")

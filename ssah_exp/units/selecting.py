@@ -64,7 +64,7 @@ def check_choice(name: str, value: Any, allowed: Collection[str]) -> None:
 
 
 def check_list(name: str, value: Any) -> None:
-    """Refuse anything but a list with something in it; a lone word would be read by letters.
+    """Refuse anything but a list with something in it; a lone word would be read letter by letter.
 
     Raises:
         UnitError: Names the argument.
@@ -84,7 +84,7 @@ def check_selector(name: str, value: Any) -> None:
 
 
 def check_at_least(name: str, value: Any, low: int) -> None:
-    """Refuse a number below ``low``, or none that counts.
+    """Refuse a number below ``low``, and anything but a whole number.
 
     Raises:
         UnitError: Names the argument.

@@ -1,6 +1,6 @@
 """The vocabulary for sets of units: ``_target_`` nodes that nest.
 
-Those made of other selectors are written in :mod:`ssah_exp.units.combine` and named from here, too.
+Selectors made of others are defined in :mod:`ssah_exp.units.combine` and can be named from here.
 Wrong arguments raise :class:`~ssah_exp.errors.UnitError` as soon as a selector is made. Apply one
 with :func:`select_units`, which also refuses a set that comes out empty.
 """
@@ -114,7 +114,7 @@ class Ranked:
         return mask
 
     def _ranking(self, units: UnitMap) -> NDArray[np.float64]:
-        """``(units,)`` float64, ascending = first."""
+        """``(units,)`` float64, lowest first."""
         scores = {
             "safety": units.safety,
             "utility": units.utility,

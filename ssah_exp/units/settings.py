@@ -28,10 +28,10 @@ from ssah_exp.units.resampling import (
 )
 from ssah_exp.units.stability import subsample_sizes
 
-_ROUNDING = 1e-12  # of a mean of shares
+_ROUNDING = 1e-12  # tolerance for a mean of shares
 
 RUN, FLAP, RANDOM = "run", "flap", "random"
-# Independent random streams, one per question; beside those of the stability atlas.
+# Random streams, one per question; independent of those of the stability atlas, too.
 _FIRST, _SECOND, _OTHER, _PAIRS, _RANDOM = 10, 11, 12, 13, 14
 
 
@@ -58,13 +58,14 @@ class Compared:
 
     Attributes:
         name: Of the setting.
-        differs: What it differs in.
+        differs: What it differs in from the run.
         floor: See :class:`Setting`.
-        examples: By set, examples with counted tokens.
-        jaccard: By class, overlap of the classes that all examples give; None where both are empty.
+        examples: By set, examples with counted tokens; 0 for permuted scores.
+        jaccard: By class, overlap of the classes that all examples give (for permuted scores, the
+            mean over permutations); None where both are empty.
         spearman: Rank correlation of z_S - z_U, likewise.
         drawn: The same between one resample of the run's examples and one of the setting's; None
-            where nothing is drawn. The row of the run itself has two resamples of its examples.
+            where nothing is drawn. For the run itself, two resamples of its own are compared.
     """
 
     name: str
@@ -84,8 +85,8 @@ class SettingsAtlas:
         reference: ``(units,)`` uint8, classes from all of the run's examples.
         compared: The run itself first, then every setting, the other statistic and the floors.
         sizes: Agreement of two draws of n examples that share none.
-        inclusion: By setting that is no floor, ``(units,)`` float64: share of its resamples whose
-            SCU holds the unit.
+        inclusion: By name of each setting but the floors, ``(units,)`` float64: share of its
+            resamples whose SCU holds the unit.
         scores: ``(2, units)`` float64: z_S and z_U, means over those settings.
     """
 
@@ -96,21 +97,21 @@ class SettingsAtlas:
     scores: NDArray[np.float64]
 
     def frequency(self) -> NDArray[np.float64]:
-        """``(units,)`` float64: mean inclusion, every setting of the same weight."""
+        """``(units,)`` float64: mean inclusion, every setting with the same weight."""
         mean: NDArray[np.float64] = np.mean(list(self.inclusion.values()), axis=0)
         return mean
 
     def agreed(self, share: float) -> NDArray[np.bool_]:
-        """``(units,)`` bool: in SCU in at least ``share`` of all; rounding takes no tie away."""
+        """``(units,)`` bool: :meth:`frequency` is ``share`` or more, give or take rounding."""
         found: NDArray[np.bool_] = self.frequency() >= share - _ROUNDING
         return found
 
 
 class SettingsComparison:
-    """Compares settings with a run's own, one after the other, so that each may be forgotten.
+    """Compares settings with the run's own, one at a time, so that none must stay in memory.
 
     Args:
-        reference: The run's own examples.
+        reference: The run's own statistics, with the moments of its examples.
         units: Budgets and normalisation; the statistic is ``variance``, as in every resample.
         resamples: Draws per comparison, at least 2.
         seed: Decides every draw.
@@ -134,7 +135,7 @@ class SettingsComparison:
         self._run = reference
         scores = reference.scores(units, "variance")
         self._whole = self._classified(scores)
-        # Half-integers: float32 holds them exactly.
+        # Ranks are half-integers, which float32 holds exactly.
         self._drawn = [
             (classes, ranks.astype(np.float32))
             for classes, ranks in self._maps(reference, _FIRST, 0)
@@ -222,17 +223,17 @@ def size_curve(
     resamples: int = 200,
     seed: int = 0,
 ) -> list[ClassAgreement]:
-    """How well two draws of n examples of each set agree that share no example.
+    """How well two draws of n examples of each set agree where they share no example.
 
     Args:
-        pool: With the moments of many examples; n is 16, 32 and so on up to half of them, and the
-            half itself.
+        pool: With the moments of many examples; n is 16, 32 and so on below half of the smaller
+            set, and that half itself.
         units: Budgets and normalisation.
         resamples: Pairs of draws per size.
         seed: Decides every draw.
 
     Raises:
-        UnitError: No moments of examples.
+        UnitError: No moments of examples, or too few examples.
     """
     moments = pool.moments()
     half = min(moments[name].examples for name in SETS) // 2

@@ -27,7 +27,7 @@ def classes_now(
 ) -> NDArray[np.uint8]:
     """Score and classify with the weights as they are; one forward pass over the batches.
 
-    Nothing is left behind: no hook, no gradient, no other mode, no random number drawn.
+    Nothing is left behind: no hook, no gradient, no changed mode; no random number is drawn.
 
     Args:
         loaded: The model; it may be in training.

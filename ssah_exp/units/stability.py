@@ -1,7 +1,7 @@
 """Stability atlas: how far classes depend on which calibration examples were drawn.
 
 Every comparison is a function of per-example moments (:mod:`ssah_exp.units.examples`): no forward
-pass beyond the one that made them. Safety and utility examples are drawn apart.
+pass beyond the one that made them. Safety and utility examples are drawn independently.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ssah_exp.units.resampling import (
     subset_weights,
 )
 
-# Smallest subsample; the next ones are twice as large each, below the whole set.
+# Smallest subsample; sizes double from there as long as they are below the whole set.
 _SMALLEST = 16
 # Independent random streams, one per question.
 _BOOTSTRAP, _HALVES, _RANDOM, _SUBSAMPLE = 0, 1, 2, 3
@@ -36,7 +36,7 @@ _BOOTSTRAP, _HALVES, _RANDOM, _SUBSAMPLE = 0, 1, 2, 3
 
 @dataclass(frozen=True)
 class Atlas:
-    """What was compared with the classes that all examples give.
+    """The classes that all examples give, and how others compare with them.
 
     Attributes:
         examples: By set, examples with counted tokens; None where only pooled statistics are known.
@@ -73,10 +73,10 @@ def stability(
     """Compare the classes of all examples with those of resampled ones.
 
     ``bootstrap``: as many examples, drawn with replacement. ``subsample n``: n examples of each
-    set, drawn without. ``halves``: two halves that share no example, compared with each other.
-    ``flap``: the other statistic over all examples. ``random``: scores permuted within every layer
-    and kind, the floor that anything must exceed. All but ``flap`` use the statistic ``variance``:
-    ``flap`` depends on the order of examples, which a resample does not have.
+    set, drawn without replacement. ``halves``: two halves that share no example, compared with each
+    other. ``flap``: the other statistic over all examples. ``random``: scores permuted within every
+    layer and kind, the floor that anything must exceed. All but ``flap`` use the statistic
+    ``variance``: ``flap`` depends on the order of examples, which a resample does not have.
 
     Args:
         identified: Pooled statistics; with ``examples`` for the comparisons that draw examples.

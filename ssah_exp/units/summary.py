@@ -22,8 +22,8 @@ def size_of_set(units: UnitMap, mask: NDArray[np.bool_] | None) -> dict[str, Any
         mask: ``(units,)`` bool; None = no unit.
 
     Returns:
-        ``units``, ``unit_share`` and ``parameter_share`` of all, and ``magnitude``, the mean of
-        z_S + z_U; None of no unit.
+        ``units``, ``unit_share`` and ``parameter_share`` of the model (0 to 1), and ``magnitude``,
+        the mean of z_S + z_U (None for no unit).
     """
     parameters, chosen = units.index.parameters, mask
     if chosen is None:
@@ -78,7 +78,7 @@ def where_counts(units: UnitMap) -> NDArray[np.int64]:
 def rank_agreement(first: UnitMap, second: UnitMap) -> dict[str, float | None]:
     """Spearman correlation of scores and Jaccard overlap of SCU between two UnitMaps.
 
-    None where there is none: of scores that are all alike, of no unit in SCU.
+    None where it is undefined: scores that are all alike, no unit in either SCU.
     """
     scores = {
         "safety": (first.safety, second.safety),

@@ -17,7 +17,7 @@ CLASSES = tuple(item.name for item in UnitClass)
 # A base model has utility scores only: its redundant units against the rest.
 BASE_CLASSES = ("utility", "redundant")
 PARTS = ("all", "layer", "kind")
-# What "did not change" means where the two sides have other names.
+# Classes after that count as unchanged, where the class before has another name.
 _KEPT = {"utility": ("SCU", "UCU", "CU"), "redundant": ("RU",)}
 
 
@@ -46,7 +46,7 @@ class Flow:
             of: ``units`` or ``parameters``.
 
         Raises:
-            UnitError: Another word.
+            UnitError: ``of`` is another word.
         """
         if of not in ("units", "parameters"):
             raise UnitError(f"of={of}.{did_you_mean(of, ('units', 'parameters'))}")
@@ -77,7 +77,7 @@ class Flow:
         return [self.after.index(name) for name in names]
 
     def moved(self, before: str, after: str) -> tuple[int, int]:
-        """How many are ``after`` of the units that were ``before``, and how many those were.
+        """How many of the units that were ``before`` are ``after``, and how many were ``before``.
 
         Raises:
             UnitError: No such class.
@@ -86,7 +86,7 @@ class Flow:
         return int(self.units[row, column]), int(self.units[row].sum())
 
     def chance(self, after: str) -> float:
-        """Which share would be ``after`` if classes before said nothing: the class's of all units.
+        """Share that would be ``after`` if the class before said nothing: its share of all units.
 
         Raises:
             UnitError: No such class.
@@ -97,8 +97,8 @@ class Flow:
 def transfer(before: UnitMap, after: UnitMap, *, by: str = "all", base: bool = False) -> list[Flow]:
     """Count the units that went from each class of one model to each class of another.
 
-    Unit by unit: it means something where the second model was trained from the first, so that a
-    head or neuron of the same number is the same one.
+    Units are matched by number: this is meaningful where the second model was trained from the
+    first, so that heads or neurons with the same number are the same.
 
     Args:
         before: Units of the first model.
@@ -123,7 +123,7 @@ def transfer(before: UnitMap, after: UnitMap, *, by: str = "all", base: bool = F
 
 
 def base_classes(units: UnitMap) -> NDArray[np.uint8]:
-    """Classes of a base model, which has no refusals to score (protocol section 2).
+    """Classes of a base model, which has no refusals to score (protocol section 6).
 
     Redundant are the lowest z_U up to the map's RU budget; the rest is utility.
 
@@ -156,7 +156,7 @@ def check_same_architecture(before: UnitMap, after: UnitMap) -> None:
 
 
 def differences(before: UnitMap, after: UnitMap) -> list[str]:
-    """What else than the weights differs between two maps, as sentences.
+    """What differs between two maps besides the weights, as sentences.
 
     Classes cut or scored in another way move units that training left alone.
     """

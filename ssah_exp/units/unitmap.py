@@ -1,4 +1,4 @@
-"""The UnitMap: scores and classes of all units. Identification makes it, the rest reads it."""
+"""The UnitMap: scores and classes of all units. Identification makes it, all else reads it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class UnitMap:
     Attributes:
         anatomy: Sizes of the model.
         provenance: Where the scores come from.
-        budgets: What the classes were cut by.
+        budgets: Shares by which the classes were cut.
         safety: ``(units,)`` float64, z_S.
         utility: ``(units,)`` float64, z_U.
         classes: ``(units,)`` uint8, :class:`UnitClass` values.
@@ -119,7 +119,7 @@ class UnitMap:
         """Write ``unitmap.safetensors`` and ``unitmap.json``, the latter last, each whole.
 
         Raises:
-            StoreError: The disk is full or not writable; what lay there is untouched.
+            StoreError: The disk is full or not writable; the file at hand keeps its old content.
         """
         index = self.index
         tensors = {

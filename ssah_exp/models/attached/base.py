@@ -16,12 +16,12 @@ class Attached:
     """An adapter beside a model's weights.
 
     It acts through hooks. Modules, parameter names and weights of the model stay what they were, so
-    that all that reads or hooks them (anatomy, certificates, ablation) needs to know nothing of it.
+    that code which reads or hooks them (anatomy, certificates, ablation) need not know of it.
 
     Args:
         model: A causal language model; it may have one adapter at a time.
         tensors: The adapter's values by PEFT's names; copied into float32 parameters.
-        near: For each, the weight of the model whose device it follows.
+        near: For each name, the weight of the model whose device the parameter follows.
         config: PEFT's ``adapter_config.json`` for it.
 
     Attributes:
@@ -52,7 +52,7 @@ class Attached:
         model._attached_adapter = self  # type: ignore[assignment]
 
     def place(self) -> None:
-        """Move the parameters to where the model is; whoever moves a model does not know them."""
+        """Move the parameters to where the model is: code that moves a model leaves them behind."""
         for name, parameter in self.parameters.items():
             if parameter.device != self._near[name].device:
                 parameter.data = parameter.data.to(self._near[name].device)

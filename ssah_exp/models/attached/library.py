@@ -10,7 +10,7 @@ from ssah_exp.errors import ConfigError
 
 
 def check_peft() -> None:
-    """Refuse at once what would fail after the model is loaded; imports nothing.
+    """Fail at once, not only after the model is loaded; imports nothing.
 
     Raises:
         ConfigError: PEFT is not installed.
@@ -20,7 +20,7 @@ def check_peft() -> None:
 
 
 def missing_optimizer(name: str) -> str | None:
-    """Why an optimizer cannot be made here, in a moment and without torch; None = it can.
+    """Why an optimizer cannot be made here, None if it can; quick, without importing torch.
 
     Args:
         name: As in ``training.optimizer``.

@@ -20,11 +20,11 @@ _PROMPT, _GATE = "adaption_prompt", "adaption_gate"
 
 
 class AdaptionPrompts(Attached):
-    """Lets the heads of the topmost blocks attend to learned prompts, too.
+    """Lets the heads of the topmost blocks attend to learned prompts as well.
 
     What they read there, times a gate that starts at zero, is added to what they hand to the output
-    projection. (PEFT sends it through the projection apart, which comes to the same; here, ablation
-    and statistics of a head's output see all of it.)
+    projection. (PEFT sends it through the projection separately, with the same result; here,
+    ablation and statistics see all of a head's output.)
 
     Args:
         model: A causal language model of one of :data:`FAMILIES`.
@@ -144,7 +144,7 @@ def check_family(model: nn.Module) -> None:
     """Refuse models whose attention PEFT's AdaptionPrompt does not know.
 
     Raises:
-        ModelError: It names the families that work.
+        ModelError: The family is another; the message names those that work.
     """
     name, _ = family_of(model)
     if name not in FAMILIES:
@@ -164,7 +164,7 @@ def check_layers(model: nn.Module, layers: int) -> None:
     """Refuse more blocks than there are.
 
     Raises:
-        ModelError: It says how many there are.
+        ModelError: There are fewer; the message says how many.
     """
     if layers > len(blocks(model)):
         raise ModelError(f"LLaMA-Adapter in {layers} blocks: the model has {len(blocks(model))}.")

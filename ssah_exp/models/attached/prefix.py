@@ -19,11 +19,11 @@ _VALUES = "prompt_embeddings"
 
 
 class LearnedPrefix(Attached):
-    """Puts learned keys and values into the cache of every forward pass that starts with none.
+    """Puts learned keys and values into the cache of every pass that starts with an empty one.
 
-    The prefix takes the first positions: tokens are counted from behind it, and every token sees
-    it. A cache handed back to the model holds it already. Beyond a sliding window it slides out of
-    sight as tokens do; a batch with padding between prefix and tokens is refused there.
+    The prefix takes the first positions: tokens are numbered from its end on, and every token sees
+    it. A cache handed back to the model holds it already. Beyond a sliding window it drops out of
+    sight as tokens do; a batch with padding between prefix and tokens is then refused.
 
     Args:
         model: A causal language model.
@@ -42,14 +42,14 @@ class LearnedPrefix(Attached):
 
     @classmethod
     def of_tokens(cls, model: nn.Module, ids: Sequence[int]) -> LearnedPrefix:
-        """A prefix that does what tokens before all others do: their own keys and values.
+        """A prefix with the keys and values of given tokens, as if they stood before all others.
 
         Li and Liang (section 7.2) start from activations of real words, too. PEFT from 0.19 on has
         the same for a model that it wrapped (``initialize_kv_prefix_from_past_key_values``).
 
         Args:
             model: A causal language model.
-            ids: Of the tokens, from the first position on.
+            ids: Token ids, from the first position on.
 
         Raises:
             ConfigError: PEFT is not installed.
@@ -64,7 +64,8 @@ class LearnedPrefix(Attached):
     def new(cls, model: nn.Module, tokens: int) -> LearnedPrefix:
         """An untrained prefix of ``tokens`` positions, with PEFT's random start.
 
-        Values of size 1 are far from what a trained model has there: it begins damaged.
+        Its values, of size 1, are far from what a trained model has there: the model's answers are
+        damaged until the prefix is trained.
 
         Raises:
             ConfigError: PEFT is not installed.
@@ -115,7 +116,7 @@ class LearnedPrefix(Attached):
             ids = kwargs.get("input_ids")
             self._fill(cache, rows=len(kwargs["inputs_embeds"] if ids is None else ids))
         changed = {"attention_mask": mask, name: cache}
-        # Not given, the cache tells them; early transformers 5 gives the second as well.
+        # If absent, they follow from the cache; early transformers 5 passes the second as well.
         for positions in ("position_ids", "cache_position"):
             if kwargs.get(positions) is not None:
                 changed[positions] = kwargs[positions] + self.tokens
@@ -132,7 +133,7 @@ class LearnedPrefix(Attached):
             cache.update(values[2 * layer].to(device), values[2 * layer + 1].to(device), layer)
 
     def _check_window(self, mask: torch.Tensor) -> None:
-        """Padding behind the prefix counts for a window: rows would see more or less of it."""
+        """Padding after the prefix takes up window: rows would see more or less of the prefix."""
         window = getattr(self._model.config, "sliding_window", None)
         if window and mask.shape[1] > window and bool((mask.diff(dim=1) > 0).any()):
             raise ModelError(

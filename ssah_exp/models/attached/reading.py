@@ -23,7 +23,7 @@ def keys_and_values(model: nn.Module, ids: Sequence[int]) -> torch.Tensor:
 
     Args:
         model: A causal language model; its mode does not matter and stays.
-        ids: Of the tokens.
+        ids: Token ids.
 
     Returns:
         ``(tokens, layers * 2 * key-value heads * head_dim)`` float32 on the host, per token the key
@@ -31,7 +31,7 @@ def keys_and_values(model: nn.Module, ids: Sequence[int]) -> torch.Tensor:
     """
     from transformers import DynamicCache
 
-    # Without a config: layers of a sliding window would drop what lies beyond it.
+    # Without a config: with one, sliding-window layers would drop what lies beyond the window.
     cache: Any = DynamicCache()
     decoder: Any = model.get_decoder()  # type: ignore[operator]
     rows = torch.tensor([list(ids)], device=_device(model))
@@ -48,15 +48,15 @@ def keys_and_values(model: nn.Module, ids: Sequence[int]) -> torch.Tensor:
 
 @torch.no_grad()
 def own_words(model: nn.Module, count: int) -> list[int]:
-    """What a model itself writes after its beginning-of-text token: real tokens, no tokenizer.
+    """What a model itself writes after its beginning-of-text token; this needs no tokenizer.
 
     Args:
         model: A causal language model; its mode does not matter and stays.
         count: Tokens, the first included.
 
     Returns:
-        Ids: the beginning-of-text token, then greedily the likeliest, those apart that begin, end
-        or pad a text.
+        Ids: the beginning-of-text token, then greedily the likeliest, except for tokens that begin,
+        end or pad a text.
 
     Raises:
         ModelError: The model names no beginning-of-text token.

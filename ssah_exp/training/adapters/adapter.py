@@ -20,7 +20,7 @@ class Adapter(Protocol):
     """A way to train a model through few parameters of its own."""
 
     def plan(self, model: nn.Module, plan: TrainingPlan) -> TrainingPlan:
-        """What of the weights changes in the end, of what ``plan`` allows.
+        """The part of ``plan`` that the adapter changes in the model's weights in the end.
 
         Applying it to its own result changes nothing.
 
@@ -35,12 +35,12 @@ class Adapter(Protocol):
 class InstalledAdapter:
     """An adapter in a model, for :class:`~ssah_exp.training.module.FineTuning`.
 
-    The model's own weights get no gradient as long as it is in. Its parameters are float32 and
-    what the optimizer steps on, so there are no masters to keep.
+    The model's own weights get no gradient as long as it is in. Its parameters are float32, and the
+    optimizer steps on them directly, so there are no masters to keep.
 
     Args:
         model: Its weights' ``requires_grad`` is put back by :meth:`close`.
-        parameters: The adapter's own, by any names.
+        parameters: The adapter's own parameters, under any names.
         given: ``requires_grad`` of the model's weights before anything was put in.
     """
 
@@ -88,7 +88,7 @@ class InstalledAdapter:
         return {}
 
     def beside_weights(self) -> list[nn.Parameter]:
-        """All of it: an adapter is small."""
+        """All of the adapter's: they are few."""
         return list(self._parameters.values())
 
     def merge(self) -> None:
@@ -98,7 +98,7 @@ class InstalledAdapter:
         """Put the model's own modules back."""
 
     def finish(self) -> None:
-        """After training that ended well."""
+        """Call this after training that ended well: merge, then :meth:`close`."""
         self.merge()
         self.close()
 
@@ -114,7 +114,7 @@ class InstalledAdapter:
 def installed(adapter: Adapter, model: nn.Module, plan: TrainingPlan) -> Iterator[Trainable]:
     """Put ``adapter`` into ``model`` for as long as the block lasts.
 
-    What was learned is kept if the block ends well; else the weights are what they were.
+    What was learned is kept if the block ends well; otherwise the weights are what they were.
     """
     trained = adapter.install(model, plan)
     try:
@@ -139,7 +139,7 @@ def check_positive(name: str, value: float) -> None:
     """Refuse counts and scales of zero or below.
 
     Raises:
-        ConfigError: It names the argument.
+        ConfigError: The value is not above 0; the message names the argument.
     """
     if not value > 0:
         raise ConfigError(f"{name}={value} is not above 0.")

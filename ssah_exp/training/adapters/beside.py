@@ -38,11 +38,11 @@ class InstalledBeside(InstalledAdapter):
         }
 
     def finish(self) -> None:
-        """Leave it in."""
+        """Close, but leave the adapter in the model."""
         self._finished = True
         self.close()
 
     def remove(self) -> None:
-        """Take it off, unless it is finished."""
+        """Take the adapter off, unless training ended well."""
         if not self._finished:
             self._attached.detach()

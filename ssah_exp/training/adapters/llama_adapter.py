@@ -15,11 +15,12 @@ from ssah_exp.training.adapters.beside import InstalledBeside
 
 @dataclass(frozen=True)
 class LlamaAdapter:
-    """Trains prompts, and a gate each, that the heads of the topmost blocks attend to.
+    """Trains prompts that the heads of the topmost blocks attend to, with a gate for each.
 
     Attributes:
         length: Positions per prompt.
-        layers: How many blocks, from the top; None = all but the lowest two, as in the paper.
+        layers: How many blocks, from the top; None = all but the lowest two, as in the
+            method's paper.
     """
 
     length: int

@@ -1,4 +1,4 @@
-"""LoRA (Hu et al. 2021, arXiv 2106.09685) on whole projections, by PEFT, merged in the end."""
+"""LoRA (Hu et al. 2021, arXiv 2106.09685) on whole projections, by PEFT; merged at the end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Lora:
     Attributes:
         rank: Rows of A and columns of B.
         alpha: Scale of what is added.
-        dropout: Share of A's inputs that is dropped in training.
+        dropout: Share of A's inputs that are dropped in training.
         targets: Projections as the model names them (``q_proj``); None = all of every block.
     """
 
@@ -77,14 +77,14 @@ class Lora:
         return {name for name, leaf in leaf_of.items() if leaf in self.targets}
 
     def install(self, model: nn.Module, plan: TrainingPlan) -> InstalledAdapter:
-        """Put PEFT's LoRA layers in the place of the targets."""
+        """Put PEFT's LoRA layers in place of the targets."""
         given = requires_grad_of(model)
         names = [name.removesuffix(".weight") for name in plan.whole]
         config = peft_library().LoraConfig(
             r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=names
         )
         peft_library().inject_adapter_in_model(config, model, _NAME)
-        del model.peft_config  # PEFT's mark on the model; its layers are gone in the end
+        del model.peft_config  # PEFT's mark on the model; its layers will be taken out again
         return _Installed(model, {name: model.get_submodule(name) for name in names}, given)
 
 
@@ -96,7 +96,7 @@ class _Installed(InstalledAdapter):
         for name, layer in layers.items():
             parameters[f"{name}.A"] = layer.lora_A[_NAME].weight
             parameters[f"{name}.B"] = layer.lora_B[_NAME].weight
-            layer.train(layer.base_layer.training)  # dropout as the model is, not as PEFT starts
+            layer.train(layer.base_layer.training)  # dropout in the model's mode, not in PEFT's
         for parameter in parameters.values():
             parameter.data = parameter.data.float()
         self._layers = layers

@@ -26,8 +26,8 @@ class Prefix:
         tokens: Positions the prefix takes.
         start: What it is before training: keys and values of what the model itself writes after
             its beginning-of-text token (``own_words``), those of tokens given as a list of
-            ``tokens`` ids, or PEFT's random values of size 1 (``random``), with which a model
-            begins damaged.
+            ``tokens`` ids, or PEFT's random values of size 1 (``random``), which damage what the
+            model says until they are trained.
     """
 
     tokens: int
@@ -52,7 +52,7 @@ class Prefix:
         """No weight of the model changes.
 
         Raises:
-            ModelError: The model has no token to start from.
+            ModelError: The model names no beginning-of-text token, or lacks an id in ``start``.
         """
         if self.start == OWN_WORDS:
             beginning_of_text(model)

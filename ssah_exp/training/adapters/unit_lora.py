@@ -23,9 +23,9 @@ from ssah_exp.training.adapters.adapter import (
 class UnitLora:
     """Adds ``alpha / rank * B A`` to the part of each projection that the plan lets change.
 
-    Of a projection whose rows belong to units (query, key, value, gate, up) B makes only their
-    rows; of one whose columns do (output, down) A reads only their columns. What the plan trains
-    besides projections (embeddings, norms, biases, LM head) stays as it is, as under LoRA.
+    In a projection whose rows belong to units (query, key, value, gate, up), B writes only their
+    rows; in one whose columns do (output, down), A reads only their columns. What else the plan
+    would train (embeddings, norms, biases, LM head) stays as it is, as under LoRA.
 
     Attributes:
         rank: Rows of A and columns of B.
@@ -41,10 +41,10 @@ class UnitLora:
         check_positive("UnitLora.alpha", self.alpha)
 
     def plan(self, model: nn.Module, plan: TrainingPlan) -> TrainingPlan:
-        """Of ``plan``, the projections.
+        """The projections of ``plan``.
 
         Raises:
-            ModelError: It leaves no projection open.
+            ModelError: ``plan`` leaves no projection open.
         """
         every = set(projections(model))
         slices = tuple(item for item in plan.slices if item.name in every)
@@ -54,7 +54,7 @@ class UnitLora:
         return TrainingPlan.of(model, slices, whole)
 
     def install(self, model: nn.Module, plan: TrainingPlan) -> InstalledAdapter:
-        """Put a stand-in in the place of every projection of ``plan``."""
+        """Put a stand-in in place of every projection of ``plan``."""
         given = requires_grad_of(model)
         parts = plan.by_name
         layers: dict[str, UnitLoraLinear] = {}
@@ -74,7 +74,7 @@ class UnitLoraLinear(nn.Module):
         linear: The layer; its weight and bias are shared.
         part: Rows or columns to act on; None = the whole weight.
         rank: Rows of A and columns of B.
-        scale: Of what they add.
+        scale: Factor on what the two matrices add.
 
     Attributes:
         a: ``(rank, in)``, or ``(rank, k)`` where k columns are trained; float32.
@@ -86,7 +86,7 @@ class UnitLoraLinear(nn.Module):
     def __init__(self, linear: nn.Linear, part: Slice | None, rank: int, scale: float) -> None:
         super().__init__()
         self.linear = linear
-        # Under the names they have without the stand-in.
+        # Under the names that they have without the stand-in.
         self.weight, self.bias = linear.weight, linear.bias
         self.part = part
         self.scale = scale
@@ -136,7 +136,7 @@ class _Installed(InstalledAdapter):
         super().__init__(model, parameters, given)
 
     def merge(self) -> None:
-        """Into the slices of the plan."""
+        """Merge every stand-in into the part of its weight that the plan names."""
         for layer in self._layers.values():
             layer.merge()
 
