@@ -127,8 +127,7 @@ def _asked(
 
 def repeated(examples: Sequence[Example]) -> int:
     """How many repeat another's request in the same words, under the same system message."""
-    # A prompt without letters and digits has no words: it is compared as it is.
-    asked = {(words_of(item.prompt) or item.prompt, item.system) for item in examples}
+    asked = {(words_of(item.prompt), item.system) for item in examples}
     return len(examples) - len(asked)
 
 

@@ -73,9 +73,11 @@ def _content(example: Example) -> list[str | bool | None]:
 def words_of(prompt: str) -> str:
     """A prompt's words without case, punctuation and white space: how prompts are compared.
 
-    Accents count the same whether they are part of a letter or a mark of their own after it.
+    Accents count the same whether they are part of a letter or a mark of their own after it. A
+    prompt without letters and digits has no words: it is compared as it is.
     """
-    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFC", prompt.casefold())))
+    found = re.findall(r"\w+", unicodedata.normalize("NFC", prompt.casefold()))
+    return " ".join(found) or prompt
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ssah_exp.config.schema import ModelConfig
-from ssah_exp.errors import ModelError
+from ssah_exp.errors import ModelError, SsahWarning
 from ssah_exp.models.anatomy import Anatomy, read_anatomy
 from ssah_exp.models.attached.folder import has_adapter, load_adapter
 from ssah_exp.models.attached.reading import vocabulary
@@ -119,12 +120,32 @@ def _own_stops(location: str, config: ModelConfig, revision: str | None) -> set[
     except OSError as error:  # it is absent or damaged
         if (Path(location) / GENERATION_CONFIG_NAME).is_file():
             raise ModelError(f"{error} It decides where answers end.") from error
+        _doubt_absence(location, revision)
         try:
             own = GenerationConfig.from_model_config(load_config(location, config, revision))
         except ModelError:  # the folder holds a tokenizer alone
             return set()
     found = own.eos_token_id
     return set(found) if isinstance(found, list) else {found} - {None}
+
+
+def _doubt_absence(location: str, revision: str | None) -> None:
+    """Warn if a hub repository may have a generation config that could not be asked for.
+
+    The hub's client notes what a repository lacks; without that note, asking may have failed.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from transformers.utils import GENERATION_CONFIG_NAME
+
+    if Path(location).is_dir():
+        return
+    if try_to_load_from_cache(location, GENERATION_CONFIG_NAME, revision=revision) is None:
+        warnings.warn(
+            f"Whether {location} has a {GENERATION_CONFIG_NAME} is not known here: the hub's cache "
+            "has none, and the hub was not reached. Answers end where the model's config says.",
+            SsahWarning,
+            stacklevel=2,
+        )
 
 
 def load_config(location: str, config: ModelConfig, revision: str | None) -> Any:

@@ -221,7 +221,7 @@ def _load(folder: Path) -> tuple[TrainingPlan, dict[str, str]]:
             slices, tuple(content["whole_tensors"]), tuple(content["frozen_tensors"])
         )
         return plan, dict(content["frozen"])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise ModelError(f"The certificate in {folder} is missing or damaged: {error}") from error
 
 
@@ -231,6 +231,8 @@ def _check_precision(model: nn.Module, folder: Path) -> None:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return
+    except ValueError as error:
+        raise ModelError(f"{folder}/config.json is damaged: {error}") from error
     certified = config.get("dtype", config.get("torch_dtype"))
     loaded = str(next(model.parameters()).dtype).removeprefix("torch.")
     if certified not in (None, loaded):

@@ -90,7 +90,7 @@ class Ranked:
         check_choice("Ranked.end", self.end, ("highest", "lowest"))
         check_choice("Ranked.unit", self.unit, ("params", "units"))
         check_choice("Ranked.share_of", self.share_of, ("model", "set"))
-        if not isinstance(self.share, int | float):
+        if isinstance(self.share, bool) or not isinstance(self.share, int | float):
             raise UnitError(f"Ranked.share={self.share!r} is not a number.")
         if not 0 < self.share <= 1:
             raise UnitError(f"Ranked.share={self.share:g} lies outside (0, 1].")

@@ -109,5 +109,5 @@ class ChannelStatistics:
                     for kind in KINDS
                 }
             return cls(int(metadata["tokens"]), int(metadata["examples"]), by_kind)
-        except (OSError, SafetensorError, KeyError, TypeError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise UnitError(f"Statistics file {path} cannot be read: {error}") from error

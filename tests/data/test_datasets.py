@@ -216,6 +216,12 @@ def test_an_accent_written_apart_hides_no_overlap() -> None:
         )
 
 
+def test_prompts_without_words_overlap_where_they_are_the_same() -> None:
+    check_no_overlap(sets(harmful_eval=[Example("???")], alignment=[Example("\N{PARTY POPPER}")]))
+    with pytest.raises(DataError, match=r"harmful_eval and alignment: '\?\?\?'"):
+        check_no_overlap(sets(harmful_eval=[Example("???")], alignment=[Example("???")]))
+
+
 def test_every_overlap_of_every_set_is_listed_at_once() -> None:
     shared = [Example("shared")]
     names = ("harmful_eval", "benign_eval", "alignment", "utility_calibration")

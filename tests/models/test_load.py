@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 import transformers
@@ -16,7 +18,7 @@ from transformers import dynamic_module_utils
 
 from ssah_exp.cache import COST
 from ssah_exp.config.schema import ModelConfig
-from ssah_exp.errors import ModelError
+from ssah_exp.errors import ModelError, SsahWarning
 from ssah_exp.models.companion import Companion
 from ssah_exp.models.load import (
     load_model,
@@ -173,6 +175,31 @@ def test_a_generation_config_cut_short_is_none_left_out(tmp_path: Path) -> None:
     path.write_text('{"eos_token_id": [2', encoding="utf-8")
     with pytest.raises(ModelError, match=r"generation_config\.json.*decides where answers end"):
         load_speech(str(tmp_path), CONFIG)
+
+
+@pytest.mark.parametrize("noted", [False, True])
+def test_an_absence_that_the_hub_did_not_tell_is_doubted(
+    noted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offline, or with a failed connection, answers might end elsewhere than on other machines."""
+    repo, commit = "owner/name", "c" * 40
+    snapshot = tmp_path / "models--owner--name" / "snapshots" / commit
+    saved(snapshot)
+    (snapshot / "generation_config.json").unlink()
+    if noted:
+        note = snapshot.parents[1] / ".no_exist" / commit / "generation_config.json"
+        note.parent.mkdir(parents=True)
+        note.touch()
+    for module in (huggingface_hub.constants, transformers.utils.hub.constants):
+        monkeypatch.setattr(module, "HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr(module, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.file_download.constants, "HF_HUB_CACHE", str(tmp_path))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", SsahWarning)
+        assert load_speech(repo, CONFIG, commit).stop_ids == (2, 7)
+    told = [str(item.message) for item in said if item.category is SsahWarning]
+    doubt = "Whether owner/name has a generation_config.json"
+    assert [text.startswith(doubt) for text in told] == ([] if noted else [True])
 
 
 @pytest.mark.parametrize("named", [[2, 3], None, "no file"])

@@ -247,6 +247,23 @@ def test_damage_is_named(saved: tuple[nn.Module, TrainingPlan, Path]) -> None:
         check_certificate(model, folder)
 
 
+def test_parts_of_another_kind_are_damage(saved: tuple[nn.Module, TrainingPlan, Path]) -> None:
+    model, _, folder = saved
+    path = folder / "certificate.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["slices"] = ["a list"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ModelError, match="missing or damaged"):
+        check_certificate(model, folder)
+
+
+def test_a_damaged_config_beside_it_is_named(saved: tuple[nn.Module, TrainingPlan, Path]) -> None:
+    model, _, folder = saved
+    (folder / "config.json").write_text('{"dtype": ', encoding="utf-8")
+    with pytest.raises(ModelError, match=r"config\.json is damaged"):
+        check_certificate(model, folder)
+
+
 def test_the_summary_has_one_digest(saved: tuple[nn.Module, TrainingPlan, Path]) -> None:
     summary = read_summary(saved[2])
     assert len(summary["frozen_sha256"]) == 64

@@ -156,6 +156,12 @@ def test_share_of_the_set_or_of_the_model() -> None:
     assert picked(replace(by_params, share=4 / 14)) == [2, 3, 8, 9]
 
 
+@pytest.mark.parametrize("share", [True, "0.1"])
+def test_a_share_is_a_number(share: Any) -> None:
+    with pytest.raises(UnitError, match=r"Ranked\.share=.* is not a number"):
+        Ranked("safety", "highest", share)
+
+
 def test_a_share_of_one_takes_the_whole_set() -> None:
     for unit in ("params", "units"):
         whole = Ranked("safety", "highest", 1.0, of=OfClass(["CU"]), unit=unit, share_of="set")
