@@ -19,7 +19,7 @@ from ssah_exp.training.adapters.adapter import Adapter
 
 
 def check_plans(stages: Stages, start: ModelRef, arms: Sequence[TrainingArm]) -> None:
-    """Plan every arm without the weights, to refuse what cannot be before hours of work.
+    """Plan every arm without loading weights, to refuse impossible ones before hours of work.
 
     Args:
         stages: What all stages share.
@@ -29,10 +29,10 @@ def check_plans(stages: Stages, start: ModelRef, arms: Sequence[TrainingArm]) ->
     Raises:
         UnitError: An arm's units and options do not make a plan, or its first phase would
             train what it keeps frozen.
-        ModelError: An adapter does not go with the model or the plan.
+        ModelError: An adapter does not fit the model or the plan.
     """
     if has_adapter(Path(start.location)):
-        return  # its own modules are no part of the skeleton
+        return  # the skeleton lacks the adapter's own modules
     skeleton = load_skeleton(start.location, stages.config.model, start.commit)
     plans = {arm.name: plan_arm(skeleton, arm)[0] for arm in arms}
     for arm in arms:
@@ -41,11 +41,11 @@ def check_plans(stages: Stages, start: ModelRef, arms: Sequence[TrainingArm]) ->
 
 
 def plan_arm(model: nn.Module, arm: TrainingArm) -> tuple[TrainingPlan, Adapter | None]:
-    """What of the model an arm changes in the end, and the adapter it is trained through.
+    """What an arm may change of the model, and the adapter it is trained through, if any.
 
     Raises:
         UnitError: Its units and options do not make a plan.
-        ModelError: An adapter does not go with the model or the plan.
+        ModelError: An adapter does not fit the model or the plan.
     """
     plan = plan_training(model, arm.config.policy, arm.mask, arm.config.others)
     node = arm.config.adapter
@@ -56,7 +56,7 @@ def plan_arm(model: nn.Module, arm: TrainingArm) -> tuple[TrainingPlan, Adapter 
 
 
 def phase_of(arm: TrainingArm) -> str | None:
-    """Name of the arm whose policy it is trained under first: a control's is a control."""
+    """Name of the arm whose policy comes first, if any; for a control, of that arm's control."""
     first = arm.config.first
     return None if first is None else first + arm.name.removeprefix(arm.label)
 

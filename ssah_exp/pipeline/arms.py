@@ -31,8 +31,8 @@ class Arm:
         fill: What replaces the activations.
         control: ``random`` or ``matched``.
         draw: Number of the control draw.
-        overlap: Share of a control's units that are in the set it stands beside; None where none
-            may be.
+        overlap: Share of a control's units that are in the set it stands beside; None where
+            controls may not share units, and for arms that are no controls.
     """
 
     name: str
@@ -48,17 +48,16 @@ class Arm:
 def plan_arms(
     units: UnitMap, ablation: AblationConfig, seed: int, *, with_unaligned: bool
 ) -> list[Arm]:
-    """Every arm of a pruning table; classes without units are left out, sets without are refused.
+    """Every arm of a pruning table; an empty class is left out, an empty set is refused.
 
     Args:
         units: The aligned model's UnitMap.
         ablation: Classes, sets, fills and controls.
         seed: Decides the control draws.
-        with_unaligned: Whether the run has an unaligned model to stand beside.
+        with_unaligned: Whether the run has an unaligned model, which then is an arm, too.
 
     Raises:
-        UnitError: A selector matches nothing, or no control of the same layer mix exists outside
-            what it stands beside.
+        UnitError: A selector matches nothing, or a layer has too few units to draw a control from.
     """
     arms = [Arm(UNALIGNED, UNALIGNED)] if with_unaligned else []
     arms.append(Arm(ALIGNED, ALIGNED))
@@ -79,7 +78,7 @@ def selectors_of(ablation: AblationConfig) -> dict[str, Selector]:
     """Set -> what selects it.
 
     Raises:
-        ConfigError: A node that is no selector, or its arguments are wrong.
+        ConfigError: A node is no selector, or its arguments are wrong.
         UnitError: An argument is out of range.
     """
     return {

@@ -35,10 +35,11 @@ class Charted:
 
     Attributes:
         atlas: What was compared.
-        passes: Calibration sets with examples that had not gone through the model before.
-        sequences: How many examples those were.
-        pass_seconds: Time of that, with the answers to ``own_refusals`` where they were not cached.
-        draw_seconds: Time of all comparisons and their resamples.
+        passes: Calibration sets that needed a pass of the model, over examples new to it.
+        sequences: Number of examples in those passes.
+        pass_seconds: Seconds of everything but comparisons: those passes, and the answers for
+            ``own_refusals`` that were not cached.
+        draw_seconds: Seconds of all comparisons and their resamples.
     """
 
     atlas: SettingsAtlas
@@ -51,13 +52,14 @@ class Charted:
 def chart(run: Reopened, ref: ModelRef, *, resamples: int, seed: int) -> Charted:
     """Compare the run's calibration with ``atlas.settings`` and draws of every size.
 
-    Nothing but answers to ``own_refusals`` is written, into the cache.
+    Nothing is written but the answers for ``own_refusals`` and what a judge says of them, into the
+    cache.
 
     Args:
-        run: With ``atlas`` in its config.
-        ref: Its identified model.
+        run: Reopened with ``atlas`` in its config.
+        ref: The model whose units the run identified.
         resamples: Draws per comparison.
-        seed: Decides them.
+        seed: Decides the draws.
 
     Raises:
         ConfigError: There is nothing to compare, or the run has other scores than the paper's.
@@ -75,7 +77,7 @@ def chart(run: Reopened, ref: ModelRef, *, resamples: int, seed: int) -> Charted
         pool = calibrations.pool(config.pool)
         with drawing.running():
             sizes = size_curve(pool, units, resamples=resamples, seed=seed)
-        del pool  # a copy of the largest set by far
+        del pool  # it holds a copy of by far the largest set
     own = calibrations.own()
     with drawing.running():
         found = SettingsComparison(own, units, resamples=resamples, seed=seed)
@@ -90,20 +92,20 @@ def chart(run: Reopened, ref: ModelRef, *, resamples: int, seed: int) -> Charted
 
 
 class _Stopwatch:
-    """Seconds within its blocks."""
+    """Adds up the seconds spent inside its blocks."""
 
     seconds = 0.0
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Count the block in."""
+        """Add the seconds of this block."""
         start = time.perf_counter()
         yield
         self.seconds += time.perf_counter() - start
 
 
 class _Calibrations:
-    """Calibration sets of one model; an example goes through it once, however many sets have it."""
+    """Calibration sets of one model; an example in several sets goes through it only once."""
 
     def __init__(self, run: Reopened, stages: Stages, ref: ModelRef) -> None:
         self._run, self._stages, self._ref = run, stages, ref
@@ -112,7 +114,7 @@ class _Calibrations:
 
     @property
     def sequences(self) -> int:
-        """Examples that went through the model."""
+        """Number of examples that went through the model."""
         return 0 if self._passed is None else self._passed.sequences
 
     def own(self) -> Identification:
@@ -124,7 +126,7 @@ class _Calibrations:
         )
 
     def pool(self, count: int) -> Identification:
-        """As many as ``count`` examples of the run's own sources."""
+        """Up to ``count`` examples from each of the run's own sources."""
         config = self._run.config
         units = replace(config.units, samples=count)
         found = {}
@@ -135,7 +137,7 @@ class _Calibrations:
         return self._identified(found)
 
     def of(self, name: str, setting: CalibrationConfig) -> Identification:
-        """The sets of a setting; what it leaves open is the run's."""
+        """Both sets of a setting; what the setting leaves unset is taken from the run."""
         config, where = self._run.config, f"atlas.settings.{name}"
         units = config.units
         if setting.tokens is not None:
@@ -163,7 +165,7 @@ class _Calibrations:
     def _refused(
         self, requests: Sequence[Example], where: str, tokens: int | None
     ) -> tuple[Example, ...]:
-        """The model's own answers, where the primary judge calls them refusals."""
+        """The requests with the model's own answers that the primary judge calls refusals."""
         config, stages = self._run.config, self._stages
         if tokens is not None:
             evaluation = replace(config.evaluation, max_new_tokens=tokens)
@@ -216,7 +218,7 @@ class _Calibrations:
         return passed.of(name, encoded, units)
 
     def _seen(self) -> PassedExamples:
-        # Answers to own_refusals may have needed the model in between: it is the same one.
+        # Kept while own_refusals are answered in between: those come from the same model.
         if self._passed is None:
             self._passed = PassedExamples(
                 self._stages.slot.get(self._ref), self._run.config.trainer

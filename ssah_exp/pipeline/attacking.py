@@ -34,7 +34,10 @@ def questions_under_attack(
         stages: With the tokenizer and the config.
         attack: The attack's name.
         requests: What was attacked.
-        found: Their attempts.
+        found: Cache entry with their attempts, in the same order.
+
+    Raises:
+        DataError: A beginning that an answer is to have has no tokens in this tokenizer.
     """
     rows = json.loads((found.folder / "attempts.json").read_text(encoding="utf-8"))
     system = stages.config.evaluation.system_prompt
@@ -65,7 +68,7 @@ def questions_under_attack(
 
 
 def _given(speech: Speech, attempt: Attempt, style: str) -> tuple[list[int], str | None]:
-    """Tokens an answer is made to begin with, and how they read at the beginning of one."""
+    """Tokens an answer is made to begin with, and their text, stripped; none without a prefill."""
     if not attempt.prefill:
         return [], None
     ids = encode_answer(speech, attempt.prefill, style)

@@ -35,23 +35,23 @@ PIPELINES: dict[str, Pipeline] = {
     **dict.fromkeys(TRAINING_ARTEFACTS, run_training_table),
     PROBE: run_probe,
 }
-# Of a run's folder, what is named at its end.
+# What of a run's folder is named when the run ends.
 _PLACES = ("record.json", "table.md", "unitmap", "completions", "mt_bench", "models", "deltas")
 
 
 def run(config: RunConfig, watch: Callable[[str], None] = lambda text: None) -> Finished:
     """Run ``config.artefact``, mirror its record, print its table.
 
-    Where several processes are asked for and none was started yet, they are started, and this one
-    waits for them and returns what their rank 0 finished.
+    If the config asks for several processes and none was started yet, this one starts them, waits
+    for them, and returns what their rank 0 finished.
 
     Args:
         config: A validated config.
-        watch: Told what is being done, often; of other processes only that they work.
+        watch: Told often what is being done; while it waits for others, only once that they work.
 
     Raises:
         SsahError: Something given is wrong.
-        IncompleteError: Everything was written, and judges failed on some answers.
+        IncompleteError: Everything was written, but judges failed on some answers.
     """
     if config.atlas.settings:
         raise ConfigError(
@@ -86,10 +86,10 @@ def _run(config: RunConfig, watch: Callable[[str], None]) -> Finished:
 
 
 def _tracked(config: RunConfig, reporter: Reporter) -> Tracked | None:
-    """The run in its tracker, which rank 0 talks to.
+    """The run in its tracker, to which rank 0 talks; None on other ranks, or without a tracker.
 
     Raises:
-        ConfigError: A tracker that cannot be used; on every rank, before anything is computed.
+        ConfigError: The tracker cannot be used; on every rank, before anything is computed.
     """
     target = config.tracker.target
     if target is None:
@@ -115,7 +115,7 @@ def _publish(finished: Finished, tracked: Tracked | None, reporter: Reporter) ->
 
 
 def _check_complete(record: RunRecord) -> None:
-    """An outage, or a budget that was spent, must not pass for a finished run.
+    """Do not let a judge's outage, or its spent budget, pass for a finished run.
 
     Raises:
         IncompleteError: A judge failed on answers.

@@ -35,7 +35,7 @@ class ArmWeights:
     Attributes:
         arm: As in the record.
         ref: Its model, without hooks.
-        ablation: What is ablated in it.
+        ablation: What is ablated in it; None = nothing.
     """
 
     arm: ArmRecord
@@ -50,13 +50,13 @@ def export_arm(run: Path, name: str, out: Path, overrides: Sequence[str]) -> Non
         run: The run's folder.
         name: The arm's, as in the record.
         out: The new folder; it appears whole or not at all.
-        overrides: Of what records leave out.
+        overrides: Hydra overrides for what records leave out.
 
     Raises:
         ConfigError: No such arm, or an override is wrong.
         StoreError: No record, its cache entries are gone or damaged, or ``out`` exists.
         ModelError: The arm cannot be a plain folder, or its weights are not the certified ones.
-        UnitError: The units do not fit the model.
+        UnitError: The units do not fit the model, or are not those that were measured.
     """
     refuse_existing(out)  # before minutes of loading
     models = models_of(run, overrides)
@@ -72,7 +72,7 @@ def export_arm(run: Path, name: str, out: Path, overrides: Sequence[str]) -> Non
     def add(folder: Path) -> None:
         write_atomically(folder / PROVENANCE, json.dumps(provenance, indent=1, sort_keys=True))
         write_atomically(folder / "README.md", model_card(models.record, weights.arm))
-        if certified and weights.ablation is None:  # of ablated weights it would not hold
+        if certified and weights.ablation is None:  # it would not hold for ablated weights
             copy_certificate(source, folder)
 
     export_model(loaded, weights.ablation, out, add)
@@ -87,7 +87,7 @@ def arm_weights(models: RunModels, run: Path, name: str) -> ArmWeights:
         name: The arm's.
 
     Raises:
-        ConfigError: No such arm.
+        ConfigError: No such arm, or the arms of this artefact are no models of their own.
         StoreError: Cache entries are gone or damaged.
         UnitError: The units do not fit the model, or are not those that were measured.
     """

@@ -19,7 +19,7 @@ Curves = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Extrapolated:
-    """Seconds, and where the exponents' 95 % intervals, taken as independent, put them."""
+    """Seconds, and their range by the exponents' 95 % intervals, taken as independent."""
 
     seconds: float
     low: float
@@ -27,17 +27,20 @@ class Extrapolated:
 
 
 def by_curves(curves: Curves, name: str, shape: Shape, tokens: int) -> Extrapolated:
-    """One thing measured of identification, at another size.
+    """What one measured time of identification would be at another size.
 
     A forward pass grows with weights per block, which grow with the square of the width;
     statistics with channels per block, which grow with the width. Both are taken from the shape,
-    whose neurons may be more per width than the curves' models have.
+    which may have more neurons for its width than the curves' models.
 
     Args:
         curves: ``curves["identification"]`` of a report.
         name: ``bare_seconds`` or ``extra_seconds``.
         shape: The model.
         tokens: Calibration tokens, all counted.
+
+    Raises:
+        ValueError: The curves have no point in common.
     """
     origin = common_point(curves)
     if name == "bare_seconds":
@@ -62,7 +65,11 @@ def by_curves(curves: Curves, name: str, shape: Shape, tokens: int) -> Extrapola
 
 
 def common_point(curves: Curves) -> Mapping[str, Any]:
-    """The size that all three curves go through, as the curve of tokens measured it."""
+    """The point that all three curves go through, as the curve of tokens measured it.
+
+    Raises:
+        ValueError: There is none.
+    """
     others = [curves[axis]["points"] for axis in ("layers", "width")]
     sizes = [{_sizes(point) for point in points} for points in others]
     for point in curves["tokens"]["points"]:
@@ -85,7 +92,7 @@ def measured_rate(curves: Curves) -> float:
 
 
 def seconds_per_element(curves: Curves) -> float:
-    """Of the statistics, for a channel of a token, at the largest width measured."""
+    """Seconds of the statistics per token and channel, at the largest width measured."""
     point = curves["width"]["points"][-1]
     return float(point["extra_seconds"]["median"] / point["tokens"] / point["channels"])
 
@@ -93,8 +100,9 @@ def seconds_per_element(curves: Curves) -> float:
 def growth_table(report: Mapping[str, Any]) -> str:
     """Markdown: forward pass, statistics beside it and accumulators, for Llama-2's sizes.
 
-    Each time in two ways: the curves continued, and the largest measured point's cost per unit of
-    work, which is nearer to what large sizes pay where small ones pay for each call.
+    Each time is given in two ways: by continuing the curves, and by the cost per unit of work at
+    the largest width measured. The latter is nearer to what large sizes cost where small ones
+    mostly pay a fixed cost per call.
     """
     curves, work = report["curves"]["identification"], Work()
     tokens = work.calibration * work.calibration_length

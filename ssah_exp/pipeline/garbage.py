@@ -1,4 +1,4 @@
-"""Collecting garbage so that no signal is lost in it, and not looking for it where none is."""
+"""Collecting garbage without losing signals, and without searching what libraries import."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
 def collect_garbage() -> None:
-    """Free what holds itself in circles; a signal that comes meanwhile counts behind it.
+    """Free reference cycles; a signal that comes meanwhile is handled afterwards.
 
-    Python runs a signal's handler before the next line of Python, which amid a collection is one
-    of a ``__del__`` (Lightning's profiler has one), and whatever is raised in there is dropped: the
+    Python runs a signal's handler before the next line of Python. During a collection that may be
+    a line of a ``__del__`` (Lightning's profiler has one), where whatever is raised is dropped: the
     run would go on.
     """
     with _signals_later():
@@ -25,7 +25,7 @@ def collect_garbage() -> None:
 
 @contextmanager
 def _signals_later() -> Iterator[None]:
-    """Hold back signals that this process handles; those it does not act by themselves."""
+    """Hold back the signals that this process has handlers for; the others act as ever."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread runs handlers, and only it may change them
         return
@@ -37,7 +37,7 @@ def _signals_later() -> Iterator[None]:
     try:
         yield
     finally:
-        # The one that raises by default comes last: behind it nothing would be put back.
+        # SIGINT's handler, which raises by default, is put back last: else others might never be.
         for number, handler in reversed(held.items()):
             signal.signal(number, handler)
         for signalled in came:
@@ -46,11 +46,11 @@ def _signals_later() -> Iterator[None]:
 
 @contextmanager
 def imports_stay() -> Iterator[None]:
-    """Around the import of the pipeline, in commands and workers, whose process is ours.
+    """Keep the garbage collector off what the block imports, which stays until the process ends.
 
-    Libraries are half a million objects that live as long as the process. The collector would walk
-    over them several times while they come, and again whenever a run frees the memory of a model,
-    a third of a second each time.
+    For the import of the pipeline, in commands and workers, whose process is ours. Its libraries
+    are half a million objects: the collector would walk over them several times while they are
+    imported, and again whenever a run frees the memory of a model, a third of a second each time.
     """
     if "ssah_exp.pipeline.dispatch" in sys.modules:
         yield

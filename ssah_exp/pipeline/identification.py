@@ -1,4 +1,4 @@
-"""From a model to its UnitMap, with how far another way to score agrees."""
+"""From a model to its UnitMap, and how far another way to score agrees with it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ class Identified:
     Attributes:
         statistics: Per-channel statistics over both calibration sets.
         units: Scores and classes.
-        agreement: How far the paper's score agrees under the statistic not in use, from the same
-            pass; beside another scoring, under the one in the config.
+        agreement: By :func:`rank_agreement`, how far ``units`` agree with the paper's score under
+            the statistic not in use, from the same pass. With ``units.scoring`` set: with the
+            paper's score under the statistic in the config.
     """
 
     statistics: Identification
@@ -42,7 +43,8 @@ def identify_units(model: ModelRef, stages: Stages) -> Identified:
     """Collect statistics, unless cached, score and classify.
 
     Raises:
-        SsahError: A class that scores gives something else than a number per unit.
+        SsahError: Activations are not finite, or the class that ``units.scoring`` names gives
+            something else than one finite number per unit.
     """
     statistics, entry = stages.statistics(model)
     stages.reporter.done("statistics", entry)
@@ -58,17 +60,17 @@ def identify_units(model: ModelRef, stages: Stages) -> Identified:
 
 
 def check_scoring(units: UnitsConfig) -> None:
-    """Build what ``units.scoring`` names, if anything, to refuse it before hours of work.
+    """Build what ``units.scoring`` names, if anything, to refuse a wrong one before hours of work.
 
     Raises:
-        ConfigError: It scores nothing, or its arguments are wrong.
+        ConfigError: It is no scoring, or its arguments are wrong.
     """
     if units.scoring is not None:
         build(units.scoring, "units.scoring", Scoring)
 
 
 def _scored_otherwise(model: ModelRef, stages: Stages, node: Target, paper: UnitMap) -> UnitMap:
-    """A UnitMap by another scoring; ``paper`` is that of the same model by the paper's."""
+    """The UnitMap by ``node``'s scoring; ``paper`` is the same model's by the paper's score."""
     scoring = build(node, "units.scoring", Scoring)
     importance, entry = stages.scores(model, scoring)
     stages.reporter.done("scores", entry)
@@ -83,7 +85,7 @@ def _scored_otherwise(model: ModelRef, stages: Stages, node: Target, paper: Unit
 def unit_map_of(
     config: RunConfig, model: ModelRef, data: RunData, statistics: Identification
 ) -> UnitMap:
-    """Score and classify, with where the scores come from; no forward pass."""
+    """Score and classify without a forward pass, and note where the scores come from."""
     units = config.units
     system = system_if_used(config, [units.prompt_style])
     origin = Provenance(

@@ -30,15 +30,16 @@ _FINISHED = "finished.json"
 
 
 def launch(config: RunConfig) -> Finished:
-    """Run ``config`` in ``trainer.devices`` processes and wait for them; what rank 0 finished.
+    """Run ``config`` in ``trainer.devices`` processes; wait and return what rank 0 finished.
 
     They get the config as it is now: a later edit of a file changes nothing for them.
 
     Raises:
         ConfigError: Several machines are asked for.
         RankError: A process failed; the others were ended.
-        IncompleteError: Everything was written, and judges failed on some answers.
+        IncompleteError: Everything was written, but judges failed on some answers.
         SystemExit: This process was asked to end, and so were they.
+        KeyboardInterrupt: The same, by Ctrl+C.
     """
     if config.trainer.num_nodes > 1:
         raise ConfigError(
@@ -55,7 +56,7 @@ def launch(config: RunConfig) -> Finished:
 
 
 def tell_finished(finished: Finished, config: Path) -> None:
-    """Tell the process that waits, which froze ``config``; the record lies on disk already."""
+    """Tell the waiting process, which wrote ``config``; the record lies on disk already."""
     content = {
         "folder": str(finished.folder),
         "stages": [asdict(stage) for stage in finished.stages],
@@ -77,17 +78,18 @@ def run_processes(count: int, arguments: list[str]) -> None:
 
     Raises:
         RankError: One failed; the others were ended.
-        IncompleteError: Rank 0 ended with one.
+        IncompleteError: A rank ended with this error.
         SystemExit: This process was asked to end, and so were they.
+        KeyboardInterrupt: The same, by Ctrl+C.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # Its account of a failure is long, and ours says what happened.
+    # The agent's account of a failure is long; our error says what happened.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    # A rank that a library crashes says where it was; the signal alone tells nobody.
+    # Makes a rank that crashes in a library say where: the signal alone would not.
     os.environ.setdefault("PYTHONFAULTHANDLER", "1")
     config = LaunchConfig(
         min_nodes=1,
@@ -115,7 +117,7 @@ def run_processes(count: int, arguments: list[str]) -> None:
 
 
 def _said(failure: Any) -> str:
-    """The message in its error file."""
+    """The message in a failed rank's error file."""
     said = failure.message
     if isinstance(said, dict):
         said = said.get("message", said)

@@ -40,7 +40,7 @@ class Measuring:
     Attributes:
         run: With its judges, its attacks and its folder.
         stages: The cached stages.
-        questions: Put to every arm.
+        questions: Asked of every arm.
         prompts: Their tokens.
     """
 
@@ -51,15 +51,15 @@ class Measuring:
 
     @classmethod
     def of(cls, run: OpenRun, stages: Stages) -> Measuring:
-        """With the config's questions."""
+        """Measuring with the config's questions."""
         return cls(run, stages, *stages.questions())
 
     def measure(
         self, name: str, ref: ModelRef, ablation: Ablation | None, place: str
     ) -> tuple[Measured, str]:
-        """What is measured on one arm, and where its completions lie in the run's folder.
+        """What is measured on one arm, and the path of its completions within the run's folder.
 
-        All ranks answer; rank 0 judges and writes, and the others get no metrics.
+        All ranks take part in answering; rank 0 alone judges and writes, the others get no metrics.
 
         Args:
             name: The arm's name.
@@ -95,7 +95,7 @@ class Measuring:
     def _attacked(
         self, attack: str, name: str, ref: ModelRef, ablation: Ablation | None, label: str
     ) -> tuple[Sequence[Question], Entry]:
-        """Search attempts against one arm, put them to it, keep its answers."""
+        """Search attempts against one arm and ask it each of them."""
         stages = self.stages
         config = stages.config.evaluation.attacks[attack]
         requests = requests_of(stages.data.harmful_eval, config)
@@ -137,10 +137,10 @@ class Measuring:
 
 
 def _keep(said: Sequence[tuple[Sequence[Question], Entry]], whole: Path) -> None:
-    """One file of completions from several entries, each with the run's own question.
+    """Write one file of completions from several entries, each with this run's own question.
 
-    An entry may be another run's, which put the same tokens, of requests in other categories. The
-    file appears whole: the record of an earlier call may lie beside it, whose readers want it.
+    An entry may come from another run, which asked the same tokens but of requests in other
+    categories. The file is replaced as a whole: readers of an earlier call's record may need it.
     """
     questions = [question for asked, _ in said for question in asked]
     files = [entry.folder / "completions.jsonl" for _, entry in said]

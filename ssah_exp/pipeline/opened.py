@@ -65,11 +65,11 @@ class OpenRun:
         attacks: By name.
         data: Every data set.
         source: Where the base model comes from.
-        inputs: Content hashes of model and data.
+        inputs: Content hashes of model, data and whatever else is read from files.
         run_id: Hash of what decides the result.
         started: ISO time.
         origin: Code, packages and machine at the start.
-        bench: The judge of MT-bench, if the run holds one.
+        bench: The judge of MT-bench; None if the run does not hold MT-bench.
     """
 
     config: RunConfig
@@ -123,7 +123,7 @@ class OpenRun:
     ) -> Finished:
         """Write the record, last; keep the earlier one if this call only looked things up.
 
-        Rank 0 does; what the other ranks get has no metrics.
+        Only rank 0 writes; the record that other ranks get has no metrics.
 
         Args:
             models: By name.
@@ -229,7 +229,7 @@ def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -
 
 
 def _thinned(config: RunConfig, data: RunData) -> str:
-    """Which sets of requests an experiment takes some rows of, for people who gave it their own."""
+    """Which sets of requests are asked in part (``every``), to tell users who gave their own."""
     every = {name: getattr(config.data, name).get("every", 1) for name in EVALUATED}
     return ", ".join(
         f"{len(getattr(data, name))} of data.{name} (every={step})"
@@ -239,9 +239,10 @@ def _thinned(config: RunConfig, data: RunData) -> str:
 
 
 def _doubtful(data: RunData) -> Iterator[str]:
-    """What a set of requests asks more than once, and rows of its file that ask nothing.
+    """A line per set of requests that repeats some, or whose file had blank rows.
 
-    Nothing is dropped: a file is asked as it is, and who gave it decides what becomes of it.
+    Blank rows were left out on loading. Repeated requests are asked all the same: whoever gave the
+    file decides what becomes of them.
     """
     for name in EVALUATED:
         rows = getattr(data, name)
@@ -258,7 +259,7 @@ def _doubtful(data: RunData) -> Iterator[str]:
 
 
 def _attacks(config: RunConfig, root: Path) -> dict[str, Attack]:
-    """Every attack, with what its judge said in earlier runs."""
+    """Every attack by name; its judge may look up what it said in earlier runs."""
     attacks: dict[str, Attack] = {}
     for name, node in config.evaluation.attacks.items():
         where = f"evaluation.attacks.{name}.method"
@@ -268,7 +269,7 @@ def _attacks(config: RunConfig, root: Path) -> dict[str, Attack]:
 
 
 def _files_of(judges: dict[str, Judge], attacks: dict[str, Attack]) -> dict[str, str]:
-    """Hashes of weights, and of words that are read from files."""
+    """Hashes of judges' and attackers' weights, and of judges' wordings that files hold."""
     prints: dict[str, str | None] = {}
     for name, judge in judges.items():
         if isinstance(judge, HarmJudge):

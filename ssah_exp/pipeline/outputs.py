@@ -31,23 +31,23 @@ def publish(
 
     Args:
         arm: What was trained.
-        tuned: Its model, in the cache, and what that was trained from.
+        tuned: Its model, in the cache, and the model it was trained from.
         start: The model every arm starts from. An arm of two phases has a delta against this one,
             which the user has, and not against the first phase's result.
         folder: The run's folder.
         cache: Where deltas are kept.
 
     Returns:
-        Why a delta that could be expected is not there; None = no reason.
+        Why the arm's delta could not be made; None if it was, or if the arm is to have none.
 
     Raises:
-        UnitError: What the arm's plan holds frozen changed.
+        UnitError: What the arm's plan holds frozen changed, or nothing did.
     """
     place = file_name(arm.name)
     if ranks.first():
         _link_model(folder / "models" / place, Path(tuned.ref.location))
     if arm.mask is None or has_adapter(Path(tuned.ref.location)):
-        return None  # a delta of everything is a copy of the model; an adapter stands beside it
+        return None  # a delta of everything would be a whole model; an adapter has its own files
     staged = tuned.start != start
     material = {"version": DELTA_VERSION, "base": start.fingerprint, "tuned": tuned.ref.fingerprint}
 
@@ -78,7 +78,7 @@ def _check_precision(before: Weights, after: Weights) -> None:
 
 
 def _check_tensors(before: Weights, after: Weights) -> None:
-    """transformers passes over tensors that a model does not have; what it saves lacks them."""
+    """Refuse files with tensors the model does not have: what transformers saves lacks them."""
     try:
         with_copies(after, before)
     except UnitError as error:
@@ -88,7 +88,7 @@ def _check_tensors(before: Weights, after: Weights) -> None:
 
 
 def _link_model(link: Path, model: Path) -> None:
-    """A relative link: the whole root may be moved."""
+    """Make a relative link, so that the whole root may be moved."""
     with whole_path(link) as place:  # an equal run may do the same meanwhile
         place.symlink_to(way_to(model, link.parent), target_is_directory=True)
 

@@ -42,10 +42,11 @@ def own_answers(
 
 
 def _answered(stages: Stages, text: str, style: str) -> Answered:
-    """With whether it breaks off, by its length as tokens.
+    """An answer, and whether it was cut off, judged by its number of tokens.
 
-    Decoding may lose one at either end; an answer taken for cut only goes without end of turn. One
-    that ran on in blanks up to the limit is taken for ended: completions are kept stripped.
+    Decoding may lose a token, hence the margin of one; an answer wrongly taken as cut off merely
+    gets no end of turn. One that ran on in blanks up to the limit is taken as ended, since
+    completions are kept stripped.
     """
     length = len(encode_answer(stages.speech, text, style))
     return Answered(text, style, cut=length >= stages.config.evaluation.max_new_tokens - 1)

@@ -47,7 +47,7 @@ from ssah_exp.records.record import ArmRecord
 
 # Raised when a change of code changes what a stage computes from the same inputs.
 PROBE_VERSION, SEPARABILITY_VERSION = 1, 1
-# Twins are cut from the beginning of the held-out text; all of it would say no more.
+# Random twins are cut from this much of the held-out text; all of it would add nothing.
 _TEXT_CHARACTERS = 200_000
 _SEPARABILITY = "separability.safetensors"
 
@@ -235,7 +235,7 @@ def _separability_curves(
 def _refused(
     tokens: torch.Tensor, inputs: ProbeInputs, stages: Stages, judge: Judge
 ) -> tuple[dict[str, Estimate], dict[str, int]]:
-    """How many bare continuations begin with a refusal, to the judge that leads; its failures."""
+    """Share of bare continuations that the primary judge calls refusals, and its failures."""
     speech, evaluation = stages.speech, stages.config.evaluation
     answers = [until_stop(row, speech) for row in tokens.tolist()]
     texts = speech.tokenizer.batch_decode(answers, skip_special_tokens=True)

@@ -22,7 +22,7 @@ from ssah_exp.records.trackers.base import RunHead
 
 
 class Follower(Protocol):
-    """Who else is told how a run goes."""
+    """Something else that is told how a run goes."""
 
     def opened(self, head: RunHead) -> None:
         """The run's id is known."""
@@ -78,7 +78,7 @@ class Reporter:
         self.say(f"{state} {name:<28} {entry.seconds:7.1f} s  {entry.key}")
 
     def say(self, text: str) -> None:
-        """Print a line; it stays one in a log file, whatever width that is taken to have."""
+        """Print a line with rich's markup; it is never wrapped, so a log file has it as one."""
         self.console.print(text, highlight=False, soft_wrap=True)
 
     @contextmanager

@@ -27,14 +27,14 @@ _GROUPS = {LocalFolder: "model=local", LocalGguf: "model=gguf"}
 
 
 def config_of(record: RunRecord, overrides: Sequence[str]) -> RunConfig:
-    """The config of a run, whole; its science part is the record's.
+    """The whole config of a run; its science part is the record's.
 
     Args:
         record: The run's.
-        overrides: Of Hydra, for what records leave out.
+        overrides: Hydra overrides for what records leave out.
 
     Raises:
-        ConfigError: An override is wrong, or says otherwise than the record.
+        ConfigError: An override is wrong or contradicts the record, or a value is missing.
     """
     recorded = _arms_in_order(record)
     composed = compose_shipped([*_group_of_model(recorded, overrides), *overrides])
@@ -45,10 +45,12 @@ def config_of(record: RunRecord, overrides: Sequence[str]) -> RunConfig:
 
 @contextmanager
 def what_to_give() -> Iterator[None]:
-    """Beside what is missing, why it is and how it is given to a command that is no run.
+    """Add to an error about a missing value why it is missing, and how to give it.
+
+    For commands that open a finished run, and so take overrides by ``--set``.
 
     Raises:
-        ConfigError: As within, with that behind it.
+        ConfigError: As raised inside; one about a missing value with that added.
     """
     try:
         yield
@@ -62,9 +64,9 @@ def what_to_give() -> Iterator[None]:
 
 
 def _arms_in_order(record: RunRecord) -> dict[str, Any]:
-    """A record's config; its arms in the order of the run, not in that of the alphabet.
+    """A record's config with its arms in the order of the run, not of the alphabet.
 
-    One may end at the loss of another that comes before it.
+    The order counts: an arm may end at the loss of another one, which has to come before it.
     """
     training = record.config.get("training")
     if training is None:
@@ -77,10 +79,10 @@ def _arms_in_order(record: RunRecord) -> dict[str, Any]:
 def _refuse_other(
     recorded: Mapping[str, Any], composed: Mapping[str, Any], overrides: Sequence[str]
 ) -> None:
-    """Refuse what would be dropped: of what is recorded, the record decides.
+    """Refuse overrides that would be dropped, since the record holds another value.
 
-    What names a model must be given where its group asks for it, whatever it is. A group's name
-    says where files lie.
+    Keys that name a model may be given whatever their value, since the model's config group may
+    demand them; so may groups, since their names say where files lie.
     """
     for word in overrides:
         for key in _keys_of(word):
@@ -95,14 +97,14 @@ def _refuse_other(
 
 
 def _keys_of(word: str) -> Iterator[str]:
-    """Dotted keys that an override gives a value to: those inside a mapping one by one."""
+    """Dotted keys that an override gives a value to; for a mapping, each key inside it."""
     override = OverridesParser.create().parse_override(word)
     key = override.key_or_group
     yield from _below(key, None if override.is_delete() else override.value())
 
 
 def _below(key: str, value: Any) -> Iterator[str]:
-    """``key``, or the keys of a mapping that stands there."""
+    """``key``, or, if its value is a mapping, the keys below it."""
     if not isinstance(value, Mapping) or not value:
         yield key
         return
@@ -111,7 +113,7 @@ def _below(key: str, value: Any) -> Iterator[str]:
 
 
 def _differs(held: Any, given: Any) -> bool:
-    """Whether a value says otherwise than the record; either may leave out what the other has."""
+    """Whether a value contradicts the recorded one; keys that only one of them has do not count."""
     if isinstance(held, Mapping) and isinstance(given, Mapping):
         return any(_differs(held[key], given[key]) for key in held.keys() & given.keys())
     if isinstance(held, list) and isinstance(given, list):
@@ -121,9 +123,9 @@ def _differs(held: Any, given: Any) -> bool:
 
 
 def _group_of_model(recorded: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
-    """The config group that knows the key `model.source.path`, where that alone is given.
+    """The override for the config group that knows `model.source.path`, if only that key is given.
 
-    Of a model that was a folder or a file a record lacks nothing else.
+    Of a model that is a folder or a file, a record leaves out nothing else.
     """
     named = any(item.startswith("model=") for item in overrides)
     given = any(item.startswith("model.source.path=") for item in overrides)
@@ -133,7 +135,7 @@ def _group_of_model(recorded: Mapping[str, Any], overrides: Sequence[str]) -> li
 
 
 def _filled(recorded: Any, composed: Any, depth: int = 0) -> Any:
-    """What is recorded, with what records leave out taken from ``composed``.
+    """The recorded values, with what records leave out taken from ``composed``.
 
     Records leave out whole groups, keys of groups, every path, and how a judge is reached. What
     lies deeper is complete (a judge that is not recorded was not used) or has its default in the

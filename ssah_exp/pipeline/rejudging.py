@@ -19,7 +19,7 @@ from ssah_exp.records.record import RunRecord
 def rejudge(record: RunRecord, folder: Path, judges: dict[str, Judge]) -> dict[str, LaterJudge]:
     """What other judges say of every arm; the run's record stays as it is, nothing is written.
 
-    MT-bench's answers are left: only its own judge has the questions' references.
+    MT-bench's answers are left out: only its own judge has the questions' references.
 
     Args:
         record: The run's.
@@ -27,10 +27,10 @@ def rejudge(record: RunRecord, folder: Path, judges: dict[str, Judge]) -> dict[s
         judges: By name.
 
     Returns:
-        By judge, with the run's own prompt styles and confidence.
+        Judge name -> what it says, by the run's own prompt styles and confidence.
 
     Raises:
-        StoreError: Completions are missing.
+        StoreError: Completions are missing, or the run's artefact keeps none.
     """
     answers = stored_answers(record, folder)
     digest = answers_digest(record, folder) or ""
@@ -46,7 +46,7 @@ def rejudge(record: RunRecord, folder: Path, judges: dict[str, Judge]) -> dict[s
             answers=digest,
             record_finished=record.finished,
             judge=name,
-            # Described behind its work: an endpoint names its model with every answer.
+            # Described after its work: an endpoint names its model with every answer.
             described={**judge.describe(), **code_of(judge)},
             arms=said,
             provenance=origin,

@@ -1,6 +1,6 @@
 """From a finished run back to its models and calibration examples, reading only.
 
-Its config comes back whole by :mod:`ssah_exp.pipeline.recorded_config`; model and data must be the
+:mod:`ssah_exp.pipeline.recorded_config` rebuilds its whole config; model and data must be the
 recorded ones.
 """
 
@@ -42,7 +42,7 @@ class RunModels:
     cache: Cache
 
     def model(self, name: str) -> ModelRef:
-        """The model the record names so, or the one in a folder.
+        """The model of that name in the record, or the one in a folder.
 
         Args:
             name: ``base``, ``aligned`` or ``start`` as in the record, or a model folder.
@@ -118,6 +118,7 @@ class Reopened(RunModels):
 
         Raises:
             ConfigError: See :meth:`check_statistics`.
+            ModelError: See :meth:`stages`.
             UnitError: NaN or infinite activations.
         """
         self.check_statistics()
@@ -162,10 +163,10 @@ class Reopened(RunModels):
 def cache_of(folder: Path) -> Cache:
     """The cache beside ``runs/<artefact>/<run id>``.
 
-    Either ``runs`` may be a link to another disk, or what was given be a link to a run.
+    ``runs`` may be a link to another disk, or ``folder`` itself a link to a run.
 
     Raises:
-        StoreError: A folder that lies less deep has none beside it.
+        StoreError: ``folder`` does not lie deep enough to have a cache beside it.
     """
     deep = [path for path in (folder.absolute(), folder.resolve()) if len(path.parents) > 2]
     if not deep:
@@ -181,11 +182,11 @@ def models_of(folder: Path, overrides: Sequence[str]) -> RunModels:
 
     Args:
         folder: The run's folder, ``<root>/runs/<artefact>/<run id>``.
-        overrides: As of :func:`reopen`; those on data decide nothing here.
+        overrides: As for :func:`reopen`; those about data have no effect here.
 
     Raises:
         StoreError: No record there, or no cache can lie beside it.
-        ConfigError: An override is wrong, or says otherwise than the record.
+        ConfigError: An override is wrong or contradicts the record, or a value is missing.
     """
     record = read_run(folder)
     return RunModels(record, config_of(record, overrides), cache_of(folder))
@@ -201,8 +202,8 @@ def reopen(folder: Path, overrides: Sequence[str], reporter: Reporter) -> Reopen
         reporter: Receives progress.
 
     Raises:
-        StoreError: No record there.
-        ConfigError: An override is wrong, or a path is missing.
+        StoreError: No record there, or no cache can lie beside it.
+        ConfigError: An override is wrong or contradicts the record, or a path is missing.
         DataError: The calibration examples are not the recorded ones.
     """
     models = models_of(folder, overrides)

@@ -69,7 +69,7 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Rates:
-    """What one GPU does; the first group was measured, the second is assumed.
+    """What one GPU does: the first three were measured, the others are rated or assumed.
 
     Attributes:
         forward: FLOP/s of a bare forward pass in bfloat16 (one H100, Llama-2-7B's shape, 32 x 512).
@@ -106,7 +106,7 @@ class Work:
         epochs: Passes over them.
         length: Tokens per training conversation.
         batch: Conversations per step and GPU.
-        prompts: Put to each arm.
+        prompts: Asked of each arm.
         prompt_length: Tokens of each.
         new_tokens: Generated for each.
         decode_batch: Prompts decoded together on one GPU.
@@ -137,7 +137,8 @@ class Forecast:
         seconds: Wall time without loading and saving; None where the model does not fit.
         memory: Bytes per GPU.
         sharded: Whether weights are split over the GPUs (FSDP2).
-        exchange: Seconds of it that GPUs spend on exchanging, if nothing overlaps.
+        exchange: Seconds that GPUs spend on exchanging. They are part of ``seconds``, except in
+            training, where exchange and computation overlap and the longer of the two counts.
     """
 
     seconds: float | None
@@ -226,7 +227,7 @@ def _identification(shape: Shape, gpus: int, rates: Rates, work: Work) -> Foreca
     if sharded:
         exchange += turns * _gathering(shape, gpus, rates)
     memory = inference_memory(shape, gpus, rows, length, sharded=sharded)
-    if gpus == 1:  # several ranks hold them in rank 0's main memory
+    if gpus == 1:  # with several ranks the held moments lie in rank 0's main memory
         memory += work.held * shape.channels * 2 * 8
     return _fits(seconds + exchange, memory, rates, sharded, exchange)
 
@@ -301,7 +302,7 @@ def _cell(found: Forecast) -> str:
 
 
 def duration(seconds: float) -> str:
-    """For people."""
+    """A duration for people, in seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.1f} s"
     if seconds < 7200:

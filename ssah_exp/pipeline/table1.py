@@ -27,7 +27,7 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
     Raises:
         SsahError: Something given is wrong; see its subclasses.
     """
-    # Wrong ones are refused before hours of training.
+    # Wrong selectors and scorings are refused before hours of training.
     selectors_of(config.ablation)
     check_scoring(config.units)
     run = open_run(config, reporter)

@@ -18,8 +18,8 @@ from ssah_exp.records.trackers import LiveRun, RunHead, Tracker
 class Tracked:
     """One run and its tracker.
 
-    The tracker's run begins with the first stage that is computed: one that finds everything in
-    the cache shows nothing new.
+    The tracker is told of the run when something is first computed: a run that finds everything in
+    the cache has nothing new to show.
 
     Args:
         tracker: Where the run is shown.
@@ -56,7 +56,7 @@ class Tracked:
             self._try(lambda: live.stage(stage))
 
     def finished(self, finished: Finished) -> None:
-        """Mirror the record unless it is there, with what judges said of it later."""
+        """Mirror the record with what later judges said, unless the tracker has it already."""
         record, live = finished.record, self._live
         self._live = None
         try:

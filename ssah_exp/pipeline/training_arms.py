@@ -28,10 +28,11 @@ class TrainingArm:
         name: Unique within a run.
         label: The configured arm; a control carries the name of the arm it stands beside.
         config: Policy, adapter, epochs.
-        mask: ``(units,)`` bool, what the policy names; None under ``none``.
+        mask: ``(units,)`` bool, the units that the policy is about; None under ``none``.
         control: ``random`` or ``matched``.
         draw: Number of the control draw.
-        overlap: Share of a control's units that are in the set it stands beside; None of others.
+        overlap: Share of a control's units that are in the set it stands beside; None for arms
+            that are no controls.
     """
 
     name: str
@@ -44,7 +45,7 @@ class TrainingArm:
 
     @property
     def mask_digest(self) -> str | None:
-        """sha256 over the selected units, or None."""
+        """sha256 over the indices of the selected units; None without a mask."""
         return None if self.mask is None else digest_of(np.flatnonzero(self.mask).tolist())
 
 
@@ -64,11 +65,11 @@ def check_arms(training: TrainingConfig) -> None:
 
 
 def callbacks_of(training: TrainingConfig) -> dict[str, pl.Callback]:
-    """The user's own callbacks, made anew: they keep what they see of one arm.
+    """The user's own callbacks, made anew for each arm, since they keep what they see of it.
 
     Raises:
-        ConfigError: A node that is no Lightning callback, or its arguments are wrong; or two whose
-            states a checkpoint could not tell apart.
+        ConfigError: A node is no Lightning callback, or its arguments are wrong; or there are two
+            whose states a checkpoint could not tell apart.
     """
     made = {
         name: build(node, f"training.callbacks.{name}", pl.Callback)
@@ -99,7 +100,7 @@ def plan_training_arms(units: UnitMap, training: TrainingConfig, seed: int) -> l
     """
     arms = {name: _arm(name, config, units, seed) for name, config in training.arms.items()}
     drawn: dict[str, TrainingArm] = {}
-    # Those of first phases come first: others are drawn from among them.
+    # Controls of first phases are drawn first: the others are drawn from what those leave alone.
     for arm in sorted(arms.values(), key=lambda arm: arm.config.first is not None):
         for control in _controls(units, arm, training, seed, drawn):
             drawn[control.name] = control
@@ -148,7 +149,7 @@ def _controls(
 
 
 def _kept_before(phase: TrainingArm | None) -> NDArray[np.bool_] | None:
-    """Units that a control's first phase leaves as they are: what it freezes must be among them."""
+    """Units that a control's first phase leaves as they are: the control is drawn from them."""
     if phase is None or phase.mask is None:
         return None
     return phase.mask if phase.config.policy == "freeze" else ~phase.mask

@@ -1,4 +1,4 @@
-"""What every arm of a run learns from: encoded examples, pairs, and the sample losses are over."""
+"""What every arm of a run learns from: examples, pairs, and the sample that losses are over."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TrainingSet:
         base: The unaligned model, whose answers DPO rejects.
 
     Attributes:
-        examples: Prompts with answers, each in every prompt style.
+        examples: Prompts with answers, each in one prompt style, the styles in turn.
         pairs: Of DPO, answers preferred and rejected; empty for SFT.
         sample: Examples that training losses are measured over, evenly spread over each prompt
             style; the same for every arm.
@@ -48,7 +48,7 @@ class TrainingSet:
         }
 
     def referenced(self, start: ModelRef) -> list[ReferencedPair]:
-        """What a model thinks of the pairs before it is trained; none for SFT.
+        """The pairs with their answers' log-probabilities under ``start``; empty for SFT.
 
         Arms that start from one model share it.
         """
@@ -71,7 +71,7 @@ class TrainingSet:
         return with_reference(self._stages.slot.get(start), encoded, config.batch_size)
 
     def _source(self) -> tuple[Example, ...]:
-        """What is learned: of pairs that are given, the chosen answers."""
+        """The examples to learn; where pairs are given, their chosen answers."""
         data = self._stages.data
         if data.preferences:
             return tuple(
@@ -93,8 +93,8 @@ class TrainingSet:
     def _preferences(self, source: tuple[Example, ...], base: ModelRef) -> list[Pair]:
         """Given pairs, or the training answers against the unaligned model's own.
 
-        It answers in the very style that each is trained in: what a model says to a request as
-        plain text is not what it says to it as chat.
+        That model answers each request in the style it is trained in: what a model says to a
+        request as plain text is not what it says to it as chat.
 
         Raises:
             DataError: A request has no response, or all answers equal the responses.

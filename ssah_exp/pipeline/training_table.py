@@ -1,4 +1,4 @@
-"""Training tables (paper sections 4 and 5): one model, fine-tuned under policy after policy."""
+"""Training tables (protocol sections 4 and 5): one model, fine-tuned under policy after policy."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
 
 
 def _dense(config: RunConfig, base: ModelRef, start: ModelRef) -> list[tuple[str, ModelRef]]:
-    """The models no arm has trained yet."""
+    """Names and models from before any arm's training."""
     if base == start:
         return [(config.training.start, start)]
     return [(UNALIGNED, base), (ALIGNED, start)]

@@ -1,4 +1,4 @@
-"""The fine-tuning stage: one arm's training, a cache entry that a killed run goes on with."""
+"""The fine-tuning stage: each arm's training is a cache entry, and is resumed after a kill."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Tuned:
     certificate: dict[str, Any]
 
     def summary(self) -> dict[str, Any]:
-        """For a record."""
+        """Both summaries in one, for a record."""
         return {**self.training, "certificate": self.certificate}
 
 
@@ -70,9 +70,9 @@ class Tuning:
         """Train one arm, or find the result.
 
         Args:
-            arm: What to train.
-            phases: Arms by name, for ``first``. A control's first phase is that arm's control of
-                the same kind and draw: with the arm itself it would be no null.
+            arm: What to train. The arm that its ``match_loss`` names has been trained before.
+            phases: Arms by name, for ``first``. A control's first phase is a control, too, of the
+                same kind and draw: one that began with the named arm itself would be no null.
         """
         start, first = self._start, phase_of(arm)
         epochs = arm.config.epochs or self._config.epochs
@@ -89,11 +89,11 @@ class Tuning:
 
     @property
     def loss_examples(self) -> int:
-        """Training examples that training losses are measured over."""
+        """Number of training examples that training losses are measured over."""
         return len(self._set.sample)
 
     def start_loss(self) -> float:
-        """The training loss of the model that all arms start from."""
+        """Training loss of the model that all arms start from, in nats per response token."""
         material = {
             "version": START_LOSS_VERSION,
             "model": self._start.fingerprint,
@@ -111,7 +111,7 @@ class Tuning:
         return float(json.loads((entry.folder / "loss.json").read_text()))
 
     def _tracking(self) -> Tracking | None:
-        """The first calibration examples, which were drawn at random."""
+        """How units are followed, if at all: on the first few of the randomly drawn examples."""
         track, units = self._config.track, self._stages.config.units
         if track.every is None:
             return None
@@ -208,15 +208,15 @@ class Tuning:
         if target is None:
             recipe.pop("check_every")
         if config.model.precision != "float32" and self._config.accumulate > 1:
-            recipe["gradients"] = "float32"  # they were summed in the model's precision once
-        if self._track is not None:  # it decides what an entry holds, and no weight
+            recipe["gradients"] = "float32"  # once they were summed in the model's precision
+        if self._track is not None:  # it decides what else an entry holds, but no weight
             units = {key: val for key, val in asdict(self._track.units).items() if key in _SCORED}
             digests = {
                 name: digest_of_encoded(items) for name, items in self._track.calibration.items()
             }
             recipe["track"] = {"every": self._track.every, "units": units, "examples": digests}
         if not recipe["callbacks"]:
-            del recipe["callbacks"]  # as before there could be any
+            del recipe["callbacks"]  # keeps the keys from before there could be any
         return {
             "version": TUNE_VERSION,
             "model": start.fingerprint,
@@ -242,7 +242,7 @@ _SCORED = ("statistic", "tokens", "square_attention", "budgets")
 
 
 def _cost(summary: TrainingSummary, certificate: Certificate) -> dict[str, float]:
-    """What another training that ends at the same bits would measure otherwise."""
+    """Timings: another training that ends at the same bits would measure others."""
     found = {
         "track_overhead": summary.track_overhead,
         "certificate_seconds": certificate.seconds,

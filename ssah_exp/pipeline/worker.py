@@ -18,7 +18,7 @@ from ssah_exp.pipeline.garbage import imports_stay
 
 
 def main(config: str) -> int:
-    """Run it; 0 = done, 1 = it failed, 2 = something given is wrong, 3 = done but for judges.
+    """Run it; 0 = done, 1 = failed, 2 = something given is wrong, 3 = done, but judges failed.
 
     What went wrong goes to the file the launcher named; the launcher says it once.
     """
@@ -49,7 +49,7 @@ def main(config: str) -> int:
 
 
 def _end_with(launcher: int, seconds: int) -> None:
-    """A launcher that was killed ends nobody: do what it would, or cards and locks stay taken."""
+    """End this process when its launcher was killed, or its card and its locks would stay taken."""
     while os.getppid() == launcher:
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)  # a training saves a checkpoint first
@@ -58,7 +58,7 @@ def _end_with(launcher: int, seconds: int) -> None:
 
 
 def tell(message: str) -> None:
-    """In the form that torch's elastic agent reads."""
+    """Write a message for torch's elastic agent, in its form; without an agent, to stderr."""
     place = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if place is None:
         print(message, file=sys.stderr)
@@ -68,7 +68,7 @@ def tell(message: str) -> None:
 
 
 def flush_printed() -> None:
-    """Pass on what was printed, as far as anybody reads it.
+    """Flush what was printed, as far as anybody still reads it.
 
     A stream that was closed before Python started is None; a pipe may have lost its reader.
     """

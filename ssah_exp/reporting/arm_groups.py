@@ -17,9 +17,9 @@ class Group:
         label: For people.
         model: As in :class:`ArmRecord`.
         arm: Configured arm of a training table.
-        unit_class: Ablated class.
+        unit_class: Ablated class or named set.
         fill: What replaced it.
-        control: Kind of control.
+        control: ``random`` or ``matched``; None = no control.
         by_seed: Seed -> its arm, or its draws.
     """
 
@@ -33,21 +33,21 @@ class Group:
 
     @property
     def arms(self) -> list[ArmRecord]:
-        """Of all seeds."""
+        """The arms of all seeds."""
         return [arm for arms in self.by_seed.values() for arm in arms]
 
     @property
     def dense(self) -> bool:
-        """A whole model, neither ablated nor trained by an arm."""
+        """Whether it is a whole model, neither ablated nor trained by an arm."""
         return self.arm is None and self.unit_class is None
 
 
 def groups_of(records: Sequence[RunRecord]) -> list[Group]:
-    """In the order of the first record's arms."""
+    """The arms of one setting's records in groups, in the order of the first record's arms."""
     found: dict[tuple[str | None, ...], Group] = {}
     for record in records:
         for arm in record.arms:
-            # What the same arm has in every seed, and a control in every draw.
+            # What an arm has in common over seeds, and a control over draws.
             key = arm.model, arm.arm, arm.unit_class, arm.fill, arm.control
             group = found.setdefault(key, Group(label_of(arm), *key, by_seed={}))
             group.by_seed.setdefault(record.seed, []).append(arm)

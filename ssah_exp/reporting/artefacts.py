@@ -54,7 +54,7 @@ def render_artefact(records: Sequence[RunRecord], form: str) -> str:
 
 
 def _each_setting(draw: DrawSetting) -> Draw:
-    """Draws every setting among the records; several get a number each."""
+    """Draw every setting among the records; the files of several get a number each."""
 
     def draw_all(records: Sequence[RunRecord], path: Path, style: str | None) -> list[Path]:
         settings = blocks(records)

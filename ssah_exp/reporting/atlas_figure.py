@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @styled()
 def draw_atlas(atlas: SettingsAtlas, anatomy: Anatomy, path: Path) -> list[Path]:
-    """Draw it.
+    """Draw settings beside their ceiling and, if there are sizes, the curve over them.
 
     Args:
         atlas: What was compared.
@@ -36,7 +36,7 @@ def draw_atlas(atlas: SettingsAtlas, anatomy: Anatomy, path: Path) -> list[Path]
         path: Where to write; the suffix decides the format.
 
     Returns:
-        The CSVs with the numbers, beside the picture: settings and sizes, and units.
+        Two CSVs with the numbers, beside the picture: of settings and sizes, and of units.
 
     Raises:
         ConfigError: A suffix that cannot be written.
@@ -58,7 +58,7 @@ def draw_atlas(atlas: SettingsAtlas, anatomy: Anatomy, path: Path) -> list[Path]
 
 
 def _settings(axes: Axes, atlas: SettingsAtlas) -> None:
-    """Jaccard of two resamples, with its interval; hollow: of all examples."""
+    """Jaccard overlap of two resamples with its interval; hollow marks: of all examples."""
     places = np.arange(len(atlas.compared))
     for number, (name, marker) in enumerate(CLASS_MARKERS.items()):
         shift = places + 0.16 * (number - 1.5)

@@ -1,4 +1,4 @@
-"""Benchmarks for people."""
+"""Reports of benchmarks as tables for people."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def print_growth(report: dict[str, Any], console: Console) -> None:
 
 
 def _exponent(fit: dict[str, float] | None) -> tuple[str, str]:
-    """With its interval, and between the last two sizes; gaps where there is none."""
+    """Exponent with its interval, and slope between the last two sizes; gaps without a fit."""
     if fit is None:
         return "", ""
     return f"{fit['exponent']:.2f} ({fit['low']:.2f} to {fit['high']:.2f})", f"{fit['last']:.2f}"

@@ -27,7 +27,7 @@ def seeds_text(records: Sequence[RunRecord]) -> str:
 
 
 def prompts_clause(record: RunRecord) -> str:
-    """How many prompts were put, how long answers may be, who judges them."""
+    """How many prompts were asked, how long answers may be, who judges them."""
     data, evaluation = record.data, record.config["evaluation"]
     return (
         f"n = {data['harmful_eval']} harmful, {data['benign_eval']} benign and "
@@ -43,7 +43,7 @@ def budgets_clause(config: Mapping[str, Any]) -> str:
 
 
 def closing_notes(block: Block) -> str:
-    """Sentences behind a caption: on tasks, empty and looping answers, inputs and attacks."""
+    """Sentences after a caption: on tasks, empty and looping answers, inputs and attacks."""
     said = f"{tasks_note(block)}{empty_note(block)}{looping_note(block)}{inputs_note(block.apart)}"
     return f"{said} {attacks_note(block.records[0])}".rstrip()
 
@@ -96,7 +96,7 @@ def intervals_note(block: Block, over_seeds: str) -> str:
 
     Args:
         block: Its rows.
-        over_seeds: The columns that are no rates and have one where there are several seeds.
+        over_seeds: Names of the columns beside rates that have an interval over several seeds.
     """
     level = level_text(block.records[0].config["evaluation"]["confidence"])
     if len(block.records) == 1:
@@ -115,7 +115,7 @@ def controls_note(draws: int) -> str:
 
 
 def captions_of(settings: Sequence[Block], caption_of: Callable[[Block], str]) -> list[str]:
-    """The caption of each setting, :func:`with_differences`."""
+    """The caption of each setting, with what :func:`with_differences` adds."""
     captions = [caption_of(block) for block in settings]
     return with_differences(captions, [block.records for block in settings])
 
@@ -126,7 +126,7 @@ def with_differences(captions: Sequence[str], settings: Sequence[Sequence[RunRec
     A caption names what most experiments vary; a sweep may vary anything.
 
     Args:
-        captions: One a setting.
+        captions: One per setting.
         settings: The runs of each.
 
     Returns:
@@ -175,7 +175,7 @@ def _at(value: Any, where: _Key) -> Any:
 
 
 def _in_the_rows(where: _Key, configs: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the tables show it themselves: an arm that some do not have, or its controls."""
+    """Whether rows show the difference anyway: an arm that some settings lack, or its controls."""
     if where[:2] != ("training", "arms"):
         return False
     return where[3:] == ("controls",) or any(_at(item, where[:3]) is _ABSENT for item in configs)

@@ -30,7 +30,7 @@ from ssah_exp.reporting.arm_groups import Group, groups_of, references_of
 from ssah_exp.reporting.compare_metrics import Kind, Metric, metrics_of, questions_put, values_of
 
 OTHER_QUESTIONS = "the arms were asked other questions"
-# Means of thirds that are equal differ by less; no two that are not do.
+# Equal means of thirds may differ by less than this through rounding; unequal ones differ by more.
 _ROUNDING = 1e-12
 
 
@@ -45,11 +45,11 @@ class Line:
         kind: How it is compared and written.
         higher_is_better: Else an arm is worse where it is higher.
         difference: Of the two values that tables print (losses for perplexity), averaged over
-            seeds; there even where records keep no outcomes.
+            seeds; known even where records keep no outcomes. None = one is missing or not finite.
         paired: Over prompts or windows; None if a record keeps no outcomes.
         seeds: Over seeds.
-        ranks: Against controls: place of the arm among itself and the draws of each seed, worst
-            value first and ties lost, as ``1/4``; None against anything else.
+        ranks: Against controls, for each seed: place of the arm among itself and the draws, the
+            worst value first, after draws with the same value, as ``1/4``; None against others.
         p_holm: ``paired.p`` adjusted over the table.
         no_worse_holm: ``paired.p_no_worse`` adjusted over the table.
         equivalent_holm: ``paired.p_equivalent`` adjusted over the table.
@@ -71,7 +71,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """One setting.
+    """All comparisons of one setting.
 
     Attributes:
         records: One per seed.
@@ -158,7 +158,7 @@ def paired_over_prompts(
 ) -> Paired | None:
     """Two arms on the same prompts or windows; None if a record keeps no outcomes.
 
-    A gap where they were asked other questions: the hub's data changed between them.
+    A gap if the two arms were asked different questions, as after a change of the hub's data.
     """
     pairs = [
         (values_of(group.by_seed[seed], metric), values_of(reference.by_seed[seed], metric))
@@ -189,7 +189,7 @@ def paired_over_prompts(
 
 
 def _over_seeds(values: Sequence[Values], *, alike: bool) -> Values:
-    """The same prompts in every seed are averaged prompt by prompt; different ones stand in line.
+    """Values averaged prompt by prompt if prompts are ``alike`` in every seed, else concatenated.
 
     Answers of several seeds to one prompt are not independent: counting each would make n, and
     with it every claim, larger than it is.
@@ -208,7 +208,7 @@ def _printed_difference(
 
 
 def printed_value(arms: Sequence[ArmRecord], metric: str) -> float | None:
-    """Mean over draws of what tables print; of the loss where that is a perplexity."""
+    """Mean over draws of the printed value, of its log for perplexity; None if a draw is a gap."""
     values = [arm.measured(metric).value for arm in arms]
     there = [value for value in values if value is not None]
     if not there or len(there) < len(values):
@@ -238,7 +238,7 @@ def _ranks(
 
 
 def _adjusted(lines: Sequence[Line]) -> list[Line]:
-    """Each claim is a family of its own over the whole table."""
+    """Adjust the p values of each kind of claim by Holm, over the whole table."""
     there = [line.paired for line in lines]
     families = zip(
         holm([None if item is None else item.p for item in there]),

@@ -38,11 +38,11 @@ class Metric:
         name: As in the record.
         kind: How.
         data: Inputs whose content hashes say which prompts or which text it is over.
-        read: Its values in an arm's outcomes; None if the record keeps none.
+        read: Gives its values ``(n,)`` in an arm's outcomes; None if the record keeps none.
         unit: What one value is of.
-        span: Between the lowest and the highest value there can be.
+        span: Highest value there can be, less the lowest.
         higher_is_better: Else an arm is worse where it is higher.
-        tasks: Of the harness, whose questions it is over.
+        tasks: Tasks of the harness whose questions it is over.
     """
 
     name: str
@@ -62,8 +62,8 @@ class Metric:
 def metrics_of(record: RunRecord, judge: str) -> list[Metric]:
     """What a record's arms can be compared by.
 
-    Single attempts of an attack are none of it: what they add up to is, and each would be a further
-    test to pay for.
+    Single attempts of an attack are left out: what they add up to is compared, and each would be
+    one more test to adjust for.
     """
     there = {name for arm in record.arms for name in arm.metrics}
     found = [
@@ -77,7 +77,7 @@ def metrics_of(record: RunRecord, judge: str) -> list[Metric]:
 
 
 def values_of(arms: Sequence[ArmRecord], metric: Metric) -> Values | None:
-    """One value per prompt or window, averaged over draws; NaN = not scored by all.
+    """One value per prompt or window, averaged over draws; NaN = not scored in all of them.
 
     Returns:
         ``(n,)``, or None if a record keeps no outcomes.
@@ -91,7 +91,10 @@ def values_of(arms: Sequence[ArmRecord], metric: Metric) -> Values | None:
 
 
 def questions_put(arms: Iterable[ArmRecord], metric: Metric) -> set[tuple[str, ...]]:
-    """The questions, as hashes by task, that arms were asked; of those of which it is known."""
+    """Each set of questions that some arm was asked, as a hash per task of the metric.
+
+    Arms whose record keeps no hashes are left out; empty for a metric without tasks.
+    """
     known = [arm.outcomes.documents for arm in arms if arm.outcomes is not None]
     return {
         tuple(documents[task] for task in metric.tasks)
@@ -129,7 +132,7 @@ def _asr(name: str, styles: Sequence[str], judge: str) -> Metric:
 
 
 def _share_of(keys: Sequence[str], counted: Verdict) -> Read:
-    """1 where the verdict is ``counted``, 0 where it is the other; averaged over ``keys``."""
+    """1 where the verdict is ``counted``, 0 where not, NaN if unscored; averaged over ``keys``."""
     meaning = {MARKS[verdict]: float(verdict is counted) for verdict in MARKS}
     meaning[MARKS[Verdict.UNSCORED]] = np.nan
 
@@ -144,7 +147,7 @@ def _share_of(keys: Sequence[str], counted: Verdict) -> Read:
 
 
 def _scores(record: RunRecord, judge: str) -> Iterator[Metric]:
-    """A judge's mean score, and the rates of the scores that its scale counts."""
+    """A judge's mean score, and the rate of each whole score on its scale."""
     low, high = record.judges.get(judge, {}).get("scale", (0.0, 1.0))
     evaluation = record.config["evaluation"]
     for style in (*evaluation["harmful_styles"], *styles_under(evaluation.get("attacks", {}))):

@@ -38,7 +38,8 @@ def render_comparisons(settings: Sequence[Comparisons], form: str, claim: str | 
     Args:
         settings: At least one.
         form: ``markdown``, ``csv``, ``json`` or ``latex``.
-        claim: ``differs``, ``no-worse`` or ``equivalent``: a column says where it is shown.
+        claim: ``differs``, ``no-worse`` or ``equivalent``: a column says where it is shown; None =
+            no such column.
     """
     if form in ("csv", "json"):
         return machine_text(comparison_frame(settings, claim), form)
@@ -62,8 +63,8 @@ def comparison_frame(settings: Sequence[Comparisons], claim: str | None) -> pd.D
     (``lower`` or ``higher``), difference, low, high, n, unit, interval, effect, effect_name,
     effect_low, effect_high, p, p_holm, test, margin, p_no_worse, p_no_worse_holm, p_equivalent,
     p_equivalent_holm, equivalence_test, tost, seeds_difference, seeds_low, seeds_high, seeds_p,
-    ranks, and ``claim`` and ``shown`` if one was asked for. Rates are shares from 0 to 1,
-    differences of perplexity nats per token, of scores the judge's points.
+    ranks, and ``claim`` and ``shown`` if one was asked for. Rates are shares from 0 to 1;
+    differences of perplexity are in nats per token, those of scores in the judge's points.
     """
     lines = [_long(line, setting, claim) for setting in settings for line in setting.lines]
     return pd.DataFrame(lines)
@@ -163,7 +164,7 @@ def _wide(line: Line, setting: Comparisons, claim: str | None) -> dict[str, str]
     return cells
 
 
-# What differences of a kind are multiplied by to be shown, how, and in what.
+# Kind -> factor, format and unit in which its differences are shown.
 _WRITTEN = {
     Kind.RATE: (100, "{:+.1f}", "points"),
     Kind.AVERAGE: (100, "{:+.1f}", "points"),
@@ -199,7 +200,7 @@ def _caption(setting: Comparisons, claim: str | None) -> str:
 
 
 def _over(setting: Comparisons) -> str:
-    """What differences are over, and what they are in."""
+    """What differences are over, and their unit."""
     found = {(line.kind, line.higher_is_better) for line in setting.lines}
     named = {
         "prompts (points)": (Kind.RATE, False) in found,

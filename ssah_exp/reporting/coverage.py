@@ -29,7 +29,7 @@ def _is_coverage(metric: str) -> bool:
 def coverage_note(records: Sequence[RunRecord]) -> str | None:
     """A footnote of scored and asked answers, summed over seeds and draws; None = all were scored.
 
-    Single attempts of an attack are left out, as they are among the columns.
+    Single attempts of an attack are left out, since they have no columns either.
     """
     names = [name for name in partial_coverage(records) if ATTEMPT not in name]
     incomplete = [record.run_id for record in records if record.status == INCOMPLETE]

@@ -1,4 +1,4 @@
-"""ASR and perplexity over a share of parameters, or over any swept number, before the nulls."""
+"""ASR and perplexity over a share of parameters, or over any swept number, beside the controls."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _COLOURS = {CHOSEN: CLASS_COLOURS["SCU"], **CONTROL_COLOURS}
 _MARKERS = {CHOSEN: "o", **CONTROL_MARKERS}
 _DENSE = {"aligned": "-", "unaligned": ":", "full": "--"}
-_FOR_A_LOG = 4  # times the smallest place
+_FOR_A_LOG = 4  # the axis is logarithmic if the largest place is so many times the smallest
 
 
 @styled()
@@ -74,7 +74,7 @@ def draw_curve(
 
 
 def _place_ticks(axes: Axes, rows: pd.DataFrame, across: Across) -> None:
-    """One at every place that was measured."""
+    """Put a tick at every place that was measured."""
     places = sorted(rows.loc[rows["what"] == CHOSEN, across.column].unique())
     if places[0] > 0 and places[-1] >= _FOR_A_LOG * places[0]:
         axes.set_xscale("log")
@@ -108,7 +108,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, across: Across) -> None:
 
 
 def _means(rows: pd.DataFrame, place: str) -> pd.Series:
-    """Over seeds and draws, place by place; of perplexities the geometric one, as in tables."""
+    """Means over seeds and draws, place by place; of perplexities geometric ones, as in tables."""
     if not rows["metric"].eq(PERPLEXITY).all():
         return rows.groupby(place)["value"].mean()
     logs = rows["value"].map(math.log, na_action="ignore")

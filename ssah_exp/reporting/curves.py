@@ -1,4 +1,4 @@
-"""How much, not only whether: records that differ in one value, and what stands at each of it."""
+"""Curves: records that differ in one value of the config, and what was measured at each value."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class Across:
 
     @property
     def column(self) -> str:
-        """Its column among the rows."""
+        """Name of its column in :func:`curve_rows`."""
         return "share_pct" if self.key is None else self.key
 
     @property
     def label(self) -> str:
-        """Under an axis."""
+        """What is written at its axis."""
         return "share of unit parameters, %" if self.key is None else self.key
 
     def place(self, record: RunRecord, arm: ArmRecord) -> float:
-        """Where an arm stands. Of shares two digits: controls and seeds stand at the same."""
+        """Where an arm stands; shares, in percent, to two digits, so that seeds and draws agree."""
         if self.key is None:
             return float(f"{100 * arm.parameter_share:.2g}")
         return float(at(record.config, self.key))
@@ -80,10 +80,10 @@ class Across:
         return {name: item for name, item in fixed_inputs(record).items() if name != moved}
 
     def placed(self, records: Sequence[RunRecord]) -> Sequence[RunRecord]:
-        """Those with a number at the key; how many have none (null, ``max``) is warned of.
+        """The records with a number at the key; a warning counts those without (null, ``max``).
 
         Raises:
-            ConfigError: A key that is no number of any, or a table whose arms it does not order.
+            ConfigError: No record has a number there, or some are not of a pruning table.
         """
         if self.key is None:
             return records
@@ -117,7 +117,7 @@ def curves_of(records: Sequence[RunRecord], across: Across) -> list[list[RunReco
         across: What curves run over.
 
     Raises:
-        ConfigError: None pruned the set; see :meth:`Across.placed`, too.
+        ConfigError: No record pruned the set; or see :meth:`Across.placed`.
         StoreError: No group has arms at two places.
     """
     records = across.placed(_that_pruned(across.unit_class, records))
@@ -133,7 +133,7 @@ def curves_of(records: Sequence[RunRecord], across: Across) -> list[list[RunReco
 
 
 def _that_pruned(unit_class: str, records: Sequence[RunRecord]) -> Sequence[RunRecord]:
-    """Those of a pruning table that have it: of the others a key may say nothing of it."""
+    """The records that pruned the set; all of them where none pruned any, as in training tables."""
     pruned = {arm.unit_class for record in records for arm in record.arms} - {None}
     if not pruned:
         return records
@@ -144,7 +144,7 @@ def _that_pruned(unit_class: str, records: Sequence[RunRecord]) -> Sequence[RunR
 
 
 def _apart(runs: Sequence[RunRecord]) -> list[list[RunRecord]]:
-    """One curve; where a config was run on several files, one for each draw from them."""
+    """One curve; if a config was run on several inputs, one curve per set of inputs."""
     if len({digest_of(run.config) for run in runs}) == len(runs):
         return [list(runs)]
     groups: dict[str, list[RunRecord]] = defaultdict(list)
@@ -201,7 +201,7 @@ def _dense(record: RunRecord) -> Iterator[ArmRecord]:
 
 
 def _arms(record: RunRecord, unit_class: str) -> Iterator[ArmRecord]:
-    """What was changed by share; adapters and the arm that trains everything have none."""
+    """Arms that change a share of the units; adapters and full training have no such share."""
     for arm in record.arms:
         if record.artefact == TABLE1:
             fill = record.config["ablation"]["primary_fill"]

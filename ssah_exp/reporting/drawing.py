@@ -37,7 +37,7 @@ CLASS_COLOURS = {
     "utility": "#E69F00",
     "redundant": "#009E73",
 }
-# Told apart without colour, too.
+# Classes can be told apart without colour, too.
 CLASS_MARKERS = {"SCU": "o", "UCU": "s", "CU": "^", "RU": "D"}
 SIDE_COLOURS = {"benign": "#0072B2", "malicious": "#D55E00"}
 MODEL_COLOURS = {"unaligned": "#CC79A7", "aligned": "#009E73"}
@@ -66,7 +66,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def on_the_edge(axes: Axes, rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Rows with what overflowed set above all else, and a note on the axes that says so.
+    """Rows with overflowed values set above all others, and a note on the axes that says so.
 
     matplotlib leaves infinite points out, and a reader would take them for not measured.
     """
@@ -99,7 +99,7 @@ def log_where_wide(axes: Axes) -> None:
 
 
 def named_once(axes: Axes) -> None:
-    """Name what has several parts once in the legend."""
+    """Let every label appear only once in the legend."""
     seen: set[str] = set()
     for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
         if label in seen:
@@ -108,7 +108,7 @@ def named_once(axes: Axes) -> None:
 
 
 def ends_of(spreads: Sequence[Spread | None]) -> tuple[NDArray[np.float64], ...]:
-    """Means, lower and upper ends; NaN is a gap."""
+    """Means, lower and upper ends, ``(n,)`` float64 each; NaN is a gap."""
     return tuple(
         np.array([None if item is None else getattr(item, end) for item in spreads], dtype=float)
         for end in ("mean", "low", "high")
@@ -118,19 +118,19 @@ def ends_of(spreads: Sequence[Spread | None]) -> tuple[NDArray[np.float64], ...]
 def whiskers(
     values: NDArray[np.float64], lows: NDArray[np.float64], highs: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Lengths of error bars below and above, ``(2, n)``; none where an end is a gap."""
+    """Lengths of error bars below and above, ``(2, n)``; 0 where an end is a gap."""
     lengths: NDArray[np.float64] = np.nan_to_num(np.maximum([values - lows, highs - values], 0))
     return lengths
 
 
 def numbered(path: Path, count: int) -> list[Path]:
-    """A place per picture: the path itself for one, else its name with numbers from 0."""
+    """A path per picture: ``path`` itself for one, else its name with numbers from 0."""
     if count == 1:
         return [path]
     return [path.with_stem(f"{path.stem}-{number}") for number in range(count)]
 
 
-# What matplotlib could write, too: pixels without a header, and what needs a TeX installation.
+# matplotlib could write these, too: pixels without a header, and what needs a TeX installation.
 _NOT_OFFERED = {"pgf", "raw", "rgba"}
 
 

@@ -10,18 +10,18 @@ from ssah_exp.records.record import ArmRecord
 
 
 def prompts_text(evaluation: dict[str, Any], style: str | None) -> str:
-    """Which prompts an axis of ASR is about; arguments as of :func:`drawn_asr`."""
+    """Which prompts an axis of ASR is about; arguments as for :func:`drawn_asr`."""
     given = evaluation["harmful_styles"]
     only = style or (given[0] if len(given) == 1 else None)
     return "mean of the prompt styles" if only is None else f"{only} prompts"
 
 
 def drawn_asr(evaluation: dict[str, Any], arm: ArmRecord, style: str | None) -> str:
-    """The metric of a prompt style by the primary judge.
+    """Name of the ASR metric of a prompt style, by the primary judge.
 
     Args:
-        evaluation: Of a record's config.
-        arm: Any that was measured.
+        evaluation: That group of a record's config.
+        arm: Any measured arm.
         style: Prompt style of the harmful requests; None = the mean over styles.
 
     Raises:

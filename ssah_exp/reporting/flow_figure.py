@@ -27,7 +27,7 @@ def draw_flow(flow: Flow, names: tuple[str, str], path: Path) -> Path:
 
     Args:
         flow: One table, normally that of all units.
-        names: Of the two models.
+        names: Of the model before and the model after.
         path: Where to write; the suffix decides the format.
 
     Returns:

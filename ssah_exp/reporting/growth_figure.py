@@ -12,7 +12,7 @@ from ssah_exp.reporting.drawing import PAGE, new_figure, save_figure, styled
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Column of a point -> how it is called and drawn: solid what is paid, dotted what of it is bare.
+# Column of a point -> its label, marker and line: solid the whole, dotted and dashed its parts.
 _SECONDS = {
     "seconds": ("whole", "o", "-"),
     "bare_seconds": ("bare pass", "s", ":"),
@@ -25,7 +25,7 @@ def growth_rows(report: dict[str, Any]) -> pd.DataFrame:
     """One row for each task, axis, size and thing measured; an exponent repeats in its rows.
 
     Columns: task, axis, size, measured, value, low, high (over rounds), exponent, exponent_low,
-    exponent_high. Seconds and bytes.
+    exponent_high. Times are in seconds, memory in bytes.
     """
     rows = [
         {
@@ -80,7 +80,7 @@ def draw_growth(report: dict[str, Any], path: Path) -> Path:
         _curve(below, part[part.measured == "state_bytes"], _MIB, "state", "v", ":")
         for axes in (above, below):
             low, high = axes.get_ylim()
-            if high < 4 * low:  # what does not grow is to look so
+            if high < 4 * low:  # so that what does not grow looks flat
                 axes.set_ylim(low / 4, high * 4)
         below.set_xlabel(f"{axis}\n({task})")
     grid[0, 0].set_ylabel("seconds")

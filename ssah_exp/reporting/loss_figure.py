@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def asr_against_loss(records: Sequence[RunRecord], path: Path, style: str | None = None) -> Path:
     """Draw every arm of every seed: training loss across, ASR up, with its Wilson interval.
 
-    Arms that learned as much stand one above the other; only there do their ASRs compare. Models
+    Arms that learned as much stand one above the other; only those may be compared by ASR. Models
     before training are lines, mean over seeds: their losses lie far away and would leave the arms
     no room.
 

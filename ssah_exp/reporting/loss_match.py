@@ -12,15 +12,15 @@ from ssah_exp.reporting.rows import Block
 BySeed = Mapping[int, Sequence[ArmRecord]]
 
 
-# A last look and the loss in the record are the same sum in another order.
+# An arm's last look and the loss in its record are the same sum, added in another order.
 _ROUNDING = 1e-6
 
 
 def match_note(block: Block) -> str | None:
-    """Training loss less the one to be reached, per arm; None = no arm was to reach one.
+    """Training loss of each arm that had a target, less that target; None = no arm had one.
 
-    Arms end at the first look at which they are at most there, so they may lie below it by what
-    they learned since the look before, or above it where their epochs were over.
+    An arm ends at the first look that finds its loss at the target or below: it may lie below by
+    what it learned since the look before, or above if its epochs were over first.
     """
     training = block.records[0].config.get("training")
     if training is None:  # what only prunes trains no arms
@@ -46,7 +46,7 @@ def match_note(block: Block) -> str | None:
 
 
 def _gaps(arms: BySeed, targets: BySeed) -> list[float]:
-    """Difference of losses of every arm to the target of its seed, where both are known."""
+    """Every arm's loss less that of the target arm of its seed, where both are known."""
     losses = [
         (arm.measured(TRAIN_LOSS).value, target.measured(TRAIN_LOSS).value)
         for seed in arms

@@ -93,14 +93,14 @@ def _measure(settings: BenchSettings, location: str | None, arm: str) -> dict[st
     model = _model(settings, location)
     plan = plan_of(model, EVERY_ARM[arm].policy, settings)
     measured = {**_sizes(model, plan), **_train(model, plan, arm, settings, meter)}
-    if arm == CERTIFIED:  # last: what the proof keeps of the weights is no memory of training
+    if arm == CERTIFIED:  # last: the proof's copy of weights must not count as training memory
         clock = clock_of(settings.device, settings.threads)
         measured["certificate"] = certificate_cost(model, plan, clock)
     return measured
 
 
 def _model(settings: BenchSettings, location: str | None) -> PreTrainedModel:
-    """In training mode, on its device."""
+    """The model, in training mode and on its device."""
     if location is not None:
         model = load_embedded(location, settings.device, settings.precision)
     else:
@@ -142,7 +142,7 @@ def _train(
 
 
 def plan_of(model: PreTrainedModel, policy: str, settings: BenchSettings) -> TrainingPlan:
-    """Everything, or with or without the units that a random ranking of heads and neurons gives."""
+    """A plan to train everything, only a random set of heads and neurons, or all but such a set."""
     if policy == "none":
         return plan_training(model, policy, None)
     index = UnitIndex(read_anatomy(model))
@@ -189,7 +189,7 @@ class _Training:
     settings: BenchSettings
 
     def gradients(self, ids: torch.Tensor) -> torch.Tensor:
-        """Loss and backward, up to gradients where the optimizer looks."""
+        """Loss and backward pass; the gradients end up where the optimizer looks."""
         mask = torch.ones_like(ids)
         loss = token_losses(self.model, ids, mask, self.counted).mean()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -197,7 +197,7 @@ class _Training:
         return loss.detach()
 
     def update(self) -> None:
-        """Optimizer, and its result into the weights."""
+        """Step the optimizer and put its result into the weights."""
         self.optimizer.step()
         self.tuned.after_step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -219,12 +219,12 @@ def _first_step(
     originals: list[torch.nn.Parameter],
     kept: int,
 ) -> StaticMemory:
-    """A step that is not timed: it makes the optimizer states and counts what there is.
+    """Take a step that is not timed but creates the optimizer states; count the memory in use.
 
     Args:
         training: What to step.
-        ids: ``(B, T)``.
-        originals: The model's own parameters, before a plan was put in.
+        ids: ``(B, T)`` int64.
+        originals: The model's own parameters, from before the plan was put in.
         kept: Bytes of the copies of frozen parts.
     """
     training.gradients(ids)

@@ -1,4 +1,4 @@
-"""`ssah-exp bench check`: today's ratios against committed ones; times are no one's business."""
+"""`ssah-exp bench check`: today's ratios against committed ones; times alone are not compared."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WATCHED: dict[str, dict[str, tuple[str, bool]]] = {
     },
 }
 TOLERANCE = 0.10
-# One round of a time may be off by as much as the tolerance; what is counted is the same in each.
+# A time from a single round may be off by the whole tolerance; COUNTED ratios never vary.
 LEAST_ROUNDS = 3
 COUNTED = ("compact/full static memory",)
 
@@ -40,8 +40,8 @@ class Compared:
         before: Committed median.
         now: Median of this run.
         loss: Share by which it is worse; negative = better.
-        rounds: How many the committed median rests on.
-        sure: Whether that is enough to fail by.
+        rounds: Number of rounds behind the committed median.
+        sure: Whether those are enough to let a check fail.
     """
 
     name: str
@@ -90,7 +90,7 @@ def compare(bench: str, before: Measured, now: Measured) -> list[Compared]:
         now: What it returns now.
 
     Raises:
-        StoreError: A watched ratio was never committed: a check of nothing is no check.
+        StoreError: A watched ratio was never committed, so that nothing would be checked.
     """
     compared: list[Compared] = []
     for name, (_, more_is_better) in WATCHED[bench].items():

@@ -28,8 +28,9 @@ def why_not(device: str) -> str | None:
 def compile_blocks(model: PreTrainedModel) -> None:
     """Compile the model block by block: blocks are alike, so that one compilation serves many.
 
-    A block whose trained slices have other sizes than those before needs a compilation of its own;
-    where torch gives up after a few, the rest would run uncompiled unseen, so it is made an error.
+    A block whose trained slices have other sizes than those before needs a compilation of its own.
+    After a few of these torch would silently run the rest uncompiled: the limit is raised, and
+    reaching it is an error.
     """
     layers = blocks(model)
     torch._dynamo.config.recompile_limit = max(8, 2 * len(layers))

@@ -13,14 +13,14 @@ def power_law(sizes: Sequence[float], values: Sequence[float]) -> dict[str, Any]
     """Fit ``value = factor * size ** exponent`` by least squares on logarithms.
 
     Args:
-        sizes: At least three that differ, above 0.
-        values: One for each.
+        sizes: At least three different ones above 0, in ascending order.
+        values: One for each size.
 
     Returns:
-        ``exponent``, its 95 % interval ``low`` and ``high`` by Student's t with two degrees of
-        freedom less than points, ``factor``, ``points``, and ``last``, the slope between the two
-        largest sizes alone: where it is steeper, what each call costs at least still counts below.
-        None where a value is not above 0.
+        ``exponent``, its 95 % interval ``low`` and ``high`` by Student's t with two fewer degrees
+        of freedom than points, ``factor``, ``points``, and ``last``, the slope between the two
+        largest sizes alone: if it is steeper, a fixed cost per call still weighs on smaller sizes.
+        None if a value is not above 0.
     """
     if min(values) <= 0:
         return None

@@ -20,7 +20,7 @@ from ssah_exp.pipeline.bench.rounds import about, clock_name, measured, timed_ro
 from ssah_exp.pipeline.bench.settings import GenerateSettings
 
 RATIOS = {"loop/batched": ("loop", "batched"), "ablated/batched": ("ablated", "batched")}
-_ABLATED_SHARE = 0.01  # of the units: as many as SCU
+_ABLATED_SHARE = 0.01  # of the units; SCU are 1 % of their parameters
 _WARM_PROMPTS, _WARM_TOKENS = 2, 4
 
 
@@ -30,7 +30,7 @@ def bench_generate(
     """Time the arms in interleaved rounds on the embedded model.
 
     ``loop`` calls transformers' ``generate`` prompt by prompt; ``batched`` is this project's
-    generation; ``ablated`` the same with 1 % of the units ablated.
+    generation; ``ablated`` is the same with about 1 % of the units ablated.
 
     Args:
         settings: Sizes.
@@ -46,7 +46,7 @@ def bench_generate(
     prompts = _prompts(settings, loaded.model.config.vocab_size)
     arms = _arms(loaded, prompts, settings)
     warm = None
-    if settings.device == "cpu":  # nothing there is worth a whole round that is not timed
+    if settings.device == "cpu":  # a few tokens warm it up; a whole untimed round would be wasted
         few = replace(settings, new_tokens=min(_WARM_TOKENS, settings.new_tokens))
         warm = _arms(loaded, prompts[:_WARM_PROMPTS], few)
     seconds = timed_rounds(
@@ -78,20 +78,20 @@ def _arms(
 
 
 def _never_stopping(loaded: LoadedModel) -> LoadedModel:
-    """Every answer has the same length: arms do the same work."""
+    """The model with a stop token it never gives: all answers are equally long, so is the work."""
     outside = loaded.model.config.vocab_size + 1
     return replace(loaded, speech=replace(loaded.speech, stop_ids=(outside,)))
 
 
 def _prompts(settings: GenerateSettings, vocabulary: int) -> list[Prompt]:
-    """Random tokens of 10 to 60, as requests have."""
+    """Prompts of 10 to 59 random tokens, about as many as requests have."""
     draw = np.random.default_rng(settings.seed)
     lengths = draw.integers(10, 60, size=settings.prompts)
     return [Prompt(tuple(draw.integers(vocabulary, size=n).tolist()), "") for n in lengths]
 
 
 def _ablation(loaded: LoadedModel, seed: int) -> Ablation:
-    """Zeros for random units."""
+    """An ablation that sets random units to zero."""
     anatomy = loaded.anatomy
     mask = np.random.default_rng(seed).random(anatomy.units) < _ABLATED_SHARE
     widths: dict[Kind, int] = {
@@ -104,7 +104,7 @@ def _ablation(loaded: LoadedModel, seed: int) -> Ablation:
 
 @torch.inference_mode()
 def _loop(loaded: LoadedModel, prompts: list[Prompt], new_tokens: int) -> None:
-    """What a user would write first."""
+    """Generate prompt by prompt: what a user would write first."""
     model: Any = loaded.model
     for prompt in prompts:
         ids = torch.tensor([prompt.ids], device=loaded.device)

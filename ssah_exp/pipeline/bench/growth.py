@@ -46,10 +46,10 @@ class Size:
     """One point of a curve.
 
     Attributes:
-        tokens: Calibration tokens, all counted, in sequences of ``length``, 8 to a batch at most.
+        tokens: Calibration tokens, all counted, in sequences of ``length``, at most 8 to a batch.
         layers: Blocks.
-        width: Of the residual stream; heads of 32 channels, 8 / 3 as many neurons.
-        thresholds: Budgets that are classified by.
+        width: Of the residual stream. Heads have 32 channels, for classification 128.
+        thresholds: Number of SCU budgets to classify with.
     """
 
     tokens: int = 512
@@ -66,7 +66,7 @@ class Size:
         return 32 * round(self.width * 8 / 3 / 32)
 
 
-# Axis -> its values. At small widths what each module costs at least would flatten the curve.
+# Axis -> its values. At smaller widths the fixed cost of each module would flatten the curve.
 IDENTIFIED: dict[str, tuple[int, ...]] = {
     "tokens": (256, 512, 1024, 2048, 4096),
     "layers": (2, 4, 8, 16, 32),
@@ -77,7 +77,7 @@ CLASSIFIED: dict[str, tuple[int, ...]] = {
     "width": (1024, 2048, 4096, 6144, 8192),
     "thresholds": (4, 8, 16, 32, 64),
 }
-# Classification starts from where models are, since it needs no weights.
+# Classification starts at the sizes of real models, since it needs no weights.
 _SCORED = Size(layers=16, width=1024, thresholds=4)
 WHAT = {
     IDENTIFICATION: ("bare_seconds", "seconds", "extra_seconds", "peak_memory", "state_bytes"),
@@ -172,18 +172,18 @@ def _identification(
 
 
 class _Stopwatch:
-    """Seconds inside hooks, one sum for each pass: a difference of two passes would be noise."""
+    """Seconds inside hooks, one sum per pass; the difference of two passes would be noise."""
 
     def __init__(self, clock: Callable[[], float], device: torch.device) -> None:
         self._clock, self._device = clock, device
         self.seconds: list[float] = []
 
     def begin(self) -> None:
-        """A new pass."""
+        """Start a new pass."""
         self.seconds.append(0.0)
 
     def timed(self, sink: Sink) -> Sink:
-        """The sink, its time counted."""
+        """Wrap a sink so that its time is counted."""
 
         def hand_over(kind: Kind, layer: int, activations: torch.Tensor) -> None:
             synchronise(self._device)
@@ -223,7 +223,7 @@ def _batches(size: Size, seed: int, device: torch.device) -> Iterator[Batch]:
 def _classification(
     size: Size, settings: GrowthSettings, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """New classes for stored scores, once for each threshold; no model is there."""
+    """Classify random scores once for each threshold; no model is needed."""
     index = UnitIndex(_anatomy(size))
     draw = np.random.default_rng(settings.seed)
     safety, utility = draw.lognormal(size=(2, index.anatomy.units))
@@ -262,7 +262,7 @@ def _anatomy(size: Size) -> Anatomy:
 
 
 def _peak(action: Callable[[], None], device: torch.device) -> int:
-    """Bytes that an action needs at most beyond what is there before it."""
+    """Peak memory of an action, in bytes beyond what is in use before it."""
     settle()
     meter = PeakMeter(device)
     meter.reset()
@@ -271,4 +271,4 @@ def _peak(action: Callable[[], None], device: torch.device) -> int:
 
 
 def _quiet(line: str) -> None:
-    """Hundreds of rounds are not worth a line each."""
+    """Print nothing: hundreds of rounds are not worth a line each."""

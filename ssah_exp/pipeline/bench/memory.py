@@ -1,4 +1,4 @@
-"""Memory of a training run: the most in use at once, and what lies there between two steps."""
+"""Memory of a training run: the most in use at once, and what stays in use between two steps."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class PeakMeter:
     """The most memory in use since :meth:`reset`, less what was in use when the meter was made.
 
     On CUDA it is what torch's allocator gave out. On Linux it is resident memory and its
-    high-water mark, which the kernel resets on request. ``ru_maxrss``, taken elsewhere, cannot be
-    reset: there the loading of the model counts, too. (On Linux it would be wrong in a child
-    process: it begins at the size of the parent.)
+    high-water mark, which the kernel resets on request. Other systems have ``ru_maxrss``, which
+    cannot be reset, so that loading the model counts, too. (On Linux ``ru_maxrss`` would be wrong
+    in a child process, where it begins at the size of the parent.)
 
     Args:
         device: Where the model trains.
@@ -46,7 +46,7 @@ class PeakMeter:
             (_PROC / "clear_refs").write_text("5", encoding="ascii")
 
     def peak(self) -> int:
-        """In bytes."""
+        """The peak in bytes, less what was in use when the meter was made."""
         if self.source == "max_memory_allocated":
             most = torch.cuda.max_memory_allocated(self._device)
         else:
@@ -55,9 +55,9 @@ class PeakMeter:
 
 
 def settle() -> None:
-    """Give back memory that nothing uses, so that what is in use is what a meter begins with.
+    """Return unused memory to the system, so that a meter begins with what is really in use.
 
-    glibc keeps what is freed in small pieces and would hand it out again without the resident
+    glibc keeps small pieces that were freed, and would hand them out again without the resident
     memory growing.
     """
     collect_garbage()
@@ -91,14 +91,14 @@ def _max_rss() -> int:
 
 @dataclass(frozen=True)
 class StaticMemory:
-    """Bytes that lie there from one step to the next, by what they are for.
+    """Bytes that stay in use from one step to the next, by what they are for.
 
     Attributes:
         weights: Of the model, in its precision.
         masters: Float32 copies that the optimizer moves.
-        gradients: As the optimizer sees them.
+        gradients: Of the model's and the optimizer's parameters, when the optimizer steps.
         optimizer_states: Moments.
-        others: Frozen parts that the masked way keeps to put back, and index buffers.
+        others: Frozen parts that the masked way keeps to put back, and the model's buffers.
     """
 
     weights: int
@@ -108,18 +108,18 @@ class StaticMemory:
     others: int
 
     def as_dict(self) -> dict[str, int]:
-        """All of them and their sum."""
+        """All fields, and their sum as ``total``."""
         parts = asdict(self)
         return {**parts, "total": sum(parts.values())}
 
 
 def size_of(tensors: Iterable[torch.Tensor | None]) -> int:
-    """Bytes of tensors that differ; None counts nothing."""
+    """Bytes of all tensors, each object counted once; None counts nothing."""
     seen = {id(item): item for item in tensors if item is not None}
     return sum(item.numel() * item.element_size() for item in seen.values())
 
 
 def states_of(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
-    """Every tensor an optimizer keeps."""
+    """Every tensor in an optimizer's state."""
     states = [value for state in optimizer.state.values() for value in state.values()]
     return [value for value in states if isinstance(value, torch.Tensor)]

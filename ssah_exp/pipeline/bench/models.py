@@ -78,7 +78,7 @@ def load_embedded(location: str, device: str, precision: str) -> PreTrainedModel
 def random_llama(
     sizes: dict[str, Any], device: torch.device, dtype: torch.dtype, seed: int, longest: int
 ) -> PreTrainedModel:
-    """Random weights, made where and as they stay: no other copy ever exists.
+    """A Llama with random weights, made on its device and in its dtype: no second copy exists.
 
     Args:
         sizes: Of a Llama config, e.g. one of :data:`SHAPES`.

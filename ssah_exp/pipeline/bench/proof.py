@@ -1,4 +1,4 @@
-"""What the certificate of a training run costs, and from how many steps on that is little."""
+"""What the certificate of a training run costs, and from how many steps on that is negligible."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ REACH = 0.01
 def certificate_cost(
     model: nn.Module, plan: TrainingPlan, clock: Callable[[], float]
 ) -> dict[str, float]:
-    """Prove a change of everything that ``plan`` lets change, and time it.
+    """Change every slice of ``plan``, and time the proof of that change.
 
     Args:
         model: Left changed.
-        plan: What may change; slices, as a budget has them.
+        plan: What may change: slices, as under a budget. Parameters that may change whole are
+            left as they are.
         clock: In seconds.
 
     Returns:
-        ``seconds`` of the whole proof, as every run has one: digests before and after, a copy of
-        what may change, its comparison; ``digest_seconds`` of both digests, measured apart;
-        ``bytes`` that these hash.
+        ``seconds`` of the whole proof, the same as in every run: digests before and after, a copy
+        of what may change, its comparison; ``digest_seconds`` of both digests, measured apart;
+        ``bytes`` hashed for both.
     """
     started = clock()
     for _ in range(2):
@@ -51,7 +52,7 @@ def certificate_cost(
 
 
 def frozen_bytes(model: nn.Module, plan: TrainingPlan) -> int:
-    """Of everything that ``plan`` does not let change."""
+    """Bytes of everything that ``plan`` does not let change."""
     parameters = dict(model.named_parameters())
     every = sum(item.numel() * item.element_size() for item in parameters.values())
     open_ = sum(
@@ -67,7 +68,7 @@ def frozen_bytes(model: nn.Module, plan: TrainingPlan) -> int:
 
 @torch.no_grad()
 def _change(model: nn.Module, plan: TrainingPlan) -> None:
-    """Anything will do: the proof does not cost less for a smaller change."""
+    """Add 1 to every slice: the proof costs the same whatever the change."""
     for item in plan.slices:
         weight = model.get_parameter(item.name)
         item.put(weight, item.take(weight) + 1)
@@ -78,11 +79,12 @@ def summed_up(costs: Sequence[dict[str, float]], step_seconds: float) -> dict[st
 
     Args:
         costs: What :func:`certificate_cost` returned.
-        step_seconds: Of a training step of the same arm.
+        step_seconds: Seconds of a training step of the same arm.
 
     Returns:
-        Spreads of the seconds, ``bytes``, ``bytes_per_second`` of hashing, ``step_seconds``, and
-        ``steps_to_reach``: the fewest steps of which the proof is less than ``reach``.
+        Median and range of both times, ``bytes``, ``bytes_per_second`` of hashing,
+        ``step_seconds``, ``reach``, and ``steps_to_reach``: the fewest steps with which the proof
+        takes less than the share ``reach`` of a run's time.
     """
     if not costs:
         return None

@@ -42,7 +42,8 @@ class _Running:
         values = inputs.float()
         self.mean = self.mean + (values.mean(dim=0) - self.mean) / number
         if number > 1:
-            # The published code means the mean before and after; both are one tensor there.
+            # The published code was meant to use the means before and after this update; there
+            # both are one tensor, so it uses the updated mean twice.
             about = (values - self.mean).square().sum(dim=0)
             self.fluctuation = self.fluctuation * (number - 2) / (number - 1) + about / number
 

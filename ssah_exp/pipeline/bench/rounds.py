@@ -1,4 +1,4 @@
-"""Arms timed side by side in rounds: what disturbs the machine meets all of them."""
+"""Arms timed side by side in rounds: whatever disturbs the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def median_range(values: Sequence[float]) -> dict[str, Any] | None:
 
 
 def schedule(arms: Sequence[str], repeats: int) -> Iterator[tuple[int, str]]:
-    """Every arm in every repeat, another one first each time: no arm is always the late one."""
+    """Every arm in every repeat, each time with another one first, so that none is always last."""
     for repeat in range(repeats):
         first = repeat % len(arms)
         for arm in [*arms[first:], *arms[:first]]:
@@ -51,9 +51,9 @@ def timed_rounds(
         repeats: Rounds.
         device: ``cuda...`` is waited for before and after each call.
         say: Takes a line of progress.
-        threads: That this process computes with, see :func:`clock_of`; 0 for arms that are
+        threads: Threads this process computes with, see :func:`clock_of`; 0 for arms that run in
             processes of their own.
-        warm: What is called first, by name, where less than a whole arm does; None = the arms.
+        warm: Shorter calls to warm up with, by name; None = the arms themselves.
 
     Returns:
         Arm -> seconds, one for each round in order.
@@ -70,15 +70,15 @@ def timed_rounds(
 
 
 def clock_name(device: str, threads: int) -> str:
-    """``processor`` where one thread does all the work, which others' work disturbs little.
+    """``processor`` where one thread does all the work: other processes disturb its time little.
 
-    Elsewhere ``wall``: threads that wait for others spin, and a GPU's time is not the processor's.
+    Elsewhere ``wall``: waiting threads spin, and a GPU's time is not the processor's.
     """
     return "processor" if device == "cpu" and threads == 1 else "wall"
 
 
 def clock_of(device: str, threads: int) -> Callable[[], float]:
-    """The clock that suits, in seconds."""
+    """The clock that :func:`clock_name` names, in seconds."""
     return time.process_time if clock_name(device, threads) == "processor" else time.perf_counter
 
 
@@ -118,7 +118,7 @@ def measured(
 
     Args:
         seconds: Of each arm, by round.
-        tokens: Of a round.
+        tokens: That each arm goes through in a round.
         pairs: See :func:`ratios`.
     """
     speeds = {arm: [tokens / value for value in values] for arm, values in seconds.items()}
@@ -145,7 +145,7 @@ def about(bench: str, settings: Mapping[str, Any], ref: ModelRef | None) -> dict
 
 
 def _described(ref: ModelRef | None) -> dict[str, Any]:
-    """Which weights; None = random ones."""
+    """Which weights were used; no ``ref`` = random ones."""
     if ref is None:
         return {"weights": "random", "identifier": None, "revision": None}
     return {"weights": "loaded", "identifier": ref.identifier, "revision": ref.revision}

@@ -1,4 +1,4 @@
-"""What the benchmarks are asked to do, and the values it takes where nothing is said."""
+"""Settings of the benchmarks, and the defaults for those that are not given."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ COMPILED = {
     "compiled compact": Arm("budget", "compact", compiled=True),
 }
 EVERY_ARM = {**ARMS, **COMPILED}
-# Whose certificate is timed.
+# The arm whose certificate is timed.
 CERTIFIED = "compact"
 
 MODELS = (EMBEDDED, *SHAPES)
@@ -172,10 +172,10 @@ class GrowthSettings:
 
 
 def complete(given: Mapping[str, Any]) -> BenchSettings:
-    """Fill what was not given by what suits the device, and check everything.
+    """Fill in defaults that suit the device, and check everything.
 
     Args:
-        given: Fields by name, and what else a command line holds; None where nothing was said.
+        given: Fields by name, ``device`` at least; None = not given. Other keys are ignored.
 
     Raises:
         ConfigError: An unknown model, or values out of range: all of them at once.
@@ -184,7 +184,7 @@ def complete(given: Mapping[str, Any]) -> BenchSettings:
     on_gpu = _on_gpu(given)
     defaults = {
         "share": 0.2,
-        "frozen_share": 0.07,  # SCU are 1 % of the weights, and 6 % CU beside them
+        "frozen_share": 0.07,  # 1 % SCU, and 6 % CU beside them
         "compile": False,
         "masters": True,
         "batch": 4 if on_gpu else 2,
@@ -197,19 +197,19 @@ def complete(given: Mapping[str, Any]) -> BenchSettings:
 
 
 def complete_identify(given: Mapping[str, Any]) -> IdentifySettings:
-    """As :func:`complete`, for ``bench identify``."""
+    """Like :func:`complete`, for ``bench identify``."""
     on_gpu = _on_gpu(given)
     defaults = {"batch": 32 if on_gpu else 8, "length": 512 if on_gpu else 96, "batches": 2}
     return _complete(IdentifySettings, given, defaults)
 
 
 def complete_generate(given: Mapping[str, Any]) -> GenerateSettings:
-    """As :func:`complete`, for ``bench generate``."""
+    """Like :func:`complete`, for ``bench generate``."""
     return _complete(GenerateSettings, given, {"prompts": 24, "new_tokens": 32, "batch": 24})
 
 
 def complete_growth(given: Mapping[str, Any]) -> GrowthSettings:
-    """As :func:`complete`, for ``bench growth``: one thread unless told."""
+    """Like :func:`complete`, for ``bench growth``: one thread unless told otherwise."""
     return _complete(GrowthSettings, given, {"threads": 1})
 
 

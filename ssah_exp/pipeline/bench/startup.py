@@ -26,7 +26,7 @@ LLAMA_2_7B = Anatomy(
     head_parameters=4 * 4096 * 128,
     neuron_parameters=3 * 4096,
 )
-# What each is to stay below, in seconds.
+# Seconds that each is to stay below.
 REACH = {"help": 1.0, "compose": 3.0, "classify": 1.0}
 
 

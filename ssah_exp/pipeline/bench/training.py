@@ -34,8 +34,8 @@ def bench_train(settings: BenchSettings, root: Path, say: Callable[[str], None])
 
     Returns:
         Machine, versions, settings, arms, ratios and the cost of the compact arm's certificate, as
-        plain JSON values. An arm that ran out of memory, or could not be compiled here, has its
-        status and nulls.
+        plain JSON values. An arm that failed in any repeat (out of memory, killed, or not to be
+        compiled here) has that as its status, and nulls if no repeat of it finished.
 
     Raises:
         SsahError: The model cannot be loaded, or the share is too small for a single unit.
@@ -62,7 +62,10 @@ def bench_train(settings: BenchSettings, root: Path, say: Callable[[str], None])
 def isolated(settings: BenchSettings, location: str | None, arm: str) -> dict[str, Any]:
     """Measure an arm in a process of its own, in which nothing ran before.
 
-    An arm leaves no memory to the next, be it an allocator's or of a failed attempt.
+    No arm then inherits memory from the one before, be it an allocator's or a failed attempt's.
+
+    Returns:
+        What :func:`time_alone` returned; ``status`` is ``killed`` if the process was ended.
     """
     try:
         with ProcessPoolExecutor(1, mp_context=_context()) as pool:
@@ -72,7 +75,7 @@ def isolated(settings: BenchSettings, location: str | None, arm: str) -> dict[st
 
 
 def _context() -> Any:
-    """Fork from a server process that has imported everything and run nothing, where there is one.
+    """Fork, where the system can, from a server process that imported everything and ran nothing.
 
     This process must not be forked: it may have started threads of OpenMP, autograd or CUDA.
     """

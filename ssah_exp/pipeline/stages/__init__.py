@@ -1,4 +1,4 @@
-"""The expensive stages, a cache entry each: making models, knowing their units, asking them."""
+"""The expensive stages, a cache entry each: making models, scoring units, asking questions."""
 
 from __future__ import annotations
 

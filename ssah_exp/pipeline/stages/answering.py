@@ -40,7 +40,7 @@ ANSWERS_VERSION, ATTEMPTS_VERSION = 1, 1
 
 
 class AnsweringStages(Shared):
-    """What one arm says."""
+    """Stages in which one arm answers."""
 
     def questions(self) -> tuple[list[Question], list[Prompt]]:
         """Every question of an arm, and its tokens."""
@@ -49,10 +49,10 @@ class AnsweringStages(Shared):
         return questions, encode_questions(self.speech, questions, system)
 
     def check_prompts(self, ref: ModelRef) -> None:
-        """Refuse requests that the model has no positions for before anything is trained.
+        """Before anything is trained, refuse requests that the model has no positions for.
 
         Raises:
-            DataError: One with its answer is longer than any sequence the model was made for.
+            DataError: A request with its answer is longer than any sequence the model was made for.
         """
         new = self.config.evaluation.max_new_tokens
         needed = positions_needed(self.questions()[1], new)
@@ -117,7 +117,7 @@ class AnsweringStages(Shared):
         kept: Kept,
         work: Path,
     ) -> list[str]:
-        """From the model's own folder, or from an export that is gone afterwards."""
+        """Answer from the model's own folder or, where vLLM cannot, from a temporary export."""
         location, commit, export = ref.location, ref.commit, work / "export"
         room = self.config.evaluation.vllm
         check_lengths(prompts, self.decoding(), room)
@@ -171,7 +171,7 @@ class AnsweringStages(Shared):
 
 
 def _engine_of(name: str) -> dict[str, Any]:
-    """What of the engine decides an answer; another version of vLLM rounds otherwise."""
+    """What the engine adds to an answer's key: another version of vLLM rounds otherwise."""
     if name == TRANSFORMERS:
         return {}
     return {"engine": name, "engine_version": package_version(name)}

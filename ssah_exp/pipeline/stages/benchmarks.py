@@ -30,7 +30,7 @@ class BenchmarkStages(Shared):
     """Held-out text, tasks of lm-evaluation-harness, MT-bench."""
 
     def check_text(self, ref: ModelRef) -> None:
-        """Refuse windows of held-out text that cannot be measured before anything is trained.
+        """Before anything is trained, refuse windows of held-out text that cannot be measured.
 
         Raises:
             DataError: The text does not fill one window, or a window is longer than any sequence
@@ -45,7 +45,7 @@ class BenchmarkStages(Shared):
         require_window(self.speech, self.data.text, window, most)
 
     def losses(self, ref: ModelRef, ablation: Ablation | None, label: str) -> Entry:
-        """Window losses of one arm on held-out text."""
+        """Window losses of one arm on held-out text, in nats per token."""
         settings = self.config.evaluation.perplexity
         window = self._window(ref)
         material = {
@@ -124,12 +124,12 @@ class BenchmarkStages(Shared):
 
 
 def _shots_of(request: TaskRequest) -> dict[str, Any]:
-    """Where shots that were asked for come from, if not from where the harness has them."""
+    """Where the few-shot examples come from, unless from where the harness has them."""
     changes = read_definition(request.task).changes
     return {"shots": dict(changes)} if request.root and request.fewshot and changes else {}
 
 
 def read_losses(entry: Entry) -> list[float]:
-    """Window losses of a ``losses`` entry."""
+    """Window losses of a ``losses`` entry, in nats per token."""
     losses: list[float] = json.loads((entry.folder / "losses.json").read_text())
     return losses

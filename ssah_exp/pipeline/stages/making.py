@@ -1,4 +1,4 @@
-"""Stages that make a model and know its units: alignment, statistics."""
+"""Stages that make a model and score its units: alignment, statistics, other scores."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class MakingStages(Shared):
         return ModelRef.trained(f"{base.identifier} + SFT", entry), entry
 
     def statistics(self, aligned: ModelRef) -> tuple[Identification, Entry]:
-        """Channel statistics of the aligned model over both calibration sets."""
+        """Channel statistics of a model, aligned or not, over both calibration sets."""
         config, units = self.config, self.config.units
         calibration = self.calibration()
         material = {"version": STATISTICS_VERSION, **self._calibrated(aligned)}
@@ -94,10 +94,10 @@ class MakingStages(Shared):
     def scores(
         self, model: ModelRef, scoring: Scoring
     ) -> tuple[dict[str, NDArray[np.float64]], Entry]:
-        """What another scoring than the paper's says, per calibration set, ``(units,)`` each.
+        """Scores by another scoring than the paper's: calibration set -> ``(units,)`` float64.
 
         Raises:
-            UnitError: It says something else than one finite number per unit; nothing is kept.
+            UnitError: It gives something else than one finite number per unit; nothing is kept.
         """
         units = self.config.units
         material = {
@@ -153,7 +153,7 @@ class MakingStages(Shared):
 
 
 def save_model(loaded: LoadedModel, folder: Path) -> None:
-    """Write weights, tokenizer and the adapter beside them, if any; ranks hold the same: one does.
+    """Write weights, tokenizer and the adapter, if any; all ranks hold the same, so rank 0 writes.
 
     Args:
         loaded: Whole, in memory.

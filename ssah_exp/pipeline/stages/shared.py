@@ -40,7 +40,7 @@ class Shared:
     speech: Speech
 
     def arm_key(self, ref: ModelRef, ablation: Ablation | None) -> dict[str, Any]:
-        """What of an arm decides every answer of it, for keys of the cache."""
+        """What decides every answer of an arm, for keys of the cache."""
         return {
             "model": ref.fingerprint,
             "precision": self.config.model.precision,
@@ -54,7 +54,7 @@ class Shared:
 
 
 def maybe_ablated(loaded: LoadedModel, ablation: Ablation | None) -> AbstractContextManager[None]:
-    """A model with an ablation in place as long as the block lasts, or as it is."""
+    """Keep an ablation in place as long as the block lasts; None leaves the model as it is."""
     return nullcontext() if ablation is None else ablated(loaded.model, ablation)
 
 

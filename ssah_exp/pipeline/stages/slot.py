@@ -45,16 +45,16 @@ class ModelSlot:
         return self._get(ref, split=self._splits())
 
     def to_train(self, ref: ModelRef) -> LoadedModel:
-        """The model of ``ref``, for training."""
+        """The model of ``ref``, for training: whole, on every rank."""
         return self._get(ref, split=False)
 
     def _splits(self) -> bool:
-        """Not where rank 0 works alone: there it needs the whole model."""
+        """Whether models are split over the ranks; while rank 0 works alone it needs them whole."""
         return shards(self._config.trainer) and ranks.count() > 1
 
     def _get(self, ref: ModelRef, *, split: bool) -> LoadedModel:
         other = self._loaded is None or self._held != (ref, split)
-        if any(ranks.everyones(other)) or self._loaded is None:  # splitting is done together
+        if any(ranks.everyones(other)) or self._loaded is None:  # ranks can only split together
             if self._loaded is not None:
                 self.clear()
             self._reporter.begin(f"loading {ref.identifier}")

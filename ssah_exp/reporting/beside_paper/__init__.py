@@ -1,1 +1,1 @@
-"""Ours beside the paper's: value, difference, and where the protocols part."""
+"""Our values beside the paper's: value, difference, and where the protocols differ."""

@@ -23,7 +23,7 @@ _GSM8K, _SHOTS = "gsm8k_5shot", 5
 
 
 def benchmark_metric(record: RunRecord, column: str) -> str:
-    """Our metric of a published benchmark: the one that leads where a run asked harness tasks."""
+    """Our metric of a published benchmark: for a harness task, the one that tables show of it."""
     if column in _RENAMED:
         return _RENAMED[column]
     task = "gsm8k" if column == _GSM8K else column
@@ -31,15 +31,15 @@ def benchmark_metric(record: RunRecord, column: str) -> str:
 
 
 def has_counterpart(record: RunRecord, column: str) -> bool:
-    """A mean over other tasks than the paper's six is no such mean."""
+    """Whether ours may stand beside it: a mean over other tasks than the paper's six may not."""
     return column != AVERAGE or set(_asked(record).get("tasks", ())) == set(SIX)
 
 
 def benchmark_differs(record: RunRecord, column: str, limit: int | None) -> Iterator[str]:
-    """Other questions, another number of them or of shots than the paper's.
+    """Another number of questions or of shots than the paper's.
 
     Args:
-        record: What it does not say was not measured, and differs in nothing.
+        record: A run; one that asked no harness tasks differs in nothing.
         column: Published column.
         limit: How many questions of each task the paper asked; None = all.
     """
@@ -73,7 +73,7 @@ def attack_metric(record: RunRecord, kind: str, judge: str) -> str | None:
 
 
 def _asked(record: RunRecord) -> dict[str, Any]:
-    """The harness tasks of a run; empty for one without."""
+    """The ``utility`` settings of a run; empty for one without harness tasks."""
     return record.config.get("utility") or {}
 
 

@@ -23,8 +23,8 @@ class OurMetric:
         metric: Our metric; None: the run measured nothing like it.
         benchmark: Harmful requests.
         judge: As the paper names it.
-        scale: What our unit is multiplied by to give the paper's.
-        differs: What parts our judge from the paper's.
+        scale: Factor from our unit to the paper's.
+        differs: How our judge differs from the paper's.
     """
 
     metric: str | None
@@ -68,7 +68,7 @@ def freezing_metric(record: RunRecord, benchmark: str, judge: str) -> OurMetric:
     if name in ("gpt4_score", "gpt4_rate"):
         return scored(record, benchmark, name, mean=name == "gpt4_score")
     primary = str(record.config["evaluation"]["primary_judge"])
-    if name in ATTACKS:  # who judged is not published; a classifier differs from its own training
+    if name in ATTACKS:  # who judged is not published: only a classifier in our words is noted
         differs = tuple(protocol.question_differs(record, primary))
         return OurMetric(attack_metric(record, name, primary), benchmark, name, differs=differs)
     if record.judges.get(primary, {}).get("kind") == _KEYWORD:
@@ -106,6 +106,6 @@ def _style(record: RunRecord) -> str:
 
 
 def _scored_style(record: RunRecord) -> str:
-    """The same of scores, of which there is no mean over styles: chat, or the first."""
+    """The style to compare scores in, which have no mean over styles: chat, else the first."""
     styles: list[str] = record.config["evaluation"]["harmful_styles"]
     return "chat" if "chat" in styles else styles[0]

@@ -17,11 +17,11 @@ class Pair:
         arm: Our row: a class, ``aligned``, or a configured arm.
         fill: What replaced the activations, where something did.
         metric: Our metric, or the name of what the paper measured where we have none.
-        quantity: The same for people.
+        quantity: The metric as written for people.
         ours: None or a cell without a value: not measured.
         source: Published model, and what else tells its rows apart.
         published: In the unit of ``ours`` (rates from 0 to 1); None: not published.
-        differs: What parts the protocols, each as ``what: ours for theirs``.
+        differs: What the protocols differ in, each as ``what: ours for theirs``.
     """
 
     arm: str
@@ -62,11 +62,11 @@ def sources_of(model: str, published: Iterable[str]) -> list[str]:
 
 
 def published_number(value: object, scale: float) -> float | None:
-    """A published value in our unit; one that was not published is a gap."""
+    """A published value in our unit, divided by ``scale``; None if it was not published."""
     number = float(str(value))
     return None if math.isnan(number) else round(number / scale, 12)
 
 
 def _plain(name: str) -> str:
-    """Spelling and remarks in brackets make no other model."""
+    """A model's name without case, punctuation and remarks in brackets, to compare models by."""
     return "".join(mark for mark in name.partition(" (")[0].lower() if mark.isalnum())

@@ -1,4 +1,4 @@
-"""Where our protocol parts from the paper's, as short sentences."""
+"""Where our protocol differs from the paper's, as short phrases ``what: ours for theirs``."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def requests_differ(record: RunRecord, benchmark: str, n: int | None) -> Iterato
 def calibration_differs(record: RunRecord) -> Iterator[str]:
     """Units found on other harmful requests than AdvBench's goals, from file or hub.
 
-    A record has no paths: the precursor's file is told by the chat tags around its prompts.
+    A record has no paths: the precursor's file is recognised by the chat tags around its prompts.
     """
     source = json.dumps(record.config["data"]["safety_calibration"])
     if "INST" not in source and ADVBENCH not in source:
@@ -74,7 +74,7 @@ def judge_differs(judge: str, published: str) -> Iterator[str]:
 
 
 def rubric_differs(record: RunRecord, judge: str) -> Iterator[str]:
-    """Another model, or the rubric in our words; GPT-4 was told the authors'."""
+    """Another model than GPT-4, or the rubric in our words instead of its authors'."""
     described = record.judges[judge]
     model = str(described.get("model", judge))
     if not _given(described.get("rubric", {})):
@@ -84,7 +84,7 @@ def rubric_differs(record: RunRecord, judge: str) -> Iterator[str]:
 
 
 def question_differs(record: RunRecord, judge: str) -> Iterator[str]:
-    """HarmBench's classifier asked in our words; it was trained on its authors'."""
+    """HarmBench's classifier asked in our words, not its authors', which it was trained on."""
     described = record.judges.get(judge, {})
     if described.get("kind") == "harmbench" and not _given(described):
         yield f"judge: {judge} by our wording for its authors'"
@@ -107,7 +107,7 @@ def text_differs(record: RunRecord, window: int) -> Iterator[str]:
 
 
 def budget_differs(record: RunRecord, name: str, share: float | None) -> Iterator[str]:
-    """A class cut at another share, or at a share of something else; None: no class."""
+    """A class cut at another share, or at a share of something else; ``share`` None: no class."""
     if share is None:
         return
     budgets = record.config["units"]["budgets"]
@@ -117,7 +117,7 @@ def budget_differs(record: RunRecord, name: str, share: float | None) -> Iterato
 
 
 def _text_of(record: RunRecord) -> str:
-    """The held-out text: the raw set of the hub, one known by content, or that of a data group."""
+    """Name of the held-out text: the hub's raw set, one known by content, or the data's name."""
     source: dict[str, Any] = record.config["data"]["text"]
     if (source.get("subset"), source.get("split")) == (_RAW_SUBSET, _RAW_SPLIT):
         return RAW_TEXT
@@ -137,7 +137,7 @@ def _is_model(record: RunRecord, source: str) -> bool:
 
 
 def _given(described: Mapping[str, Any]) -> bool:
-    """Whether a judge's words were given from outside."""
+    """Whether a judge's wording was read from a user's file instead of being ours."""
     return described.get(WORDING) == GIVEN
 
 

@@ -23,7 +23,7 @@ from ssah_exp.reporting.text import heading
 _N, _TOKENS, _JUDGE, _WINDOW = 100, 256, "wei2024", 4096
 _BUDGETS = {"SCU": 0.01, "UCU": 0.10, "RU": 0.10}
 _GROUPS = {"dense": "aligned", "SCU": "SCU", "UCU": "UCU", "RU": "RU"}
-# Published column -> our prompt style; the printed average is of other things for Llama-2.
+# Published column -> our prompt style; for Llama-2 the printed average has a third value.
 _STYLES = {
     "asr_without_system": "raw",
     "asr_with_system": "raw_system",
@@ -63,7 +63,7 @@ def _pairs(block: Block) -> Iterator[Pair]:
 
 
 def _columns(record: RunRecord, source: str) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
-    """Published column, our metric, its heading, and what parts the two."""
+    """Published column, our metric, its heading, and what the two differ in."""
     judge = record.config["evaluation"]["primary_judge"]
     asr = (
         *protocol.requests_differ(record, protocol.ADVBENCH, _N),
@@ -84,13 +84,13 @@ def _columns(record: RunRecord, source: str) -> Iterator[tuple[str, str, str, tu
 
 
 def _mean_of(record: RunRecord, source: str) -> str:
-    """Our mean that is made as the printed one: Llama-2's counts an attack, if a run has one."""
+    """Style of our mean that is made like the printed one: with an attack for Llama-2, if any."""
     joining = record.config["evaluation"].get("mean_with")
     return attacked_style(MEAN, joining) if joining and _counts_suffixes(source) else MEAN
 
 
 def _counts_suffixes(source: str) -> bool:
-    """The printed average of Llama-2 counts a third value, the worst of three GCG suffixes."""
+    """Whether the printed average has a third value, the worst of three GCG suffixes: Llama-2's."""
     return source.startswith("Llama-2")
 
 

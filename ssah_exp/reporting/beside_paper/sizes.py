@@ -19,21 +19,21 @@ from ssah_exp.reporting.rows import Block, Cell
 from ssah_exp.reporting.text import heading
 
 MARK = "†"
-# Harmful prompts behind an ASR, by benchmark; the first is also what requests that the paper did
-# not put are held against. HarmBench, of which the paper prints no number: all of its text
-# behaviours (Mazeika et al. 2024, arXiv 2402.04249); the printed rates are multiples of 1/1200.
+# Harmful prompts behind an ASR, by benchmark; requests that the paper did not ask are held against
+# the first. The paper prints no number for HarmBench: 400 are all of its text behaviours (Mazeika
+# et al. 2024, arXiv 2402.04249), and the printed rates are multiples of 1/1200.
 _PROMPTS = {
     "table1_pruning": {"AdvBench": 100},
     "table2_freezing": {"AdvBench": 520, "HEx-PHI": 330, "HarmBench": 400},
     "table3_peft": {"HEx-PHI": 330},
 }
-# Under attack: the same 100 goals; HarmBench.
+# Prompts under attack: in Table 1 the same 100 goals, in Table 2 those of HarmBench.
 _ATTACKED = {"table1_pruning": 100, "table2_freezing": 400}
-# Answers that GPT-4 scored: HEx-PHI.
+# Answers that GPT-4 scored: those to HEx-PHI.
 _SCORED = {"table2_freezing": 330, "table3_peft": 330}
 # Words of WikiText-2's test text (Merity et al. 2016, arXiv 1609.07843); tokens are never fewer.
 _TEXT_WORDS = {"table1_pruning": 245_569}
-# Questions of lm-evaluation-harness: the first of each task; full sets.
+# Questions of lm-evaluation-harness: in Table 1 the first of each task, in Table 4 full sets.
 _QUESTIONS = {
     "table1_pruning": dict.fromkeys(SIX, 200),
     "table4_alignment_budget": {
@@ -55,9 +55,9 @@ class Fewer:
     """A cell on fewer examples than the paper's.
 
     Attributes:
-        n: Prompts, answers, questions, or tokens of text.
-        of: The paper's.
-        what: Of what.
+        n: Our number of prompts, answers, questions, or tokens of text.
+        of: The paper's number.
+        what: What is counted, for a footnote.
     """
 
     n: int
@@ -66,7 +66,7 @@ class Fewer:
 
 
 def fewer_than_paper(block: Block, metric: str, cell: Cell) -> Fewer | None:
-    """How many fewer; None where it is as many or more, or the paper has no such number."""
+    """Our number and the paper's, if ours is smaller; None if not, or if either is unknown."""
     record = block.records[0]
     found = _paper_size(record, metric)
     if cell.value is None or found is None:
@@ -96,7 +96,7 @@ def _paper_size(record: RunRecord, metric: str) -> tuple[int, str] | None:
 
 
 def _prompts(record: RunRecord, metric: str) -> tuple[int, str] | None:
-    """Of an ASR: by the benchmark put, or under an attack that the paper made."""
+    """Prompts behind an ASR: by the benchmark asked, or under an attack that the paper made."""
     style = metric.split("/")[1]
     if not is_attacked(style):
         sizes = _PROMPTS.get(record.artefact)
@@ -115,14 +115,14 @@ def _spelled(name: str, names: Iterable[str]) -> str:
 
 
 def _papers_attack(record: RunRecord, style: str) -> bool:
-    """Whether Table 2 has the attack; of Table 1 every attack counts, as its ASR does."""
+    """Whether the paper's table has the attack; beside Table 1 every attack is held against it."""
     name = style.partition("+")[2].partition(ATTEMPT)[0].removesuffix(CONTINUATION)
     kind = str(record.attacks.get(name, {}).get("kind", "")).lower()
     return record.artefact != "table2_freezing" or kind in ATTACKS
 
 
 def _answers(record: RunRecord, metric: str) -> int | None:
-    """Of a score: only that of GPT-4's rubric, and of answers to requests put directly."""
+    """Answers behind a score: only one by GPT-4's rubric, and of requests without an attack."""
     _, style, judge = metric.split("/")
     rubric = record.judges.get(judge, {}).get("rubric", {}).get("name")
     return None if is_attacked(style) or rubric != HEXPHI else _SCORED.get(record.artefact)
@@ -133,13 +133,13 @@ def _questions(artefact: str, metric: str) -> tuple[int, str] | None:
     of = sizes.get(metric.split("/")[1])
     if of is None:
         return None
-    # One line for all where every task has as many.
+    # One footnote for all tasks where the paper asked as many questions of each.
     alike = len(set(sizes.values())) == 1
     return of, f"questions of {'a utility task' if alike else heading(metric).partition(' %')[0]}"
 
 
 def _tokens(cell: Cell, settings: Mapping[str, Any]) -> int | None:
-    """Tokens of text behind a perplexity; None where the window is the model's own and unknown."""
+    """Tokens of text behind a perplexity; with a window of ``max`` the run's ``max_tokens``."""
     if isinstance(settings["window"], int):
         return int(cell.n * settings["window"])
     limit: int | None = settings["max_tokens"]
@@ -166,7 +166,11 @@ def footnote(block: Block) -> str | None:
 
 
 def _fewer(block: Block) -> Iterable[Fewer]:
-    """Of a judge beside the columns that scored some answers only, its coverage tells."""
+    """Every cell on fewer examples than the paper's.
+
+    Left out are metrics without a column whose judge scored some answers only: of those the note
+    on coverage tells.
+    """
     partial = {_judge(name) for name in partial_coverage(block.records)}
     for row in block.rows:
         for metric, cell in row.cells.items():

@@ -27,7 +27,7 @@ def pairs_of(block: Block) -> list[Pair]:
 
 
 def measured_pairs(pairs: Sequence[Pair]) -> list[Pair]:
-    """Those of quantities that some arm was measured by; their gaps stay gaps."""
+    """The pairs whose quantity was measured on some arm; gaps of other arms stay gaps."""
     ours = {pair.metric for pair in pairs if pair.ours is not None}
     return [pair for pair in pairs if pair.metric in ours]
 
@@ -102,9 +102,9 @@ def comparison_lines(block: Block) -> list[dict[str, Any]]:
 
 
 def with_comparison(frame: pd.DataFrame, settings: Sequence[Block]) -> pd.DataFrame:
-    """A long table with the comparison's lines below, told apart by ``origin``.
+    """A long table with the comparison's lines appended, told apart by ``origin``.
 
-    Only they fill :data:`COLUMNS`.
+    Only those lines fill :data:`COLUMNS`.
     """
     lines = [line for block in settings for line in comparison_lines(block)]
     if not lines:

@@ -101,7 +101,7 @@ def budget_pairs(block: Block) -> Iterator[Pair]:
 
 
 def _trained_before(record: RunRecord, arm: str) -> Iterator[str]:
-    """The paper trains setting (i) from what an epoch of setting (ii) ends with."""
+    """The paper starts setting (i) from the result of an epoch of setting (ii)."""
     own = record.config["training"]["arms"].get(arm)
     if arm == "setting_i" and own is not None and own.get("first") is None:
         yield "trained before it: nothing for an epoch of setting_ii"
@@ -129,7 +129,7 @@ def _ranked_by(record: RunRecord, arm: str) -> Iterator[str]:
 
 
 def trained_on(record: RunRecord) -> str | None:
-    """``alpaca`` or ``dolly``, told by the columns and the template read; None: neither."""
+    """``alpaca`` or ``dolly``, recognised by the columns and the template read; None: neither."""
     text = json.dumps(record.config["data"].get("finetune"))
     if "### Instruction:" in text or ("{instruction}" in text and "{context}" in text):
         return _DOLLY

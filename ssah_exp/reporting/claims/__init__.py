@@ -1,1 +1,1 @@
-"""Claims written down before the runs, and what the records say to each of them."""
+"""Claims written down before the runs, and what the records say about each of them."""

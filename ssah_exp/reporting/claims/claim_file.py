@@ -31,7 +31,7 @@ class Prediction:
         metric: As in the record; a name for the column where ``csv`` is given.
         margin: Smallest difference that matters, in the metric's unit; for perplexity in nats per
             token. None = the file's.
-        csv: Beside the claims: one row per ``seed`` instead of records.
+        csv: A file beside the claims, read instead of records; it has one row per ``seed``.
     """
 
     shows: str
@@ -51,8 +51,8 @@ class Claim:
         source: Table or figure.
         tests: At least one.
         artefact: Whose records; "" where every test has a csv.
-        where: Dotted config key -> value: which runs of that artefact. A list is that very value,
-            or any of its items.
+        where: Dotted config key -> value: which runs of that artefact. A list fits a value that
+            equals it or is one of its items.
     """
 
     claim: str
@@ -81,7 +81,7 @@ class ClaimFile:
     folder: Path
 
     def margin(self, test: Prediction) -> float:
-        """Of a test, in the unit of its difference."""
+        """The margin of a test, in the unit of its difference."""
         if test.margin is not None:
             return test.margin
         return self.loss_margin if test.metric in _LOSSES else self.rate_margin
@@ -155,7 +155,7 @@ def _test(content: Any, where: str) -> Prediction:
 
 
 def _check_margin(given: dict[str, Any], where: str) -> None:
-    """A share for rates; whatever has a unit of its own needs one, too."""
+    """Check a test's margin: for rates it is a share; a metric with a unit of its own needs one."""
     metric = str(given.get("metric"))
     a_rate = not given.get("csv") and is_share(metric)
     if given.get("margin") is not None:

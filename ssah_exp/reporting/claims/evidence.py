@@ -29,11 +29,11 @@ class Evidence:
     """Arm minus reference.
 
     Attributes:
-        by_seed: Seed -> difference of the printed values; of their logarithms for perplexity, where
-            it may be infinite, and is no number where both overflowed. A seed in which either value
-            is a gap has none.
-        paired: Over the prompts or windows of all seeds, where seeds cannot tell (:attr:`alike`);
-            None without outcomes.
+        by_seed: Seed -> difference of the printed values, for perplexity of their logarithms:
+            infinite where one overflowed, NaN where both did. A seed in which either value is a gap
+            is left out.
+        paired: Over the prompts or windows of all seeds, where the seeds do not vary
+            (:attr:`alike`); None otherwise, or without outcomes.
         lacking: Why runs that fit the claim are no evidence: several settings fit, and nobody said
             which is meant, or they have no such arm or metric. "" = nothing is lacking.
     """
@@ -61,7 +61,7 @@ def gather(
             is not made of these records.
 
     Raises:
-        ConfigError: A csv is not as a test says.
+        ConfigError: A csv cannot be read, or is not as a test says.
     """
     settings = _settings(claim, records) if claim.artefact else []
     found: list[Evidence] = []
@@ -117,7 +117,7 @@ def _from_records(claims: ClaimFile, test: Prediction, records: Sequence[RunReco
         beside = [] if against is None else against.by_seed.get(seed, [])
         other = 0.0 if against is None else printed_value(beside, test.metric)
         # A perplexity that overflowed stays: without its worst seed a test would flatter the arm.
-        # So does a seed in which both did, though nobody can say by what they differ.
+        # A seed in which both overflowed stays, too, though their difference is unknown.
         if own is not None and other is not None:
             by_seed[seed] = own - other
     if not by_seed:

@@ -28,10 +28,10 @@ class Finding:
     Attributes:
         test: The test.
         difference: Mean over seeds with Student's t interval; with one seed, or where all seeds
-            are alike, over prompts.
+            are alike, over prompts if records keep their outcomes.
         by_seed: Seed -> difference.
-        effect: Cohen's d over seeds: mean difference by its standard deviation; None = one seed,
-            or all alike.
+        effect: Cohen's d over seeds: mean difference divided by its standard deviation; None = one
+            seed, or all alike, or a value that is not finite.
         p: One-sided, of no difference in the claimed direction; for ``same``, of a difference of
             the margin or more (TOST); None = not testable.
         how: How ``p`` was made.
@@ -137,7 +137,7 @@ def _over_seeds(sample: NDArray[np.float64], shows: str, margin: float) -> tuple
 
 
 def _over_prompts(paired: Paired, shows: str) -> tuple[float | None, str]:
-    """The two-sided test of the same prompts, made one-sided."""
+    """The test over the same prompts, made one-sided; for ``same`` that of equivalence."""
     if shows == SAME:
         return paired.p_equivalent, f"over prompts: {paired.equivalence_test}"
     value = paired.difference.value

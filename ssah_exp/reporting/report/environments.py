@@ -16,7 +16,7 @@ class Environment:
     """Runs made by the same code on the same kind of machine.
 
     Attributes:
-        commit: Of the code; empty: not noted.
+        commit: Of the code, 12 digits; empty: not noted.
         state: ``clean``, ``with uncommitted changes`` or empty.
         machine: Processor, cores, GPUs.
         packages: Name and version, those that decide numbers.
@@ -35,7 +35,7 @@ class Environment:
 
 
 def environments(records: Sequence[RunRecord]) -> list[Environment]:
-    """Newest first."""
+    """The environments of all runs, newest first."""
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
         groups[digest_of(record.provenance)].append(record)

@@ -46,7 +46,7 @@ def shared(runs: Sequence[Mapping[str, str]]) -> dict[str, str]:
 
 
 def own(run: Mapping[str, str], common: Mapping[str, str]) -> dict[str, str | None]:
-    """Where one run parts from ``common``; None where it has no such key."""
+    """Where one run differs from ``common``; None where it has no such key."""
     apart: dict[str, str | None] = {
         key: value for key, value in run.items() if common.get(key) != value
     }

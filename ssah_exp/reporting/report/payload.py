@@ -27,8 +27,9 @@ def payload(records: Sequence[RunRecord]) -> dict[str, Any]:
     """Plain JSON values.
 
     Settings are written once: ``common`` holds the most frequent value of each key, a run only
-    what it has otherwise. Metrics are indices into ``metrics``; one is ``[text, value, n]`` with
-    the text of the tables and the value in the unit shown, null for a gap.
+    what it has otherwise. An arm's metrics are keyed by index into ``metrics``; each is ``[text,
+    value, n]`` with the text of the tables and the value in the unit shown: null for a gap, text
+    for infinity.
     """
     runs = [flat(record) for record in records]
     common = shared(runs)
@@ -52,7 +53,7 @@ def payload(records: Sequence[RunRecord]) -> dict[str, Any]:
 
 
 def primary_asr(record: RunRecord) -> str:
-    """The metric that a reader looks at first."""
+    """The metric that a reader looks at first: mean ASR by the primary judge."""
     return asr_name(MEAN, record.config.get("evaluation", {}).get("primary_judge"))
 
 
@@ -60,7 +61,8 @@ def embedded(content: Any) -> str:
     """JSON that no HTML parser can read as anything else, for a script element.
 
     Raises:
-        ValueError: A value that is no JSON, NaN and infinity included.
+        ValueError: NaN or infinity.
+        TypeError: A value of a type that JSON does not have.
     """
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     for mark in ("<", ">", "&", "\u2028", "\u2029"):
@@ -96,7 +98,7 @@ def _arm(arm: ArmRecord, index: dict[str, int]) -> dict[str, Any]:
 
 
 def _short(value: float) -> float | str:
-    """Five digits are what a picture and a difference need; JSON has no infinity."""
+    """Five digits, which a picture or a difference needs; infinity as text, which JSON lacks."""
     number = float(f"{value:.5g}")
     return number if math.isfinite(number) else str(number)
 

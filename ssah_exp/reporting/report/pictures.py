@@ -29,7 +29,7 @@ class Picture:
 
 
 def pictures(records: Sequence[RunRecord]) -> list[Picture]:
-    """Of an artefact whose runs are drawn one by one: the newest; of others none.
+    """Pictures of the newest runs, if the artefact is one whose runs are drawn one by one.
 
     Args:
         records: Of one artefact.

@@ -24,13 +24,13 @@ from ssah_exp.reporting.report.pictures import Picture, pictures
 from ssah_exp.reporting.rows import Block, blocks
 from ssah_exp.reporting.setting_text import notes_below
 
-# A value as tables write it: maybe signed, with a spread, an interval, of how many, a dagger.
+# A value as tables write it: maybe with a sign, spread, interval, ``(2 of 5)`` and dagger.
 _NUMBER = re.compile(
     r"[+\-]?(inf|\d[\d.\u2009e+\-]*)( (±|×/÷) \S+)?( \[.*\])?( \(\d+ of \d+\))?( †)?$"
 )
 
 
-# A page of more would take too long to open; the table of runs holds them all.
+# A page with more settings would take too long to open; its table of runs holds all runs.
 MOST_SETTINGS = 100
 
 
@@ -80,9 +80,9 @@ class Section:
         artefact: Its name.
         runs: How many there are.
         settings: Those shown, the newest first.
-        left: Settings beyond them.
-        text: Its table as text where it is of another kind; empty where none is known.
-        pictures: Drawings of its newest runs, where it is of another kind.
+        left: How many settings are not shown.
+        text: Its table as text, if it is no pruning or training table; empty where none is known.
+        pictures: Drawings of its newest runs, if it is no pruning or training table.
     """
 
     artefact: str
@@ -125,7 +125,7 @@ def sections(records: Sequence[RunRecord], most: int = MOST_SETTINGS) -> list[Se
 
 
 def _apart(settings: Sequence[Setting]) -> list[Setting]:
-    """Settings may differ in anything of the config: like titles get the ids of their runs."""
+    """Add run ids to titles that are alike: settings may differ in any part of the config."""
     alike = Counter(setting.title for setting in settings)
     return [
         replace(setting, title=f"{setting.title}, {_ids(setting.runs)}")
@@ -170,7 +170,7 @@ def _charts(block: Block) -> Iterator[Chart]:
 
 
 def _comparison(block: Block) -> tuple[list[Table], list[str]]:
-    """The table beside the paper's; where nothing published was measured, what says so instead."""
+    """The table beside the paper's; if nothing published was measured, notes that say so."""
     pairs = pairs_of(block)
     said, shown = list(notes(pairs)), measured_pairs(pairs)
     if not shown:

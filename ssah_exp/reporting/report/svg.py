@@ -55,7 +55,7 @@ def _round_step(rough: float) -> float:
 
 
 def spanning(values: Sequence[float], start: float, end: float, log: bool = False) -> Scale:
-    """A scale with a little room around ``values``; those beyond all measure lie on its edge."""
+    """A scale with a little room around ``values``; overflowed ones lie on its edge."""
     finite = [value for value in values if abs(value) < BEYOND and (value > 0 or not log)]
     if not finite:
         return Scale(1.0, 10.0, start, end, log)

@@ -28,7 +28,7 @@ def forest(block: Block, metric: str, log: bool = False) -> Chart | None:
 
     Args:
         block: One setting.
-        metric: What lies across.
+        metric: What lies on the horizontal axis.
         log: Equal ratios take equal room.
     """
     rows = [row for row in block.rows if row.control is None and _value(row, metric) is not None]

@@ -19,7 +19,7 @@ class Chart:
     """A figure.
 
     Attributes:
-        title: What a reader without eyes for it hears first.
+        title: What a screen reader says of it first.
         caption: What is drawn, and how.
         svg: The picture.
         legend: Class of the mark, shape (``dot``, ``cross``, ``triangle`` or ``line``), text.
@@ -51,7 +51,7 @@ def shape_of(control: str) -> str:
 
 
 def grid_across(across: Scale, bottom: float) -> Markup:
-    """Upright lines with their values below."""
+    """Vertical grid lines with their values below."""
     parts = []
     for value, text in tick_texts(across):
         x = across(value)
@@ -61,7 +61,7 @@ def grid_across(across: Scale, bottom: float) -> Markup:
 
 
 def grid_up(up: Scale, across: Scale) -> Markup:
-    """Level lines with their values at the left."""
+    """Horizontal grid lines with their values at the left."""
     parts = []
     for value, text in tick_texts(up):
         y = up(value)
@@ -80,7 +80,7 @@ def tick_texts(scale: Scale) -> list[tuple[float, str]]:
 
 
 def picture(title: str, height: float, parts: Sequence[Markup]) -> Markup:
-    """The frame; it takes the width it is given."""
+    """Parts in their frame, which takes the width it is given."""
     return element(
         "svg", joined(parts), viewBox=f"0 0 {WIDTH} {height:g}", role="img", aria_label=title
     )

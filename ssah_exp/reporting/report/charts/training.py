@@ -65,7 +65,7 @@ def scatter(block: Block, metric: str) -> Chart | None:
 
 
 def curves(records: Sequence[RunRecord]) -> Chart | None:
-    """Training loss step by step, a line per arm and seed; None: no record has any."""
+    """Training loss by step, a line per arm and seed, without controls; None: no record has any."""
     lines = [
         (str(arm.arm or arm.name), arm.name, record.seed, thinned(losses_of(arm.training)))
         for record in records
@@ -92,7 +92,7 @@ def curves(records: Sequence[RunRecord]) -> Chart | None:
 
 
 def _framed(title: str, across: Scale, up: Scale, marks: Sequence[Markup], below: str) -> Markup:
-    """Marks over their grid, and what lies across."""
+    """Marks over their grid, with the name of the horizontal axis."""
     grid = [grid_across(across, up.start), grid_up(up, across)]
     name = element("text", below, x=across.end, y=_HEIGHT - 4, class_="axis end")
     return picture(title, _HEIGHT, [*grid, *marks, name])
