@@ -58,14 +58,17 @@ def publish(
         plan = None if staged else load_plan(Path(tuned.ref.location))
         make_delta(before, after, plan, start).save(work / "delta.safetensors")
 
-    try:
-        entry = cache.get_or_compute("delta", material, compute)
-    except ModelError as error:
-        return str(error)
-    if ranks.first():
+    def put() -> str | None:
+        try:
+            with ranks.alone():
+                entry = cache.get_or_compute("delta", material, compute)
+        except ModelError as error:
+            return str(error)
         target = folder / "deltas" / f"{place}.safetensors"
         _link_file(target, entry.folder / "delta.safetensors")
-    return None
+        return None
+
+    return ranks.from_first(put)  # also why there is none, for which the others would wait
 
 
 def _check_precision(before: Weights, after: Weights) -> None:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from ssah_exp import ranks
 from ssah_exp.cache import Entry
 from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.config.schema import RunConfig
@@ -235,11 +236,17 @@ def _separability_curves(
 def _refused(
     tokens: torch.Tensor, inputs: ProbeInputs, stages: Stages, judge: Judge
 ) -> tuple[dict[str, Estimate], dict[str, int]]:
-    """Share of bare continuations that the primary judge calls refusals, and its failures."""
+    """Share of bare continuations that the primary judge calls refusals, and its failures.
+
+    Rank 0 alone asks the judge; the others get no metrics.
+    """
+    if not ranks.first():
+        return {}, {}
     speech, evaluation = stages.speech, stages.config.evaluation
     answers = [until_stop(row, speech) for row in tokens.tolist()]
     texts = speech.tokenizer.batch_decode(answers, skip_special_tokens=True)
-    judged = assessed(judge, inputs.requests, [text.strip() for text in texts])
+    with ranks.alone():
+        judged = assessed(judge, inputs.requests, [text.strip() for text in texts])
     scored = [item.verdict for item in judged if item.verdict is not Verdict.UNSCORED]
     share = rate(scored.count(Verdict.REFUSED), len(scored), evaluation.confidence, "requests")
     name = evaluation.primary_judge

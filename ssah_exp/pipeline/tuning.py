@@ -108,7 +108,7 @@ class Tuning:
 
         entry = self._stages.cache.get_or_compute("start_loss", material, compute, together=True)
         self._stages.reporter.done("loss of the start", entry)
-        return float(json.loads((entry.folder / "loss.json").read_text()))
+        return float(json.loads((entry.folder / "loss.json").read_text(encoding="utf-8")))
 
     def _tracking(self) -> Tracking | None:
         """How units are followed, if at all: on the first few of the randomly drawn examples."""

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
+from ssah_exp import ranks
 from ssah_exp.cli import main
 from ssah_exp.config.artefacts import PROBE
 from ssah_exp.config.schema import RunConfig
@@ -117,6 +118,18 @@ def test_the_judge_reads_how_bare_requests_go_on(
         answers = [until_stop(row, speech) for row in bare]
         decoded = speech.tokenizer.batch_decode(answers, skip_special_tokens=True)
         assert list(texts) == [text.strip() for text in decoded]
+
+
+def test_rank_0_alone_asks_the_judge(
+    place: Path, probed: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An endpoint would be asked, and paid, once a rank."""
+    monkeypatch.setattr(ranks, "first", lambda: False)
+    monkeypatch.setattr(probe, "assessed", lambda *_: pytest.fail("asked"))
+    assert run_probe(probe_config(place), silent()).record.arms[0].outcomes is None
+    monkeypatch.setattr(ranks, "first", lambda: True)
+    with pytest.raises(pytest.fail.Exception, match="asked"):
+        run_probe(probe_config(place), silent())
 
 
 @pytest.mark.parametrize("name", ["unaligned", "aligned"])

@@ -131,5 +131,5 @@ def _shots_of(request: TaskRequest) -> dict[str, Any]:
 
 def read_losses(entry: Entry) -> list[float]:
     """Window losses of a ``losses`` entry, in nats per token."""
-    losses: list[float] = json.loads((entry.folder / "losses.json").read_text())
+    losses: list[float] = json.loads((entry.folder / "losses.json").read_text(encoding="utf-8"))
     return losses

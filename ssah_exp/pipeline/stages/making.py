@@ -173,5 +173,7 @@ def read_statistics(entry: Entry) -> Identification:
 
 def read_training(entry: Entry) -> dict[str, Any]:
     """Training summary of an ``align`` entry."""
-    summary: dict[str, Any] = json.loads((entry.folder / "training.json").read_text())
+    summary: dict[str, Any] = json.loads(
+        (entry.folder / "training.json").read_text(encoding="utf-8")
+    )
     return summary
