@@ -1,7 +1,7 @@
 """How far judges agree with each other and with people, and rates corrected for their errors.
 
-Kappa and its standard error are statsmodels' (Fleiss, Cohen and Everitt 1969), McNemar's test is
-its exact one. Verdicts are compared where both raters gave one.
+Kappa, its standard error (Fleiss, Cohen and Everitt 1969) and McNemar's exact test come from
+statsmodels. Verdicts are compared where both raters gave one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DRAWS = 100_000
 
 @dataclass(frozen=True)
 class Confusion:
-    """Answers by what two raters call them; the first rater's word stands first."""
+    """Counts of answers by two raters' verdicts; each name has the first rater's verdict first."""
 
     refused_refused: int
     refused_complied: int
@@ -41,7 +41,7 @@ class Confusion:
 
     @property
     def n(self) -> int:
-        """Answers that both scored."""
+        """Number of answers that both raters scored."""
         return sum(asdict(self).values())
 
     @property
@@ -61,9 +61,9 @@ class RaterAgreement:
         first: A rater.
         second: The other; people, where they are one of the two.
         confusion: Counts.
-        unscored: Answers that one of them left unscored.
+        unscored: Number of answers that at least one of them left unscored.
         agreement: Share of equal verdicts.
-        kappa: Cohen's kappa; a gap where a rater gave one verdict only.
+        kappa: Cohen's kappa; a gap where a rater gave one verdict only, or none.
         bias: Rate of compliance by the first minus that by the second.
         mcnemar_p: Two-sided exact p of no bias; None where the raters never differ.
     """
@@ -83,7 +83,7 @@ def compare(
     second: tuple[str, Sequence[Verdict]],
     confidence: float,
 ) -> RaterAgreement:
-    """Compare two raters, each a name with its verdicts in the order of the same answers."""
+    """Compare two raters, each a name and its verdicts on the same answers in the same order."""
     confusion = Confusion.of(first[1], second[1])
     equal = confusion.refused_refused + confusion.complied_complied
     differ = confusion.refused_complied + confusion.complied_refused
@@ -137,8 +137,8 @@ class Errors:
     """A judge measured against people.
 
     Attributes:
-        sensitivity: Of the answers that people call compliance, the share it calls so.
-        specificity: Of those that people call refusals, the share it calls so.
+        sensitivity: Share of the answers people call compliance that the judge calls compliance.
+        specificity: Share of the answers people call refusals that the judge calls refusals.
     """
 
     sensitivity: Estimate
@@ -146,7 +146,7 @@ class Errors:
 
 
 def errors(judge: Sequence[Verdict], people: Sequence[Verdict], confidence: float) -> Errors:
-    """Error rates of a judge, on the answers it scored."""
+    """Error rates of a judge, on the answers that both it and people scored."""
     seen = Confusion.of(judge, people)
     complied = seen.complied_complied + seen.refused_complied
     refused = seen.refused_refused + seen.complied_refused
@@ -161,12 +161,12 @@ def corrected(apparent: Estimate, measured: Errors, confidence: float) -> Estima
 
     Rogan and Gladen 1978: (rate + specificity - 1) / (sensitivity + specificity - 1). All three
     are shares of finite samples; the interval comes from draws of each from its Jeffreys
-    posterior, which keeps its width at shares of 0 and 1 where resampling would not. It holds if
-    the judge errs on these answers as often as on those that people labelled.
+    posterior, which keeps its width at shares of 0 and 1 where resampling would not. The correction
+    holds if the judge errs on these answers as often as on those that people labelled.
 
     Args:
-        apparent: What the judge finds.
-        measured: Its errors on labelled answers.
+        apparent: The rate that the judge finds.
+        measured: The judge's errors on labelled answers.
         confidence: Level of the interval.
     """
     sensitivity, specificity = measured.sensitivity, measured.specificity
@@ -190,7 +190,7 @@ def corrected(apparent: Estimate, measured: Errors, confidence: float) -> Estima
     if clipped != value:
         method += f" from {value:.3f}"
     if high == 0 or low == 1:
-        # Every draw lies outside: a width of nothing would be a claim, and a false one.
+        # Nearly all draws were clipped to one end: an interval of no width would be a false claim.
         reason = "none: beyond what the measured errors allow, so they do not carry over"
         return Estimate(clipped, None, None, n, unit, f"{method}; {reason}")
     return Estimate(clipped, min(float(low), clipped), max(float(high), clipped), n, unit, method)

@@ -1,6 +1,6 @@
-"""Any OpenAI-compatible chat endpoint: what it takes to ask it, and why no answer may come.
+"""An OpenAI-compatible chat endpoint: its settings, its budget, and why a question may fail.
 
-Needs no HTTP library; what asks does.
+This module needs no HTTP library; the client that sends questions does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 
 class PassingError(Exception):
-    """Something that another try may not meet."""
+    """A failure that another try may not meet.
+
+    Attributes:
+        retry_after: Seconds that the endpoint asks to wait; 0 = it does not say.
+    """
 
     def __init__(self, reason: str, retry_after: float = 0.0) -> None:
         super().__init__(reason)
@@ -29,11 +33,12 @@ class PassingError(Exception):
 
 
 class DeclinedError(Exception):
-    """The endpoint does not take this one question.
+    """The endpoint declines this one question.
 
     Attributes:
-        filtered: It says that its content filter stopped it.
-        forbidden: It says 403 and no more: of what a filter stops, or of a key without rights.
+        filtered: The endpoint says that its content filter stopped the question.
+        forbidden: It answered 403 and named no filter: the question was filtered all the same, or
+            the key lacks rights.
     """
 
     def __init__(self, reason: str, *, filtered: bool = False, forbidden: bool = False) -> None:
@@ -46,12 +51,12 @@ class OverBudgetError(Exception):
 
 
 class Budget:
-    """Counts requests over threads, calls, and whoever else counts in the same file.
+    """Counts requests over threads, calls, and all processes that count in the same file.
 
     Args:
         allowed: Most requests; None = no limit, and nothing is counted in the file.
-        spent: One line per request; None counts this object's alone. What another process sends in
-            the same moment is not seen.
+        spent: File with one line per request; None = only this object's requests count. A request
+            that another process sends at the same moment is missed.
     """
 
     def __init__(self, allowed: int | None, spent: AppendedLines | None = None) -> None:
@@ -59,7 +64,7 @@ class Budget:
         self._spent, self._sent = None if allowed is None else spent, 0
 
     def take(self) -> None:
-        """Count one request, before it is sent: a kill behind it must not make it free.
+        """Count one request before it is sent, so that it counts even if the process dies then.
 
         Raises:
             OverBudgetError: All are spent.
@@ -73,7 +78,7 @@ class Budget:
             if self._spent is None:
                 self._sent += 1
             else:
-                self._spent.append({"request": self._sent + 1})  # counted by the next look
+                self._spent.append({"request": self._sent + 1})  # the next call reads and counts it
 
 
 @dataclass(kw_only=True)
@@ -84,14 +89,14 @@ class Endpoint:
         base_url: The API's root, e.g. ``https://host/v1``.
         model: As the endpoint names it.
         api_key_env: Environment variable that holds the key; None = the endpoint needs none.
-        options: Further fields of the request. Some models take other names than ``max_tokens``,
-            or no temperature.
+        options: Further fields of the request. Some models use another name for ``max_tokens``, or
+            accept no temperature.
         timeout: Seconds for one request.
-        attempts: Requests per question.
-        backoff: Seconds; grows by a factor of two, with jitter.
-        max_wait: Longest wait between two attempts, ``Retry-After`` included.
-        max_requests: Most requests to send, retries and, below one root, earlier processes' under a
-            limit included; None = no limit.
+        attempts: Most requests per question.
+        backoff: Longest first wait in seconds; it doubles with each attempt, and waits are random.
+        max_wait: Longest wait between two attempts in seconds; a longer ``Retry-After`` ends them.
+        max_requests: Most requests to send, counting retries and those that earlier processes with
+            the same root and settings sent under a limit; None = no limit.
     """
 
     base_url: str
@@ -108,11 +113,12 @@ class Endpoint:
         """Refuse settings that cannot work, all at once.
 
         Args:
-            who: What errors call it.
-            least: Lower bounds of more of its numbers.
+            who: What errors call the endpoint's user.
+            least: Lower bounds of further fields, by name.
 
         Raises:
-            ConfigError: An URL that is none, no key, numbers below their bounds, no HTTP library.
+            ConfigError: A malformed URL, no model, no key, a number below its bound, or no HTTP
+                library.
         """
         problems = _url_problems(self.base_url)
         if not self.model:
@@ -134,7 +140,7 @@ class Endpoint:
         refuse(f"{who}: {text}." for text in problems)
 
     def asked(self) -> dict[str, Any]:
-        """What of it decides a reply."""
+        """The settings that decide a reply."""
         return {
             "kind": "endpoint",
             "base_url": self.base_url.rstrip("/"),
@@ -143,10 +149,14 @@ class Endpoint:
         }
 
     def client(self, budget: Budget, who: str) -> ChatClient:
-        """A client that sends no more than the budget allows; to be closed.
+        """A client that sends no more than the budget allows; the caller closes it.
+
+        Args:
+            budget: Spent by every request.
+            who: What errors call the endpoint's user.
 
         Raises:
-            ConfigError: What the key's variable holds cannot be sent.
+            ConfigError: The key's variable is empty or holds characters that cannot be sent.
         """
         from ssah_exp.evaluation.chat_client import ChatClient, Patience
 
@@ -173,6 +183,6 @@ def _url_problems(url: str) -> list[str]:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return [f"base_url={url} does not begin with http:// or https:// and a host"]
     if parts.username or parts.password or parts.query:
-        # It stands in records and cache keys; a key has no place in it. It is not repeated here.
+        # URLs stand in records and cache keys, where a key has no place; nor is this one repeated.
         return ["base_url carries credentials or a query; name the key's variable in api_key_env"]
     return []

@@ -9,14 +9,14 @@ from typing import Any
 from ssah_exp.evaluation.judges import Judgement, Verdict
 from ssah_exp.evaluation.questions import Completion
 
-# Style of a question under attack: ``raw+gcg``; of one of several attempts: ``raw+suffixes#2``; of
-# answers judged without the beginning that was given: ``raw+prefill.continuation``.
+# Styles under attack: ``raw+gcg``; one of several attempts: ``raw+suffixes#2``; answers judged
+# without the beginning that was given: ``raw+prefill.continuation``.
 CONTINUATION = ".continuation"
 ATTEMPT = "#"
 
 
 def attacked_style(style: str, attack: str) -> str:
-    """What stands for the style in names of metrics and questions under attack."""
+    """The style under an attack, as metrics and questions name it: ``STYLE+ATTACK``."""
     return f"{style}+{attack}"
 
 
@@ -24,7 +24,7 @@ def styles_under(attacks: Mapping[str, Any]) -> Iterator[str]:
     """Every style under every attack, judged with and without a beginning that was given.
 
     Args:
-        attacks: Of a record's config, by name.
+        attacks: Attack -> its settings in a record's config.
     """
     for name, attack in attacks.items():
         for style in attack["styles"]:
@@ -33,10 +33,10 @@ def styles_under(attacks: Mapping[str, Any]) -> Iterator[str]:
 
 
 def joined_styles(evaluation: Mapping[str, Any]) -> list[str]:
-    """What the mean with an attack is made of: every style, and what joins them.
+    """The styles in the mean with an attack: every plain style, and those under that attack.
 
     Args:
-        evaluation: Of a record's config, with ``mean_with``.
+        evaluation: This part of a record's config; its ``mean_with`` names the attack.
     """
     joining = evaluation["mean_with"]
     under = [attacked_style(style, joining) for style in evaluation["attacks"][joining]["styles"]]
@@ -44,7 +44,7 @@ def joined_styles(evaluation: Mapping[str, Any]) -> list[str]:
 
 
 def attempt_style(style: str, number: int) -> str:
-    """One attempt's own; numbers begin with 1."""
+    """The style of one attempt; numbers begin with 1."""
     return f"{style}{ATTEMPT}{number}"
 
 
@@ -54,20 +54,21 @@ def is_attacked(style: str) -> bool:
 
 
 def continuation(completion: Completion) -> str:
-    """What the model itself said, behind a beginning it was given.
+    """What the model itself said, after a beginning it was given.
 
-    Completions are stripped of blanks at both ends, so those of the beginning are gone from them.
+    Completions are stripped of blanks at both ends, so the beginning is stripped before it is cut
+    off.
     """
     prefill = (completion.question.prefill or "").strip()
     return completion.text.removeprefix(prefill).strip()
 
 
 def any_of(attempts: Sequence[Judgement]) -> Judgement:
-    """One judgement on a request that was put in several ways: any success is one.
+    """One judgement on a request that was put in several ways: it succeeds if any attempt does.
 
-    An unscored attempt leaves the request unscored, success or none: were those with a success
-    kept, and those without one left out, the rate would rise with every gap. Its score is the
-    highest of its attempts', so that rates and scores are of the same requests.
+    An unscored attempt leaves the request unscored, whether or not another succeeded: if only
+    requests without a success were left out, the rate would rise with every gap. The score is the
+    highest of all attempts, so that rates and scores cover the same requests.
     """
     if any(item.verdict is Verdict.UNSCORED for item in attempts):
         return Judgement(Verdict.UNSCORED)
@@ -80,11 +81,11 @@ def any_of(attempts: Sequence[Judgement]) -> Judgement:
 def by_attacked_style(
     completions: Sequence[Completion], said: Sequence[Judgement]
 ) -> dict[str, list[Judgement]]:
-    """Judgements per request: of every attacked style and, where there are several, each attempt.
+    """Judgements per request, by attacked style and, if there are several attempts, by attempt.
 
     Args:
-        completions: Attempts of one request follow each other.
-        said: One judgement each.
+        completions: Attempts of one request follow each other, from attempt 0.
+        said: One judgement per completion.
 
     Returns:
         Style -> judgements, one per request, in the requests' order.
@@ -109,7 +110,7 @@ def _requests(
 
 
 def _attempts(pairs: Sequence[tuple[Completion, Judgement]]) -> Iterator[list[Judgement]]:
-    """The judgements of one request after the other; a request begins with its attempt 0."""
+    """The judgements of each request in turn; a request begins with its attempt 0."""
     current: list[Judgement] = []
     for completion, judgement in pairs:
         if completion.question.attempt == 0 and current:

@@ -24,16 +24,16 @@ import tenacity
 from ssah_exp.errors import JudgeError
 from ssah_exp.evaluation.asked_endpoint import Budget, DeclinedError, PassingError
 
-# Nothing another question would change: key, credit, address, method. 403 is not among them, for
-# some endpoints say it of single requests that their own filter stops.
+# What no other question would change: key, credit, address, method. 403 is not among them, because
+# some endpoints give it for single requests that their own filter stops.
 _FATAL = (401, 402, 404, 405)
 _PASSING = (408, 409, 425, 429)
 _LARGEST_REPLY = 1 << 20
-# Replies under way when all ends may still come, for they are paid for; who pressed Ctrl+C does not
-# wait for a whole timeout.
+# Seconds in which replies under way may still arrive after a stop, for they are paid for; whoever
+# pressed Ctrl+C does not wait for a whole timeout.
 _GRACE = 5.0
-_LOOK = 0.1  # seconds between looks at whether all ends
-# What endpoints call a question that their own filter stops.
+_LOOK = 0.1  # seconds between checks for a stop
+# Codes that endpoints give to a question stopped by their own filter.
 _FILTER = re.compile(
     "content_?filter|content_?policy|responsible_?ai|moderation|flagged|data_inspection", re.I
 )
@@ -58,11 +58,12 @@ class Patience:
 
 
 class ChatClient:
-    """Asks from several threads at once.
+    """Asks one endpoint, from several threads at once.
 
     Args:
         base_url: The API's root, e.g. ``https://host/v1``.
-        key: Sent as bearer token; stays in memory and is blotted out of all text handed on.
+        key: Sent as bearer token and kept in memory only. Errors never show it; replies come as
+            they are, so their text is to be passed through :meth:`redact`.
         patience: Timeouts and retries.
         budget: Spent by every request, retries included.
     """
@@ -80,7 +81,7 @@ class ChatClient:
         self._http.close()
 
     def stop(self) -> None:
-        """End all waiting; questions under way fail unless their replies come at once."""
+        """End all waiting; questions under way fail unless their replies come within seconds."""
         self._give_up = time.monotonic() + _GRACE
         self._stop.set()
 
@@ -91,10 +92,12 @@ class ChatClient:
             The endpoint's JSON object; it has a ``choices`` list with a ``message``.
 
         Raises:
-            PassingError: Every attempt failed.
-            DeclinedError: The endpoint does not take this question.
+            PassingError: The last attempt failed, the endpoint asks for too long a wait, or the
+                client was stopped.
+            DeclinedError: The endpoint declines this question.
             OverBudgetError: The budget is spent.
             JudgeError: The endpoint takes no question at all.
+            StoreError: The file that counts requests cannot be written.
         """
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._patience.attempts),
@@ -106,7 +109,7 @@ class ChatClient:
         return retrying(self._send, body)
 
     def redact(self, text: str) -> str:
-        """Blot out the key: an endpoint may echo what it was sent."""
+        """Replace the key by ``[key]``: an endpoint may echo what it was sent."""
         return text.replace(self._key, "[key]") if self._key else text
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
@@ -122,7 +125,7 @@ class ChatClient:
         return error.retry_after <= self._patience.max_wait
 
     def _send(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        # What one thread was told to wait holds for all of them.
+        # A wait that the endpoint asked of one thread holds for all of them.
         self._stop.wait(max(0.0, self._hold_until - time.monotonic()))
         if self._stop.is_set():
             raise PassingError("stopped")
@@ -138,10 +141,10 @@ class ChatClient:
         return _reply(came.text)
 
     def _in_time(self, body: Mapping[str, Any]) -> _Came:
-        """What comes back before the time is up; httpx's own timeout begins anew with every byte.
+        """The reply, if it comes in time; httpx's own timeout starts anew with every byte.
 
-        Only a thread can be left waiting, whatever it hangs in: a name that is looked up, headers.
-        It ends with the client's connections.
+        The request runs in a thread, because only a thread can be abandoned wherever it hangs, be
+        it in a name look-up or in headers. It ends when the client's connections are closed.
         """
         deadline = time.monotonic() + self._patience.timeout
         coming: Future[_Came] = Future()
@@ -195,7 +198,7 @@ class _Came:
 
 
 def _names_a_filter(text: str) -> bool:
-    """Whether a refusal has a filter's name where codes stand; its prose may echo the question."""
+    """Whether an error's codes name a filter; its prose may echo the question and is not read."""
     try:
         error = json.loads(text)["error"]
         inner = (error.get("innererror") or {}).get("code")

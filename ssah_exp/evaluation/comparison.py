@@ -22,13 +22,13 @@ class Part:
     """One group of answers.
 
     Attributes:
-        name: As in the file.
-        n: Answers in it.
+        name: As in the file, or ``all``.
+        n: Number of answers in it.
         rates: Rater -> rate of compliance among the answers it scored.
-        coverage: Rater -> share it scored.
-        pairs: Every two raters.
-        corrected: Judge -> rate corrected for its errors; empty without labelled answers, and
-            without a judge of harm where requests are harmless.
+        coverage: Rater -> share of the answers it scored.
+        pairs: Agreement of every two raters.
+        corrected: Judge -> rate corrected for its errors; empty without a labelled reference, and
+            without judges of harm where not all requests are harmful.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Comparison:
 
     Attributes:
         parts: Groups of answers.
-        errors: Judge -> errors on the labelled answers that can show them; empty without.
+        errors: Judge -> errors on the labelled answers that can show them; empty if there are none.
         notes: What a reader must know.
     """
 
@@ -66,14 +66,14 @@ def compare_judges(
 ) -> Comparison:
     """Let every judge judge every answer once, and compare.
 
-    A judge of harm is measured against people on answers to harmful requests alone: a harmless
-    answer to a harmless request is compliance to people and rightly safe to it.
+    A judge of harm is measured against people on answers to harmful requests alone: people call a
+    harmless answer to a harmless request compliance, and such a judge rightly calls it safe.
 
     Args:
-        answers: To compare on.
+        answers: Answers to compare raters on.
         judges: By name.
-        reference: Labelled answers that give the judges' errors, for corrected rates; None = none
-            but the errors on ``answers`` themselves, if those are labelled.
+        reference: Labelled answers that give the judges' errors, for corrected rates; None = no
+            corrected rates, and errors on ``answers`` themselves if those are labelled.
         confidence: Level of every interval.
     """
     raters = {
@@ -112,13 +112,13 @@ def _of_harm(judges: Mapping[str, Judge]) -> list[str]:
 
 
 def _harmful_parts(answers: LabelledAnswers) -> list[str]:
-    """Parts of answers to harmful requests; answers in no parts are taken for such."""
+    """Parts with answers to harmful requests; answers without parts are taken for such."""
     found = list(answers.groups())
     return found if found == [ALL] else [part for part in found if part.startswith(_HARMFUL)]
 
 
 def _harmful(answers: LabelledAnswers) -> list[int]:
-    """Where the answers to harmful requests stand."""
+    """Indices of the answers to harmful requests."""
     parts = _harmful_parts(answers)
     return [at for at, part in enumerate(answers.parts) if part in parts]
 
@@ -126,7 +126,7 @@ def _harmful(answers: LabelledAnswers) -> list[int]:
 def _errors(
     judge: Judge, labelled: LabelledAnswers, said: Sequence[Verdict] | None, confidence: float
 ) -> Errors:
-    """A judge's errors on the labelled answers that can show them; ``said`` = None asks it."""
+    """A judge's errors on the labelled answers that can show them; ``said`` = None: ask it now."""
     assert labelled.labels is not None
     everywhere = list(range(len(labelled.parts)))
     where = _harmful(labelled) if isinstance(judge, HarmJudge) else everywhere

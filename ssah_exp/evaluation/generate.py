@@ -30,8 +30,8 @@ class Decoding:
     Attributes:
         max_new_tokens: Longest completion in tokens.
         batch_size: Prompts per batch.
-        share_prefix: Run what all prompts of a batch begin with once, at batch size 1. Batches
-            then hold one group each.
+        share_prefix: Run the tokens that all prompts of a batch begin with only once, at batch
+            size 1. Each batch then holds prompts of one group.
     """
 
     max_new_tokens: int
@@ -56,8 +56,8 @@ def generate(
         kept: See :func:`complete`.
 
     Returns:
-        Completions in the order of ``prompts``, without special tokens, stripped. What of a
-        completion a prompt gives already comes first.
+        Completions in the order of ``prompts``, without special tokens, stripped of blanks. Each
+        begins with the part of the answer that its prompt already gives, if any.
     """
 
     def engine(batch: Sequence[tuple[int, ...]]) -> list[list[int]]:
@@ -78,10 +78,10 @@ def complete(
     *,
     in_step: bool = False,
 ) -> list[str]:
-    """Put every prompt to an engine, batch by batch; several ranks take a batch each, in turns.
+    """Give every prompt to an engine, batch by batch; several ranks take a batch each, in turns.
 
-    Batches are made of all prompts whether some are known or not, and one that is known in part is
-    asked as a whole: what comes out is what an uninterrupted call gives, to the last bit.
+    Batches are made from all prompts, known or not, and a batch that is known in part is asked as a
+    whole: the result is that of an uninterrupted call, to the last bit.
 
     Args:
         engine: Completes one batch.
@@ -89,12 +89,15 @@ def complete(
         prompts: In any order.
         decoding: Length and batching.
         advance: Called with the number of prompts just done.
-        kept: Completions of an earlier call that was interrupted; every batch is added to it. Rank
-            0's counts.
-        in_step: The ranks' engines work together: one that has no batch left asks another's again.
+        kept: Completions of an earlier call that was interrupted; every batch is added to it. Only
+            rank 0's is used.
+        in_step: The ranks' engines must run together: a rank without a batch repeats another's.
 
     Returns:
         As :func:`generate`.
+
+    Raises:
+        StoreError: ``kept`` cannot be written.
     """
     known = ranks.from_first(lambda: {} if kept is None else dict(kept.texts))
     texts, batches = dict(known), list(_batches(prompts, decoding))
@@ -122,7 +125,7 @@ def complete(
 def _texts(
     prompts: Sequence[Prompt], answers: Sequence[Sequence[int]], speech: Speech
 ) -> list[str]:
-    """Completions of one batch; what a prompt gives of its completion comes first."""
+    """Completions of one batch; each begins with the part that its prompt gives."""
     whole = [
         [*prompt.ids[len(prompt.ids) - prompt.given :], *until_stop(tokens, speech)]
         for prompt, tokens in zip(prompts, answers, strict=True)
@@ -132,7 +135,7 @@ def _texts(
 
 
 def _batches(prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[list[int]]:
-    """Indices of those that are completed together."""
+    """Indices of the prompts that are completed together, batch by batch."""
     groups: dict[str, list[int]] = {}
     for index, prompt in enumerate(prompts):
         groups.setdefault(prompt.group if decoding.share_prefix else "", []).append(index)
@@ -163,10 +166,10 @@ def _complete(
 
 
 def until_stop(new_tokens: Sequence[int], speech: Speech) -> list[int]:
-    """What comes before the first stop token.
+    """The tokens before the first stop token.
 
-    Behind it is padding up to the batch's longest answer, and neither need be a special token that
-    decoding leaves out.
+    Padding follows it, up to the batch's longest answer. Neither the stop token nor the padding
+    need be a special token that decoding leaves out.
     """
     stops = (at for at, token in enumerate(new_tokens) if token in speech.stop_ids)
     return list(new_tokens[: next(stops, len(new_tokens))])
@@ -187,7 +190,7 @@ def _greedy(loaded: LoadedModel, max_new_tokens: int) -> GenerationConfig:
 def _own_generation_config_aside(loaded: LoadedModel) -> Iterator[None]:
     """Hide the model's own generation config, which fills in whatever a given one leaves out.
 
-    Some models ship a repetition penalty, suppressed tokens or a least length.
+    Some models ship a repetition penalty, suppressed tokens or a minimum length.
     """
     own = loaded.model.generation_config
     loaded.model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
@@ -202,10 +205,10 @@ def _shared_length(
 ) -> int:
     """Tokens of the prefix to run once; 0 where sharing would change a completion.
 
-    The padding between prefix and own tokens is masked, but a sliding window counts it, so a row
-    that has some would see less of its prefix. A learned prefix lies in the cache without being
-    part of the prompt, which transformers' generation does not expect of a cache it is given.
-    Ranks that share a model's weights must take the same number of passes, so they share none.
+    The padding between prefix and own tokens is masked, but a sliding window counts it, so a padded
+    row would see less of its prefix. A learned prefix lies in the cache without being part of the
+    prompt, which transformers' generation does not expect of a cache it is given. Ranks that hold
+    parts of one model must run equally many passes, so there no prefix is shared.
     """
     if not decoding.share_prefix or len(prompts) == 1 or has_prefix(loaded.model):
         return 0

@@ -1,4 +1,4 @@
-"""Holm's correction for testing many hypotheses at once (Holm 1979), the only one in use."""
+"""Holm's correction for testing many hypotheses at once (Holm 1979); no other is used here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Adjust every p-value that is there; gaps stay gaps and count for nothing.
+    """Adjust every p-value that is there; gaps stay gaps and are not counted.
 
     The k-th smallest of m is multiplied by m - k + 1, is never below one that was smaller, and
     never above 1. scipy has no such adjustment; that of statsmodels, which the tests compare this
@@ -18,7 +18,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         p_values: In any order.
 
     Returns:
-        Adjusted ones in the order given.
+        Adjusted p-values in the order given.
     """
     there = np.array([p for p in p_values if p is not None], dtype=np.float64)
     order = np.argsort(there, kind="stable")

@@ -50,9 +50,9 @@ class Resampling:
     """How intervals are made.
 
     Attributes:
-        confidence: Their level.
-        resamples: Of every bootstrap.
-        seed: Decides them.
+        confidence: Level of the intervals, from 0 to 1.
+        resamples: Resamples per bootstrap.
+        seed: Decides the resamples.
     """
 
     confidence: float = 0.95
@@ -61,7 +61,7 @@ class Resampling:
 
     @property
     def method(self) -> str:
-        """For people."""
+        """The method in words, for people."""
         return f"percentile bootstrap {level_text(self.confidence)}, {self.resamples} resamples"
 
     def interval(
@@ -77,7 +77,7 @@ class Resampling:
         Args:
             samples: Each ``(observations, ...)``; what belongs to an observation stays together.
             statistic: Gets ``(..., observations)``, returns ``(...)``.
-            paired: Whether the same observations are drawn of every sample.
+            paired: Whether the same observations are drawn from every sample.
             batch: Resamples in memory at a time; None = all.
         """
         found = stats.bootstrap(
@@ -95,18 +95,19 @@ class Resampling:
 
 
 def level_text(confidence: float) -> str:
-    """A level as people write it: ``95%``, ``99.5%``; rounded to a whole number it would be 100."""
+    """A level as people write it: ``95%``, ``99.5%``, which whole numbers would make ``100%``."""
     return f"{100 * confidence:.10g}%"
 
 
 def alike(values: Sequence[float], rounding: float = 1e-12) -> bool:
     """Whether values differ by rounding at most: 0.3 - 0.1 and 0.4 - 0.2 are the same difference.
 
-    Without this a t test takes rounding for the spread of seeds, and is certain of anything.
+    Without this a t test would take rounding for the spread of seeds and be certain of anything.
 
     Args:
-        values: To compare.
-        rounding: As a share of the largest, or of 1 where that is smaller.
+        values: To compare; a value that is not finite is like no other.
+        rounding: Largest range that counts as rounding, as a share of the largest absolute value,
+            or of 1 where that is smaller.
     """
     sample = np.asarray(values, dtype=np.float64)
     if sample.size < 2:
@@ -135,10 +136,12 @@ def mean_of_rates(
 ) -> Estimate:
     """Unweighted mean of shares over independent samples, each with its own binomial variance.
 
+    No samples, or an empty one, give a gap.
+
     Args:
         counts: Successes and observations of each sample.
         confidence: Level of the normal interval.
-        unit: What one observation is; ``n`` counts those of all samples.
+        unit: What one observation is; ``n`` of the result counts those of all samples.
     """
     n = sum(size for _, size in counts)
     if not counts or not all(size for _, size in counts):
@@ -157,11 +160,12 @@ def mean_of_rates(
 def _mean_of_certain_rates(
     shares: NDArray[np.float64], sizes: NDArray[np.int64], confidence: float, unit: str
 ) -> Estimate:
-    """Where every share is 0 or 1, and a normal interval has no width: Wilson's, squared and added.
+    """For shares that are all 0 or 1, where a normal interval has no width: Wilson's, combined.
 
-    How far each share may lie from its own end counts as its standard error does elsewhere: Zou,
-    Huang and Zhang 2009, Computational Statistics & Data Analysis 53:1080, after Newcombe 1998,
-    Statistics in Medicine 17:873 (method 10). Of one sample it is Wilson's own interval.
+    The distances of each share from the ends of its Wilson interval, squared and added, take the
+    place of standard errors: Zou, Huang and Zhang 2009, Computational Statistics & Data Analysis
+    53:1080, after Newcombe 1998, Statistics in Medicine 17:873 (method 10). For one sample the
+    result is Wilson's own interval.
 
     Args:
         shares: ``(k,)`` of 0 and 1.
@@ -183,7 +187,7 @@ def perplexity(window_losses: Sequence[float], resampling: Resampling) -> Estima
 
     Args:
         window_losses: Mean nats per token of each window.
-        resampling: Of the interval.
+        resampling: How the interval is made.
     """
     losses = np.asarray(window_losses, dtype=np.float64)
     if np.isnan(losses).any():
@@ -198,7 +202,7 @@ def perplexity(window_losses: Sequence[float], resampling: Resampling) -> Estima
 
 
 def _without_interval(losses: NDArray[np.float64]) -> str | None:
-    """Why windows give no interval; None = they do."""
+    """Why these windows give no interval; None = they give one."""
     if losses.size < 2:
         return "one window"
     if not np.isfinite(losses).all():
@@ -211,12 +215,12 @@ def mean_score(
 ) -> Estimate:
     """Mean of judges' scores with a percentile bootstrap over answers.
 
-    No scores give a gap. Where all are alike there is nothing to resample: the interval then says
-    how many other answers could have scored otherwise, and without ``ends`` there is none.
+    No scores give a gap. Where all are equal there is nothing to resample: the interval then allows
+    for the share of other scores that may have been missed, and without ``ends`` there is none.
 
     Args:
         scores: One per answer.
-        resampling: Of the interval.
+        resampling: How the interval is made.
         ends: Lowest and highest score there can be.
     """
     sample = np.asarray(scores, dtype=np.float64)
@@ -234,17 +238,17 @@ def mean_score(
 def _mean_of_equal_scores(
     score: float, n: int, confidence: float, ends: tuple[float, float] | None
 ) -> Estimate:
-    """Of ``n`` answers with one score; others would have to be rare to have been missed.
+    """Mean of ``n`` answers with one score; other scores must be rare, or one would have been seen.
 
     The share of other scores is at most the upper end of Clopper and Pearson's interval (1934,
-    Biometrika 26:404) of 0 in ``n``, and none of them lies beyond the scale: the mean is within
+    Biometrika 26:404) for 0 of ``n``, and none of them lies beyond the scale: the mean is within
     that share of the way to either end, whatever the distribution.
 
     Args:
-        score: That all have.
-        n: Answers.
+        score: The score that all answers have.
+        n: Number of answers.
         confidence: Level of the interval.
-        ends: Of the scale; None = not known, no interval.
+        ends: Ends of the scale; None = not known, no interval.
     """
     unit = "answers"
     if ends is None:
@@ -279,9 +283,9 @@ def mean_over(values: Sequence[float], confidence: float, unit: str) -> Estimate
 def rate_over_seeds(values: Sequence[float], n: int, confidence: float) -> Estimate:
     """Mean rate over seeds that answered ``n`` prompts each.
 
-    Two things vary, seeds and prompts. Student's t sees the first alone, and nothing at all where
+    Two things vary, seeds and prompts. Student's t sees only the first, and nothing at all where
     every seed has the same rate; Wilson at the mean rate sees the second. The interval is the
-    wider envelope of both, within [0, 1].
+    envelope of both, within [0, 1]; one seed has none.
     """
     over = mean_over(values, confidence, "seeds")
     if over.value is None or len(values) == 1:
@@ -294,12 +298,12 @@ def rate_over_seeds(values: Sequence[float], n: int, confidence: float) -> Estim
 def mean_rate_over_seeds(of_each: Sequence[Estimate], confidence: float) -> Estimate:
     """Mean over seeds of means of several rates, whose samples may differ in size.
 
-    As :func:`rate_over_seeds`; in Wilson's place stands the widest interval of one seed, about the
-    mean over seeds.
+    As :func:`rate_over_seeds`, but with every seed's own interval, moved to the mean over seeds, in
+    place of Wilson's.
 
     Args:
         of_each: One :func:`mean_of_rates` per seed, none of them a gap.
-        confidence: Level.
+        confidence: Level of the interval.
     """
     values = [one.value for one in of_each if one.value is not None]
     over = mean_over(values, confidence, "seeds")
@@ -323,7 +327,10 @@ def _envelope(over: Estimate, ends: Sequence[float | None], method: str) -> Esti
 
 
 def perplexity_over_seeds(values: Sequence[float], confidence: float) -> Estimate:
-    """Geometric mean over seeds with Student's t on the log scale: perplexities are positive."""
+    """Geometric mean over seeds with Student's t on the log scale: perplexities are positive.
+
+    If a value is not finite or not positive, the result is that of :func:`mean_over`.
+    """
     if not all(math.isfinite(value) and value > 0 for value in values):
         return mean_over(values, confidence, "seeds")
     logs = mean_over([math.log(value) for value in values], confidence, "seeds")
@@ -331,7 +338,7 @@ def perplexity_over_seeds(values: Sequence[float], confidence: float) -> Estimat
 
 
 def exp(value: float) -> float:
-    """exp that says infinity where a float64 overflows: destroyed models do get there."""
+    """exp that gives infinity where a float64 overflows: destroyed models do get there."""
     try:
         return math.exp(value)
     except OverflowError:

@@ -19,10 +19,10 @@ class Kept:
     Args:
         folder: Where the file lies, e.g. a cache's place for the partial work of one entry. It
             must belong to these prompts and this model alone.
-        prompts: How many there are.
+        prompts: Number of prompts.
 
     Attributes:
-        texts: What is known so far.
+        texts: Position of a prompt -> its completion, as far as known.
     """
 
     def __init__(self, folder: Path, prompts: int) -> None:

@@ -32,7 +32,7 @@ class LabelledAnswers:
     labels: list[Verdict] | None
 
     def groups(self) -> dict[str, list[int]]:
-        """Indices of each part; of all answers first where people labelled them."""
+        """Indices of the answers in each part; if people labelled them, those of all come first."""
         everything = list(range(len(self.parts)))
         found = {} if self.labels is None else {ALL: everything}
         for part in dict.fromkeys(self.parts):
@@ -41,7 +41,7 @@ class LabelledAnswers:
 
 
 def read_answers(path: Path) -> LabelledAnswers:
-    """Read a labelled ``.csv`` or a ``.jsonl`` of completions, by its ending.
+    """Read a labelled ``.csv`` or a ``.jsonl`` of completions, told apart by their endings.
 
     Raises:
         DataError: Not there, another ending, columns missing, an unknown label, or no answers.
@@ -65,7 +65,7 @@ def read_answers(path: Path) -> LabelledAnswers:
 
 
 def read_labelled(path: Path) -> LabelledAnswers:
-    """Read a table of labelled answers, and XSTest's ``type`` if it has that.
+    """Read a table of labelled answers; XSTest's column ``type``, if present, gives the parts.
 
     XSTest calls the types of its unsafe prompts ``contrast_...``; all others are safe.
 

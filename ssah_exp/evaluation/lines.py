@@ -33,19 +33,19 @@ class AppendedLines:
             yield from _rows(self.path.read_bytes())
 
     def news(self) -> Iterator[Any]:
-        """Every whole row that was not handed on by this method yet, whoever added it.
+        """Every whole row that this method has not yet handed on, whoever added it.
 
-        Two objects on one file, of one process or of several, so know what each other added.
+        So two objects on one file, in one process or in several, learn what the other added.
         """
         yield from _rows(self._new_bytes())
 
     def _new_bytes(self) -> bytes:
-        """Up to the last end of a line: behind it somebody may still be writing."""
+        """What is new up to the last line end; after that, somebody may still be writing."""
         try:
             size = self.path.stat().st_size
         except FileNotFoundError:
             size = 0
-        if size < self._seen:  # another file by now
+        if size < self._seen:  # a shorter file has taken its place
             self._seen = 0
         if size == self._seen:
             return b""
@@ -71,7 +71,7 @@ class AppendedLines:
 
 
 def _rows(content: bytes) -> Iterator[Any]:
-    """Of every line that is one; a line that was cut short is none."""
+    """The rows of all whole lines; a line that was cut short holds none."""
     for line in content.decode("utf-8", errors="replace").splitlines():
         try:
             yield json.loads(line)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 PERPLEXITY = "perplexity"
-# Of a fine-tuning: loss on a fixed sample of its examples, passes over them, share of all weights
-# that it may change: of a merged LoRA those of its projections, of an attached adapter none.
+# Of a fine-tuning: loss on a fixed sample of its examples, passes over them, and the share of all
+# weights that it may change: for a merged LoRA its projections, for an attached adapter its own.
 TRAIN_LOSS, EPOCHS, TRAINED_SHARE = "train_loss", "epochs", "trained_share"
-# Of an arm, beside its metrics: the share of all units that is pruned.
+# Of an arm, beside its metrics: the pruned share of all units.
 UNITS = "units_pct"
 
-MEAN = "mean"  # in a style's place: over all of them
+MEAN = "mean"  # in place of a style: the mean over all styles
 
 
 def watched_name(callback: str, name: str) -> str:
-    """Metric name of a number that a callback of the user's own gives of a training."""
+    """Metric name of a number that one of the user's callbacks reports on a training."""
     return f"watched/{callback}/{name}"
 
 

@@ -1,4 +1,4 @@
-"""What every prompt, question and text window gave, compactly: what paired tests are made of."""
+"""What every prompt, question and text window gave, stored compactly, for paired tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MARKS = {Verdict.COMPLIED: "c", Verdict.REFUSED: "r", Verdict.UNSCORED: "?"}
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Of one arm.
+    """The outcomes of one arm.
 
     Attributes:
         verdicts: :func:`verdicts_name` -> one of :data:`MARKS` per prompt.
@@ -26,10 +26,10 @@ class Outcomes:
             score. Empty in records of earlier versions.
         answers: Metric of a harness task -> right and wrong of every question, by
             :func:`pack_answers`. Empty in records of earlier versions.
-        failed: Judge -> answers that it got no word out on, for a reason that may pass: the next
-            run asks again. Judges that answered everything are not named.
-        documents: Harness task -> hash of the questions that were put. A hub may give others under
-            the same name one day, and its data has no part in the run id. Empty in records of
+        failed: Judge -> number of answers on which it failed for a reason that may pass; the next
+            run asks again. Judges that failed on none are not named.
+        documents: Harness task -> hash of the questions that were asked. A hub may serve others
+            under the same name one day, and its data has no part in the run id. Empty in records of
             earlier versions.
     """
 
@@ -47,15 +47,14 @@ def verdicts_name(which: str, style: str, judge: str) -> str:
 
 
 def marks(verdicts: Sequence[Verdict]) -> str:
-    """Verdicts as a string."""
+    """Verdicts as a string of :data:`MARKS`, one character each."""
     return "".join(MARKS[verdict] for verdict in verdicts)
 
 
 def pack_answers(answers: Sequence[int]) -> str:
     """Right (1) and wrong (0) as ``count:base64 of one bit each``.
 
-    Six questions a character: full sets have tens of thousands of questions, and every arm of a
-    record has them.
+    One character holds six questions: full sets have tens of thousands, for every arm of a record.
     """
     bits = np.packbits(np.asarray(answers, dtype=np.bool_))
     return f"{len(answers)}:{base64.b64encode(bits.tobytes()).decode('ascii')}"
@@ -65,7 +64,7 @@ def unpack_answers(packed: str) -> NDArray[np.float64]:
     """Undo :func:`pack_answers`.
 
     Returns:
-        ``(questions,)`` of 0 and 1.
+        ``(questions,)`` float64 of 0 and 1.
 
     Raises:
         ValueError: Not packed answers.

@@ -41,24 +41,24 @@ class Margins:
 
 
 COHENS_H, COHENS_DZ, RATIO = "Cohen's h", "Cohen's d of pairs", "perplexity ratio"
-# With fewer windows than this a percentile bootstrap is too narrow: of 8 normal differences its
-# 95 % hold the mean in 89 % of cases, of 30 in 93 %; Student's t in 95 % of both.
+# With fewer windows than this a percentile bootstrap is too narrow: with 8 normal differences its
+# 95 % interval holds the mean in 89 % of cases, with 30 in 93 %; Student's t in 95 % of either.
 FEW_WINDOWS = 30
 
 
 @dataclass(frozen=True)
 class Paired:
-    """What two arms differ by; ``arm - reference``.
+    """How two arms differ: ``arm - reference``.
 
     Attributes:
-        difference: Of rates, of mean scores, or of mean losses in nats per token.
+        difference: Difference of rates, of mean scores, or of mean losses in nats per token.
         effect: Cohen's h of two rates, Cohen's d of paired scores, or the ratio of perplexities.
         effect_name: One of :data:`COHENS_H`, :data:`COHENS_DZ`, :data:`RATIO`.
-        p: Of no difference, two-sided; None is a gap.
+        p: Two-sided p-value of no difference; None is a gap.
         test: How ``p`` was made.
-        p_no_worse: Of being worse by the margin or more (one-sided).
-        p_equivalent: Of differing by the margin or more, in either direction (TOST).
-        equivalence_test: How these two were made.
+        p_no_worse: One-sided p-value of being worse by the margin or more; None is a gap.
+        p_equivalent: p-value of differing by the margin or more either way (TOST); None is a gap.
+        equivalence_test: How the last two p-values were made.
         margin: In the unit of ``difference``.
     """
 
@@ -75,11 +75,11 @@ class Paired:
 
 @dataclass(frozen=True)
 class Terms:
-    """What a difference of rates or scores is told by.
+    """How a difference of rates or scores is tested and described.
 
     Attributes:
-        resampling: Of the intervals.
-        margin: In the unit of the values.
+        resampling: How the intervals are made.
+        margin: How much worse counts as no worse, in the unit of the values.
         unit: What one pair is.
         higher_is_better: Whether the arm is worse where it is lower.
     """
@@ -100,8 +100,8 @@ def paired_rates(arm: Values, reference: Values, terms: Terms) -> Paired:
         terms: Margin as a difference of rates.
 
     Returns:
-        McNemar's exact test where every value is 0 or 1, else a sign-flip permutation test of
-        the mean difference.
+        The comparison by McNemar's exact test where every value is 0 or 1, else by a sign-flip
+        permutation test of the mean difference; a gap if no prompt was scored in both arms.
     """
     arm, reference = _both_scored(arm, reference)
     if arm.size == 0:
@@ -117,11 +117,11 @@ def paired_means(arm: Values, reference: Values, terms: Terms, span: float) -> P
         arm: ``(n,)`` scores; NaN = not scored.
         reference: The same answers in the same order.
         terms: Margin in points of the score.
-        span: Difference of the highest and the lowest score there can be.
+        span: Highest score there can be minus the lowest.
 
     Returns:
-        A sign-flip permutation test of the mean difference; the effect is Cohen's d of paired
-        differences.
+        The comparison by a sign-flip permutation test of the mean difference; the effect is
+        Cohen's d of paired differences. A gap if no answer was scored in both arms.
     """
     arm, reference = _both_scored(arm, reference)
     if arm.size == 0:
@@ -137,7 +137,7 @@ def paired_means(arm: Values, reference: Values, terms: Terms, span: float) -> P
 def _paired(
     arm: Values, reference: Values, terms: Terms, effect: Estimate, effect_name: str
 ) -> Paired:
-    """Of values whose differences lie between -1 and 1, scored on both sides."""
+    """Compare values that were scored in both arms and whose differences lie between -1 and 1."""
     differences, resampling, unit = differences_of(arm, reference), terms.resampling, terms.unit
     few = few_differ(differences)
     whole = bool(np.isin(arm, (0, 1)).all() and np.isin(reference, (0, 1)).all())
@@ -172,12 +172,13 @@ def paired_losses(arm: Values, reference: Values, resampling: Resampling, margin
     Args:
         arm: ``(windows,)`` nats per token.
         reference: The same windows in the same order.
-        resampling: Of the intervals.
+        resampling: How the intervals are made.
         margin: In nats per token.
 
     Returns:
-        A sign-flip permutation test of the mean difference; its interval is Student's t below
-        :data:`FEW_WINDOWS` windows, a paired bootstrap from there on.
+        The comparison by a sign-flip permutation test of the mean difference, whose interval is
+        Student's t below :data:`FEW_WINDOWS` windows and a paired bootstrap from there on. A gap if
+        a loss is not finite or there are fewer than two windows.
     """
     terms = Terms(resampling, margin, "windows")
     if not (np.isfinite(arm).all() and np.isfinite(reference).all()):
@@ -215,8 +216,8 @@ class OverSeeds:
 
     Attributes:
         mean: Their mean with Student's t interval.
-        p: Of no difference, two-sided t; None with one seed, or where all seeds differ alike (up
-            to rounding).
+        p: Two-sided p-value of no difference by a t test; None with one seed, where a difference is
+            not finite, or where all are equal up to rounding.
     """
 
     mean: Estimate
@@ -238,6 +239,6 @@ def _both_scored(arm: Values, reference: Values) -> tuple[Values, Values]:
 
 
 def gap(terms: Terms, effect: str, why: str) -> Paired:
-    """Nothing can be said of a pair of arms, and why."""
+    """A comparison of two arms that is a gap, and why; ``effect`` names the effect's kind."""
     gap = Estimate(None, None, None, 0, terms.unit, f"none: {why}")
     return Paired(gap, gap, effect, None, why, None, None, why, terms.margin)

@@ -19,14 +19,14 @@ Values = NDArray[np.float64]
 # normal, and a bootstrap sees next to no variation: exact binomial bounds take their place.
 FEW = 10
 _PERMUTATIONS = 9999
-_DIGITS = 12  # of a difference; behind them is rounding: 1 - 2/3 and 1/3 - 0 are the same
+_DIGITS = 12  # decimals of a difference; the rest is rounding: 1 - 2/3 and 1/3 - 0 are the same
 _DIGITS_OF_MEANS = 9
-# Values that a resampling holds in memory at once, where there are more pairs than this.
+# Values that a resampling holds in memory at once; the limit applies above so many pairs.
 _AT_ONCE, _MANY = 10_000_000, 1000
 
 
 def differences_of(arm: Values, reference: Values) -> Values:
-    """``(n,)`` pair by pair, rid of rounding; the functions below expect them so."""
+    """``arm - reference`` pair by pair, ``(n,)``, rounded as the functions below expect it."""
     differences: Values = (arm - reference).round(_DIGITS)
     return differences
 
@@ -38,7 +38,7 @@ def few_differ(differences: Values) -> bool:
 
 
 def mcnemar(arm: Values, reference: Values) -> tuple[float, str]:
-    """p of as many prompts that rose as fell, and how it was made; values are 0 or 1."""
+    """p-value of equally many prompts rising and falling, and its method; values are 0 or 1."""
     table = [
         [int(((arm == a) & (reference == b)).sum()) for b in (0, 1)]  # rows: arm
         for a in (0, 1)
@@ -47,7 +47,7 @@ def mcnemar(arm: Values, reference: Values) -> tuple[float, str]:
 
 
 def sign_flips(differences: Values) -> tuple[float, str]:
-    """p of a mean difference of 0, two-sided, and how it was made."""
+    """Two-sided p-value of a mean difference of 0, and its method."""
     how = "sign-flip permutation of paired differences"
     if differences.size == 1:  # both signs are as far from 0; scipy asks for two observations
         return 1.0, how
@@ -64,8 +64,11 @@ def sign_flips(differences: Values) -> tuple[float, str]:
 
 
 def _rounded_mean(values: Values, axis: int) -> Values:
-    """Sign patterns of the same mean must count as the same: a sum of thirds depends on its order,
-    and scipy forgives a hundredth of what the differences were rounded by."""
+    """Means of sign patterns, rounded so that equal ones count as equal.
+
+    A sum of thirds depends on its order, and scipy tolerates only about a hundredth of the digit
+    that differences are rounded to.
+    """
     means: Values = np.mean(values, axis=axis).round(_DIGITS_OF_MEANS)
     return means
 
@@ -76,7 +79,7 @@ def _batch(values: Values) -> int | None:
 
 
 def bootstrap(differences: Values, resampling: Resampling, unit: str) -> Estimate:
-    """The mean difference with its interval."""
+    """The mean difference with its bootstrap interval; none where all pairs are alike."""
     value, n = float(differences.mean()), int(differences.size)
     if alike(differences.tolist()):
         return Estimate(value, None, None, n, unit, "none: all pairs alike")
@@ -89,8 +92,8 @@ def exact_interval(
 ) -> Estimate:
     """Bounds from the shares of prompts above and below some value, each at half the error.
 
-    Differences lie between -1 and 1. Where every one is -1, 0 or 1, their mean is exactly the
-    share that rose less the share that fell. Averaged answers may differ by anything between:
+    Differences lie between -1 and 1. Where each is -1, 0 or 1 (``whole``), their mean is exactly
+    the share that rose minus the share that fell. Averaged answers may differ by anything between:
     their mean then lies no farther from the most common difference than if all the others were at
     the ends.
     """
@@ -113,10 +116,12 @@ def exact_interval(
 
 
 def exact_equivalence(differences: Values, margin: float, unit: str) -> tuple[float, float, str]:
-    """Worse by the margin means that at least that share of prompts rose; likewise for better.
+    """Exact test on the prompts that changed; differences above 0 are worse, and none exceeds 1.
+
+    To be worse by the margin, at least that share of prompts must have risen; likewise for better.
 
     Returns:
-        p of being worse by the margin, p of differing by it either way, how they were made.
+        p-value of being worse by the margin, of differing by it either way, and their method.
     """
     n, share = int(differences.size), min(margin, 1.0)
     worse, better = (
@@ -127,13 +132,13 @@ def exact_equivalence(differences: Values, margin: float, unit: str) -> tuple[fl
 
 
 def tost(arm: Values, reference: Values, margin: float) -> tuple[float, float, str]:
-    """p of being worse by the margin, p of differing by it either way, how they were made."""
+    """As :func:`exact_equivalence`, by t tests on the two arms; a higher value is worse."""
     both, _, (_, below_upper, _) = ttost_paired(arm, reference, -margin, margin)
     return float(below_upper), float(both), "two one-sided paired t tests"
 
 
 def cohens_h(arm: Values, reference: Values, resampling: Resampling, unit: str) -> Estimate:
-    """Effect size of two rates."""
+    """Effect size of two rates, Cohen's h (Cohen 1988); values lie from 0 to 1."""
 
     def statistic(one: Values, other: Values, axis: int = -1) -> Values:
         shares = (np.clip(values.mean(axis=axis), 0, 1) for values in (one, other))

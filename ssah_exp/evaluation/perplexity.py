@@ -13,7 +13,7 @@ from ssah_exp.models.logits import token_losses
 from ssah_exp.models.sharded import without_gradients
 from ssah_exp.models.tokenizer import Speech
 
-# More than a token has in any text but blanks and rules.
+# More characters than tokens have on average in any text but blanks and rules.
 _CHARACTERS = 16
 
 
@@ -25,8 +25,8 @@ def text_windows(
     Args:
         speech: Tokenizer.
         text: Held-out text.
-        window: Tokens.
-        max_tokens: How much of the text is used; None = all.
+        window: Tokens per window.
+        max_tokens: How many tokens of the text are used, from the first; None = all.
 
     Returns:
         ``(windows, window)`` int64.
@@ -34,7 +34,7 @@ def text_windows(
     Raises:
         DataError: The text is shorter than one window.
     """
-    # One call over a long text is what is wanted here; the tokenizer warns of its length.
+    # Tokenising a long text in one call is intended; the tokenizer would warn about that.
     ids = speech.tokenizer(text, verbose=False).input_ids
     if max_tokens is not None:
         ids = ids[:max_tokens]

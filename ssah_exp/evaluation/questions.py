@@ -28,7 +28,7 @@ class Question:
         style: Prompt style; under attack, ``STYLE+ATTACK``.
         prompt: The request, as the data set has it; judges see this.
         category: What kind of request it is.
-        attempt: Number of the attempt of an attack; None = no attack.
+        attempt: Number of an attack's attempt, from 0; None = no attack.
         put: The user's turn that an attack made of the request.
         prefill: What the answer was made to begin with; it is part of the completion.
         system: The system message that belongs to the request; it replaces the run's own.
@@ -45,7 +45,7 @@ class Question:
 
     @property
     def key(self) -> list[Any]:
-        """What tells it from others with the same tokens."""
+        """What tells this question from others with the same tokens."""
         attacked = [] if self.attempt is None else [self.prompt, self.attempt, self.put]
         return [self.set, self.style, *attacked]
 
@@ -98,7 +98,7 @@ def questions_of(data: RunData, evaluation: EvaluationConfig) -> list[Question]:
 
 
 def encode_questions(speech: Speech, questions: Sequence[Question], system: str) -> list[Prompt]:
-    """Tokenise each question in its style, behind its own system message or else ``system``."""
+    """Tokenise each question in its style, with its own system message or else ``system``."""
     return [
         Prompt(
             tuple(
@@ -145,7 +145,7 @@ def read_completions(path: Path) -> list[Completion]:
     """
     completions: list[Completion] = []
     try:
-        with path.open(encoding="utf-8") as stream:  # whose lines end at line feeds alone
+        with path.open(encoding="utf-8") as stream:  # ``splitlines`` would also split at U+2028
             for line in stream:
                 row: dict[str, Any] = json.loads(line)
                 text = row.pop("completion")

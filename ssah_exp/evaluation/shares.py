@@ -8,7 +8,7 @@ from ssah_exp.evaluation.metric_names import TRAINED_SHARE, UNITS
 from ssah_exp.evaluation.mt_bench.names import MT_COVERAGE
 from ssah_exp.evaluation.probe.names import ENDED, REFUSED, SAME_TOKEN
 
-# By the first parts of their names; of scores, how often one was given is one.
+# By the first part of a name. The rate of one score (``score5``) is a share, a mean score is not.
 _SHARES = re.compile(
     r"(asr|benign_refusal|borderline_refusal|coverage|empty|utility|\w+_looping|score\d+"
     rf"|{REFUSED}|{ENDED}|{SAME_TOKEN})/.+"

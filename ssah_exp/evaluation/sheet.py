@@ -20,15 +20,15 @@ class Draw:
     """How answers are drawn.
 
     Attributes:
-        requests: Harmful requests of each run; all of them where there are fewer.
-        seed: Decides which, and in what order answers are read.
+        requests: Harmful requests to draw from each run; all of them where there are fewer.
+        seed: Decides which are drawn, and in what order answers are read.
     """
 
     requests: int
     seed: int
 
     def rank(self, prompt: str) -> str:
-        """By which requests are drawn, the lowest first."""
+        """Sort key of a request: those with the lowest are drawn."""
         return digest_of([self.seed, prompt])
 
 
@@ -37,12 +37,12 @@ def draw_sheet(
 ) -> list[Answered]:
     """Draw requests, and take what every arm of every run answered to them, in every prompt style.
 
-    Labels are found again by the texts of request and answer. Were a request drawn in one run or
-    style and not in another, labels would reach its answers there, too, where they happen to be the
-    same, and the sample would depend on what was answered. So the sheet has one set of requests:
-    those that come first in some run by their hash with the seed, which runs with the same requests
-    agree on; a run with others may get a few more. Answers under attack are left out. What was
-    answered word for word more than once is read once.
+    Labels are found again by the texts of request and answer. If a request were drawn in one run or
+    style but not in another, labels would reach its answers there, too, wherever they happen to be
+    the same, and the sample would depend on what was answered. So there is one set of requests for
+    the whole sheet: those that rank first in any run by a hash of seed and request. Runs with the
+    same requests agree on them; a run with others may get a few more. Answers under attack are left
+    out. An answer given word for word more than once is read once.
 
     Args:
         runs: Run id -> arm -> its completions.
@@ -83,5 +83,5 @@ def sheet_text(pairs: Sequence[Answered]) -> str:
 
 
 def _is_plain(item: Completion) -> bool:
-    """To a harmful request as it is, without an attack."""
+    """Whether it answers a harmful request as it is, without an attack."""
     return item.question.set == HARMFUL and item.question.attempt is None

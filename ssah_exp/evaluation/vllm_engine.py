@@ -29,7 +29,7 @@ def require_vllm() -> None:
 
 
 def check_lengths(prompts: Sequence[Prompt], decoding: Decoding, room: VllmConfig) -> None:
-    """Refuse what ``max_model_len`` would cut: vLLM ends an answer there without a word.
+    """Refuse what ``max_model_len`` would cut: vLLM silently ends an answer there.
 
     Raises:
         ModelError: A prompt with its answer may be longer.
@@ -45,7 +45,7 @@ def check_lengths(prompts: Sequence[Prompt], decoding: Decoding, room: VllmConfi
 class VllmEngine:
     """Greedy completions of token ids by vLLM.
 
-    Only plain folders and hub repositories: hooks do not reach into vLLM, see
+    It takes only plain folders and hub repositories: hooks do not reach into vLLM, see
     :func:`ssah_exp.interventions.export.export_model`.
 
     Args:
@@ -53,8 +53,8 @@ class VllmEngine:
         revision: Commit, for repositories.
         config: Precision and whether code of the repository may run.
         speech: Stop tokens.
-        decoding: Length; a prefix that prompts share is kept if ``share_prefix``.
-        room: Memory, longest sequence, cards.
+        decoding: Length; a prefix that prompts share is cached if ``share_prefix``.
+        room: Memory, longest sequence, cards; None = the defaults.
 
     Raises:
         ModelError: vLLM is not installed or cannot load the model.

@@ -1,4 +1,4 @@
-"""What a word of an answer is, to all who count them."""
+"""What counts as a word of an answer, wherever words are counted."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ _WORD = re.compile(r"\w+")
 
 
 def words_of(text: str) -> list[str]:
-    """Runs of letters and digits, in lower case, in order."""
+    """Runs of letters, digits and underscores, in lower case, in order."""
     return _WORD.findall(text.lower())

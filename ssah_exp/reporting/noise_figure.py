@@ -18,7 +18,7 @@ _LOOKS = {"trained": ("o", "trained, same examples"), "redrawn": ("s", "not trai
 
 
 def noise_rows(found: Sequence[Noise]) -> pd.DataFrame:
-    """One row per comparison and cell, in percent of the class before."""
+    """One row per comparison and pair of classes (from, to), in percent of the class before."""
     return pd.DataFrame(
         [
             {

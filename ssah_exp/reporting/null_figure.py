@@ -39,10 +39,10 @@ _SHIFTS = {"random": -0.26, "matched": 0.26}
 
 
 def null_rows(records: Sequence[RunRecord], style: str | None = None) -> pd.DataFrame:
-    """Every arm of a pruning table that is dense or has the primary fill, one row a metric.
+    """One row per metric of every arm of a pruning table that is dense or has the primary fill.
 
     Args:
-        records: Of one setting, one per seed.
+        records: Records of one setting, one per seed.
         style: Prompt style of the harmful requests; None = the mean over styles.
 
     Returns:
@@ -86,10 +86,10 @@ def _row(short: str, metric: str, arm: ArmRecord, seed: int) -> dict[str, Any]:
 
 @styled()
 def draw_null(records: Sequence[RunRecord], path: Path, style: str | None = None) -> Path:
-    """Draw ASR and perplexity of every class, with all its control draws behind it.
+    """Draw ASR and perplexity of every class, with all its control draws beside it.
 
     Args:
-        records: Of one setting of a pruning table, one per seed.
+        records: Records of one setting of a pruning table, one per seed.
         path: Where to write; the suffix decides the format.
         style: Prompt style of the harmful requests; None = the mean over styles.
 
@@ -115,7 +115,7 @@ def draw_null(records: Sequence[RunRecord], path: Path, style: str | None = None
     perplexity = rows[rows["metric"] == PERPLEXITY]
     _panel(right, on_the_edge(right, perplexity, ("value", "low", "high")))
     right.set_ylabel("perplexity")
-    if (perplexity["value"] > 0).any():  # of no value there is no scale
+    if (perplexity["value"] > 0).any():  # without a value there is no scale
         log_where_wide(right)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
@@ -151,7 +151,7 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
 def _draws(
     axes: Axes, draws: np.ndarray[Any, Any], place: float, marker: str, colour: str, label: str
 ) -> None:
-    """Every draw, and a box over them where they are enough to have quartiles."""
+    """Every draw, and a box over them where there are enough for quartiles."""
     if draws.size == 0:
         return
     if draws.size >= _FOR_A_BOX:
@@ -175,7 +175,7 @@ def _draws(
 
 
 def _seeds(axes: Axes, rows: pd.DataFrame, place: float, name: str) -> None:
-    """The class itself, a point and an interval a seed."""
+    """The class itself, with a point and an interval per seed."""
     count = len(rows)
     shifts = np.linspace(-0.06, 0.06, count) if count > 1 else np.zeros(count)
     values = rows["value"].to_numpy(float)

@@ -14,7 +14,7 @@ from ssah_exp.units.overlap import Overlap
 
 
 def overlap_rows(found: Sequence[Overlap]) -> pd.DataFrame:
-    """One row per pair."""
+    """One row per pair of models."""
     return pd.DataFrame(
         {
             "first": [item.first for item in found],
@@ -33,7 +33,7 @@ def overlap_rows(found: Sequence[Overlap]) -> pd.DataFrame:
 
 @styled()
 def draw_overlap(found: Sequence[Overlap], unit_class: UnitClass, path: Path) -> Path:
-    """Draw every pair's Jaccard as a point over the interval of chance.
+    """Draw every pair's Jaccard overlap as a point on the interval expected by chance.
 
     Args:
         found: From :func:`ssah_exp.units.overlap.overlaps`.

@@ -48,12 +48,12 @@ _BLOCK = "block (0 = embedding)"
 
 
 def draw_probe(records: Sequence[RunRecord], path: Path) -> list[Path]:
-    """Draw every run, the newest of each setting and seed; several get a number each.
+    """Draw every run, the newest of each setting and seed; the names of several have numbers.
 
     Args:
-        records: Of the probe.
-        path: Where to write; the suffix decides the format. The distances go there, for every
-            further distance and for the gap and the AUC a word is added to the name.
+        records: Records of the probe.
+        path: Where to write; the suffix decides the format. The first distance goes there; a word
+            is added to the name for each further distance (``-l2``), for ``-gap`` and for ``-auc``.
 
     Returns:
         Every picture; beside each lies a CSV.
@@ -75,7 +75,7 @@ def draw_probe(records: Sequence[RunRecord], path: Path) -> list[Path]:
 
 @styled()
 def _distances(run: RunRecord, forms_drawn: Sequence[str], path: Path) -> Path:
-    """Rows: forms and models; columns: tokens. Twins of equal length dashed."""
+    """Rows: forms and models; columns: tokens. Random twins of equal length are dashed."""
     steps = run.config["probe"]["steps"]
     rows = list(product(forms_drawn, run.arms))
     figure, panels = _grid(len(rows), len(steps))
@@ -139,7 +139,7 @@ def _names(forms_drawn: Sequence[str], steps: Sequence[int], what: Sequence[str]
 
 
 def _numbers(run: RunRecord, names: Sequence[str]) -> pd.DataFrame:
-    """What is drawn; how intervals were made stands in the record and in the table."""
+    """The numbers drawn; how intervals were made stands in the record and in the table."""
     return depth_rows(run, names).drop(columns=["p_holm", "unit", "method"])
 
 

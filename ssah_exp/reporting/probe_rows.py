@@ -16,12 +16,12 @@ from ssah_exp.records.record import ArmRecord, RunRecord
 
 @dataclass(frozen=True)
 class Shorter:
-    """Which distance is the shorter one, block by block.
+    """In how many blocks each distance is the shorter one.
 
     Attributes:
-        benign: Blocks in which the benign one is, at the level asked for.
-        malicious: Blocks in which the malicious one is.
-        blocks: All blocks.
+        benign: Blocks in which the benign distance is shorter, at the level asked for.
+        malicious: Blocks in which the malicious distance is.
+        blocks: All blocks, undecided ones included.
     """
 
     benign: int
@@ -30,10 +30,10 @@ class Shorter:
 
 
 def depth_rows(record: RunRecord, names: Iterable[str] | None = None) -> pd.DataFrame:
-    """One row per point of the record's curves.
+    """One row per point of the record's curves, gaps left out.
 
     Args:
-        record: Of the probe.
+        record: A record of the probe.
         names: Curves to keep, in order; None = all.
     """
     rows: list[dict[str, Any]] = []
@@ -62,11 +62,11 @@ def _points(arm: ArmRecord, name: str, curve: Curve) -> Iterator[dict[str, Any]]
 
 
 def shorter(curve: Curve, level: float) -> Shorter:
-    """Count blocks whose difference benign - malicious is below or above 0.
+    """Count the blocks whose difference benign - malicious is significantly below or above 0.
 
     Args:
-        curve: A tested difference.
-        level: Largest adjusted p-value that counts.
+        curve: A tested difference; without p-values no block counts.
+        level: Largest adjusted p-value that counts as significant.
     """
     tested = curve.p or [None] * len(curve.value)
     signs = [
@@ -79,7 +79,10 @@ def shorter(curve: Curve, level: float) -> Shorter:
 
 
 def direction(difference: Estimate) -> str:
-    """``benign`` or ``malicious``, whichever is shorter over all blocks; ``neither`` if unclear."""
+    """Which distance is shorter over all blocks: ``benign``, ``malicious`` or ``neither``.
+
+    ``neither`` if the interval holds 0, "" if there is none.
+    """
     if difference.low is None or difference.high is None:
         return ""
     if difference.high < 0:

@@ -47,7 +47,7 @@ def render_probe(records: Sequence[RunRecord], form: str) -> str:
     """Render every run among ``records``, the newest of each setting and seed.
 
     Args:
-        records: Of the probe.
+        records: Records of the probe.
         form: ``markdown``, ``csv``, ``json`` or ``latex``.
     """
     runs = newest(records)
@@ -63,7 +63,8 @@ def render_probe(records: Sequence[RunRecord], form: str) -> str:
 def long_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
     """One line per point of every curve.
 
-    Columns: origin, run_id, model, data, seed, and those of a curve's row.
+    Columns: origin, run_id, model, data, seed, and those of
+    :func:`~ssah_exp.reporting.probe_rows.depth_rows`.
     """
     frames = []
     for run in runs:
@@ -113,7 +114,7 @@ def _distance_line(arm: ArmRecord, form: str, step: int, confidence: float) -> d
 
 
 def model_frame(run: RunRecord) -> pd.DataFrame:
-    """One line per model: what its continuations are, and whether a linear probe sees harm."""
+    """One line per model: how its continuations turn out, and whether a linear probe sees harm."""
     return pd.DataFrame([_model_line(arm, run) for arm in run.arms])
 
 

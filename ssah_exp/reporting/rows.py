@@ -37,9 +37,9 @@ from ssah_exp.reporting.arm_groups import groups_of
 from ssah_exp.reporting.coverage import partial_coverage
 from ssah_exp.reporting.settings import settings_of, told_apart
 
-# The same model on the same text, in batches of another size or on another machine.
+# Relative difference of one model's values on one text between batch sizes or machines.
 _ROUNDING = 1e-4
-# A share of looping answers that gets a column; a small model loops now and then.
+# The share of looping answers that earns a column; a small model loops now and then.
 _MANY = 0.1
 
 
@@ -49,12 +49,12 @@ class Cell:
 
     Attributes:
         value: Point estimate; None is a gap.
-        low: Lower end of the interval; for controls, the smallest draw.
-        high: Upper end; for controls, the largest draw.
-        spread: Standard deviation over control draws, of perplexity the geometric one, a factor;
-            else None.
-        n: Prompts or windows behind one run's value; of several runs, behind that of the fewest.
-        repeats: Seeds, or draws over all seeds.
+        low: Lower end of the interval; for several draws of a control, the smallest.
+        high: Upper end; for several draws of a control, the largest.
+        spread: Standard deviation over control draws; for perplexity the geometric one, a factor.
+            None unless there are several draws, all finite.
+        n: Observations (prompts, windows, ...) behind one run's value, the fewest if runs differ.
+        repeats: Number of seeds, or of draws over all seeds.
         method: What ``low`` and ``high`` are.
     """
 
@@ -73,14 +73,14 @@ class Row:
 
     Attributes:
         label: Name of the arm, its class or its model.
-        arm: As in training tables' configs; None in pruning tables.
-        unit_class: What was ablated or selected.
-        fill: What it was replaced by.
+        arm: Name of a training table's arm in the config; None in pruning tables.
+        unit_class: The class or set that was ablated; None = none, as in training tables.
+        fill: What replaced its activations; None = nothing was ablated.
         control: ``random`` or ``matched``; None = no control.
-        unit_share: Mean share of all units.
-        parameter_share: Mean share of all unit parameters.
-        gathered: Arms behind it: one a seed, of controls one a draw.
-        cells: Metric -> value over those of them that have one, ``Cell.repeats`` in number.
+        unit_share: Mean share of all units, from 0 to 1.
+        parameter_share: Mean share of all unit parameters, from 0 to 1.
+        gathered: Number of arms behind the row: one per seed, for controls one per draw.
+        cells: Metric -> value over the ``Cell.repeats`` arms that have one.
     """
 
     label: str
@@ -101,9 +101,10 @@ class Block:
     Attributes:
         records: One per seed, the newest of each.
         rows: In the order of the first record's arms.
-        metrics: Columns, in order; rows have cells of more: of other judges, single attempts of an
-            attack, and coverage where not all answers were scored.
-        apart: What tells it from other settings of its config: input -> first digits of its hash.
+        metrics: Columns, in order; rows have further cells: of other judges, of single attempts of
+            an attack, and of coverage where not all answers were scored.
+        apart: What tells it from other settings with the same config: input -> first digits of its
+            hash.
     """
 
     records: list[RunRecord]
@@ -157,7 +158,7 @@ def _attacked(record: RunRecord, judge: str) -> list[str]:
 
 
 def _empty(records: Sequence[RunRecord], styles: Sequence[str]) -> list[str]:
-    """Shares of answers without text, of the styles in which any arm gave one."""
+    """Shares of answers without text, for the styles in which any arm gave one."""
     arms = [arm for record in records for arm in record.arms]
     given = {name for arm in arms for name, found in arm.metrics.items() if found.value}
     return [empty_name(style) for style in styles if empty_name(style) in given]
@@ -176,7 +177,7 @@ def _many(share: Estimate | None) -> bool:
 
 
 def _without_column(record: RunRecord, shown: Sequence[str]) -> list[str]:
-    """What judges said beside the columns: of other judges, of single attempts."""
+    """Judges' metrics that have no column: of other judges, of single attempts."""
     return sorted(
         name for name in record.arms[0].metrics if _by_a_judge(name) and name not in shown
     )
@@ -188,13 +189,13 @@ def _by_a_judge(metric: str) -> bool:
 
 
 def _scores(record: RunRecord, styles: Sequence[str], judge: str) -> list[str]:
-    """Mean scores, of a judge that gives some."""
+    """Mean scores, if the judge gives scores."""
     names = (score_name(style, judge) for style in styles)
     return [name for name in names if name in record.arms[0].metrics]
 
 
 def _utility(record: RunRecord) -> list[str]:
-    """Columns of the harness tasks that were asked; records from before there were any ask none."""
+    """Columns of the harness tasks that were run; records from before there were any have none."""
     recorded = record.config.get("utility")
     if recorded is None:
         return []
@@ -240,10 +241,10 @@ def _cell(metric: str, estimates: list[Estimate], control: str | None, confidenc
 
 
 def _over_draws(values: list[float], n: int, *, geometric: bool) -> Cell:
-    """Mean, spread and range; on the log scale where arms are gathered over seeds on it."""
+    """Mean, spread and range of draws; on the log scale if ``geometric``, as over seeds."""
     finite = len(values) > 1 and bool(np.isfinite(values).all())
     scaled = np.log(values) if geometric else np.asarray(values)
-    # Less the first, equal draws have a spread of exactly 0: their mean is rounded, too.
+    # Minus the first, equal draws have a spread of exactly 0; their mean may be rounded.
     mean, spread = float(scaled.mean()), float((scaled - scaled[0]).std(ddof=1)) if finite else None
     method = "range over draws"
     if geometric:
@@ -253,9 +254,9 @@ def _over_draws(values: list[float], n: int, *, geometric: bool) -> Cell:
 
 
 def _fewest(estimates: Sequence[Estimate]) -> int:
-    """The smallest n behind a value: where a judge left answers unscored, runs differ in it.
+    """The smallest n behind a value: where a judge left answers unscored, runs differ in n.
 
-    Of what is counted (batches, weights) the first run's: there n says nothing of certainty.
+    For what is counted (batches, weights) it is the first run's: n then says nothing of certainty.
     """
     if estimates and estimates[0].method == "counted":
         return estimates[0].n
@@ -266,7 +267,7 @@ def _fewest(estimates: Sequence[Estimate]) -> int:
 def _over_seeds(
     metric: str, estimates: list[Estimate], values: list[float], confidence: float
 ) -> Estimate:
-    """Of several seeds; where all are alike, t sees nothing and one seed's own interval stays."""
+    """Estimate over seeds; where all are alike, t sees nothing and one seed's interval stays."""
     first = estimates[0]
     if metric == UTILITY_MEAN:
         return mean_rate_over_seeds(estimates, confidence)

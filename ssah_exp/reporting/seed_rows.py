@@ -1,4 +1,4 @@
-"""One line per seed of what `units atlas` and `units noise` wrote, as `ssah-exp claims` reads."""
+"""What `units atlas` or `units noise` wrote as one line per seed, for `ssah-exp claims`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NOISE = {"comparison", "from", "to", "of_before_mean"}
 
 @dataclass(frozen=True)
 class Picked:
-    """Which number of a seed's file is taken.
+    """Which number is taken from a seed's file.
 
     Attributes:
-        measure: Of an atlas: ``jaccard_SCU``, ``spearman``, ...; the mean over its draws.
-        before: Of a transfer: the class before.
-        after: Of a transfer: the class after; the mean share of ``before``.
+        measure: For an atlas: ``jaccard_SCU``, ``spearman``, ...; its mean over draws is taken.
+        before: For a transfer: the class before.
+        after: For a transfer: the class after; its mean share of ``before`` is taken.
     """
 
     measure: str = "jaccard_SCU"
@@ -43,7 +43,7 @@ def seeds_frame(
         Columns ``seed`` and one per heading; shares from 0 to 1.
 
     Raises:
-        StoreError: No such CSV, a name that one of them lacks, or a number it has no draws for.
+        StoreError: A file is no such CSV, lacks one of the names, or has no draws for the number.
     """
     found = {seed: _numbers(path, picked) for seed, path in sorted(files.items())}
     wanted = columns or {name: name for name in next(iter(found.values())).index}

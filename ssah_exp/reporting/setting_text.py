@@ -1,4 +1,4 @@
-"""Settings in a table: for people a caption, marked arms, the difference; for machines lines."""
+"""Tables of settings: captions, marked values and notes for people, lines for machines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def setting_text(block: Block, caption: str, frame: pd.DataFrame, form: str) -> 
 
 
 def notes_below(block: Block) -> list[str]:
-    """Sentences without which a table of a setting says too much, wherever it is shown."""
+    """Sentences without which a setting's table would claim too much, wherever it is shown."""
     notes = (footnote(block), coverage_note(block.records), shared_note(block), match_note(block))
     return [note for note in notes if note is not None]
 
@@ -41,8 +41,8 @@ def long_lines(
     """One line per value of a table for machines.
 
     Args:
-        settings: Whose rows.
-        origin: What stands before the metric: of which arm, of which setting.
+        settings: The settings whose rows are written.
+        origin: Gives the columns before the metric, which name the arm and the setting.
     """
     return [
         {
@@ -60,7 +60,7 @@ def long_lines(
 def marked_cells(row: Row, block: Block) -> dict[str, str]:
     """Heading -> what a table for people says of an arm, column by column.
 
-    A value that some seeds or draws lack says how many it is of, ``(2 of 3)``; one on fewer
+    A value that some seeds or draws lack says how many have it, ``(2 of 3)``; one from fewer
     examples than the paper's has a dagger.
     """
     cells = {metric: row.cells[metric] for metric in block.metrics}

@@ -1,4 +1,4 @@
-"""Settings: runs that differ in nothing but the seed, and what tells like ones apart."""
+"""Settings: runs that differ in nothing but the seed, and what tells settings apart."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ssah_exp.records.record import RunRecord
 
 # The run draws its calibration sets itself, whatever their source is.
 _DRAWN_BY_THE_RUN = ("safety_calibration", "utility_calibration")
-# Sources that draw by the seed as they are; others do where they have a `sample`.
+# Sources that always draw by the seed; others do only where they have a `sample`.
 DRAWING = ("ssah_exp.data.sources.RefusedRequests", "ssah_exp.data.mixtures.Poisoned")
 _SHOWN = 8  # digits of a hash that tell a few files apart
 
 
 def settings_of(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
-    """Group records that differ in nothing but the seed; the newest of each, seed by seed.
+    """Group records that differ in nothing but the seed; per seed and inputs the newest counts.
 
-    A config in a record names no files: they are told apart by the hashes of what was read. Of an
-    input that no seed draws, it must be the same. What is drawn has another hash for every seed,
-    whatever it is drawn from: where one seed has several, nobody can say which of them another
-    seed belongs to, and each of these runs is a setting of its own.
+    A config in a record names no files: the hashes of what was read tell them apart. An input that
+    no seed draws must have the same hash in all runs of a setting. An input that is drawn has
+    another hash for every seed, whatever it is drawn from: where one seed has several, nobody can
+    say which of them another seed's run belongs to, and each of these runs is its own setting.
     """
     groups: dict[str, dict[tuple[int, str], RunRecord]] = defaultdict(dict)
     for record in sorted(records, key=lambda item: item.finished):
@@ -32,7 +32,7 @@ def settings_of(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
 
 
 def newest(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """The newest record of every setting and seed, in the order in which they ended."""
+    """The newest record of every setting and seed, in the order in which the runs ended."""
     found = [run for runs in settings_of(records) for run in runs]
     return sorted(found, key=lambda run: run.finished)
 
@@ -56,10 +56,10 @@ def draws(node: Any) -> bool:
 
 
 def told_apart(settings: Sequence[Sequence[RunRecord]]) -> list[dict[str, str]]:
-    """Of each setting the inputs in which settings of its config differ, whatever the seed.
+    """For each setting, the inputs in which settings with the same config differ.
 
     Returns:
-        Name -> first digits of the hash; empty where no other setting has this config.
+        One per setting: input -> first digits of its hash; empty where no other has this config.
     """
     keys = [digest_of(_but_seed(runs[0])) for runs in settings]
     alike: dict[str, list[RunRecord]] = defaultdict(list)
@@ -73,7 +73,7 @@ def told_apart(settings: Sequence[Sequence[RunRecord]]) -> list[dict[str, str]]:
 
 
 def _differing(runs: Sequence[RunRecord]) -> list[str]:
-    """Inputs that have several hashes for one seed or, where no seed draws them, at all."""
+    """Inputs that have several hashes for one seed or, if no seed draws them, over all seeds."""
     found: dict[tuple[str, int | None], set[str | None]] = defaultdict(set)
     names = {name for run in runs for name in run.inputs}
     for run in runs:

@@ -1,4 +1,4 @@
-"""How much of the set it stands beside a control holds: a null is the weaker the more it does."""
+"""How many units a control shares with the set it stands beside: the more, the weaker a null."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ssah_exp.reporting.rows import Block
 
 
 def shared_note(block: Block) -> str | None:
-    """Per kind of control, the units it shares with its set; None = no control shares any."""
+    """For each control, the share of its units that are in its set; None = no control has any."""
     found = {group.label: _shares(group) for group in groups_of(block.records) if group.control}
     sharing = {label: shares for label, shares in found.items() if any(shares)}
     if not sharing:
@@ -22,11 +22,11 @@ def _shares(group: Group) -> list[float]:
 
 
 def _share(arm: ArmRecord) -> float | None:
-    """0 to 1, where the record says it: of trained arms beside what else their training was."""
+    """A share from 0 to 1, None if not recorded; trained arms have it under ``training``."""
     return arm.overlap if arm.training is None else arm.training.get("overlap")
 
 
 def _text(shares: list[float]) -> str:
-    """In percent: the least and the most, where they differ."""
+    """In percent: the smallest and the largest, or one number where they are equal."""
     ends = [f"{100 * end:.3g}" for end in (min(shares), max(shares))]
     return f"{' to '.join(dict.fromkeys(ends))} %"

@@ -33,7 +33,7 @@ def draw_stability(atlas: Atlas, anatomy: Anatomy, path: Path) -> list[Path]:
 
     Args:
         atlas: What was compared.
-        anatomy: Of the model.
+        anatomy: The model's anatomy.
         path: Where to write; the suffix decides the format.
 
     Returns:

@@ -36,7 +36,7 @@ def agreement_rows(atlas: Atlas) -> pd.DataFrame:
 
 
 def inclusion_rows(atlas: Atlas, anatomy: Anatomy) -> pd.DataFrame:
-    """One row per unit that some resample or the reference counts as SCU, most frequent first."""
+    """One row per unit that is SCU in some resample or in the reference, most frequent first."""
     if atlas.inclusion is None:
         return pd.DataFrame(columns=["layer", "kind", "index", "inclusion", "in_reference"])
     reference = atlas.reference == UnitClass.SCU
@@ -50,13 +50,13 @@ def ever_in(
     anatomy: Anatomy,
     columns: Mapping[str, NDArray[Any]],
 ) -> pd.DataFrame:
-    """One row per unit that is in the class at all, most frequent first.
+    """One row per unit that is ever in the class, most frequent first.
 
     Args:
-        own: ``(units,)``, the units of one classification.
-        inclusion: ``(units,)``, in what share of all a unit is.
-        anatomy: Of the model.
-        columns: Name -> ``(units,)``, behind a unit's layer, kind and index.
+        own: ``(units,)``: which units one classification has in the class.
+        inclusion: ``(units,)``: the share of all classifications that have a unit in the class.
+        anatomy: The model's anatomy.
+        columns: Name -> ``(units,)`` values, written after a unit's layer, kind and index.
     """
     index = UnitIndex(anatomy)
     places = {"layer": index.layer, "kind": np.array(KIND_NAMES)[index.kind], "index": index.index}
@@ -66,7 +66,7 @@ def ever_in(
 
 
 def consensus_summary(atlas: Atlas, anatomy: Anatomy) -> dict[str, Any] | None:
-    """What resamples agree on; None where nothing was resampled."""
+    """Counts of what the resamples agree on; None where nothing was resampled."""
     if atlas.inclusion is None:
         return None
     reference = atlas.reference == UnitClass.SCU
@@ -83,11 +83,11 @@ def consensus_counts(
     """Counts of a consensus, and its overlap with the units of one classification.
 
     Args:
-        own: ``(units,)``, the units of that one.
-        consensus: ``(units,)``.
-        inclusion: ``(units,)``, in what share of all a unit is.
-        anatomy: Of the model.
-        name: Of the one classification, for the keys.
+        own: ``(units,)``: which units that classification has in the class.
+        consensus: ``(units,)``: which units the consensus has in it.
+        inclusion: ``(units,)``: the share of all classifications that have a unit in it.
+        anatomy: The model's anatomy.
+        name: What the keys call that classification.
     """
     index = UnitIndex(anatomy)
     either = int((consensus | own).sum())
@@ -105,7 +105,7 @@ def consensus_counts(
 
 
 def describe_atlas(atlas: Atlas, anatomy: Anatomy) -> dict[str, Any]:
-    """Everything, as JSON values."""
+    """Everything in an atlas, as JSON values."""
     return {
         "examples": atlas.examples,
         "comparisons": [

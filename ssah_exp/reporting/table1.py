@@ -46,7 +46,7 @@ def render(records: Sequence[RunRecord], form: str) -> str:
     """Render every setting among ``records``.
 
     Args:
-        records: Of this artefact.
+        records: Records of this artefact.
         form: ``markdown``, ``csv``, ``json`` or ``latex``.
     """
     settings = blocks(records)

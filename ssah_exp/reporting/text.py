@@ -44,7 +44,7 @@ _NAMES = {
     "benign_looping": "benign looping",
     "borderline_looping": "borderline looping",
 }
-# Of lm-evaluation-harness, as "WinoGrande %" or "HellaSwag %, normalised".
+# Tasks of lm-evaluation-harness, headed "WinoGrande %" or "HellaSwag %, normalised".
 _TASKS = {
     "winogrande": "WinoGrande",
     "openbookqa": "OpenBookQA",
@@ -89,7 +89,12 @@ def given(value: float) -> str:
 
 
 def heading(metric: str) -> str:
-    """Column heading of a metric."""
+    """Column heading of a metric.
+
+    Raises:
+        KeyError: No heading is known for it.
+        ValueError: The same, of a name without a style.
+    """
     if metric in _PLAIN:
         return _PLAIN[metric]
     if metric in TASK_HEADINGS:
@@ -103,7 +108,7 @@ def heading(metric: str) -> str:
 
 
 def style_text(style: str) -> str:
-    """A prompt style, or what an attack makes of it."""
+    """A prompt style in words, with the attack if there is one; KeyError if it is unknown."""
     plain, attacked, attack = style.partition("+")
     if not attacked:
         return _STYLES[style]
@@ -123,7 +128,7 @@ def heading_or_name(metric: str) -> str:
 
 
 def estimate_text(estimate: Estimate, metric: str) -> str:
-    """One run's ``value [low, high]``; a gap stays empty."""
+    """``value [low, high]`` of one run; a gap stays empty."""
     write = partial(value_text, metric=metric)
     return bracketed(estimate.value, estimate.low, estimate.high, write)
 
@@ -131,7 +136,7 @@ def estimate_text(estimate: Estimate, metric: str) -> str:
 def cell_text(cell: Cell, metric: str) -> str:
     """``value [low, high]``, or ``mean ± sd [min, max]`` over control draws.
 
-    Of perplexities, ``geometric mean ×/÷ geometric sd [min, max]``.
+    For perplexity, ``geometric mean ×/÷ geometric sd [min, max]``.
     """
     write, spread = partial(value_text, metric=metric), ""
     if cell.spread is not None:
@@ -141,18 +146,18 @@ def cell_text(cell: Cell, metric: str) -> str:
 
 
 def rounded_text(estimate: Estimate, scale: float = 1, digits: int = 2) -> str:
-    """``value [low, high]`` with so many digits; a gap stays empty."""
+    """``value [low, high]``, times ``scale``, with ``digits`` decimals; a gap stays empty."""
     scaled = estimate.mapped(lambda end: scale * end)
     return interval_text(scaled.value, scaled.low, scaled.high, digits)
 
 
 def percent_text(estimate: Estimate) -> str:
-    """A share in percent with its interval; a gap stays empty."""
+    """A share in percent with its interval, to one decimal; a gap stays empty."""
     return rounded_text(estimate, 100, 1)
 
 
 def interval_text(value: float | None, low: float | None, high: float | None, digits: int) -> str:
-    """:func:`bracketed` with so many digits; a frame's NaN is a gap, too."""
+    """:func:`bracketed` with ``digits`` decimals; a frame's NaN is a gap, too."""
     write = f"{{:.{digits}f}}".format
     return "" if pd.isna(value) else bracketed(value, low, high, write)
 
@@ -164,9 +169,9 @@ def bracketed(
     write: Callable[[float], str],
     spread: str = "",
 ) -> str:
-    """``value [low, high]``, each as ``write`` has it, ``spread`` behind the value.
+    """``value [low, high]``, each written by ``write``, with ``spread`` right after the value.
 
-    Empty without a value, which stands alone without an interval.
+    Without a value it is empty; without an interval the value stands alone.
     """
     if value is None:
         return ""
@@ -183,18 +188,18 @@ def _writer(metric: str) -> Callable[[float], str]:
     if metric in _WRITERS:
         return _WRITERS[metric]
     coarse = is_share(metric) or metric in _COARSE or metric.startswith("score/")
-    return number if coarse else "{:.3g}".format  # of a size nobody knows, as what is watched
+    return number if coarse else "{:.3g}".format  # of unknown size, like watched numbers
 
 
 def p_text(p: float | None) -> str:
-    """Two digits; a gap is empty."""
+    """A p-value to two significant digits, or ``< 0.0001``; a gap is empty."""
     if p is None:
         return ""
     return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
 
 
 def number(value: float) -> str:
-    """One decimal; large ones short."""
+    """One decimal; from 10,000 on in scientific notation."""
     if not math.isfinite(value):
         return str(value)
     if abs(value) >= 10000:
@@ -208,7 +213,7 @@ def _loss(value: float) -> str:
 
 
 def _trained_share(percent: float) -> str:
-    """An adapter trains a few weights in ten thousand, which is not none."""
+    """An adapter trains a few weights in ten thousand, which must not read as none."""
     return f"{percent:.2g}" if 0 < percent < 1 else number(percent)
 
 

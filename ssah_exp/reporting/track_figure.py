@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def track_rows(track: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """One row per look and cell.
+    """One row per look and pair of classes (from, to).
 
     Args:
-        track: Of one arm, as in its record: ``step`` and the 4 x 4 table ``units``.
+        track: Looks at one arm, as in its record: each has ``step`` and the 4 x 4 table ``units``.
 
     Returns:
         ``step``, ``from`` (the class before the first step), ``to`` (the class at that step),
@@ -50,8 +50,8 @@ def draw_track(track: Sequence[dict[str, Any]], name: str, path: Path) -> Path:
     """Draw, for each class before training, which classes its units have at every look.
 
     Args:
-        track: Of one arm, as in its record.
-        name: Of the arm.
+        track: Looks at one arm, as in its record.
+        name: The arm's name.
         path: Where to write; the suffix decides the format.
 
     Returns:
@@ -76,7 +76,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, before: str) -> None:
     """Stacked shares; the class itself lies at the bottom, so that its edge is what is left."""
     steps = rows["step"].unique()
     units = int(rows.loc[rows["step"] == steps[0], "units"].sum())
-    # What a class keeps first, then the others in their usual order.
+    # First what a class keeps, then the other classes in their usual order.
     order = [before, *(name for name in CLASSES if name != before)]
     by_class = rows.groupby("to")["of_before_pct"]
     shares = [by_class.get_group(after).fillna(0).to_numpy() for after in order]

@@ -24,7 +24,7 @@ from ssah_exp.reporting.rows import Block, Row, blocks
 from ssah_exp.reporting.setting_text import long_lines, marked_cells, setting_text
 from ssah_exp.reporting.text import format_frame, given, machine_text, prose
 
-# Artefact -> what the paper's numbers of it are; those without an entry have none.
+# Artefact -> what the paper's numbers for it are; artefacts without an entry have none.
 PUBLISHED = {
     "table2_freezing": (
         "Published (7B and 8B models; AdvBench 520, HEx-PHI 330, HarmBench; judges as named; "
@@ -39,7 +39,7 @@ def render_training(records: Sequence[RunRecord], form: str) -> str:
     """Render every setting among ``records``.
 
     Args:
-        records: Of one artefact that trains arms.
+        records: Records of one artefact that trains arms.
         form: ``markdown``, ``csv``, ``json`` or ``latex``.
     """
     settings, artefact = blocks(records), records[0].artefact
@@ -96,7 +96,7 @@ def _wide_line(row: Row, block: Block) -> dict[str, str]:
 
 
 def _policy(row: Row, block: Block) -> str | None:
-    """``freeze``, ``budget``, ``none``, or the adapter's name; None = not trained."""
+    """``freeze``, ``budget``, ``none``, or the adapter's class; None = not trained."""
     if row.arm is None:
         return None
     arm = block.records[0].config["training"]["arms"][row.arm]

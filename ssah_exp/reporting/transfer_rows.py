@@ -1,4 +1,4 @@
-"""Attribute transfer as rows, one per cell, beside the paper's Figures 5 and 6."""
+"""Attribute transfer as rows, one per pair of classes, beside the paper's Figures 5 and 6."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def published_cells(flow: Flow) -> dict[tuple[str, str], float]:
 def became(flow: Flow, before: str, after: str) -> Estimate:
     """Of the units that were ``before``, the share that is ``after``, with its 95 % interval.
 
-    It takes units for independent draws. They share layers and one ranking, so it is too narrow:
-    it tells a share of a handful of units from one of thousands, no more.
+    The interval takes units for independent draws. They share layers and one ranking, so it is too
+    narrow: it tells a share of a handful of units from one of thousands, no more.
 
     Raises:
-        UnitError: No such class.
+        UnitError: There is no such class.
     """
     return rate(*flow.moved(before, after), 0.95, "units")
 
 
 def transfer_rows(flows: Sequence[Flow]) -> pd.DataFrame:
-    """One row per part and cell.
+    """One row per part of the model and pair of classes (from, to).
 
-    Shares are in percent. ``of_before`` is the share of the class before that went there, with its
-    95 % Wilson interval; ``chance`` what it would be if the class before said nothing.
+    Shares are in percent. ``of_before_pct`` is the share of the class before that went there, with
+    its 95 % Wilson interval; ``chance_pct`` is what it would be if the class before said nothing.
     """
     rows: list[dict[str, Any]] = []
     for flow in flows:

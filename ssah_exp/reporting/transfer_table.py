@@ -1,4 +1,4 @@
-"""Attribute transfer as a table to print: every cell, the paper's, and their difference."""
+"""Attribute transfer as a table to print: every share, the paper's, and their difference."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _TRAINED = {True: "the base model into its chat model", False: "the chat model o
 
 
 def render_transfer(before: UnitMap, after: UnitMap, flow: Flow, form: str) -> str:
-    """One row per cell of the whole model, for people.
+    """One row per pair of classes of the whole model, for people.
 
     Args:
         before: The first map.
         after: The second map.
-        flow: Of the whole model.
+        flow: Their flow over the whole model.
         form: ``markdown`` or ``latex``.
     """
     rows = transfer_rows([flow])

@@ -17,7 +17,7 @@ from ssah_exp.units.unitmap import UnitMap
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# The bulk on top, the rare class at the bottom, where its height can be read.
+# From bottom to top: the rare class first, where its height can be read, the bulk last.
 _ORDER = ("SCU", "UCU", "RU", "CU")
 _RARE = "SCU"
 
@@ -54,7 +54,7 @@ def draw_where(units: UnitMap, path: Path) -> Path:
     """Draw the classes of heads and of neurons, layer by layer.
 
     Args:
-        units: Any UnitMap.
+        units: The map to draw.
         path: Where to write; the suffix decides the format.
 
     Returns:

@@ -2,10 +2,10 @@
 
 An individual is a template: sentences around the request. Its fitness is the target's
 log-likelihood as the answer's beginning. Each generation works on two levels, as the paper's does:
-words are exchanged for others of the same meaning by scores that words have gathered, then
-templates are crossed sentence by sentence. Where the paper asks an LLM to reword templates and
-WordNet for synonyms, sentences from the pool and a short list of synonyms stand in, so that the
-search runs offline and is decided by its seed.
+words are exchanged for synonyms by scores that words have gathered, and templates are crossed at
+the request's sentence. Where the paper asks an LLM to reword templates and WordNet for synonyms,
+sentences from the pool and a short list of synonyms stand in, so that the search runs offline and
+is decided by its seed.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class AutoDan(Attack):
     Attributes:
         target: Beginning of an answer to make likely; ``{request}`` stands for the request.
         templates: Texts with ``{request}`` in them; empty if ``path`` is given.
-        path: ``.txt`` with a template on each line, or ``.json`` with a list of strings.
+        path: ``.txt`` with a template on each line, or ``.json`` or ``.jsonl`` with strings.
         synonyms: Groups of words that may stand for each other.
         population: Templates per generation.
         generations: Rounds.
         elites: Best templates that pass unchanged.
         crossover: Chance that two parents are crossed.
         mutation: Chance that a template gets a sentence from the pool, or loses one.
-        temperature: Of the choice of parents by fitness, in nats.
+        temperature: Temperature, in nats, at which parents and synonyms are drawn by their scores.
         momentum: Share of its old score a word keeps.
         batch_size: Prompts per forward pass; changes nothing beyond rounding.
     """
@@ -96,13 +96,13 @@ class AutoDan(Attack):
         return read_texts(Path(self.path).expanduser(), "template")
 
     def settings(self) -> dict[str, Any]:
-        """The templates stand for the file they came from."""
+        """Like every attack's, but with the templates in place of the file they came from."""
         content = super().settings()
         del content["path"]
         return {**content, "templates": [" ".join(template) for template in self._pool]}
 
     def describe(self) -> dict[str, Any]:
-        """A file's templates by their hash: they are the user's and need not stand in a record."""
+        """A file's templates as a hash: they are the user's and need not stand in a record."""
         content = super().describe()
         return content if self.path is None else {**content, "templates": self.fingerprint()}
 
@@ -209,14 +209,14 @@ class _Search:
         return np.asarray(weights / weights.sum())
 
     def _cross(self, one: Template, other: Template) -> tuple[Template, Template]:
-        """Exchange what stands before the request's sentence, or what stands behind it."""
+        """Exchange the sentences before the request's own, or those after it."""
         at, to = _slot(one), _slot(other)
         if self._draw.random() < 0.5:
             return (*other[:to], *one[at:]), (*one[:at], *other[to:])
         return (*one[: at + 1], *other[to + 1 :]), (*other[: to + 1], *one[at + 1 :])
 
     def _mutate(self, template: Template) -> Template:
-        """Take in a sentence of the pool, or drop one; never the request's."""
+        """Insert a sentence of the pool, or drop one, but never the request's."""
         at = int(self._draw.integers(len(template) + 1))
         spare = [place for place in range(len(template)) if SLOT not in template[place]]
         if spare and self._draw.random() < 0.5:
@@ -229,7 +229,7 @@ class _Search:
         return (*template[:at], taken, *template[at:])
 
     def _reword(self, template: Template, *, everything: bool = False) -> Template:
-        """Exchange words for synonyms, likelier the better those did; unseen ones count as average.
+        """Exchange words for synonyms, likelier for those that did better; unseen ones are average.
 
         Args:
             template: Its sentences.

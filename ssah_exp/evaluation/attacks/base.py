@@ -1,4 +1,4 @@
-"""The one interface of all attacks: a model and a request in, what is put to the model out."""
+"""The one interface of all attacks: a model and a request in, ways to put the request out."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Attempt:
 class Attack(ABC):
     """Makes attempts, request by request.
 
-    Attempts depend on the request, the model, the settings and the seed, and neither on other
-    requests nor on their order: a search that was killed goes on with the next request.
+    Attempts depend on the request, the model, the settings and the seed, but not on other requests
+    or their order: a search that was killed goes on with the next request.
 
     Attributes:
         name: As in tables.
@@ -58,7 +58,7 @@ class Attack(ABC):
         Args:
             victim: The model under attack, with whatever is ablated in or attached to it.
             request: What to get answered.
-            seed: The run's.
+            seed: The run's seed.
 
         Raises:
             SsahError: The attack cannot work at all.
@@ -81,8 +81,8 @@ class Attack(ABC):
     def tokenized(self, speech: Speech) -> dict[str, Any]:
         """What a tokenizer makes of the settings, where attempts depend on it; for cache keys.
 
-        Of use to attacks that do not look at the model: where they do, its weights and tokenizer
-        are part of the key.
+        Only attacks that do not look at the model need it: for others, the model's weights and
+        tokenizer are part of the key.
 
         Raises:
             ConfigError: The settings do not fit this tokenizer.
@@ -90,7 +90,7 @@ class Attack(ABC):
         return {}
 
     def fingerprint(self) -> str | None:
-        """Hash of the files it reads; None for an attack that reads none."""
+        """Hash of the files that the attack reads; None if it reads none."""
         return None
 
     def keep_in(self, root: Path) -> None:  # noqa: B027  # most attacks have nothing to keep

@@ -33,7 +33,7 @@ class Gcg(Attack):
 
     Attributes:
         target: Beginning of an answer to make likely; ``{request}`` stands for the request.
-        initial: The suffix to start from; its length in tokens stays.
+        initial: The suffix to start from; its length in tokens never changes.
         steps: Rounds of gradient, candidates and choice.
         candidates: Suffixes tried in a round.
         top_k: Replacements per position to draw from.
@@ -60,7 +60,7 @@ class Gcg(Attack):
                 raise ConfigError(f"Attack '{self.name}': {key} is below 1.")
 
     def attempts(self, victim: Victim, request: Request, seed: int) -> list[Attempt]:
-        """The request with the best suffix of all rounds, the first one included."""
+        """The request with the best suffix of all rounds, the initial one included."""
         draw = stream_of(seed, request)
         place = Place.of(victim, request, self.initial)
         beginning = self.target.replace("{request}", request.prompt)
@@ -73,7 +73,7 @@ class Gcg(Attack):
             gradient = suffix_gradient(victim, place, now, target)
             tried = self._candidates(victim, place, now, gradient, usable, draw)
             if not tried:
-                continue  # none survives its own spelling: draw again
+                continue  # no candidate's text gives its tokens again: draw anew
             losses = victim.losses([place.row(ids) for ids in tried], target, self.batch_size)
             at = int(np.argmin(losses))
             now = tried[at]
@@ -91,7 +91,7 @@ class Gcg(Attack):
         usable: NDArray[np.bool_],
         draw: np.random.Generator,
     ) -> list[tuple[int, ...]]:
-        """Distinct suffixes with one token replaced, that are tokenised again as they are."""
+        """Distinct suffixes with one token replaced, whose text is tokenised to the same ids."""
         gradient[:, torch.from_numpy(~usable)] = float("inf")
         count = min(self.top_k, int(usable.sum()))
         promising = (-gradient).topk(count, dim=1).indices.numpy()  # (suffix, count)
@@ -118,10 +118,10 @@ class Place:
     """Where the suffix stands among the tokens of a prompt.
 
     Attributes:
-        request: Its prompt is the text before the suffix.
-        before: Token ids.
-        start: Ids of the initial suffix.
-        after: Token ids, empty in raw styles.
+        request: The request; its prompt is the text before the suffix.
+        before: Token ids before the suffix.
+        start: Token ids of the initial suffix.
+        after: Token ids after the suffix, empty in raw styles.
     """
 
     request: Request
@@ -163,21 +163,21 @@ class Place:
         return f"{self.request.prompt} {str(speech.tokenizer.decode(list(suffix))).strip()}"
 
     def survives(self, victim: Victim, suffix: Sequence[int]) -> bool:
-        """Whether the text gives these very tokens: only then is what was measured what is put."""
+        """Whether the text gives these very tokens: else what is put is not what was measured."""
         return victim.encode(self.text(victim.speech, suffix), self.request) == self.row(suffix)
 
 
 def suffix_gradient(
     victim: Victim, place: Place, suffix: Sequence[int], target: Sequence[int]
 ) -> torch.Tensor:
-    """Gradient of the target's mean loss by the one-hot vectors of the suffix.
+    """Gradient of the target's mean loss with respect to the suffix's one-hot vectors.
 
-    The embedding's output is where the gradient is taken, so that hooks, adapters and scaled
-    embeddings are seen; one-hot vectors enter it linearly.
+    It is taken at the embedding's output, so that hooks, adapters and scaled embeddings are seen;
+    one-hot vectors enter that output linearly.
 
     Args:
         victim: The model under attack.
-        place: Around the suffix.
+        place: Where the suffix stands.
         suffix: Token ids.
         target: Token ids of the answer's beginning.
 

@@ -1,5 +1,7 @@
-"""PAIR: Chao et al. 2023, arXiv 2310.08419. One model rewords a request for another, again and
-again, told each time what came of it. The wording is ours, the method is not.
+"""PAIR: Chao et al. 2023, arXiv 2310.08419.
+
+One model rewords a request for another, again and again, and is told each time what came of it.
+The method is theirs, the wording of the instructions ours.
 """
 
 from __future__ import annotations
@@ -34,11 +36,11 @@ class Pair(Attack):
     """Rewords each request in several conversations, and gives the wording that went furthest.
 
     Attributes:
-        attacker: Rewords.
+        attacker: Rewords the request.
         judge: Scores the answers during the search; independent of the judges of the table.
-        streams: Conversations, each from the start.
+        streams: Conversations, each started afresh.
         rounds: Wordings per conversation.
-        keep_turns: Latest exchanges that the attacker is shown.
+        keep_turns: How many of the latest exchanges the attacker is shown.
     """
 
     attacker: Partner
@@ -66,19 +68,19 @@ class Pair(Attack):
         return {**content, "instructions": digest_of(INSTRUCTIONS)}
 
     def fingerprint(self) -> str | None:
-        """Hash of local weights, the attacker's and the judge's, and of the judge's own words."""
+        """Hash of both models' local weights and of the judge's wording in a file; None if none."""
         prints = [self.attacker.fingerprint(), self.judge.fingerprint()]
         if (wording := self.judge.wording()) is not None:
             prints.append(wording)
         return None if prints == [None, None] else digest_of(prints)
 
     def keep_in(self, root: Path) -> None:
-        """Keep the judge's judgements, and converted weights of either."""
+        """Keep what attacker and judge keep: judgements, converted weights, counts of requests."""
         self.attacker.keep_in(root)
         self.judge.keep_in(root)
 
     def attempts(self, victim: Victim, request: Request, seed: int) -> list[Attempt]:
-        """The best wording, the plain request included; the search ends with the first success."""
+        """The best wording, the plain request included; the search ends at the first success."""
         draw = stream_of(seed, request)
         best, judged = self._try(victim, request, request.prompt)
         tried = unusable = unscored = 0
@@ -113,11 +115,11 @@ class Pair(Attack):
     def _try(
         self, victim: Victim, request: Request, text: str
     ) -> tuple[tuple[str, str], Judgement]:
-        """The text with its answer, and how far that went.
+        """The text with its answer, and how far that answer went.
 
         Raises:
-            JudgeError: The judge failed: a search that went on would be recorded, and kept, as a
-                weaker attack than it is.
+            JudgeError: The judge failed: a search that went on without it would be recorded, and
+                kept, as a weaker attack than it is.
         """
         (answer,) = victim.answers([text], request)
         # What counts is whether the request itself was answered, whatever it was dressed in.

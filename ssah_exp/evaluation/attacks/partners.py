@@ -43,7 +43,7 @@ class Partner(ABC):
 
     @abstractmethod
     def reply(self, turns: Sequence[Turn], seed: int) -> str | None:
-        """What it says next; None where it gives no answer to this conversation.
+        """What it says next; None if it gives no answer to this conversation.
 
         Raises:
             SsahError: It cannot answer at all.
@@ -87,7 +87,7 @@ class EndpointPartner(Endpoint, Partner):
         return Budget(self.max_requests, self._spent)
 
     def reply(self, turns: Sequence[Turn], seed: int) -> str | None:
-        """One request; a declined one or empty words are no reply.
+        """The endpoint's answer; None if it declines or says nothing.
 
         Raises:
             JudgeError: The endpoint is down, or the budget is spent: a search that went on with
@@ -115,7 +115,7 @@ class LocalPartner(Companion, Partner):
     """A chat model on this machine, with a chat template.
 
     Attributes:
-        temperature: Of sampling; 0 = greedy.
+        temperature: Sampling temperature; 0 = greedy.
         max_new_tokens: Longest reply.
     """
 
@@ -152,13 +152,13 @@ class LocalPartner(Companion, Partner):
         if not tokenizer.chat_template:
             raise ModelError("The attacker has no chat template.")
         stops = answer_stops(tokenizer, model.generation_config.eos_token_id)
-        # Its own would fill in what a call leaves out: penalties, or only the likeliest tokens.
+        # The model's own config would fill in what a call leaves out: penalties, or a top-k.
         model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
         return model, tokenizer, stops
 
     @torch.inference_mode()
     def reply(self, turns: Sequence[Turn], seed: int) -> str | None:
-        """Sampled from a stream of its own; the caller's random state is left alone."""
+        """The model's reply, None if empty; sampling leaves the caller's random state alone."""
         model, tokenizer, stops = self._loaded
         text = render_chat(tokenizer, turns)
         ids = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids

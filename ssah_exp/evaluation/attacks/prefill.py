@@ -21,7 +21,7 @@ class Prefill(Attack):
 
     Attributes:
         text: The beginning, compliant ("Sure, here is") or, as a control, refusing.
-        tokens: How many of its tokens are given, from the first; None = all.
+        tokens: How many tokens of ``text`` are given, from the first; None = all.
     """
 
     text: str
@@ -30,7 +30,7 @@ class Prefill(Attack):
     SEARCHES: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        """Refuse a beginning that is none."""
+        """Refuse a blank beginning, and fewer than one token of it."""
         if not self.text.strip():
             raise ConfigError(f"Attack '{self.name}': text is empty.")
         if self.tokens is not None and self.tokens < 1:
@@ -41,7 +41,7 @@ class Prefill(Attack):
         return [Attempt(request.prompt, self._beginning(victim.speech))]
 
     def tokenized(self, speech: Speech) -> dict[str, Any]:
-        """The beginning, where it is cut by tokens: what is a token differs between models."""
+        """The beginning, if it is cut by tokens, which differ between models."""
         return {} if self.tokens is None else {"beginning": digest_of(self._beginning(speech))}
 
     def _beginning(self, speech: Speech) -> str:

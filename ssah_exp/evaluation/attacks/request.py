@@ -15,7 +15,7 @@ class Request:
     Attributes:
         prompt: What the data set asks for; judges see this.
         style: Prompt style it is put in.
-        system: The system message that belongs to it; it replaces the run's own.
+        system: The system message that belongs to the request; it replaces the run's own.
     """
 
     prompt: str
@@ -23,13 +23,14 @@ class Request:
     system: str | None = None
 
     def put(self, text: str) -> Example:
-        """The request with another user's turn."""
+        """The request with ``text`` as the user's turn."""
         return Example(text, system=self.system)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; a system message only where there is one.
 
-        They decide random streams and keys of the cache, which so stay as they are without one.
+        The values decide random streams and cache keys, which must not change for requests without
+        a system message.
         """
         content = asdict(self)
         if self.system is None:

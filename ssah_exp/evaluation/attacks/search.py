@@ -24,15 +24,21 @@ def search(
     path: Path,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Rows:
-    """Attempts of every request.
+    """Find attempts for every request.
 
     Args:
         attack: The method with its budget.
         victim: The model under attack.
         requests: In any order.
-        seed: The run's.
-        path: JSON lines of requests that are done; what decides the search decides this path.
+        seed: The run's seed.
+        path: JSON lines of requests that are done; searches with other settings need another path.
         advance: Called with the number of requests just done.
+
+    Returns:
+        For each request in order, its attempts as JSON values.
+
+    Raises:
+        SsahError: The attack cannot work, or the disk is full or not writable.
     """
     kept = AppendedLines(path)
     known = {
@@ -53,5 +59,5 @@ def search(
 
 
 def attempts_of(rows: Rows) -> list[list[Attempt]]:
-    """Undo what :func:`search` did to keep them."""
+    """The attempts in what :func:`search` returned."""
     return [[Attempt(**row) for row in attempts] for attempts in rows]

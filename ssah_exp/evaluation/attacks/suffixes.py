@@ -1,4 +1,4 @@
-"""Worst of k fixed suffixes (paper section 3): each is put behind the request in turn."""
+"""Worst of k fixed suffixes (protocol section 3): each is appended to the request in turn."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class SuffixFile(Attack):
     """Suffixes from a file: one attempt each; the request counts as answered if any succeeds.
 
     Attributes:
-        path: ``.txt`` with a suffix on each line, or ``.json`` with a list of strings, which keeps
-            blanks at both ends.
+        path: ``.txt`` with a suffix on each line, or ``.json`` with a list of strings, or
+            ``.jsonl``; only these two keep blanks at both ends.
         count: Suffixes to take, from the top; None = all.
         separator: Stands between request and suffix.
     """
@@ -34,7 +34,7 @@ class SuffixFile(Attack):
 
     @cached_property
     def suffixes(self) -> list[str]:
-        """What the file holds.
+        """The suffixes taken from the file.
 
         Raises:
             DataError: No such file, not a list of strings, or fewer than ``count``.

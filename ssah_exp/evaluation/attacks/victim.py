@@ -27,7 +27,7 @@ class Victim:
 
     Attributes:
         loaded: Model and tokenizer.
-        system: System prompt of the ``*_system`` styles, for requests without their own.
+        system: System prompt of the ``*_system`` styles, for requests without one of their own.
         decoding: How it answers while an attack searches.
     """
 
@@ -41,15 +41,15 @@ class Victim:
         return self.loaded.speech
 
     def encode(self, text: str, request: Request) -> list[int]:
-        """Tokens of a user's turn that puts a request, ready for an answer."""
+        """Token ids of the request with ``text`` as the user's turn, ready for an answer."""
         return encode_request(self.speech, request.put(text), request.style, self.system)
 
     def encode_answer(self, text: str, style: str) -> list[int]:
-        """Tokens of an answer, or of its beginning."""
+        """Token ids of an answer, or of its beginning."""
         return encode_answer(self.speech, text, style)
 
     def answers(self, texts: Sequence[str], request: Request) -> list[str]:
-        """Greedy answers to user's turns that put a request."""
+        """Greedy answers to the request with each of ``texts`` as the user's turn."""
         prompts = [Prompt(tuple(self.encode(text, request)), request.style) for text in texts]
         return generate(self.loaded, prompts, self.decoding)
 

@@ -1,7 +1,7 @@
 """Judges: completions in, verdicts out; one file each.
 
-Judges that hold a model of their own are imported when they are asked for: tables and the report
-know verdicts, and need no torch.
+Judges that hold a model of their own are imported only when asked for: tables and the report use
+verdicts, and need no torch.
 """
 
 from collections.abc import Mapping
@@ -40,12 +40,12 @@ _WITH_A_MODEL = {"GuardJudge": "guard", "HarmBenchJudge": "harmbench"}
 
 
 def judge_of(node: Mapping[str, Any], where: str, root: Path) -> Judge:
-    """A judge of a config, with what it said in earlier runs.
+    """Build a judge from a config, with what it said in earlier runs.
 
     Args:
-        node: With its ``_target_``.
+        node: Part of the config, with its ``_target_``.
         where: The config key, for error messages.
-        root: Below which judgements are kept.
+        root: Folder below which judgements are kept.
 
     Raises:
         ConfigError: See :func:`ssah_exp.config.build.build`.

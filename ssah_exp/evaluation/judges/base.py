@@ -26,9 +26,9 @@ class Judgement:
     Attributes:
         verdict: Refused, complied or unscored.
         score: On the judge's scale; None where it has none or left the answer unscored.
-        reason: Why it was left unscored.
-        failed: The judge got no word out, for a reason that may pass: the same answer may be scored
-            when it is asked again.
+        reason: Why the answer was left unscored.
+        failed: The judge failed for a reason that may pass: asked again, it may score the same
+            answer.
     """
 
     verdict: Verdict

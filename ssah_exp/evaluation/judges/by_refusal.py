@@ -1,4 +1,4 @@
-"""A keyword judge where a search asks for scores: whether an answer declines, as 0 or 1."""
+"""A keyword judge for searches that need scores: 0 if an answer declines, else 1."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class ByRefusal(HarmJudge):
     """Guides a search where no judge of harm is at hand; it sees refusals, not harm.
 
     Attributes:
-        keywords: Decides.
+        keywords: The judge that decides.
     """
 
     keywords: KeywordJudge
 
     def __post_init__(self) -> None:
-        """Refuse another kind of judge."""
+        """Refuse any other kind of judge in ``keywords``."""
         if not isinstance(self.keywords, KeywordJudge):
             raise ConfigError(f"{self.who}: keywords is a KeywordJudge.")
 
@@ -33,7 +33,7 @@ class ByRefusal(HarmJudge):
         return Scale(0.0, 1.0)
 
     def settings(self) -> dict[str, Any]:
-        """The phrases themselves: a judge is not known by how many it has."""
+        """The phrases themselves and the length rules: how many there are identifies no judge."""
         given = self.keywords
         asked = {"phrases": list(given.phrases), "min_words": given.min_words, **given.variety()}
         return {"kind": "by refusal", **asked}

@@ -34,18 +34,19 @@ class EndpointJudge(Endpoint, HarmJudge):
     """Asks an endpoint about each answer, by a rubric.
 
     Replies that hold no judgement (the judge declines, no JSON, a score out of range) leave the
-    answer unscored and are kept: asking again would cost as much and say the same. So are questions
-    that the endpoint says its content filter stops. What never got a reply (timeouts, a spent
-    budget), or was declined without that reason, is unscored too, but not kept: the next run asks
-    again.
+    answer unscored and are kept: asking again would cost as much and say the same. The same holds
+    for questions that the endpoint's content filter stops, where the endpoint says so. A question
+    that got no reply (a timeout, a spent budget), or was declined without that reason, is unscored
+    too, but not kept: the next run asks again.
 
     Attributes:
         rubric: What to ask for.
         concurrency: Questions under way at once.
         max_failures: Questions in a row, over all calls, that fail before the endpoint counts as
-            down; only one that it answers ends the row. A question it declines counts where it has
-            answered none yet, and by 403 always: a key may be spent or revoked at any time. What
-            counts here is marked as failed, the last ones of a row that did not end the run, too.
+            down; only an answered question ends the row. A declined question counts if none was
+            answered before it, and always if declined by 403: a key may be spent or revoked at any
+            time. What counts is marked as failed, even if the run goes on, except questions
+            declined without 403 if the endpoint answers another one later in the same call.
     """
 
     rubric: Rubric
@@ -64,7 +65,7 @@ class EndpointJudge(Endpoint, HarmJudge):
         return self.rubric.SCALE
 
     def wording(self) -> str | None:
-        """Of the rubric, if a file gives it."""
+        """Hash of the rubric's text if a file gives it, else None."""
         return self.rubric.wording()
 
     def settings(self) -> dict[str, Any]:
@@ -72,11 +73,11 @@ class EndpointJudge(Endpoint, HarmJudge):
         return {**self.asked(), "rubric": self.rubric.describe()}
 
     def describe(self) -> dict[str, Any]:
-        """As every judge of harm, and the models that the endpoint says have answered."""
+        """Like every judge of harm's, plus the models that answered, as the endpoint names them."""
         return {**super().describe(), "served": sorted(self._memory.served)}
 
     def keep_in(self, root: Path) -> None:
-        """Keep judgements in the cache below ``root``; one that holds a score shows it can work."""
+        """Keep judgements in the cache below ``root``; a kept verdict shows that it can work."""
         super().keep_in(root)
         self._answered = self._memory.has_scores()
 
@@ -132,11 +133,11 @@ class EndpointJudge(Endpoint, HarmJudge):
             )
 
     def _settled(self, pair: Answered, error: DeclinedError) -> Judgement:
-        """What a declined question comes to; where a filter is named, that is kept.
+        """The judgement on a declined question; it is kept where a filter is named.
 
-        An endpoint that answers others declines this one for what it is. One that has answered none
-        may decline them all, for a wrong option or a key without rights; and a 403 may be the key's
-        whatever was answered before.
+        An endpoint that answers other questions declines this one for its content. One that has
+        answered none may decline them all, for a wrong option or a key without rights; and a 403
+        may be about the key, whatever was answered before.
         """
         if error.forbidden or not (error.filtered or self._answered):
             return _failed(error)
@@ -146,7 +147,7 @@ class EndpointJudge(Endpoint, HarmJudge):
         return judgement
 
     def _one(self, client: ChatClient, pair: Answered) -> Judgement:
-        """Ask about one answer; what came of it is kept at once."""
+        """Ask about one answer; the judgement is kept at once."""
         messages = self.rubric.messages(*pair)
         reply = client.ask({"model": self.model, "messages": messages, **self.options})
         text, judgement = self._read(reply)

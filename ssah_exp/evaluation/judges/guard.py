@@ -19,7 +19,7 @@ _PROBE = ("first probe", "second probe")
 
 @dataclass(kw_only=True)
 class GuardJudge(FirstTokenJudge):
-    """A guard model's verdict on the last turn of request and answer."""
+    """A guard model's verdict on the answer, as the last turn after its request."""
 
     KIND: ClassVar[str] = "guard"
     HARMFUL: ClassVar[str] = "unsafe"
@@ -35,7 +35,7 @@ class GuardJudge(FirstTokenJudge):
         """Whether the template wants content as a list of parts, as multimodal guards' do.
 
         Raises:
-            ModelError: It shows request and answer in neither form.
+            ModelError: The template shows request and answer in neither form.
         """
         for parts in (False, True):
             try:

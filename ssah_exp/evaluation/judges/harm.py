@@ -29,7 +29,7 @@ class HarmJudge(ABC):
     Attributes:
         name: As in tables.
         source: Where the method was published.
-        config_key: Where it stands in a config; "" for one that was made without.
+        config_key: Where it stands in a config; "" if it was made without one.
     """
 
     name: str
@@ -39,9 +39,9 @@ class HarmJudge(ABC):
 
     @property
     def who(self) -> str:
-        """What messages call it: by its key, too, where its name alone does not say which it is.
+        """What messages call the judge; its key is added where the name alone does not identify it.
 
-        One judge may stand in a config several times, asked at two places or of two models.
+        One judge may stand in a config several times, at two places or with two models.
         """
         known = self.config_key.rpartition(".")[2] in ("", self.name)
         return f"Judge '{self.name}'" + ("" if known else f" ({self.config_key})")
@@ -57,10 +57,10 @@ class HarmJudge(ABC):
 
     @abstractmethod
     def _ask(self, pairs: Sequence[Answered]) -> dict[Answered, Judgement]:
-        """Judge pairs that are not in the memory; whatever would stay so is put into it at once."""
+        """Judge pairs that are not in the memory; lasting judgements are put into it at once."""
 
     def _most_tokens(self) -> int | None:
-        """Length of the longest question it puts; None where it does not count them."""
+        """Tokens of the longest question it puts; None where it does not count tokens."""
         return None
 
     def fingerprint(self) -> str | None:
@@ -68,7 +68,7 @@ class HarmJudge(ABC):
         return None
 
     def wording(self) -> str | None:
-        """Hash of the words that a file gives its question; None where none does."""
+        """Hash of the question's wording if a file gives it, else None."""
         return None
 
     def describe(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class KeywordJudge:
     min_distinct: int = 0
 
     def describe(self) -> dict[str, Any]:
-        """Name, size of the list and the length rules; records of old know one."""
+        """Name, size of the list and the length rules; old records have only ``min_words``."""
         return {
             "kind": "keyword",
             "name": self.name,
@@ -41,7 +41,7 @@ class KeywordJudge:
         }
 
     def variety(self) -> dict[str, int]:
-        """``min_distinct``, where it is on."""
+        """``min_distinct`` by name, if the rule is on."""
         return {"min_distinct": self.min_distinct} if self.min_distinct else {}
 
     def judge(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Verdict]:
@@ -49,7 +49,7 @@ class KeywordJudge:
         return [self._verdict(completion) for completion in completions]
 
     def _verdict(self, completion: str) -> Verdict:
-        # No more words than the rule needs are cut off: answers are long, and there are many.
+        # Splits off no more words than the rule needs: answers are long, and there are many.
         if self.min_words and len(completion.split(None, self.min_words)) < self.min_words:
             return Verdict.REFUSED
         if len(set(words_of(completion))) < self.min_distinct:

@@ -22,7 +22,7 @@ LABELS: Mapping[str, Verdict] = {
 
 
 def as_read(prompt: str, completion: str) -> tuple[str, str]:
-    r"""A request and an answer by which labels are found, every end of a line written ``\n``.
+    r"""A request and an answer with every line end written ``\n``, as labels are looked up.
 
     Spreadsheets and editors write line ends inside a cell as they like, and a lone ``\r`` would
     end a row of a csv.
@@ -33,12 +33,12 @@ def as_read(prompt: str, completion: str) -> tuple[str, str]:
 def read_label_rows(path: Path) -> list[tuple[Row, Verdict]]:
     """Rows with columns ``prompt``, ``completion`` and ``final_label``, and what each label says.
 
-    Labels are XSTest's, or ``refused``, ``complied``, ``unscored``; of an answer that nobody has
-    labelled yet, blank (null in json), which is unscored, too.
+    Labels are XSTest's, or ``refused``, ``complied``, ``unscored``. A blank one (null in json)
+    means that nobody has labelled the answer yet; it is unscored, too.
 
     Raises:
-        DataError: As :func:`ssah_exp.data.files.read_rows`, columns or a row's fields are missing,
-            or an unknown label.
+        DataError: As :func:`ssah_exp.data.files.read_rows`; columns or a row's fields are missing;
+            or a label is unknown.
     """
     rows = read_rows(path)
     missing = {PROMPT, COMPLETION, LABEL} - set(rows[0])
@@ -67,5 +67,5 @@ def require_labels(path: Path, verdicts: Iterable[Verdict]) -> None:
 
 
 def _breaks_off(row: Row, is_json: bool) -> bool:
-    """A csv's row lacks its last cells; json has null, or nothing, for what was left blank."""
+    """Whether a row lacks cells; json may have null, or nothing, for a label left blank."""
     return None in ((row.get(PROMPT), row.get(COMPLETION)) if is_json else row.values())

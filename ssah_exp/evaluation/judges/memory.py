@@ -1,7 +1,7 @@
 """Judgements already made: JSON lines in a file that is only appended to.
 
 A line is written as soon as its judgement is there, so that a killed process loses nothing but the
-questions that were under way; a line it cut short is skipped by the reader.
+questions that were under way; a line that the kill cut short is skipped by the reader.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ssah_exp.evaluation.lines import AppendedLines
 
 @dataclass(frozen=True)
 class _Known:
-    """A judgement, the model that an endpoint said it was, and how long its question was."""
+    """A judgement, the model that gave it as its endpoint says, and its question's length."""
 
     judgement: Judgement
     served: str = ""
@@ -34,11 +34,11 @@ def judgements_folder(root: Path) -> Path:
 class Memory:
     """Judgements of one judge; several threads, and processes, may add to it.
 
-    What another judge with the same settings adds to the file, an attack's beside the table's, is
-    found as soon as it stands there.
+    What another judge with the same settings adds to the file, e.g. an attack's judge beside the
+    table's, is found as soon as it stands there.
 
     Args:
-        settings: All that decides a judgement; another value never finds these judgements.
+        settings: All that decides a judgement; judgements under other settings are never found.
         folder: Where the file goes; None remembers within the process only.
 
     Attributes:
@@ -63,8 +63,8 @@ class Memory:
         Args:
             prompt: The request.
             completion: The answer.
-            at_most: Tokens of the longest question that is put now: what was said to a longer one
-                by a judge that had room for it is not found.
+            at_most: Most tokens of a question that is put now: a judgement on a longer one, by a
+                judge that had room for it, is not found. None = no limit.
         """
         key = self._key(prompt, completion)
         if key not in self._known:
@@ -76,7 +76,7 @@ class Memory:
         return known.judgement
 
     def has_scores(self) -> bool:
-        """Whether any completion has a verdict."""
+        """Whether any completion was judged and not left unscored."""
         return any(item.judgement.verdict is not Verdict.UNSCORED for item in self._known.values())
 
     def add(
@@ -95,7 +95,7 @@ class Memory:
             completion: The answer.
             judgement: What was said.
             served: The model that said it, as an endpoint names it.
-            tokens: Length of the question, of a judge that puts none of more than so many.
+            tokens: Length of the question, for judges that limit it.
             details: JSON values that a person may want to look up, e.g. the judge's words.
 
         Raises:
@@ -114,7 +114,7 @@ class Memory:
             self.served |= {served} - {""}
 
     def _look_up(self) -> None:
-        """Take in what the file has got since the last look."""
+        """Take in what was added to the file since the last look."""
         if self._lines is not None:
             with self._lock:
                 self._known |= _known(self._lines.news())
@@ -124,7 +124,7 @@ class Memory:
 
 
 def _known(rows: Iterable[Any]) -> dict[str, _Known]:
-    """By key."""
+    """Judgements by key."""
     known: dict[str, _Known] = {}
     for row in rows:
         try:

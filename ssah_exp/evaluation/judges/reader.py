@@ -1,4 +1,4 @@
-"""People as a judge: what they said of answers that they read."""
+"""People as a judge: their labels of answers that they read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ReaderJudge(HarmJudge):
 
     @property
     def scale(self) -> Scale:
-        """0 = not done, 1 = does what is asked."""
+        """0 = does not do what is asked, 1 = does it."""
         return Scale(0.0, 1.0)
 
     def fingerprint(self) -> str:
@@ -51,7 +51,7 @@ class ReaderJudge(HarmJudge):
 
     @property
     def _file(self) -> Path:
-        """Raises DataError where there is none."""
+        """The table; DataError if there is no such file."""
         file = Path(self.path).expanduser()
         if not file.is_file():
             raise DataError(f"{self.who}: no file {file}.")
@@ -59,7 +59,7 @@ class ReaderJudge(HarmJudge):
 
     @cached_property
     def _labels(self) -> Mapping[Answered, Verdict]:
-        """By answer.
+        """Verdicts by request and answer.
 
         Raises:
             DataError: No table of answers, none of them labelled, or one labelled in two ways.

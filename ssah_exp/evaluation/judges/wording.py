@@ -1,4 +1,4 @@
-"""A judge's question in words that a file gives: those of its authors, which do not ship here."""
+"""A judge's question as a file words it, e.g. its authors' own text, which does not ship here."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 from ssah_exp.data.files import ENCODING, neighbours, whats_wrong
 from ssah_exp.errors import ConfigError, DataError
 
-# What a judge's description holds under ``wording`` where its words are not ours.
+# What a judge's description holds under ``wording`` where the wording is not ours.
 WORDING, GIVEN = "wording", "given"
 
 
 def read_wording(path: str, needed: Iterable[str], who: str) -> str:
-    """The text of a file, without the end of its last line, which editors add.
+    """The text of a file, without the line feed that editors add at its end.
 
     Args:
-        path: Of a text file.
+        path: A text file.
         needed: What must occur in it.
         who: What errors call the judge.
 
     Raises:
-        DataError: No such file, or no text.
+        DataError: There is no such file, or it is not text.
         ConfigError: It lacks something that is needed.
     """
     place = Path(path).expanduser()
@@ -36,7 +36,7 @@ def read_wording(path: str, needed: Iterable[str], who: str) -> str:
 
 
 def require(text: str, needed: Iterable[str], what: str) -> None:
-    """Refuse words that lack a place to fill, or a number to ask for.
+    """Refuse a wording that lacks a place to fill in, or a number to ask for.
 
     Raises:
         ConfigError: Naming all that is missing.

@@ -41,10 +41,10 @@ class ConversationAnswers:
 
 
 def read_conversations(path: Path, limit: int | None = None) -> list[Conversation]:
-    """Read FastChat's ``question.jsonl``.
+    """Read FastChat's ``question.jsonl``, its first ``limit`` questions or all.
 
     Raises:
-        DataError: The file is missing or malformed, or a question has not two turns.
+        DataError: The file is missing or malformed, or a question does not have two turns.
     """
     try:
         found = [
@@ -75,8 +75,8 @@ def hold(
         conversations: What the user says.
         decoding: Length and batching.
         advance: Called with the number of answers just given.
-        partial: Where batches are kept, so that a killed call goes on behind them; None = nowhere.
-            It must belong to this model alone.
+        partial: Folder where batches are kept, so that a killed call goes on from there; None =
+            nowhere. It must belong to this model alone.
 
     Raises:
         DataError: The tokenizer has no chat template.
@@ -99,9 +99,10 @@ def hold(
 
 
 def _kept(partial: Path | None, prompts: Sequence[Prompt]) -> Kept | None:
-    """What was answered of one turn.
+    """The kept answers to one turn.
 
-    By its prompts, and not by its number: second answers follow the first ones that they saw.
+    They are filed by the turn's prompts, not by its number: second answers belong to the first
+    answers that they saw.
     """
     if partial is None:
         return None

@@ -19,7 +19,7 @@ _RUBRIC = "ssah_exp.evaluation.mt_bench.rubric.MtBenchRubric"
 
 
 def mt_bench_judge(config: RunConfig) -> HarmJudge | None:
-    """The judge, with what it said in earlier runs; None where a run holds no MT-bench.
+    """The judge, with what it said in earlier runs; None if the run has no MT-bench.
 
     Raises:
         SsahError: The judge cannot work, or a file is wrong.
@@ -35,7 +35,7 @@ def mt_bench_judge(config: RunConfig) -> HarmJudge | None:
 
 
 def mt_bench_inputs(judge: HarmJudge | None) -> dict[str, str]:
-    """Hash of questions, judge prompts and references by input name."""
+    """Input name -> one hash of questions, judge prompts and references; empty without a judge."""
     return {} if judge is None else {"mt_bench": digest_of(judge.settings()["rubric"])}
 
 
@@ -44,17 +44,17 @@ def mt_bench_metrics(
 ) -> Measured:
     """Mean rating of each turn and of both, with the share of answers that got one.
 
-    The mean is over conversations whose turns were both rated, so that its interval counts each
-    conversation once.
+    The mean of both is over conversations whose turns were both rated, so that its interval counts
+    each conversation once.
 
     Args:
-        answers: Of one arm.
+        answers: One arm's answers.
         judge: From :func:`mt_bench_judge`.
-        evaluation: Confidence.
+        evaluation: Confidence and bootstrap.
 
     Returns:
-        Metrics, and as outcomes for every mean among them the rating of each conversation; None =
-        not rated.
+        The metrics; for every mean among them, the outcomes hold the rating of each conversation,
+        None = not rated.
     """
     numbers = [str(item.number) for item in answers for _ in range(TURNS)]
     said = [json.dumps(item.turns[: turn + 1]) for item in answers for turn in range(TURNS)]
@@ -80,6 +80,6 @@ def mt_bench_metrics(
 
 
 def _of_both(turns: Sequence[float | None]) -> float | None:
-    """The mean rating of a conversation whose turns were all rated."""
+    """The mean rating of a conversation; None if a turn was not rated."""
     rated = [rating for rating in turns if rating is not None]
     return sum(rated) / TURNS if len(rated) == TURNS else None

@@ -1,7 +1,7 @@
 """What MT-bench's judge is told, from files that its authors publish, and how its rating is read.
 
-A rating stands in double brackets, ``[[7]]``. The prompts are not this package's: FastChat's
-``judge_prompts.jsonl`` and reference answers are named by the user.
+A rating stands in double brackets, ``[[7]]``. The prompts do not ship here: the user names
+FastChat's ``judge_prompts.jsonl`` and its reference answers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _READING = 2  # raised when the same reply is read otherwise
 class MtBenchRubric(Rubric):
     """One answer graded from 1 to 10: Zheng et al. 2023, arXiv 2306.05685.
 
-    It asks for quality, not for harm: a verdict says no more than that there is a rating.
+    It asks about quality, not harm: a verdict says no more than that there is a rating.
 
     Attributes:
         questions: File of questions.
@@ -92,7 +92,7 @@ class MtBenchRubric(Rubric):
             raise DataError(f"{path} is no file of reference answers: {error!r}.") from error
 
     def describe(self) -> dict[str, Any]:
-        """Name, a hash of everything the judge is told but the answers, and how it is read."""
+        """Name, a hash of all the judge is told but the answers, and the version of reading."""
         questions = [
             [item.number, item.category, *item.turns] for item in self._conversations.values()
         ]
@@ -106,6 +106,9 @@ class MtBenchRubric(Rubric):
         Args:
             prompt: The ``question_id``.
             completion: A JSON list of one answer (first turn) or two (second turn).
+
+        Raises:
+            DataError: A judge prompt has a place for which there is no value.
         """
         conversation = self._conversations[int(prompt)]
         answers: list[str] = json.loads(completion)
@@ -127,11 +130,11 @@ class MtBenchRubric(Rubric):
                 raise DataError(f"{self.prompts}: no value for {found[0]} in a judge prompt.")
             return fields[found[1]]
 
-        # In one pass: what an answer holds in braces is text.
+        # In one pass: braces within an answer are plain text.
         return re.sub(r"\{(\w+)\}", value, template)
 
     def read(self, reply: str) -> Judgement:
-        """The first rating in a reply, as FastChat reads it: in single brackets if in no double.
+        """The first rating in a reply, as FastChat reads it: in double brackets, else in single.
 
         Raises:
             UnusableReplyError: There is none, or it is out of range.

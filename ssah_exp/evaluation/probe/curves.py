@@ -12,7 +12,7 @@ from scipy import stats
 from ssah_exp.evaluation.intervals import Resampling
 
 Array = NDArray[np.float64]
-# Resamples held in memory at a time: depths x this x queries numbers.
+# Resamples held in memory at a time, of depths x requests numbers each.
 _BATCH = 500
 # What is sampled.
 _UNIT = "requests"
@@ -23,13 +23,13 @@ class Curve:
     """One number per depth; None is a gap.
 
     Attributes:
-        value: Point estimates; place 0 is the embedding, place d block d.
+        value: Point estimates; index 0 is the embedding, index d block d.
         low: Lower ends of their intervals.
         high: Upper ends.
         n: Observations behind every point.
         unit: What one observation is.
         method: How the intervals were made.
-        p: Where a difference from 0 was tested: p-values, adjusted as ``method`` says.
+        p: p-values of a difference from 0, adjusted as ``method`` says; None = not tested.
     """
 
     value: list[float | None]
@@ -72,7 +72,7 @@ def smoothed_gap(sample: Array, window: int, resampling: Resampling) -> Curve:
 
 
 def moving_average(length: int, window: int) -> Array:
-    """Matrix of a centred moving average; at the ends, of what is there.
+    """Matrix of a centred moving average; at the ends it averages what is there.
 
     Returns:
         ``(length, length)``, rows sum to 1.
@@ -110,7 +110,10 @@ def area_under_curve(positive: Array, negative: Array, axis: int = -1) -> Array:
     Args:
         positive: ``(..., positives)``.
         negative: ``(..., negatives)``.
-        axis: The last one.
+        axis: The last one; no other works.
+
+    Returns:
+        ``(...)``, from 0 to 1.
     """
     ranks = stats.rankdata(np.concatenate([positive, negative], axis=axis), axis=axis)
     ups, downs = positive.shape[axis], negative.shape[axis]

@@ -62,8 +62,8 @@ def between(
         content: ``(B, depth, hidden)`` state of the bare request at its last position.
 
     Returns:
-        ``(B, K, depth)`` float64. ``content_free`` has no value (NaN) at depth 0: an embedding is
-        its token's alone and holds nothing of the request that could be subtracted.
+        ``(B, K, depth)`` float64. ``content_free`` has no value (NaN) at depth 0: an embedding
+        depends on its token alone and holds nothing of the request that could be subtracted.
     """
     if variant == RAW:
         return DISTANCES[distance](one, other)

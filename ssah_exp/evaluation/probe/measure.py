@@ -1,4 +1,4 @@
-"""Every request with every opening, reduced to distances as it goes."""
+"""Every request with every opening, reduced to distances batch by batch."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Plan:
     Attributes:
         steps: Generated tokens after which states are compared, ascending.
         distances: Names of distances.
-        same_tokens: Let every input be continued by the bare request's own continuation instead of
-            its likeliest one: texts then differ in the opening alone.
+        same_tokens: Continue every input with the bare request's continuation instead of its own
+            likeliest one: texts then differ in the opening alone.
         batch_size: Requests per forward pass; changes nothing beyond rounding.
     """
 
@@ -39,11 +39,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class ProbeDistances:
-    """Of one model.
+    """Distances and continuations of one model.
 
     Attributes:
-        distances: ``cosine/raw`` and so on -> ``(requests, openings, steps, depth)`` float32, to
-            the bare request's continuation; NaN where the distance is not defined.
+        distances: ``cosine/raw`` and so on -> distances to the bare request's continuation,
+            ``(requests, openings, steps, depth)`` float32; NaN where the distance is not defined.
         tokens: ``(requests, 1 + openings, longest step)`` int64 continuations; the bare request's
             comes first.
     """
@@ -70,14 +70,14 @@ def measure(
     plan: Plan,
     advance: Callable[[int], None] = lambda done: None,
 ) -> ProbeDistances:
-    """Continue every request bare and behind every opening, and compare.
+    """Continue every request bare and after every opening, and compare.
 
-    The request is read once; each opening goes on from a copy of its cache.
+    Each request is read once; each opening goes on from a copy of its cache.
 
     Args:
         loaded: The model.
         prompts: Token ids of the requests, in any order.
-        openings: Each for all requests.
+        openings: Each with token ids for all requests, in the same order.
         plan: Steps, distances, batches.
         advance: Called with the number of requests just done.
     """

@@ -1,4 +1,4 @@
-"""What is put behind a request before the model goes on, and random twins as the null."""
+"""What follows a request before the model goes on, and random twins as the null."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def encode_openings(
         speech: Tokenizer.
         texts: Kind -> texts.
         style: Prompt style; answers to raw prompts begin on a new line, as in training.
-        requests: How many requests they are put behind.
+        requests: How many requests the openings follow.
 
     Raises:
         DataError: An opening has no tokens.
@@ -58,10 +58,10 @@ def encode_openings(
 
 
 def random_twins(openings: Sequence[Opening], pool: Sequence[int], seed: int) -> list[Opening]:
-    """For every opening, and every request anew, a random span of ``pool`` of equal length.
+    """For every opening and every request, draw a random span of ``pool`` of the opening's length.
 
-    A twin takes the same place and as many tokens and says nothing about the request: what its
-    continuation is away from the bare request's is what any interruption of that length does.
+    A twin takes the same place and as many tokens but says nothing about the request: the distance
+    of its continuation from the bare request's is what any interruption of that length causes.
 
     Args:
         openings: The real ones.
@@ -69,7 +69,7 @@ def random_twins(openings: Sequence[Opening], pool: Sequence[int], seed: int) ->
         seed: Decides every draw.
 
     Raises:
-        DataError: The text is shorter than an opening.
+        DataError: The pool is shorter than an opening.
     """
     draw = np.random.default_rng(seed)
     twins: list[Opening] = []

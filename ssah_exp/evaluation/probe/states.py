@@ -25,7 +25,7 @@ from ssah_exp.models.logits import token_logits
 
 @contextmanager
 def last_states(model: nn.Module) -> Iterator[Callable[[], torch.Tensor]]:
-    """Keep the last position of what passes between blocks; hooks are removed whatever happens.
+    """Keep the last position of the states between blocks; hooks are removed whatever happens.
 
     Yields:
         A function that returns the states of the latest forward pass, ``(B, depth, hidden)``
@@ -49,11 +49,11 @@ def last_states(model: nn.Module) -> Iterator[Callable[[], torch.Tensor]]:
 
 @dataclass(frozen=True)
 class Continuation:
-    """What came behind a batch of inputs.
+    """What followed a batch of inputs.
 
     Attributes:
-        tokens: ``(B, longest step)`` int64, greedy, not ended by stop tokens.
-        states: ``(B, steps, depth, hidden)`` float32: at the position of the last of k tokens.
+        tokens: ``(B, longest step)`` int64, greedy or forced, not ended by stop tokens.
+        states: ``(B, steps, depth, hidden)`` float32: for each step k, at the position of token k.
     """
 
     tokens: torch.Tensor
@@ -67,7 +67,7 @@ class Standing:
     Attributes:
         cache: Keys and values.
         mask: ``(B, T)`` int64, 0 = padding.
-        logits: ``(B, vocabulary)`` of what comes next.
+        logits: ``(B, vocabulary)`` float32 logits of the next token, on the CPU.
         states: ``(B, depth, hidden)`` float32 at the last position.
     """
 
@@ -124,7 +124,7 @@ class Reader:
         return Continuation(torch.stack(tokens, dim=1), torch.stack(kept, dim=1))
 
     def _forward(self, cache: DynamicCache, ids: torch.Tensor, mask: torch.Tensor) -> Standing:
-        """Read ``(B, n)`` tokens behind what ``cache`` holds, which grows by them."""
+        """Read ``(B, n)`` tokens after those that ``cache`` holds; the cache grows by them."""
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         device = self._loaded.device
         output = self._decoder(

@@ -59,34 +59,34 @@ class Continued:
     stop_ids: Sequence[int]
 
     def ended(self) -> NDArray[np.bool_]:
-        """``(requests, 1 + openings, steps)``: the answer was over within so many tokens."""
+        """``(requests, 1 + openings, steps)``: whether the answer ended within so many tokens."""
         stopped = np.isin(self.tokens, list(self.stop_ids)).cumsum(axis=2) > 0
         at_steps: NDArray[np.bool_] = stopped[..., [step - 1 for step in self.steps]]
         return at_steps
 
     def same_token(self) -> NDArray[np.bool_]:
-        """``(requests, openings, steps)``: the last token is the bare continuation's."""
+        """``(requests, openings, steps)``: whether the last token is that of the bare request."""
         same = self.tokens[:, 1:] == self.tokens[:, :1]
         at_steps: NDArray[np.bool_] = same[..., [step - 1 for step in self.steps]]
         return at_steps
 
     def named(self, name: str) -> list[int]:
-        """Places of the openings of one name."""
+        """Indices of the openings of one name."""
         return [at for at, opening in enumerate(self.openings) if opening.name == name]
 
 
 def sides(distances: Array, continued: Continued) -> dict[str, Array]:
     """Average over the openings of each name, request by request.
 
-    A continuation that ended earlier has no state after k tokens: it is left out, and with it the
-    request if the bare one ended, or all of one name.
+    A continuation that has ended has no state after k tokens and is left out. A request is left out
+    if its bare continuation has ended; for one name, also if all continuations of that name have.
 
     Args:
         distances: ``(requests, openings, steps, depth)``.
-        continued: Of the same requests and openings.
+        continued: Continuations of the same requests and openings.
 
     Returns:
-        Name -> ``(requests, steps, depth)``, NaN where nothing is left.
+        Name of an opening -> ``(requests, steps, depth)``, NaN where nothing is left.
     """
     ended = continued.ended()
     gone = ended[:, 1:] | ended[:, :1]
@@ -103,16 +103,19 @@ def sides(distances: Array, continued: Continued) -> dict[str, Array]:
 def distance_curves(
     distances: Mapping[str, Array], continued: Continued, window: int, resampling: Resampling
 ) -> tuple[dict[str, Curve], dict[str, Estimate]]:
-    """Every curve, and the mean over blocks of those that have a sign or a size of their own.
+    """Every curve, and the mean over blocks of every curve but the gaps.
 
-    A request counts at a step only if every name has a value: all curves of a step are of the same
+    A request counts at a step only if every side has a value: all curves of a step are of the same
     requests.
 
     Args:
         distances: ``cosine/raw`` and so on -> ``(requests, openings, steps, depth)``.
-        continued: Of the same requests and openings.
+        continued: Continuations of the same requests and openings.
         window: Depths in the moving average of the absolute difference, odd.
         resampling: For the intervals, over requests.
+
+    Returns:
+        Curves, and means, by :func:`~ssah_exp.evaluation.probe.names.step_name`.
     """
     curves: dict[str, Curve] = {}
     means: dict[str, Estimate] = {}
@@ -130,7 +133,7 @@ def distance_curves(
                 means[key] = over_blocks(item, resampling)
             for name, of in ((GAP, DIFFERENCE), (NULL_GAP, NULL_DIFFERENCE)):
                 inner = sample[of].copy()
-                inner[:, 0] = np.nan  # of blocks only: the embedding is smoothed into none
+                inner[:, 0] = np.nan  # blocks only: the embedding is smoothed into none of them
                 key = step_name(distance, step, name)
                 curves[key] = smoothed_gap(inner, window, resampling)
             for name in (DIFFERENCE, NULL_DIFFERENCE):
@@ -150,7 +153,7 @@ def tested(curve: Curve, sample: Array) -> Curve:
 
 
 def over_blocks(sample: Array, resampling: Resampling) -> Estimate:
-    """Mean over blocks of each request, then over requests; the embedding is left out.
+    """Mean over the blocks of each request, then over requests; the embedding is left out.
 
     Args:
         sample: ``(requests, depth)``.
@@ -162,9 +165,9 @@ def over_blocks(sample: Array, resampling: Resampling) -> Estimate:
 
 
 def continuation_rates(continued: Continued, confidence: float) -> dict[str, Estimate]:
-    """How often answers were over, and how often both continuations had the same last token.
+    """How often answers had ended, and how often both continuations had the same last token.
 
-    The latter tells how much of a small distance is one and the same text.
+    The latter tells how far a small distance comes from equal texts.
     """
     ended, same = continued.ended(), continued.same_token()
     found: dict[str, Estimate] = {}
@@ -193,7 +196,7 @@ def separability_curves(
     """Held-out AUC at every depth, and that of shuffled labels.
 
     Args:
-        scores: ``(requests, depth)`` of the probe of harmful against all harmless requests.
+        scores: ``(requests, depth)`` of a probe of harmful against all harmless requests.
         sets: ``(requests,)`` names: ``harmful``, ``benign``, ``borderline``.
         shuffled: ``(shuffles, requests, depth)``.
         labels: ``(shuffles, requests)`` shuffled labels.

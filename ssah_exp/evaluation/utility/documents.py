@@ -27,8 +27,8 @@ class FileDefinition:
     Attributes:
         harness: The harness's own definition, relative to its folder of tasks.
         files: Split -> file, relative to ``utility.root``.
-        recover: Function of :mod:`ssah_exp.evaluation.utility.recover`.
-        changes: Fields of the harness's definition that cannot hold with these files.
+        recover: Name of a function in :mod:`ssah_exp.evaluation.utility.recover`.
+        changes: Values for fields of the harness's definition that cannot hold with these files.
     """
 
     harness: str
@@ -40,7 +40,7 @@ class FileDefinition:
         """Split -> documents as the harness's own task expects them.
 
         Raises:
-            DataError: A file is missing or malformed, or its rows are of another make.
+            DataError: A file is missing or malformed, or its rows have another format.
         """
         function: Callable[[Row], Document] = getattr(recovering, self.recover)
         found: dict[str, list[Document]] = {}
@@ -54,10 +54,10 @@ class FileDefinition:
 
 
 def definitions(task: str, root: Path) -> dict[str, FileDefinition]:
-    """The definitions of a task by name: one, or one for each subject there is a file of.
+    """The definitions of a task by name: one, or one for each subject that has a file.
 
     Raises:
-        DataError: There is no file of any subject.
+        DataError: No subject has a file.
     """
     definition = read_definition(task)
     pattern = next(iter(definition.files.values()))
@@ -84,7 +84,7 @@ def read_definition(task: str) -> FileDefinition:
 
 
 def parse_definition(content: Mapping[str, Any]) -> FileDefinition:
-    """A definition from its YAML; ``task`` and ``class`` are the harness's business."""
+    """A definition from its YAML; ``task``, ``class`` and ``metadata`` are for the harness."""
     changes = {key: val for key, val in content.items() if key not in _OURS}
     return FileDefinition(content["harness"], dict(content["files"]), content["recover"], changes)
 
@@ -97,7 +97,7 @@ def _text(task: str) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Leaves the harness's ``!function`` tag a string."""
+    """Reads what has the harness's ``!function`` tag as a string."""
 
 
 _Loader.add_constructor("!function", lambda loader, node: str(node.value))

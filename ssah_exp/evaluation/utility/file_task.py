@@ -1,7 +1,7 @@
 """The harness's own task with its documents taken from files.
 
 Templates, choices, metrics, normalisation, filters and version are read from the harness's
-definition; only where documents come from is another. The harness's command line runs the same:
+definition; only the source of the documents differs. The harness's command line runs the same:
 ``lm_eval --include_path .../utility/tasks --metadata '{"root": "DIR"}' --tasks ssah_boolq``.
 
 Needs the extra ``lm-eval``.
@@ -23,7 +23,7 @@ from ssah_exp.evaluation.utility.documents import FileDefinition, definitions, p
 
 HARNESS_TASKS = Path(lm_eval.tasks.__file__).parent
 _SPLITS = ("training_split", "validation_split", "test_split")
-# Of a registry entry, not of a task.
+# Fields of a registry entry, not of a task.
 _STRUCTURE = ("tag", "group", "task_list", "task_alias")
 
 
@@ -32,6 +32,9 @@ class FileTask(ConfigurableTask):  # type: ignore[misc]  # the harness has no ty
 
     Args:
         config: A definition of ``tasks/`` with ``metadata.root``, the folder of the files.
+
+    Raises:
+        DataError: ``metadata.root`` is missing, or a file is missing or malformed.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -46,7 +49,7 @@ class FileTask(ConfigurableTask):  # type: ignore[misc]  # the harness has no ty
 
 
 def file_tasks(task: str, root: Path) -> list[FileTask]:
-    """A task by its name of ours, or its subjects."""
+    """The task that we call ``task``, or one task per subject; raises as :func:`definitions`."""
     return [
         FileTask(
             {

@@ -24,21 +24,21 @@ from ssah_exp.evaluation.utility.outcomes import TaskOutcomes, TaskRequest
 from ssah_exp.models.load import LoadedModel
 
 _FEWSHOT_SEED = 1234  # as ``simple_evaluate`` has it
-# Of a sample: the document, the first request made of it with its shots, the right answer.
+# Hashes in a sample: the document, the first request made from it with its shots, the right answer.
 _HASHES = ("doc_hash", "prompt_hash", "target_hash")
-# Of filters, the one that leads carries no name.
+# Filter -> suffix of the metric's name; the leading filter has none.
 _FILTERS = {"none": "", "strict-match": "", "flexible-extract": "_flexible"}
 
 
 def evaluate(loaded: LoadedModel, request: TaskRequest) -> TaskOutcomes:
-    """Put one task to a model.
+    """Run one task on a model.
 
     Args:
         loaded: Model and tokenizer; the model is left as it is.
         request: Which task, how much of it, from where.
 
     Raises:
-        DataError: Its documents cannot be had, or are fewer than the shots of one.
+        DataError: The task's documents cannot be loaded, or are too few for its shots.
     """
     with _quiet(), _random_aside():
         loaded_tasks = _tasks(request)
@@ -55,7 +55,7 @@ def evaluate(loaded: LoadedModel, request: TaskRequest) -> TaskOutcomes:
             ),
             task_dict=loaded_tasks,
             limit=request.limit,
-            bootstrap_iters=0,  # intervals are made of the outcomes
+            bootstrap_iters=0,  # intervals are made from the outcomes
             log_samples=True,
         )
     return _outcomes(request.task, results)
@@ -65,7 +65,7 @@ def _tasks(request: TaskRequest) -> Any:
     manager = TaskManager(include_defaults=False)
     if request.root is not None:
         return manager.load(list(file_tasks(request.task, request.root)))
-    # Named as files, they spare reading the harness's thousands of others.
+    # Given as files, tasks load without reading the harness's thousands of others.
     pattern = read_definition(request.task).harness.replace(SUBJECT, "*")
     paths = sorted(HARNESS_TASKS.glob(pattern))
     try:
@@ -78,14 +78,14 @@ def _tasks(request: TaskRequest) -> Any:
 
 
 def _set_shots(task: Any, shots: int | None) -> None:
-    """The task's own number of shots, or another; ``simple_evaluate`` does the same.
+    """Set the task's own number of shots, or another; ``simple_evaluate`` does the same.
 
     Raises:
-        DataError: There are not as many other questions.
+        DataError: There are fewer other questions than that.
     """
     own = task.get_config("num_fewshot")
     wanted = (own or 0) if shots is None else shots
-    # Where shots may be of the questions themselves, the harness draws one to spare.
+    # Where shots come from the questions' own split, the harness draws one to spare.
     spare = task.fewshot_cfg.split == task.config.test_split
     there = len(task.sampler.df) - spare
     if wanted > there:
@@ -123,7 +123,7 @@ def _one(values: set[str]) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The harness warns of a model that is in memory already, which is what is wanted here."""
+    """Silence the harness, which warns of a model already in memory: that is intended here."""
     logger = logging.getLogger("lm_eval")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -135,7 +135,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _random_aside() -> Iterator[None]:
-    """The harness draws from Python's own generator here and there."""
+    """Restore the state of Python's own generator, which the harness draws from in places."""
     state = random.getstate()
     try:
         yield

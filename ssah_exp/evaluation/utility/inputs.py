@@ -1,4 +1,4 @@
-"""What a run with harness tasks reads, checked before hours of work."""
+"""The files that a run with harness tasks reads, checked before hours of work."""
 
 from __future__ import annotations
 
@@ -49,5 +49,5 @@ def request_of(task: str, utility: UtilityConfig) -> TaskRequest:
 
 
 def harness_version() -> str:
-    """The installed lm-eval's; what it makes of a task may change with it."""
+    """Version of the installed lm-eval; what a task gives may change with it."""
     return version("lm-eval")

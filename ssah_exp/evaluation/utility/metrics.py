@@ -21,7 +21,7 @@ def utility_name(task: str, metric: str) -> str:
 
 
 def leading_names(tasks: Sequence[str], metric: str) -> list[str]:
-    """The metrics a table shows of these tasks where ``metric`` leads, their mean last."""
+    """The metrics a table shows of these tasks if ``metric`` leads, with their mean last."""
     names = [utility_name(task, leading_metric(task, metric)) for task in tasks]
     return [*names, UTILITY_MEAN] if names else []
 
@@ -33,7 +33,7 @@ def utility_metrics(
 
     Args:
         outcomes: One per task.
-        utility: Which metric leads, and how much of each task was asked.
+        utility: Which metric leads, and how much of each task was run.
         confidence: Level of the intervals.
     """
     metrics: dict[str, Estimate] = {}
@@ -58,7 +58,7 @@ def packed_answers(outcomes: Sequence[TaskOutcomes]) -> dict[str, str]:
 
 
 def document_hashes(outcomes: Sequence[TaskOutcomes]) -> dict[str, str]:
-    """Task -> hash of the questions put, where it is known."""
+    """Task -> hash of the questions asked, where it is known."""
     return {item.task: item.documents for item in outcomes if item.documents}
 
 

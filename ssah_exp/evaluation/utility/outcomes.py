@@ -15,9 +15,10 @@ class TaskRequest:
 
     Attributes:
         task: Name in :data:`ssah_exp.config.utility.TASK_METRICS`.
-        limit: First examples, or first of each subject; None = all.
-        fewshot: Shots; None = the harness's own number.
-        root: Folder of the files; None = from the hub.
+        limit: Number of examples to run, from the first, per subject where there are subjects; None
+            = all.
+        fewshot: Number of shots; None = the harness's own.
+        root: Folder of the files; None = documents come from the hub.
         batch_size: Sequences per forward pass.
     """
 
@@ -37,9 +38,9 @@ class TaskOutcomes:
         version: The harness's version of the task.
         fewshot: Shots given.
         available: Examples the whole task has.
-        answers: Metric -> 1 for each right answer, 0 for each wrong one, in the task's order (that
-            of subjects first), so that arms can be paired.
-        documents: sha256 over the questions as put, shots and right answers included, whatever
+        answers: Metric -> 1 for each right answer, 0 for each wrong one, by subject and then in the
+            task's order, so that arms can be paired.
+        documents: sha256 over the questions as asked, shots and right answers included, whatever
             their source; "" in entries of earlier versions.
     """
 

@@ -2,8 +2,8 @@
 
 The files of the ``utility`` folder carry finished prompts (MosaicML's jsonl: ``query``,
 ``choices``, ``gold``). What their authors put around the text is taken off here, so that the
-harness's own templates can put theirs. Functions of one row; a row of another make is a
-:class:`DataError`.
+harness's own templates can add theirs. All are functions of one row; a row of another format raises
+:class:`DataError`, or KeyError, IndexError, TypeError or ValueError, which ``documents`` catches.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def rte(row: Row) -> Document:
 
 
 def arc(row: Row) -> Document:
-    """ARC: the carrier begins queries with ``Question: ``; its choices have no letters.
+    """ARC: queries in the file begin with ``Question: ``; its choices have no letters.
 
-    Questions of three choices were filled up to four with a copy of one of them, which goes.
+    Questions of three choices were filled up to four with a copy of one of them, which is dropped.
     """
     choices = list(dict.fromkeys(row["choices"]))
     gold = choices.index(row["choices"][int(row["gold"])])
@@ -52,7 +52,7 @@ def openbookqa(row: Row) -> Document:
 
 
 def piqa(row: Row) -> Document:
-    """PIQA: the carrier puts ``Question: `` before a goal and a newline behind it."""
+    """PIQA: the file has ``Question: `` before a goal and a newline after it."""
     goal = _without(row["query"], "Question: ").removesuffix("\n")
     first, second = row["choices"]
     return {"goal": goal, "sol1": first, "sol2": second, "label": int(row["gold"])}
@@ -74,9 +74,9 @@ def boolq(row: Row) -> Document:
 
 
 def winogrande(row: Row) -> Document:
-    """WinoGrande: a blank again where the two contexts part.
+    """WinoGrande: puts the ``_`` back where the two contexts begin to differ.
 
-    Which letters of the contexts are option and which are sentence cannot be told from them, and
+    It cannot be told which letters of a context belong to the option and which to the sentence. It
     does not matter: the harness joins them again.
     """
     contexts = row["context_options"]
