@@ -3,15 +3,15 @@
 An entry's key is a hash of everything that decides its content, so skip-if-done and resume follow
 from looking it up. Files are written into a private folder beside the entry and moved into place
 by one rename; ``entry.json``, which lists every file's checksum, is written last. A reader that
-finds a checksum wrong discards the entry and computes it anew. Processes that want the same entry
+finds a wrong checksum discards the entry and computes it anew. Processes that want the same entry
 at the same time, on any node of a shared file system, wait for the first of them, and look again
-when it is their turn: nobody discards what another mended meanwhile.
+when it is their turn, so that nobody discards what another has mended meanwhile.
 
-What computing took, which is never twice the same, a stage may write into ``cost.json``. No
-checksum covers it: entries of equal content have equal digests.
+A stage may write what computing took, which is never the same twice, into ``cost.json``. No
+checksum covers that file: entries of equal content have equal digests.
 
-Of several processes that work on one run (:mod:`ssah_exp.ranks`) rank 0 alone looks, writes and
-discards; the others wait for it, and compute along only where a stage is computed together.
+If several processes work on one run (:mod:`ssah_exp.ranks`), rank 0 alone looks, writes and
+discards. The others wait for it; they compute, too, only where a stage is computed together.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ssah_exp.owner import abandoned, work_name
 from ssah_exp.storage import as_umask_says, storage_errors, write_atomically
 
 MARKER, COST = "entry.json", "cost.json"
-# What a reader meets where another process discards the entry at that moment, or a file is none.
+# What a reader gets if another process discards the entry at that moment, or a path is no file.
 _GONE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.EISDIR)
 
 
@@ -48,7 +48,7 @@ class Entry:
 
     Attributes:
         folder: Where its files lie.
-        key: The content address it was asked for under.
+        key: The content address under which it was asked for.
         stage: The stage that made it.
         digest: sha256 over its files' checksums: equal content, equal digest.
         cached: True if it was found, False if this call computed it.
@@ -63,11 +63,11 @@ class Entry:
     seconds: float
 
     def cost(self) -> dict[str, float]:
-        """What its stage says that computing it took, by name; empty if it says nothing."""
+        """What computing it took, by name, as its stage wrote it; empty if it wrote nothing."""
         try:
             content = json.loads((self.folder / COST).read_text(encoding="utf-8"))
             return {str(name): float(value) for name, value in content.items()}
-        except (OSError, ValueError, TypeError, AttributeError):  # it is worth no entry
+        except (OSError, ValueError, TypeError, AttributeError):  # no reason to give up the entry
             return {}
 
 
@@ -97,8 +97,8 @@ class Cache:
             stage: Name of the folder that groups entries of one kind.
             key_material: Everything that decides the content, JSON-serialisable.
             compute: Writes the entry's files into the (empty) folder it is given.
-            together: Several ranks run ``compute`` side by side and exchange what they find; what
-                others than rank 0 write is thrown away. Else rank 0 runs it alone.
+            together: All ranks run ``compute`` side by side and exchange what they find; what
+                ranks other than 0 write is thrown away. Otherwise rank 0 runs it alone.
 
         Raises:
             StoreError: The disk is full or not writable, or the entry may not be read.
@@ -124,9 +124,9 @@ class Cache:
         return Entry(folder, key, stage, found, cached, time.perf_counter() - started)
 
     def _at_its_turn(self, turn: ExitStack, folder: Path) -> str | None:
-        """Take the entry's lock; the digest, if another run made the entry meanwhile.
+        """Take the entry's lock; return the digest if another run made the entry meanwhile.
 
-        Ranks that compute together agree on that before the first of them begins.
+        Ranks that compute together agree on this before the first of them begins.
         """
         with storage_errors(folder):
             turn.enter_context(self._locked(folder))
@@ -140,7 +140,7 @@ class Cache:
         """Look up an entry by a key that a record names; nothing is computed or discarded.
 
         Raises:
-            StoreError: There is no such entry, or it is damaged.
+            StoreError: There is no such entry, or it is damaged or may not be read.
         """
         started = time.perf_counter()
         folder = self.root / stage / key
@@ -150,9 +150,9 @@ class Cache:
         return Entry(folder, key, stage, digest, True, time.perf_counter() - started)
 
     def partial(self, stage: str, key_material: Mapping[str, Any]) -> Path:
-        """Where an entry's unfinished work may be kept over a kill; gone once the entry is whole.
+        """A folder where unfinished work outlasts a kill; removed once the entry is whole.
 
-        Everything in it must be worth no more than the time it saves.
+        It may be lost at any time: nothing in it may be worth more than the time it saves.
         """
         return self.root / stage / f".partial-{_key(stage, key_material)}"
 
@@ -164,7 +164,7 @@ class Cache:
         compute: Callable[[Path], None],
     ) -> tuple[str, bool]:
         """The digest, and whether another run had made the entry meanwhile."""
-        together = ranks.count() > 1  # the lock is held
+        together = ranks.count() > 1  # then the caller holds the lock already
         with storage_errors(folder), nullcontext() if together else self._locked(folder):
             digest = None if together else self._verify(folder)
             cached = digest is not None
@@ -207,7 +207,7 @@ class Cache:
             shutil.rmtree(work, ignore_errors=True)
 
     def _verify(self, folder: Path) -> str | None:
-        """Return the digest of a whole entry; discard a damaged one and return None."""
+        """The digest of a whole entry; None if there is none, or it is damaged and so discarded."""
         digest, reason = _inspected(folder)
         if digest is not None or not folder.is_dir():
             return digest
@@ -224,7 +224,7 @@ class Cache:
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """sha256 of every file of a stage's folder by name, but of what computing it took."""
+    """sha256 of every file in a stage's folder, by relative path; ``cost.json`` is left out."""
     files = digest_folder(folder)
     files.pop(COST, None)
     return files
@@ -235,10 +235,10 @@ def _key(stage: str, key_material: Mapping[str, Any]) -> str:
 
 
 def _inspected(folder: Path) -> tuple[str | None, str]:
-    """The digest of a whole entry; or None, and what is wrong with it.
+    """The digest of a whole entry and ""; or None and what is wrong with it.
 
     Raises:
-        StoreError: It may not be read.
+        StoreError: The entry may not be read.
     """
     try:
         content = json.loads((folder / MARKER).read_text(encoding="utf-8"))
@@ -276,7 +276,7 @@ def _unreadable(folder: Path, error: OSError) -> StoreError:
 
 
 def _remove_abandoned(parent: Path) -> None:
-    """Remove work folders of processes of this host that no longer live."""
+    """Remove work folders of this host's processes that no longer live."""
     for work in parent.glob(".work-*"):
         if abandoned(work.name):
             shutil.rmtree(work, ignore_errors=True)

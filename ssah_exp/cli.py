@@ -1,7 +1,7 @@
 """The console command `ssah-exp`.
 
-Only the standard library and the options of each command are imported here, so that `--help`
-answers at once.
+Nothing heavier than the standard library and each command's options is imported here, so that
+`--help` answers at once.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ OPTIONS = (
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
-# Commands that find what they had done when they were interrupted; the others begin anew.
+# Commands that, repeated, go on from where they were interrupted; the others begin anew.
 GO_ON = ("run", "retry_failed", "judges", "mirror")
 
 
@@ -74,7 +74,7 @@ class _Help(argparse.HelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """As all its subcommands."""
+    """A parser that, like all its subcommands, writes help by :class:`_Help`."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=_Help, **options)
@@ -94,8 +94,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand; 0 = done, 1 = a part of it failed, 2 = something given is wrong."""
-    if isinstance(sys.stdout, TextIOWrapper):  # a finished run must not end at a dagger
+    """Run a subcommand; 0 = done, 1 = a part failed, 2 = wrong input, 130 = interrupted."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a dagger in a table must not raise
         sys.stdout.reconfigure(errors="replace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
@@ -105,18 +105,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         options, rest = parser.parse_args(arguments), []
     code = int(options.module in GO_ON)
     try:
-        # What TERM leaves half done in a run its checkpoints and its cache take care of.
+        # A run needs no tidying up after TERM: its checkpoints and its cache take care of that.
         with plain_warnings(), nullcontext() if options.module == "run" else tidied_up():
-            # Within: the first seconds of most commands are the imports of their libraries.
+            # Imported in here, because importing libraries takes most commands their first seconds.
             command = import_module(f"ssah_exp.commands.{options.module}")
             code = int(command.execute(options, rest))
             print(end="", flush=True)
             return code
-    except BrokenPipeError:  # who reads has seen enough; what was still to be done is not done
+    except BrokenPipeError:  # the reader has seen enough; what was left to do is not done
         _print_no_more()
         return code
     except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # what rich makes of it
+        if isinstance(end.__context__, BrokenPipeError):  # rich makes this of it
             return code
         raise
     except KeyboardInterrupt as error:
@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ending from error
         if isinstance(error, OSError) and error.errno in _FULL:
             _print_no_more()
-            what = error.filename or "output was not written whole"  # what is open has no name
+            what = error.filename or "output was not written whole"  # an open stream has no name
             print(f"ssah-exp: {error.strerror}: {what}", file=sys.stderr)
             return code or 2
         if not isinstance(error, SsahError):
@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print_no_more() -> None:
-    """What is left to print goes nowhere, or Python would try it once more and complain."""
+    """Send what is left to print nowhere; else Python would try once more and complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

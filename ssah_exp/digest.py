@@ -21,11 +21,11 @@ def digest_of(payload: Any) -> str:
 def digest_file(path: Path) -> str:
     """Hash one file's bytes: sha256 as hex.
 
-    A large file that nobody touched since this process hashed it is not read again: the jobs of a
-    sweep in one process ask for the same models over and over.
+    A large file (1 MiB or more) that nobody touched since this process hashed it is not read
+    again: the jobs of a sweep in one process ask for the same models over and over.
     """
     info = path.stat()
-    # ``st_ctime`` cannot be set back by whoever changes a file, but it stands still for a moment.
+    # Nobody can set ``st_ctime`` back, but two changes within a moment may leave it the same.
     look = (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
     settled = time.time() - info.st_ctime > _SETTLED_SECONDS and info.st_size >= _LARGE
     if settled and look in _HASHED:

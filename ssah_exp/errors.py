@@ -1,4 +1,4 @@
-"""Errors a user can act on, one message and exit code 2; warnings, a line each."""
+"""Errors a user can act on: one message, exit code 2 (1: incomplete); warnings of one line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-# With what one of several processes ends for an IncompleteError: 1 and 2 say that it failed.
+# Exit code of one of a run's processes after an IncompleteError; 1 and 2 say that it failed.
 INCOMPLETE_RANK = 3
 
 
@@ -36,11 +36,11 @@ class JudgeError(SsahError):
 
 
 class IncompleteError(SsahError):
-    """Done but for answers that judges failed on; what there is was written. Exit code 1."""
+    """Done, except for answers that judges failed on; the rest was written. Exit code 1."""
 
 
 class StoreError(SsahError):
-    """The record store or the cache cannot be read or written."""
+    """Records, cache entries, sweeps or output files that cannot be read or written."""
 
 
 class RankError(SsahError):
@@ -56,7 +56,7 @@ class TrackerError(SsahError):
 
 
 class SsahWarning(UserWarning):
-    """What a person should know of work that goes on all the same."""
+    """What a person should know about work that goes on nevertheless."""
 
 
 @contextmanager
@@ -96,7 +96,10 @@ def did_you_mean(given: str, allowed: Iterable[str]) -> str:
 
 
 def ending_behind(error: Exception) -> KeyboardInterrupt | SystemExit | None:
-    """Ctrl+C or a worker's end behind an error: a library that tidies up may raise another one."""
+    """The Ctrl+C or SystemExit that an error hides; None = none.
+
+    A library that tidies up after one may raise another error.
+    """
     behind: BaseException | None = error
     seen: list[BaseException] = []  # causes may go round in a circle
     while behind is not None and behind not in seen:

@@ -1,4 +1,4 @@
-"""What lies in folders; ``glob`` passes without a word over those that may not be read."""
+"""Listing folders without ``glob``, which silently skips those that may not be read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _NOTHING_THERE = (FileNotFoundError, NotADirectoryError)
 
 
 def listed(folder: Path) -> list[Path]:
-    """What lies in a folder, by name; nothing where there is no folder.
+    """What lies in a folder, sorted by name; nothing where there is no folder.
 
     Raises:
-        StoreError: It may not be read.
+        StoreError: The folder may not be read.
     """
     try:
         return sorted(folder.iterdir())
@@ -26,7 +26,7 @@ def listed(folder: Path) -> list[Path]:
 
 
 def holding(folder: Path, name: str) -> Iterator[Path]:
-    """``<folder>/*/<name>`` where there is one; what may not be looked into is warned of.
+    """Every ``<folder>/*/<name>`` that exists; a folder that may not be read gives a warning.
 
     Raises:
         StoreError: ``folder`` itself may not be read.

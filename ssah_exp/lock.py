@@ -1,19 +1,19 @@
 """A lock between processes that may run on different nodes of a shared file system.
 
 The lock is a folder that holds one file named after its owner's token. Three steps decide who has
-it, each a single rename or unlink that the file server carries out whole:
+it, each a single rename or unlink, which the file server carries out as a whole:
 
 - *take*: rename a prepared folder onto the lock's name; fails while the lock's folder has a file.
 - *take over* from a dead owner: rename the file named after its token to one named after ours. Of
-  many that try, one finds the file; who judged an owner that has gone since finds nothing.
+  many that try, one finds the file; a process whose judged owner has gone since finds nothing.
 - *release*: unlink our file.
 
-While it is held, a thread appends a byte to the file every few seconds. An owner on this machine
-is dead when its process is; any other when its file did not change for ``patience`` seconds of our
-own monotonic clock. No two clocks are compared, so a clock that jumps does no harm.
+While the lock is held, a thread appends a byte to the file every few seconds. An owner on this
+machine is dead when its process is; any other, when its file has not changed for ``patience``
+seconds of our own monotonic clock. No two clocks are compared, so a clock that jumps does no harm.
 
-A lock saves work, it does not guard truth: an owner that was taken for dead and wakes up finds the
-work done by another, see :mod:`ssah_exp.cache`.
+A lock saves work, it does not guard correctness: an owner that was taken for dead and wakes up
+finds the work done by another, see :mod:`ssah_exp.cache`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM)
 
 @dataclass(frozen=True)
 class _Sight:
-    """What an observer saw of the owner: where its file lies, and what changes with each beat."""
+    """What an observer saw of the owner: its file, and ``pulse``, which changes with each beat."""
 
     file: Path
     owner: Owner | None
@@ -53,12 +53,12 @@ class Lock:
     """A lock at ``folder``, taken by ``with``.
 
     Args:
-        folder: Where it lies; its parent must exist.
-        what: What it guards, for the message to those who wait.
+        folder: Where the lock lies; its parent must exist.
+        what: What the lock guards, for the message to those who wait.
         say: Gets one line when this process starts to wait, and one when it takes over.
         beat: Seconds between two signs of life.
-        patience: Seconds without one after which an owner elsewhere counts as dead; longer than a
-            network file system may hide a change (a minute, for NFS).
+        patience: Seconds without such a sign after which an owner elsewhere counts as dead; more
+            than a network file system may hide a change (a minute, for NFS).
         poll: Seconds between two looks.
     """
 
@@ -83,10 +83,10 @@ class Lock:
         self._heart: threading.Thread | None = None
 
     def __enter__(self) -> Lock:
-        """Take the lock; wait as long as its owner lives.
+        """Take the lock; wait for as long as its present owner lives.
 
         Raises:
-            OSError: The folder cannot be written, or what another user put there not be read.
+            OSError: The folder cannot be written, or another user's file there cannot be read.
         """
         self._owner = Owner.me()
         watch = _Watch(self._patience)
@@ -124,7 +124,7 @@ class Lock:
         return self._folder / self._owner.token
 
     def _take(self, me: Owner) -> bool:
-        # Named as the cache names its work: what a killed process leaves is cleared with that.
+        # Named like the cache's work folders, and cleared with them if this process is killed.
         prepared = self._folder.with_name(work_name())
         try:
             prepared.mkdir()
@@ -166,23 +166,23 @@ def _look(folder: Path) -> _Sight | None:
     """The owner as it appears now; None if there is none.
 
     Raises:
-        PermissionError: It may not be looked at.
+        PermissionError: The lock may not be read.
     """
     try:
         for file in folder.iterdir():
             content = file.read_bytes()  # opening it makes a network file system look afresh
             owner = Owner.from_json(content.partition(b"\n")[0].decode("utf-8", "replace"))
             if owner is not None and owner.token != file.name:
-                owner = None  # amid a take-over
+                owner = None  # in the middle of a take-over
             return _Sight(file, owner, (content, file.stat().st_mtime_ns))
-    except OSError as error:  # released at this moment; of a passing trouble the next look tells
+    except OSError as error:  # released at this moment, or a passing fault: the next look tells
         if error.errno in _FORBIDDEN:
             raise
     return None
 
 
 def owner_of(folder: Path) -> Owner | None:
-    """Who holds the lock at ``folder``, as far as can be told; None if nobody does."""
+    """Who holds the lock at ``folder``; None if nobody does, or it cannot be told."""
     with suppress(OSError):
         seen = _look(folder)
         return None if seen is None else seen.owner
@@ -190,12 +190,12 @@ def owner_of(folder: Path) -> Owner | None:
 
 
 def seems_held(folder: Path, patience: float = PATIENCE) -> bool:
-    """Whether somebody who lives holds the lock at ``folder``, without looking on for long.
+    """Whether a living process holds the lock at ``folder``, judged by a single look.
 
-    An owner whose process cannot be asked about (on another machine, or from before this one
-    started anew) is judged by when its file changed, held against a file that is made beside the
-    lock now: both times are the file system's own. Where none can be made, or its file may not be
-    read, it counts as living.
+    An owner whose process cannot be asked about (on another machine, or from before this one's
+    last boot) lives if its file changed less than ``patience`` seconds ago. That is measured by a
+    file made beside the lock just now, so that both times are the file system's. If none can be
+    made there, or the owner's file may not be read, the owner counts as living.
     """
     try:
         seen = _look(folder)
@@ -219,7 +219,7 @@ def seems_held(folder: Path, patience: float = PATIENCE) -> bool:
 
 
 class _Watch:
-    """Judges owners by what changes while this process looks on."""
+    """Judges owners by what changes while this process watches."""
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
@@ -228,7 +228,7 @@ class _Watch:
         self.first = False
 
     def dead(self, seen: _Sight) -> bool:
-        """Whether the owner is known to be dead; ``first`` says whether it is a new one."""
+        """Whether the owner is known to be dead; sets ``first`` to whether it is a new owner."""
         now = time.monotonic()
         self.first = self._last is None or seen.file != self._last.file
         if self._last is None or (seen.file, seen.pulse) != (self._last.file, self._last.pulse):
@@ -241,7 +241,7 @@ class _Watch:
 
 @contextmanager
 def held(folder: Path, what: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock at ``folder``, whose parents are made if they are missing."""
+    """Hold the lock at ``folder`` while the block lasts; missing parent folders are made."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with Lock(folder, what, say):
         yield

@@ -14,13 +14,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Owner:
-    """One process, told apart from every other, also from a later one with the same pid.
+    """One process, told apart from every other, even from a later one with the same pid.
 
     Attributes:
         host: Name of its machine.
         pid: Its process id.
         boot: Id of the machine's boot; empty where the system has none.
-        space: Its pid namespace: two containers of one host may both have a process 7.
+        space: Its pid namespace, since two containers of a host may both have a process 7; empty
+            where the system has none.
         started: Start of the process in clock ticks since that boot; 0 = not known.
         token: Drawn anew for each owner.
     """
@@ -48,14 +49,14 @@ class Owner:
             return None
 
     def to_json(self) -> str:
-        """One line."""
+        """One line of JSON."""
         return json.dumps(asdict(self), sort_keys=True)
 
     def lives(self) -> bool | None:
         """Whether the process still runs; None = it cannot be told from here.
 
-        That needs the same boot of the same machine and the same pid namespace; and clusters hide
-        the processes of other users (``hidepid``).
+        To tell needs the same boot of the same machine and the same pid namespace, and that the
+        system does not hide other users' processes, as clusters may (``hidepid``).
         """
         here = self.host == socket.gethostname() and self.space == _pid_space()
         if not here or not self.boot or self.boot != _boot():
@@ -66,19 +67,19 @@ class Owner:
         return started == self.started
 
     def __str__(self) -> str:
-        """For a person."""
+        """Pid and host, in words."""
         return f"process {self.pid} on {self.host}"
 
 
 def work_name() -> str:
-    """A new name for a private folder, which says whose it is (:func:`abandoned`)."""
+    """A new name for a private folder, from which :func:`abandoned` tells whose it is."""
     return f"{_work_of_here()}{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 def abandoned(name: str) -> bool:
-    """Whether a folder of :func:`work_name` is known to be of a process that no longer lives.
+    """Whether a folder named by :func:`work_name` is known to belong to a dead process.
 
-    Of another host (its name may begin like this one's) or pid namespace nothing is known.
+    Nothing is known of other pid namespaces or hosts (whose names may begin like this one's).
     """
     found = re.fullmatch(rf"{re.escape(_work_of_here())}(\d+)-[0-9a-f]{{8}}", name)
     return found is not None and not _runs(int(found[1]))
@@ -99,7 +100,7 @@ def _runs(pid: int) -> bool:
 
 
 def _hidden(pid: int) -> bool:
-    """Whether it is another user's, of which ``/proc`` says nothing."""
+    """Whether it is another user's process that ``/proc`` does not show."""
     try:
         os.kill(pid, 0)
     except PermissionError:
@@ -128,5 +129,5 @@ def _start_of(pid: int) -> int | None:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    state, *fields = stat.rpartition(")")[2].split()  # the name before it may hold anything
+    state, *fields = stat.rpartition(")")[2].split()  # the name in brackets may hold anything
     return None if state in "ZX" else int(fields[18])

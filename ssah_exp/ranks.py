@@ -1,11 +1,10 @@
 """Several processes that run one program side by side: who am I, what do the others hold.
 
-Every process ("rank") of a run takes the same steps in the same order. Rank 0 owns everything that
-is written and everything that is printed. With one process, which is the rule, each function here
-is the identity and torch.distributed is never touched.
+Every process ("rank") of a run takes the same steps in the same order. Rank 0 alone writes and
+prints. With one process, which is the rule, nothing here waits or touches torch.distributed.
 
 Objects travel over a gloo group of their own, so that a rank may wait for hours (for a judge, for
-a file that another one writes) while the group that exchanges gradients keeps a short patience.
+a file that another one writes) while the group that exchanges gradients keeps a short timeout.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ def count() -> int:
 
 
 def local_rank() -> int:
-    """The number of this process on its machine: its GPU."""
+    """The number of this process on its machine, which is also that of its GPU."""
     return _world.local_rank
 
 
@@ -70,7 +69,7 @@ def joined(devices: int, nodes: int, *, cuda: bool) -> Iterator[None]:
     Args:
         devices: Processes per machine.
         nodes: Machines.
-        cuda: Whether each process has a GPU: gradients then go over NCCL.
+        cuda: Whether each process has a GPU: tensors on GPUs then go over NCCL.
 
     Raises:
         ConfigError: The launcher started another number of processes.
@@ -102,7 +101,7 @@ def joined(devices: int, nodes: int, *, cuda: bool) -> Iterator[None]:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Rank 0 works by itself while the others wait for it: what it calls must not wait for them."""
+    """For rank 0 while the others wait for it: what it calls runs as if in a single process."""
     global _world
     world, _world = _world, _ALONE
     try:
@@ -112,9 +111,9 @@ def alone() -> Iterator[None]:
 
 
 def from_first(make: Callable[[], Value]) -> Value:
-    """What ``make`` returns on rank 0, on every rank; the others only wait for it.
+    """Return, on every rank, what ``make`` returns on rank 0; the others do not call it.
 
-    If it raises there, the others wait until their launcher ends them, which is at once.
+    If it raises on rank 0, the others wait until their launcher ends them, which is at once.
     """
     if _world.count == 1:
         return make()
@@ -152,7 +151,7 @@ def check_equal(value: Any, problem: Callable[[list[Any]], Exception]) -> None:
     """Refuse to go on if ranks hold different values.
 
     Raises:
-        Exception: What ``problem`` makes of all values, on every rank.
+        Exception: The one that ``problem`` makes of all values, on every rank.
     """
     values = everyones(value)
     if len({pickle.dumps(item) for item in values}) > 1:
@@ -162,8 +161,8 @@ def check_equal(value: Any, problem: Callable[[list[Any]], Exception]) -> None:
 def dealt(items: int) -> list[int | None]:
     """Which of ``items`` numbered pieces of work are this rank's, dealt out like cards.
 
-    Every rank gets equally many turns, since sharded models compute only together: None is a turn
-    in which a rank has no piece of its own left.
+    Every rank gets equally many turns, since sharded models compute only together; in a turn that
+    is None, this rank has no piece of its own left.
 
     Returns:
         ``ceil(items / count)`` numbers or None; with one rank ``0 .. items - 1``.

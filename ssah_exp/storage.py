@@ -30,7 +30,8 @@ _REASONS = {
     **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), _A_FILE),
     errno.EISDIR: _A_FOLDER,
 }
-# Of a name that stands in that of what is half made; file systems take 255 bytes in all.
+# Characters of a name kept in that of its half-made file, and what the latter ends with; file
+# systems take 255 bytes in all.
 _LONGEST, _HALF_MADE = 32, ".tmp"
 
 
@@ -39,7 +40,10 @@ def storage_errors(path: Path) -> Iterator[None]:
     """Turn a full, read-only or forbidden disk into one clear :class:`StoreError`.
 
     Args:
-        path: What is being made. Where it fails over a file elsewhere, that one is named.
+        path: What is being made; if a file elsewhere is the cause, the message names that one, too.
+
+    Raises:
+        StoreError: In place of such an error; any other passes through.
     """
     try:
         yield
@@ -60,7 +64,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def _elsewhere(error: OSError | SafetensorError, path: Path) -> str | None:
-    """The file that an error names, unless it lies where ``path`` does."""
+    """The file that an error names; None if there is none or it lies where ``path`` does."""
     named = error.filename if isinstance(error, OSError) else None
     if not isinstance(named, str) or not Path(named).is_absolute():
         return None
@@ -70,7 +74,7 @@ def _elsewhere(error: OSError | SafetensorError, path: Path) -> str | None:
 
 
 def _errno(error: OSError | SafetensorError) -> int:
-    """The system's error number; safetensors has it in its message only. 0 = not known."""
+    """The system's error number, which safetensors gives in its message only; 0 = not known."""
     if isinstance(error, OSError):
         return error.errno or 0
     found = re.search(r"os error (\d+)", str(error))
@@ -78,10 +82,11 @@ def _errno(error: OSError | SafetensorError) -> int:
 
 
 def way_to(there: Path, here: Path) -> str:
-    """How ``there`` is reached from the folder ``here``; both exist.
+    """The relative path from the folder ``here`` to ``there``; both must exist.
 
-    By their names alone, so that a root may be moved with all that lies below it, unless that way
-    leads elsewhere: a folder in between may be a link, and ``..`` goes up from where it leads.
+    It is made from names alone, so that a root may be moved with all that lies below it. Only if
+    that leads elsewhere are links resolved: a folder in between may be a link, and ``..`` goes up
+    from where it leads.
     """
     way = os.path.relpath(there.absolute(), here.absolute())
     with suppress(OSError):
@@ -91,10 +96,10 @@ def way_to(there: Path, here: Path) -> str:
 
 
 def check_place(folder: Path) -> None:
-    """Make a folder that a library is about to write to, and see that it takes a file.
+    """Make a folder that a library is about to write to, and check that it takes a file.
 
     Raises:
-        StoreError: It does not.
+        StoreError: It takes none.
     """
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +111,7 @@ def check_place(folder: Path) -> None:
 
 
 def refuse_existing(path: Path) -> None:
-    """Refuse to write over what a person may want to keep; a link that leads nowhere counts, too.
+    """Refuse to write over what a person may want to keep, a link that leads nowhere included.
 
     Raises:
         StoreError: Something is there.
@@ -116,7 +121,7 @@ def refuse_existing(path: Path) -> None:
 
 
 def as_umask_says(place: Path) -> None:
-    """Give new files the mode that others have: safetensors writes its own for the owner alone.
+    """Give new files the mode that the umask asks for; safetensors lets only their owner read them.
 
     Args:
         place: A file, or a folder with all that lies in it.
@@ -139,10 +144,10 @@ def _mode(path: Path) -> int:
 
 @contextmanager
 def whole_path(path: Path) -> Iterator[Path]:
-    """A place beside ``path`` to write to; what lies there in the end moves to ``path``.
+    """A place beside ``path`` to write to; what the block leaves there moves to ``path``.
 
-    Until then, and if the block fails, a reader sees the old file or none. What a killed process of
-    this host left half made of it is removed.
+    Until then, and if the block fails, a reader sees the old file or none. Half-made files that
+    killed processes of this host left of ``path`` are removed.
 
     Raises:
         StoreError: The disk is full or not writable; the old file is untouched.
@@ -167,9 +172,12 @@ def _moved_to(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A stream whose bytes, safely on disk, stand at ``path`` as :func:`whole_path` says.
+    """A binary stream whose bytes, once safely on disk, move to ``path`` as in :func:`whole_path`.
 
     What killed processes left stays: such files are small, and written every few seconds.
+
+    Raises:
+        StoreError: The disk is full or not writable; the old file is untouched.
     """
     with _moved_to(path) as temporary, temporary.open("wb") as stream:
         yield stream
@@ -181,7 +189,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """An empty folder to fill, which becomes ``path`` once the block has ended well.
 
-    What a killed process of this host left half made of it is removed.
+    Half-made folders that killed processes of this host left of ``path`` are removed.
 
     Raises:
         StoreError: The disk is full or not writable; nothing stands at ``path``.
@@ -200,7 +208,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def _half_made(path: Path) -> Path:
-    """A hidden place beside ``path`` that says whose it is."""
+    """A hidden place beside ``path`` whose name says which process it belongs to."""
     return path.with_name(f"{_hidden(path)}{work_name()}{_HALF_MADE}")
 
 
@@ -209,9 +217,9 @@ def _hidden(path: Path) -> str:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove what processes of this host that no longer live left half made of ``path``."""
+    """Remove what dead processes of this host left half made of ``path``."""
     begin = _hidden(path)
-    with suppress(OSError):  # no folder yet, or none to be tidied
+    with suppress(OSError):  # no such folder yet, or one that may not be tidied
         for left in list(path.parent.iterdir()):
             whose = left.name.removeprefix(begin).removesuffix(_HALF_MADE)
             if left.name == f"{begin}{whose}{_HALF_MADE}" and abandoned(whose):

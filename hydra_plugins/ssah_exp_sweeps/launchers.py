@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class SweepLauncher(Launcher):
     """Freezes the jobs of a sweep, then has them run.
 
-    Hydra may call ``launch`` several times for one sweep; all of them go into one folder.
+    Hydra may call ``launch`` several times for one sweep; all of its jobs go into one folder.
 
     Args:
         options: The launcher's own options.
@@ -35,10 +35,11 @@ class SweepLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keep what Hydra hands over; ``task_function`` is not used, workers know their pipeline.
+        """Keep what Hydra hands over, but for ``task_function``: workers know their pipeline.
 
         Raises:
             ConfigError: The launcher's options are wrong.
+            StoreError: The sweep's folder cannot be written.
         """
         from ssah_exp.sweeps.launching import Launch
 
@@ -48,11 +49,12 @@ class SweepLauncher(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Freeze and run a batch of jobs; a failed job is in its state, not an exception.
+        """Freeze and run a batch of jobs; a job's failure is in its state and not raised.
 
         Raises:
             ConfigError: A job's config is wrong; none was run.
-            ClusterError: The scheduler did not take them.
+            StoreError: The sweep's folder holds another sweep or cannot be written.
+            ClusterError: The scheduler did not take the jobs.
         """
         assert self._launch is not None
         jobs = self._launch.freeze(job_overrides, initial_job_idx)

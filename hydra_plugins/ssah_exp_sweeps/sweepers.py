@@ -20,7 +20,7 @@ class GridSweeper(BasicSweeper):
     """Hydra's own: every combination of the values given."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run the grid; one that is refused before its first job leaves no folder."""
+        """Run the grid; if it is refused before its first job, no folder is left."""
         assert self.config is not None
         folder = Path(str(self.config.hydra.sweep.dir))
         there = folder.exists()
@@ -39,7 +39,7 @@ class GridSweeper(BasicSweeper):
 
 
 class _OneLauncher:
-    """What both sweepers share: Hydra's set-up, and a launcher."""
+    """What :class:`ListSweeper` and :class:`OptunaSweeper` share: set-up, and a launcher."""
 
     launcher: Launcher | None = None
     context: HydraContext | None = None
@@ -60,8 +60,8 @@ class ListSweeper(_OneLauncher, Sweeper):
     Args:
         file: A text file; empty lines and what follows a ``#`` are skipped.
         jobs: The same lines in the config or on the command line.
-        instead_of: Keys of the command line that chose this list: jobs do not get them.
-        shared: Overrides that all lines begin with.
+        instead_of: Keys that choose this list on the command line; jobs do not get them.
+        shared: Overrides for every line; a line that sets the same key wins.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class OptunaSweeper(_OneLauncher, Sweeper):
         self._settings = settings
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Ask Optuna, run, tell Optuna, as often as asked for."""
+        """Ask Optuna for values, run the job and tell Optuna, for as many trials as configured."""
         from ssah_exp.sweeps.search import search, settings_of
 
         assert self.launcher is not None

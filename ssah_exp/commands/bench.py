@@ -40,7 +40,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     Raises:
         ConfigError: An unknown model, or values out of range.
         ModelError: The device or the embedded model is not there.
-        StoreError: A check without committed ratios, or a ratio that lost over 10 %.
+        StoreError: Committed ratios that cannot be read, or a sure one that fell by over 10 %.
     """
     root = root_of(getattr(options, "root", None))
     say = Reporter(Console(stderr=True), bars=False).begin

@@ -18,7 +18,7 @@ from ssah_exp.sweeps.status import status_of
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Mark them, then end them; what is done stays.
+    """Mark the jobs as cancelled, then end them; finished ones stay.
 
     Raises:
         StoreError: There is no such sweep.
@@ -30,7 +30,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     jobs = [job for job in status.of(QUEUED, RUNNING, INTERRUPTED) if not job.cancelled]
     for job in jobs:
         job.cancel()
-    # An interrupted one is not in the queue; for a number that Slurm has forgotten scancel fails.
+    # Interrupted jobs are not in the queue, and scancel fails for numbers that Slurm has forgotten.
     waiting = status.of(QUEUED, RUNNING)
     tickets = [ticket for job in waiting if (ticket := job.ticket()) is not None]
     slurm.cancel(tickets)
@@ -41,7 +41,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _interrupt(sweep: Sweep) -> None:
-    """As Ctrl+C in the process that runs the sweep."""
+    """Do what Ctrl+C would do in the process that runs the sweep."""
     owner = owner_of(sweep.lock)
     if owner is None:
         return
@@ -58,7 +58,7 @@ def _interrupt(sweep: Sweep) -> None:
 
 
 def _ignores_ctrl_c(pid: int) -> bool:
-    """Whether a script started it with ``&``: its shell has it ignore Ctrl+C, and Python obeys."""
+    """Whether it ignores Ctrl+C, as Python does if a script's shell started it with ``&``."""
     try:
         said = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     except OSError:  # no Linux, or gone by now

@@ -72,7 +72,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _check_metrics(asked: Sequence[str], settings: Sequence[Sequence[Metric]]) -> None:
-    """Each must be something that one setting at least can be compared by."""
+    """Refuse every metric by which no setting can be compared."""
     there = [metric for metrics in settings for metric in metrics]
     names = {metric.name for metric in there}
     known = names | {name.partition("/")[0] for name in names}
@@ -98,14 +98,14 @@ def _records(what: str, options: argparse.Namespace) -> list[RunRecord]:
 
 
 def _judge(record: RunRecord, options: argparse.Namespace) -> str:
-    """Whose verdicts.
+    """The judge whose verdicts are compared.
 
     Raises:
-        ConfigError: It is no judge of the run.
+        ConfigError: The one asked for is no judge of the run.
     """
     evaluation = record.config["evaluation"]
     judge: str = options.judge or evaluation["primary_judge"]
-    judges = {*evaluation["judges"], *record.judges} - {MT_BENCH}  # some judged it later
+    judges = {*evaluation["judges"], *record.judges} - {MT_BENCH}  # some judged the run later
     if judge not in judges:
         known = did_you_mean(judge, judges)
         raise ConfigError(f"--judge={judge} is no judge of run {record.run_id}.{known}")

@@ -59,7 +59,7 @@ def _create(base: Path, tuned: Path, file: Path) -> None:
 
 
 def _identify(folder: Path) -> ModelRef:
-    # Resolved, so that the name is the folder's own even for "." and for links.
+    # Resolved, so that the model gets the folder's own name even for "." and for links.
     folder = folder.resolve()
     reference, _ = LocalFolder(str(folder)).resolve(Cache(folder))
     return reference
@@ -98,8 +98,8 @@ def _tables(layers: list[dict[str, Any]], width: int) -> Iterator[Table]:
 
     Args:
         layers: As :func:`~ssah_exp.interventions.delta_summary.describe` gives them.
-        width: Characters of a line. Columns that do not fit side by side stand in further tables:
-            a heading that is broken anywhere names no tensor.
+        width: Characters per line. Columns that do not fit go into further tables, since a heading
+            that is broken anywhere names no tensor.
     """
     paths = list(dict.fromkeys(path for row in layers for path in row["tensors"]))
     columns = [

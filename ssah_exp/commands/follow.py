@@ -27,8 +27,8 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Print what a run saw of one arm while it was trained.
 
     Raises:
-        StoreError: No record there, or nobody looked.
-        UnitError: No such arm.
+        StoreError: No record there, or the run followed no units.
+        UnitError: No such arm was followed.
         ConfigError: A figure of unknown suffix.
     """
     record = read_run(Path(options.path))
@@ -53,7 +53,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _followed(record: RunRecord) -> dict[str, dict[str, Any]]:
-    """Trainings that were looked at, by arm, in the record's order."""
+    """Trainings whose units were followed, by arm, in the record's order."""
     found = {
         arm.name: arm.training
         for arm in record.arms
@@ -68,7 +68,7 @@ def _followed(record: RunRecord) -> dict[str, dict[str, Any]]:
 
 
 def _overhead(record: RunRecord, arm: str, training: dict[str, Any]) -> float | None:
-    """What looking cost; earlier versions wrote it beside what was seen."""
+    """Process time of looking over that of the rest; old records have it in ``training``."""
     costs = {stage.name: stage.cost for stage in record.stages}
     overhead: float | None = training.get("track_overhead")
     return costs.get(f"train {arm}", {}).get("track_overhead", overhead)

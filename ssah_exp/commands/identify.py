@@ -11,7 +11,7 @@ from ssah_exp.storage import refuse_existing, whole_folder
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Score and classify a model as the run did its own; nothing but OUT is written.
+    """Score and classify a model as the run did its own; only OUT is written.
 
     Raises:
         StoreError: OUT exists, or there is no such run.

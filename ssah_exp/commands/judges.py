@@ -77,7 +77,7 @@ def _run(options: argparse.Namespace, judges: dict[str, Judge], nodes: Mapping[s
             raise DataError(
                 f"{folder}: none of its answers has a label in {judge.path}; nothing was written."
             )
-        _keep(record, folder, said_by)  # at once: the next one may end the command
+        _keep(record, folder, said_by)  # at once: the next judge may end the command
         found |= said_by
     rows: dict[str, dict[str, Estimate]] = {}
     for later in found.values():
@@ -104,7 +104,10 @@ def _print(rows: dict[str, dict[str, Estimate]], form: str) -> None:
 
 
 def _keep(record: RunRecord, folder: Path, found: dict[str, LaterJudge]) -> None:
-    """Beside the record, for tables, comparisons, claims and the report."""
+    """Write what judges said beside the record, for tables, comparisons, claims and the report.
+
+    What a judge of the run itself said is not written.
+    """
     for name, later in found.items():
         if name in record.judges:
             print(f"{name} is a judge of the run itself: printed, not kept", file=sys.stderr)
@@ -113,5 +116,5 @@ def _keep(record: RunRecord, folder: Path, found: dict[str, LaterJudge]) -> None
 
 
 def _cell(metric: str, estimate: Estimate) -> str:
-    """Scores as they are, rates in percent."""
+    """An estimate as text: scores as they are, rates in percent."""
     return rounded_text(estimate) if metric.startswith("score/") else percent_text(estimate)

@@ -12,7 +12,7 @@ from ssah_exp.sweeps.folder import Job, Sweep, find_sweep, sweeps_below
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Print the log; under Slurm, what the scheduler said behind it.
+    """Print the log and, under Slurm, what the scheduler said after it.
 
     Raises:
         StoreError: No such job, or it has printed nothing yet.
@@ -28,7 +28,11 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _find(root: Path, name: str | None, run: str) -> tuple[Sweep, Job]:
-    """A number is one of the sweep's; a run id may be of any sweep where none is named."""
+    """A job by its number in the sweep, or by its run id, in any sweep if none is named.
+
+    Raises:
+        StoreError: There is none.
+    """
     sweep = find_sweep(root, name)
     jobs = sweep.jobs()
     for job in jobs:

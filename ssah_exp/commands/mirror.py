@@ -1,4 +1,4 @@
-"""`ssah-exp mirror`, `ssah-exp wandb sync`: records that a tracker has not yet."""
+"""`ssah-exp mirror`, `ssah-exp wandb sync`: send records that a tracker does not have yet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ssah_exp.records.trackers import CsvTracker, Tracker, TrackioTracker, Wandb
 from ssah_exp.records.trackers.sweep import working_on
 from ssah_exp.sweeps.folder import sweeps_below
 
-# A key that is refused is refused for every record: the rest is not tried.
+# Failures before any success after which the rest is not tried: a key refused once always is.
 _PATIENCE = 3
 
 
@@ -83,9 +83,9 @@ def _chosen(records: list[RunRecord], only: list[str], place: str) -> list[RunRe
 
 
 def _jobs_below(root: Path) -> dict[str, Path]:
-    """Run id -> folder of the job that made it, where the sweep is still there; the newest.
+    """Run id -> folder of the newest job that made it, as far as its sweep is still there.
 
-    Records are sent without it where sweeps cannot be read: it only adorns them.
+    Sweeps that cannot be read are left out: records can be sent without their jobs.
     """
     found: dict[str, Path] = {}
     with suppress(StoreError, OSError):

@@ -19,7 +19,7 @@ from ssah_exp.units.transfer import CLASSES
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Print transfer between a run's model and another beside the null; nothing else is written.
+    """Print transfer between a run's model and another beside the null; write only ``--figure``.
 
     Raises:
         SsahError: The run's model or data cannot be had again, or there is no such model.

@@ -23,8 +23,8 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Print every pair's overlap beside chance.
 
     Raises:
-        UnitError: No UnitMap there, one name twice, or other architectures.
-        ConfigError: A figure of unknown suffix.
+        UnitError: No UnitMap there, one name twice, or UnitMaps of different architectures.
+        ConfigError: Too few draws, or a figure of unknown suffix.
     """
     check_draws(options, "draws", 100)
     maps = _named(options.maps)

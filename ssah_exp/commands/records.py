@@ -12,7 +12,7 @@ from ssah_exp.records.store import RecordStore, read_folder
 
 
 def some_records(options: argparse.Namespace, artefact: str | None = None) -> list[RunRecord]:
-    """Those of :func:`records_of`, of which there is at least one.
+    """The records of :func:`records_of`, at least one.
 
     Raises:
         StoreError: There are none.
@@ -30,17 +30,17 @@ def some_records(options: argparse.Namespace, artefact: str | None = None) -> li
 def records_of(
     options: argparse.Namespace, artefact: str | None = None
 ) -> tuple[list[RunRecord], str]:
-    """All records below ``--root`` and in ``--records``, oldest first, and where that was.
+    """All records below ``--root`` and in ``--records``, oldest first, and those places in words.
 
-    Folders alone are read where only they were given. A run that lies in several places counts
+    With ``--records`` alone, only its folders are read. A run that lies in several places counts
     once, as it was last finished.
 
     Args:
         options: With those of :func:`ssah_exp.options.base.add_sources`.
-        artefact: Only its records; None = of all artefacts.
+        artefact: The artefact whose records to read; None = all artefacts.
 
     Raises:
-        StoreError: A folder that is not there, or holds no record at all.
+        StoreError: A folder of ``--records`` is not there, or holds no record at all.
     """
     folders = [Path(name).expanduser() for name in options.records]
     found: list[RunRecord] = []

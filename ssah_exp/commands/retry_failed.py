@@ -22,12 +22,12 @@ from ssah_exp.sweeps.status import status_of
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Queue or run them as the sweep's launcher did; 1 = some failed again.
+    """Queue or run unfinished jobs as the sweep's launcher did; 1 = some failed again.
 
     Raises:
         StoreError: There is no such sweep, not all of its jobs were written down, or the code
             changed.
-        ClusterError: The scheduler did not take them.
+        ClusterError: The scheduler did not take the jobs.
     """
     sweep = find_sweep(root_of(options.root), options.sweep)
     status = status_of(sweep)
@@ -46,14 +46,14 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         tell(f"Going on although {change}.")
 
     def begin() -> None:
-        """Once the sweep is in our hands: until then what they said last is all there is."""
+        """Queue the jobs, once this process holds the sweep; until then their states stay."""
         for job in jobs:
             _queue(job)
         tell(f"sweep {sweep.name}: {len(jobs)} jobs again")
 
     if isinstance(launched, SlurmOptions):
         with _as_before_unless_taken(jobs):
-            begin()  # first: a job that starts at once says so
+            begin()  # first: a job may start at once and write its state
             array = submit(sweep, jobs, replace(launched, code=check))
         tell(f"{len(jobs)} jobs are Slurm's array {array}; this terminal may be closed")
     elif isinstance(launched, LocalOptions):
@@ -64,7 +64,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _options_of(plan: Mapping[str, Any]) -> SlurmOptions | LocalOptions | None:
-    """The launcher's, as frozen; None: all jobs run in this process."""
+    """The launcher's options, as frozen; None = all jobs run in this process."""
     if plan["launcher"] == "slurm":
         return slurm_options(plan["options"])
     return local_options(plan["options"]) if plan["launcher"] == "local" else None
@@ -72,7 +72,7 @@ def _options_of(plan: Mapping[str, Any]) -> SlurmOptions | LocalOptions | None:
 
 @contextmanager
 def _as_before_unless_taken(jobs: Sequence[Job]) -> Iterator[None]:
-    """What jobs said last, why they failed above all, stays where the scheduler refuses them."""
+    """Put back what jobs said last, above all why they failed, if the scheduler refuses them."""
     before = [(job, job.state(), job.cancelled) for job in jobs]
     try:
         yield
@@ -84,6 +84,6 @@ def _as_before_unless_taken(jobs: Sequence[Job]) -> Iterator[None]:
 
 
 def _queue(job: Job) -> None:
-    """As if it had never run, but for the count of attempts."""
+    """Set a job back to queued, without cancellation and error; the rest of its state stays."""
     job.cancel(False)
     job.save(job.state().changed(status=QUEUED, error=None, progress=""))

@@ -38,6 +38,8 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
     Raises:
         ConfigError: Something in the composition is wrong.
+        SsahError: The run raised it.
+        KeyboardInterrupt: A person ended it; for a sweep, with how to go on.
     """
     LAUNCHED.clear()
     given = {word.partition("=")[0] for word in rest}

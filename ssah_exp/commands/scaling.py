@@ -17,7 +17,7 @@ _GIVEN = ("forward", "card", "link", "network")
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Print the table, or that of measured growth curves.
+    """Print the table, or one extrapolated from measured growth curves.
 
     Raises:
         ConfigError: A rate is not above 0.

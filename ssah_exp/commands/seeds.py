@@ -1,4 +1,4 @@
-"""`ssah-exp units seeds`: what atlases or nulls of transfer found, one line per seed."""
+"""`ssah-exp units seeds`: what `units atlas` or `units noise` found, one line per seed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Print one line per seed, as `ssah-exp claims` reads them.
 
     Raises:
-        ConfigError: A file without its seed, or one seed twice.
-        StoreError: A file that is none of these, or lacks what is asked.
+        ConfigError: A file without its seed, one seed twice, or a column not named HEADING=NAME.
+        StoreError: A file that neither command wrote, or that lacks what is asked for.
     """
     columns = dict(_pair(item, "HEADING=NAME") for item in options.column)
     picked = Picked(options.measure, options.before, options.after)

@@ -18,11 +18,11 @@ from ssah_exp.storage import write_atomically
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Write the sheet; one that is there holds somebody's labels and is left alone.
+    """Write the sheet; one that is there may hold somebody's labels and is left alone.
 
     Raises:
-        ConfigError: The file is there or no .csv, an unknown arm, a run twice, or no request asked
-            for.
+        ConfigError: The file exists or is no .csv, an unknown arm, a run named twice, fewer than
+            one request, or a negative seed.
         StoreError: A run without its completions, or the disk will not take the sheet.
     """
     out = Path(options.out)
@@ -42,7 +42,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
 def _answers(
     folders: Sequence[str], arms: str | None
 ) -> Mapping[str, Mapping[str, Sequence[Completion]]]:
-    """Run id -> arm -> its completions, of the arms that were asked for."""
+    """Run id -> arm -> its completions, for the arms that were asked for."""
     found: dict[str, Mapping[str, Sequence[Completion]]] = {}
     for given in folders:
         folder = Path(given)

@@ -16,7 +16,7 @@ from ssah_exp.units.summary import describe
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Print counts and shares; draw them.
+    """Print counts and shares; draw them if ``--figure`` is given.
 
     Raises:
         UnitError: No UnitMap there, or a damaged one.

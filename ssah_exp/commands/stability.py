@@ -38,7 +38,7 @@ class _Source:
 
     Attributes:
         name: Model or entry, for people.
-        identified: With moments of examples for a run.
+        identified: Statistics; those of a run with the moments of every example.
         units: Budgets and normalisation.
         notes: What a reader must know.
     """
@@ -53,7 +53,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Print the atlas of a run or of a statistics entry.
 
     Raises:
-        StoreError: Neither of them lies there.
+        StoreError: Neither lies there, or the entry is damaged.
         SsahError: The run's model or data cannot be had again.
     """
     check_draws(options, "resamples", 2)
@@ -81,7 +81,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _of_run(options: argparse.Namespace) -> _Source:
-    """Collect anew what the run's entry holds, example by example."""
+    """Collect anew, and keep example by example, what the run's cache entry holds pooled."""
     stored = units_at(options.path)
     run = reopened(options)
     ref = run.identified_model()

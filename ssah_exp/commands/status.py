@@ -20,7 +20,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Print one sweep job by job, or all sweeps in a line each.
 
     Raises:
-        ConfigError: A sweep and ``--all``.
+        ConfigError: A sweep is named beside ``--all``.
         StoreError: There is no such sweep, or its files are damaged.
     """
     root = root_of(options.root)
@@ -36,7 +36,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _all(root: Path, options: argparse.Namespace) -> int:
-    """Every sweep; 1 = some could not be read, which hides no other."""
+    """Print every sweep that can be read; 1 = some cannot."""
     if options.sweep is not None:
         raise ConfigError(f"--all is every sweep; leave '{options.sweep}' or --all out.")
     content, code = [], 0
@@ -62,7 +62,7 @@ def _print_summary(status: SweepStatus) -> None:
 
 
 def as_json(status: SweepStatus) -> dict[str, Any]:
-    """Everything that is known, as plain values."""
+    """Everything that is known of a sweep, as plain JSON values."""
     return {
         "sweep": status.sweep.name,
         "folder": str(status.sweep.folder),

@@ -17,11 +17,11 @@ from ssah_exp.reporting.text import format_frame, machine_text
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Print the table, or which there are.
+    """Print the table of an artefact or, if none is named, which artefacts have records.
 
     Raises:
         ConfigError: Unknown artefact.
-        StoreError: There is no record of it.
+        StoreError: There is no record.
     """
     name = options.artefact
     if name is not None and name not in ARTEFACTS:

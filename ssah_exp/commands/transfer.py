@@ -24,7 +24,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Print where the units of every class went, beside the paper's numbers.
 
     Raises:
-        UnitError: No UnitMap there, or of different architectures.
+        UnitError: No UnitMap there, or UnitMaps of different architectures.
         ConfigError: A figure of unknown suffix.
     """
     before, after = units_at(options.before), units_at(options.after)
@@ -58,7 +58,7 @@ def _describe(before: UnitMap, after: UnitMap, flows: Sequence[Flow]) -> dict[st
 
 
 def _name(units: UnitMap) -> str:
-    """Model and revision: before and after training, the model often has one name."""
+    """Model and revision: a model often has the same name before and after training."""
     return f"{units.provenance.model}, revision {units.provenance.revision}"
 
 
@@ -84,7 +84,7 @@ def _print(before: UnitMap, after: UnitMap, flows: Sequence[Flow], console: Cons
 
 
 def _shares(flow: Flow) -> Table:
-    """Shares of all units; the paper's in brackets, shares of parameters behind a stroke."""
+    """Shares of all units / of all parameters, in percent, with the paper's in brackets."""
     printed = published_cells(flow)
     units, parameters = flow.shares("units"), flow.shares("parameters")
     table = Table(
@@ -122,7 +122,7 @@ def _destinations(flow: Flow) -> Table:
 
 
 def _by_part(flows: Sequence[Flow]) -> Table:
-    """Per layer or kind: units of each class before, and how many of them kept it, in percent."""
+    """Per layer or kind: units of each class before, and the percentage of them that kept it."""
     table = Table(
         title="Units of each class before, and % of them that kept it (every cell: --format csv)",
         title_justify="left",

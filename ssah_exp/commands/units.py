@@ -1,4 +1,4 @@
-"""What the commands of `ssah-exp units` share: maps, checks of options, cells, pictures."""
+"""What the commands of `ssah-exp units` share: UnitMaps, checks of options, cells, pictures."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def units_at(path: str) -> UnitMap:
 
 
 def check_draws(options: argparse.Namespace, draws: str, least: int, *more: str) -> None:
-    """Refuse numbers of draws, seeds and pictures that cannot be, before a model is loaded.
+    """Refuse impossible numbers of draws, seeds and pictures before a model is loaded.
 
     Args:
         options: With ``seed`` and ``figure``.
         draws: Name of the option that says how many draws.
-        least: Of them.
-        more: What else is wrong.
+        least: Smallest number of draws.
+        more: Further problems that the caller found.
 
     Raises:
         ConfigError: Lists what is wrong.
@@ -49,12 +49,17 @@ def check_draws(options: argparse.Namespace, draws: str, least: int, *more: str)
 
 
 def spread_cell(spread: Spread, digits: int) -> str:
-    """``mean [low, high]`` for rich, which takes some brackets for markup; gaps stay empty."""
+    """``mean [low, high]``, escaped for rich, to which brackets are markup; empty for a gap."""
     return escape(interval_text(spread.mean, spread.low, spread.high, digits))
 
 
 def drawn(options: argparse.Namespace, draw: Callable[[Path], Path | list[Path]]) -> list[Path]:
-    """The picture that ``--figure`` asks for and the CSVs beside it; nothing where it does not."""
+    """Draw what ``--figure`` asks for; return paths of the picture and the CSVs beside it, if any.
+
+    Args:
+        options: With ``figure``.
+        draw: Draws the picture at a path, and returns where it wrote its numbers.
+    """
     if options.figure is None:
         return []
     picture = Path(options.figure)
@@ -63,6 +68,6 @@ def drawn(options: argparse.Namespace, draw: Callable[[Path], Path | list[Path]]
 
 
 def tell_written(wrote: list[Path]) -> None:
-    """A line for each."""
+    """Print a line for each path."""
     for path in wrote:
         print(f"wrote {path}")

@@ -13,5 +13,5 @@ TRAINING_ARTEFACTS = (
     "ru_budget",
 )
 PROBE = "probe"
-ATTACKED = (TABLE1, *TRAINING_ARTEFACTS)  # those that put questions to arms
+ATTACKED = (TABLE1, *TRAINING_ARTEFACTS)  # those that ask arms questions
 ARTEFACTS = (*ATTACKED, PROBE)

@@ -26,7 +26,7 @@ def build(
     where: str,
     kind: type[Made] = object,  # type: ignore[assignment]
 ) -> Made:
-    """Instantiate ``node`` after checking the targets and arguments of it and all below it.
+    """Instantiate ``node`` after checking targets and arguments, its own and those nested in it.
 
     Args:
         node: A mapping with ``_target_`` and constructor arguments.
@@ -34,9 +34,10 @@ def build(
         kind: What has to come out: a class, or a protocol that can be checked at run time.
 
     Raises:
-        ConfigError: No target, a target outside the allow-list, arguments it does not take, or
-            of another kind: to Python the text "no" is as true as ``true``; or what comes out is
-            no ``kind``.
+        ConfigError: No target, one outside the allow-list, arguments that are missing, unknown or
+            of another kind (to Python the text "no" is as true as ``true``), a constructor that
+            fails, or a result that is no ``kind``.
+        SsahError: The constructor raised it.
     """
     if "_target_" not in node:
         raise ConfigError(f"{where} has no _target_.")
@@ -53,7 +54,7 @@ def build(
 
 
 def _no_such_kind(made: object, where: str, kind: type) -> str:
-    """What it is instead, and what it lacks of a protocol."""
+    """What ``made`` is instead of a ``kind``, and which members of a protocol it lacks."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.__name__).lower()
     offered = [name for name in vars(kind) if not name.startswith("_")]
     lacking = [name for name in offered if not hasattr(made, name)]
@@ -93,10 +94,10 @@ def _problems(value: Any, where: str) -> Iterator[str]:
 
 
 def _target(name: str, where: str) -> tuple[type, Mapping[str, Parameter]]:
-    """The class of a node, and what it takes.
+    """The class that a node names, and the parameters it takes.
 
     Raises:
-        ConfigError: It is outside the allow-list, or no class.
+        ConfigError: The name is outside the allow-list, or of no class.
     """
     allowed = (*ALLOWED_PREFIXES, *(f"{package}." for package in plugins()))
     refusal = (

@@ -19,7 +19,11 @@ from ssah_exp.errors import ConfigError, did_you_mean
 
 
 def conf_dir() -> Path:
-    """Folder of the Hydra groups: inside an installed package, or beside it in a checkout."""
+    """Folder of the Hydra groups: inside an installed package, or beside it in a checkout.
+
+    Raises:
+        ConfigError: There is none.
+    """
     package = Path(__file__).resolve().parents[1]
     for candidate in (package / "conf", package.parent / "conf"):
         if (candidate / "config.yaml").is_file():
@@ -48,13 +52,13 @@ def parse(composed: DictConfig) -> RunConfig:
 
 @cache
 def _schema() -> DictConfig:
-    """The schema as a config, made once: a grid parses thousands. Merging copies it."""
+    """The schema as a config, made once: a grid parses thousands of configs. Merging copies it."""
     schema: DictConfig = OmegaConf.structured(RunConfig)
     return schema
 
 
 def parse_plain(content: Any) -> RunConfig:
-    """As :func:`parse`, of a config that was composed before: its texts stand for themselves.
+    """Like :func:`parse`, for a config that is composed and resolved: its texts are literal.
 
     Raises:
         ConfigError: As in :func:`parse`.
@@ -65,7 +69,7 @@ def parse_plain(content: Any) -> RunConfig:
 
 
 def _escaped(value: Any) -> Any:
-    """``${`` in a resolved text is what somebody escaped."""
+    """Escape every ``${`` once more: in a resolved text it is one that somebody escaped."""
     if isinstance(value, dict):
         return {key: _escaped(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -88,7 +92,7 @@ def _unknown_keys(content: dict[Any, Any], schema: type, prefix: str) -> Iterato
 
 
 def _missing_values(value: Any, where: str) -> Iterator[str]:
-    """Describe every ``???``; merging into the schema would put the field's default there."""
+    """Describe every ``???``, where merging into the schema would put the field's default."""
     if value == MISSING:
         yield f"{where} is missing; give it as {where}=VALUE."
     elif isinstance(value, dict | list):
@@ -97,7 +101,7 @@ def _missing_values(value: Any, where: str) -> Iterator[str]:
 
 
 def _no_list(error: OmegaConfBaseException, composed: DictConfig) -> str | None:
-    """Of OmegaConf's word on a list that is none, what to write instead."""
+    """What to write instead, if OmegaConf's error is about a value that is no list; else None."""
     key = str(error.full_key)
     if "is not a ListConfig" not in str(error):
         return None

@@ -1,7 +1,7 @@
-"""What a config folder of somebody's may not tell Hydra: what to import, and whom to trust.
+"""What somebody else's config folder may not tell Hydra: what to import, and whom to trust.
 
-Hydra makes objects out of its own part of a config, too: callbacks, loggers, launchers. What the
-command line says there is the word of who runs it; what a file below ``--config-dir`` says is not.
+Hydra makes objects out of its own part of a config, too: callbacks, loggers, launchers. The command
+line speaks for the person who runs it, and may name any; a file below ``--config-dir`` may not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ssah_exp.config.compose import conf_dir
 from ssah_exp.config.plugins import targets_in
 from ssah_exp.config.ranges import refuse
 
-# They name what is imported in ways of their own: ``_target_``, ``class``, ``()``.
+# Parts that name what is imported in ways of their own: ``_target_``, ``class``, ``()``.
 _SHUT = ("callbacks", "job_logging", "hydra_logging")
 _PLUGGED = ("launcher", "sweeper")
 _PLUGS = ("hydra_plugins.", "hydra._internal.core_plugins.", "optuna.")
@@ -33,15 +33,16 @@ _DECIDES_WHAT_RUNS = re.compile(r"(SSAH|PYTHON|HYDRA|LD)_?\w*")
 def refuse_foreign_hydra(words: Sequence[str]) -> None:
     """Refuse files outside the shipped ``conf/`` that would have Hydra import something.
 
-    Without ``--config-dir``, ``--config-path`` and ``hydra.searchpath`` there are none, and nothing
-    is composed for it. What cannot be composed is left for Hydra to say.
+    Without ``--config-dir``, ``--config-path`` and ``hydra.searchpath`` there are no such files,
+    and nothing is composed to look for them. What cannot be composed is left for Hydra to refuse.
 
     Args:
-        words: Behind ``ssah-exp run``.
+        words: What follows ``ssah-exp run``.
 
     Raises:
-        ConfigError: One changes Hydra's callbacks or loggers, its launcher or sweeper is none of a
-            plug-in of Hydra's, or it sets a variable that decides what is run.
+        ConfigError: A file changes Hydra's callbacks or loggers, names a launcher or sweeper that
+            is neither in a plug-in of Hydra's nor in Optuna, or sets an environment variable of
+            Python's, Hydra's, the dynamic linker's or this package's.
     """
     arguments = get_args_parser().parse_args(list(words))
     elsewhere = any("hydra.searchpath" in word for word in arguments.overrides)

@@ -13,7 +13,7 @@ from ssah_exp.config.unread import unread_by_artefact
 from ssah_exp.config.validate import TRANSFORMERS
 from ssah_exp.digest import digest_of
 
-# Raised when a change of code changes results that a record of the same config would hold.
+# To be increased when a change of code changes the results of an unchanged config.
 RESULT_VERSION = 1
 
 _NOT_SCIENCE = ("atlas", "paths", "trainer", "tracker")
@@ -26,7 +26,7 @@ _NOT_SCIENCE_NESTED = {
     "mt_bench": ("batch_size", "questions", "prompts", "references"),
 }
 _PATHS = ("path", "prompt_path")
-# Of every judge and attack: how it is reached and how fast, not what it says.
+# Arguments of judges and attacks: how one is reached and how fast, not what it says.
 _SPEED = (
     "api_key_env",
     "attempts",
@@ -39,15 +39,15 @@ _SPEED = (
     "max_wait",
     "timeout",
 )
-# What records leave out of any node that has a target.
+# Arguments that records leave out of any node that has a target.
 NOT_SCIENCE_OF_NODES = (*_PATHS, *_SPEED)
 
 
 def science(config: RunConfig) -> dict[str, Any]:
     """The part of a config that decides the result, as plain JSON values.
 
-    Left out: where things lie, which machine runs them, batch sizes that only change speed, what
-    the artefact's pipeline does not read.
+    Left out: where things lie, which machine runs them, batch sizes that only change speed, and
+    what the artefact's pipeline does not read.
     """
     content = {key: value for key, value in asdict(config).items() if key not in _NOT_SCIENCE}
     for group, keys in _NOT_SCIENCE_NESTED.items():
@@ -58,10 +58,10 @@ def science(config: RunConfig) -> dict[str, Any]:
         _drop_speed(judge)
     for attack in content["evaluation"]["attacks"].values():
         _drop_speed(attack["method"])
-    if not content["evaluation"]["attacks"]:  # as before there were any
+    if not content["evaluation"]["attacks"]:  # ids stay as before there were any
         del content["evaluation"]["attacks"], content["evaluation"]["mean_with"]
     for group, key in (("ablation", "sets"), ("training", "callbacks"), ("units", "scoring")):
-        if not content[group][key]:  # as before there could be any
+        if not content[group][key]:  # ids stay as before there could be any
             del content[group][key]
     if not config.alignment.enabled:
         content["alignment"] = {"enabled": False}
@@ -73,7 +73,7 @@ def science(config: RunConfig) -> dict[str, Any]:
 
 
 def _drop_speed(node: dict[str, Any]) -> None:
-    """Of a judge or an attack, and of what is nested in it: how fast it is reached."""
+    """Drop how fast a judge or an attack, and what is nested in it, is reached."""
     for key in _SPEED:
         node.pop(key, None)
     for value in node.values():
@@ -85,9 +85,9 @@ def _unread(config: RunConfig) -> Iterator[str]:
     """Dotted keys that decide nothing for this artefact: they do not enter its run id."""
     yield from (item.key for item in unread_by_artefact(config))
     if config.evaluation.engine == TRANSFORMERS:
-        yield "evaluation.engine"  # what there was before there was a choice
+        yield "evaluation.engine"  # ids stay as before there was a choice
     if config.artefact == TABLE1 and not config.ablation.controls.overlap:
-        yield "ablation.controls.overlap"  # as before controls could share units
+        yield "ablation.controls.overlap"  # ids stay as before there was the option
 
 
 def _drop(content: dict[str, Any], dotted: str) -> None:
@@ -100,11 +100,11 @@ def _drop(content: dict[str, Any], dotted: str) -> None:
 def _without_paths(value: Any) -> Any:
     """Drop every node's path: the content of the file it names enters the run id instead.
 
-    Of a plug-in's nobody knows whether it names a file: it stays.
+    A path in a plug-in's node stays: nobody knows whether it names a file.
     """
     if isinstance(value, dict):
         ours = "_target_" in value and not plugin_code({"_target_": value["_target_"]})
-        dropped = _PATHS if ours else ()  # an arm or a column may be called so
+        dropped = _PATHS if ours else ()  # an arm or a column may have such a name
         return {key: _without_paths(item) for key, item in value.items() if key not in dropped}
     if isinstance(value, list):
         return [_without_paths(item) for item in value]
@@ -112,7 +112,7 @@ def _without_paths(value: Any) -> Any:
 
 
 def run_id(config: RunConfig, fingerprints: dict[str, str]) -> str:
-    """Twelve hex digits over the science config and the content of its inputs.
+    """Twelve hex digits of a hash over the science config and the content of its inputs.
 
     Args:
         config: A validated config.

@@ -1,4 +1,4 @@
-"""Judges by name, outside a run: the same YAML files, with values given one by one."""
+"""Judges by name, outside a run: from the same YAML files, with settings given one by one."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ def read_judges(names: Sequence[str], settings: Sequence[str]) -> dict[str, dict
 
     Args:
         names: Options of ``conf/judge``, or paths of ``.yaml`` files.
-        settings: ``NAME.KEY=VALUE``.
+        settings: ``NAME.KEY=VALUE`` each, with a judge's name.
 
     Raises:
-        ConfigError: An unknown judge, a setting of none of them, or a value that is missing.
+        ConfigError: A judge that is unknown, unreadable or named twice, a setting for none of them,
+            or a missing value.
     """
     nodes = {Path(name).stem: _read(name) for name in names}
     if len(nodes) < len(names):
@@ -70,10 +71,10 @@ def _names(folder: Path) -> list[str]:
 
 
 def _with_defaults(path: Path, shipped: Path) -> DictConfig:
-    """A judge that builds on others: of its own folder, or shipped ones.
+    """A judge that builds on others, in its own folder or shipped.
 
     Raises:
-        ConfigError: There is no such judge, or a run would take another one of that name.
+        ConfigError: One of those does not exist, or a run would take another one of that name.
     """
     folder = path.parent.resolve()
     own = {*_names(folder)} - {path.stem}
@@ -97,12 +98,12 @@ def _with_defaults(path: Path, shipped: Path) -> DictConfig:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     if "_target_" not in node:
         raise ConfigError(f"{path} has no _target_; a judge needs no @package line.")
-    OmegaConf.set_struct(node, False)  # as a file that builds on none: --set may add an argument
+    OmegaConf.set_struct(node, False)  # as for a file without defaults: --set may add keys
     return node
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:
-    # A missing value (???) becomes empty, which judge_problems names.
+    # A missing value (???) becomes null, which judge_problems reports.
     for key in OmegaConf.missing_keys(node):
         OmegaConf.update(node, str(key), None)
     content = OmegaConf.to_container(node, resolve=True)

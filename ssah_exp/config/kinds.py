@@ -1,4 +1,4 @@
-"""Whether plain values from a config are what the annotation of a parameter asks for."""
+"""Whether plain values from a config are what a parameter's annotation asks for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAMES = {
 
 
 def hints_of(made: type) -> dict[str, Any]:
-    """Parameter -> annotation of what a class is made of; without those that cannot be read."""
+    """Parameter -> annotation, of a class's constructor; empty if any cannot be resolved."""
     try:
         return get_type_hints(made if is_dataclass(made) else made.__init__)  # type: ignore[misc]
     except (NameError, TypeError):  # imported for type checkers only
@@ -32,7 +32,7 @@ def fits(value: Any, hint: Any, *, numbers_are_text: bool = False) -> bool:
     Args:
         value: Plain: numbers, texts, lists, mappings, None. ``true`` is no number here.
         hint: Annotation. A class other than those of plain values takes a mapping, from which it
-            is made; what is no class and not known here (a callable, ``Any``) takes everything.
+            is made; what is neither a class nor known here (a type variable) takes everything.
         numbers_are_text: Whether a number may stand for a text, as job names may.
     """
     kind, arguments = get_origin(hint) or hint, get_args(hint)
@@ -55,7 +55,7 @@ def fits(value: Any, hint: Any, *, numbers_are_text: bool = False) -> bool:
 
 
 def wanted(value: Any, hint: Any) -> str:
-    """How a person calls what ``hint`` asks for, and ``value`` is not: ``a number or null``."""
+    """What ``hint`` asks for and ``value`` is not, in words such as ``a number or null``."""
     kind, arguments = get_origin(hint) or hint, get_args(hint)
     if kind in (types.UnionType, Union):
         return " or ".join(wanted(value, item) for item in arguments)

@@ -1,4 +1,4 @@
-"""What is wrong with overrides that Hydra does not take: what was given, and what is allowed."""
+"""What is wrong with overrides that Hydra refuses: what was given, and what is allowed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.words import config_folders
 from ssah_exp.errors import ConfigError, did_you_mean
 
-# Groups whose options are put at a place of their own -> what to write in front of ``=OPTION``.
+# Groups whose options need a place in the config -> what to write in front of ``=OPTION``.
 _PLACES = {
     "adapter": "+adapter@training.arms.ARM.adapter",
     "attack": "+attack@evaluation.attacks.NAME",
@@ -31,11 +31,12 @@ def refuse_mistakes(words: Sequence[str]) -> None:
     """Refuse what Hydra would answer with a traceback.
 
     Args:
-        words: Behind ``ssah-exp run``.
+        words: What follows ``ssah-exp run``.
 
     Raises:
-        ConfigError: ``=1``; ``units=null`` or ``units=``; ``--experiment quickstart``,
-            which Hydra takes for ``--experimental-rerun``.
+        ConfigError: A word without a key (``=1``), a group without an option (``units=null`` or
+            ``units=``), or a key with dashes (``--experiment quickstart``, which Hydra takes for
+            ``--experimental-rerun``).
     """
     folders = config_folders(words)
     groups = _groups(folders)
@@ -58,7 +59,7 @@ def explain_hydra_error(error: Exception, words: Sequence[str] = ()) -> str:
 
     Args:
         error: What Hydra or OmegaConf raised.
-        words: Behind ``ssah-exp run``, whose ``--config-dir`` may hold options, too.
+        words: What follows ``ssah-exp run``; its ``--config-dir`` may hold options, too.
     """
     folders = config_folders(words)
     text = first_lines(error)
@@ -81,7 +82,7 @@ def explain_hydra_error(error: Exception, words: Sequence[str] = ()) -> str:
 
 
 def _not_in_defaults(key: str, groups: Sequence[str]) -> str:
-    """An option of a group that is at no such place, or has none until it is told one."""
+    """Explain a group that is unknown, needs a place, or has no option to replace at this one."""
     group, _, place = key.partition("@")
     if place and group in groups:
         return f"No {group} is at {place} to be exchanged; give +{key}=OPTION to add one."
@@ -105,7 +106,7 @@ def _no_override(override: str, text: str) -> str:
 
 
 def _of_hydra(key: str) -> str | None:
-    """Of an option of a launcher or sweeper, who has it; None for any other key."""
+    """What to say of a key below ``hydra.``, e.g. which launcher has it; None for other keys."""
     found = re.fullmatch(r"hydra\.(launcher|sweeper)\.(\w+)", key)
     if found is None:
         if key.startswith("hydra.launcher.sbatch."):
@@ -141,7 +142,7 @@ def _unknown_path(dotted: str, text: str) -> str:
             return f"Unknown key '{dotted}'.{did_you_mean(part, known)}"
         schema = known[part]
         if not (isinstance(schema, type) and is_dataclass(schema)):
-            # Below here a node says by its _target_ what it takes, which is looked at later.
+            # Below here a node's _target_ decides which keys there are; that is checked later.
             adding = text.partition("To append to your config use ")[2] or f"+{dotted}=VALUE"
             return f"The config has no '{dotted}'; if it is an option there, add it by {adding}"
     names = [item.name for item in fields(schema)]

@@ -9,11 +9,10 @@ from ssah_exp.errors import ConfigError
 
 
 def root_of(given: str | None) -> Path:
-    """What a command was given, or the default of ``paths.root``: ``SSAH_ROOT`` or ``outputs``.
+    """The root a command was given, or the default of ``paths.root``: ``SSAH_ROOT`` or ``outputs``.
 
     Raises:
-        ConfigError: ``SSAH_ROOT`` is set to nothing: runs would be looked for in the folder at
-            hand.
+        ConfigError: ``SSAH_ROOT`` is set but empty: runs would be looked for in the current folder.
     """
     usual = os.environ.get("SSAH_ROOT", "outputs")
     if not given and not usual.strip():

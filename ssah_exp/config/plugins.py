@@ -1,8 +1,8 @@
 """Packages beside this one whose classes a config may name, and the hash of their code.
 
-Who runs a config says which (``SSAH_PLUGINS=mylab,other`` in the environment), not the config: a
-file from elsewhere must not decide what is imported. What such a class does is part of a result, so
-the hash of its package enters run ids and the keys of the stages that it has a part in.
+The person who runs a config says which packages (``SSAH_PLUGINS=mylab,other`` in the environment),
+not the config: a file from elsewhere must not decide what is imported. What such a class does is
+part of a result, so its package's hash enters run ids and the keys of stages that it takes part in.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ VARIABLE = "SSAH_PLUGINS"
 
 
 def plugins() -> tuple[str, ...]:
-    """Names of the packages that ``SSAH_PLUGINS`` lists, between commas.
+    """Names of the packages that ``SSAH_PLUGINS`` lists, separated by commas.
 
     Raises:
-        ConfigError: One is no name of a package.
+        ConfigError: One is not a top-level package's name.
     """
     names = [name.strip() for name in os.environ.get(VARIABLE, "").split(",")]
     given = tuple(dict.fromkeys(name for name in names if name))
@@ -39,13 +39,13 @@ def plugins() -> tuple[str, ...]:
 
 
 def plugin_code(content: Any) -> dict[str, str]:
-    """``plugin.NAME`` -> sha256 of its code, of every plug-in that a part of a config names.
+    """``plugin.NAME`` -> sha256 of its code, for every plug-in that a part of a config names.
 
     Args:
         content: Mappings, lists and plain values; nodes with a ``_target_`` at any depth.
 
     Raises:
-        ConfigError: See :func:`plugins`.
+        ConfigError: See :func:`plugins` and :func:`package_code`.
     """
     known = plugins()
     named = {target.partition(".")[0] for target in targets_in(content)}
@@ -53,10 +53,10 @@ def plugin_code(content: Any) -> dict[str, str]:
 
 
 def code_of(made: object) -> dict[str, str]:
-    """As :func:`plugin_code`, of an object that was built and of those in its fields.
+    """Like :func:`plugin_code`, for an object that was built and those in its fields.
 
     Raises:
-        ConfigError: See :func:`plugins`.
+        ConfigError: See :func:`plugins` and :func:`package_code`.
     """
     known = plugins()
     within = set(_packages(made, known, set())) if known else set()
@@ -64,7 +64,7 @@ def code_of(made: object) -> dict[str, str]:
 
 
 def _packages(made: object, known: tuple[str, ...], seen: set[int]) -> Iterator[str]:
-    """Of an object and of what it holds, as far as it is made of configs' nodes."""
+    """Top-level packages of the classes of an object and of what it holds, public fields only."""
     if id(made) in seen:
         return
     seen.add(id(made))
@@ -81,7 +81,7 @@ def _packages(made: object, known: tuple[str, ...], seen: set[int]) -> Iterator[
 
 
 def targets_in(content: Any) -> Iterator[str]:
-    """Every ``_target_`` of a config's part, at any depth."""
+    """Every ``_target_`` in a part of a config, at any depth."""
     if isinstance(content, Mapping):
         if "_target_" in content:
             yield str(content["_target_"])
@@ -94,12 +94,12 @@ def targets_in(content: Any) -> Iterator[str]:
 
 @cache
 def package_code(package: str) -> str:
-    """sha256 over all files of a package, or over a module's one, when it was first asked for.
+    """sha256 over all files of a package, or over a module's only one.
 
-    Not again in the same process: what was imported stays what it was.
+    Computed once per process: what was imported stays what it was.
 
     Raises:
-        ConfigError: It cannot be found or read, or is part of Python itself.
+        ConfigError: The package cannot be found or read, or is part of Python itself.
     """
     try:
         spec = find_spec(package)

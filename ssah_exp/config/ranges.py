@@ -1,6 +1,6 @@
-"""Checks of single values; each yields what is wrong, in a sentence with what is allowed.
+"""Checks of single values; each yields what is wrong, in a sentence that says what is allowed.
 
-None, where a key may be null, is never wrong.
+None is never wrong here: it stands for a key that may be null.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ CONTROLS = ("random", "matched")
 POLICIES = ("none", "freeze", "budget")
 UNALIGNED, ALIGNED = MODELS = ("unaligned", "aligned")
 
-# Names stand in those of metrics, between signs, and of files.
+# Names become parts of metrics' names, between signs such as ``/``, and of files' names.
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def refuse(problems: Iterable[str]) -> None:
-    """Say everything that is wrong at once.
+    """Raise one error for everything that is wrong.
 
     Raises:
         ConfigError: There is a problem; each has a line.
@@ -35,7 +35,7 @@ def refuse(problems: Iterable[str]) -> None:
 
 
 def named(key: str, name: str) -> Iterable[str]:
-    """Complain about a name that could not be part of another."""
+    """Complain about a name that could not be part of a metric's or a file's."""
     if not _NAME.fullmatch(name):
         yield f"{key}: a name has letters, digits, '_' and '-' only."
 
@@ -67,7 +67,7 @@ def at_least(key: str, value: float | None, low: float) -> Iterable[str]:
 def within(
     key: str, value: float | None, low: float, high: float, *, open_low: bool = False
 ) -> Iterable[str]:
-    """Complain unless ``low <= value <= high`` (``low <`` if open)."""
+    """Complain unless ``low <= value <= high``, or ``low < value`` with ``open_low``."""
     if value is None:
         return
     inside = (value > low if open_low else value >= low) and value <= high

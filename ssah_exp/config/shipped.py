@@ -1,4 +1,4 @@
-"""The shipped config composed outside a run, as `ssah-exp run` composes it."""
+"""The shipped config, composed outside a run just as `ssah-exp run` composes it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ssah_exp.errors import ConfigError
 
 
 def compose_shipped(overrides: Sequence[str]) -> dict[str, Any]:
-    """What a run with these overrides starts from: plain values, interpolations resolved.
+    """The config that a run with these overrides starts from, as plain, resolved values.
 
     Raises:
-        ConfigError: Hydra does not take an override.
+        ConfigError: Hydra refuses an override.
     """
     try:
         with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):

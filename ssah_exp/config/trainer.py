@@ -21,7 +21,7 @@ from ssah_exp import ranks
 from ssah_exp.config.schema import RunConfig, TrainerConfig
 from ssah_exp.errors import ConfigError
 
-# What Lightning warns of where nothing is wrong.
+# Lightning's warnings about things that are not wrong here.
 _NEEDLESS = (
     # Examples are in memory already; worker processes would cost more than they bring.
     "does not have many workers",
@@ -37,17 +37,17 @@ _NEEDLESS = (
 
 
 class StaysInPlace(SingleDeviceStrategy):
-    """For models whose weights lie where they should: on several devices, or split over ranks.
+    """For models whose weights already lie where they should: on several devices or ranks.
 
     Args:
         device: Where batches go.
     """
 
     def model_to_device(self) -> None:
-        """Leave it."""
+        """Leave the model where it is."""
 
     def teardown(self) -> None:
-        """Leave it here, too: Lightning would bring the weights to main memory."""
+        """Leave the model where it is; Lightning would move its weights to main memory."""
         self.precision_plugin.teardown()
         assert self.accelerator is not None
         self.accelerator.teardown()
@@ -64,10 +64,11 @@ def shards(config: TrainerConfig) -> bool:
 
 
 def check_place(config: RunConfig) -> None:
-    """Refuse several processes that lack GPUs, or would train on them what is in main memory.
+    """Refuse several GPU processes where there are too few GPUs, or the model is on the CPU.
 
     Raises:
-        ConfigError: They do.
+        ConfigError: ``trainer.devices`` is above the GPUs that this process sees, or
+            ``model.device`` is ``cpu``.
     """
     trainer = config.trainer
     if trainer.devices * trainer.num_nodes == 1 or not uses_cuda(trainer):
@@ -87,20 +88,20 @@ def check_place(config: RunConfig) -> None:
 
 
 class DirectCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint where it is to lie.
+    """Writes a checkpoint straight to its path.
 
     Lightning makes a copy in memory, and writes that to the machine's folder for temporary files
-    before it moves it: on many clusters a small one, or memory again.
+    before it moves it to its path: on many clusters that folder is small, or memory again.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Not at once: who calls it moves it into its place.
+        """Write a checkpoint, not atomically: callers write beside its place and then move it.
 
         Raises:
-            OSError: The disk will not take it. torch ends its file even behind a failed write, and
-                fails over that with an error that says nothing of disks.
+            OSError: The disk will not take it. torch closes its file even after a failed write, and
+                then fails with an error that says nothing about disks.
         """
         with Path(path).open("wb") as stream:
             try:
@@ -119,14 +120,14 @@ def make_trainer(
     strategy: Strategy | str | None = None,
     **arguments: Any,
 ) -> pl.Trainer:
-    """A Trainer that keeps no logs and no checkpoints of its own: records and cache do.
+    """A Trainer without logs and checkpoints of its own: records and the cache hold those.
 
     Args:
         config: Accelerator, progress bars.
         callbacks: Callbacks of the stage; a progress bar is added if asked for.
-        device: Where the model lies. A process on its own computes there, unless another kind of
-            accelerator is named.
-        strategy: How the ranks work on one fit; None = this rank on its own, with its own batches.
+        device: Where the model lies. A single process computes there, unless the config names
+            another kind of accelerator.
+        strategy: How the ranks share one fit; None = this rank works alone on its own batches.
         **arguments: Passed on to ``pl.Trainer``.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -149,14 +150,14 @@ def make_trainer(
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Around a Trainer: what Lightning makes of signals becomes what a process makes of them.
+    """Around a Trainer: turn Lightning's reactions to signals back into those of a plain process.
 
-    Lightning swallows SIGTERM until something raises ``SIGTERMException``, and leaves with code 1
+    Lightning swallows SIGTERM until something raises ``SIGTERMException``, and exits with code 1
     after Ctrl+C.
 
     Raises:
         SystemExit: With 143, the exit code of a process that SIGTERM ended.
-        KeyboardInterrupt: A person ended it.
+        KeyboardInterrupt: In place of any SystemExit, such as Lightning's after Ctrl+C.
     """
     try:
         yield
@@ -169,12 +170,12 @@ def ended_by_signals() -> Iterator[None]:
 def _place(
     config: TrainerConfig, strategy: Strategy | str | None, device: torch.device
 ) -> dict[str, Any]:
-    """Which devices, and how Lightning learns of the other ranks, which were started before it.
+    """Arguments that tell Lightning its devices and the other ranks, which are running already.
 
     ``auto`` is never handed on: Lightning would take the first card, or Apple's MPS.
     """
     if isinstance(strategy, StaysInPlace):
-        # Sharded weights are gathered into memory that a later training writes, too.
+        # No inference mode: sharded weights are gathered into memory that a later training writes.
         kept: dict[str, Any] = {"strategy": strategy, "inference_mode": False}
         return {"accelerator": device.type, "devices": 1, **kept}
     if ranks.count() == 1:
@@ -193,6 +194,6 @@ def _place(
 
 
 def _where(device: torch.device, named: str) -> dict[str, Any]:
-    """A model's device as Lightning names it; only its card if an accelerator is named."""
+    """A model's device as Lightning names it; a named accelerator replaces its kind."""
     kind = {"auto": device.type, "gpu": "cuda"}.get(named, named)
     return {"accelerator": kind, "devices": [device.index or 0] if kind == "cuda" else 1}

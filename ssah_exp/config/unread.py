@@ -1,4 +1,4 @@
-"""Options that nothing of a run would read; given by hand, they are refused (design rule 10)."""
+"""Options that nothing in a run would read; given by hand, they are refused."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.validate import styles_of
 from ssah_exp.config.validate_training import reads_given_pairs
 
-# Of the evaluation: what the probe, which has answers of its own, does not read.
+# Keys of the evaluation that the probe does not read, since it has answers of its own.
 _ANSWERS_ONLY = ("benign_style", "harmful_styles", "max_new_tokens", "perplexity")
 _TRAINED_BY = f"experiments that train do, such as {', '.join(TRAINING_ARTEFACTS[:3])}"
-# Groups whose content lies elsewhere in the config.
+# Groups -> where in the config their content lies, if not under their own name.
 _LIES_AT = {"finetune": "data.finetune"}
 _OVERRIDE = re.compile(r"[+~]*(?:[\w/]+@)?(?P<key>[\w./-]+)")
 _NOTHING = re.compile(r"[^=]*=\s*\{\s*\}\s*")
@@ -27,9 +27,9 @@ class Unread:
     """A part of a config that decides nothing.
 
     Attributes:
-        key: Dotted; all below it is meant.
+        key: Dotted key; it stands for all below it.
         why: What leaves it unread, for an error message.
-        switch: The key that would have it read: saying again that it is off is no mistake.
+        switch: The key that would have it read: to give that as off once more is no mistake.
     """
 
     key: str
@@ -37,13 +37,13 @@ class Unread:
     switch: str | None = None
 
     def covers(self, key: str) -> bool:
-        """Whether ``key`` is this one or lies below it, and is not its switch."""
+        """Whether ``key`` is this one or below it; with a switch, below it and not the switch."""
         inside = f"{key}.".startswith(f"{self.key}.")
         return inside and (self.switch is None or key not in (self.key, self.switch))
 
 
 def unread_by_artefact(config: RunConfig) -> Iterator[Unread]:
-    """What the artefact's pipeline does not read, and so no run id holds."""
+    """What the artefact's pipeline does not read, so that no run id depends on it."""
     if not config.utility.tasks:
         yield Unread("utility", "utility.tasks names none", "utility.tasks")
     if config.mt_bench.judge is None:
@@ -83,7 +83,7 @@ def _training_leaves(config: RunConfig) -> Iterator[Unread]:
 
 
 def unread_options(config: RunConfig) -> Iterator[Unread]:
-    """What another option leaves unread, though it is part of the run id."""
+    """What another option leaves unread, though most of it enters the run id; and the atlas."""
     yield Unread("atlas", "no run reads it; 'ssah-exp units atlas RUN --set atlas=...' does")
     if not config.alignment.enabled:
         yield Unread("alignment", "alignment.enabled is false", "alignment.enabled")
@@ -118,13 +118,13 @@ def _by_no_arm(config: RunConfig) -> Iterator[Unread]:
 
 
 def refuse_unread(jobs: Sequence[tuple[RunConfig, Sequence[str]]]) -> None:
-    """Refuse overrides that no job reads; those of a sweep may be meant for some of its jobs.
+    """Refuse overrides that no job reads; in a sweep, one may be meant for some jobs only.
 
     Args:
         jobs: Validated configs, each with the overrides it was composed from.
 
     Raises:
-        ConfigError: Lists them all, with what leaves each unread.
+        ConfigError: Lists all such overrides, with what leaves each unread.
     """
     unread: dict[str, str] = {}
     read: set[str] = set()
@@ -145,7 +145,7 @@ def refuse_unread(jobs: Sequence[tuple[RunConfig, Sequence[str]]]) -> None:
 
 
 def _merges_nothing(word: str, config: RunConfig) -> str | None:
-    """Why ``KEY={}`` empties nothing: Hydra merges a dictionary into what is there."""
+    """Why ``KEY={}`` empties nothing (Hydra merges dictionaries); None for other overrides."""
     if _NOTHING.fullmatch(word) is None:
         return None
     found: Any = config
@@ -158,7 +158,7 @@ def _merges_nothing(word: str, config: RunConfig) -> str | None:
 
 
 def _key(word: str) -> str:
-    """Where in the config an override puts something: ``+judge@evaluation.judges.x=...`` there."""
+    """The key an override sets: ``evaluation.judges.x`` for ``+judge@evaluation.judges.x=...``."""
     found = _OVERRIDE.match(word)
     key = found["key"] if found else word
     return _LIES_AT.get(key, key)

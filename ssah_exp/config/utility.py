@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from ssah_exp.config.ranges import at_least, choice, choices
 from ssah_exp.config.schema import UtilityConfig
 
-# Task -> metrics that lm-evaluation-harness computes of it; all are shares of right answers. The
-# two of gsm8k are its filters: the answer behind "####", or the last number anywhere.
+# Task -> metrics that lm-evaluation-harness computes for it; all are shares of right answers. The
+# two of gsm8k are its filters: the answer after "####", or the last number anywhere.
 TASK_METRICS: Mapping[str, tuple[str, ...]] = {
     "winogrande": ("acc",),
     "openbookqa": ("acc", "acc_norm"),

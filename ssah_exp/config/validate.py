@@ -72,7 +72,7 @@ def validate(config: RunConfig) -> None:
 
 
 def _root(root: str) -> Iterable[str]:
-    if not root.strip():  # a variable of the shell that is not set
+    if not root.strip():  # e.g. from a shell variable that is not set
         yield "paths.root is empty: runs would lie about the folder you are in; give a folder."
 
 
@@ -83,7 +83,7 @@ def _seed(seed: int) -> Iterable[str]:
 
 
 def styles_of(config: RunConfig) -> Iterator[str]:
-    """Every prompt style in which anything may be put."""
+    """Every prompt style that any prompt may have."""
     yield from config.alignment.prompt_styles
     if config.artefact == PROBE:
         yield config.probe.style
@@ -167,7 +167,7 @@ def _ablation(ablation: AblationConfig, budgets: BudgetsConfig) -> Iterable[str]
 
 
 def _sets(ablation: AblationConfig) -> Iterable[str]:
-    """Their names stand where those of classes and of dense models do."""
+    """Check the names of sets, which must differ from those of classes and of dense models."""
     for name in ablation.sets:
         yield from named(f"ablation.sets.{name}", name)
         if name in (*CLASSES, *MODELS):
@@ -182,7 +182,7 @@ def _window(window: int | str) -> Iterable[str]:
 
 
 def _text(perplexity: PerplexityConfig) -> Iterable[str]:
-    """A negative number of tokens would cut that many off the text's end."""
+    """Check limits of the text; a negative number of tokens would cut that many off its end."""
     key, window = "evaluation.perplexity", perplexity.window
     yield from at_least(f"{key}.batch_size", perplexity.batch_size, 1)
     least = window if isinstance(window, int) else 2

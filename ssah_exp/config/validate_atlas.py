@@ -1,4 +1,4 @@
-"""Range checks of the atlas' settings."""
+"""Range checks of the atlas's settings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ssah_exp.config.ranges import TOKENS, at_least, choice
 from ssah_exp.config.schema import AtlasConfig, CalibrationConfig, EvaluationConfig
 from ssah_exp.config.validate_judges import too_short
 
-# The rows that every atlas has by itself.
+# Names of the rows that every atlas has anyway.
 TAKEN = ("run", "flap", "random")
 
 
@@ -17,7 +17,7 @@ def atlas_problems(atlas: AtlasConfig, evaluation: EvaluationConfig) -> Iterable
 
     Args:
         atlas: The settings.
-        evaluation: Its primary judge says which own answers are refusals.
+        evaluation: Its primary judge says which of the model's own answers are refusals.
     """
     if atlas.pool != 0:
         yield from at_least("atlas.pool", atlas.pool, 32)

@@ -14,7 +14,7 @@ def attack_problems(evaluation: EvaluationConfig, *, attacked: bool) -> Iterable
 
     Args:
         evaluation: With attacks by name.
-        attacked: Whether the artefact puts questions to arms at all.
+        attacked: Whether the artefact asks arms questions at all.
     """
     attacks = evaluation.attacks
     if attacks and not attacked:
@@ -32,7 +32,7 @@ def _attack(where: str, name: str, attack: AttackConfig) -> Iterable[str]:
 
 
 def _guide(where: str, attack: AttackConfig, evaluation: EvaluationConfig) -> Iterable[str]:
-    """A judge that guides a search, and calls all that the arm may say a refusal."""
+    """Complain about a judge that guides a search but calls every answer, cut short, a refusal."""
     judge = attack.method.get("judge")
     words = judge.get("keywords", judge) if isinstance(judge, Mapping) else None
     if not isinstance(words, Mapping):

@@ -8,7 +8,7 @@ from typing import Any
 from ssah_exp.config.ranges import at_least, named
 from ssah_exp.config.schema import MtBenchConfig
 
-# Class of ssah_exp.evaluation.judges -> what only a user can know.
+# Class of ssah_exp.evaluation.judges -> arguments that only a user can know.
 _REQUIRED = {
     "EndpointJudge": ("base_url", "model"),
     "GuardJudge": ("weights",),
@@ -18,7 +18,7 @@ _REQUIRED = {
 
 
 def judge_problems(judges: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
-    """Complain about every judge that lacks what it cannot work without."""
+    """Complain about every judge with a bad name or without an argument that it needs."""
     for name, node in judges.items():
         yield from named(f"evaluation.judges.{name}", name)
         yield from _missing(node, f"evaluation.judges.{name}")
@@ -28,10 +28,10 @@ def too_short(name: str, judge: Mapping[str, Any], key: str, tokens: int) -> Ite
     """Complain where answers end before a judge takes them for answers.
 
     Args:
-        name: The judge's.
-        judge: Its node.
-        key: What limits answers.
-        tokens: Length of the longest answer.
+        name: The judge's name.
+        judge: The judge's node.
+        key: The config key that limits answers.
+        tokens: Tokens of the longest answer.
     """
     least = [judge.get(rule, 0) for rule in ("min_words", "min_distinct")]
     words = max((rule for rule in least if isinstance(rule, int)), default=0)
@@ -56,7 +56,7 @@ def _missing(node: Mapping[str, Any], where: str) -> Iterable[str]:
 
 
 def mt_bench_problems(bench: MtBenchConfig) -> Iterable[str]:
-    """What is wrong with a run's MT-bench."""
+    """What is wrong with a run's MT-bench settings."""
     if bench.judge is None:
         if bench != MtBenchConfig():
             yield (

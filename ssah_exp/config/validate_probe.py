@@ -13,7 +13,7 @@ CONTINUATIONS = ("own", "bare")
 
 
 def probe_problems(config: RunConfig) -> Iterable[str]:
-    """What is wrong with the probe."""
+    """What is wrong with the settings of a probe's run."""
     probe = config.probe
     yield from choice("probe.style", probe.style, STYLES)
     yield from choices("probe.distances", probe.distances, DISTANCES)
@@ -34,7 +34,7 @@ def probe_problems(config: RunConfig) -> Iterable[str]:
 
 
 def _ignored(config: RunConfig) -> Iterable[str]:
-    """Measures of whole answers; the probe looks at hidden states of the first tokens."""
+    """Complain about measures of whole answers; the probe sees the first tokens' hidden states."""
     if config.utility.tasks:
         yield "utility.tasks would have no effect: the probe runs no harness tasks."
     if config.mt_bench.judge is not None:

@@ -20,17 +20,17 @@ from ssah_exp.config.ranges import (
 )
 from ssah_exp.config.schema import ArmConfig, RunConfig, TrackConfig, TrainingConfig, TuningConfig
 
-# Adapters that stay beside the weights, where nothing merges them and nothing splits them.
+# Adapters that stay beside the weights and can be neither merged into them nor sharded.
 BESIDE = ("Prefix", "LlamaAdapter")
 
 
 def adapter_of(arm: ArmConfig) -> str:
-    """Name of the class of an arm's adapter; empty where it has none."""
+    """Class name of an arm's adapter; empty where it has none."""
     return "" if arm.adapter is None else str(arm.adapter.get("_target_", "")).rpartition(".")[2]
 
 
 def reads_given_pairs(config: RunConfig) -> bool:
-    """Whether training reads ``data.preferences``, and so neither of the sets of answers."""
+    """Whether arms train on ``data.preferences`` instead of ``data.finetune`` or ``.alignment``."""
     return config.training.objective == "dpo" and config.data.preferences is not None
 
 
@@ -148,7 +148,7 @@ def _arm_name(name: str, training: TrainingConfig) -> Iterable[str]:
 
 
 def _arm_units(key: str, arm: ArmConfig) -> Iterable[str]:
-    """What of policy, units and controls does not go together."""
+    """What does not go together in an arm's policy, units and controls."""
     if arm.select is None and arm.policy in ("freeze", "budget"):
         yield f"{key}.policy={arm.policy} needs units; give {key}.select."
     if arm.select is not None and arm.policy == "none":

@@ -1,4 +1,4 @@
-"""What stands behind ``ssah-exp run``: Hydra's options, and overrides."""
+"""What follows ``ssah-exp run``: Hydra's options, and overrides."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CONFIG_DIR = ("--config-dir", "-cd")
 
 
 def overrides_first(words: Sequence[str]) -> list[str]:
-    """The same words, options last: between overrides, Hydra takes them for an end of these."""
+    """The same words, options last: Hydra takes an option between overrides for their end."""
     overrides: list[str] = []
     options: list[str] = []
     rest = list(words)
@@ -29,10 +29,10 @@ def overrides_first(words: Sequence[str]) -> list[str]:
 
 
 def _takes(option: str, value: str) -> bool:
-    """Whether an option of Hydra's takes the word behind it."""
+    """Whether an option of Hydra's takes the word that follows it as its value."""
     actions = get_args_parser()._actions
     found = [item for item in actions if option in item.option_strings]
-    if not found and option.startswith("--"):  # argparse takes the beginning of a name
+    if not found and option.startswith("--"):  # argparse accepts the beginning of a name
         found = [item for item in actions if any(n.startswith(option) for n in item.option_strings)]
     return any(item.nargs is None or value in (item.choices or ()) for item in found)
 

@@ -12,7 +12,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
-    """Add where records are read from: a store, or folders of records."""
+    """Add ``--root`` and ``--records``: where records are read from, a store or folders."""
     add_root(parser)
     parser.add_argument(
         "--records",
@@ -25,15 +25,15 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
 
 
 def add_root(parser: argparse.ArgumentParser, what: str = "where runs lie") -> None:
-    """Add the root; ``what`` the command wants of it."""
+    """Add ``--root``; its help begins with ``what``."""
     parser.add_argument("--root", help=f"{what} (default: SSAH_ROOT if it is set, else outputs)")
 
 
 def add_overrides(parser: argparse.ArgumentParser, what: str, metavar: str = "KEY=VALUE") -> None:
-    """Add ``--set``, which may be given several times."""
+    """Add ``--set``, which may be given several times; ``what`` is its help."""
     parser.add_argument("--set", action="append", default=[], metavar=metavar, help=what)
 
 
 def add_format(parser: argparse.ArgumentParser, *forms: str) -> None:
-    """Add the form of what is printed; the first is the default."""
+    """Add ``--format``, the form of what is printed; the first of ``forms`` is the default."""
     parser.add_argument("--format", choices=forms, default=forms[0], help="of what is printed")

@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
 
 
 def _place(parser: argparse.ArgumentParser) -> None:
-    """Where, in what precision."""
+    """Add where to measure, in what precision and how often."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
     parser.add_argument(
         "--precision", choices=("float32", "bfloat16"), help="default: bfloat16 on CUDA only"

@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
-    """Add which records are sent, and what of them."""
+    """Add options for which records are sent, and what with them."""
     parser.add_argument(
         "only", nargs="*", metavar="ARTEFACT|RUN", help="artefacts or run ids (default: all)"
     )

@@ -11,7 +11,7 @@ from ssah_exp.options.base import Commands
 
 
 def add(commands: Commands) -> None:
-    """Add `run`; what stands behind it, `--help` included, goes to Hydra."""
+    """Add `run`; what follows it, `--help` included, goes to Hydra."""
     run = commands.add_parser(
         "run", help="run an experiment (Hydra overrides, -m sweeps, --cfg job)", add_help=False
     )
@@ -20,9 +20,9 @@ def add(commands: Commands) -> None:
 
 @contextmanager
 def choices_only(asked: bool) -> Iterator[None]:
-    """Leave out of Hydra's help, if it is asked for, the files that others are built on.
+    """If Hydra's help was ``asked`` for, leave out of it the files that others are built on.
 
-    Their names begin with ``_``; Hydra lists them beside the choices of a group.
+    Their names begin with ``_``, and Hydra would list them among the choices of a group.
     """
     if not asked:
         yield

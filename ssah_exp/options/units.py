@@ -163,7 +163,7 @@ def _seeds(actions: Commands) -> None:
 def _action(
     actions: Commands, name: str, what: str, more: str | None = None
 ) -> argparse.ArgumentParser:
-    """A subcommand that the module of its name in ``ssah_exp.commands`` carries out."""
+    """Add a subcommand, which the module of its name in ``ssah_exp.commands`` carries out."""
     parser = actions.add_parser(name, help=what, description=more)
     parser.set_defaults(module=name)
     return parser
@@ -180,7 +180,7 @@ def _draws(parser: argparse.ArgumentParser) -> None:
 
 
 def _output(parser: argparse.ArgumentParser, *forms: str) -> None:
-    """What is printed, ``text`` or one of ``forms``, and a picture of it."""
+    """Add the form of what is printed, ``text`` or one of ``forms``, and a picture of it."""
     add_format(parser, "text", *forms)
     parser.add_argument("--figure", help="draw it there; the suffix decides the format")
 

@@ -9,12 +9,12 @@ from typing import Any
 def dotted(
     content: Mapping[str, Any], prefix: str = "", *, into_lists: bool = False
 ) -> Iterator[tuple[str, Any]]:
-    """``units.budgets.scu`` and its value, for every leaf of a nested config.
+    """A key such as ``units.budgets.scu`` and its value, for every leaf of a nested config.
 
     Args:
         content: The config.
-        prefix: What keys begin with.
-        into_lists: Go into lists, by number as :func:`at` does; else they are leaves.
+        prefix: What every key begins with.
+        into_lists: Go into lists, by number as :func:`at` does; otherwise lists are leaves.
     """
     for key, value in content.items():
         listed = into_lists and isinstance(value, list)
@@ -26,7 +26,7 @@ def dotted(
 
 
 def at(content: Any, key: str) -> Any:
-    """What stands at a dotted key, in a list by number as in overrides; None where nothing does."""
+    """The value at a dotted key, with numbers for places in lists; None if there is none."""
     for part in key.split("."):
         if isinstance(content, Mapping) and part in content:
             content = content[part]

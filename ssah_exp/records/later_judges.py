@@ -1,12 +1,12 @@
 """What further judges said of a finished run: a file for each beside its record.
 
 ``record.json`` has them in ``record.judges/NAME.json``, a record file ``ID.json`` in
-``ID.judges/NAME.json``. The record itself stays as the run wrote it; who reads it for tables gets
-their numbers as those of judges that do not lead.
+``ID.judges/NAME.json``. The record itself stays as the run wrote it; when it is read for tables,
+these numbers join it as those of judges that do not lead tables.
 
-A run may be made again under the same id, with other answers. A file is of the answers whose hash
-it holds; where they are not at hand, as beside a record that was copied, of the record whose time
-it holds.
+A run may be made again under the same id, with other answers. A file belongs to the answers whose
+hash it holds; where answers are not at hand, as beside a copied record, it belongs to the record
+whose finishing time it holds.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class LaterJudge:
 
     Attributes:
         run_id: The run whose answers were judged.
-        answers: Their hash, of :func:`answers_digest`.
-        record_finished: When the record they lay beside was finished, as it says.
-        judge: Name in metrics.
+        answers: Hash of these answers, from :func:`answers_digest`.
+        record_finished: ``finished`` of the record they lay beside.
+        judge: The judge's name in metrics.
         described: What the judge is.
         arms: Arm -> metrics and outcomes.
         provenance: Code, packages and machine.
-        finished: ISO time.
-        schema: Of this file.
+        finished: ISO time at which the judge was done.
+        schema: Version of this file's format.
     """
 
     run_id: str
@@ -58,7 +58,7 @@ class LaterJudge:
     schema: int = SCHEMA
 
     def unanswered(self) -> dict[str, int]:
-        """Arm -> answers that the judge failed on."""
+        """Arm -> number of answers that the judge failed on, where there are any."""
         failed = {name: found.outcomes.failed.get(self.judge) for name, found in self.arms.items()}
         return {name: count for name, count in failed.items() if count}
 
@@ -68,7 +68,10 @@ class LaterJudge:
         return any(score is not None for given in by_style for scores in given for score in scores)
 
     def write(self, record: Path) -> Path:
-        """Write the file beside a record.
+        """Write the file beside a record; return its path.
+
+        Args:
+            record: Path of the record.
 
         Raises:
             StoreError: The disk is full or not writable.
@@ -82,7 +85,7 @@ class LaterJudge:
         """Undo :meth:`write`.
 
         Raises:
-            StoreError: Something else.
+            StoreError: The text is something else.
         """
         try:
             content = json.loads(text)
@@ -98,8 +101,8 @@ def answers_digest(record: RunRecord, folder: Path) -> str | None:
     """Hash of every arm's answers; None where they are not at hand.
 
     Args:
-        record: Of a run.
-        folder: The run's.
+        record: A run's record.
+        folder: The run's folder.
     """
     files = {arm.name: folder / arm.completions for arm in record.arms if arm.completions}
     if len(files) < len(record.arms) or not all(path.is_file() for path in files.values()):
@@ -108,14 +111,15 @@ def answers_digest(record: RunRecord, folder: Path) -> str | None:
 
 
 def with_later_judges(record: RunRecord, path: Path) -> RunRecord:
-    """A record with what lies beside it.
+    """A record with what later judges' files beside it hold.
 
-    What cannot be read, or is another run's or of answers that the run has no more, is warned of. A
-    judge of the run itself stays as the run has it, and so does the record's status.
+    A file that cannot be read, or is about another run or about answers that the run no longer has,
+    is skipped with a warning. A judge of the run itself stays as the run has it, and so does the
+    record's status.
 
     Args:
-        record: As it was read.
-        path: Where from.
+        record: The record as it was read.
+        path: Where it was read from.
     """
     files = _files_beside(path)
     answers = answers_digest(record, path.parent) if files else None

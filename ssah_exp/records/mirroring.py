@@ -22,8 +22,8 @@ class Mirror:
     """A tracker and what it has.
 
     ``<root>/mirrored/<tracker's key>/<run id>.json`` says which record was sent, by its hash, and
-    what with it: one that was written anew is sent again, and so is one that goes with more than
-    it went with. The tracker is asked nothing.
+    what went with it: a record that was written anew is sent again, and so is one with which more
+    would go now. The tracker itself is not asked.
 
     Attributes:
         tracker: Where records go.
@@ -37,11 +37,11 @@ class Mirror:
         """Where this very record and all that goes with it can be seen; None if it was not sent."""
         try:
             noted = dict(json.loads(self._note(record).read_text(encoding="utf-8")))
-            # Notes from before they said what was sent were mostly of the default.
+            # Older notes do not say what went with the record: mostly it was the default.
             whole = self._with() <= set(noted.get("with", ["deltas"]))
             return str(noted["place"]) if whole and noted["record"] == _digest(record) else None
         except (OSError, ValueError, KeyError, TypeError):
-            return None  # none, or half of one: sending twice does no harm
+            return None  # no note, or half of one: sending twice does no harm
 
     def send(
         self,
@@ -56,14 +56,15 @@ class Mirror:
         Of several processes that want to send the same record, one does.
 
         Args:
-            record: A finished run's.
-            live: The run's own, if the tracker has shown it so far.
-            again: Send it even if it is there.
-            say: Told whom this waits for.
+            record: A finished run's record.
+            live: The run in the tracker, if it has been shown there while it worked; the record is
+                then sent in any case.
+            again: Send the record even if it is there.
+            say: Gets a line if another process that sends this record has to be waited for.
 
         Raises:
-            TrackerError: The tracker took it not.
-            StoreError: Its files or the note cannot be written.
+            TrackerError: The tracker did not take it.
+            StoreError: The tracker's files or the note cannot be written.
         """
         note, folder = self._note(record), self._folder(record)
         with storage_errors(note):

@@ -1,4 +1,4 @@
-"""Where and with what a run was made."""
+"""The code, packages and machine that a run was made with."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ PACKAGES = (
     "scikit-learn",
 )
 
-# Listed where they are installed: extras, and what an engine or a judge goes through.
+# Listed only where they are installed: extras, and what an engine or a judge works through.
 OPTIONAL = ("bitsandbytes", "httpx", "lm-eval", "peft", "vllm")
 
 
 def now() -> str:
-    """ISO time, to the second."""
+    """The present time, ISO, in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -49,7 +49,7 @@ def package_version(name: str) -> str | None:
 
 
 def package_versions() -> dict[str, str | None]:
-    """Versions by name; None for one that every installation should have."""
+    """Versions by name; a missing package is None if required, and left out if optional."""
     optional = {name: package_version(name) for name in OPTIONAL}
     return {
         **{name: package_version(name) for name in PACKAGES},
@@ -83,7 +83,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, threads, memory and GPUs; no host or user name."""
+    """Platform, Python, processor, threads, GPUs and number of processes; no host or user name."""
     import torch
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

@@ -15,7 +15,7 @@ from ssah_exp.evaluation.probe.curves import Curve
 
 SCHEMA = 1
 DONE, INCOMPLETE = "done", "incomplete"
-# Of outcomes: left out where empty, so that a record written before is written the same today.
+# Fields of outcomes that are left out where empty, so that older records stay as they were written.
 _ONLY_WHERE_THERE = ("documents", "failed")
 
 
@@ -25,12 +25,12 @@ class StageRecord:
 
     Attributes:
         name: E.g. ``train full``.
-        key: Of its cache entry.
-        cached: Whether it was found.
-        seconds: Wall time of this run, reading or computing.
-        cost: What the run that computed it measured of its own work, by name; a training has
-            ``certificate_seconds`` and, if units were followed, ``track_overhead``. Beside what
-            the stage found, so that equal results are equal.
+        key: Key of its cache entry.
+        cached: Whether the entry was found.
+        seconds: Wall time it took in this run, reading or computing.
+        cost: What computing the entry took, by name; a training has ``certificate_seconds`` and, if
+            units were followed, ``track_overhead``. Kept apart from what the stage found, so that
+            equal results are equal.
     """
 
     name: str
@@ -41,7 +41,7 @@ class StageRecord:
 
 
 def file_name(arm: str) -> str:
-    """What an arm's files are called: those of ``full/random/0`` are ``full-random-0``."""
+    """An arm's name in those of its files: ``full-random-0`` for ``full/random/0``."""
     return arm.replace("/", "-")
 
 
@@ -51,17 +51,17 @@ class ArmRecord:
 
     Attributes:
         name: Unique within the run.
-        model: ``unaligned`` or ``aligned``; of what an arm trained, ``trained``.
+        model: ``unaligned`` or ``aligned``; ``trained`` for what an arm trained.
         unit_class: Ablated class or named set, or the one a control stands beside; None = dense.
         fill: What replaced the activations; None = dense.
-        control: ``random`` or ``matched``; None = the class itself.
-        draw: Number of the control draw.
-        units: How many are ablated; in training tables, frozen or trained.
-        unit_share: Share of all units.
-        parameter_share: Share of all unit parameters.
-        magnitude: Mean z_S + z_U over these units; shows how good a match is.
+        control: ``random`` or ``matched``; None = not a control.
+        draw: Number of the control draw; None = not a control.
+        units: How many units are ablated; in training tables, frozen or trained.
+        unit_share: Their share of all units.
+        parameter_share: Their share of all unit parameters.
+        magnitude: Their mean z_S + z_U, which shows how good a match is.
         metrics: Name -> estimate.
-        completions: Path of the completions, relative to the run's folder; "" = none were kept.
+        completions: Path of the completions, relative to the run's folder; "" = none are kept.
         arm: In training tables, the configured arm, or the one a control stands beside.
         training: How the arm was trained, with its certificate; None = not trained.
         outcomes: What each prompt and text window gave; None in records of earlier versions.
@@ -90,20 +90,21 @@ class ArmRecord:
 
     @property
     def label(self) -> str:
-        """What it is called in tables, as are its controls: configured arm, class or model."""
+        """Its name in tables, which its controls share: configured arm, class or model."""
         return self.arm or self.unit_class or self.model
 
     def measured(self, metric: str) -> Estimate:
-        """A metric; a gap of n = 0 where the arm was not measured so."""
+        """The estimate of a metric; a gap with n = 0 if the arm has none."""
         gap = Estimate(None, None, None, 0, "", "none: not measured")
         return self.metrics.get(metric, gap)
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> ArmRecord:
-        """Rebuild one from JSON values.
+        """Rebuild an arm from JSON values.
 
         Raises:
-            TypeError: A field is missing or unknown.
+            KeyError: It has no metrics.
+            TypeError: Another field is missing or unknown.
         """
         metrics = {name: _estimate(value) for name, value in plain["metrics"].items()}
         curves = {name: Curve(**value) for name, value in plain.get("curves", {}).items()}
@@ -125,7 +126,7 @@ class RunRecord:
     Attributes:
         run_id: Hash of what decides the result.
         artefact: Table or figure it belongs to.
-        status: ``done``; ``incomplete`` where a judge failed on answers, see :meth:`unanswered`.
+        status: ``done``, or ``incomplete`` if a judge failed on answers, see :meth:`unanswered`.
         seed: The run's seed.
         config: Science part of the resolved config.
         inputs: Content hashes of model and data sets.
@@ -137,16 +138,17 @@ class RunRecord:
         training: Summary of the alignment, or None.
         calibration: Counted tokens and examples per calibration set.
         classes: Class -> counts and shares.
-        statistics_agreement: Rank agreement of the ``variance`` and ``flap`` classes; of another
-            scoring, with the paper's.
+        statistics_agreement: Spearman correlations of scores and Jaccard overlap of SCU between
+            ``variance`` and ``flap``; if ``units.scoring`` is set, between it and the paper's.
         arms: Everything measured.
         stages: What was computed and what came from the cache.
         provenance: Code, packages and machine.
         started: ISO time.
         finished: ISO time.
+        schema: Version of the record's format.
         attacks: What each attack is.
-        later: Judges that were asked after the run, in the order of ``judges``; never written, for
-            what they say lies in files of their own.
+        later: Judges that were asked after the run, in the order of ``judges``; never written,
+            since what they said lies in files of their own.
     """
 
     run_id: str
@@ -173,7 +175,7 @@ class RunRecord:
     later: tuple[str, ...] = ()
 
     def unanswered(self) -> dict[str, dict[str, int]]:
-        """Judge -> arm -> answers that it got no word out on, for a reason that may pass."""
+        """Judge -> arm -> number of answers that it failed on, for a reason that may pass."""
         found: dict[str, dict[str, int]] = {}
         for arm in self.arms:
             for judge, count in (arm.outcomes.failed if arm.outcomes else {}).items():
@@ -200,7 +202,7 @@ class RunRecord:
         try:
             content = json.loads(text)
             if any(f'"{name}"' in text for name in _INFINITE):
-                content = _infinite(content)  # a walk over everything: most records need none
+                content = _infinite(content)  # a walk over everything, which most do not need
             if content["schema"] != SCHEMA:
                 raise StoreError(f"Record schema {content['schema']}, expected {SCHEMA}.")
             if not content["arms"]:
@@ -220,7 +222,7 @@ def status_of(arms: Iterable[ArmRecord]) -> str:
     return INCOMPLETE if failed else DONE
 
 
-# Behind :func:`unanswered_text`.
+# Follows :func:`unanswered_text` in messages.
 ASK_AGAIN = (
     "What was judged is kept; run the same command again to ask what is missing, with a higher "
     "max_requests if that is spent."
@@ -228,7 +230,7 @@ ASK_AGAIN = (
 
 
 def unanswered_text(lacking: Mapping[str, Mapping[str, int]]) -> str:
-    """What :meth:`RunRecord.unanswered` holds, as a clause."""
+    """What :meth:`RunRecord.unanswered` returns, as a clause."""
     return "; ".join(
         f"judge '{judge}' failed on {sum(arms.values())} answers, of {', '.join(arms)}"
         for judge, arms in lacking.items()
@@ -239,7 +241,7 @@ _ESTIMATE = {item.name for item in fields(Estimate)}
 
 
 def _estimate(content: dict[str, Any]) -> Estimate:
-    """``Estimate(**content)`` at a third of the time: a store of thousands holds a million."""
+    """``Estimate(**content)`` in a third of the time: thousands of records hold a million."""
     if content.keys() != _ESTIMATE:
         return Estimate(**content)  # says what is wrong
     made = object.__new__(Estimate)

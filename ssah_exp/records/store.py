@@ -38,20 +38,20 @@ class RecordStore:
         return path
 
     def get(self, artefact: str, run_id: str) -> RunRecord | None:
-        """One run's record as it wrote it; None if there is none, with a warning if unreadable."""
+        """One run's record as it wrote it; None if there is none or, with a warning, unreadable."""
         path = self.folder(artefact, run_id) / RECORD
-        with suppress(PermissionError):  # of which reading it warns
+        with suppress(PermissionError):  # reading it below warns of that
             if not path.is_file():
                 return None
         return readable_record(path)
 
     def read(self, artefact: str) -> list[RunRecord]:
-        """Every readable record of an artefact, oldest first; unreadable ones are warned of.
+        """Every readable record of an artefact, oldest first; others are skipped with a warning.
 
-        What further judges said later is in them, see :mod:`ssah_exp.records.later_judges`.
+        They include what further judges said later, see :mod:`ssah_exp.records.later_judges`.
 
         Raises:
-            StoreError: The folder of all of its runs may not be read.
+            StoreError: The folder of the artefact's runs may not be read.
         """
         return _read_all(list(holding(self.runs / artefact, RECORD)))
 
@@ -59,15 +59,15 @@ class RecordStore:
         """Artefacts that have at least one run.
 
         Raises:
-            StoreError: The folder of the runs, or of those of an artefact, may not be read.
+            StoreError: The folder of all runs, or that of an artefact's runs, may not be read.
         """
         return [place.name for place in listed(self.runs) if any(holding(place, RECORD))]
 
 
 def read_folder(folder: Path) -> list[RunRecord]:
-    """Every readable record in a folder of record files, oldest first; a run once.
+    """Every readable record in a folder of record files, oldest first; each run once.
 
-    Two experiments may hold the same run: its newest record counts.
+    If two experiments hold the same run, its newest record counts.
 
     Args:
         folder: Holds ``*.json``, folders that hold ``records/*.json``, or both.
@@ -84,7 +84,7 @@ def read_folder(folder: Path) -> list[RunRecord]:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """The record in a run's folder, as its run wrote it.
+    """The record in a run's folder, as the run wrote it.
 
     Raises:
         StoreError: There is none, or it cannot be read.
@@ -118,8 +118,11 @@ def readable_record(path: Path) -> RunRecord | None:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Thousands of records are a million objects, none of them garbage: do not look through them
-    again and again, and when they are read count them as old."""
+    """Switch garbage collection off while records are read; count them as old afterwards.
+
+    Thousands of records are a million objects, none of them garbage, which the collector would
+    look through again and again.
+    """
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -131,15 +134,17 @@ def _no_collection() -> Iterator[None]:
 
 
 def _all_are_old() -> None:
-    """What exists goes to the oldest generation unseen; enabled before that, the collector would
-    walk over all of it at once."""
+    """Move what exists to the oldest generation without a look at it.
+
+    If the collector were enabled before that, it would walk over all of it at once.
+    """
     if gc.get_freeze_count() == 0:  # what somebody else froze stays frozen
         gc.freeze()
         gc.unfreeze()
 
 
 def _read_all(paths: Sequence[Path]) -> list[RunRecord]:
-    """Those that can be read, oldest first."""
+    """The records that can be read, oldest first."""
     with _no_collection():
         records = [record for path in paths if (record := _with_judges(path)) is not None]
     return sorted(records, key=lambda record: record.finished)

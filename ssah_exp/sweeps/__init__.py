@@ -1,1 +1,1 @@
-"""Many runs as one: frozen at submission, run here or by Slurm, looked at and finished later."""
+"""Many runs as one: frozen at submission, run here or by Slurm, checked and finished later."""

@@ -26,11 +26,11 @@ def run_here(
         jobs: In order.
         say: Gets a line per job.
         check: See :func:`ssah_exp.sweeps.worker.work`.
-        begin: Called once the sweep is this process's.
+        begin: Called once this process holds the sweep.
 
     Raises:
-        KeyboardInterrupt: The jobs that are left can be run by ``ssah-exp retry-failed``.
-        SystemExit: The same.
+        KeyboardInterrupt: A person ended it; ``ssah-exp retry-failed`` runs what is left.
+        SystemExit: The process was asked to end; likewise.
     """
     states: list[JobState] = []
     told_apart = differences(sweep.jobs())
@@ -53,7 +53,7 @@ def line_of(place: str, job: Job, state: JobState, seconds: float, told_apart: s
         job: The job.
         state: Its state.
         seconds: How long it took.
-        told_apart: What sets it apart from the others.
+        told_apart: The overrides that set it apart from the other jobs.
     """
     what = state.error or (f"run {state.run_id}" if state.run_id else "")
     return f"[{place}] job {job.number}  {state.status:<9} {seconds:7.1f} s  {told_apart}  {what}"

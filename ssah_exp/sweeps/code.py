@@ -13,7 +13,7 @@ CHECKS = ("refuse", "warn")
 
 
 def code_state() -> dict[str, Any]:
-    """Version, commit, whether it was edited since, and a digest of every Python file.
+    """Version, commit, whether it was edited since, and a digest of this package's Python files.
 
     The digest decides: it sees edits that are not committed, and needs no repository.
     """
@@ -26,7 +26,7 @@ def code_state() -> dict[str, Any]:
 
 
 def check_code(submitted: dict[str, Any], check: str) -> str | None:
-    """Refuse other code, or say in one line how it differs from what was submitted; None = not.
+    """Refuse code other than at submission, or say in one line how it differs; None = it does not.
 
     Args:
         submitted: A :func:`code_state`.

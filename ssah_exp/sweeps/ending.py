@@ -1,4 +1,4 @@
-"""How a worker or a command is told to end: amid training between two steps, else at once."""
+"""How a worker or a command ends when told to: in training between two steps, else at once."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Told:
 
 @contextmanager
 def tidied_up() -> Iterator[None]:
-    """Around a command: TERM, which ends Python on the spot, lets it remove what is half made.
+    """Around a command: on TERM, which by itself ends Python on the spot, let it clean up first.
 
-    Outside the main thread, which alone may handle signals, and where somebody else handles or
-    ignores TERM, all stays as it is.
+    Nothing changes outside the main thread, which alone may handle signals, and where TERM is
+    handled or ignored already.
 
     Raises:
         SystemExit: With 143, after TERM.
@@ -43,7 +43,11 @@ def tidied_up() -> Iterator[None]:
 
 @contextmanager
 def listening() -> Iterator[Told]:
-    """Handle TERM, and USR2 (the time is up, then TERM), while the block lasts."""
+    """Handle TERM, and USR2 (note that the time is up, then do as on TERM), during the block.
+
+    Raises:
+        SystemExit: With 143, after either; not while Lightning trains.
+    """
     told = Told()
 
     def warn(number: int, frame: FrameType | None) -> None:
@@ -62,7 +66,7 @@ def listening() -> Iterator[Told]:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    # While Lightning trains it has put a handler of its own in front of this one and will end
+    # While Lightning trains, a handler of its own stands in front of this one and ends the training
     # between two steps; to raise here would spoil its checkpoint.
     if signal.getsignal(signal.SIGTERM) is _end:
         raise SystemExit(ENDED)

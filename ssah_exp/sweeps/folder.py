@@ -3,7 +3,7 @@
     <root>/sweeps/<name>/{sweep,jobs}.json
     <root>/sweeps/<name>/jobs/0007/{job,state,slurm}.json, log.txt, cancelled
 
-Nothing here is read from ``conf/``: a job's config was resolved when it was submitted.
+Nothing here reads ``conf/``: a job's config was resolved when it was submitted.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Job:
         return self.folder / LOG
 
     def overrides(self) -> list[str]:
-        """What sets it apart from the other jobs of the sweep."""
+        """The overrides it was submitted with, including those that all jobs of the sweep share."""
         overrides: list[str] = self._frozen()["overrides"]
         return overrides
 
@@ -61,7 +61,7 @@ class Job:
         """The config as it was when the job was submitted.
 
         Raises:
-            ConfigError: This version of the code does not take it any more.
+            ConfigError: This version of the code does not accept it any more.
             StoreError: The file is damaged.
         """
         return parse_plain(self._frozen()["config"])
@@ -70,7 +70,7 @@ class Job:
         return _read(self.folder / JOB)
 
     def state(self) -> JobState:
-        """What the job said last; queued if it said nothing yet."""
+        """What the job said last; queued if nothing yet or, with a warning, nothing readable."""
         path = self.folder / STATE
         try:
             return JobState.from_json(path.read_text(encoding="utf-8"))
@@ -90,11 +90,15 @@ class Job:
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody asked that it be not run, or not run on."""
+        """Whether somebody asked that it not be run, or not go on."""
         return (self.folder / CANCELLED).exists()
 
     def cancel(self, wanted: bool = True) -> None:
-        """Ask for it, or take it back. A file of its own: the job may be writing its state."""
+        """Ask that it be cancelled, or take that back, by a file: it may be writing its state.
+
+        Raises:
+            StoreError: The disk is full or not writable.
+        """
         with storage_errors(self.folder):
             if wanted:
                 (self.folder / CANCELLED).touch()
@@ -107,7 +111,11 @@ class Job:
         return str(_read(path)["job"]) if path.is_file() else None
 
     def give_ticket(self, number: str) -> None:
-        """Remember Slurm's number. A file of its own: the job may be writing its state already."""
+        """Keep Slurm's number, in a file of its own: the job may be writing its state already.
+
+        Raises:
+            StoreError: The disk is full or not writable.
+        """
         write_atomically(self.folder / TICKET, json.dumps({"job": number}))
 
 
@@ -123,29 +131,33 @@ class Sweep:
 
     @property
     def name(self) -> str:
-        """Name of the folder: when it was submitted."""
+        """Name of the folder, by default the time of submission."""
         return self.folder.name
 
     @property
     def given_as(self) -> str:
-        """What commands find it by: its name below the default root, its folder below others."""
+        """How to name it to commands: its name below the default root, its folder below others."""
         usual = root_of(None).absolute() == self.folder.absolute().parents[1]
         return self.name if usual else shlex.quote(str(self.folder))
 
     @property
     def lock(self) -> Path:
-        """Held by the process that runs the jobs itself (``batch``, ``local``)."""
+        """The lock that the process that runs the jobs itself holds (``batch``, ``local``)."""
         return self.folder / "running"
 
     def plan(self) -> dict[str, Any]:
-        """How it was submitted: ``launcher``, ``options``, ``code``, ``owner``, ``cwd``."""
+        """How it was submitted: ``launcher``, ``options``, ``code``, ``owner``, ``cwd``, a time.
+
+        Raises:
+            StoreError: The file cannot be read.
+        """
         return _read(self.folder / PLAN)
 
     def place(self, say: Callable[[str], None]) -> Path:
-        """Where it was submitted, from where relative paths in frozen configs are read.
+        """The folder it was submitted from, to which relative paths in frozen configs refer.
 
         Args:
-            say: Gets a line if that is gone: then it is where we are.
+            say: Gets a line if that folder is gone: then it is the current one.
         """
         place = Path(str(self.plan()["cwd"]))
         if place.is_dir():
@@ -154,10 +166,10 @@ class Sweep:
         return Path.cwd()
 
     def jobs(self) -> list[Job]:
-        """Every job that was frozen, by number; one that may not be looked into is warned of.
+        """Every job that was frozen, by number; one that may not be read is skipped with a warning.
 
         Raises:
-            StoreError: Their folder may not be read.
+            StoreError: The folder of jobs may not be read.
         """
         found = holding(self.folder / "jobs", JOB)
         return sorted((Job(path.parent) for path in found), key=lambda job: job.number)
@@ -176,12 +188,12 @@ class Sweep:
             self.expect(jobs)
 
     def cut_short(self, there: int) -> str | None:
-        """What to tell of a sweep that lacks jobs; None = all lie there.
+        """What to tell a person if the sweep lacks jobs; None = all are there.
 
-        Of one that an earlier version launched, which counted none, a first job is expected.
+        Earlier versions noted no number: of their sweeps one job is expected.
 
         Args:
-            there: How many :meth:`jobs` it has.
+            there: How many :meth:`jobs` the sweep has.
         """
         path = self.folder / COUNT
         wanted = int(_read(path)["jobs"]) if path.is_file() else 1
@@ -200,6 +212,8 @@ class Sweep:
     def freeze(self, number: int, overrides: Sequence[str], config: RunConfig) -> Job:
         """Write down what a job will run, whatever becomes of ``conf/``.
 
+        ``config.paths.root`` is made absolute in place.
+
         Raises:
             StoreError: The disk is full or not writable.
         """
@@ -211,7 +225,7 @@ class Sweep:
 
 
 def differences(jobs: Sequence[Job]) -> dict[int, str]:
-    """Number of each job -> the overrides it does not share with all others."""
+    """Number of each job -> the overrides it does not share with all others, as one text."""
     given = {job.number: job.overrides() for job in jobs}
     shared = set.intersection(*map(set, given.values())) if len(given) > 1 else set()
     return {
@@ -224,7 +238,7 @@ def open_sweep(folder: Path, launcher: str, options: dict[str, Any], code: dict[
     """Begin a sweep in a folder that holds none yet.
 
     Raises:
-        StoreError: It does, or it cannot be written.
+        StoreError: The folder holds a sweep, or cannot be written.
     """
     plan = {
         "launcher": launcher,
@@ -250,12 +264,12 @@ def open_sweep(folder: Path, launcher: str, options: dict[str, Any], code: dict[
 
 
 def sweeps_below(root: Path) -> list[Sweep]:
-    """Every sweep of a root, oldest first; one that was killed before it had a plan is none.
+    """Every sweep of a root, oldest first; one that was killed before it had a plan does not count.
 
-    One that may not be looked into is warned of.
+    One that may not be read is skipped with a warning.
 
     Raises:
-        StoreError: Their folder may not be read.
+        StoreError: The folder of sweeps may not be read.
     """
     found = holding(root.absolute() / "sweeps", PLAN)  # workers change directory
     return sorted((Sweep(path.parent) for path in found if path.stat().st_size > 0), key=_age)
@@ -265,7 +279,7 @@ def _age(sweep: Sweep) -> tuple[str, str]:
     """When it was submitted, and its name: a folder may be called anything."""
     try:
         created = sweep.plan().get("created")
-    except StoreError:  # damaged: it keeps its place, and whoever asks for it is told so
+    except StoreError:  # damaged: it keeps its place; whoever asks for it will be told
         created = None
     written = datetime.fromtimestamp((sweep.folder / PLAN).stat().st_mtime, UTC)
     return str(created or written.isoformat(timespec="seconds")), sweep.name

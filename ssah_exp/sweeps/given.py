@@ -17,12 +17,12 @@ def options_of(schema: type[Options], given: Mapping[str, Any], where: str) -> O
     """Make a dataclass of options from plain values.
 
     Args:
-        schema: The dataclass; it checks ranges itself.
+        schema: The dataclass, which checks ranges itself.
         given: Plain values by name.
-        where: The config key they stand below.
+        where: The config key below which the options stand, for error messages.
 
     Raises:
-        ConfigError: Lists unknown names and values of another kind; or values out of range.
+        ConfigError: Lists unknown names and values of the wrong kind, or else values out of range.
     """
     refuse(_problems(schema, given, where))
     return schema(**given)

@@ -24,7 +24,7 @@ from ssah_exp.sweeps.given import options_of
 from ssah_exp.sweeps.local import LocalOptions
 from ssah_exp.sweeps.slurm import SlurmOptions
 
-# Sweeps this process launched, in order: Hydra hands no result of a multirun back to who called it.
+# Sweeps this process launched, in order: Hydra returns no result of a multirun to its caller.
 LAUNCHED: list[Sweep] = []
 
 _AT_ONCE = ("GridSweeper", "BasicSweeper", "ListSweeper")  # launch all of their jobs together
@@ -37,7 +37,7 @@ class Launch:
         loader: Composes the config of a job.
         config: The sweep's config, Hydra's part included.
         launcher: ``batch``, ``local`` or ``slurm``.
-        options: The launcher's.
+        options: The launcher's options.
 
     Raises:
         StoreError: The sweep's folder cannot be written.
@@ -55,12 +55,12 @@ class Launch:
         there = self._folder.exists()
         check_place(self._folder)  # Hydra's own sweeper writes there first
         if not there:
-            self._folder.rmdir()  # a sweep that is refused before its first job leaves none
+            self._folder.rmdir()  # a sweep refused before its first job leaves no folder
         self._jobs = 0
 
     @property
     def sweep(self) -> Sweep:
-        """The sweep's folder, made when first needed."""
+        """The sweep, whose folder is made when first needed."""
         if self._sweep is None:
             options = _plain_values(self._options)
             self._sweep = open_sweep(self._folder, self._launcher, options, code_state())
@@ -72,11 +72,12 @@ class Launch:
         """Compose, check and write down a batch of jobs.
 
         Args:
-            overrides: Of each job.
-            first: Number of the first.
+            overrides: The overrides of each job.
+            first: Number of the first job.
 
         Raises:
-            ConfigError: Lists what is wrong with every job; nothing was written.
+            ConfigError: There is no job, or some are wrong, which it lists; nothing was written.
+            StoreError: The disk is full or not writable.
         """
         if not overrides:
             raise ConfigError("The sweep has no jobs: a range or a pattern in it holds nothing.")
@@ -105,7 +106,7 @@ class Launch:
 
 
 def _more_follow(sweeper: Mapping[str, Any], jobs: int) -> bool:
-    """Whether a sweeper may launch further jobs behind these: a search does, and full batches."""
+    """Whether a sweeper may launch more jobs after these: in a search, or after a full batch."""
     if sweeper["_target_"].rpartition(".")[2] not in _AT_ONCE:
         return True
     most = sweeper.get("max_batch_size")
@@ -113,14 +114,15 @@ def _more_follow(sweeper: Mapping[str, Any], jobs: int) -> bool:
 
 
 def refuse_list(sweeper: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Refuse a job that is a list of jobs: it would silently be the defaults, and none of the list.
+    """Refuse a job that is a list of jobs: it would silently run the defaults, not the list.
 
     Args:
-        sweeper: Of the job's config.
-        overrides: It was composed from; those that chose the list are not handed to its jobs.
+        sweeper: ``hydra.sweeper`` of the job's config.
+        overrides: What the job was composed from; the jobs of a list do not get the ones that
+            chose the list.
 
     Raises:
-        ConfigError: It is, with how it is run.
+        ConfigError: It is one; the message says how to run it.
     """
     keys = {word.partition("=")[0].lstrip("+") for word in overrides}
     chosen = [key for key in sweeper.get("instead_of") or () if key in keys]
@@ -135,7 +137,7 @@ def slurm_options(given: Mapping[str, Any]) -> SlurmOptions:
     """The options of a Slurm sweep from a config or a plan.
 
     Raises:
-        ConfigError: Unknown ones, or values no cluster could use.
+        ConfigError: Unknown options, or values no cluster could use.
     """
     return options_of(SlurmOptions, _plain_values(given), "hydra.launcher")
 
@@ -144,13 +146,13 @@ def local_options(given: Mapping[str, Any]) -> LocalOptions:
     """The options of a sweep of several processes on this machine, from a config or a plan.
 
     Raises:
-        ConfigError: Unknown ones, or values no machine could use.
+        ConfigError: Unknown options, or values no machine could use.
     """
     return options_of(LocalOptions, _plain_values(given), "hydra.launcher")
 
 
 def tell(line: str) -> None:
-    """A line for the person who launched the sweep."""
+    """Print a line on standard error for the person who launched the sweep."""
     print(line, file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Jobs from a list: one line of overrides each, a line that is a grid giving several."""
+"""Jobs from a list: a job per line of overrides, or several where the line is a grid."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def jobs_of(
     """The overrides of each job.
 
     Args:
-        arguments: Of the command line, for all jobs: they come first, and win over a line that
-            sets the same key.
+        arguments: Overrides of the command line, for all jobs: they come first, and win over a
+            line that sets the same key.
         file: Text file with one line per job or grid; None = only ``lines``.
-        lines: More of them.
-        instead_of: Keys of arguments that chose this list, and that its lines stand for.
-        shared: Overrides that all lines begin with; a line may set them otherwise.
+        lines: More such lines.
+        instead_of: Keys of arguments that chose this list; its lines take their place.
+        shared: Overrides that all lines begin with; a line that sets the same key wins.
 
     Raises:
         ConfigError: No line at all, an unreadable file, or a line that is no override.
@@ -62,7 +62,7 @@ def _left(overrides: Sequence[str], taken: Collection[str]) -> list[str]:
 
 
 def _key(override: str) -> str:
-    """What an override sets, without the signs that add or remove it."""
+    """The key an override sets, without the signs that add or remove it."""
     return override.partition("=")[0].lstrip("+~")
 
 

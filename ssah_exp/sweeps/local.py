@@ -1,4 +1,4 @@
-"""Several jobs of a sweep at once on this machine, in workers that live while there are jobs."""
+"""Several jobs of a sweep at once on this machine, in processes that live while jobs are left."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class LocalOptions:
     """How the jobs of a sweep share this machine.
 
     Attributes:
-        workers: Processes; null = as many as ``gpus`` each leave room for.
+        workers: Processes; null = as many as there are GPUs for, with ``gpus`` each.
         gpus: GPUs of a worker, seen by no other; 0 = it sees none; null = 1 where there are any.
-        threads: Processor threads of a worker; null = the cores, shared out.
+        threads: Processor threads of a worker; null = the cores divided by the workers.
         code: What a worker does if the code changed since submission: ``refuse`` or ``warn``.
     """
 
@@ -55,7 +55,7 @@ class LocalOptions:
 
 
 def places(options: LocalOptions, devices: Sequence[str], cores: int) -> list[dict[str, str]]:
-    """The environment of every worker.
+    """The environment variables of every worker.
 
     Args:
         options: What was asked for.
@@ -63,7 +63,7 @@ def places(options: LocalOptions, devices: Sequence[str], cores: int) -> list[di
         cores: Processor cores it may use.
 
     Raises:
-        ConfigError: There are fewer GPUs than workers need, or it is not said how many workers.
+        ConfigError: Workers need more GPUs than there are, or need none and have no number given.
     """
     gpus = min(1, len(devices)) if options.gpus is None else options.gpus
     if options.workers is None and gpus == 0:
@@ -113,19 +113,19 @@ def run_at_once(
         options: How they share the machine.
         say: Gets a line per job.
         check: See :func:`ssah_exp.sweeps.worker.work`.
-        begin: Called once the sweep is this process's.
+        begin: Called once this process holds the sweep.
 
     Returns:
         The states, in the order of ``jobs``.
 
     Raises:
         ConfigError: See :func:`here`.
-        KeyboardInterrupt: Workers saved and ended; ``ssah-exp retry-failed`` goes on.
-        SystemExit: The same.
+        KeyboardInterrupt: A person ended it; workers saved, and ``ssah-exp retry-failed`` goes on.
+        SystemExit: The process was asked to end; likewise.
     """
     environments = here(options)
     with held(sweep.lock, f"sweep {sweep.name}", say):
-        sweep.place(say)  # says once, not once a worker, if it is gone
+        sweep.place(say)  # if it is gone, says so once, not once per worker
         begin()
         crew = _Crew(sweep, jobs, say, check)
         try:
@@ -136,7 +136,7 @@ def run_at_once(
 
 
 class _Worker:
-    """One process and the job it is at."""
+    """One process and the job it works on."""
 
     def __init__(self, folder: str, check: str | None, environment: dict[str, str]) -> None:
         self.environment = environment
@@ -185,7 +185,7 @@ class _Crew:
         self._busy: list[_Worker] = []
 
     def work(self, environments: Sequence[dict[str, str]]) -> None:
-        """Until nothing is left."""
+        """Have jobs run until none is left."""
         for environment in environments[: len(self._left)]:
             self._employ(environment)
         while self._busy:
@@ -208,7 +208,7 @@ class _Crew:
     def _employ(self, environment: dict[str, str]) -> None:
         worker = _Worker(str(self._sweep.folder), self._check, environment)
         self._busy.append(worker)
-        # If Python did not even start the job counts as ended: another would fare no better.
+        # If Python did not even start, the job counts as ended: another worker would do no better.
         worker.give(self._left.pop(0))
 
     def _go_on_with(self, worker: _Worker) -> None:
@@ -234,11 +234,11 @@ class _Crew:
 
 
 def _ended(job: Job, died: int | None) -> JobState:
-    """How a job ended, also where nobody could write it down.
+    """How a job ended, even if its process could not write that down.
 
     Args:
         job: The job.
-        died: Exit code of its process if that is gone.
+        died: Exit code of its process; None = the process lives.
     """
     state = job.state()
     if state.status == QUEUED and job.cancelled:

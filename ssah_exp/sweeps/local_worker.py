@@ -1,4 +1,4 @@
-"""What a worker of this machine does: job after job, until none comes or it is told to end."""
+"""What a worker on this machine does: job after job, until none comes or it is told to end."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from pathlib import Path
 def serve(
     connection: Connection, folder: str, check: str | None, environment: Mapping[str, str]
 ) -> None:
-    """Run every job whose number comes; send the number back when it has its state.
+    """Run every job whose number arrives; send the number back once the job's state is written.
 
-    A TERM, or the end of the process that hands out jobs, ends it as Slurm would: a training saves
-    a checkpoint between two steps, anything else ends at once.
+    A TERM, or the end of the process that hands out jobs, ends the worker as Slurm would: a
+    training saves a checkpoint between two steps, anything else ends at once.
 
     Args:
-        connection: Brings numbers; closed when nothing is left.
-        folder: The sweep's.
+        connection: Brings numbers; closed when no job is left.
+        folder: The sweep's folder.
         check: See :func:`ssah_exp.sweeps.worker.work`.
-        environment: Threads and devices; set before any library looks at them.
+        environment: Variables for threads and devices; set before any library looks at them.
 
     Raises:
-        SystemExit: It was told to end.
+        SystemExit: The worker was told to end.
     """
     os.environ.update(environment)
-    # Ctrl+C in a terminal reaches every process of it: who hands out jobs says what becomes of us.
+    # Ctrl+C reaches every process of a terminal: the one that hands out jobs decides for us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     from ssah_exp.errors import plain_warnings
@@ -38,7 +38,7 @@ def serve(
     from ssah_exp.sweeps.worker import work
 
     sweep = Sweep(Path(folder))
-    os.chdir(sweep.place(lambda line: None))  # who hands out jobs says it
+    os.chdir(sweep.place(lambda line: None))  # the process that hands out jobs tells of it
     with plain_warnings(), listening():
         threading.Thread(target=_end_with_parent, daemon=True).start()
         while True:

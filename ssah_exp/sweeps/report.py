@@ -9,9 +9,10 @@ from ssah_exp.sweeps.status import SweepStatus, status_of
 
 
 def end_of(sweep: Sweep) -> int:
-    """Say how a sweep stands that was just launched; 1 = some of its jobs did not get done.
+    """Say how a sweep that was just launched stands; 1 = some of its jobs did not get done.
 
-    Cancelled ones were asked for. What Slurm was given a moment ago may not be in its queue yet.
+    Cancelled jobs do not count, since somebody asked for that. Under Slurm only failed ones do:
+    what Slurm was given a moment ago may not be in its queue yet.
     """
     status = status_of(sweep)
     failed = [item for item in status.standings if item.status in UNFINISHED]
@@ -35,9 +36,9 @@ def summary(status: SweepStatus) -> str:
 
 
 def lines(status: SweepStatus, *statuses: str) -> list[str]:
-    """One line per job, or per job of some statuses: number, status, attempts, overrides, detail.
+    """One line per job (of some statuses, if given): number, status, attempts, overrides, detail.
 
-    The overrides are those that the whole sweep does not share.
+    Overrides that all jobs share are left out.
     """
     told_apart = differences([item.job for item in status.standings])
     width = max(map(len, told_apart.values()), default=0)

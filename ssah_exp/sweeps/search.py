@@ -1,8 +1,8 @@
-"""A search by Optuna: ask for values, run the job, tell what its record says.
+"""A search by Optuna: ask it for values, run the job, tell it what the job's record says.
 
 Sweep overrides span the space: ``KEY=interval(0.005,0.1)``, ``KEY=tag(log,interval(0.005,0.1))``,
-``KEY=range(1,9)`` and ``KEY=choice(a,b)``. What is optimised is a metric of one arm of the record,
-so a search over thresholds costs what its evaluations cost and repeats nothing.
+``KEY=range(1,9)`` and ``KEY=choice(a,b)``. What is optimised is a metric of one arm of the record.
+Jobs share cached stages, so a search over thresholds costs no more than its evaluations.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class SearchSettings:
 
     Attributes:
         metric: Name of a metric as records have it, e.g. ``asr/mean/wei2024``.
-        arm: Name of the arm it is read from, e.g. ``SCU/pooled``.
+        arm: Name of the arm that it is read from, e.g. ``SCU/pooled``.
         direction: ``minimize`` or ``maximize``.
         trials: Jobs to run.
-        seed: Of the sampler.
+        seed: Seed of the sampler.
     """
 
     metric: str
@@ -77,7 +77,7 @@ def settings_of(given: Mapping[str, Any]) -> SearchSettings:
     """Settings from the sweeper's config.
 
     Raises:
-        ConfigError: Unknown or missing ones, or values out of range.
+        ConfigError: Unknown or missing settings, or values out of range.
     """
     refuse(
         f"hydra.sweeper.{name} is missing; give it as hydra.sweeper.{name}=NAME."
@@ -93,7 +93,9 @@ def search(
     """Run the search; return the best trial, which is also written beside the sweep's plan.
 
     Raises:
-        ConfigError: Nothing to search over, or the launcher cannot wait for its jobs.
+        ConfigError: Nothing to search over, a launcher that does not wait for its jobs, no Optuna,
+            or an arm or metric that no record has.
+        StoreError: No trial came to a value, or the sweep's folder cannot be written.
     """
     if getattr(launcher, "name", None) != "batch":
         raise ConfigError(
@@ -126,17 +128,17 @@ def search(
         value = _value(LAUNCHED[-1].job(number), returned.return_value, settings)
         failed = optuna.trial.TrialState.FAIL if value is None else None
         study.tell(trial, value, state=failed)
-        with suppress(StoreError):  # a disk that is full for a while ends no search
+        with suppress(StoreError):  # a disk that is full for a while must not end a search
             _write(study.trials, settings)
-    LAUNCHED[-1].none_follow()  # without a value, too, its trials can be run again
+    LAUNCHED[-1].none_follow()  # its trials can be run again, even if none has a value
     return _best(study.trials, settings)
 
 
 def _space(overrides: list[Override]) -> dict[str, BaseDistribution]:
-    """What is searched over, by its key.
+    """Key -> the values to search over.
 
     Raises:
-        ConfigError: Nothing is.
+        ConfigError: There is nothing to search over.
     """
     space = {
         item.get_key_element(): _distribution(item)
@@ -191,7 +193,7 @@ def _metric(record: RunRecord, settings: SearchSettings) -> float | None:
 
 
 def _write(trials: list[Any], settings: SearchSettings) -> tuple[Path, list[dict[str, Any]]]:
-    """Write every trial down, behind each: a night that is ended early keeps what it has."""
+    """Write all trials down, which is done after each: a search that is ended early keeps them."""
     told = [
         {"job": trial.number, "overrides": trial.params, "value": trial.value} for trial in trials
     ]
@@ -201,7 +203,7 @@ def _write(trials: list[Any], settings: SearchSettings) -> tuple[Path, list[dict
 
 
 def _best(trials: list[Any], settings: SearchSettings) -> dict[str, Any]:
-    """Say which was best.
+    """Return the best trial, and print it.
 
     Raises:
         StoreError: No trial has a value.

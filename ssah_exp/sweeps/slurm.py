@@ -24,16 +24,16 @@ class SlurmOptions:
     """What each job of a sweep asks the cluster for.
 
     Attributes:
-        partition: Null = the cluster's default; so with the three that follow.
-        account: To charge.
+        partition: Partition; null = the cluster's default, here and in the next three.
+        account: Account to charge.
         qos: Quality of service.
         constraint: Features of the nodes.
-        minutes: Time limit; a job that reaches it is queued again and goes on.
+        minutes: Time limit in minutes; a job that reaches it is queued again and goes on.
         gpus: GPUs of a job.
         cpus: Cores of a job.
-        memory_gb: Memory of a job; null = the cluster's default.
+        memory_gb: Memory of a job in GiB; null = the cluster's default.
         parallel: Jobs of the sweep that may run at once.
-        signal_seconds: How long before its time limit a job is told to save and end.
+        signal_seconds: Seconds before its time limit at which a job is told to save and end.
         requeues: How often a job may be queued again because its time ran out.
         code: What a worker does if the code changed since submission: ``refuse`` or ``warn``.
         setup: Shell lines that go before each job, e.g. ``module load cuda``.
@@ -80,14 +80,14 @@ class SlurmOptions:
         refuse(problems)
 
     def _memory(self) -> Iterable[str]:
-        if self.memory_gb is not None and self._megabytes() < 1:  # 0 asks for all of a node's
+        if self.memory_gb is not None and self._megabytes() < 1:  # to Slurm, 0 is all of a node's
             yield f"hydra.launcher.memory_gb={self.memory_gb:g} is below a megabyte."
 
     def _megabytes(self) -> int:
         return round(1024 * (self.memory_gb or 0))
 
     def for_submitit(self) -> dict[str, Any]:
-        """As ``submitit`` names them."""
+        """The options by the names that ``submitit`` gives them."""
         return {
             "time": self.minutes,
             "partition": self.partition,
@@ -102,7 +102,7 @@ class SlurmOptions:
             "signal_delay_s": self.signal_seconds,
             "stderr_to_stdout": True,
             "setup": list(self.setup) or None,
-            # A node that dies, or a job of higher rank: Slurm itself queues the job again.
+            # If its node dies or goes to a job of higher priority, Slurm itself queues it again.
             "additional_parameters": {"requeue": True, **self.sbatch},
         }
 
@@ -114,7 +114,8 @@ def submit(sweep: Sweep, jobs: Sequence[Job], options: SlurmOptions) -> str:
         Slurm's number of the array.
 
     Raises:
-        ClusterError: No Slurm, no answer, or it refuses; the jobs stay frozen in the sweep.
+        ClusterError: There is no Slurm or no submitit, or Slurm refuses; the jobs stay frozen in
+            the sweep.
     """
     try:
         from submitit import SlurmExecutor
@@ -149,10 +150,10 @@ def queue(users: Iterable[int]) -> dict[str, tuple[str, str]]:
     """Jobs that Slurm has in its queue: number -> state and reason.
 
     Args:
-        users: Ids of those whose jobs they are.
+        users: Ids of the users whose jobs to list.
 
     Raises:
-        ClusterError: It is not there or does not answer.
+        ClusterError: Slurm is not there or does not answer.
     """
     whose = f"--user={','.join(str(user) for user in sorted(set(users)))}"
     lines = _ask("squeue", "--noheader", "--array", whose, "--format=%i|%T|%r").splitlines()
@@ -161,7 +162,7 @@ def queue(users: Iterable[int]) -> dict[str, tuple[str, str]]:
 
 
 def ended(tickets: Iterable[str]) -> dict[str, str]:
-    """How jobs ended that are in the queue no more, as far as Slurm still knows."""
+    """Ticket -> how a job that is no longer in the queue ended, as far as Slurm still knows."""
     states: dict[str, str] = {}
     arrays = sorted({ticket.partition("_")[0] for ticket in tickets})
     for array in arrays:
@@ -185,7 +186,7 @@ def cancel(tickets: Sequence[str]) -> None:
 
 
 def _remembered(array: str) -> dict[str, str]:
-    """What the controller remembers of an array for some minutes."""
+    """Ticket -> state, of an array's jobs: the controller remembers them for some minutes."""
     try:
         text = _ask("scontrol", "--oneliner", "show", "job", array)
     except ClusterError:

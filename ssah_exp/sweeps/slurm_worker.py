@@ -1,9 +1,9 @@
 """What a Slurm job does: run one job of a sweep; save, end and be queued again when told to.
 
 Slurm sends USR2 some time before the time limit (``--signal``), and, if the cluster is set up so,
-before a job of higher rank takes the node. It becomes a TERM to ourselves: Lightning ends a
+before a job of higher priority takes the node. USR2 becomes a TERM to ourselves: Lightning ends a
 training between two steps with a checkpoint, anything else ends at once, and the job asks to be
-queued again. A TERM from outside means the same without asking: Slurm knows what it does.
+queued again. A TERM from outside does the same but asks for nothing: Slurm knows what it wants.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class SlurmWorker:
         number: The job's number.
         check: See :func:`ssah_exp.sweeps.worker.work`.
         requeues: How often the job may be queued again because its time ran out.
-        before: Timeouts before this submission; after `retry-failed` the count begins anew.
+        before: Timeouts before this submission, which do not count towards ``requeues``.
     """
 
     folder: str

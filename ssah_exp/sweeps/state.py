@@ -11,7 +11,7 @@ from ssah_exp.records.provenance import now
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
 CANCELLED, INTERRUPTED, MISSING = "cancelled", "interrupted", "missing"
-# In the order of a summary. ``missing`` is what no job says of itself.
+# In the order of a summary. No job says of itself that it is ``missing``.
 STATUSES = (QUEUED, RUNNING, DONE, FAILED, INTERRUPTED, CANCELLED, MISSING)
 # What `retry-failed` queues again.
 UNFINISHED = (FAILED, INTERRUPTED, CANCELLED, MISSING)
@@ -24,15 +24,15 @@ class JobState:
     Attributes:
         status: One of ``STATUSES``.
         attempts: How often it was started.
-        timeouts: How often its time ran out.
+        timeouts: How often its time under Slurm ran out.
         owner: The process that runs it, or ran it last.
         progress: What it does now, e.g. ``[3/14] SCU/pooled answers 40/112``.
-        run_id: Of its record, once it is done.
-        artefact: Of its record.
-        folder: Where its record lies, as seen from the job's folder: the root may be moved.
-        error: One line: why it failed.
+        run_id: Run id of its record, once it is done.
+        artefact: Artefact of its record, likewise.
+        folder: Path of the run's folder relative to the job's, so that the root may be moved.
+        error: Why it failed or was interrupted, in one line.
         started: ISO time of the last start.
-        updated: ISO time of the last change; for people, nothing is decided by it.
+        updated: ISO time of the last change, for people; nothing is decided by it.
         seconds: Wall time of the last attempt.
     """
 

@@ -1,4 +1,7 @@
-"""What became of each job: what it says of itself, held against what its keeper knows."""
+"""What became of each job: what it says of itself, checked against what its keeper knows.
+
+The keeper is the process that runs the sweep, or Slurm.
+"""
 
 from __future__ import annotations
 
@@ -52,8 +55,8 @@ class SweepStatus:
 
     Attributes:
         sweep: The sweep.
-        standings: By number.
-        note: What makes the judgement less sure, that jobs are lacking above all; or None.
+        standings: Every job's, by number.
+        note: What makes the judgement less sure, above all that jobs are lacking; None = nothing.
     """
 
     sweep: Sweep
@@ -61,7 +64,7 @@ class SweepStatus:
     note: str | None = None
 
     def counts(self) -> dict[str, int]:
-        """Status -> jobs, in a fixed order, none left out that occurs."""
+        """Status -> number of jobs, in the order of ``STATUSES``, for every status that occurs."""
         found = Counter(item.status for item in self.standings)
         return {status: found[status] for status in STATUSES if found[status]}
 
@@ -71,7 +74,7 @@ class SweepStatus:
 
 
 def status_of(sweep: Sweep) -> SweepStatus:
-    """Judge every job. Nothing is changed; see :func:`ssah_exp.lock.seems_held`.
+    """Judge every job without changing any; see also :func:`ssah_exp.lock.seems_held`.
 
     Raises:
         StoreError: The sweep's files cannot be read.
@@ -83,7 +86,7 @@ def status_of(sweep: Sweep) -> SweepStatus:
 
 
 def _under_ourselves(sweep: Sweep) -> SweepStatus:
-    """Of ``batch`` and ``local``: a process of ours runs the jobs, or nobody."""
+    """Judge jobs of ``batch`` and ``local``: a process of ours runs them, or nobody does."""
     running = seems_held(sweep.lock)
     standings = []
     for job in sweep.jobs():
@@ -98,7 +101,7 @@ def _under_ourselves(sweep: Sweep) -> SweepStatus:
 def record_of(job: Job, state: JobState) -> Path | None:
     """The record that a job's state names; None if it is not there.
 
-    Earlier versions said where it lies by names alone, also where ``sweeps`` is a link.
+    Earlier versions gave its place by names alone, even where ``sweeps`` is a link.
     """
     if state.folder is None:
         return None
@@ -110,7 +113,7 @@ def record_of(job: Job, state: JobState) -> Path | None:
 def _said(job: Job, state: JobState) -> tuple[str, str]:
     """Status and detail as the job itself tells them."""
     if state.status == DONE:
-        if state.folder is None:  # several processes ran it, under a version that did not ask them
+        if state.folder is None:  # an earlier version did not ask a run's several processes for it
             return MISSING, "it does not say where its record lies"
         if record_of(job, state) is None:
             return MISSING, f"the record of run {state.run_id} is gone"
@@ -123,7 +126,7 @@ def _said(job: Job, state: JobState) -> tuple[str, str]:
 
 
 def _left(job: Job, state: JobState, why: str, *, began: bool = False) -> tuple[str, str]:
-    """A job that is neither finished nor in anybody's hands; ``began``: its keeper ran it."""
+    """Status and detail of an open job that nobody runs; ``began``: its keeper had started it."""
     if job.cancelled:
         return CANCELLED, "as asked"
     if state.status == QUEUED and not began:
@@ -185,12 +188,12 @@ def _seen_by_slurm(
     if end is not None and end.startswith("CANCELLED"):
         return CANCELLED, "by Slurm or its users"
     why = f"Slurm says {end}" if end else "Slurm knows nothing of it any more"
-    # With a full disk a job cannot even say that it runs; what Slurm ended did.
+    # With a full disk a job cannot even say that it runs; one that Slurm saw end did run.
     return _left(job, state, why, began=end is not None)
 
 
 def last_line(job: Job) -> str:
-    """The last line of its log that says anything."""
+    """The last line of a job's log that is not blank; empty if there is none."""
     try:
         with job.log.open("rb") as stream:
             stream.seek(0, 2)

@@ -26,16 +26,16 @@ SHOWN_EVERY = 2.0  # seconds between two states that differ in a count only
 
 
 def work(sweep: Sweep, job: Job, check: str | None = None) -> JobState:
-    """Run a job unless it is done; what goes wrong in it ends up in the state that is returned.
+    """Run a job unless it is done or cancelled; what goes wrong is in the state that is returned.
 
     Args:
         sweep: The sweep it belongs to.
         job: The job.
-        check: What to do about changed code, see :func:`check_code`; None = it is not looked at.
+        check: What to do about changed code, see :func:`check_code`; None = do not look at it.
 
     Raises:
         SystemExit: The process was asked to end; the state says so.
-        KeyboardInterrupt: The same, by a person.
+        KeyboardInterrupt: A person ended it; likewise.
     """
     before = job.state()
     if before.status == DONE:
@@ -56,7 +56,7 @@ def work(sweep: Sweep, job: Job, check: str | None = None) -> JobState:
         job.save(running)
         with _into_log(job.log):
             ended = _run(sweep, job, running, check)
-    except (StoreError, OSError) as error:  # not even state or log can be written
+    except (StoreError, OSError) as error:  # neither state nor log can be written
         ended = running.changed(status=FAILED, error=_one_line(error))
     except BaseException as error:  # SystemExit, KeyboardInterrupt
         ended = running.changed(status=INTERRUPTED, error=f"ended by {type(error).__name__}")
@@ -68,7 +68,7 @@ def work(sweep: Sweep, job: Job, check: str | None = None) -> JobState:
 
 
 def _run(sweep: Sweep, job: Job, running: JobState, check: str | None) -> JobState:
-    """Everything an ordinary error may come from."""
+    """Run the job; an ordinary error becomes part of the state that is returned."""
     print(f"--- attempt {running.attempts}, {running.started}, {running.owner}", flush=True)
     try:
         if check is not None:
@@ -99,7 +99,7 @@ def _run(sweep: Sweep, job: Job, running: JobState, check: str | None) -> JobSta
 
 
 class _Progress:
-    """Puts what a run does into its state, now and then."""
+    """Writes what a run is doing into the job's state, now and then."""
 
     def __init__(self, job: Job, running: JobState) -> None:
         self._job = job
@@ -108,7 +108,7 @@ class _Progress:
         self._label = ""
 
     def __call__(self, text: str) -> None:
-        """Show ``text``, unless only its ``12/64`` moved on since a moment ago."""
+        """Show ``text``, unless only its count (``12/64``) has changed since a moment ago."""
         label = re.sub(r" \d+/\d+$", "", text)
         if label != self._label or time.monotonic() - self._last >= SHOWN_EVERY:
             self._label, self._last = label, time.monotonic()
@@ -116,7 +116,7 @@ class _Progress:
 
 
 def _save(job: Job, state: JobState) -> None:
-    """Save if possible: a state that cannot be written must not end a run that can."""
+    """Save if possible: a state that cannot be written must not end a run whose results can."""
     with suppress(StoreError, OSError):
         job.save(state)
 
@@ -129,7 +129,7 @@ def _one_line(error: BaseException) -> str:
 
 @contextmanager
 def _into_log(path: Path) -> Iterator[None]:
-    """Everything that is printed goes to a job's log, also by processes that the job starts."""
+    """Send all that is printed, even by processes that the job starts, to the job's log."""
     with (
         path.open("a", encoding="utf-8", buffering=1) as log,
         _descriptors_into(log.fileno()),
@@ -142,10 +142,10 @@ def _into_log(path: Path) -> Iterator[None]:
 @contextmanager
 def _descriptors_into(log: int) -> Iterator[None]:
     """Point standard output and standard error, which processes inherit, to another file."""
-    flush_printed()  # what was printed before belongs to where it was printed
+    flush_printed()  # what was printed before does not belong in the log
     kept: dict[int, int] = {}
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
-        # Of a stream that was closed before Python started, any file may have the number by now.
+        # If a stream was closed before Python started, any file may have its number by now.
         if stream is not None:
             with suppress(OSError):  # closed since: processes inherit nothing
                 kept[number] = os.dup(number)

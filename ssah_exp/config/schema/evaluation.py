@@ -16,7 +16,7 @@ class PerplexityConfig:
     Attributes:
         window: Tokens, or ``max``: the longest sequence the model takes (the paper's choice; 4096
             for Llama 2).
-        max_tokens: Of the text; null = all.
+        max_tokens: Tokens of the text to use, from its beginning; null = all.
         batch_size: Windows per forward pass.
     """
 
@@ -27,12 +27,12 @@ class PerplexityConfig:
 
 @dataclass
 class VllmConfig:
-    """Room for ``engine: vllm``; none of it enters the run id.
+    """Memory and cards for ``engine: vllm``; none of it enters the run id.
 
     Attributes:
         gpu_memory_utilization: Share of each card's memory that vLLM takes, weights included.
-        max_model_len: Tokens of the longest prompt with its answer; null = as the model has it. A
-            run with a longer one is refused.
+        max_model_len: Tokens of the longest prompt with its answer; null = what the model allows.
+            A run with a longer one is refused.
         tensor_parallel_size: Cards that the model is split over.
     """
 
@@ -47,8 +47,8 @@ class AttackConfig:
 
     Attributes:
         method: A ``ssah_exp.evaluation.attacks`` class with its budget.
-        styles: Prompt styles the attacked requests are put in, one ASR each.
-        requests: Harmful requests to attack, spread evenly over the set; null = all.
+        styles: Prompt styles of the attacked requests, one ASR each.
+        requests: How many harmful requests to attack, spread evenly over the set; null = all.
     """
 
     method: Target = MISSING
@@ -58,14 +58,15 @@ class AttackConfig:
 
 @dataclass
 class UtilityConfig:
-    """Tasks of lm-evaluation-harness put to every arm; no tasks = none are.
+    """Tasks of lm-evaluation-harness that every arm is given; no tasks = no benchmark.
 
     Attributes:
         tasks: Names in :data:`ssah_exp.config.utility.TASK_METRICS`.
-        limit: First examples of each task (for MMLU: of each subject); null = all.
-        metric: ``acc`` or ``acc_norm`` (length-normalised): which leads tables and the mean where
-            a task has both. Records hold both.
-        fewshot: Shots by task, where the harness's own number is not wanted.
+        limit: How many examples of each task (for MMLU: of each subject), from the first; null =
+            all.
+        metric: ``acc`` or ``acc_norm`` (length-normalised): the one in tables and the mean where a
+            task has both. Records hold both.
+        fewshot: Task -> shots; other tasks have the harness's own number.
         source: ``hub``, or ``files`` below ``root``.
         root: Folder with ``utility/``, ``gsm8k/`` and ``mmlu/``, for ``source: files``.
         batch_size: Sequences per forward pass.
@@ -82,14 +83,14 @@ class UtilityConfig:
 
 @dataclass
 class MtBenchConfig:
-    """Conversations of two turns, scored from 1 to 10 by an LLM; no judge = none are held.
+    """Conversations of two turns, scored from 1 to 10 by an LLM; no judge = no conversations.
 
     Attributes:
         judge: :class:`ssah_exp.evaluation.judges.EndpointJudge` without its rubric.
         questions: JSON lines with ``question_id``, ``category`` and two ``turns``.
         prompts: JSON lines of judge prompts, as FastChat publishes them.
         references: JSON lines of reference answers to the questions that need one.
-        limit: First questions; null = all.
+        limit: How many questions, from the first; null = all.
         max_new_tokens: Longest answer in tokens; decoding is greedy.
         batch_size: Conversations per generation batch.
     """
@@ -108,22 +109,24 @@ class EvaluationConfig:
     """What is asked of every arm.
 
     Attributes:
-        harmful_styles: Prompt styles under which harmful requests are put, one ASR each.
+        harmful_styles: Prompt styles in which harmful requests are asked, one ASR each.
         benign_style: Prompt style of benign requests.
         system_prompt: Text for styles that carry a system prompt.
         max_new_tokens: Greedy continuation length in tokens.
-        engine: ``transformers``, or ``vllm``, whose kernels round otherwise: it enters the run id.
+        engine: ``transformers``, or ``vllm``, which enters the run id: its kernels round
+            differently.
         vllm: See :class:`VllmConfig`.
         batch_size: Prompts per generation batch.
         share_prefix: Compute the key-value cache of a common prompt prefix once per batch.
         judges: ``ssah_exp.evaluation.judges`` classes by name.
-        primary_judge: Name of the one that leads tables.
+        primary_judge: Name of the judge that leads tables.
         confidence: Level of every interval.
-        bootstrap_resamples: For intervals of means.
+        bootstrap_resamples: Resamples for intervals of means.
         perplexity: See :class:`PerplexityConfig`.
-        attacks: By name; none by default.
+        attacks: Attacks by name; none by default.
         mean_with: Attack whose columns join those of the styles in a further mean ASR. The paper's
-            printed average for Llama-2 is this, with the worst of three suffixes in one style.
+            printed average for Llama-2 is such a mean, with the worst of three suffixes in one
+            style.
     """
 
     harmful_styles: list[str] = field(default_factory=lambda: ["raw", "raw_system"])
@@ -149,16 +152,16 @@ class ProbeConfig:
 
     Attributes:
         style: Prompt style of all requests.
-        benign: How refusals begin; each is put behind every harmful request.
-        malicious: How compliant answers begin.
+        benign: How refusals begin; each is appended to every harmful request.
+        malicious: How compliant answers begin; appended likewise.
         steps: Generated tokens after which hidden states are compared.
         distances: ``cosine``, ``angular`` and/or ``l2``.
         continuation: ``own``: every input is continued greedily; ``bare``: all are continued with
             the bare request's greedy tokens, so that texts differ in the opening alone.
         smoothing: Blocks in the moving average of the absolute difference, odd.
-        folds: Cross-validation of the linear probe, over requests.
-        shuffles: Times its labels are shuffled for the control.
-        strength: Inverse of its L2 penalty.
+        folds: Folds of the linear probe's cross-validation, over requests.
+        shuffles: How often the probe's labels are shuffled for the control.
+        strength: Inverse of the probe's L2 penalty.
     """
 
     style: str = "chat"

@@ -18,14 +18,14 @@ class ModelConfig:
         name: Name used in tables.
         source: A ``ssah_exp.models.sources`` class with its arguments.
         precision: ``float32``, ``bfloat16`` or ``float16``.
-        device: ``auto`` (CUDA where there is any), ``cpu``, ``cuda`` or ``cuda:N``; training and
-            identification of a process on its own run there, too.
+        device: ``auto`` (CUDA where there is any), ``cpu``, ``cuda`` or ``cuda:N``; a run of one
+            process trains and identifies there, too.
         device_map: For models larger than one card, in identification and evaluation: ``auto``,
             ``balanced``, ``balanced_low_0``, ``sequential``, or module name -> device (a number,
             ``cpu``, ``disk``); null = ``device``.
         offload_folder: Where weights go that ``device_map`` places on ``disk``.
         attn_implementation: Attention kernel as transformers names it.
-        pad_token: Only if the tokenizer has none: the token to pad with.
+        pad_token: The token to pad with; read only if the tokenizer has none.
         end_of_turn: Token that closes an assistant turn in the chat template.
         trust_remote_code: Run code from the model repository. Off unless asked for.
     """
@@ -56,8 +56,8 @@ class DataConfig:
         benign_eval: Held-out plain requests.
         borderline_eval: Held-out harmless requests worded like harmful ones (over-refusal).
         text: Held-out running text.
-        finetune: What an aligned model is fine-tuned on in attacks and defences, one source after
-            the other.
+        finetune: What arms are trained on where ``training.data`` is ``finetune`` (attacks and
+            defences), one source after the other.
         preferences: Pairs of a chosen and a rejected answer for DPO; null = refusals against the
             unaligned model's answers.
     """

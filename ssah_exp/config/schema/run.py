@@ -21,15 +21,15 @@ class TrainerConfig:
     """Arguments of Lightning's Trainer that change where, not what, is computed.
 
     Attributes:
-        accelerator: As Lightning names it; ``auto``: where ``model.device`` puts the model.
+        accelerator: As Lightning names it; ``auto`` = where ``model.device`` puts the model.
         devices: Processes on each machine, each with a device of its own.
         num_nodes: Machines; more than one need a launcher on each (docs/distributed.md).
         strategy: ``ddp``: every process holds the model, examples are split; ``fsdp2``: weights,
             gradients and optimizer states are split, too; ``auto``: ``ddp`` where there is more
             than one process.
-        progress: Show bars where a person looks on.
-        checkpoint_minutes: Time between two checkpoints that a killed training goes on from;
-            null = only when a scheduler asks the process to end.
+        progress: Show progress bars, if standard error is a terminal.
+        checkpoint_minutes: Minutes between the checkpoints from which a killed training goes on;
+            null = save only when a scheduler asks the process to end.
     """
 
     accelerator: str = "auto"

@@ -1,8 +1,8 @@
-"""A config node that names what it becomes."""
+"""A config node that names the class it becomes."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Holds a ``_target_``; :mod:`ssah_exp.config.build` checks the rest against its signature.
+# Holds a ``_target_``, against whose signature :mod:`ssah_exp.config.build` checks the rest.
 Target = dict[str, Any]

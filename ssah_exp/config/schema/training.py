@@ -1,4 +1,4 @@
-"""Training: what all of it shares, aligning, the arms of a training table."""
+"""Training: what every fine-tuning shares, the alignment, the arms of a training table."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class TuningConfig:
     """Hyper-parameters of any fine-tuning.
 
     Attributes:
-        prompt_styles: Styles of the training prompts, example by example in turn.
+        prompt_styles: Styles of the training prompts, which take turns from example to example.
         epochs: Passes over the data.
-        batch_size: Conversations per batch, which is a step where nothing is accumulated.
+        batch_size: Conversations per batch; a batch is a step unless batches are accumulated.
         learning_rate: Peak rate of AdamW.
-        weight_decay: Of AdamW.
-        warmup_share: Share of the steps over which the rate rises; then it falls to zero.
+        weight_decay: Weight decay of AdamW.
+        warmup_share: Share of the steps over which the rate rises; then it falls linearly to zero.
         gradient_clip: Largest gradient norm; 0 = no limit.
         max_length: Longest conversation in tokens; longer ones are cut.
     """
@@ -39,7 +39,7 @@ class AlignmentConfig(TuningConfig):
     ``enabled: false`` is for models that come aligned; the other fields then have no effect.
 
     Attributes:
-        enabled: Train at all.
+        enabled: Whether to align at all.
     """
 
     enabled: bool = True
@@ -49,12 +49,12 @@ class AlignmentConfig(TuningConfig):
 class OthersConfig:
     """Whether parameters that no unit owns are trained; null = the policy's default.
 
-    The default is to train them under ``none`` and ``freeze`` and to leave them under ``budget``.
+    By default they are trained under ``none`` and ``freeze`` and left alone under ``budget``.
 
     Attributes:
         embeddings: Token embeddings.
         norms: All norms, and biases of output projections.
-        lm_head: The vocabulary projection; where it is tied, it is the embeddings.
+        lm_head: The vocabulary projection; where it is tied, it is the same as the embeddings.
     """
 
     embeddings: bool | None = None
@@ -70,14 +70,14 @@ class ArmConfig:
         policy: ``none`` (everything), ``freeze`` (everything but the selected units) or
             ``budget`` (the selected units only).
         select: A ``ssah_exp.units.selectors`` class; null under ``none``.
-        controls: Control sets to train beside it: ``random`` and/or ``matched``.
-        overlap: Whether control sets may share units with the set itself; needed where it holds
-            most of a layer.
+        controls: Control sets to train beside the arm: ``random`` and/or ``matched``.
+        overlap: Whether control sets may share units with the arm's own set; needed where that
+            holds most of a layer.
         others: See :class:`OthersConfig`.
         adapter: A ``ssah_exp.training.adapters`` class; null = the weights themselves.
         epochs: Passes over the data; null = ``training.epochs``.
         learning_rate: Peak rate; null = ``training.learning_rate``. Adapters want a higher one.
-        match_loss: Name of the arm whose final training loss ends this one early.
+        match_loss: Name of an earlier arm; reaching its final training loss ends this one early.
         first: Another arm whose policy trains ``first_epochs`` epochs before this one's ``epochs``.
         first_epochs: See ``first``.
     """
@@ -101,7 +101,7 @@ class TrackConfig:
 
     Attributes:
         every: Optimizer steps between two looks; null = do not look.
-        examples: Of each calibration set, how many a look runs through the model.
+        examples: Examples of each calibration set that a look runs through the model.
     """
 
     every: int | None = None
@@ -110,11 +110,11 @@ class TrackConfig:
 
 @dataclass
 class TrainingConfig(TuningConfig):
-    """Fine-tuning under one policy after another, from one and the same model.
+    """Fine-tuning under one policy after another, always from the same model.
 
     Attributes:
-        start: ``aligned`` (attack and defence, paper section 4) or ``unaligned`` (alignment
-            budget, section 5).
+        start: ``aligned`` (attack and defence, protocol section 4) or ``unaligned`` (alignment
+            budget, protocol section 5).
         data: ``finetune`` (``data.finetune``) or ``alignment`` (``data.alignment``).
         objective: ``sft`` or ``dpo``.
         dpo_beta: How strongly DPO holds the model to where it started.
@@ -122,12 +122,13 @@ class TrainingConfig(TuningConfig):
         accumulate: Batches per optimizer step; their mean losses are averaged.
         gradient_checkpointing: Recompute activations in the backward pass.
         loss_examples: Training examples over which the final training loss is measured.
-        check_every: Steps between two looks at that loss where it may end an arm; at most an epoch.
+        check_every: Steps between two measurements of that loss in arms with ``match_loss``; it is
+            measured once an epoch at least.
         control_draws: Control sets of each kind for each arm that asks for controls.
         match_pool: Candidates per unit for matched controls.
-        arms: By name, in the order of the table.
+        arms: Arms by name, in the order of the table.
         track: See :class:`TrackConfig`.
-        callbacks: By name, Lightning callbacks of a plug-in, beside every arm's training.
+        callbacks: Lightning callbacks of plug-ins by name, for the training of every arm.
     """
 
     start: str = "aligned"

@@ -11,7 +11,16 @@ from ssah_exp.config.schema.target import Target
 
 @dataclass
 class BudgetsConfig:
-    """Class budgets, protocol section 1-2: shares of ``unit``, assigned RU, then SCU, then UCU."""
+    """Class budgets, protocol section 2: shares of ``unit``, assigned RU, then SCU, then UCU.
+
+    Attributes:
+        scu: Share of the safety-critical units.
+        ucu: Share of the utility-critical units.
+        ru: Share of the redundant units.
+        unit: What the shares are of: ``params`` or ``units``.
+        overlap: ``overwrite``: a later class takes units from an earlier one; ``refill``: every
+            budget is filled nevertheless.
+    """
 
     scu: float = 0.01
     ucu: float = 0.10
@@ -26,9 +35,9 @@ class UnitsConfig:
 
     Attributes:
         statistic: ``variance`` (exact) or ``flap`` (the precursor's running statistic).
-        tokens: ``response`` or ``all``: which positions count.
+        tokens: Which positions count: ``response`` or ``all``.
         samples: Sequences per calibration set.
-        min_samples: Fewer usable sequences than this is an error.
+        min_samples: Smallest number of usable sequences; fewer are an error.
         max_length: Longest sequence in tokens.
         batch_size: Sequences per forward pass; changes no score beyond rounding.
         prompt_style: How calibration prompts are rendered.
@@ -52,15 +61,15 @@ class UnitsConfig:
 
 @dataclass
 class ControlsConfig:
-    """Null distributions: ``draws`` control sets of each kind for each of ``of``.
+    """Null distributions: control sets beside classes and sets of units.
 
     Attributes:
         kinds: ``random`` and/or ``matched``.
         of: Classes and sets that get controls.
-        draws: Sets of each kind, of each of these.
+        draws: Control sets of each kind for each of them.
         match_pool: Candidates per unit for ``matched``.
-        overlap: Whether control sets may share units with what they stand beside; needed where
-            it holds more than half of a layer's heads or neurons.
+        overlap: Whether control sets may share units with the class or set they stand beside;
+            needed where that holds more than half of a layer's heads or neurons.
     """
 
     kinds: list[str] = field(default_factory=lambda: ["random", "matched"])
@@ -76,8 +85,8 @@ class AblationConfig:
 
     Attributes:
         classes: Unit classes, pruned one at a time.
-        sets: By name, other sets of units, each by a selector; pruned behind the classes. Neither
-            classes nor sets = dense models only.
+        sets: Other sets of units by name, each from a selector, pruned after the classes. Without
+            classes and sets, dense models alone are measured.
         fills: ``safety``, ``utility``, ``pooled`` (calibration means) and/or ``zero``.
         primary_fill: The fill every class, set and control gets.
         fills_of: Classes and sets that also get the other fills.
@@ -97,15 +106,15 @@ class CalibrationConfig:
     """Another way to calibrate a run's model; what is null stays as in the run.
 
     Attributes:
-        differs: What a reader should know it differs in, e.g. ``safety data``.
+        differs: What differs from the run, for readers, e.g. ``safety data``.
         safety: Harmful requests with refusals, or without (``own_refusals``).
         utility: Benign requests with answers.
         own_refusals: Take from ``safety`` the requests alone, have the model answer them, and keep
             what the primary judge calls a refusal.
-        answer_tokens: Longest of those answers; null = ``evaluation.max_new_tokens``.
+        answer_tokens: Longest such answer in tokens; null = ``evaluation.max_new_tokens``.
         tokens: ``response`` or ``all``.
-        seed: Draws other examples of the same sources.
-        floor: Unrelated to safety: shown, but no part of the consensus.
+        seed: Seed of the draw of examples; another than the run's draws others from its sources.
+        floor: Whether it is unrelated to safety: then shown, but no part of the consensus.
     """
 
     differs: str = MISSING
@@ -123,9 +132,9 @@ class AtlasConfig:
     """What `ssah-exp units atlas` compares the units of a run with; no run reads it.
 
     Attributes:
-        pool: Examples of each of the run's own calibration sources that draws of every size are
-            taken from; 0 = leave sizes out.
-        settings: By name.
+        pool: How many examples of each of the run's own calibration sources to take draws of every
+            size from; 0 = leave sizes out.
+        settings: Ways to calibrate, by name.
     """
 
     pool: int = 0

@@ -1,7 +1,7 @@
 """Trackers mirror runs; no run depends on one.
 
-A tracker shows what a record says. It is told of a run while that works (which stage, the machine's
-load) and of its record at the end; whatever it does with it, the record on disk decides.
+A tracker shows a run while it works (its stages, the machine's load) and its record at the end;
+whatever the tracker makes of them, the record on disk decides.
 """
 
 from ssah_exp.records.trackers.base import LiveRun, RunHead, Tracker

@@ -22,7 +22,7 @@ class Item:
         kind: ``unitmap``, ``delta`` or ``completions``.
         path: A file, or a folder with everything in it.
         role: ``used`` or ``made`` by the run.
-        metadata: What belongs to it, as plain JSON values.
+        metadata: What is to be known of it, as plain JSON values.
     """
 
     name: str
@@ -33,16 +33,16 @@ class Item:
 
 
 def items_of(record: RunRecord, folder: Path, *, completions: bool, deltas: bool) -> list[Item]:
-    """Every artifact of a run that lies in its folder, what was used before what was made.
+    """Every artifact in a run's folder, the one it used before those it made.
 
-    A training table uses the UnitMap its selectors read and makes deltas; every other run makes
-    the UnitMap.
+    A training table uses the UnitMap that its selectors read and makes deltas; every other run
+    makes the UnitMap.
 
     Args:
-        record: Of the run.
+        record: The run's record.
         folder: The run's folder; need not exist.
-        completions: Whether answers to harmful requests are among them.
-        deltas: Whether what training changed is.
+        completions: Whether answers to harmful requests are included.
+        deltas: Whether what training changed is included.
     """
     units = folder / "unitmap"
     found: list[Item] = []
@@ -62,7 +62,7 @@ def items_of(record: RunRecord, folder: Path, *, completions: bool, deltas: bool
 
 
 def _deltas(record: RunRecord, folder: Path, units: str | None) -> list[Item]:
-    """One per trained arm that left one."""
+    """One delta per trained arm that left one."""
     found = []
     for arm in record.arms:
         path = folder / f"{file_name(arm.name)}.safetensors"
@@ -87,5 +87,5 @@ def _whose(record: RunRecord) -> dict[str, Any]:
 
 
 def _clean(name: str) -> str:
-    """Letters, digits, ``-``, ``_`` and ``.``: what trackers allow."""
+    """A name of the characters and length that trackers allow."""
     return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)[:128].strip("-.")

@@ -58,7 +58,7 @@ class RunHead:
 
     @property
     def tags(self) -> list[str]:
-        """Artefact, model, data, seed and sweep: what runs are picked by."""
+        """Artefact, model, data, seed and sweep: what people pick runs by."""
         data = self.config["data"]["name"]
         found = [self.artefact, self.model, str(data), f"seed-{self.seed}"]
         found += [] if self.job is None else [f"sweep-{self.job.sweep}"]
@@ -66,11 +66,11 @@ class RunHead:
 
     @property
     def notes(self) -> str | None:
-        """What sets a job of a sweep apart, as it was given; None of other runs."""
+        """Overrides of a sweep's job, but for those that name places; None for other runs."""
         return None if self.job is None else " ".join(self.job.overrides)
 
     def described(self) -> dict[str, Any]:
-        """The config as in the record, with what went in, what it runs on and for which sweep."""
+        """The config as in the record, with input hashes, provenance and, in a sweep, the job."""
         sweep = {} if self.job is None else {"sweep": self.job.described()}
         return {**self.config, "inputs": self.inputs, "provenance": self.provenance, **sweep}
 
@@ -85,26 +85,30 @@ class LiveRun(Protocol):
         """Show the record and what lies in the run's folder; return where it can be seen."""
 
     def stop(self, reason: str) -> None:
-        """The run ended without a record; the same run may come again."""
+        """End a run that leaves no record; the same run may be opened again."""
 
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Somewhere runs are shown."""
+    """A place where runs are shown."""
 
     @property
     def key(self) -> str:
         """Name of the place that is written to; a run is mirrored once into each."""
 
     def wanted(self) -> dict[str, bool]:
-        """What it could be sent beside the record -> whether it is."""
+        """What can be sent beside the record -> whether it is, e.g. ``deltas``."""
 
     def open(self, head: RunHead, root: Path) -> LiveRun | None:
         """Begin to show a run, or go on with it; None where nothing is shown before the end.
 
         Args:
-            head: What is known of it.
+            head: What is known of the run.
             root: Local files go below it.
+
+        Raises:
+            TrackerError: The tracker takes nothing.
+            StoreError: Local files cannot be written.
         """
 
     def mirror(self, record: RunRecord, folder: Path, root: Path) -> str:
@@ -117,4 +121,5 @@ class Tracker(Protocol):
 
         Raises:
             TrackerError: The tracker takes nothing.
+            StoreError: Local files cannot be written.
         """

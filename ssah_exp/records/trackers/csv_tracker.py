@@ -19,8 +19,8 @@ from ssah_exp.storage import write_atomically
 class CsvTracker:
     """``<root>/csv/<table>/<run id>.csv``.
 
-    Every line begins with run id, artefact and seed, so the files of a table can be put one behind
-    the other. One file per run: runs that finish at the same moment do not meet.
+    Every line begins with run id, artefact and seed, so that the files of a table can be joined
+    into one. Each run has a file of its own: runs that finish at the same moment do not collide.
     """
 
     @property
@@ -33,10 +33,10 @@ class CsvTracker:
         return {}
 
     def open(self, head: RunHead, root: Path) -> None:
-        """A table is written when its numbers are there."""
+        """Show nothing yet: tables are written when their numbers are there."""
 
     def mirror(self, record: RunRecord, folder: Path, root: Path) -> str:
-        """Write every table of a record, the config as table ``config``.
+        """Write every table of a record, and the config as table ``config``; return their folder.
 
         Raises:
             StoreError: The disk is full or not writable.
@@ -48,7 +48,7 @@ class CsvTracker:
 
 
 def _config_rows(record: RunRecord) -> list[Row]:
-    """One line per key: config, inputs, provenance and what else the record says."""
+    """One row per key: config, inputs, provenance and what else the record says."""
     content = {**RunHead.of(record).described(), "record": about(record)}
     return [{"key": key, "value": json.dumps(value)} for key, value in dotted(content)]
 

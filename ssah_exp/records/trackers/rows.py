@@ -40,7 +40,7 @@ def flat_metrics(record: RunRecord) -> dict[str, float | int]:
 
 
 def flat_shares(record: RunRecord) -> dict[str, float]:
-    """``classes/SCU/unit_share`` and the other counts and shares of every class."""
+    """Counts and shares of every class, under names like ``classes/SCU/unit_share``."""
     return {
         f"classes/{name}/{key}": value
         for name, row in record.classes.items()
@@ -64,12 +64,12 @@ def tables(record: RunRecord) -> dict[str, list[Row]]:
 
 
 def columns_of(rows: list[Row]) -> list[str]:
-    """Every key, in the order of first appearance."""
+    """Every key of the rows, in the order of first appearance."""
     return list(dict.fromkeys(key for row in rows for key in row))
 
 
 def training_losses(record: RunRecord) -> dict[str, list[float]]:
-    """Arm -> loss at every optimizer step; ``alignment`` is the alignment's own."""
+    """Trained arm -> loss at every optimizer step; ``alignment`` stands for the alignment."""
     found: dict[str, Any] = {"alignment": (record.training or {}).get("losses")}
     found |= {arm.name: (arm.training or {}).get("losses") for arm in record.arms}
     return {name: losses for name, losses in found.items() if losses}

@@ -1,4 +1,4 @@
-"""Which job of which sweep a run is: trackers say it, no record and no run id knows it."""
+"""Which job of which sweep a run is: trackers show it, records and run ids do not hold it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# The folder of the job that is worked on; inherited by the processes of a run.
+# Environment variable with the folder of the job at work; a run's processes inherit it.
 VARIABLE = "SSAH_SWEEP_JOB"
-_JOB = "job.json"  # as in ssah_exp.sweeps.folder, which is built on what records are
-# Where things lie and what computes them: names of folders leave no machine.
+_JOB = "job.json"  # as in ssah_exp.sweeps.folder, which imports this package
+# Overrides that say where things lie or what computes them: folders' names leave no machine.
 _PLACES = re.compile(
     r"^[+~]*(?:paths|trainer|tracker|hydra)\b"
     r"|(?:^|[.+\s{,])(?:path|prompt_path|root|file|folder|dir)\s*[:=]"
@@ -24,12 +24,12 @@ _PLACES = re.compile(
 
 @dataclass(frozen=True)
 class SweepJob:
-    """A job, as people tell it from others.
+    """A sweep's job, as people tell it from others.
 
     Attributes:
         sweep: Name of the sweep.
         number: Its number within the sweep.
-        overrides: What it was given, less what names a place.
+        overrides: The overrides it was given, but for those that name places.
     """
 
     sweep: str
@@ -43,7 +43,7 @@ class SweepJob:
 
 @contextmanager
 def working_on(folder: Path | None) -> Iterator[None]:
-    """What is shown meanwhile belongs to the job whose folder this is; None = to no sweep."""
+    """During the block, runs that are shown belong to the job at ``folder``; None = to none."""
     before = os.environ.get(VARIABLE)
     _set(None if folder is None else str(folder.absolute()))
     try:
@@ -60,7 +60,7 @@ def _set(value: str | None) -> None:
 
 
 def job_at_work() -> SweepJob | None:
-    """The job that is worked on; None where there is none, or its folder is damaged."""
+    """The job at work; None if there is none, or its folder is damaged."""
     if not (place := os.environ.get(VARIABLE)):
         return None
     folder = Path(place)
@@ -70,4 +70,4 @@ def job_at_work() -> SweepJob | None:
         shown = tuple(item for item in given if not _PLACES.search(item))
         return SweepJob(folder.parents[1].name, int(folder.name), shown)
     except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return None  # the run is what counts
+        return None  # the run goes on without

@@ -31,8 +31,8 @@ class TrackioTracker:
     """Local files below ``<root>/trackio``, or where ``TRACKIO_DIR`` says.
 
     Attributes:
-        project: Beginning of the names of trackio's projects: one per artefact, whose runs have
-            the same charts.
+        project: What the names of trackio's projects begin with; there is one per artefact, whose
+            runs have the same charts.
         completions: Also keep completions to harmful requests as an artifact.
         deltas: Also keep what training changed: up to a copy of the model per trained arm.
         live: Show a run while it computes, with the machine's load.
@@ -44,10 +44,10 @@ class TrackioTracker:
     live: bool = True
 
     def __post_init__(self) -> None:
-        """Say before a run that the package is missing.
+        """Refuse to begin a run without the package.
 
         Raises:
-            ConfigError: It is.
+            ConfigError: trackio is not installed.
         """
         if find_spec("trackio") is None:
             raise ConfigError("tracker=trackio needs a package: pip install 'ssah-exp[trackio]'")
@@ -65,15 +65,17 @@ class TrackioTracker:
         """Begin a run, or go on with the one of the same name that broke off.
 
         Raises:
-            TrackerError: No place for its files.
+            TrackerError: trackio failed.
+            StoreError: Its folder cannot be written.
         """
         return self._begin(head, root, load=True) if self.live else None
 
     def mirror(self, record: RunRecord, folder: Path, root: Path) -> str:
-        """Show a finished record, in the place of what was shown of its run.
+        """Show a finished record, in place of what was shown of its run; return trackio's folder.
 
         Raises:
-            TrackerError: As :meth:`open`.
+            TrackerError: trackio failed, or lost something.
+            StoreError: As for :meth:`open`.
         """
         return self._begin(RunHead.of(record), root, load=False).finish(record, folder)
 
@@ -101,9 +103,9 @@ class TrackioRun:
     """A trackio run that is open.
 
     Args:
-        tracker: Whose.
+        tracker: The tracker that opened it.
         run: What ``trackio.init`` returned.
-        place: Where its files lie.
+        place: Where trackio's files lie.
     """
 
     def __init__(self, tracker: TrackioTracker, run: Any, place: Path) -> None:
@@ -113,16 +115,16 @@ class TrackioRun:
         self._stages = 0
 
     def stage(self, stage: StageRecord) -> None:
-        """Count it."""
+        """Show how many stages are done, and how long this one took."""
         self._stages += 1
         with _loud():
             self._run.log({"progress/stages": self._stages, "progress/seconds": stage.seconds})
 
     def finish(self, record: RunRecord, folder: Path) -> str:
-        """Loss curves, then metrics with intervals, class shares, tables and artifacts.
+        """Show loss curves, then metrics, tables (with intervals and class shares) and artifacts.
 
         Raises:
-            TrackerError: trackio lost something.
+            TrackerError: trackio failed, or lost something.
         """
         trackio = _trackio()
         with _loud():
@@ -143,14 +145,17 @@ class TrackioRun:
         return str(self._place)
 
     def stop(self, reason: str) -> None:
-        """End it; trackio knows no failed runs."""
+        """End the run as if it had finished: trackio knows no failed runs."""
         with _loud():
             _trackio().finish()
 
 
 def _charted(record: RunRecord) -> dict[str, float]:
-    """Values of all arms but controls: trackio draws a chart per name, and a thousand charts are
-    none. Intervals, counts and controls stand in the tables."""
+    """Values of all arms but controls, for charts.
+
+    trackio draws a chart per name, and nobody looks at a thousand. Intervals, counts and controls
+    stand in the tables.
+    """
     return {
         f"{arm.name}/{name}": estimate.value
         for arm in record.arms
@@ -161,12 +166,12 @@ def _charted(record: RunRecord) -> dict[str, float]:
 
 
 def _about_rows(record: RunRecord) -> list[Row]:
-    """trackio takes a config at a run's beginning only; this is known at its end."""
+    """What is known at a run's end, as a table: trackio takes a config at its beginning only."""
     return [{"key": key, "value": json.dumps(value)} for key, value in dotted(about(record))]
 
 
 def _forget(project: str, name: str, *, ended_only: bool) -> None:
-    """Drop what there is of a run; ``ended_only``: unless it broke off before its numbers.
+    """Drop what trackio has of a run; with ``ended_only``, only if that includes its numbers.
 
     trackio appends: numbers sent a second time would stand beside the first, curves and tables
     twice.
@@ -177,12 +182,12 @@ def _forget(project: str, name: str, *, ended_only: bool) -> None:
 
 
 def _trackio() -> Any:
-    """The package, which need not be installed where types are checked."""
+    """The package trackio, imported so that types can be checked without it."""
     return import_module("trackio")
 
 
 def _place(root: Path) -> Path:
-    """trackio decides where it writes when it is imported."""
+    """Where trackio writes: it decides that when it is imported, so it is told before."""
     if "trackio" not in sys.modules:
         os.environ.setdefault("TRACKIO_DIR", str(root.absolute() / "trackio"))
     return Path(import_module("trackio.utils").TRACKIO_DIR)
@@ -190,10 +195,10 @@ def _place(root: Path) -> Path:
 
 @contextmanager
 def _loud() -> Iterator[None]:
-    """trackio prints where tables belong, and warns where it loses something: fail instead.
+    """Drop what trackio prints, since tables go there, and fail where it only warns of a loss.
 
     Raises:
-        TrackerError: Whatever it raised or warned of.
+        TrackerError: Whatever trackio raised or warned of.
     """
     with warnings.catch_warnings(record=True) as caught, redirect_stdout(StringIO()):
         warnings.simplefilter("always")

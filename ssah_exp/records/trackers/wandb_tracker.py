@@ -34,7 +34,7 @@ _STAY = ("offline", "dryrun", "disabled")
 _REFUSED = re.compile(
     r"\b(error|status|code|response|http)\W*40[13]\b|\b40[13] client error"
     r"|unauthori[sz]ed|not authenticated|invalid credentials|(api|invalid) key|logged in"
-    r"|(?-i:permission denied)",  # of a file it says Permission
+    r"|(?-i:permission denied)",  # a file's error says Permission
     re.IGNORECASE,
 )
 _FOLDER = "wandb"
@@ -45,18 +45,18 @@ T = TypeVar("T")
 class WandbTracker:
     """Weights & Biases, offline unless there is a key.
 
-    A run that is given again goes on with its W&B run: online the one of the same id; offline every
-    try leaves a folder of its own with that id, and ``wandb sync`` puts them together.
+    A run that is started again goes on with its W&B run: online, with the one of the same id;
+    offline, every try leaves a folder of its own with that id, and ``wandb sync`` joins them.
 
     Attributes:
         project: W&B project.
         mode: ``offline``, ``online`` or ``auto`` (online if ``WANDB_API_KEY`` is set, unless
-            ``WANDB_MODE`` says ``offline`` or ``disabled``).
+            ``WANDB_MODE`` says ``offline``, ``dryrun`` or ``disabled``).
         completions: Also upload completions to harmful requests. Off unless asked for.
         deltas: Also upload what training changed: up to a copy of the model per trained arm.
         live: Show a run while it computes, with the machine's load.
-        timeout: Seconds to wait for the server's answer.
-        patience: Seconds that sending everything may take at the end.
+        timeout: Seconds to wait for an answer of the server.
+        patience: Seconds that sending everything at the end may take.
     """
 
     project: str = "ssah-exp"
@@ -68,10 +68,10 @@ class WandbTracker:
     patience: float = 600.0
 
     def __post_init__(self) -> None:
-        """Refuse what W&B would take for something else.
+        """Refuse values that W&B would misunderstand.
 
         Raises:
-            ConfigError: Unknown mode, or no time at all.
+            ConfigError: An unknown mode, or a time that is not above 0.
         """
         if self.mode not in _MODES:
             raise ConfigError(f"tracker.target.mode={self.mode}.{did_you_mean(self.mode, _MODES)}")
@@ -100,22 +100,24 @@ class WandbTracker:
         """Begin a W&B run, or go on with it.
 
         Raises:
-            TrackerError: No key, a refused one, no server, or no place for local files.
+            TrackerError: No key, a refused one, or no server.
+            StoreError: Local files cannot be written.
         """
         return self._begin(head, root, stats=True) if self.live else None
 
     def mirror(self, record: RunRecord, folder: Path, root: Path) -> str:
-        """Send a finished record, without the load of a machine that did not compute it.
+        """Send a finished record, without this machine's load: it did not compute the run.
 
         Raises:
-            TrackerError: As :meth:`open`.
+            TrackerError: As for :meth:`open`, or not everything was taken in time.
+            StoreError: As for :meth:`open`.
         """
         return self._begin(RunHead.of(record), root, stats=False).finish(record, folder)
 
     def _begin(self, head: RunHead, root: Path, *, stats: bool) -> WandbRun:
         import wandb
 
-        check_place(root / _FOLDER)  # W&B would write to another one without a word
+        check_place(root / _FOLDER)  # W&B would silently write elsewhere
         if self.online:
             _check_key()
         settings = wandb.Settings(
@@ -127,7 +129,7 @@ class WandbTracker:
             finish_timeout=self.patience,
             finish_timeout_raises=True,
             x_disable_stats=not stats,
-            # Names of machine, user and folders; the record has the rest.
+            # Without names of machine, user and folders; the record has the rest.
             host="-",
             x_disable_meta=True,
         )
@@ -142,12 +144,12 @@ class WandbTracker:
                 notes=head.notes,
                 config=head.described(),
                 mode="online" if self.online else "offline",
-                dir=str(root.absolute()),  # W&B's own process may stand elsewhere
+                dir=str(root.absolute()),  # W&B's own process may have another folder
                 resume="allow",
                 reinit="finish_previous",
                 settings=settings,
             )
-            # Loss curves of different lengths beside each other, by their own count of steps.
+            # Loss curves of different lengths stand beside each other, by their own step count.
             run.define_metric("train_step", hidden=True)
             run.define_metric("loss/*", step_metric="train_step")
         return WandbRun(self, run)
@@ -157,7 +159,7 @@ class WandbRun:
     """A W&B run that is open.
 
     Args:
-        tracker: Whose.
+        tracker: The tracker that opened it.
         run: What ``wandb.init`` returned.
     """
 
@@ -167,17 +169,21 @@ class WandbRun:
         self._stages = 0
 
     def stage(self, stage: StageRecord) -> None:
-        """Count it; its name is the run's state."""
+        """Show how many stages are done, how long this one took, and its name as the last."""
         self._stages += 1
         with _errors():
             self._run.log({"progress/stages": self._stages, "progress/seconds": stage.seconds})
             self._run.summary["progress/last"] = stage.name
 
     def finish(self, record: RunRecord, folder: Path) -> str:
-        """Metrics with intervals, class shares, loss curves, tables, artifacts, the rest as config.
+        """Send the record; return where it can be seen.
+
+        That is metrics with intervals, class shares, loss curves, tables, artifacts, and the rest
+        as config.
 
         Raises:
-            TrackerError: The server took it not in time, or the disk is full.
+            TrackerError: The server refused, or did not take everything in time.
+            StoreError: The disk is full or not writable.
         """
         with _errors(), self._ended():
             return within(self._tracker.patience, lambda: self._finish(record, folder))
@@ -197,14 +203,14 @@ class WandbRun:
         return str(place)
 
     def stop(self, reason: str) -> None:
-        """Leave it as failed; the same run may go on with it."""
+        """End the W&B run as failed; the same run may go on with it later."""
         with _errors():
             self._run.summary["status"] = reason
             within(self._tracker.timeout, lambda: self._run.finish(exit_code=1))
 
     @contextmanager
     def _ended(self) -> Iterator[None]:
-        """An open run would hold up the end of the process, and the next run."""
+        """End the run if the block fails: an open one holds up this process and the next run."""
         try:
             yield
         except BaseException:
@@ -213,13 +219,16 @@ class WandbRun:
             raise
 
     def _send(self, item: Item, run_id: str) -> None:
-        """Versions are told apart by content: of runs with the same UnitMap the first one makes it.
-        Offline, W&B lets no run use an artifact: there its metadata alone says that it was used."""
+        """Log an artifact, and say if the run used it.
+
+        Versions are told apart by content: of runs with the same UnitMap, the first one makes it.
+        Offline, W&B lets no run use an artifact: there only the metadata says that it was used.
+        """
         import wandb
 
         artifact = wandb.Artifact(item.name, type=item.kind, metadata=item.metadata)
-        # Read where they lie: gigabytes of deltas are not copied. Offline they are read by whoever
-        # syncs, from wherever that is.
+        # Files are read where they lie, so that gigabytes of deltas are not copied; offline by
+        # whoever syncs, from whatever folder: hence the absolute path.
         place = item.path.absolute()
         if place.is_dir():
             artifact.add_dir(str(place), policy="immutable")
@@ -232,14 +241,14 @@ class WandbRun:
 
 
 def _steps(losses: dict[str, list[float]], there: Mapping[str, Any]) -> Iterator[dict[str, float]]:
-    """Step after step: the loss of every arm that was trained so long.
+    """Step by step, the loss of every arm that was trained that long, if it was not sent before.
 
     W&B's history only grows: a step that is sent a second time would be drawn a second time.
 
     Args:
         losses: Arm -> loss at every step.
-        there: The run's summary: the last step that was sent, and the last loss of each arm that
-            was.
+        there: The run's summary: the last step that was sent, and the last loss of each arm of
+            which any was sent.
     """
     sent = last = there.get("train_step", -1)
     for step in range(max(map(len, losses.values()), default=0)):
@@ -251,7 +260,7 @@ def _steps(losses: dict[str, list[float]], there: Mapping[str, Any]) -> Iterator
         if values:
             last = step
             yield {"train_step": step, **values}
-    if last < sent:  # of an arm that is shorter; the summary keeps what was sent last
+    if last < sent:  # a shorter arm came last; the summary keeps what was sent last
         yield {"train_step": sent}
 
 
@@ -259,7 +268,7 @@ def _table(rows: list[dict[str, Any]]) -> Any:
     import wandb
 
     columns = columns_of(rows)
-    # A column may hold a number here and a gap there, or text in one arm and none in the dense.
+    # A column may hold a number here and a gap there, or text for one arm and none for the dense.
     return wandb.Table(
         columns=list(columns),
         data=[[row.get(key) for key in columns] for row in rows],
@@ -268,10 +277,10 @@ def _table(rows: list[dict[str, Any]]) -> Any:
 
 
 def _check_key() -> None:
-    """W&B would ask for a key at the terminal, and a night's run would wait for an answer.
+    """Refuse to go on without a key: W&B would ask at the terminal, and a night's run would wait.
 
     Raises:
-        TrackerError: There is none.
+        TrackerError: There is no key.
     """
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return
@@ -288,10 +297,10 @@ def _check_key() -> None:
 
 
 def within(seconds: float, action: Callable[[], T]) -> T:
-    """What ``action`` returns; W&B may wait for hours for a server that does not answer.
+    """What ``action`` returns or raises, if it ends in time: W&B may wait for a server for hours.
 
     Raises:
-        TrackerError: It took longer; it is left alone and ends with the process.
+        TrackerError: It took longer than ``seconds``; it is left alone and ends with the process.
     """
     done: Queue[T | Exception] = Queue()
 
@@ -313,10 +322,11 @@ def within(seconds: float, action: Callable[[], T]) -> T:
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Whatever W&B raises, as one error with one line.
+    """Turn whatever W&B raises into one error of one line.
 
     Raises:
-        TrackerError: With what to do, where that is known.
+        TrackerError: In its place, with what to do where that is known.
+        StoreError: In its place, if the disk is full or not writable.
     """
     try:
         with storage_errors(Path(_FOLDER)):
