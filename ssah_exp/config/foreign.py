@@ -27,7 +27,10 @@ from ssah_exp.config.ranges import refuse
 _SHUT = ("callbacks", "job_logging", "hydra_logging")
 _PLUGGED = ("launcher", "sweeper")
 _PLUGS = ("hydra_plugins.", "hydra._internal.core_plugins.", "optuna.")
-_DECIDES_WHAT_RUNS = re.compile(r"(SSAH|PYTHON|HYDRA|LD)_?\w*")
+# All others might decide what runs (PATH, PYTHONPATH, CXX) or who is asked (HF_ENDPOINT).
+_HARMLESS = re.compile(
+    r"(OMP|MKL|OPENBLAS)_NUM_THREADS|TOKENIZERS_PARALLELISM|CUDA_VISIBLE_DEVICES"
+)
 
 
 def refuse_foreign_hydra(words: Sequence[str]) -> None:
@@ -41,8 +44,8 @@ def refuse_foreign_hydra(words: Sequence[str]) -> None:
 
     Raises:
         ConfigError: A file changes Hydra's callbacks or loggers, names a launcher or sweeper that
-            is neither in a plug-in of Hydra's nor in Optuna, or sets an environment variable of
-            Python's, Hydra's, the dynamic linker's or this package's.
+            is neither in a plug-in of Hydra's nor in Optuna, or sets an environment variable other
+            than those that number threads and cards.
     """
     arguments = get_args_parser().parse_args(list(words))
     elsewhere = any("hydra.searchpath" in word for word in arguments.overrides)
@@ -67,7 +70,7 @@ def _problems(found: dict[str, Any], plain: dict[str, Any]) -> Iterator[str]:
             if not target.startswith(_PLUGS) and target not in set(targets_in(plain[key])):
                 yield f"hydra.{key} names {target}: {say}."
     for name, value in found["job"]["env_set"].items():
-        if _DECIDES_WHAT_RUNS.fullmatch(name) and plain["job"]["env_set"].get(name) != value:
+        if not _HARMLESS.fullmatch(name) and plain["job"]["env_set"].get(name) != value:
             yield f"hydra.job.env_set sets {name}: {say}."
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 _SCALARS: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float)}
 _LISTS = (list, tuple, Sequence, Collection)
+_ANYTHING = (object, Any, Callable)
 _NAMES = {
     bool: "true or false",
     int: "a whole number",
@@ -32,7 +33,7 @@ def fits(value: Any, hint: Any, *, numbers_are_text: bool = False) -> bool:
     Args:
         value: Plain: numbers, texts, lists, mappings, None. ``true`` is no number here.
         hint: Annotation. A class other than those of plain values takes a mapping, from which it
-            is made; what is neither a class nor known here (a type variable) takes everything.
+            is made; ``Any``, a callable and what is no class (a type variable) take everything.
         numbers_are_text: Whether a number may stand for a text, as job names may.
     """
     kind, arguments = get_origin(hint) or hint, get_args(hint)
@@ -40,7 +41,7 @@ def fits(value: Any, hint: Any, *, numbers_are_text: bool = False) -> bool:
         return any(fits(value, item, numbers_are_text=numbers_are_text) for item in arguments)
     if kind is Literal:
         return value in arguments
-    if not isinstance(kind, type) or kind is object:
+    if not isinstance(kind, type) or kind in _ANYTHING:
         return True
     if kind in _SCALARS:
         return isinstance(value, _SCALARS[kind]) and isinstance(value, bool) == (kind is bool)
@@ -50,7 +51,9 @@ def fits(value: Any, hint: Any, *, numbers_are_text: bool = False) -> bool:
     if kind is types.NoneType:
         return value is None
     if kind in _LISTS:
-        return isinstance(value, list | tuple) and all(fits(item, arguments[0]) for item in value)
+        return isinstance(value, list | tuple) and all(
+            fits(item, of) for item in value for of in arguments[:1]
+        )
     return isinstance(value, Mapping)
 
 
@@ -62,6 +65,6 @@ def wanted(value: Any, hint: Any) -> str:
     if kind is Literal:
         return "one of " + ", ".join(map(str, arguments))
     if kind in _LISTS:
-        parts = isinstance(value, list | tuple)
+        parts = isinstance(value, list | tuple) and arguments
         return "a list" + (f" of which each is {wanted(None, arguments[0])}" if parts else "")
     return _NAMES.get(kind, "a mapping")

@@ -21,6 +21,7 @@ from ssah_exp import ranks
 from ssah_exp.config.schema import RunConfig, TrainerConfig
 from ssah_exp.errors import ConfigError
 
+_ENDED = 143  # the exit code of a process that SIGTERM ended
 # Lightning's warnings about things that are not wrong here.
 _NEEDLESS = (
     # Examples are in memory already; worker processes would cost more than they bring.
@@ -157,13 +158,15 @@ def ended_by_signals() -> Iterator[None]:
 
     Raises:
         SystemExit: With 143, the exit code of a process that SIGTERM ended.
-        KeyboardInterrupt: In place of any SystemExit, such as Lightning's after Ctrl+C.
+        KeyboardInterrupt: In place of any other SystemExit, such as Lightning's after Ctrl+C.
     """
     try:
         yield
     except SIGTERMException as error:
-        raise SystemExit(143) from error
+        raise SystemExit(_ENDED) from error
     except SystemExit as error:
+        if error.code == _ENDED:  # SIGTERM came when Lightning did not listen
+            raise
         raise KeyboardInterrupt from error
 
 

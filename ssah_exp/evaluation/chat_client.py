@@ -228,8 +228,8 @@ def retry_after(header: str | None) -> float:
         seconds = float(header)
     except ValueError:
         try:
-            when = parsedate_to_datetime(header)
-        except ValueError:
+            when = parsedate_to_datetime(header).astimezone(UTC)
+        except (ValueError, OverflowError):  # no date, or one at the edge of the calendar
             return 0.0
-        seconds = (when.astimezone(UTC) - datetime.now(UTC)).total_seconds()
+        seconds = (when - datetime.now(UTC)).total_seconds()
     return 0.0 if math.isnan(seconds) else max(0.0, seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -25,7 +26,6 @@ class AppendedLines:
         self.path = path
         self._seen = 0  # bytes that `news` has handed on
         self._lock = threading.Lock()
-        self._torn = _ends_within_a_line(path)
 
     def read(self) -> Iterator[Any]:
         """Every whole row."""
@@ -66,8 +66,9 @@ class AppendedLines:
         with self._lock, storage_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab", buffering=0) as stream:
-                stream.write(f"\n{line}".encode() if self._torn else line.encode())
-            self._torn = False
+                content = f"\n{line}" if _ends_within_a_line(self.path) else line
+                if stream.write(content.encode()) < len(content.encode()):
+                    raise OSError(errno.ENOSPC, "the row was cut short")
 
 
 def _rows(content: bytes) -> Iterator[Any]:

@@ -76,7 +76,7 @@ class Job:
             return JobState.from_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return JobState()
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             warnings.warn(f"Skipping {path}: {error}", SsahWarning, stacklevel=2)
             return JobState()
 

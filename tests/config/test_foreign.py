@@ -44,6 +44,9 @@ def write(folder: Path, hydra: dict[str, Any], *defaults: Any) -> list[str]:
         ({"launcher": FOREIGN}, "hydra.launcher names this.Anything"),
         ({"job": {"env_set": {VARIABLE: "this"}}}, f"hydra.job.env_set sets {VARIABLE}"),
         ({"job": {"env_set": {"PYTHONPATH": "."}}}, "hydra.job.env_set sets PYTHONPATH"),
+        ({"job": {"env_set": {"PATH": "here"}}}, "hydra.job.env_set sets PATH"),
+        ({"job": {"env_set": {"GIT_DIR": "here"}}}, "hydra.job.env_set sets GIT_DIR"),
+        ({"job": {"env_set": {"HF_ENDPOINT": "x"}}}, "hydra.job.env_set sets HF_ENDPOINT"),
     ],
 )
 def test_what_would_be_imported_is_refused(

@@ -11,11 +11,18 @@ import torch
 from lightning_fabric.accelerators import cuda as fabric_cuda
 from lightning_fabric.accelerators import mps as fabric_mps
 from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ssah_exp import ranks
 from ssah_exp.config import trainer as trainer_module
 from ssah_exp.config.schema import RunConfig, TrainerConfig
-from ssah_exp.config.trainer import DirectCheckpointIO, StaysInPlace, check_place, make_trainer
+from ssah_exp.config.trainer import (
+    DirectCheckpointIO,
+    StaysInPlace,
+    check_place,
+    ended_by_signals,
+    make_trainer,
+)
 from ssah_exp.errors import ConfigError
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.training import loop
@@ -112,6 +119,23 @@ def test_stages_say_where_their_model_lies(
     with pytest.raises(_Seen):
         stage(tiny.tiny_loaded("llama_gqa"), config_of("trainer=cpu"))
     assert seen == [torch.device("cuda", 1)]
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (SystemExit(143), SystemExit),  # SIGTERM, when Lightning did not listen
+        (SIGTERMException(), SystemExit),  # ... and when it did
+        (SystemExit(1), KeyboardInterrupt),  # Lightning's way to end after Ctrl+C
+    ],
+)
+def test_a_signal_ends_a_training_as_it_ends_a_process(
+    raised: BaseException, told: type[BaseException]
+) -> None:
+    with pytest.raises(told) as ended, ended_by_signals():
+        raise raised
+    if isinstance(ended.value, SystemExit):
+        assert ended.value.code == 143
 
 
 @pytest.mark.usefixtures("cards")

@@ -110,7 +110,8 @@ def test_both_forms_of_retry_after() -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     assert 28 < retry_after(later) <= 30
     assert retry_after("2.5") == 2.5
-    for nothing in (None, "soon", "-3", "nan", "Mon, 01 Jan 2001 00:00:00 GMT"):
+    edge = "Fri, 31 Dec 9999 23:59:59 -2300"  # later than any date there is
+    for nothing in (None, "soon", "-3", "nan", "Mon, 01 Jan 2001 00:00:00 GMT", edge):
         assert retry_after(nothing) == 0
 
 

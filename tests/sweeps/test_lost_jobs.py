@@ -245,6 +245,13 @@ def test_a_record_is_found_from_a_sweep_behind_a_link(
     assert (standing.status, standing.detail) == (DONE, "run abc")
 
 
+def test_a_state_that_cannot_be_read_ends_no_command(tmp_path: Path) -> None:
+    job = sweep_of(tmp_path, 1).job(0)
+    (job.folder / "state.json").mkdir()
+    with pytest.warns(UserWarning, match=r"Skipping .*state\.json"):
+        assert job.state() == JobState()
+
+
 @pytest.mark.parametrize("left", ["{", "[]"])
 def test_a_damaged_sweep_hides_no_other(tmp_path: Path, capsys: Capture, left: str) -> None:
     sweep_of(tmp_path, 1)
