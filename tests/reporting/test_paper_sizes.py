@@ -57,6 +57,26 @@ def test_fewer_prompts_or_less_text_are_marked(form: str) -> None:
     assert marks(of_size(100, windows=200), form) == [True] + [False] * 5
 
 
+@pytest.mark.parametrize(
+    ("model", "tokens", "marked"),
+    [
+        ("Llama-2-7B-Chat", None, True),  # 50 windows of 4,096 tokens
+        ("Llama-2-7B-Chat", 500_000, True),  # asked for more than the text has
+        ("Llama-3-8B-Instruct", None, False),  # 50 windows of 8,192
+        ("new", 500_000, False),  # how long its windows are is not known here
+    ],
+)
+def test_a_window_of_the_models_longest_sequence_is_counted(
+    model: str, tokens: int | None, marked: bool
+) -> None:
+    made = of_size(100, windows=50)
+    evaluation = dict(made.config["evaluation"])
+    evaluation["perplexity"] = {**evaluation["perplexity"], "window": "max", "max_tokens": tokens}
+    named = {**made.config["model"], "name": model}
+    made = replace(made, config={**made.config, "evaluation": evaluation, "model": named})
+    assert marks(made, "markdown")[0] is marked
+
+
 def test_the_footnote_counts_both() -> None:
     (block,) = blocks([of_size(36, windows=2)])
     assert footnote(block) == (

@@ -99,7 +99,7 @@ def guard_differs(record: RunRecord, judge: str, published: str) -> Iterator[str
 
 def text_differs(record: RunRecord, window: int) -> Iterator[str]:
     """Another held-out text, or windows of another length."""
-    text, ours = _text_of(record), _window_of(record)
+    text, ours = _text_of(record), window_of(record)
     if text != RAW_TEXT:
         yield f"text: {text} for {RAW_TEXT}"
     if ours != window:
@@ -124,7 +124,7 @@ def _text_of(record: RunRecord) -> str:
     return _TEXTS.get(record.inputs["text"], str(record.config["data"]["name"]))
 
 
-def _window_of(record: RunRecord) -> int | str:
+def window_of(record: RunRecord) -> int | str:
     """Tokens of a window; ``max`` stays where the model's longest sequence is not known here."""
     asked: int | str = record.config["evaluation"]["perplexity"]["window"]
     if asked != "max":

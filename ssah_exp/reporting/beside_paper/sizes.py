@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from ssah_exp.evaluation.attack_metrics import ATTEMPT, CONTINUATION, is_attacked
 from ssah_exp.evaluation.metric_names import PERPLEXITY
@@ -13,7 +12,7 @@ from ssah_exp.evaluation.utility.metrics import UTILITY_MEAN
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper.benchmarks import SIX
 from ssah_exp.reporting.beside_paper.measured import ATTACKS, HEXPHI
-from ssah_exp.reporting.beside_paper.protocol import benchmark_of
+from ssah_exp.reporting.beside_paper.protocol import benchmark_of, window_of
 from ssah_exp.reporting.coverage import partial_coverage
 from ssah_exp.reporting.rows import Block, Cell
 from ssah_exp.reporting.text import heading
@@ -73,7 +72,7 @@ def fewer_than_paper(block: Block, metric: str, cell: Cell) -> Fewer | None:
         return None
     of, what = found
     words = metric == PERPLEXITY
-    n = _tokens(cell, record.config["evaluation"]["perplexity"]) if words else cell.n
+    n = _tokens(cell, record) if words else cell.n
     return Fewer(n, of, what) if n is not None and n < of else None
 
 
@@ -138,11 +137,12 @@ def _questions(artefact: str, metric: str) -> tuple[int, str] | None:
     return of, f"questions of {'a utility task' if alike else heading(metric).partition(' %')[0]}"
 
 
-def _tokens(cell: Cell, settings: Mapping[str, Any]) -> int | None:
-    """Tokens of text behind a perplexity; with a window of ``max`` the run's ``max_tokens``."""
-    if isinstance(settings["window"], int):
-        return int(cell.n * settings["window"])
-    limit: int | None = settings["max_tokens"]
+def _tokens(cell: Cell, record: RunRecord) -> int | None:
+    """Tokens of text behind a perplexity; where a window's are not known, the run's most."""
+    window = window_of(record)
+    if isinstance(window, int):
+        return int(cell.n * window)
+    limit: int | None = record.config["evaluation"]["perplexity"]["max_tokens"]
     return limit
 
 
