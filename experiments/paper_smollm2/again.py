@@ -4,7 +4,7 @@
 
 ROOT holds runs of `experiment=paper_smollm2 size=small`. A run's counterpart has its artefact, seed
 and config, but for which arms were trained; arms that only one of the two has are left out. What
-two arms are compared by is behind their names: the committed value, then the new one. Last comes
+two arms are compared by follows their names: the committed value, then the new one. Last comes
 the share of raw requests that were answered with no text, which older records did not count.
 """
 

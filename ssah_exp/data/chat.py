@@ -40,14 +40,14 @@ def encode_answer(speech: Speech, answer: str, style: str) -> list[int]:
     answer, and may put a blank before it (Llama 2).
     """
     if style in ("raw", "raw_system"):
-        return _tokens_behind(speech, "a", f"\n{answer}")
+        return _tokens_after(speech, "a", f"\n{answer}")
     if not speech.tokenizer.chat_template:
         return _tokens(speech, answer)
     opening, between = answer_opening(speech.tokenizer)
-    return _tokens_behind(speech, opening, f"{between}{answer}", alone=answer)
+    return _tokens_after(speech, opening, f"{between}{answer}", alone=answer)
 
 
-def _tokens_behind(speech: Speech, before: str, text: str, alone: str | None = None) -> list[int]:
+def _tokens_after(speech: Speech, before: str, text: str, alone: str | None = None) -> list[int]:
     """Tokens of ``text`` after ``before``; where the two merge, of ``alone``, or ``text``, itself.
 
     SentencePiece (Llama 2, Mistral) begins whatever it is given with a blank, as if it were a text

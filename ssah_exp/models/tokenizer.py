@@ -86,7 +86,7 @@ def check_tokenizer(
         _token_id(tokenizer, pad_token, "model.pad_token")
         tokenizer.pad_token = pad_token
     if isinstance(tokenizer.chat_template, str):
-        follows = _behind_an_answer(tokenizer)
+        follows = _after_an_answer(tokenizer)
         if not follows.startswith(end_of_turn):
             raise ModelError(
                 f"model.end_of_turn={end_of_turn} does not close an assistant turn in this "
@@ -108,7 +108,7 @@ def refuse_appended(tokenizer: PreTrainedTokenizerBase) -> None:
     if last != tokenizer("a", add_special_tokens=False).input_ids[-1:]:
         raise ModelError(
             f"The tokenizer ends every text with {tokenizer.decode(last)!r}, so prompts would be "
-            "continued behind their end. Set add_eos_token to false in its tokenizer_config.json, "
+            "continued after their end. Set add_eos_token to false in its tokenizer_config.json, "
             "or take the end out of its post-processor."
         )
 
@@ -161,7 +161,7 @@ def answer_stops(
         named: End-of-text ids of the model's generation config.
     """
     given = [named] if isinstance(named, int) else list(named or ())
-    behind = tokenizer(_behind_an_answer(tokenizer), add_special_tokens=False).input_ids[:1]
+    behind = tokenizer(_after_an_answer(tokenizer), add_special_tokens=False).input_ids[:1]
     closing = [token for token in behind if token in tokenizer.added_tokens_decoder]
     ends = [*given, *closing, tokenizer.eos_token_id]
     return sorted({int(token) for token in ends if token is not None})
@@ -194,7 +194,7 @@ def _token_id(tokenizer: PreTrainedTokenizerBase, token: str, key: str) -> int:
     return int(tokenizer.get_vocab()[token])
 
 
-def _behind_an_answer(tokenizer: PreTrainedTokenizerBase) -> str:
+def _after_an_answer(tokenizer: PreTrainedTokenizerBase) -> str:
     """What the template puts after an answer; its last token may end the whole text (Phi-3)."""
     return _around_an_answer(tokenizer)[1].strip()
 

@@ -137,7 +137,7 @@ class LearnedPrefix(Attached):
         window = getattr(self._model.config, "sliding_window", None)
         if window and mask.shape[1] > window and bool((mask.diff(dim=1) > 0).any()):
             raise ModelError(
-                f"{mask.shape[1]} positions with a learned prefix and padding behind it exceed the "
+                f"{mask.shape[1]} positions with a learned prefix and padding after it exceed the "
                 f"sliding window of {window}: use batches of one (evaluation.batch_size=1; what "
                 "was trained is kept), or shorter sequences."
             )

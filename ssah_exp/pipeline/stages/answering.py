@@ -87,7 +87,7 @@ class AnsweringStages(Shared):
         def compute(folder: Path) -> None:
             kept = Kept(partial, len(prompts))
             if kept.texts:
-                self.reporter.begin(f"going on behind {len(kept.texts)} of {len(prompts)} answers")
+                self.reporter.begin(f"resuming after {len(kept.texts)} of {len(prompts)} answers")
             if evaluation.engine == VLLM:
                 texts = self._by_vllm(ref, ablation, prompts, label, kept, folder)
             else:
