@@ -62,13 +62,14 @@ def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
 
 def test_there_are_such_claims() -> None:
     names = [file.parent.name for file in OTHERS]
-    assert names[:2] == ["seeds", "came_aligned"]
-    assert names[2:6] == ["frozen_share", "matched", "quarter", "small_matched"]
-    assert names[6:18] == [
+    assert names[:5] == ["seeds", "came_aligned", "freezing", "fresh_seeds", "harmbench"]
+    assert names[5:9] == ["frozen_share", "matched", "quarter", "small_matched"]
+    assert names[9:22] == [
         "fresh_seeds",  # of over-refusal
         "fresh_seeds",  # of the study
         "in_words",
         "chat",
+        "fresh_seeds",  # in words, asked afterwards
         "fresh_seeds",  # in words
         "read",
         "read",
@@ -78,10 +79,10 @@ def test_there_are_such_claims() -> None:
         "full_rates",
         "matched",
     ]
-    assert names[18:22] == ["in_words", "read", "scu_only", "later"]
-    assert names[22:25] == ["fresh_seeds", "milder", "milder"]  # of adapters
-    assert names[25:29] == ["dpo", "fresh_seeds", "utility", "unit_lora"]
-    assert names[29:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
+    assert names[22:26] == ["in_words", "read", "scu_only", "later"]
+    assert names[26:29] == ["fresh_seeds", "milder", "milder"]  # of adapters
+    assert names[29:33] == ["dpo", "fresh_seeds", "utility", "unit_lora"]
+    assert names[33:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
 
 
 def test_scores_side_by_side_are_those_of_the_records(capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,7 +93,10 @@ def test_scores_side_by_side_are_those_of_the_records(capsys: pytest.CaptureFixt
 
 EXPERIMENTS = SHIPPED.parents[1]
 READ = SHIPPED.parent / "in_words" / "read"
-READ_TOO = ("scu_budget/read", "came_aligned/1.5B", "came_aligned/0.5B")
+READ_TOO = (
+    "scu_budget/read",
+    *(f"came_aligned/{name}" for name in ("1.5B", "0.5B", "fresh_seeds", "harmbench")),
+)
 
 
 @pytest.mark.parametrize("folder", [READ, *(EXPERIMENTS / name for name in READ_TOO)])
