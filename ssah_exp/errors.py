@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 # Exit code of one of a run's processes after an IncompleteError; 1 and 2 say that it failed.
 INCOMPLETE_RANK = 3
+ENDED = 143  # the exit code of a process that SIGTERM ended
 
 
 class SsahError(Exception):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 INDEX = ROOT / "experiments" / "README.md"
 PAGES = sorted(
-    path
-    for folder in (ROOT, *(ROOT / name for name in ("docs", "experiments")))
-    for path in (folder.glob("*.md") if folder == ROOT else folder.rglob("*.md"))
+    chain(ROOT.glob("*.md"), *((ROOT / name).rglob("*.md") for name in ("docs", "experiments")))
 )
 _LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]+))?\)")
 
@@ -20,13 +20,11 @@ _LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]+))?\)")
 def anchors(page: Path) -> set[str]:
     """Of a page's headings, as GitHub names them; code blocks hold none."""
     text = re.sub(r"^( *)```.*?^\1```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
-    found: set[str] = set()
+    found: Counter[str] = Counter()
     for heading in re.findall(r"^#+ +(.+?) *$", text, flags=re.M):
         shown = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower()
-        plain = re.sub(r"[^\w\- ]", "", shown).replace(" ", "-")
-        again = sum(name == plain or name.startswith(f"{plain}-") for name in found)
-        found.add(f"{plain}-{again}" if plain in found else plain)
-    return found
+        found[re.sub(r"[^\w\- ]", "", shown).replace(" ", "-")] += 1
+    return {f"{name}-{at}" if at else name for name, n in found.items() for at in range(n)}
 
 
 def broken(page: Path) -> list[str]:

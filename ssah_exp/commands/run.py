@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,7 +22,6 @@ from ssah_exp.config.mistakes import explain_hydra_error, refuse_mistakes
 from ssah_exp.config.unread import refuse_unread
 from ssah_exp.config.words import overrides_first
 from ssah_exp.errors import ConfigError, SsahError
-from ssah_exp.options.run import choices_only
 from ssah_exp.pipeline.garbage import imports_stay
 from ssah_exp.sweeps.launching import LAUNCHED, refuse_list
 from ssah_exp.sweeps.report import end_of
@@ -55,7 +57,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         application = hydra.main(
             version_base="1.3", config_path=str(conf_dir()), config_name="config"
         )(run_composed)
-        with choices_only({"--help", "-h"} & given != set()):
+        with _choices_only(bool({"--help", "-h"} & given)):
             application()
     except _Stopped as stopped:
         raise stopped.error from stopped
@@ -87,3 +89,20 @@ def run_composed(composed: DictConfig) -> None:
         run(config)
     except SsahError as error:
         raise _Stopped(error) from error
+
+
+@contextmanager
+def _choices_only(asked: bool) -> Iterator[None]:
+    """If Hydra's help was ``asked`` for, leave out of it the files that others are built on.
+
+    Their names begin with ``_``, and Hydra would list them among the choices of a group.
+    """
+    if not asked:
+        yield
+        return
+    text = StringIO()
+    try:
+        with redirect_stdout(text):
+            yield
+    finally:
+        print(re.sub(r"(?m)(?<=[:,] )_\w+, ", "", text.getvalue()), end="")

@@ -51,9 +51,8 @@ def fits(value: Any, hint: Any, *, numbers_are_text: bool = False) -> bool:
     if kind is types.NoneType:
         return value is None
     if kind in _LISTS:
-        return isinstance(value, list | tuple) and all(
-            fits(item, of) for item in value for of in arguments[:1]
-        )
+        of = arguments[0] if arguments else Any
+        return isinstance(value, list | tuple) and all(fits(item, of) for item in value)
     return isinstance(value, Mapping)
 
 

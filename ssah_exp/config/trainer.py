@@ -19,9 +19,8 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ssah_exp import ranks
 from ssah_exp.config.schema import RunConfig, TrainerConfig
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ENDED, ConfigError
 
-_ENDED = 143  # the exit code of a process that SIGTERM ended
 # Lightning's warnings about things that are not wrong here.
 _NEEDLESS = (
     # Examples are in memory already; worker processes would cost more than they bring.
@@ -163,9 +162,9 @@ def ended_by_signals() -> Iterator[None]:
     try:
         yield
     except SIGTERMException as error:
-        raise SystemExit(_ENDED) from error
+        raise SystemExit(ENDED) from error
     except SystemExit as error:
-        if error.code == _ENDED:  # SIGTERM came when Lightning did not listen
+        if error.code == ENDED:  # SIGTERM came when Lightning did not listen
             raise
         raise KeyboardInterrupt from error
 

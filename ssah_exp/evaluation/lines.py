@@ -62,12 +62,12 @@ class AppendedLines:
         Raises:
             StoreError: The disk is full or not writable.
         """
-        line = json.dumps(dict(row)) + "\n"
+        line = f"{json.dumps(dict(row))}\n".encode()
         with self._lock, storage_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab", buffering=0) as stream:
-                content = f"\n{line}" if _ends_within_a_line(self.path) else line
-                if stream.write(content.encode()) < len(content.encode()):
+                content = b"\n" + line if _ends_within_a_line(self.path) else line
+                if stream.write(content) < len(content):
                     raise OSError(errno.ENOSPC, "the row was cut short")
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.errors import INCOMPLETE_RANK, ConfigError, IncompleteError, RankError
+from ssah_exp.errors import ENDED, INCOMPLETE_RANK, ConfigError, IncompleteError, RankError
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.records.record import RunRecord, StageRecord
 from ssah_exp.records.store import RECORD
@@ -105,7 +105,7 @@ def run_processes(count: int, arguments: list[str]) -> None:
         elastic_launch(config, sys.executable)(*arguments)
     except ChildFailedError as error:
         number, failure = error.get_first_failure()
-        if failure.exitcode == 128 + signal.SIGTERM:  # all ranks were asked to end, and did
+        if failure.exitcode == ENDED:  # all ranks were asked to end, and did
             raise SystemExit(failure.exitcode) from None
         if failure.exitcode == INCOMPLETE_RANK and failure.error_file_data:
             raise IncompleteError(_said(failure)) from None

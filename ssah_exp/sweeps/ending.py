@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-ENDED = 143  # the exit code of a process that SIGTERM ended
+from ssah_exp.errors import ENDED
 
 
 @dataclass

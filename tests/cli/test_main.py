@@ -21,6 +21,7 @@ from ssah_exp.cli import build_parser, main
 from ssah_exp.commands import doctor
 from ssah_exp.config.plugins import VARIABLE
 from ssah_exp.errors import IncompleteError, SsahWarning
+from ssah_exp.pipeline.scaling import Rates
 from ssah_exp.records.store import RecordStore
 from ssah_exp.storage import whole_folder
 from tests.cli.unit_map import unit_map
@@ -175,6 +176,16 @@ def test_help_names_the_defaults(command: tuple[str, ...], said: str, capsys: Ca
     assert re.search(said, text)
     assert "None)" not in text
     assert "[])" not in text
+
+
+def test_help_names_the_rates_that_scaling_takes(capsys: Capture) -> None:
+    """Written down there, as importing them would cost every command its start."""
+    with pytest.raises(SystemExit):
+        main(["scaling", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for name in ("forward", "card", "link", "network"):
+        (shown,) = re.findall(rf"--{name} {name.upper()} [^(]*\(default: ([^ ,)]+)", text)
+        assert float(shown) == getattr(Rates(), name)
 
 
 def test_an_error_behind_the_config_is_one_line_and_code_2(capsys: Capture) -> None:

@@ -190,10 +190,8 @@ def test_an_absence_that_the_hub_did_not_tell_is_doubted(
         note = snapshot.parents[1] / ".no_exist" / commit / "generation_config.json"
         note.parent.mkdir(parents=True)
         note.touch()
-    for module in (huggingface_hub.constants, transformers.utils.hub.constants):
-        monkeypatch.setattr(module, "HF_HUB_CACHE", str(tmp_path))
-        monkeypatch.setattr(module, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.file_download.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", SsahWarning)
         assert load_speech(repo, CONFIG, commit).stop_ids == (2, 7)
