@@ -57,7 +57,8 @@ def loss_sample(examples: Sequence[Encoded], count: int, styles: int) -> list[En
     """Training examples whose mean loss is an arm's training loss, the same for every arm.
 
     They are evenly spread over each prompt style: styles take turns, so a stride through all
-    examples that is a multiple of the number of styles would meet one style only.
+    examples that is a multiple of the number of styles would meet one style only. Examples left out
+    for lack of a response have broken the turns; the spread is then as even as they are few.
 
     Args:
         examples: Encoded conversations, one style after the other in turn.
