@@ -10,6 +10,7 @@ from typing import Any
 
 from ssah_exp.config.paths import root_of
 from ssah_exp.errors import ClusterError, StoreError
+from ssah_exp.lock import held
 from ssah_exp.sweeps.batch import run_here
 from ssah_exp.sweeps.code import check_code
 from ssah_exp.sweeps.folder import Job, find_sweep
@@ -52,9 +53,12 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         tell(f"sweep {sweep.name}: {len(jobs)} jobs again")
 
     if isinstance(launched, SlurmOptions):
-        with _as_before_unless_taken(jobs):
-            begin()  # first: a job may start at once and write its state
-            array = submit(sweep, jobs, replace(launched, code=check))
+        with held(sweep.lock, f"sweep {sweep.name}", tell):
+            if status_of(sweep).of(*UNFINISHED) != jobs:
+                raise StoreError(f"Another process has just queued jobs of sweep {sweep.name}.")
+            with _as_before_unless_taken(jobs):
+                begin()  # first: a job may start at once and write its state
+                array = submit(sweep, jobs, replace(launched, code=check))
         tell(f"{len(jobs)} jobs are Slurm's array {array}; this terminal may be closed")
     elif isinstance(launched, LocalOptions):
         run_at_once(sweep, jobs, launched, tell, check, begin)

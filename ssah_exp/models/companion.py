@@ -12,7 +12,7 @@ import torch
 
 from ssah_exp.cache import Cache
 from ssah_exp.errors import ModelError
-from ssah_exp.models.load import DTYPES, move, resolve_device, said, whole_model
+from ssah_exp.models.load import DTYPES, attach, move, resolve_device, said, whole_model
 from ssah_exp.models.sources import (
     HubGguf,
     HubModel,
@@ -76,7 +76,7 @@ class Companion:
         self.__dict__.pop(LOADED, None)
 
     def load_companion(self, who: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        """Load weights, in eval mode on their device, and tokenizer.
+        """Load weights with their adapter, in eval mode on their device, and tokenizer.
 
         Args:
             who: What error messages call it.
@@ -87,18 +87,20 @@ class Companion:
         """
         from transformers import AutoTokenizer
 
+        device = resolve_device(self.device, f"{who}: device")
         self.fingerprint()  # refuses what is no model folder
         ref, _ = self.weights.resolve(self._cache)
         place = ref.location
         try:
             tokenizer = AutoTokenizer.from_pretrained(place, revision=ref.commit)
             model = whole_model(place, revision=ref.commit, dtype=DTYPES[self.precision])
+            move(model, device)
+            attach(model, place, ref.commit)
         except ModelError as error:
             raise ModelError(f"{who} cannot be loaded. {error}") from error
         except RuntimeError:  # as in :func:`whole_model`
             raise
         except Exception as error:  # a damaged tokenizer
             raise ModelError(f"{who} cannot be loaded from {place}: {said(error)}") from error
-        move(model, resolve_device(self.device, f"{who}: device"))
         torch.nn.Module.eval(model)
         return model, tokenizer

@@ -15,6 +15,7 @@ from ssah_exp.errors import ModelError, SsahWarning
 from ssah_exp.models.anatomy import Anatomy, read_anatomy
 from ssah_exp.models.attached.folder import has_adapter, load_adapter
 from ssah_exp.models.attached.reading import vocabulary
+from ssah_exp.models.beside import beside
 from ssah_exp.models.placement import first_device, offloaded, placement
 from ssah_exp.models.sharded import is_sharded
 from ssah_exp.models.tokenizer import Speech, check_tokenizer
@@ -239,17 +240,33 @@ def load_model(
     read_anatomy(model)
     if config.device_map is None and not on_host:
         move(model, resolve_device(config.device))
-    if has_adapter(Path(location)):
-        if offloaded(model):
-            raise ModelError(
-                f"The model in {location} carries an adapter beside its weights, which cannot be "
-                "offloaded: model.device_map may name devices that compute, not cpu or disk."
-            )
-        load_adapter(model, Path(location))
+    attach(model, location, revision)
     torch.nn.Module.eval(model)
     speech = load_speech(location, config, revision)
     _check_vocabulary(model, speech, location)
     return LoadedModel(model, speech)
+
+
+def attach(model: PreTrainedModel, location: str, revision: str | None) -> None:
+    """Put in the adapter that lies beside a model's weights, if any.
+
+    Args:
+        model: As loaded from there, on its device.
+        location: A folder or a hub repository id.
+        revision: Commit, for hub repositories.
+
+    Raises:
+        ModelError: The adapter is damaged, of another model, or its model is offloaded.
+    """
+    folder = beside(location, revision)
+    if not has_adapter(folder):
+        return
+    if offloaded(model):
+        raise ModelError(
+            f"The model in {location} carries an adapter beside its weights, which cannot be "
+            "offloaded: model.device_map may name devices that compute, not cpu or disk."
+        )
+    load_adapter(model, folder)
 
 
 def _check_config(found: Any, config: ModelConfig, location: str) -> None:

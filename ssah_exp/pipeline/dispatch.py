@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from ssah_exp import ranks
 from ssah_exp.config.artefacts import PROBE, TABLE1, TRAINING_ARTEFACTS
@@ -111,7 +112,7 @@ def _publish(finished: Finished, tracked: Tracked | None, reporter: Reporter) ->
     reporter.say("")
     for name in _PLACES:
         if (finished.folder / name).exists():
-            reporter.say(f"{name:<12} {finished.folder / name}")
+            reporter.say(escape(f"{name:<12} {finished.folder / name}"))
 
 
 def _check_complete(record: RunRecord) -> None:

@@ -13,6 +13,8 @@ import signal
 import sys
 import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -88,9 +90,6 @@ def run_processes(count: int, arguments: list[str]) -> None:
 
     # The agent's account of a failure is long; our error says what happened.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    # Makes a rank that crashes in a library say where: the signal alone would not.
-    os.environ.setdefault("PYTHONFAULTHANDLER", "1")
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -102,7 +101,8 @@ def run_processes(count: int, arguments: list[str]) -> None:
         shutdown_timeout=SECONDS_TO_END,
     )
     try:
-        elastic_launch(config, sys.executable)(*arguments)
+        with _environment(count):
+            elastic_launch(config, sys.executable)(*arguments)
     except ChildFailedError as error:
         number, failure = error.get_first_failure()
         if failure.exitcode == ENDED:  # all ranks were asked to end, and did
@@ -114,6 +114,24 @@ def run_processes(count: int, arguments: list[str]) -> None:
         if error.sigval == signal.SIGINT:
             raise KeyboardInterrupt from error
         raise SystemExit(128 + error.sigval) from error
+
+
+@contextmanager
+def _environment(count: int) -> Iterator[None]:
+    """What ranks inherit unless a person set it; afterwards it is as before, for the next job."""
+    cores = len(os.sched_getaffinity(0))  # of an allocation, not of the machine
+    wanted = {
+        "OMP_NUM_THREADS": str(max(1, cores // count)),
+        # Makes a rank that crashes in a library say where: the signal alone would not.
+        "PYTHONFAULTHANDLER": "1",
+    }
+    ours = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
 
 
 def _said(failure: Any) -> str:

@@ -168,7 +168,7 @@ class OpenRun:
         store = RecordStore(self.root)
         earlier = store.get(record.artefact, record.run_id)
         cached = all(stage.cached for stage in record.stages)
-        if earlier is not None and earlier.arms == record.arms and cached:
+        if earlier is not None and cached and earlier.measured_as(record):
             return earlier, False
         store.write(record)
         return record, True
@@ -209,7 +209,7 @@ def open_run(config: RunConfig, reporter: Reporter, *, training: bool = False) -
     identifier = run_id(config, inputs)
     reporter.opened(RunHead(identifier, config.artefact, config.seed, content, inputs, origin))
     if thinned := _thinned(config, data):
-        reporter.say(f"asking {thinned}")
+        reporter.say(escape(f"asking {thinned}"))
     for line in _doubtful(data):
         reporter.say(escape(line))
     return OpenRun(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -66,7 +67,7 @@ class Reporter:
         self.watch(text)
         if self.follower is not None:
             self.follower.working()
-        self.say(f"[dim]{text} ...[/dim]")
+        self.say(f"[dim]{escape(text)} ...[/dim]")
 
     def done(self, name: str, entry: Entry) -> None:
         """Report a stage's cache entry."""
@@ -75,7 +76,7 @@ class Reporter:
         if self.follower is not None:
             self.follower.stage(stage)
         state = "[green]cached  [/green]" if entry.cached else "[cyan]computed[/cyan]"
-        self.say(f"{state} {name:<28} {entry.seconds:7.1f} s  {entry.key}")
+        self.say(f"{state} {escape(f'{name:<28}')} {entry.seconds:7.1f} s  {entry.key}")
 
     def say(self, text: str) -> None:
         """Print a line with rich's markup; it is never wrapped, so a log file has it as one."""
@@ -85,7 +86,7 @@ class Reporter:
     def bar(self, text: str, total: int) -> Iterator[Callable[[int], None]]:
         """A progress bar with the time left; yields the function that advances it."""
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -67,7 +67,7 @@ class RunModels:
 
     def identified_model(self) -> ModelRef:
         """The model whose units the run identified: ``aligned`` or ``start``."""
-        return self.model(next(name for name in self.record.models if name != "base"))
+        return self.model(self.record.identified)
 
     def entry(self, stage: str, kind: str) -> Entry:
         """The cache entry of a stage of the record.

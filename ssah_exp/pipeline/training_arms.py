@@ -132,7 +132,8 @@ def _controls(
     for kind in config.controls:
         for draw in range(training.control_draws):
             stream = control_stream(seed, kind, draw)
-            within = _kept_before(drawn.get(f"{config.first}/{kind}/{draw}"))
+            before = None if config.first is None else drawn.get(f"{config.first}/{kind}/{draw}")
+            within = _kept_before(before)
             control = draw_control(
                 units,
                 arm.mask,

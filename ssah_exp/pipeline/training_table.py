@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
+
 from ssah_exp import ranks
 from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.config.schema import RunConfig
@@ -62,7 +64,7 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
             tuned = tuning.train(arm, by_name)
             missing = publish(arm, tuned, start, run.folder, stages.cache)
             if missing is not None:
-                reporter.say(f"no delta of {arm.name}: {missing}")
+                reporter.say(escape(f"no delta of {arm.name}: {missing}"))
             place = f"[{number}/{len(arms)}]"
             found, copy = measuring.measure(arm.name, tuned.ref, None, place)
             found.metrics.update(_training_metrics(tuned, tuning.loss_examples))

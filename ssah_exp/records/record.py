@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ssah_exp.errors import StoreError
@@ -173,6 +173,15 @@ class RunRecord:
     schema: int = field(default=SCHEMA)
     attacks: dict[str, dict[str, Any]] = field(default_factory=dict)
     later: tuple[str, ...] = ()
+
+    @property
+    def identified(self) -> str:
+        """Name in ``models`` of the one whose units were identified: ``aligned`` or ``start``."""
+        return next(name for name in self.models if name != "base")
+
+    def measured_as(self, other: RunRecord) -> bool:
+        """Whether the other's arms have the same numbers; NaN is the same as NaN."""
+        return self.to_json() == replace(self, arms=other.arms).to_json()
 
     def unanswered(self) -> dict[str, dict[str, int]]:
         """Judge -> arm -> number of answers that it failed on, for a reason that may pass."""

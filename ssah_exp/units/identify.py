@@ -137,10 +137,12 @@ def collect(
     data = CalibrationData(loaded.speech.pad_id, units.batch_size, ordered)
     stays = StaysInPlace(device) if loaded.placed else None
     trainer = make_trainer(trainer_config, [statistics], device=device, strategy=stays)
-    with ended_by_signals():
-        trainer.predict(CalibrationModule(loaded), datamodule=data, return_predictions=False)
-    if not loaded.placed:
-        move(loaded.model, device)
+    try:
+        with ended_by_signals():
+            trainer.predict(CalibrationModule(loaded), datamodule=data, return_predictions=False)
+    finally:  # Lightning leaves the model in main memory, after an error, too
+        if not loaded.placed:
+            move(loaded.model, device)
     return statistics
 
 

@@ -32,8 +32,11 @@ def channel_importance(dispersion: torch.Tensor, column_norms: torch.Tensor) -> 
 def standardise(scores: torch.Tensor) -> torch.Tensor:
     """z-score within each layer: ``(layers, channels)`` to zero mean and unit deviation.
 
-    A layer whose channels all score the same carries no ranking and becomes zero.
+    A layer whose channels all score the same, or that has a single one, carries no ranking and
+    becomes zero.
     """
+    if scores.shape[1] == 1:
+        return torch.zeros_like(scores)
     mean = scores.mean(dim=1, keepdim=True)
     deviation = scores.std(dim=1, keepdim=True)
     # The mean of equal numbers may miss them by a rounding, which must not become a score.

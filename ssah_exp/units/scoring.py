@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ssah_exp.config.schema import UnitsConfig
 from ssah_exp.data.chat import Encoded
 from ssah_exp.errors import ModelError, UnitError
 from ssah_exp.models.anatomy import KINDS, Kind, UnitTensor, unit_tensors
@@ -22,12 +21,26 @@ from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.scores import standardise
 
 
+@dataclass(frozen=True)
+class ScoringSettings:
+    """What of ``units`` a scoring is told: nothing else is in the key of what it gives.
+
+    Attributes:
+        tokens: ``response`` or ``all``: which positions count.
+        batch_size: Examples of a forward pass; may decide time and memory, not the result, and is
+            in no key.
+    """
+
+    tokens: str = "response"
+    batch_size: int = 8
+
+
 @runtime_checkable
 class Scoring(Protocol):
     """Says how important every unit is to a set of conversations."""
 
     def importance(
-        self, loaded: LoadedModel, examples: Sequence[Encoded], units: UnitsConfig
+        self, loaded: LoadedModel, examples: Sequence[Encoded], units: ScoringSettings
     ) -> NDArray[np.float64]:
         """``(units,)`` finite floats in the order of :class:`~ssah_exp.units.index.UnitIndex`.
 
@@ -37,7 +50,7 @@ class Scoring(Protocol):
         Args:
             loaded: The model; the call must leave it as it was.
             examples: A calibration set.
-            units: Which tokens count, batch size.
+            units: Which tokens count, and how many examples to take at a time.
         """
 
 
@@ -86,7 +99,7 @@ class Snip:
     """
 
     def importance(
-        self, loaded: LoadedModel, examples: Sequence[Encoded], units: UnitsConfig
+        self, loaded: LoadedModel, examples: Sequence[Encoded], units: ScoringSettings
     ) -> NDArray[np.float64]:
         """One forward and one backward pass per example, whatever ``units.batch_size``.
 

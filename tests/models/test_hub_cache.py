@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from ssah_exp.models.attached.folder import save_adapter
+from ssah_exp.models.attached.prefix import LearnedPrefix
 from tests import tiny
 
-COMMIT, OTHER = "0123456789" * 4, "9876543210" * 4
+COMMIT, OTHER, ADAPTED = "0123456789" * 4, "9876543210" * 4, "0011223344" * 4
 
 LOADING = """
 import sys
@@ -40,6 +43,8 @@ for commit in commits:
         continue
     ids = torch.tensor([[3, 4, 5]])
     assert torch.equal(studied.model(ids).logits, beside(ids).logits)
+    local = load_model(str(ref.folder()), config)
+    assert torch.equal(studied.model(ids).logits, local.model(ids).logits)
     assert tokenizer.chat_template
     assert ref.folder().name == commit
     assert (ref.folder() / "model.safetensors").is_file()
@@ -61,6 +66,10 @@ def cache(tmp_path: Path) -> Path:
         folder = tmp_path / "models--owner--name" / "snapshots" / commit
         tiny.tiny_model("llama", seed=seed).save_pretrained(folder)
         tiny.tiny_tokenizer().save_pretrained(folder)
+    adapted = shutil.copytree(folder.with_name(COMMIT), folder.with_name(ADAPTED))
+    model = tiny.tiny_model("llama", seed=0)
+    LearnedPrefix.of_tokens(model, [1, 9, 10])
+    save_adapter(model, adapted)
     return tmp_path
 
 
@@ -72,3 +81,11 @@ def test_the_commit_decides_and_one_that_is_not_there_is_refused(
     assert second.startswith("loaded")
     assert first != second
     assert missing.startswith("refused")
+
+
+def test_an_adapter_of_a_repository_is_put_in_as_one_of_a_folder_is(cache: Path) -> None:
+    """For a judge, too; left out, the base model would be measured in its name."""
+    bare, adapted = loaded(cache, COMMIT, ADAPTED)
+    assert bare.startswith("loaded")
+    assert adapted.startswith("loaded")
+    assert bare != adapted

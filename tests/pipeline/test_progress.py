@@ -21,3 +21,15 @@ def test_a_stage_is_one_line_however_long_its_name(tmp_path: Path) -> None:
     announced, done = lines.getvalue().splitlines()
     assert announced.endswith("characters ...")
     assert done.split() == ["cached", *name.split(), "0.0", "s", key]
+
+
+def test_what_is_named_is_printed_as_it_is_named(tmp_path: Path) -> None:
+    """rich takes brackets for markup: it would leave them out, or fail at one that closes."""
+    lines = StringIO()
+    reporter = Reporter(Console(file=lines, width=80, force_terminal=True), bars=True)
+    reporter.begin("loading [/x] of [dense 0]")
+    reporter.done("answers [x]", Entry(tmp_path, "key", "answers", "digest", True, 0.0))
+    with reporter.bar("[/dense 0] answers", 1) as advance:
+        advance(1)
+    for text in ("loading [/x] of [dense 0]", "answers [x]", "[/dense 0] answers"):
+        assert text in lines.getvalue()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +22,7 @@ from ssah_exp.models.tokenizer import Speech
 from ssah_exp.pipeline.identification import unit_map_of
 from ssah_exp.pipeline.probe import ProbeInputs, _distances, _separability
 from ssah_exp.pipeline.stages import Stages, benchmarks
+from ssah_exp.units.scoring import ScoringSettings, Snip
 from ssah_exp.units.unitmap import Provenance
 from tests import tiny
 from tests.config.composing import config_of, put
@@ -62,6 +63,7 @@ class Asking:
 STAGES: dict[str, Callable[[Stages, ModelRef, Ablation | None], object]] = {
     "align": lambda stages, ref, _: stages.align(ref),
     "statistics": lambda stages, ref, _: stages.statistics(ref),
+    "scores": lambda stages, ref, _: stages.scores(ref, Snip()),
     "answers": lambda stages, ref, what: stages.answers(ref, what, QUESTIONS, PROMPTS, "arm"),
     "losses": lambda stages, ref, what: stages.losses(ref, what, "arm"),
     "mt_bench": lambda stages, ref, what: stages.mt_bench(ref, what, "arm"),
@@ -69,7 +71,7 @@ STAGES: dict[str, Callable[[Stages, ModelRef, Ablation | None], object]] = {
     "probe": lambda stages, ref, _: _distances("model", ref, PROBED, stages),
     "separability": lambda stages, ref, _: _separability("model", ref, PROBED, stages),
 }
-TEMPLATED = ("align", "statistics", "mt_bench", "attempts")
+TEMPLATED = ("align", "statistics", "scores", "mt_bench", "attempts")
 ABLATED = ("answers", "losses", "mt_bench", "attempts")
 
 
@@ -165,6 +167,13 @@ def test_the_model_and_what_is_done_to_it_are_in_every_key(stage: str) -> None:
     if stage in ABLATED:
         assert key_of(stage) != key_of(stage, what=ablation(1))
         assert key_of(stage, what=ablation(1)) != key_of(stage, what=ablation(2))
+
+
+def test_what_a_scoring_is_told_is_in_its_key() -> None:
+    """All but the batch size, which decides no number: a scoring cannot see anything else."""
+    told = {item.name: item.default for item in fields(ScoringSettings)}
+    assert told == {"tokens": "response", "batch_size": 8}
+    assert key_of("scores") != key_of("scores", "units.tokens", "all")
 
 
 @pytest.mark.parametrize("stage", ["answers", "mt_bench"])

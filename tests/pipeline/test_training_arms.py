@@ -196,3 +196,13 @@ def test_a_control_freezes_nothing_that_its_first_phase_trained() -> None:
     assert trained is not None
     assert frozen is not None
     assert not (trained & frozen).any()
+
+
+def test_an_arm_may_have_any_name_without_deciding_over_others() -> None:
+    """Looked up by name, an arm called None would be the first phase of all that have none."""
+    drawn = [
+        {arm.name: arm.mask for arm in planned({name: ARMS["wide"], "scu": ARMS["scu"]})}
+        for name in ("None", "other")
+    ]
+    for name in ("scu/random/0", "scu/matched/1"):
+        np.testing.assert_array_equal(drawn[0][name], drawn[1][name])

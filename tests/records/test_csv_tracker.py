@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 
 from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.intervals import Estimate
-from ssah_exp.records.record import RunRecord
+from ssah_exp.records.record import RunRecord, StageRecord
 from ssah_exp.records.trackers import CsvTracker, RunHead
 from tests.records.synthetic import CLASSES, arm, record, training_record
 
@@ -52,12 +53,16 @@ def test_gaps_are_empty_and_infinity_is_written(tmp_path: Path) -> None:
 
 
 def test_classes_arms_stages_and_config(tmp_path: Path) -> None:
-    made = record()
+    arms = [replace(item, overlap=0.25 * (item.draw == 1)) for item in record().arms]
+    stage = StageRecord("train full", "key", False, 1.5, {"certificate_seconds": 0.5})
+    made = record(arms=arms, stages=[stage])
     tables = written(made, tmp_path)
     assert tables.keys() == {"estimates", "arms", "classes", "stages", "config"}
     shares = tables["classes"].set_index("class")["parameter_share"]
     assert shares.to_dict() == {name: row["parameter_share"] for name, row in CLASSES.items()}
     assert list(tables["arms"]["name"]) == [item.name for item in made.arms]
+    assert list(tables["arms"]["overlap"]) == [0.25 * (item.draw == 1) for item in made.arms]
+    assert list(tables["stages"]["certificate_seconds"]) == [0.5]
     config = {row.key: json.loads(row.value) for row in tables["config"].itertuples()}
     assert config["units.budgets.scu"] == made.config["units"]["budgets"]["scu"]
     assert config["inputs.model"] == made.inputs["model"]

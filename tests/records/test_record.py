@@ -39,6 +39,24 @@ def test_not_a_number_survives() -> None:
     assert math.isnan(RunRecord.from_json(made.to_json()).statistics_agreement["jaccard_scu"])
 
 
+def test_records_of_the_same_numbers_are_told_from_others_though_one_is_not_a_number() -> None:
+    """NaN equals nothing: such a run, made again from the cache, would pass for a new one."""
+    gap = Estimate(math.nan, None, None, 4, "windows", "bootstrap")
+    made = record(arms=[arm("aligned", 0.1, metrics={"perplexity": gap})])
+    again = RunRecord.from_json(replace(made, finished="2027-01-01T00:00:00+00:00").to_json())
+    assert made.measured_as(again)
+    other = replace(gap, n=5)
+    assert not made.measured_as(
+        replace(again, arms=[arm("aligned", 0.1, metrics={"perplexity": other})])
+    )
+
+
+@pytest.mark.parametrize("name", ["aligned", "start"])
+def test_the_model_whose_units_were_identified_is_named(name: str) -> None:
+    models = {model: {"identifier": model} for model in ("base", name)}
+    assert record(models=models).identified == name
+
+
 def test_a_run_without_training_keeps_the_gap() -> None:
     assert RunRecord.from_json(record(training=None).to_json()).training is None
 

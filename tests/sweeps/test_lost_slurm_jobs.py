@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ssah_exp.cli import main
+from ssah_exp.commands import retry_failed
 from ssah_exp.errors import StoreError
 from ssah_exp.sweeps import folder, slurm, slurm_worker, status
 from ssah_exp.sweeps.folder import Sweep
@@ -132,3 +135,25 @@ def test_a_retried_job_may_be_queued_as_often_as_the_first_time(
     slurm_worker.SlurmWorker(str(sweep.folder), 0, "warn", 2, before)._queue_again(job)
     assert job.state().status == status
     assert asked == ([["scontrol", "requeue", "7"]] if status == INTERRUPTED else [])
+
+
+def test_jobs_that_another_process_has_just_queued_are_not_queued_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both saw them unfinished; the second array would hide the first from `cancel`."""
+    sweep = sweep_of(tmp_path, 2)
+    under_slurm(sweep)
+    queued: dict[str, tuple[str, str]] = {}
+    monkeypatch.setattr(slurm, "queue", lambda users: queued)
+    monkeypatch.setattr(slurm, "ended", lambda tickets: {})
+    monkeypatch.setattr(retry_failed, "check_code", lambda *given: None)
+    monkeypatch.setattr(retry_failed, "submit", lambda *given: pytest.fail("submitted twice"))
+
+    @contextmanager
+    def waited(*given: object) -> Iterator[None]:
+        queued.update({"7_0": ("PENDING", "Resources"), "7_1": ("PENDING", "Resources")})
+        yield
+
+    monkeypatch.setattr(retry_failed, "held", waited)
+    assert main(["retry-failed", "--root", str(tmp_path)]) == 2
+    assert "Another process has just queued jobs" in capsys.readouterr().err

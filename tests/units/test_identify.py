@@ -16,6 +16,7 @@ from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import Collate
 from ssah_exp.errors import ModelError, UnitError
 from ssah_exp.models.anatomy import KINDS, blocks
+from ssah_exp.units import identify
 from ssah_exp.units.identify import Identification
 from ssah_exp.units.snapshot import classes_now
 from ssah_exp.units.unitmap import Provenance
@@ -88,15 +89,18 @@ def test_model_is_left_as_it_was(mode: str) -> None:
     assert all(parameter.requires_grad for parameter in loaded.model.parameters())
 
 
-def test_hooks_are_gone_after_an_exception() -> None:
+def test_the_model_is_as_before_after_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = tiny.tiny_loaded()
 
     def fail(module: torch.nn.Module, inputs: object, output: object) -> None:
         raise ArithmeticError("from inside the model")
 
     handle = loaded.model.model.layers[1].mlp.register_forward_hook(fail)
+    moved: list[torch.device] = []
+    monkeypatch.setattr(identify, "move", lambda model, device: moved.append(device))
     with pytest.raises(ArithmeticError, match="from inside"):
         run_identify(loaded, SAFETY, UTILITY)
+    assert moved == [loaded.device], "Lightning leaves it in main memory"
     handle.remove()
     assert tiny.pre_hooks(loaded.model) == 0
     run_identify(loaded, SAFETY, UTILITY)  # and the model is still good

@@ -37,7 +37,7 @@ def test_the_size_of_all_scores_changes_nothing(size: float) -> None:
     np.testing.assert_allclose(standardise(size * table), standardise(table), rtol=1e-9)
 
 
-@pytest.mark.parametrize("width", [2, 3, 6, 7, 100, 576, 11008])
+@pytest.mark.parametrize("width", [1, 2, 3, 6, 7, 100, 576, 11008])
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1 / 3, 0.7, 1e-30, 1e30])
 def test_constant_layer_gives_zeros(width: int, constant: float) -> None:
     """Also where the mean of equal numbers is rounded to another one, as of 3 times 0.1."""

@@ -9,12 +9,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ssah_exp.config.schema import UnitsConfig
 from ssah_exp.data.chat import Encoded
 from ssah_exp.errors import ModelError, UnitError
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.units.index import UnitIndex
-from ssah_exp.units.scoring import Snip, checked, scores_of
+from ssah_exp.units.scoring import ScoringSettings, Snip, checked, scores_of
 from tests import tiny
 
 EXAMPLES = tiny.conversations(3)
@@ -73,7 +72,7 @@ def oracle(
 @pytest.mark.parametrize("tokens", ["response", "all"])
 def test_snip_is_the_sum_of_what_autograd_says_of_a_units_weights(family: str, tokens: str) -> None:
     loaded = tiny.tiny_loaded(family)
-    found = Snip().importance(loaded, EXAMPLES, UnitsConfig(tokens=tokens))
+    found = Snip().importance(loaded, EXAMPLES, ScoringSettings(tokens=tokens))
     assert found == pytest.approx(oracle(loaded, EXAMPLES, tokens), rel=1e-4)
     assert found.dtype == np.float64
 
@@ -86,7 +85,7 @@ def test_the_model_is_as_it_was(family: str) -> None:
         item.requires_grad_(False)
     before = [(item.clone(), item.requires_grad) for item in parameters]
     with torch.no_grad():
-        Snip().importance(loaded, EXAMPLES, UnitsConfig())
+        Snip().importance(loaded, EXAMPLES, ScoringSettings())
     for item, (value, wanted) in zip(parameters, before, strict=True):
         assert torch.equal(item, value)
         assert item.requires_grad == wanted
@@ -95,12 +94,12 @@ def test_the_model_is_as_it_was(family: str) -> None:
 
 def test_examples_count_alike_and_those_without_an_answer_not_at_all() -> None:
     loaded = tiny.tiny_loaded()
-    each = [Snip().importance(loaded, [item], UnitsConfig()) for item in EXAMPLES]
+    each = [Snip().importance(loaded, [item], ScoringSettings()) for item in EXAMPLES]
     cut = Encoded(EXAMPLES[0].input_ids[:3], 3)
-    found = Snip().importance(loaded, [*EXAMPLES, cut], UnitsConfig())
+    found = Snip().importance(loaded, [*EXAMPLES, cut], ScoringSettings())
     assert found == pytest.approx(np.mean(each, axis=0))
     with pytest.raises(UnitError, match="No example has a token"):
-        Snip().importance(loaded, [cut], UnitsConfig())
+        Snip().importance(loaded, [cut], ScoringSettings())
 
 
 def test_an_offloaded_model_has_no_gradients() -> None:
@@ -108,7 +107,7 @@ def test_an_offloaded_model_has_no_gradients() -> None:
     block = loaded.model.get_submodule("model.layers.1.mlp.up_proj")
     block.weight = torch.nn.Parameter(block.weight.to("meta"))
     with pytest.raises(ModelError, match="offloaded"):
-        Snip().importance(loaded, EXAMPLES, UnitsConfig())
+        Snip().importance(loaded, EXAMPLES, ScoringSettings())
 
 
 def test_scores_are_z_scores_within_a_block_and_a_kind() -> None:

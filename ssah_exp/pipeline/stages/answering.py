@@ -29,6 +29,7 @@ from ssah_exp.evaluation.vllm_engine import VllmEngine, check_lengths
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.interventions.export import export_model
 from ssah_exp.models.attached.folder import has_adapter
+from ssah_exp.models.beside import beside
 from ssah_exp.models.load import reachable_positions
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages.shared import Shared, maybe_ablated, system_if_used
@@ -89,7 +90,7 @@ class AnsweringStages(Shared):
             if kept.texts:
                 self.reporter.begin(f"resuming after {len(kept.texts)} of {len(prompts)} answers")
             if evaluation.engine == VLLM:
-                texts = self._by_vllm(ref, ablation, prompts, label, kept, folder)
+                texts = self._by_vllm(ref, ablation, prompts, label, kept, partial)
             else:
                 texts = self._by_transformers(ref, ablation, prompts, label, kept)
             write_completions(folder / "completions.jsonl", questions, texts)
@@ -115,21 +116,26 @@ class AnsweringStages(Shared):
         prompts: Sequence[Prompt],
         label: str,
         kept: Kept,
-        work: Path,
+        partial: Path,
     ) -> list[str]:
-        """Answer from the model's own folder or, where vLLM cannot, from a temporary export."""
-        location, commit, export = ref.location, ref.commit, work / "export"
+        """Answer from the model's own folder or, where vLLM cannot, from a temporary export.
+
+        The export lies with the unfinished work and goes with it: some file servers hold on to a
+        file that is open, and an entry must never hold what vanishes later.
+        """
+        location, commit = ref.location, ref.commit
         room = self.config.evaluation.vllm
         check_lengths(prompts, self.decoding(), room)
-        if ablation is not None or has_adapter(Path(location)):
+        if ablation is not None or has_adapter(beside(location, commit)):
+            export = partial / "export"
+            shutil.rmtree(export, ignore_errors=True)  # of a run that was killed
+            partial.mkdir(parents=True, exist_ok=True)
             export_model(self.slot.get(ref), ablation, export)
             location, commit = str(export), None
         self.slot.vacate()  # vLLM wants the card for itself
         engine = VllmEngine(location, commit, self.config.model, self.speech, self.decoding(), room)
         with self.reporter.bar(label, len(prompts)) as bar:
-            texts = complete(engine, self.speech, prompts, self.decoding(), bar, kept)
-        shutil.rmtree(export, ignore_errors=True)
-        return texts
+            return complete(engine, self.speech, prompts, self.decoding(), bar, kept)
 
     def attempts(
         self,

@@ -24,7 +24,7 @@ from ssah_exp.storage import write_atomically
 from ssah_exp.training.loop import fine_tune, supervised_run
 from ssah_exp.units.identify import SETS, Identification, identify_together
 from ssah_exp.units.index import UnitIndex
-from ssah_exp.units.scoring import Scoring, checked
+from ssah_exp.units.scoring import Scoring, ScoringSettings, checked
 
 # Raised when a change of code changes what a stage computes from the same inputs.
 ALIGN_VERSION, STATISTICS_VERSION, SCORES_VERSION = 1, 1, 1
@@ -110,9 +110,9 @@ class MakingStages(Shared):
         def compute(folder: Path) -> None:
             loaded = self.slot.get(model)
             self.reporter.begin(f"scoring units by {type(scoring).__name__}")
-            index = UnitIndex(loaded.anatomy)
+            index, told = UnitIndex(loaded.anatomy), ScoringSettings(units.tokens, units.batch_size)
             found = {
-                name: checked(scoring.importance(loaded, examples, units), index)
+                name: checked(scoring.importance(loaded, examples, told), index)
                 for name, examples in self.calibration().items()
             }
             save_file(found, folder / "scores.safetensors")

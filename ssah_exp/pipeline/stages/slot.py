@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
 from ssah_exp import ranks
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.trainer import shards, uses_cuda
+from ssah_exp.models.beside import beside
 from ssah_exp.models.companion import Companion
 from ssah_exp.models.load import LoadedModel, load_model
 from ssah_exp.models.sharded import mesh_of_ranks, shard
@@ -64,8 +64,9 @@ class ModelSlot:
                 ref.commit,
                 on_host=self._splits(),
             )
-            if has_certificate(Path(ref.location)):
-                check_certificate(loaded.model, Path(ref.location))
+            folder = beside(ref.location, ref.commit)
+            if has_certificate(folder):
+                check_certificate(loaded.model, folder)
             if split:
                 shard(loaded.model, mesh_of_ranks(uses_cuda(self._config.trainer)))
             self._loaded, self._held = loaded, (ref, split)

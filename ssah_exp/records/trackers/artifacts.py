@@ -50,7 +50,8 @@ def items_of(record: RunRecord, folder: Path, *, completions: bool, deltas: bool
     if units.is_dir():
         source = UnitMap.checksum(units)
         role = USED if any(arm.arm and arm.units for arm in record.arms) else MADE
-        metadata = {"sha256": source, "model": record.models.get("aligned"), "role": role}
+        model = record.models[record.identified]
+        metadata = {"sha256": source, "model": model, "role": role}
         name = _clean(f"unitmap-{record.config['model']['name']}")
         found.append(Item(name, "unitmap", units, role, {**_whose(record), **metadata}))
     if deltas:

@@ -20,6 +20,7 @@ _ARM_FIELDS = (
     "unit_share",
     "parameter_share",
     "magnitude",
+    "overlap",
 )
 
 
@@ -55,7 +56,13 @@ def tables(record: RunRecord) -> dict[str, list[Row]]:
         "arms": [_arm_row(arm) for arm in record.arms],
         "classes": [{"class": name, **row} for name, row in record.classes.items()],
         "stages": [
-            {"stage": item.name, "key": item.key, "cached": item.cached, "seconds": item.seconds}
+            {
+                "stage": item.name,
+                "key": item.key,
+                "cached": item.cached,
+                "seconds": item.seconds,
+                **item.cost,
+            }
             for item in record.stages
         ],
         "curves": list(_curve_rows(record)),

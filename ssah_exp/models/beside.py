@@ -1,0 +1,33 @@
+"""Where the files lie that this package writes beside weights: an adapter, a certificate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ssah_exp.errors import ModelError
+from ssah_exp.models.attached.folder import ADAPTER
+
+_FILES = (f"{ADAPTER}/*", "certificate*")
+
+
+def beside(location: str, revision: str | None) -> Path:
+    """The folder that has what lies beside a model's weights, if anything does.
+
+    transformers fetches weights and config of a hub repository, and nothing that it does not know:
+    an adapter would be left out without a word, and the base model measured in its name.
+
+    Args:
+        location: A folder or a hub repository id.
+        revision: Commit, for hub repositories.
+
+    Raises:
+        ModelError: The repository cannot be reached, and nothing of it has been downloaded.
+    """
+    if Path(location).is_dir():
+        return Path(location)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(location, revision=revision, allow_patterns=list(_FILES)))
+    except Exception as error:  # of the hub's client, its transport or the disk
+        raise ModelError(f"{location} cannot be loaded from the hub: {error}") from error
