@@ -24,12 +24,14 @@ _FULL = ("the disk is full or over quota", f"free some space or {_ANOTHER}")
 _FORBIDDEN = ("the place is read-only or forbidden", f"make it writable or {_ANOTHER}")
 _A_FILE = ("a file lies where a folder is needed", f"move it away or {_ANOTHER}")
 _A_FOLDER = ("a folder lies where a file is needed", "name a file")
+_LONG = ("its name is longer than the file system takes", "choose a shorter one")
 _APPEARED = ("a folder of that name has appeared meanwhile", "move it away")
 _REASONS = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _FORBIDDEN),
     **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), _A_FILE),
     errno.EISDIR: _A_FOLDER,
+    errno.ENAMETOOLONG: _LONG,
     errno.ENOTEMPTY: _APPEARED,
 }
 # Characters of a name kept in that of its half-made file, and what the latter ends with; file

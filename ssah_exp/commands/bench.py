@@ -107,6 +107,6 @@ def _line(item: Compared) -> str:
 def _read(path: Path) -> dict[str, Measured]:
     try:
         content: dict[str, Measured] = json.loads(path.read_text(encoding="utf-8"))["ratios"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"Committed ratios {path} cannot be read: {error}") from error
     return content

@@ -5,6 +5,7 @@ None is never wrong here: it stands for a key that may be null.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterable
 
@@ -20,7 +21,7 @@ POLICIES = ("none", "freeze", "budget")
 UNALIGNED, ALIGNED = MODELS = ("unaligned", "aligned")
 
 # Names become parts of metrics' names, between signs such as ``/``, and of files' names.
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def refuse(problems: Iterable[str]) -> None:
@@ -37,7 +38,7 @@ def refuse(problems: Iterable[str]) -> None:
 def named(key: str, name: str) -> Iterable[str]:
     """Complain about a name that could not be part of a metric's or a file's."""
     if not _NAME.fullmatch(name):
-        yield f"{key}: a name has letters, digits, '_' and '-' only."
+        yield f"{key}: a name has letters, digits, '_' and '-' only, and at most 64 of them."
 
 
 def choice(key: str, value: str | None, allowed: Collection[str]) -> Iterable[str]:
@@ -59,9 +60,11 @@ def choices(
 
 
 def at_least(key: str, value: float | None, low: float) -> Iterable[str]:
-    """Complain unless ``value >= low``."""
+    """Complain unless ``value >= low`` and finite."""
     if value is not None and not value >= low:
         yield f"{key}={value:g} is below {low:g}."
+    elif value == math.inf:
+        yield f"{key}={value:g} is not finite."
 
 
 def within(

@@ -153,6 +153,11 @@ def _arm_units(key: str, arm: ArmConfig) -> Iterable[str]:
         yield f"{key}.policy={arm.policy} needs units; give {key}.select."
     if arm.select is not None and arm.policy == "none":
         yield f"{key}.select is given, but policy none trains everything and would ignore it."
+    if arm.select is not None and adapter_of(arm) in BESIDE:
+        yield (
+            f"{key}.select is given, but {adapter_of(arm)} changes no weight of any unit and would "
+            "ignore it."
+        )
     if arm.controls and arm.select is None:
         yield f"{key}.controls needs a set of units to stand beside; there is no {key}.select."
     if arm.overlap and not arm.controls:

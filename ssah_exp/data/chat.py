@@ -7,11 +7,13 @@ section 3); ``raw_system`` puts a system prompt between ``<<SYS>>`` tags before 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 
+from ssah_exp import ranks
 from ssah_exp.data.sources import Example
-from ssah_exp.errors import DataError
+from ssah_exp.errors import DataError, SsahWarning
 from ssah_exp.models.tokenizer import Speech, answer_opening, render_chat
 
 
@@ -137,7 +139,7 @@ def encode_pairs(
     """Tokenise a training or calibration set, example by example through ``styles`` in turn.
 
     Examples whose response is blank (Alpaca has such) or truncated away entirely are left out:
-    they would teach to say nothing.
+    they would teach to say nothing. A warning says how many.
 
     Raises:
         DataError: There are no examples, or fewer than ``at_least`` are left; messages begin with
@@ -164,4 +166,24 @@ def encode_pairs(
             f"{where}: of {len(examples)} examples, {len(usable)} have a response that is not "
             f"blank and begins within max_length={max_length} tokens; {at_least} are needed."
         )
+    tell_left_out(where, usable, examples, "response", max_length)
     return usable
+
+
+def tell_left_out(where: str, used: Sized, given: Sized, what: str, max_length: int) -> None:
+    """Warn, once for all ranks, of examples that are not used; of none, say nothing.
+
+    Args:
+        where: The config key they come from.
+        used: Those that are used.
+        given: All of them.
+        what: What the others lack.
+        max_length: Tokens kept of each conversation.
+    """
+    if (left := len(given) - len(used)) and ranks.first():
+        warnings.warn(
+            f"{where}: {left} of {len(given)} examples are left out, which have no {what} within "
+            f"max_length={max_length} tokens.",
+            SsahWarning,
+            stacklevel=3,
+        )

@@ -38,6 +38,8 @@ def read_items(path: Path) -> list[Any]:
     Raises:
         DataError: Missing, of unknown type, malformed or empty.
     """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, and a file is needed.")
     if not path.is_file():
         raise DataError(f"No file {path}.{neighbours(path)}")
     readers = {
@@ -71,6 +73,9 @@ def whats_wrong(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         byte = error.object[error.start]
         return f"it is no UTF-8 text (byte 0x{byte:02x}); save it as UTF-8"
+    if isinstance(error, UnicodeEncodeError):
+        half = ascii(error.object[error.start])
+        return f"it holds {half}, half of a character that takes two such codes"
     return str(error)
 
 

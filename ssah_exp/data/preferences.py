@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from ssah_exp.data.chat import Encoded, encode_pair
+from ssah_exp.data.chat import Encoded, encode_pair, tell_left_out
 from ssah_exp.data.files import Row, read_rows
 from ssah_exp.data.selection import RowSelection, asks, render
 from ssah_exp.data.sources import Example
@@ -161,7 +161,8 @@ def encode_preferences(
 ) -> list[EncodedPair]:
     """Tokenise pairs, each in its own style or, if it has none, through ``styles`` in turn.
 
-    Pairs whose answers are both truncated away, or truncated to the same tokens, are left out.
+    Pairs whose answers are both truncated away, or truncated to the same tokens, are left out, with
+    a warning that says how many.
 
     Args:
         speech: Tokenizer.
@@ -187,6 +188,7 @@ def encode_preferences(
             f"{where}: DPO without pairs; at max_length={max_length} tokens no two answers differ; "
             f"the shortest prompt has {min(item.chosen.response_start for item in encoded)}."
         )
+    tell_left_out(where, usable, pairs, "two answers that differ", max_length)
     return usable
 
 

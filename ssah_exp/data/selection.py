@@ -64,12 +64,14 @@ class RowSelection:
                 ``start``, ``stop`` and ``every`` count.
 
         Raises:
-            DataError: A column is missing, nothing matches, there are too few rows, or ``every`` or
-                ``sample`` is below 1.
+            DataError: A column is missing, nothing matches, there are too few rows, ``start`` or
+                ``stop`` is negative, or ``every`` or ``sample`` is below 1.
         """
-        for name, number in (("every", self.every), ("sample", self.sample)):
-            if number is not None and number < 1:
-                raise DataError(f"{origin}: {name}={number} is below 1.")
+        lowest = {"start": 0, "stop": 0, "every": 1, "sample": 1}
+        for name, low in lowest.items():
+            number = getattr(self, name)
+            if number is not None and number < low:
+                raise DataError(f"{origin}: {name}={number} is below {low}.")
         matching = [row for row in rows if self._matches(row, origin)]
         kept = [row for row in matching if usable(row)]
         _count(origin, len(matching) - len(kept))

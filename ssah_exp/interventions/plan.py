@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -138,7 +138,7 @@ def plan_training(
         elif covered.any():
             index = torch.from_numpy(np.flatnonzero(covered))
             slices.append(Slice(tensor.name, tensor.dim, index, covered.size))
-    choice = _trained_others(others or OthersConfig(), policy)
+    choice = _trained_others(_tied(model, others or OthersConfig()), policy)
     _check_tied(model, choice)
     for name, which in _unowned(model, owned):
         if choice[which]:
@@ -199,10 +199,23 @@ def _name_of(model: nn.Module, module: Any) -> str | None:
     return next((name for name, item in model.named_parameters() if item is weight), None)
 
 
-def _check_tied(model: nn.Module, choice: dict[str, bool]) -> None:
+def _tied(model: nn.Module, others: OthersConfig) -> OthersConfig:
+    """Of one matrix under two names, what is said of one holds for the other."""
+    if not _ties(model):
+        return others
+    if others.embeddings is None:
+        return replace(others, embeddings=others.lm_head)
+    return others if others.lm_head is not None else replace(others, lm_head=others.embeddings)
+
+
+def _ties(model: nn.Module) -> bool:
     embeddings = model.get_input_embeddings().weight  # type: ignore[operator]
     head = model.get_output_embeddings().weight  # type: ignore[operator]
-    if embeddings is not head or choice["embeddings"] == choice["lm_head"]:
+    return embeddings is head
+
+
+def _check_tied(model: nn.Module, choice: dict[str, bool]) -> None:
+    if not _ties(model) or choice["embeddings"] == choice["lm_head"]:
         return
     raise UnitError(
         f"others.embeddings={choice['embeddings']} and others.lm_head={choice['lm_head']}, but "

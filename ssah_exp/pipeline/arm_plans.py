@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from ssah_exp.config.build import build
-from ssah_exp.errors import UnitError
+from ssah_exp.errors import ModelError, UnitError
 from ssah_exp.interventions.plan import TrainingPlan, plan_training
 from ssah_exp.models.attached.folder import has_adapter
 from ssah_exp.models.beside import beside
@@ -34,10 +34,17 @@ def check_plans(stages: Stages, start: ModelRef, arms: Sequence[TrainingArm]) ->
     if has_adapter(beside(start.location, start.commit)):
         return  # the skeleton lacks the adapter's own modules
     skeleton = load_skeleton(start.location, stages.config.model, start.commit)
-    plans = {arm.name: plan_arm(skeleton, arm)[0] for arm in arms}
+    plans = {arm.name: _planned(skeleton, arm) for arm in arms}
     for arm in arms:
         if (phase := phase_of(arm)) is not None:
             _check_phases(arm, phase, plans[phase], plans[arm.name])
+
+
+def _planned(skeleton: nn.Module, arm: TrainingArm) -> TrainingPlan:
+    try:
+        return plan_arm(skeleton, arm)[0]
+    except (UnitError, ModelError) as error:
+        raise type(error)(f"training.arms.{arm.label}: {error}") from error
 
 
 def plan_arm(model: nn.Module, arm: TrainingArm) -> tuple[TrainingPlan, Adapter | None]:

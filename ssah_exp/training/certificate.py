@@ -164,6 +164,7 @@ def check_certificate(model: nn.Module, folder: Path) -> None:
     silent = (names - certified - {*plan.whole}) | (certified ^ frozen.keys())
     if silent:  # what it does not name would pass unchecked
         raise ModelError(f"{folder / _FILE} is damaged: it says nothing of {min(silent)}.")
+    _check_slices(model, plan, folder)
     _check_precision(model, folder)
     _compare(frozen, frozen_digests(model, plan), f"since {folder / _FILE} was written")
 
@@ -223,6 +224,25 @@ def _load(folder: Path) -> tuple[TrainingPlan, dict[str, str]]:
         return plan, dict(content["frozen"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise ModelError(f"The certificate in {folder} is missing or damaged: {error}") from error
+
+
+def _check_slices(model: nn.Module, plan: TrainingPlan, folder: Path) -> None:
+    """Refuse slices that do not fit the weights, which could not even be hashed."""
+    for item in plan.slices:
+        shape, index = model.get_parameter(item.name).shape, item.index
+        fits = 0 <= item.dim < len(shape) and shape[item.dim] == item.size
+        valid = index.dtype == torch.int64 and index.dim() == 1
+        if not (fits and valid and bool(((index >= 0) & (index < item.size)).all())):
+            raise ModelError(
+                f"{folder / _FILE} is damaged or of another model: its slice of {item.name} does "
+                "not fit the weights."
+            )
+    frozen = sum(tensor.numel() for tensor in model.parameters()) - plan.changeable(model)
+    said = json.loads((folder / _FILE).read_text(encoding="utf-8"))["frozen_weights"]
+    if frozen != said:
+        raise ModelError(
+            f"{folder / _FILE} is damaged: it counts {said} frozen weights and names {frozen}."
+        )
 
 
 def _check_precision(model: nn.Module, folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import pickle
 import signal
 import threading
 import time
@@ -19,7 +21,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from ssah_exp import ranks
-from ssah_exp.errors import StoreError
+from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.storage import storage_errors
 from ssah_exp.training.module import FineTuning
 
@@ -161,6 +163,7 @@ class Checkpoints(pl.Callback):
             self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
+        _check_states(trainer)
         path = self._folder / CHECKPOINT
         temporary = path.with_suffix(".tmp")
         with storage_errors(path):
@@ -175,6 +178,25 @@ class Checkpoints(pl.Callback):
                     temporary.unlink(missing_ok=True)
             ranks.everyones(None)  # no rank ends before the file is in its place
         self._last_time = time.monotonic()
+
+
+def _check_states(trainer: pl.Trainer) -> None:
+    """Refuse to save what could not be read back, before hours depend on it.
+
+    Raises:
+        ConfigError: A callback keeps objects that weights_only does not load.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        torch.save(callback.state_dict(), held := io.BytesIO())
+        held.seek(0)
+        try:
+            torch.load(held, weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise ConfigError(
+                f"state_dict() of the callback {type(callback).__name__} holds what a checkpoint "
+                "cannot give back: only tensors, numbers, text, lists and dicts of these are read "
+                "(numpy's numbers are none: float(value))."
+            ) from error
 
 
 def _between_steps(trainer: pl.Trainer, module: pl.LightningModule) -> bool:

@@ -163,6 +163,9 @@ def test_check_writes_then_compares(
     monkeypatch.setattr(command, "_measure", lambda *_: pytest.fail("measured for nothing"))
     assert main(["bench", "check", file]) == 2
     assert "cannot be read" in capsys.readouterr().err
+    Path(file).write_text("[]")
+    assert main(["bench", "check", file]) == 2
+    assert "cannot be read" in capsys.readouterr().err
     monkeypatch.setattr(command, "_measure", measured)
     assert main(["bench", "check", file, "--write"]) == 0
     written = json.loads(Path(file).read_text())["ratios"]["identify"]["statistics/bare"]

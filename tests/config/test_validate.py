@@ -214,7 +214,11 @@ HEADS: Target = {"_target_": "ssah_exp.units.selectors.OfKind", "kind": "head"}
     [
         ("SCU", "ablation.sets.SCU: that is the name of a class or a model; give another."),
         ("aligned", "ablation.sets.aligned: that is the name of a class or a model"),
-        ("a/b", "ablation.sets.a/b: a name has letters, digits, '_' and '-' only."),
+        (
+            "a/b",
+            "ablation.sets.a/b: a name has letters, digits, '_' and '-' only, "
+            "and at most 64 of them.",
+        ),
     ],
 )
 def test_a_set_has_a_name_of_its_own(config: RunConfig, name: str, problem: str) -> None:
@@ -236,7 +240,8 @@ def test_a_callback_has_a_name_that_may_stand_in_a_metric(config: RunConfig) -> 
     other = config_of("experiment=table4_alignment_budget")
     other.training.callbacks = {"a.b": {"_target_": "lab.Norms"}}
     assert problems_of(other) == [
-        "training.callbacks.a.b: a name has letters, digits, '_' and '-' only."
+        "training.callbacks.a.b: a name has letters, digits, '_' and '-' only, "
+        "and at most 64 of them."
     ]
 
 

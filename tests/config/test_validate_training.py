@@ -56,6 +56,8 @@ VALUES = [
     ("warmup_share", 1.1, "training.warmup_share=1.1 lies outside [0, 1]."),
     ("warmup_share", 1.0, "training.warmup_share=1: the rate would rise to the end and never fall"),
     ("weight_decay", -0.1, "training.weight_decay=-0.1 is below 0."),
+    ("weight_decay", float("inf"), "training.weight_decay=inf is not finite."),
+    ("dpo_beta", float("nan"), "training.dpo_beta=nan is below 1e-06."),
     ("gradient_clip", -1.0, "training.gradient_clip=-1 lies outside [0, 1e+06]."),
 ]
 
@@ -129,6 +131,10 @@ ARMS = [
     (ArmConfig("freeze"), "policy=freeze needs units; give training.arms.odd.select."),
     (ArmConfig("budget"), "policy=budget needs units; give training.arms.odd.select."),
     (ArmConfig("none", SCU), "select is given, but policy none trains everything and would"),
+    (
+        ArmConfig("budget", SCU, ["random"], adapter=PREFIX),
+        "select is given, but Prefix changes no weight of any unit and would ignore it.",
+    ),
     (ArmConfig(controls=["random"]), "controls needs a set of units to stand beside; there is no"),
     (ArmConfig("freeze", SCU, overlap=True), "overlap is about controls, and there are no"),
     (
@@ -226,6 +232,7 @@ def test_an_arm_may_not_be_called_like_the_models_before_training(
     [
         ("a/b", "a name has letters, digits"),
         ("", "a name has letters, digits"),
+        ("a" * 65, "a name has letters, digits, '_' and '-' only, and at most 64 of them."),
         ("frozen-random-0", "the files of a control are called so"),
     ],
 )

@@ -13,7 +13,7 @@ from ssah_exp.data.datasets import RunData, check_no_overlap, load_data
 from ssah_exp.data.preferences import Pair
 from ssah_exp.data.sources import Example, RefusedRequests, fingerprint_examples
 from ssah_exp.digest import digest_of
-from ssah_exp.errors import ConfigError, DataError
+from ssah_exp.errors import ConfigError, DataError, SsahWarning
 from tests.config.composing import config_of
 from tests.tiny import tiny_speech
 
@@ -232,7 +232,9 @@ def test_every_overlap_of_every_set_is_listed_at_once() -> None:
 
 def test_responses_truncated_away_are_left_out() -> None:
     pairs = [Example("w1 w2 w3 w4 w5 w6", "w7"), Example("w1", "w2 w3 w4")]
-    kept = encode_pairs(tiny_speech(), pairs, ["raw"], None, 4, where="data.alignment")
+    said = r"data\.alignment: 1 of 2 examples are left out, .* no response within max_length=4"
+    with pytest.warns(SsahWarning, match=said):
+        kept = encode_pairs(tiny_speech(), pairs, ["raw"], None, 4, where="data.alignment")
     assert len(kept) == 1
     assert kept[0].response_length == 4 - kept[0].response_start > 0
 
@@ -254,6 +256,12 @@ def test_blank_responses_are_left_out_and_move_no_other_example_to_another_style
     ]
     with pytest.raises(DataError, match="here: every response is blank"):
         encode_pairs(tiny_speech(), pairs[1:3], ["raw"], None, 64, where="here")
+
+
+def test_of_a_set_that_is_used_whole_nothing_is_said() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encode_pairs(tiny_speech(), [Example("w1", "w2")], ["raw"], None, 4, where="here")
 
 
 def test_too_few_that_are_left_are_refused() -> None:

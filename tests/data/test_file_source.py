@@ -139,6 +139,9 @@ def test_every_takes_a_stride_after_start_and_stop(csv_path: str) -> None:
     assert goals(FileSource("{goal}", start=1, every=2, path=csv_path)) == ["second", "fourth"]
     with pytest.raises(DataError, match="every=0 is below 1"):
         FileSource("{goal}", every=0, path=csv_path).load(0)
+    for name in ("start", "stop"):  # as slices they would count from the end
+        with pytest.raises(DataError, match=f"{name}=-1 is below 0"):
+            FileSource("{goal}", path=csv_path, **{name: -1}).load(0)
 
 
 def test_where_compares_numbers_as_they_are_written(tmp_path: Path) -> None:
@@ -253,6 +256,8 @@ def test_a_selection_of_nothing_is_refused(csv_path: str) -> None:
 def test_a_missing_file_names_the_nearest(csv_path: str) -> None:
     with pytest.raises(DataError, match=r"No file .*row\.csv\. Did you mean 'rows\.csv'\?"):
         FileSource("{goal}", path=csv_path.replace("rows", "row")).load(0)
+    with pytest.raises(DataError, match="is a folder, and a file is needed"):
+        FileSource("{goal}", path=str(Path(csv_path).parent)).load(0)
     with pytest.raises(DataError, match=r"There is no folder .*; is data\.root right\?"):
         FileSource("{goal}", path="/no/such/folder/rows.csv").load(0)
 
@@ -276,6 +281,12 @@ def test_a_malformed_file_is_called_so(tmp_path: Path, name: str, content: bytes
     target.write_bytes(content)
     with pytest.raises(DataError, match=f"{name} is malformed"):
         FileSource("{goal}", path=str(target)).load(0)
+
+
+def test_half_a_character_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "half.jsonl").write_bytes(b'{"goal": "x \\ud83d"}\n')
+    with pytest.raises(DataError, match=r"it holds '\\ud83d', half of a character"):
+        read_rows(tmp_path / "half.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from ssah_exp.data.preferences import (
     pairs_from_answers,
 )
 from ssah_exp.data.sources import Example
-from ssah_exp.errors import DataError
+from ssah_exp.errors import DataError, SsahWarning
 from tests.tiny import tiny_speech
 
 ROWS = [(f"q{number}", f"good {number}", f"bad {number}", number % 2) for number in range(6)]
@@ -184,7 +184,8 @@ def test_pairs_cut_to_the_same_tokens_are_left_out() -> None:
     late = Pair("w1", "w2 w3 w4 w5 w6 w8", "w2 w3 w4 w5 w6 w9")
     early = Pair("w1", "w2", "w3")
     speech = tiny_speech()
-    kept = encode_preferences(speech, [long, late, early], ["raw"], None, 5, where="here")
+    with pytest.warns(SsahWarning, match="here: 2 of 3 examples .* no two answers that differ"):
+        kept = encode_preferences(speech, [long, late, early], ["raw"], None, 5, where="here")
     assert len(kept) == 1
     assert kept[0].chosen.response_length > 0
     with pytest.raises(DataError, match=r"here: DPO without pairs; at max_length=5 .* has \d"):

@@ -34,8 +34,6 @@ ARMS = {
         "budget", of_class("CU"), controls=["random"], overlap=True, adapter=UNIT_LORA, epochs=2
     ),
     "prefix": ArmConfig(adapter=PREFIX, learning_rate=0.1, epochs=2),
-    # What stands beside the weights changes none of them, whatever may change.
-    "prefix_budget": ArmConfig("budget", of_class("CU"), adapter=PREFIX, learning_rate=0.1),
 }
 TRAINED = [*ARMS, "unit_lora/random/0"]
 

@@ -325,6 +325,7 @@ def test_what_a_killed_process_left_half_made_is_removed(
         (OSError(errno.EROFS, ""), "; make it writable or choose another place"),
         (OSError(errno.ENOTDIR, ""), "; move it away or choose another place"),
         (IsADirectoryError(errno.EISDIR, ""), "a folder lies where a file .*; name a file and"),
+        (OSError(errno.ENAMETOOLONG, ""), "longer than the file system .*; choose a shorter"),
         (OSError(errno.ENOTEMPTY, ""), "has appeared meanwhile .*; move it away and"),
         (SafetensorError("I/O error: No space left on device (os error 28)"), "disk is full"),
     ],

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ssah_exp.config.schema import OthersConfig
@@ -226,6 +227,44 @@ def test_a_certificate_that_leaves_something_out_is_refused(tmp_path: Path, key:
     path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(ModelError, match="is damaged: it says nothing of"):
         check_certificate(model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["an index beyond the weights", "numbers with a point", "another size", "another side"]
+)
+def test_slices_that_do_not_fit_are_damage(
+    saved: tuple[nn.Module, TrainingPlan, Path], wrong: str
+) -> None:
+    model, plan, folder = saved
+    path, index_path = folder / "certificate.json", folder / "certificate_index.safetensors"
+    content, index = json.loads(path.read_text(encoding="utf-8")), load_file(index_path)
+    name = plan.slices[0].name
+    if wrong == "an index beyond the weights":
+        index[name][-1] = 10_000
+    elif wrong == "numbers with a point":
+        index[name] = index[name].double()
+    elif wrong == "another size":
+        content["slices"][name]["size"] += 1
+    else:
+        content["slices"][name]["dim"] = 7
+    save_file(index, index_path)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ModelError, match=f"its slice of {name} does not fit".replace(".", r"\.")):
+        check_certificate(model, folder)
+
+
+def test_a_certificate_rewritten_to_freeze_nothing_is_refused(
+    saved: tuple[nn.Module, TrainingPlan, Path],
+) -> None:
+    """Every name in it, and all of them free to change: nothing would be checked."""
+    model, _, folder = saved
+    path = folder / "certificate.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content |= {"frozen": {}, "frozen_tensors": [], "slices": {}}
+    content["whole_tensors"] = [name for name, _ in model.named_parameters()]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"counts \d+ frozen weights and names 0"):
+        check_certificate(model, folder)
 
 
 def test_another_precision_is_said_to_be_one(

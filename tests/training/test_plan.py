@@ -138,9 +138,12 @@ def test_tied_embeddings_take_one_answer() -> None:
     model = tiny_model("llama_tied")
     chosen = some_units(model)
     with pytest.raises(UnitError, match="ties the two"):
-        plan_training(model, "budget", chosen, OthersConfig(embeddings=True))
-    both = plan_training(model, "budget", chosen, OthersConfig(embeddings=True, lm_head=True))
-    assert "model.embed_tokens.weight" in both.whole
+        plan_training(model, "budget", chosen, OthersConfig(embeddings=True, lm_head=False))
+    for given in ({"embeddings": True, "lm_head": True}, {"embeddings": True}, {"lm_head": True}):
+        plan = plan_training(model, "budget", chosen, OthersConfig(**given))
+        assert "model.embed_tokens.weight" in plan.whole, "what is said of one holds for both"
+    frozen = plan_training(model, "freeze", chosen, OthersConfig(lm_head=False))
+    assert "model.embed_tokens.weight" in frozen.frozen
 
 
 def test_take_and_put_are_inverse() -> None:

@@ -169,7 +169,7 @@ def test_minutes_are_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         path.touch()
 
     trainer: Any = SimpleNamespace(
-        accumulate_grad_batches=1, num_training_batches=9, save_checkpoint=save
+        accumulate_grad_batches=1, num_training_batches=9, save_checkpoint=save, callbacks=[]
     )
     config = TuningConfig()
     module = FineTuning(tiny.tiny_model("llama"), SupervisedObjective(), config, steps=9)

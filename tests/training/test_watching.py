@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 
 from ssah_exp.config.schema import TrainerConfig, TuningConfig
 from ssah_exp.config.trainer import make_trainer
+from ssah_exp.errors import ConfigError
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.training import loop
 from ssah_exp.training.loop import TrainingSummary, fine_tune, supervised_run
@@ -86,3 +88,17 @@ def test_a_killed_run_says_the_same(
             train(tiny.tiny_loaded(), tmp_path, losses=Losses())
     assert (tmp_path / CHECKPOINT).is_file()
     assert train(tiny.tiny_loaded(), tmp_path, losses=Losses()).watched == wanted
+
+
+class Forgetful(Losses):
+    """Keeps a number of numpy's, which no checkpoint gives back."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": np.float64(1.0)}
+
+
+def test_what_a_checkpoint_could_not_give_back_is_not_saved(tmp_path: Path) -> None:
+    """After a kill, a sound file would be called damaged, and hours of training be lost."""
+    with pytest.raises(ConfigError, match=r"state_dict\(\) of the callback Forgetful"):
+        train(tiny.tiny_loaded(), tmp_path, losses=Forgetful())
+    assert not (tmp_path / CHECKPOINT).exists()

@@ -54,7 +54,8 @@ class OthersConfig:
     Attributes:
         embeddings: Token embeddings.
         norms: All norms, and biases of output projections.
-        lm_head: The vocabulary projection; where it is tied, it is the same as the embeddings.
+        lm_head: The vocabulary projection. Where it is tied to the embeddings, the two are one
+            matrix, and a null follows the other.
     """
 
     embeddings: bool | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
@@ -136,10 +137,10 @@ def projections(model: nn.Module) -> tuple[str, ...]:
 
 
 def check_positive(name: str, value: float) -> None:
-    """Refuse counts and scales of zero or below.
+    """Refuse counts and scales of zero or below, and infinite ones.
 
     Raises:
-        ConfigError: The value is not above 0; the message names the argument.
+        ConfigError: The value is not above 0 or not finite; the message names the argument.
     """
-    if not value > 0:
-        raise ConfigError(f"{name}={value} is not above 0.")
+    if not 0 < value < math.inf:
+        raise ConfigError(f"{name}={value} is not above 0, or not finite.")
