@@ -79,6 +79,21 @@ class Anatomy:
     head_parameters: float
     neuron_parameters: float
 
+    @classmethod
+    def llama(cls, layers: int, hidden: int, neurons: int, heads: int) -> Anatomy:
+        """Sizes of a Llama model without grouped-query attention, of which no weights are there."""
+        return cls(
+            family="llama",
+            layers=layers,
+            heads=heads,
+            kv_heads=heads,
+            head_dim=hidden // heads,
+            neurons=neurons,
+            hidden=hidden,
+            head_parameters=4 * hidden * (hidden // heads),
+            neuron_parameters=3 * hidden,
+        )
+
     @property
     def units(self) -> int:
         """Heads and neurons of all blocks."""

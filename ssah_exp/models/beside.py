@@ -1,4 +1,4 @@
-"""Where the files lie that this package writes beside weights: an adapter, a certificate."""
+"""Files that this package writes beside weights: their names, and where they lie."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from pathlib import Path
 from ssah_exp.errors import ModelError
 from ssah_exp.models.attached.folder import ADAPTER
 
-_FILES = (f"{ADAPTER}/*", "certificate*")
+CERTIFICATE, CERTIFICATE_INDEX = "certificate.json", "certificate_index.safetensors"
+TRAINING = "training.json"
+PROVENANCE = "ssah_exp.json"  # of an exported model
+
+_READ = (f"{ADAPTER}/*", CERTIFICATE, CERTIFICATE_INDEX)  # when a model is loaded
 
 
 def beside(location: str, revision: str | None) -> Path:
@@ -28,6 +32,6 @@ def beside(location: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(location, revision=revision, allow_patterns=list(_FILES)))
+        return Path(snapshot_download(location, revision=revision, allow_patterns=list(_READ)))
     except Exception as error:  # of the hub's client, its transport or the disk
         raise ModelError(f"{location} cannot be loaded from the hub: {error}") from error

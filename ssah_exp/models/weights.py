@@ -11,19 +11,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ssah_exp.cache import COST, MARKER
 from ssah_exp.errors import ModelError, StoreError
+from ssah_exp.models.beside import CERTIFICATE, CERTIFICATE_INDEX, PROVENANCE, TRAINING
 from ssah_exp.storage import refuse_existing, whole_folder
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 # Files that this project writes beside weights about these very weights; beside others, false.
-_ABOUT = (
-    "certificate.json",
-    "certificate_index.safetensors",
-    "training.json",
-    "cost.json",
-    "entry.json",
-)
-_EXPORTED, _CARD = "ssah_exp.json", "README.md"
+_ABOUT = (CERTIFICATE, CERTIFICATE_INDEX, TRAINING, COST, MARKER)
+_CARD = "README.md"
 # Names under which programs look for weights; some would load a file that is left unchanged.
 _WEIGHT_NAMES = ("model*.safetensors", "consolidated*", "pytorch_model*.bin")
 # In files of Llama 1 and 2; later versions of transformers compute, and neither read nor save it.
@@ -99,7 +95,7 @@ def rewrite_folder(
 
 def _about_the_weights(folder: Path) -> tuple[str, ...]:
     """Files that describe the old weights; an export's model card is one, a hub's is not."""
-    return (*_ABOUT, _EXPORTED, _CARD) if (folder / _EXPORTED).is_file() else _ABOUT
+    return (*_ABOUT, PROVENANCE, _CARD) if (folder / PROVENANCE).is_file() else _ABOUT
 
 
 def _copy(path: Path, target: Path) -> None:

@@ -14,7 +14,7 @@ from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.errors import ConfigError, UnitError, did_you_mean
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.interventions.export import export_model
-from ssah_exp.models.beside import beside
+from ssah_exp.models.beside import PROVENANCE, beside
 from ssah_exp.models.load import load_model
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.arms import ablation_of, plan_arms
@@ -25,8 +25,6 @@ from ssah_exp.reporting.model_card import model_card
 from ssah_exp.storage import refuse_existing, write_atomically
 from ssah_exp.training.certificate import check_certificate, copy_certificate, has_certificate
 from ssah_exp.units.unitmap import UnitMap
-
-PROVENANCE = "ssah_exp.json"
 
 
 @dataclass(frozen=True)

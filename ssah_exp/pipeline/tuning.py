@@ -11,6 +11,7 @@ from typing import Any
 from ssah_exp.cache import COST
 from ssah_exp.config.plugins import plugin_code
 from ssah_exp.config.schema import ArmConfig, TrainingConfig
+from ssah_exp.models.beside import TRAINING
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.arm_plans import phase_of, plan_arm
@@ -154,7 +155,7 @@ class Tuning:
             finally:
                 stages.slot.clear()  # its weights are no longer the start's
             save_certificate(certificate, plan, folder)
-            write_atomically(folder / "training.json", json.dumps(summary.as_dict()))
+            write_atomically(folder / TRAINING, json.dumps(summary.as_dict()))
             write_atomically(folder / COST, json.dumps(_cost(summary, certificate)))
 
         entry = cache.get_or_compute("tune", material, compute, together=True)

@@ -22,10 +22,9 @@ from ssah_exp.digest import digest_of
 from ssah_exp.errors import ModelError
 from ssah_exp.interventions.delta_parts import digest
 from ssah_exp.interventions.plan import Slice, TrainingPlan
+from ssah_exp.models.beside import CERTIFICATE, CERTIFICATE_INDEX
 from ssah_exp.models.placement import weights_at_hand
 from ssah_exp.storage import write_atomically
-
-_FILE, _INDEX = "certificate.json", "certificate_index.safetensors"
 
 
 @dataclass(frozen=True)
@@ -160,31 +159,31 @@ def check_certificate(model: nn.Module, folder: Path) -> None:
     names = {name for name, _ in model.named_parameters()}
     certified = {*plan.by_name, *plan.frozen}
     if unknown := sorted(certified - names):
-        raise ModelError(f"{folder / _FILE} is of another model: it names {unknown[0]}.")
+        raise ModelError(f"{folder / CERTIFICATE} is of another model: it names {unknown[0]}.")
     silent = (names - certified - {*plan.whole}) | (certified ^ frozen.keys())
     if silent:  # what it does not name would pass unchecked
-        raise ModelError(f"{folder / _FILE} is damaged: it says nothing of {min(silent)}.")
+        raise ModelError(f"{folder / CERTIFICATE} is damaged: it says nothing of {min(silent)}.")
     _check_slices(model, plan, folder)
     _check_precision(model, folder)
-    _compare(frozen, frozen_digests(model, plan), f"since {folder / _FILE} was written")
+    _compare(frozen, frozen_digests(model, plan), f"since {folder / CERTIFICATE} was written")
 
 
 def save_certificate(certificate: Certificate, plan: TrainingPlan, folder: Path) -> None:
     """Write the certificate, and the slices it refers to, beside a model."""
     slices = {item.name: item.index.contiguous() for item in plan.slices}
-    save_file(slices, folder / _INDEX)
+    save_file(slices, folder / CERTIFICATE_INDEX)
     content = {
         **{key: value for key, value in asdict(certificate).items() if key != "seconds"},
         "slices": {item.name: {"dim": item.dim, "size": item.size} for item in plan.slices},
         "whole_tensors": list(plan.whole),
         "frozen_tensors": list(plan.frozen),
     }
-    write_atomically(folder / _FILE, json.dumps(content, indent=1, sort_keys=True))
+    write_atomically(folder / CERTIFICATE, json.dumps(content, indent=1, sort_keys=True))
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
     """The summary of a saved certificate, for a record."""
-    content = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+    content = json.loads((folder / CERTIFICATE).read_text(encoding="utf-8"))
     for name in ("slices", "whole_tensors", "frozen_tensors"):
         content.pop(name)
     return Certificate(**content).summary()
@@ -201,19 +200,19 @@ def load_plan(folder: Path) -> TrainingPlan:
 
 def copy_certificate(folder: Path, target: Path) -> None:
     """Put a model folder's certificate beside a copy of the model."""
-    for name in (_FILE, _INDEX):
+    for name in (CERTIFICATE, CERTIFICATE_INDEX):
         shutil.copyfile(folder / name, target / name)
 
 
 def has_certificate(folder: Path) -> bool:
     """Whether a model folder comes with a certificate."""
-    return (folder / _FILE).is_file()
+    return (folder / CERTIFICATE).is_file()
 
 
 def _load(folder: Path) -> tuple[TrainingPlan, dict[str, str]]:
     try:
-        content = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        index = load_file(folder / _INDEX)
+        content = json.loads((folder / CERTIFICATE).read_text(encoding="utf-8"))
+        index = load_file(folder / CERTIFICATE_INDEX)
         slices = tuple(
             Slice(name, int(item["dim"]), index[name], int(item["size"]))
             for name, item in content["slices"].items()
@@ -234,14 +233,15 @@ def _check_slices(model: nn.Module, plan: TrainingPlan, folder: Path) -> None:
         valid = index.dtype == torch.int64 and index.dim() == 1
         if not (fits and valid and bool(((index >= 0) & (index < item.size)).all())):
             raise ModelError(
-                f"{folder / _FILE} is damaged or of another model: its slice of {item.name} does "
-                "not fit the weights."
+                f"{folder / CERTIFICATE} is damaged or of another model: its slice of {item.name} "
+                "does not fit the weights."
             )
     frozen = sum(tensor.numel() for tensor in model.parameters()) - plan.changeable(model)
-    said = json.loads((folder / _FILE).read_text(encoding="utf-8"))["frozen_weights"]
+    said = json.loads((folder / CERTIFICATE).read_text(encoding="utf-8"))["frozen_weights"]
     if frozen != said:
         raise ModelError(
-            f"{folder / _FILE} is damaged: it counts {said} frozen weights and names {frozen}."
+            f"{folder / CERTIFICATE} is damaged: it counts {said} frozen weights and names "
+            f"{frozen}."
         )
 
 

@@ -224,7 +224,7 @@ def _classification(
     size: Size, settings: GrowthSettings, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Classify random scores once for each threshold; no model is needed."""
-    index = UnitIndex(_anatomy(size))
+    index = UnitIndex(Anatomy.llama(size.layers, size.width, size.neurons, size.width // 128))
     draw = np.random.default_rng(settings.seed)
     safety, utility = draw.lognormal(size=(2, index.anatomy.units))
     budgets = [
@@ -244,21 +244,6 @@ def _classification(
         "seconds": median_range(seconds["classes"]),
         "peak_memory": _peak(all_thresholds, torch.device("cpu")),
     }
-
-
-def _anatomy(size: Size) -> Anatomy:
-    heads = size.width // 128
-    return Anatomy(
-        family="llama",
-        layers=size.layers,
-        heads=heads,
-        kv_heads=heads,
-        head_dim=128,
-        neurons=size.neurons,
-        hidden=size.width,
-        head_parameters=4 * size.width * 128,
-        neuron_parameters=3 * size.width,
-    )
 
 
 def _peak(action: Callable[[], None], device: torch.device) -> int:

@@ -15,17 +15,7 @@ from ssah_exp.pipeline.bench.rounds import about, median_range, timed_rounds
 from ssah_exp.units.classes import classify
 from ssah_exp.units.index import UnitIndex
 
-LLAMA_2_7B = Anatomy(
-    family="llama",
-    layers=32,
-    heads=32,
-    kv_heads=32,
-    head_dim=128,
-    neurons=11008,
-    hidden=4096,
-    head_parameters=4 * 4096 * 128,
-    neuron_parameters=3 * 4096,
-)
+LLAMA_2_7B = Anatomy.llama(layers=32, hidden=4096, neurons=11008, heads=32)
 # Seconds that each is to stay below.
 REACH = {"help": 1.0, "compose": 3.0, "classify": 1.0}
 

@@ -17,6 +17,7 @@ from ssah_exp.config.plugins import plugin_code
 from ssah_exp.data.chat import Encoded, encode_pairs
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.models.attached.folder import save_adapter
+from ssah_exp.models.beside import TRAINING
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages.shared import Shared, system_if_used
@@ -68,7 +69,7 @@ class MakingStages(Shared):
                 save_model(loaded, folder)
             finally:
                 self.slot.clear()  # its weights are no longer the base model's
-            write_atomically(folder / "training.json", json.dumps(summary.as_dict()))
+            write_atomically(folder / TRAINING, json.dumps(summary.as_dict()))
 
         entry = self.cache.get_or_compute("align", material, compute, together=True)
         return ModelRef.trained(f"{base.identifier} + SFT", entry), entry
@@ -173,7 +174,5 @@ def read_statistics(entry: Entry) -> Identification:
 
 def read_training(entry: Entry) -> dict[str, Any]:
     """Training summary of an ``align`` entry."""
-    summary: dict[str, Any] = json.loads(
-        (entry.folder / "training.json").read_text(encoding="utf-8")
-    )
+    summary: dict[str, Any] = json.loads((entry.folder / TRAINING).read_text(encoding="utf-8"))
     return summary
