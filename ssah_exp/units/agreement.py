@@ -86,15 +86,16 @@ def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return float(first @ second) / norm if norm else float("nan")
 
 
-def spread(values: NDArray[np.float64]) -> Spread:
-    """Mean and central 95 % of draws, ``(draws,)``; those without a value (NaN) are left out."""
+def spread(values: NDArray[np.float64], confidence: float = 0.95) -> Spread:
+    """Summarise draws, ``(draws,)``; those without a value (NaN) are left out."""
     known = values[~np.isnan(values)]
     if known.size == 0:
         return Spread(None, None, None)
     mean = float(known.mean())
     if known.size == 1:
         return Spread(mean, None, None)
-    low, high = np.percentile(known, [2.5, 97.5])
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(known, [tail, 100 - tail])
     return Spread(mean, float(low), float(high))
 
 
