@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ssah_exp.config.build import build
 from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.config.schema import AblationConfig
+from ssah_exp.errors import UnitError
 from ssah_exp.interventions.ablate import Ablation, fill_values, plan_ablation
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.controls import control_stream, draw_control
@@ -100,15 +101,18 @@ def _controls(
     fill, controls = ablation.primary_fill, ablation.controls
     for kind in controls.kinds:
         for draw in range(controls.draws):
-            control = draw_control(
-                units,
-                mask,
-                kind,
-                control_stream(seed, kind, draw),
-                pool=controls.match_pool,
-                overlap=controls.overlap,
-                option="ablation.controls.overlap",
-            )
+            try:
+                control = draw_control(
+                    units,
+                    mask,
+                    kind,
+                    control_stream(seed, kind, draw),
+                    pool=controls.match_pool,
+                    overlap=controls.overlap,
+                    option="ablation.controls.overlap",
+                )
+            except UnitError as error:
+                raise UnitError(f"Controls of {name}: {error}") from error
             label = f"{name}/{fill}/{kind}/{draw}"
             shared = control.overlap if controls.overlap else None
             yield Arm(label, ALIGNED, control.mask, name, fill, kind, draw, shared)
