@@ -34,32 +34,27 @@ def check_plans(stages: Stages, start: ModelRef, arms: Sequence[TrainingArm]) ->
     if has_adapter(beside(start.location, start.commit)):
         return  # the skeleton lacks the adapter's own modules
     skeleton = load_skeleton(start.location, stages.config.model, start.commit)
-    plans = {arm.name: _planned(skeleton, arm) for arm in arms}
+    plans = {arm.name: plan_arm(skeleton, arm)[0] for arm in arms}
     for arm in arms:
         if (phase := phase_of(arm)) is not None:
             _check_phases(arm, phase, plans[phase], plans[arm.name])
-
-
-def _planned(skeleton: nn.Module, arm: TrainingArm) -> TrainingPlan:
-    try:
-        return plan_arm(skeleton, arm)[0]
-    except (UnitError, ModelError) as error:
-        raise type(error)(f"training.arms.{arm.label}: {error}") from error
 
 
 def plan_arm(model: nn.Module, arm: TrainingArm) -> tuple[TrainingPlan, Adapter | None]:
     """What an arm may change of the model, and the adapter it is trained through, if any.
 
     Raises:
+        ConfigError: The adapter's arguments are wrong.
         UnitError: Its units and options do not make a plan.
         ModelError: An adapter does not fit the model or the plan.
     """
-    plan = plan_training(model, arm.config.policy, arm.mask, arm.config.others)
-    node = arm.config.adapter
-    if node is None:
-        return plan, None
-    adapter = build(node, f"training.arms.{arm.label}.adapter", Adapter)
-    return adapter.plan(model, plan), adapter
+    key, node = f"training.arms.{arm.label}", arm.config.adapter
+    adapter = None if node is None else build(node, f"{key}.adapter", Adapter)
+    try:
+        plan = plan_training(model, arm.config.policy, arm.mask, arm.config.others)
+        return plan if adapter is None else adapter.plan(model, plan), adapter
+    except (UnitError, ModelError) as error:
+        raise type(error)(f"{key}: {error}") from error
 
 
 def phase_of(arm: TrainingArm) -> str | None:

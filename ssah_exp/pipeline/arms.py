@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from ssah_exp.config.build import build
 from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.config.schema import AblationConfig
-from ssah_exp.errors import UnitError
 from ssah_exp.interventions.ablate import Ablation, fill_values, plan_ablation
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.controls import control_stream, draw_control
@@ -101,18 +100,16 @@ def _controls(
     fill, controls = ablation.primary_fill, ablation.controls
     for kind in controls.kinds:
         for draw in range(controls.draws):
-            try:
-                control = draw_control(
-                    units,
-                    mask,
-                    kind,
-                    control_stream(seed, kind, draw),
-                    pool=controls.match_pool,
-                    overlap=controls.overlap,
-                    option="ablation.controls.overlap",
-                )
-            except UnitError as error:
-                raise UnitError(f"Controls of {name}: {error}") from error
+            control = draw_control(
+                units,
+                mask,
+                kind,
+                control_stream(seed, kind, draw),
+                pool=controls.match_pool,
+                overlap=controls.overlap,
+                of=name,
+                option="ablation.controls.overlap",
+            )
             label = f"{name}/{fill}/{kind}/{draw}"
             shared = control.overlap if controls.overlap else None
             yield Arm(label, ALIGNED, control.mask, name, fill, kind, draw, shared)

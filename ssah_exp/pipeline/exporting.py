@@ -14,7 +14,7 @@ from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.errors import ConfigError, UnitError, did_you_mean
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.interventions.export import export_model
-from ssah_exp.models.beside import PROVENANCE, beside
+from ssah_exp.models.beside import PROVENANCE
 from ssah_exp.models.load import load_model
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.arms import ablation_of, plan_arms
@@ -61,8 +61,8 @@ def export_arm(run: Path, name: str, out: Path, overrides: Sequence[str]) -> Non
     models = models_of(run, overrides)
     weights = arm_weights(models, run, name)
     ref = weights.ref
-    source = beside(ref.location, ref.commit)
     loaded = load_model(ref.location, models.config.model, ref.commit)
+    source = ref.folder()
     certified = has_certificate(source)
     if certified:
         check_certificate(loaded.model, source)

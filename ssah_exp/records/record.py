@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ssah_exp.errors import StoreError
@@ -181,7 +181,8 @@ class RunRecord:
 
     def measured_as(self, other: RunRecord) -> bool:
         """Whether the other's arms have the same numbers; NaN is the same as NaN."""
-        return self.to_json() == replace(self, arms=other.arms).to_json()
+        ours, theirs = (_finite([asdict(arm) for arm in run.arms]) for run in (self, other))
+        return bool(ours == theirs)
 
     def unanswered(self) -> dict[str, dict[str, int]]:
         """Judge -> arm -> number of answers that it failed on, for a reason that may pass."""

@@ -155,7 +155,7 @@ def check_certificate(model: nn.Module, folder: Path) -> None:
         ModelError: The certificate is damaged, of another model or of another precision, or frozen
             weights are not what they were.
     """
-    plan, frozen = _load(folder)
+    plan, frozen, frozen_weights = _load(folder)
     names = {name for name, _ in model.named_parameters()}
     certified = {*plan.by_name, *plan.frozen}
     if unknown := sorted(certified - names):
@@ -163,7 +163,7 @@ def check_certificate(model: nn.Module, folder: Path) -> None:
     silent = (names - certified - {*plan.whole}) | (certified ^ frozen.keys())
     if silent:  # what it does not name would pass unchecked
         raise ModelError(f"{folder / CERTIFICATE} is damaged: it says nothing of {min(silent)}.")
-    _check_slices(model, plan, folder)
+    _check_fit(model, plan, frozen_weights, folder)
     _check_precision(model, folder)
     _compare(frozen, frozen_digests(model, plan), f"since {folder / CERTIFICATE} was written")
 
@@ -209,7 +209,8 @@ def has_certificate(folder: Path) -> bool:
     return (folder / CERTIFICATE).is_file()
 
 
-def _load(folder: Path) -> tuple[TrainingPlan, dict[str, str]]:
+def _load(folder: Path) -> tuple[TrainingPlan, dict[str, str], int]:
+    """The plan, the digest of every frozen part, and how many weights these hold."""
     try:
         content = json.loads((folder / CERTIFICATE).read_text(encoding="utf-8"))
         index = load_file(folder / CERTIFICATE_INDEX)
@@ -220,13 +221,13 @@ def _load(folder: Path) -> tuple[TrainingPlan, dict[str, str]]:
         plan = TrainingPlan(
             slices, tuple(content["whole_tensors"]), tuple(content["frozen_tensors"])
         )
-        return plan, dict(content["frozen"])
+        return plan, dict(content["frozen"]), int(content["frozen_weights"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise ModelError(f"The certificate in {folder} is missing or damaged: {error}") from error
 
 
-def _check_slices(model: nn.Module, plan: TrainingPlan, folder: Path) -> None:
-    """Refuse slices that do not fit the weights, which could not even be hashed."""
+def _check_fit(model: nn.Module, plan: TrainingPlan, frozen_weights: int, folder: Path) -> None:
+    """Refuse slices that do not fit the weights, or leave more of them free than was counted."""
     for item in plan.slices:
         shape, index = model.get_parameter(item.name).shape, item.index
         fits = 0 <= item.dim < len(shape) and shape[item.dim] == item.size
@@ -237,11 +238,10 @@ def _check_slices(model: nn.Module, plan: TrainingPlan, folder: Path) -> None:
                 "does not fit the weights."
             )
     frozen = sum(tensor.numel() for tensor in model.parameters()) - plan.changeable(model)
-    said = json.loads((folder / CERTIFICATE).read_text(encoding="utf-8"))["frozen_weights"]
-    if frozen != said:
+    if frozen != frozen_weights:
         raise ModelError(
-            f"{folder / CERTIFICATE} is damaged: it counts {said} frozen weights and names "
-            f"{frozen}."
+            f"{folder / CERTIFICATE} is damaged: it counts {frozen_weights} frozen weights and "
+            f"names {frozen}."
         )
 
 

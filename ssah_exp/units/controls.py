@@ -61,6 +61,7 @@ def draw_control(
     pool: int = 5,
     overlap: bool = False,
     within: NDArray[np.bool_] | None = None,
+    of: str = "the class",
     option: str = "overlap",
 ) -> Control:
     """Draw one control set for ``target``.
@@ -76,7 +77,8 @@ def draw_control(
         overlap: Draw from all units of the layer and kind, the target's own included. A target
             unit is then matched to itself only if no other unit is free.
         within: ``(units,)`` bool, the only units to draw from; None = all.
-        option: What a user calls ``overlap``, for error messages.
+        of: What the class is called, for error messages.
+        option: What a user calls ``overlap``, likewise.
 
     Raises:
         UnitError: The target is empty, the kind is unknown, or a layer has fewer units to draw
@@ -90,7 +92,8 @@ def draw_control(
     allowed = np.ones_like(target) if overlap else ~target
     if within is not None:
         allowed &= within
-    for members, candidates in _strata(units, target, allowed, _advice(overlap, within, option)):
+    advice = _advice(overlap, within, option)
+    for members, candidates in _strata(units, target, allowed, of, advice):
         if kind == "random":
             chosen = generator.choice(candidates, size=members.size, replace=False)
         elif kind == "matched":
@@ -111,7 +114,7 @@ def _advice(overlap: bool, within: NDArray[np.bool_] | None, option: str) -> str
 
 
 def _strata(
-    units: UnitMap, target: NDArray[np.bool_], allowed: NDArray[np.bool_], advice: str
+    units: UnitMap, target: NDArray[np.bool_], allowed: NDArray[np.bool_], of: str, advice: str
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Members and candidates of every layer and kind that the target touches."""
     stratum = units.index.stratum
@@ -122,8 +125,8 @@ def _strata(
             layer, kind = divmod(int(number), len(KIND_NAMES))
             others = f"{candidates.size} {KIND_NAMES[kind]}s"
             raise UnitError(
-                f"Layer {layer} has {others} to draw a control from and {members.size} in the "
-                f"class: no control of the same layer mix exists.{advice}"
+                f"Layer {layer} has {others} to draw a control from and {members.size} in "
+                f"{of}: no control of the same layer mix exists.{advice}"
             )
         yield members, candidates
 

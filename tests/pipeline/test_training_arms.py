@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ssah_exp.config.schema import ArmConfig, TrainingConfig
+from ssah_exp.config.schema import ArmConfig, OthersConfig, TrainingConfig
 from ssah_exp.errors import ConfigError, UnitError
+from ssah_exp.models.anatomy import read_anatomy
+from ssah_exp.pipeline.arm_plans import plan_arm
 from ssah_exp.pipeline.arms import plan_arms
 from ssah_exp.pipeline.training_arms import TrainingArm, check_arms, plan_training_arms
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.unitmap import UnitMap
 from tests.pipeline.test_arms import ablation
 from tests.pipeline.tiny_run import of_class
+from tests.tiny import tiny_model
 from tests.units.maps import random_map
 
 UNITS = random_map()
@@ -206,3 +209,13 @@ def test_an_arm_may_have_any_name_without_deciding_over_others() -> None:
     ]
     for name in ("scu/random/0", "scu/matched/1"):
         np.testing.assert_array_equal(drawn[0][name], drawn[1][name])
+
+
+def test_an_arm_whose_plan_fails_is_named() -> None:
+    """A table has several, and what is wrong is said before any of them is trained."""
+    model = tiny_model("llama_tied")
+    mask = np.ones(read_anatomy(model).units, dtype=bool)
+    others = OthersConfig(embeddings=True, lm_head=False)
+    arm = TrainingArm("odd", "odd", ArmConfig("budget", of_class("SCU"), others=others), mask)
+    with pytest.raises(UnitError, match=r"^training\.arms\.odd: .*ties the two"):
+        plan_arm(model, arm)

@@ -9,7 +9,6 @@ import torch
 from ssah_exp import ranks
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.trainer import shards, uses_cuda
-from ssah_exp.models.beside import beside
 from ssah_exp.models.companion import Companion
 from ssah_exp.models.load import LoadedModel, load_model
 from ssah_exp.models.sharded import mesh_of_ranks, shard
@@ -64,7 +63,7 @@ class ModelSlot:
                 ref.commit,
                 on_host=self._splits(),
             )
-            folder = beside(ref.location, ref.commit)
+            folder = ref.folder()
             if has_certificate(folder):
                 check_certificate(loaded.model, folder)
             if split:
