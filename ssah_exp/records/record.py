@@ -68,6 +68,8 @@ class ArmRecord:
         curves: Name -> estimates at every depth of the model; empty but for the probe.
         overlap: In pruning tables, the share of a control's units that are in the class it stands
             beside; None where it may share none. Training tables have it in ``training``.
+        class_shares: Class -> share of its units that are in the set; empty for no set, and in
+            records of earlier versions.
     """
 
     name: str
@@ -87,6 +89,7 @@ class ArmRecord:
     outcomes: Outcomes | None = None
     curves: dict[str, Curve] = field(default_factory=dict)
     overlap: float | None = None
+    class_shares: dict[str, float] = field(default_factory=dict)
 
     @property
     def label(self) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 from ssah_exp.reporting.beside_paper.sizes import fewer_than_paper, footnote, marked
 from ssah_exp.reporting.beside_paper.table import comparison_text
 from ssah_exp.reporting.coverage import coverage_note
+from ssah_exp.reporting.held_classes import TITLE, held_frame
 from ssah_exp.reporting.loss_match import match_note
 from ssah_exp.reporting.rows import Block, Cell, Row
 from ssah_exp.reporting.shared_units import shared_note
@@ -25,8 +26,11 @@ def setting_text(block: Block, caption: str, frame: pd.DataFrame, form: str) -> 
         frame: One line per arm.
         form: ``markdown`` or ``latex``.
     """
-    notes = [prose(note, form) for note in notes_below(block)]
-    return [prose(caption, form), format_frame(frame, form), *notes, *comparison_text(block, form)]
+    parts = [prose(caption, form), format_frame(frame, form)]
+    parts += [prose(note, form) for note in notes_below(block)]
+    if (held := held_frame(block)) is not None:
+        parts += [prose(TITLE, form), format_frame(held, form)]
+    return [*parts, *comparison_text(block, form)]
 
 
 def notes_below(block: Block) -> list[str]:

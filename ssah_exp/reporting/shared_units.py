@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ssah_exp.records.record import ArmRecord
 from ssah_exp.reporting.arm_groups import Group, groups_of
+from ssah_exp.reporting.held_classes import percent_range
 from ssah_exp.reporting.rows import Block
 
 
@@ -13,7 +14,7 @@ def shared_note(block: Block) -> str | None:
     sharing = {label: shares for label, shares in found.items() if any(shares)}
     if not sharing:
         return None
-    listed = "; ".join(f"{label} {_text(shares)}" for label, shares in sharing.items())
+    listed = "; ".join(f"{label} {percent_range(shares)} %" for label, shares in sharing.items())
     return f"Units of a control that are in the set it stands beside: {listed}."
 
 
@@ -24,9 +25,3 @@ def _shares(group: Group) -> list[float]:
 def _share(arm: ArmRecord) -> float | None:
     """A share from 0 to 1, None if not recorded; trained arms have it under ``training``."""
     return arm.overlap if arm.training is None else arm.training.get("overlap")
-
-
-def _text(shares: list[float]) -> str:
-    """In percent: the smallest and the largest, or one number where they are equal."""
-    ends = [f"{100 * end:.3g}" for end in (min(shares), max(shares))]
-    return f"{' to '.join(dict.fromkeys(ends))} %"

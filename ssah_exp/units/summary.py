@@ -22,8 +22,9 @@ def size_of_set(units: UnitMap, mask: NDArray[np.bool_] | None) -> dict[str, Any
         mask: ``(units,)`` bool; None = no unit.
 
     Returns:
-        ``units``, ``unit_share`` and ``parameter_share`` of the model (0 to 1), and ``magnitude``,
-        the mean of z_S + z_U (None for no unit).
+        ``units``, ``unit_share`` and ``parameter_share`` of the model (0 to 1), ``magnitude``, the
+        mean of z_S + z_U (None for no unit), and ``class_shares``: class -> share of its units that
+        are in the set, for every class that has any (empty for no unit).
     """
     parameters, chosen = units.index.parameters, mask
     if chosen is None:
@@ -34,7 +35,13 @@ def size_of_set(units: UnitMap, mask: NDArray[np.bool_] | None) -> dict[str, Any
         "unit_share": float(chosen.mean()),
         "parameter_share": float(parameters[chosen].sum() / parameters.sum()),
         "magnitude": float(magnitude.mean()) if chosen.any() else None,
+        "class_shares": _class_shares(units, chosen) if chosen.any() else {},
     }
+
+
+def _class_shares(units: UnitMap, chosen: NDArray[np.bool_]) -> dict[str, float]:
+    members = {item.name: units.select(item) for item in UnitClass}
+    return {name: float(chosen[mask].mean()) for name, mask in members.items() if mask.any()}
 
 
 def class_summary(units: UnitMap) -> dict[str, dict[str, float]]:

@@ -81,6 +81,16 @@ def test_a_set_of_the_units_of_a_class_is_that_class_and_so_are_its_controls(
         assert (one.unit_class, other.unit_class) == ("SCU", "mine")
 
 
+def test_every_set_says_what_it_holds_of_each_class(pruned: Finished) -> None:
+    arms = {arm.name: arm for arm in pruned.record.arms}
+    assert arms["mine/pooled"].class_shares == arms["SCU/pooled"].class_shares
+    assert arms["SCU/pooled"].class_shares["SCU"] == 1
+    assert arms["RU/pooled"].class_shares["RU"] == 1
+    assert arms["SCU/pooled/matched/0"].class_shares["SCU"] == 0
+    assert sum(arms["SCU/pooled/matched/0"].class_shares.values()) > 0
+    assert arms["aligned"].class_shares == {}
+
+
 def test_what_is_pruned_is_what_the_selector_names(pruned: Finished, place: Path) -> None:
     models = models_of(pruned.folder, [part for part in overrides(place) if part != "--set"])
     units = UnitMap.load(pruned.folder / "unitmap")

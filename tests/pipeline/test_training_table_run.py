@@ -247,6 +247,8 @@ def test_controls_have_the_size_and_share_of_what_they_stand_beside(
     assert control.units == arm.units
     assert control.parameter_share == pytest.approx(arm.parameter_share)
     assert control.magnitude != arm.magnitude
+    assert control.class_shares.keys() == arm.class_shares.keys()
+    assert control.class_shares != arm.class_shares
     overlap = training_of(table, name)["overlap"]
     assert 0 < overlap < 1 if name.startswith("frozen") else overlap == 0
 

@@ -54,6 +54,7 @@ def test_gaps_are_empty_and_infinity_is_written(tmp_path: Path) -> None:
 
 def test_classes_arms_stages_and_config(tmp_path: Path) -> None:
     arms = [replace(item, overlap=0.25 * (item.draw == 1)) for item in record().arms]
+    arms[2] = replace(arms[2], class_shares={"SCU": 1.0, "CU": 0.5})
     stage = StageRecord("train full", "key", False, 1.5, {"certificate_seconds": 0.5})
     made = record(arms=arms, stages=[stage])
     tables = written(made, tmp_path)
@@ -62,6 +63,7 @@ def test_classes_arms_stages_and_config(tmp_path: Path) -> None:
     assert shares.to_dict() == {name: row["parameter_share"] for name, row in CLASSES.items()}
     assert list(tables["arms"]["name"]) == [item.name for item in made.arms]
     assert list(tables["arms"]["overlap"]) == [0.25 * (item.draw == 1) for item in made.arms]
+    assert tables["arms"]["class_shares/CU"].dropna().to_dict() == {2: 0.5}
     assert list(tables["stages"]["certificate_seconds"]) == [0.5]
     config = {row.key: json.loads(row.value) for row in tables["config"].itertuples()}
     assert config["units.budgets.scu"] == made.config["units"]["budgets"]["scu"]

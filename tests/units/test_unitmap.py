@@ -188,6 +188,27 @@ def test_the_magnitude_of_a_set_is_what_its_units_score_for_both() -> None:
     assert size_of_set(units, None)["magnitude"] is None
 
 
+def test_a_set_says_how_much_of_each_class_it_holds() -> None:
+    units = random_map()
+    mask = units.select(UnitClass.SCU) | (units.index.layer == 1)
+    expected = {
+        item.name: sum(mask[units.classes == item]) / sum(units.classes == item)
+        for item in UnitClass
+    }
+    assert expected["SCU"] == 1
+    assert 0 < expected["CU"] < 1
+    assert size_of_set(units, mask)["class_shares"] == pytest.approx(expected)
+    assert size_of_set(units, None)["class_shares"] == {}
+
+
+def test_a_class_without_units_has_no_share() -> None:
+    units = random_map()
+    classes = np.where(units.classes == UnitClass.UCU, UnitClass.CU, units.classes)
+    units = replace(units, classes=classes)
+    shares = size_of_set(units, units.select(UnitClass.SCU))["class_shares"]
+    assert shares == {"SCU": 1.0, "CU": 0.0, "RU": 0.0}
+
+
 def test_layer_summary_adds_up() -> None:
     units = random_map()
     rows, summary = layer_summary(units), class_summary(units)

@@ -111,7 +111,8 @@ def _metric_rows(record: RunRecord) -> Iterator[Row]:
 
 
 def _arm_row(arm: ArmRecord) -> Row:
-    return {"name": arm.name, **{key: getattr(arm, key) for key in _ARM_FIELDS}}
+    shares = {f"class_shares/{name}": share for name, share in arm.class_shares.items()}
+    return {"name": arm.name, **{key: getattr(arm, key) for key in _ARM_FIELDS}, **shares}
 
 
 def _curve_rows(record: RunRecord) -> Iterator[Row]:

@@ -16,6 +16,8 @@ from ssah_exp.reporting import table1, training_table
 from ssah_exp.reporting.artefacts import RENDERERS, render_artefact
 from ssah_exp.reporting.beside_paper.table import TITLE, measured_pairs, notes, pairs_of, wide
 from ssah_exp.reporting.captions import captions_of, seeds_text
+from ssah_exp.reporting.held_classes import TITLE as HELD
+from ssah_exp.reporting.held_classes import held_frame
 from ssah_exp.reporting.report.charts.forest import forest
 from ssah_exp.reporting.report.charts.parts import Chart
 from ssah_exp.reporting.report.charts.training import curves, scatter
@@ -152,7 +154,9 @@ def _setting(block: Block, caption: str) -> Setting:
     title = f"{record.config['model']['name']}, {data}, SCU {budgets['scu']:g}, {seeds}"
     beside, said = _comparison(block)
     measured = _table("Measured, with intervals", frame, [*notes_below(block), *said])
-    tables = [measured, *beside, *_certificates(block)]
+    held = held_frame(block)
+    sets = [] if held is None else [_table(HELD.rstrip(":") + ".", held)]
+    tables = [measured, *sets, *beside, *_certificates(block)]
     runs = [item.run_id for item in block.records]
     return Setting(title, caption, runs, list(_charts(block)), tables)
 
