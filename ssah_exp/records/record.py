@@ -215,7 +215,7 @@ class RunRecord:
         try:
             content = json.loads(text)
             if any(f'"{name}"' in text for name in _INFINITE):
-                content = _infinite(content)  # a walk over everything, which most do not need
+                content = _with_infinity(content)  # a walk that most do not need
             if content["schema"] != SCHEMA:
                 raise StoreError(f"Record schema {content['schema']}, expected {SCHEMA}.")
             if not content["arms"]:
@@ -273,6 +273,18 @@ def _finite(value: Any) -> Any:
 
 
 _INFINITE = ("inf", "-inf", "nan")
+# Parts of a record that hold numbers. Elsewhere these words are words: an arm may be called "nan".
+_NUMBERS = ("training", "calibration", "classes", "statistics_agreement", "stages")
+_NUMBERS_OF_ARM = ("metrics", "curves", "training", "outcomes", "magnitude")
+
+
+def _with_infinity(content: dict[str, Any]) -> dict[str, Any]:
+    arms = [_numbers_of(arm, _NUMBERS_OF_ARM) for arm in content["arms"]]
+    return {**_numbers_of(content, _NUMBERS), "arms": arms}
+
+
+def _numbers_of(content: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {key: _infinite(item) if key in names else item for key, item in content.items()}
 
 
 def _infinite(value: Any) -> Any:

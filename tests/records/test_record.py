@@ -39,6 +39,18 @@ def test_not_a_number_survives() -> None:
     assert math.isnan(RunRecord.from_json(made.to_json()).statistics_agreement["jaccard_scu"])
 
 
+def test_words_stay_words_beside_what_is_not_a_number() -> None:
+    """A set that somebody calls ``nan`` or ``inf`` is found under that name again."""
+    gap = Estimate(math.nan, None, None, 4, "windows", "bootstrap")
+    odd = arm("nan/inf", 0.1, metrics={"perplexity": gap})
+    made = record(arms=[odd])
+    made.config["model"]["name"] = "inf"
+    back = RunRecord.from_json(made.to_json())
+    assert (back.arms[0].unit_class, back.arms[0].fill) == ("nan", "inf")
+    assert back.config["model"]["name"] == "inf"
+    assert back.measured_as(made)
+
+
 def test_records_of_the_same_numbers_are_told_from_others_though_one_is_not_a_number() -> None:
     """NaN equals nothing: such a run, made again from the cache, would pass for a new one."""
     gap = Estimate(math.nan, None, None, 4, "windows", "bootstrap")
