@@ -88,6 +88,8 @@ def _unread(config: RunConfig) -> Iterator[str]:
         yield "evaluation.engine"  # ids stay as before there was a choice
     if config.artefact == TABLE1 and not config.ablation.controls.overlap:
         yield "ablation.controls.overlap"  # ids stay as before there was the option
+    if config.artefact == TABLE1 and not config.ablation.controls.exclude:
+        yield "ablation.controls.exclude"  # likewise
 
 
 def _drop(content: dict[str, Any], dotted: str) -> None:

@@ -162,8 +162,10 @@ def _ablation(ablation: AblationConfig, budgets: BudgetsConfig) -> Iterable[str]
             f"{budgets.unit}: the others are too few to draw a control from. Take CU out, or give "
             "ablation.controls.overlap=true, so that a control may share units with CU."
         )
-    if controls.overlap and not (controls.of and controls.kinds):
-        yield "ablation.controls.overlap is about controls, and ablation.controls asks for none."
+    yield from choices("ablation.controls.exclude", controls.exclude, CLASSES, empty=True)
+    for key in ("overlap", "exclude"):
+        if getattr(controls, key) and not (controls.of and controls.kinds):
+            yield f"ablation.controls.{key} is about controls, and ablation.controls asks for none."
 
 
 def _sets(ablation: AblationConfig) -> Iterable[str]:

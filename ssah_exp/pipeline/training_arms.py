@@ -142,6 +142,7 @@ def _controls(
                 pool=training.match_pool,
                 overlap=config.overlap,
                 within=within,
+                bound="what the control's own first phase left alone",
                 of=name,
                 option=f"++training.arms.{name}.overlap",
             )

@@ -105,12 +105,13 @@ def intervals_note(block: Block, over_seeds: str) -> str:
     return f"{level} intervals: {rates}, {over_seeds} t"
 
 
-def controls_note(draws: int) -> str:
-    """A caption's sentence on how control draws are gathered."""
+def controls_note(draws: int, exclude: Sequence[str] = ()) -> str:
+    """A caption's sentence on how control draws are gathered, and what they leave out."""
     counted = f"{draws} draw{'' if draws == 1 else 's'} a seed"
+    without = f" without units of {', '.join(exclude)}" if exclude else ""
     return (
-        f"controls: mean ± sd [range] over {counted}, perplexity geometric mean ×/÷ geometric sd "
-        "[range], a single draw its own interval."
+        f"controls{without}: mean ± sd [range] over {counted}, perplexity geometric mean ×/÷ "
+        "geometric sd [range], a single draw its own interval."
     )
 
 

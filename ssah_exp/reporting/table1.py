@@ -144,10 +144,11 @@ def _scored_by(units: dict[str, Any]) -> str:
 def caption_of(block: Block) -> str:
     """What was run: model, data, sizes, seeds, and what the intervals are."""
     config = block.records[0].config
-    draws = config["ablation"]["controls"]["draws"]
+    controls = config["ablation"]["controls"]
+    drawn = controls_note(controls["draws"], controls.get("exclude", ()))
     return (
         f"{config['model']['name']}, data {config['data']['name']}: "
         f"{prompts_clause(block.records[0])}, {_scored_by(config['units'])}, "
         f"{budgets_clause(config)}, {seeds_text(block.records)}; "
-        f"{intervals_note(block, 'perplexity')}; {controls_note(draws)}{closing_notes(block)}"
+        f"{intervals_note(block, 'perplexity')}; {drawn}{closing_notes(block)}"
     )

@@ -100,6 +100,8 @@ class Like:
             the same number.
         pool: Candidates per unit for ``matched``.
         overlap: Whether the control may share units with the set.
+        exclude: Units that the control does not draw from, e.g. ``OfClass(["SCU"])``; None = all
+            may be drawn.
     """
 
     of: Selector
@@ -107,6 +109,7 @@ class Like:
     draw: int
     pool: int = 5
     overlap: bool = False
+    exclude: Selector | None = None
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -115,14 +118,19 @@ class Like:
         check_at_least("Like.draw", self.draw, 0)
         check_at_least("Like.pool", self.pool, 1)
         check_flag("Like.overlap", self.overlap)
+        if self.exclude is not None:
+            check_selector("Like.exclude", self.exclude)
 
     def select(self, units: UnitMap, seed: int) -> NDArray[np.bool_]:
         """``(units,)`` bool.
 
         Raises:
-            UnitError: The set is empty, or leaves too few other units and ``overlap`` is off.
+            UnitError: The set or ``exclude`` is empty, or too few units are left to draw from.
         """
         target = select_units(self.of, units, seed, "of")
+        within = None
+        if self.exclude is not None:
+            within = ~select_units(self.exclude, units, seed, "exclude")
         stream = control_stream(seed, self.control, self.draw)
         return draw_control(
             units,
@@ -131,5 +139,7 @@ class Like:
             stream,
             pool=self.pool,
             overlap=self.overlap,
+            within=within,
+            bound="what Like.exclude leaves",
             option="Like.overlap",
         ).mask

@@ -61,6 +61,7 @@ def draw_control(
     pool: int = 5,
     overlap: bool = False,
     within: NDArray[np.bool_] | None = None,
+    bound: str = "some units",
     of: str = "the class",
     option: str = "overlap",
 ) -> Control:
@@ -77,7 +78,8 @@ def draw_control(
         overlap: Draw from all units of the layer and kind, the target's own included. A target
             unit is then matched to itself only if no other unit is free.
         within: ``(units,)`` bool, the only units to draw from; None = all.
-        of: What the class is called, for error messages.
+        bound: What ``within`` holds, for error messages.
+        of: What the class is called, likewise.
         option: What a user calls ``overlap``, likewise.
 
     Raises:
@@ -92,7 +94,9 @@ def draw_control(
     allowed = np.ones_like(target) if overlap else ~target
     if within is not None:
         allowed &= within
-    advice = _advice(overlap, within, option)
+    advice = "" if overlap else f" With {option}=true the control may share units with the class."
+    if within is not None:
+        advice += f" It is drawn from {bound}."
     for members, candidates in _strata(units, target, allowed, of, advice):
         if kind == "random":
             chosen = generator.choice(candidates, size=members.size, replace=False)
@@ -102,15 +106,6 @@ def draw_control(
             raise UnitError(f"Unknown control '{kind}'. Allowed: random, matched.")
         mask[chosen] = True
     return Control(mask, overlap=float(target[mask].mean()))
-
-
-def _advice(overlap: bool, within: NDArray[np.bool_] | None, option: str) -> str:
-    """What gives a control more units to be drawn from."""
-    if not overlap:
-        return f" With {option}=true the control may share units with the class."
-    if within is not None:
-        return " It is drawn from what the control's own first phase left alone."
-    return ""  # with overlap and without a bound the class itself is there to be drawn
 
 
 def _strata(

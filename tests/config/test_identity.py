@@ -90,6 +90,7 @@ def test_no_sets_and_no_callbacks_are_as_before_there_could_be_any(config: RunCo
         ("alignment.enabled", False),
         ("ablation.controls.draws", 4),
         ("ablation.controls.overlap", True),
+        ("ablation.controls.exclude", ["SCU"]),
         ("evaluation.max_new_tokens", 128),
         ("evaluation.system_prompt", "Be kind."),
         ("evaluation.perplexity.window", 512),

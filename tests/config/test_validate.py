@@ -196,6 +196,18 @@ def test_overlap_without_controls_is_refused(config: RunConfig, key: str) -> Non
     assert problem.startswith("ablation.controls.overlap is about controls")
 
 
+def test_classes_that_no_control_draws_from_are_classes_and_of_controls(config: RunConfig) -> None:
+    controls = config.ablation.controls
+    controls.exclude = ["SCU", "CU"]
+    validate(config)
+    controls.exclude = ["SCUU"]
+    (problem,) = problems_of(config)
+    assert problem.startswith("ablation.controls.exclude=SCUU. Did you mean 'SCU'?")
+    controls.exclude, controls.kinds = ["SCU"], []
+    (problem,) = problems_of(config)
+    assert problem.startswith("ablation.controls.exclude is about controls")
+
+
 def test_ablation_lists_hang_together(config: RunConfig) -> None:
     config.ablation.fills = ["zero", "zero"]
     config.ablation.classes = ["SCU"]

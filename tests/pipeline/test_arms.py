@@ -114,6 +114,23 @@ def test_overlap_is_of_controls_that_may_share_units(units: UnitMap) -> None:
         assert (arm.overlap is None) == (arm.control is None)
 
 
+def test_controls_draw_from_no_class_that_is_excluded(units: UnitMap) -> None:
+    config = ablation("RU", draws=4)
+    scu = units.select(UnitClass.SCU)
+    masks = [arm.mask for arm in planned(units, config) if arm.control]
+    assert any((mask & scu).any() for mask in masks if mask is not None)
+    config.controls.exclude = ["SCU"]
+    arms = [arm for arm in planned(units, config) if arm.control]
+    assert len(arms) == 8
+    for arm in arms:
+        assert arm.mask is not None
+        assert arm.mask.sum() == units.select(UnitClass.RU).sum()
+        assert not (arm.mask & scu).any()
+    config.controls.exclude = ["SCU", "UCU", "CU"]
+    with pytest.raises(UnitError, match=r"It is drawn from what is no SCU or UCU or CU\.$"):
+        planned(units, config)
+
+
 def test_no_controls_where_none_are_asked_for(units: UnitMap) -> None:
     assert not any(arm.control for arm in planned(units, ablation()))
 

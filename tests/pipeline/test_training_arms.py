@@ -201,6 +201,16 @@ def test_a_control_freezes_nothing_that_its_first_phase_trained() -> None:
     assert not (trained & frozen).any()
 
 
+def test_a_first_phase_that_leaves_too_little_is_named() -> None:
+    everything = of_class("SCU", "UCU", "CU", "RU")
+    arms = {
+        "all": ArmConfig("budget", everything, controls=["random"], overlap=True),
+        "frozen": ArmConfig("freeze", of_class("SCU"), controls=["random"], first="all"),
+    }
+    with pytest.raises(UnitError, match=r"drawn from what the control's own first phase left"):
+        planned(arms, draws=1)
+
+
 def test_an_arm_may_have_any_name_without_deciding_over_others() -> None:
     """Looked up by name, an arm called None would be the first phase of all that have none."""
     drawn = [

@@ -65,6 +65,13 @@ def test_a_note_says_how_much_of_their_class_controls_hold() -> None:
     assert f"{note}random like SCU/pooled 50 to 100 %." in text.splitlines()
 
 
+def test_the_caption_says_which_classes_controls_leave_out() -> None:
+    made = record()
+    assert "; controls: mean" in render([made], "markdown")
+    made.config["ablation"]["controls"]["exclude"] = ["SCU", "RU"]
+    assert "; controls without units of SCU, RU: mean" in render([made], "markdown")
+
+
 def test_markdown_shows_controls_with_mean_sd_and_range() -> None:
     row = markdown_row(render([record()], "markdown"), "random like SCU")
     assert row[5] == "20.0 ± 10.0 [10.0, 30.0]"

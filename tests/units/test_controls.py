@@ -259,5 +259,6 @@ def test_only_units_within_are_drawn(kind: str) -> None:
     assert not (control & ~within).any()
     with pytest.raises(UnitError, match=r"to draw a control from.* With overlap=true"):
         draw_control(UNITS, SCU, kind, 0, within=np.zeros_like(SCU))
+    bound = "what the control's own first phase left alone"
     with pytest.raises(UnitError, match=r"exists\. It is drawn from what the control's own first"):
-        draw_control(UNITS, SCU, kind, 0, overlap=True, within=np.zeros_like(SCU))
+        draw_control(UNITS, SCU, kind, 0, overlap=True, within=np.zeros_like(SCU), bound=bound)

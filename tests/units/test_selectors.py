@@ -297,6 +297,18 @@ def test_overlap_reaches_the_draw() -> None:
     assert np.array_equal(mask, expected.mask)
 
 
+@pytest.mark.parametrize("control", ["random", "matched"])
+def test_a_control_draws_nothing_that_is_excluded(control: str) -> None:
+    ru, scu = OfClass(["RU"]), OfClass(["SCU"])
+    without = [Like(ru, control, draw, exclude=scu) for draw in range(5)]
+    held = set(picked(scu, UNITS))
+    assert any(held & set(picked(replace(like, exclude=None), UNITS)) for like in without)
+    assert not any(held & set(picked(like, UNITS)) for like in without)
+    assert "It is drawn from what Like.exclude leaves" in refused(
+        Like(ru, control, 0, exclude=Not(ru)), UNITS
+    )
+
+
 # YAML
 
 
@@ -402,6 +414,7 @@ WRONG = [
     (lambda: Like(OfKind("head"), "random", True), r"Like.draw=True is not a whole number"),
     (lambda: Like(OfKind("head"), "random", "1"), r"Like.draw='1' is not a whole number"),
     (lambda: Like(OfKind("head"), "random", 0, overlap="no"), r"Like.overlap='no' is neither"),
+    (lambda: Like(OfKind("head"), "random", 0, exclude="SCU"), r"Like.exclude='SCU' is not a sel"),
     (lambda: Like(OfKind("head"), ["random"], 0), r"Like.control=\['random'\]. "),
     (lambda: Blocks(1, 2.5), r"Blocks.last=2.5 is not a whole number"),
     (lambda: Ranked("safety", "lowest", "0.1x"), r"Ranked.share='0.1x' is not a number"),

@@ -70,6 +70,8 @@ class ControlsConfig:
         match_pool: Candidates per unit for ``matched``.
         overlap: Whether control sets may share units with the class or set they stand beside;
             needed where that holds more than half of a layer's heads or neurons.
+        exclude: Classes that no control draws from: units near a large class in size of score are
+            mostly of the other classes that score high.
     """
 
     kinds: list[str] = field(default_factory=lambda: ["random", "matched"])
@@ -77,6 +79,7 @@ class ControlsConfig:
     draws: int = 3
     match_pool: int = 5
     overlap: bool = False
+    exclude: list[str] = field(default_factory=list)
 
 
 @dataclass
