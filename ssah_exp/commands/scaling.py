@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp.errors import ConfigError, StoreError
-from ssah_exp.pipeline.extrapolating import growth_table
-from ssah_exp.pipeline.scaling import Rates, table
+from ssah_exp.pipeline.bench.extrapolating import growth_table
+from ssah_exp.pipeline.bench.scaling import Rates, table
 
 _GIVEN = ("forward", "card", "link", "network")
 

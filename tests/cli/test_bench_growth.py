@@ -11,9 +11,9 @@ import pytest
 
 from ssah_exp.cli import main
 from ssah_exp.pipeline.bench import growth
+from ssah_exp.pipeline.bench.extrapolating import by_curves, common_point
 from ssah_exp.pipeline.bench.fits import power_law
-from ssah_exp.pipeline.extrapolating import by_curves, common_point
-from ssah_exp.pipeline.scaling import SHAPES
+from ssah_exp.pipeline.bench.scaling import SHAPES
 from ssah_exp.reporting.growth_figure import draw_growth
 
 Capture = pytest.CaptureFixture[str]

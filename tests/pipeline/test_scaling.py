@@ -13,7 +13,7 @@ from ssah_exp.cli import main
 from ssah_exp.config.schema import UnitsConfig
 from ssah_exp.data.batching import WINDOW
 from ssah_exp.models.logits import hidden_states
-from ssah_exp.pipeline.scaling import (
+from ssah_exp.pipeline.bench.scaling import (
     BUDGET,
     EVALUATION,
     FULL,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ssah_exp.pipeline.scaling import SHAPES, Shape, Work, duration, forward_flop
+from ssah_exp.pipeline.bench.scaling import SHAPES, Shape, Work, duration, forward_flop
 
 _AXES = ("tokens", "layers", "width")
 Curves = Mapping[str, Mapping[str, Any]]
