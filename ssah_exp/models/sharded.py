@@ -36,6 +36,7 @@ def shard(
     mesh: DeviceMesh,
     kept_whole: set[nn.Parameter] | None = None,
     precision: torch.dtype | None = None,
+    before: Callable[[nn.Module], None] = lambda part: None,
 ) -> None:
     """Split a model's parameters over the ranks of ``mesh``, in place.
 
@@ -44,6 +45,8 @@ def shard(
         mesh: One-dimensional.
         kept_whole: Parameters that every rank keeps; the caller must exchange their gradients.
         precision: Dtype to compute in; None = the model's, which is that of its first weight.
+        before: Called with each block, and last with the model, right before its weights are split:
+            what it makes of them need not be there for all blocks at once.
 
     Raises:
         ConfigError: Something is to be kept whole, and torch is older than 2.7.
@@ -61,7 +64,9 @@ def shard(
         _refuse_old_torch(fully_shard)
         arguments["ignored_params"] = kept_whole
     for block in blocks(model):
+        before(block)
         fully_shard(block, **arguments)
+    before(model)
     fully_shard(model, **arguments)
     for parameter in kept_whole or ():
         parameter.data = parameter.data.to(mesh.device_type)

@@ -60,9 +60,9 @@ class ShardedTwin:
                 if item is not None and id(item) in self._origin:
                     self._homes.append((module, leaf, self._origin[id(item)]))
         self._kept_whole = tuned.beside_weights()
-        precision = self.model.dtype  # read before the first weight may be widened
-        _widen_trained(self.model)
-        shard(self.model, mesh, set(self._kept_whole), precision)
+        precision = self.model.dtype  # read before the first weight is widened
+        # Block by block: a whole model in float32, on every rank, is twice what bfloat16 takes.
+        shard(self.model, mesh, set(self._kept_whole), precision, before=_widen_trained)
 
     def average_gradients(self) -> None:
         """Average what every rank keeps whole over the ranks; FSDP does it for the rest."""
@@ -105,9 +105,9 @@ class ShardedTwin:
             item.data = item.data.cpu()
 
 
-def _widen_trained(model: nn.Module) -> None:
+def _widen_trained(part: nn.Module) -> None:
     wide: dict[int, nn.Parameter] = {}
-    for module in model.modules():
+    for module in part.modules():
         for leaf, item in module._parameters.items():
             if item is not None and item.requires_grad and item.dtype != torch.float32:
                 if id(item) not in wide:
@@ -148,9 +148,10 @@ class ShardedStrategy(ModelParallelStrategy):
     def load_checkpoint(
         self, checkpoint_path: Any, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Every rank reads."""
+        """Every rank takes what it needs of the file, which none reads into its memory whole."""
         path = Path(checkpoint_path)
-        return self.checkpoint_io.load_checkpoint(path, weights_only=weights_only)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        return content
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
         """Split each state the way its parameter is split."""

@@ -7,6 +7,7 @@ import torch.distributed.fsdp
 from torch import nn
 
 from ssah_exp.errors import ConfigError
+from ssah_exp.models.anatomy import blocks
 from ssah_exp.models.sharded import shard
 from tests import tiny
 
@@ -31,3 +32,17 @@ def test_nothing_is_asked_of_it_where_all_is_split(monkeypatch: pytest.MonkeyPat
     model = tiny.tiny_model("llama")
     shard(model, None, set())  # type: ignore[arg-type]
     assert split[-1] is model
+
+
+def test_each_part_is_made_ready_right_before_it_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[tuple[str, nn.Module]] = []
+
+    def fully_shard(module: nn.Module, *, mesh: object, mp_policy: object) -> None:
+        steps.append(("split", module))
+
+    monkeypatch.setattr(torch.distributed.fsdp, "fully_shard", fully_shard)
+    model = tiny.tiny_model("llama")
+    shard(model, None, before=lambda part: steps.append(("ready", part)))  # type: ignore[arg-type]
+    parts = [*blocks(model), model]
+    assert len(parts) > 2
+    assert steps == [(what, part) for part in parts for what in ("ready", "split")]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 import torch
 
+from ssah_exp.models.anatomy import blocks
 from ssah_exp.training import sharding
 from ssah_exp.training.sharding import ShardedTwin
 from ssah_exp.training.tuned import Trainable
@@ -25,7 +27,17 @@ def test_the_model_computes_in_its_own_precision_whatever_is_trained(
 ) -> None:
     """The first weight, whose dtype stands for the model's, is that of the embeddings."""
     asked: list[Any] = []
-    monkeypatch.setattr(sharding, "shard", lambda *given: asked.append(given[3]))
+
+    def shard(
+        model: torch.nn.Module, *given: Any, before: Callable[[torch.nn.Module], None]
+    ) -> None:
+        asked.append(given[2])
+        for block in blocks(model):
+            assert {item.dtype for item in block.parameters()} == {dtype}, "widened before its turn"
+            before(block)
+        before(model)
+
+    monkeypatch.setattr(sharding, "shard", shard)
     model = tiny.tiny_model("llama_gqa", dtype=dtype)
     model.get_input_embeddings().requires_grad_(embeddings)
     twin = ShardedTwin(model)
