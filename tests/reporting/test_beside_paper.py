@@ -87,8 +87,10 @@ def by_the_protocol(text: dict[str, Any], digest: str = "t", **perplexity: Any) 
         config["evaluation"] |= {"max_new_tokens": 256, "harmful_styles": ["raw", "raw_system"]}
         config["evaluation"]["perplexity"] |= {"window": 4096, **perplexity}
         config["evaluation"]["primary_judge"] = "wei2024"
+        config["data"]["safety_calibration"] = {"path": "own_refusals.csv"}
 
-    return replace(changed(record(), protocol), inputs={"model": "m", "text": digest})
+    arms = [replace(item, unit_share=0.02 if item.unit_class else 0.0) for item in record().arms]
+    return replace(changed(record(arms=arms), protocol), inputs={"model": "m", "text": digest})
 
 
 def text_node(data: str) -> dict[str, Any]:
@@ -100,6 +102,44 @@ def test_the_papers_protocol_on_the_papers_model_has_no_marks() -> None:
         made = by_the_protocol(text_node(data))
         assert {item.source for item in pairs(made)} == {"Mistral-7B-Instruct-v0.2"}
         assert {item.differs for item in pairs(made)} == {()}
+
+
+def test_classes_of_other_sizes_than_the_papers_are_marked() -> None:
+    """Mistral's SCU are printed as 2 % of its units, which 1 % of the parameters cannot be."""
+    made = by_the_protocol(text_node("paper_hub"))
+    for share, mark in ((0.0219, ()), (0.0221, ("size: 2.2 % of units for 2",)), (0.0124, None)):
+        arms = [replace(item, unit_share=share) for item in made.arms]
+        sized = replace(made, arms=arms)
+        expected = ("size: 1.2 % of units for 2",) if mark is None else mark
+        assert pair(sized, "SCU", "units_pct", "Mistral").differs == expected
+        assert pair(sized, "SCU", "perplexity", "Mistral").differs == expected
+        assert pair(sized, "aligned", "perplexity", "Mistral").differs == ()
+    other = changed(made, lambda config: config["model"].update(name="Another"))
+    assert not any("size" in text for item in pairs(other) for text in item.differs)
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "whose"),
+    [
+        ("Mistral-7B-Instruct-v0.2", "paper_files_raw_text", "Llama-2's"),
+        ("Llama-3-8B-Instruct", "paper_files_raw_text", "Llama-2's"),
+        ("Llama-2-7B-Chat", "paper_files_raw_text", None),
+        ("Llama-2-7B-Chat", "paper_hub", "this package's"),
+        ("Another", "paper_files_raw_text", None),
+    ],
+)
+def test_calibration_on_others_refusals_is_marked(model: str, data: str, whose: str | None) -> None:
+    source = deepcopy(dict(config_of(f"data={data}").data.safety_calibration))
+
+    def calibrated(config: dict[str, Any]) -> None:
+        config["model"]["name"] = model
+        config["data"]["safety_calibration"] = source
+
+    found = pairs(changed(record(), calibrated))
+    marks = {item.arm: {text for text in item.differs if "calib" in text} for item in found}
+    assert marks["aligned"] == set()
+    expected = {f"calibration: {whose} refusals for the model's own"} if whose else set()
+    assert marks["SCU"] == marks["RU"] == expected
 
 
 def test_the_text_cut_into_words_is_marked_beside_the_raw_one() -> None:
@@ -245,6 +285,13 @@ def test_another_calibration_is_marked_where_units_are_frozen(data: str, *, mark
     for name, expected in (("full", False), ("setting_i", marked)):
         found = pair(made, name, "asr/mean/zou2023", "Llama-2-7B-Chat, AdvBench, keyword")
         assert (mark in found.differs) == expected
+    made = changed(made, lambda config: config["model"].update(name="Llama-3-8B-Instruct"))
+    own = pair(
+        made, "setting_i", "asr/mean/zou2023", "Llama-3-8B-Instruct (blocks 1-12), AdvBench, key"
+    )
+    expected_marks = {"paper_hub": "this package's", "paper_files": "Llama-2's"}
+    whose = expected_marks.get(data, "Llama-2's" if not marked else None)
+    assert (f"calibration: {whose} refusals for the model's own" in own.differs) == bool(whose)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ssah_exp.data.sources import RefusedRequests
 from ssah_exp.evaluation.judges.wording import GIVEN, WORDING
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper.pair import sources_of
@@ -20,9 +21,12 @@ _RAW_SUBSET, _RAW_SPLIT = "wikitext-2-raw-v1", "test"
 _TEXTS = {
     "7960c99a59b61fae5f0bcb87c4a348ec841626de09470b38d793b652365e5827": "tokenised WikiText-2"
 }
+# Stands in the pattern by which prompts are taken from the precursor's calibration file.
+_TAG = "INST"
+_LLAMA_2 = "Llama-2-7B-Chat"
 # Longest sequences by the models' own configs: the tokens of evaluation.perplexity.window=max.
 _LONGEST = {
-    "Llama-2-7B-Chat": 4096,
+    _LLAMA_2: 4096,
     "Llama-3-8B-Instruct": 8192,
     "Mistral-7B-Instruct-v0.2": 32768,
 }
@@ -55,9 +59,25 @@ def calibration_differs(record: RunRecord) -> Iterator[str]:
 
     A record has no paths: the precursor's file is recognised by the chat tags around its prompts.
     """
-    source = json.dumps(record.config["data"]["safety_calibration"])
-    if "INST" not in source and ADVBENCH not in source:
+    source = _calibration(record)
+    if _TAG not in source and ADVBENCH not in source:
         yield f"calibration: other requests for {ADVBENCH} goals"
+
+
+def refusals_differ(record: RunRecord) -> Iterator[str]:
+    """One of the paper's models, whose units were found on refusals known not to be its own.
+
+    Those are this package's, and the precursor's file, which holds Llama-2's.
+    """
+    source, models = _calibration(record), [name for name in _LONGEST if _is_model(record, name)]
+    if models and RefusedRequests.__name__ in source:
+        yield "calibration: this package's refusals for the model's own"
+    elif models and _TAG in source and models != [_LLAMA_2]:
+        yield "calibration: Llama-2's refusals for the model's own"
+
+
+def _calibration(record: RunRecord) -> str:
+    return json.dumps(record.config["data"]["safety_calibration"])
 
 
 def tokens_differ(record: RunRecord, tokens: int) -> Iterator[str]:
@@ -114,6 +134,20 @@ def budget_differs(record: RunRecord, name: str, share: float | None) -> Iterato
     ours = budgets[name.lower()]
     if (ours, budgets["unit"]) != (share, "params"):
         yield f"{name} budget: {ours:g} of {budgets['unit']} for {share:g} of params"
+
+
+def size_differs(share: float, printed: float) -> Iterator[str]:
+    """A class of another size: its share of all units is off by over a tenth of the printed one.
+
+    At the budgets that the paper names, its Llama-3 and Mistral rows cannot have the sizes that it
+    prints: what a head weighed there is not published.
+
+    Args:
+        share: Ours, from 0 to 1.
+        printed: The paper's, in percent.
+    """
+    if abs(100 * share - printed) > printed / 10:
+        yield f"size: {100 * share:.1f} % of units for {printed:g}"
 
 
 def _text_of(record: RunRecord) -> str:

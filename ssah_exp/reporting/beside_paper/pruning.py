@@ -47,6 +47,9 @@ def _pairs(block: Block) -> Iterator[Pair]:
         row = find_row(block, label, None if label == "aligned" else fill)
         model = tuple(protocol.model_differs(record, source))
         budgets = tuple(protocol.budget_differs(record, label, _BUDGETS.get(label)))
+        units = () if label == "aligned" else tuple(protocol.refusals_differ(record))
+        if not model and row is not None and label != "aligned":
+            units += tuple(protocol.size_differs(row.unit_share, float(item["share_of_units_pct"])))
         for column, metric, quantity, differs in _columns(record, source):
             if metric == UNITS and label == "aligned":
                 continue  # nothing is pruned
@@ -58,7 +61,7 @@ def _pairs(block: Block) -> Iterator[Pair]:
                 ours=_ours(row, metric) if has_counterpart(record, column) else None,
                 source=source,
                 published=published_number(item[column], 1.0 if metric == PERPLEXITY else 100.0),
-                differs=(*model, *budgets, *differs),
+                differs=(*model, *budgets, *units, *differs),
             )
 
 

@@ -166,7 +166,9 @@ def _pair(
 ) -> Pair:
     record, row = block.records[0], find_row(block, arm)
     size = _SIZES.get(measured.benchmark)
-    calibrated = protocol.calibration_differs(record) if arm in _FROZEN else ()
+    calibrated: tuple[str, ...] = ()
+    if arm in _FROZEN:
+        calibrated = (*protocol.calibration_differs(record), *protocol.refusals_differ(record))
     return Pair(
         arm=arm,
         fill=None,
