@@ -16,7 +16,7 @@ from ssah_exp.reporting.flow_figure import draw_flow
 from ssah_exp.reporting.text import machine_text, percent_text, plain_rows
 from ssah_exp.reporting.transfer_rows import became, published_cells, transfer_rows
 from ssah_exp.reporting.transfer_table import render_transfer
-from ssah_exp.units.transfer import Flow, differences, transfer
+from ssah_exp.units.transfer import Flow, check_base, differences, transfer
 from ssah_exp.units.unitmap import UnitMap
 
 
@@ -24,10 +24,13 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Print where the units of every class went, beside the paper's numbers.
 
     Raises:
-        UnitError: No UnitMap there, or UnitMaps of different architectures.
+        UnitError: No UnitMap there, or UnitMaps of different architectures; or, with ``--base``, of
+            the same weights.
         ConfigError: A figure of unknown suffix.
     """
     before, after = units_at(options.before), units_at(options.after)
+    if options.base:
+        check_base(before, after)
     flows = transfer(before, after, base=options.base)
     if options.by is not None:
         flows += transfer(before, after, by=options.by, base=options.base)

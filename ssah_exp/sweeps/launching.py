@@ -102,7 +102,10 @@ class Launch:
         refuse_list(composed.hydra.sweeper, overrides)
         with read_write(composed), open_dict(composed):
             composed.pop("hydra")
-        return parse(composed)
+        config = parse(composed)
+        if self._launcher == "slurm":
+            refuse(slurm_options(self._options).lacking(config.trainer))
+        return config
 
 
 def _more_follow(sweeper: Mapping[str, Any], jobs: int) -> bool:

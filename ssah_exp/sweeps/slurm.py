@@ -6,11 +6,12 @@ import re
 import shutil
 import subprocess
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ssah_exp.config.ranges import at_least, choice, refuse
+from ssah_exp.config.schema import TrainerConfig
 from ssah_exp.errors import ClusterError
 from ssah_exp.sweeps.code import CHECKS
 from ssah_exp.sweeps.folder import Job, Sweep
@@ -85,6 +86,16 @@ class SlurmOptions:
 
     def _megabytes(self) -> int:
         return round(1024 * (self.memory_gb or 0))
+
+    def lacking(self, trainer: TrainerConfig) -> Iterator[str]:
+        """What a job asks of its node and these options do not give it."""
+        asked = f"trainer.devices={trainer.devices}"
+        if trainer.num_nodes > 1:
+            yield f"trainer.num_nodes={trainer.num_nodes}: a job of a sweep has one node."
+        if trainer.devices > self.cpus:
+            yield f"{asked}: hydra.launcher.cpus={self.cpus} gives its processes no core each."
+        if self.gpus and trainer.devices > self.gpus:
+            yield f"{asked}: hydra.launcher.gpus={self.gpus} gives its processes no GPU each."
 
     def for_submitit(self) -> dict[str, Any]:
         """The options by the names that ``submitit`` gives them."""

@@ -138,6 +138,21 @@ def base_classes(units: UnitMap) -> NDArray[np.uint8]:
     return classes
 
 
+def check_base(before: UnitMap, after: UnitMap) -> None:
+    """Refuse the same weights as base model and as what was made of it.
+
+    In a run with ``alignment=none``, ``base`` is the chat model itself.
+
+    Raises:
+        UnitError: The fingerprints are equal.
+    """
+    if before.provenance.fingerprint == after.provenance.fingerprint:
+        raise UnitError(
+            f"Both maps are of the same weights, {before.provenance.model} "
+            f"({before.provenance.fingerprint[:12]}): none is the other's base model."
+        )
+
+
 def check_same_architecture(before: UnitMap, after: UnitMap) -> None:
     """Refuse models whose units do not correspond.
 

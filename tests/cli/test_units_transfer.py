@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,9 @@ def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
 def maps(tmp_path: Path) -> tuple[str, str]:
     """The first as a run's folder, the second as a UnitMap's."""
     random_map().save(tmp_path / "run" / "unitmap")
-    random_map(seed=1).save(tmp_path / "after")
+    after = random_map(seed=1)
+    other = replace(after.provenance, fingerprint="other")
+    replace(after, provenance=other).save(tmp_path / "after")
     return str(tmp_path / "run"), str(tmp_path / "after")
 
 
@@ -111,6 +114,14 @@ def test_a_base_model_stands_beside_figure_6(maps: tuple[str, str], capsys: Capt
     for published in ("[67.88]", "[12.06]"):
         assert published in said
     assert "[0.85]" not in said
+
+
+def test_no_model_is_its_own_base(tmp_path: Path, maps: tuple[str, str], capsys: Capture) -> None:
+    """``base`` of a run without alignment is the chat model itself; without --base it may be."""
+    random_map(seed=1).save(tmp_path / "again")
+    given = ["transfer", maps[0], str(tmp_path / "again")]
+    assert "the same weights" in refused(capsys, *given, "--base")
+    assert main(["units", *given]) == 0
 
 
 def test_other_budgets_are_noted(tmp_path: Path, maps: tuple[str, str], capsys: Capture) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from hydra_plugins.ssah_exp_sweeps.launchers import LocalLauncher
+from ssah_exp.cli import main
+from ssah_exp.config.schema import TrainerConfig
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.sweeps import local, search
 from ssah_exp.sweeps.folder import Sweep
@@ -91,6 +93,38 @@ def test_a_trial_whose_values_do_not_fit_together_ends_no_search(
     refused = {0}
     with pytest.raises(ConfigError, match="above 1"):
         search.search(settings, given, launcher, nothing)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "trainer", "lacking"),
+    [
+        ({}, {"devices": 2}, ["hydra.launcher.cpus=1 gives its processes no core each"]),
+        ({"cpus": 2, "gpus": 1}, {"devices": 2}, ["launcher.gpus=1 gives its processes no GPU"]),
+        ({"gpus": 1}, {"devices": 2}, ["no core each", "no GPU each"]),
+        ({"cpus": 2}, {"devices": 2}, []),
+        ({"cpus": 8, "gpus": 8}, {"devices": 8}, []),
+        ({}, {"num_nodes": 2}, ["trainer.num_nodes=2: a job of a sweep has one node."]),
+        ({}, {}, []),
+    ],
+)
+def test_a_job_gets_what_its_processes_need(
+    given: dict[str, int], trainer: dict[str, int], lacking: list[str]
+) -> None:
+    said = list(slurm_options(given).lacking(TrainerConfig(**trainer)))
+    assert len(said) == len(lacking)
+    assert all(part in text for part, text in zip(lacking, said, strict=True))
+
+
+def test_a_sweep_whose_jobs_do_not_fit_is_refused_before_anything_is_submitted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["hydra/launcher=slurm", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    assert main(["run", "-m", *place, "trainer.devices=2", "trainer.strategy=ddp", "seed=0,1"]) == 2
+    said = capsys.readouterr().err
+    assert "Job 0 (" in said
+    assert "Job 1 (" in said
+    assert "hydra.launcher.cpus=1 gives its processes no core each" in said
+    assert not (tmp_path / "sweep").exists()
 
 
 def test_right_ones_pass() -> None:
