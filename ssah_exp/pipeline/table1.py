@@ -34,6 +34,7 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
     base, stages = run.prepare()
     stages.check_text(base)
     stages.check_prompts(base)
+    stages.check_conversations(base)
     aligned, training = run.align(base, stages)
     identified = identify_units(aligned, stages)
     units = identified.units

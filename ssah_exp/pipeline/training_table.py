@@ -41,6 +41,7 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
     base, stages = run.prepare()
     stages.check_text(base)
     stages.check_prompts(base)
+    stages.check_conversations(base)
     start, alignment = base, None
     if config.training.start == ALIGNED:
         start, alignment = run.align(base, stages)

@@ -25,6 +25,7 @@ from ssah_exp.evaluation.judges import HarmJudge
 from ssah_exp.evaluation.mt_bench.conversations import (
     ConversationAnswers,
     hold,
+    longest_conversation,
     read_answers,
     read_conversations,
     write_answers,
@@ -33,6 +34,7 @@ from ssah_exp.evaluation.mt_bench.metrics import mt_bench_judge, mt_bench_metric
 from ssah_exp.evaluation.mt_bench.rubric import MtBenchRubric
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.dispatch import PIPELINES
+from ssah_exp.pipeline.opened import open_run
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.stages import Stages
 from ssah_exp.reporting.artefacts import render_artefact
@@ -297,8 +299,10 @@ def test_a_whole_run_has_mt_bench_in_record_and_table(server: Endpoint, files: P
     config.ablation = plain.ablation
     config.mt_bench = bench_of(server, files)
     validate(config)
-    reporter = Reporter(Console(file=io.StringIO()), bars=False)
+    said = io.StringIO()
+    reporter = Reporter(Console(file=said), bars=False)
     finished = PIPELINES["table1_pruning"](config, reporter)
+    assert "mt_bench.max_new_tokens" not in said.getvalue()
     asked = len(server.seen)
     for arm in finished.record.arms:
         assert arm.metrics["mt_bench/mean"].value == 5.0
@@ -312,6 +316,28 @@ def test_a_whole_run_has_mt_bench_in_record_and_table(server: Endpoint, files: P
     again = PIPELINES["table1_pruning"](config, Reporter(Console(file=io.StringIO()), bars=False))
     assert not again.fresh
     assert len(server.seen) == asked
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_conversations_that_may_outgrow_the_model_are_said_before_anything_is_trained(
+    server: Endpoint, files: Path, over: bool
+) -> None:
+    save_model(files / "model")
+    save_data(files / "data")
+    config = tiny_config(files)
+    config.mt_bench = bench_of(server, files)
+    said = io.StringIO()
+    base, stages = open_run(config, Reporter(Console(file=said, width=500), bars=False)).prepare()
+    limit = json.loads((files / "model/config.json").read_text())["max_position_embeddings"]
+    asked = longest_conversation(stages.speech, read_conversations(files / "questions.jsonl"), 0)
+    assert 5 < asked < limit
+    config.mt_bench.max_new_tokens = (limit - asked) // 2 + over
+    stages.check_conversations(base)
+    lines = [line for line in said.getvalue().splitlines() if "max_new_tokens" in line]
+    assert len(lines) == over
+    if over:
+        tokens = asked + 2 * config.mt_bench.max_new_tokens
+        assert f"has {tokens} tokens, and the model was made for {limit} positions" in lines[0]
 
 
 def test_options_without_a_judge_are_refused() -> None:

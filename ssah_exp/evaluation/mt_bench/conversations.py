@@ -98,6 +98,17 @@ def hold(
     ]
 
 
+def longest_conversation(speech: Speech, conversations: Sequence[Conversation], new: int) -> int:
+    """Tokens of the longest conversation in which every answer takes ``new``.
+
+    Raises:
+        DataError: The tokenizer has no chat template.
+    """
+    unsaid = [""] * (TURNS - 1)
+    asked = max(len(_prompt(speech, item.turns, unsaid).ids) for item in conversations)
+    return asked + TURNS * new
+
+
 def _kept(partial: Path | None, prompts: Sequence[Prompt]) -> Kept | None:
     """The kept answers to one turn.
 

@@ -10,7 +10,12 @@ from typing import Any
 from ssah_exp.cache import Entry
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.generate import Decoding
-from ssah_exp.evaluation.mt_bench.conversations import hold, read_conversations, write_answers
+from ssah_exp.evaluation.mt_bench.conversations import (
+    hold,
+    longest_conversation,
+    read_conversations,
+    write_answers,
+)
 from ssah_exp.evaluation.mt_bench.names import TURNS
 from ssah_exp.evaluation.perplexity import require_window, text_windows, window_losses
 from ssah_exp.evaluation.utility.documents import fingerprint_files, read_definition
@@ -43,6 +48,27 @@ class BenchmarkStages(Shared):
                 f"evaluation.perplexity.window={window}: the model was made for {limit} positions."
             )
         require_window(self.speech, self.data.text, window, most)
+
+    def check_conversations(self, ref: ModelRef) -> None:
+        """Before anything is trained, say so if MT-bench may outgrow the model.
+
+        Most answers end long before ``mt_bench.max_new_tokens``, those of base models often do not.
+
+        Raises:
+            DataError: The questions are malformed, or there is no chat template.
+        """
+        bench = self.config.mt_bench
+        if bench.judge is None:
+            return
+        conversations = read_conversations(Path(str(bench.questions)), bench.limit)
+        longest = longest_conversation(self.speech, conversations, bench.max_new_tokens)
+        limit = reachable_positions(ref.location, self.config.model, ref.commit)
+        if limit is not None and longest > limit:
+            self.reporter.say(
+                f"mt_bench.max_new_tokens={bench.max_new_tokens}: if every answer is as long, the "
+                f"longest conversation has {longest} tokens, and the model was made for {limit} "
+                "positions. What it says beyond them is noise."
+            )
 
     def losses(self, ref: ModelRef, ablation: Ablation | None, label: str) -> Entry:
         """Window losses of one arm on held-out text, in nats per token."""
