@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,8 +14,10 @@ import pandas as pd
 import pytest
 
 from ssah_exp.config.artefacts import PROBE
+from ssah_exp.config.judge_files import read_judges
 from ssah_exp.config.schema import UtilityConfig
 from ssah_exp.config.utility import TASK_METRICS
+from ssah_exp.data.datasets import load_data
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.evaluation.mt_bench.names import TURN_NAMES
 from ssah_exp.evaluation.utility.metrics import utility_metrics
@@ -24,6 +27,7 @@ from ssah_exp.records.store import read_folder
 from ssah_exp.reporting.artefacts import render_artefact
 from ssah_exp.reporting.beside_paper.benchmarks import SIX
 from ssah_exp.reporting.beside_paper.pair import sources_of
+from ssah_exp.reporting.beside_paper.protocol import benchmark_of
 from ssah_exp.reporting.beside_paper.table import difference_text, measured_pairs, wide
 from ssah_exp.reporting.beside_paper.training import trained_on
 from tests.config.composing import config_of
@@ -31,7 +35,9 @@ from tests.records.synthetic import JUDGE, arm, metrics, record, trained_arm, tr
 from tests.reporting.beside import changed, pair, pairs
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
-# Content of the file that data=paper_files reads.
+ROOT = os.environ.get("SSAH_DATA_ROOT")
+# Contents of files that data=paper_files reads.
+GOALS = "8ca4fa2fde4db0c4cb5eff01454d162e78edadb37894f6f859355c587c703ddb"
 TOKENISED = "7960c99a59b61fae5f0bcb87c4a348ec841626de09470b38d793b652365e5827"
 
 
@@ -189,6 +195,92 @@ def test_every_mismatch_is_marked(key: str, value: object, mark: str) -> None:
     assert mark in found.differs
     assert "model: SmolLM2-135M-Instruct (Q4_1) for Llama-2-7B-Chat" in found.differs
     assert "data: bundled for AdvBench" in found.differs
+
+
+WEI = deepcopy(read_judges(["wei2024"], [])["wei2024"])
+
+
+@pytest.mark.parametrize(
+    ("judge", "changed_one"),
+    [
+        (WEI, False),
+        ({**WEI, "min_words": 0}, True),
+        ({**WEI, "min_distinct": 4}, True),
+        ({**WEI, "phrases": ["No"]}, True),
+    ],
+)
+def test_a_changed_judge_does_not_pass_for_the_papers(
+    judge: dict[str, Any], changed_one: bool
+) -> None:
+    made = by_the_protocol(text_node("paper_hub"))
+    made = changed(made, lambda config: config["evaluation"].update(judges={"wei2024": judge}))
+    expected = ("judge: a changed wei2024 for wei2024",) if changed_one else ()
+    assert pair(made, "SCU", "asr/raw/wei2024", "Mistral").differs == expected
+    assert pair(made, "SCU", "perplexity", "Mistral").differs == ()
+
+
+def test_another_system_prompt_is_marked_where_it_is_put() -> None:
+    made = by_the_protocol(text_node("paper_hub"))
+    made = changed(made, lambda config: config["evaluation"].update(system_prompt="Be kind."))
+    mark = ("system prompt: another for Llama-2's",)
+    for style, expected in (("raw", ()), ("raw_system", mark), ("mean", mark)):
+        assert pair(made, "SCU", f"asr/{style}/wei2024", "Mistral").differs == expected
+
+
+@pytest.mark.parametrize(
+    ("units", "mark"),
+    [
+        ({"statistic": "flap"}, "scores: statistic flap for variance"),
+        ({"tokens": "all"}, "scores: tokens all for response"),
+        ({"square_attention": False}, "scores: square_attention False for True"),
+        ({"samples": 5}, "scores: samples 5 for 128"),
+        ({"scoring": {"_target_": "ssah_exp.units.snip.Snip"}}, "scores: Snip for variance"),
+    ],
+)
+def test_other_scores_are_marked_where_units_are_pruned(units: dict[str, Any], mark: str) -> None:
+    made = by_the_protocol(text_node("paper_hub"))
+    made = changed(made, lambda config: config["units"].update(units))
+    assert pair(made, "SCU", "perplexity", "Mistral").differs == (mark,)
+    assert pair(made, "aligned", "perplexity", "Mistral").differs == ()
+
+
+def test_units_set_to_zero_are_marked() -> None:
+    made = changed(record(), lambda config: config["ablation"].update(primary_fill="zero"))
+    arms = [replace(item, fill="zero" if item.fill else None) for item in made.arms]
+    marks = pair(replace(made, arms=arms), "SCU", "perplexity", "Mistral").differs
+    assert "fill: zero for a mean" in marks
+    assert not any("fill" in text for item in pairs(record()) for text in item.differs)
+
+
+@pytest.mark.parametrize(
+    ("name", "digest", "marked"),
+    [
+        ("paper_files", GOALS, False),
+        ("paper_files_small", GOALS, False),
+        ("paper_files", "another", True),
+        ("paper_files_raw_text", "another", True),
+        ("paper_hub", "as the hub has them", False),
+    ],
+)
+def test_requests_are_told_by_their_content(name: str, digest: str, marked: bool) -> None:
+    shipped = "paper_hub" if name == "paper_hub" else "paper_files"
+    node = deepcopy(dict(config_of(f"data={shipped}").data.harmful_eval))
+    made = by_the_protocol(text_node("paper_hub"))
+    made = changed(made, lambda config: config["data"].update(name=name, harmful_eval=node))
+    made = replace(made, inputs={**made.inputs, "harmful_eval": digest})
+    expected = (f"data: {name} with other requests for AdvBench",) if marked else ()
+    assert pair(made, "SCU", "asr/raw/wei2024", "Mistral").differs == expected
+
+
+@pytest.mark.skipif(ROOT is None, reason="SSAH_DATA_ROOT names no data")
+@pytest.mark.parametrize(("data", "count"), [("paper_files", 100), ("advbench", 520)])
+def test_the_goals_of_the_files_are_known(data: str, count: int) -> None:
+    loaded = load_data(config_of(f"data={data}", f"data.root={ROOT}"))
+    named = {"name": "paper_files", "harmful_eval": {}}
+    made = changed(record(), lambda config: config["data"].update(named))
+    for digest, name in ((loaded.fingerprints["harmful_eval"], "AdvBench"), ("another", None)):
+        asked = replace(made, inputs={"harmful_eval": digest}, data={"harmful_eval": count})
+        assert benchmark_of(asked) == (name or "paper_files with other requests")
 
 
 def test_n_and_budget_and_mean_are_marked() -> None:

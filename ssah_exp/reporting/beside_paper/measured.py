@@ -73,7 +73,9 @@ def freezing_metric(record: RunRecord, benchmark: str, judge: str) -> OurMetric:
         return OurMetric(attack_metric(record, name, primary), benchmark, name, differs=differs)
     if record.judges.get(primary, {}).get("kind") == _KEYWORD:
         return OurMetric(asr_name(_style(record), primary), benchmark, name)
-    return OurMetric(None, benchmark, name, differs=tuple(protocol.judge_differs(primary, name)))
+    return OurMetric(
+        None, benchmark, name, differs=tuple(protocol.judge_differs(record, primary, name))
+    )
 
 
 def scored(record: RunRecord, benchmark: str, name: str, *, mean: bool) -> OurMetric:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
+from ssah_exp.config.judge_files import read_judges
+from ssah_exp.config.shipped import compose_shipped
 from ssah_exp.data.sources import RefusedRequests
 from ssah_exp.evaluation.judges.wording import GIVEN, WORDING
 from ssah_exp.records.record import RunRecord
@@ -13,8 +16,14 @@ from ssah_exp.reporting.beside_paper.pair import sources_of
 
 ADVBENCH = "AdvBench"
 # Names of the shipped data groups whose harmful requests are AdvBench goals.
-_ADVBENCH_DATA = ("paper_files", "paper_hub")
+_ADVBENCH_DATA = ("paper_files", "paper_hub", "advbench")
 RAW_TEXT = "WikiText-2 raw"
+# AdvBench's first 100 goals and all 520, by their content, as files have them.
+_GOALS = {
+    100: "8ca4fa2fde4db0c4cb5eff01454d162e78edadb37894f6f859355c587c703ddb",
+    520: "a8c55e1f177caa125e6cdb4bb52a0c99ba780d7e59a77c0776749c1c028d58ae",
+}
+_SCORES = {"statistic": "variance", "tokens": "response", "square_attention": True, "samples": 128}
 _RAW_SUBSET, _RAW_SPLIT = "wikitext-2-raw-v1", "test"
 # Texts known by their content; a record does not say where a file lay. The one of data=paper_files
 # is cut into words, with rare ones replaced by <unk>: its perplexity is another number.
@@ -42,7 +51,16 @@ def model_differs(record: RunRecord, source: str) -> Iterator[str]:
 def benchmark_of(record: RunRecord) -> str:
     """The harmful requests by the name that tables use."""
     name = str(record.config["data"]["name"])
-    return ADVBENCH if name.startswith(_ADVBENCH_DATA) else name
+    if not name.startswith(_ADVBENCH_DATA):
+        return name
+    return f"{name} with other requests" if _other_goals(record) else ADVBENCH
+
+
+def _other_goals(record: RunRecord) -> bool:
+    """Whether a file of as many requests as AdvBench has, or the paper asks, holds others."""
+    found, known = record.inputs.get("harmful_eval"), _GOALS.get(record.data["harmful_eval"])
+    from_hub = "repo_id" in record.config["data"]["harmful_eval"]
+    return None not in (found, known) and found != known and not from_hub
 
 
 def requests_differ(record: RunRecord, benchmark: str, n: int | None) -> Iterator[str]:
@@ -87,10 +105,54 @@ def tokens_differ(record: RunRecord, tokens: int) -> Iterator[str]:
         yield f"tokens: {ours} for {tokens}"
 
 
-def judge_differs(judge: str, published: str) -> Iterator[str]:
-    """Another judge."""
+def judge_differs(record: RunRecord, judge: str, published: str) -> Iterator[str]:
+    """Another judge, or one of that name with other phrases or rules."""
     if judge != published:
         yield f"judge: {judge} for {published}"
+        return
+    used = record.config["evaluation"]["judges"].get(judge)
+    if used is not None and _set(used) != _set(_shipped_judge(judge)):
+        yield f"judge: a changed {judge} for {published}"
+
+
+def _set(judge: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that are not off."""
+    return {key: value for key, value in judge.items() if value}
+
+
+@cache
+def _shipped_judge(name: str) -> dict[str, Any]:
+    """Settings of the shipped judge of this name."""
+    return read_judges([name], [])[name]
+
+
+def system_differs(record: RunRecord) -> Iterator[str]:
+    """Another system prompt than Llama-2's published one, which is the shipped default."""
+    ours = record.config["evaluation"].get("system_prompt")
+    if ours is not None and ours != _llama_2_prompt():
+        yield "system prompt: another for Llama-2's"
+
+
+@cache
+def _llama_2_prompt() -> str:
+    return str(compose_shipped([])["evaluation"]["system_prompt"])
+
+
+def scores_differ(record: RunRecord) -> Iterator[str]:
+    """Units scored otherwise than in protocol section 1, or from another number of examples."""
+    units = record.config["units"]
+    if (scoring := units.get("scoring")) is not None:
+        yield f"scores: {str(scoring['_target_']).rpartition('.')[2]} for variance"
+        return
+    for key, theirs in _SCORES.items():
+        if units.get(key, theirs) != theirs:
+            yield f"scores: {key} {units[key]} for {theirs}"
+
+
+def fill_differs(record: RunRecord) -> Iterator[str]:
+    """Activations replaced by nothing, where the paper takes a calibration mean."""
+    if record.config["ablation"]["primary_fill"] == "zero":
+        yield "fill: zero for a mean"
 
 
 def rubric_differs(record: RunRecord, judge: str) -> Iterator[str]:

@@ -47,7 +47,13 @@ def _pairs(block: Block) -> Iterator[Pair]:
         row = find_row(block, label, None if label == "aligned" else fill)
         model = tuple(protocol.model_differs(record, source))
         budgets = tuple(protocol.budget_differs(record, label, _BUDGETS.get(label)))
-        units = () if label == "aligned" else tuple(protocol.refusals_differ(record))
+        units: tuple[str, ...] = ()
+        if label != "aligned":
+            units = (
+                *protocol.scores_differ(record),
+                *protocol.refusals_differ(record),
+                *protocol.fill_differs(record),
+            )
         if not model and row is not None and label != "aligned":
             units += tuple(protocol.size_differs(row.unit_share, float(item["share_of_units_pct"])))
         for column, metric, quantity, differs in _columns(record, source):
@@ -71,15 +77,16 @@ def _columns(record: RunRecord, source: str) -> Iterator[tuple[str, str, str, tu
     asr = (
         *protocol.requests_differ(record, protocol.ADVBENCH, _N),
         *protocol.tokens_differ(record, _TOKENS),
-        *protocol.judge_differs(judge, _JUDGE),
+        *protocol.judge_differs(record, judge, _JUDGE),
     )
     yield "share_of_units_pct", UNITS, "units %", ()
     text = tuple(protocol.text_differs(record, _WINDOW))
     yield "wikitext2_ppl", PERPLEXITY, heading(PERPLEXITY), text
     for column, style in _STYLES.items():
         mean = tuple(_mean_differs(record, source)) if style == MEAN else ()
+        system = () if style == "raw" else tuple(protocol.system_differs(record))
         name = asr_name(_mean_of(record, source) if style == MEAN else style, judge)
-        yield column, name, heading(name), (*asr, *mean)
+        yield column, name, heading(name), (*asr, *mean, *system)
     for task in (*SIX, AVERAGE):
         name = benchmark_metric(record, task)
         differs = tuple(benchmark_differs(record, task, _QUESTIONS))
