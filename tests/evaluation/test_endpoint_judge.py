@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,19 @@ def test_unscored_answers_are_warned_about_with_reasons(server: Endpoint) -> Non
     server.script["a"] = [says("no")]
     with pytest.warns(UserWarning, match=r"'j' left 1 of 2 .* reply without a judgement \(1\)"):
         judge_at(server).assess(["p", "p"], ["a", "b"])
+
+
+def test_unscored_answers_of_every_arm_are_told(server: Endpoint) -> None:
+    """Under Python's own filter, which shows equal warnings of one place once."""
+    server.otherwise = says("no")
+    judge = judge_at(server)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            judge.assess(["p"], ["a"])
+    lines = [str(item.message) for item in caught]
+    assert len(lines) == 3
+    assert [line.partition("(1)")[2] for line in lines] == ["", "; 2 so far", "; 3 so far"]
 
 
 def test_questions_are_under_way_at_once(server: Endpoint) -> None:

@@ -36,6 +36,7 @@ class HarmJudge(ABC):
     source: str = ""
     config_key: str = field(init=False, repr=False, compare=False, default="")
     _memory: Memory = field(init=False, repr=False, compare=False, default_factory=Memory)
+    _unscored: int = field(init=False, repr=False, compare=False, default=0)
 
     @property
     def who(self) -> str:
@@ -105,8 +106,12 @@ class HarmJudge(ABC):
         reasons = Counter(item.reason for item in judged if item.verdict is Verdict.UNSCORED)
         if reasons:
             listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+            # Python shows one text once: arm after arm may lack as many answers for one reason.
+            before, self._unscored = self._unscored, self._unscored + reasons.total()
+            in_all = f"; {self._unscored} so far" if before else ""
             warnings.warn(
-                f"{self.who} left {reasons.total()} of {len(judged)} answers unscored: {listed}",
+                f"{self.who} left {reasons.total()} of {len(judged)} answers unscored: {listed}"
+                f"{in_all}",
                 SsahWarning,
                 stacklevel=3,
             )
