@@ -19,6 +19,8 @@ from ssah_exp.sweeps.slurm_worker import SlurmWorker
 
 ANSWER_SECONDS = 60  # a controller under load may take its time
 
+_ERROR = re.compile(r"(error|fatal): |unrecognized|ambiguous|invalid", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class SlurmOptions:
@@ -149,7 +151,7 @@ def submit(sweep: Sweep, jobs: Sequence[Job], options: SlurmOptions) -> str:
             given = [executor.submit(worker) for worker in workers]
     except FailedJobError as error:
         raise ClusterError(
-            f"Slurm did not take the jobs: {_last_line(str(error))}. They are kept in "
+            f"Slurm did not take the jobs: {_why(str(error))}. They are kept in "
             f"{sweep.folder}; submit them with: ssah-exp retry-failed {sweep.given_as}"
         ) from error
     for job, ticket in zip(jobs, given, strict=True):
@@ -238,10 +240,12 @@ def _ask(program: str, *arguments: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise ClusterError(f"Slurm does not answer ({program}, {ANSWER_SECONDS} s).") from error
     if done.returncode != 0:
-        raise ClusterError(f"{program}: {_last_line(done.stderr) or 'failed without a word'}")
+        raise ClusterError(f"{program}: {_why(done.stderr) or 'failed without a word'}")
     return done.stdout
 
 
-def _last_line(text: str) -> str:
+def _why(text: str) -> str:
+    """The line that says why a program of Slurm failed: the last one that names an error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else ""
+    errors = [line for line in lines if _ERROR.search(line)]  # advice may stand behind them
+    return (errors or lines or [""])[-1].rstrip(".")

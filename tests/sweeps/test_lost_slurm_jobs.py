@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from ssah_exp.cli import main
 from ssah_exp.commands import retry_failed
-from ssah_exp.errors import StoreError
+from ssah_exp.errors import ClusterError, StoreError
 from ssah_exp.sweeps import folder, slurm, slurm_worker, status
 from ssah_exp.sweeps.folder import Sweep
 from ssah_exp.sweeps.state import (
@@ -157,3 +158,36 @@ def test_jobs_that_another_process_has_just_queued_are_not_queued_twice(
     monkeypatch.setattr(retry_failed, "held", waited)
     assert main(["retry-failed", "--root", str(tmp_path)]) == 2
     assert "Another process has just queued jobs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (
+            "sbatch: unrecognized option '--partiton=gpu'\n"
+            'Try "sbatch --help" for more information\n',
+            "sbatch: unrecognized option '--partiton=gpu'",
+        ),
+        (
+            "sbatch: error: Invalid --mem specification\n\nSee the site's pages for limits.\n",
+            "sbatch: error: Invalid --mem specification",
+        ),
+        (
+            "sbatch: error: invalid partition specified: nosuch\n"
+            "sbatch: error: Batch job submission failed: Invalid partition name specified\n",
+            "sbatch: error: Batch job submission failed: Invalid partition name specified",
+        ),
+        ("slurm is being served.\ncome back later.\n", "come back later"),
+        ("", "failed without a word"),
+    ],
+)
+def test_of_what_slurm_says_the_error_is_quoted_and_not_the_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, why: str
+) -> None:
+    program = tmp_path / "scancel"
+    program.write_text(f"#!/bin/sh\nprintf %s {shlex.quote(said)} >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(ClusterError) as caught:
+        slurm.cancel(["7"])
+    assert str(caught.value) == f"scancel: {why}"
