@@ -149,9 +149,9 @@ class Sweep:
         """How it was submitted: ``launcher``, ``options``, ``code``, ``owner``, ``cwd``, a time.
 
         Raises:
-            StoreError: The file cannot be read.
+            StoreError: The file cannot be read, or lacks what is needed to go on.
         """
-        return _read(self.folder / PLAN)
+        return _read(self.folder / PLAN, launcher=str, options=dict, code=dict, cwd=str)
 
     def place(self, say: Callable[[str], None]) -> Path:
         """The folder it was submitted from, to which relative paths in frozen configs refer.
@@ -278,7 +278,7 @@ def sweeps_below(root: Path) -> list[Sweep]:
 def _age(sweep: Sweep) -> tuple[str, str]:
     """When it was submitted, and its name: a folder may be called anything."""
     try:
-        created = sweep.plan().get("created")
+        created = _read(sweep.folder / PLAN).get("created")
     except StoreError:  # damaged: it keeps its place; whoever asks for it will be told
         created = None
     written = datetime.fromtimestamp((sweep.folder / PLAN).stat().st_mtime, UTC)
@@ -303,11 +303,23 @@ def find_sweep(root: Path, name: str | None) -> Sweep:
     return sweeps[name]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, **keys: type) -> dict[str, Any]:
+    """The object that a file holds.
+
+    Args:
+        path: A JSON file.
+        keys: What it has to hold, and of which kind.
+
+    Raises:
+        StoreError: It cannot be read, or something is lacking or of another kind.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("it holds no object")
+        wrong = [key for key, kind in keys.items() if not isinstance(content.get(key), kind)]
+        if wrong:
+            raise ValueError(f"without a usable '{wrong[0]}' it is damaged")
         return content
     except (OSError, ValueError) as error:
         raise StoreError(f"Cannot read {path}: {error}") from error
