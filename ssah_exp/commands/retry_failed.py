@@ -19,11 +19,11 @@ from ssah_exp.sweeps.local import LocalOptions, run_at_once
 from ssah_exp.sweeps.report import end_of
 from ssah_exp.sweeps.slurm import SlurmOptions, submit
 from ssah_exp.sweeps.state import QUEUED, UNFINISHED
-from ssah_exp.sweeps.status import status_of
+from ssah_exp.sweeps.status import SweepStatus, status_of
 
 
 def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Queue or run unfinished jobs as the sweep's launcher did; 1 = some failed again.
+    """Queue or run unfinished jobs as the sweep's launcher did; 1 = some failed or cannot run.
 
     Raises:
         StoreError: There is no such sweep, not all of its jobs were written down, or the code
@@ -34,10 +34,14 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     status = status_of(sweep)
     if (lacking := sweep.cut_short(len(status.standings))) is not None:
         raise StoreError(lacking)
-    jobs = status.of(*UNFINISHED)
+    if (unsure := sweep.uncounted()) is not None:
+        tell(f"Going on with the jobs that are there: {unsure}")
+    jobs, damaged = _to_run(status)
+    for job in damaged:
+        tell(f"job {job.number} is left out, its frozen config is damaged: {job.folder}")
     if not jobs:
         tell(f"sweep {sweep.name}: nothing to run again")
-        return 0
+        return int(bool(damaged))
     plan = sweep.plan()
     launched = _options_of(plan)
     asked = "refuse" if launched is None else launched.code
@@ -54,7 +58,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
     if isinstance(launched, SlurmOptions):
         with held(sweep.lock, f"sweep {sweep.name}", tell):
-            if status_of(sweep).of(*UNFINISHED) != jobs:
+            if _to_run(status_of(sweep))[0] != jobs:
                 raise StoreError(f"Another process has just queued jobs of sweep {sweep.name}.")
             with _as_before_unless_taken(jobs):
                 begin()  # first: a job may start at once and write its state
@@ -65,6 +69,12 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     else:
         run_here(sweep, jobs, tell, check, begin)
     return end_of(sweep)
+
+
+def _to_run(status: SweepStatus) -> tuple[list[Job], list[Job]]:
+    """The jobs to run again, and those that would be if their frozen configs were whole."""
+    unfinished = [(job, job.damaged) for job in status.of(*UNFINISHED)]
+    return [job for job, lost in unfinished if not lost], [job for job, lost in unfinished if lost]
 
 
 def _options_of(plan: Mapping[str, Any]) -> SlurmOptions | LocalOptions | None:

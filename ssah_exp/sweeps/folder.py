@@ -53,9 +53,11 @@ class Job:
         return self.folder / LOG
 
     def overrides(self) -> list[str]:
-        """The overrides it was submitted with, including those that all jobs of the sweep share."""
-        overrides: list[str] = self._frozen()["overrides"]
-        return overrides
+        """The overrides it was submitted with, including those that all jobs of the sweep share.
+
+        None if its file is damaged.
+        """
+        return self._overrides() or []
 
     def config(self) -> RunConfig:
         """The config as it was when the job was submitted.
@@ -64,10 +66,23 @@ class Job:
             ConfigError: This version of the code does not accept it any more.
             StoreError: The file is damaged.
         """
-        return parse_plain(self._frozen()["config"])
+        return parse_plain(_read(self.folder / JOB, config=dict)["config"])
 
-    def _frozen(self) -> dict[str, Any]:
-        return _read(self.folder / JOB)
+    @property
+    def damaged(self) -> bool:
+        """Whether it cannot be run any more, since its frozen config cannot be read."""
+        try:
+            _read(self.folder / JOB, overrides=list, config=dict)
+        except StoreError:
+            return True
+        return False
+
+    def _overrides(self) -> list[str] | None:
+        try:
+            found = _read(self.folder / JOB, overrides=list)["overrides"]
+        except StoreError:
+            return None
+        return [str(item) for item in found]
 
     def state(self) -> JobState:
         """What the job said last; queued if nothing yet or, with a warning, nothing readable."""
@@ -184,19 +199,37 @@ class Sweep:
 
     def none_follow(self) -> None:
         """Expect no job beyond those that are written down."""
-        if self.cut_short(jobs := len(self.jobs())):
+        jobs = len(self.jobs())
+        if self.cut_short(jobs) or self.uncounted():
             self.expect(jobs)
 
-    def cut_short(self, there: int) -> str | None:
-        """What to tell a person if the sweep lacks jobs; None = all are there.
+    def uncounted(self) -> str | None:
+        """What to tell a person if nobody knows any more how many jobs there were to be."""
+        try:
+            self._expected()
+        except StoreError as error:
+            return f"{error}. It is not known whether sweep {self.name} lacks jobs."
+        return None
 
-        Earlier versions noted no number: of their sweeps one job is expected.
+    def _expected(self) -> int:
+        """How many jobs there will be at least; earlier versions noted no number, 1 stands for it.
+
+        Raises:
+            StoreError: The file is damaged.
+        """
+        path = self.folder / COUNT
+        return int(_read(path, jobs=int)["jobs"]) if path.is_file() else 1
+
+    def cut_short(self, there: int) -> str | None:
+        """What to tell a person if the sweep lacks jobs; None = none, or :meth:`uncounted`.
 
         Args:
             there: How many :meth:`jobs` the sweep has.
         """
-        path = self.folder / COUNT
-        wanted = int(_read(path)["jobs"]) if path.is_file() else 1
+        try:
+            wanted = self._expected()
+        except StoreError:
+            return None
         if there >= wanted:
             return None
         return (
@@ -225,11 +258,15 @@ class Sweep:
 
 
 def differences(jobs: Sequence[Job]) -> dict[int, str]:
-    """Number of each job -> the overrides it does not share with all others, as one text."""
-    given = {job.number: job.overrides() for job in jobs}
-    shared = set.intersection(*map(set, given.values())) if len(given) > 1 else set()
+    """Number of each job -> the overrides it does not share with all others, as one text.
+
+    Jobs whose overrides cannot be read have none, and count as no others.
+    """
+    given = {job.number: job._overrides() for job in jobs}
+    known = [set(overrides) for overrides in given.values() if overrides is not None]
+    shared = set.intersection(*known) if len(known) > 1 else set()
     return {
-        number: " ".join(item for item in overrides if item not in shared)
+        number: " ".join(item for item in overrides or () if item not in shared)
         for number, overrides in given.items()
     }
 

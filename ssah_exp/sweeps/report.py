@@ -24,7 +24,8 @@ def end_of(sweep: Sweep) -> int:
         tell(f"look at it: ssah-exp status {sweep.given_as}")
     if failed:
         tell(f"read why: ssah-exp logs {failed[0].job.number} --sweep {sweep.given_as}")
-        tell(f"go on: ssah-exp retry-failed {sweep.given_as}")
+        if not all(item.job.damaged for item in failed):
+            tell(f"go on: ssah-exp retry-failed {sweep.given_as}")
     lost = (FAILED,) if slurm else (FAILED, INTERRUPTED, MISSING)
     return int(any(item.status in lost for item in failed))
 

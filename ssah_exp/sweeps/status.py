@@ -28,6 +28,7 @@ from ssah_exp.sweeps.state import (
 )
 
 _OPEN = (QUEUED, RUNNING, INTERRUPTED)
+_DAMAGED = "its frozen config is damaged"
 # What Slurm says of a job that it still has.
 _LIVING = ("PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "COMPLETING", "RESIZING")
 
@@ -81,7 +82,7 @@ def status_of(sweep: Sweep) -> SweepStatus:
     """
     under_slurm = sweep.plan()["launcher"] == "slurm"
     status = _under_slurm(sweep) if under_slurm else _under_ourselves(sweep)
-    notes = (sweep.cut_short(len(status.standings)), status.note)
+    notes = (sweep.cut_short(len(status.standings)), sweep.uncounted(), status.note)
     return replace(status, note=" ".join(filter(None, notes)) or None)
 
 
@@ -94,8 +95,21 @@ def _under_ourselves(sweep: Sweep) -> SweepStatus:
         status, detail = _said(job, state)
         if status in _OPEN and not running:
             status, detail = _left(job, state, "the process that ran the sweep is gone")
-        standings.append(Standing(job, state, status, detail))
+        standings.append(_standing(job, state, status, detail))
     return SweepStatus(sweep, standings)
+
+
+def _standing(job: Job, state: JobState, status: str, detail: str) -> Standing:
+    """A job as it was judged; one that cannot be run any more has failed.
+
+    What has done its work, or is in its keeper's hands and could be cancelled, stays that.
+    """
+    if job.damaged:
+        if status in (DONE, RUNNING, QUEUED):
+            detail = "; ".join(filter(None, (detail, _DAMAGED)))
+        else:
+            status, detail = FAILED, _DAMAGED
+    return Standing(job, state, status, detail)
 
 
 def record_of(job: Job, state: JobState) -> Path | None:
@@ -146,7 +160,7 @@ def _under_slurm(sweep: Sweep) -> SweepStatus:
         note = f"{error} Below stands what the jobs said of themselves."
         said = [(job, job.state()) for job in jobs]
         return SweepStatus(
-            sweep, [Standing(job, state, *_said(job, state)) for job, state in said], note
+            sweep, [_standing(job, state, *_said(job, state)) for job, state in said], note
         )
     # Read after the queue: a job that left it in between has said how it ended.
     states = {job.number: job.state() for job in jobs}
@@ -159,7 +173,7 @@ def _under_slurm(sweep: Sweep) -> SweepStatus:
     standings = []
     for job in jobs:
         state, ticket = states[job.number], tickets[job.number]
-        standings.append(Standing(job, state, *_seen_by_slurm(job, state, ticket, queue, ends)))
+        standings.append(_standing(job, state, *_seen_by_slurm(job, state, ticket, queue, ends)))
     return SweepStatus(sweep, standings)
 
 
