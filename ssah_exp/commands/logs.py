@@ -18,7 +18,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         StoreError: No such job, or it has printed nothing yet.
     """
     sweep, job = _find(root_of(options.root), options.sweep, options.run)
-    texts = [path.read_text(encoding="utf-8", errors="replace") for path in _files(sweep, job)]
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in _files(job)]
     if not any(texts):
         error = job.state().error
         why = "" if error is None else f" Its state says: {error}."
@@ -47,7 +47,5 @@ def _find(root: Path, name: str | None, run: str) -> tuple[Sweep, Job]:
     )
 
 
-def _files(sweep: Sweep, job: Job) -> list[Path]:
-    ticket = job.ticket()
-    scheduler = [] if ticket is None else sorted((sweep.folder / "slurm").glob(f"{ticket}_*.out"))
-    return [path for path in (job.log, *scheduler) if path.is_file()]
+def _files(job: Job) -> list[Path]:
+    return [path for path in (job.log, *job.said_by_slurm()) if path.is_file()]

@@ -2,6 +2,7 @@
 
     <root>/sweeps/<name>/{sweep,jobs}.json
     <root>/sweeps/<name>/jobs/0007/{job,state,slurm}.json, log.txt, cancelled
+    <root>/sweeps/<name>/slurm/
 
 Nothing here reads ``conf/``: a job's config was resolved when it was submitted.
 """
@@ -30,6 +31,7 @@ from ssah_exp.sweeps.state import JobState
 PLAN, COUNT = "sweep.json", "jobs.json"
 JOB, STATE, TICKET = "job.json", "state.json", "slurm.json"
 LOG, CANCELLED = "log.txt", "cancelled"
+SLURM = "slurm"  # submission files, and what the jobs printed before and after their own logs
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,13 @@ class Job:
         """Slurm's number for it, e.g. ``17_3``; None if it was not given to Slurm."""
         path = self.folder / TICKET
         return str(_read(path)["job"]) if path.is_file() else None
+
+    def said_by_slurm(self) -> list[Path]:
+        """What was printed outside of its log since it was given to Slurm, in order; often none."""
+        ticket = self.ticket()
+        if ticket is None:
+            return []
+        return sorted((self.folder.parents[1] / SLURM).glob(f"{ticket}_*.out"))
 
     def give_ticket(self, number: str) -> None:
         """Keep Slurm's number, in a file of its own: the job may be writing its state already.

@@ -14,7 +14,7 @@ from ssah_exp.config.ranges import at_least, choice, refuse
 from ssah_exp.config.schema import TrainerConfig
 from ssah_exp.errors import ClusterError
 from ssah_exp.sweeps.code import CHECKS
-from ssah_exp.sweeps.folder import Job, Sweep
+from ssah_exp.sweeps.folder import SLURM, Job, Sweep
 from ssah_exp.sweeps.slurm_worker import SlurmWorker
 
 ANSWER_SECONDS = 60  # a controller under load may take its time
@@ -137,7 +137,7 @@ def submit(sweep: Sweep, jobs: Sequence[Job], options: SlurmOptions) -> str:
         raise ClusterError(f"{error.name} is missing: pip install 'ssah-exp[slurm]'") from error
     _need("sbatch")
     _need("srun")
-    executor = SlurmExecutor(folder=sweep.folder / "slurm")
+    executor = SlurmExecutor(folder=sweep.folder / SLURM)
     executor.update_parameters(job_name=f"ssah-{sweep.name}", **options.for_submitit())
     workers = [
         SlurmWorker(

@@ -147,7 +147,7 @@ def _left(job: Job, state: JobState, why: str, *, began: bool = False) -> tuple[
         return MISSING, f"never started: {why}"
     if state.status == INTERRUPTED:
         return INTERRUPTED, f"{state.error or 'ended early'}; {why}"
-    last = last_line(job)
+    last = _last_words(job, state)
     return FAILED, f"its process died: {why}" + (f"; last line: {last}" if last else "")
 
 
@@ -202,14 +202,23 @@ def _seen_by_slurm(
     if end is not None and end.startswith("CANCELLED"):
         return CANCELLED, "by Slurm or its users"
     why = f"Slurm says {end}" if end else "Slurm knows nothing of it any more"
-    # With a full disk a job cannot even say that it runs; one that Slurm saw end did run.
-    return _left(job, state, why, began=end is not None)
+    # With a full disk a job cannot even say that it runs; one that Slurm saw end did run, and so
+    # did one that left output there.
+    return _left(job, state, why, began=end is not None or bool(job.said_by_slurm()))
 
 
-def last_line(job: Job) -> str:
-    """The last line of a job's log that is not blank; empty if there is none."""
+def _last_words(job: Job, state: JobState) -> str:
+    """The last line that a dead job printed; empty if there is none."""
+    files = [*job.said_by_slurm(), job.log]
+    if state.status == QUEUED:  # it died before it began: its log is of an earlier attempt
+        files.pop()
+    return next(filter(None, map(last_line, reversed(files))), "")
+
+
+def last_line(path: Path) -> str:
+    """The last line of a file that is not blank; empty if there is none."""
     try:
-        with job.log.open("rb") as stream:
+        with path.open("rb") as stream:
             stream.seek(0, 2)
             stream.seek(max(0, stream.tell() - 4096))
             text = stream.read().decode("utf-8", "replace")

@@ -74,6 +74,32 @@ def test_a_silent_job_that_slurm_ended_has_failed(
     assert detail in found.detail
 
 
+@pytest.mark.parametrize("ends", [{"7_0": "FAILED"}, {}])
+@pytest.mark.parametrize("attempts", [0, 1])
+def test_a_job_that_died_before_its_worker_began_says_what_its_setup_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: dict[str, str], attempts: int
+) -> None:
+    """`status` had no line for it, or after a retry the one of an earlier attempt."""
+    sweep = sweep_of(tmp_path, 1)
+    under_slurm(sweep)
+    job = sweep.job(0)
+    job.save(JobState(QUEUED, attempts=attempts))
+    if attempts:
+        job.log.write_text("of the first attempt\n")
+    monkeypatch.setattr(slurm, "queue", lambda users: {})
+    monkeypatch.setattr(slurm, "ended", lambda tickets: ends)
+    (sweep.folder / "slurm").mkdir()
+    for ticket, text in (("7_0", "no module named cuda\n\n"), ("7_1", "another's\n")):
+        (sweep.folder / "slurm" / f"{ticket}_0_log.out").write_text(text)
+    (found,) = status_of(sweep).standings
+    assert found.status == FAILED
+    assert found.detail.endswith("; last line: no module named cuda")
+    job.save(JobState(RUNNING, attempts=2))
+    job.log.write_text("step 7\n")
+    (found,) = status_of(sweep).standings
+    assert found.detail.endswith("; last line: step 7")
+
+
 @pytest.mark.parametrize("end", ["RUNNING", "PENDING", "REQUEUED", "COMPLETING"])
 def test_a_job_that_slurm_still_has_is_not_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
