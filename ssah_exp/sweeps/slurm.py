@@ -20,6 +20,12 @@ from ssah_exp.sweeps.slurm_worker import SlurmWorker
 ANSWER_SECONDS = 60  # a controller under load may take its time
 
 _ERROR = re.compile(r"(error|fatal): |unrecognized|ambiguous|invalid", re.IGNORECASE)
+# Reasons why a job waits that no waiting mends: what it asks for is beyond a limit for one job, or
+# not to be had. Limits for all jobs of a user, an account or a QOS together are none of these.
+_FOR_EVER = re.compile(
+    r"Partition(Time|Node)Limit|BadConstraints|DependencyNeverSatisfied|"
+    r"Invalid(Account|QOS)|(Account|QOS)NotAllowed|(Assoc|QOS)Max\w*Per(Job|Node)\w*|QOSMin\w+"
+)
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,11 @@ def queue(users: Iterable[int]) -> dict[str, tuple[str, str]]:
     lines = _ask("squeue", "--noheader", "--array", whose, "--format=%i|%T|%r").splitlines()
     rows = (line.split("|") for line in lines if line.count("|") == 2)
     return {number: (state, reason) for number, state, reason in rows}
+
+
+def waits_for_ever(reason: str) -> bool:
+    """Whether a job that waits for this reason will not start until somebody changes something."""
+    return _FOR_EVER.match(reason) is not None
 
 
 def ended(tickets: Iterable[str]) -> dict[str, str]:

@@ -194,7 +194,8 @@ def _seen_by_slurm(
         slurm_state, reason = queue[ticket]
         if slurm_state == "RUNNING":
             return (RUNNING, detail) if status == RUNNING else (QUEUED, "starting")
-        return QUEUED, f"{slurm_state.lower()}: {reason}"
+        stuck = "; it will not start like this" if slurm.waits_for_ever(reason) else ""
+        return QUEUED, f"{slurm_state.lower()}: {reason}{stuck}"
     end = ends.get(ticket)
     if end in _LIVING and job.folder.stat().st_uid != os.getuid():  # the queue may hide it from me
         runs = status == RUNNING and end == "RUNNING"

@@ -119,6 +119,43 @@ def test_a_job_that_slurm_still_has_is_not_dead(
     assert status_of(sweep).of(*UNFINISHED) == []
 
 
+@pytest.mark.parametrize(
+    ("reason", "stuck"),
+    [
+        ("PartitionTimeLimit", True),
+        ("PartitionNodeLimit", True),
+        ("BadConstraints", True),
+        ("DependencyNeverSatisfied", True),
+        ("InvalidAccount", True),
+        ("InvalidQOS", True),
+        ("AssocMaxWallDurationPerJobLimit", True),
+        ("AssocMaxCpuPerJobLimit", True),
+        ("QOSMaxWallDurationPerJobLimit", True),
+        ("QOSMaxGRESPerNode", True),
+        ("QOSMaxMemoryPerJob", True),
+        ("QOSMinGRES", True),
+        ("Resources", False),
+        ("Priority", False),
+        ("Dependency", False),
+        ("QOSMaxJobsPerUserLimit", False),
+        ("QOSMaxCpuPerUserLimit", False),
+        ("QOSGrpCpuLimit", False),
+        ("AssocGrpGRES", False),
+        ("AssocMaxJobsLimit", False),
+        ("ReqNodeNotAvail, UnavailableNodes:node0", False),
+    ],
+)
+def test_a_job_that_waits_for_ever_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str, stuck: bool
+) -> None:
+    sweep = sweep_of(tmp_path, 1)
+    under_slurm(sweep)
+    monkeypatch.setattr(slurm, "queue", lambda users: {"7_0": ("PENDING", reason)})
+    (found,) = status_of(sweep).standings
+    assert found.status == QUEUED
+    assert found.detail == f"pending: {reason}" + "; it will not start like this" * stuck
+
+
 def test_slurm_is_asked_for_the_jobs_of_whoever_submitted_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
