@@ -20,6 +20,29 @@ from ssah_exp.sweeps.slurm_worker import SlurmWorker
 ANSWER_SECONDS = 60  # a controller under load may take its time
 
 _ERROR = re.compile(r"(error|fatal): |unrecognized|ambiguous|invalid", re.IGNORECASE)
+# Options of sbatch that the launcher decides itself -> its own option for them; None = it has none,
+# since a sweep could not be followed, ended or gone on with if it were another.
+_TAKEN: dict[str, str | None] = {
+    "partition": "partition",
+    "account": "account",
+    "qos": "qos",
+    "constraint": "constraint",
+    "time": "minutes",
+    "gpus": "gpus",
+    "gpus-per-node": "gpus",
+    "gpus-per-task": "gpus",
+    "cpus-per-task": "cpus",
+    "mem": "memory_gb",
+    "signal": "signal_seconds",
+    "requeue": "requeues",
+    "no-requeue": "requeues",
+    "array": "parallel",
+    **dict.fromkeys(("nodes", "ntasks", "ntasks-per-node", "ntasks-per-gpu")),
+    **dict.fromkeys(("output", "error", "open-mode", "job-name", "clusters")),
+    # The launcher reads the array's number from what sbatch prints, and does not wait for its end.
+    **dict.fromkeys(("parsable", "quiet", "test-only", "wait", "wrap")),
+}
+
 # Reasons why a job waits that no waiting mends: what it asks for is beyond a limit for one job, or
 # not to be had. Limits for all jobs of a user, an account or a QOS together are none of these.
 _FOR_EVER = re.compile(
@@ -46,7 +69,7 @@ class SlurmOptions:
         requeues: How often a job may be queued again because its time ran out.
         code: What a worker does if the code changed since submission: ``refuse`` or ``warn``.
         setup: Shell lines that go before each job, e.g. ``module load cuda``.
-        sbatch: Any other option of sbatch by its long name.
+        sbatch: Any other option of sbatch by its long name, with ``-`` or ``_``.
     """
 
     partition: str | None = None
@@ -74,6 +97,7 @@ class SlurmOptions:
         problems = [
             *choice(f"{where}.code", self.code, CHECKS),
             *self._memory(),
+            *self._taken(),
             *at_least(f"{where}.minutes", self.minutes, 1),
             *at_least(f"{where}.gpus", self.gpus, 0),
             *at_least(f"{where}.cpus", self.cpus, 1),
@@ -91,6 +115,15 @@ class SlurmOptions:
     def _memory(self) -> Iterable[str]:
         if self.memory_gb is not None and self._megabytes() < 1:  # to Slurm, 0 is all of a node's
             yield f"hydra.launcher.memory_gb={self.memory_gb:g} is below a megabyte."
+
+    def _taken(self) -> Iterable[str]:
+        """Complain about options that would silently undo what the launcher sets itself."""
+        for given in self.sbatch:
+            name = str(given).replace("_", "-")
+            if name in _TAKEN:
+                own = _TAKEN[name]
+                instead = "leave it out" if own is None else f"give hydra.launcher.{own}"
+                yield f"hydra.launcher.sbatch.{given}: the launcher decides that itself; {instead}."
 
     def _megabytes(self) -> int:
         return round(1024 * (self.memory_gb or 0))

@@ -48,6 +48,38 @@ def test_a_wrong_option_is_named(
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("array", "give hydra.launcher.parallel"),
+        ("signal", "give hydra.launcher.signal_seconds"),
+        ("time", "give hydra.launcher.minutes"),
+        ("partition", "give hydra.launcher.partition"),
+        ("requeue", "give hydra.launcher.requeues"),
+        ("no-requeue", "give hydra.launcher.requeues"),
+        ("mem", "give hydra.launcher.memory_gb"),
+        ("gpus-per-node", "give hydra.launcher.gpus"),
+        ("gpus_per_node", "give hydra.launcher.gpus"),
+        ("cpus-per-task", "give hydra.launcher.cpus"),
+        ("cpus_per_task", "give hydra.launcher.cpus"),
+        ("ntasks", "leave it out"),
+        ("output", "leave it out"),
+        ("error", "leave it out"),
+        ("job-name", "leave it out"),
+        ("job_name", "leave it out"),
+        ("parsable", "leave it out"),
+    ],
+)
+def test_what_the_launcher_sets_itself_is_no_other_option_of_sbatch(
+    name: str, instead: str
+) -> None:
+    """`array=1-3` left job 0 out and ran one that there is not."""
+    with pytest.raises(ConfigError) as caught:
+        slurm_options({"sbatch": {name: "1-3", "exclude": "node7"}})
+    said = f"hydra.launcher.sbatch.{name}: the launcher decides that itself; {instead}."
+    assert str(caught.value) == said
+
+
 @pytest.mark.parametrize(("given", "check"), [({}, "refuse"), ({"code": "warn"}, "warn")])
 def test_workers_of_this_machine_look_at_the_code(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], check: str
@@ -132,4 +164,6 @@ def test_right_ones_pass() -> None:
     given = {"memory_gb": 8, "setup": ["export A=${B}"], "sbatch": {"exclude": 7}, "partition": 3}
     options = slurm_options(given)
     assert options.setup == ["export A=${B}"]
+    others = {"gres": "gpu:a100:1", "mem-per-cpu": "4G", "dependency": "afterok:7", "nice": 10}
+    assert slurm_options({"sbatch": others}).sbatch == others
     assert settings_of({**SEARCH, "seed": 3}).seed == 3
