@@ -39,6 +39,7 @@ class SweepLauncher(Launcher):
 
         Raises:
             ConfigError: The launcher's options are wrong.
+            ClusterError: A package that it needs is missing.
             StoreError: The sweep's folder cannot be written.
         """
         from ssah_exp.sweeps.launching import Launch
@@ -116,10 +117,12 @@ class SlurmLauncher(SweepLauncher):
     name = "slurm"
 
     def check(self) -> None:
-        """See :class:`ssah_exp.sweeps.slurm.SlurmOptions`."""
+        """See :class:`ssah_exp.sweeps.slurm.SlurmOptions`; refuse, too, if submitit is missing."""
         from ssah_exp.sweeps.launching import slurm_options
+        from ssah_exp.sweeps.slurm import require_submitit
 
         slurm_options(self._options)
+        require_submitit()
 
     def run(self, launch: Launch, jobs: Sequence[Job]) -> list[JobState]:
         """Submit them."""

@@ -8,6 +8,7 @@ import subprocess
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 from ssah_exp.config.ranges import at_least, choice, refuse
@@ -159,6 +160,16 @@ class SlurmOptions:
         }
 
 
+def require_submitit() -> None:
+    """Refuse at once where submitit is missing.
+
+    Raises:
+        ClusterError: It is not installed.
+    """
+    if find_spec("submitit") is None:
+        raise ClusterError("submitit is missing: pip install 'ssah-exp[slurm]'")
+
+
 def submit(sweep: Sweep, jobs: Sequence[Job], options: SlurmOptions) -> str:
     """Hand jobs to Slurm as one array; they live on when this process is gone.
 
@@ -169,10 +180,11 @@ def submit(sweep: Sweep, jobs: Sequence[Job], options: SlurmOptions) -> str:
         ClusterError: There is no Slurm or no submitit, or Slurm refuses; the jobs stay frozen in
             the sweep.
     """
+    require_submitit()
     try:
         from submitit import SlurmExecutor
         from submitit.core.utils import FailedJobError
-    except ImportError as error:
+    except ImportError as error:  # what it needs itself
         raise ClusterError(f"{error.name} is missing: pip install 'ssah-exp[slurm]'") from error
     _need("sbatch")
     _need("srun")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,23 @@ def test_a_cluster_that_refuses_the_jobs_is_said_and_they_stay(
     assert bench.run("retry-failed", "--root", str(bench.root)) == 2
     assert (job.state().status, job.state().error) == (FAILED, "Llama-2 is gated; set HF_TOKEN")
     assert job.cancelled, "what was said of it stays until Slurm has taken it"
+
+
+def test_a_sweep_without_the_package_for_slurm_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """It was refused only once all of its jobs were written down."""
+    there = importlib.util.find_spec
+
+    def without(name: str, package: str | None = None) -> ModuleSpec | None:
+        return None if name == "submitit" else there(name, package)
+
+    monkeypatch.setattr("ssah_exp.sweeps.slurm.find_spec", without)
+    given = [f"paths.root={tmp_path / 'root'}", "tracker=none", "seed=0,1"]
+    assert main(["run", "-m", "hydra/launcher=slurm", *given]) == 2
+    said = capsys.readouterr().err
+    assert said == "ssah-exp: submitit is missing: pip install 'ssah-exp[slurm]'\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_cannot_be_written_is_one_message(tmp_path: Path, capsys: Capture) -> None:

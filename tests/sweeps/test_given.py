@@ -150,6 +150,7 @@ def test_a_job_gets_what_its_processes_need(
 def test_a_sweep_whose_jobs_do_not_fit_is_refused_before_anything_is_submitted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("submitit")
     place = ["hydra/launcher=slurm", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
     assert main(["run", "-m", *place, "trainer.devices=2", "trainer.strategy=ddp", "seed=0,1"]) == 2
     said = capsys.readouterr().err
