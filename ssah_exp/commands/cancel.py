@@ -21,11 +21,11 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Mark the jobs as cancelled, then end them; finished ones stay.
 
     Raises:
-        StoreError: There is no such sweep.
+        StoreError: There is no such sweep, or a name is needed.
         ClusterError: The scheduler does not answer; the jobs are marked and will end on their own
             when they start.
     """
-    sweep = find_sweep(root_of(options.root), options.sweep)
+    sweep = find_sweep(root_of(options.root), options.sweep, to_change=True)
     status = status_of(sweep)
     jobs = [job for job in status.of(QUEUED, RUNNING, INTERRUPTED) if not job.cancelled]
     for job in jobs:

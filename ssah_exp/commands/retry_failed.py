@@ -26,11 +26,11 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Queue or run unfinished jobs as the sweep's launcher did; 1 = some failed or cannot run.
 
     Raises:
-        StoreError: There is no such sweep, not all of its jobs were written down, or the code
-            changed.
+        StoreError: There is no such sweep or a name is needed, not all of its jobs were written
+            down, or the code changed.
         ClusterError: The scheduler did not take the jobs.
     """
-    sweep = find_sweep(root_of(options.root), options.sweep)
+    sweep = find_sweep(root_of(options.root), options.sweep, to_change=True)
     status = status_of(sweep)
     if (lacking := sweep.cut_short(len(status.standings))) is not None:
         raise StoreError(lacking)

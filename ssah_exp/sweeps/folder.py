@@ -177,6 +177,16 @@ class Sweep:
         """
         return _read(self.folder / PLAN, launcher=str, options=dict, code=dict, cwd=str)
 
+    def from_the_future(self) -> str | None:
+        """What to tell a person if it was submitted at a time that has not come yet."""
+        created, _ = _age(self)
+        if created <= now():
+            return None
+        return (
+            f"Sweep {self.name} is of {created}, which is still to come: a clock was wrong, and "
+            "another sweep may be the newest."
+        )
+
     def place(self, say: Callable[[str], None]) -> Path:
         """The folder it was submitted from, to which relative paths in frozen configs refer.
 
@@ -331,11 +341,16 @@ def _age(sweep: Sweep) -> tuple[str, str]:
     return str(created or written.isoformat(timespec="seconds")), sweep.name
 
 
-def find_sweep(root: Path, name: str | None) -> Sweep:
+def find_sweep(root: Path, name: str | None, *, to_change: bool = False) -> Sweep:
     """A sweep by its name or its folder; None = the newest.
 
+    Args:
+        root: Where runs lie.
+        name: Its name or its folder.
+        to_change: Whether jobs will be ended or run: then it has to be certain which is the newest.
+
     Raises:
-        StoreError: There is none.
+        StoreError: There is none, or a name is needed.
     """
     sweeps = {sweep.name: sweep for sweep in sweeps_below(root)}
     if name is not None and (Path(name) / PLAN).is_file():
@@ -343,7 +358,11 @@ def find_sweep(root: Path, name: str | None) -> Sweep:
     if not sweeps:
         raise StoreError(f"No sweep below {root}. Start one with: ssah-exp run -m KEY=A,B ...")
     if name is None:
-        return list(sweeps.values())[-1]
+        newest = list(sweeps.values())[-1]
+        doubt = newest.from_the_future() if to_change and len(sweeps) > 1 else None
+        if doubt is not None:
+            raise StoreError(f"{doubt} Name the one you mean; ssah-exp status --all lists them.")
+        return newest
     if name not in sweeps:
         raise StoreError(f"No sweep '{name}' below {root}.{did_you_mean(name, sweeps)}")
     return sweeps[name]

@@ -82,7 +82,12 @@ def status_of(sweep: Sweep) -> SweepStatus:
     """
     under_slurm = sweep.plan()["launcher"] == "slurm"
     status = _under_slurm(sweep) if under_slurm else _under_ourselves(sweep)
-    notes = (sweep.cut_short(len(status.standings)), sweep.uncounted(), status.note)
+    notes = (
+        sweep.cut_short(len(status.standings)),
+        sweep.uncounted(),
+        sweep.from_the_future(),
+        status.note,
+    )
     return replace(status, note=" ".join(filter(None, notes)) or None)
 
 
