@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 from ssah_exp.config.paths import root_of
 from ssah_exp.errors import ClusterError, StoreError
@@ -14,9 +13,10 @@ from ssah_exp.lock import held
 from ssah_exp.sweeps.batch import run_here
 from ssah_exp.sweeps.code import check_code
 from ssah_exp.sweeps.folder import Job, find_sweep
-from ssah_exp.sweeps.launching import local_options, slurm_options, tell
+from ssah_exp.sweeps.launching import tell
 from ssah_exp.sweeps.local import LocalOptions, run_at_once
 from ssah_exp.sweeps.report import end_of
+from ssah_exp.sweeps.retuned import checked, retuned
 from ssah_exp.sweeps.slurm import SlurmOptions, submit
 from ssah_exp.sweeps.state import QUEUED, UNFINISHED
 from ssah_exp.sweeps.status import SweepStatus, status_of
@@ -28,6 +28,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
     Raises:
         StoreError: There is no such sweep or a name is needed, not all of its jobs were written
             down, or the code changed.
+        ConfigError: The launcher's options do not fit this machine or the jobs.
         ClusterError: The scheduler did not take the jobs.
     """
     sweep = find_sweep(root_of(options.root), options.sweep, to_change=True)
@@ -43,7 +44,8 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         tell(f"sweep {sweep.name}: nothing to run again")
         return int(bool(damaged))
     plan = sweep.plan()
-    launched = _options_of(plan)
+    given = retuned(plan["options"], options.set)
+    launched = checked(plan["launcher"], given, jobs)
     asked = "refuse" if launched is None else launched.code
     check = "warn" if options.take_code else asked
     change = check_code(plan["code"], check)
@@ -51,7 +53,9 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         tell(f"Going on although {change}.")
 
     def begin() -> None:
-        """Queue the jobs, once this process holds the sweep; until then their states stay."""
+        """Queue the jobs, once this process holds the sweep; until then all stays as it is."""
+        if options.set:
+            sweep.keep_options(given)
         for job in jobs:
             _queue(job)
         tell(f"sweep {sweep.name}: {len(jobs)} jobs again")
@@ -75,13 +79,6 @@ def _to_run(status: SweepStatus) -> tuple[list[Job], list[Job]]:
     """The jobs to run again, and those that would be if their frozen configs were whole."""
     unfinished = [(job, job.damaged) for job in status.of(*UNFINISHED)]
     return [job for job, lost in unfinished if not lost], [job for job, lost in unfinished if lost]
-
-
-def _options_of(plan: Mapping[str, Any]) -> SlurmOptions | LocalOptions | None:
-    """The launcher's options, as frozen; None = all jobs run in this process."""
-    if plan["launcher"] == "slurm":
-        return slurm_options(plan["options"])
-    return local_options(plan["options"]) if plan["launcher"] == "local" else None
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ssah_exp.options.base import Commands, add_root
+from ssah_exp.options.base import Commands, add_overrides, add_root
 
 if TYPE_CHECKING:
     import argparse
@@ -27,6 +27,8 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="run with the code as it is now, even if it changed since the sweep was submitted",
     )
+    what = "an option of the launcher, for this and later retries, e.g. hydra.launcher.minutes=480"
+    add_overrides(retry, what, "hydra.launcher.KEY=VALUE")
     retry.set_defaults(module="retry_failed")
 
     cancel = commands.add_parser("cancel", help="end the queued and running jobs of a sweep")

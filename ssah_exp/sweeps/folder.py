@@ -177,6 +177,15 @@ class Sweep:
         """
         return _read(self.folder / PLAN, launcher=str, options=dict, code=dict, cwd=str)
 
+    def keep_options(self, options: dict[str, Any]) -> None:
+        """Have this and later retries use other options of the launcher.
+
+        Raises:
+            StoreError: The plan cannot be read or written.
+        """
+        plan = {**self.plan(), "options": options}
+        write_atomically(self.folder / PLAN, json.dumps(plan, indent=1))
+
     def from_the_future(self) -> str | None:
         """What to tell a person if it was submitted at a time that has not come yet."""
         created, _ = _age(self)

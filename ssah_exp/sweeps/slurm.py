@@ -203,7 +203,8 @@ def submit(sweep: Sweep, jobs: Sequence[Job], options: SlurmOptions) -> str:
     except FailedJobError as error:
         raise ClusterError(
             f"Slurm did not take the jobs: {_why(str(error))}. They are kept in "
-            f"{sweep.folder}; submit them with: ssah-exp retry-failed {sweep.given_as}"
+            f"{sweep.folder}; submit them with: ssah-exp retry-failed {sweep.given_as} (for other "
+            "options add --set hydra.launcher.KEY=VALUE)"
         ) from error
     for job, ticket in zip(jobs, given, strict=True):
         job.give_ticket(ticket.job_id)

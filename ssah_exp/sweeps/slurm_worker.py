@@ -64,7 +64,8 @@ class SlurmWorker:
         state = state.changed(timeouts=state.timeouts + 1)
         times = state.timeouts - self.before
         if times > self.requeues:
-            reason = f"its time ran out {times} times; raise hydra.launcher.minutes"
+            more = "retry-failed --set hydra.launcher.minutes=MORE"
+            reason = f"its time ran out {times} times; give it more with: {more}"
             job.save(state.changed(status=FAILED, error=reason))
             return
         with suppress(StoreError):  # a full disk must not keep it from the queue
