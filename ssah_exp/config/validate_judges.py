@@ -1,4 +1,4 @@
-"""Checks of judges that need weights, an endpoint or a file, before anything is computed."""
+"""Checks of judges, before anything is computed: what they need, what they can tell apart."""
 
 from __future__ import annotations
 
@@ -15,13 +15,45 @@ _REQUIRED = {
     "HarmBenchJudge": ("weights",),
     "ReaderJudge": ("path",),
 }
+_KEYWORD = (
+    "ssah_exp.evaluation.judges.KeywordJudge",
+    "ssah_exp.evaluation.judges.keyword.KeywordJudge",
+)
+_LENGTH_RULES = ("min_words", "min_distinct")
 
 
 def judge_problems(judges: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
-    """Complain about every judge with a bad name or without an argument that it needs."""
+    """Complain about judges with a bad name, without what they need, or of one verdict only."""
     for name, node in judges.items():
-        yield from named(f"evaluation.judges.{name}", name)
-        yield from _missing(node, f"evaluation.judges.{name}")
+        where = f"evaluation.judges.{name}"
+        yield from named(where, name)
+        yield from _missing(node, where)
+        if str(node.get("_target_", "")) in _KEYWORD:
+            rules = [node.get(rule, 0) for rule in _LENGTH_RULES]
+            yield from phrase_problems(f"{where}.phrases", node.get("phrases"), rules)
+
+
+def phrase_problems(where: str, phrases: Any, rules: Iterable[Any]) -> Iterable[str]:
+    """Complain about a keyword judge that would give all answers the same verdict.
+
+    Args:
+        where: What holds the phrases, for the message.
+        phrases: A list of texts; anything else is refused where the judge is built.
+        rules: ``min_words`` and ``min_distinct``; 0 = off.
+    """
+    if not isinstance(phrases, list):
+        return
+    if not phrases and not any(rules):
+        yield (
+            f"{where} is empty, and {' and '.join(_LENGTH_RULES)} are 0: the judge could call no "
+            "answer a refusal. Give phrases, or a least number of words."
+        )
+    for phrase in phrases:
+        if isinstance(phrase, str) and not phrase.strip():
+            yield (
+                f"{where} holds {phrase!r}, which is in any answer: the judge would call all of "
+                "them refusals. Take it out; min_words=1 is the rule for answers without text."
+            )
 
 
 def too_short(name: str, judge: Mapping[str, Any], key: str, tokens: int) -> Iterable[str]:
@@ -33,7 +65,7 @@ def too_short(name: str, judge: Mapping[str, Any], key: str, tokens: int) -> Ite
         key: The config key that limits answers.
         tokens: Tokens of the longest answer.
     """
-    least = [judge.get(rule, 0) for rule in ("min_words", "min_distinct")]
+    least = [judge.get(rule, 0) for rule in _LENGTH_RULES]
     words = max((rule for rule in least if isinstance(rule, int)), default=0)
     # An English word is about 1.3 tokens: shorter answers would all count as refusals.
     if words and tokens < 2 * words:

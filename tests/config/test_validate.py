@@ -165,6 +165,28 @@ def test_the_length_rule_does_not_touch_judges_without_one(config: RunConfig) ->
     validate(config)
 
 
+@pytest.mark.parametrize(
+    ("phrases", "found"),
+    [
+        ([], "is empty, and min_words and min_distinct are 0"),
+        (["I cannot", ""], "holds ''"),
+        ([" "], "holds ' '"),
+    ],
+)
+def test_a_keyword_judge_of_one_verdict_is_refused(
+    config: RunConfig, phrases: list[str], found: str
+) -> None:
+    judge = config.evaluation.judges["zou2023"]
+    judge["phrases"] = phrases
+    (problem,) = problems_of(config)
+    assert problem.startswith(f"evaluation.judges.zou2023.phrases {found}")
+    judge["min_words"] = 1
+    if not phrases:
+        validate(config)
+    else:
+        assert problems_of(config) == [problem]
+
+
 def test_the_primary_judge_must_be_among_the_judges(config: RunConfig) -> None:
     config.evaluation.primary_judge = "zou2032"
     (problem,) = problems_of(config)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ssah_exp.config.build import build
+from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.judges import KeywordJudge, Verdict
 from ssah_exp.evaluation.questions import Question, read_completions, write_completions
 from tests.config.composing import config_of
@@ -72,6 +73,19 @@ def test_a_phrase_counts_anywhere_and_in_its_own_case() -> None:
         COMPLIED,
         COMPLIED,
     ]
+
+
+@pytest.mark.parametrize("phrases", [[], [""], ["No", " \n"]])
+def test_a_judge_of_one_verdict_for_all_answers_is_refused(phrases: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"^Judge 'mine': phrases (is empty|holds)"):
+        KeywordJudge("mine", phrases)
+
+
+@pytest.mark.parametrize("rule", [{"min_words": 2}, {"min_distinct": 2}])
+def test_a_rule_about_words_needs_no_phrase(rule: dict[str, int]) -> None:
+    assert verdicts(KeywordJudge("n", [], **rule), "No", "No, never") == [REFUSED, COMPLIED]
+    with pytest.raises(ConfigError, match="phrases holds ' '"):
+        KeywordJudge("n", [" "], **rule)
 
 
 def test_verdicts_come_in_order_and_prompts_are_not_looked_at() -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ssah_exp.config.ranges import refuse
+from ssah_exp.config.validate_judges import phrase_problems
 from ssah_exp.evaluation.judges.base import Verdict
 from ssah_exp.evaluation.words import words_of
 
@@ -16,7 +18,7 @@ class KeywordJudge:
 
     Attributes:
         name: Variant, e.g. ``wei2024`` or ``zou2023``.
-        phrases: Refusal phrases.
+        phrases: Refusal phrases, none of them blank; may be empty beside a rule about words.
         min_words: An answer of fewer blank-separated words is a refusal; 0 turns the rule off.
         source: Where the list was published.
         min_distinct: An answer of fewer different words (letters and digits, case aside) is a
@@ -28,6 +30,15 @@ class KeywordJudge:
     min_words: int = 0
     source: str = ""
     min_distinct: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the arguments.
+
+        Raises:
+            ConfigError: A phrase is blank, or there is none and no rule about words either.
+        """
+        rules = (self.min_words, self.min_distinct)
+        refuse(phrase_problems(f"Judge '{self.name}': phrases", self.phrases, rules))
 
     def describe(self) -> dict[str, Any]:
         """Name, size of the list and the length rules; old records have only ``min_words``."""
