@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ssah_exp.config.schema import BudgetsConfig
-from ssah_exp.digest import digest_file
+from ssah_exp.digest import digest_file, digest_of
 from ssah_exp.errors import UnitError
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.storage import whole_path, write_atomically
@@ -24,6 +24,12 @@ from ssah_exp.units.index import UnitIndex
 _FORMAT = 1
 _TENSORS = "unitmap.safetensors"
 _DESCRIPTION = "unitmap.json"
+# Of the description's other keys; earlier versions wrote none.
+_OWN_DIGEST = "description_sha256"
+_LEGEND = {
+    "kinds": {"0": "head", "1": "neuron"},
+    "classes": {str(int(item)): item.name for item in UnitClass},
+}
 
 
 @dataclass(frozen=True)
@@ -137,10 +143,10 @@ class UnitMap:
             "anatomy": self.anatomy.as_dict(),
             "provenance": asdict(self.provenance),
             "budgets": asdict(self.budgets),
-            "kinds": {"0": "head", "1": "neuron"},
-            "classes": {str(int(item)): item.name for item in UnitClass},
+            **_LEGEND,
             "sha256": digest_file(folder / _TENSORS),
         }
+        description[_OWN_DIGEST] = _digest_of_others(json.loads(json.dumps(description)))
         write_atomically(folder / _DESCRIPTION, json.dumps(description, indent=1, sort_keys=True))
 
     @staticmethod
@@ -150,13 +156,15 @@ class UnitMap:
 
     @classmethod
     def load(cls, folder: Path) -> UnitMap:
-        """Read what :meth:`save` wrote, checking its checksum.
+        """Read what :meth:`save` wrote, checking both checksums, the legend and the values.
+
+        Maps of earlier versions have no checksum of their description.
 
         Args:
             folder: The folder, or either of the two files in it.
 
         Raises:
-            UnitError: Missing, damaged or of another format.
+            UnitError: Missing, damaged, changed by hand or of another format.
         """
         # Only its own files stand for their folder: a mistyped subfolder must not load its parent.
         folder = folder.parent if folder.name in (_TENSORS, _DESCRIPTION) else folder
@@ -190,4 +198,46 @@ class UnitMap:
                 f"The UnitMap in {folder} holds {loaded.classes.size} units; its model has "
                 f"{loaded.anatomy.units}."
             )
+        for problem in (_changed(description), _unknown_legend(description), _bad_values(loaded)):
+            if problem is not None:
+                raise UnitError(f"The UnitMap in {folder} cannot be used: {problem}.")
         return loaded
+
+
+def _digest_of_others(description: dict[str, Any]) -> str:
+    """sha256 over a description as JSON gives it back, without its own digest."""
+    return digest_of({key: item for key, item in description.items() if key != _OWN_DIGEST})
+
+
+def _changed(description: dict[str, Any]) -> str | None:
+    """What is wrong with a description that was changed since it was written; None = nothing."""
+    noted = description.get(_OWN_DIGEST)
+    if noted is None or noted == _digest_of_others(description):
+        return None
+    return (
+        f"{_DESCRIPTION} was changed since it was written (its checksum differs from the one "
+        f"noted as {_OWN_DIGEST}). Identify the units again, or take the original"
+    )
+
+
+def _unknown_legend(description: dict[str, Any]) -> str | None:
+    """What is wrong with a legend that is not the one that numbers are read by; None = nothing."""
+    for name, legend in _LEGEND.items():
+        if description.get(name) != legend:
+            return f"{_DESCRIPTION} has {name} {description.get(name)}, not {legend}"
+    return None
+
+
+def _bad_values(units: UnitMap) -> str | None:
+    """What is wrong with scores or classes that no identification gives; None = nothing."""
+    for name, scores in (("safety", units.safety), ("utility", units.utility)):
+        if scores.shape != units.classes.shape:
+            return f"{scores.size} scores of {name} for {units.classes.size} units"
+        if not np.isfinite(scores).all():
+            unit = int(np.flatnonzero(~np.isfinite(scores))[0])
+            return f"the {name} score of unit {unit} is {scores[unit]}"
+    known = np.isin(units.classes, [int(item) for item in UnitClass])
+    if not known.all():
+        unit = int(np.flatnonzero(~known)[0])
+        return f"unit {unit} has class {units.classes[unit]}, which is none of {_LEGEND['classes']}"
+    return None

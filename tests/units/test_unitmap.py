@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from ssah_exp.config.schema import BudgetsConfig
+from ssah_exp.digest import digest_file
 from ssah_exp.errors import StoreError, UnitError
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.summary import (
@@ -34,6 +35,14 @@ def saved(tmp_path: Path) -> Path:
 def edit(folder: Path, **changes: object) -> None:
     path = folder / "unitmap.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def as_of_earlier_versions(folder: Path, **changes: object) -> None:
+    """Edit a description and drop its own digest, which earlier versions did not write."""
+    path = folder / "unitmap.json"
+    description = {**json.loads(path.read_text()), **changes}
+    del description["description_sha256"]
+    path.write_text(json.dumps(description))
 
 
 def test_a_full_disk_leaves_the_old_map(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +134,80 @@ def test_other_format(saved: Path) -> None:
 def test_unit_count_must_fit_the_anatomy(saved: Path) -> None:
     edit(saved, anatomy={**ANATOMY.as_dict(), "layers": 5})
     with pytest.raises(UnitError, match="holds 344 units; its model has 430"):
+        UnitMap.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("anatomy", {**ANATOMY.as_dict(), "head_parameters": 1.0}),
+        ("budgets", {"scu": 0.5, "ucu": 0.0, "ru": 0.0, "unit": "units", "overlap": "refill"}),
+        ("provenance", {**asdict(PROVENANCE), "statistic": "flap"}),
+        ("provenance", {**asdict(PROVENANCE), "fingerprint": "e" * 64}),
+        ("added", 1),
+    ],
+)
+def test_a_description_changed_by_hand_is_noticed(saved: Path, key: str, value: object) -> None:
+    edit(saved, **{key: value})
+    with pytest.raises(UnitError, match=r"unitmap\.json was changed since it was written"):
+        UnitMap.load(saved)
+
+
+def test_a_description_written_anew_with_other_blanks_is_the_same(saved: Path) -> None:
+    edit(saved)
+    assert np.array_equal(UnitMap.load(saved).classes, random_map().classes)
+
+
+def test_settings_keep_their_digest_whatever_their_keys(tmp_path: Path) -> None:
+    """JSON has text for keys, which sorts otherwise than numbers."""
+    origin = replace(PROVENANCE, settings={"by": {2: (1, 2), 10: None}, "of": "Größe"})
+    replace(random_map(), provenance=origin).save(tmp_path)
+    assert UnitMap.load(tmp_path).provenance.settings["by"] == {"2": [1, 2], "10": None}
+
+
+def test_maps_of_earlier_versions_load(saved: Path) -> None:
+    as_of_earlier_versions(saved)
+    assert np.array_equal(UnitMap.load(saved).classes, random_map().classes)
+
+
+@pytest.mark.parametrize(
+    ("key", "legend"),
+    [
+        ("classes", {"0": "UCU", "1": "SCU", "2": "CU", "3": "RU"}),
+        ("kinds", {"0": "neuron", "1": "head"}),
+    ],
+)
+def test_another_legend_is_refused(saved: Path, key: str, legend: dict[str, str]) -> None:
+    as_of_earlier_versions(saved, **{key: legend})
+    with pytest.raises(UnitError, match=rf"unitmap\.json has {key} .*, not "):
+        UnitMap.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("class", 9, "unit 7 has class 9, which is none of"),
+        ("safety", np.nan, "the safety score of unit 7 is nan"),
+        ("utility", -np.inf, "the utility score of unit 7 is -inf"),
+    ],
+)
+def test_values_that_no_identification_gives_are_refused(
+    saved: Path, name: str, value: float, found: str
+) -> None:
+    tensors = load_file(saved / "unitmap.safetensors")
+    tensors[name][7] = value
+    save_file(tensors, saved / "unitmap.safetensors")
+    as_of_earlier_versions(saved, sha256=digest_file(saved / "unitmap.safetensors"))
+    with pytest.raises(UnitError, match=found):
+        UnitMap.load(saved)
+
+
+def test_scores_of_fewer_units_are_refused(saved: Path) -> None:
+    tensors = load_file(saved / "unitmap.safetensors")
+    tensors["utility"] = tensors["utility"][:-1].copy()
+    save_file(tensors, saved / "unitmap.safetensors")
+    as_of_earlier_versions(saved, sha256=digest_file(saved / "unitmap.safetensors"))
+    with pytest.raises(UnitError, match="343 scores of utility for 344 units"):
         UnitMap.load(saved)
 
 
