@@ -175,6 +175,27 @@ def output_column_norms(model: nn.Module, kind: Kind) -> torch.Tensor:
     return norms
 
 
+def check_head(model: nn.Module) -> None:
+    """Refuse a model whose final norm or LM head could give no logits.
+
+    No activation that is looked at would show it: those all lie before.
+
+    Raises:
+        ModelError: NaN or infinite weights, naming the module.
+    """
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    for what, module in (("final norm", final_norm(model)), ("LM head", head)):
+        with weights_at_hand(module):
+            weight = whole(module.weight.detach())
+            # Unlike isfinite, this takes no memory: a head may have a billion weights.
+            ends = torch.stack(torch.aminmax(weight))
+        if not bool(ends.isfinite().all()):
+            raise ModelError(
+                f"NaN or infinite weights in the {what}: the model's logits are no numbers. Load "
+                "the weights again, or take others."
+            )
+
+
 @dataclass(frozen=True)
 class UnitTensor:
     """A parameter whose rows or columns belong to the units of one block.

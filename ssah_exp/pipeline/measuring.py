@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ssah_exp import ranks
 from ssah_exp.cache import Entry
+from ssah_exp.errors import ModelError
 from ssah_exp.evaluation.metrics import Measured, measure_arm
 from ssah_exp.evaluation.mt_bench.conversations import read_answers
 from ssah_exp.evaluation.mt_bench.metrics import mt_bench_metrics
@@ -55,7 +57,13 @@ class Measuring:
         return cls(run, stages, *stages.questions())
 
     def measure(
-        self, name: str, ref: ModelRef, ablation: Ablation | None, place: str
+        self,
+        name: str,
+        ref: ModelRef,
+        ablation: Ablation | None,
+        place: str,
+        *,
+        dense: bool = False,
     ) -> tuple[Measured, str]:
         """What is measured on one arm, and the path of its completions within the run's folder.
 
@@ -66,6 +74,11 @@ class Measuring:
             ref: Its model.
             ablation: What is ablated in it.
             place: ``[2/14]``, for the progress bar.
+            dense: The model is one from before any ablation and any arm's training: it must work,
+                while those may break, and then have gaps.
+
+        Raises:
+            ModelError: A dense model gives logits that are not numbers.
         """
         stages = self.stages
         label = f"{place} {name}"
@@ -82,9 +95,12 @@ class Measuring:
         kept = self.run.folder / copy
         _keep(said, kept)
         with ranks.alone():
+            found = read_losses(losses)
+            if dense:
+                _require_numbers(name, found, stages.config.model.precision)
             measured = measure_arm(
                 read_completions(kept),
-                read_losses(losses),
+                found,
                 self.run.judges,
                 stages.config.evaluation,
             )
@@ -134,6 +150,21 @@ class Measuring:
         copy = self.run.folder / "mt_bench" / f"{file_name(name)}.jsonl"
         write_atomically(copy, (entry.folder / "answers.jsonl").read_text(encoding="utf-8"))
         return mt_bench_metrics(read_answers(copy), judge, stages.config.evaluation)
+
+
+def _require_numbers(name: str, losses: Sequence[float], precision: str) -> None:
+    """Refuse a broken dense model: its answers, and all arms beside it, would say nothing.
+
+    Raises:
+        ModelError: A loss is not a number.
+    """
+    broken = sum(math.isnan(loss) for loss in losses)
+    if broken:
+        raise ModelError(
+            f"The model '{name}' gives logits that are not numbers in {broken} of {len(losses)} "
+            "windows of held-out text, before anything is done to it: its LM head or other weights "
+            f"are damaged, or model.precision={precision} overflows; try float32."
+        )
 
 
 def _keep(said: Sequence[tuple[Sequence[Question], Entry]], whole: Path) -> None:

@@ -48,7 +48,9 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
         for number, arm in enumerate(arms, start=1):
             ablation = ablation_of(arm, identified.statistics)
             place = f"[{number}/{len(arms)}]"
-            found, copy = measuring.measure(arm.name, models[arm.model], ablation, place)
+            found, copy = measuring.measure(
+                arm.name, models[arm.model], ablation, place, dense=ablation is None
+            )
             measured.append(_arm_record(arm, units, found, copy))
     named = {"base": base, "aligned": aligned}
     return run.finish(named, training, identified, stages, measured)

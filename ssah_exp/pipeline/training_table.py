@@ -57,7 +57,7 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
             units.save(run.folder / "unitmap")
         measuring = Measuring.of(run, stages)
         for number, (name, ref) in enumerate(_dense(config, base, start)):
-            found, copy = measuring.measure(name, ref, None, f"[dense {number}]")
+            found, copy = measuring.measure(name, ref, None, f"[dense {number}]", dense=True)
             if ref == start:
                 found.metrics[TRAIN_LOSS] = _loss(tuning.start_loss(), tuning.loss_examples)
             measured.append(_record(None, name, None, units, found, copy))

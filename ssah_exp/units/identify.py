@@ -19,7 +19,7 @@ from ssah_exp.data.batching import like_lengths
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import CalibrationData
 from ssah_exp.errors import UnitError
-from ssah_exp.models.anatomy import KINDS, Anatomy, Kind, output_column_norms
+from ssah_exp.models.anatomy import KINDS, Anatomy, Kind, check_head, output_column_norms
 from ssah_exp.models.load import LoadedModel, move
 from ssah_exp.units.collect import CalibrationModule, UnitStatistics
 from ssah_exp.units.examples import ExampleMoments
@@ -166,7 +166,8 @@ def identify(
 
     Raises:
         UnitError: NaN or infinite activations, naming the layer, or fewer than two counted tokens.
-        ModelError: NaN or infinite weights of output projections, naming the layer.
+        ModelError: NaN or infinite weights of output projections, naming the layer, or behind the
+            last block.
     """
     found = identify_together(
         loaded, calibration, units, trainer_config, keep_examples=keep_examples
@@ -187,6 +188,7 @@ def identify_together(
     sets = {name: calibration[name] for name in SETS}
     statistics = collect(loaded, sets, units, trainer_config, keep_examples=keep_examples)
     norms = {kind: output_column_norms(loaded.model, kind) for kind in KINDS}
+    check_head(loaded.model)  # hours before answers and losses, which would show it
     if not ranks.first():
         return None
     pooled = {name: statistics.result(name) for name in SETS}

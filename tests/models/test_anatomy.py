@@ -11,6 +11,8 @@ from ssah_exp.models.anatomy import (
     FAMILIES,
     KINDS,
     blocks,
+    check_head,
+    final_norm,
     output_column_norms,
     output_projection,
     read_anatomy,
@@ -101,6 +103,17 @@ def test_weights_that_are_no_numbers_are_named(value: float) -> None:
     assert output_column_norms(model, "attention").isfinite().all()
     with pytest.raises(ModelError, match="weights in the mlp output projection of layer 2"):
         output_column_norms(model, "mlp")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("what", ["final norm", "LM head"])
+def test_weights_behind_the_last_block_are_named(family: str, what: str, value: float) -> None:
+    model = tiny.tiny_model(family)
+    check_head(model)
+    module = final_norm(model) if what == "final norm" else model.get_output_embeddings()
+    module.weight.data[-1] = value
+    with pytest.raises(ModelError, match=f"NaN or infinite weights in the {what}"):
+        check_head(model)
 
 
 def test_unknown_family_says_how_to_add_one() -> None:

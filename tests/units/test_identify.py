@@ -132,6 +132,13 @@ def test_weights_that_no_activation_shows_are_traced_too() -> None:
         run_identify(loaded, SAFETY, UTILITY)
 
 
+def test_an_lm_head_that_no_activation_shows_is_looked_at_too() -> None:
+    loaded = tiny.tiny_loaded("llama_gqa")
+    loaded.model.get_output_embeddings().weight.data[3, 5] = float("nan")
+    with pytest.raises(ModelError, match="in the LM head"):
+        run_identify(loaded, SAFETY, UTILITY)
+
+
 def test_a_look_at_too_few_tokens_says_so() -> None:
     """Not that activations are no numbers, as a variance of one token is."""
     ids = SAFETY[0].input_ids
