@@ -12,6 +12,7 @@ from ssah_exp import ranks
 from ssah_exp.config.schema import TuningConfig
 from ssah_exp.errors import ConfigError, ModelError, StoreError
 from ssah_exp.models.attached.library import missing_optimizer
+from ssah_exp.models.placement import whole
 from ssah_exp.training.objectives import Objective
 from ssah_exp.training.sharding import ShardedTwin
 from ssah_exp.training.tuned import Trainable
@@ -84,13 +85,26 @@ class FineTuning(pl.LightningModule):
         over_batch = sum(ranks.everyones(float(loss.detach()))) / ranks.count()
         if not math.isfinite(over_batch):
             raise ModelError(
-                f"The training loss is {over_batch} at step {self.global_step}; "
-                "lower the learning rate."
+                f"The training loss is {over_batch} at step {self.global_step}; {self._remedy()}"
             )
         in_step = self._weight_in_step()
         self.losses.append(over_batch)
         self.log("loss", loss.detach(), prog_bar=True, batch_size=1)
         return loss if in_step == 1 else in_step * loss
+
+    def _remedy(self) -> str:
+        """What to do about a loss that is not finite; every rank must call this."""
+        if self.global_step > 0:
+            return "lower the learning rate."
+        before = "nothing was updated before it, so the learning rate is not the reason"
+        broken = first_not_finite(self.model)
+        if broken is not None:
+            return f"{before}. {broken} has NaN or infinite values: take other weights."
+        precision = str(self.model.dtype).removeprefix("torch.")
+        return (
+            f"{before}. All weights are finite: numbers overflow on their way through the model, "
+            f"computed in {precision}; give model.precision=float32, or look at the training data."
+        )
 
     def _weight_in_step(self) -> float:
         """Factor on the loss that makes a shorter last step's gradient the mean over its batches.
@@ -163,6 +177,14 @@ class FineTuning(pl.LightningModule):
         torch.set_rng_state(resumed["rng"][own].cpu())
         if "cuda_rng" in resumed and torch.cuda.is_available():
             torch.cuda.set_rng_state(resumed["cuda_rng"][own].cpu())
+
+
+def first_not_finite(model: torch.nn.Module) -> str | None:
+    """Name of the first parameter with NaN or infinite values; every rank must call this."""
+    for name, parameter in model.named_parameters():
+        if not bool(whole(parameter.detach()).isfinite().all()):
+            return name
+    return None
 
 
 def warmup_steps(config: TuningConfig, steps: int) -> int:

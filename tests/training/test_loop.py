@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from ssah_exp.config.schema import AlignmentConfig, TrainerConfig, TuningConfig
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, ModelError
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.training import loop
 from ssah_exp.training.loop import Run, fine_tune, supervised_run
@@ -73,6 +74,31 @@ def test_a_run_is_adamw_with_its_schedule_decay_and_clipping() -> None:
         assert furthest(trained, by_hand(**other)) > 1e-3, other  # type: ignore[arg-type]
     assert not any(module.training for module in loaded.model.modules())
     assert all(item.grad is None for item in loaded.model.parameters())
+
+
+def test_broken_weights_are_not_blamed_on_the_learning_rate() -> None:
+    loaded = tiny.tiny_loaded("llama_gqa")
+    loaded.model.lm_head.weight.data[3, 5] = math.nan
+    with pytest.raises(ModelError, match="training loss is nan at step 0") as caught:
+        fine_tune(loaded, run_for(loaded))
+    assert "lm_head.weight has NaN or infinite values: take other weights." in str(caught.value)
+    assert "lower" not in str(caught.value)
+
+
+def test_numbers_that_overflow_are_told_from_broken_weights() -> None:
+    loaded = tiny.tiny_loaded("llama_gqa")
+    loaded.model.lm_head.weight.data.fill_(3e38)
+    with pytest.raises(ModelError, match=r"All weights are finite.*float32") as caught:
+        fine_tune(loaded, run_for(loaded))
+    assert "at step 0" in str(caught.value)
+
+
+def test_a_loss_that_explodes_later_is_blamed_on_the_learning_rate() -> None:
+    loaded = tiny.tiny_loaded("llama_gqa")
+    run = run_for(loaded)
+    run = replace(run, config=replace(run.config, learning_rate=math.inf))
+    with pytest.raises(ModelError, match=r"is nan at step [1-9]; lower the learning rate\.$"):
+        fine_tune(loaded, run)
 
 
 def test_activations_are_recomputed_where_that_is_asked_for_and_nothing_else_changes(
