@@ -62,11 +62,12 @@ def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
 
 def test_there_are_such_claims() -> None:
     names = [file.parent.name for file in OTHERS]
-    assert names[:7] == [
-        "seeds", "came_aligned", "bare", "classes", "freezing", "fresh_seeds", "harmbench",
+    assert names[:9] == [
+        "seeds", "came_aligned", "budgets", "bare", "classes", "excluded", "freezing",
+        "fresh_seeds", "harmbench",
     ]  # fmt: skip
-    assert names[7:11] == ["frozen_share", "matched", "quarter", "small_matched"]
-    assert names[11:24] == [
+    assert names[9:13] == ["frozen_share", "matched", "quarter", "small_matched"]
+    assert names[13:26] == [
         "fresh_seeds",  # of over-refusal
         "fresh_seeds",  # of the study
         "in_words",
@@ -81,10 +82,10 @@ def test_there_are_such_claims() -> None:
         "full_rates",
         "matched",
     ]
-    assert names[24:28] == ["in_words", "read", "scu_only", "later"]
-    assert names[28:31] == ["fresh_seeds", "milder", "milder"]  # of adapters
-    assert names[31:35] == ["dpo", "fresh_seeds", "utility", "unit_lora"]
-    assert names[35:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
+    assert names[26:30] == ["in_words", "read", "scu_only", "later"]
+    assert names[30:33] == ["fresh_seeds", "milder", "milder"]  # of adapters
+    assert names[33:37] == ["dpo", "fresh_seeds", "utility", "unit_lora"]
+    assert names[37:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
 
 
 def test_scores_side_by_side_are_those_of_the_records(capsys: pytest.CaptureFixture[str]) -> None:
