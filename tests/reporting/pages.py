@@ -65,6 +65,19 @@ def many(count: int) -> list[RunRecord]:
     return made
 
 
+def copies(made: list[RunRecord], count: int) -> list[RunRecord]:
+    """As many runs: these, and then these over again as runs on other data."""
+    found: list[RunRecord] = []
+    for number in range(count):
+        again, at = divmod(number, len(made))
+        run = made[at]
+        if again:
+            data = {**run.config["data"], "name": f"{run.config['data']['name']}_{again}"}
+            run = replace(run, run_id=f"{number:012x}", config={**run.config, "data": data})
+        found.append(run)
+    return found
+
+
 def _with_training(arm: ArmRecord, seed: int) -> ArmRecord:
     if arm.training is None:
         return arm

@@ -21,7 +21,7 @@ from ssah_exp.records.store import RecordStore, read_folder
 from ssah_exp.reporting.report.charts.forest import forest
 from ssah_exp.reporting.report.charts.parts import tick_texts
 from ssah_exp.reporting.report.charts.training import curves, scatter
-from ssah_exp.reporting.report.flat import flat, own, shared
+from ssah_exp.reporting.report.flat import flat, lacking, own, shared
 from ssah_exp.reporting.report.page import render_report, value_parts
 from ssah_exp.reporting.report.payload import embedded, payload, thinned
 from ssah_exp.reporting.report.pictures import MOST_PICTURED
@@ -30,7 +30,7 @@ from ssah_exp.reporting.report.svg import Scale, element, spanning
 from ssah_exp.reporting.rows import blocks
 from ssah_exp.reporting.setting_text import notes_below
 from tests.records.synthetic import JUDGE, record
-from tests.reporting.pages import HOSTILE, pruned, records, trained
+from tests.reporting.pages import HOSTILE, copies, pruned, records, trained
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 
@@ -80,19 +80,31 @@ def test_json_inside_html_cannot_end_its_element() -> None:
         embedded([math.nan])
 
 
+def entries(content: dict, run: dict) -> dict[str, str]:
+    """What the page's script knows of a run."""
+    missing = {list(content["common"])[at] for at in content["lacking"][run["lacks"]]}
+    assert not missing & set(run["own"])
+    return {
+        key: value
+        for key, value in {**content["common"], **run["own"]}.items()
+        if key not in missing
+    }
+
+
 def test_every_entry_of_every_run_can_be_read_back() -> None:
     made = records()
     content = payload(made)
     for run, source in zip(content["runs"], made, strict=True):
-        whole = {**content["common"], **run["own"]}
-        assert {key: value for key, value in whole.items() if value is not None} == flat(source)
+        assert entries(content, run) == flat(source)
+    assert len(content["lacking"]) == 2, "one of each artefact"
 
 
 def test_what_is_common_is_written_once() -> None:
     runs = [{"a": "1", "b": "2"}, {"a": "1", "b": "3"}, {"a": "1", "b": "3", "c": "4"}]
     common = shared(runs)
     assert common == {"a": "1", "b": "3", "c": "4"}
-    assert [own(run, common) for run in runs] == [{"b": "2", "c": None}, {"c": None}, {}]
+    assert [own(run, common) for run in runs] == [{"b": "2"}, {}, {}]
+    assert [lacking(run, common) for run in runs] == [(2,), (2,), ()]
 
 
 def test_numbers_are_written_as_in_the_tables() -> None:
@@ -327,6 +339,23 @@ def test_the_committed_records_make_a_page(committed: tuple[list[RunRecord], str
     made, text = committed
     assert len(data_of(text)["runs"]) == len(made) >= 21
     assert "nan" not in re.sub(r"<script.*?</script>", "", text, flags=re.S).lower().split()
+
+
+def test_five_hundred_runs_like_the_committed_ones_make_a_small_page(
+    committed: tuple[list[RunRecord], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs of nine artefacts: most of them lack most of what others are made of."""
+    made, smaller = committed
+    drawn = re.findall(r'<img class="picture"[^>]*>', smaller)
+    assert drawn, "as many on the larger page; drawn once is enough"
+    monkeypatch.setattr("ssah_exp.reporting.report.sections.pictures", lambda _: [])
+    runs = copies(made, 500)
+    text = render_report(runs)
+    assert len(text.encode()) + sum(map(len, drawn)) < 10e6
+    content = data_of(text)
+    assert {run.artefact for run in runs} == {run["artefact"] for run in content["runs"]}
+    for run, source in zip(content["runs"], runs, strict=True):
+        assert entries(content, run) == flat(source)
 
 
 def test_the_newest_probes_are_drawn_into_the_page(committed: tuple[list[RunRecord], str]) -> None:

@@ -45,9 +45,11 @@ def shared(runs: Sequence[Mapping[str, str]]) -> dict[str, str]:
     return {key: counter.most_common(1)[0][0] for key, counter in counts.items()}
 
 
-def own(run: Mapping[str, str], common: Mapping[str, str]) -> dict[str, str | None]:
-    """Where one run differs from ``common``; None where it has no such key."""
-    apart: dict[str, str | None] = {
-        key: value for key, value in run.items() if common.get(key) != value
-    }
-    return apart | {key: None for key in common if key not in run}
+def own(run: Mapping[str, str], common: Mapping[str, str]) -> dict[str, str]:
+    """Where one run differs from ``common``."""
+    return {key: value for key, value in run.items() if common.get(key) != value}
+
+
+def lacking(run: Mapping[str, str], common: Mapping[str, str]) -> tuple[int, ...]:
+    """Places in ``common`` of the keys that one run does not have."""
+    return tuple(at for at, key in enumerate(common) if key not in run)

@@ -16,7 +16,7 @@ from ssah_exp.evaluation.metric_names import (
     asr_name,
 )
 from ssah_exp.records.record import ArmRecord, RunRecord
-from ssah_exp.reporting.report.flat import flat, own, shared
+from ssah_exp.reporting.report.flat import flat, lacking, own, shared
 from ssah_exp.reporting.text import estimate_text, heading_or_name, scale_of
 
 MOST_POINTS = 200  # of a loss curve: as many as a picture can show
@@ -26,17 +26,22 @@ _FIRST = (PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE, EPOCHS)
 def payload(records: Sequence[RunRecord]) -> dict[str, Any]:
     """Plain JSON values.
 
-    Settings are written once: ``common`` holds the most frequent value of each key, a run only
-    what it has otherwise. An arm's metrics are keyed by index into ``metrics``; each is ``[text,
+    Settings are written once: ``common`` holds the most frequent value of every key of any run, a
+    run only what it has otherwise. Runs of one artefact lack the same of those keys, so that each
+    set is written once, too: ``lacking`` holds places in ``common``, and a run's ``lacks`` is its
+    place in ``lacking``. An arm's metrics are keyed by index into ``metrics``; each is ``[text,
     value, n]`` with the text of the tables and the value in the unit shown: null for a gap, text
     for infinity.
     """
     runs = [flat(record) for record in records]
     common = shared(runs)
+    missing = [lacking(values, common) for values in runs]
+    places = {found: at for at, found in enumerate(dict.fromkeys(missing))}
     names = _metric_names(records)
     index = {name: number for number, name in enumerate(names)}
     return {
         "common": common,
+        "lacking": list(map(list, places)),
         "metrics": [{"name": name, "heading": heading_or_name(name)} for name in names],
         "runs": [
             {
@@ -45,9 +50,10 @@ def payload(records: Sequence[RunRecord]) -> dict[str, Any]:
                 "seed": record.seed,
                 "primary": index.get(primary_asr(record)),
                 "own": own(values, common),
+                "lacks": places[found],
                 "arms": [_arm(arm, index) for arm in record.arms],
             }
-            for record, values in zip(records, runs, strict=True)
+            for record, values, found in zip(records, runs, missing, strict=True)
         ],
     }
 

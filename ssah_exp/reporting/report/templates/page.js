@@ -90,7 +90,9 @@
   });
   byId("metric").addEventListener("change", () => numbers(ticked()));
 
-  const valueOf = (run, key) => key in run.own ? run.own[key] : (data.common[key] ?? null);
+  const keys = Object.keys(data.common);
+  const lacking = data.lacking.map((places) => new Set(places.map((at) => keys[at])));
+  const valueOf = (run, key) => lacking[run.lacks].has(key) ? null : run.own[key] ?? data.common[key];
   const label = (run) => `${run.id} ${run.artefact}, seed ${run.seed}`;
 
   const compare = () => {
@@ -137,7 +139,6 @@
   };
 
   const differences = (chosen) => {
-    const keys = [...new Set([...Object.keys(data.common), ...chosen.flatMap((run) => Object.keys(run.own))])];
     const apart = keys.filter((key) => new Set(chosen.map((run) => valueOf(run, key))).size > 1);
     const lines = apart.map((key) => filled("tr", [
       node("th", key, { scope: "row" }),
@@ -197,8 +198,7 @@
   const open = (id) => {
     const run = runs.get(id);
     byId("run-title").textContent = label(run);
-    const keys = [...new Set([...Object.keys(data.common), ...Object.keys(run.own)])].filter((key) => valueOf(run, key) !== null);
-    const lines = keys.map((key) => filled("tr", [node("th", key, { scope: "row" }), filled("td", [node("div", valueOf(run, key))], { class: "wrap" })]));
+    const lines = keys.filter((key) => valueOf(run, key) !== null).map((key) => filled("tr", [node("th", key, { scope: "row" }), filled("td", [node("div", valueOf(run, key))], { class: "wrap" })]));
     const metrics = run.arms.flatMap((arm) => Object.entries(arm.metrics).map(([at, found]) =>
       filled("tr", [node("th", arm.name, { scope: "row" }), node("td", data.metrics[at].heading), node("td", data.metrics[at].name), numberCell(found)])));
     byId("run-body").replaceChildren(
