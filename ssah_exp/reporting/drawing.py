@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -65,10 +65,23 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height))
 
 
-def on_the_edge(axes: Axes, rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+def on_the_edge(
+    axes: Axes,
+    rows: pd.DataFrame,
+    columns: Sequence[str],
+    marks: str = "highest",
+    top: float = 0.98,
+) -> pd.DataFrame:
     """Rows with overflowed values set above all others, and a note on the axes that says so.
 
     matplotlib leaves infinite points out, and a reader would take them for not measured.
+
+    Args:
+        axes: Where the rows are drawn.
+        rows: Their numbers.
+        columns: Which of them may have overflowed.
+        marks: Which marks the note is about.
+        top: Where the note stands, as a share of the height of the axes.
     """
     numbers = rows[list(columns)].astype("float64")
     beyond = numbers > BEYOND
@@ -76,26 +89,28 @@ def on_the_edge(axes: Axes, rows: pd.DataFrame, columns: Sequence[str]) -> pd.Da
         return rows
     highest = numbers.mask(beyond).max().max()
     edge = 10 * (float(highest) if pd.notna(highest) else 1.0)
-    axes.annotate("highest marks: infinite", (0.02, 0.98), xycoords="axes fraction", va="top")
+    axes.annotate(f"{marks} marks: infinite", (0.02, top), xycoords="axes fraction", va="top")
     return rows.assign(**numbers.mask(beyond, edge))
 
 
-def log_where_wide(axes: Axes) -> None:
-    """A logarithmic y axis where that says more, with enough plain numbers to read values off."""
+def log_where_wide(axes: Axes, along: Literal["x", "y"] = "y") -> None:
+    """A logarithmic axis where that says more, with enough plain numbers to read values off."""
     from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter, ScalarFormatter
 
-    low, high = axes.get_ylim()
+    limits = axes.get_xlim if along == "x" else axes.get_ylim
+    low, high = limits()
     if high < 2 * low:
         return
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
+    axes.set(**{f"{along}scale": "log"})
+    low, high = limits()
     if high > _PLAIN * low:  # powers of ten alone
         return
     # Only a range that wide holds two of 1, 2, 5, 10, ... wherever it begins.
     wide = high >= 5 * low
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else AutoLocator())
-    axes.yaxis.set_major_formatter(ScalarFormatter())
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axis = axes.xaxis if along == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else AutoLocator())
+    axis.set_major_formatter(ScalarFormatter())
+    axis.set_minor_formatter(NullFormatter())
 
 
 def named_once(axes: Axes) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _ITSELF = "class"
+_DENSE = ("aligned", "unaligned")
 _FOR_A_BOX = 5
 _ROOM = 36  # letters that stand side by side below a panel
+_SIDE_BY_SIDE = 12  # classes and sets; more lie below one another
+_LETTERS = 31  # of a name beside a panel
 # Where the draws stand beside the class.
 _SHIFTS = {"random": -0.26, "matched": 0.26}
 
@@ -88,6 +92,9 @@ def _row(short: str, metric: str, arm: ArmRecord, seed: int) -> dict[str, Any]:
 def draw_null(records: Sequence[RunRecord], path: Path, style: str | None = None) -> Path:
     """Draw ASR and perplexity of every class, with all its control draws beside it.
 
+    Few classes and sets stand side by side; many lie below one another, on a page as tall as they
+    need.
+
     Args:
         records: Records of one setting of a pruning table, one per seed.
         path: Where to write; the suffix decides the format.
@@ -102,54 +109,87 @@ def draw_null(records: Sequence[RunRecord], path: Path, style: str | None = None
     """
     rows = null_rows(records, style)
     config = records[0].config
-    figure = new_figure(PAGE, 3.2)
+    classes = list(dict.fromkeys(rows.loc[~rows["class"].isin(_DENSE), "class"]))
+    lying = len(classes) > _SIDE_BY_SIDE
+    figure = new_figure(PAGE, _height(rows, len(classes)) if lying else 3.2)
     budgets, seeds = config["units"]["budgets"], len(records)
     figure.suptitle(
         f"{config['data']['name']}, SCU budget {100 * budgets['scu']:g} % of {budgets['unit']}, "
         f"{seeds} seed{'s' if seeds > 1 else ''}",
     )
-    left, right = figure.subplots(1, 2)
-    _panel(left, rows[rows["metric"] == "asr"])
-    left.set_ylabel(f"ASR %, {prompts_text(config['evaluation'], style)}")
-    left.set_ylim(-3, 103)
+    left, right = figure.subplots(1, 2, sharey=lying)
+    along: Literal["x", "y"] = "x" if lying else "y"
+    _panel(left, rows[rows["metric"] == "asr"], classes, along)
+    left.set(
+        **{f"{along}label": f"ASR %, {prompts_text(config['evaluation'], style)}"},
+        **{f"{along}lim": (-3, 103)},
+    )
     perplexity = rows[rows["metric"] == PERPLEXITY]
-    _panel(right, on_the_edge(right, perplexity, ("value", "low", "high")))
-    right.set_ylabel("perplexity")
+    edge = ("rightmost", 1.0) if lying else ("highest", 0.98)
+    drawn = on_the_edge(right, perplexity, ("value", "low", "high"), *edge)
+    _panel(right, drawn, classes, along)
+    right.set(**{f"{along}label": "perplexity"})
     if (perplexity["value"] > 0).any():  # without a value there is no scale
-        log_where_wide(right)
+        log_where_wide(right, along)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return save_figure(figure, path, rows)
 
 
-def _panel(axes: Axes, rows: pd.DataFrame) -> None:
-    dense = rows["class"].isin(("aligned", "unaligned"))
-    for name, line in (("aligned", "-"), ("unaligned", ":")):
+def _height(rows: pd.DataFrame, classes: int) -> float:
+    """Inches that so many lying classes need: more where draws lie beside them."""
+    return 1.2 + classes * (0.2 if rows["draw"].isna().all() else 0.32)
+
+
+def _panel(
+    axes: Axes, rows: pd.DataFrame, classes: Sequence[str], along: Literal["x", "y"]
+) -> None:
+    """One quantity, ``along`` the axis of its values."""
+    lying = along == "x"
+    for name, line in zip(_DENSE, ("-", ":"), strict=True):
         values = rows.loc[rows["class"] == name, "value"]
         if values.notna().any():
-            axes.axhline(
+            draw_line = axes.axvline if lying else axes.axhline
+            draw_line(
                 float(values.mean()), color="black", linewidth=0.8, linestyle=line,
                 label=f"{name}, nothing pruned",
             )  # fmt: skip
-    classes = list(dict.fromkeys(rows.loc[~dense, "class"]))
     for place, name in enumerate(classes):
         here = rows[rows["class"] == name]
         for control, shift in _SHIFTS.items():
             marker, colour = CONTROL_MARKERS[control], CONTROL_COLOURS[control]
             draws = here.loc[here["what"] == control, "value"].dropna().to_numpy()
-            _draws(axes, draws, place + shift, marker, colour, f"{control}, draw by draw")
-        _seeds(axes, here[here["what"] == _ITSELF], place, name)
-    labels = axes.set_xticks(range(len(classes)), classes)
-    if sum(map(len, classes)) > _ROOM:
-        for tick in labels:
-            tick.label1.set(rotation=25, ha="right", rotation_mode="anchor")
-    axes.set_xlim(-0.6, len(classes) - 0.4)
-    axes.grid(visible=False, axis="x")
+            _draws(axes, draws, place + shift, marker, colour, f"{control}, draw by draw", along)
+        _seeds(axes, here[here["what"] == _ITSELF], place, name, along)
+    if lying:
+        axes.set_yticks(range(len(classes)), shortened(classes))
+        axes.set_ylim(len(classes) - 0.4, -1.2)  # from the top; above the first is the note's room
+    else:
+        labels = axes.set_xticks(range(len(classes)), classes)
+        if sum(map(len, classes)) > _ROOM:
+            for tick in labels:
+                tick.label1.set(rotation=25, ha="right", rotation_mode="anchor")
+        axes.set_xlim(-0.6, len(classes) - 0.4)
+    axes.grid(visible=False, axis="y" if lying else "x")
     named_once(axes)
 
 
+def shortened(names: Sequence[str]) -> list[str]:
+    """Names with an ellipsis in the middle of long ones, except where that makes two the same."""
+    half = (_LETTERS - 1) // 2
+    short = [name if len(name) <= _LETTERS else f"{name[:half]}…{name[-half:]}" for name in names]
+    counts = Counter(short)
+    return [name if counts[made] > 1 else made for name, made in zip(names, short, strict=True)]
+
+
 def _draws(
-    axes: Axes, draws: np.ndarray[Any, Any], place: float, marker: str, colour: str, label: str
+    axes: Axes,
+    draws: np.ndarray[Any, Any],
+    place: float,
+    marker: str,
+    colour: str,
+    label: str,
+    along: Literal["x", "y"],
 ) -> None:
     """Every draw, and a box over them where there are enough for quartiles."""
     if draws.size == 0:
@@ -158,6 +198,7 @@ def _draws(
         axes.boxplot(
             [draws],
             positions=[place],
+            orientation="horizontal" if along == "x" else "vertical",
             widths=0.2,
             showfliers=False,
             manage_ticks=False,
@@ -169,24 +210,26 @@ def _draws(
             zorder=1,
         )
     spread = np.linspace(-0.07, 0.07, draws.size) if draws.size > 1 else np.zeros(1)
-    axes.plot(
-        place + spread, draws, marker, color=colour, markersize=4, alpha=0.8, label=label, zorder=2
-    )
+    points = (draws, place + spread) if along == "x" else (place + spread, draws)
+    axes.plot(*points, marker, color=colour, markersize=4, alpha=0.8, label=label, zorder=2)
 
 
-def _seeds(axes: Axes, rows: pd.DataFrame, place: float, name: str) -> None:
+def _seeds(
+    axes: Axes, rows: pd.DataFrame, place: float, name: str, along: Literal["x", "y"]
+) -> None:
     """The class itself, with a point and an interval per seed."""
     count = len(rows)
-    shifts = np.linspace(-0.06, 0.06, count) if count > 1 else np.zeros(count)
+    widest = 0.12 if along == "x" else 0.06  # rows are lower than columns are wide
+    shifts = np.linspace(-widest, widest, count) if count > 1 else np.zeros(count)
     values = rows["value"].to_numpy(float)
     lows, highs = (rows[end].to_numpy(float) for end in ("low", "high"))
+    points = (values, place + shifts) if along == "x" else (place + shifts, values)
     axes.errorbar(
-        place + shifts,
-        values,
-        yerr=whiskers(values, lows, highs),
+        *points,
+        **{f"{along}err": whiskers(values, lows, highs)},
         fmt="o",
         color=CLASS_COLOURS.get(name, "black"),
-        markersize=6,
+        markersize=4 if along == "x" else 6,
         elinewidth=1,
         label=f"{name if name in CLASS_COLOURS else 'sets by name'}, a point a seed",
         zorder=3,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from ssah_exp.cli import main
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.evaluation.intervals import Resampling, perplexity
 from ssah_exp.records.store import RecordStore
 from ssah_exp.reporting.drawn_asr import prompts_text
-from ssah_exp.reporting.null_figure import draw_null, null_rows
+from ssah_exp.reporting.null_figure import draw_null, null_rows, shortened
 from tests.records.synthetic import arm, arms, metrics, record
 
 RECORDS = [record(0), record(1)]
@@ -152,3 +154,62 @@ def test_sets_of_the_users_own_stand_beside_the_classes_and_share_a_line_of_the_
     text = picture.read_text(encoding="utf-8")
     assert all(name in text for name in names)
     assert text.count("sets by name, a point a seed") == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "letters", "lying"), [(12, 6, False), (13, 30, True), (26, 30, True), (26, 64, True)]
+)
+def test_many_sets_lie_below_one_another_and_no_name_covers_another(
+    count: int, letters: int, lying: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    save = Figure.savefig
+
+    def keep(self: Figure, *arguments: object, **named: object) -> None:
+        drawn.append(self)
+        save(self, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    names = [f"{'heads_' * 11}"[: letters - 3] + f"_{number:02d}" for number in range(count)]
+    sets = [
+        arm(f"{name}/pooled{control}", (number + 1) / (2 * count))
+        for number, name in enumerate(names)
+        for control in ("", *(f"/random/{draw}" for draw in range(5)))
+    ]
+    numbers = draw_null([record(0, arms=[*arms()[:2], *sets])], tmp_path / "sets.png")
+    (figure,) = drawn
+    left, right = figure.axes
+    axis = left.yaxis if lying else left.xaxis
+    labels = [label for label in axis.get_ticklabels() if label.get_text()]
+    assert len({label.get_text() for label in labels}) == count
+    assert all(len(label.get_text()) <= 31 for label in labels)
+    assert all(
+        label.get_text()[-3:] == name[-3:] for label, name in zip(labels, names, strict=True)
+    )
+    if lying:
+        boxes = [label.get_window_extent() for label in labels]
+        assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+        assert boxes[0].y0 > boxes[-1].y1, "from the top, in the order of the records"
+        assert left.get_window_extent().width > figure.bbox.width / 4
+        assert left.get_xlim() == (-3, 103)
+        assert right.get_xlabel() == "perplexity"
+    rows = pd.read_csv(numbers)
+    wanted = rows[(rows["metric"] == "asr") & (rows["what"] == "class")].set_index("class")["value"]
+    points = [found[0] for found in left.containers]
+    values = [float((p.get_xdata() if lying else p.get_ydata())[0]) for p in points]
+    assert values == pytest.approx(wanted[names].tolist())
+
+
+def test_names_that_only_their_middle_tells_apart_are_written_in_full() -> None:
+    ends, middles = "a" * 20, ("x", "y")
+    names = [f"{ends}{middle}{ends}" for middle in middles]
+    assert shortened(names) == names
+    assert shortened([names[0], "short"]) == [f"{'a' * 15}…{'a' * 15}", "short"]
+
+
+def test_an_infinite_perplexity_among_many_sets_is_named_where_it_is(tmp_path: Path) -> None:
+    destroyed = {**metrics(0.6), "perplexity": perplexity([900.0] * 3, Resampling(0.95, 100))}
+    sets = [arm(f"set_{number}/pooled", 0.4) for number in range(13)]
+    made = record(0, arms=[*arms(), *sets, arm("lost/pooled", 0.6, metrics=destroyed)])
+    draw_null([made], tmp_path / "null.svg")
+    assert "rightmost marks: infinite" in (tmp_path / "null.svg").read_text(encoding="utf-8")
