@@ -1,19 +1,23 @@
-"""Range checks of where a run is computed: processes, machines, device maps."""
+"""Range checks of where a run is computed: processes, machines, kernels, device maps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ssah_exp.config.plugins import plugins
 from ssah_exp.config.ranges import at_least, choice
 from ssah_exp.config.schema import ModelConfig, RunConfig
 from ssah_exp.config.validate_training import BESIDE, adapter_of
+from ssah_exp.errors import did_you_mean
 
 STRATEGIES = ("auto", "ddp", "fsdp2")
+# Every transformers and every model has these: no need to import it, which takes seconds.
+_PLAIN_KERNELS = ("sdpa", "eager")
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 def processes_problems(config: RunConfig, *, trains: bool) -> Iterable[str]:
-    """What is wrong with ``trainer`` and with ``model.device_map``.
+    """What is wrong with ``trainer``, and with a model's kernel and where it lies.
 
     Args:
         config: The whole config.
@@ -25,6 +29,7 @@ def processes_problems(config: RunConfig, *, trains: bool) -> Iterable[str]:
     yield from choice("trainer.strategy", trainer.strategy, STRATEGIES)
     yield from at_least("trainer.checkpoint_minutes", trainer.checkpoint_minutes, 0)
     yield from _mps(config)
+    yield from _attention(model.attn_implementation)
     yield from _device_map(model)
     if model.device_map is not None and (trains or config.alignment.enabled):
         yield (
@@ -69,6 +74,23 @@ def _mps(config: RunConfig) -> Iterable[str]:
                 f"{key}={value}: Apple's MPS has no float64, in which moments, norms and losses "
                 "are summed; give cpu, or auto, which is the CPU there."
             )
+
+
+def _attention(name: str) -> Iterable[str]:
+    """Complain about a kernel that transformers does not know, where no model need be loaded."""
+    # A plug-in may register a kernel of its own when it is imported, which is later.
+    if name in _PLAIN_KERNELS or plugins():
+        return
+    from transformers.integrations.hub_kernels import is_kernel
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    known = {"eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()}
+    # Versions up to 5.22 list some names with this prefix, later ones take it off.
+    if name.removeprefix("paged|") not in known and not is_kernel(name):
+        yield (
+            f"model.attn_implementation={name}.{did_you_mean(name, known)} Kernels of the hub are "
+            "named ORG/REPO."
+        )
 
 
 def _device_map(model: ModelConfig) -> Iterable[str]:

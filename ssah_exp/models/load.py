@@ -82,6 +82,24 @@ def resolve_device(name: str, where: str = "model.device") -> torch.device:
     return device
 
 
+def check_device(name: str) -> None:
+    """Refuse a ``model.device`` that :func:`resolve_device` would, taking no memory on it.
+
+    Raises:
+        ModelError: The device was asked for by name and is not there.
+    """
+    if name.partition(":")[0] != "cuda" or not torch.cuda.is_available():
+        if name != "auto":
+            resolve_device(name)
+        return
+    # Work on a card would keep some of its memory in a process that only waits for others.
+    cards = torch.cuda.device_count()
+    if name not in ("cuda", *(f"cuda:{number}" for number in range(cards))):
+        raise ModelError(
+            f"model.device={name} is not available here: this process sees {cards} GPU(s)."
+        )
+
+
 def load_speech(location: str, config: ModelConfig, revision: str | None = None) -> Speech:
     """Load and check the tokenizer alone, in a second or so.
 

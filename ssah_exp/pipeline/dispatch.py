@@ -13,8 +13,9 @@ from ssah_exp import ranks
 from ssah_exp.config.artefacts import PROBE, TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.config.trainer import check_place, uses_cuda
+from ssah_exp.config.trainer import check_place, shards, uses_cuda
 from ssah_exp.errors import ConfigError, IncompleteError
+from ssah_exp.models.load import check_device
 from ssah_exp.pipeline.launching import launch
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.probe import run_probe
@@ -60,6 +61,10 @@ def run(config: RunConfig, watch: Callable[[str], None] = lambda text: None) -> 
         )
     check_place(config)
     trainer = config.trainer
+    # Here, not where configs are composed: a job may be frozen on a machine without GPUs. And not
+    # where the model is loaded: with everything cached, none is.
+    if config.model.device_map is None and not shards(trainer):
+        check_device(config.model.device)
     if trainer.devices * trainer.num_nodes > 1 and not ranks.expected():
         watch(f"{trainer.devices} processes at work")
         return launch(config)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ssah_exp.config.plugins import VARIABLE
 from ssah_exp.config.schema import ArmConfig, RunConfig
 from ssah_exp.config.validate import validate
 from tests.config.composing import config_of
@@ -76,6 +77,42 @@ def test_what_has_no_float64_is_refused(
     setattr(getattr(config, group), key, value)
     (problem,) = problems_of(config)
     assert problem.startswith(f"{group}.{key}={value}: Apple's MPS has no float64")
+
+
+@pytest.mark.parametrize("name", ["foo", "flash_attention_9", "org/repo/more", "", "paged|foo"])
+def test_a_kernel_that_transformers_does_not_know_is_refused(config: RunConfig, name: str) -> None:
+    config.model.attn_implementation = name
+    (problem,) = problems_of(config)
+    assert problem.startswith(f"model.attn_implementation={name}.")
+    assert "eager, flash_attention_2," in problem
+
+
+def test_a_kernel_that_is_misspelt_is_told_the_nearest(config: RunConfig) -> None:
+    config.model.attn_implementation = "flash_attn_2"
+    assert "Did you mean 'flash_attention_2'?" in problems_of(config)[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "eager",
+        "flash_attention_2",
+        "flex_attention",
+        "paged|eager",
+        "paged|sdpa",
+        "kernels-community/flash-attn2",
+        "org/repo@v1:function",
+    ],
+)
+def test_kernels_that_transformers_knows(config: RunConfig, name: str) -> None:
+    config.model.attn_implementation = name
+    validate(config)
+
+
+def test_a_plugin_may_register_a_kernel(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "mine")
+    config.model.attn_implementation = "mine"
+    validate(config)
 
 
 def test_what_shards_cannot_do(training: RunConfig) -> None:

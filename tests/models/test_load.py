@@ -21,6 +21,7 @@ from ssah_exp.config.schema import ModelConfig
 from ssah_exp.errors import ModelError, SsahWarning
 from ssah_exp.models.companion import Companion
 from ssah_exp.models.load import (
+    check_device,
     load_model,
     load_speech,
     longest_sequence,
@@ -305,3 +306,21 @@ def test_stretched_positions_reach_further_than_the_config_names(
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     assert reachable_positions(str(tmp_path), CONFIG) == reach
     assert longest_sequence(str(tmp_path), CONFIG) == 4096
+
+
+@pytest.mark.parametrize("name", ["auto", "cpu", "cuda", "cuda:1"])
+def test_looking_for_a_device_takes_nothing_on_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: pytest.fail("CUDA was initialised"))
+    check_device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda:2", "cuda:", "cuda:x"])
+def test_a_card_beyond_the_last_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ModelError, match=f"^model.device={name} is not .* sees 2 GPU"):
+        check_device(name)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.errors import StoreError, UnitError
+from ssah_exp.errors import ModelError, StoreError, UnitError
 from ssah_exp.pipeline import dispatch
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.stages import answering, benchmarks
@@ -280,6 +280,19 @@ def test_the_table_is_printed_and_kept(
     assert "| random like SCU" in printed
     assert (done.folder / "table.md").read_text(encoding="utf-8") == printed
     assert "n = 5 harmful, 4 benign and 3 borderline prompts" in printed
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "cudda"])
+def test_a_device_that_is_not_there_is_refused_with_everything_cached(
+    finished: Finished, place: Path, device: str
+) -> None:
+    config = dispatched(place, None)
+    config.model.device = device
+    with pytest.raises(ModelError, match=f"^model.device={device} is not available here: "):
+        dispatch.run(config)
+    config.model.device_map = {"": "cpu"}  # which decides where the model lies, instead
+    config.alignment.enabled = False
+    dispatch.run(config)
 
 
 def test_a_tracker_that_fails_costs_a_warning_only(
