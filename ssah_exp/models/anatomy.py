@@ -186,7 +186,7 @@ def check_head(model: nn.Module) -> None:
     head = model.get_output_embeddings()  # type: ignore[operator]
     for what, module in (("final norm", final_norm(model)), ("LM head", head)):
         with weights_at_hand(module):
-            weight = whole(module.weight.detach())
+            weight = whole(module.get_parameter("weight").detach())
             # Unlike isfinite, this takes no memory: a head may have a billion weights.
             ends = torch.stack(torch.aminmax(weight))
         if not bool(ends.isfinite().all()):

@@ -223,13 +223,16 @@ def _seeds(
     shifts = np.linspace(-widest, widest, count) if count > 1 else np.zeros(count)
     values = rows["value"].to_numpy(float)
     lows, highs = (rows[end].to_numpy(float) for end in ("low", "high"))
-    points = (values, place + shifts) if along == "x" else (place + shifts, values)
+    across, spans = along == "x", whiskers(values, lows, highs)
+    x, y = (values, place + shifts) if across else (place + shifts, values)
     axes.errorbar(
-        *points,
-        **{f"{along}err": whiskers(values, lows, highs)},
+        x,
+        y,
+        xerr=spans if across else None,
+        yerr=None if across else spans,
         fmt="o",
         color=CLASS_COLOURS.get(name, "black"),
-        markersize=4 if along == "x" else 6,
+        markersize=4 if across else 6,
         elinewidth=1,
         label=f"{name if name in CLASS_COLOURS else 'sets by name'}, a point a seed",
         zorder=3,
