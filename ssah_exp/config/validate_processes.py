@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from ssah_exp.config.plugins import plugins
@@ -13,6 +14,7 @@ from ssah_exp.errors import did_you_mean
 STRATEGIES = ("auto", "ddp", "fsdp2")
 # Every transformers and every model has these: no need to import it, which takes seconds.
 _PLAIN_KERNELS = ("sdpa", "eager")
+_HUB_KERNEL = re.compile(r"[^/:]+/[^/:]+(:[^/:]+)?")  # ORG/REPO[@REVISION][:FUNCTION]
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
@@ -81,12 +83,11 @@ def _attention(name: str) -> Iterable[str]:
     # A plug-in may register a kernel of its own when it is imported, which is later.
     if name in _PLAIN_KERNELS or plugins():
         return
-    from transformers.integrations.hub_kernels import is_kernel
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     known = {"eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()}
     # Versions up to 5.22 list some names with this prefix, later ones take it off.
-    if name.removeprefix("paged|") not in known and not is_kernel(name):
+    if name.removeprefix("paged|") not in known and _HUB_KERNEL.fullmatch(name) is None:
         yield (
             f"model.attn_implementation={name}.{did_you_mean(name, known)} Kernels of the hub are "
             "named ORG/REPO."
