@@ -98,7 +98,7 @@ EXPERIMENTS = SHIPPED.parents[1]
 READ = SHIPPED.parent / "in_words" / "read"
 READ_TOO = (
     "scu_budget/read",
-    *(f"came_aligned/{name}" for name in ("1.5B", "0.5B", "fresh_seeds", "harmbench")),
+    *(f"came_aligned/{name}" for name in ("1.5B", "0.5B", "budgets", "fresh_seeds", "harmbench")),
 )
 
 
