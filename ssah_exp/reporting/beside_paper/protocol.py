@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from omegaconf import OmegaConf
+
+from ssah_exp.config.compose import conf_dir
 from ssah_exp.config.judge_files import read_judges
-from ssah_exp.config.shipped import compose_shipped
 from ssah_exp.data.sources import RefusedRequests
 from ssah_exp.evaluation.judges.wording import GIVEN, WORDING
 from ssah_exp.records.record import RunRecord
@@ -135,7 +137,9 @@ def system_differs(record: RunRecord) -> Iterator[str]:
 
 @cache
 def _llama_2_prompt() -> str:
-    return str(compose_shipped([])["evaluation"]["system_prompt"])
+    # Not composed: a run, which prints its table, has Hydra at work.
+    shared = OmegaConf.load(conf_dir() / "evaluation" / "_shared.yaml")
+    return str(shared.system_prompt)
 
 
 def scores_differ(record: RunRecord) -> Iterator[str]:
