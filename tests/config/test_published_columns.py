@@ -182,8 +182,8 @@ def test_every_published_column_is_measured_by_a_documented_command(artefact: st
 def test_table_1s_commands_differ_in_nothing_that_a_command_decides() -> None:
     for config in documented(TABLE1):
         marks = {text for item in pairs(run_of(config)) for text in item.differs if item.measured}
-        # The suffixes are the user's own: the mean that counts them is marked for Llama-2. How large
-        # the classes are follows from the model; here it is made up.
+        # The suffixes are the user's own: the mean that counts them is marked for Llama-2. Sizes
+        # of classes follow from the model; here they are made up.
         left = [text for text in marks if not text.startswith(("mean: ", "size: "))]
         others = ["calibration: Llama-2's refusals for the model's own"]  # there are no other ones
         assert left == ([] if config.model.name.startswith("Llama-2") else others)

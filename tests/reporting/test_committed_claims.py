@@ -63,7 +63,7 @@ def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
 def test_there_are_such_claims() -> None:
     names = [file.parent.name for file in OTHERS]
     assert names[:9] == [
-        "seeds", "came_aligned", "budgets", "bare", "classes", "excluded", "freezing",
+        "seeds", "budgets", "came_aligned", "bare", "classes", "excluded", "freezing",
         "fresh_seeds", "harmbench",
     ]  # fmt: skip
     assert names[9:13] == ["frozen_share", "matched", "quarter", "small_matched"]
