@@ -6,12 +6,16 @@ import gc
 import os
 import signal
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from tests.plugins import install  # noqa: F401  # a fixture of many modules
 from tests.tiny import FAMILIES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Tiny tensors gain nothing from threads, and threads of other processes cost them a lot: those of
 # another test process, and those of the children that tests start.
@@ -25,6 +29,22 @@ def at_a_terminal() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that a test saves, in order."""
+    from matplotlib.figure import Figure  # takes a while, and few tests draw
+
+    found: list[Figure] = []
+    save = Figure.savefig
+
+    def keep(self: Figure, *arguments: object, **named: object) -> None:
+        found.append(self)
+        save(self, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return found
 
 
 @pytest.fixture(params=sorted(FAMILIES))

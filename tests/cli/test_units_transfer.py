@@ -144,16 +144,8 @@ def test_published_cells_are_the_csvs_and_sum_to_one_model() -> None:
 
 
 def test_the_figure_has_its_numbers_beside_it(
-    tmp_path: Path, maps: tuple[str, str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, maps: tuple[str, str], capsys: Capture, drawn: list[Figure]
 ) -> None:
-    drawn: list[Figure] = []
-    save = Figure.savefig
-
-    def keep(self: Figure, *arguments: object, **named: object) -> None:
-        drawn.append(self)
-        save(self, *arguments, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Figure, "savefig", keep)
     picture = tmp_path / "new" / "flow.svg"
     for _ in range(2):
         assert main(["units", "transfer", *maps, "--figure", str(picture)]) == 0

@@ -40,16 +40,8 @@ def trained() -> RunRecord:
 
 
 def test_points_stand_where_the_numbers_are(
-    trained: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: RunRecord, tmp_path: Path, drawn: list[Figure]
 ) -> None:
-    drawn: list[Figure] = []
-    save = Figure.savefig
-
-    def keep(self: Figure, *arguments: object, **named: object) -> None:
-        drawn.append(self)
-        save(self, *arguments, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Figure, "savefig", keep)
     start = replace(arm("aligned", None, 9.0, 2), arm=None, model="aligned")
     trained = replace(trained, arms=[start, *trained.arms])
     asr_against_loss([trained, replace(trained, seed=1)], tmp_path / "new" / "figure.png")

@@ -160,16 +160,8 @@ def test_sets_of_the_users_own_stand_beside_the_classes_and_share_a_line_of_the_
     ("count", "letters", "lying"), [(12, 6, False), (13, 30, True), (26, 30, True), (26, 64, True)]
 )
 def test_many_sets_lie_below_one_another_and_no_name_covers_another(
-    count: int, letters: int, lying: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    count: int, letters: int, lying: bool, tmp_path: Path, drawn: list[Figure]
 ) -> None:
-    drawn: list[Figure] = []
-    save = Figure.savefig
-
-    def keep(self: Figure, *arguments: object, **named: object) -> None:
-        drawn.append(self)
-        save(self, *arguments, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Figure, "savefig", keep)
     names = [f"{'heads_' * 11}"[: letters - 3] + f"_{number:02d}" for number in range(count)]
     sets = [
         arm(f"{name}/pooled{control}", (number + 1) / (2 * count))
