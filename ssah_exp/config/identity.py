@@ -86,10 +86,10 @@ def _unread(config: RunConfig) -> Iterator[str]:
     yield from (item.key for item in unread_by_artefact(config))
     if config.evaluation.engine == TRANSFORMERS:
         yield "evaluation.engine"  # ids stay as before there was a choice
-    if config.artefact == TABLE1 and not config.ablation.controls.overlap:
-        yield "ablation.controls.overlap"  # ids stay as before there was the option
-    if config.artefact == TABLE1 and not config.ablation.controls.exclude:
-        yield "ablation.controls.exclude"  # likewise
+    if config.artefact == TABLE1:
+        for key in ("overlap", "exclude"):
+            if not getattr(config.ablation.controls, key):
+                yield f"ablation.controls.{key}"  # ids stay as before there was the option
 
 
 def _drop(content: dict[str, Any], dotted: str) -> None:

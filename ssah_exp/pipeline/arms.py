@@ -98,7 +98,9 @@ def _controls(
     units: UnitMap, mask: NDArray[np.bool_], name: str, ablation: AblationConfig, seed: int
 ) -> Iterator[Arm]:
     fill, controls = ablation.primary_fill, ablation.controls
-    excluded = [UnitClass[name] for name in controls.exclude]
+    within = None
+    if controls.exclude:
+        within = ~np.isin(units.classes, [UnitClass[item] for item in controls.exclude])
     for kind in controls.kinds:
         for draw in range(controls.draws):
             control = draw_control(
@@ -108,7 +110,7 @@ def _controls(
                 control_stream(seed, kind, draw),
                 pool=controls.match_pool,
                 overlap=controls.overlap,
-                within=~np.isin(units.classes, excluded) if excluded else None,
+                within=within,
                 bound=f"what is no {' or '.join(controls.exclude)}",
                 of=name,
                 option="ablation.controls.overlap",

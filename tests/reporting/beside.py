@@ -1,4 +1,4 @@
-"""Ours beside the paper's, for tests: every pair of a record, one of them, a changed record."""
+"""Ours beside the paper's, for tests: pairs of a record, changed records, the paper's protocol."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper.pair import Pair
 from ssah_exp.reporting.beside_paper.table import pairs_of
 from ssah_exp.reporting.rows import blocks
+from tests.config.composing import config_of
+from tests.records.synthetic import record
 
 
 def pairs(made: RunRecord) -> list[Pair]:
@@ -28,3 +30,28 @@ def changed(made: RunRecord, change: Callable[[dict[str, Any]], None]) -> RunRec
     config = deepcopy(made.config)
     change(config)
     return replace(made, config=config)
+
+
+def by_the_protocol(text: dict[str, Any], digest: str = "t", **perplexity: Any) -> RunRecord:
+    """One of the paper's models by its protocol, with a text of ours.
+
+    Args:
+        text: Node of the text.
+        digest: Hash of its content.
+        **perplexity: Window, if not the paper's.
+    """
+
+    def protocol(config: dict[str, Any]) -> None:
+        config["model"]["name"] = "Mistral-7B-Instruct-v0.2"
+        config["data"] |= {"name": "paper_files", "text": text}
+        config["evaluation"] |= {"max_new_tokens": 256, "harmful_styles": ["raw", "raw_system"]}
+        config["evaluation"]["perplexity"] |= {"window": 4096, **perplexity}
+        config["evaluation"]["primary_judge"] = "wei2024"
+        config["data"]["safety_calibration"] = {"path": "own_refusals.csv"}
+
+    arms = [replace(item, unit_share=0.02 if item.unit_class else 0.0) for item in record().arms]
+    return replace(changed(record(arms=arms), protocol), inputs={"model": "m", "text": digest})
+
+
+def text_node(data: str) -> dict[str, Any]:
+    return deepcopy(dict(config_of(f"data={data}").data.text))

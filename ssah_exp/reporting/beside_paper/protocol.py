@@ -192,27 +192,27 @@ def text_differs(record: RunRecord, window: int) -> Iterator[str]:
         yield f"window: {ours} for {window}"
 
 
-def budget_differs(record: RunRecord, name: str, share: float | None) -> Iterator[str]:
-    """A class cut at another share, or at a share of something else; ``share`` None: no class."""
-    if share is None:
-        return
+def budget_differs(record: RunRecord, name: str, share: float) -> Iterator[str]:
+    """A class cut at another share, or at a share of something else."""
     budgets = record.config["units"]["budgets"]
     ours = budgets[name.lower()]
     if (ours, budgets["unit"]) != (share, "params"):
         yield f"{name} budget: {ours:g} of {budgets['unit']} for {share:g} of params"
 
 
-def size_differs(share: float, printed: float) -> Iterator[str]:
-    """A class of another size: its share of all units is off by over a tenth of the printed one.
+def size_differs(record: RunRecord, source: str, share: float, printed: float) -> Iterator[str]:
+    """The row's own model, with a share of all units that is over a tenth off the printed one.
 
     At the budgets that the paper names, its Llama-3 and Mistral rows cannot have the sizes that it
     prints: what a head weighed there is not published.
 
     Args:
+        record: A run.
+        source: The row's model.
         share: Ours, from 0 to 1.
         printed: The paper's, in percent.
     """
-    if abs(100 * share - printed) > printed / 10:
+    if _is_model(record, source) and abs(100 * share - printed) > printed / 10:
         yield f"size: {100 * share:.1f} % of units for {printed:g}"
 
 

@@ -46,16 +46,7 @@ def _pairs(block: Block) -> Iterator[Pair]:
         label, source = _GROUPS[item["group"]], str(item["model"])
         row = find_row(block, label, None if label == "aligned" else fill)
         model = tuple(protocol.model_differs(record, source))
-        budgets = tuple(protocol.budget_differs(record, label, _BUDGETS.get(label)))
-        units: tuple[str, ...] = ()
-        if label != "aligned":
-            units = (
-                *protocol.scores_differ(record),
-                *protocol.refusals_differ(record),
-                *protocol.fill_differs(record),
-            )
-        if not model and row is not None and label != "aligned":
-            units += tuple(protocol.size_differs(row.unit_share, float(item["share_of_units_pct"])))
+        units = tuple(_units_differ(record, source, label, row, item["share_of_units_pct"]))
         for column, metric, quantity, differs in _columns(record, source):
             if metric == UNITS and label == "aligned":
                 continue  # nothing is pruned
@@ -67,8 +58,22 @@ def _pairs(block: Block) -> Iterator[Pair]:
                 ours=_ours(row, metric) if has_counterpart(record, column) else None,
                 source=source,
                 published=published_number(item[column], 1.0 if metric == PERPLEXITY else 100.0),
-                differs=(*model, *budgets, *units, *differs),
+                differs=(*model, *units, *differs),
             )
+
+
+def _units_differ(
+    record: RunRecord, source: str, label: str, row: Row | None, printed: object
+) -> Iterator[str]:
+    """How a class was found, how large it is and what was done with it; nothing if none was."""
+    if label not in _BUDGETS:
+        return
+    yield from protocol.budget_differs(record, label, _BUDGETS[label])
+    yield from protocol.scores_differ(record)
+    yield from protocol.refusals_differ(record)
+    yield from protocol.fill_differs(record)
+    if row is not None:
+        yield from protocol.size_differs(record, source, row.unit_share, float(str(printed)))
 
 
 def _columns(record: RunRecord, source: str) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
