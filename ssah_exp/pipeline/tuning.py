@@ -210,6 +210,8 @@ class Tuning:
             recipe.pop("check_every")
         if config.model.precision != "float32" and self._config.accumulate > 1:
             recipe["gradients"] = "float32"  # once they were summed in the model's precision
+        if self._config.accumulate > 1:
+            recipe["step"] = "as one batch"  # once its batches counted equally
         if self._track is not None:  # it decides what else an entry holds, but no weight
             units = {key: val for key, val in asdict(self._track.units).items() if key in _SCORED}
             digests = {

@@ -121,8 +121,10 @@ class SlurmOptions:
         """Complain about options that would silently undo what the launcher sets itself."""
         for given in self.sbatch:
             name = str(given).replace("_", "-")
-            if name in _TAKEN:
-                own = _TAKEN[name]
+            # sbatch takes the beginning of a name for the whole of it.
+            meant = next((option for option in _TAKEN if option.startswith(name)), None)
+            if meant is not None:
+                own = _TAKEN[meant]
                 instead = "leave it out" if own is None else f"give hydra.launcher.{own}"
                 yield f"hydra.launcher.sbatch.{given}: the launcher decides that itself; {instead}."
 

@@ -29,7 +29,8 @@ from ssah_exp.training.matching import LossMatch, mean_response_loss
 from ssah_exp.training.module import FineTuning, warmup_steps
 from ssah_exp.training.objectives import Objective, SupervisedObjective
 from ssah_exp.training.policy import UnitPolicy
-from ssah_exp.training.resume import Checkpoints, ReplayedBatches, checkpoint_in
+from ssah_exp.training.replay import ReplayedBatches
+from ssah_exp.training.resume import Checkpoints, checkpoint_in
 from ssah_exp.training.sharding import ShardedStrategy, ShardedTwin
 from ssah_exp.training.tracking import Tracking
 from ssah_exp.training.watching import Watched, watched_by
@@ -203,7 +204,7 @@ def _fit(
 ) -> FineTuning:
     pl.seed_everything(run.seed, workers=True, verbose=False)
     epochs = run.epochs or run.config.epochs
-    batches = ReplayedBatches(run.loader_of, epochs)
+    batches = ReplayedBatches(run.loader_of, epochs, run.accumulate, run.objective.size)
     steps = math.ceil(len(batches) / run.accumulate)
     _check_lengths(run, len(batches), steps)
     twin = ShardedTwin(loaded.model) if shards(run.trainer) else None

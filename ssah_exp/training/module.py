@@ -14,6 +14,7 @@ from ssah_exp.errors import ConfigError, ModelError, StoreError
 from ssah_exp.models.attached.library import missing_optimizer
 from ssah_exp.models.placement import whole
 from ssah_exp.training.objectives import Objective
+from ssah_exp.training.replay import Turn
 from ssah_exp.training.sharding import ShardedTwin
 from ssah_exp.training.tuned import Trainable
 
@@ -55,6 +56,7 @@ class FineTuning(pl.LightningModule):
         self.losses: list[float] = []
         self.final_loss: float | None = None
         self.tuned: Trainable | None = None
+        self._weight_in_step = 1.0
 
     @property
     def weights(self) -> Trainable:
@@ -67,6 +69,11 @@ class FineTuning(pl.LightningModule):
         if self.sharding is not None:
             assert self.device_mesh is not None
             self.sharding.shard(self.device_mesh["data_parallel"], self.weights)
+
+    def on_before_batch_transfer(self, batch: Turn, dataloader_idx: int) -> Any:
+        """Unwrap what the loader hands out, right before it is trained on."""
+        self._weight_in_step = batch.weight
+        return batch.batch
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         """The objective's loss over the batch; each of several ranks computes its own rows of it.
@@ -87,10 +94,9 @@ class FineTuning(pl.LightningModule):
             raise ModelError(
                 f"The training loss is {over_batch} at step {self.global_step}; {self._remedy()}"
             )
-        in_step = self._weight_in_step()
         self.losses.append(over_batch)
         self.log("loss", loss.detach(), prog_bar=True, batch_size=1)
-        return loss if in_step == 1 else in_step * loss
+        return loss if self._weight_in_step == 1 else self._weight_in_step * loss
 
     def _remedy(self) -> str:
         """What to do about a loss that is not finite; every rank must call this."""
@@ -105,15 +111,6 @@ class FineTuning(pl.LightningModule):
             f"{before}. All weights are finite: numbers overflow on their way through the model, "
             f"computed in {precision}; give model.precision=float32, or look at the training data."
         )
-
-    def _weight_in_step(self) -> float:
-        """Factor on the loss that makes a shorter last step's gradient the mean over its batches.
-
-        Lightning always divides by the number of batches that a full step has.
-        """
-        each, every = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
-        before = len(self.losses) // each * each
-        return each / min(each, every - before)
 
     def configure_optimizers(self) -> Any:
         """AdamW with a linear schedule over all steps of the run."""

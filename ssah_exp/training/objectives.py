@@ -19,7 +19,10 @@ class Objective(Protocol):
     """Something to minimise."""
 
     def loss(self, model: PreTrainedModel, batch: Any) -> torch.Tensor:
-        """A scalar over one batch."""
+        """A scalar: a mean over what :meth:`size` counts."""
+
+    def size(self, batch: Any) -> int:
+        """What a batch counts for beside others of its optimizer step."""
 
     def part(self, batch: Any, rank: int, ranks: int) -> tuple[Any, float]:
         """One rank's rows of a batch, and the weight of their loss.
@@ -38,6 +41,10 @@ class SupervisedObjective:
         return token_losses(
             model, batch.input_ids, batch.attention_mask, batch.response_mask
         ).mean()
+
+    def size(self, batch: Batch) -> int:
+        """Its response tokens; the first token of a row has no loss."""
+        return int(batch.response_mask[:, 1:].sum())
 
     def part(self, batch: Batch, rank: int, ranks: int) -> tuple[Batch, float]:
         """Every ``ranks``-th row, weighted by its response tokens; the first token has no loss."""

@@ -62,6 +62,10 @@ class PreferenceObjective:
         reference = batch.pairs.split(batch.reference)
         return preference_loss(chosen, rejected, *reference, self.beta).mean()
 
+    def size(self, batch: ReferencedBatch) -> int:
+        """Its pairs."""
+        return batch.pairs.count
+
     def part(self, batch: ReferencedBatch, rank: int, ranks: int) -> tuple[ReferencedBatch, float]:
         """Every ``ranks``-th pair; pairs weigh the same."""
         count = batch.pairs.count

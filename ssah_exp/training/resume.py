@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import io
-import itertools
 import pickle
 import signal
 import threading
 import time
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
-from torch.utils.data import DataLoader
 
 from ssah_exp import ranks
 from ssah_exp.errors import ConfigError, StoreError
@@ -26,46 +23,6 @@ from ssah_exp.storage import storage_errors
 from ssah_exp.training.module import FineTuning
 
 CHECKPOINT = "last.ckpt"
-
-
-class ReplayedBatches:
-    """All epochs of a loader as one sequence that can start anywhere.
-
-    The loader is made anew and the batches already seen are skipped, so that its random order is
-    the same whether a run was interrupted or not. Lightning stores and restores the position
-    through ``state_dict``.
-
-    Args:
-        make: Makes the loader; its order must follow from a seed alone.
-        epochs: Passes over the data.
-    """
-
-    def __init__(self, make: Callable[[], DataLoader[Any]], epochs: int) -> None:
-        self._make = make
-        self._epochs = epochs
-        self._length = epochs * len(make())
-        self._done = 0
-
-    def __len__(self) -> int:
-        """Batches over all epochs."""
-        return self._length
-
-    def __iter__(self) -> Iterator[Any]:
-        """From the restored position on."""
-        loader, start = self._make(), self._done
-        every = itertools.chain.from_iterable(iter(loader) for _ in range(self._epochs))
-        for position, batch in enumerate(every):
-            if position >= start:
-                self._done = position + 1
-                yield batch
-
-    def state_dict(self) -> dict[str, int]:
-        """How many batches were handed out."""
-        return {"done": self._done}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Start after the batches that were handed out."""
-        self._done = int(state["done"])
 
 
 class Checkpoints(pl.Callback):

@@ -68,6 +68,8 @@ def test_a_wrong_option_is_named(
         ("job-name", "leave it out"),
         ("job_name", "leave it out"),
         ("parsable", "leave it out"),
+        ("cpus-per", "give hydra.launcher.cpus"),
+        ("outp", "leave it out"),
     ],
 )
 def test_what_the_launcher_sets_itself_is_no_other_option_of_sbatch(

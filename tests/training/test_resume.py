@@ -24,7 +24,8 @@ from ssah_exp.training import loop, resume
 from ssah_exp.training.matching import LossMatch
 from ssah_exp.training.module import FineTuning
 from ssah_exp.training.objectives import SupervisedObjective
-from ssah_exp.training.resume import CHECKPOINT, Checkpoints, ReplayedBatches, checkpoint_in
+from ssah_exp.training.replay import ReplayedBatches
+from ssah_exp.training.resume import CHECKPOINT, Checkpoints, checkpoint_in
 from tests import tiny
 from tests.forking import START_METHOD
 from tests.training import worker
@@ -368,12 +369,12 @@ class Counted:
 
 @pytest.mark.parametrize("done", range(12))
 def test_replay_goes_on_anywhere(done: int) -> None:
-    every = list(ReplayedBatches(Counted, 3))  # type: ignore[arg-type]
+    every = [turn.batch for turn in ReplayedBatches(Counted, 3)]  # type: ignore[arg-type]
     assert len(every) == 12
     assert len(set(map(tuple, (every[:4], every[4:8], every[8:])))) > 1, "epochs differ"
     batches = ReplayedBatches(Counted, 3)  # type: ignore[arg-type]
     batches.load_state_dict({"done": done})
-    assert list(batches) == every[done:]
+    assert [turn.batch for turn in batches] == every[done:]
     assert batches.state_dict() == {"done": 12}
 
 

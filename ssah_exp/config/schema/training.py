@@ -120,7 +120,7 @@ class TrainingConfig(TuningConfig):
         objective: ``sft`` or ``dpo``.
         dpo_beta: How strongly DPO holds the model to where it started.
         optimizer: ``adamw`` or ``adamw_8bit`` (bitsandbytes).
-        accumulate: Batches per optimizer step; their mean losses are averaged.
+        accumulate: Batches per optimizer step, which is what one batch of all of them would be.
         gradient_checkpointing: Recompute activations in the backward pass.
         loss_examples: Training examples over which the final training loss is measured.
         check_every: Steps between two measurements of that loss in arms with ``match_loss``; it is
