@@ -16,8 +16,8 @@ from ssah_exp.commands.units import check_draws, drawn, spread_cell, tell_writte
 from ssah_exp.config.ranges import within
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.pipeline.atlas import Charted, chart
-from ssah_exp.reporting.atlas_figure import draw_atlas
 from ssah_exp.reporting.atlas_rows import agreed, setting_rows
+from ssah_exp.reporting.figures.atlas import draw_atlas
 from ssah_exp.reporting.text import machine_text, plain_rows
 from ssah_exp.storage import refuse_existing, whole_folder
 from ssah_exp.units.agreement import Spread

@@ -10,24 +10,24 @@ from typing import Any
 
 from rich.console import Console
 
-from ssah_exp.config.paths import root_of
-from ssah_exp.config.ranges import at_least
-from ssah_exp.errors import ConfigError, StoreError
-from ssah_exp.pipeline.bench.check import WATCHED, Compared, Measured, compare, watched
-from ssah_exp.pipeline.bench.generating import bench_generate
-from ssah_exp.pipeline.bench.growth import bench_growth
-from ssah_exp.pipeline.bench.identify import bench_identify
-from ssah_exp.pipeline.bench.settings import (
+from ssah_exp.bench.check import WATCHED, Compared, Measured, compare, watched
+from ssah_exp.bench.generating import bench_generate
+from ssah_exp.bench.growth import bench_growth
+from ssah_exp.bench.identify import bench_identify
+from ssah_exp.bench.settings import (
     complete,
     complete_generate,
     complete_growth,
     complete_identify,
 )
-from ssah_exp.pipeline.bench.startup import bench_startup
-from ssah_exp.pipeline.bench.training import bench_train
+from ssah_exp.bench.startup import bench_startup
+from ssah_exp.bench.training import bench_train
+from ssah_exp.config.paths import root_of
+from ssah_exp.config.ranges import at_least
+from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.reporting.bench_tables import print_growth, print_rounds, print_training
-from ssah_exp.reporting.growth_figure import draw_growth
+from ssah_exp.reporting.figures.growth import draw_growth
 from ssah_exp.storage import write_atomically
 
 Say = Callable[[str], None]

@@ -17,9 +17,9 @@ from ssah_exp.evaluation.paired import Margins
 from ssah_exp.records.later_judges import with_later_judges
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RECORD, read_record
-from ssah_exp.reporting.compare_arms import compare_arms
-from ssah_exp.reporting.compare_metrics import Metric, metrics_of
-from ssah_exp.reporting.compare_table import render_comparisons
+from ssah_exp.reporting.compare.arms import compare_arms
+from ssah_exp.reporting.compare.metrics import Metric, metrics_of
+from ssah_exp.reporting.compare.table import render_comparisons
 from ssah_exp.reporting.rows import blocks
 
 

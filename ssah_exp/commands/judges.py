@@ -11,16 +11,16 @@ from typing import Any
 
 import pandas as pd
 
+from ssah_exp.config.checks.judges import too_short
 from ssah_exp.config.judge_files import read_judges
 from ssah_exp.config.paths import root_of
 from ssah_exp.config.ranges import refuse
-from ssah_exp.config.validate_judges import too_short
 from ssah_exp.errors import ConfigError, DataError, IncompleteError
-from ssah_exp.evaluation.comparison import compare_judges
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.judges import Judge, ReaderJudge, judge_of
 from ssah_exp.evaluation.judges.label_file import require_labels
-from ssah_exp.evaluation.labelled import LabelledAnswers, read_answers, read_labelled
+from ssah_exp.evaluation.raters.comparison import compare_judges
+from ssah_exp.evaluation.raters.labelled import LabelledAnswers, read_answers, read_labelled
 from ssah_exp.pipeline.rejudging import rejudge
 from ssah_exp.records.later_judges import LaterJudge
 from ssah_exp.records.record import ASK_AGAIN, RunRecord, unanswered_text

@@ -16,11 +16,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from ssah_exp.config.command_line import overrides_first
 from ssah_exp.config.compose import conf_dir, parse
-from ssah_exp.config.foreign import refuse_foreign_hydra
-from ssah_exp.config.mistakes import explain_hydra_error, refuse_mistakes
+from ssah_exp.config.foreign_hydra import refuse_foreign_hydra
+from ssah_exp.config.hydra_errors import explain_hydra_error, refuse_mistakes
 from ssah_exp.config.unread import refuse_unread
-from ssah_exp.config.words import overrides_first
 from ssah_exp.errors import ConfigError, SsahError
 from ssah_exp.pipeline.garbage import imports_stay
 from ssah_exp.sweeps.launching import LAUNCHED, refuse_list

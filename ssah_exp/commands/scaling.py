@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ssah_exp.bench.extrapolating import growth_table
+from ssah_exp.bench.scaling import Rates, table
 from ssah_exp.errors import ConfigError, StoreError
-from ssah_exp.pipeline.bench.extrapolating import growth_table
-from ssah_exp.pipeline.bench.scaling import Rates, table
 
 _GIVEN = ("forward", "card", "link", "network")
 

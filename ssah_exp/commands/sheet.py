@@ -11,7 +11,7 @@ from ssah_exp.data.files import kind_of
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.judges.label_file import LABEL
 from ssah_exp.evaluation.questions import Completion
-from ssah_exp.evaluation.sheet import Draw, draw_sheet, sheet_text
+from ssah_exp.evaluation.raters.sheet import Draw, draw_sheet, sheet_text
 from ssah_exp.pipeline.rejudging import stored_answers
 from ssah_exp.records.store import read_run
 from ssah_exp.storage import write_atomically

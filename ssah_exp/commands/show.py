@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssah_exp.commands.units import drawn, tell_written, units_at
-from ssah_exp.reporting.where_figure import draw_where
+from ssah_exp.reporting.figures.where import draw_where
 from ssah_exp.units.summary import describe
 
 

@@ -19,7 +19,7 @@ from ssah_exp.errors import ConfigError, StoreError, UnitError
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.pipeline.stages import read_statistics
 from ssah_exp.records.store import RECORD
-from ssah_exp.reporting.stability_figure import draw_stability
+from ssah_exp.reporting.figures.stability import draw_stability
 from ssah_exp.reporting.stability_rows import consensus_summary, describe_atlas
 from ssah_exp.units.agreement import ClassAgreement
 from ssah_exp.units.classes import UnitClass

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ssah_exp.commands.units import drawn, tell_written, units_at
-from ssah_exp.reporting.flow_figure import draw_flow
+from ssah_exp.reporting.figures.flow import draw_flow
 from ssah_exp.reporting.text import machine_text, percent_text, plain_rows
 from ssah_exp.reporting.transfer_rows import became, published_cells, transfer_rows
 from ssah_exp.reporting.transfer_table import render_transfer

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from ssah_exp.config.ranges import at_least, refuse
-from ssah_exp.reporting.drawing import check_picture
+from ssah_exp.reporting.figures.drawing import check_picture
 from ssah_exp.reporting.text import interval_text
 from ssah_exp.units.agreement import Spread
 from ssah_exp.units.unitmap import UnitMap

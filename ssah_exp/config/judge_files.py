@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from ssah_exp.config.checks.judges import judge_problems
 from ssah_exp.config.compose import conf_dir
-from ssah_exp.config.validate_judges import judge_problems
 from ssah_exp.errors import ConfigError, did_you_mean
 
 

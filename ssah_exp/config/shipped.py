@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssah_exp.config.compose import conf_dir
-from ssah_exp.config.mistakes import explain_hydra_error
+from ssah_exp.config.hydra_errors import explain_hydra_error
 from ssah_exp.errors import ConfigError
 
 

@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ssah_exp.config.artefacts import ARTEFACTS, ATTACKED, PROBE, TRAINING_ARTEFACTS
+from ssah_exp.config.checks.atlas import atlas_problems
+from ssah_exp.config.checks.attacks import attack_problems
+from ssah_exp.config.checks.judges import judge_problems, mt_bench_problems, too_short
+from ssah_exp.config.checks.probe import probe_problems
+from ssah_exp.config.checks.processes import processes_problems
+from ssah_exp.config.checks.training import training_problems, tuning_problems
 from ssah_exp.config.ranges import (
     CLASSES,
     CONTROLS,
@@ -29,12 +35,6 @@ from ssah_exp.config.schema import (
     VllmConfig,
 )
 from ssah_exp.config.utility import utility_problems
-from ssah_exp.config.validate_atlas import atlas_problems
-from ssah_exp.config.validate_attacks import attack_problems
-from ssah_exp.config.validate_judges import judge_problems, mt_bench_problems, too_short
-from ssah_exp.config.validate_probe import probe_problems
-from ssah_exp.config.validate_processes import processes_problems
-from ssah_exp.config.validate_training import training_problems, tuning_problems
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 FILLS = ("safety", "utility", "pooled", "zero")

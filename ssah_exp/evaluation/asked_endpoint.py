@@ -12,9 +12,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ssah_exp.appended import AppendedLines
 from ssah_exp.config.ranges import refuse
 from ssah_exp.errors import ConfigError
-from ssah_exp.evaluation.lines import AppendedLines
 
 if TYPE_CHECKING:
     from ssah_exp.evaluation.chat_client import ChatClient

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ssah_exp.evaluation.lines import AppendedLines
+from ssah_exp.appended import AppendedLines
 
 FILE = "completions.jsonl"
 

@@ -15,9 +15,9 @@ from ssah_exp.errors import ModelError, SsahWarning
 from ssah_exp.models.anatomy import Anatomy, read_anatomy
 from ssah_exp.models.attached.folder import has_adapter, load_adapter
 from ssah_exp.models.attached.reading import vocabulary
-from ssah_exp.models.beside import beside
 from ssah_exp.models.placement import first_device, offloaded, placement
 from ssah_exp.models.sharded import is_sharded
+from ssah_exp.models.sidecar import beside
 from ssah_exp.models.tokenizer import Speech, check_tokenizer
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from ssah_exp.cache import COST, MARKER
 from ssah_exp.errors import ModelError, StoreError
-from ssah_exp.models.beside import CERTIFICATE, CERTIFICATE_INDEX, PROVENANCE, TRAINING
+from ssah_exp.models.sidecar import CERTIFICATE, CERTIFICATE_INDEX, PROVENANCE, TRAINING
 from ssah_exp.storage import refuse_existing, whole_folder
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"

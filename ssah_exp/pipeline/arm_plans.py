@@ -10,7 +10,7 @@ from ssah_exp.config.build import build
 from ssah_exp.errors import ModelError, UnitError
 from ssah_exp.interventions.plan import TrainingPlan, plan_training
 from ssah_exp.models.attached.folder import has_adapter
-from ssah_exp.models.beside import beside
+from ssah_exp.models.sidecar import beside
 from ssah_exp.models.skeleton import load_skeleton
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages import Stages

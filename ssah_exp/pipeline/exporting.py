@@ -14,8 +14,8 @@ from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.errors import ConfigError, UnitError, did_you_mean
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.interventions.export import export_model
-from ssah_exp.models.beside import PROVENANCE
 from ssah_exp.models.load import load_model
+from ssah_exp.models.sidecar import PROVENANCE
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.arms import ablation_of, plan_arms
 from ssah_exp.pipeline.reopening import RunModels, models_of

@@ -11,8 +11,8 @@ from typing import Any
 from ssah_exp.cache import COST
 from ssah_exp.config.plugins import plugin_code
 from ssah_exp.config.schema import ArmConfig, TrainingConfig
-from ssah_exp.models.beside import TRAINING
 from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.sidecar import TRAINING
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.arm_plans import phase_of, plan_arm
 from ssah_exp.pipeline.stages import Stages, read_training, save_model, system_if_used

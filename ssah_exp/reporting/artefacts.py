@@ -9,10 +9,10 @@ from pathlib import Path
 from ssah_exp.config.artefacts import PROBE, TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.errors import ConfigError
 from ssah_exp.records.record import RunRecord
-from ssah_exp.reporting.drawing import numbered
-from ssah_exp.reporting.loss_figure import asr_against_loss
-from ssah_exp.reporting.null_figure import draw_null
-from ssah_exp.reporting.probe_figure import draw_probe
+from ssah_exp.reporting.figures.drawing import numbered
+from ssah_exp.reporting.figures.loss import asr_against_loss
+from ssah_exp.reporting.figures.null import draw_null
+from ssah_exp.reporting.figures.probe import draw_probe
 from ssah_exp.reporting.probe_table import render_probe
 from ssah_exp.reporting.rows import blocks
 from ssah_exp.reporting.table1 import render

@@ -11,7 +11,7 @@ from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.intervals import level_text
 from ssah_exp.evaluation.utility.metrics import UTILITY_MEAN
 from ssah_exp.records.record import RunRecord
-from ssah_exp.reporting.attacks import attacks_note
+from ssah_exp.reporting.notes.attacks import attacks_note
 from ssah_exp.reporting.rows import Block
 from ssah_exp.reporting.text import TASK_HEADINGS, heading
 

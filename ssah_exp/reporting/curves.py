@@ -18,7 +18,7 @@ from ssah_exp.errors import ConfigError, SsahWarning, StoreError, did_you_mean
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.dotted import at, dotted
 from ssah_exp.records.record import ArmRecord, RunRecord
-from ssah_exp.reporting.drawn_asr import drawn_asr
+from ssah_exp.reporting.figures.drawn_asr import drawn_asr
 from ssah_exp.reporting.settings import fixed_inputs, settings_of
 from ssah_exp.reporting.text import scale_of
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from ssah_exp.evaluation.agreement import Errors, RaterAgreement
-from ssah_exp.evaluation.comparison import Comparison, Part
+from ssah_exp.evaluation.raters.agreement import Errors, RaterAgreement
+from ssah_exp.evaluation.raters.comparison import Comparison, Part
 from ssah_exp.reporting.text import format_frame, percent_text, rounded_text
 
 

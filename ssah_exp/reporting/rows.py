@@ -34,7 +34,7 @@ from ssah_exp.evaluation.questions import BENIGN, BORDERLINE, HARMFUL
 from ssah_exp.evaluation.utility.metrics import UNIT, UTILITY_MEAN, leading_names
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.arm_groups import groups_of
-from ssah_exp.reporting.coverage import partial_coverage
+from ssah_exp.reporting.notes.coverage import partial_coverage
 from ssah_exp.reporting.settings import settings_of, told_apart
 
 # Relative difference of one model's values on one text between batch sizes or machines.

@@ -9,11 +9,11 @@ import pandas as pd
 
 from ssah_exp.reporting.beside_paper.sizes import fewer_than_paper, footnote, marked
 from ssah_exp.reporting.beside_paper.table import comparison_text
-from ssah_exp.reporting.coverage import coverage_note
-from ssah_exp.reporting.held_classes import TITLE, held_frame
-from ssah_exp.reporting.loss_match import match_note
+from ssah_exp.reporting.notes.coverage import coverage_note
+from ssah_exp.reporting.notes.held_classes import TITLE, held_frame
+from ssah_exp.reporting.notes.loss_match import match_note
+from ssah_exp.reporting.notes.shared_units import shared_note
 from ssah_exp.reporting.rows import Block, Cell, Row
-from ssah_exp.reporting.shared_units import shared_note
 from ssah_exp.reporting.text import cell_text, format_frame, heading, prose
 
 

@@ -22,8 +22,8 @@ from ssah_exp.digest import digest_of
 from ssah_exp.errors import ModelError
 from ssah_exp.interventions.delta_parts import digest
 from ssah_exp.interventions.plan import Slice, TrainingPlan
-from ssah_exp.models.beside import CERTIFICATE, CERTIFICATE_INDEX
 from ssah_exp.models.placement import weights_at_hand
+from ssah_exp.models.sidecar import CERTIFICATE, CERTIFICATE_INDEX
 from ssah_exp.storage import write_atomically
 
 

@@ -16,11 +16,12 @@ from torch.utils.data import DataLoader
 
 from ssah_exp import ranks
 from ssah_exp.config.schema import AlignmentConfig, TrainerConfig, TuningConfig
-from ssah_exp.config.trainer import ended_by_signals, make_trainer, shards
+from ssah_exp.config.trainer import shards
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import training_loader
 from ssah_exp.errors import ConfigError, ModelError
 from ssah_exp.interventions.plan import TrainingPlan, plan_training
+from ssah_exp.lightning import ended_by_signals, make_trainer
 from ssah_exp.models.load import LoadedModel, move
 from ssah_exp.models.recomputing import recomputing
 from ssah_exp.training.adapters.adapter import Adapter

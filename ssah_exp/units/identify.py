@@ -14,11 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from ssah_exp import ranks
 from ssah_exp.config.schema import TrainerConfig, UnitsConfig
-from ssah_exp.config.trainer import StaysInPlace, ended_by_signals, make_trainer
 from ssah_exp.data.batching import like_lengths
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import CalibrationData
 from ssah_exp.errors import UnitError
+from ssah_exp.lightning import StaysInPlace, ended_by_signals, make_trainer
 from ssah_exp.models.anatomy import KINDS, Anatomy, Kind, check_head, output_column_norms
 from ssah_exp.models.load import LoadedModel, move
 from ssah_exp.units.collect import CalibrationModule, UnitStatistics

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import torch
 
+from ssah_exp.bench import arm as bench_arm
+from ssah_exp.bench import training
+from ssah_exp.bench.compiling import why_not
+from ssah_exp.bench.models import SHAPES, embedded_config, random_llama
+from ssah_exp.bench.proof import summed_up
+from ssah_exp.bench.rounds import schedule
+from ssah_exp.bench.settings import ARMS, MODELS, complete
 from ssah_exp.cli import main
 from ssah_exp.errors import ConfigError
-from ssah_exp.pipeline.bench import arm as bench_arm
-from ssah_exp.pipeline.bench import training
-from ssah_exp.pipeline.bench.compiling import why_not
-from ssah_exp.pipeline.bench.models import SHAPES, embedded_config, random_llama
-from ssah_exp.pipeline.bench.proof import summed_up
-from ssah_exp.pipeline.bench.rounds import schedule
-from ssah_exp.pipeline.bench.settings import ARMS, MODELS, complete
 from tests.config.composing import config_of
 
 Capture = pytest.CaptureFixture[str]

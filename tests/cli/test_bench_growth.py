@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from ssah_exp.bench import growth
+from ssah_exp.bench.extrapolating import by_curves, common_point
+from ssah_exp.bench.fits import power_law
+from ssah_exp.bench.scaling import SHAPES
 from ssah_exp.cli import main
-from ssah_exp.pipeline.bench import growth
-from ssah_exp.pipeline.bench.extrapolating import by_curves, common_point
-from ssah_exp.pipeline.bench.fits import power_law
-from ssah_exp.pipeline.bench.scaling import SHAPES
-from ssah_exp.reporting.growth_figure import draw_growth
+from ssah_exp.reporting.figures.growth import draw_growth
 
 Capture = pytest.CaptureFixture[str]
 IDENTIFIED = {"tokens": (64, 128, 192), "layers": (1, 2, 3), "width": (32, 64, 96)}

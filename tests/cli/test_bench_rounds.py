@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from ssah_exp.bench.check import WATCHED, compare, watched
+from ssah_exp.bench.identify import state_bytes
+from ssah_exp.bench.models import SHAPES, random_llama
+from ssah_exp.bench.published_style import collect_as_published
+from ssah_exp.bench.rounds import ratios, timed_rounds
 from ssah_exp.cli import main
 from ssah_exp.commands import bench as command
 from ssah_exp.errors import StoreError
-from ssah_exp.pipeline.bench.check import WATCHED, compare, watched
-from ssah_exp.pipeline.bench.identify import state_bytes
-from ssah_exp.pipeline.bench.models import SHAPES, random_llama
-from ssah_exp.pipeline.bench.published_style import collect_as_published
-from ssah_exp.pipeline.bench.rounds import ratios, timed_rounds
 from tests.tiny import tiny_model
 from tests.units import oracle
 

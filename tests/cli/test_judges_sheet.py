@@ -14,7 +14,7 @@ from ssah_exp.errors import DataError
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.judges import ReaderJudge, Verdict, judge_of
 from ssah_exp.evaluation.questions import Completion, Question
-from ssah_exp.evaluation.sheet import Draw, draw_sheet, sheet_text
+from ssah_exp.evaluation.raters.sheet import Draw, draw_sheet, sheet_text
 from ssah_exp.records.store import read_folder
 from tests.cli.answered import complaint, finished_run
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
+from ssah_exp.bench.scaling import Rates
 from ssah_exp.cli import build_parser, main
 from ssah_exp.commands import doctor
 from ssah_exp.config.plugins import VARIABLE
 from ssah_exp.errors import IncompleteError, SsahWarning
-from ssah_exp.pipeline.bench.scaling import Rates
 from ssah_exp.records.store import RecordStore
 from ssah_exp.storage import whole_folder
 from tests.cli.unit_map import unit_map

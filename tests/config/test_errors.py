@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from ssah_exp.config.mistakes import explain_hydra_error, refuse_mistakes
+from ssah_exp.config.hydra_errors import explain_hydra_error, refuse_mistakes
 from ssah_exp.config.paths import root_of
 from ssah_exp.errors import ConfigError, did_you_mean
 from tests.config.composing import composed, config_of, parse

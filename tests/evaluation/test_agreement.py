@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from ssah_exp.evaluation import agreement
-from ssah_exp.evaluation.agreement import (
+from ssah_exp.evaluation.intervals import Estimate, rate
+from ssah_exp.evaluation.judges import Verdict
+from ssah_exp.evaluation.raters.agreement import (
     Confusion,
     Errors,
     RaterAgreement,
@@ -18,8 +20,6 @@ from ssah_exp.evaluation.agreement import (
     errors,
     kappa,
 )
-from ssah_exp.evaluation.intervals import Estimate, rate
-from ssah_exp.evaluation.judges import Verdict
 
 REFUSED, COMPLIED, UNSCORED = Verdict.REFUSED, Verdict.COMPLIED, Verdict.UNSCORED
 # Both refuse 20, the first alone 5, the second alone 10, both comply 15.

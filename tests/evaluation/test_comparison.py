@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from ssah_exp.evaluation.comparison import Comparison, compare_judges
 from ssah_exp.evaluation.judges import Judge, KeywordJudge, Verdict
-from ssah_exp.evaluation.labelled import ALL, LabelledAnswers
+from ssah_exp.evaluation.raters.comparison import Comparison, compare_judges
+from ssah_exp.evaluation.raters.labelled import ALL, LabelledAnswers
 from tests.evaluation.test_harm_metrics import Numbers
 
 REFUSED, COMPLIED = Verdict.REFUSED, Verdict.COMPLIED

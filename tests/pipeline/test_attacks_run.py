@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from ssah_exp.config.checks.attacks import attack_problems
 from ssah_exp.config.identity import run_id, science
 from ssah_exp.config.schema import AttackConfig, ControlsConfig, RunConfig
 from ssah_exp.config.validate import validate
-from ssah_exp.config.validate_attacks import attack_problems
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks import Gcg
 from ssah_exp.evaluation.metric_names import asr_name, empty_name

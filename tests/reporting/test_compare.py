@@ -19,7 +19,7 @@ from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.evaluation.paired import Margins
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.records.store import RecordStore
-from ssah_exp.reporting.compare_arms import Line, compare_arms
+from ssah_exp.reporting.compare.arms import Line, compare_arms
 from tests.records.synthetic import (
     JUDGE,
     TRAINING_JUDGE,

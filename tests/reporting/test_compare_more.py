@@ -18,8 +18,8 @@ from ssah_exp.evaluation.outcomes import Outcomes, pack_answers, unpack_answers
 from ssah_exp.evaluation.paired import Margins
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.records.store import RecordStore
-from ssah_exp.reporting.compare_arms import Line, compare_arms
-from ssah_exp.reporting.compare_table import render_comparisons
+from ssah_exp.reporting.compare.arms import Line, compare_arms
+from ssah_exp.reporting.compare.table import render_comparisons
 from tests.records.synthetic import arm, record
 
 Capture = pytest.CaptureFixture[str]

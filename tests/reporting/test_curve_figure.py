@@ -16,8 +16,8 @@ from matplotlib.axes import Axes
 from ssah_exp.cli import main
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.records.record import RunRecord
-from ssah_exp.reporting.curve_figure import draw_curve
 from ssah_exp.reporting.curves import Across, curve_rows, curves_of
+from ssah_exp.reporting.figures.curve import draw_curve
 from tests.records.synthetic import arm, metrics, record, trained_arm, training_record
 
 

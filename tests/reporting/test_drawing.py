@@ -11,7 +11,7 @@ import pytest
 
 import ssah_exp.reporting
 from ssah_exp.errors import ConfigError
-from ssah_exp.reporting.drawing import (
+from ssah_exp.reporting.figures.drawing import (
     CLASS_COLOURS,
     PALETTE,
     log_where_wide,

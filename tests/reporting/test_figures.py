@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.records.record import ArmRecord, RunRecord
-from ssah_exp.reporting.drawing import CONTROL_MARKERS
-from ssah_exp.reporting.loss_figure import asr_against_loss
+from ssah_exp.reporting.figures.drawing import CONTROL_MARKERS
+from ssah_exp.reporting.figures.loss import asr_against_loss
 from tests.records.synthetic import record
 
 

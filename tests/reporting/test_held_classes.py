@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ssah_exp.records.record import ArmRecord
-from ssah_exp.reporting.held_classes import TITLE
+from ssah_exp.reporting.notes.held_classes import TITLE
 from ssah_exp.reporting.report.sections import sections
 from ssah_exp.reporting.table1 import render
 from tests.records.synthetic import arm, arms, record

@@ -15,8 +15,8 @@ from ssah_exp.cli import main
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.evaluation.intervals import Resampling, perplexity
 from ssah_exp.records.store import RecordStore
-from ssah_exp.reporting.drawn_asr import prompts_text
-from ssah_exp.reporting.null_figure import draw_null, null_rows, shortened
+from ssah_exp.reporting.figures.drawn_asr import prompts_text
+from ssah_exp.reporting.figures.null import draw_null, null_rows, shortened
 from tests.records.synthetic import arm, arms, metrics, record
 
 RECORDS = [record(0), record(1)]

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 
 from ssah_exp.config.schema import TrainerConfig, TuningConfig
-from ssah_exp.config.trainer import make_trainer
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.preferences import EncodedPair
 from ssah_exp.errors import ConfigError, ModelError
 from ssah_exp.interventions.plan import plan_training
+from ssah_exp.lightning import make_trainer
 from ssah_exp.training import loop
 from ssah_exp.training.loop import Run, fine_tune, supervised_run
 from ssah_exp.training.module import FineTuning

@@ -18,9 +18,9 @@ import pytest
 import torch
 
 from ssah_exp.config.schema import TrainerConfig, TrainingConfig
-from ssah_exp.config.trainer import make_trainer
 from ssah_exp.errors import ConfigError
 from ssah_exp.interventions.plan import plan_training
+from ssah_exp.lightning import make_trainer
 from ssah_exp.models.attached.library import missing_optimizer
 from ssah_exp.training import loop
 from ssah_exp.training.loop import TrainingSummary, fine_tune, supervised_run

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import DynamicCache, PreTrainedModel
 
+from ssah_exp.bench.models import EMBEDDED, embedded_config, load_embedded, locate
 from ssah_exp.errors import ConfigError, ModelError
 from ssah_exp.models.attached.base import attached_to
 from ssah_exp.models.attached.folder import load_adapter, save_adapter
@@ -21,7 +22,6 @@ from ssah_exp.models.attached.reading import keys_and_values, own_words
 from ssah_exp.models.caching import cache_argument
 from ssah_exp.models.load import load_model, load_speech
 from ssah_exp.models.logits import hidden_states, token_logits
-from ssah_exp.pipeline.bench.models import EMBEDDED, embedded_config, load_embedded, locate
 from ssah_exp.training.adapters.adapter import installed
 from ssah_exp.training.adapters.prefix import Prefix
 from tests.tiny import FAMILIES, padded, random_words, tiny_model, tiny_speech

@@ -18,8 +18,8 @@ import pytorch_lightning as pl
 import torch
 
 from ssah_exp.config.schema import TuningConfig
-from ssah_exp.config.trainer import make_trainer
 from ssah_exp.errors import StoreError
+from ssah_exp.lightning import make_trainer
 from ssah_exp.training import loop, resume
 from ssah_exp.training.matching import LossMatch
 from ssah_exp.training.module import FineTuning

@@ -15,8 +15,8 @@ import pytorch_lightning as pl
 import torch
 
 from ssah_exp.config.schema import BudgetsConfig, TrainerConfig, TuningConfig, UnitsConfig
-from ssah_exp.config.trainer import make_trainer
 from ssah_exp.interventions.plan import plan_training
+from ssah_exp.lightning import make_trainer
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.training import loop, tracking
 from ssah_exp.training.loop import TrainingSummary, fine_tune, supervised_run

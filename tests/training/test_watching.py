@@ -13,8 +13,8 @@ import pytorch_lightning as pl
 import torch
 
 from ssah_exp.config.schema import TrainerConfig, TuningConfig
-from ssah_exp.config.trainer import make_trainer
 from ssah_exp.errors import ConfigError
+from ssah_exp.lightning import make_trainer
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.training import loop
 from ssah_exp.training.loop import TrainingSummary, fine_tune, supervised_run

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ssah_exp.appended import AppendedLines
 from ssah_exp.config.ranges import refuse
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import JudgeError, ModelError
@@ -22,7 +23,6 @@ from ssah_exp.evaluation.asked_endpoint import (
     OverBudgetError,
     PassingError,
 )
-from ssah_exp.evaluation.lines import AppendedLines
 from ssah_exp.models.companion import Companion
 from ssah_exp.models.tokenizer import answer_stops, render_chat
 

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ssah_exp.appended import AppendedLines
 from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.attacks.base import Attack, Attempt
 from ssah_exp.evaluation.attacks.request import Request
 from ssah_exp.evaluation.attacks.victim import Victim
-from ssah_exp.evaluation.lines import AppendedLines
 
 Rows = list[list[dict[str, Any]]]  # per request, its attempts
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssah_exp.appended import AppendedLines
 from ssah_exp.errors import JudgeError
 from ssah_exp.evaluation.asked_endpoint import (
     Budget,
@@ -21,7 +22,6 @@ from ssah_exp.evaluation.asked_endpoint import (
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.harm import Answered, HarmJudge
 from ssah_exp.evaluation.judges.rubrics import Rubric, UnusableReplyError
-from ssah_exp.evaluation.lines import AppendedLines
 
 if TYPE_CHECKING:
     from ssah_exp.evaluation.chat_client import ChatClient

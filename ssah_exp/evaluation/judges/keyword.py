@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ssah_exp.config.checks.judges import phrase_problems
 from ssah_exp.config.ranges import refuse
-from ssah_exp.config.validate_judges import phrase_problems
 from ssah_exp.evaluation.judges.base import Verdict
 from ssah_exp.evaluation.words import words_of
 

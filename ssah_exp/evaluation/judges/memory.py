@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ssah_exp.appended import AppendedLines
 from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.judges.base import Judgement, Verdict
-from ssah_exp.evaluation.lines import AppendedLines
 
 
 @dataclass(frozen=True)

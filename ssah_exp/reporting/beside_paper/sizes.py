@@ -13,7 +13,7 @@ from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper.benchmarks import SIX
 from ssah_exp.reporting.beside_paper.measured import ATTACKS, HEXPHI
 from ssah_exp.reporting.beside_paper.protocol import benchmark_of, window_of
-from ssah_exp.reporting.coverage import partial_coverage
+from ssah_exp.reporting.notes.coverage import partial_coverage
 from ssah_exp.reporting.rows import Block, Cell
 from ssah_exp.reporting.text import heading
 

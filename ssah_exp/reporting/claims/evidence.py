@@ -19,8 +19,8 @@ from ssah_exp.records.dotted import at, dotted
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.arm_groups import Group, groups_of
 from ssah_exp.reporting.claims.claim_file import Claim, ClaimFile, Prediction
-from ssah_exp.reporting.compare_arms import paired_over_prompts, printed_value
-from ssah_exp.reporting.compare_metrics import metrics_of
+from ssah_exp.reporting.compare.arms import paired_over_prompts, printed_value
+from ssah_exp.reporting.compare.metrics import metrics_of
 from ssah_exp.reporting.settings import settings_of, told_apart
 
 

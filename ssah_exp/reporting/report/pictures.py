@@ -43,7 +43,7 @@ def pictures(records: Sequence[RunRecord]) -> list[Picture]:
 
 
 def _probe(run: RunRecord) -> list[Picture]:
-    from ssah_exp.reporting.probe_figure import draw_probe
+    from ssah_exp.reporting.figures.probe import draw_probe
 
     model, data = run.config["model"]["name"], run.config["data"]["name"]
     of = f"{model}, {data}, seed {run.seed}, run {run.run_id}"

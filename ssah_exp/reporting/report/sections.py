@@ -16,8 +16,8 @@ from ssah_exp.reporting import table1, training_table
 from ssah_exp.reporting.artefacts import RENDERERS, render_artefact
 from ssah_exp.reporting.beside_paper.table import TITLE, measured_pairs, notes, pairs_of, wide
 from ssah_exp.reporting.captions import captions_of, seeds_text
-from ssah_exp.reporting.held_classes import TITLE as HELD
-from ssah_exp.reporting.held_classes import held_frame
+from ssah_exp.reporting.notes.held_classes import TITLE as HELD
+from ssah_exp.reporting.notes.held_classes import held_frame
 from ssah_exp.reporting.report.charts.forest import forest
 from ssah_exp.reporting.report.charts.parts import Chart
 from ssah_exp.reporting.report.charts.training import curves, scatter

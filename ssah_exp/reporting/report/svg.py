@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from ssah_exp.reporting.drawing import BEYOND
+from ssah_exp.reporting.figures.drawing import BEYOND
 
 
 @dataclass(frozen=True)

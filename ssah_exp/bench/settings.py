@@ -1,0 +1,269 @@
+"""Settings of the benchmarks, and the defaults for those that are not given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
+
+import torch
+
+from ssah_exp.bench.models import EMBEDDED, SHAPES
+from ssah_exp.config.ranges import at_least, refuse
+from ssah_exp.errors import ConfigError, did_you_mean
+from ssah_exp.models.load import DTYPES, resolve_device
+from ssah_exp.training.tuned import Way
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training.
+
+    Attributes:
+        policy: ``none`` trains everything, ``budget`` a share, ``freeze`` all but a share.
+        way: How slices are trained.
+        compiled: Whether blocks go through torch.compile.
+    """
+
+    policy: str
+    way: Way = "auto"
+    compiled: bool = False
+
+
+ARMS = {
+    "full": Arm("none"),
+    "masked": Arm("budget", "masked"),
+    "compact": Arm("budget", "compact"),
+    "freeze": Arm("freeze"),
+}
+COMPILED = {
+    "compiled full": Arm("none", compiled=True),
+    "compiled compact": Arm("budget", "compact", compiled=True),
+}
+EVERY_ARM = {**ARMS, **COMPILED}
+# The arm whose certificate is timed.
+CERTIFIED = "compact"
+
+MODELS = (EMBEDDED, *SHAPES)
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """Everything the arms share.
+
+    Attributes:
+        model: ``embedded`` or the name of a shape.
+        device: Where it trains.
+        precision: Of weights and arithmetic.
+        masters: Whether bfloat16 weights have float32 copies that the optimizer moves.
+        share: Share of the units' weights that the masked and the compact arm train.
+        frozen_share: Share of the units' weights that the freeze arm does not train.
+        batch: Sequences per step.
+        length: Tokens per sequence.
+        steps: Timed steps per arm and repeat.
+        warmup: Steps before them.
+        repeats: How often every arm is measured.
+        checkpointing: Recompute activations in the backward pass.
+        response_share: Share of each sequence, from its end, whose tokens count in the loss.
+        seed: Decides tokens, units and random weights.
+        threads: CPU threads of torch.
+        compile: Measure the compiled arms, too.
+    """
+
+    model: str
+    device: str
+    precision: str
+    masters: bool
+    share: float
+    frozen_share: float
+    batch: int
+    length: int
+    steps: int
+    warmup: int
+    repeats: int
+    checkpointing: bool
+    response_share: float
+    seed: int
+    threads: int
+    compile: bool
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return DTYPES[self.precision]
+
+    @property
+    def arms(self) -> dict[str, Arm]:
+        """What is measured."""
+        return EVERY_ARM if self.compile else ARMS
+
+
+@dataclass(frozen=True)
+class IdentifySettings:
+    """What `ssah-exp bench identify` times.
+
+    Attributes:
+        model: ``embedded`` or the name of a shape.
+        device: Where.
+        precision: Of weights and arithmetic.
+        batch: Sequences per forward pass.
+        length: Tokens per sequence.
+        batches: Batches of a calibration set.
+        response_share: Share of each sequence, from its end, that counts.
+        repeats: Rounds.
+        seed: Decides tokens and random weights.
+        threads: CPU threads of torch.
+    """
+
+    model: str
+    device: str
+    precision: str
+    batch: int
+    length: int
+    batches: int
+    response_share: float
+    repeats: int
+    seed: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class GenerateSettings:
+    """What `ssah-exp bench generate` times.
+
+    Attributes:
+        device: Where.
+        precision: Of weights and arithmetic.
+        prompts: How many.
+        new_tokens: Of every answer; none ends early.
+        batch: Prompts per batch.
+        repeats: Rounds.
+        seed: Decides the prompts and the ablated units.
+        threads: CPU threads of torch.
+    """
+
+    device: str
+    precision: str
+    prompts: int
+    new_tokens: int
+    batch: int
+    repeats: int
+    seed: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class GrowthSettings:
+    """Where `ssah-exp bench growth` measures.
+
+    Attributes:
+        device: Where.
+        precision: Of weights and arithmetic.
+        repeats: Rounds at each size.
+        seed: Decides tokens, weights and scores.
+        threads: CPU threads of torch.
+    """
+
+    device: str
+    precision: str
+    repeats: int
+    seed: int
+    threads: int
+
+
+def complete(given: Mapping[str, Any]) -> BenchSettings:
+    """Fill in defaults that suit the device, and check everything.
+
+    Args:
+        given: Fields by name, ``device`` at least; None = not given. Other keys are ignored.
+
+    Raises:
+        ConfigError: An unknown model, or values out of range: all of them at once.
+        ModelError: The device is not there.
+    """
+    on_gpu = _on_gpu(given)
+    defaults = {
+        "share": 0.2,
+        "frozen_share": 0.07,  # 1 % SCU, and 6 % CU beside them
+        "compile": False,
+        "masters": True,
+        "batch": 4 if on_gpu else 2,
+        "length": 512 if on_gpu else 128,
+        "steps": 5,
+        "warmup": 2,
+        "checkpointing": False,
+    }
+    return _complete(BenchSettings, given, defaults)
+
+
+def complete_identify(given: Mapping[str, Any]) -> IdentifySettings:
+    """Like :func:`complete`, for ``bench identify``."""
+    on_gpu = _on_gpu(given)
+    defaults = {"batch": 32 if on_gpu else 8, "length": 512 if on_gpu else 96, "batches": 2}
+    return _complete(IdentifySettings, given, defaults)
+
+
+def complete_generate(given: Mapping[str, Any]) -> GenerateSettings:
+    """Like :func:`complete`, for ``bench generate``."""
+    return _complete(GenerateSettings, given, {"prompts": 24, "new_tokens": 32, "batch": 24})
+
+
+def complete_growth(given: Mapping[str, Any]) -> GrowthSettings:
+    """Like :func:`complete`, for ``bench growth``: one thread unless told otherwise."""
+    return _complete(GrowthSettings, given, {"threads": 1})
+
+
+def _on_gpu(given: Mapping[str, Any]) -> bool:
+    return resolve_device(given["device"], "--device").type == "cuda"
+
+
+Settings = TypeVar("Settings", BenchSettings, IdentifySettings, GenerateSettings, GrowthSettings)
+
+
+def _complete(
+    kind: type[Settings], given: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> Settings:
+    model = given.get("model")
+    if model is not None and model not in MODELS:
+        raise ConfigError(f"Unknown model '{model}'.{did_you_mean(model, MODELS)}")
+    on_gpu = _on_gpu(given)
+    shared = {
+        "model": "llama2-7b" if on_gpu else EMBEDDED,
+        "precision": "bfloat16" if on_gpu else "float32",
+        "response_share": 1.0,
+        "repeats": 3,
+        "seed": 0,
+    }
+    said = {name: value for name, value in given.items() if value is not None}
+    decided = {"device": str(resolve_device(given["device"], "--device"))}
+    values = {**shared, "threads": torch.get_num_threads(), **defaults, **said, **decided}
+    settings = kind(**{item.name: values[item.name] for item in fields(kind)})
+    refuse(_problems(asdict(settings)))
+    return settings
+
+
+# The first token of a sequence has nothing that predicts it: two are needed for one loss.
+_LEAST = {
+    "batch": 1,
+    "batches": 1,
+    "length": 2,
+    "new_tokens": 1,
+    "prompts": 1,
+    "repeats": 1,
+    "seed": 0,
+    "steps": 1,
+    "threads": 1,
+    "warmup": 0,
+}
+
+
+def _problems(settings: Mapping[str, Any]) -> Iterator[str]:
+    if not settings.get("masters", True) and settings["precision"] == "float32":
+        yield "--no-masters is about bfloat16 weights; with --precision float32 there are none."
+    for name in ("share", "frozen_share"):
+        if not 0 < settings.get(name, 0.5) < 1:
+            yield f"--{name.replace('_', '-')}={settings[name]} lies outside (0, 1)."
+    if not 0 < settings.get("response_share", 1) <= 1:
+        yield f"--response-share={settings['response_share']} lies outside (0, 1]."
+    for name, bound in _LEAST.items():
+        yield from at_least(f"--{name.replace('_', '-')}", settings.get(name), bound)

@@ -1,0 +1,1 @@
+"""Arms tested in pairs against each other, from records alone."""

@@ -1,0 +1,115 @@
+"""ASR and perplexity over a share of parameters, or over any swept number, beside the controls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ssah_exp.config.artefacts import TABLE1
+from ssah_exp.evaluation.metric_names import PERPLEXITY
+from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.curves import CHOSEN, Across, curve_rows
+from ssah_exp.reporting.figures.drawing import (
+    CLASS_COLOURS,
+    CONTROL_COLOURS,
+    CONTROL_MARKERS,
+    PAGE,
+    log_where_wide,
+    new_figure,
+    on_the_edge,
+    save_figure,
+    styled,
+)
+from ssah_exp.reporting.figures.drawn_asr import prompts_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_COLOURS = {CHOSEN: CLASS_COLOURS["SCU"], **CONTROL_COLOURS}
+_MARKERS = {CHOSEN: "o", **CONTROL_MARKERS}
+_DENSE = {"aligned": "-", "unaligned": ":", "full": "--"}
+_FOR_A_LOG = 4  # the axis is logarithmic if the largest place is so many times the smallest
+
+
+@styled()
+def draw_curve(
+    records: Sequence[RunRecord], path: Path, across: Across, style: str | None = None
+) -> Path:
+    """Draw mean and range over seeds and draws, ASR beside perplexity (geometric mean).
+
+    Args:
+        records: One curve; see :func:`ssah_exp.reporting.curves.curves_of`.
+        path: Where to write; the suffix decides the format.
+        across: What it runs over.
+        style: Prompt style of the harmful requests; None = the mean over styles.
+
+    Returns:
+        The CSV with the numbers, beside the picture.
+
+    Raises:
+        ConfigError: No record measured that style, or a suffix that cannot be written.
+    """
+    rows = curve_rows(records, across, style)
+    first = records[0]
+    what = f"{across.unit_class} pruned" if first.artefact == TABLE1 else first.artefact
+    seeds = len({record.seed for record in records})
+    figure = new_figure(PAGE, 3.2)
+    count = f"{seeds} seed{'s' if seeds > 1 else ''}"
+    figure.suptitle(f"{first.config['data']['name']}, {what}, {count}")
+    left, right = figure.subplots(1, 2)
+    for axes, metric in ((left, "asr"), (right, PERPLEXITY)):
+        _panel(axes, on_the_edge(axes, rows[rows["metric"] == metric], ("value",)), across)
+        _place_ticks(axes, rows, across)
+    left.set_ylabel(f"ASR %, {prompts_text(first.config['evaluation'], style)}")
+    left.set_ylim(-3, 103)
+    right.set_ylabel("perplexity")
+    log_where_wide(right)
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=6)
+    return save_figure(figure, path, rows)
+
+
+def _place_ticks(axes: Axes, rows: pd.DataFrame, across: Across) -> None:
+    """Put a tick at every place that was measured."""
+    places = sorted(rows.loc[rows["what"] == CHOSEN, across.column].unique())
+    if places[0] > 0 and places[-1] >= _FOR_A_LOG * places[0]:
+        axes.set_xscale("log")
+    axes.set_xlabel(across.label)
+    axes.set_xticks(places, [f"{place:g}" for place in places])
+    axes.minorticks_off()
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, across: Across) -> None:
+    for name, dash in _DENSE.items():
+        values = _means(rows[rows["what"] == name], across.column)
+        if values.notna().any():
+            look: dict[str, Any] = {
+                "color": "black",
+                "linewidth": 0.8,
+                "linestyle": dash,
+                "label": name,
+            }
+            if across.key is None:  # a whole model has no share
+                axes.axhline(float(values.mean()), **look)
+            else:
+                axes.plot(values.index, values, **look)
+    for what, colour in _COLOURS.items():
+        by_place = rows[rows["what"] == what].groupby(across.column)["value"]
+        if not by_place.ngroups:
+            continue
+        mean = _means(rows[rows["what"] == what], across.column)
+        low, high = by_place.min(), by_place.max()
+        axes.plot(mean.index, mean, marker=_MARKERS[what], color=colour, label=what, zorder=3)
+        axes.fill_between(mean.index, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def _means(rows: pd.DataFrame, place: str) -> pd.Series:
+    """Means over seeds and draws, place by place; of perplexities geometric ones, as in tables."""
+    if not rows["metric"].eq(PERPLEXITY).all():
+        return rows.groupby(place)["value"].mean()
+    logs = rows["value"].map(math.log, na_action="ignore")
+    return logs.groupby(rows[place]).mean().map(math.exp, na_action="ignore")

@@ -1,0 +1,118 @@
+"""ASR against training loss: every arm of a training table as a point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from ssah_exp.errors import StoreError
+from ssah_exp.evaluation.metric_names import TRAIN_LOSS
+from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.arm_groups import label_of
+from ssah_exp.reporting.figures.drawing import (
+    CONTROL_MARKERS,
+    PAGE,
+    PALETTE,
+    named_once,
+    new_figure,
+    save_figure,
+    styled,
+)
+from ssah_exp.reporting.figures.drawn_asr import drawn_asr, prompts_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@styled()
+def asr_against_loss(records: Sequence[RunRecord], path: Path, style: str | None = None) -> Path:
+    """Draw every arm of every seed: training loss across, ASR up, with its Wilson interval.
+
+    Arms that learned as much stand one above the other; only those may be compared by ASR. Models
+    before training are lines, mean over seeds: their losses lie far away and would leave the arms
+    no room.
+
+    Args:
+        records: Of one setting of a training table, one per seed.
+        path: Where to write; the suffix decides the format.
+        style: Prompt style of the harmful requests; None = the mean over styles.
+
+    Returns:
+        The CSV with the numbers, beside the picture.
+
+    Raises:
+        StoreError: No arm has both numbers.
+        ConfigError: No record measured that style, or a suffix that cannot be written.
+    """
+    evaluation = records[0].config["evaluation"]
+    measured = [arm for record in records for arm in record.arms if TRAIN_LOSS in arm.metrics]
+    arms = [arm for arm in measured if arm.arm is not None]
+    if not arms:
+        raise StoreError("No arm of these records has a training loss: they trained nothing.")
+    metric = drawn_asr(evaluation, arms[0], style)
+    points = _points(records, metric)
+    if points.empty or not points["trained"].any():
+        raise StoreError(f"No arm of these records has both a training loss and {metric}.")
+    figure = new_figure(PAGE * 0.75, 3.2)
+    axes = figure.subplots()
+    _draw(axes, points)
+    axes.set_xlabel("training loss, nats per response token")
+    axes.set_ylabel(f"ASR %, {prompts_text(evaluation, style)}")
+    axes.set_ylim(-3, 103)
+    # Beside the axes: the points may be anywhere.
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return save_figure(figure, path, points)
+
+
+def _points(records: Sequence[RunRecord], metric: str) -> pd.DataFrame:
+    """One row per arm that has both numbers; ASR in percent."""
+    rows = []
+    for record in records:
+        for arm in record.arms:
+            loss = arm.measured(TRAIN_LOSS).value
+            rate = arm.measured(metric).mapped(lambda share: 100 * share)
+            if None in (loss, rate.value, rate.low, rate.high):
+                continue
+            rows.append(
+                {
+                    "seed": record.seed,
+                    "arm": arm.label,
+                    "control": arm.control or "",
+                    "trained": arm.arm is not None,
+                    "label": label_of(arm),
+                    "train_loss": loss,
+                    "asr_pct": rate.value,
+                    "low": rate.low,
+                    "high": rate.high,
+                    "n": rate.n,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _range(losses: pd.Series[float]) -> str:
+    ends = f"{losses.min():.2f}", f"{losses.max():.2f}"
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+
+def _draw(axes: Axes, points: pd.DataFrame) -> None:
+    names = list(points["arm"].unique())
+    for name, start in points[~points["trained"]].groupby("arm", sort=False):
+        colour, rate = PALETTE[names.index(name) % len(PALETTE)], start["asr_pct"].mean()
+        label = f"{name}, loss {_range(start['train_loss'])}"
+        axes.axhline(rate, linestyle="--", linewidth=1, color=colour, label=label)
+    for point in points[points["trained"]].to_dict("records"):
+        rate = point["asr_pct"]
+        axes.errorbar(
+            point["train_loss"],
+            rate,
+            yerr=[[rate - point["low"]], [point["high"] - rate]],
+            fmt=CONTROL_MARKERS[point["control"]],
+            color=PALETTE[names.index(point["arm"]) % len(PALETTE)],
+            elinewidth=0.6,
+            label=point["label"],
+        )
+    named_once(axes)

@@ -1,0 +1,76 @@
+"""Transfer beside its null: as rows, and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ssah_exp.reporting.figures.drawing import PAGE, new_figure, save_figure, styled, whiskers
+from ssah_exp.units.noise import Noise
+from ssah_exp.units.transfer import CLASSES
+
+_LOOKS = {"trained": ("o", "trained, same examples"), "redrawn": ("s", "not trained, redrawn"),
+          "halves": ("^", "not trained, two halves")}  # fmt: skip
+
+
+def noise_rows(found: Sequence[Noise]) -> pd.DataFrame:
+    """One row per comparison and pair of classes (from, to), in percent of the class before."""
+    return pd.DataFrame(
+        [
+            {
+                "comparison": item.name,
+                "draws": item.draws,
+                "from": before,
+                "to": after,
+                **{
+                    f"of_before_{end}": None if value is None else 100 * value
+                    for end, value in asdict(share).items()
+                },
+            }
+            for item in found
+            for (before, after), share in item.shares.items()
+        ]
+    )
+
+
+@styled()
+def draw_noise(found: Sequence[Noise], path: Path) -> Path:
+    """Draw, for each class, the share that left it, with and without training.
+
+    Args:
+        found: From :func:`ssah_exp.units.noise.transfer_noise`.
+        path: Where to write; the suffix decides the format.
+
+    Returns:
+        The CSV with the numbers, beside the picture.
+
+    Raises:
+        ConfigError: A suffix that cannot be written.
+    """
+    rows = noise_rows(found)
+    left = rows[rows["from"] == rows["to"]]
+    figure = new_figure(PAGE * 0.75, 3.2)
+    axes = figure.subplots()
+    for number, (name, (marker, label)) in enumerate(_LOOKS.items()):
+        here = left[left["comparison"] == name].set_index("from").loc[list(CLASSES)]
+        means, lows, highs = (
+            100 - here[f"of_before_{end}"].to_numpy(float) for end in ("mean", "high", "low")
+        )
+        axes.errorbar(
+            np.arange(len(CLASSES)) + 0.18 * (number - 1),
+            means,
+            yerr=whiskers(means, lows, highs),
+            fmt=marker,
+            color="black" if name == "trained" else "#999999",
+            label=label,
+        )
+    axes.set_xticks(range(len(CLASSES)), CLASSES)
+    axes.set_ylim(0, None)
+    axes.set_ylabel("% of the class that changed class, 95 % of draws")
+    axes.grid(visible=False, axis="x")
+    axes.legend()
+    return save_figure(figure, path, rows)

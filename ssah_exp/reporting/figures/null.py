@@ -1,0 +1,239 @@
+"""Each pruned class before its null: what pruning as many other units does, draw by draw."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from ssah_exp.errors import StoreError
+from ssah_exp.evaluation.metric_names import PERPLEXITY
+from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting.figures.drawing import (
+    CLASS_COLOURS,
+    CONTROL_COLOURS,
+    CONTROL_MARKERS,
+    PAGE,
+    log_where_wide,
+    named_once,
+    new_figure,
+    on_the_edge,
+    save_figure,
+    styled,
+    whiskers,
+)
+from ssah_exp.reporting.figures.drawn_asr import drawn_asr, prompts_text
+from ssah_exp.reporting.text import scale_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_ITSELF = "class"
+_DENSE = ("aligned", "unaligned")
+_FOR_A_BOX = 5
+_ROOM = 36  # letters that stand side by side below a panel
+_SIDE_BY_SIDE = 12  # classes and sets; more lie below one another
+_LETTERS = 31  # of a name beside a panel
+# Where the draws stand beside the class.
+_SHIFTS = {"random": -0.26, "matched": 0.26}
+
+
+def null_rows(records: Sequence[RunRecord], style: str | None = None) -> pd.DataFrame:
+    """One row per metric of every arm of a pruning table that is dense or has the primary fill.
+
+    Args:
+        records: Records of one setting, one per seed.
+        style: Prompt style of the harmful requests; None = the mean over styles.
+
+    Returns:
+        ``metric`` (``asr`` in percent, ``perplexity``), ``class`` (or ``aligned``,
+        ``unaligned``), ``what`` (``class``, ``random``, ``matched``), ``seed``, ``draw``,
+        ``value``, ``low``, ``high``, ``n``.
+
+    Raises:
+        ConfigError: No record measured that style.
+        StoreError: There are no records.
+    """
+    if not records:
+        raise StoreError("There are no records to draw.")
+    evaluation = records[0].config["evaluation"]
+    asr = drawn_asr(evaluation, records[0].arms[0], style)
+    fill = records[0].config["ablation"]["primary_fill"]
+    rows = [
+        _row(short, metric, arm, record.seed)
+        for short, metric in (("asr", asr), (PERPLEXITY, PERPLEXITY))
+        for record in records
+        for arm in record.arms
+        if arm.fill in (None, fill)
+    ]
+    return pd.DataFrame(rows).astype({"draw": "Int64", "value": "float64"})
+
+
+def _row(short: str, metric: str, arm: ArmRecord, seed: int) -> dict[str, Any]:
+    found = arm.measured(metric).mapped(lambda end: scale_of(metric) * end)
+    return {
+        "metric": short,
+        "class": arm.label,
+        "what": arm.control or _ITSELF,
+        "seed": seed,
+        "draw": arm.draw,
+        "value": found.value,
+        "low": found.low,
+        "high": found.high,
+        "n": found.n,
+    }
+
+
+@styled()
+def draw_null(records: Sequence[RunRecord], path: Path, style: str | None = None) -> Path:
+    """Draw ASR and perplexity of every class, with all its control draws beside it.
+
+    Few classes and sets stand side by side; many lie below one another, on a page as tall as they
+    need.
+
+    Args:
+        records: Records of one setting of a pruning table, one per seed.
+        path: Where to write; the suffix decides the format.
+        style: Prompt style of the harmful requests; None = the mean over styles.
+
+    Returns:
+        The CSV with the numbers, beside the picture.
+
+    Raises:
+        ConfigError: No record measured that style, or a suffix that cannot be written.
+        StoreError: There are no records.
+    """
+    rows = null_rows(records, style)
+    config = records[0].config
+    classes = list(dict.fromkeys(rows.loc[~rows["class"].isin(_DENSE), "class"]))
+    lying = len(classes) > _SIDE_BY_SIDE
+    figure = new_figure(PAGE, _height(rows, len(classes)) if lying else 3.2)
+    budgets, seeds = config["units"]["budgets"], len(records)
+    figure.suptitle(
+        f"{config['data']['name']}, SCU budget {100 * budgets['scu']:g} % of {budgets['unit']}, "
+        f"{seeds} seed{'s' if seeds > 1 else ''}",
+    )
+    left, right = figure.subplots(1, 2, sharey=lying)
+    along: Literal["x", "y"] = "x" if lying else "y"
+    _panel(left, rows[rows["metric"] == "asr"], classes, along)
+    left.set(
+        **{f"{along}label": f"ASR %, {prompts_text(config['evaluation'], style)}"},
+        **{f"{along}lim": (-3, 103)},
+    )
+    perplexity = rows[rows["metric"] == PERPLEXITY]
+    edge = ("rightmost", 1.0) if lying else ("highest", 0.98)
+    drawn = on_the_edge(right, perplexity, ("value", "low", "high"), *edge)
+    _panel(right, drawn, classes, along)
+    right.set(**{f"{along}label": "perplexity"})
+    if (perplexity["value"] > 0).any():  # without a value there is no scale
+        log_where_wide(right, along)
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return save_figure(figure, path, rows)
+
+
+def _height(rows: pd.DataFrame, classes: int) -> float:
+    """Inches that so many lying classes need: more where draws lie beside them."""
+    return 1.2 + classes * (0.2 if rows["draw"].isna().all() else 0.32)
+
+
+def _panel(
+    axes: Axes, rows: pd.DataFrame, classes: Sequence[str], along: Literal["x", "y"]
+) -> None:
+    """One quantity, ``along`` the axis of its values."""
+    lying = along == "x"
+    for name, line in zip(_DENSE, ("-", ":"), strict=True):
+        values = rows.loc[rows["class"] == name, "value"]
+        if values.notna().any():
+            draw_line = axes.axvline if lying else axes.axhline
+            draw_line(
+                float(values.mean()), color="black", linewidth=0.8, linestyle=line,
+                label=f"{name}, nothing pruned",
+            )  # fmt: skip
+    for place, name in enumerate(classes):
+        here = rows[rows["class"] == name]
+        for control, shift in _SHIFTS.items():
+            marker, colour = CONTROL_MARKERS[control], CONTROL_COLOURS[control]
+            draws = here.loc[here["what"] == control, "value"].dropna().to_numpy()
+            _draws(axes, draws, place + shift, marker, colour, f"{control}, draw by draw", along)
+        _seeds(axes, here[here["what"] == _ITSELF], place, name, along)
+    if lying:
+        axes.set_yticks(range(len(classes)), shortened(classes))
+        axes.set_ylim(len(classes) - 0.4, -1.2)  # from the top; above the first is the note's room
+    else:
+        labels = axes.set_xticks(range(len(classes)), classes)
+        if sum(map(len, classes)) > _ROOM:
+            for tick in labels:
+                tick.label1.set(rotation=25, ha="right", rotation_mode="anchor")
+        axes.set_xlim(-0.6, len(classes) - 0.4)
+    axes.grid(visible=False, axis="y" if lying else "x")
+    named_once(axes)
+
+
+def shortened(names: Sequence[str]) -> list[str]:
+    """Names with an ellipsis in the middle of long ones, except where that makes two the same."""
+    half = (_LETTERS - 1) // 2
+    short = [name if len(name) <= _LETTERS else f"{name[:half]}…{name[-half:]}" for name in names]
+    counts = Counter(short)
+    return [name if counts[made] > 1 else made for name, made in zip(names, short, strict=True)]
+
+
+def _draws(
+    axes: Axes,
+    draws: np.ndarray[Any, Any],
+    place: float,
+    marker: str,
+    colour: str,
+    label: str,
+    along: Literal["x", "y"],
+) -> None:
+    """Every draw, and a box over them where there are enough for quartiles."""
+    if draws.size == 0:
+        return
+    if draws.size >= _FOR_A_BOX:
+        axes.boxplot(
+            [draws],
+            positions=[place],
+            orientation="horizontal" if along == "x" else "vertical",
+            widths=0.2,
+            showfliers=False,
+            manage_ticks=False,
+            patch_artist=True,
+            boxprops={"facecolor": colour, "alpha": 0.25, "linewidth": 0.6},
+            medianprops={"color": colour},
+            whiskerprops={"linewidth": 0.6},
+            capprops={"linewidth": 0.6},
+            zorder=1,
+        )
+    spread = np.linspace(-0.07, 0.07, draws.size) if draws.size > 1 else np.zeros(1)
+    points = (draws, place + spread) if along == "x" else (place + spread, draws)
+    axes.plot(*points, marker, color=colour, markersize=4, alpha=0.8, label=label, zorder=2)
+
+
+def _seeds(
+    axes: Axes, rows: pd.DataFrame, place: float, name: str, along: Literal["x", "y"]
+) -> None:
+    """The class itself, with a point and an interval per seed."""
+    count = len(rows)
+    widest = 0.12 if along == "x" else 0.06  # rows are lower than columns are wide
+    shifts = np.linspace(-widest, widest, count) if count > 1 else np.zeros(count)
+    values = rows["value"].to_numpy(float)
+    lows, highs = (rows[end].to_numpy(float) for end in ("low", "high"))
+    across, spans = along == "x", whiskers(values, lows, highs)
+    x, y = (values, place + shifts) if across else (place + shifts, values)
+    axes.errorbar(
+        x,
+        y,
+        xerr=spans if across else None,
+        yerr=None if across else spans,
+        fmt="o",
+        color=CLASS_COLOURS.get(name, "black"),
+        markersize=4 if across else 6,
+        elinewidth=1,
+        label=f"{name if name in CLASS_COLOURS else 'sets by name'}, a point a seed",
+        zorder=3,
+    )

@@ -1,0 +1,92 @@
+"""A config folder of somebody's: experiments and groups, but nothing that Hydra would import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ssah_exp.cli import main
+from ssah_exp.config.foreign_hydra import _composed, refuse_foreign_hydra
+from ssah_exp.config.plugins import VARIABLE
+from ssah_exp.errors import ConfigError
+from tests.plugins import Install
+
+FOREIGN = {"_target_": "this.Anything"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    return tmp_path / "conf"
+
+
+def write(folder: Path, hydra: dict[str, Any], *defaults: Any) -> list[str]:
+    """An experiment ``theirs`` with a part for Hydra, and how it is run."""
+    content = {"defaults": ["table1_small", *defaults], "hydra": hydra}
+    path = folder / "experiment" / "theirs.yaml"
+    path.write_text(f"# @package _global_\n{yaml.safe_dump(content)}", encoding="utf-8")
+    return ["experiment=theirs", "--config-dir", str(folder)]
+
+
+@pytest.mark.parametrize(
+    ("hydra", "message"),
+    [
+        ({"callbacks": {"x": FOREIGN}}, "hydra.callbacks is changed"),
+        ({"job_logging": {"handlers": {"x": {"()": "this.x"}}}}, "hydra.job_logging is changed"),
+        (
+            {"hydra_logging": {"handlers": {"x": {"class": "t.x"}}}},
+            "hydra.hydra_logging is changed",
+        ),
+        ({"sweeper": {"sampler": FOREIGN}}, "hydra.sweeper names this.Anything"),
+        ({"launcher": FOREIGN}, "hydra.launcher names this.Anything"),
+        ({"job": {"env_set": {VARIABLE: "this"}}}, f"hydra.job.env_set sets {VARIABLE}"),
+        ({"job": {"env_set": {"PYTHONPATH": "."}}}, "hydra.job.env_set sets PYTHONPATH"),
+        ({"job": {"env_set": {"PATH": "here"}}}, "hydra.job.env_set sets PATH"),
+        ({"job": {"env_set": {"GIT_DIR": "here"}}}, "hydra.job.env_set sets GIT_DIR"),
+        ({"job": {"env_set": {"HF_ENDPOINT": "x"}}}, "hydra.job.env_set sets HF_ENDPOINT"),
+    ],
+)
+def test_what_would_be_imported_is_refused(
+    folder: Path, hydra: dict[str, Any], message: str
+) -> None:
+    optuna = {"override /hydra/sweeper": "optuna"} if "sweeper" in hydra else "_self_"
+    with pytest.raises(ConfigError, match=message):
+        refuse_foreign_hydra(write(folder, hydra, optuna))
+
+
+def test_consent_is_not_a_files_to_give(folder: Path, install: Install, capsys: Any) -> None:
+    name = install("print('imported')", trusted=False)
+    words = write(folder, {"job": {"env_set": {VARIABLE: name}}})
+    assert main(["run", *words, "+ablation.sets.x={_target_: " + f"{name}.Anything" + "}"]) == 2
+    said = capsys.readouterr()
+    assert f"hydra.job.env_set sets {VARIABLE}" in said.err
+    assert "imported" not in said.out
+
+
+def test_other_parts_are_theirs_to_set(folder: Path) -> None:
+    hydra = {"job": {"name": "night", "env_set": {"OMP_NUM_THREADS": "1"}}, "verbose": True}
+    refuse_foreign_hydra(write(folder, hydra))
+    refuse_foreign_hydra(["experiment=theirs"])  # without a folder of theirs there is no such file
+
+
+@pytest.mark.parametrize(("given", "chosen"), [([], "Local"), (["hydra/launcher=slurm"], "Slurm")])
+def test_a_launcher_is_theirs_to_choose(folder: Path, given: list[str], chosen: str) -> None:
+    """Of several overrides Hydra takes its first: config.yaml's own was that, without a word."""
+    words = [*given, *write(folder, {}, {"override /hydra/launcher": "local"})]
+    refuse_foreign_hydra(words)
+    assert _composed(words)["launcher"]["_target_"].endswith(f".{chosen}Launcher")
+
+
+def test_the_command_line_may_say_what_a_file_may_not(folder: Path) -> None:
+    words = write(folder, {})
+    refuse_foreign_hydra(["+hydra.callbacks.x={_target_: mine.Callback}", *words])
+    refuse_foreign_hydra([f"+hydra.job.env_set.{VARIABLE}=mine", *words])
+
+
+def test_a_searched_path_is_a_folder_of_theirs(folder: Path) -> None:
+    write(folder, {"callbacks": {"x": FOREIGN}})
+    with pytest.raises(ConfigError, match=r"hydra\.callbacks is changed"):
+        refuse_foreign_hydra(["experiment=theirs", f"hydra.searchpath=[file://{folder}]"])
