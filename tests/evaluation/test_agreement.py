@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from ssah_exp.evaluation import agreement
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.evaluation.judges import Verdict
+from ssah_exp.evaluation.raters import agreement
 from ssah_exp.evaluation.raters.agreement import (
     Confusion,
     Errors,

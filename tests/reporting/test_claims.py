@@ -108,7 +108,7 @@ def test_a_claim_is_as_weak_as_its_weakest_test(tmp_path: Path) -> None:
     assert found.verdict == "undecided at this n"
 
 
-def test_holm_is_over_claims(tmp_path: Path) -> None:
+def test_holm_is_over_all_claims_of_the_file(tmp_path: Path) -> None:
     names = [METRIC, f"asr/raw_system/{JUDGE}", f"benign_refusal/chat/{JUDGE}"]
     claims = claims_of(
         tmp_path,
@@ -118,7 +118,7 @@ def test_holm_is_over_claims(tmp_path: Path) -> None:
     records = seeds_of([0.4, 0.7, 0.2, 0.5])
     *there, missing = settle(claims, records)
     raw = [item.p for item in there]
-    expected = multipletests(raw, method="holm")[1]
+    expected = multipletests([*raw, 1.0], method="holm")[1][:3]
     assert [item.p_holm for item in there] == pytest.approx(list(expected))
     assert (missing.verdict, missing.p_holm) == ("not run", None)
 
@@ -190,7 +190,8 @@ def test_a_claim_that_several_settings_fit_is_not_settled_and_others_are(tmp_pat
     first, second = settled = settle(claims, records)
     assert (first.verdict, second.verdict) == ("not testable", "supported")
     assert first.p is None
-    assert second.p_holm == second.p, "what could not be tested is not in the family"
+    assert second.p is not None
+    assert second.p_holm == 2 * second.p, "the family was fixed when the claims were written"
     text = render_claims(claims, settled, "markdown")
     assert "Claim 1: several settings of table1_pruning fit, which differ in units.samples" in text
     lines = json.loads(render_claims(claims, settled, "json"))

@@ -104,11 +104,11 @@ def test_every_figure_is_made_in_one_place() -> None:
     """``Figure(`` and ``savefig`` stand in drawing.py alone."""
     folder = Path(ssah_exp.reporting.__file__).parent
     makers = {}
-    for path in folder.glob("*.py"):
+    for path in folder.rglob("*.py"):
         calls = [
             node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
         ]
         names = {getattr(call.func, "attr", getattr(call.func, "id", "")) for call in calls}
-        makers[path.name] = names & {"Figure", "savefig"}
-    assert makers.pop("drawing.py") == {"Figure", "savefig"}
+        makers[str(path.relative_to(folder))] = names & {"Figure", "savefig"}
+    assert makers.pop("figures/drawing.py") == {"Figure", "savefig"}
     assert not any(makers.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -20,7 +20,8 @@ from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.arm_groups import Group, groups_of
 from ssah_exp.reporting.claims.claim_file import Claim, ClaimFile, Prediction
 from ssah_exp.reporting.compare.arms import paired_over_prompts, printed_value
-from ssah_exp.reporting.compare.metrics import metrics_of
+from ssah_exp.reporting.compare.metrics import Metric, metrics_of
+from ssah_exp.reporting.compare.on_prompts import OnPrompts, on_prompts
 from ssah_exp.reporting.settings import settings_of, told_apart
 
 
@@ -34,12 +35,17 @@ class Evidence:
             is left out.
         paired: Over the prompts or windows of all seeds, where the seeds do not vary
             (:attr:`alike`); None otherwise, or without outcomes.
+        on_prompts: Both arms' values with seeds averaged, if every seed put the same prompts and
+            seeds vary; None otherwise, or without outcomes.
+        metric: How such values are compared; None as ``on_prompts``.
         lacking: Why runs that fit the claim are no evidence: several settings fit, and nobody said
             which is meant, or they have no such arm or metric. "" = nothing is lacking.
     """
 
     by_seed: dict[int, float]
     paired: Paired | None = None
+    on_prompts: OnPrompts | None = None
+    metric: Metric | None = None
     lacking: str = ""
 
     @property
@@ -123,32 +129,42 @@ def _from_records(claims: ClaimFile, test: Prediction, records: Sequence[RunReco
     if not by_seed:
         hint = did_you_mean(test.metric, [name for run in arm.arms for name in run.metrics])
         return Evidence({}, lacking=f"the records have no {test.metric} of {test.arm}.{hint}")
-    seen = Evidence(by_seed)
-    if not seen.alike:
-        return seen
-    return Evidence(by_seed, _paired(claims, test, arm, against, list(by_seed), records))
+    metric = None if against is None else _metric(test, records[0])
+    if against is None or metric is None:
+        return Evidence(by_seed)
+    if Evidence(by_seed).alike:
+        return Evidence(by_seed, _paired(claims, test, arm, against, metric, by_seed, records))
+    values = on_prompts(arm, against, metric, list(by_seed), records)
+    if values is None or not values.same:
+        return Evidence(by_seed)
+    return Evidence(by_seed, on_prompts=values, metric=metric)
+
+
+def _metric(test: Prediction, record: RunRecord) -> Metric | None:
+    """How the test's metric is compared over prompts; None where no outcomes of single ones exist.
+
+    The probe keeps none.
+    """
+    if record.artefact == PROBE:
+        return None
+    judge = test.metric.rpartition("/")[2]
+    judge = record.config["evaluation"]["primary_judge"] if judge == PERPLEXITY else judge
+    return next((item for item in metrics_of(record, judge) if item.name == test.metric), None)
 
 
 def _paired(
     claims: ClaimFile,
     test: Prediction,
     arm: Group,
-    against: Group | None,
-    seeds: Sequence[int],
+    against: Group,
+    metric: Metric,
+    seeds: Iterable[int],
     records: Sequence[RunRecord],
 ) -> Paired | None:
-    """Only where outcomes of single prompts exist for this metric; the probe keeps none."""
-    if against is None or records[0].artefact == PROBE:
-        return None
-    judge = test.metric.rpartition("/")[2]
-    judge = records[0].config["evaluation"]["primary_judge"] if judge == PERPLEXITY else judge
-    for metric in metrics_of(records[0], judge):
-        if metric.name == test.metric:
-            margin = claims.margin(test)
-            margins = Margins(rate=margin, loss=margin, score=margin / metric.span)
-            resampling = Resampling(1 - claims.alpha)
-            return paired_over_prompts(arm, against, metric, seeds, records, resampling, margins)
-    return None
+    margin = claims.margin(test)
+    margins = Margins(rate=margin, loss=margin, score=margin / metric.span)
+    resampling = Resampling(1 - claims.alpha)
+    return paired_over_prompts(arm, against, metric, list(seeds), records, resampling, margins)
 
 
 def _from_csv(path: Path, test: Prediction) -> Evidence:

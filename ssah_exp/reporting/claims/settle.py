@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
 
 from ssah_exp.evaluation.holm import holm
 from ssah_exp.evaluation.intervals import Estimate, mean_over
@@ -15,10 +13,13 @@ from ssah_exp.evaluation.paired import Paired
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.claims.claim_file import LOWER, SAME, Claim, ClaimFile, Prediction
 from ssah_exp.reporting.claims.evidence import Evidence, gather
+from ssah_exp.reporting.claims.over_prompts import OverPrompts, one_sided, over_prompts
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
 UNDECIDED, NOT_RUN = "undecided at this n", "not run"
 UNTESTABLE = "not testable"
+
+_TESTS = ("t test", "two one-sided t tests")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Finding:
         p: One-sided, of no difference in the claimed direction; for ``same``, of a difference of
             the margin or more (TOST); None = not testable.
         how: How ``p`` was made.
+        over_prompts: The same difference over prompts, where ``p`` is over seeds and all seeds put
+            the same prompts and records keep their outcomes.
         contrary: Whether the interval leaves no room for what is claimed.
         lacking: As in :class:`Evidence`.
     """
@@ -46,6 +49,7 @@ class Finding:
     p: float | None
     how: str
     contrary: bool
+    over_prompts: OverPrompts | None = None
     lacking: str = ""
 
 
@@ -58,6 +62,7 @@ class Settled:
         findings: One per test.
         p: The largest of its tests (an intersection-union test); None = a test has none.
         p_holm: Adjusted over the claims of the file.
+        p_prompts_holm: The same of the tests over prompts; None = a test has none.
         verdict: ``supported``, ``not supported``, ``undecided at this n``, ``not run``, or ``not
             testable`` with what was run.
     """
@@ -66,6 +71,7 @@ class Settled:
     findings: tuple[Finding, ...]
     p: float | None
     p_holm: float | None
+    p_prompts_holm: float | None
     verdict: str
 
 
@@ -80,7 +86,8 @@ def settle(
     whole interval lies beyond the margin).
 
     Args:
-        claims: The claims; Holm's family are those of them that could be tested.
+        claims: The claims; all of them are Holm's family, those that were not run included, for
+            it was fixed when they were written.
         records: Finished runs.
         records_only: As in :func:`gather`.
 
@@ -96,11 +103,15 @@ def settle(
         )
         for claim in claims.claims
     ]
-    p_values = [_largest(findings) for findings in found]
+    p_values = [_largest([finding.p for finding in findings]) for findings in found]
+    p_prompts = [
+        _largest([None if item.over_prompts is None else item.over_prompts.p for item in findings])
+        for findings in found
+    ]
     return [
-        Settled(claim, findings, p, adjusted, _verdict(findings, adjusted, claims.alpha))
-        for claim, findings, p, adjusted in zip(
-            claims.claims, found, p_values, holm(p_values), strict=True
+        Settled(claim, findings, p, adjusted, prompts, _verdict(findings, adjusted, claims.alpha))
+        for claim, findings, p, adjusted, prompts in zip(
+            claims.claims, found, p_values, _holm(p_values), _holm(p_prompts), strict=True
         )
     ]
 
@@ -114,29 +125,32 @@ def _tested(claims: ClaimFile, test: Prediction, evidence: Evidence) -> Finding:
     if not np.isfinite(sample).all():
         how = "none: a value is not finite"
     elif not evidence.alike:
-        p, how = _over_seeds(sample, test.shows, margin)
+        p, how = one_sided(sample, test.shows, margin), f"{_TESTS[test.shows == SAME]} over seeds"
         effect = float(sample.mean() / sample.std(ddof=1))
     elif evidence.paired is not None:
         if evidence.paired.difference.value is not None:  # a gap hides no seed's value
             difference = evidence.paired.difference
-        p, how = _over_prompts(evidence.paired, test.shows)
+        p, how = _instead_of_seeds(evidence.paired, test.shows)
     else:
         how = "none: one seed, or all alike" if sample.size else "none: not run"
-    contrary = _contrary(difference, test.shows, margin)
-    return Finding(test, difference, evidence.by_seed, effect, p, how, contrary, evidence.lacking)
+    prompts = None
+    if evidence.on_prompts is not None and evidence.metric is not None:
+        given, metric = evidence.on_prompts, evidence.metric
+        prompts = over_prompts(given, metric, test.shows, margin, 1 - claims.alpha)
+    return Finding(
+        test,
+        difference,
+        evidence.by_seed,
+        effect,
+        p,
+        how,
+        _contrary(difference, test.shows, margin),
+        prompts,
+        evidence.lacking,
+    )
 
 
-def _over_seeds(sample: NDArray[np.float64], shows: str, margin: float) -> tuple[float, str]:
-    if shows == SAME:
-        above = stats.ttest_1samp(sample, -margin, alternative="greater").pvalue
-        below = stats.ttest_1samp(sample, margin, alternative="less").pvalue
-        return float(max(above, below)), "two one-sided t tests over seeds"
-    if shows == LOWER:
-        sample = -sample
-    return float(stats.ttest_1samp(sample, 0.0, alternative="greater").pvalue), "t test over seeds"
-
-
-def _over_prompts(paired: Paired, shows: str) -> tuple[float | None, str]:
+def _instead_of_seeds(paired: Paired, shows: str) -> tuple[float | None, str]:
     """The test over the same prompts, made one-sided; for ``same`` that of equivalence."""
     if shows == SAME:
         return paired.p_equivalent, f"over prompts: {paired.equivalence_test}"
@@ -155,9 +169,15 @@ def _contrary(difference: Estimate, shows: str, margin: float) -> bool:
     return -difference.low < margin if shows == LOWER else difference.high < margin
 
 
-def _largest(findings: Sequence[Finding]) -> float | None:
-    there = [finding.p for finding in findings if finding.p is not None]
-    return max(there) if len(there) == len(findings) else None
+def _holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Adjusted over all claims: one without a p counts as one that is far from significant."""
+    adjusted = holm([1.0 if p is None else p for p in p_values])
+    return [None if p is None else at for p, at in zip(p_values, adjusted, strict=True)]
+
+
+def _largest(p_values: Sequence[float | None]) -> float | None:
+    there = [p for p in p_values if p is not None]
+    return max(there) if len(there) == len(p_values) else None
 
 
 def _verdict(findings: Sequence[Finding], p_holm: float | None, alpha: float) -> str:

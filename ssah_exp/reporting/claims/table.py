@@ -8,10 +8,11 @@ from functools import partial
 
 import pandas as pd
 
-from ssah_exp.evaluation.intervals import level_text
+from ssah_exp.evaluation.intervals import Estimate, level_text
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.evaluation.shares import is_share
 from ssah_exp.reporting.claims.claim_file import SAME, ClaimFile
+from ssah_exp.reporting.claims.over_prompts import OverPrompts
 from ssah_exp.reporting.claims.settle import Finding, Settled
 from ssah_exp.reporting.text import (
     bracketed,
@@ -42,6 +43,7 @@ def render_claims(claims: ClaimFile, settled: Sequence[Settled], form: str) -> s
                 "seeds": str(min(len(finding.by_seed) for finding in item.findings)),
                 "p": p_text(item.p),
                 "p, Holm": p_text(item.p_holm),
+                "over prompts": p_text(item.p_prompts_holm),
                 "verdict": item.verdict,
             }
             for at, item in enumerate(settled, 1)
@@ -81,8 +83,10 @@ def claims_frame(settled: Sequence[Settled]) -> pd.DataFrame:
                 "p": finding.p,
                 "test": finding.how,
                 "contrary": finding.contrary,
+                **_prompts_columns(finding.over_prompts),
                 "claim_p": item.p,
                 "claim_p_holm": item.p_holm,
+                "claim_p_prompts_holm": item.p_prompts_holm,
                 "lacking": finding.lacking,
             }
             for item in settled
@@ -103,6 +107,7 @@ def _line(at: int, finding: Finding) -> dict[str, str]:
         "by seed": ", ".join(_plain(value, test.metric) for value in finding.by_seed.values()),
         "Cohen's d": "" if finding.effect is None else number(finding.effect),
         "p": p_text(finding.p),
+        "over prompts": _over_prompts(finding),
         "no room": "yes" if finding.contrary else "",
     }
 
@@ -111,7 +116,7 @@ def _caption(claims: ClaimFile, settled: Sequence[Settled]) -> str:
     findings = [finding for item in settled for finding in item.findings]
     parts = [
         "A claim is supported if all its tests below are significant: its p is the largest of "
-        f"theirs, adjusted by Holm over {sum(item.p is not None for item in settled)} claims, "
+        f"theirs, adjusted by Holm over {len(settled)} claims, "
         f"level {claims.alpha:g}. It is not supported if one of its intervals leaves no room for a "
         f"difference of {100 * claims.rate_margin:g} points ({claims.loss_margin:g} nats of "
         "perplexity; other margins in the file of claims) in the claimed direction.",
@@ -121,6 +126,13 @@ def _caption(claims: ClaimFile, settled: Sequence[Settled]) -> str:
     ]
     if any(finding.test.shows == SAME for finding in findings):
         parts.append("same: two one-sided t tests against the margin.")
+    if any(finding.over_prompts for finding in findings):
+        parts.append(
+            "Over prompts: the same difference with seeds averaged prompt by prompt, its interval "
+            "and one-sided p by t (where fewer than ten prompts differ, exact); above, the "
+            "largest of a claim's, adjusted by Holm. It asks whether other prompts would say the "
+            "same, where p asks it of other seeds; verdicts go by seeds."
+        )
     files = sorted({str(item.test.csv) for item in findings if item.test.csv and item.by_seed})
     if files:
         parts.append(f"Not from the records but from files beside the claims: {', '.join(files)}.")
@@ -140,6 +152,25 @@ def _with_interval(finding: Finding) -> str:
     found, metric = finding.difference, finding.test.metric
     value = None if found.value is None or math.isnan(found.value) else found.value
     return bracketed(value, found.low, found.high, partial(_plain, metric=metric))
+
+
+def _over_prompts(finding: Finding) -> str:
+    if finding.over_prompts is None:
+        return ""
+    found, write = finding.over_prompts.difference, partial(_plain, metric=finding.test.metric)
+    ends = bracketed(found.value, found.low, found.high, write)
+    return f"{ends}, p {p_text(finding.over_prompts.p)}"
+
+
+def _prompts_columns(over: OverPrompts | None) -> dict[str, float | int | None]:
+    found = Estimate(None, None, None, 0, "", "") if over is None else over.difference
+    return {
+        "over_prompts": found.value,
+        "over_prompts_low": found.low,
+        "over_prompts_high": found.high,
+        "prompts": found.n or None,
+        "over_prompts_p": None if over is None else over.p,
+    }
 
 
 def _plain(value: float, metric: str) -> str:

@@ -24,10 +24,10 @@ from ssah_exp.evaluation.paired import (
     paired_means,
     paired_rates,
 )
-from ssah_exp.evaluation.paired_tests import Values
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.arm_groups import Group, groups_of, references_of
-from ssah_exp.reporting.compare.metrics import Kind, Metric, metrics_of, questions_put, values_of
+from ssah_exp.reporting.compare.metrics import Kind, Metric, metrics_of
+from ssah_exp.reporting.compare.on_prompts import asked_otherwise, on_prompts
 
 OTHER_QUESTIONS = "the arms were asked other questions"
 # Equal means of thirds may differ by less than this through rounding; unequal ones differ by more.
@@ -160,42 +160,18 @@ def paired_over_prompts(
 
     A gap if the two arms were asked different questions, as after a change of the hub's data.
     """
-    pairs = [
-        (values_of(group.by_seed[seed], metric), values_of(reference.by_seed[seed], metric))
-        for seed in seeds
-    ]
-    whole = [(one, other) for one, other in pairs if one is not None and other is not None]
-    if not whole or len(whole) < len(pairs):
-        return None
-    prints = {
-        tuple(record.inputs.get(name) for name in metric.data)
-        for record in records
-        if record.seed in seeds
-    }
     margin = margins.score * metric.span if metric.kind is Kind.SCORE else margins.rate
     terms = Terms(resampling, margin, metric.unit, metric.higher_is_better)
-    asked = [
-        questions_put([*group.by_seed[seed], *reference.by_seed[seed]], metric) for seed in seeds
-    ]
-    if any(len(questions) > 1 for questions in asked):
+    values = on_prompts(group, reference, metric, seeds, records)
+    if values is None:
+        return None
+    if asked_otherwise(group, reference, metric, seeds):
         return gap(terms, COHENS_H if metric.kind is Kind.RATE else COHENS_DZ, OTHER_QUESTIONS)
-    same = len(prints) == 1 and len(set().union(*asked)) <= 1
-    arm, against = (_over_seeds(side, alike=same) for side in zip(*whole, strict=True))
     if metric.kind is Kind.LOSS:
-        return paired_losses(arm, against, resampling, margins.loss)
+        return paired_losses(values.arm, values.against, resampling, margins.loss)
     if metric.kind is Kind.RATE:
-        return paired_rates(arm, against, terms)
-    return paired_means(arm, against, terms, metric.span)
-
-
-def _over_seeds(values: Sequence[Values], *, alike: bool) -> Values:
-    """Values averaged prompt by prompt if prompts are ``alike`` in every seed, else concatenated.
-
-    Answers of several seeds to one prompt are not independent: counting each would make n, and
-    with it every claim, larger than it is.
-    """
-    joined: Values = np.mean(values, axis=0) if alike else np.concatenate(values)
-    return joined
+        return paired_rates(values.arm, values.against, terms)
+    return paired_means(values.arm, values.against, terms, metric.span)
 
 
 def _printed_difference(

@@ -1,0 +1,93 @@
+"""A difference over prompts, one-sided: whether it would hold on others, too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from ssah_exp.evaluation.intervals import Estimate, Resampling, alike, mean_over
+from ssah_exp.evaluation.paired_tests import (
+    Values,
+    differences_of,
+    exact_equivalence,
+    exact_interval,
+    few_differ,
+    sign_flips,
+)
+from ssah_exp.reporting.claims.claim_file import LOWER, SAME
+from ssah_exp.reporting.compare.metrics import Kind, Metric
+from ssah_exp.reporting.compare.on_prompts import OnPrompts
+
+
+@dataclass(frozen=True)
+class OverPrompts:
+    """Arm minus reference, seeds averaged prompt by prompt.
+
+    Attributes:
+        difference: Mean over prompts (questions, answers, windows) with its interval.
+        p: One-sided, of no difference in the claimed direction; for ``same``, of a difference of
+            the margin or more.
+    """
+
+    difference: Estimate
+    p: float
+
+
+def over_prompts(
+    values: OnPrompts, metric: Metric, shows: str, margin: float, confidence: float
+) -> OverPrompts | None:
+    """Test a difference over prompts.
+
+    By Student's t; where fewer than ten prompts differ, which a t test would take for certainty,
+    by exact sign flips and bounds (:func:`~ssah_exp.evaluation.paired_tests.exact_interval`).
+
+    Args:
+        values: What both arms came to.
+        metric: Its kind says whether differences are bounded.
+        shows: ``higher``, ``lower`` or ``same``.
+        margin: Smallest difference that matters, in the metric's unit.
+        confidence: Of the interval.
+
+    Returns:
+        The test; None where a loss is not finite, all windows differ alike, or fewer than two
+        prompts were scored in both arms.
+    """
+    found = differences_of(values.arm / metric.span, values.against / metric.span)
+    bounded = metric.kind is not Kind.LOSS
+    if bounded:
+        found = found[~np.isnan(found)]
+    few = bounded and found.size > 0 and few_differ(found)
+    if found.size < 2 or not np.isfinite(found).all() or (alike(found.tolist()) and not few):
+        return None
+    margin /= metric.span
+    if few:
+        difference = exact_interval(found, Resampling(confidence), metric.unit, whole=False)
+        p = _exact(found, shows, margin, metric.unit)
+    else:
+        difference = mean_over(found.tolist(), confidence, metric.unit)
+        p = one_sided(found, shows, margin)
+    return OverPrompts(difference.mapped(lambda end: end * metric.span), p)
+
+
+def one_sided(sample: Values, shows: str, margin: float) -> float:
+    """p of a t test that the mean lies the claimed way; for ``same``, of two against the margin."""
+    if shows == SAME:
+        above = stats.ttest_1samp(sample, -margin, alternative="greater").pvalue
+        below = stats.ttest_1samp(sample, margin, alternative="less").pvalue
+        return float(max(above, below))
+    if shows == LOWER:
+        sample = -sample
+    return float(stats.ttest_1samp(sample, 0.0, alternative="greater").pvalue)
+
+
+def _exact(differences: Values, shows: str, margin: float, unit: str) -> float:
+    if shows == SAME:
+        return exact_equivalence(differences, margin, unit)[1]
+    changed = differences[differences != 0]  # the others have no sign to flip
+    if not changed.size:
+        return 1.0
+    p, _ = sign_flips(changed)
+    mean = changed.mean() if shows != LOWER else -changed.mean()
+    return p / 2 if mean > 0 else 1 - p / 2
