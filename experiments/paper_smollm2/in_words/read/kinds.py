@@ -51,13 +51,14 @@ def agreement(read: pd.DataFrame) -> pd.DataFrame:
         )
         found = cohens_kappa(table)
         equal = np.trace(table) / table.sum()
-        ends = f"[{found.kappa_low:.2f}, {min(found.kappa_upp, 1):.2f}]"
+        ends = f" [{found.kappa_low:.2f}, {min(found.kappa_upp, 1):.2f}]"
         rows.append(
             {
                 "of": what,
                 "different answers": int(table.sum()),
                 "agree %": f"{100 * equal:.0f}",
-                "Cohen's kappa": f"{found.kappa:.2f} {ends}",
+                # Readers who never differ leave its variance undefined.
+                "Cohen's kappa": f"{found.kappa:.2f}{'' if np.isnan(found.kappa_low) else ends}",
             }
         )
     return pd.DataFrame(rows)
