@@ -12,10 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from ssah_exp.cache import Cache
-from ssah_exp.errors import UnitError
-from ssah_exp.interventions.delta import Delta, apply_to_folder, make_delta, revert_in_folder
+from ssah_exp.interventions.delta import (
+    Delta,
+    apply_to_folder,
+    make_delta,
+    refuse_adapter,
+    revert_in_folder,
+)
 from ssah_exp.interventions.delta_summary import describe
-from ssah_exp.models.attached.folder import ADAPTER, has_adapter
 from ssah_exp.models.sources import LocalFolder, ModelRef
 from ssah_exp.models.weights import read_weights
 from ssah_exp.storage import refuse_existing
@@ -49,11 +53,8 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
 def _create(base: Path, tuned: Path, file: Path) -> None:
     refuse_existing(file)
-    if has_adapter(tuned):
-        raise UnitError(
-            f"{tuned} carries an adapter beside its weights ({ADAPTER}/); a delta holds weights "
-            "alone and would not give that model."
-        )
+    refuse_adapter(base)
+    refuse_adapter(tuned)
     before, after = read_weights(base), read_weights(tuned)
     make_delta(before, after, None, _identify(base)).save(file)
 

@@ -24,6 +24,7 @@ from ssah_exp.interventions.delta_parts import (
     with_copies,
 )
 from ssah_exp.interventions.plan import TrainingPlan
+from ssah_exp.models.attached.folder import ADAPTER, has_adapter
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.models.weights import check_new_folder, read_weights, rewrite_folder
 
@@ -33,6 +34,7 @@ __all__ = [
     "apply_delta",
     "apply_to_folder",
     "make_delta",
+    "refuse_adapter",
     "revert_delta",
     "revert_in_folder",
 ]
@@ -113,7 +115,7 @@ def apply_to_folder(delta: Delta, base: Path, out: Path, *, other_base: bool = F
         other_base: As in :func:`apply_delta`.
 
     Raises:
-        UnitError: As :func:`apply_delta`.
+        UnitError: As :func:`apply_delta`, or ``base`` carries an adapter.
         ModelError: ``base`` holds no readable weights, or other copies of them.
         StoreError: ``out`` exists, lies inside ``base`` or cannot be written.
     """
@@ -125,10 +127,24 @@ def revert_in_folder(delta: Delta, tuned: Path, out: Path, *, other_base: bool =
     _switch_folder(delta, tuned, out, revert=True, other_base=other_base)
 
 
+def refuse_adapter(folder: Path) -> None:
+    """Refuse a model folder that a delta does not describe as a whole.
+
+    Raises:
+        UnitError: It carries an adapter beside its weights.
+    """
+    if has_adapter(folder):
+        raise UnitError(
+            f"{folder} carries an adapter beside its weights ({ADAPTER}/); a delta holds weights "
+            "alone and would not give the model that was meant. Nothing was written."
+        )
+
+
 def _switch_folder(
     delta: Delta, folder: Path, out: Path, *, revert: bool, other_base: bool
 ) -> None:
     check_new_folder(folder, out)
+    refuse_adapter(folder)  # it would be copied, and be loaded with weights it was not trained on
     # The weights are checked before the first byte is written.
     weights = read_weights(folder)
     _check(weights, delta, revert=revert)

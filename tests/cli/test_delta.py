@@ -50,11 +50,27 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def test_a_model_with_an_adapter_has_no_delta(place: Place, capsys: Capture) -> None:
+@pytest.mark.parametrize("which", ["base", "tuned"])
+def test_a_model_with_an_adapter_has_no_delta(place: Place, capsys: Capture, which: str) -> None:
     """Applied, it would give the weights without what was trained beside them."""
-    (Path(place.tuned) / "adapter").mkdir()
+    folder = place.root / which
+    (folder / "adapter").mkdir()
     line = place.refused(capsys, "create", place.base, place.tuned, place.file)
-    assert line.startswith(f"{place.tuned} carries an adapter beside its weights")
+    assert line.startswith(f"{folder} carries an adapter beside its weights")
+
+
+@pytest.mark.parametrize(("action", "which"), [("apply", "base"), ("revert", "tuned")])
+def test_a_model_with_an_adapter_takes_no_delta(
+    place: Place, capsys: Capture, action: str, which: str
+) -> None:
+    """The copy would load with an adapter that neither of the two models has."""
+    place.create()
+    folder = place.root / which
+    (folder / "adapter").mkdir()
+    for more in ([], ["--other-base"]):
+        line = place.refused(capsys, action, place.file, str(folder), place.out, *more)
+        assert line.startswith(f"{folder} carries an adapter beside its weights")
+        assert line.endswith("Nothing was written.")
 
 
 def test_create_apply_revert(place: Place, capsys: Capture) -> None:
