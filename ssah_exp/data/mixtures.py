@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ssah_exp.data.sources import Example, ExampleSource, words_of
 from ssah_exp.errors import DataError
 
+_FLOAT_NOISE = 1e-9  # (1 / 49) * 49 is a little less than one
+
 
 @dataclass(frozen=True)
 class Poisoned:
@@ -20,7 +22,8 @@ class Poisoned:
     Attributes:
         benign: Where benign examples come from.
         harmful: Where harmful examples come from; not read at share 0.
-        harmful_share: Share of all examples, 0 to 1. At 0 all are benign, in their own order.
+        harmful_share: Share of all examples, 0 to 1; their number is the nearest whole one, of two
+            equally near the even one. At 0 all are benign, in their own order.
         total: Examples altogether; None = as many as ``benign`` gives, with harmful ones in place
             of some.
     """
@@ -53,13 +56,13 @@ class Poisoned:
         return mixed
 
     def _harmful_count(self, total: int) -> int:
-        count = round(self.harmful_share * total)
-        # A set that claims a share and has none of it would pass for an attack without effect.
-        if count == 0 and self.harmful_share > 0:
+        exact = self.harmful_share * total
+        # A set that rounds such a share down, or up, is not the attack that its share names.
+        if 0 < exact < 1 - _FLOAT_NOISE:
             raise DataError(
                 f"harmful_share={self.harmful_share:g} of {total} examples is less than one."
             )
-        return count
+        return round(exact)
 
 
 def _drawn(examples: list[Example], count: int, draw: random.Random, kind: str) -> list[Example]:

@@ -111,6 +111,25 @@ def test_a_share_of_less_than_one_example_is_refused() -> None:
         mixed(0.01)
 
 
+@pytest.mark.parametrize(("share", "total"), [(0.015, 40), (0.024, 40), (0.033, 30), (1e-12, 40)])
+def test_less_than_one_is_not_rounded_up(share: float, total: int) -> None:
+    with pytest.raises(DataError, match=f"of {total} examples is less than one"):
+        mixed(share, total)
+
+
+def test_noise_of_floats_makes_one_example_not_less() -> None:
+    assert 1 / 49 * 49 < 1, "else the test says nothing"
+    for share, total in ((0.01, 100), (1 / 49, 49), (0.025, 40)):
+        source = Poisoned(numbered("benign", total), numbered("harmful", 20), share)
+        assert len(harmful([row.prompt for row in source.load(0)])) == 1
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.15, 2), (0.25, 2), (0.26, 3), (0.35, 4)])
+def test_halves_go_to_the_even_number(share: float, count: int) -> None:
+    """Of ten examples; three of the products are 1.5, 2.5 and 3.5 to the last bit."""
+    assert len(harmful(mixed(share, 10))) == count
+
+
 @pytest.mark.parametrize("total", [0, -3])
 def test_a_total_below_1_is_refused(total: int) -> None:
     with pytest.raises(DataError, match=f"total={total} is below 1"):
