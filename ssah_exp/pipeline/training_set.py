@@ -47,18 +47,18 @@ class TrainingSet:
             "pairs": digest_of([asdict(pair) for pair in self.pairs]),
         }
 
-    def referenced(self, start: ModelRef) -> list[ReferencedPair]:
-        """The pairs with their answers' log-probabilities under ``start``; empty for SFT.
+    def referenced(self, reference: ModelRef) -> list[ReferencedPair]:
+        """The pairs with their answers' log-probabilities under ``reference``; empty for SFT.
 
-        Arms that start from one model share it.
+        Arms with one reference share it.
         """
         if self._config.objective == "sft":
             return []
-        if start.fingerprint not in self._referenced:
-            self._referenced[start.fingerprint] = self._reference(start)
-        return self._referenced[start.fingerprint]
+        if reference.fingerprint not in self._referenced:
+            self._referenced[reference.fingerprint] = self._under(reference)
+        return self._referenced[reference.fingerprint]
 
-    def _reference(self, start: ModelRef) -> list[ReferencedPair]:
+    def _under(self, reference: ModelRef) -> list[ReferencedPair]:
         config = self._config
         encoded = encode_preferences(
             self._stages.speech,
@@ -68,7 +68,7 @@ class TrainingSet:
             config.max_length,
             where="data.preferences",
         )
-        return with_reference(self._stages.slot.get(start), encoded, config.batch_size)
+        return with_reference(self._stages.slot.get(reference), encoded, config.batch_size)
 
     def _source(self) -> tuple[Example, ...]:
         """The examples to learn; where pairs are given, their chosen answers."""

@@ -141,7 +141,7 @@ class Tuning:
         partial = cache.partial("tune", material)
 
         def compute(folder: Path) -> None:
-            pairs = self._set.referenced(start)
+            pairs = self._set.referenced(self._start)
             loaded = stages.slot.to_train(start)
             plan, adapter = plan_arm(loaded.model, arm)
             run = self._run(loaded, self._recipe(arm), epochs, target, partial, pairs)
@@ -212,6 +212,9 @@ class Tuning:
             recipe["gradients"] = "float32"  # once they were summed in the model's precision
         if self._config.accumulate > 1:
             recipe["step"] = "as one batch"  # once its batches counted equally
+        if config.training.objective == "dpo" and start != self._start:
+            # Once it was the result of the first phase, halfway through the training.
+            recipe["reference"] = self._start.fingerprint
         if self._track is not None:  # it decides what else an entry holds, but no weight
             units = {key: val for key, val in asdict(self._track.units).items() if key in _SCORED}
             digests = {

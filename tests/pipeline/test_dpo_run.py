@@ -44,6 +44,19 @@ def preferred(place: Path) -> Finished:
     return run(dpo_config(place))
 
 
+def given_pairs(place: Path) -> dict[str, Any]:
+    """A file of two pairs, as a config names it."""
+    path = place / "pairs.csv"
+    path.write_text("q,c,r\nw40 w41,w42 w43,w44\nw41 w41,w42,w44 w45\n", encoding="utf-8")
+    return {
+        "_target_": "ssah_exp.data.preferences.FilePairs",
+        "path": str(path),
+        "prompt": "{q}",
+        "chosen": "{c}",
+        "rejected": "{r}",
+    }
+
+
 def folders(done: Finished, place: Path) -> dict[str, Path]:
     """Where the models of the run lie."""
     return {
@@ -81,10 +94,10 @@ def test_rejected_answers_are_the_unaligned_models_own(preferred: Finished, plac
     assert aligned != [answer for _, answer in given], "else the test says nothing"
 
 
-def test_arms_that_start_alike_share_what_their_start_thinks_of_the_pairs(
+def test_all_arms_share_what_their_start_thinks_of_the_pairs(
     preferred: Finished, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two arms start from one model, the third from what the first of them became."""
+    """The third, too, which goes on from what the first of them became."""
     config = dpo_config(place)
     config.training.epochs += 1  # nothing of it is cached
     config.training.arms["second"] = ArmConfig(first="full")
@@ -98,7 +111,7 @@ def test_arms_that_start_alike_share_what_their_start_thinks_of_the_pairs(
     monkeypatch.setattr(training_set, "with_reference", counted)
     arms = run_training_table(config, silent()).record.arms
     assert [arm.name for arm in arms if arm.training] == ["full", "budget", "second"]
-    assert len(asked) == 2
+    assert len(asked) == 1
 
 
 def test_an_arm_that_cannot_be_is_refused_before_answers_are_asked_for(place: Path) -> None:
@@ -137,10 +150,15 @@ def log_probability(model: torch.nn.Module, ids: tuple[int, ...], start: int) ->
 
 
 def margins(done: Finished, place: Path) -> np.ndarray:
-    """How much more than its start the trained model prefers each chosen answer, in nats."""
+    """Those of the run's own pairs, as :func:`margins_of` has them."""
     source = FileSource(path=str(place / "data" / "alignment.csv"), prompt="{q}", response="{a}")
     answers = dict(rejected(done))
     pairs = [Pair(x.prompt, str(x.response), answers[x.prompt]) for x in source.load(0)]
+    return margins_of(pairs, done, place)
+
+
+def margins_of(pairs: list[Pair], done: Finished, place: Path) -> np.ndarray:
+    """How much more than its start the trained model prefers each chosen answer, in nats."""
     where = folders(done, place)
     speech = load_model(str(where["full"]), MODEL).speech
     encoded = encode_preferences(speech, pairs, ["chat"], None, 256, where="here")
@@ -166,6 +184,22 @@ def test_the_preference_grows(preferred: Finished, place: Path) -> None:
     assert (grown > 0).all()
     loss = np.log1p(np.exp(-BETA * grown)).mean()
     assert loss < 0.1 * math.log(2), "the formula, on the two folders' weights"
+
+
+def test_the_second_phase_has_the_reference_of_the_first(place: Path) -> None:
+    """Its first loss is that of the first phase's result beside the model before both."""
+    config = dpo_config(place)
+    config.training.arms = {
+        "full": ArmConfig(),
+        "second": ArmConfig(first="full", first_epochs=EPOCHS),
+    }
+    config.data.preferences = given_pairs(place)
+    config.training.batch_size = 2  # the loss of a batch is that of all pairs
+    done = run(config)
+    pairs = [Pair("w40 w41", "w42 w43", "w44"), Pair("w41 w41", "w42", "w44 w45")]
+    expected = np.log1p(np.exp(-BETA * margins_of(pairs, done, place))).mean()
+    assert expected < 0.99 * math.log(2), "else the test says nothing"
+    assert training_of(done, "second")["losses"][0] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["full", "budget"])
@@ -198,18 +232,10 @@ def test_it_is_another_run_than_sft_and_is_found_again(preferred: Finished, plac
 
 
 def test_given_pairs_take_the_place_of_made_ones(preferred: Finished, place: Path) -> None:
-    path = place / "pairs.csv"
-    path.write_text("q,c,r\nw40 w41,w42 w43,w44\nw41 w41,w42,w44 w45\n", encoding="utf-8")
     config = dpo_config(place)
     config.training.arms = {"full": ArmConfig()}
     config.training.data, config.data.finetune = "finetune", []  # not read, so not asked for
-    config.data.preferences = {
-        "_target_": "ssah_exp.data.preferences.FilePairs",
-        "path": str(path),
-        "prompt": "{q}",
-        "chosen": "{c}",
-        "rejected": "{r}",
-    }
+    config.data.preferences = given_pairs(place)
     done = run(config)
     assert "answers to reject" not in [stage.name for stage in done.stages]
     assert training_of(done, "full")["examples"] == 2

@@ -215,6 +215,25 @@ def test_a_first_phase_has_epochs_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
     assert found.run.epochs == 2
 
 
+@pytest.mark.parametrize("objective", ["sft", "dpo"])
+def test_only_dpo_in_two_phases_has_its_reference_in_its_key(
+    monkeypatch: pytest.MonkeyPatch, objective: str
+) -> None:
+    """Keys of all other trainings are those from before the reference could be another model."""
+    halfway: Any = SimpleNamespace(ref=replace(START, fingerprint="h" * 64), summary=dict)
+    monkeypatch.setattr(Tuning, "_first", lambda *_: halfway)
+    monkeypatch.setattr(tuning.TrainingSet, "referenced", lambda *_: [])
+    monkeypatch.setattr(tuning.TrainingSet, "_preferences", lambda *_: [])
+    phase = {"first": TrainingArm("first", "first", ARM, None)}
+    staged, plain = (
+        asked(monkeypatch, arm, phases=phase, objective=objective).material["recipe"]
+        for arm in (ArmConfig(first="first"), ARM)
+    )
+    assert "reference" not in plain
+    expected = {"reference": START.fingerprint} if objective == "dpo" else {}
+    assert staged == {**plain, **expected}
+
+
 def test_dpo_has_its_beta_and_the_runs_order(monkeypatch: pytest.MonkeyPatch) -> None:
     from ssah_exp.data.preferences import EncodedPair
 
