@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from torch.utils.data import DataLoader
 
 from ssah_exp.cache import COST
 from ssah_exp.config.plugins import plugin_code
 from ssah_exp.config.schema import ArmConfig, TrainingConfig
+from ssah_exp.data.loaders import training_loader
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.sidecar import TRAINING
 from ssah_exp.models.sources import ModelRef
@@ -20,8 +24,9 @@ from ssah_exp.pipeline.training_arms import TrainingArm, callbacks_of
 from ssah_exp.pipeline.training_set import TrainingSet, digest_of_encoded
 from ssah_exp.storage import write_atomically
 from ssah_exp.training.certificate import Certificate, read_summary, save_certificate
-from ssah_exp.training.loop import Run, TrainingSummary, fine_tune, supervised_run
+from ssah_exp.training.loop import Run, TrainingSummary, fine_tune
 from ssah_exp.training.matching import LossMatch, mean_response_loss
+from ssah_exp.training.objectives import Objective, SupervisedObjective
 from ssah_exp.training.preference import PreferenceObjective, ReferencedPair, preference_loader
 from ssah_exp.training.tracking import Tracking
 
@@ -48,6 +53,25 @@ class Tuned:
     def summary(self) -> dict[str, Any]:
         """Both summaries in one, for a record."""
         return {**self.training, "certificate": self.certificate}
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """One training: an arm's, or its first phase.
+
+    Attributes:
+        arm: What to train.
+        start: The model that this phase starts from.
+        epochs: Passes over the data.
+        target: Training loss at which to stop, nats per token; None = none.
+        label: What people are told is trained.
+    """
+
+    arm: TrainingArm
+    start: ModelRef
+    epochs: int
+    target: float | None
+    label: str
 
 
 class Tuning:
@@ -83,7 +107,7 @@ class Tuning:
             phase = phases[first]
             earlier = self._first(phase, arm.config.first_epochs)
             start, before = earlier.ref, {"first": {"arm": phase.name, **earlier.summary()}}
-        tuned = self._tune(arm, start, epochs, target, arm.name)
+        tuned = self._tune(_Phase(arm, start, epochs, target, arm.name))
         tuned = replace(tuned, training={**tuned.training, **before})
         self._done[arm.name] = tuned
         return tuned
@@ -121,33 +145,28 @@ class Tuning:
         return Tracking(track.every, few, units)
 
     def _first(self, arm: TrainingArm, epochs: int) -> Tuned:
-        return self._tune(arm, self._start, epochs, None, f"{arm.name}, {epochs} epochs first")
+        label = f"{arm.name}, {epochs} epochs first"
+        return self._tune(_Phase(arm, self._start, epochs, None, label))
 
     def _target(self, config: ArmConfig) -> float | None:
         if config.match_loss is None:
             return None
         return float(self._done[config.match_loss].training["train_loss"])
 
-    def _tune(
-        self,
-        arm: TrainingArm,
-        start: ModelRef,
-        epochs: int,
-        target: float | None,
-        label: str,
-    ) -> Tuned:
-        stages, cache = self._stages, self._stages.cache
-        material = self._material(arm, start, epochs, target)
-        partial = cache.partial("tune", material)
+    def _tune(self, phase: _Phase) -> Tuned:
+        stages, cache, arm, start = self._stages, self._stages.cache, phase.arm, phase.start
+        material = self._material(phase)
+        checkpoints = cache.partial("tune", material)
 
         def compute(folder: Path) -> None:
             pairs = self._set.referenced(self._start)
             loaded = stages.slot.to_train(start)
             plan, adapter = plan_arm(loaded.model, arm)
-            run = self._run(loaded, self._recipe(arm), epochs, target, partial, pairs)
+            run = self._run(phase, loaded, pairs, checkpoints)
             share = plan.changeable(loaded.model) / loaded.model.num_parameters()
             stages.reporter.begin(
-                f"training {label}: {share:.1%} of the weights, {run.examples} examples x {epochs}"
+                f"training {phase.label}: {share:.1%} of the weights, {run.examples} examples x "
+                f"{phase.epochs}"
             )
             try:
                 summary, certificate = fine_tune(loaded, run, plan, adapter)
@@ -159,7 +178,7 @@ class Tuning:
             write_atomically(folder / COST, json.dumps(_cost(summary, certificate)))
 
         entry = cache.get_or_compute("tune", material, compute, together=True)
-        stages.reporter.done(f"train {label}", entry)
+        stages.reporter.done(f"train {phase.label}", entry)
         tuned = ModelRef.trained(f"{start.identifier} + {arm.name}", entry)
         return Tuned(tuned, start, read_training(entry), read_summary(entry.folder))
 
@@ -169,44 +188,49 @@ class Tuning:
 
     def _run(
         self,
+        phase: _Phase,
         loaded: LoadedModel,
-        config: TrainingConfig,
-        epochs: int,
-        target: float | None,
-        partial: Path,
         pairs: list[ReferencedPair],
+        checkpoints: Path,
     ) -> Run:
-        seed, trainer = self._stages.config.seed, self._stages.config.trainer
-        more: dict[str, Any] = {
-            "epochs": epochs,
-            "accumulate": config.accumulate,
-            "gradient_checkpointing": config.gradient_checkpointing,
-            "checkpoints": partial,
-            "sample": self._set.sample,
-            "match": None if target is None else LossMatch(target, config.check_every),
-            "track": self._track,
-            "callbacks": callbacks_of(config),
-        }
-        if config.objective == "sft":
-            return supervised_run(loaded, self._set.examples, config, seed, trainer, **more)
-        pad = loaded.speech.pad_id
+        recipe = self._recipe(phase.arm)
+        loader_of, count, objective = self._learned(recipe, loaded.speech.pad_id, pairs)
+        target = phase.target
         return Run(
-            lambda: preference_loader(pairs, pad, config.batch_size, seed),
-            len(pairs),
-            config,
-            seed,
-            trainer,
-            PreferenceObjective(config.dpo_beta),
-            **more,
+            loader_of,
+            count,
+            recipe,
+            self._stages.config.seed,
+            self._stages.config.trainer,
+            objective,
+            epochs=phase.epochs,
+            accumulate=recipe.accumulate,
+            gradient_checkpointing=recipe.gradient_checkpointing,
+            checkpoints=checkpoints,
+            sample=self._set.sample,
+            match=None if target is None else LossMatch(target, recipe.check_every),
+            track=self._track,
+            callbacks=callbacks_of(recipe),
         )
 
-    def _material(
-        self, arm: TrainingArm, start: ModelRef, epochs: int, target: float | None
-    ) -> dict[str, Any]:
+    def _learned(
+        self, recipe: TrainingConfig, pad: int, pairs: list[ReferencedPair]
+    ) -> tuple[Callable[[], DataLoader[Any]], int, Objective]:
+        """What makes the loader, how many examples it has, and what is minimised over them."""
+        size, seed = recipe.batch_size, self._stages.config.seed
+        if recipe.objective == "sft":
+            examples = self._set.examples
+            loader_of = partial(training_loader, examples, pad, size, seed)
+            return loader_of, len(examples), SupervisedObjective()
+        objective = PreferenceObjective(recipe.dpo_beta)
+        return partial(preference_loader, pairs, pad, size, seed), len(pairs), objective
+
+    def _material(self, phase: _Phase) -> dict[str, Any]:
+        arm, start = phase.arm, phase.start
         config = self._stages.config
         given = asdict(self._recipe(arm))
         recipe = {key: val for key, val in given.items() if key not in _NOT_RECIPE}
-        if target is None:
+        if phase.target is None:
             recipe.pop("check_every")
         if config.model.precision != "float32" and self._config.accumulate > 1:
             recipe["gradients"] = "float32"  # once they were summed in the model's precision
@@ -228,8 +252,8 @@ class Tuning:
             "model": start.fingerprint,
             "precision": config.model.precision,
             **self._set.digests(),
-            "recipe": {**recipe, "epochs": epochs},
-            "target": target,
+            "recipe": {**recipe, "epochs": phase.epochs},
+            "target": phase.target,
             "policy": arm.config.policy,
             "units": arm.mask_digest,
             "others": asdict(arm.config.others),

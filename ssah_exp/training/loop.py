@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import pytorch_lightning as pl
 import torch
@@ -119,20 +120,30 @@ class Run:
     callbacks: Mapping[str, pl.Callback] = field(default_factory=dict)
 
 
+class RunOptions(TypedDict, total=False):
+    """Fields of :class:`Run` that a supervised run may be given besides, under their names."""
+
+    epochs: int | None
+    accumulate: int
+    gradient_checkpointing: bool
+    checkpoints: Path | None
+    sample: Sequence[Encoded]
+    match: LossMatch | None
+    track: Tracking | None
+    callbacks: Mapping[str, pl.Callback]
+
+
 def supervised_run(
     loaded: LoadedModel,
     examples: Sequence[Encoded],
     config: TuningConfig,
     seed: int,
     trainer: TrainerConfig,
-    **more: Any,
+    **options: Unpack[RunOptions],
 ) -> Run:
-    """A :class:`Run` of supervised fine-tuning on ``examples``; ``more`` are its other fields."""
-
-    def loader() -> DataLoader[Any]:
-        return training_loader(examples, loaded.speech.pad_id, config.batch_size, seed)
-
-    return Run(loader, len(examples), config, seed, trainer, **more)
+    """A :class:`Run` of supervised fine-tuning on ``examples``, in batches of ``config``'s size."""
+    loader_of = partial(training_loader, examples, loaded.speech.pad_id, config.batch_size, seed)
+    return Run(loader_of, len(examples), config, seed, trainer, **options)
 
 
 def fine_tune(

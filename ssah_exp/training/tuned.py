@@ -61,7 +61,8 @@ class Trainable(Protocol):
     """What a run trains, as :class:`~ssah_exp.training.module.FineTuning` sees it.
 
     It is a :class:`TunedWeights`, or an adapter in a model
-    (:class:`~ssah_exp.training.adapters.adapter.InstalledAdapter`).
+    (:class:`~ssah_exp.training.adapters.adapter.InstalledAdapter`). Both derive from this class, as
+    any other should: what it need not do, it inherits.
     """
 
     def optimizer_parameters(self) -> list[nn.Parameter]:
@@ -69,24 +70,39 @@ class Trainable(Protocol):
 
     def before_batch(self) -> None:
         """Called before each batch, including batches within one step."""
+        return
 
     def before_step(self) -> None:
         """Called when gradients are there, before they are clipped."""
+        return
 
     def after_step(self) -> None:
         """Called when the optimizer has moved the parameters."""
+        return
 
     def state(self) -> dict[str, torch.Tensor]:
         """Everything trained, for a checkpoint."""
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Undo :meth:`state`."""
+        """Undo :meth:`state`.
+
+        Raises:
+            KeyError: The state is of something else.
+        """
 
     def beside(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """What is trained and is no weight: name -> value before training and now, on the host."""
+        """What is trained and is no weight: name -> value before training and now, on the host.
+
+        By default nothing.
+        """
+        return {}
 
     def beside_weights(self) -> list[nn.Parameter]:
-        """Parameters that every rank keeps whole where weights are split over ranks."""
+        """Parameters that every rank keeps whole where weights are split over ranks.
+
+        By default none: trained slices are split as weights are.
+        """
+        return []
 
 
 @dataclass
@@ -107,7 +123,7 @@ class _Masked:
         self.parameter.index_copy_(self.dim, self.rest.to(device), self.kept.to(device))
 
 
-class TunedWeights:
+class TunedWeights(Trainable):
     """What a plan trains in a model. Made by :func:`tuned_weights`."""
 
     def __init__(
@@ -260,14 +276,6 @@ class TunedWeights:
         for at, (_, master) in enumerate(self._masters or ()):
             master.copy_(state[f"master/{at}"])
         self.after_step()
-
-    def beside(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Nothing: only weights are trained."""
-        return {}
-
-    def beside_weights(self) -> list[nn.Parameter]:
-        """None: trained slices are split over ranks as weights are."""
-        return []
 
     def close(self) -> None:
         """Take everything out again; the weights keep what was learned."""

@@ -33,7 +33,7 @@ class Adapter(Protocol):
         """Put the adapter in; ``plan`` comes from :meth:`plan`."""
 
 
-class InstalledAdapter:
+class InstalledAdapter(Trainable):
     """An adapter in a model, for :class:`~ssah_exp.training.module.FineTuning`.
 
     The model's own weights get no gradient as long as it is in. Its parameters are float32, and the
@@ -61,15 +61,6 @@ class InstalledAdapter:
         """Parameters for the optimizer, float32."""
         return list(self._parameters.values())
 
-    def before_batch(self) -> None:
-        """Nothing to put together: gradients are float32 and add up where they are."""
-
-    def before_step(self) -> None:
-        """Nothing to hand over."""
-
-    def after_step(self) -> None:
-        """Nothing to write back."""
-
     def state(self) -> dict[str, torch.Tensor]:
         """Everything trained, for a checkpoint."""
         return {f"adapter/{name}": item.detach() for name, item in self._parameters.items()}
@@ -83,10 +74,6 @@ class InstalledAdapter:
         """
         for name, item in self._parameters.items():
             item.copy_(state[f"adapter/{name}"])
-
-    def beside(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """What stays beside the weights: name -> value before training and now, on the host."""
-        return {}
 
     def beside_weights(self) -> list[nn.Parameter]:
         """All of the adapter's: they are few."""
