@@ -74,7 +74,7 @@ def as_json(status: SweepStatus) -> dict[str, Any]:
                 "job": item.job.number,
                 "status": item.status,
                 "detail": item.detail,
-                "overrides": item.job.overrides(),
+                "overrides": item.job.overrides() or [],
                 "run_id": item.state.run_id,
                 "artefact": item.state.artefact,
                 "attempts": item.state.attempts,

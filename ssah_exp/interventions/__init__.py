@@ -1,1 +1,1 @@
-"""What is done with units: one file per intervention, all of them take a set of units."""
+"""What is done with a set of units, and what training moved: ablations, plans, deltas."""

@@ -66,7 +66,7 @@ class TrainingSet:
             config.prompt_styles,
             self._stages.config.evaluation.system_prompt,
             config.max_length,
-            where="data.preferences",
+            where=self._where,
         )
         return with_reference(self._stages.slot.get(reference), encoded, config.batch_size)
 
@@ -80,15 +80,20 @@ class TrainingSet:
         return data.alignment if self._config.data == "alignment" else data.finetune
 
     def _encode(self, examples: tuple[Example, ...]) -> list[Encoded]:
-        given = self._stages.data.preferences
         return encode_pairs(
             self._stages.speech,
             examples,
             self._config.prompt_styles,
             self._stages.config.evaluation.system_prompt,
             self._config.max_length,
-            where="data.preferences" if given else f"data.{self._config.data}",
+            where=self._where,
         )
+
+    @property
+    def _where(self) -> str:
+        """The config key that holds them: given pairs, or requests, whose answers make pairs."""
+        given = self._stages.data.preferences
+        return "data.preferences" if given else f"data.{self._config.data}"
 
     def _preferences(self, source: tuple[Example, ...], base: ModelRef) -> list[Pair]:
         """Given pairs, or the training answers against the unaligned model's own.

@@ -54,12 +54,16 @@ class Job:
         """What it printed, attempt after attempt."""
         return self.folder / LOG
 
-    def overrides(self) -> list[str]:
+    def overrides(self) -> list[str] | None:
         """The overrides it was submitted with, including those that all jobs of the sweep share.
 
         None if its file is damaged.
         """
-        return self._overrides() or []
+        try:
+            found = _read(self.folder / JOB, overrides=list)["overrides"]
+        except StoreError:
+            return None
+        return [str(item) for item in found]
 
     def config(self) -> RunConfig:
         """The config as it was when the job was submitted.
@@ -78,13 +82,6 @@ class Job:
         except StoreError:
             return True
         return False
-
-    def _overrides(self) -> list[str] | None:
-        try:
-            found = _read(self.folder / JOB, overrides=list)["overrides"]
-        except StoreError:
-            return None
-        return [str(item) for item in found]
 
     def state(self) -> JobState:
         """What the job said last; queued if nothing yet or, with a warning, nothing readable."""
@@ -290,7 +287,7 @@ def differences(jobs: Sequence[Job]) -> dict[int, str]:
 
     Jobs whose overrides cannot be read have none, and count as no others.
     """
-    given = {job.number: job._overrides() for job in jobs}
+    given = {job.number: job.overrides() for job in jobs}
     known = [set(overrides) for overrides in given.values() if overrides is not None]
     shared = set.intersection(*known) if len(known) > 1 else set()
     return {

@@ -40,7 +40,7 @@ class Provenance:
         model: Identifier of the scored model.
         revision: Its commit or content hash.
         fingerprint: sha256 over its weights.
-        statistic: ``variance`` or ``flap``.
+        statistic: ``variance`` or ``flap``; where ``units.scoring`` scores, the class's name.
         calibration: Set name -> sha256 of its examples.
         settings: Any further options that decide scores.
     """

@@ -14,10 +14,12 @@ import pytest
 
 from ssah_exp.config.schema import ArmConfig, OthersConfig, RunConfig, TrainingConfig
 from ssah_exp.data.chat import encode_pairs
+from ssah_exp.data.preferences import Answered
 from ssah_exp.data.sources import Example
+from ssah_exp.errors import DataError
 from ssah_exp.models.anatomy import read_anatomy
 from ssah_exp.models.sources import ModelRef
-from ssah_exp.pipeline import tuning
+from ssah_exp.pipeline import training_set, tuning
 from ssah_exp.pipeline.stages import Stages
 from ssah_exp.pipeline.training_arms import TrainingArm
 from ssah_exp.pipeline.tuning import Tuning
@@ -254,3 +256,13 @@ def test_dpo_has_its_beta_and_the_runs_order(monkeypatch: pytest.MonkeyPatch) ->
         orders.append(rows)
     assert len(orders[0]) == 6
     assert orders[0] != orders[1]
+
+
+def test_pairs_of_own_answers_are_named_by_the_requests_they_are_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No pairs are given there, so an error that blames ``data.preferences`` leads nowhere."""
+    longer = [Answered("w1 w2", "raw")] * 4
+    monkeypatch.setattr(training_set, "own_answers", lambda *_: longer)
+    with pytest.raises(DataError, match=r"^data\.finetune: DPO without pairs; at max_length=2"):
+        asked(monkeypatch, objective="dpo", prompt_styles=["raw"], max_length=2)

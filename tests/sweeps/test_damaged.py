@@ -89,6 +89,14 @@ def test_a_damaged_job_hides_no_other(
     assert ran == [0, 2]
 
 
+def test_no_overrides_are_not_those_that_cannot_be_read(tmp_path: Path) -> None:
+    job = sweep_of(tmp_path, 1).job(0)
+    (job.folder / "job.json").write_text('{"overrides": [], "config": {}}')
+    assert job.overrides() == []
+    (job.folder / "job.json").write_text("{")
+    assert job.overrides() is None
+
+
 def test_a_damaged_job_that_is_done_or_may_be_cancelled_stays_so(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path, 3)
     for job in sweep.jobs():
