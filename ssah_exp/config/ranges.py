@@ -67,6 +67,14 @@ def at_least(key: str, value: float | None, low: float) -> Iterable[str]:
         yield f"{key}={value:g} is not finite."
 
 
+def above(key: str, value: float | None, low: float) -> Iterable[str]:
+    """Complain unless ``value > low`` and finite."""
+    if value is not None and not value > low:
+        yield f"{key}={value:g} is not above {low:g}."
+    elif value == math.inf:
+        yield f"{key}={value:g} is not finite."
+
+
 def within(
     key: str, value: float | None, low: float, high: float, *, open_low: bool = False
 ) -> Iterable[str]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ssah_exp.appended import AppendedLines
-from ssah_exp.config.ranges import refuse
+from ssah_exp.config.ranges import above, at_least, refuse
 from ssah_exp.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -120,24 +121,23 @@ class Endpoint:
             ConfigError: A malformed URL, no model, no key, a number below its bound, or no HTTP
                 library.
         """
-        problems = _url_problems(self.base_url)
+        refuse(f"{who}: {text}" for text in self._problems(least))
+
+    def _problems(self, least: Mapping[str, float]) -> Iterator[str]:
+        yield from _url_problems(self.base_url)
         if not self.model:
-            problems.append("model is empty")
+            yield "model is empty."
         if self.api_key_env is not None and not os.environ.get(self.api_key_env):
-            problems.append(
+            yield (
                 f"the environment variable {self.api_key_env} is not set; set it, or give "
-                "api_key_env=null if no key is needed"
+                "api_key_env=null if no key is needed."
             )
         if find_spec("httpx") is None or find_spec("tenacity") is None:
-            problems.append("pip install 'ssah-exp[judges]' first")
-        for name, low in {"attempts": 1, "backoff": 0, "max_wait": 0, **least}.items():
-            if not getattr(self, name) >= low:
-                problems.append(f"{name}={getattr(self, name)} is below {low}")
-        if not self.timeout > 0:
-            problems.append(f"timeout={self.timeout} is not above 0")
-        if self.max_requests is not None and self.max_requests < 0:
-            problems.append(f"max_requests={self.max_requests} is below 0")
-        refuse(f"{who}: {text}." for text in problems)
+            yield "pip install 'ssah-exp[judges]' first."
+        lows = {"attempts": 1, "backoff": 0, "max_wait": 0, "max_requests": 0, **least}
+        for name, low in lows.items():
+            yield from at_least(name, getattr(self, name), low)
+        yield from above("timeout", self.timeout, 0)
 
     def asked(self) -> dict[str, Any]:
         """The settings that decide a reply."""
@@ -175,14 +175,14 @@ class Endpoint:
 
 def _url_problems(url: str) -> list[str]:
     if not url:
-        return ["base_url is empty"]
+        return ["base_url is empty."]
     try:
         parts = urlsplit(url)
     except ValueError:
-        return ["base_url is no URL"]
+        return ["base_url is no URL."]
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        return [f"base_url={url} does not begin with http:// or https:// and a host"]
+        return [f"base_url={url} does not begin with http:// or https:// and a host."]
     if parts.username or parts.password or parts.query:
         # URLs stand in records and cache keys, where a key has no place; nor is this one repeated.
-        return ["base_url carries credentials or a query; name the key's variable in api_key_env"]
+        return ["base_url carries credentials or a query; name the key's variable in api_key_env."]
     return []

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ssah_exp.cache import Cache
+from ssah_exp.config.ranges import choice
 from ssah_exp.errors import ModelError
 from ssah_exp.models.load import DTYPES, attach, move, resolve_device, said, whole_model
 from ssah_exp.models.sources import (
@@ -63,13 +64,17 @@ class Companion:
         """Keep converted weights in ``root/cache``; without this call, in ``outputs/cache``."""
         self._cache = Cache(root / "cache")
 
-    def companion_problems(self) -> Iterator[str]:
-        """What is wrong with the settings, one clause each."""
+    def companion_problems(self, who: str) -> Iterator[str]:
+        """What is wrong with the settings, one sentence each.
+
+        Args:
+            who: What the sentences call it.
+        """
         if not isinstance(self.weights, _SOURCES):
             known = ", ".join(source.__name__ for source in _SOURCES)
-            yield f"weights is one of ssah_exp.models.sources: {known}"
-        if self.precision not in DTYPES:
-            yield f"precision is one of {', '.join(DTYPES)}"
+            given = type(self.weights).__name__
+            yield f"{who}: weights is one of ssah_exp.models.sources: {known}; given is {given}."
+        yield from choice(f"{who}: precision", self.precision, DTYPES)
 
     def release(self) -> None:
         """Let go of what was loaded, to make room; the next question loads it again."""

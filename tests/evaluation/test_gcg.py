@@ -194,7 +194,7 @@ def test_the_seed_decides_and_the_batch_does_not() -> None:
 
 
 def test_a_budget_of_nothing_is_refused() -> None:
-    with pytest.raises(ConfigError, match="steps is below 1"):
+    with pytest.raises(ConfigError, match="steps=0 is below 1"):
         attack(steps=0)
 
 

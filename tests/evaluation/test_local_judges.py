@@ -412,7 +412,14 @@ def test_another_question_is_another_judge(classifier_folder: str) -> None:
     assert ours.settings() != theirs.settings()
 
 
-@pytest.mark.parametrize("changes", [{"precision": "float8"}, {"batch_size": 0}, {"max_length": 0}])
-def test_settings_that_cannot_work_are_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="Judge 'g'"):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"precision": "float8"}, "precision=float8. Did you mean"),
+        ({"batch_size": 0}, "batch_size=0 is below 1"),
+        ({"max_length": -3}, "max_length=-3 is below 1"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"Judge 'g': {message}"):
         guard("x", **changes)

@@ -309,9 +309,10 @@ def test_wrong_settings_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         EndpointPartner(base_url="ftp://x", model="", api_key_env="ATTACKER_KEY", attempts=0)
     assert len(str(caught.value).splitlines()) == 4
     judge = ByAnswer(name="j", score_of=lambda _: 1)
-    with pytest.raises(ConfigError, match="at least 1"):
-        pair(Scripted([]), judge, rounds=0)
-    with pytest.raises(ConfigError, match="attacker is one of"):
+    with pytest.raises(ConfigError, match="rounds=0 is below 1") as caught:
+        pair(Scripted([]), judge, rounds=0, streams=-2)
+    assert "streams=-2 is below 1" in str(caught.value)
+    with pytest.raises(ConfigError, match=r"attacker is one of.*; given are ByAnswer and ByAnswer"):
         pair(judge, judge)  # type: ignore[arg-type]
 
 
@@ -461,8 +462,20 @@ def test_numbers_of_an_attackers_endpoint_are_held_against_the_bounds_of_a_judge
 
 
 def test_weights_that_are_no_source_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"weights is one of ssah_exp\.models\.sources"):
+    with pytest.raises(ConfigError, match=r"weights is one of ssah_exp\.models\.sources.*is str\."):
         LocalPartner(weights="somewhere")  # type: ignore[arg-type]
+
+
+def test_numbers_of_a_local_attacker_are_named_in_what_refuses_them() -> None:
+    with pytest.raises(ConfigError) as caught:
+        LocalPartner(
+            weights=LocalFolder("x"), precision="float8", temperature=-0.5, max_new_tokens=0
+        )
+    assert str(caught.value).splitlines() == [
+        "Attacker: precision=float8. Did you mean 'float32'? Allowed: bfloat16, float16, float32.",
+        "Attacker: max_new_tokens=0 is below 1.",
+        "Attacker: temperature=-0.5 is below 0.",
+    ]
 
 
 def test_no_folder_no_local_attacker(tmp_path: Path) -> None:

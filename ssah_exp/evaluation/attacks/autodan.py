@@ -11,14 +11,14 @@ is decided by its seed.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ssah_exp.config.ranges import refuse
+from ssah_exp.config.ranges import above, at_least, refuse, within
 from ssah_exp.data.files import read_texts
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError
@@ -64,31 +64,22 @@ class AutoDan(Attack):
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work, all at once."""
-        problems = [
-            f"{key}={getattr(self, key)} is below {low}"
-            for key, low in {
-                "population": 2,
-                "generations": 1,
-                "elites": 1,
-                "batch_size": 1,
-            }.items()
-            if getattr(self, key) < low
-        ]
-        problems += [
-            f"{key}={getattr(self, key)} lies outside [0, 1]"
-            for key in ("crossover", "mutation", "momentum")
-            if not 0 <= getattr(self, key) <= 1
-        ]
-        if not self.temperature > 0:
-            problems.append(f"temperature={self.temperature} is not above 0")
-        if not self.target.strip():
-            problems.append("target is blank: there is nothing to make likely")
-        if self.elites >= self.population:
-            problems.append(f"elites={self.elites} leave no room in population={self.population}")
-        if bool(self.templates) == (self.path is not None):
-            problems.append("give templates, or a path of a file with them, and not both")
-        refuse(f"Attack '{self.name}': {text}." for text in problems)
+        refuse(f"Attack '{self.name}': {text}" for text in self._problems())
         self._pool = [split(text, self.name) for text in self._texts()]
+
+    def _problems(self) -> Iterator[str]:
+        yield from at_least("population", self.population, 2)
+        for key in ("generations", "elites", "batch_size"):
+            yield from at_least(key, getattr(self, key), 1)
+        for key in ("crossover", "mutation", "momentum"):
+            yield from within(key, getattr(self, key), 0, 1)
+        yield from above("temperature", self.temperature, 0)
+        if not self.target.strip():
+            yield "target is blank: there is nothing to make likely."
+        if self.elites >= self.population:
+            yield f"elites={self.elites} leave no room in population={self.population}."
+        if bool(self.templates) == (self.path is not None):
+            yield "give templates, or a path of a file with them, and not both."
 
     def _texts(self) -> list[str]:
         if self.path is None:

@@ -9,7 +9,7 @@ cache fails; it also knows no prompt style but the chat template, and sets globa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from ssah_exp.config.ranges import at_least, refuse
 from ssah_exp.data.batching import common_beginning
-from ssah_exp.errors import ConfigError, ModelError
+from ssah_exp.errors import ModelError
 from ssah_exp.evaluation.attacks.base import Attack, Attempt, stream_of
 from ssah_exp.evaluation.attacks.request import Request
 from ssah_exp.evaluation.attacks.victim import Victim
@@ -52,12 +53,14 @@ class Gcg(Attack):
 
     def __post_init__(self) -> None:
         """Refuse budgets that search nothing, and searches without an aim or a beginning."""
+        refuse(self._problems())
+
+    def _problems(self) -> Iterator[str]:
         for key in ("target", "initial"):
             if not getattr(self, key).strip():
-                raise ConfigError(f"Attack '{self.name}': {key} is blank.")
+                yield f"Attack '{self.name}': {key} is blank."
         for key in ("steps", "candidates", "top_k", "batch_size"):
-            if getattr(self, key) < 1:
-                raise ConfigError(f"Attack '{self.name}': {key} is below 1.")
+            yield from at_least(f"Attack '{self.name}': {key}", getattr(self, key), 1)
 
     def attempts(self, victim: Victim, request: Request, seed: int) -> list[Attempt]:
         """The request with the best suffix of all rounds, the initial one included."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ssah_exp.config.ranges import at_least, refuse
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError, JudgeError
 from ssah_exp.evaluation.attacks.base import Attack, Attempt, stream_of
@@ -54,12 +55,14 @@ class Pair(Attack):
         if not isinstance(self.attacker, Partner) or not isinstance(self.judge, HarmJudge):
             raise ConfigError(
                 f"Attack '{self.name}': attacker is one of ssah_exp.evaluation.attacks.partners, "
-                "judge a judge with scores (endpoint, guard or classifier)."
+                "judge a judge with scores (endpoint, guard or classifier); given are "
+                f"{type(self.attacker).__name__} and {type(self.judge).__name__}."
             )
-        if min(self.streams, self.rounds, self.keep_turns) < 1:
-            raise ConfigError(
-                f"Attack '{self.name}': streams, rounds and keep_turns are at least 1."
-            )
+        refuse(
+            problem
+            for key in ("streams", "rounds", "keep_turns")
+            for problem in at_least(f"Attack '{self.name}': {key}", getattr(self, key), 1)
+        )
 
     def settings(self) -> dict[str, Any]:
         """Who rewords, who judges, and the budget."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ssah_exp.appended import AppendedLines
-from ssah_exp.config.ranges import refuse
+from ssah_exp.config.ranges import at_least, refuse
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import JudgeError, ModelError
 from ssah_exp.evaluation.asked_endpoint import (
@@ -123,11 +123,13 @@ class LocalPartner(Companion, Partner):
     max_new_tokens: int = 512
 
     def __post_init__(self) -> None:
-        """Refuse settings that cannot work."""
-        problems = list(self.companion_problems())
-        if self.max_new_tokens < 1 or self.temperature < 0:
-            problems.append("max_new_tokens is at least 1, temperature at least 0")
-        refuse(f"Attacker: {text}." for text in problems)
+        """Refuse settings that cannot work, all at once."""
+        refuse(self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        yield from self.companion_problems("Attacker")
+        yield from at_least("Attacker: max_new_tokens", self.max_new_tokens, 1)
+        yield from at_least("Attacker: temperature", self.temperature, 0)
 
     def settings(self) -> dict[str, Any]:
         """Weights and decoding."""

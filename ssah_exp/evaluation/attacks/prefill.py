@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ssah_exp.config.ranges import at_least, refuse
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks.base import Attack, Attempt
@@ -31,10 +32,8 @@ class Prefill(Attack):
 
     def __post_init__(self) -> None:
         """Refuse a blank beginning, and fewer than one token of it."""
-        if not self.text.strip():
-            raise ConfigError(f"Attack '{self.name}': text is empty.")
-        if self.tokens is not None and self.tokens < 1:
-            raise ConfigError(f"Attack '{self.name}': tokens={self.tokens} is below 1.")
+        blank = [] if self.text.strip() else [f"Attack '{self.name}': text is empty."]
+        refuse([*blank, *at_least(f"Attack '{self.name}': tokens", self.tokens, 1)])
 
     def attempts(self, victim: Victim, request: Request, seed: int) -> list[Attempt]:
         """The request as it is, and the beginning of its answer."""

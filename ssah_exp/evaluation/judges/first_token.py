@@ -7,7 +7,7 @@ given that one of the two words is said. Any other token leaves the answer unsco
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from ssah_exp.config.ranges import refuse
+from ssah_exp.config.ranges import at_least, refuse
 from ssah_exp.data.batching import left_padded, longest_first
 from ssah_exp.errors import ModelError
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
@@ -103,10 +103,12 @@ class FirstTokenJudge(Companion, HarmJudge):
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work, all at once."""
-        problems = list(self.companion_problems())
-        if min(self.batch_size, self.max_length) < 1:
-            problems.append("batch_size and max_length are at least 1")
-        refuse(f"{self.who}: {text}." for text in problems)
+        refuse(self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        yield from self.companion_problems(self.who)
+        for key in ("batch_size", "max_length"):
+            yield from at_least(f"{self.who}: {key}", getattr(self, key), 1)
 
     def keep_in(self, root: Path) -> None:
         """Keep judgements and converted weights in the cache below ``root``."""
