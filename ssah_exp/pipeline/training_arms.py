@@ -15,7 +15,7 @@ from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError
 from ssah_exp.models.attached.library import missing_optimizer
 from ssah_exp.training.adapters.adapter import Adapter
-from ssah_exp.units.controls import control_stream, draw_control
+from ssah_exp.units.controls import TooFewUnitsError, control_stream, draw_control
 from ssah_exp.units.selecting import Selector, select_units
 from ssah_exp.units.unitmap import UnitMap
 
@@ -134,18 +134,19 @@ def _controls(
             stream = control_stream(seed, kind, draw)
             before = None if config.first is None else drawn.get(f"{config.first}/{kind}/{draw}")
             within = _kept_before(before)
-            control = draw_control(
-                units,
-                arm.mask,
-                kind,
-                stream,
-                pool=training.match_pool,
-                overlap=config.overlap,
-                within=within,
-                bound="what the control's own first phase left alone",
-                of=name,
-                option=f"++training.arms.{name}.overlap",
-            )
+            try:
+                control = draw_control(
+                    units,
+                    arm.mask,
+                    kind,
+                    stream,
+                    pool=training.match_pool,
+                    overlap=config.overlap,
+                    within=within,
+                )
+            except TooFewUnitsError as error:
+                bound = None if within is None else "what the control's own first phase left alone"
+                raise error.told(name, f"++training.arms.{name}.overlap", bound) from error
             yield TrainingArm(
                 f"{name}/{kind}/{draw}", name, config, control.mask, kind, draw, control.overlap
             )

@@ -36,6 +36,47 @@ class Control:
     overlap: float
 
 
+class TooFewUnitsError(UnitError):
+    """A layer has fewer units of a kind to draw from than the class has there.
+
+    Args:
+        stratum: Number of the layer and kind, as in :attr:`UnitIndex.stratum`.
+        members: How many units the class has there.
+        candidates: How many there are to draw from.
+        overlap: Whether the class's own units are among these.
+    """
+
+    def __init__(self, stratum: int, members: int, candidates: int, overlap: bool) -> None:
+        super().__init__(stratum, members, candidates, overlap)
+        self._stratum, self._members, self._candidates = stratum, members, candidates
+        self._overlap = overlap
+
+    def __str__(self) -> str:
+        """The message of a caller that has no words of its own."""
+        return self._text("the class", "overlap", None)
+
+    def told(self, of: str, option: str, bound: str | None) -> UnitError:
+        """The same in the words of whoever asked for the control.
+
+        Args:
+            of: What the class is called.
+            option: What a user calls ``overlap``.
+            bound: What the units to draw from are, where not all of them are.
+        """
+        return UnitError(self._text(of, option, bound))
+
+    def _text(self, of: str, option: str, bound: str | None) -> str:
+        layer, kind = divmod(self._stratum, len(KIND_NAMES))
+        others = f"{self._candidates} {KIND_NAMES[kind]}s"
+        text = (
+            f"Layer {layer} has {others} to draw a control from and {self._members} in {of}: "
+            "no control of the same layer mix exists."
+        )
+        if not self._overlap:
+            text += f" With {option}=true the control may share units with the class."
+        return text if bound is None else f"{text} It is drawn from {bound}."
+
+
 def control_stream(seed: int, kind: str, draw: int) -> list[int]:
     """The seed of one draw: the same for every class, table and selector of a run.
 
@@ -61,9 +102,6 @@ def draw_control(
     pool: int = 5,
     overlap: bool = False,
     within: NDArray[np.bool_] | None = None,
-    bound: str = "some units",
-    of: str = "the class",
-    option: str = "overlap",
 ) -> Control:
     """Draw one control set for ``target``.
 
@@ -78,13 +116,10 @@ def draw_control(
         overlap: Draw from all units of the layer and kind, the target's own included. A target
             unit is then matched to itself only if no other unit is free.
         within: ``(units,)`` bool, the only units to draw from; None = all.
-        bound: What ``within`` holds, for error messages.
-        of: What the class is called, likewise.
-        option: What a user calls ``overlap``, likewise.
 
     Raises:
-        UnitError: The target is empty, the kind is unknown, or a layer has fewer units to draw
-            from than the class has.
+        UnitError: The target is empty, or the kind is unknown.
+        TooFewUnitsError: A layer has fewer units to draw from than the class has.
     """
     if not target.any():
         raise UnitError("A control was asked for an empty set of units.")
@@ -94,10 +129,9 @@ def draw_control(
     allowed = np.ones_like(target) if overlap else ~target
     if within is not None:
         allowed &= within
-    advice = "" if overlap else f" With {option}=true the control may share units with the class."
-    if within is not None:
-        advice += f" It is drawn from {bound}."
-    for members, candidates in _strata(units, target, allowed, of, advice):
+    for number, members, candidates in _strata(units, target, allowed):
+        if members.size > candidates.size:
+            raise TooFewUnitsError(number, members.size, candidates.size, overlap)
         if kind == "random":
             chosen = generator.choice(candidates, size=members.size, replace=False)
         elif kind == "matched":
@@ -109,21 +143,14 @@ def draw_control(
 
 
 def _strata(
-    units: UnitMap, target: NDArray[np.bool_], allowed: NDArray[np.bool_], of: str, advice: str
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Members and candidates of every layer and kind that the target touches."""
+    units: UnitMap, target: NDArray[np.bool_], allowed: NDArray[np.bool_]
+) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+    """Number, members and candidates of every layer and kind that the target touches."""
     stratum = units.index.stratum
     for number in np.unique(stratum[target]):
         members = np.flatnonzero((stratum == number) & target)
         candidates = np.flatnonzero((stratum == number) & allowed)
-        if members.size > candidates.size:
-            layer, kind = divmod(int(number), len(KIND_NAMES))
-            others = f"{candidates.size} {KIND_NAMES[kind]}s"
-            raise UnitError(
-                f"Layer {layer} has {others} to draw a control from and {members.size} in "
-                f"{of}: no control of the same layer mix exists.{advice}"
-            )
-        yield members, candidates
+        yield int(number), members, candidates
 
 
 def _match(
