@@ -169,24 +169,25 @@ def identify(
         ModelError: NaN or infinite weights of output projections, naming the layer, or behind the
             last block.
     """
-    found = identify_together(
-        loaded, calibration, units, trainer_config, keep_examples=keep_examples
-    )
+    sets = {name: calibration[name] for name in SETS}
+    statistics = collect(loaded, sets, units, trainer_config, keep_examples=keep_examples)
+    found = identification_of(loaded, statistics)
     assert found is not None, "rank 0 alone collects"
     return found
 
 
-def identify_together(
-    loaded: LoadedModel,
-    calibration: Mapping[str, Sequence[Encoded]],
-    units: UnitsConfig,
-    trainer_config: TrainerConfig,
-    *,
-    keep_examples: bool = False,
-) -> Identification | None:
-    """Like :func:`identify`, with batches dealt out over all ranks; None on ranks other than 0."""
-    sets = {name: calibration[name] for name in SETS}
-    statistics = collect(loaded, sets, units, trainer_config, keep_examples=keep_examples)
+def identification_of(loaded: LoadedModel, statistics: UnitStatistics) -> Identification | None:
+    """What :func:`collect` found over both calibration sets, and the weights' norms.
+
+    All ranks call it, since all of a model that is split hold its weights.
+
+    Returns:
+        None on ranks other than 0.
+
+    Raises:
+        UnitError: As :func:`identify`.
+        ModelError: As :func:`identify`.
+    """
     norms = {kind: output_column_norms(loaded.model, kind) for kind in KINDS}
     check_head(loaded.model)  # hours before answers and losses, which would show it
     if not ranks.first():

@@ -41,7 +41,7 @@ from ssah_exp.training.preference import (
     preference_loader,
     with_reference,
 )
-from ssah_exp.units.identify import identify_together
+from ssah_exp.units.identify import collect, identification_of
 from tests import tiny
 from tests.training.test_plan import some_units
 
@@ -199,7 +199,8 @@ def forward_jobs(folder: Path, *, split: bool) -> None:
         for item in (loaded, stopping):
             shard(item.model, mesh_of_ranks(cuda=False))
     calibration = {"safety": SAFETY, "utility": UTILITY}
-    found = identify_together(loaded, calibration, UnitsConfig(batch_size=3), trainer("auto"))
+    collected = collect(loaded, calibration, UnitsConfig(batch_size=3), trainer("auto"))
+    found = identification_of(loaded, collected)
     if found is not None:
         found.save(folder)
     fills = {

@@ -23,7 +23,7 @@ from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages.shared import Shared, system_if_used
 from ssah_exp.storage import write_atomically
 from ssah_exp.training.loop import fine_tune, supervised_run
-from ssah_exp.units.identify import SETS, Identification, identify_together
+from ssah_exp.units.identify import SETS, Identification, collect, identification_of
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.scoring import Scoring, ScoringSettings, checked
 
@@ -84,7 +84,8 @@ class MakingStages(Shared):
             sizes = " + ".join(str(len(items)) for items in calibration.values())
             loaded = self.slot.get(aligned)
             self.reporter.begin(f"collecting statistics over {sizes} sequences")
-            found = identify_together(loaded, calibration, units, config.trainer)
+            collected = collect(loaded, calibration, units, config.trainer)
+            found = identification_of(loaded, collected)
             if found is not None:
                 found.save(folder)
                 write_atomically(folder / "anatomy.json", json.dumps(loaded.anatomy.as_dict()))
