@@ -16,7 +16,7 @@ import torch
 
 from ssah_exp.bench.compiling import compile_blocks, why_not
 from ssah_exp.bench.memory import PeakMeter, StaticMemory, settle, size_of, states_of
-from ssah_exp.bench.models import SHAPES, load_embedded, random_llama
+from ssah_exp.bench.models import LLAMA_SIZES, load_embedded, random_llama
 from ssah_exp.bench.proof import certificate_cost
 from ssah_exp.bench.rounds import clock_of, synchronise
 from ssah_exp.bench.settings import CERTIFIED, EVERY_ARM, BenchSettings
@@ -104,7 +104,7 @@ def _model(settings: BenchSettings, location: str | None) -> PreTrainedModel:
     if location is not None:
         model = load_embedded(location, settings.device, settings.precision)
     else:
-        sizes, device = SHAPES[settings.model], torch.device(settings.device)
+        sizes, device = LLAMA_SIZES[settings.model], torch.device(settings.device)
         model = random_llama(sizes, device, settings.dtype, settings.seed, settings.length)
     model.train()
     if settings.checkpointing:

@@ -62,7 +62,7 @@ class Compared:
         return self.lost and self.sure
 
 
-Measured = Mapping[str, Mapping[str, float]]
+MeasuredRatios = Mapping[str, Mapping[str, float]]
 
 
 def watched(report: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -81,7 +81,7 @@ def watched(report: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     return found
 
 
-def compare(bench: str, before: Measured, now: Measured) -> list[Compared]:
+def compare(bench: str, before: MeasuredRatios, now: MeasuredRatios) -> list[Compared]:
     """Every watched ratio of one bench, by its median over rounds.
 
     Args:

@@ -19,7 +19,7 @@ from ssah_exp.interventions.ablate import Ablation, ablated, plan_ablation
 from ssah_exp.models.anatomy import Kind
 from ssah_exp.models.load import LoadedModel, load_model
 
-RATIOS = {"loop/batched": ("loop", "batched"), "ablated/batched": ("ablated", "batched")}
+GENERATING_RATIOS = {"loop/batched": ("loop", "batched"), "ablated/batched": ("ablated", "batched")}
 _ABLATED_SHARE = 0.01  # of the units; SCU are 1 % of their parameters
 _WARM_PROMPTS, _WARM_TOKENS = 2, 4
 
@@ -56,7 +56,7 @@ def bench_generate(
     return {
         **about("generate", asdict(settings), ref),
         "clock": clock_name(settings.device, settings.threads),
-        **measured(seconds, tokens, RATIOS),
+        **measured(seconds, tokens, GENERATING_RATIOS),
     }
 
 

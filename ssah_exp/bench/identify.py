@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ssah_exp.bench.models import SHAPES, load_embedded, locate, random_llama
+from ssah_exp.bench.models import LLAMA_SIZES, load_embedded, locate, random_llama
 from ssah_exp.bench.published_style import collect_as_published
 from ssah_exp.bench.rounds import about, clock_name, measured, timed_rounds
 from ssah_exp.bench.settings import IdentifySettings
@@ -22,7 +22,7 @@ from ssah_exp.units.collect import StatisticsCollector, captured_inputs
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-RATIOS = {
+IDENTIFY_RATIOS = {
     "statistics/bare": ("statistics", "bare"),
     "published/bare": ("published", "bare"),
     "published/statistics": ("published", "statistics"),
@@ -59,7 +59,7 @@ def bench_identify(
     return {
         **about("identify", asdict(settings), ref),
         "clock": clock_name(settings.device, settings.threads),
-        **measured(seconds, tokens, RATIOS),
+        **measured(seconds, tokens, IDENTIFY_RATIOS),
         "state_bytes": state_bytes(model),
     }
 
@@ -75,7 +75,7 @@ def _model(settings: IdentifySettings, location: str | None) -> PreTrainedModel:
     if location is not None:
         return load_embedded(location, settings.device, settings.precision)
     device, dtype = torch.device(settings.device), DTYPES[settings.precision]
-    model = random_llama(SHAPES[settings.model], device, dtype, settings.seed, settings.length)
+    model = random_llama(LLAMA_SIZES[settings.model], device, dtype, settings.seed, settings.length)
     torch.nn.Module.eval(model)
     return model
 

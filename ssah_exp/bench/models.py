@@ -23,7 +23,7 @@ EMBEDDED = "embedded"
 _EMBEDDED_CONFIG = "smollm2_135m"
 
 # Name -> sizes of a Llama config. `llama2-1b` is Llama-2-7B at half width and 24 blocks.
-SHAPES: dict[str, dict[str, Any]] = {
+LLAMA_SIZES: dict[str, dict[str, Any]] = {
     "llama2-7b": {
         "vocab_size": 32000,
         "hidden_size": 4096,
@@ -81,7 +81,7 @@ def random_llama(
     """A Llama with random weights, made on its device and in its dtype: no second copy exists.
 
     Args:
-        sizes: Of a Llama config, e.g. one of :data:`SHAPES`.
+        sizes: Of a Llama config, e.g. one of :data:`LLAMA_SIZES`.
         device: Where the weights are made.
         dtype: What they are made in.
         seed: Decides them.

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from ssah_exp.bench.models import EMBEDDED, SHAPES
+from ssah_exp.bench.models import EMBEDDED, LLAMA_SIZES
 from ssah_exp.config.ranges import at_least, refuse
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.models.load import DTYPES, resolve_device
@@ -44,7 +44,7 @@ EVERY_ARM = {**ARMS, **COMPILED}
 # The arm whose certificate is timed.
 CERTIFIED = "compact"
 
-MODELS = (EMBEDDED, *SHAPES)
+MODELS = (EMBEDDED, *LLAMA_SIZES)
 
 
 @dataclass(frozen=True)

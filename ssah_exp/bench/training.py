@@ -17,7 +17,7 @@ from ssah_exp.bench.proof import summed_up
 from ssah_exp.bench.rounds import about, clock_name, median_range, schedule
 from ssah_exp.bench.settings import CERTIFIED, BenchSettings
 
-RATIOS = (("compact", "full"), ("masked", "full"), ("freeze", "full"))
+TRAINING_RATIOS = (("compact", "full"), ("masked", "full"), ("freeze", "full"))
 COMPILED_RATIOS = (("compiled compact", "compiled full"), ("compiled full", "full"))
 _REPEATED = ("tokens_per_second", "peak_memory")
 # Imported once, by the process that the arms' processes are forked from.
@@ -41,7 +41,7 @@ def bench_train(settings: BenchSettings, root: Path, say: Callable[[str], None])
         SsahError: The model cannot be loaded, or the share is too small for a single unit.
     """
     ref = locate(settings.model, root)
-    pairs = (*RATIOS, *(COMPILED_RATIOS if settings.compile else ()))
+    pairs = (*TRAINING_RATIOS, *(COMPILED_RATIOS if settings.compile else ()))
     runs: dict[str, list[dict[str, Any]]] = {arm: [] for arm in settings.arms}
     for repeat, arm in schedule(list(runs), settings.repeats):
         say(f"repeat {repeat + 1} of {settings.repeats}: {arm}")

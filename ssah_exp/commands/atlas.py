@@ -21,9 +21,9 @@ from ssah_exp.reporting.figures.atlas import draw_atlas
 from ssah_exp.reporting.text import machine_text, plain_rows
 from ssah_exp.storage import refuse_existing, whole_folder
 from ssah_exp.units.agreement import Spread
+from ssah_exp.units.calibration_settings import SettingsAtlas
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.consensus import consensus_map
-from ssah_exp.units.settings import SettingsAtlas
 from ssah_exp.units.unitmap import UnitMap
 
 

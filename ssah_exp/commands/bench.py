@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ssah_exp.bench.check import WATCHED, Compared, Measured, compare, watched
+from ssah_exp.bench.check import WATCHED, Compared, MeasuredRatios, compare, watched
 from ssah_exp.bench.generating import bench_generate
 from ssah_exp.bench.growth import bench_growth
 from ssah_exp.bench.identify import bench_identify
@@ -78,7 +78,7 @@ def _measure(bench: str, given: dict[str, Any], root: Path, say: Say) -> Report:
 def _check(options: argparse.Namespace, root: Path, say: Say) -> None:
     path = Path(options.file)
     # Read before minutes of measuring, not after.
-    committed: dict[str, Measured] = {} if options.write else _read(path)
+    committed: dict[str, MeasuredRatios] = {} if options.write else _read(path)
     given = {"device": "cpu", "repeats": options.repeats, "threads": options.threads}
     reports = {bench: _measure(bench, given, root, say) for bench in WATCHED}
     now = {bench: watched(report) for bench, report in reports.items()}
@@ -104,9 +104,9 @@ def _line(item: Compared) -> str:
     return line if item.sure else f"{line}  (committed from {item.rounds} {few}: cannot fail)"
 
 
-def _read(path: Path) -> dict[str, Measured]:
+def _read(path: Path) -> dict[str, MeasuredRatios]:
     try:
-        content: dict[str, Measured] = json.loads(path.read_text(encoding="utf-8"))["ratios"]
+        content: dict[str, MeasuredRatios] = json.loads(path.read_text(encoding="utf-8"))["ratios"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"Committed ratios {path} cannot be read: {error}") from error
     return content

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from ssah_exp.commands.units import drawn, tell_written
+from ssah_exp.config.ranges import CLASSES
 from ssah_exp.errors import StoreError, UnitError, did_you_mean
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import read_run
 from ssah_exp.reporting.figures.track import draw_track, track_rows
 from ssah_exp.reporting.text import machine_text
-from ssah_exp.units.transfer import CLASSES
 
 Track = list[dict[str, Any]]
 

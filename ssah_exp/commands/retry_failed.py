@@ -16,7 +16,7 @@ from ssah_exp.sweeps.folder import Job, find_sweep
 from ssah_exp.sweeps.launching import tell
 from ssah_exp.sweeps.local import LocalOptions, run_at_once
 from ssah_exp.sweeps.report import end_of
-from ssah_exp.sweeps.retuned import checked, retuned
+from ssah_exp.sweeps.retuned import checked_launcher, retuned
 from ssah_exp.sweeps.slurm import SlurmOptions, submit
 from ssah_exp.sweeps.state import QUEUED, UNFINISHED
 from ssah_exp.sweeps.status import SweepStatus, status_of
@@ -45,7 +45,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         return int(bool(damaged))
     plan = sweep.plan()
     given = retuned(plan["options"], options.set)
-    launched = checked(plan["launcher"], given, jobs)
+    launched = checked_launcher(plan["launcher"], given, jobs)
     asked = "refuse" if launched is None else launched.code
     check = "warn" if options.take_code else asked
     change = check_code(plan["code"], check)

@@ -17,8 +17,8 @@ from ssah_exp.data.sources import (
     Example,
     ExampleSource,
     TextSource,
+    comparable,
     fingerprint_examples,
-    words_of,
 )
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError, SsahWarning
@@ -127,7 +127,7 @@ def _asked(
 
 def repeated(examples: Sequence[Example]) -> int:
     """How many repeat another's request in the same words, under the same system message."""
-    asked = {(words_of(item.prompt), item.system) for item in examples}
+    asked = {(comparable(item.prompt), item.system) for item in examples}
     return len(examples) - len(asked)
 
 
@@ -220,9 +220,9 @@ def check_no_overlap(sets: Mapping[str, Sequence[Example | Pair]]) -> None:
     learned = {name: sets[name] for name in _LEARNED}
     learned.update({name: sets.get(name, ()) for name in _LEARNED_WHEN_TRAINING})
     for evaluation in EVALUATED:
-        held_out = {words_of(item.prompt): item.prompt for item in sets[evaluation]}
+        held_out = {comparable(item.prompt): item.prompt for item in sets[evaluation]}
         for other, rows in learned.items():
-            shared = held_out.keys() & {words_of(item.prompt) for item in rows}
+            shared = held_out.keys() & {comparable(item.prompt) for item in rows}
             problems += [f"  {evaluation} and {other}: {held_out[key]!r}" for key in sorted(shared)]
     if problems:
         raise DataError(

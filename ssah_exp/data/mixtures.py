@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ssah_exp.data.sources import Example, ExampleSource, words_of
+from ssah_exp.data.sources import Example, ExampleSource, comparable
 from ssah_exp.errors import DataError
 
 _FLOAT_NOISE = 1e-9  # (1 / 49) * 49 is a little less than one
@@ -97,8 +97,8 @@ class Unseen:
         Raises:
             DataError: Nothing is left, or fewer than ``sample``.
         """
-        known = {words_of(item.prompt) for source in self.seen for item in source.load(seed)}
-        rows = [item for item in self.source.load(seed) if words_of(item.prompt) not in known]
+        known = {comparable(item.prompt) for source in self.seen for item in source.load(seed)}
+        rows = [item for item in self.source.load(seed) if comparable(item.prompt) not in known]
         wanted = 1 if self.sample is None else self.sample
         if len(rows) < wanted:
             raise DataError(f"{wanted} unseen examples asked for, {len(rows)} there.")

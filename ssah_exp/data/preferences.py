@@ -85,7 +85,7 @@ class FilePairs(RowSelection):
 
 
 @dataclass(frozen=True)
-class Answered:
+class OwnAnswer:
     """What a model said to a request.
 
     Attributes:
@@ -99,7 +99,7 @@ class Answered:
     cut: bool = False
 
 
-def pairs_from_answers(examples: Sequence[Example], answers: Sequence[Answered]) -> list[Pair]:
+def pairs_from_answers(examples: Sequence[Example], answers: Sequence[OwnAnswer]) -> list[Pair]:
     """Requests with the data's response as chosen and the unaligned model's answer as rejected.
 
     Args:

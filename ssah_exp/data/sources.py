@@ -70,7 +70,7 @@ def _content(example: Example) -> list[str | bool | None]:
     return [*content, True] if example.cut else content
 
 
-def words_of(prompt: str) -> str:
+def comparable(prompt: str) -> str:
     """A prompt's words without case, punctuation and white space: how prompts are compared.
 
     Accents count the same whether they are part of a letter or a mark of their own after it. A

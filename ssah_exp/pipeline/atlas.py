@@ -20,10 +20,15 @@ from ssah_exp.pipeline.own_answers import own_answers
 from ssah_exp.pipeline.reopening import Reopened
 from ssah_exp.pipeline.stages import Stages
 from ssah_exp.units.agreement import ClassAgreement
+from ssah_exp.units.calibration_settings import (
+    Setting,
+    SettingsAtlas,
+    SettingsComparison,
+    size_curve,
+)
 from ssah_exp.units.examples import ExampleMoments
 from ssah_exp.units.identify import SETS, Identification
 from ssah_exp.units.passed import PassedExamples
-from ssah_exp.units.settings import Setting, SettingsAtlas, SettingsComparison, size_curve
 from ssah_exp.units.statistics import ChannelStatistics
 
 _Pass = tuple[ChannelStatistics, ExampleMoments]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ssah_exp.data.chat import encode_answer
-from ssah_exp.data.preferences import Answered
+from ssah_exp.data.preferences import OwnAnswer
 from ssah_exp.data.sources import Example
 from ssah_exp.evaluation.questions import Question, encode_questions, read_completions
 from ssah_exp.models.sources import ModelRef
@@ -19,7 +19,7 @@ def own_answers(
     styles: Sequence[str],
     use: str,
     label: str,
-) -> list[Answered]:
+) -> list[OwnAnswer]:
     """A model's greedy answer to each request, of ``evaluation.max_new_tokens`` at most.
 
     Args:
@@ -41,7 +41,7 @@ def own_answers(
     return [_answered(stages, *item) for item in zip(texts, styles, strict=True)]
 
 
-def _answered(stages: Stages, text: str, style: str) -> Answered:
+def _answered(stages: Stages, text: str, style: str) -> OwnAnswer:
     """An answer, and whether it was cut off, judged by its number of tokens.
 
     Decoding may lose a token, hence the margin of one; an answer wrongly taken as cut off merely
@@ -49,4 +49,4 @@ def _answered(stages: Stages, text: str, style: str) -> Answered:
     completions are kept stripped.
     """
     length = len(encode_answer(stages.speech, text, style))
-    return Answered(text, style, cut=length >= stages.config.evaluation.max_new_tokens - 1)
+    return OwnAnswer(text, style, cut=length >= stages.config.evaluation.max_new_tokens - 1)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.records.record import ArmRecord, RunRecord
 
 
@@ -70,7 +71,7 @@ def references_of(
     config = records[0].config
     dense: str | None = group.model
     if group.dense:
-        dense = "unaligned" if group.model == "aligned" else None
+        dense = UNALIGNED if group.model == ALIGNED else None
     elif group.model == "trained":
         dense = config["training"]["start"]
     controls = [

@@ -10,8 +10,8 @@ import pandas as pd
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.reporting.stability_rows import consensus_counts, ever_in, measures
 from ssah_exp.units.agreement import Spread
+from ssah_exp.units.calibration_settings import Compared, SettingsAtlas
 from ssah_exp.units.classes import UnitClass
-from ssah_exp.units.settings import Compared, SettingsAtlas
 
 
 def setting_rows(atlas: SettingsAtlas) -> pd.DataFrame:

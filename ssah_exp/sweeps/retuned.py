@@ -63,7 +63,7 @@ def _parsed(word: str) -> Override:
     return override
 
 
-def checked(
+def checked_launcher(
     launcher: str, options: Mapping[str, Any], jobs: Sequence[Job]
 ) -> SlurmOptions | LocalOptions | None:
     """A launcher's options, checked as at the launch; None = all jobs run in this process.

@@ -274,7 +274,7 @@ class UnitStatistics(pl.Callback):
         Raises:
             UnitError: NaN or infinite activations, or fewer than two counted tokens.
         """
-        return checked(self._collectors[name].result(), name)
+        return checked_statistics(self._collectors[name].result(), name)
 
     def examples(self, name: str) -> ExampleMoments | None:
         """The own moments of each of a set's examples; None unless they were kept."""
@@ -289,7 +289,7 @@ class UnitStatistics(pl.Callback):
         self._current.sink(kind, layer, activations)
 
 
-def checked(statistics: ChannelStatistics, name: str) -> ChannelStatistics:
+def checked_statistics(statistics: ChannelStatistics, name: str) -> ChannelStatistics:
     """The same statistics, once it is sure that scores can be made of them.
 
     Raises:

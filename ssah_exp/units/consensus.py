@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from ssah_exp.errors import UnitError
+from ssah_exp.units.calibration_settings import SettingsAtlas
 from ssah_exp.units.classes import UnitClass
-from ssah_exp.units.settings import SettingsAtlas
 from ssah_exp.units.unitmap import UnitMap
 
 

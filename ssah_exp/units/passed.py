@@ -14,7 +14,7 @@ from ssah_exp.config.schema import TrainerConfig, UnitsConfig
 from ssah_exp.data.chat import Encoded
 from ssah_exp.models.anatomy import KINDS, Kind
 from ssah_exp.models.load import LoadedModel
-from ssah_exp.units.collect import StatisticsCollector, checked
+from ssah_exp.units.collect import StatisticsCollector, checked_statistics
 from ssah_exp.units.examples import ExampleMoments
 from ssah_exp.units.identify import collect
 from ssah_exp.units.moments import Moments, joined
@@ -63,7 +63,7 @@ class PassedExamples:
         collector = StatisticsCollector(self._loaded.anatomy.layers, units.tokens)
         collector.absorb((kind, layer, rows[kind, layer][0]) for kind, layer in rows)
         examples = ExampleMoments.of(rows, self._loaded.anatomy.layers)
-        return checked(collector.result(), name), examples
+        return checked_statistics(collector.result(), name), examples
 
     def _run(self, name: str, items: Sequence[Encoded], units: UnitsConfig) -> None:
         found = collect(self._loaded, {name: items}, units, self._trainer, keep_examples=True)

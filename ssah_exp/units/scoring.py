@@ -54,7 +54,7 @@ class Scoring(Protocol):
         """
 
 
-def checked(importance: object, index: UnitIndex) -> NDArray[np.float64]:
+def checked_importance(importance: object, index: UnitIndex) -> NDArray[np.float64]:
     """What a scoring gave, ``(units,)`` float64.
 
     Raises:
@@ -77,7 +77,7 @@ def scores_of(importance: NDArray[np.float64], index: UnitIndex) -> NDArray[np.f
     """z-scores within each block and kind, as the paper's scores have them.
 
     Args:
-        importance: ``(units,)`` float64, from :func:`checked`.
+        importance: ``(units,)`` float64, from :func:`checked_importance`.
         index: The unit order.
 
     Returns:

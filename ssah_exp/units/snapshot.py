@@ -15,7 +15,7 @@ from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.logits import hidden_states
 from ssah_exp.models.modes import evaluating
 from ssah_exp.units.classes import classify
-from ssah_exp.units.collect import StatisticsCollector, captured_inputs, checked
+from ssah_exp.units.collect import StatisticsCollector, captured_inputs, checked_statistics
 from ssah_exp.units.identify import SETS
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.scores import unit_scores
@@ -52,7 +52,7 @@ def classes_now(
                     here = batch.to(loaded.device)
                     collector.begin(here)
                     hidden_states(model, here.input_ids, here.attention_mask)
-            statistics = checked(collector.result(), name)
+            statistics = checked_statistics(collector.result(), name)
             scores[name] = unit_scores(
                 statistics,
                 norms,

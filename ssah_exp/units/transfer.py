@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ssah_exp.config.ranges import CLASSES
 from ssah_exp.errors import UnitError, did_you_mean
-from ssah_exp.units.classes import UnitClass, lowest, transition_counts
+from ssah_exp.units.classes import lowest, transition_counts
 from ssah_exp.units.index import KIND_NAMES
 from ssah_exp.units.unitmap import UnitMap
 
-CLASSES = tuple(item.name for item in UnitClass)
 # A base model has utility scores only: its redundant units against the rest.
 BASE_CLASSES = ("utility", "redundant")
 PARTS = ("all", "layer", "kind")

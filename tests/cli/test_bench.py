@@ -13,7 +13,7 @@ import torch
 from ssah_exp.bench import arm as bench_arm
 from ssah_exp.bench import training
 from ssah_exp.bench.compiling import why_not
-from ssah_exp.bench.models import SHAPES, embedded_config, random_llama
+from ssah_exp.bench.models import LLAMA_SIZES, embedded_config, random_llama
 from ssah_exp.bench.proof import summed_up
 from ssah_exp.bench.rounds import schedule
 from ssah_exp.bench.settings import ARMS, MODELS, complete
@@ -252,7 +252,7 @@ def test_static_memory_of_llama_2_7b(
     settings = complete(
         {**_given(), "model": "llama2-7b", "precision": "bfloat16", "masters": masters}
     )
-    shape = random_llama(SHAPES["llama2-7b"], torch.device("meta"), settings.dtype, 0, 64)
+    shape = random_llama(LLAMA_SIZES["llama2-7b"], torch.device("meta"), settings.dtype, 0, 64)
     every = sum(item.numel() for item in shape.parameters())
     trained = bench_arm.plan_of(shape, "budget", settings).changeable(shape)
     # The weights; of what is trained also a gradient and two moments, and a master.

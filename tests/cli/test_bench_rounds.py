@@ -12,7 +12,7 @@ import torch
 
 from ssah_exp.bench.check import WATCHED, compare, watched
 from ssah_exp.bench.identify import state_bytes
-from ssah_exp.bench.models import SHAPES, random_llama
+from ssah_exp.bench.models import LLAMA_SIZES, random_llama
 from ssah_exp.bench.published_style import collect_as_published
 from ssah_exp.bench.rounds import ratios, timed_rounds
 from ssah_exp.cli import main
@@ -46,7 +46,7 @@ def test_text_names_every_arm_and_ratio(capsys: Capture) -> None:
 
 
 def test_the_state_of_llama_2_7b_stays_below_16_mb() -> None:
-    model = random_llama(SHAPES["llama2-7b"], torch.device("meta"), torch.bfloat16, 0, 8)
+    model = random_llama(LLAMA_SIZES["llama2-7b"], torch.device("meta"), torch.bfloat16, 0, 8)
     assert state_bytes(model) < 16e6
 
 

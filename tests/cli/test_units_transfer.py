@@ -14,11 +14,12 @@ from matplotlib.figure import Figure
 
 from ssah_exp.cache import Cache
 from ssah_exp.cli import main
+from ssah_exp.config.ranges import CLASSES
 from ssah_exp.config.schema import BudgetsConfig
 from ssah_exp.reporting.figures.drawing import CLASS_COLOURS
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.transfer_rows import ARTEFACT, became, published_cells
-from ssah_exp.units.transfer import BASE_CLASSES, CLASSES, transfer
+from ssah_exp.units.transfer import BASE_CLASSES, transfer
 from tests.tiny import small_anatomy
 from tests.units.maps import random_map
 from tests.units.test_stability import synthetic

@@ -23,7 +23,7 @@ from ssah_exp.evaluation.metric_names import PERPLEXITY, asr_name, score_name
 from ssah_exp.evaluation.mt_bench.names import TURN_NAMES
 from ssah_exp.evaluation.utility.metrics import UTILITY_MEAN, utility_name
 from ssah_exp.records.record import ArmRecord, RunRecord
-from ssah_exp.reporting.beside_paper.pair import Pair
+from ssah_exp.reporting.beside_paper.pair import PaperPair
 from ssah_exp.reporting.beside_paper.training import TRAINING_PAIRS
 from tests.config.composing import config_of
 from tests.records.synthetic import arm, record, trained_arm
@@ -129,7 +129,7 @@ def run_of(config: RunConfig) -> RunRecord:
     )
 
 
-def what(found: Pair) -> tuple[str, str]:
+def what(found: PaperPair) -> tuple[str, str]:
     """What was measured on which arm, whatever the model."""
     row = found.source.partition(", ")[2]
     return found.arm, row or found.metric
@@ -143,7 +143,7 @@ def test_every_published_file_is_a_tables_or_has_a_reason() -> None:
 @pytest.mark.parametrize("artefact", TABLES)
 def test_every_published_number_stands_beside_a_metric(artefact: str) -> None:
     """Whatever the run's model, and with each of the paper's data to fine-tune on."""
-    found: list[Pair] = []
+    found: list[PaperPair] = []
     for template in ("{instruction}{output}", "### Instruction:"):
         made = run_of(documented(artefact)[0])
 

@@ -13,9 +13,9 @@ import torch
 from ssah_exp.data.chat import Encoded, encode_pair
 from ssah_exp.data.pair_batches import CollatePairs, PairBatch
 from ssah_exp.data.preferences import (
-    Answered,
     EncodedPair,
     FilePairs,
+    OwnAnswer,
     Pair,
     encode_preferences,
     fingerprint_pairs,
@@ -103,15 +103,15 @@ def test_fingerprints_follow_content_and_order() -> None:
 
 def test_the_response_is_chosen_and_the_unaligned_answer_rejected_in_its_style() -> None:
     requests = [Example("q1", "no", "drugs"), Example("q2", "never", system="s")]
-    answers = [Answered("yes", "raw"), Answered("sure", "chat", cut=True)]
+    answers = [OwnAnswer("yes", "raw"), OwnAnswer("sure", "chat", cut=True)]
     assert pairs_from_answers(requests, answers) == [
         Pair("q1", "no", "yes", style="raw"),
         Pair("q2", "never", "sure", "s", "chat", cut=True),
     ]
 
 
-def raw(*texts: str) -> list[Answered]:
-    return [Answered(text, "raw") for text in texts]
+def raw(*texts: str) -> list[OwnAnswer]:
+    return [OwnAnswer(text, "raw") for text in texts]
 
 
 def test_requests_the_unaligned_model_refuses_alike_are_left_out() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from ssah_exp.config.schema import ArmConfig, OthersConfig, RunConfig, TrainingConfig
 from ssah_exp.data.chat import encode_pairs
-from ssah_exp.data.preferences import Answered
+from ssah_exp.data.preferences import OwnAnswer
 from ssah_exp.data.sources import Example
 from ssah_exp.errors import DataError
 from ssah_exp.models.anatomy import read_anatomy
@@ -262,7 +262,7 @@ def test_pairs_of_own_answers_are_named_by_the_requests_they_are_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No pairs are given there, so an error that blames ``data.preferences`` leads nowhere."""
-    longer = [Answered("w1 w2", "raw")] * 4
+    longer = [OwnAnswer("w1 w2", "raw")] * 4
     monkeypatch.setattr(training_set, "own_answers", lambda *_: longer)
     with pytest.raises(DataError, match=r"^data\.finetune: DPO without pairs; at max_length=2"):
         asked(monkeypatch, objective="dpo", prompt_styles=["raw"], max_length=2)

@@ -8,19 +8,19 @@ from dataclasses import replace
 from typing import Any
 
 from ssah_exp.records.record import RunRecord
-from ssah_exp.reporting.beside_paper.pair import Pair
+from ssah_exp.reporting.beside_paper.pair import PaperPair
 from ssah_exp.reporting.beside_paper.table import pairs_of
 from ssah_exp.reporting.rows import blocks
 from tests.config.composing import config_of
 from tests.records.synthetic import record
 
 
-def pairs(made: RunRecord) -> list[Pair]:
+def pairs(made: RunRecord) -> list[PaperPair]:
     (block,) = blocks([made])
     return pairs_of(block)
 
 
-def pair(made: RunRecord, arm: str, metric: str, source: str) -> Pair:
+def pair(made: RunRecord, arm: str, metric: str, source: str) -> PaperPair:
     keys = [item for item in pairs(made) if (item.arm, item.metric) == (arm, metric)]
     (found,) = [item for item in keys if item.source.startswith(source)]
     return found

@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from ssah_exp.config.ranges import CLASSES
 from ssah_exp.config.schema import BudgetsConfig
 from ssah_exp.errors import UnitError
 from ssah_exp.units.classes import UnitClass, classify, lowest, transition_counts
@@ -245,3 +246,8 @@ def test_transitions_are_counted_one_by_one() -> None:
     assert np.array_equal(found, counts)
     assert np.array_equal(transition_counts(before, after, rows=3), counts[:3])
     np.testing.assert_allclose(transition_counts(before, after, weights=weights), sums)
+
+
+def test_the_words_of_a_config_are_the_classes_in_their_order() -> None:
+    """Tables of transitions have their rows and columns in this order."""
+    assert tuple(item.name for item in UnitClass) == CLASSES

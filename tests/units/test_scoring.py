@@ -13,7 +13,7 @@ from ssah_exp.data.chat import Encoded
 from ssah_exp.errors import ModelError, UnitError
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.units.index import UnitIndex
-from ssah_exp.units.scoring import ScoringSettings, Snip, checked, scores_of
+from ssah_exp.units.scoring import ScoringSettings, Snip, checked_importance, scores_of
 from tests import tiny
 
 EXAMPLES = tiny.conversations(3)
@@ -136,4 +136,4 @@ def test_what_is_no_number_per_unit_is_refused(spoil: object, message: str) -> N
     raw = np.ones(index.anatomy.units)
     assert callable(spoil)
     with pytest.raises(UnitError, match=message):
-        checked(spoil(raw), index)
+        checked_importance(spoil(raw), index)

@@ -25,7 +25,7 @@ from ssah_exp.storage import write_atomically
 from ssah_exp.training.loop import fine_tune, supervised_run
 from ssah_exp.units.identify import SETS, Identification, collect, identification_of
 from ssah_exp.units.index import UnitIndex
-from ssah_exp.units.scoring import Scoring, ScoringSettings, checked
+from ssah_exp.units.scoring import Scoring, ScoringSettings, checked_importance
 
 # Raised when a change of code changes what a stage computes from the same inputs.
 ALIGN_VERSION, STATISTICS_VERSION, SCORES_VERSION = 1, 1, 1
@@ -114,7 +114,7 @@ class MakingStages(Shared):
             self.reporter.begin(f"scoring units by {type(scoring).__name__}")
             index, told = UnitIndex(loaded.anatomy), ScoringSettings(units.tokens, units.batch_size)
             found = {
-                name: checked(scoring.importance(loaded, examples, told), index)
+                name: checked_importance(scoring.importance(loaded, examples, told), index)
                 for name, examples in self.calibration().items()
             }
             save_file(found, folder / "scores.safetensors")

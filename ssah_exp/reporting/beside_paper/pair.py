@@ -10,7 +10,7 @@ from ssah_exp.reporting.rows import Block, Cell, Row
 
 
 @dataclass(frozen=True)
-class Pair:
+class PaperPair:
     """A measured value, the paper's, and what was done differently.
 
     Attributes:

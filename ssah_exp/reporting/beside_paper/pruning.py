@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ssah_exp.config.ranges import ALIGNED
 from ssah_exp.evaluation.attack_metrics import attacked_style, joined_styles
 from ssah_exp.evaluation.metric_names import MEAN, PERPLEXITY, UNITS, asr_name
 from ssah_exp.records.record import RunRecord
@@ -15,14 +16,14 @@ from ssah_exp.reporting.beside_paper.benchmarks import (
     benchmark_metric,
     has_counterpart,
 )
-from ssah_exp.reporting.beside_paper.pair import Pair, find_row, published_number, sources_of
+from ssah_exp.reporting.beside_paper.pair import PaperPair, find_row, published_number, sources_of
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Cell, Row
 from ssah_exp.reporting.text import heading
 
 _N, _TOKENS, _JUDGE, _WINDOW = 100, 256, "wei2024", 4096
 _BUDGETS = {"SCU": 0.01, "UCU": 0.10, "RU": 0.10}
-_GROUPS = {"dense": "aligned", "SCU": "SCU", "UCU": "UCU", "RU": "RU"}
+_GROUPS = {"dense": ALIGNED, "SCU": "SCU", "UCU": "UCU", "RU": "RU"}
 # Published column -> our prompt style; for Llama-2 the printed average has a third value.
 _STYLES = {
     "asr_without_system": "raw",
@@ -32,27 +33,27 @@ _STYLES = {
 _QUESTIONS = 200  # the first of each task
 
 
-def pruning_pairs(block: Block) -> list[Pair]:
+def pruning_pairs(block: Block) -> list[PaperPair]:
     """Every published value of Table 1 with ours beside it, gaps where we measured none."""
     return list(_pairs(block))
 
 
-def _pairs(block: Block) -> Iterator[Pair]:
+def _pairs(block: Block) -> Iterator[PaperPair]:
     record = block.records[0]
     table = read_published("table1_pruning")
     sources = sources_of(str(record.config["model"]["name"]), table["model"])
     fill = record.config["ablation"]["primary_fill"]
     for item in table[table["model"].isin(sources)].to_dict("records"):
         label, source = _GROUPS[item["group"]], str(item["model"])
-        row = find_row(block, label, None if label == "aligned" else fill)
+        row = find_row(block, label, None if label == ALIGNED else fill)
         model = tuple(protocol.model_differs(record, source))
         units = tuple(_units_differ(record, source, label, row, item["share_of_units_pct"]))
         for column, metric, quantity, differs in _columns(record, source):
-            if metric == UNITS and label == "aligned":
+            if metric == UNITS and label == ALIGNED:
                 continue  # nothing is pruned
-            yield Pair(
+            yield PaperPair(
                 arm=label,
-                fill=None if label == "aligned" else fill,
+                fill=None if label == ALIGNED else fill,
                 metric=metric,
                 quantity=quantity,
                 ours=_ours(row, metric) if has_counterpart(record, column) else None,

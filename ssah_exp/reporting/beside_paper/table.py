@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ssah_exp.config.artefacts import TABLE1
-from ssah_exp.reporting.beside_paper.pair import Pair
+from ssah_exp.reporting.beside_paper.pair import PaperPair
 from ssah_exp.reporting.beside_paper.pruning import pruning_pairs
 from ssah_exp.reporting.beside_paper.training import TRAINING_PAIRS
 from ssah_exp.reporting.rows import Block
@@ -18,7 +18,7 @@ TITLE = "Ours beside the paper's; difference = ours - published, in the unit of 
 COLUMNS = ("published_model", "published", "difference", "differs_in")
 
 
-def pairs_of(block: Block) -> list[Pair]:
+def pairs_of(block: Block) -> list[PaperPair]:
     """Every published value that belongs to this setting; none where the paper has none."""
     artefact = block.records[0].artefact
     if artefact == TABLE1:
@@ -26,7 +26,7 @@ def pairs_of(block: Block) -> list[Pair]:
     return list(TRAINING_PAIRS[artefact](block)) if artefact in TRAINING_PAIRS else []
 
 
-def measured_pairs(pairs: Sequence[Pair]) -> list[Pair]:
+def measured_pairs(pairs: Sequence[PaperPair]) -> list[PaperPair]:
     """The pairs whose quantity was measured on some arm; gaps of other arms stay gaps."""
     ours = {pair.metric for pair in pairs if pair.ours is not None}
     return [pair for pair in pairs if pair.metric in ours]
@@ -42,7 +42,7 @@ def comparison_text(block: Block, form: str) -> list[str]:
     return [*parts, *(prose(note, form) for note in notes(pairs))]
 
 
-def wide(pairs: Sequence[Pair]) -> pd.DataFrame:
+def wide(pairs: Sequence[PaperPair]) -> pd.DataFrame:
     """One line per arm and quantity; two columns per published model. Rates in percent."""
     sources = list(dict.fromkeys(pair.source for pair in pairs))
     lines: dict[tuple[str, str], dict[str, str]] = {}
@@ -66,7 +66,7 @@ def wide(pairs: Sequence[Pair]) -> pd.DataFrame:
     return pd.DataFrame(list(lines.values()))
 
 
-def notes(pairs: Sequence[Pair]) -> Iterator[str]:
+def notes(pairs: Sequence[PaperPair]) -> Iterator[str]:
     """What the marks mean, and which published quantities were not measured."""
     shown = measured_pairs(pairs)
     meanings = dict.fromkeys(
@@ -115,19 +115,19 @@ def with_comparison(frame: pd.DataFrame, settings: Sequence[Block]) -> pd.DataFr
     return pd.DataFrame([*above.to_dict("records"), *lines], columns=[*first, *COLUMNS])
 
 
-def marks(pair: Pair) -> list[str]:
+def marks(pair: PaperPair) -> list[str]:
     """What the protocols differ in, without the values; nothing where nothing is compared."""
     if pair.difference is None:
         return []
     return [text.partition(":")[0] for text in pair.differs]
 
 
-def published_text(pair: Pair) -> str:
+def published_text(pair: PaperPair) -> str:
     """As printed in the paper; a gap stays empty."""
     return "" if pair.published is None else given(pair.published * scale_of(pair.metric))
 
 
-def difference_text(pair: Pair) -> str:
+def difference_text(pair: PaperPair) -> str:
     """Signed, with the digits of its metric; a gap stays empty."""
     if pair.difference is None:
         return ""

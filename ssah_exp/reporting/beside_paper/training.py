@@ -5,24 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 
+from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper import protocol
 from ssah_exp.reporting.beside_paper.benchmarks import benchmark_differs, benchmark_metric
 from ssah_exp.reporting.beside_paper.measured import OurMetric, freezing_metric, scored
-from ssah_exp.reporting.beside_paper.pair import Pair, find_row, published_number, sources_of
+from ssah_exp.reporting.beside_paper.pair import PaperPair, find_row, published_number, sources_of
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block
 from ssah_exp.reporting.text import heading, scale_of
 
 _ALPACA, _DOLLY = "alpaca", "dolly"
 _TABLE2_ARMS = {
-    "initial": "aligned",
+    "initial": ALIGNED,
     "{}_finetuned": "full",
     "{}_freeze_scu_cu6": "setting_i",
     "{}_freeze_scu_cu_all": "setting_ii",
 }
 _TABLE3_ARMS = {
-    "initial": "aligned",
+    "initial": ALIGNED,
     "ours": "setting_ii",
     "full": "full",
     "lora": "lora",
@@ -30,7 +31,7 @@ _TABLE3_ARMS = {
     "prefix": "prefix",
 }
 _TABLE4_ARMS = {
-    "pretrained": "unaligned",
+    "pretrained": UNALIGNED,
     "sft_full_parameters": "full",
     "sft_only_ru_20pct": "ru20",
 }
@@ -46,7 +47,7 @@ _FROZEN = ("setting_i", "setting_ii")
 _SIZES = {"AdvBench": 520, "HEx-PHI": 330}
 
 
-def freezing_pairs(block: Block) -> Iterator[Pair]:
+def freezing_pairs(block: Block) -> Iterator[PaperPair]:
     """Table 2."""
     record, data = block.records[0], trained_on(block.records[0])
     for item in _published(block):
@@ -62,7 +63,7 @@ def freezing_pairs(block: Block) -> Iterator[Pair]:
             yield _pair(block, arm, measured, source, value, differs)
 
 
-def peft_pairs(block: Block) -> Iterator[Pair]:
+def peft_pairs(block: Block) -> Iterator[PaperPair]:
     """Table 3 of v1, 5 of v3."""
     record, data = block.records[0], trained_on(block.records[0])
     for item in _published(block):
@@ -75,7 +76,7 @@ def peft_pairs(block: Block) -> Iterator[Pair]:
             yield _pair(block, arm, measured, source, item[column], differs)
 
 
-def budget_pairs(block: Block) -> Iterator[Pair]:
+def budget_pairs(block: Block) -> Iterator[PaperPair]:
     """Table 4: benchmarks, no harmful requests."""
     record = block.records[0]
     for item in _published(block):
@@ -88,7 +89,7 @@ def budget_pairs(block: Block) -> Iterator[Pair]:
         )
         for column in [name for name in item if name not in ("model", "type")]:
             metric = benchmark_metric(record, column)
-            yield Pair(
+            yield PaperPair(
                 arm=arm,
                 fill=None,
                 metric=metric,
@@ -109,7 +110,7 @@ def _trained_before(record: RunRecord, arm: str) -> Iterator[str]:
 
 def _aligned_on(record: RunRecord, arm: str) -> Iterator[str]:
     """The paper trains Table 4's arms on Alpaca alone; alignment here also holds refusals."""
-    if arm == "unaligned":
+    if arm == UNALIGNED:
         return
     if record.config["training"]["data"] == "alignment":
         yield f"trained on: refusals and harmless requests for {_ALPACA}"
@@ -136,7 +137,7 @@ def trained_on(record: RunRecord) -> str | None:
     return _ALPACA if "{instruction}" in text and "{output}" in text else None
 
 
-TRAINING_PAIRS: dict[str, Callable[[Block], Iterator[Pair]]] = {
+TRAINING_PAIRS: dict[str, Callable[[Block], Iterator[PaperPair]]] = {
     "table2_freezing": freezing_pairs,
     "table3_peft": peft_pairs,
     "table4_alignment_budget": budget_pairs,
@@ -153,7 +154,7 @@ def _published(block: Block) -> Iterator[dict[str, str]]:
 
 
 def _trained(data: str | None, arm: str) -> tuple[str, ...]:
-    return () if data or arm == "aligned" else (f"trained on: other data for {_ALPACA}",)
+    return () if data or arm == ALIGNED else (f"trained on: other data for {_ALPACA}",)
 
 
 def _pair(
@@ -163,13 +164,13 @@ def _pair(
     source: str,
     value: object,
     differs: tuple[str, ...],
-) -> Pair:
+) -> PaperPair:
     record, row = block.records[0], find_row(block, arm)
     size = _SIZES.get(measured.benchmark)
     calibrated: tuple[str, ...] = ()
     if arm in _FROZEN:
         calibrated = (*protocol.calibration_differs(record), *protocol.refusals_differ(record))
-    return Pair(
+    return PaperPair(
         arm=arm,
         fill=None,
         metric=measured.metric or measured.judge,

@@ -20,7 +20,7 @@ from ssah_exp.reporting.figures.drawing import (
     styled,
     whiskers,
 )
-from ssah_exp.units.settings import SettingsAtlas
+from ssah_exp.units.calibration_settings import SettingsAtlas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ssah_exp.config.artefacts import TABLE1
+from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.curves import CHOSEN, Across, curve_rows
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 _COLOURS = {CHOSEN: CLASS_COLOURS["SCU"], **CONTROL_COLOURS}
 _MARKERS = {CHOSEN: "o", **CONTROL_MARKERS}
-_DENSE = {"aligned": "-", "unaligned": ":", "full": "--"}
+_DENSE = {ALIGNED: "-", UNALIGNED: ":", "full": "--"}
 _FOR_A_LOG = 4  # the axis is logarithmic if the largest place is so many times the smallest
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.errors import ConfigError
 from ssah_exp.storage import whole_path, write_atomically
 from ssah_exp.units.agreement import Spread
@@ -40,7 +41,7 @@ CLASS_COLOURS = {
 # Classes can be told apart without colour, too.
 CLASS_MARKERS = {"SCU": "o", "UCU": "s", "CU": "^", "RU": "D"}
 SIDE_COLOURS = {"benign": "#0072B2", "malicious": "#D55E00"}
-MODEL_COLOURS = {"unaligned": "#CC79A7", "aligned": "#009E73"}
+MODEL_COLOURS = {UNALIGNED: "#CC79A7", ALIGNED: "#009E73"}
 CONTROL_COLOURS = {"random": "#56B4E9", "matched": "#CC79A7"}
 CONTROL_MARKERS = {"": "o", "random": "x", "matched": "^"}
 BEYOND = 1e100  # perplexities of destroyed models reach float64's end; no axis does

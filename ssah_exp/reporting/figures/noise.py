@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ssah_exp.config.ranges import CLASSES
 from ssah_exp.reporting.figures.drawing import PAGE, new_figure, save_figure, styled, whiskers
 from ssah_exp.units.noise import Noise
-from ssah_exp.units.transfer import CLASSES
 
 _LOOKS = {"trained": ("o", "trained, same examples"), "redrawn": ("s", "not trained, redrawn"),
           "halves": ("^", "not trained, two halves")}  # fmt: skip

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.record import ArmRecord, RunRecord
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _ITSELF = "class"
-_DENSE = ("aligned", "unaligned")
+_DENSE = (ALIGNED, UNALIGNED)
 _FOR_A_BOX = 5
 _ROOM = 36  # letters that stand side by side below a panel
 _SIDE_BY_SIDE = 12  # classes and sets; more lie below one another

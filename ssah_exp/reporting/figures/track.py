@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ssah_exp.config.ranges import CLASSES
 from ssah_exp.reporting.figures.drawing import CLASS_COLOURS, PAGE, new_figure, save_figure, styled
-from ssah_exp.units.transfer import CLASSES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

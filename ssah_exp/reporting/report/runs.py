@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ssah_exp.config.ranges import ALIGNED
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.report.payload import primary_asr
@@ -62,7 +63,7 @@ def key_arm(record: RunRecord) -> ArmRecord | None:
 
 def _line(record: RunRecord) -> RunLine:
     metric, arm = primary_asr(record), key_arm(record)
-    aligned = next((item for item in record.arms if item.name == "aligned"), None)
+    aligned = next((item for item in record.arms if item.name == ALIGNED), None)
     config = record.config
     budget = config["units"]["budgets"]["scu"] if "units" in config else None
     words = [

@@ -13,13 +13,18 @@ from scipy.stats import spearmanr
 from ssah_exp.config.schema import BudgetsConfig, TrainerConfig, UnitsConfig
 from ssah_exp.data.chat import Encoded
 from ssah_exp.errors import UnitError
+from ssah_exp.units.calibration_settings import (
+    Setting,
+    SettingsAtlas,
+    SettingsComparison,
+    size_curve,
+)
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.consensus import consensus_map
 from ssah_exp.units.identify import Identification, identify
 from ssah_exp.units.noise import moved_shares, transfer_noise
 from ssah_exp.units.resampling import bootstrap_of, resampled_maps
 from ssah_exp.units.selectors import FromMap, select_units
-from ssah_exp.units.settings import Setting, SettingsAtlas, SettingsComparison, size_curve
 from ssah_exp.units.unitmap import UnitMap
 from tests import tiny
 from tests.units.maps import PROVENANCE
