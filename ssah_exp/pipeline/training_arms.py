@@ -13,8 +13,8 @@ from ssah_exp.config.build import build
 from ssah_exp.config.schema import ArmConfig, TrainingConfig
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError
-from ssah_exp.models.attached.library import missing_optimizer
 from ssah_exp.training.adapters.adapter import Adapter
+from ssah_exp.training.eight_bit import missing_optimizer
 from ssah_exp.units.controls import TooFewUnitsError, control_stream, draw_control
 from ssah_exp.units.selecting import Selector, select_units
 from ssah_exp.units.unitmap import UnitMap

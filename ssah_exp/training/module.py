@@ -11,8 +11,8 @@ import torch
 from ssah_exp import ranks
 from ssah_exp.config.schema import TuningConfig
 from ssah_exp.errors import ConfigError, ModelError, StoreError
-from ssah_exp.models.attached.library import missing_optimizer
 from ssah_exp.models.placement import whole
+from ssah_exp.training.eight_bit import missing_optimizer
 from ssah_exp.training.objectives import Objective
 from ssah_exp.training.replay import Turn
 from ssah_exp.training.sharding import ShardedTwin

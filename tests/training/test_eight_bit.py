@@ -21,8 +21,8 @@ from ssah_exp.config.schema import TrainerConfig, TrainingConfig
 from ssah_exp.errors import ConfigError
 from ssah_exp.interventions.plan import plan_training
 from ssah_exp.lightning import make_trainer
-from ssah_exp.models.attached.library import missing_optimizer
 from ssah_exp.training import loop
+from ssah_exp.training.eight_bit import missing_optimizer
 from ssah_exp.training.loop import TrainingSummary, fine_tune, supervised_run
 from ssah_exp.training.module import make_optimizer
 from ssah_exp.training.resume import CHECKPOINT
@@ -136,7 +136,7 @@ def test_where_it_is_there_nothing_is_said() -> None:
 
 def test_looking_for_it_loads_neither_torch_nor_bitsandbytes() -> None:
     code = (
-        "import sys; from ssah_exp.models.attached.library import missing_optimizer;"
+        "import sys; from ssah_exp.training.eight_bit import missing_optimizer;"
         "missing_optimizer('adamw_8bit');"
         "sys.exit(bool({'torch', 'bitsandbytes', 'peft'} & set(sys.modules)))"
     )

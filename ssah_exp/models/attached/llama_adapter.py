@@ -12,7 +12,7 @@ from torch import nn
 from ssah_exp.errors import ModelError
 from ssah_exp.models.anatomy import blocks, family_of, output_projection
 from ssah_exp.models.attached.base import Attached, check_values
-from ssah_exp.models.attached.library import peft_library
+from ssah_exp.models.attached.peft_library import peft_library
 
 # Where PEFT's AdaptionPrompt works, among the families with an anatomy entry.
 FAMILIES = ("llama", "mistral")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from ssah_exp.interventions.plan import TrainingPlan
-from ssah_exp.models.attached.library import check_peft
 from ssah_exp.models.attached.llama_adapter import AdaptionPrompts, check_family, check_layers
+from ssah_exp.models.attached.peft_library import check_peft
 from ssah_exp.training.adapters.adapter import InstalledAdapter, check_positive
 from ssah_exp.training.adapters.beside import InstalledBeside
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from ssah_exp.errors import ConfigError, ModelError, did_you_mean
 from ssah_exp.interventions.plan import TrainingPlan
-from ssah_exp.models.attached.library import check_peft
+from ssah_exp.models.attached.peft_library import check_peft
 from ssah_exp.models.attached.prefix import LearnedPrefix
 from ssah_exp.models.attached.reading import beginning_of_text, own_words, vocabulary
 from ssah_exp.training.adapters.adapter import InstalledAdapter, check_positive

@@ -1,4 +1,4 @@
-"""Optional libraries: whether they are there, without importing them; PEFT where it is needed."""
+"""PEFT, which is optional: whether it is there, without importing it, and the module itself."""
 
 from __future__ import annotations
 
@@ -17,17 +17,6 @@ def check_peft() -> None:
     """
     if importlib.util.find_spec("peft") is None:
         raise ConfigError("This adapter needs PEFT: pip install 'ssah-exp[peft]'")
-
-
-def missing_optimizer(name: str) -> str | None:
-    """Why an optimizer cannot be made here, None if it can; quick, without importing torch.
-
-    Args:
-        name: As in ``training.optimizer``.
-    """
-    if name == "adamw_8bit" and importlib.util.find_spec("bitsandbytes") is None:
-        return "training.optimizer=adamw_8bit needs bitsandbytes: pip install 'ssah-exp[eight-bit]'"
-    return None
 
 
 def peft_library() -> Any:
