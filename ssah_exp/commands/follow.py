@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssah_exp.commands.units import drawn, tell_written
-from ssah_exp.config.ranges import CLASSES
+from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.errors import StoreError, UnitError, did_you_mean
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import read_run

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from ssah_exp.config.artefacts import TABLE1
+from ssah_exp.config.facts import TRANSFORMERS
 from ssah_exp.config.plugins import plugin_code
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.unread import unread_by_artefact
-from ssah_exp.config.validate import TRANSFORMERS
 from ssah_exp.digest import digest_of
 
 # To be increased when a change of code changes the results of an unchanged config.

@@ -11,15 +11,6 @@ from collections.abc import Collection, Iterable
 
 from ssah_exp.errors import ConfigError, did_you_mean
 
-# Words that more than one room reads.
-CLASSES = ("SCU", "UCU", "CU", "RU")
-STATISTICS = ("variance", "flap")
-TOKENS = ("response", "all")
-STYLES = ("raw", "raw_system", "chat", "chat_system")
-CONTROLS = ("random", "matched")
-POLICIES = ("none", "freeze", "budget")
-UNALIGNED, ALIGNED = MODELS = ("unaligned", "aligned")
-
 # Names become parts of metrics' names, between signs such as ``/``, and of files' names.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 

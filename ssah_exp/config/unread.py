@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssah_exp.config.artefacts import PROBE, TABLE1, TRAINING_ARTEFACTS
-from ssah_exp.config.checks.training import reads_given_pairs
-from ssah_exp.config.ranges import STYLES, UNALIGNED, refuse
+from ssah_exp.config.facts import reads_given_pairs, styles_of
+from ssah_exp.config.ranges import refuse
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.config.validate import styles_of
+from ssah_exp.config.vocabulary import STYLES, UNALIGNED
 
 # Keys of the evaluation that the probe does not read, since it has answers of its own.
 _ANSWERS_ONLY = ("benign_style", "harmful_styles", "max_new_tokens", "perplexity")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from ssah_exp.config.artefacts import ARTEFACTS, ATTACKED, PROBE, TRAINING_ARTEFACTS
 from ssah_exp.config.checks.atlas import atlas_problems
@@ -11,20 +11,8 @@ from ssah_exp.config.checks.judges import judge_problems, mt_bench_problems, too
 from ssah_exp.config.checks.probe import probe_problems
 from ssah_exp.config.checks.processes import processes_problems
 from ssah_exp.config.checks.training import training_problems, tuning_problems
-from ssah_exp.config.ranges import (
-    CLASSES,
-    CONTROLS,
-    MODELS,
-    STATISTICS,
-    STYLES,
-    TOKENS,
-    at_least,
-    choice,
-    choices,
-    named,
-    refuse,
-    within,
-)
+from ssah_exp.config.facts import ENGINES, TRANSFORMERS, styles_of
+from ssah_exp.config.ranges import at_least, choice, choices, named, refuse, within
 from ssah_exp.config.schema import (
     AblationConfig,
     BudgetsConfig,
@@ -35,10 +23,10 @@ from ssah_exp.config.schema import (
     VllmConfig,
 )
 from ssah_exp.config.utility import utility_problems
+from ssah_exp.config.vocabulary import CLASSES, CONTROLS, MODELS, STATISTICS, STYLES, TOKENS
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 FILLS = ("safety", "utility", "pooled", "zero")
-TRANSFORMERS, VLLM = ENGINES = ("transformers", "vllm")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")  # the last is refused, with the reason
 
 
@@ -80,19 +68,6 @@ def _seed(seed: int) -> Iterable[str]:
     yield from at_least("seed", seed, 0)
     if seed >= 2**32:
         yield f"seed={seed} is above {2**32 - 1}, the largest that numpy and Lightning take."
-
-
-def styles_of(config: RunConfig) -> Iterator[str]:
-    """Every prompt style that any prompt may have."""
-    yield from config.alignment.prompt_styles
-    if config.artefact == PROBE:
-        yield config.probe.style
-        return
-    evaluation = config.evaluation
-    yield from (*evaluation.harmful_styles, evaluation.benign_style, config.units.prompt_style)
-    yield from config.training.prompt_styles
-    for attack in evaluation.attacks.values():
-        yield from attack.styles
 
 
 def _system_prompt(config: RunConfig) -> Iterable[str]:

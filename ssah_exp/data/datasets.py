@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ssah_exp.config.build import build
-from ssah_exp.config.checks.training import reads_given_pairs
-from ssah_exp.config.ranges import ALIGNED
+from ssah_exp.config.facts import reads_given_pairs
 from ssah_exp.config.schema import RunConfig, Target, UnitsConfig
+from ssah_exp.config.vocabulary import ALIGNED
 from ssah_exp.data.preferences import Pair, PairSource, fingerprint_pairs
 from ssah_exp.data.selection import counting_blanks
 from ssah_exp.data.sources import (

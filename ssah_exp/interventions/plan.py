@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ssah_exp.config.ranges import POLICIES
 from ssah_exp.config.schema import OthersConfig
+from ssah_exp.config.vocabulary import POLICIES
 from ssah_exp.errors import UnitError
 from ssah_exp.models.anatomy import read_anatomy, unit_tensors
 from ssah_exp.units.index import UnitIndex

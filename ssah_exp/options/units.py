@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ssah_exp.config.ranges import CLASSES
+from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.options.base import Commands, add_format, add_overrides
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssah_exp.config.build import build
-from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.config.schema import AblationConfig
+from ssah_exp.config.vocabulary import ALIGNED, UNALIGNED
 from ssah_exp.interventions.ablate import Ablation, fill_values, plan_ablation
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.controls import TooFewUnitsError, control_stream, draw_control

@@ -10,7 +10,7 @@ from typing import Any
 
 from ssah_exp.cache import MARKER
 from ssah_exp.config.artefacts import TABLE1, TRAINING_ARTEFACTS
-from ssah_exp.config.ranges import ALIGNED, UNALIGNED
+from ssah_exp.config.vocabulary import ALIGNED, UNALIGNED
 from ssah_exp.errors import ConfigError, UnitError, did_you_mean
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.interventions.export import export_model

@@ -12,10 +12,10 @@ from rich.markup import escape
 from ssah_exp import ranks
 from ssah_exp.cache import Cache
 from ssah_exp.config.build import build
+from ssah_exp.config.facts import VLLM
 from ssah_exp.config.identity import run_id, science
 from ssah_exp.config.plugins import plugin_code
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.config.validate import VLLM
 from ssah_exp.data.datasets import EVALUATED, RunData, load_data, repeated
 from ssah_exp.evaluation.attacks import Attack
 from ssah_exp.evaluation.judges import HarmJudge, Judge, judge_of

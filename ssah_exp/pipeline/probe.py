@@ -12,8 +12,8 @@ from safetensors.numpy import load_file, save_file
 
 from ssah_exp import ranks
 from ssah_exp.cache import Entry
-from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.vocabulary import ALIGNED, UNALIGNED
 from ssah_exp.data.chat import encode_request
 from ssah_exp.data.datasets import RunData
 from ssah_exp.digest import digest_of

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ssah_exp import ranks
-from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.vocabulary import ALIGNED, UNALIGNED
 from ssah_exp.evaluation.metrics import Measured
 from ssah_exp.pipeline.arms import Arm, ablation_of, plan_arms, selectors_of
 from ssah_exp.pipeline.identification import check_scoring, identify_units

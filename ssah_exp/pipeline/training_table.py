@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.markup import escape
 
 from ssah_exp import ranks
-from ssah_exp.config.ranges import ALIGNED, UNALIGNED
 from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.vocabulary import ALIGNED, UNALIGNED
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.metric_names import EPOCHS, TRAIN_LOSS, TRAINED_SHARE, watched_name
 from ssah_exp.evaluation.metrics import Measured

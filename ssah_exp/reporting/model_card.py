@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssah_exp.config.ranges import CLASSES
+from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.text import estimate_text, heading_or_name
 

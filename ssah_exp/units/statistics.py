@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ssah_exp.config.ranges import STATISTICS
+from ssah_exp.config.vocabulary import STATISTICS
 from ssah_exp.errors import UnitError
 from ssah_exp.models.anatomy import KINDS, Kind
 

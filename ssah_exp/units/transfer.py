@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssah_exp.config.ranges import CLASSES
+from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.errors import UnitError, did_you_mean
 from ssah_exp.units.classes import lowest, transition_counts
 from ssah_exp.units.index import KIND_NAMES

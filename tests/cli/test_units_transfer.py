@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from ssah_exp.cache import Cache
 from ssah_exp.cli import main
-from ssah_exp.config.ranges import CLASSES
 from ssah_exp.config.schema import BudgetsConfig
+from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.reporting.figures.drawing import CLASS_COLOURS
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.transfer_rows import ARTEFACT, became, published_cells

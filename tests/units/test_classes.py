@@ -9,8 +9,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from ssah_exp.config.ranges import CLASSES
 from ssah_exp.config.schema import BudgetsConfig
+from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.errors import UnitError
 from ssah_exp.units.classes import UnitClass, classify, lowest, transition_counts
 from ssah_exp.units.index import UnitIndex

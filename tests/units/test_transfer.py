@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ssah_exp.config.ranges import CLASSES
 from ssah_exp.config.schema import BudgetsConfig
+from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.errors import UnitError
 from ssah_exp.reporting.transfer_rows import became
 from ssah_exp.units.classes import UnitClass

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ssah_exp.config.checks.judges import too_short
-from ssah_exp.config.ranges import TOKENS, at_least, choice
+from ssah_exp.config.ranges import at_least, choice
 from ssah_exp.config.schema import AtlasConfig, CalibrationConfig, EvaluationConfig
+from ssah_exp.config.vocabulary import TOKENS
 
 # Names of the rows that every atlas has anyway.
 TAKEN = ("run", "flap", "random")

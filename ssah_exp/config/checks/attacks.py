@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ssah_exp.config.checks.judges import too_short
-from ssah_exp.config.ranges import STYLES, at_least, choice, choices, named
+from ssah_exp.config.ranges import at_least, choice, choices, named
 from ssah_exp.config.schema import AttackConfig, EvaluationConfig
+from ssah_exp.config.vocabulary import STYLES
 
 
 def attack_problems(evaluation: EvaluationConfig, *, attacked: bool) -> Iterable[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ssah_exp.config.checks.judges import too_short
-from ssah_exp.config.ranges import STYLES, at_least, choice, choices, within
+from ssah_exp.config.ranges import at_least, choice, choices, within
 from ssah_exp.config.schema import ProbeConfig, RunConfig
+from ssah_exp.config.vocabulary import STYLES
 
 DISTANCES = ("cosine", "angular", "l2")
 CONTINUATIONS = ("own", "bare")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ssah_exp.config.checks.training import BESIDE, adapter_of
+from ssah_exp.config.facts import BESIDE, adapter_of
 from ssah_exp.config.plugins import plugins
 from ssah_exp.config.ranges import at_least, choice
 from ssah_exp.config.schema import ModelConfig, RunConfig

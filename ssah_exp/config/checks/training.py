@@ -5,33 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from ssah_exp.config.ranges import (
-    ALIGNED,
-    CONTROLS,
-    MODELS,
-    POLICIES,
-    STYLES,
-    UNALIGNED,
-    at_least,
-    choice,
-    choices,
-    named,
-    within,
-)
+from ssah_exp.config.facts import BESIDE, adapter_of, reads_given_pairs
+from ssah_exp.config.ranges import at_least, choice, choices, named, within
 from ssah_exp.config.schema import ArmConfig, RunConfig, TrackConfig, TrainingConfig, TuningConfig
-
-# Adapters that stay beside the weights and can be neither merged into them nor sharded.
-BESIDE = ("Prefix", "LlamaAdapter")
-
-
-def adapter_of(arm: ArmConfig) -> str:
-    """Class name of an arm's adapter; empty where it has none."""
-    return "" if arm.adapter is None else str(arm.adapter.get("_target_", "")).rpartition(".")[2]
-
-
-def reads_given_pairs(config: RunConfig) -> bool:
-    """Whether arms train on ``data.preferences`` instead of ``data.finetune`` or ``.alignment``."""
-    return config.training.objective == "dpo" and config.data.preferences is not None
+from ssah_exp.config.vocabulary import ALIGNED, CONTROLS, MODELS, POLICIES, STYLES, UNALIGNED
 
 
 def tuning_problems(key: str, tuning: TuningConfig) -> Iterable[str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp.cache import Entry
+from ssah_exp.config.facts import TRANSFORMERS, VLLM
 from ssah_exp.config.plugins import code_of
-from ssah_exp.config.validate import TRANSFORMERS, VLLM
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.attacks import Attack, Request, Victim
 from ssah_exp.evaluation.attacks.search import search

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ssah_exp.config.ranges import ALIGNED
+from ssah_exp.config.vocabulary import ALIGNED
 from ssah_exp.evaluation.attack_metrics import attacked_style, joined_styles
 from ssah_exp.evaluation.metric_names import MEAN, PERPLEXITY, UNITS, asr_name
 from ssah_exp.records.record import RunRecord

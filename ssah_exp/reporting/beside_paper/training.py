@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 
-from ssah_exp.config.ranges import ALIGNED, UNALIGNED
+from ssah_exp.config.vocabulary import ALIGNED, UNALIGNED
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper import protocol
 from ssah_exp.reporting.beside_paper.benchmarks import benchmark_differs, benchmark_metric

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ssah_exp.config.artefacts import TABLE1
-from ssah_exp.config.ranges import ALIGNED, UNALIGNED
+from ssah_exp.config.vocabulary import ALIGNED, UNALIGNED
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.curves import CHOSEN, Across, curve_rows

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ssah_exp.config.ranges import ALIGNED, UNALIGNED
+from ssah_exp.config.vocabulary import ALIGNED, UNALIGNED
 from ssah_exp.errors import ConfigError
 from ssah_exp.storage import whole_path, write_atomically
 from ssah_exp.units.agreement import Spread

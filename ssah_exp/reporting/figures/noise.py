@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ssah_exp.config.ranges import CLASSES
+from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.reporting.figures.drawing import PAGE, new_figure, save_figure, styled, whiskers
 from ssah_exp.units.noise import Noise
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from ssah_exp.config.ranges import ALIGNED, UNALIGNED
+from ssah_exp.config.vocabulary import ALIGNED, UNALIGNED
 from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.record import ArmRecord, RunRecord

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ssah_exp.config.ranges import CLASSES
+from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.reporting.figures.drawing import CLASS_COLOURS, PAGE, new_figure, save_figure, styled
 
 if TYPE_CHECKING:

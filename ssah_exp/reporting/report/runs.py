@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ssah_exp.config.ranges import ALIGNED
+from ssah_exp.config.vocabulary import ALIGNED
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.report.payload import primary_asr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from ssah_exp.config.ranges import CONTROLS
+from ssah_exp.config.vocabulary import CONTROLS
 from ssah_exp.reporting.report.charts.parts import (
     LEFT,
     RIGHT,

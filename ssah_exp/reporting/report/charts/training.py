@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from ssah_exp.config.ranges import CONTROLS
+from ssah_exp.config.vocabulary import CONTROLS
 from ssah_exp.evaluation.metric_names import TRAIN_LOSS
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.report.charts.parts import (
