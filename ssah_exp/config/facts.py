@@ -9,7 +9,7 @@ from ssah_exp.config.schema import ArmConfig, RunConfig
 
 TRANSFORMERS, VLLM = ENGINES = ("transformers", "vllm")
 # Adapters that stay beside the weights and can be neither merged into them nor sharded.
-BESIDE = ("Prefix", "LlamaAdapter")
+ATTACHED = ("Prefix", "LlamaAdapter")
 
 
 def adapter_of(arm: ArmConfig) -> str:

@@ -17,7 +17,7 @@ from ssah_exp.models.attached.folder import has_adapter, load_adapter
 from ssah_exp.models.attached.reading import vocabulary
 from ssah_exp.models.placement import first_device, offloaded, placement
 from ssah_exp.models.sharded import is_sharded
-from ssah_exp.models.sidecar import beside
+from ssah_exp.models.sidecar import sidecar_folder
 from ssah_exp.models.tokenizer import Speech, check_tokenizer
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ def attach(model: PreTrainedModel, location: str, revision: str | None) -> None:
     Raises:
         ModelError: The adapter is damaged, of another model, or its model is offloaded.
     """
-    folder = beside(location, revision)
+    folder = sidecar_folder(location, revision)
     if not has_adapter(folder):
         return
     if offloaded(model):

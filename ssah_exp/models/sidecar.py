@@ -14,7 +14,7 @@ PROVENANCE = "ssah_exp.json"  # of an exported model
 _READ = (f"{ADAPTER}/*", CERTIFICATE, CERTIFICATE_INDEX)  # when a model is loaded
 
 
-def beside(location: str, revision: str | None) -> Path:
+def sidecar_folder(location: str, revision: str | None) -> Path:
     """The folder that has what lies beside a model's weights, if anything does.
 
     transformers fetches weights and config of a hub repository, and nothing that it does not know:

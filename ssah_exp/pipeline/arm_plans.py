@@ -10,7 +10,7 @@ from ssah_exp.config.build import build
 from ssah_exp.errors import ModelError, UnitError
 from ssah_exp.interventions.plan import TrainingPlan, plan_training
 from ssah_exp.models.attached.folder import has_adapter
-from ssah_exp.models.sidecar import beside
+from ssah_exp.models.sidecar import sidecar_folder
 from ssah_exp.models.skeleton import load_skeleton
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages import Stages
@@ -31,7 +31,7 @@ def check_plans(stages: Stages, start: ModelRef, arms: Sequence[TrainingArm]) ->
             train what it keeps frozen.
         ModelError: An adapter does not fit the model or the plan.
     """
-    if has_adapter(beside(start.location, start.commit)):
+    if has_adapter(sidecar_folder(start.location, start.commit)):
         return  # the skeleton lacks the adapter's own modules
     skeleton = load_skeleton(start.location, stages.config.model, start.commit)
     plans = {arm.name: plan_arm(skeleton, arm)[0] for arm in arms}

@@ -182,7 +182,9 @@ def fine_tune(
     watching = [*([] if tracker is None else [tracker]), *run.callbacks.values()]
     module = _fit(loaded, run, plan, adapter, watching)
     certificate = ranks.from_first(
-        lambda: None if witness is None else witness.certify(model, module.weights.beside())
+        lambda: (
+            None if witness is None else witness.certify(model, module.weights.attached_values())
+        )
     )
     assert certificate is not None
     if ranks.count() > 1:
@@ -200,7 +202,7 @@ def _check_replicas(model: torch.nn.Module, module: FineTuning) -> None:
         ModelError: They differ.
     """
     trained = [item.detach() for item in model.parameters()]
-    beside = [after for _, after in module.weights.beside().values()]
+    beside = [after for _, after in module.weights.attached_values().values()]
     ranks.check_equal(
         digest_tensors([*trained, *beside]),
         lambda _: ModelError("Processes ended with different weights. The result is not used."),

@@ -59,7 +59,7 @@ class ShardedTwin:
             for leaf, item in module._parameters.items():
                 if item is not None and id(item) in self._origin:
                     self._homes.append((module, leaf, self._origin[id(item)]))
-        self._kept_whole = tuned.beside_weights()
+        self._kept_whole = tuned.kept_whole()
         precision = self.model.dtype  # read before the first weight is widened
         # Block by block: a whole model in float32, on every rank, is twice what bfloat16 takes.
         shard(self.model, mesh, set(self._kept_whole), precision, before=_widen_trained)

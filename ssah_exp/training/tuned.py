@@ -90,14 +90,14 @@ class Trainable(Protocol):
             KeyError: The state is of something else.
         """
 
-    def beside(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    def attached_values(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """What is trained and is no weight: name -> value before training and now, on the host.
 
         By default nothing.
         """
         return {}
 
-    def beside_weights(self) -> list[nn.Parameter]:
+    def kept_whole(self) -> list[nn.Parameter]:
         """Parameters that every rank keeps whole where weights are split over ranks.
 
         By default none: trained slices are split as weights are.

@@ -33,7 +33,7 @@ from tests.tiny import conversations, padded, random_words, tiny_loaded
 
 CPU = TrainerConfig(accelerator="cpu", progress=False)
 MODEL = ModelConfig(name="tiny", source={}, device="cpu", end_of_turn="<|end|>")
-MERGED, BESIDE = ("lora", "unit_lora"), ("prefix", "llama_adapter")
+MERGED, ATTACHED = ("lora", "unit_lora"), ("prefix", "llama_adapter")
 FAMILIES = ("llama", "llama_gqa", "mistral", "qwen2", "phi3")
 PROMPTED = ("llama", "llama_gqa", "llama_tied", "mistral")
 CASES = [

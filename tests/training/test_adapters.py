@@ -36,7 +36,7 @@ from ssah_exp.training.objectives import SupervisedObjective
 from tests.config.composing import composed, names_of
 from tests.tiny import conversations, pre_hooks, random_words, tiny_loaded, tiny_model
 from tests.training.adapting import (
-    BESIDE,
+    ATTACHED,
     CASES,
     FAMILIES,
     MERGED,
@@ -255,7 +255,7 @@ class Killed(SupervisedObjective):
         return super().loss(model, batch)
 
 
-@pytest.mark.parametrize("method", [*MERGED, *BESIDE])
+@pytest.mark.parametrize("method", [*MERGED, *ATTACHED])
 def test_a_killed_run_goes_on_to_the_same_end(method: str, tmp_path: Path) -> None:
     def model_after(**more: Any) -> Any:
         loaded = tiny_loaded("llama_gqa")
@@ -275,7 +275,7 @@ def test_a_killed_run_goes_on_to_the_same_end(method: str, tmp_path: Path) -> No
     assert torch.equal(logits_of(resumed), logits_of(whole))
 
 
-@pytest.mark.parametrize("method", [*MERGED, *BESIDE])
+@pytest.mark.parametrize("method", [*MERGED, *ATTACHED])
 def test_state_round_trip(method: str) -> None:
     model, adapter = tiny_model("llama_gqa"), adapter_of(method)
     plan = adapter.plan(model, given_plan(model, method))
@@ -295,7 +295,7 @@ def test_state_round_trip(method: str) -> None:
             tuned.load_state({})
 
 
-@pytest.mark.parametrize("method", [*MERGED, *BESIDE])
+@pytest.mark.parametrize("method", [*MERGED, *ATTACHED])
 def test_a_failed_run_leaves_the_model_as_it_was(method: str) -> None:
     loaded = tiny_loaded("llama_gqa")
     before, places = bits(loaded.model), layout(loaded.model)
@@ -309,7 +309,7 @@ def test_a_failed_run_leaves_the_model_as_it_was(method: str) -> None:
     assert attached_to(loaded.model) is None
 
 
-@pytest.mark.parametrize("method", [*MERGED, *BESIDE])
+@pytest.mark.parametrize("method", [*MERGED, *ATTACHED])
 def test_an_adapter_that_did_not_change_is_an_error(method: str) -> None:
     loaded = tiny_loaded("llama_gqa")
     run = run_of(loaded, method, conversations(2), learning_rate=0.0)
@@ -347,7 +347,7 @@ def test_gradient_checkpointing_would_drop_a_prefix() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("method", [*MERGED, *BESIDE])
+@pytest.mark.parametrize("method", [*MERGED, *ATTACHED])
 def test_a_model_on_the_host_trains_on_the_gpu(method: str) -> None:
     loaded = tiny_loaded("llama_gqa")
     before = logits_of(loaded.model)
@@ -444,7 +444,7 @@ def test_arguments_out_of_range(make: Any, message: str) -> None:
 
 def test_without_peft_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
-    for method in ("lora", *BESIDE):
+    for method in ("lora", *ATTACHED):
         with pytest.raises(ConfigError, match=r"pip install 'ssah-exp\[peft\]'"):
             adapter_of(method)
     adapter_of("unit_lora")  # the project's own
@@ -460,7 +460,7 @@ def test_peft_is_not_imported_before_it_is_needed() -> None:
 
 def test_every_shipped_adapter_is_built() -> None:
     names = names_of("adapter")
-    assert set(names) == {*MERGED, *BESIDE}
+    assert set(names) == {*MERGED, *ATTACHED}
     for name in names:
         config = composed(f"+adapter@training.arms.extra.adapter={name}")
         adapter = build(config["training"]["arms"]["extra"]["adapter"], "adapter")

@@ -35,7 +35,7 @@ from tests.tiny import (
     tiny_model,
     tiny_speech,
 )
-from tests.training.adapting import BESIDE, MODEL, PROMPTED, a_batch, bits, logits_of, randomise
+from tests.training.adapting import ATTACHED, MODEL, PROMPTED, a_batch, bits, logits_of, randomise
 
 peft = pytest.importorskip("peft")
 
@@ -141,7 +141,7 @@ def test_losses_do_not_depend_on_the_batch(method: str, family: str) -> None:
     torch.testing.assert_close(together, torch.cat(apart), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("method", BESIDE)
+@pytest.mark.parametrize("method", ATTACHED)
 def test_the_models_own_modules_and_names_stay(method: str) -> None:
     model = tiny_model("llama_gqa")
     places, before = [name for name, _ in model.named_modules()], bits(model)
@@ -159,7 +159,7 @@ def test_the_models_own_modules_and_names_stay(method: str) -> None:
     attach(model, method)  # free again
 
 
-@pytest.mark.parametrize("method", BESIDE)
+@pytest.mark.parametrize("method", ATTACHED)
 def test_a_copied_model_has_its_own_adapter(method: str) -> None:
     model = tiny_model("llama_gqa")
     attach(model, method)
@@ -175,7 +175,7 @@ def test_a_copied_model_has_its_own_adapter(method: str) -> None:
     assert torch.equal(logits_of(model), before)
 
 
-@pytest.mark.parametrize("method", BESIDE)
+@pytest.mark.parametrize("method", ATTACHED)
 @torch.no_grad()
 def test_low_precision(method: str, tmp_path: Path) -> None:
     ours, theirs = with_peft(method, "llama_gqa", tmp_path, dtype=torch.bfloat16)
@@ -270,7 +270,7 @@ def saved(method: str, folder: Path) -> LoadedModel:
     return loaded
 
 
-@pytest.mark.parametrize("method", BESIDE)
+@pytest.mark.parametrize("method", ATTACHED)
 def test_save_and_load(method: str, tmp_path: Path) -> None:
     loaded = saved(method, tmp_path)
     again = load_model(str(tmp_path), MODEL)

@@ -16,7 +16,7 @@ from tests import tiny
 
 
 class Nothing:
-    def beside_weights(self) -> list[torch.nn.Parameter]:
+    def kept_whole(self) -> list[torch.nn.Parameter]:
         return []
 
 

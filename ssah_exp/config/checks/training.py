@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from ssah_exp.config.facts import BESIDE, adapter_of, reads_given_pairs
+from ssah_exp.config.facts import ATTACHED, adapter_of, reads_given_pairs
 from ssah_exp.config.ranges import at_least, choice, choices, named, within
 from ssah_exp.config.schema import ArmConfig, RunConfig, TrackConfig, TrainingConfig, TuningConfig
 from ssah_exp.config.vocabulary import ALIGNED, CONTROLS, MODELS, POLICIES, STYLES, UNALIGNED
@@ -130,7 +130,7 @@ def _arm_units(key: str, arm: ArmConfig) -> Iterable[str]:
         yield f"{key}.policy={arm.policy} needs units; give {key}.select."
     if arm.select is not None and arm.policy == "none":
         yield f"{key}.select is given, but policy none trains everything and would ignore it."
-    if arm.select is not None and adapter_of(arm) in BESIDE:
+    if arm.select is not None and adapter_of(arm) in ATTACHED:
         yield (
             f"{key}.select is given, but {adapter_of(arm)} changes no weight of any unit and would "
             "ignore it."
@@ -152,7 +152,7 @@ def _first(name: str, arm: ArmConfig, training: TrainingConfig) -> Iterable[str]
     if arm.first in others:
         if training.arms[arm.first].first is not None:
             yield f"{key}.first={arm.first} has a first phase itself, which would be left out."
-        if {adapter_of(arm), adapter_of(training.arms[arm.first])} <= {*BESIDE}:
+        if {adapter_of(arm), adapter_of(training.arms[arm.first])} <= {*ATTACHED}:
             yield (
                 f"{key}.first={arm.first} leaves its adapter beside the weights, and a model "
                 f"carries one at a time; {name} brings another."

@@ -30,7 +30,7 @@ from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.interventions.export import export_model
 from ssah_exp.models.attached.folder import has_adapter
 from ssah_exp.models.load import reachable_positions
-from ssah_exp.models.sidecar import beside
+from ssah_exp.models.sidecar import sidecar_folder
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages.shared import Shared, maybe_ablated, system_if_used
 from ssah_exp.records.provenance import package_version
@@ -126,7 +126,7 @@ class AnsweringStages(Shared):
         location, commit = ref.location, ref.commit
         room = self.config.evaluation.vllm
         check_lengths(prompts, self.decoding(), room)
-        if ablation is not None or has_adapter(beside(location, commit)):
+        if ablation is not None or has_adapter(sidecar_folder(location, commit)):
             export = partial / "export"
             shutil.rmtree(export, ignore_errors=True)  # of a run that was killed
             partial.mkdir(parents=True, exist_ok=True)

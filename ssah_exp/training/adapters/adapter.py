@@ -75,7 +75,7 @@ class InstalledAdapter(Trainable):
         for name, item in self._parameters.items():
             item.copy_(state[f"adapter/{name}"])
 
-    def beside_weights(self) -> list[nn.Parameter]:
+    def kept_whole(self) -> list[nn.Parameter]:
         """All of the adapter's: they are few."""
         return list(self._parameters.values())
 

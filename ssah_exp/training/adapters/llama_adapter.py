@@ -10,7 +10,7 @@ from ssah_exp.interventions.plan import TrainingPlan
 from ssah_exp.models.attached.llama_adapter import AdaptionPrompts, check_family, check_layers
 from ssah_exp.models.attached.peft_library import check_peft
 from ssah_exp.training.adapters.adapter import InstalledAdapter, check_positive
-from ssah_exp.training.adapters.beside import InstalledBeside
+from ssah_exp.training.adapters.attached import InstalledAttached
 
 
 @dataclass(frozen=True)
@@ -50,4 +50,4 @@ class LlamaAdapter:
         Raises:
             ModelError: The model has an adapter already.
         """
-        return InstalledBeside(model, AdaptionPrompts.new(model, self.length, self.layers))
+        return InstalledAttached(model, AdaptionPrompts.new(model, self.length, self.layers))

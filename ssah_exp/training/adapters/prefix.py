@@ -12,7 +12,7 @@ from ssah_exp.models.attached.peft_library import check_peft
 from ssah_exp.models.attached.prefix import LearnedPrefix
 from ssah_exp.models.attached.reading import beginning_of_text, own_words, vocabulary
 from ssah_exp.training.adapters.adapter import InstalledAdapter, check_positive
-from ssah_exp.training.adapters.beside import InstalledBeside
+from ssah_exp.training.adapters.attached import InstalledAttached
 
 OWN_WORDS, RANDOM = "own_words", "random"
 STARTS = (OWN_WORDS, RANDOM)
@@ -71,7 +71,7 @@ class Prefix:
         Raises:
             ModelError: The model has an adapter already.
         """
-        return InstalledBeside(model, self._untrained(model))
+        return InstalledAttached(model, self._untrained(model))
 
     def _untrained(self, model: nn.Module) -> LearnedPrefix:
         if self.start == RANDOM:

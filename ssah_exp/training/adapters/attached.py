@@ -9,7 +9,7 @@ from ssah_exp.models.attached.base import Attached
 from ssah_exp.training.adapters.adapter import InstalledAdapter, requires_grad_of
 
 
-class InstalledBeside(InstalledAdapter):
+class InstalledAttached(InstalledAdapter):
     """Trains an attached adapter; it stays in the model if training ends well.
 
     Args:
@@ -30,7 +30,7 @@ class InstalledBeside(InstalledAdapter):
         self._attached.place()
         return super().optimizer_parameters()
 
-    def beside(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    def attached_values(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """The adapter before training and now, on the host."""
         return {
             name: (self._before[name], item.detach().cpu())
