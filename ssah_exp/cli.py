@@ -100,16 +100,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     if arguments[:1] == ["run"]:
-        options, rest = argparse.Namespace(module="run"), arguments[1:]
+        options = argparse.Namespace(module="run", words=arguments[1:])
     else:
-        options, rest = parser.parse_args(arguments), []
+        options = parser.parse_args(arguments)
     code = int(options.module in GO_ON)
     try:
         # A run needs no tidying up after TERM: its checkpoints and its cache take care of that.
         with plain_warnings(), nullcontext() if options.module == "run" else tidied_up():
             # Imported in here, because importing libraries takes most commands their first seconds.
             command = import_module(f"ssah_exp.commands.{options.module}")
-            code = int(command.execute(options, rest))
+            code = int(command.execute(options))
             print(end="", flush=True)
             return code
     except BrokenPipeError:  # the reader has seen enough; what was left to do is not done

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from ssah_exp.units.consensus import consensus_map
 from ssah_exp.units.unitmap import UnitMap
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Print the atlas of a run; save its consensus.
 
     Raises:

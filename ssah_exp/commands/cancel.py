@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 
 from ssah_exp.config.paths import root_of
@@ -17,7 +16,7 @@ from ssah_exp.sweeps.state import INTERRUPTED, QUEUED, RUNNING
 from ssah_exp.sweeps.status import status_of
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Mark the jobs as cancelled, then end them; finished ones stay.
 
     Raises:

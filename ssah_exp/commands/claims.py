@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from ssah_exp.commands.records import records_of
@@ -12,7 +11,7 @@ from ssah_exp.reporting.claims.settle import settle
 from ssah_exp.reporting.claims.table import render_claims
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Print the verdicts and the tests behind them.
 
     Raises:

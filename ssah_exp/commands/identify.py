@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from ssah_exp.commands.reopened import reopened
 from ssah_exp.storage import refuse_existing, whole_folder
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Score and classify a model as the run did its own; only OUT is written.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from ssah_exp.config.paths import root_of
@@ -11,7 +10,7 @@ from ssah_exp.errors import StoreError
 from ssah_exp.sweeps.folder import Job, Sweep, find_sweep, sweeps_below
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Print the log and, under Slurm, what the scheduler said after it.
 
     Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from ssah_exp.sweeps.folder import sweeps_below
 _PATIENCE = 3
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Send what was chosen; 1 = some of it could not be sent.
 
     Raises:

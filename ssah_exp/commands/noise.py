@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 
 import pandas as pd
 from rich.console import Console
@@ -18,7 +17,7 @@ from ssah_exp.units.agreement import Spread
 from ssah_exp.units.noise import transfer_noise
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Print transfer between a run's model and another beside the null; write only ``--figure``.
 
     Raises:

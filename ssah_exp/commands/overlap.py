@@ -19,7 +19,7 @@ from ssah_exp.units.overlap import Overlap, overlaps
 from ssah_exp.units.unitmap import UnitMap
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Print every pair's overlap beside chance.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from ssah_exp.commands.records import some_records
@@ -11,7 +10,7 @@ from ssah_exp.reporting.report.page import render_report
 from ssah_exp.storage import write_atomically
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Write the page.
 
     Raises:

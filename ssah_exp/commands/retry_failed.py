@@ -22,7 +22,7 @@ from ssah_exp.sweeps.state import QUEUED, UNFINISHED
 from ssah_exp.sweeps.status import SweepStatus, status_of
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Queue or run unfinished jobs as the sweep's launcher did; 1 = some failed or cannot run.
 
     Raises:

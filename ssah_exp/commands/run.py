@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 
@@ -35,8 +35,11 @@ class _Stopped(BaseException):
         self.error = error
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Hand ``rest`` to Hydra; 1 = jobs of a sweep failed.
+def execute(options: argparse.Namespace) -> int:
+    """Hand the words after ``run`` to Hydra; 1 = jobs of a sweep failed.
+
+    Args:
+        options: With ``words``.
 
     Raises:
         ConfigError: Something in the composition is wrong.
@@ -44,15 +47,16 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
         KeyboardInterrupt: A person ended it; for a sweep, with how to go on.
     """
     LAUNCHED.clear()
-    given = {word.partition("=")[0] for word in rest}
+    words = options.words
+    given = {word.partition("=")[0] for word in words}
     modes = {"-m", "--multirun", "--cfg", "-c", "--info", "-i"} & given
     if len(modes) > 1:
         raise ConfigError(f"Only one of {', '.join(sorted(modes))} can be given at a time.")
-    refuse_mistakes(rest)
-    refuse_foreign_hydra(overrides_first(rest))
+    refuse_mistakes(words)
+    refuse_foreign_hydra(overrides_first(words))
     # Hydra prints its errors itself and exits 1 unless told to raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    argv, sys.argv = sys.argv, ["ssah-exp run", *overrides_first(rest)]
+    argv, sys.argv = sys.argv, ["ssah-exp run", *overrides_first(words)]
     try:
         application = hydra.main(
             version_base="1.3", config_path=str(conf_dir()), config_name="config"
@@ -66,7 +70,7 @@ def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
             raise
         raise KeyboardInterrupt(f"go on: ssah-exp retry-failed {LAUNCHED[-1].given_as}") from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explain_hydra_error(error, rest)) from error
+        raise ConfigError(explain_hydra_error(error, words)) from error
     finally:
         sys.argv = argv
     if not LAUNCHED:

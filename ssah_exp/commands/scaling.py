@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from ssah_exp.errors import ConfigError, StoreError
 _GIVEN = ("forward", "card", "link", "network")
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Print the table, or one extrapolated from measured growth curves.
 
     Raises:

@@ -11,7 +11,7 @@ from ssah_exp.errors import ConfigError
 from ssah_exp.reporting.seed_rows import Picked, seeds_frame
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Print one line per seed, as `ssah-exp claims` reads them.
 
     Raises:

@@ -17,7 +17,7 @@ from ssah_exp.records.store import read_run
 from ssah_exp.storage import write_atomically
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Write the sheet; one that is there may hold somebody's labels and is left alone.
 
     Raises:

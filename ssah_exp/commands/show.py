@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -15,7 +14,7 @@ from ssah_exp.reporting.figures.where import draw_where
 from ssah_exp.units.summary import describe
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Print counts and shares; draw them if ``--figure`` is given.
 
     Raises:

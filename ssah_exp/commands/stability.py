@@ -49,7 +49,7 @@ class _Source:
     notes: list[str]
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Print the atlas of a run or of a statistics entry.
 
     Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from ssah_exp.sweeps.report import lines, summary
 from ssah_exp.sweeps.status import SweepStatus, status_of
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Print one sweep job by job, or all sweeps in a line each.
 
     Raises:

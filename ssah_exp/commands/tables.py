@@ -16,7 +16,7 @@ from ssah_exp.reporting.artefacts import render_artefact
 from ssah_exp.reporting.text import format_frame, machine_text
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Print the table of an artefact or, if none is named, which artefacts have records.
 
     Raises:

@@ -20,7 +20,7 @@ from ssah_exp.units.transfer import Flow, check_base, differences, transfer
 from ssah_exp.units.unitmap import UnitMap
 
 
-def execute(options: argparse.Namespace, rest: Sequence[str]) -> int:
+def execute(options: argparse.Namespace) -> int:
     """Print where the units of every class went, beside the paper's numbers.
 
     Raises:
