@@ -17,6 +17,7 @@ from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.pipeline.atlas import Charted, chart
 from ssah_exp.reporting.atlas_rows import agreed, setting_rows
 from ssah_exp.reporting.figures.atlas import draw_atlas
+from ssah_exp.reporting.terminal import terminal_table
 from ssah_exp.reporting.text import machine_text, plain_rows
 from ssah_exp.storage import refuse_existing, whole_folder
 from ssah_exp.units.agreement import Spread
@@ -98,15 +99,12 @@ def _print(
 
 
 def _settings(atlas: SettingsAtlas) -> Table:
-    table = Table(
-        title="Jaccard per class and Spearman of z_S - z_U with the run: all examples; resample "
+    table = terminal_table(
+        "Jaccard per class and Spearman of z_S - z_U with the run: all examples; resample "
         "against resample, mean [95 %]",
-        title_justify="left",
+        ("setting", "differs", "n"),
+        (*(item.name for item in UnitClass), "Spearman"),
     )
-    for column in ("setting", "differs", "n"):
-        table.add_column(column)
-    for column in (*(item.name for item in UnitClass), "Spearman"):
-        table.add_column(column, justify="right")
     for item in atlas.compared:
         drawn = item.drawn
         cells = [
@@ -121,12 +119,11 @@ def _settings(atlas: SettingsAtlas) -> Table:
 
 
 def _sizes(atlas: SettingsAtlas) -> Table:
-    table = Table(
-        title="Two draws of n examples of each set that share none: mean [95 %]",
-        title_justify="left",
+    table = terminal_table(
+        "Two draws of n examples of each set that share none: mean [95 %]",
+        (),
+        ("n", *(item.name for item in UnitClass), "Spearman"),
     )
-    for column in ("n", *(item.name for item in UnitClass), "Spearman"):
-        table.add_column(column, justify="right")
     for curve in atlas.sizes:
         cells = [spread_cell(spread, 2) for spread in curve.jaccard.values()]
         table.add_row(str(curve.size), *cells, spread_cell(curve.spearman, 3))

@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
 from ssah_exp.commands.units import drawn, tell_written
 from ssah_exp.config.vocabulary import CLASSES
@@ -17,6 +16,7 @@ from ssah_exp.errors import StoreError, UnitError, did_you_mean
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import read_run
 from ssah_exp.reporting.figures.track import draw_track, track_rows
+from ssah_exp.reporting.terminal import terminal_table
 from ssah_exp.reporting.text import machine_text
 
 Track = list[dict[str, Any]]
@@ -74,15 +74,13 @@ def _overhead(record: RunRecord, arm: str, training: dict[str, Any]) -> float | 
 
 
 def _print(name: str, rows: pd.DataFrame, console: Console) -> None:
-    table = Table(
-        title=f"{name}: % of each class before training that has it at a step; SCU by class",
-        title_justify="left",
+    kept = [f"{before} kept" for before in CLASSES]
+    now = [f"SCU now {after}" for after in CLASSES[1:]]
+    table = terminal_table(
+        f"{name}: % of each class before training that has it at a step; SCU by class",
+        (),
+        ("step", *kept, *now),
     )
-    table.add_column("step", justify="right")
-    for before in CLASSES:
-        table.add_column(f"{before} kept", justify="right")
-    for after in CLASSES[1:]:
-        table.add_column(f"SCU now {after}", justify="right")
     for step, look in rows.groupby("step"):
         shares = look.set_index(["from", "to"])["of_before_pct"]
         cells = [shares[before, before] for before in CLASSES]

@@ -12,6 +12,7 @@ from ssah_exp.commands.reopened import reopened
 from ssah_exp.commands.units import check_draws, drawn, spread_cell, tell_written
 from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.reporting.figures.noise import draw_noise, noise_rows
+from ssah_exp.reporting.terminal import terminal_table
 from ssah_exp.reporting.text import machine_text
 from ssah_exp.units.agreement import Spread
 from ssah_exp.units.noise import transfer_noise
@@ -41,14 +42,11 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _table(rows: pd.DataFrame) -> Table:
-    table = Table(
-        title="% of the class before: mean [95 % of draws]; redrawn and halves hold no training",
-        title_justify="left",
+    table = terminal_table(
+        "% of the class before: mean [95 % of draws]; redrawn and halves hold no training",
+        ("comparison", "from \\ to"),
+        CLASSES,
     )
-    table.add_column("comparison")
-    table.add_column("from \\ to")
-    for after in CLASSES:
-        table.add_column(after, justify="right")
     for (name, before), group in rows.groupby(["comparison", "from"], sort=False):
         cells = [_cell(row) for _, row in group.iterrows()]
         table.add_row(str(name), str(before), *cells)

@@ -13,6 +13,7 @@ from rich.table import Table
 from ssah_exp.commands.units import check_draws, drawn, spread_cell, tell_written, units_at
 from ssah_exp.errors import UnitError
 from ssah_exp.reporting.figures.overlap import draw_overlap, overlap_rows
+from ssah_exp.reporting.terminal import terminal_table
 from ssah_exp.reporting.text import machine_text, plain_rows
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.overlap import Overlap, overlaps
@@ -56,13 +57,12 @@ def _named(given: Sequence[str]) -> dict[str, UnitMap]:
 
 
 def _table(found: Sequence[Overlap], unit_class: UnitClass) -> Table:
-    table = Table(
-        title=f"Jaccard overlap of {unit_class.name}; chance: random units, as many per layer and "
-        "kind, mean [95 %]",
-        title_justify="left",
+    table = terminal_table(
+        f"Jaccard overlap of {unit_class.name}; chance: random units, as many per layer and kind, "
+        "mean [95 %]",
+        ("first", "second"),
+        ("units", "shared", "Jaccard", "chance", "p"),
     )
-    for column in ("first", "second", "units", "shared", "Jaccard", "chance", "p"):
-        table.add_column(column, justify="left" if column in ("first", "second") else "right")
     for item in found:
         table.add_row(
             item.first,

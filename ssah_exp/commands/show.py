@@ -7,10 +7,10 @@ import json
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from ssah_exp.commands.units import drawn, tell_written, units_at
 from ssah_exp.reporting.figures.where import draw_where
+from ssah_exp.reporting.terminal import terminal_table
 from ssah_exp.units.summary import describe
 
 
@@ -37,9 +37,8 @@ def _print(description: dict[str, Any], console: Console) -> None:
         f"{description['model']}  revision {description['revision']}  "
         f"statistic {description['statistic']}"
     )
-    classes = Table(title="Classes", title_justify="left")
-    for column in ("class", "heads", "neurons", "units", "% of units", "% of parameters"):
-        classes.add_column(column, justify="left" if column == "class" else "right")
+    numbers = ("heads", "neurons", "units", "% of units", "% of parameters")
+    classes = terminal_table("Classes", ("class",), numbers)
     for name, row in description["classes"].items():
         classes.add_row(
             name,
@@ -50,10 +49,7 @@ def _print(description: dict[str, Any], console: Console) -> None:
             f"{100 * row['parameter_share']:.2f}",
         )
     console.print(classes)
-    layers = Table(title="Heads + neurons per layer", title_justify="left")
-    layers.add_column("layer", justify="right")
-    for name in description["classes"]:
-        layers.add_column(name, justify="right")
+    layers = terminal_table("Heads + neurons per layer", (), ("layer", *description["classes"]))
     for row in description["layers"]:
         cells = [f"{row[f'{n}_heads']} + {row[f'{n}_neurons']}" for n in description["classes"]]
         layers.add_row(str(row["layer"]), *cells)

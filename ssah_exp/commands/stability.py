@@ -21,6 +21,7 @@ from ssah_exp.pipeline.stages import read_statistics
 from ssah_exp.records.store import RECORD
 from ssah_exp.reporting.figures.stability import draw_stability
 from ssah_exp.reporting.stability_rows import consensus_summary, describe_atlas
+from ssah_exp.reporting.terminal import terminal_table
 from ssah_exp.units.agreement import ClassAgreement
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.identify import Identification
@@ -126,14 +127,12 @@ def _print(source: _Source, atlas: Atlas, anatomy: Anatomy, console: Console) ->
 
 
 def _table(agreements: Sequence[ClassAgreement]) -> Table:
-    table = Table(
-        title="Jaccard per class and Spearman of z_S - z_U: mean [95 % of draws]",
-        title_justify="left",
+    table = terminal_table(
+        "Jaccard per class and Spearman of z_S - z_U: mean [95 % of draws]",
+        ("comparison",),
+        ("draws", *(item.name for item in UnitClass), "Spearman"),
     )
-    table.add_column("comparison", no_wrap=True)
-    table.add_column("draws", justify="right")
-    for name in (*(item.name for item in UnitClass), "Spearman"):
-        table.add_column(name, justify="right")
+    table.columns[0].no_wrap = True
     for item in agreements:
         cells = [spread_cell(spread, 2) for spread in item.jaccard.values()]
         table.add_row(item.name, str(item.draws), *cells, spread_cell(item.spearman, 3))

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from ssah_exp.commands.units import drawn, tell_written, units_at
 from ssah_exp.reporting.figures.flow import draw_flow
+from ssah_exp.reporting.terminal import terminal_table
 from ssah_exp.reporting.text import machine_text, percent_text, plain_rows
 from ssah_exp.reporting.transfer_rows import became, published_cells, transfer_rows
 from ssah_exp.reporting.transfer_table import render_transfer
@@ -90,13 +91,11 @@ def _shares(flow: Flow) -> Table:
     """Shares of all units / of all parameters, in percent, with the paper's in brackets."""
     printed = published_cells(flow)
     units, parameters = flow.shares("units"), flow.shares("parameters")
-    table = Table(
-        title="% of all units / of parameters \\[paper: % of units, Llama-2-7B]",
-        title_justify="left",
+    table = terminal_table(
+        "% of all units / of parameters \\[paper: % of units, Llama-2-7B]",
+        ("from \\ to",),
+        flow.after,
     )
-    table.add_column("from \\ to")
-    for after in flow.after:
-        table.add_column(after, justify="right")
     for row, before in enumerate(flow.before):
         cells = []
         for column, after in enumerate(flow.after):
@@ -109,13 +108,11 @@ def _shares(flow: Flow) -> Table:
 
 def _destinations(flow: Flow) -> Table:
     """Where each class went, in percent of itself with its Wilson interval."""
-    table = Table(
-        title="% of the class before, Wilson 95 %; chance = if classes before said nothing",
-        title_justify="left",
+    table = terminal_table(
+        "% of the class before, Wilson 95 %; chance = if classes before said nothing",
+        ("from \\ to",),
+        (*flow.after, "units"),
     )
-    table.add_column("from \\ to")
-    for name in (*flow.after, "units"):
-        table.add_column(name, justify="right")
     for before in flow.before:
         moved = [became(flow, before, after) for after in flow.after]
         table.add_row(before, *(escape(percent_text(share)) for share in moved), str(moved[0].n))
@@ -126,13 +123,11 @@ def _destinations(flow: Flow) -> Table:
 
 def _by_part(flows: Sequence[Flow]) -> Table:
     """Per layer or kind: units of each class before, and the percentage of them that kept it."""
-    table = Table(
-        title="Units of each class before, and % of them that kept it (every cell: --format csv)",
-        title_justify="left",
+    table = terminal_table(
+        "Units of each class before, and % of them that kept it (every cell: --format csv)",
+        ("part",),
+        (*flows[0].before, "all"),
     )
-    table.add_column("part")
-    for before in (*flows[0].before, "all"):
-        table.add_column(before, justify="right")
     for flow in flows:
         counts = flow.units.sum(axis=1)
         kept = [

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from ssah_exp.reporting.terminal import terminal_table
 
 _GIB = 2**30
 
@@ -16,7 +17,7 @@ def print_rounds(report: dict[str, Any], console: Console) -> None:
     settings, machine = report["settings"], report["machine"]
     listed = "  ".join(f"{name} {value}" for name, value in settings.items())
     console.print(f"{report['bench']}: {listed} ({_place(settings, machine)})")
-    table = _table("Arms: median (range over rounds)", ("arm",), ("seconds", "tokens/s"))
+    table = terminal_table("Arms: median (range over rounds)", ("arm",), ("seconds", "tokens/s"))
     speeds = report.get("tokens_per_second", {})
     for name, spread in report["seconds"].items():
         table.add_row(name, _range(spread, 1, "{:.3f}"), _range(speeds.get(name), 1, "{:,.0f}"))
@@ -59,7 +60,7 @@ def print_growth(report: dict[str, Any], console: Console) -> None:
     settings, machine = report["settings"], report["machine"]
     console.print(f"growth: {report['clock']} time ({_place(settings, machine)})")
     columns = ("task", "axis", "sizes", "measured", "exponent", "between the last two")
-    table = _table("Exponents (95 % interval)", columns)
+    table = terminal_table("Exponents (95 % interval)", columns)
     for task, axes in report["curves"].items():
         for axis, curve in axes.items():
             sizes = [point[axis] for point in curve["points"]]
@@ -75,16 +76,6 @@ def _exponent(fit: dict[str, float] | None) -> tuple[str, str]:
     return f"{fit['exponent']:.2f} ({fit['low']:.2f} to {fit['high']:.2f})", f"{fit['last']:.2f}"
 
 
-def _table(title: str, words: Sequence[str], numbers: Sequence[str] = ()) -> Table:
-    """Columns of words, then of numbers, which are set flush right."""
-    table = Table(title=title, title_justify="left")
-    for column in words:
-        table.add_column(column)
-    for column in numbers:
-        table.add_column(column, justify="right")
-    return table
-
-
 def _place(settings: dict[str, Any], machine: dict[str, Any]) -> str:
     on_gpu = str(settings.get("device", "cpu")).startswith("cuda")
     return ", ".join(machine["gpus"]) if on_gpu else str(machine["processor"])
@@ -92,7 +83,7 @@ def _place(settings: dict[str, Any], machine: dict[str, Any]) -> str:
 
 def _arms(arms: dict[str, dict[str, Any]]) -> Table:
     numbers = ("tokens/s", "peak GiB", "static GiB", "trained")
-    table = _table("Arms: median (range over repeats)", ("arm", "status"), numbers)
+    table = terminal_table("Arms: median (range over repeats)", ("arm", "status"), numbers)
     for name, arm in arms.items():
         static = arm["static_memory"]
         table.add_row(
@@ -108,7 +99,7 @@ def _arms(arms: dict[str, dict[str, Any]]) -> Table:
 
 def _ratios(ratios: dict[str, dict[str, Any]]) -> Table:
     numbers = ("tokens/s", "peak memory", "static memory")
-    table = _table("Ratios: median (range over repeats)", ("arms",), numbers)
+    table = terminal_table("Ratios: median (range over repeats)", ("arms",), numbers)
     for name, row in ratios.items():
         table.add_row(name, *(_range(value, 1, "{:.3f}") for value in row.values()))
     return table

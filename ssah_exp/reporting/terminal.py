@@ -1,0 +1,23 @@
+"""Tables as a terminal shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.table import Table
+
+
+def terminal_table(title: str, words: Iterable[str], numbers: Iterable[str] = ()) -> Table:
+    """An empty table of rich: columns of words, then of numbers, which are set flush right.
+
+    Args:
+        title: Above the table, flush left; rich markup, as all of the texts.
+        words: Headings of the columns of words.
+        numbers: Headings of the columns of numbers.
+    """
+    table = Table(title=title, title_justify="left")
+    for heading in words:
+        table.add_column(heading)
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    return table
