@@ -60,7 +60,7 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
             found, copy = measuring.measure(name, ref, None, f"[dense {number}]", dense=True)
             if ref == start:
                 found.metrics[TRAIN_LOSS] = _loss(tuning.start_loss(), tuning.loss_examples)
-            measured.append(_record(None, name, None, units, found, copy))
+            measured.append(_dense_record(name, units, found, copy))
         for number, arm in enumerate(arms, start=1):
             tuned = tuning.train(arm, by_name)
             missing = publish(arm, tuned, start, run.folder, stages.cache)
@@ -69,7 +69,7 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
             place = f"[{number}/{len(arms)}]"
             found, copy = measuring.measure(arm.name, tuned.ref, None, place)
             found.metrics.update(_training_metrics(tuned, tuning.loss_examples))
-            measured.append(_record(arm, arm.name, tuned, units, found, copy))
+            measured.append(_trained_record(arm, tuned, units, found, copy))
     models = {"base": base, "aligned" if config.training.start == ALIGNED else "start": start}
     return run.finish(models, alignment, identified, stages, measured)
 
@@ -104,32 +104,31 @@ def _loss(value: float, examples: int) -> Estimate:
     return Estimate(value, None, None, examples, "examples", "fixed sample")
 
 
-def _record(
-    arm: TrainingArm | None,
-    name: str,
-    tuned: Tuned | None,
-    units: UnitMap,
-    measured: Measured,
-    completions: str,
-) -> ArmRecord:
-    training = None
-    if arm is not None and tuned is not None:
-        training = {
-            **tuned.summary(),
-            "policy": arm.config.policy,
-            "overlap": arm.overlap,
-        }
+def _dense_record(name: str, units: UnitMap, measured: Measured, completions: str) -> ArmRecord:
+    """A model from before any arm's training."""
     return ArmRecord(
         name=name,
-        model=name if arm is None else "trained",
-        unit_class=None,
-        fill=None,
-        control=None if arm is None else arm.control,
-        draw=None if arm is None else arm.draw,
-        **size_of_set(units, None if arm is None else arm.mask),
+        model=name,
+        **size_of_set(units, None),
         metrics=measured.metrics,
         completions=completions,
-        arm=None if arm is None else arm.label,
-        training=training,
+        outcomes=measured.outcomes,
+    )
+
+
+def _trained_record(
+    arm: TrainingArm, tuned: Tuned, units: UnitMap, measured: Measured, completions: str
+) -> ArmRecord:
+    """What an arm trained."""
+    return ArmRecord(
+        name=arm.name,
+        model="trained",
+        control=arm.control,
+        draw=arm.draw,
+        **size_of_set(units, arm.mask),
+        metrics=measured.metrics,
+        completions=completions,
+        arm=arm.label,
+        training={**tuned.summary(), "policy": arm.config.policy, "overlap": arm.overlap},
         outcomes=measured.outcomes,
     )

@@ -17,6 +17,8 @@ SCHEMA = 1
 DONE, INCOMPLETE = "done", "incomplete"
 # Fields of outcomes that are left out where empty, so that older records stay as they were written.
 _ONLY_WHERE_THERE = ("documents", "failed")
+# Fields of arms that code may leave out and every record has, if only as null.
+_WRITTEN = ("unit_class", "fill", "control", "draw", "magnitude")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def file_name(arm: str) -> str:
     return arm.replace("/", "-")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ArmRecord:
     """One arm: a model, ablated or not, with everything measured on it.
 
@@ -59,7 +61,7 @@ class ArmRecord:
         units: How many units are ablated; in training tables, frozen or trained.
         unit_share: Their share of all units.
         parameter_share: Their share of all unit parameters.
-        magnitude: Their mean z_S + z_U, which shows how good a match is.
+        magnitude: Their mean z_S + z_U, which shows how good a match is; None = there are none.
         metrics: Name -> estimate.
         completions: Path of the completions, relative to the run's folder; "" = none are kept.
         arm: In training tables, the configured arm, or the one a control stands beside.
@@ -74,14 +76,14 @@ class ArmRecord:
 
     name: str
     model: str
-    unit_class: str | None
-    fill: str | None
-    control: str | None
-    draw: int | None
+    unit_class: str | None = None
+    fill: str | None = None
+    control: str | None = None
+    draw: int | None = None
     units: int
     unit_share: float
     parameter_share: float
-    magnitude: float | None
+    magnitude: float | None = None
     metrics: dict[str, Estimate]
     completions: str
     arm: str | None = None
@@ -106,7 +108,7 @@ class ArmRecord:
         """Rebuild an arm from JSON values.
 
         Raises:
-            KeyError: It has no metrics.
+            KeyError: A field is missing that may be null, or the metrics are.
             TypeError: Another field is missing or unknown.
         """
         metrics = {name: _estimate(value) for name, value in plain["metrics"].items()}
@@ -115,6 +117,7 @@ class ArmRecord:
         return cls(
             **{
                 **plain,
+                **{name: plain[name] for name in _WRITTEN},
                 "metrics": metrics,
                 "curves": curves,
                 "outcomes": None if outcomes is None else Outcomes(**outcomes),
