@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from ssah_exp.bench import defaults
 from ssah_exp.bench.models import EMBEDDED, LLAMA_SIZES
 from ssah_exp.config.ranges import at_least, refuse
 from ssah_exp.errors import ConfigError, did_you_mean
@@ -181,36 +182,24 @@ def complete(given: Mapping[str, Any]) -> BenchSettings:
         ConfigError: An unknown model, or values out of range: all of them at once.
         ModelError: The device is not there.
     """
-    on_gpu = _on_gpu(given)
-    defaults = {
-        "share": 0.2,
-        "frozen_share": 0.07,  # 1 % SCU, and 6 % CU beside them
-        "compile": False,
-        "masters": True,
-        "batch": 4 if on_gpu else 2,
-        "length": 512 if on_gpu else 128,
-        "steps": 5,
-        "warmup": 2,
-        "checkpointing": False,
-    }
-    return _complete(BenchSettings, given, defaults)
+    sizes = defaults.TRAIN_ON_CUDA if _on_gpu(given) else defaults.TRAIN_ON_CPU
+    return _complete(BenchSettings, given, defaults.TRAIN | sizes)
 
 
 def complete_identify(given: Mapping[str, Any]) -> IdentifySettings:
     """Like :func:`complete`, for ``bench identify``."""
-    on_gpu = _on_gpu(given)
-    defaults = {"batch": 32 if on_gpu else 8, "length": 512 if on_gpu else 96, "batches": 2}
-    return _complete(IdentifySettings, given, defaults)
+    sizes = defaults.IDENTIFY_ON_CUDA if _on_gpu(given) else defaults.IDENTIFY_ON_CPU
+    return _complete(IdentifySettings, given, defaults.IDENTIFY | sizes)
 
 
 def complete_generate(given: Mapping[str, Any]) -> GenerateSettings:
     """Like :func:`complete`, for ``bench generate``."""
-    return _complete(GenerateSettings, given, {"prompts": 24, "new_tokens": 32, "batch": 24})
+    return _complete(GenerateSettings, given, defaults.GENERATE)
 
 
 def complete_growth(given: Mapping[str, Any]) -> GrowthSettings:
     """Like :func:`complete`, for ``bench growth``: one thread unless told otherwise."""
-    return _complete(GrowthSettings, given, {"threads": 1})
+    return _complete(GrowthSettings, given, defaults.GROWTH)
 
 
 def _on_gpu(given: Mapping[str, Any]) -> bool:
@@ -220,9 +209,7 @@ def _on_gpu(given: Mapping[str, Any]) -> bool:
 Settings = TypeVar("Settings", BenchSettings, IdentifySettings, GenerateSettings, GrowthSettings)
 
 
-def _complete(
-    kind: type[Settings], given: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> Settings:
+def _complete(kind: type[Settings], given: Mapping[str, Any], own: Mapping[str, Any]) -> Settings:
     model = given.get("model")
     if model is not None and model not in MODELS:
         raise ConfigError(f"Unknown model '{model}'.{did_you_mean(model, MODELS)}")
@@ -230,13 +217,13 @@ def _complete(
     shared = {
         "model": "llama2-7b" if on_gpu else EMBEDDED,
         "precision": "bfloat16" if on_gpu else "float32",
-        "response_share": 1.0,
-        "repeats": 3,
-        "seed": 0,
+        "threads": torch.get_num_threads(),
+        **defaults.PLACE,
+        **defaults.SHAPE,
     }
     said = {name: value for name, value in given.items() if value is not None}
     decided = {"device": str(resolve_device(given["device"], "--device"))}
-    values = {**shared, "threads": torch.get_num_threads(), **defaults, **said, **decided}
+    values = {**shared, **own, **said, **decided}
     settings = kind(**{item.name: values[item.name] for item in fields(kind)})
     refuse(_problems(asdict(settings)))
     return settings

@@ -1,9 +1,24 @@
-"""Options of `ssah-exp bench`."""
+"""Options of `ssah-exp bench`.
+
+Defaults are set before the options they belong to, which take them over.
+"""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 
+from ssah_exp.bench.defaults import (
+    GENERATE,
+    IDENTIFY,
+    IDENTIFY_ON_CPU,
+    IDENTIFY_ON_CUDA,
+    PLACE,
+    SHAPE,
+    TRAIN,
+    TRAIN_ON_CPU,
+    TRAIN_ON_CUDA,
+)
 from ssah_exp.options.base import Commands, add_format, add_root
 
 
@@ -32,7 +47,8 @@ def add(commands: Commands) -> None:
     check.add_argument("--write", action="store_true", help="write today's ratios instead")
     check.add_argument("--threads", type=int, default=1, help="CPU threads")
     for action in (startup, check):
-        action.add_argument("--repeats", type=int, default=3, help="rounds")
+        action.set_defaults(repeats=PLACE["repeats"])
+        action.add_argument("--repeats", type=int, help="rounds")
     for name, action in actions.choices.items():
         if name != "check":
             add_format(action, "text", "json")
@@ -43,21 +59,23 @@ def add(commands: Commands) -> None:
 
 def _place(parser: argparse.ArgumentParser) -> None:
     """Add where to measure, in what precision and how often."""
+    parser.set_defaults(**PLACE)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
     parser.add_argument(
         "--precision", choices=("float32", "bfloat16"), help="default: bfloat16 on CUDA only"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of weights and batches")
+    parser.add_argument("--seed", type=int, help="of weights and batches")
     parser.add_argument(
         "--threads",
         type=int,
         help="CPU threads (default: all; for growth 1); on a CPU with 1 thread processor time is "
         "measured, else wall-clock time",
     )
-    parser.add_argument("--repeats", type=int, default=3, help="interleaved rounds of all arms")
+    parser.add_argument("--repeats", type=int, help="interleaved rounds of all arms")
 
 
 def _shape(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(**SHAPE)
     parser.add_argument(
         "--model",
         help="embedded, llama2-7b, llama2-1b or tiny (default: embedded on a CPU, "
@@ -66,9 +84,17 @@ def _shape(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--response-share",
         type=float,
-        default=1.0,
         help="share of tokens that count, from the end",
     )
+
+
+def _sizes(
+    parser: argparse.ArgumentParser, per: str, cpu: Mapping[str, int], cuda: Mapping[str, int]
+) -> None:
+    """Add sizes of batches, whose defaults depend on the device; ``per`` is what takes a batch."""
+    for name, what in (("batch", f"sequences per {per}"), ("length", "tokens per sequence")):
+        text = f"{what} (default: {cpu[name]}; CUDA: {cuda[name]})"
+        parser.add_argument(f"--{name}", type=int, help=text)
 
 
 def _train(actions: Commands) -> None:
@@ -79,40 +105,35 @@ def _train(actions: Commands) -> None:
         "everything (full), a share of the units by masking gradients (masked), the same share "
         "with parameters for that share alone (compact), all but another share (freeze).",
     )
+    train.set_defaults(**TRAIN)
     _place(train)
     _shape(train)
     train.add_argument(
         "--share",
         type=float,
-        default=0.2,
         help="share of the units' weights that masked and compact train, between 0 and 1",
     )
     train.add_argument(
         "--frozen-share",
         type=float,
-        default=0.07,
         help="share of the units' weights that freeze does not train, between 0 and 1",
     )
     train.add_argument(
         "--compile",
         action=argparse.BooleanOptionalAction,
-        default=False,
         help="also full and compact with compiled blocks (a CPU needs a C++ compiler)",
     )
-    train.add_argument("--batch", type=int, help="sequences per step (default: 2; CUDA: 4)")
-    train.add_argument("--length", type=int, help="tokens per sequence (default: 128; CUDA: 512)")
-    train.add_argument("--steps", type=int, default=5, help="timed steps per arm and repeat")
-    train.add_argument("--warmup", type=int, default=2, help="steps before them")
+    _sizes(train, "step", TRAIN_ON_CPU, TRAIN_ON_CUDA)
+    train.add_argument("--steps", type=int, help="timed steps per arm and repeat")
+    train.add_argument("--warmup", type=int, help="steps before them")
     train.add_argument(
         "--checkpointing",
         action=argparse.BooleanOptionalAction,
-        default=False,
         help="compute activations a second time in the backward pass",
     )
     train.add_argument(
         "--masters",
         action=argparse.BooleanOptionalAction,
-        default=True,
         help="float32 copies of bfloat16 weights; without them all of a 7B model fits 80 GB",
     )
 
@@ -125,11 +146,11 @@ def _identify(actions: Commands) -> None:
         "the statistics of all blocks (statistics), and block by block, sample by sample, with "
         "hooks placed anew each time (published).",
     )
+    identify.set_defaults(**IDENTIFY)
     _place(identify)
     _shape(identify)
-    identify.add_argument("--batch", type=int, help="sequences per pass (default: 8; CUDA: 32)")
-    identify.add_argument("--length", type=int, help="tokens per sequence (default: 96; CUDA: 512)")
-    identify.add_argument("--batches", type=int, default=2, help="passes per round")
+    _sizes(identify, "pass", IDENTIFY_ON_CPU, IDENTIFY_ON_CUDA)
+    identify.add_argument("--batches", type=int, help="passes per round")
 
 
 def _generate(actions: Commands) -> None:
@@ -139,7 +160,8 @@ def _generate(actions: Commands) -> None:
         description="Answers the same random prompts with the embedded model: one by one (loop), "
         "in length-sorted batches (batched), and so with 1 percent of the units ablated (ablated).",
     )
+    generate.set_defaults(**GENERATE)
     _place(generate)
-    generate.add_argument("--prompts", type=int, default=24, help="answered per round")
-    generate.add_argument("--new-tokens", type=int, default=32, help="of every answer")
-    generate.add_argument("--batch", type=int, default=24, help="prompts per batch")
+    generate.add_argument("--prompts", type=int, help="answered per round")
+    generate.add_argument("--new-tokens", type=int, help="of every answer")
+    generate.add_argument("--batch", type=int, help="prompts per batch")
