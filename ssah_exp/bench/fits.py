@@ -25,6 +25,8 @@ def power_law(sizes: Sequence[float], values: Sequence[float]) -> dict[str, Any]
     if min(values) <= 0:
         return None
     x, y = np.log(sizes), np.log(values)
+    # By hand: linregress of scipy takes the error from 1 - r^2, which rounding spoils where a fit
+    # is nearly perfect and makes NaN where values hardly grow.
     about = x - x.mean()
     slope = float(about @ y / (about @ about))
     residuals = y - y.mean() - slope * about
