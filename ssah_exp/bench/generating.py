@@ -16,7 +16,7 @@ from ssah_exp.bench.settings import GenerateSettings
 from ssah_exp.evaluation.generate import Decoding, generate
 from ssah_exp.evaluation.questions import Prompt
 from ssah_exp.interventions.ablate import Ablation, ablated, plan_ablation
-from ssah_exp.models.anatomy import Kind
+from ssah_exp.models.anatomy import KINDS
 from ssah_exp.models.load import LoadedModel, load_model
 
 GENERATING_RATIOS = {"loop/batched": ("loop", "batched"), "ablated/batched": ("ablated", "batched")}
@@ -94,11 +94,7 @@ def _ablation(loaded: LoadedModel, seed: int) -> Ablation:
     """An ablation that sets random units to zero."""
     anatomy = loaded.anatomy
     mask = np.random.default_rng(seed).random(anatomy.units) < _ABLATED_SHARE
-    widths: dict[Kind, int] = {
-        "attention": anatomy.heads * anatomy.head_dim,
-        "mlp": anatomy.neurons,
-    }
-    fills = {kind: torch.zeros(anatomy.layers, width) for kind, width in widths.items()}
+    fills = {kind: torch.zeros(anatomy.layers, anatomy.channels(kind)) for kind in KINDS}
     return plan_ablation(mask, anatomy, fills)
 
 

@@ -14,7 +14,7 @@ from ssah_exp.bench.published_style import collect_as_published
 from ssah_exp.bench.rounds import about, clock_name, measured, timed_rounds
 from ssah_exp.bench.settings import IdentifySettings
 from ssah_exp.data.loaders import Batch
-from ssah_exp.models.anatomy import read_anatomy
+from ssah_exp.models.anatomy import KINDS, read_anatomy
 from ssah_exp.models.load import DTYPES
 from ssah_exp.models.logits import hidden_states
 from ssah_exp.units.collect import StatisticsCollector, captured_inputs
@@ -67,8 +67,7 @@ def bench_identify(
 def state_bytes(model: PreTrainedModel) -> int:
     """Bytes a collector holds: two float64 vectors for each of two statistics, per channel."""
     anatomy = read_anatomy(model)
-    channels = anatomy.layers * (anatomy.heads * anatomy.head_dim + anatomy.neurons)
-    return 2 * 2 * 8 * channels
+    return 2 * 2 * 8 * anatomy.layers * sum(map(anatomy.channels, KINDS))
 
 
 def _model(settings: IdentifySettings, location: str | None) -> PreTrainedModel:

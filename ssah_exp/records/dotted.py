@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 
 def dotted(
-    content: Mapping[str, Any], prefix: str = "", *, into_lists: bool = False
+    content: Mapping[str, Any],
+    prefix: str = "",
+    *,
+    into: Callable[[list[Any]], bool] = lambda items: False,
 ) -> Iterator[tuple[str, Any]]:
     """A key such as ``units.budgets.scu`` and its value, for every leaf of a nested config.
 
     Args:
         content: The config.
         prefix: What every key begins with.
-        into_lists: Go into lists, by number as :func:`at` does; otherwise lists are leaves.
+        into: Whether to go into a list, by number as :func:`at` does; otherwise it is a leaf.
     """
     for key, value in content.items():
-        listed = into_lists and isinstance(value, list)
+        listed = isinstance(value, list) and into(value)
         below = {str(place): item for place, item in enumerate(value)} if listed else value
         if isinstance(below, Mapping) and below:
-            yield from dotted(below, f"{prefix}{key}.", into_lists=into_lists)
+            yield from dotted(below, f"{prefix}{key}.", into=into)
         else:
             yield f"{prefix}{key}", value
 

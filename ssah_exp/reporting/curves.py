@@ -15,12 +15,10 @@ import pandas as pd
 from ssah_exp.config.artefacts import TABLE1
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError, SsahWarning, StoreError, did_you_mean
-from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.dotted import at, dotted
 from ssah_exp.records.record import ArmRecord, RunRecord
-from ssah_exp.reporting.figures.drawn_asr import drawn_asr
+from ssah_exp.reporting.figures.drawn_rows import drawn_rows
 from ssah_exp.reporting.settings import fixed_inputs, settings_of
-from ssah_exp.reporting.text import scale_of
 
 CHOSEN = "chosen"
 _AT_LEAST = 2  # places that make a curve
@@ -91,7 +89,7 @@ class Across:
             raise ConfigError(f"--by {self.key}: only {TABLE1} is drawn over a key of the config.")
         found = [record for record in records if _is_number(at(record.config, self.key))]
         if not found:
-            leaves = [dotted(record.config, into_lists=True) for record in records]
+            leaves = [dotted(record.config, into=lambda items: True) for record in records]
             numbers = dict.fromkeys(key for key, value in chain(*leaves) if _is_number(value))
             hint = did_you_mean(self.key, numbers)
             raise ConfigError(f"--by {self.key}: no number of these records' config.{hint}")
@@ -182,15 +180,13 @@ def curve_rows(
     Raises:
         ConfigError: No record measured that style.
     """
-    evaluation = records[0].config["evaluation"]
-    asr = drawn_asr(evaluation, records[0].arms[0], style)
-    rows = [
-        _row(short, metric, arm, record, across)
-        for short, metric in (("asr", asr), (PERPLEXITY, PERPLEXITY))
-        for record in records
-        for arm in (*_dense(record), *_arms(record, across.unit_class))
-    ]
-    return pd.DataFrame(rows).astype({"draw": "Int64", "value": "float64"})
+
+    def arms(record: RunRecord) -> Iterator[tuple[ArmRecord, dict[str, Any]]]:
+        for arm in (*_dense(record), *_arms(record, across.unit_class)):
+            what = arm.label if arm.units == 0 else arm.control or CHOSEN
+            yield arm, {"what": what, across.column: across.place(record, arm)}
+
+    return drawn_rows(records, style, arms).drop(columns=["low", "high"])
 
 
 def _dense(record: RunRecord) -> Iterator[ArmRecord]:
@@ -209,19 +205,3 @@ def _arms(record: RunRecord, unit_class: str) -> Iterator[ArmRecord]:
                 yield arm
         elif arm.arm is not None and arm.units > 0:
             yield arm
-
-
-def _row(
-    short: str, metric: str, arm: ArmRecord, record: RunRecord, across: Across
-) -> dict[str, Any]:
-    found = arm.measured(metric).mapped(lambda value: scale_of(metric) * value)
-    dense = arm.units == 0
-    return {
-        "metric": short,
-        "what": arm.label if dense else arm.control or CHOSEN,
-        across.column: across.place(record, arm),
-        "seed": record.seed,
-        "draw": arm.draw,
-        "value": found.value,
-        "n": found.n,
-    }

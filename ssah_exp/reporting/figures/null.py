@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,8 +27,8 @@ from ssah_exp.reporting.figures.drawing import (
     styled,
     whiskers,
 )
-from ssah_exp.reporting.figures.drawn_asr import drawn_asr, prompts_text
-from ssah_exp.reporting.text import scale_of
+from ssah_exp.reporting.figures.drawn_asr import prompts_text
+from ssah_exp.reporting.figures.drawn_rows import drawn_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,32 +61,14 @@ def null_rows(records: Sequence[RunRecord], style: str | None = None) -> pd.Data
     """
     if not records:
         raise StoreError("There are no records to draw.")
-    evaluation = records[0].config["evaluation"]
-    asr = drawn_asr(evaluation, records[0].arms[0], style)
     fill = records[0].config["ablation"]["primary_fill"]
-    rows = [
-        _row(short, metric, arm, record.seed)
-        for short, metric in (("asr", asr), (PERPLEXITY, PERPLEXITY))
-        for record in records
-        for arm in record.arms
-        if arm.fill in (None, fill)
-    ]
-    return pd.DataFrame(rows).astype({"draw": "Int64", "value": "float64"})
 
+    def arms(record: RunRecord) -> Iterator[tuple[ArmRecord, dict[str, Any]]]:
+        for arm in record.arms:
+            if arm.fill in (None, fill):
+                yield arm, {"class": arm.label, "what": arm.control or _ITSELF}
 
-def _row(short: str, metric: str, arm: ArmRecord, seed: int) -> dict[str, Any]:
-    found = arm.measured(metric).mapped(lambda end: scale_of(metric) * end)
-    return {
-        "metric": short,
-        "class": arm.label,
-        "what": arm.control or _ITSELF,
-        "seed": seed,
-        "draw": arm.draw,
-        "value": found.value,
-        "low": found.low,
-        "high": found.high,
-        "n": found.n,
-    }
+    return drawn_rows(records, style, arms)
 
 
 @styled()

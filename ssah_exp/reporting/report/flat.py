@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ssah_exp.records.dotted import dotted
 from ssah_exp.records.record import RunRecord
 
 # What may explain a difference between two runs, in the order a reader looks for it.
@@ -17,7 +18,7 @@ def flat(record: RunRecord) -> dict[str, str]:
     """Everything that a run was made of, by dotted key. No completions, no metrics."""
     whole = {part: getattr(record, part) for part in PARTS}
     return {
-        **dict(_leaves(whole, "")),
+        **{key: _text(value) for key, value in dotted(whole, into=_of_parts)},
         "status": record.status,
         "template_hash": record.template_hash,
         "started": record.started,
@@ -25,15 +26,13 @@ def flat(record: RunRecord) -> dict[str, str]:
     }
 
 
-def _leaves(value: Any, where: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            yield from _leaves(item, f"{where}.{key}" if where else str(key))
-    elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
-        for number, item in enumerate(value):
-            yield from _leaves(item, f"{where}.{number}")
-    else:
-        yield where, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _of_parts(items: list[Any]) -> bool:
+    """Whether a list holds more than plain values, which stand side by side in a leaf."""
+    return any(isinstance(item, dict | list) for item in items)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def shared(runs: Sequence[Mapping[str, str]]) -> dict[str, str]:

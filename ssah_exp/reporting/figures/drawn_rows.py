@@ -1,0 +1,56 @@
+"""Rows of numbers behind figures of ASR and perplexity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ssah_exp.evaluation.metric_names import PERPLEXITY
+from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting.figures.drawn_asr import drawn_asr
+from ssah_exp.reporting.text import scale_of
+
+Arms = Callable[[RunRecord], Iterable[tuple[ArmRecord, dict[str, Any]]]]
+
+
+def drawn_rows(records: Sequence[RunRecord], style: str | None, arms: Arms) -> pd.DataFrame:
+    """One row per metric of every arm that is drawn.
+
+    Args:
+        records: Of one artefact, at least one.
+        style: Prompt style of the harmful requests; None = the mean over styles.
+        arms: Yields the arms of a record that are drawn, each with columns that say what it is.
+
+    Returns:
+        ``metric`` (``asr`` in percent, ``perplexity``), the columns of ``arms``, ``seed``,
+        ``draw``, ``value``, ``low``, ``high``, ``n``.
+
+    Raises:
+        ConfigError: No record measured that style.
+    """
+    asr = drawn_asr(records[0].config["evaluation"], records[0].arms[0], style)
+    rows = [
+        _row(short, metric, record.seed, *drawn)
+        for short, metric in (("asr", asr), (PERPLEXITY, PERPLEXITY))
+        for record in records
+        for drawn in arms(record)
+    ]
+    return pd.DataFrame(rows).astype({"draw": "Int64", "value": "float64"})
+
+
+def _row(
+    short: str, metric: str, seed: int, arm: ArmRecord, columns: dict[str, Any]
+) -> dict[str, Any]:
+    found = arm.measured(metric).mapped(lambda end: scale_of(metric) * end)
+    return {
+        "metric": short,
+        **columns,
+        "seed": seed,
+        "draw": arm.draw,
+        "value": found.value,
+        "low": found.low,
+        "high": found.high,
+        "n": found.n,
+    }
