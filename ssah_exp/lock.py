@@ -189,11 +189,11 @@ def owner_of(folder: Path) -> Owner | None:
     return None
 
 
-def seems_held(folder: Path, patience: float = PATIENCE) -> bool:
+def seems_held(folder: Path) -> bool:
     """Whether a living process holds the lock at ``folder``, judged by a single look.
 
     An owner whose process cannot be asked about (on another machine, or from before this one's
-    last boot) lives if its file changed less than ``patience`` seconds ago. That is measured by a
+    last boot) lives if its file changed less than ``PATIENCE`` seconds ago. That is measured by a
     file made beside the lock just now, so that both times are the file system's. If none can be
     made there, or the owner's file may not be read, the owner counts as living.
     """
@@ -215,7 +215,7 @@ def seems_held(folder: Path, patience: float = PATIENCE) -> bool:
     finally:
         with suppress(OSError):
             probe.unlink()
-    return silent < patience
+    return silent < PATIENCE
 
 
 class _Watch:

@@ -14,6 +14,7 @@ from functools import partial
 GIB = 2**30
 BUDGET_SHARE = 0.2
 IDENTIFICATION, FULL, BUDGET, EVALUATION = "identification", "full SFT", "20 % budget", "evaluation"
+_SHOWN = 0.05  # seconds of exchange; less would print as none
 TASKS = (IDENTIFICATION, FULL, BUDGET, EVALUATION)
 
 
@@ -281,7 +282,7 @@ def _gathering(shape: Shape, gpus: int, rates: Rates) -> float:
 
 
 def table(rates: Rates = Rates()) -> str:
-    """Markdown: time and memory per GPU of every task, model and number of GPUs."""
+    """Markdown: time, in brackets that of exchanging, and memory per GPU of every task."""
     lines = [
         "| task | model | 1 GPU | 8 GPUs | 64 GPUs |",
         "|---|---|---|---|---|",
@@ -298,7 +299,8 @@ def _cell(found: Forecast) -> str:
     memory = f"{found.memory / GIB:.0f} GiB"
     if found.seconds is None:
         return f"does not fit ({memory}){mark}"
-    return f"{duration(found.seconds)}, {memory}{mark}"
+    exchange = f" ({duration(found.exchange)})" if found.exchange >= _SHOWN else ""
+    return f"{duration(found.seconds)}{exchange}, {memory}{mark}"
 
 
 def duration(seconds: float) -> str:

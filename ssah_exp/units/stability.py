@@ -51,15 +51,15 @@ class Atlas:
     agreements: list[ClassAgreement]
     inclusion: NDArray[np.float64] | None
 
-    def consensus(self, share: float = 0.5) -> NDArray[np.bool_]:
-        """``(units,)`` bool: units in SCU in at least ``share`` of the resamples.
+    def consensus(self) -> NDArray[np.bool_]:
+        """``(units,)`` bool: units in SCU in at least half of the resamples.
 
         Raises:
             UnitError: Nothing was resampled.
         """
         if self.inclusion is None:
             raise UnitError("Pooled statistics cannot be resampled: there is no consensus.")
-        chosen: NDArray[np.bool_] = self.inclusion >= share
+        chosen: NDArray[np.bool_] = self.inclusion >= 0.5
         return chosen
 
 

@@ -120,8 +120,8 @@ def test_numbers_are_written_as_in_the_tables() -> None:
 
 def test_long_curves_keep_their_ends() -> None:
     losses = [float(step) for step in range(1001)]
-    points = thinned(losses, 50)
-    assert (points[0], points[-1], len(points)) == ((1, 0.0), (1001, 1000.0), 50)
+    points = thinned(losses)
+    assert (points[0], points[-1], len(points)) == ((1, 0.0), (1001, 1000.0), 200)
     assert thinned([1.0, 2.0]) == [(1, 1.0), (2, 2.0)]
 
 
@@ -294,8 +294,9 @@ def test_no_empty_table_stands_where_nothing_published_was_measured() -> None:
         assert any(note.startswith("Not measured here, but published") for note in measured.notes)
 
 
-def test_older_settings_are_counted_and_not_drawn() -> None:
-    (section,) = sections([pruned(number, scu=0.01 * (1 + number)) for number in range(4)], most=3)
+def test_older_settings_are_counted_and_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssah_exp.reporting.report.sections.MOST_SETTINGS", 3)
+    (section,) = sections([pruned(number, scu=0.01 * (1 + number)) for number in range(4)])
     assert (len(section.settings), section.left) == (3, 1)
     assert "SCU 0.04" in section.settings[0].title
 

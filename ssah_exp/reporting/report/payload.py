@@ -76,11 +76,12 @@ def embedded(content: Any) -> str:
     return text
 
 
-def thinned(losses: Sequence[float], most: int = MOST_POINTS) -> list[tuple[int, float]]:
-    """``(step, loss)`` from the first to the last step, evenly spaced, at most ``most``."""
-    if len(losses) <= most:
+def thinned(losses: Sequence[float]) -> list[tuple[int, float]]:
+    """``(step, loss)`` from the first to the last step, evenly spaced, at most 200 of them."""
+    if len(losses) <= MOST_POINTS:
         return list(enumerate(losses, 1))
-    steps = sorted({round(at * (len(losses) - 1) / (most - 1)) for at in range(most)})
+    last = len(losses) - 1
+    steps = sorted({round(at * last / (MOST_POINTS - 1)) for at in range(MOST_POINTS)})
     return [(step + 1, losses[step]) for step in steps]
 
 

@@ -95,13 +95,8 @@ class Section:
     pictures: list[Picture]
 
 
-def sections(records: Sequence[RunRecord], most: int = MOST_SETTINGS) -> list[Section]:
-    """One per artefact, by name.
-
-    Args:
-        records: Of any artefacts.
-        most: Settings shown with figures and tables, over all artefacts: the newest.
-    """
+def sections(records: Sequence[RunRecord]) -> list[Section]:
+    """One per artefact, by name; the newest 100 settings over all are shown with their tables."""
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
         groups[record.artefact].append(record)
@@ -110,7 +105,7 @@ def sections(records: Sequence[RunRecord], most: int = MOST_SETTINGS) -> list[Se
         name: sorted(blocks(runs), key=_newest, reverse=True) for name, runs in known.items()
     }
     ends = sorted((_newest(block) for found in settings.values() for block in found), reverse=True)
-    oldest = min(ends[:most], default="")
+    oldest = min(ends[:MOST_SETTINGS], default="")
     made: list[Section] = []
     for name, runs in sorted(groups.items()):
         found = settings.get(name, [])
