@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from ssah_exp.config.paths import root_of
 from ssah_exp.errors import ClusterError, StoreError
 from ssah_exp.lock import held
 from ssah_exp.sweeps.batch import run_here
 from ssah_exp.sweeps.code import check_code
-from ssah_exp.sweeps.folder import Job, find_sweep
+from ssah_exp.sweeps.folder import Job, Sweep, find_sweep
 from ssah_exp.sweeps.launching import tell
 from ssah_exp.sweeps.local import LocalOptions, run_at_once
 from ssah_exp.sweeps.report import end_of
@@ -32,12 +34,7 @@ def execute(options: argparse.Namespace) -> int:
         ClusterError: The scheduler did not take the jobs.
     """
     sweep = find_sweep(root_of(options.root), options.sweep, to_change=True)
-    status = status_of(sweep)
-    if (lacking := sweep.cut_short(len(status.standings))) is not None:
-        raise StoreError(lacking)
-    if (unsure := sweep.uncounted()) is not None:
-        tell(f"Going on with the jobs that are there: {unsure}")
-    jobs, damaged = _to_run(status)
+    jobs, damaged = _unfinished(sweep)
     for job in damaged:
         tell(f"job {job.number} is left out, its frozen config is damaged: {job.folder}")
     if not jobs:
@@ -51,28 +48,66 @@ def execute(options: argparse.Namespace) -> int:
     change = check_code(plan["code"], check)
     if change is not None:
         tell(f"Going on although {change}.")
+    begin = partial(_requeue, sweep, jobs, given if options.set else None)
+    _dispatch(sweep, jobs, launched, check, begin)
+    return end_of(sweep)
 
-    def begin() -> None:
-        """Queue the jobs, once this process holds the sweep; until then all stays as it is."""
-        if options.set:
-            sweep.keep_options(given)
-        for job in jobs:
-            _queue(job)
-        tell(f"sweep {sweep.name}: {len(jobs)} jobs again")
 
+def _unfinished(sweep: Sweep) -> tuple[list[Job], list[Job]]:
+    """:func:`_to_run` of a sweep that was written down whole, or as far as can be told.
+
+    Raises:
+        StoreError: Not all of its jobs were written down.
+    """
+    status = status_of(sweep)
+    if (lacking := sweep.cut_short(len(status.standings))) is not None:
+        raise StoreError(lacking)
+    if (unsure := sweep.uncounted()) is not None:
+        tell(f"Going on with the jobs that are there: {unsure}")
+    return _to_run(status)
+
+
+def _requeue(sweep: Sweep, jobs: Sequence[Job], given: dict[str, Any] | None) -> None:
+    """Queue the jobs, once this process holds the sweep; until then all stays as it is.
+
+    Args:
+        sweep: Theirs.
+        jobs: To run again.
+        given: The launcher's options from now on; None = as they were.
+    """
+    if given is not None:
+        sweep.keep_options(given)
+    for job in jobs:
+        _queue(job)
+    tell(f"sweep {sweep.name}: {len(jobs)} jobs again")
+
+
+def _dispatch(
+    sweep: Sweep,
+    jobs: Sequence[Job],
+    launched: SlurmOptions | LocalOptions | None,
+    check: str,
+    begin: Callable[[], None],
+) -> None:
+    """Run the jobs here or have Slurm run them, after ``begin``."""
     if isinstance(launched, SlurmOptions):
-        with held(sweep.lock, f"sweep {sweep.name}", tell):
-            if _to_run(status_of(sweep))[0] != jobs:
-                raise StoreError(f"Another process has just queued jobs of sweep {sweep.name}.")
-            with _as_before_unless_taken(jobs):
-                begin()  # first: a job may start at once and write its state
-                array = submit(sweep, jobs, replace(launched, code=check))
-        tell(f"{len(jobs)} jobs are Slurm's array {array}; this terminal may be closed")
+        _submit(sweep, jobs, replace(launched, code=check), begin)
     elif isinstance(launched, LocalOptions):
         run_at_once(sweep, jobs, launched, tell, check, begin)
     else:
         run_here(sweep, jobs, tell, check, begin)
-    return end_of(sweep)
+
+
+def _submit(
+    sweep: Sweep, jobs: Sequence[Job], launched: SlurmOptions, begin: Callable[[], None]
+) -> None:
+    with held(sweep.lock, f"sweep {sweep.name}", tell):
+        if _to_run(status_of(sweep))[0] != jobs:
+            raise StoreError(f"Another process has just queued jobs of sweep {sweep.name}.")
+        with _as_before_unless_taken(jobs):
+            begin()  # first: a job may start at once and write its state
+            array = submit(sweep, jobs, launched)
+    tell(f"{len(jobs)} jobs are Slurm's array {array}; this terminal may be closed")
 
 
 def _to_run(status: SweepStatus) -> tuple[list[Job], list[Job]]:

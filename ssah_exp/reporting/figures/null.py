@@ -91,32 +91,42 @@ def draw_null(records: Sequence[RunRecord], path: Path, style: str | None = None
         StoreError: There are no records.
     """
     rows = null_rows(records, style)
-    config = records[0].config
     classes = list(dict.fromkeys(rows.loc[~rows["class"].isin(_DENSE), "class"]))
     lying = len(classes) > _SIDE_BY_SIDE
-    figure = new_figure(PAGE, _height(rows, len(classes)) if lying else 3.2)
-    budgets, seeds = config["units"]["budgets"], len(records)
-    figure.suptitle(
-        f"{config['data']['name']}, SCU budget {100 * budgets['scu']:g} % of {budgets['unit']}, "
-        f"{seeds} seed{'s' if seeds > 1 else ''}",
-    )
-    left, right = figure.subplots(1, 2, sharey=lying)
     along: Literal["x", "y"] = "x" if lying else "y"
+    figure = new_figure(PAGE, _height(rows, len(classes)) if lying else 3.2)
+    figure.suptitle(_title(records))
+    left, right = figure.subplots(1, 2, sharey=lying)
     _panel(left, rows[rows["metric"] == "asr"], classes, along)
     left.set(
-        **{f"{along}label": f"ASR %, {prompts_text(config['evaluation'], style)}"},
+        **{f"{along}label": f"ASR %, {prompts_text(records[0].config['evaluation'], style)}"},
         **{f"{along}lim": (-3, 103)},
     )
-    perplexity = rows[rows["metric"] == PERPLEXITY]
-    edge = ("rightmost", 1.0) if lying else ("highest", 0.98)
-    drawn = on_the_edge(right, perplexity, ("value", "low", "high"), *edge)
-    _panel(right, drawn, classes, along)
-    right.set(**{f"{along}label": "perplexity"})
-    if (perplexity["value"] > 0).any():  # without a value there is no scale
-        log_where_wide(right, along)
+    _perplexity(right, rows[rows["metric"] == PERPLEXITY], classes, along)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return save_figure(figure, path, rows)
+
+
+def _title(records: Sequence[RunRecord]) -> str:
+    config, seeds = records[0].config, len(records)
+    budgets = config["units"]["budgets"]
+    return (
+        f"{config['data']['name']}, SCU budget {100 * budgets['scu']:g} % of {budgets['unit']}, "
+        f"{seeds} seed{'s' if seeds > 1 else ''}"
+    )
+
+
+def _perplexity(
+    axes: Axes, rows: pd.DataFrame, classes: Sequence[str], along: Literal["x", "y"]
+) -> None:
+    """The panel of perplexities, some of which may be infinite, or all missing."""
+    edge = ("rightmost", 1.0) if along == "x" else ("highest", 0.98)
+    drawn = on_the_edge(axes, rows, ("value", "low", "high"), *edge)
+    _panel(axes, drawn, classes, along)
+    axes.set(**{f"{along}label": "perplexity"})
+    if (rows["value"] > 0).any():  # without a value there is no scale
+        log_where_wide(axes, along)
 
 
 def _height(rows: pd.DataFrame, classes: int) -> float:
@@ -144,6 +154,12 @@ def _panel(
             draws = here.loc[here["what"] == control, "value"].dropna().to_numpy()
             _draws(axes, draws, place + shift, marker, colour, f"{control}, draw by draw", along)
         _seeds(axes, here[here["what"] == _ITSELF], place, name, along)
+    _places(axes, classes, lying)
+    named_once(axes)
+
+
+def _places(axes: Axes, classes: Sequence[str], lying: bool) -> None:
+    """Name the classes along the other axis."""
     if lying:
         axes.set_yticks(range(len(classes)), shortened(classes))
         axes.set_ylim(len(classes) - 0.4, -1.2)  # from the top; above the first is the note's room
@@ -154,7 +170,6 @@ def _panel(
                 tick.label1.set(rotation=25, ha="right", rotation_mode="anchor")
         axes.set_xlim(-0.6, len(classes) - 0.4)
     axes.grid(visible=False, axis="y" if lying else "x")
-    named_once(axes)
 
 
 def shortened(names: Sequence[str]) -> list[str]:
