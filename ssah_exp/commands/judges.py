@@ -14,8 +14,8 @@ import pandas as pd
 from ssah_exp.config.checks.judges import too_short
 from ssah_exp.config.judge_files import read_judges
 from ssah_exp.config.paths import root_of
-from ssah_exp.config.ranges import refuse
-from ssah_exp.errors import ConfigError, DataError, IncompleteError
+from ssah_exp.config.ranges import refuse, within
+from ssah_exp.errors import DataError, IncompleteError
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.judges import Judge, ReaderJudge, judge_of
 from ssah_exp.evaluation.judges.label_file import require_labels
@@ -47,8 +47,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace, judges: dict[str, Judge]) -> None:
-    if not 0.5 <= options.confidence < 1:
-        raise ConfigError(f"--confidence={options.confidence:g} lies outside [0.5, 1).")
+    refuse(within("--confidence", options.confidence, 0.5, 0.9999))
     reference = _reference(Path(options.labels)) if options.labels else None
     answers = read_answers(Path(options.file))
     found = compare_judges(answers, judges, reference, options.confidence)

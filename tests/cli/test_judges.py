@@ -342,6 +342,7 @@ def test_what_one_judge_said_is_kept_though_the_next_one_ends_the_command(
         (["--judges", "wei2024", "--set", "wei2024.min_words"], "give NAME.KEY=VALUE"),
         (["--judges", "wei2024", "--set", "wei2024.minwords=3"], "Did you mean 'min_words'?"),
         (["--judges", "wei2024", "--confidence", "1"], "lies outside"),
+        (["--judges", "wei2024", "--confidence", "0.99995"], "lies outside [0.5, 0.9999]"),
         (["--judges", "wei2024", "--labels", "nowhere.csv"], "nowhere.csv"),
     ],
 )
