@@ -15,6 +15,7 @@ from ssah_exp.reporting.artefacts import FIGURES
 from ssah_exp.reporting.curves import Across, curves_of
 from ssah_exp.reporting.figures.curve import draw_curve
 from ssah_exp.reporting.figures.drawing import numbered
+from ssah_exp.reporting.figures.drawn_asr import DrawnAsr
 from ssah_exp.reporting.rows import blocks
 from ssah_exp.reporting.settings import newest
 
@@ -52,7 +53,7 @@ def _settings(options: argparse.Namespace) -> _Drawn:
     figures = FIGURES[options.artefact]
     records = some_records(options, options.artefact)
     out = Path(options.out or figures.out)
-    places = figures.draw(records, out, options.style)
+    places = figures.draw(records, out, _asr(options))
     if options.artefact != PROBE:
         settings = [block.records for block in blocks(records)]
         return list(zip(places, settings, strict=True))
@@ -64,6 +65,10 @@ def _settings(options: argparse.Namespace) -> _Drawn:
         for run, stem in zip(runs, stems, strict=True)
         if place.stem == stem or place.stem.startswith(f"{stem}-")
     ]
+
+
+def _asr(options: argparse.Namespace) -> DrawnAsr:
+    return DrawnAsr(options.style, options.judge)
 
 
 def _whose(records: Sequence[RunRecord]) -> str:
@@ -80,5 +85,5 @@ def _curves(options: argparse.Namespace) -> _Drawn:
     curves = curves_of(some_records(options, options.artefact), across)
     places = numbered(Path(options.out or "curve.png"), len(curves))
     for records, place in zip(curves, places, strict=True):
-        draw_curve(records, place, across, options.style)
+        draw_curve(records, place, across, _asr(options))
     return list(zip(places, curves, strict=True))

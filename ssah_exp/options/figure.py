@@ -34,5 +34,8 @@ def add(commands: Commands) -> None:
         "name of the figure's own, .png, in this folder)",
     )
     figure.add_argument("--style", help="prompt style of tables (default: mean over styles)")
+    figure.add_argument(
+        "--judge", help="whose verdicts, in tables (default: the run's primary judge)"
+    )
     add_sources(figure)
     figure.set_defaults(module="figure")

@@ -10,6 +10,7 @@ from ssah_exp.config.artefacts import PROBE, TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.errors import ConfigError
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.figures.drawing import numbered
+from ssah_exp.reporting.figures.drawn_asr import DrawnAsr
 from ssah_exp.reporting.figures.loss import asr_against_loss
 from ssah_exp.reporting.figures.null import draw_null
 from ssah_exp.reporting.figures.probe import draw_probe
@@ -26,8 +27,8 @@ RENDERERS: dict[str, Renderer] = {
 }
 
 
-DrawSetting = Callable[[Sequence[RunRecord], Path, str | None], object]
-Draw = Callable[[Sequence[RunRecord], Path, str | None], list[Path]]
+DrawSetting = Callable[[Sequence[RunRecord], Path, DrawnAsr], object]
+Draw = Callable[[Sequence[RunRecord], Path, DrawnAsr], list[Path]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Figures:
     """The pictures of an artefact.
 
     Attributes:
-        draw: Draws from records to a path, with a prompt style or None; returns the pictures.
+        draw: Draws from records to a path, by which ASR; returns the pictures.
         out: File name unless another one is given.
     """
 
@@ -56,19 +57,21 @@ def render_artefact(records: Sequence[RunRecord], form: str) -> str:
 def _each_setting(draw: DrawSetting) -> Draw:
     """Draw every setting among the records; the files of several get a number each."""
 
-    def draw_all(records: Sequence[RunRecord], path: Path, style: str | None) -> list[Path]:
+    def draw_all(records: Sequence[RunRecord], path: Path, asr: DrawnAsr) -> list[Path]:
         settings = blocks(records)
         places = numbered(path, len(settings))
         for block, place in zip(settings, places, strict=True):
-            draw(block.records, place, style)
+            draw(block.records, place, asr)
         return places
 
     return draw_all
 
 
-def _draw_probe(records: Sequence[RunRecord], path: Path, style: str | None) -> list[Path]:
-    if style is not None:
+def _draw_probe(records: Sequence[RunRecord], path: Path, asr: DrawnAsr) -> list[Path]:
+    if asr.style is not None:
         raise ConfigError("--style has no effect on the probe: a run has one prompt style.")
+    if asr.judge is not None:
+        raise ConfigError("--judge has no effect on the probe: it draws no verdicts.")
     return draw_probe(records, path)
 
 

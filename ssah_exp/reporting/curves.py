@@ -17,6 +17,7 @@ from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError, SsahWarning, StoreError, did_you_mean
 from ssah_exp.records.dotted import at, dotted
 from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting.figures.drawn_asr import PRIMARY, DrawnAsr
 from ssah_exp.reporting.figures.drawn_rows import drawn_rows
 from ssah_exp.reporting.settings import fixed_inputs, settings_of
 
@@ -163,14 +164,14 @@ def _places(records: Sequence[RunRecord], across: Across) -> int:
 
 
 def curve_rows(
-    records: Sequence[RunRecord], across: Across, style: str | None = None
+    records: Sequence[RunRecord], across: Across, asr: DrawnAsr = PRIMARY
 ) -> pd.DataFrame:
     """Every arm of the class or of the training table, its controls, and the dense models.
 
     Args:
         records: One curve; see :func:`curves_of`.
         across: What it runs over.
-        style: Prompt style of the harmful requests; None = the mean over styles.
+        asr: Which ASR.
 
     Returns:
         ``metric`` (``asr`` in percent, ``perplexity``), ``what`` (``chosen``, ``random``,
@@ -178,7 +179,7 @@ def curve_rows(
         the key), ``seed``, ``draw``, ``value``, ``n``.
 
     Raises:
-        ConfigError: No record measured that style.
+        ConfigError: No record measured that ASR.
     """
 
     def arms(record: RunRecord) -> Iterator[tuple[ArmRecord, dict[str, Any]]]:
@@ -186,7 +187,7 @@ def curve_rows(
             what = arm.label if arm.units == 0 else arm.control or CHOSEN
             yield arm, {"what": what, across.column: across.place(record, arm)}
 
-    return drawn_rows(records, style, arms).drop(columns=["low", "high"])
+    return drawn_rows(records, asr, arms).drop(columns=["low", "high"])
 
 
 def _dense(record: RunRecord) -> Iterator[ArmRecord]:

@@ -216,6 +216,7 @@ def test_a_style_is_refused(
     probed: Finished, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--root", str(place / "probe"), "--out", str(tmp_path / "a.svg")]
-    assert main(["figure", PROBE, *arguments, "--style", "raw"]) == 2
-    assert "--style has no effect on the probe" in capsys.readouterr().err
+    for option in ("--style", "--judge"):
+        assert main(["figure", PROBE, *arguments, option, "raw"]) == 2
+        assert f"{option} has no effect on the probe" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -99,6 +99,7 @@ READ = SHIPPED.parent / "in_words" / "read"
 READ_TOO = (
     "scu_budget/read",
     *(f"came_aligned/{name}" for name in ("1.5B", "0.5B", "budgets", "fresh_seeds", "harmbench")),
+    *(f"came_aligned/budgets/{name}" for name in ("half", "two")),
 )
 
 

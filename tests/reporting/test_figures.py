@@ -13,6 +13,7 @@ from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.figures.drawing import CONTROL_MARKERS
+from ssah_exp.reporting.figures.drawn_asr import DrawnAsr
 from ssah_exp.reporting.figures.loss import asr_against_loss
 from tests.records.synthetic import record
 
@@ -61,7 +62,7 @@ def test_what_cannot_be_drawn_is_said(trained: RunRecord, tmp_path: Path) -> Non
     with pytest.raises(StoreError, match="trained nothing"):
         asr_against_loss([replace(trained, arms=record().arms)], tmp_path / "a.png")
     with pytest.raises(ConfigError, match=r"style .chat..*raw"):
-        asr_against_loss([trained], tmp_path / "a.png", "chat")
+        asr_against_loss([trained], tmp_path / "a.png", DrawnAsr("chat"))
     with pytest.raises(ConfigError, match="svg"):
         asr_against_loss([trained], tmp_path / "a.wrong")
     assert not list(tmp_path.iterdir())

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from ssah_exp.cli import main
 from ssah_exp.errors import ConfigError, StoreError
-from ssah_exp.evaluation.intervals import Resampling, perplexity
+from ssah_exp.evaluation.intervals import Resampling, perplexity, rate
 from ssah_exp.records.store import RecordStore
-from ssah_exp.reporting.figures.drawn_asr import prompts_text
+from ssah_exp.reporting.figures.drawn_asr import DrawnAsr
 from ssah_exp.reporting.figures.null import draw_null, null_rows, shortened
 from tests.records.synthetic import arm, arms, metrics, record
 
@@ -51,13 +51,15 @@ def test_every_arm_is_a_row_with_its_own_numbers() -> None:
     ],
 )
 def test_an_axis_names_its_prompts(given: list[str], style: str | None, said: str) -> None:
-    assert prompts_text({"harmful_styles": given}, style) == said
+    assert DrawnAsr(style).label({"harmful_styles": given}) == f"ASR %, {said}"
 
 
 def test_the_picture_has_its_numbers_beside_it(tmp_path: Path) -> None:
-    table = draw_null(RECORDS, tmp_path / "new" / "null.svg", "raw")
+    table = draw_null(RECORDS, tmp_path / "new" / "null.svg", DrawnAsr("raw"))
     assert (tmp_path / "new" / "null.svg").read_text().startswith("<?xml")
-    pd.testing.assert_frame_equal(pd.read_csv(table), null_rows(RECORDS, "raw"), check_dtype=False)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(table), null_rows(RECORDS, DrawnAsr("raw")), check_dtype=False
+    )
 
 
 def test_an_infinite_perplexity_is_drawn_and_named(tmp_path: Path) -> None:
@@ -94,9 +96,31 @@ def test_perplexities_that_no_arm_has_are_left_empty(tmp_path: Path) -> None:
     assert rows.loc[rows["metric"] == "asr", "value"].notna().all()
 
 
+def test_another_judge_may_be_drawn(tmp_path: Path) -> None:
+    made = [
+        replace(
+            item,
+            arms=[
+                replace(own, metrics={**own.metrics, "asr/raw/second": rate(at + 1, 20, 0.95)})
+                for at, own in enumerate(item.arms)
+            ],
+        )
+        for item in RECORDS
+    ]
+    second = DrawnAsr("raw", "second")
+    rows = pd.read_csv(draw_null(made, tmp_path / "null.svg", second))
+    drawn = rows[rows["metric"] == "asr"]
+    wanted = [5.0 * (at + 1) for item in made for at in range(len(item.arms))]
+    assert drawn["value"].tolist() == pytest.approx(wanted)
+    assert drawn["n"].eq(20).all()
+    assert "ASR %, raw prompts, by second" in (tmp_path / "null.svg").read_text()
+    with pytest.raises(ConfigError, match=r"judge 'secnd' in .* Did you mean 'second'"):
+        draw_null(made, tmp_path / "a.svg", DrawnAsr("raw", "secnd"))
+
+
 def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="style 'chatt'"):
-        draw_null(RECORDS, tmp_path / "a.svg", "chatt")
+        draw_null(RECORDS, tmp_path / "a.svg", DrawnAsr("chatt"))
     with pytest.raises(StoreError, match="no records"):
         draw_null([], tmp_path / "a.svg")
     with pytest.raises(ConfigError, match="Cannot write"):

@@ -25,7 +25,7 @@ from ssah_exp.reporting.figures.drawing import (
     save_figure,
     styled,
 )
-from ssah_exp.reporting.figures.drawn_asr import prompts_text
+from ssah_exp.reporting.figures.drawn_asr import PRIMARY, DrawnAsr
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,7 @@ _FOR_A_LOG = 4  # the axis is logarithmic if the largest place is so many times 
 
 @styled()
 def draw_curve(
-    records: Sequence[RunRecord], path: Path, across: Across, style: str | None = None
+    records: Sequence[RunRecord], path: Path, across: Across, asr: DrawnAsr = PRIMARY
 ) -> Path:
     """Draw mean and range over seeds and draws, ASR beside perplexity (geometric mean).
 
@@ -46,15 +46,15 @@ def draw_curve(
         records: One curve; see :func:`ssah_exp.reporting.curves.curves_of`.
         path: Where to write; the suffix decides the format.
         across: What it runs over.
-        style: Prompt style of the harmful requests; None = the mean over styles.
+        asr: Which ASR.
 
     Returns:
         The CSV with the numbers, beside the picture.
 
     Raises:
-        ConfigError: No record measured that style, or a suffix that cannot be written.
+        ConfigError: No record measured that ASR, or a suffix that cannot be written.
     """
-    rows = curve_rows(records, across, style)
+    rows = curve_rows(records, across, asr)
     first = records[0]
     what = f"{across.unit_class} pruned" if first.artefact == TABLE1 else first.artefact
     seeds = len({record.seed for record in records})
@@ -65,7 +65,7 @@ def draw_curve(
     for axes, metric in ((left, "asr"), (right, PERPLEXITY)):
         _panel(axes, on_the_edge(axes, rows[rows["metric"] == metric], ("value",)), across)
         _place_ticks(axes, rows, across)
-    left.set_ylabel(f"ASR %, {prompts_text(first.config['evaluation'], style)}")
+    left.set_ylabel(asr.label(first.config["evaluation"]))
     left.set_ylim(-3, 103)
     right.set_ylabel("perplexity")
     log_where_wide(right)

@@ -2,35 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.metric_names import MEAN, asr_name
 from ssah_exp.records.record import ArmRecord
 
 
-def prompts_text(evaluation: dict[str, Any], style: str | None) -> str:
-    """Which prompts an axis of ASR is about; arguments as for :func:`drawn_asr`."""
-    given = evaluation["harmful_styles"]
-    only = style or (given[0] if len(given) == 1 else None)
-    return "mean of the prompt styles" if only is None else f"{only} prompts"
+@dataclass(frozen=True)
+class DrawnAsr:
+    """Of which prompts, by whose verdicts.
 
-
-def drawn_asr(evaluation: dict[str, Any], arm: ArmRecord, style: str | None) -> str:
-    """Name of the ASR metric of a prompt style, by the primary judge.
-
-    Args:
-        evaluation: That group of a record's config.
-        arm: Any measured arm.
+    Attributes:
         style: Prompt style of the harmful requests; None = the mean over styles.
-
-    Raises:
-        ConfigError: The arm was not measured in that style.
+        judge: Whose verdicts, those given later included; None = the run's primary judge.
     """
-    metric = asr_name(style or MEAN, evaluation["primary_judge"])
-    if metric not in arm.metrics:
+
+    style: str | None = None
+    judge: str | None = None
+
+    def metric(self, evaluation: dict[str, Any], arm: ArmRecord) -> str:
+        """Its name in a record.
+
+        Args:
+            evaluation: That group of a record's config.
+            arm: Any measured arm.
+
+        Raises:
+            ConfigError: The arm was not measured in that style, or not by that judge.
+        """
+        style, judge = self.style or MEAN, self.judge or evaluation["primary_judge"]
+        metric = asr_name(style, judge)
+        if metric in arm.metrics:
+            return metric
+        judges = _judges(arm, style)
+        if self.judge is not None and judges:
+            hint = did_you_mean(self.judge, judges)
+            raise ConfigError(f"No ASR by judge '{self.judge}' in these records.{hint}")
         allowed = ", ".join(evaluation["harmful_styles"])
-        raise ConfigError(
-            f"No ASR for style '{style or MEAN}' in these records. Allowed: {allowed}."
-        )
-    return metric
+        raise ConfigError(f"No ASR for style '{style}' in these records. Allowed: {allowed}.")
+
+    def label(self, evaluation: dict[str, Any]) -> str:
+        """What stands at its axis."""
+        given = evaluation["harmful_styles"]
+        only = self.style or (given[0] if len(given) == 1 else None)
+        prompts = "mean of the prompt styles" if only is None else f"{only} prompts"
+        return f"ASR %, {prompts}" if self.judge is None else f"ASR %, {prompts}, by {self.judge}"
+
+
+PRIMARY = DrawnAsr()
+
+
+def _judges(arm: ArmRecord, style: str) -> list[str]:
+    """Judges of the answers in that style."""
+    before = asr_name(style, "")
+    return [name.removeprefix(before) for name in arm.metrics if name.startswith(before)]

@@ -9,18 +9,18 @@ import pandas as pd
 
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.record import ArmRecord, RunRecord
-from ssah_exp.reporting.figures.drawn_asr import drawn_asr
+from ssah_exp.reporting.figures.drawn_asr import DrawnAsr
 from ssah_exp.reporting.text import scale_of
 
 Arms = Callable[[RunRecord], Iterable[tuple[ArmRecord, dict[str, Any]]]]
 
 
-def drawn_rows(records: Sequence[RunRecord], style: str | None, arms: Arms) -> pd.DataFrame:
+def drawn_rows(records: Sequence[RunRecord], asr: DrawnAsr, arms: Arms) -> pd.DataFrame:
     """One row per metric of every arm that is drawn.
 
     Args:
         records: Of one artefact, at least one.
-        style: Prompt style of the harmful requests; None = the mean over styles.
+        asr: Which ASR.
         arms: Yields the arms of a record that are drawn, each with columns that say what it is.
 
     Returns:
@@ -28,12 +28,12 @@ def drawn_rows(records: Sequence[RunRecord], style: str | None, arms: Arms) -> p
         ``draw``, ``value``, ``low``, ``high``, ``n``.
 
     Raises:
-        ConfigError: No record measured that style.
+        ConfigError: No record measured that ASR.
     """
-    asr = drawn_asr(records[0].config["evaluation"], records[0].arms[0], style)
+    name = asr.metric(records[0].config["evaluation"], records[0].arms[0])
     rows = [
         _row(short, metric, record.seed, *drawn)
-        for short, metric in (("asr", asr), (PERPLEXITY, PERPLEXITY))
+        for short, metric in (("asr", name), (PERPLEXITY, PERPLEXITY))
         for record in records
         for drawn in arms(record)
     ]

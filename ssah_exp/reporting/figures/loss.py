@@ -21,14 +21,14 @@ from ssah_exp.reporting.figures.drawing import (
     save_figure,
     styled,
 )
-from ssah_exp.reporting.figures.drawn_asr import drawn_asr, prompts_text
+from ssah_exp.reporting.figures.drawn_asr import PRIMARY, DrawnAsr
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
 @styled()
-def asr_against_loss(records: Sequence[RunRecord], path: Path, style: str | None = None) -> Path:
+def asr_against_loss(records: Sequence[RunRecord], path: Path, asr: DrawnAsr = PRIMARY) -> Path:
     """Draw every arm of every seed: training loss across, ASR up, with its Wilson interval.
 
     Arms that learned as much stand one above the other; only those may be compared by ASR. Models
@@ -38,21 +38,21 @@ def asr_against_loss(records: Sequence[RunRecord], path: Path, style: str | None
     Args:
         records: Of one setting of a training table, one per seed.
         path: Where to write; the suffix decides the format.
-        style: Prompt style of the harmful requests; None = the mean over styles.
+        asr: Which ASR.
 
     Returns:
         The CSV with the numbers, beside the picture.
 
     Raises:
         StoreError: No arm has both numbers.
-        ConfigError: No record measured that style, or a suffix that cannot be written.
+        ConfigError: No record measured that ASR, or a suffix that cannot be written.
     """
     evaluation = records[0].config["evaluation"]
     measured = [arm for record in records for arm in record.arms if TRAIN_LOSS in arm.metrics]
     arms = [arm for arm in measured if arm.arm is not None]
     if not arms:
         raise StoreError("No arm of these records has a training loss: they trained nothing.")
-    metric = drawn_asr(evaluation, arms[0], style)
+    metric = asr.metric(evaluation, arms[0])
     points = _points(records, metric)
     if points.empty or not points["trained"].any():
         raise StoreError(f"No arm of these records has both a training loss and {metric}.")
@@ -60,7 +60,7 @@ def asr_against_loss(records: Sequence[RunRecord], path: Path, style: str | None
     axes = figure.subplots()
     _draw(axes, points)
     axes.set_xlabel("training loss, nats per response token")
-    axes.set_ylabel(f"ASR %, {prompts_text(evaluation, style)}")
+    axes.set_ylabel(asr.label(evaluation))
     axes.set_ylim(-3, 103)
     # Beside the axes: the points may be anywhere.
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))

@@ -27,7 +27,7 @@ from ssah_exp.reporting.figures.drawing import (
     styled,
     whiskers,
 )
-from ssah_exp.reporting.figures.drawn_asr import prompts_text
+from ssah_exp.reporting.figures.drawn_asr import PRIMARY, DrawnAsr
 from ssah_exp.reporting.figures.drawn_rows import drawn_rows
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ _LETTERS = 31  # of a name beside a panel
 _SHIFTS = {"random": -0.26, "matched": 0.26}
 
 
-def null_rows(records: Sequence[RunRecord], style: str | None = None) -> pd.DataFrame:
+def null_rows(records: Sequence[RunRecord], asr: DrawnAsr = PRIMARY) -> pd.DataFrame:
     """One row per metric of every arm of a pruning table that is dense or has the primary fill.
 
     Args:
         records: Records of one setting, one per seed.
-        style: Prompt style of the harmful requests; None = the mean over styles.
+        asr: Which ASR.
 
     Returns:
         ``metric`` (``asr`` in percent, ``perplexity``), ``class`` (or ``aligned``,
@@ -56,7 +56,7 @@ def null_rows(records: Sequence[RunRecord], style: str | None = None) -> pd.Data
         ``value``, ``low``, ``high``, ``n``.
 
     Raises:
-        ConfigError: No record measured that style.
+        ConfigError: No record measured that ASR.
         StoreError: There are no records.
     """
     if not records:
@@ -68,11 +68,11 @@ def null_rows(records: Sequence[RunRecord], style: str | None = None) -> pd.Data
             if arm.fill in (None, fill):
                 yield arm, {"class": arm.label, "what": arm.control or _ITSELF}
 
-    return drawn_rows(records, style, arms)
+    return drawn_rows(records, asr, arms)
 
 
 @styled()
-def draw_null(records: Sequence[RunRecord], path: Path, style: str | None = None) -> Path:
+def draw_null(records: Sequence[RunRecord], path: Path, asr: DrawnAsr = PRIMARY) -> Path:
     """Draw ASR and perplexity of every class, with all its control draws beside it.
 
     Few classes and sets stand side by side; many lie below one another, on a page as tall as they
@@ -81,16 +81,16 @@ def draw_null(records: Sequence[RunRecord], path: Path, style: str | None = None
     Args:
         records: Records of one setting of a pruning table, one per seed.
         path: Where to write; the suffix decides the format.
-        style: Prompt style of the harmful requests; None = the mean over styles.
+        asr: Which ASR.
 
     Returns:
         The CSV with the numbers, beside the picture.
 
     Raises:
-        ConfigError: No record measured that style, or a suffix that cannot be written.
+        ConfigError: No record measured that ASR, or a suffix that cannot be written.
         StoreError: There are no records.
     """
-    rows = null_rows(records, style)
+    rows = null_rows(records, asr)
     classes = list(dict.fromkeys(rows.loc[~rows["class"].isin(_DENSE), "class"]))
     lying = len(classes) > _SIDE_BY_SIDE
     along: Literal["x", "y"] = "x" if lying else "y"
@@ -99,7 +99,7 @@ def draw_null(records: Sequence[RunRecord], path: Path, style: str | None = None
     left, right = figure.subplots(1, 2, sharey=lying)
     _panel(left, rows[rows["metric"] == "asr"], classes, along)
     left.set(
-        **{f"{along}label": f"ASR %, {prompts_text(records[0].config['evaluation'], style)}"},
+        **{f"{along}label": asr.label(records[0].config["evaluation"])},
         **{f"{along}lim": (-3, 103)},
     )
     _perplexity(right, rows[rows["metric"] == PERPLEXITY], classes, along)
