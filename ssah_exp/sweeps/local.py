@@ -197,6 +197,9 @@ class _Crew:
         """Ask those who still work to save and end, and see to it that they do."""
         for worker in self._busy:
             worker.process.terminate()
+            # A library may swallow what TERM raises. The job is then done in full, and the worker
+            # would wait for another.
+            worker.connection.close()
         until = time.monotonic() + SECONDS_TO_END
         for worker in self._busy:
             worker.process.join(max(0.0, until - time.monotonic()))

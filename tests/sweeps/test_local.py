@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from types import SimpleNamespace
 
 import pytest
 
 from ssah_exp.errors import ConfigError
 from ssah_exp.records.store import RecordStore
+from ssah_exp.sweeps import local
 from ssah_exp.sweeps.folder import Job
 from ssah_exp.sweeps.local import LocalOptions, places
 from ssah_exp.sweeps.state import DONE, FAILED, INTERRUPTED, MISSING, QUEUED, RUNNING
@@ -101,6 +106,27 @@ def test_cancel_ends_the_workers(bench: Bench) -> None:
     assert QUEUED not in counts
     assert RUNNING not in counts
     assert counts["cancelled"] >= 1
+
+
+def deaf(connection: Connection, *_: object) -> None:
+    """A worker whose job swallows TERM, and which then asks for another."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with suppress(EOFError):
+        while True:
+            connection.send(connection.recv())
+
+
+def test_a_worker_that_heard_no_term_ends_after_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "serve", deaf)
+    crew = local._Crew(SimpleNamespace(jobs=list), [], print, None)  # type: ignore[arg-type]
+    worker = local._Worker("", None, {})
+    crew._busy.append(worker)
+    assert worker.give(SimpleNamespace(number=3))  # type: ignore[arg-type]
+    assert worker.finished(), "it listens, and ignores TERM by now"
+    began = time.monotonic()
+    crew.dismiss()
+    assert worker.process.exitcode == 0
+    assert time.monotonic() - began < local.SECONDS_TO_END / 10
 
 
 @pytest.mark.parametrize(
