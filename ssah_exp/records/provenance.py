@@ -69,9 +69,11 @@ def code_version() -> dict[str, Any]:
 def _git(folder: Path, *arguments: str) -> str | None:
     if not (folder / ".git").exists():
         return None
+    # `status` would lock the index to refresh it, and a job killed meanwhile would leave the lock.
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(  # noqa: S603 - fixed arguments
-            ["git", "-C", str(folder), *arguments],  # noqa: S607 - git from the PATH
+            command,
             capture_output=True,
             text=True,
             check=True,

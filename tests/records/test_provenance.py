@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +39,25 @@ def test_edited_code_is_said_to_be(
     monkeypatch.setattr(provenance, "_git", lambda folder, command, *_: said[command])
     found = provenance.code_version()
     assert (found["commit"], found["dirty"]) == ("abc", dirty)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_asking_git_locks_and_writes_nothing(tmp_path: Path) -> None:
+    """A job that is killed while it asks must leave no index.lock in somebody's checkout."""
+
+    def git(*arguments: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True)
+
+    git("init", "-q")
+    (tmp_path / "file").write_text("x")
+    git("add", "file")
+    git("commit", "-q", "-m", "one")
+    os.utime(tmp_path / "file", (1, 1))  # a status that may write would refresh the index
+    index = tmp_path / ".git" / "index"
+    before = index.read_bytes()
+    (tmp_path / ".git" / "index.lock").touch()
+    assert provenance._git(tmp_path, "status", "--porcelain", "--untracked-files=no") == ""
+    (tmp_path / ".git" / "index.lock").unlink()
+    assert provenance._git(tmp_path, "status", "--porcelain", "--untracked-files=no") == ""
+    assert index.read_bytes() == before
