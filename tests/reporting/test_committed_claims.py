@@ -88,6 +88,26 @@ def test_there_are_such_claims() -> None:
     assert names[37:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
 
 
+def test_the_page_counts_what_is_supported_over_seeds_and_over_prompts() -> None:
+    files = [SHIPPED, SHIPPED.with_name("asked_afterwards.yaml"), *OTHERS]
+    rows: list[list[str]] = []
+    for file in files:
+        name = "verdicts.md" if file.stem == "claims" else f"{file.stem}.md"
+        table = file.with_name(name).read_text(encoding="utf-8").split("\n\n")[0]
+        rows += [[cell.strip() for cell in line.split("|")] for line in table.splitlines()[2:]]
+    supported = [row[-3] for row in rows if row[-2] == "supported"]
+    tested = [over for over in supported if over]
+    there = [over for over in tested if over.startswith("<") or float(over) < 0.05]
+    page = " ".join((EXPERIMENTS / "README.md").read_text(encoding="utf-8").split())
+    for said in (
+        f"({len(files)} files, {len(rows)} claims, each file at 0.05",
+        f"Of the {len(supported)} claims that are supported, {len(tested)} can be tested so",
+        f"{len(there)} of the {len(tested)} are significant over prompts, too. "
+        f"These {len(tested) - len(there)} are not",
+    ):
+        assert said in page
+
+
 def test_scores_side_by_side_are_those_of_the_records(capsys: pytest.CaptureFixture[str]) -> None:
     folder = SHIPPED.parents[1] / "which_units"
     runpy.run_path(str(folder / "by_score.py"), run_name="__main__")
