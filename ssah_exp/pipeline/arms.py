@@ -13,7 +13,7 @@ from ssah_exp.config.schema import AblationConfig
 from ssah_exp.config.vocabulary import ALIGNED, UNALIGNED
 from ssah_exp.interventions.ablate import Ablation, fill_values, plan_ablation
 from ssah_exp.units.classes import UnitClass
-from ssah_exp.units.controls import TooFewUnitsError, control_stream, draw_control
+from ssah_exp.units.controls import Wording, control_stream, draw_control
 from ssah_exp.units.identify import Identification
 from ssah_exp.units.selecting import Selector, select_units
 from ssah_exp.units.unitmap import UnitMap
@@ -98,25 +98,23 @@ def _controls(
     units: UnitMap, mask: NDArray[np.bool_], name: str, ablation: AblationConfig, seed: int
 ) -> Iterator[Arm]:
     fill, controls = ablation.primary_fill, ablation.controls
-    within = bound = None
+    bound = f"what is no {' or '.join(controls.exclude)}"
+    wording = Wording(of=name, option="ablation.controls.overlap", bound=bound)
+    within = None
     if controls.exclude:
-        bound = f"what is no {' or '.join(controls.exclude)}"
         within = ~np.isin(units.classes, [UnitClass[item] for item in controls.exclude])
     for kind in controls.kinds:
         for draw in range(controls.draws):
-            stream = control_stream(seed, kind, draw)
-            try:
-                control = draw_control(
-                    units,
-                    mask,
-                    kind,
-                    stream,
-                    pool=controls.match_pool,
-                    overlap=controls.overlap,
-                    within=within,
-                )
-            except TooFewUnitsError as error:
-                raise error.told(name, "ablation.controls.overlap", bound) from error
+            control = draw_control(
+                units,
+                mask,
+                kind,
+                control_stream(seed, kind, draw),
+                pool=controls.match_pool,
+                overlap=controls.overlap,
+                within=within,
+                wording=wording,
+            )
             label = f"{name}/{fill}/{kind}/{draw}"
             shared = control.overlap if controls.overlap else None
             yield Arm(label, ALIGNED, control.mask, name, fill, kind, draw, shared)

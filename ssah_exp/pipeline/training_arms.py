@@ -15,7 +15,7 @@ from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError
 from ssah_exp.training.adapters.adapter import Adapter
 from ssah_exp.training.eight_bit import missing_optimizer
-from ssah_exp.units.controls import TooFewUnitsError, control_stream, draw_control
+from ssah_exp.units.controls import Wording, control_stream, draw_control
 from ssah_exp.units.selecting import Selector, select_units
 from ssah_exp.units.unitmap import UnitMap
 
@@ -129,24 +129,22 @@ def _controls(
     name, config = arm.name, arm.config
     if arm.mask is None:
         return
+    bound = "what the control's own first phase left alone"
+    wording = Wording(of=name, option=f"++training.arms.{name}.overlap", bound=bound)
     for kind in config.controls:
         for draw in range(training.control_draws):
             stream = control_stream(seed, kind, draw)
             before = None if config.first is None else drawn.get(f"{config.first}/{kind}/{draw}")
-            within = _kept_before(before)
-            try:
-                control = draw_control(
-                    units,
-                    arm.mask,
-                    kind,
-                    stream,
-                    pool=training.match_pool,
-                    overlap=config.overlap,
-                    within=within,
-                )
-            except TooFewUnitsError as error:
-                bound = None if within is None else "what the control's own first phase left alone"
-                raise error.told(name, f"++training.arms.{name}.overlap", bound) from error
+            control = draw_control(
+                units,
+                arm.mask,
+                kind,
+                stream,
+                pool=training.match_pool,
+                overlap=config.overlap,
+                within=_kept_before(before),
+                wording=wording,
+            )
             yield TrainingArm(
                 f"{name}/{kind}/{draw}", name, config, control.mask, kind, draw, control.overlap
             )

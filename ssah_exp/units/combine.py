@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssah_exp.units.controls import STREAMS, TooFewUnitsError, control_stream, draw_control
+from ssah_exp.units.controls import STREAMS, Wording, control_stream, draw_control
 from ssah_exp.units.selecting import (
     Selector,
     check_at_least,
@@ -132,16 +132,13 @@ class Like:
         if self.exclude is not None:
             within = ~select_units(self.exclude, units, seed, "exclude")
         stream = control_stream(seed, self.control, self.draw)
-        try:
-            return draw_control(
-                units,
-                target,
-                self.control,
-                stream,
-                pool=self.pool,
-                overlap=self.overlap,
-                within=within,
-            ).mask
-        except TooFewUnitsError as error:
-            bound = None if within is None else "what Like.exclude leaves"
-            raise error.told("the class", "Like.overlap", bound) from error
+        return draw_control(
+            units,
+            target,
+            self.control,
+            stream,
+            pool=self.pool,
+            overlap=self.overlap,
+            within=within,
+            wording=Wording(option="Like.overlap", bound="what Like.exclude leaves"),
+        ).mask

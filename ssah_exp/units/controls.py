@@ -36,45 +36,19 @@ class Control:
     overlap: float
 
 
-class TooFewUnitsError(UnitError):
-    """A layer has fewer units of a kind to draw from than the class has there.
+@dataclass(frozen=True)
+class Wording:
+    """What whoever asks for a control calls things, for the error that there is none.
 
-    Args:
-        stratum: Number of the layer and kind, as in :attr:`UnitIndex.stratum`.
-        members: How many units the class has there.
-        candidates: How many there are to draw from.
-        overlap: Whether the class's own units are among these.
+    Attributes:
+        of: The class.
+        option: What a user sets to ``true`` for ``overlap``.
+        bound: What ``within`` holds.
     """
 
-    def __init__(self, stratum: int, members: int, candidates: int, overlap: bool) -> None:
-        super().__init__(stratum, members, candidates, overlap)
-        self._stratum, self._members, self._candidates = stratum, members, candidates
-        self._overlap = overlap
-
-    def __str__(self) -> str:
-        """The message of a caller that has no words of its own."""
-        return self._text("the class", "overlap", None)
-
-    def told(self, of: str, option: str, bound: str | None) -> UnitError:
-        """The same in the words of whoever asked for the control.
-
-        Args:
-            of: What the class is called.
-            option: What a user calls ``overlap``.
-            bound: What the units to draw from are, where not all of them are.
-        """
-        return UnitError(self._text(of, option, bound))
-
-    def _text(self, of: str, option: str, bound: str | None) -> str:
-        layer, kind = divmod(self._stratum, len(KIND_NAMES))
-        others = f"{self._candidates} {KIND_NAMES[kind]}s"
-        text = (
-            f"Layer {layer} has {others} to draw a control from and {self._members} in {of}: "
-            "no control of the same layer mix exists."
-        )
-        if not self._overlap:
-            text += f" With {option}=true the control may share units with the class."
-        return text if bound is None else f"{text} It is drawn from {bound}."
+    of: str = "the class"
+    option: str = "overlap"
+    bound: str = "some units"
 
 
 def control_stream(seed: int, kind: str, draw: int) -> list[int]:
@@ -102,6 +76,7 @@ def draw_control(
     pool: int = 5,
     overlap: bool = False,
     within: NDArray[np.bool_] | None = None,
+    wording: Wording = Wording(),
 ) -> Control:
     """Draw one control set for ``target``.
 
@@ -116,10 +91,11 @@ def draw_control(
         overlap: Draw from all units of the layer and kind, the target's own included. A target
             unit is then matched to itself only if no other unit is free.
         within: ``(units,)`` bool, the only units to draw from; None = all.
+        wording: Of errors.
 
     Raises:
-        UnitError: The target is empty, or the kind is unknown.
-        TooFewUnitsError: A layer has fewer units to draw from than the class has.
+        UnitError: The target is empty, the kind is unknown, or a layer has fewer units to draw
+            from than the class has.
     """
     if not target.any():
         raise UnitError("A control was asked for an empty set of units.")
@@ -129,9 +105,19 @@ def draw_control(
     allowed = np.ones_like(target) if overlap else ~target
     if within is not None:
         allowed &= within
+    advice = ""
+    if not overlap:
+        advice = f" With {wording.option}=true the control may share units with the class."
+    if within is not None:
+        advice += f" It is drawn from {wording.bound}."
     for number, members, candidates in _strata(units, target, allowed):
         if members.size > candidates.size:
-            raise TooFewUnitsError(number, members.size, candidates.size, overlap)
+            layer, of_kind = divmod(number, len(KIND_NAMES))
+            raise UnitError(
+                f"Layer {layer} has {candidates.size} {KIND_NAMES[of_kind]}s to draw a control "
+                f"from and {members.size} in {wording.of}: no control of the same layer mix "
+                f"exists.{advice}"
+            )
         if kind == "random":
             chosen = generator.choice(candidates, size=members.size, replace=False)
         elif kind == "matched":
