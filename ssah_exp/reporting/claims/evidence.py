@@ -19,9 +19,10 @@ from ssah_exp.records.dotted import at, dotted
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.arm_groups import Group, groups_of
 from ssah_exp.reporting.claims.claim_file import Claim, ClaimFile, Prediction
+from ssah_exp.reporting.claims.over_prompts import OverPrompts, over_prompts
 from ssah_exp.reporting.compare.arms import paired_over_prompts, printed_value
 from ssah_exp.reporting.compare.metrics import Metric, metrics_of
-from ssah_exp.reporting.compare.on_prompts import OnPrompts, on_prompts
+from ssah_exp.reporting.compare.on_prompts import on_prompts
 from ssah_exp.reporting.settings import settings_of, told_apart
 
 
@@ -35,17 +36,15 @@ class Evidence:
             is left out.
         paired: Over the prompts or windows of all seeds, where the seeds do not vary
             (:attr:`alike`); None otherwise, or without outcomes.
-        on_prompts: Both arms' values with seeds averaged, if every seed put the same prompts and
+        over_prompts: With seeds averaged prompt by prompt, if every seed put the same prompts and
             seeds vary; None otherwise, or without outcomes.
-        metric: How such values are compared; None as ``on_prompts``.
         lacking: Why runs that fit the claim are no evidence: several settings fit, and nobody said
             which is meant, or they have no such arm or metric. "" = nothing is lacking.
     """
 
     by_seed: dict[int, float]
     paired: Paired | None = None
-    on_prompts: OnPrompts | None = None
-    metric: Metric | None = None
+    over_prompts: OverPrompts | None = None
     lacking: str = ""
 
     @property
@@ -137,7 +136,10 @@ def _from_records(claims: ClaimFile, test: Prediction, records: Sequence[RunReco
     values = on_prompts(arm, against, metric, list(by_seed), records)
     if values is None or not values.same:
         return Evidence(by_seed)
-    return Evidence(by_seed, on_prompts=values, metric=metric)
+    margin, confidence = claims.margin(test), 1 - claims.alpha
+    return Evidence(
+        by_seed, over_prompts=over_prompts(values, metric, test.shows, margin, confidence)
+    )
 
 
 def _metric(test: Prediction, record: RunRecord) -> Metric | None:

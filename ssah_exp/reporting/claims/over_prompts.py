@@ -88,6 +88,10 @@ def _exact(differences: Values, shows: str, margin: float, unit: str) -> float:
     changed = differences[differences != 0]  # the others have no sign to flip
     if not changed.size:
         return 1.0
-    p, _ = sign_flips(changed)
-    mean = changed.mean() if shows != LOWER else -changed.mean()
-    return p / 2 if mean > 0 else 1 - p / 2
+    return halved(sign_flips(changed)[0], float(changed.mean()), shows)
+
+
+def halved(p: float, difference: float, shows: str) -> float:
+    """A two-sided p made one-sided: ``shows`` is ``higher`` or ``lower``."""
+    claimed = difference < 0 if shows == LOWER else difference > 0
+    return p / 2 if claimed else 1 - p / 2

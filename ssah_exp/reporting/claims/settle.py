@@ -13,13 +13,11 @@ from ssah_exp.evaluation.paired import Paired
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.claims.claim_file import LOWER, SAME, Claim, ClaimFile, Prediction
 from ssah_exp.reporting.claims.evidence import Evidence, gather
-from ssah_exp.reporting.claims.over_prompts import OverPrompts, one_sided, over_prompts
+from ssah_exp.reporting.claims.over_prompts import OverPrompts, halved, one_sided
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
 UNDECIDED, NOT_RUN = "undecided at this n", "not run"
 UNTESTABLE = "not testable"
-
-_TESTS = ("t test", "two one-sided t tests")
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,8 @@ def _tested(claims: ClaimFile, test: Prediction, evidence: Evidence) -> Finding:
     if not np.isfinite(sample).all():
         how = "none: a value is not finite"
     elif not evidence.alike:
-        p, how = one_sided(sample, test.shows, margin), f"{_TESTS[test.shows == SAME]} over seeds"
+        p = one_sided(sample, test.shows, margin)
+        how = "two one-sided t tests over seeds" if test.shows == SAME else "t test over seeds"
         effect = float(sample.mean() / sample.std(ddof=1))
     elif evidence.paired is not None:
         if evidence.paired.difference.value is not None:  # a gap hides no seed's value
@@ -133,10 +132,6 @@ def _tested(claims: ClaimFile, test: Prediction, evidence: Evidence) -> Finding:
         p, how = _instead_of_seeds(evidence.paired, test.shows)
     else:
         how = "none: one seed, or all alike" if sample.size else "none: not run"
-    prompts = None
-    if evidence.on_prompts is not None and evidence.metric is not None:
-        given, metric = evidence.on_prompts, evidence.metric
-        prompts = over_prompts(given, metric, test.shows, margin, 1 - claims.alpha)
     return Finding(
         test,
         difference,
@@ -145,7 +140,7 @@ def _tested(claims: ClaimFile, test: Prediction, evidence: Evidence) -> Finding:
         p,
         how,
         _contrary(difference, test.shows, margin),
-        prompts,
+        evidence.over_prompts,
         evidence.lacking,
     )
 
@@ -157,8 +152,7 @@ def _instead_of_seeds(paired: Paired, shows: str) -> tuple[float | None, str]:
     value = paired.difference.value
     if paired.p is None or value is None:
         return None, f"over prompts: {paired.test}"
-    claimed = value < 0 if shows == LOWER else value > 0
-    return paired.p / 2 if claimed else 1 - paired.p / 2, f"over prompts: {paired.test}, one-sided"
+    return halved(paired.p, value, shows), f"over prompts: {paired.test}, one-sided"
 
 
 def _contrary(difference: Estimate, shows: str, margin: float) -> bool:
