@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cached_property
 
 from ssah_exp.config.schema import TrainingConfig
 from ssah_exp.data.chat import Encoded, encode_pairs
@@ -22,6 +23,7 @@ class TrainingSet:
 
     Args:
         stages: What all stages share.
+        start: The model that every arm starts from, and DPO's reference.
         base: The unaligned model, whose answers DPO rejects.
 
     Attributes:
@@ -31,14 +33,14 @@ class TrainingSet:
             style; the same for every arm.
     """
 
-    def __init__(self, stages: Stages, base: ModelRef) -> None:
+    def __init__(self, stages: Stages, start: ModelRef, base: ModelRef) -> None:
         self._stages = stages
+        self._start = start
         self._config: TrainingConfig = stages.config.training
         source = self._source()
         self.examples = self._encode(source)
         self.pairs = self._preferences(source, base) if self._config.objective == "dpo" else []
         self.sample = self._sample()
-        self._referenced: dict[str, list[ReferencedPair]] = {}
 
     def digests(self) -> dict[str, str]:
         """What of it decides a training's result, by name."""
@@ -47,19 +49,12 @@ class TrainingSet:
             "pairs": digest_of([asdict(pair) for pair in self.pairs]),
         }
 
-    def referenced(self, reference: ModelRef) -> list[ReferencedPair]:
-        """The pairs with their answers' log-probabilities under ``reference``; empty for SFT.
-
-        Arms with one reference share it.
-        """
-        if self._config.objective == "sft":
-            return []
-        if reference.fingerprint not in self._referenced:
-            self._referenced[reference.fingerprint] = self._under(reference)
-        return self._referenced[reference.fingerprint]
-
-    def _under(self, reference: ModelRef) -> list[ReferencedPair]:
+    @cached_property
+    def referenced(self) -> list[ReferencedPair]:
+        """The pairs with their answers' log-probabilities under ``start``; empty for SFT."""
         config = self._config
+        if config.objective == "sft":
+            return []
         encoded = encode_preferences(
             self._stages.speech,
             self.pairs,
@@ -68,7 +63,7 @@ class TrainingSet:
             config.max_length,
             where=self._where,
         )
-        return with_reference(self._stages.slot.get(reference), encoded, config.batch_size)
+        return with_reference(self._stages.slot.get(self._start), encoded, config.batch_size)
 
     def _source(self) -> tuple[Example, ...]:
         """The examples to learn; where pairs are given, their chosen answers."""

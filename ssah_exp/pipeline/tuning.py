@@ -87,7 +87,7 @@ class Tuning:
         self._stages = stages
         self._start = start
         self._config: TrainingConfig = stages.config.training
-        self._set = TrainingSet(stages, base)
+        self._set = TrainingSet(stages, start, base)
         self._track = self._tracking()
         self._done: dict[str, Tuned] = {}
 
@@ -159,7 +159,7 @@ class Tuning:
         checkpoints = cache.partial("tune", material)
 
         def compute(folder: Path) -> None:
-            pairs = self._set.referenced(self._start)
+            pairs = self._set.referenced
             loaded = stages.slot.to_train(start)
             plan, adapter = plan_arm(loaded.model, arm)
             run = self._run(phase, loaded, pairs, checkpoints)

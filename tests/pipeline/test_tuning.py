@@ -224,7 +224,7 @@ def test_only_dpo_in_two_phases_has_its_reference_in_its_key(
     """Keys of all other trainings are those from before the reference could be another model."""
     halfway: Any = SimpleNamespace(ref=replace(START, fingerprint="h" * 64), summary=dict)
     monkeypatch.setattr(Tuning, "_first", lambda *_: halfway)
-    monkeypatch.setattr(tuning.TrainingSet, "referenced", lambda *_: [])
+    monkeypatch.setattr(tuning.TrainingSet, "referenced", [])
     monkeypatch.setattr(tuning.TrainingSet, "_preferences", lambda *_: [])
     phase = {"first": TrainingArm("first", "first", ARM, None)}
     staged, plain = (
@@ -244,7 +244,7 @@ def test_dpo_has_its_beta_and_the_runs_order(monkeypatch: pytest.MonkeyPatch) ->
         ReferencedPair(EncodedPair(good, bad), 0.0, 0.0)
         for good, bad in zip(talk[:6], talk[6:], strict=True)
     ]
-    monkeypatch.setattr(tuning.TrainingSet, "referenced", lambda *_: pairs)
+    monkeypatch.setattr(tuning.TrainingSet, "referenced", pairs)
     monkeypatch.setattr(tuning.TrainingSet, "_preferences", lambda *_: [])
     orders = []
     for seed in (1, 2):
