@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ssah_exp.config.ranges import above, at_least, refuse, within
+from ssah_exp.config.ranges import above, at_least, within
 from ssah_exp.data.files import read_texts
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError
@@ -64,7 +64,7 @@ class AutoDan(Attack):
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work, all at once."""
-        refuse(f"Attack '{self.name}': {text}" for text in self._problems())
+        self.refuse(self._problems())
         self._pool = [split(text, self.name) for text in self._texts()]
 
     def _problems(self) -> Iterator[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from ssah_exp.config.ranges import refuse
 from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.attacks.request import Request
 from ssah_exp.evaluation.attacks.victim import Victim
@@ -63,6 +65,17 @@ class Attack(ABC):
         Raises:
             SsahError: The attack cannot work at all.
         """
+
+    def refuse(self, problems: Iterable[str]) -> None:
+        """Refuse settings, all at once.
+
+        Args:
+            problems: A sentence for each; the attack's name is put in front.
+
+        Raises:
+            ConfigError: There are any.
+        """
+        refuse(f"Attack '{self.name}': {text}" for text in problems)
 
     def settings(self) -> dict[str, Any]:
         """Everything that decides the attempts, and nothing else."""

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ssah_exp.config.ranges import at_least, refuse
+from ssah_exp.config.ranges import at_least
 from ssah_exp.data.batching import common_beginning
 from ssah_exp.errors import ModelError
 from ssah_exp.evaluation.attacks.base import Attack, Attempt, stream_of
@@ -53,14 +53,14 @@ class Gcg(Attack):
 
     def __post_init__(self) -> None:
         """Refuse budgets that search nothing, and searches without an aim or a beginning."""
-        refuse(self._problems())
+        self.refuse(self._problems())
 
     def _problems(self) -> Iterator[str]:
         for key in ("target", "initial"):
             if not getattr(self, key).strip():
-                yield f"Attack '{self.name}': {key} is blank."
+                yield f"{key} is blank."
         for key in ("steps", "candidates", "top_k", "batch_size"):
-            yield from at_least(f"Attack '{self.name}': {key}", getattr(self, key), 1)
+            yield from at_least(key, getattr(self, key), 1)
 
     def attempts(self, victim: Victim, request: Request, seed: int) -> list[Attempt]:
         """The request with the best suffix of all rounds, the initial one included."""

@@ -7,14 +7,14 @@ The method is theirs, the wording of the instructions ours.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssah_exp.config.ranges import at_least, refuse
+from ssah_exp.config.ranges import at_least
 from ssah_exp.digest import digest_of
-from ssah_exp.errors import ConfigError, JudgeError
+from ssah_exp.errors import JudgeError
 from ssah_exp.evaluation.attacks.base import Attack, Attempt, stream_of
 from ssah_exp.evaluation.attacks.partners import Partner, Turn
 from ssah_exp.evaluation.attacks.request import Request
@@ -51,18 +51,18 @@ class Pair(Attack):
     keep_turns: int = 3
 
     def __post_init__(self) -> None:
-        """Refuse settings that cannot work."""
+        """Refuse settings that cannot work, all at once."""
+        self.refuse(self._problems())
+
+    def _problems(self) -> Iterator[str]:
         if not isinstance(self.attacker, Partner) or not isinstance(self.judge, HarmJudge):
-            raise ConfigError(
-                f"Attack '{self.name}': attacker is one of ssah_exp.evaluation.attacks.partners, "
-                "judge a judge with scores (endpoint, guard or classifier); given are "
+            yield (
+                "attacker is one of ssah_exp.evaluation.attacks.partners, judge a judge with "
+                "scores (endpoint, guard or classifier); given are "
                 f"{type(self.attacker).__name__} and {type(self.judge).__name__}."
             )
-        refuse(
-            problem
-            for key in ("streams", "rounds", "keep_turns")
-            for problem in at_least(f"Attack '{self.name}': {key}", getattr(self, key), 1)
-        )
+        for key in ("streams", "rounds", "keep_turns"):
+            yield from at_least(key, getattr(self, key), 1)
 
     def settings(self) -> dict[str, Any]:
         """Who rewords, who judges, and the budget."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ssah_exp.config.ranges import at_least, refuse
+from ssah_exp.config.ranges import at_least
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks.base import Attack, Attempt
@@ -32,8 +32,8 @@ class Prefill(Attack):
 
     def __post_init__(self) -> None:
         """Refuse a blank beginning, and fewer than one token of it."""
-        blank = [] if self.text.strip() else [f"Attack '{self.name}': text is empty."]
-        refuse([*blank, *at_least(f"Attack '{self.name}': tokens", self.tokens, 1)])
+        blank = [] if self.text.strip() else ["text is empty."]
+        self.refuse([*blank, *at_least("tokens", self.tokens, 1)])
 
     def attempts(self, victim: Victim, request: Request, seed: int) -> list[Attempt]:
         """The request as it is, and the beginning of its answer."""
