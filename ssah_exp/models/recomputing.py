@@ -11,12 +11,16 @@ def recompute_activations(model: Any) -> None:
     """From now on keep only each block's inputs, and recompute the rest for gradients.
 
     transformers 5.24 calls this activation checkpointing and warns of the older name, the only one
-    that versions before it know.
+    that versions before it know. It also makes embeddings ask for a gradient, for checkpoints that
+    enter autograd anew (``use_reentrant``). These do not, so what it installed goes again: through
+    blocks before the first trained one there is no backward pass, nor a second forward pass.
 
     Args:
         model: A ``PreTrainedModel``.
     """
     getattr(model, f"{_name(model)}_enable")({"use_reentrant": False})
+    if hasattr(model, "_require_grads_hook"):
+        model.disable_input_require_grads()
 
 
 @contextmanager

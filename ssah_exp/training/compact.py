@@ -8,7 +8,7 @@ section 5; the arithmetic is exact, not an approximation of masking gradients.)
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +50,12 @@ class _RowLinear(torch.autograd.Function):
 
 
 class _ColumnLinear(torch.autograd.Function):
-    """Like :class:`_RowLinear`; here ``part`` is the columns ``index`` of ``weight``."""
+    """Like :class:`_RowLinear`; here ``part`` is the columns ``index`` of ``weight``.
+
+    With ``later`` the result is room for the product, which :func:`multiply_into` has to fill. When
+    checkpointing repeats a block it stops at the last tensor that is kept, and what a function
+    keeps is kept when it ends: a product inside would be repeated for nothing. Blocks end with one.
+    """
 
     @staticmethod
     def forward(
@@ -60,10 +65,11 @@ class _ColumnLinear(torch.autograd.Function):
         part: torch.Tensor,
         index: torch.Tensor,
         bias: torch.Tensor | None,
+        later: bool = False,
     ) -> torch.Tensor:
         ctx.save_for_backward(x.index_select(-1, index), weight)
         ctx.dtype, ctx.size = part.dtype, part.shape[1]
-        return F.linear(x, weight, bias)
+        return x.new_empty(*x.shape[:-1], len(weight)) if later else F.linear(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -71,7 +77,19 @@ class _ColumnLinear(torch.autograd.Function):
         channels, weight = ctx.saved_tensors
         grad_x = grad @ weight if ctx.needs_input_grad[0] else None
         part = (grad.flatten(0, -2).T @ channels.flatten(0, -2))[:, : ctx.size]
-        return grad_x, None, part.to(ctx.dtype).contiguous(), None, _of_bias(ctx, grad)
+        return grad_x, None, part.to(ctx.dtype).contiguous(), None, _of_bias(ctx, grad), None
+
+
+@torch.no_grad()
+def multiply_into(
+    out: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+) -> None:
+    """Fill ``out``, ``(..., out)``, with ``x @ weight.T + bias``, to the bit as ``F.linear``."""
+    room, flat = out.detach().flatten(0, -2), x.flatten(0, -2)
+    if bias is None:
+        torch.mm(flat, weight.T, out=room)
+    else:
+        torch.addmm(bias, flat, weight.T, out=room)
 
 
 def _of_bias(ctx: Any, grad: torch.Tensor) -> torch.Tensor | None:
@@ -130,13 +148,17 @@ class CompactLinear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(..., in)`` -> ``(..., out)`` as the layer it stands for."""
-        function = _RowLinear if self.dim == 0 else _ColumnLinear
         bias: torch.Tensor | None = self.bias
         if bias is not None and self.bias_part is not None:
             bias = bias.index_copy(0, self.index, self.bias_part.to(bias.dtype))
-        index = self.gathered if x.is_cuda else self.index
         # The bias is added before the product is rounded, as in the layer itself.
-        y: torch.Tensor = function.apply(x, self.weight, self.part, index, bias)  # type: ignore[no-untyped-call]
+        given = (x, self.weight, self.part, self.gathered if x.is_cuda else self.index, bias)
+        if self.dim == 0:
+            return cast(torch.Tensor, _RowLinear.apply(*given))  # type: ignore[no-untyped-call]
+        later = not torch.compiler.is_compiling()  # a compiler finds by itself what is not needed
+        y = cast(torch.Tensor, _ColumnLinear.apply(*given, later))  # type: ignore[no-untyped-call]
+        if later:
+            multiply_into(y, x, self.weight, bias)
         return y
 
     @torch.no_grad()

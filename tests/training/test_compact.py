@@ -9,12 +9,14 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from ssah_exp.config.schema import OthersConfig, TrainingConfig
 from ssah_exp.data.loaders import Batch, Collate
 from ssah_exp.interventions.plan import TrainingPlan, plan_training
 from ssah_exp.models.logits import token_losses
+from ssah_exp.models.recomputing import recompute_activations
 from ssah_exp.training.compact import CompactLinear, _ColumnLinear, _RowLinear, padded
 from ssah_exp.training.module import FineTuning
 from ssah_exp.training.objectives import SupervisedObjective
@@ -121,6 +123,27 @@ def test_gradient_checkpointing_changes_nothing(others: OthersConfig, path: str)
         results.append(weights(model))
     for name, item in results[0].items():
         assert torch.equal(item, results[1][name]), name
+
+
+def test_checkpointing_repeats_no_more_than_in_full_training(family: str) -> None:
+    """A block's last product is needed by nothing that the backward pass reads."""
+    repeated = []
+    for policy in ("none", "budget"):
+        spent = []
+        for checkpointing in (False, True):
+            model = tiny.tiny_model(family)
+            model.train()
+            if checkpointing:
+                recompute_activations(model)
+            units = None if policy == "none" else some_units(model)
+            with tuned_weights(model, plan_training(model, policy, units), "compact"):
+                counter = FlopCounterMode(display=False)
+                with counter:
+                    loss_of(model, batches(1)[0]).backward()
+            spent.append(counter.get_total_flops())
+        repeated.append(spent[1] - spent[0])
+    assert repeated[0] > 0
+    assert repeated[0] == repeated[1]
 
 
 def test_lower_precision_is_trained_through_float32_masters(path: str) -> None:
@@ -276,13 +299,14 @@ def test_indices_padded_to_aligned_rows_give_the_same_gradient(
     torch.testing.assert_close(*found)
 
 
+@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("dim", [0, 1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_layer_with_a_bias_gives_every_bit_of_the_one_it_stands_for(
-    dim: int, dtype: torch.dtype
+def test_a_layer_gives_every_bit_of_the_one_it_stands_for(
+    dim: int, dtype: torch.dtype, bias: bool
 ) -> None:
     torch.manual_seed(0)
-    linear = nn.Linear(64, 64).to(dtype)
+    linear = nn.Linear(64, 64, bias=bias).to(dtype)
     x, index = torch.randn(3, 7, 64, dtype=dtype), torch.arange(0, 64, 5)
     module = CompactLinear(linear, dim, index, torch.float32, bias_too=dim == 0)
     assert torch.equal(module(x), linear(x))
