@@ -19,6 +19,13 @@ TRAIN: dict[str, Any] = {
     "checkpointing": False,
 }
 TRAIN_ON_CPU, TRAIN_ON_CUDA = {"batch": 2, "length": 128}, {"batch": 4, "length": 512}
+COUNT: dict[str, Any] = {
+    **TRAIN_ON_CUDA,
+    "model": "llama2-7b",
+    "precision": "bfloat16",
+    "steps": 1,
+    "warmup": 0,
+}
 IDENTIFY: dict[str, Any] = {"batches": 2}
 IDENTIFY_ON_CPU, IDENTIFY_ON_CUDA = {"batch": 8, "length": 96}, {"batch": 32, "length": 512}
 GENERATE: dict[str, Any] = {"prompts": 24, "new_tokens": 32, "batch": 24}

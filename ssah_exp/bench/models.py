@@ -13,7 +13,7 @@ from ssah_exp.config.build import build
 from ssah_exp.config.compose import parse_plain
 from ssah_exp.config.schema import ModelConfig
 from ssah_exp.config.shipped import compose_shipped
-from ssah_exp.models.load import load_model
+from ssah_exp.models.load import load_config, load_model
 from ssah_exp.models.sources import ModelRef, ModelSource
 
 if TYPE_CHECKING:
@@ -73,6 +73,17 @@ def load_embedded(location: str, device: str, precision: str) -> PreTrainedModel
     """The embedded model from where :func:`locate` says."""
     config = dataclasses.replace(embedded_config(), precision=precision, device=device)
     return load_model(location, config).model
+
+
+def embedded_shape(location: str, dtype: torch.dtype) -> PreTrainedModel:
+    """The embedded model as its config describes it; its weights are not read."""
+    from transformers import AutoModelForCausalLM
+
+    config = load_config(location, embedded_config(), revision=None)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+        config, dtype=dtype, attn_implementation="sdpa"
+    )
+    return model
 
 
 def random_llama(

@@ -131,9 +131,15 @@ def measured(
 
 def about(bench: str, settings: Mapping[str, Any], ref: ModelRef | None) -> dict[str, Any]:
     """What every report begins with: machine, versions, settings, model."""
+    return {**without_machine(bench, settings, ref), "machine": hardware()}
+
+
+def without_machine(
+    bench: str, settings: Mapping[str, Any], ref: ModelRef | None
+) -> dict[str, Any]:
+    """:func:`about` where nothing depends on the machine."""
     return {
         "bench": bench,
-        "machine": hardware(),
         "versions": {
             "code": code_version(),
             "packages": {name: package_version(name) for name in _PACKAGES},

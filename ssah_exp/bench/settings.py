@@ -45,6 +45,9 @@ EVERY_ARM = {**ARMS, **COMPILED}
 # The arm whose certificate is timed.
 CERTIFIED = "compact"
 
+# Settings that say how to time a step, not what it is.
+NOT_COUNTED = frozenset({"device", "steps", "warmup", "repeats", "threads", "compile"})
+
 MODELS = (EMBEDDED, *LLAMA_SIZES)
 
 
@@ -184,6 +187,11 @@ def complete(given: Mapping[str, Any]) -> BenchSettings:
     """
     sizes = defaults.TRAIN_ON_CUDA if _on_gpu(given) else defaults.TRAIN_ON_CPU
     return _complete(BenchSettings, given, defaults.TRAIN | sizes)
+
+
+def complete_count(given: Mapping[str, Any]) -> BenchSettings:
+    """Like :func:`complete`, for ``bench count``: as on CUDA, whose memory there is to be known."""
+    return _complete(BenchSettings, {**given, "device": "cpu"}, defaults.TRAIN | defaults.COUNT)
 
 
 def complete_identify(given: Mapping[str, Any]) -> IdentifySettings:

@@ -11,11 +11,13 @@ from typing import Any
 from rich.console import Console
 
 from ssah_exp.bench.check import WATCHED, Compared, MeasuredRatios, compare, watched
+from ssah_exp.bench.counting import bench_count
 from ssah_exp.bench.generating import bench_generate
 from ssah_exp.bench.growth import bench_growth
 from ssah_exp.bench.identify import bench_identify
 from ssah_exp.bench.settings import (
     complete,
+    complete_count,
     complete_generate,
     complete_growth,
     complete_identify,
@@ -26,7 +28,12 @@ from ssah_exp.config.paths import root_of
 from ssah_exp.config.ranges import at_least
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.pipeline.progress import Reporter
-from ssah_exp.reporting.bench_tables import print_growth, print_rounds, print_training
+from ssah_exp.reporting.bench_tables import (
+    print_counted,
+    print_growth,
+    print_rounds,
+    print_training,
+)
 from ssah_exp.reporting.figures.growth import draw_growth
 from ssah_exp.storage import write_atomically
 
@@ -52,6 +59,8 @@ def execute(options: argparse.Namespace) -> int:
         draw_growth(report, Path(options.figure))
     if options.format == "json":
         print(json.dumps(report, indent=1))
+    elif options.action == "count":
+        print_counted(report, Console())
     elif options.action == "train":
         print_training(report, Console())
     elif options.action == "growth":
@@ -64,6 +73,8 @@ def execute(options: argparse.Namespace) -> int:
 def _measure(bench: str, given: dict[str, Any], root: Path, say: Say) -> Report:
     if bench == "train":
         return bench_train(complete(given), root, say)
+    if bench == "count":
+        return bench_count(complete_count(given), root, say)
     if bench == "identify":
         return bench_identify(complete_identify(given), root, say)
     if bench == "generate":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class Slice:
     index: torch.Tensor
     size: int
 
-    @property
+    @cached_property
     def rest(self) -> torch.Tensor:
         """``(size - k,)`` int64: positions that may not change."""
         keep = torch.ones(self.size, dtype=torch.bool)

@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Mapping
 
 from ssah_exp.bench.defaults import (
+    COUNT,
     GENERATE,
     IDENTIFY,
     IDENTIFY_ON_CPU,
@@ -27,6 +28,7 @@ def add(commands: Commands) -> None:
     bench = commands.add_parser("bench", help="measure speed and memory on this machine")
     actions = bench.add_subparsers(dest="action", required=True, metavar="ACTION")
     _train(actions)
+    _count(actions)
     _identify(actions)
     _generate(actions)
     growth = actions.add_parser(
@@ -108,16 +110,7 @@ def _train(actions: Commands) -> None:
     train.set_defaults(**TRAIN)
     _place(train)
     _shape(train)
-    train.add_argument(
-        "--share",
-        type=float,
-        help="share of the units' weights that masked and compact train, between 0 and 1",
-    )
-    train.add_argument(
-        "--frozen-share",
-        type=float,
-        help="share of the units' weights that freeze does not train, between 0 and 1",
-    )
+    _shares(train)
     train.add_argument(
         "--compile",
         action=argparse.BooleanOptionalAction,
@@ -126,16 +119,48 @@ def _train(actions: Commands) -> None:
     _sizes(train, "step", TRAIN_ON_CPU, TRAIN_ON_CUDA)
     train.add_argument("--steps", type=int, help="timed steps per arm and repeat")
     train.add_argument("--warmup", type=int, help="steps before them")
-    train.add_argument(
+
+
+def _shares(parser: argparse.ArgumentParser) -> None:
+    """Add what is trained, and what is kept beside it."""
+    parser.add_argument(
+        "--share",
+        type=float,
+        help="share of the units' weights that masked and compact train, between 0 and 1",
+    )
+    parser.add_argument(
+        "--frozen-share",
+        type=float,
+        help="share of the units' weights that freeze does not train, between 0 and 1",
+    )
+    parser.add_argument(
         "--checkpointing",
         action=argparse.BooleanOptionalAction,
         help="compute activations a second time in the backward pass",
     )
-    train.add_argument(
+    parser.add_argument(
         "--masters",
         action=argparse.BooleanOptionalAction,
         help="float32 copies of bfloat16 weights; without them all of a 7B model fits 80 GB",
     )
+
+
+def _count(actions: Commands) -> None:
+    count = actions.add_parser(
+        "count",
+        help="memory and matrix products of such a step, of any size, counted without a device",
+        description="Takes a step of each way of training on tensors that have shapes and no "
+        "numbers, and counts the bytes in use and the floating-point operations of matrix "
+        "products. No time is measured.",
+    )
+    count.set_defaults(**SHAPE | TRAIN | COUNT, seed=PLACE["seed"])
+    count.add_argument("--model", help="embedded, llama2-7b, llama2-1b or tiny")
+    count.add_argument("--precision", choices=("float32", "bfloat16"), help="of the weights")
+    count.add_argument("--response-share", type=float, help="share of tokens that count")
+    count.add_argument("--seed", type=int, help="of the choice of units")
+    _shares(count)
+    count.add_argument("--batch", type=int, help="sequences per step")
+    count.add_argument("--length", type=int, help="tokens per sequence")
 
 
 def _identify(actions: Commands) -> None:

@@ -55,6 +55,32 @@ def print_training(report: dict[str, Any], console: Console) -> None:
         )
 
 
+def print_counted(report: dict[str, Any], console: Console) -> None:
+    """The counted step of every arm, and each beside full training."""
+    settings = report["settings"]
+    kinds = "with masters" if settings["masters"] else "without masters"
+    kinds += ", checkpointing" if settings["checkpointing"] else ""
+    console.print(
+        f"{settings['model']}  {settings['precision']}  {settings['batch']} x {settings['length']} "
+        f"tokens  {kinds}"
+    )
+    numbers = ("trained", "gradients GB", "update GB", "static GB", "TFLOP")
+    table = terminal_table("A step, counted: peaks, what stays, products", ("arm",), numbers)
+    for name, arm in report["arms"].items():
+        sizes = (arm["peak_of_gradients"], arm["peak_of_update"], arm["static_memory"]["total"])
+        table.add_row(
+            name,
+            f"{arm['trained_parameters'] / arm['parameters']:.1%}",
+            *(f"{size / 1e9:.2f}" for size in sizes),
+            f"{arm['flop'] / 1e12:.1f}",
+        )
+    console.print(table)
+    table = terminal_table("Ratios", ("arms",), ("peak memory", "static memory", "FLOP"))
+    for name, row in report["ratios"].items():
+        table.add_row(name, *(f"{value:.3f}" for value in row.values()))
+    console.print(table)
+
+
 def print_growth(report: dict[str, Any], console: Console) -> None:
     """Exponents with their intervals, one row for each task, axis and thing measured."""
     settings, machine = report["settings"], report["machine"]

@@ -17,6 +17,7 @@ from ssah_exp.bench.models import LLAMA_SIZES, embedded_config, random_llama
 from ssah_exp.bench.proof import summed_up
 from ssah_exp.bench.rounds import schedule
 from ssah_exp.bench.settings import ARMS, MODELS, complete
+from ssah_exp.bench.steps import plan_of
 from ssah_exp.cli import main
 from ssah_exp.errors import ConfigError
 from tests.config.composing import config_of
@@ -254,7 +255,7 @@ def test_static_memory_of_llama_2_7b(
     )
     shape = random_llama(LLAMA_SIZES["llama2-7b"], torch.device("meta"), settings.dtype, 0, 64)
     every = sum(item.numel() for item in shape.parameters())
-    trained = bench_arm.plan_of(shape, "budget", settings).changeable(shape)
+    trained = plan_of(shape, "budget", settings).changeable(shape)
     # The weights; of what is trained also a gradient and two moments, and a master.
     copies = 4 if masters else 3
     compact, full = 2 * every + copies * each * trained, 4 * each * every
