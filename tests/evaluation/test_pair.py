@@ -103,7 +103,13 @@ def test_the_wording_that_went_furthest_is_kept() -> None:
     attacker = Scripted([wording(text) for text in ("w1 w2", "w3 w4", "w5", "w6 w7")])
     (found,) = pair(attacker, judge).attempts(victim, REQUEST, 0)
     assert found.text == "w3 w4"
-    assert found.details == {"wordings": 4, "unusable": 0, "unscored": 1, "score": 4}
+    assert found.details == {
+        "wordings": 4,
+        "unusable": 0,
+        "unscored": 1,
+        "first_score": 1,
+        "score": 4,
+    }
     assert {prompt for prompt, _ in judge.asked} == {PLAIN}  # judged by the request itself
 
 
@@ -140,6 +146,19 @@ def test_the_first_success_ends_the_search() -> None:
     never = Scripted([])
     (plain,) = pair(never, scores(victim, {PLAIN: 5})).attempts(victim, REQUEST, 0)
     assert (plain.text, never.shown) == (PLAIN, [])
+
+
+@pytest.mark.filterwarnings("ignore:Judge 'j' left")
+@pytest.mark.parametrize("first", [2, 5, None])
+def test_what_the_plain_request_came_to_stands_beside_the_best(first: float | None) -> None:
+    victim = victim_of()
+    judge = scores(victim, {PLAIN: first, "w5": 3})
+    (found,) = pair(Scripted([wording("w5")]), judge, streams=1, rounds=1).attempts(
+        victim, REQUEST, 0
+    )
+    assert found.details is not None
+    assert found.details["first_score"] == first
+    assert found.details["score"] == (first if first == 5 else 3)
 
 
 @pytest.mark.parametrize("reply", [None, "I will not.", '{"prompt": 3}', '{"prompt": " "}', "{"])

@@ -85,7 +85,8 @@ class Pair(Attack):
     def attempts(self, victim: Victim, request: Request, seed: int) -> list[Attempt]:
         """The best wording, the plain request included; the search ends at the first success."""
         draw = stream_of(seed, request)
-        best, judged = self._try(victim, request, request.prompt)
+        best, plain = self._try(victim, request, request.prompt)
+        judged = plain
         tried = unusable = unscored = 0
         for _ in range(self.streams):
             history: list[Turn] = []
@@ -111,6 +112,7 @@ class Pair(Attack):
             "wordings": tried,
             "unusable": unusable,
             "unscored": unscored,
+            "first_score": plain.score,
             "score": judged.score,
         }
         return [Attempt(best[0], details=details)]
