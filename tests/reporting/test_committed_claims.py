@@ -132,6 +132,32 @@ def test_kinds_of_answers_are_those_that_were_read(
     assert capsys.readouterr().out == (folder / "kinds.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "percent"),
+    [(4, 5, "23"), (1, 0, "3"), (0, 0, "0"), (2, 3, "13"), (20, 20, "100")],
+)
+def test_halves_of_a_percent_are_rounded_up_as_the_pages_round_them(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    first: int,
+    second: int,
+    percent: str,
+) -> None:
+    """How many of twenty answers either reader called answered, and the percentage of both."""
+    rows = [
+        f"0,chat,aligned,{at},{'answered' if at < first else 'refused'},"
+        f"{'answered' if at < second else 'refused'}"
+        for at in range(20)
+    ]
+    header = "seed,style,arm,answer,first,second"
+    (tmp_path / "kinds.csv").write_text("\n".join([header, *rows]))
+    monkeypatch.setattr(sys, "argv", ["kinds.py", str(tmp_path)])
+    runpy.run_path(str(READ / "kinds.py"), run_name="__main__")
+    (line,) = (text for text in capsys.readouterr().out.splitlines() if "| aligned" in text)
+    assert line.split("|")[7].strip() == percent
+
+
 @pytest.mark.parametrize("form", ["markdown", "latex", "csv", "json"])
 def test_the_shipped_claims_are_held_against_the_committed_records(
     form: str, capsys: pytest.CaptureFixture[str]

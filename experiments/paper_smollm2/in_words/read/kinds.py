@@ -9,6 +9,7 @@ answers to one request share, and what either reader called it; the texts stay w
 from __future__ import annotations
 
 import sys
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,13 @@ STYLES = ["raw", "chat"]
 ARMS = ["unaligned", "aligned", "SCU/pooled", "SCU/pooled/random", "SCU/pooled/matched"]
 
 
+def percent(share: float) -> str:
+    """A share from 0 to 1 in whole percent, halves rounded up; ``:.0f`` rounds them to even."""
+    # A mean of shares misses a half by its last bits, upwards or downwards: round those off first.
+    exact = Decimal(f"{100 * share:.9f}")
+    return str(exact.quantize(Decimal(1), ROUND_HALF_UP))
+
+
 def shares(read: pd.DataFrame, style: str) -> pd.DataFrame:
     """Percent of each kind, mean of both readers; those that each calls answered, by seed."""
     rows = []
@@ -29,10 +37,10 @@ def shares(read: pd.DataFrame, style: str) -> pd.DataFrame:
         row: dict[str, str | float] = {"arm": arm, "n": len(of_arm)}
         for kind in KINDS:
             said = of_arm[["first", "second"]].eq(kind).groupby(of_arm["seed"]).mean()
-            row[kind] = f"{100 * said.to_numpy().mean():.0f}"
+            row[kind] = percent(said.to_numpy().mean())
         for reader in ("first", "second"):
             by_seed = of_arm[reader].eq("answered").groupby(of_arm["seed"]).mean()
-            listed = ", ".join(f"{100 * share:.0f}" for share in by_seed)
+            listed = ", ".join(map(percent, by_seed))
             row[f"answered, {reader}: by seed"] = listed
         rows.append(row)
     return pd.DataFrame(rows)
@@ -56,7 +64,7 @@ def agreement(read: pd.DataFrame) -> pd.DataFrame:
             {
                 "of": what,
                 "different answers": int(table.sum()),
-                "agree %": f"{100 * equal:.0f}",
+                "agree %": percent(equal),
                 # Readers who never differ leave its variance undefined.
                 "Cohen's kappa": f"{found.kappa:.2f}{'' if np.isnan(found.kappa_low) else ends}",
             }
