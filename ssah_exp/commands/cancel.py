@@ -32,6 +32,9 @@ def execute(options: argparse.Namespace) -> int:
     # Interrupted jobs are not in the queue, and scancel fails for numbers that Slurm has forgotten.
     waiting = status.of(QUEUED, RUNNING)
     tickets = [ticket for job in waiting if (ticket := job.ticket()) is not None]
+    for job in waiting:
+        if job.ticket_lost:
+            tell(f"job {job.number}: Slurm's number for it cannot be read; end it with scancel")
     slurm.cancel(tickets)
     if jobs and not tickets:
         _interrupt(sweep)

@@ -120,9 +120,27 @@ class Job:
                 (self.folder / CANCELLED).unlink(missing_ok=True)
 
     def ticket(self) -> str | None:
-        """Slurm's number for it, e.g. ``17_3``; None if it was not given to Slurm."""
+        """Slurm's number for it, e.g. ``17_3``.
+
+        None if it was not given to Slurm, or if the file of the number is damaged.
+        """
+        try:
+            return self._ticket()
+        except StoreError:
+            return None
+
+    @property
+    def ticket_lost(self) -> bool:
+        """Whether it was given to Slurm under a number that cannot be read any more."""
+        try:
+            self._ticket()
+        except StoreError:
+            return True
+        return False
+
+    def _ticket(self) -> str | None:
         path = self.folder / TICKET
-        return str(_read(path)["job"]) if path.is_file() else None
+        return str(_read(path, job=str)["job"]) if path.is_file() else None
 
     def said_by_slurm(self) -> list[Path]:
         """What was printed outside of its log since it was given to Slurm, in order; often none."""

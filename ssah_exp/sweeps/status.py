@@ -14,7 +14,7 @@ from ssah_exp.errors import ClusterError
 from ssah_exp.lock import seems_held
 from ssah_exp.records.store import RECORD
 from ssah_exp.sweeps import slurm
-from ssah_exp.sweeps.folder import Job, Sweep
+from ssah_exp.sweeps.folder import TICKET, Job, Sweep
 from ssah_exp.sweeps.state import (
     CANCELLED,
     DONE,
@@ -29,6 +29,10 @@ from ssah_exp.sweeps.state import (
 
 _OPEN = (QUEUED, RUNNING, INTERRUPTED)
 _DAMAGED = "its frozen config is damaged"
+_TICKET_LOST = (
+    f"{TICKET} in its folder is damaged, so Slurm cannot be asked about it; delete that file once "
+    "squeue does not list it"
+)
 # What Slurm says of a job that it still has.
 _LIVING = ("PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "COMPLETING", "RESIZING")
 
@@ -193,6 +197,9 @@ def _seen_by_slurm(
     status, detail = _said(job, state)
     if status not in _OPEN:
         return status, detail
+    if ticket is None and job.ticket_lost:  # run again, it might run twice
+        detail = "; ".join(filter(None, (detail, _TICKET_LOST)))
+        return RUNNING if status == RUNNING else QUEUED, detail
     if ticket is None:
         return MISSING, "Slurm was never given it"
     if ticket in queue:

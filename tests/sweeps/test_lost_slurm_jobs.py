@@ -74,6 +74,38 @@ def test_a_silent_job_that_slurm_ended_has_failed(
     assert detail in found.detail
 
 
+@pytest.mark.parametrize("left", ["", "{", "[]", "{}", '{"job": 7}'])
+def test_a_number_at_slurm_that_cannot_be_read_hides_no_other_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], left: str
+) -> None:
+    """`status` of the whole sweep ended; called missing, such a job would be run twice."""
+    sweep = sweep_of(tmp_path, 4)
+    under_slurm(sweep)
+    sweep.job(1).save(JobState(RUNNING, progress="step 7"))
+    sweep.job(2).save(JobState(INTERRUPTED))
+    for number in (1, 2, 3):
+        (sweep.job(number).folder / "slurm.json").write_text(left)
+    given: list[str] = []
+    monkeypatch.setattr(slurm, "queue", lambda users: {"7_0": ("PENDING", "Resources")})
+    monkeypatch.setattr(slurm, "ended", lambda tickets: {})
+    monkeypatch.setattr(slurm, "cancel", given.extend)
+    found = status_of(sweep)
+    assert [item.status for item in found.standings] == [QUEUED, RUNNING, QUEUED, QUEUED]
+    assert found.standings[0].detail == "pending: Resources"
+    assert found.standings[1].detail.startswith("step 7; slurm.json in its folder is damaged")
+    assert found.standings[3].detail.startswith("slurm.json in its folder is damaged")
+    assert found.of(*UNFINISHED) == []
+    root = ["--root", str(tmp_path)]
+    assert main(["status", "--json", *root]) == 0
+    numbers = [job["slurm"] for job in json.loads(capsys.readouterr().out)["jobs"]]
+    assert numbers == ["7_0", None, None, None]
+    (sweep.job(3).folder / "slurm.json").unlink()
+    assert [job.number for job in status_of(sweep).of(MISSING)] == [3]
+    assert main(["cancel", *root]) == 0
+    assert given == ["7_0"]
+    assert "job 1: Slurm's number for it cannot be read" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("ends", [{"7_0": "FAILED"}, {}])
 @pytest.mark.parametrize("attempts", [0, 1])
 def test_a_job_that_died_before_its_worker_began_says_what_its_setup_said(
