@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
@@ -20,6 +20,8 @@ from ssah_exp.sweeps.slurm_worker import SlurmWorker
 
 ANSWER_SECONDS = 60  # a controller under load may take its time
 
+# What Slurm says of a job that it still has.
+LIVING = ("PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "COMPLETING", "RESIZING")
 _ERROR = re.compile(r"(error|fatal): |unrecognized|ambiguous|invalid", re.IGNORECASE)
 # Options of sbatch that the launcher decides itself -> its own option for them; None = it has none,
 # since a sweep could not be followed, ended or gone on with if it were another.
@@ -239,8 +241,9 @@ def ended(tickets: Iterable[str]) -> dict[str, str]:
     arrays = sorted({ticket.partition("_")[0] for ticket in tickets})
     for array in arrays:
         try:  # needs an accounting data base, which small clusters lack
-            text = _ask("sacct", "-X", "-n", "-P", "-j", array, "--format=JobID,State")
-            found = dict(line.split("|", 1) for line in text.splitlines() if "|" in line)
+            text = _ask("sacct", "-X", "-n", "-P", "-j", array, "--format=JobID,State,ExitCode")
+            rows = (line.split("|") for line in text.splitlines() if line.count("|") == 2)
+            found = {number: _end(state, code) for number, state, code in rows}
         except ClusterError:
             found = _remembered(array)
         states.update(found)
@@ -269,13 +272,25 @@ def _remembered(array: str) -> dict[str, str]:
         if "JobState" in told:
             task = told.get("ArrayTaskId")
             number = f"{told['ArrayJobId']}_{task}" if task else told["JobId"]
-            states[number] = _with_signal(told)
+            states[number] = _end(told["JobState"], told.get("ExitCode", "0:0"))
     return states
 
 
-def _with_signal(told: Mapping[str, str]) -> str:
-    signal = told.get("ExitCode", "0:0").partition(":")[2]
-    return told["JobState"] + (f" by signal {signal}" if signal not in ("", "0") else "")
+def _end(state: str, exit_code: str) -> str:
+    """A state and, of a job that ended by itself, its signal or exit code.
+
+    A set-up that ends without a word has left nothing else to show.
+
+    Args:
+        state: As Slurm names it.
+        exit_code: Code and signal, ``3:0``.
+    """
+    code, _, signal = exit_code.partition(":")
+    if state in LIVING or state.startswith("CANCELLED"):
+        return state
+    if signal not in ("", "0"):
+        return f"{state} by signal {signal}"
+    return f"{state} with exit code {code}" if code not in ("", "0") else state
 
 
 def _need(program: str) -> None:

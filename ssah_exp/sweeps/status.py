@@ -33,8 +33,6 @@ _TICKET_LOST = (
     f"{TICKET} in its folder is damaged, so Slurm cannot be asked about it; delete that file once "
     "squeue does not list it"
 )
-# What Slurm says of a job that it still has.
-_LIVING = ("PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "COMPLETING", "RESIZING")
 
 
 @dataclass(frozen=True)
@@ -209,7 +207,7 @@ def _seen_by_slurm(
         stuck = "; it will not start like this" if slurm.waits_for_ever(reason) else ""
         return QUEUED, f"{slurm_state.lower()}: {reason}{stuck}"
     end = ends.get(ticket)
-    if end in _LIVING and job.folder.stat().st_uid != os.getuid():  # the queue may hide it from me
+    if end in slurm.LIVING and job.folder.stat().st_uid != os.getuid():  # the queue may hide it from me
         runs = status == RUNNING and end == "RUNNING"
         return RUNNING if runs else QUEUED, f"Slurm says {end}"
     if end is not None and end.startswith("CANCELLED"):

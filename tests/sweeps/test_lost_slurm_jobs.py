@@ -132,6 +132,54 @@ def test_a_job_that_died_before_its_worker_began_says_what_its_setup_said(
     assert found.detail.endswith("; last line: step 7")
 
 
+@pytest.mark.parametrize(
+    ("state", "code", "said"),
+    [
+        ("FAILED", "3:0", "Slurm says FAILED with exit code 3"),
+        ("FAILED", "0:9", "Slurm says FAILED by signal 9"),
+        ("TIMEOUT", "0:0", "Slurm says TIMEOUT"),
+    ],
+)
+@pytest.mark.parametrize("accounting", [True, False])
+def test_a_setup_that_ends_without_a_word_leaves_its_exit_code(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    accounting: bool,
+    state: str,
+    code: str,
+    said: str,
+) -> None:
+    """A bare ``exit 3`` prints nothing: its code is all there is to show."""
+    sweep = sweep_of(tmp_path, 1)
+    under_slurm(sweep)
+
+    def ask(program: str, *words: str) -> str:
+        if program == "sacct" and accounting and "ExitCode" in words[-1]:
+            return f"7_0|{state}|{code}\n"
+        if program == "sacct" and accounting:
+            return f"7_0|{state}\n"
+        if program == "sacct":
+            raise ClusterError("no accounting")
+        if program == "scontrol":
+            return f"JobId=9 ArrayJobId=7 ArrayTaskId=0 JobState={state} ExitCode={code}\n"
+        return ""
+
+    monkeypatch.setattr(slurm, "_ask", ask)
+    (found,) = status_of(sweep).standings
+    assert (found.status, found.detail) == (FAILED, f"its process died: {said}")
+
+
+def test_how_a_job_ended_is_said_of_none_that_slurm_still_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that was queued again keeps the code of its last end."""
+    listed = "7_0|PENDING|0:15\n7_1|RUNNING|1:0\n7_2|CANCELLED by 1000|0:15\n"
+    monkeypatch.setattr(slurm, "_ask", lambda *words: listed)
+    found = slurm.ended(["7_0", "7_1", "7_2"])
+    assert [found["7_0"], found["7_1"]] == ["PENDING", "RUNNING"]
+    assert found["7_2"].startswith("CANCELLED by 1000")
+
+
 @pytest.mark.parametrize("end", ["RUNNING", "PENDING", "REQUEUED", "COMPLETING"])
 def test_a_job_that_slurm_still_has_is_not_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
