@@ -118,6 +118,30 @@ def test_a_guard_is_found_by_its_kind_whatever_the_config_calls_it(
     assert "llama_guard_3" not in not_measured(made)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "mark"),
+    [
+        ("wei2024", None, None),
+        ("wei2024", {"phrases": ["no"]}, "judge: a changed wei2024 for wei2024"),
+        ("zou2023", None, "judge: zou2023 for wei2024"),
+        ("mine", None, "judge: mine for wei2024"),
+    ],
+)
+def test_another_keyword_judge_than_the_papers_is_marked_in_table_2(
+    name: str, settings: dict[str, Any] | None, mark: str | None
+) -> None:
+    metric = f"asr/chat/{name}"
+    asked = {"primary_judge": name, "harmful_styles": ["chat"]}
+    made = judged({name: {"kind": "keyword"}}, metric, rate(3, 100, 0.95), **asked)
+    if settings is not None:
+        made = changed(made, lambda config: config["evaluation"].update(judges={name: settings}))
+    found = [item for item in pairs(made) if (item.arm, item.metric) == ("full", metric)]
+    assert found
+    assert all(item.measured == 0.03 for item in found)
+    marks = {text for item in found for text in item.differs if text.startswith("judge")}
+    assert marks == (set() if mark is None else {mark})
+
+
 def test_another_rubrics_scores_are_not_beside_gpt_4s() -> None:
     other = {**HEXPHI, "rubric": {"name": "strongreject"}}
     made = judged({"hexphi_endpoint": other}, "score/chat/hexphi_endpoint", MEAN)

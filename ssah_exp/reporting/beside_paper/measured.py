@@ -72,7 +72,8 @@ def freezing_metric(record: RunRecord, benchmark: str, judge: str) -> OurMetric:
         differs = tuple(protocol.question_differs(record, primary))
         return OurMetric(attack_metric(record, name, primary), benchmark, name, differs=differs)
     if record.judges.get(primary, {}).get("kind") == _KEYWORD:
-        return OurMetric(asr_name(_style(record), primary), benchmark, name)
+        differs = tuple(protocol.judge_differs(record, primary, protocol.JUDGE))
+        return OurMetric(asr_name(_style(record), primary), benchmark, name, differs=differs)
     return OurMetric(
         None, benchmark, name, differs=tuple(protocol.judge_differs(record, primary, name))
     )

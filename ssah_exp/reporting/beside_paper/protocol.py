@@ -17,6 +17,7 @@ from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper.pair import sources_of
 
 ADVBENCH = "AdvBench"
+JUDGE = "wei2024"  # the paper's list of refusal phrases
 # Names of the shipped data groups whose harmful requests are AdvBench goals.
 _ADVBENCH_DATA = ("paper_files", "paper_hub", "advbench")
 RAW_TEXT = "WikiText-2 raw"

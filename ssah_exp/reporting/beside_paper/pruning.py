@@ -21,7 +21,7 @@ from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Cell, Row
 from ssah_exp.reporting.text import heading
 
-_N, _TOKENS, _JUDGE, _WINDOW = 100, 256, "wei2024", 4096
+_N, _TOKENS, _WINDOW = 100, 256, 4096
 _BUDGETS = {"SCU": 0.01, "UCU": 0.10, "RU": 0.10}
 _GROUPS = {"dense": ALIGNED, "SCU": "SCU", "UCU": "UCU", "RU": "RU"}
 # Published column -> our prompt style; for Llama-2 the printed average has a third value.
@@ -83,7 +83,7 @@ def _columns(record: RunRecord, source: str) -> Iterator[tuple[str, str, str, tu
     asr = (
         *protocol.requests_differ(record, protocol.ADVBENCH, _N),
         *protocol.tokens_differ(record, _TOKENS),
-        *protocol.judge_differs(record, judge, _JUDGE),
+        *protocol.judge_differs(record, judge, protocol.JUDGE),
     )
     yield "share_of_units_pct", UNITS, "units %", ()
     text = tuple(protocol.text_differs(record, _WINDOW))
