@@ -207,7 +207,8 @@ def _seen_by_slurm(
         stuck = "; it will not start like this" if slurm.waits_for_ever(reason) else ""
         return QUEUED, f"{slurm_state.lower()}: {reason}{stuck}"
     end = ends.get(ticket)
-    if end in slurm.LIVING and job.folder.stat().st_uid != os.getuid():  # the queue may hide it from me
+    # The queue may hide a colleague's job from me.
+    if end in slurm.LIVING and job.folder.stat().st_uid != os.getuid():
         runs = status == RUNNING and end == "RUNNING"
         return RUNNING if runs else QUEUED, f"Slurm says {end}"
     if end is not None and end.startswith("CANCELLED"):
