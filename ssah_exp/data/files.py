@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp.errors import DataError, did_you_mean
+from ssah_exp.jsontext import json_of
 
 Row = Mapping[str, Any]
 csv.field_size_limit(1 << 24)
@@ -54,8 +55,6 @@ def read_items(path: Path) -> list[Any]:
         raise DataError(f"{path}: unknown type '{kind}'.{did_you_mean(kind, readers)}")
     try:
         items = list(readers[kind](path))
-        if kind in (".json", ".jsonl"):  # half an emoji can be escaped, not encoded
-            json.dumps(items, ensure_ascii=False).encode()
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path} is malformed: {whats_wrong(error)}") from error
     if not items:
@@ -128,7 +127,7 @@ def _read_tsv(path: Path) -> Iterator[Row]:
 
 
 def _read_json(path: Path) -> Iterator[Any]:
-    content = json.loads(path.read_text(encoding=ENCODING))
+    content = json_of(path.read_text(encoding=ENCODING))
     if not isinstance(content, list):
         raise ValueError("the top level is not a list of rows")
     yield from content
@@ -139,7 +138,7 @@ def _read_jsonl(path: Path) -> Iterator[Any]:
         for number, line in enumerate(stream, start=1):
             if line.strip():
                 try:
-                    yield json.loads(line)
+                    yield json_of(line)
                 except json.JSONDecodeError as error:  # its own line number is always 1
                     place = f"line {number} column {error.colno}"
                     raise ValueError(

@@ -16,6 +16,7 @@ from ssah_exp.digest import digest_of
 from ssah_exp.errors import UnitError
 from ssah_exp.interventions.delta_parts import Part, bits, digest
 from ssah_exp.interventions.plan import Slice
+from ssah_exp.jsontext import json_of
 from ssah_exp.storage import whole_path
 
 _FORMAT = 3
@@ -86,7 +87,7 @@ class Delta:
                 noted = (file.metadata() or {}).get(_KEY)
                 if noted is None:
                     raise UnitError(f"{path} holds tensors, but is no unit delta.")
-                description = json.loads(noted)
+                description = json_of(noted)
                 if description["format"] != _FORMAT:
                     raise UnitError(f"{path} has format {description['format']}, not {_FORMAT}.")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

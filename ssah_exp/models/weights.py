@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors.torch import save_file
 
 from ssah_exp.cache import COST, MARKER
 from ssah_exp.errors import ModelError, StoreError
+from ssah_exp.jsontext import json_of
 from ssah_exp.models.sidecar import CERTIFICATE, CERTIFICATE_INDEX, PROVENANCE, TRAINING
 from ssah_exp.storage import refuse_existing, whole_folder
 
@@ -129,7 +129,7 @@ def _shards(folder: Path) -> tuple[str, ...]:
     """Names of the files in the index, each holding what the index says."""
     path = folder / _INDEX
     try:
-        places: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        places: dict[str, str] = json_of(path.read_text(encoding="utf-8"))["weight_map"]
         files = tuple(sorted(set(places.values())))
         plain = all(Path(name).name == name for name in files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

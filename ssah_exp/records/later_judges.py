@@ -25,6 +25,7 @@ from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.metrics import Measured
 from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.folders import listed
+from ssah_exp.jsontext import json_of
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.storage import write_atomically
 
@@ -88,7 +89,7 @@ class LaterJudge:
             StoreError: The text is something else.
         """
         try:
-            content = json.loads(text)
+            content = json_of(text)
             if content["schema"] != SCHEMA:
                 raise StoreError(f"Schema {content['schema']}, expected {SCHEMA}.")
             arms = {name: _measured(found) for name, found in content.pop("arms").items()}

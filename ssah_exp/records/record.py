@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import PurePosixPath
 from typing import Any
 
+from ssah_exp.config.ranges import named
 from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.evaluation.probe.curves import Curve
+from ssah_exp.jsontext import json_of
 
 SCHEMA = 1
 DONE, INCOMPLETE = "done", "incomplete"
@@ -213,16 +216,18 @@ class RunRecord:
         """Undo :meth:`to_json`.
 
         Raises:
-            StoreError: Not a record of this schema.
+            StoreError: Not a record of this schema, or one whose names lead out of its folder.
         """
         try:
-            content = json.loads(text)
+            content = json_of(text)
             if any(f'"{name}"' in text for name in _INFINITE):
                 content = _with_infinity(content)  # a walk that most do not need
             if content["schema"] != SCHEMA:
                 raise StoreError(f"Record schema {content['schema']}, expected {SCHEMA}.")
             if not content["arms"]:
                 raise StoreError("Not a run record: it has no arms.")
+            if (problem := next(_unsafe(content), None)) is not None:
+                raise StoreError(f"Not a run record: {problem}")
             content["arms"] = [ArmRecord.from_plain(arm) for arm in content["arms"]]
             content["stages"] = [StageRecord(**stage) for stage in content["stages"]]
             return cls(**content)
@@ -251,6 +256,39 @@ def unanswered_text(lacking: Mapping[str, Mapping[str, int]]) -> str:
         f"judge '{judge}' failed on {sum(arms.values())} answers, of {', '.join(arms)}"
         for judge, arms in lacking.items()
     )
+
+
+_MAPPINGS = (
+    "config",
+    "inputs",
+    "models",
+    "data",
+    "judges",
+    "calibration",
+    "classes",
+    "statistics_agreement",
+    "provenance",
+)
+
+
+def _unsafe(content: Mapping[str, Any]) -> Iterator[str]:
+    """Complain about names that lead out of folders, and kinds that no command could go on with.
+
+    Records come from other people, too: files are named after them, and one that would end a
+    command would hide all others.
+    """
+    for key in ("run_id", "artefact"):
+        yield from named(key, content[key])
+    for key in ("status", "started", "finished"):
+        if not isinstance(content[key], str):
+            yield f"{key} is no text."
+    for key in _MAPPINGS:
+        if not isinstance(content[key], dict):
+            yield f"{key} is no mapping."
+    for arm in content["arms"]:
+        place = PurePosixPath(arm["completions"])
+        if place.is_absolute() or ".." in place.parts:
+            yield f"completions={place} lies outside the run's folder."
 
 
 _ESTIMATE = {item.name for item in fields(Estimate)}

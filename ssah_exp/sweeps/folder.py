@@ -23,6 +23,7 @@ from ssah_exp.config.paths import root_of
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.errors import SsahWarning, StoreError, did_you_mean
 from ssah_exp.folders import holding
+from ssah_exp.jsontext import json_of
 from ssah_exp.owner import Owner
 from ssah_exp.records.provenance import now
 from ssah_exp.storage import storage_errors, write_atomically
@@ -403,7 +404,7 @@ def _read(path: Path, **keys: type) -> dict[str, Any]:
         StoreError: It cannot be read, or something is lacking or of another kind.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json_of(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("it holds no object")
         wrong = [key for key, kind in keys.items() if not isinstance(content.get(key), kind)]

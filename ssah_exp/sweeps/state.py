@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ssah_exp.jsontext import json_of
 from ssah_exp.owner import Owner
 from ssah_exp.records.provenance import now
 
@@ -65,7 +66,7 @@ class JobState:
             ValueError: The text is something else.
         """
         try:
-            content = json.loads(text)
+            content = json_of(text)
             owner = content.pop("owner")
             return cls(**content, owner=None if owner is None else Owner(**owner))
         except (TypeError, KeyError, AttributeError) as error:

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from ssah_exp.config.schema import BudgetsConfig
 from ssah_exp.digest import digest_file, digest_of
 from ssah_exp.errors import UnitError
+from ssah_exp.jsontext import json_of
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.storage import whole_path, write_atomically
 from ssah_exp.units.classes import UnitClass, classify
@@ -173,7 +174,7 @@ class UnitMap:
             if not path.is_file():
                 raise UnitError(f"No UnitMap in {folder}: {path.name} is missing.")
         try:
-            description = json.loads(description_path.read_text(encoding="utf-8"))
+            description = json_of(description_path.read_text(encoding="utf-8"))
             if description["format"] != _FORMAT:
                 raise UnitError(
                     f"{description_path} has format {description['format']}, not {_FORMAT}."

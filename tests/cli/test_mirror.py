@@ -67,6 +67,18 @@ def test_records_in_folders_are_taken_too(root: Path, tmp_path: Path, capsys: Ca
     assert [path.stem for path in (target / "csv/arms").iterdir()] == [record(9).run_id]
 
 
+def test_a_record_whose_name_leads_elsewhere_writes_nothing(
+    root: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    folder = tmp_path / "records"
+    folder.mkdir()
+    (folder / "one.json").write_text(record(9).to_json())
+    (folder / "two.json").write_text(record(8, run_id="../../../taken").to_json())
+    with pytest.warns(UserWarning, match="Skipping a record: .*run_id"):
+        assert main(["mirror", "csv", "--root", str(root), "--records", str(folder)]) == 0
+    assert not list(tmp_path.rglob("taken*"))
+
+
 def test_wandb_sync_is_the_same_mechanism(
     root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

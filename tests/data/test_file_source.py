@@ -272,6 +272,8 @@ def test_a_missing_file_names_the_nearest(csv_path: str) -> None:
         ("cut.jsonl", b'{"goal": "x"}\n{"goal": '),
         ("number.jsonl", b"1\n"),
         ("half_an_emoji.jsonl", b'{"goal": "x \\ud83d"}\n'),
+        ("deep.json", b"[" * 100_000 + b"]" * 100_000),
+        ("deep.jsonl", b"[" * 100_000 + b"]" * 100_000),
         ("latin.csv", "goal\nFüße".encode("latin-1")),
         ("latin.txt", "Füße".encode("latin-1")),
     ],

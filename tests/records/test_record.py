@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,6 +123,32 @@ def _without(name: str) -> str:
 def test_what_is_no_record_is_refused(text: str) -> None:
     with pytest.raises(StoreError):
         RunRecord.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        *(({key: "../" * 9 + "tmp/x"}, key) for key in ("run_id", "artefact")),
+        *(({key: "/tmp/x"}, key) for key in ("run_id", "artefact")),
+        *(({key: value}, key) for key in ("run_id", "artefact") for value in ("", "..", "a\n")),
+        ({"finished": 7}, "finished is no text"),
+        ({"config": []}, "config is no mapping"),
+    ],
+)
+def test_names_that_lead_elsewhere_and_other_kinds_are_refused(
+    changes: dict[str, Any], said: str
+) -> None:
+    """Files are named after records, and records come from other people."""
+    text = json.dumps({**json.loads(record().to_json()), **changes})
+    with pytest.raises(StoreError, match=said):
+        RunRecord.from_json(text)
+
+
+@pytest.mark.parametrize("place", ["/etc/passwd", "../other/aligned.jsonl", "a/../../b.jsonl"])
+def test_answers_lie_in_the_run_s_own_folder(place: str) -> None:
+    made = record(arms=[arm("aligned", 0.1, completions=place)])
+    with pytest.raises(StoreError, match="lies outside the run's folder"):
+        RunRecord.from_json(made.to_json())
 
 
 def test_another_schema_is_refused_by_its_number() -> None:

@@ -69,7 +69,10 @@ def test_a_file_that_is_no_record_is_told_by_what_it_lacks(store: RecordStore) -
         assert store.read(ARTEFACT) == []
 
 
-@pytest.mark.parametrize("content", [b"", b'{"schema": 1', b"{}", b"\xff\xfe\x00", b"[1]"])
+_UNREADABLE = [b"", b'{"schema": 1', b"{}", b"\xff\xfe\x00", b"[1]", b"[" * 99_999]
+
+
+@pytest.mark.parametrize("content", _UNREADABLE)
 def test_an_unreadable_record_is_skipped_with_a_warning(store: RecordStore, content: bytes) -> None:
     store.write(record(0))
     path = store.write(record(1))

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ssah_exp.errors import ModelError
+from ssah_exp.jsontext import json_of
 from ssah_exp.models.attached.base import Attached, attached_to
 from ssah_exp.models.attached.llama_adapter import AdaptionPrompts
 from ssah_exp.models.attached.prefix import LearnedPrefix
@@ -53,7 +54,7 @@ def load_adapter(model: nn.Module, folder: Path) -> Attached:
     """
     place = folder / ADAPTER
     try:
-        config: dict[str, Any] = json.loads((place / _CONFIG).read_text("utf-8"))
+        config: dict[str, Any] = json_of((place / _CONFIG).read_text("utf-8"))
         kind = config["peft_type"]
         tensors = load_file(place / _WEIGHTS)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
