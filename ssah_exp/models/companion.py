@@ -83,6 +83,8 @@ class Companion:
     def load_companion(self, who: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Load weights with their adapter, in eval mode on their device, and tokenizer.
 
+        Code that lies beside them is never run: nothing would say so in the record.
+
         Args:
             who: What error messages call it.
 
@@ -97,8 +99,10 @@ class Companion:
         ref, _ = self.weights.resolve(self._cache)
         place = ref.location
         try:
-            tokenizer = AutoTokenizer.from_pretrained(place, revision=ref.commit)
-            model = whole_model(place, revision=ref.commit, dtype=DTYPES[self.precision])
+            # Left open, transformers asks at the terminal whether to run the folder's own code.
+            own = {"revision": ref.commit, "trust_remote_code": False}
+            tokenizer = AutoTokenizer.from_pretrained(place, **own)
+            model = whole_model(place, dtype=DTYPES[self.precision], **own)
             move(model, device)
             attach(model, place, ref.commit)
         except ModelError as error:

@@ -141,6 +141,27 @@ def test_a_json_file_that_is_no_tokenizer_is_refused_in_one_sentence(
         Companion(weights=LocalFolder(str(tmp_path)), device="cpu").load_companion("the judge")
 
 
+def test_a_judge_s_folder_runs_no_code_and_nobody_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left to itself, transformers asks at the terminal, where a night's run would wait."""
+    folder, ran = saved(tmp_path / "judge"), tmp_path / "ran"
+    (folder / "own.py").write_text(f"open({str(ran)!r}, 'w')\nclass Own: pass\n")
+    own = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(own))
+    asked: list[str] = []
+
+    def yes(question: str = "") -> str:
+        asked.append(question)
+        return "y"
+
+    monkeypatch.setattr("builtins.input", yes)
+    with pytest.raises(ModelError, match="the judge cannot be loaded"):
+        Companion(weights=LocalFolder(str(folder)), device="cpu").load_companion("the judge")
+    assert not asked
+    assert not ran.exists()
+
+
 def test_a_card_without_memory_is_no_fault_of_the_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
