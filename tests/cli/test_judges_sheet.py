@@ -14,6 +14,7 @@ from ssah_exp.errors import DataError
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.judges import ReaderJudge, Verdict, judge_of
 from ssah_exp.evaluation.questions import Completion, Question
+from ssah_exp.evaluation.raters.labelled import read_labelled
 from ssah_exp.evaluation.raters.sheet import Draw, draw_sheet, sheet_text
 from ssah_exp.records.store import read_folder
 from tests.cli.answered import complaint, finished_run
@@ -121,6 +122,25 @@ def test_labels_are_found_whatever_a_spreadsheet_ends_lines_with(
         csv.writer(stream).writerows([["final_label", "prompt", "completion"], *rows])
     judge = ReaderJudge(name="labels", path=str(sheet))
     assert judge.judge(["p\nq"] * 3, given) == [Verdict.REFUSED] * 3
+
+
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t=", "\r="])
+def test_no_answer_is_a_formula_to_a_spreadsheet(begin: str, tmp_path: Path) -> None:
+    """It might open an address or start a program, and no label would find the answer."""
+    given = [f"{begin}HYPERLINK(1)", f"'{begin}quoted", "it's = text"]
+    answers = [completion(f"{begin}p", text) for text in given]
+    sheet = tmp_path / "sheet.csv"
+    pairs = draw_sheet({"run": {"arm": answers}}, Draw(1, 0))
+    sheet.write_text(sheet_text(pairs), encoding="utf-8", newline="")
+    cells = [row[name] for row in rows_of(sheet) for name in ("prompt", "completion")]
+    assert not [cell for cell in cells if cell.strip()[0] in "=+-@"]
+    assert "it's = text" in cells, "the rest is left as it is"
+    rows = [["refused", row["prompt"], row["completion"]] for row in rows_of(sheet)]
+    with sheet.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([["final_label", "prompt", "completion"], *rows])
+    judge = ReaderJudge(name="labels", path=str(sheet))
+    assert judge.judge([f"{begin}p"] * 3, given) == [Verdict.REFUSED] * 3
+    assert set(read_labelled(sheet).completions) == {answer for _, answer in pairs}
 
 
 def test_labels_come_back_as_rates_of_what_was_read(capsys: Capture, tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ from ssah_exp.evaluation.judges.base import Verdict
 
 PROMPT, COMPLETION, LABEL = "prompt", "completion", "final_label"
 _LINE_END = re.compile(r"\r\n?")
+# A cell that begins so is a formula to a spreadsheet, which may open addresses and start programs.
+_FORMULA = re.compile(r"\s*[=+\-@]")
+_AS_TEXT = "'"  # what makes such a cell text
 _REFUSED = ("2_full_refusal", "3_partial_refusal")
 # XSTest's words (Roettger et al. 2023, arXiv 2308.01263); partial refusals are refusals.
 LABELS: Mapping[str, Verdict] = {
@@ -27,7 +30,18 @@ def as_read(prompt: str, completion: str) -> tuple[str, str]:
     Spreadsheets and editors write line ends inside a cell as they like, and a lone ``\r`` would
     end a row of a csv.
     """
-    return _LINE_END.sub("\n", prompt), _LINE_END.sub("\n", completion)
+    return as_text(_LINE_END.sub("\n", prompt)), as_text(_LINE_END.sub("\n", completion))
+
+
+def as_cell(text: str) -> str:
+    """A text as a spreadsheet takes it for text; an apostrophe stands before a would-be formula."""
+    return f"{_AS_TEXT}{text}" if _FORMULA.match(text) else text
+
+
+def as_text(cell: str) -> str:
+    """Undo :func:`as_cell`."""
+    text = cell.removeprefix(_AS_TEXT)
+    return text if _FORMULA.match(text) else cell
 
 
 def read_label_rows(path: Path) -> list[tuple[Row, Verdict]]:

@@ -9,7 +9,12 @@ from pathlib import Path
 from ssah_exp.data.files import kind_of
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.judges import Verdict
-from ssah_exp.evaluation.judges.label_file import COMPLETION, PROMPT, read_label_rows
+from ssah_exp.evaluation.judges.label_file import (
+    COMPLETION,
+    PROMPT,
+    as_text,
+    read_label_rows,
+)
 from ssah_exp.evaluation.questions import read_completions
 
 ALL = "all"
@@ -75,8 +80,8 @@ def read_labelled(path: Path) -> LabelledAnswers:
     labelled = read_label_rows(path)
     rows = [row for row, _ in labelled]
     return LabelledAnswers(
-        [row[PROMPT] for row in rows],
-        [row[COMPLETION] for row in rows],
+        [as_text(row[PROMPT]) for row in rows],
+        [as_text(row[COMPLETION]) for row in rows],
         _parts(rows),
         [verdict for _, verdict in labelled],
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.judges.harm import Answered
-from ssah_exp.evaluation.judges.label_file import COMPLETION, LABEL, PROMPT, as_read
+from ssah_exp.evaluation.judges.label_file import COMPLETION, LABEL, PROMPT, as_cell, as_read
 from ssah_exp.evaluation.questions import HARMFUL, Completion
 
 
@@ -74,11 +74,11 @@ def draw_sheet(
 
 
 def sheet_text(pairs: Sequence[Answered]) -> str:
-    """A csv with a blank column for labels."""
+    """A csv with a blank column for labels, in which no spreadsheet finds a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([LABEL, PROMPT, COMPLETION])
-    writer.writerows(["", *pair] for pair in pairs)
+    writer.writerows(["", *map(as_cell, pair)] for pair in pairs)
     return text.getvalue()
 
 
