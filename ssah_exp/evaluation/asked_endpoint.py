@@ -181,8 +181,10 @@ def _url_problems(url: str) -> list[str]:
     except ValueError:
         return ["base_url is no URL."]
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        return [f"base_url={url} does not begin with http:// or https:// and a host."]
-    if parts.username or parts.password or parts.query:
+        # Without a scheme, credentials are no part that could be told; then nothing is repeated.
+        shown = "" if set(url) & set("@?#") else f"={url}"
+        return [f"base_url{shown} does not begin with http:// or https:// and a host."]
+    if "@" in parts.netloc or parts.query or parts.fragment:
         # URLs stand in records and cache keys, where a key has no place; nor is this one repeated.
         return ["base_url carries credentials or a query; name the key's variable in api_key_env."]
     return []
