@@ -10,6 +10,7 @@ Nothing here reads ``conf/``: a job's config was resolved when it was submitted.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import warnings
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ from ssah_exp.sweeps.state import JobState
 PLAN, COUNT = "sweep.json", "jobs.json"
 JOB, STATE, TICKET = "job.json", "state.json", "slurm.json"
 LOG, CANCELLED = "log.txt", "cancelled"
+_SLURM_NUMBER = re.compile(r"[0-9]+(_[0-9]+)?")
 SLURM = "slurm"  # submission files, and what the jobs printed before and after their own logs
 
 
@@ -141,7 +143,13 @@ class Job:
 
     def _ticket(self) -> str | None:
         path = self.folder / TICKET
-        return str(_read(path, job=str)["job"]) if path.is_file() else None
+        if not path.is_file():
+            return None
+        number = str(_read(path, job=str)["job"])
+        # Slurm's programs would take other words for options: scancel for all jobs of a user.
+        if not _SLURM_NUMBER.fullmatch(number):
+            raise StoreError(f"Cannot read {path}: {number!r} is no number of a job of Slurm.")
+        return number
 
     def said_by_slurm(self) -> list[Path]:
         """What was printed outside of its log since it was given to Slurm, in order; often none."""

@@ -28,6 +28,8 @@ from ssah_exp.sweeps.state import (
 from ssah_exp.sweeps.status import status_of
 from tests.sweeps.frozen import sweep_of
 
+Capture = pytest.CaptureFixture[str]
+
 
 def under_slurm(sweep: Sweep) -> None:
     plan = {**sweep.plan(), "launcher": "slurm"}
@@ -49,6 +51,27 @@ def test_cancel_names_no_job_that_slurm_has_forgotten(
     assert main(["cancel", "--root", str(tmp_path)]) == 0
     assert given == ["7_1"]
     assert [item.status for item in status_of(sweep).standings] == [CANCELLED] * 2
+
+
+@pytest.mark.parametrize("number", ["--user=somebody", "-v", "7_1 8", "../7_*", "7_1\n", None])
+def test_what_is_no_number_reaches_no_program_of_slurm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, number: str | None
+) -> None:
+    """A sweep's folder may be another person's: ``scancel --user=ME`` would end all jobs."""
+    sweep = sweep_of(tmp_path, 2)
+    under_slurm(sweep)
+    (sweep.job(0).folder / "slurm.json").write_text(json.dumps({"job": number}))
+    asked: list[tuple[str, ...]] = []
+
+    def ask(*words: str) -> str:
+        asked.append(words)
+        return ""
+
+    monkeypatch.setattr(slurm, "_ask", ask)
+    for command in ("cancel", "status", "retry-failed"):
+        main([command, "--root", str(tmp_path)])
+    assert "job 0: Slurm's number for it cannot be read" in capsys.readouterr().err
+    assert not [words for words in asked if str(number) in words]
 
 
 @pytest.mark.parametrize(
