@@ -26,6 +26,8 @@ from ssah_exp.config.ranges import refuse
 # Parts that name what is imported in ways of their own: ``_target_``, ``class``, ``()``.
 _SHUT = ("callbacks", "job_logging", "hydra_logging")
 _PLUGGED = ("launcher", "sweeper")
+# Of the launcher: lines that the shell runs before each job.
+_SHELL = "setup"
 _PLUGS = ("hydra_plugins.", "hydra._internal.core_plugins.", "optuna.")
 # All others might decide what runs (PATH, PYTHONPATH, CXX) or who is asked (HF_ENDPOINT).
 _HARMLESS = re.compile(
@@ -44,8 +46,8 @@ def refuse_foreign_hydra(words: Sequence[str]) -> None:
 
     Raises:
         ConfigError: A file changes Hydra's callbacks or loggers, names a launcher or sweeper that
-            is neither in a plug-in of Hydra's nor in Optuna, or sets an environment variable other
-            than those that number threads and cards.
+            is neither in a plug-in of Hydra's nor in Optuna, gives the launcher shell lines, or
+            sets an environment variable other than those that number threads and cards.
     """
     arguments = get_args_parser().parse_args(list(words))
     elsewhere = any("hydra.searchpath" in word for word in arguments.overrides)
@@ -69,6 +71,8 @@ def _problems(found: dict[str, Any], plain: dict[str, Any]) -> Iterator[str]:
         for target in targets_in(found[key]):
             if not target.startswith(_PLUGS) and target not in set(targets_in(plain[key])):
                 yield f"hydra.{key} names {target}: {say}."
+    if (lines := found["launcher"].get(_SHELL)) and lines != plain["launcher"].get(_SHELL):
+        yield f"hydra.launcher.{_SHELL} holds shell lines: {say}."
     for name, value in found["job"]["env_set"].items():
         if not _HARMLESS.fullmatch(name) and plain["job"]["env_set"].get(name) != value:
             yield f"hydra.job.env_set sets {name}: {say}."

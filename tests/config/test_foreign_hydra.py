@@ -57,6 +57,19 @@ def test_what_would_be_imported_is_refused(
         refuse_foreign_hydra(write(folder, hydra, optuna))
 
 
+def test_shell_lines_are_not_a_files_to_give(folder: Path) -> None:
+    """Slurm's launcher runs them before each job; an experiment may choose that launcher."""
+    setup = ["touch somewhere"]
+    words = write(folder, {"launcher": {"setup": setup}}, {"override /hydra/launcher": "slurm"})
+    with pytest.raises(ConfigError, match=r"hydra\.launcher\.setup holds shell lines"):
+        refuse_foreign_hydra(words)
+    plain = write(folder, {}, {"override /hydra/launcher": "slurm"})
+    assert _composed(plain)["launcher"]["setup"] == []
+    refuse_foreign_hydra(plain)
+    said = ["hydra/launcher=slurm", "hydra.launcher.setup=[module load cuda]"]
+    refuse_foreign_hydra([*said, *plain])
+
+
 def test_consent_is_not_a_files_to_give(folder: Path, install: Install, capsys: Any) -> None:
     name = install("print('imported')", trusted=False)
     words = write(folder, {"job": {"env_set": {VARIABLE: name}}})
