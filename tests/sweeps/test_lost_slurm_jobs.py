@@ -68,7 +68,7 @@ def test_what_is_no_number_reaches_no_program_of_slurm(
         return ""
 
     monkeypatch.setattr(slurm, "_ask", ask)
-    for command in ("cancel", "status", "retry-failed"):
+    for command in ("status", "cancel"):
         main([command, "--root", str(tmp_path)])
     assert "job 0: Slurm's number for it cannot be read" in capsys.readouterr().err
     assert not [words for words in asked if str(number) in words]
