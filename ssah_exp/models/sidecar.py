@@ -29,9 +29,16 @@ def sidecar_folder(location: str, revision: str | None) -> Path:
     """
     if Path(location).is_dir():
         return Path(location)
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
 
     try:
-        return Path(snapshot_download(location, revision=revision, allow_patterns=list(_READ)))
+        found = snapshot_download(
+            location,
+            revision=revision,
+            allow_patterns=list(_READ),
+            # huggingface-hub 1.33 asks the hub for a commit's list of files even when offline.
+            local_files_only=constants.HF_HUB_OFFLINE,
+        )
     except Exception as error:  # of the hub's client, its transport or the disk
         raise ModelError(f"{location} cannot be loaded from the hub: {error}") from error
+    return Path(found)

@@ -53,13 +53,15 @@ class ModelRef:
         """
         if Path(self.location).is_dir():
             return Path(self.location)
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import try_to_load_from_cache
+        from transformers.utils import CONFIG_NAME
 
-        try:
-            found = snapshot_download(self.location, revision=self.revision, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{self.location} is not in the hub's cache here: {error}") from error
-        return Path(found)
+        # Not `snapshot_download`: it refuses a folder that lacks any file of the repository, and
+        # transformers fetches only those that it reads.
+        found = try_to_load_from_cache(self.location, CONFIG_NAME, revision=self.revision)
+        if not isinstance(found, str):
+            raise ModelError(f"{self.location} is not in the hub's cache here.")
+        return Path(found).parent
 
 
 @runtime_checkable

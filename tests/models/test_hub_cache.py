@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -89,3 +90,16 @@ def test_an_adapter_of_a_repository_is_put_in_as_one_of_a_folder_is(cache: Path)
     assert bare.startswith("loaded")
     assert adapted.startswith("loaded")
     assert bare != adapted
+
+
+def test_what_a_repository_has_beside_a_model_need_not_be_there(cache: Path) -> None:
+    """The hub's client notes all files of a commit; transformers fetches those that it reads."""
+    repository = cache / "models--owner--name"
+    there = (repository / "snapshots" / COMMIT).iterdir()
+    files = {name: {"size": 1, "blob_id": ""} for name in ("README.md", *(f.name for f in there))}
+    (repository / "trees").mkdir()
+    (repository / "trees" / f"{COMMIT}.json").write_text(
+        json.dumps({"format_version": 1, "files": files}), encoding="utf-8"
+    )
+    (line,) = loaded(cache, COMMIT)
+    assert line.startswith("loaded")
