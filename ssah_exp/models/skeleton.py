@@ -31,4 +31,5 @@ def load_skeleton(
     found, trust = load_config(location, config, revision), config.trust_remote_code
     with torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(found, trust_remote_code=trust)  # type: ignore[no-untyped-call]
+    model.tie_weights()  # transformers 5.0 leaves that out on the meta device
     return model
