@@ -83,6 +83,7 @@ def embedded_shape(location: str, dtype: torch.dtype) -> PreTrainedModel:
     model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
         config, dtype=dtype, attn_implementation="sdpa"
     )
+    model.tie_weights()  # as in `load_skeleton`
     return model
 
 
