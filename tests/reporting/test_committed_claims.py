@@ -44,7 +44,7 @@ def test_the_verdicts_of_all_seeds_are_those_of_their_records(
 
 OTHERS = sorted(
     file
-    for name in ("claims.yaml", "asked_afterwards.yaml")
+    for name in ("claims.yaml", "asked_afterwards.yaml", "fresh_seeds.yaml")
     for file in SHIPPED.parents[1].rglob(name)
     if file.parent != SHIPPED.parent
 )
@@ -62,12 +62,13 @@ def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
 
 def test_there_are_such_claims() -> None:
     names = [file.parent.name for file in OTHERS]
-    assert names[:9] == [
-        "seeds", "budgets", "came_aligned", "bare", "classes", "excluded", "freezing",
-        "fresh_seeds", "harmbench",
+    assert names[:13] == [
+        "seeds", "budgets", "came_aligned", "bare", "classes",
+        "constants", "constants", "quarter", "smaller",  # the second: of seeds after the first
+        "excluded", "freezing", "fresh_seeds", "harmbench",
     ]  # fmt: skip
-    assert names[9:13] == ["frozen_share", "matched", "quarter", "small_matched"]
-    assert names[13:26] == [
+    assert names[13:17] == ["frozen_share", "matched", "quarter", "small_matched"]
+    assert names[17:30] == [
         "fresh_seeds",  # of over-refusal
         "fresh_seeds",  # of the study
         "in_words",
@@ -82,10 +83,10 @@ def test_there_are_such_claims() -> None:
         "full_rates",
         "matched",
     ]
-    assert names[26:30] == ["in_words", "read", "scu_only", "later"]
-    assert names[30:33] == ["fresh_seeds", "milder", "milder"]  # of adapters
-    assert names[33:37] == ["dpo", "fresh_seeds", "utility", "unit_lora"]
-    assert names[37:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
+    assert names[30:34] == ["in_words", "read", "scu_only", "later"]
+    assert names[34:37] == ["fresh_seeds", "milder", "milder"]  # of adapters
+    assert names[37:41] == ["dpo", "fresh_seeds", "utility", "unit_lora"]
+    assert names[41:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
 
 
 def test_the_page_counts_what_is_supported_over_seeds_and_over_prompts() -> None:
@@ -120,6 +121,7 @@ READ_TOO = (
     "scu_budget/read",
     *(f"came_aligned/{name}" for name in ("1.5B", "0.5B", "budgets", "fresh_seeds", "harmbench")),
     *(f"came_aligned/budgets/{name}" for name in ("half", "two")),
+    *(f"came_aligned/constants{name}" for name in ("", "/quarter", "/smaller")),
 )
 
 

@@ -18,7 +18,14 @@ from statsmodels.stats.inter_rater import cohens_kappa
 
 KINDS = ["refused", "nothing", "echoed", "elsewhere", "answered"]
 STYLES = ["raw", "chat"]
-ARMS = ["unaligned", "aligned", "SCU/pooled", "SCU/pooled/random", "SCU/pooled/matched"]
+ARMS = [
+    *("unaligned", "aligned"),
+    *(
+        f"SCU/{fill}{control}"
+        for fill in ("pooled", "safety", "utility")
+        for control in ("", "/random", "/matched")
+    ),
+]
 
 
 def percent(share: float) -> str:
