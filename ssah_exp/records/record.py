@@ -286,7 +286,7 @@ def _unsafe(content: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(content[key], dict):
             yield f"{key} is no mapping."
     for arm in content["arms"]:
-        place = PurePosixPath(arm["completions"])
+        place = PurePosixPath(arm["completions"] or "")  # the probe keeps none
         if place.is_absolute() or ".." in place.parts:
             yield f"completions={place} lies outside the run's folder."
 

@@ -62,13 +62,13 @@ def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
 
 def test_there_are_such_claims() -> None:
     names = [file.parent.name for file in OTHERS]
-    assert names[:13] == [
+    assert names[:12] == [
         "seeds", "budgets", "came_aligned", "bare", "classes",
-        "constants", "constants", "quarter", "smaller",  # the second: of seeds after the first
+        "constants", "constants", "smaller",  # the second: of seeds after the first
         "excluded", "freezing", "fresh_seeds", "harmbench",
     ]  # fmt: skip
-    assert names[13:17] == ["frozen_share", "matched", "quarter", "small_matched"]
-    assert names[17:30] == [
+    assert names[12:16] == ["frozen_share", "matched", "quarter", "small_matched"]
+    assert names[16:30] == [
         "fresh_seeds",  # of over-refusal
         "fresh_seeds",  # of the study
         "in_words",
@@ -77,6 +77,7 @@ def test_there_are_such_claims() -> None:
         "fresh_seeds",  # in words
         "read",
         "read",
+        "utility_mean",
         "ru_budget",
         "faster",
         "five_percent",
@@ -121,7 +122,8 @@ READ_TOO = (
     "scu_budget/read",
     *(f"came_aligned/{name}" for name in ("1.5B", "0.5B", "budgets", "fresh_seeds", "harmbench")),
     *(f"came_aligned/budgets/{name}" for name in ("half", "two")),
-    *(f"came_aligned/constants{name}" for name in ("", "/quarter", "/smaller")),
+    *(f"came_aligned/constants{name}" for name in ("", "/smaller")),
+    "paper_smollm2/in_words/utility_mean",
 )
 
 
