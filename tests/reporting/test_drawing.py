@@ -49,6 +49,33 @@ def test_text_stays_text(tmp_path: Path) -> None:
     assert mpl.rcParams["svg.fonttype"] == "path", "outside it is matplotlib's own"
 
 
+NAMED = r"$\frac$ for \$5"
+
+
+@styled()
+def draw_named(path: Path) -> None:
+    figure = new_figure(5.0, 3.0)
+    axes = figure.subplots()
+    axes.plot([1, 2], [1, 1e8], label=f"{NAMED} label")
+    axes.set_xticks([1, 2], [f"{NAMED} tick", "plain"])
+    axes.set_ylim(1, 1e8)
+    log_where_wide(axes)
+    axes.annotate(f"{NAMED} note", (1, 10))
+    axes.set(title=f"{NAMED} title", ylabel=f"{NAMED} axis")
+    figure.suptitle(f"{NAMED} above")
+    figure.legend(title=f"{NAMED} legend")
+    save_figure(figure, path, NUMBERS)
+
+
+def test_dollar_signs_in_names_are_no_mathematics(tmp_path: Path) -> None:
+    draw_named(tmp_path / "a.svg")
+    drawn = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    for place in ("label", "tick", "note", "title", "axis", "above", "legend"):
+        assert f">{NAMED} {place}</text>" in drawn
+    assert "<!-- $\\mathdefault{10^{4}}$ -->" in drawn, "above what was drawn of it"
+    assert "mathdefault{10^{4}}$</text>" not in drawn
+
+
 def test_numbers_lie_beside_and_gaps_stay_gaps(tmp_path: Path) -> None:
     assert draw(tmp_path / "new" / "a.svg") == tmp_path / "new" / "a.csv"
     assert (tmp_path / "new" / "a.csv").read_text(encoding="utf-8") == "x,y\n0,0.25\n1,\n"

@@ -182,11 +182,27 @@ def save_figure(figure: Figure, path: Path, numbers: pd.DataFrame) -> Path:
         StoreError: The disk is full or not writable.
     """
     check_picture(path)
+    _without_mathematics(figure)
     with whole_path(path) as temporary, styled():
         figure.savefig(
             temporary, format=path.suffix.lstrip("."), metadata=_UNDATED.get(path.suffix)
         )
     return save_numbers(path.with_suffix(".csv"), numbers)
+
+
+def _without_mathematics(figure: Figure) -> None:
+    """Draw names as they are: matplotlib takes what stands between dollar signs for mathematics.
+
+    Its own numbers on logarithmic axes are mathematics and stay so.
+    """
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if axis.get_scale() == "log":
+            for label in axis.get_ticklabels(which="both"):
+                label.set_parse_math(True)
 
 
 def save_numbers(path: Path, numbers: pd.DataFrame) -> Path:
