@@ -473,6 +473,53 @@ def test_wrong_files_are_refused(tmp_path: Path, change: dict[str, Any], message
         read_claims(path)
 
 
+def laughing(first: str, form: str) -> str:
+    """YAML of items that hold the one before ten times: the last the first one a million times."""
+    lines = [f"- &l0 {first}"]
+    for at in range(6):
+        ten = ", ".join([f"*l{at}"] * 10)
+        lines.append(f"- &l{at + 1} " + form.format(ten))
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("claims", "said"),
+    [
+        (laughing("ha", "[{}]"), "with its aliases written out it has more than 1,000,000 letters"),
+        (laughing("{h: a}", "{{<<: [{}]}}"), "with its aliases written out it has more"),
+        ("- &within {claim: *within}", "with its aliases written out"),
+        ("- " + "[" * 5000 + "]" * 5000, "it is nested too deep"),
+    ],
+)
+def test_what_no_memory_holds_is_refused(tmp_path: Path, claims: str, said: str) -> None:
+    path = tmp_path / "claims.yaml"
+    path.write_text(f"claims:\n{claims}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"claims.yaml cannot be read: {said}"):
+        read_claims(path)
+
+
+def test_aliases_of_aliases_and_merged_keys_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "claims.yaml"
+    path.write_text(
+        f"""claims:
+  - &first
+    claim: c
+    artefact: probe
+    where: &where {{seed: 1}}
+    tests: &tests [&test {{shows: higher, arm: SCU/pooled, metric: {METRIC}}}]
+  - {{<<: *first, claim: d, tests: [*test, {{<<: *test, shows: same}}]}}
+  - {{claim: e, artefact: probe, where: *where, tests: *tests}}
+""",
+        encoding="utf-8",
+    )
+    claims = read_claims(path).claims
+    assert [claim.claim for claim in claims] == ["c", "d", "e"]
+    assert [claim.where for claim in claims] == [{"seed": 1}] * 3
+    assert [test.shows for claim in claims for test in claim.tests] == [
+        "higher", "higher", "same", "higher",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

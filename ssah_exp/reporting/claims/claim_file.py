@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ssah_exp.evaluation.metric_names import PERPLEXITY, TRAIN_LOSS
 from ssah_exp.evaluation.shares import is_share
 
 HIGHER, LOWER, SAME = DIRECTIONS = ("higher", "lower", "same")
+_LONGEST = 1_000_000  # letters; committed files of claims have six thousand at most
 _LOSSES = (PERPLEXITY, TRAIN_LOSS)  # compared in nats per token
 
 
@@ -94,9 +96,11 @@ def read_claims(path: Path) -> ClaimFile:
         ConfigError: Not readable, unknown keys, a claim without tests, values out of range.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  # a safe one
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} cannot be read: it is nested too deep") from error
     given = _mapping(content, str(path), {"alpha", "rate_margin", "loss_margin", "claims"})
     claims = given.get("claims")
     if not isinstance(claims, list) or not claims:
@@ -108,6 +112,29 @@ def read_claims(path: Path) -> ClaimFile:
         loss_margin=_positive(given.get("loss_margin", 0.05), f"{path}: loss_margin"),
         folder=path.parent,
     )
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses aliases of aliases that would fill the memory wherever they are written out."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None and _written_out(node, {}) > _LONGEST:
+            raise ValueError(f"with its aliases written out it has more than {_LONGEST:,} letters")
+        return node
+
+
+def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
+    """Letters of a node, and one for each node in it, counted again wherever an alias stands."""
+    if id(node) not in known:
+        known[id(node)] = _LONGEST + 1  # what an alias to a node within itself finds
+        parts = [node.value] if isinstance(node, yaml.ScalarNode) else node.value
+        if isinstance(node, yaml.MappingNode):
+            parts = chain.from_iterable(parts)
+        known[id(node)] = 1 + sum(
+            len(part) if isinstance(part, str) else _written_out(part, known) for part in parts
+        )
+    return known[id(node)]
 
 
 def _claim(content: Any, where: str) -> Claim:
