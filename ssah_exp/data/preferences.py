@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from ssah_exp.data.chat import Encoded, encode_pair, tell_left_out
 from ssah_exp.data.files import Row, read_rows
-from ssah_exp.data.selection import RowSelection, asks, render
+from ssah_exp.data.selection import RowSelection, asks, render, telling_rows_apart
 from ssah_exp.data.sources import Example
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
@@ -72,10 +72,10 @@ class FilePairs(RowSelection):
         """
         path = Path(self.path).expanduser()
         origin = str(path)
-        rows = self.select(
-            read_rows(path), origin, seed, lambda row: asks(self.prompt, row, origin)
-        )
-        return _differing((self._pair(row, origin) for row in rows), origin)
+        rows = read_rows(path)
+        kept = self.select(rows, origin, seed, lambda row: asks(self.prompt, row, origin))
+        with telling_rows_apart(rows):
+            return _differing((self._pair(row, origin) for row in kept), origin)
 
     def _pair(self, row: Row, origin: str) -> Pair:
         prompt, chosen, rejected = (

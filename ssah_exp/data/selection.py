@@ -29,6 +29,35 @@ def counting_blanks() -> Iterator[dict[str, int]]:
         _BLANK.reset(token)
 
 
+class _LackingError(DataError):
+    """A row lacks a column.
+
+    Attributes:
+        row: The row.
+        name: The column.
+    """
+
+    row: Row
+    name: str
+
+
+@contextmanager
+def telling_rows_apart(rows: Sequence[Row]) -> Iterator[None]:
+    """Within the block, say which row lacks a column that another has; counted if one does.
+
+    Raises:
+        DataError: A column is missing.
+    """
+    try:
+        yield
+    except _LackingError as error:
+        which = ""
+        if any(error.name in row for row in rows):
+            at = next((at for at, row in enumerate(rows, start=1) if row is error.row), None)
+            which = "" if at is None else f" Row {at} of {len(rows)} lacks it."
+        raise DataError(f"{error}{which}") from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class RowSelection:
     """Which rows to use.
@@ -72,8 +101,9 @@ class RowSelection:
             number = getattr(self, name)
             if number is not None and number < low:
                 raise DataError(f"{origin}: {name}={number} is below {low}.")
-        matching = [row for row in rows if self._matches(row, origin)]
-        kept = [row for row in matching if usable(row)]
+        with telling_rows_apart(rows):
+            matching = [row for row in rows if self._matches(row, origin)]
+            kept = [row for row in matching if usable(row)]
         _count(origin, len(matching) - len(kept))
         kept = kept[self.start : self.stop : self.every]
         if not kept:
@@ -116,7 +146,10 @@ def column(row: Row, name: str, origin: str) -> Any:
     """
     if name not in row:
         columns = [str(key) for key in row]
-        raise DataError(f"{origin} has no column '{name}'.{did_you_mean(name, columns)}")
+        hint = did_you_mean(name, columns)
+        error = _LackingError(f"{origin} has no column '{name}'.{hint}")
+        error.row, error.name = row, name
+        raise error
     return row[name]
 
 

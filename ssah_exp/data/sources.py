@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ssah_exp.data.files import ENCODING, Row, neighbours, read_rows, whats_wrong
-from ssah_exp.data.selection import RowSelection, asks, column, filled, render
+from ssah_exp.data.selection import (
+    RowSelection,
+    asks,
+    column,
+    filled,
+    render,
+    telling_rows_apart,
+)
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import DataError
 
@@ -105,7 +112,8 @@ class Selection(RowSelection):
                 finds nothing in a request.
         """
         kept = self.select(rows, origin, seed, lambda row: asks(self.prompt, row, origin))
-        return [self._example(row, origin) for row in kept]
+        with telling_rows_apart(rows):
+            return [self._example(row, origin) for row in kept]
 
     def _example(self, row: Row, origin: str) -> Example:
         prompt = render(self.prompt, row, origin)

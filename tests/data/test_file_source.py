@@ -200,6 +200,27 @@ def test_a_missing_column_names_the_nearest(csv_path: str) -> None:
         FileSource("{goal}", where={"kin": "a"}, path=csv_path).load(0)
 
 
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+@pytest.mark.parametrize("options", [{"response": "{answer}"}, {"where": {"answer": "one"}}])
+def test_a_row_that_lacks_a_column_is_named(
+    tmp_path: Path, kind: str, options: dict[str, Any]
+) -> None:
+    target = tmp_path / f"rows.{kind}"
+    rows = [*ROWS, {"goal": "fifth", "anser": "five"}, ROWS[0]]
+    text = json.dumps(rows) if kind == "json" else "\n\n".join(map(json.dumps, rows))
+    target.write_text(text, encoding="utf-8")
+    said = r"no column 'answer'\. Did you mean 'anser'\? Allowed: .*\. Row 5 of 6 lacks it\."
+    with pytest.raises(DataError, match=said):
+        FileSource("{goal}", path=str(target), **options).load(0)
+    with pytest.raises(DataError, match=r"Row 1 of 6 lacks it\."):
+        FileSource("{anser}", path=str(target)).load(0)
+
+
+def test_a_column_that_no_row_has_is_no_fault_of_the_first(csv_path: str) -> None:
+    with pytest.raises(DataError, match=r"no column 'goals'.*Allowed: [a-z, ]+\.$"):
+        FileSource("{goals}", path=csv_path).load(0)
+
+
 @pytest.mark.parametrize("name", ["data.prompt", "prompt[en]", "0", "", "Kind of harm"])
 def test_a_column_is_called_what_it_is_called(tmp_path: Path, name: str) -> None:
     """As pandas flattens objects and leaves indices and header-less frames."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,14 @@ def test_rows_are_selected_as_everywhere(path: str) -> None:
     assert source(path, sample=3).load(4) == draws[4]
     assert len({tuple(draw) for draw in draws.values()}) > 10
     assert all(len(set(draw)) == 3 for draw in draws.values())
+
+
+def test_a_pair_that_lacks_a_column_is_named(tmp_path: Path) -> None:
+    target = tmp_path / "pairs.jsonl"
+    rows = [{"q": "q", "c": "c", "r": "r"}, {"q": "q", "c": "c"}]
+    target.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(DataError, match=r"no column 'r'\..* Row 2 of 2 lacks it\."):
+        source(str(target)).load(0)
 
 
 def test_wrong_columns_and_selections_are_data_errors(path: str) -> None:
