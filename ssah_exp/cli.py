@@ -17,7 +17,7 @@ from io import TextIOWrapper
 from typing import Any
 
 from ssah_exp import __version__
-from ssah_exp.errors import IncompleteError, SsahError, ending_behind, plain_warnings
+from ssah_exp.errors import IncompleteError, SsahError, ending_behind, plain_warnings, printable
 from ssah_exp.options import (
     bench,
     claims,
@@ -134,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return code or 2
         if not isinstance(error, SsahError):
             raise
-        print(f"ssah-exp: {error}", file=sys.stderr)
+        print(f"ssah-exp: {printable(str(error))}", file=sys.stderr)
         return 1 if isinstance(error, IncompleteError) else 2
 
 

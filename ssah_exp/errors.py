@@ -10,6 +10,8 @@ from contextlib import contextmanager
 # Exit code of one of a run's processes after an IncompleteError; 1 and 2 say that it failed.
 INCOMPLETE_RANK = 3
 ENDED = 143  # the exit code of a process that SIGTERM ended
+# What moves a terminal's cursor or speaks to it, tabs and line ends apart; for str.translate.
+CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\t"), ord("\n")})
 
 
 class SsahError(Exception):
@@ -73,7 +75,7 @@ def plain_warnings() -> Iterator[None]:
         line: str | None = None,
     ) -> str:
         if issubclass(category, SsahWarning):
-            return f"ssah-exp: {message}\n"
+            return f"ssah-exp: {printable(str(message))}\n"
         return usual(message, category, filename, lineno, line)
 
     warnings.formatwarning = written
@@ -81,6 +83,11 @@ def plain_warnings() -> Iterator[None]:
         yield
     finally:
         warnings.formatwarning = usual
+
+
+def printable(text: str) -> str:
+    """Without control characters, which names out of other people's files may hold."""
+    return text.translate(CONTROLS)
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:

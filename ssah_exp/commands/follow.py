@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 
 from ssah_exp.commands.units import drawn, tell_written
 from ssah_exp.config.vocabulary import CLASSES
@@ -16,7 +15,7 @@ from ssah_exp.errors import StoreError, UnitError, did_you_mean
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import read_run
 from ssah_exp.reporting.figures.track import draw_track, track_rows
-from ssah_exp.reporting.terminal import terminal_table
+from ssah_exp.reporting.terminal import Terminal, terminal_table
 from ssah_exp.reporting.text import machine_text
 
 Track = list[dict[str, Any]]
@@ -44,7 +43,7 @@ def execute(options: argparse.Namespace) -> int:
         shown = {"arm": name, "track": tracks[name], "overhead": overhead}
         print(json.dumps(shown, indent=1))
     else:
-        _print(name, rows, Console())
+        _print(name, rows, Terminal())
         if overhead is not None:
             print(f"Looking took {100 * overhead:.1f} % of the process time of the rest.")
         tell_written(wrote)
@@ -73,7 +72,7 @@ def _overhead(record: RunRecord, arm: str, training: dict[str, Any]) -> float | 
     return costs.get(f"train {arm}", {}).get("track_overhead", overhead)
 
 
-def _print(name: str, rows: pd.DataFrame, console: Console) -> None:
+def _print(name: str, rows: pd.DataFrame, console: Terminal) -> None:
     kept = [f"{before} kept" for before in CLASSES]
     now = [f"SCU now {after}" for after in CLASSES[1:]]
     table = terminal_table(

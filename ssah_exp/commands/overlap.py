@@ -7,13 +7,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from ssah_exp.commands.units import check_draws, drawn, spread_cell, tell_written, units_at
 from ssah_exp.errors import UnitError
 from ssah_exp.reporting.figures.overlap import draw_overlap, overlap_rows
-from ssah_exp.reporting.terminal import terminal_table
+from ssah_exp.reporting.terminal import Terminal, terminal_table
 from ssah_exp.reporting.text import machine_text, plain_rows
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.overlap import Overlap, overlaps
@@ -38,7 +37,7 @@ def execute(options: argparse.Namespace) -> int:
     elif options.format == "json":
         print(json.dumps({"class": unit_class.name, "pairs": plain_rows(rows)}, indent=1))
     else:
-        Console().print(_table(found, unit_class))
+        Terminal().print(_table(found, unit_class))
         tell_written(wrote)
     return 0
 

@@ -6,11 +6,9 @@ import argparse
 import json
 from typing import Any
 
-from rich.console import Console
-
 from ssah_exp.commands.units import drawn, tell_written, units_at
 from ssah_exp.reporting.figures.where import draw_where
-from ssah_exp.reporting.terminal import terminal_table
+from ssah_exp.reporting.terminal import Terminal, terminal_table
 from ssah_exp.units.summary import describe
 
 
@@ -27,12 +25,12 @@ def execute(options: argparse.Namespace) -> int:
     if options.format == "json":
         print(json.dumps(description, indent=1))
     else:
-        _print(description, Console())
+        _print(description, Terminal())
         tell_written(wrote)
     return 0
 
 
-def _print(description: dict[str, Any], console: Console) -> None:
+def _print(description: dict[str, Any], console: Terminal) -> None:
     console.print(
         f"{description['model']}  revision {description['revision']}  "
         f"statistic {description['statistic']}"

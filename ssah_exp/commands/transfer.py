@@ -7,13 +7,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ssah_exp.commands.units import drawn, tell_written, units_at
+from ssah_exp.errors import printable
 from ssah_exp.reporting.figures.flow import draw_flow
-from ssah_exp.reporting.terminal import terminal_table
+from ssah_exp.reporting.terminal import Terminal, terminal_table
 from ssah_exp.reporting.text import machine_text, percent_text, plain_rows
 from ssah_exp.reporting.transfer_rows import became, published_cells, transfer_rows
 from ssah_exp.reporting.transfer_table import render_transfer
@@ -44,7 +44,7 @@ def execute(options: argparse.Namespace) -> int:
     elif options.format in ("markdown", "latex"):
         print(render_transfer(before, after, flows[0], options.format))
     else:
-        _print(before, after, flows, Console())
+        _print(before, after, flows, Terminal())
         tell_written(wrote)
     return 0
 
@@ -71,9 +71,9 @@ def _origin(units: UnitMap) -> dict[str, str]:
     return {"model": provenance.model, "fingerprint": provenance.fingerprint}
 
 
-def _print(before: UnitMap, after: UnitMap, flows: Sequence[Flow], console: Console) -> None:
+def _print(before: UnitMap, after: UnitMap, flows: Sequence[Flow], console: Terminal) -> None:
     for place, units in (("from", before), ("to", after)):
-        print(f"{place:<5}{_name(units)}")
+        print(f"{place:<5}{printable(_name(units))}")
     for sentence in differences(before, after):
         console.print(f"NOTE {sentence}", soft_wrap=True, highlight=False, style="yellow")
     whole, *parts = flows

@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from ssah_exp.errors import printable
+
+
+class Terminal(Console):
+    """A console of rich that prints no control characters but its own."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """As a console does: lines, titles and cells all come by here."""
+        return super().render_str(printable(text), **options)
 
 
 def terminal_table(title: str, words: Iterable[str], numbers: Iterable[str] = ()) -> Table:

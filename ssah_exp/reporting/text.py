@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ssah_exp.config.utility import TASK_METRICS
+from ssah_exp.errors import CONTROLS, printable
 from ssah_exp.evaluation.attack_metrics import CONTINUATION
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.metric_names import EPOCHS, MEAN, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
@@ -65,6 +66,7 @@ TASK_HEADINGS = {UTILITY_MEAN: "utility average"} | {
 }
 _LATEX = str.maketrans(
     {
+        **CONTROLS,
         **{mark: f"\\{mark}" for mark in "%_&#${}"},
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
@@ -224,7 +226,7 @@ _WRITERS: dict[str, Callable[[float], str]] = {TRAIN_LOSS: _loss, TRAINED_SHARE:
 def machine_text(frame: pd.DataFrame, form: str) -> str:
     """A frame as ``csv`` or ``json``. A gap is empty or null; JSON has no infinity: ``"inf"``."""
     if form == "csv":
-        return frame.to_csv(index=False).rstrip("\n")
+        return printable(frame.to_csv(index=False).rstrip("\n"))
     return json.dumps(plain_rows(frame), indent=1, allow_nan=False)
 
 
@@ -246,14 +248,19 @@ def _plain(value: Any) -> Any:
 def format_frame(frame: pd.DataFrame, form: str) -> str:
     """A frame as ``markdown`` or ``latex``."""
     if form == "markdown":
-        return frame.to_markdown(index=False, disable_numparse=True)
+        shown = frame.map(_shown).rename(columns=_shown)  # before widths are measured
+        return shown.to_markdown(index=False, disable_numparse=True)
     escaped = frame.map(latex).rename(columns=latex)
     return escaped.style.hide(axis="index").format(escape=None).to_latex(hrules=True)
 
 
+def _shown(cell: Any) -> Any:
+    return printable(cell) if isinstance(cell, str) else cell
+
+
 def prose(text: str, form: str) -> str:
     """A sentence, escaped where the format needs it."""
-    return latex(text) if form == "latex" else text
+    return latex(text) if form == "latex" else printable(text)
 
 
 def latex(text: str) -> str:

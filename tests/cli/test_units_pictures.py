@@ -14,6 +14,7 @@ import pytest
 from ssah_exp.cli import main
 from ssah_exp.records.record import StageRecord
 from ssah_exp.records.store import RECORD
+from ssah_exp.reporting.terminal import Terminal, terminal_table
 from ssah_exp.units.classes import UnitClass
 from tests.records.synthetic import record
 from tests.units.maps import random_map
@@ -40,6 +41,29 @@ def test_where_units_live(tmp_path: Path, capsys: Capture) -> None:
             assert row["units"] == count
             assert row["of_layer_pct"] == pytest.approx(100 * count / mask.sum())
     assert table.groupby("class")["of_class_pct"].sum().tolist() == pytest.approx([100] * 4)
+
+
+def test_names_of_maps_do_not_speak_to_the_terminal(tmp_path: Path, capsys: Capture) -> None:
+    units = random_map()
+    speaking = replace(units.provenance, model="\x1b]0;title\x07a")
+    replace(units, provenance=speaking).save(tmp_path / "map")
+    for command in (["show"], ["transfer", str(tmp_path / "map")]):
+        assert main(["units", *command, str(tmp_path / "map")]) == 0
+        said = capsys.readouterr().out
+        assert "]0;titlea" in said
+        assert not set("\x1b\x07") & set(said)
+
+
+def test_cells_and_titles_do_not_speak_to_the_terminal() -> None:
+    table = terminal_table("\x1b[1mabove\x07", ("na\x9bme",))
+    table.add_row("a\rb")
+    terminal = Terminal(file=io.StringIO(), width=40)
+    with terminal.capture() as printed:
+        terminal.print(table)
+        terminal.print("line\x08")
+    assert "[1mabove\n" in printed.get()
+    assert " ab " in printed.get()
+    assert not set("\x1b\x07\x9b\r\x08") & set(printed.get())
 
 
 def test_overlap_in_every_format(tmp_path: Path, capsys: Capture) -> None:
