@@ -96,6 +96,31 @@ def test_perplexities_that_no_arm_has_are_left_empty(tmp_path: Path) -> None:
     assert rows.loc[rows["metric"] == "asr", "value"].notna().all()
 
 
+@pytest.mark.parametrize(
+    ("fill", "said"),
+    [("pooled", "params, 2 seeds"), ("utility", "params, set to their utility mean, 2 seeds")],
+)
+def test_the_title_says_what_pruned_units_are_set_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fill: str, said: str
+) -> None:
+    """Figures of the same units set to something else would be titled alike."""
+    titles: list[str] = []
+    monkeypatch.setattr(Figure, "suptitle", lambda _, text: titles.append(text))
+    set_so = [
+        replace(
+            item,
+            config={
+                **item.config,
+                "ablation": {**item.config["ablation"], "primary_fill": fill},
+            },
+            arms=[replace(arm, fill=fill if arm.fill else None) for arm in item.arms],
+        )
+        for item in RECORDS
+    ]
+    draw_null(set_so, tmp_path / "null.svg")
+    assert titles == [f"{RECORDS[0].config['data']['name']}, SCU budget 1 % of {said}"]
+
+
 def test_another_judge_may_be_drawn(tmp_path: Path) -> None:
     made = [
         replace(

@@ -38,6 +38,12 @@ _DENSE = (ALIGNED, UNALIGNED)
 _FOR_A_BOX = 5
 _ROOM = 36  # letters that stand side by side below a panel
 _SIDE_BY_SIDE = 12  # classes and sets; more lie below one another
+# What pruned units are set to, where it is not the mean over both calibration sets.
+_SET_TO = {
+    "safety": "set to their safety mean, ",
+    "utility": "set to their utility mean, ",
+    "zero": "set to zero, ",
+}
 _LETTERS = 31  # of a name beside a panel
 # Where the draws stand beside the class.
 _SHIFTS = {"random": -0.26, "matched": 0.26}
@@ -110,10 +116,10 @@ def draw_null(records: Sequence[RunRecord], path: Path, asr: DrawnAsr = PRIMARY)
 
 def _title(records: Sequence[RunRecord]) -> str:
     config, seeds = records[0].config, len(records)
-    budgets = config["units"]["budgets"]
+    budgets, fill = config["units"]["budgets"], config["ablation"]["primary_fill"]
     return (
         f"{config['data']['name']}, SCU budget {100 * budgets['scu']:g} % of {budgets['unit']}, "
-        f"{seeds} seed{'s' if seeds > 1 else ''}"
+        f"{_SET_TO.get(fill, '')}{seeds} seed{'s' if seeds > 1 else ''}"
     )
 
 
