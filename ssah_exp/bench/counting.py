@@ -27,8 +27,6 @@ from ssah_exp.interventions.plan import TrainingPlan
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_COMPARED = ("peak_memory", "static_memory", "flop")
-
 
 def bench_count(settings: BenchSettings, root: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Count what a step of every arm takes, and compare them.
@@ -121,6 +119,8 @@ def _shape(settings: BenchSettings, location: str | None) -> PreTrainedModel:
 
 
 def _ratios(this: dict[str, Any], that: dict[str, Any]) -> dict[str, float]:
-    pairs = {name: (this[name], that[name]) for name in _COMPARED}
-    pairs["static_memory"] = (this["static_memory"]["total"], that["static_memory"]["total"])
-    return {name: a / b for name, (a, b) in pairs.items()}
+    return {
+        "peak_memory": this["peak_memory"] / that["peak_memory"],
+        "static_memory": this["static_memory"]["total"] / that["static_memory"]["total"],
+        "flop": this["flop"] / that["flop"],
+    }

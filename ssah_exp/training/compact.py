@@ -52,8 +52,8 @@ class _RowLinear(torch.autograd.Function):
 class _ColumnLinear(torch.autograd.Function):
     """Like :class:`_RowLinear`; here ``part`` is the columns ``index`` of ``weight``.
 
-    With ``later`` the result is room for the product, which :func:`multiply_into` has to fill. When
-    checkpointing repeats a block it stops at the last tensor that is kept, and what a function
+    With ``later`` the result is room for the product, which :func:`_multiply_into` has to fill.
+    When checkpointing repeats a block it stops at the last tensor that is kept, and what a function
     keeps is kept when it ends: a product inside would be repeated for nothing. Blocks end with one.
     """
 
@@ -81,7 +81,7 @@ class _ColumnLinear(torch.autograd.Function):
 
 
 @torch.no_grad()
-def multiply_into(
+def _multiply_into(
     out: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
 ) -> None:
     """Fill ``out``, ``(..., out)``, with ``x @ weight.T + bias``, to the bit as ``F.linear``."""
@@ -158,7 +158,7 @@ class CompactLinear(nn.Module):
         later = not torch.compiler.is_compiling()  # a compiler finds by itself what is not needed
         y = cast(torch.Tensor, _ColumnLinear.apply(*given, later))  # type: ignore[no-untyped-call]
         if later:
-            multiply_into(y, x, self.weight, bias)
+            _multiply_into(y, x, self.weight, bias)
         return y
 
     @torch.no_grad()
