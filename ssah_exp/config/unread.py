@@ -13,6 +13,8 @@ from ssah_exp.config.ranges import refuse
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.vocabulary import STYLES, UNALIGNED
 
+# Controls that give each unit one of its nearest.
+_NEAREST = {"matched", "shifted"}
 # Keys of the evaluation that the probe does not read, since it has answers of its own.
 _ANSWERS_ONLY = ("benign_style", "harmful_styles", "max_new_tokens", "perplexity")
 _TRAINED_BY = f"experiments that train do, such as {', '.join(TRAINING_ARTEFACTS[:3])}"
@@ -96,8 +98,11 @@ def unread_options(config: RunConfig) -> Iterator[Unread]:
     if not (controls.of and controls.kinds):
         for key in ("draws", "match_pool"):
             yield Unread(f"ablation.controls.{key}", "ablation.controls asks for no controls")
-    elif "matched" not in controls.kinds:
-        yield Unread("ablation.controls.match_pool", "ablation.controls.kinds has no matched")
+    elif not _NEAREST.intersection(controls.kinds):
+        yield Unread(
+            "ablation.controls.match_pool",
+            "ablation.controls.kinds has no matched or shifted",
+        )
     if config.ablation.fills_of and len(config.ablation.fills) == 1:
         yield Unread("ablation.fills_of", "ablation.fills has one, which every class gets")
     if config.artefact in TRAINING_ARTEFACTS:
@@ -113,8 +118,8 @@ def _by_no_arm(config: RunConfig) -> Iterator[Unread]:
         yield Unread("training.check_every", "no arm has a match_loss")
     if not kinds:
         yield Unread("training.control_draws", "no arm has controls")
-    if "matched" not in kinds:
-        yield Unread("training.match_pool", "no arm has matched controls")
+    if not _NEAREST & kinds:
+        yield Unread("training.match_pool", "no arm has matched or shifted controls")
 
 
 def refuse_unread(jobs: Sequence[tuple[RunConfig, Sequence[str]]]) -> None:

@@ -79,7 +79,9 @@ def _scored_otherwise(model: ModelRef, stages: Stages, node: Target, paper: Unit
     del settings["square_attention"]
     name = type(scoring).__name__
     origin = replace(paper.provenance, statistic=name, settings=settings)
-    return UnitMap.from_scores(paper.anatomy, origin, paper.budgets, safety, utility)
+    return UnitMap.from_scores(
+        paper.anatomy, origin, paper.budgets, safety, utility, shift=paper.shift
+    )
 
 
 def unit_map_of(

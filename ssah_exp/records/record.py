@@ -59,12 +59,14 @@ class ArmRecord:
         model: ``unaligned`` or ``aligned``; ``trained`` for what an arm trained.
         unit_class: Ablated class or named set, or the one a control stands beside; None = dense.
         fill: What replaced the activations; None = dense.
-        control: ``random`` or ``matched``; None = not a control.
+        control: ``random``, ``matched`` or ``shifted``; None = not a control.
         draw: Number of the control draw; None = not a control.
         units: How many units are ablated; in training tables, frozen or trained.
         unit_share: Their share of all units.
         parameter_share: Their share of all unit parameters.
         magnitude: Their mean z_S + z_U, which shows how good a match is; None = there are none.
+        shift: Mean of how far their means move between the calibration sets (``UnitMap.shift``);
+            None = there are none, and in records of earlier versions.
         metrics: Name -> estimate.
         completions: Path of the completions, relative to the run's folder; "" = none are kept.
         arm: In training tables, the configured arm, or the one a control stands beside.
@@ -87,6 +89,7 @@ class ArmRecord:
     unit_share: float
     parameter_share: float
     magnitude: float | None = None
+    shift: float | None = None
     metrics: dict[str, Estimate]
     completions: str
     arm: str | None = None
@@ -316,7 +319,7 @@ def _finite(value: Any) -> Any:
 _INFINITE = ("inf", "-inf", "nan")
 # Parts of a record that hold numbers. Elsewhere these words are words: an arm may be called "nan".
 _NUMBERS = ("training", "calibration", "classes", "statistics_agreement", "stages")
-_NUMBERS_OF_ARM = ("metrics", "curves", "training", "outcomes", "magnitude")
+_NUMBERS_OF_ARM = ("metrics", "curves", "training", "outcomes", "magnitude", "shift")
 
 
 def _with_infinity(content: dict[str, Any]) -> dict[str, Any]:

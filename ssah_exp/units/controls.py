@@ -1,6 +1,6 @@
 """Control sets: as many other units, in the same layers and of the same kinds.
 
-A claim about a class stands only beside its null. Both controls copy the class's count per layer
+A claim about a class stands only beside its null. All controls copy the class's count per layer
 and kind, so shares of unit parameters agree exactly. (Trained weights may differ a little under
 grouped-query attention: a key-value head trains only with all its query heads.) They take units
 from outside the class, or, where a class holds most of a layer and so leaves too few, from the
@@ -15,12 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ssah_exp.config.vocabulary import CONTROLS
 from ssah_exp.errors import UnitError, did_you_mean
 from ssah_exp.units.index import KIND_NAMES
 from ssah_exp.units.unitmap import UnitMap
 
 # The second number of each kind's random streams: published records hold their draws.
-STREAMS = {"matched": 0, "random": 1}
+STREAMS = {"matched": 0, "random": 1, "shifted": 2}
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def control_stream(seed: int, kind: str, draw: int) -> list[int]:
 
     Args:
         seed: The run's seed.
-        kind: ``random`` or ``matched``.
+        kind: ``random``, ``matched`` or ``shifted``.
         draw: Its number, from 0.
 
     Raises:
@@ -86,21 +87,23 @@ def draw_control(
         kind: ``random``: uniform among the layer's other units of the kind. ``matched``: each
             target unit gets one of the ``pool`` nearest units that are still free, by overall
             importance z_S + z_U: size of score is held fixed, preference for safety is not.
+            ``shifted``: the same, by how far units' means move between the calibration sets
+            (:attr:`UnitMap.shift`).
         seed: Decides the draw.
-        pool: Candidates per unit for ``matched``.
+        pool: Candidates per unit for ``matched`` and ``shifted``.
         overlap: Draw from all units of the layer and kind, the target's own included. A target
             unit is then matched to itself only if no other unit is free.
         within: ``(units,)`` bool, the only units to draw from; None = all.
         wording: Of errors.
 
     Raises:
-        UnitError: The target is empty, the kind is unknown, or a layer has fewer units to draw
-            from than the class has.
+        UnitError: The target is empty, the kind is unknown, a layer has fewer units to draw from
+            than the class has, or ``units`` holds no shift and ``shifted`` is asked for.
     """
     if not target.any():
         raise UnitError("A control was asked for an empty set of units.")
     generator = np.random.default_rng(seed)
-    magnitude = units.safety + units.utility
+    measure = _measure(units, kind)
     mask = np.zeros_like(target)
     allowed = np.ones_like(target) if overlap else ~target
     if within is not None:
@@ -118,14 +121,23 @@ def draw_control(
                 f"from and {members.size} in {wording.of}: no control of the same layer mix "
                 f"exists.{advice}"
             )
-        if kind == "random":
+        if measure is None:
             chosen = generator.choice(candidates, size=members.size, replace=False)
-        elif kind == "matched":
-            chosen = _match(magnitude, members, candidates, pool, generator)
         else:
-            raise UnitError(f"Unknown control '{kind}'. Allowed: random, matched.")
+            chosen = _match(measure, members, candidates, pool, generator)
         mask[chosen] = True
     return Control(mask, overlap=float(target[mask].mean()))
+
+
+def _measure(units: UnitMap, kind: str) -> NDArray[np.float64] | None:
+    """``(units,)`` what a control is to be near its class in; None = nothing."""
+    if kind == "random":
+        return None
+    if kind == "matched":
+        return units.safety + units.utility
+    if kind == "shifted":
+        return units.known_shift()
+    raise UnitError(f"Unknown control '{kind}'. Allowed: {', '.join(CONTROLS)}.")
 
 
 def _strata(
@@ -140,19 +152,19 @@ def _strata(
 
 
 def _match(
-    magnitude: NDArray[np.float64],
+    measure: NDArray[np.float64],
     members: NDArray[np.int64],
     candidates: NDArray[np.int64],
     pool: int,
     generator: np.random.Generator,
 ) -> NDArray[np.int64]:
     """Give each member one of its nearest free candidates, members in random order."""
-    order = np.argsort(magnitude[candidates], kind="stable")
+    order = np.argsort(measure[candidates], kind="stable")
     free = candidates[order]
-    values = magnitude[free]
+    values = measure[free]
     chosen: list[int] = []
     for member in generator.permutation(members):
-        wanted = float(magnitude[member])
+        wanted = float(measure[member])
         own = np.flatnonzero(free == member)  # its own place; none, unless overlap is allowed
         if own.size and free.size > 1:
             near = _nearest(np.delete(values, own), wanted, pool)

@@ -24,7 +24,7 @@ from ssah_exp.models.load import LoadedModel, move
 from ssah_exp.units.collect import CalibrationModule, UnitStatistics
 from ssah_exp.units.examples import ExampleMoments
 from ssah_exp.units.index import UnitIndex
-from ssah_exp.units.scores import unit_scores
+from ssah_exp.units.scores import unit_scores, unit_shifts
 from ssah_exp.units.statistics import ChannelStatistics
 from ssah_exp.units.unitmap import Provenance, UnitMap
 
@@ -53,7 +53,14 @@ class Identification:
     def unit_map(self, config: UnitsConfig, provenance: Provenance) -> UnitMap:
         """Score and classify; pure arithmetic on what is stored."""
         scores = self.scores(config, config.statistic)
-        return UnitMap.from_scores(self.anatomy, provenance, config.budgets, *scores)
+        shift = unit_shifts(
+            self.safety,
+            self.utility,
+            self.column_norms,
+            UnitIndex(self.anatomy),
+            square_attention=config.square_attention,
+        )
+        return UnitMap.from_scores(self.anatomy, provenance, config.budgets, *scores, shift=shift)
 
     def scores(self, config: UnitsConfig, statistic: str) -> NDArray[np.float64]:
         """``(2, units)`` z_S and z_U from all examples, by ``variance`` or ``flap``."""

@@ -105,3 +105,35 @@ def unit_scores(
         for kind, stats in statistics.by_kind.items()
     }
     return index.flatten(*normalised(importance, index.anatomy, square=square_attention))
+
+
+def unit_shifts(
+    safety: ChannelStatistics,
+    utility: ChannelStatistics,
+    column_norms: Mapping[Kind, torch.Tensor],
+    index: UnitIndex,
+    *,
+    square_attention: bool = True,
+) -> NDArray[np.float64]:
+    """How far each unit's mean moves between the two calibration sets, scored as dispersion is.
+
+    The squared difference of a channel's two means takes the place of its variance: what pruning
+    it to the other set's mean moves the block's output by, squared. Not in the paper.
+
+    Args:
+        safety: Over the safety set.
+        utility: Over the utility set.
+        column_norms: Squared column norms of the output projections, by kind.
+        index: The unit order.
+        square_attention: See :func:`head_scores`.
+
+    Returns:
+        ``(units,)`` float64, in the flat order.
+    """
+    moved = {
+        kind: channel_importance(
+            (safety.by_kind[kind].mean - stats.mean).square(), column_norms[kind]
+        )
+        for kind, stats in utility.by_kind.items()
+    }
+    return index.flatten(*normalised(moved, index.anatomy, square=square_attention))

@@ -7,6 +7,7 @@ with :func:`select_units`, which also refuses a set that comes out empty.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,15 @@ __all__ = [
 ]
 
 
+_RANKINGS: dict[str, Callable[[UnitMap], NDArray[np.float64]]] = {
+    "safety": lambda units: units.safety,
+    "utility": lambda units: units.utility,
+    "importance": lambda units: units.safety + units.utility,
+    "preference": lambda units: units.safety - units.utility,
+    "shift": UnitMap.known_shift,
+}
+
+
 @dataclass(frozen=True)
 class OfClass:
     """All units of the named classes.
@@ -68,8 +78,8 @@ class Ranked:
     """The longest run of the highest or lowest units of a set that fits a share.
 
     Attributes:
-        by: ``safety`` (z_S), ``utility`` (z_U), ``importance`` (z_S + z_U) or ``preference``
-            (z_S - z_U).
+        by: ``safety`` (z_S), ``utility`` (z_U), ``importance`` (z_S + z_U), ``preference``
+            (z_S - z_U) or ``shift`` (how far its mean moves between the calibration sets).
         end: ``highest`` or ``lowest``.
         share: Above 0, at most 1.
         of: The set to rank; None = all units.
@@ -86,7 +96,7 @@ class Ranked:
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        check_choice("Ranked.by", self.by, ("safety", "utility", "importance", "preference"))
+        check_choice("Ranked.by", self.by, _RANKINGS)
         check_choice("Ranked.end", self.end, ("highest", "lowest"))
         check_choice("Ranked.unit", self.unit, ("params", "units"))
         check_choice("Ranked.share_of", self.share_of, ("model", "set"))
@@ -101,7 +111,7 @@ class Ranked:
         """``(units,)`` bool; ties are broken by position.
 
         Raises:
-            UnitError: The set is empty.
+            UnitError: The set is empty, or ``units`` holds no shift to rank by.
         """
         mask = np.zeros(units.anatomy.units, dtype=np.bool_)
         candidates = np.arange(mask.size)
@@ -115,12 +125,7 @@ class Ranked:
 
     def _ranking(self, units: UnitMap) -> NDArray[np.float64]:
         """``(units,)`` float64, lowest first."""
-        scores = {
-            "safety": units.safety,
-            "utility": units.utility,
-            "importance": units.safety + units.utility,
-            "preference": units.safety - units.utility,
-        }[self.by]
+        scores = _RANKINGS[self.by](units)
         return scores if self.end == "lowest" else -scores
 
 

@@ -65,6 +65,9 @@ class UnitMap:
         safety: ``(units,)`` float64, z_S.
         utility: ``(units,)`` float64, z_U.
         classes: ``(units,)`` uint8, :class:`UnitClass` values.
+        shift: ``(units,)`` float64, how far each unit's mean moves between the calibration sets
+            (:func:`~ssah_exp.units.scores.unit_shifts`); None in a consensus, and in maps of
+            earlier versions.
     """
 
     anatomy: Anatomy
@@ -73,6 +76,7 @@ class UnitMap:
     safety: NDArray[np.float64]
     utility: NDArray[np.float64]
     classes: NDArray[np.uint8]
+    shift: NDArray[np.float64] | None = None
 
     @cached_property
     def index(self) -> UnitIndex:
@@ -87,22 +91,38 @@ class UnitMap:
         budgets: BudgetsConfig,
         safety: NDArray[np.float64],
         utility: NDArray[np.float64],
+        *,
+        shift: NDArray[np.float64] | None = None,
     ) -> UnitMap:
         """Classify by ``budgets``."""
         parameters = UnitIndex(anatomy).parameters
         classes = classify(safety, utility, parameters, budgets)
-        return cls(anatomy, provenance, budgets, safety, utility, classes)
+        return cls(anatomy, provenance, budgets, safety, utility, classes, shift)
 
     def reclassified(self, budgets: BudgetsConfig) -> UnitMap:
         """The same scores under other budgets; costs no forward pass."""
         return UnitMap.from_scores(
-            self.anatomy, self.provenance, budgets, self.safety, self.utility
+            self.anatomy, self.provenance, budgets, self.safety, self.utility, shift=self.shift
         )
 
     def select(self, unit_class: UnitClass) -> NDArray[np.bool_]:
         """``(units,)`` mask of one class."""
         mask: NDArray[np.bool_] = self.classes == unit_class
         return mask
+
+    def known_shift(self) -> NDArray[np.float64]:
+        """:attr:`shift`.
+
+        Raises:
+            UnitError: This map holds none.
+        """
+        if self.shift is None:
+            raise UnitError(
+                f"The UnitMap of {self.provenance.model} does not say how far units' means move "
+                "between its calibration sets (it is a consensus, or of an earlier version). "
+                "Identify the units again."
+            )
+        return self.shift
 
     def check_model(self, anatomy: Anatomy, fingerprint: str) -> None:
         """Refuse to be applied to another model.
@@ -136,6 +156,7 @@ class UnitMap:
             "safety": self.safety,
             "utility": self.utility,
             "class": self.classes,
+            **({} if self.shift is None else {"shift": self.shift}),
         }
         with whole_path(folder / _TENSORS) as temporary:
             save_file({key: np.ascontiguousarray(val) for key, val in tensors.items()}, temporary)
@@ -191,6 +212,7 @@ class UnitMap:
                 safety=tensors["safety"],
                 utility=tensors["utility"],
                 classes=tensors["class"],
+                shift=tensors.get("shift"),
             )
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
             raise UnitError(f"The UnitMap in {folder} is damaged: {error}") from error
@@ -231,7 +253,10 @@ def _unknown_legend(description: dict[str, Any]) -> str | None:
 
 def _bad_values(units: UnitMap) -> str | None:
     """What is wrong with scores or classes that no identification gives; None = nothing."""
-    for name, scores in (("safety", units.safety), ("utility", units.utility)):
+    named = {"safety": units.safety, "utility": units.utility, "shift": units.shift}
+    for name, scores in named.items():
+        if scores is None:
+            continue
         if scores.shape != units.classes.shape:
             return f"{scores.size} scores of {name} for {units.classes.size} units"
         if not np.isfinite(scores).all():

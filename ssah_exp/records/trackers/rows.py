@@ -20,6 +20,7 @@ _ARM_FIELDS = (
     "unit_share",
     "parameter_share",
     "magnitude",
+    "shift",
     "overlap",
 )
 

@@ -46,7 +46,7 @@ _SET_TO = {
 }
 _LETTERS = 31  # of a name beside a panel
 # Where the draws stand beside the class.
-_SHIFTS = {"random": -0.26, "matched": 0.26}
+_SHIFTS = {"random": -0.26, "matched": 0.26, "shifted": 0.47}
 
 
 def null_rows(records: Sequence[RunRecord], asr: DrawnAsr = PRIMARY) -> pd.DataFrame:

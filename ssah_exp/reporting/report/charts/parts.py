@@ -12,6 +12,7 @@ from ssah_exp.reporting.report.svg import Scale, element, joined
 COLOURS = 7  # series told apart by colour, as classes c0 to c6 of the style sheet
 WIDTH, LEFT, RIGHT = 420, 112, 14
 _SIZE = 4.5  # half the width of a mark
+_SHAPES = {"random": "cross", "matched": "triangle", "shifted": "square"}
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Chart:
         title: What a screen reader says of it first.
         caption: What is drawn, and how.
         svg: The picture.
-        legend: Class of the mark, shape (``dot``, ``cross``, ``triangle`` or ``line``), text.
+        legend: Class of the mark, shape (of :func:`mark`), text.
     """
 
     title: str
@@ -32,7 +33,7 @@ class Chart:
 
 
 def mark(shape: str, x: float, y: float) -> Markup:
-    """A dot, a cross, a triangle or a line; shapes differ so that colour need not be seen."""
+    """``dot``, ``cross``, ``triangle``, ``square``, ``line``: told apart without colour."""
     if shape == "dot":
         return element("circle", cx=x, cy=y, r=_SIZE, class_="fill")
     if shape == "cross":
@@ -42,12 +43,16 @@ def mark(shape: str, x: float, y: float) -> Markup:
     if shape == "triangle":
         path = f"M{x:.1f} {y - _SIZE:.1f}l{_SIZE} {1.8 * _SIZE:.1f}h{-2 * _SIZE}z"
         return element("path", d=path, class_="line")
+    if shape == "square":
+        wide = 2 * _SIZE
+        path = f"M{x - _SIZE:.1f} {y - _SIZE:.1f}h{wide}v{wide}h{-wide}z"
+        return element("path", d=path, class_="line")
     return element("path", d=f"M{x - 8} {y}h16", class_="line")
 
 
 def shape_of(control: str) -> str:
     """The mark of a control."""
-    return "cross" if control == "random" else "triangle"
+    return _SHAPES[control]
 
 
 def grid_across(across: Scale, bottom: float) -> Markup:
