@@ -212,6 +212,8 @@ class RunRecord:
             for name in _ONLY_WHERE_THERE:
                 if arm["outcomes"] is not None and not arm["outcomes"][name]:
                     del arm["outcomes"][name]
+            if arm["shift"] is None:  # as in records of earlier versions
+                del arm["shift"]
         return json.dumps(_finite(content), indent=1, sort_keys=True, allow_nan=False)
 
     @classmethod

@@ -49,6 +49,7 @@ def with_sets(place: Path, **sets: Target) -> RunConfig:
 def pruned(finished: Finished, place: Path) -> Finished:
     config = with_sets(place, mine=of_class("SCU"), heads=top_heads())
     config.ablation.fills_of = ["heads"]
+    config.ablation.controls.kinds = list(KINDS)
     return run(config)
 
 
@@ -67,7 +68,7 @@ def test_sets_stand_behind_the_classes_with_fills_and_controls_of_their_own(
     ]
 
 
-KINDS = ("random", "matched")
+KINDS = ("random", "matched", "shifted")
 
 
 def test_a_set_of_the_units_of_a_class_is_that_class_and_so_are_its_controls(
@@ -89,6 +90,16 @@ def test_every_set_says_what_it_holds_of_each_class(pruned: Finished) -> None:
     assert arms["SCU/pooled/matched/0"].class_shares["SCU"] == 0
     assert sum(arms["SCU/pooled/matched/0"].class_shares.values()) > 0
     assert arms["aligned"].class_shares == {}
+
+
+def test_every_set_says_how_far_the_means_of_its_units_move(pruned: Finished, place: Path) -> None:
+    units = UnitMap.load(pruned.folder / "unitmap")
+    models = models_of(pruned.folder, [part for part in overrides(place) if part != "--set"])
+    recorded = {arm.name: arm.shift for arm in pruned.record.arms}
+    assert recorded["aligned"] is None
+    for arm in plan_arms(units, models.config.ablation, 0, with_unaligned=True):
+        if arm.mask is not None:
+            assert recorded[arm.name] == pytest.approx(units.known_shift()[arm.mask].mean())
 
 
 def test_what_is_pruned_is_what_the_selector_names(pruned: Finished, place: Path) -> None:
@@ -113,7 +124,7 @@ def test_it_has_its_rows_and_stands_beside_its_own_controls(pruned: Finished) ->
     groups = groups_of([pruned.record])
     (heads,) = (group for group in groups if group.label == "heads/pooled")
     beside = [item.label for item in references_of(heads, groups, [pruned.record])]
-    assert beside == ["random like heads/pooled", "matched like heads/pooled", "aligned"]
+    assert beside == [*(f"{kind} like heads/pooled" for kind in KINDS), "aligned"]
 
 
 def test_a_model_card_says_set_or_class(pruned: Finished) -> None:

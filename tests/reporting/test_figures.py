@@ -94,4 +94,4 @@ def test_the_numbers_lie_beside(trained: RunRecord, tmp_path: Path) -> None:
 
 
 def test_markers_differ() -> None:
-    assert len(set(CONTROL_MARKERS.values())) == 3
+    assert len(set(CONTROL_MARKERS.values())) == 4

@@ -15,7 +15,7 @@ from ssah_exp.units.unitmap import UnitMap
 from tests import tiny
 from tests.units.maps import ANATOMY, PROVENANCE, random_map
 
-KINDS = ("random", "matched")
+KINDS = ("random", "matched", "shifted")
 UNITS = random_map()
 SCU = UNITS.select(UnitClass.SCU)
 MOST = ~UNITS.select(UnitClass.UCU)  # too much of every layer for a control outside it
@@ -63,6 +63,26 @@ def test_matched_is_closer_in_magnitude_than_random(seed: int) -> None:
     assert gaps["matched"] < 0.8 * gaps["random"]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_shifted_is_closer_in_shift_and_in_nothing_else(seed: int) -> None:
+    target = UNITS.known_shift() > np.quantile(UNITS.known_shift(), 0.9)
+    means = {"size": UNITS.safety + UNITS.utility, "shift": UNITS.known_shift()}
+    gaps = {
+        (kind, name): abs(values[draw_control(UNITS, target, kind, seed).mask].mean() - aim)
+        for kind in KINDS
+        for name, values in means.items()
+        for aim in [values[target].mean()]
+    }
+    assert gaps["shifted", "shift"] < 0.8 * gaps["random", "shift"]
+    assert gaps["shifted", "shift"] < 0.8 * gaps["matched", "shift"]
+    assert gaps["matched", "size"] < gaps["shifted", "size"]
+
+
+def test_a_map_without_shifts_has_no_control_by_them() -> None:
+    with pytest.raises(UnitError, match=r"does not say how far .* Identify the units again"):
+        draw_control(replace(UNITS, shift=None), SCU, "shifted", 0)
+
+
 def test_pool_of_one_takes_the_nearest() -> None:
     """One unit in the class, so its match is known."""
     anatomy = tiny.small_anatomy(layers=1, heads=1, neurons=6)
@@ -100,11 +120,11 @@ def test_empty_target_is_an_error(kind: str) -> None:
 
 
 def test_unknown_kind_is_an_error() -> None:
-    with pytest.raises(UnitError, match="random, matched"):
+    with pytest.raises(UnitError, match="random, matched, shifted"):
         draw_control(UNITS, SCU, "nearest", 0)
 
 
-@pytest.mark.parametrize(("kind", "number"), [("matched", 0), ("random", 1)])
+@pytest.mark.parametrize(("kind", "number"), [("matched", 0), ("random", 1), ("shifted", 2)])
 def test_streams_are_those_of_published_records(kind: str, number: int) -> None:
     assert control_stream(7, kind, 2) == [7, number, 2]
 
@@ -117,6 +137,7 @@ def test_a_stream_of_an_unknown_kind_is_an_error() -> None:
 PINNED = {
     "matched": [1, 6, 41, 48, 67, 77, 89, 101, 164, 174, 177, 185, 195, 262, 275, 279, 312],
     "random": [3, 25, 26, 68, 70, 82, 89, 104, 169, 176, 177, 207, 248, 263, 309, 320, 336],
+    "shifted": [5, 26, 32, 43, 48, 65, 89, 117, 141, 176, 177, 183, 248, 263, 268, 271, 306],
 }
 
 
@@ -132,7 +153,7 @@ def published_draw(
 ) -> np.ndarray:
     """The draw that published records hold, spelled out: which numbers are asked for, and when."""
     draw = np.random.default_rng(seed)
-    importance = units.safety + units.utility
+    importance = units.known_shift() if kind == "shifted" else units.safety + units.utility
     mask = np.zeros_like(target)
     for stratum in strata(units):
         members = [int(at) for at in stratum if target[at]]
@@ -211,7 +232,12 @@ def pairs(count: int) -> UnitMap:
     anatomy = tiny.small_anatomy(layers=1, heads=1, neurons=2 * count)
     importance = np.array([0.0, *(10.0 * at + one for at in range(count) for one in (0, 1))])
     return UnitMap.from_scores(
-        anatomy, PROVENANCE, BudgetsConfig(), importance, np.zeros_like(importance)
+        anatomy,
+        PROVENANCE,
+        BudgetsConfig(),
+        importance,
+        np.zeros_like(importance),
+        shift=importance,
     )
 
 

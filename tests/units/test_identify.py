@@ -58,6 +58,18 @@ def test_unit_scores_equal_oracle(family: str, statistic: str, square: bool) -> 
         np.testing.assert_allclose(ours, plain, atol=1e-4)
 
 
+@pytest.mark.parametrize("square", [True, False])
+@pytest.mark.parametrize("family", ["llama_gqa", "llama_wide_heads", "gemma2", "phi3"])
+def test_shifts_equal_oracle(family: str, square: bool) -> None:
+    loaded = tiny.tiny_loaded(family)
+    config = UnitsConfig(square_attention=square)
+    units = run_identify(loaded, SAFETY, UTILITY).unit_map(config, PROVENANCE)
+    safety, utility = (oracle.record(loaded.model, part, "response") for part in (SAFETY, UTILITY))
+    moved = {key: (oracle.mean(safety[key]) - oracle.mean(utility[key])) ** 2 for key in safety}
+    plain = oracle.scores(loaded.model, moved, square=square)
+    np.testing.assert_allclose(units.known_shift(), plain, atol=1e-4)
+
+
 def test_batch_size_changes_nothing() -> None:
     loaded = tiny.tiny_loaded()
     one, many = (run_identify(loaded, SAFETY, UTILITY, batch_size=size) for size in (1, 8))

@@ -242,7 +242,7 @@ def test_set_algebra(seed: int) -> None:
 # Controls
 
 
-@pytest.mark.parametrize("control", ["random", "matched"])
+@pytest.mark.parametrize("control", ["random", "matched", "shifted"])
 @pytest.mark.parametrize("of", [OfClass(["SCU"]), AllOf([Blocks(2, 4), OfClass(["RU", "UCU"])])])
 def test_a_control_copies_layers_kinds_and_parameters(control: str, of: Selector) -> None:
     target = select_units(of, UNITS, 0, "here")
@@ -255,7 +255,7 @@ def test_a_control_copies_layers_kinds_and_parameters(control: str, of: Selector
     assert index.parameters[mask].sum() == index.parameters[target].sum()
 
 
-@pytest.mark.parametrize("control", ["random", "matched"])
+@pytest.mark.parametrize("control", ["random", "matched", "shifted"])
 def test_seed_and_draw_decide_a_control(control: str) -> None:
     scu = OfClass(["SCU"])
     first = picked(Like(scu, control, 0), UNITS, seed=3)
@@ -267,16 +267,25 @@ def test_seed_and_draw_decide_a_control(control: str) -> None:
 
 
 def test_controls_are_those_of_the_pruning_table() -> None:
-    controls = ControlsConfig(kinds=["random", "matched"], of=["SCU"], draws=2, match_pool=4)
+    kinds = ["random", "matched", "shifted"]
+    controls = ControlsConfig(kinds=kinds, of=["SCU"], draws=2, match_pool=4)
     ablation = AblationConfig(
         classes=["SCU"], fills=["zero"], primary_fill="zero", fills_of=["SCU"], controls=controls
     )
     arms = [arm for arm in plan_arms(UNITS, ablation, 7, with_unaligned=False) if arm.control]
-    assert len(arms) == 4
+    assert len(arms) == 6
     for arm in arms:
         assert arm.mask is not None
         like = Like(OfClass(["SCU"]), str(arm.control), int(arm.draw or 0), pool=4)
         assert np.array_equal(arm.mask, select_units(like, UNITS, 7, "here"))
+
+
+def test_units_are_ranked_by_how_far_their_means_move() -> None:
+    shift = np.array([0.0, 9.0, -1.0, 3.0, 8.0, 2.0, 1.0, -2.0, 4.0, 5.0])
+    units = replace(SMALL, shift=shift)
+    assert picked(Ranked("shift", "highest", 0.2, unit="units"), units) == [1, 4]
+    assert picked(Ranked("shift", "lowest", 0.2, unit="units"), units) == [2, 7]
+    assert "does not say how far" in refused(Ranked("shift", "highest", 0.2))
 
 
 def test_the_pool_reaches_the_draw() -> None:
@@ -297,7 +306,7 @@ def test_overlap_reaches_the_draw() -> None:
     assert np.array_equal(mask, expected.mask)
 
 
-@pytest.mark.parametrize("control", ["random", "matched"])
+@pytest.mark.parametrize("control", ["random", "matched", "shifted"])
 def test_a_control_draws_nothing_that_is_excluded(control: str) -> None:
     ru, scu = OfClass(["RU"]), OfClass(["SCU"])
     without = [Like(ru, control, draw, exclude=scu) for draw in range(5)]

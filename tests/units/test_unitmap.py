@@ -63,7 +63,7 @@ def test_round_trip(saved: Path, name: str) -> None:
     original, again = random_map(), UnitMap.load(saved / name)
     for field in ("anatomy", "provenance", "budgets"):
         assert getattr(again, field) == getattr(original, field)
-    for field in ("safety", "utility", "classes"):
+    for field in ("safety", "utility", "classes", "shift"):
         mine, theirs = getattr(original, field), getattr(again, field)
         assert np.array_equal(mine, theirs)
         assert mine.dtype == theirs.dtype
@@ -170,6 +170,14 @@ def test_maps_of_earlier_versions_load(saved: Path) -> None:
     assert np.array_equal(UnitMap.load(saved).classes, random_map().classes)
 
 
+def test_maps_from_before_there_were_shifts_load(tmp_path: Path) -> None:
+    replace(random_map(), shift=None).save(tmp_path)
+    assert "shift" not in load_file(tmp_path / "unitmap.safetensors")
+    again = UnitMap.load(tmp_path)
+    assert again.shift is None
+    assert size_of_set(again, again.select(UnitClass.SCU))["shift"] is None
+
+
 @pytest.mark.parametrize(
     ("key", "legend"),
     [
@@ -189,6 +197,7 @@ def test_another_legend_is_refused(saved: Path, key: str, legend: dict[str, str]
         ("class", 9, "unit 7 has class 9, which is none of"),
         ("safety", np.nan, "the safety score of unit 7 is nan"),
         ("utility", -np.inf, "the utility score of unit 7 is -inf"),
+        ("shift", np.nan, "the shift score of unit 7 is nan"),
     ],
 )
 def test_values_that_no_identification_gives_are_refused(
@@ -232,6 +241,7 @@ def test_reclassified_keeps_scores() -> None:
     assert again.budgets == budgets
     assert again.safety is units.safety
     assert again.utility is units.utility
+    assert again.shift is units.shift
     assert not again.select(UnitClass.RU).any()
     assert again.select(UnitClass.SCU).sum() > units.select(UnitClass.SCU).sum()
     assert np.array_equal(again.reclassified(units.budgets).classes, units.classes)
@@ -269,6 +279,13 @@ def test_the_magnitude_of_a_set_is_what_its_units_score_for_both() -> None:
     for key in ("units", "unit_share", "parameter_share"):
         assert found[key] == pytest.approx(summary[key])
     assert size_of_set(units, None)["magnitude"] is None
+
+
+def test_the_shift_of_a_set_is_the_mean_of_its_units() -> None:
+    units = random_map()
+    mask = units.select(UnitClass.UCU)
+    assert size_of_set(units, mask)["shift"] == pytest.approx(units.known_shift()[mask].mean())
+    assert size_of_set(units, None)["shift"] is None
 
 
 def test_a_set_says_how_much_of_each_class_it_holds() -> None:
