@@ -13,6 +13,7 @@ from ssah_exp.reporting.notes.coverage import coverage_note
 from ssah_exp.reporting.notes.held_classes import TITLE, held_frame
 from ssah_exp.reporting.notes.loss_match import match_note
 from ssah_exp.reporting.notes.shared_units import shared_note
+from ssah_exp.reporting.notes.shifts import shift_note
 from ssah_exp.reporting.rows import Block, Cell, Row
 from ssah_exp.reporting.text import cell_text, format_frame, heading, prose
 
@@ -35,7 +36,13 @@ def setting_text(block: Block, caption: str, frame: pd.DataFrame, form: str) -> 
 
 def notes_below(block: Block) -> list[str]:
     """Sentences without which a setting's table would claim too much, wherever it is shown."""
-    notes = (footnote(block), coverage_note(block.records), shared_note(block), match_note(block))
+    notes = (
+        footnote(block),
+        coverage_note(block.records),
+        shared_note(block),
+        shift_note(block),
+        match_note(block),
+    )
     return [note for note in notes if note is not None]
 
 
