@@ -11,8 +11,9 @@ from ssah_exp.config.artefacts import PROBE
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.options.figure import SETTING, SHARE
 from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.across import Across
 from ssah_exp.reporting.artefacts import FIGURES
-from ssah_exp.reporting.curves import Across, curves_of
+from ssah_exp.reporting.curves import curves_of
 from ssah_exp.reporting.figures.curve import draw_curve
 from ssah_exp.reporting.figures.drawing import numbered
 from ssah_exp.reporting.figures.drawn_asr import DrawnAsr

@@ -23,10 +23,17 @@ from ssah_exp.config.schema import (
     VllmConfig,
 )
 from ssah_exp.config.utility import utility_problems
-from ssah_exp.config.vocabulary import CLASSES, CONTROLS, MODELS, STATISTICS, STYLES, TOKENS
+from ssah_exp.config.vocabulary import (
+    CLASSES,
+    CONTROLS,
+    FILLS,
+    MODELS,
+    PRECISIONS,
+    STATISTICS,
+    STYLES,
+    TOKENS,
+)
 
-PRECISIONS = ("float32", "bfloat16", "float16")
-FILLS = ("safety", "utility", "pooled", "zero")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")  # the last is refused, with the reason
 
 

@@ -2,110 +2,26 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from copy import deepcopy
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from ssah_exp.config.artefacts import TABLE1
 from ssah_exp.digest import digest_of
-from ssah_exp.errors import ConfigError, SsahWarning, StoreError, did_you_mean
-from ssah_exp.records.dotted import at, dotted
+from ssah_exp.errors import ConfigError, StoreError, did_you_mean
+from ssah_exp.records.dotted import dotted
 from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting.across import Across
 from ssah_exp.reporting.figures.drawn_asr import PRIMARY, DrawnAsr
 from ssah_exp.reporting.figures.drawn_rows import drawn_rows
-from ssah_exp.reporting.settings import fixed_inputs, settings_of
+from ssah_exp.reporting.settings import settings_of
+from ssah_exp.reporting.swept import Place, in_order, moved_with, written
 
 CHOSEN = "chosen"
 _AT_LEAST = 2  # places that make a curve
-
-
-@dataclass(frozen=True)
-class Across:
-    """What a curve runs over.
-
-    Attributes:
-        key: Dotted key of a number in the config; None = the share of unit parameters that arms
-            change.
-        unit_class: Class or named set of a pruning table that is drawn; not read for a training
-            table.
-    """
-
-    key: str | None = None
-    unit_class: str = "SCU"
-
-    @property
-    def column(self) -> str:
-        """Name of its column in :func:`curve_rows`."""
-        return "share_pct" if self.key is None else self.key
-
-    @property
-    def label(self) -> str:
-        """What is written at its axis."""
-        return "share of unit parameters, %" if self.key is None else self.key
-
-    def place(self, record: RunRecord, arm: ArmRecord) -> float:
-        """Where an arm stands; shares, in percent, to two digits, so that seeds and draws agree."""
-        if self.key is None:
-            return float(f"{100 * arm.parameter_share:.2g}")
-        return float(at(record.config, self.key))
-
-    def rest(self, config: dict[str, Any]) -> dict[str, Any]:
-        """The config without what the curve runs over, and without the seed."""
-        rest = {**deepcopy(config), "seed": None}
-        path, _, last = (self.key or self._decides(config)).rpartition(".")
-        holder = at(rest, path) if path else rest
-        if isinstance(holder, list):
-            holder[int(last)] = None  # the others keep their places
-        else:
-            holder.pop(last, None)
-        return rest
-
-    def _decides(self, config: dict[str, Any]) -> str:
-        """The key that says how large the drawn set is."""
-        if self.unit_class in config.get("ablation", {}).get("sets", {}):
-            return f"ablation.sets.{self.unit_class}"
-        return f"units.budgets.{self.unit_class.lower()}"
-
-    def files(self, record: RunRecord) -> dict[str, str]:
-        """Inputs that must be alike: those that no seed draws and the curve does not run over."""
-        key = (self.key or "").split(".")
-        moved = key[1] if key[0] == "data" and len(key) > 1 else key[0]
-        return {name: item for name, item in fixed_inputs(record).items() if name != moved}
-
-    def placed(self, records: Sequence[RunRecord]) -> Sequence[RunRecord]:
-        """The records with a number at the key; a warning counts those without (null, ``max``).
-
-        Raises:
-            ConfigError: No record has a number there, or some are not of a pruning table.
-        """
-        if self.key is None:
-            return records
-        if any(record.artefact != TABLE1 for record in records):
-            raise ConfigError(f"--by {self.key}: only {TABLE1} is drawn over a key of the config.")
-        found = [record for record in records if _is_number(at(record.config, self.key))]
-        if not found:
-            leaves = [dotted(record.config, into=lambda items: True) for record in records]
-            numbers = dict.fromkeys(key for key, value in chain(*leaves) if _is_number(value))
-            hint = did_you_mean(self.key, numbers)
-            raise ConfigError(f"--by {self.key}: no number of these records' config.{hint}")
-        if left := len(records) - len(found):
-            warnings.warn(
-                f"--by {self.key}: {left} of {len(records)} records have no number there and are "
-                "left out.",
-                SsahWarning,
-                stacklevel=3,
-            )
-        return found
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+_NAMED = 4  # keys that an error names
 
 
 def curves_of(records: Sequence[RunRecord], across: Across) -> list[list[RunRecord]]:
@@ -116,7 +32,8 @@ def curves_of(records: Sequence[RunRecord], across: Across) -> list[list[RunReco
         across: What curves run over.
 
     Raises:
-        ConfigError: No record pruned the set; or see :meth:`Across.placed`.
+        ConfigError: No record pruned the set, or records at one word differ in what the word
+            should decide; or see :meth:`Across.placed`.
         StoreError: No group has arms at two places.
     """
     records = across.placed(_that_pruned(across.unit_class, records))
@@ -127,8 +44,50 @@ def curves_of(records: Sequence[RunRecord], across: Across) -> list[list[RunReco
     curves = [group for group in whole if _places(group, across) >= _AT_LEAST]
     if not curves:
         what = "shares of parameters" if across.key is None else f"values of {across.key}"
-        raise StoreError(f"No setting among these records has arms of {_AT_LEAST} {what}.")
-    return curves
+        also = _differing([group[0] for group in groups.values()], across)
+        raise StoreError(f"No setting among these records has arms of {_AT_LEAST} {what}.{also}")
+    return [_each_once(curve, across) for curve in curves]
+
+
+def _differing(records: Sequence[RunRecord], across: Across) -> str:
+    """A sentence on what else keeps records from being one curve; empty over shares."""
+    rests = [dict(dotted(across.rest(record.config))) for record in records]
+    keys = [*_unlike(rests), *(f"the file of {name}" for name in _unlike_files(records, across))]
+    if across.key is None or not keys:
+        return ""
+    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    return f" They also differ in {', '.join(keys[:_NAMED])}{more}."
+
+
+def _unlike_files(records: Sequence[RunRecord], across: Across) -> list[str]:
+    return _unlike([across.files(record) for record in records])
+
+
+def _unlike(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Keys whose values are not the same in all."""
+    keys = dict.fromkeys(key for item in found for key in item)
+    return [key for key in keys if len({digest_of(item.get(key)) for item in found}) > 1]
+
+
+def _each_once(runs: list[RunRecord], across: Across) -> list[RunRecord]:
+    """The newest run of every place and seed, where other arms were asked for beside the drawn.
+
+    Raises:
+        ConfigError: Runs at one word differ in what the word should decide.
+    """
+    if across.key is None or moved_with(across.key) == (across.key,):
+        return runs
+    newest: dict[tuple[Place, int], RunRecord] = {}
+    for run in sorted(runs, key=lambda run: run.finished):
+        newest[across.place(run, run.arms[0]), run.seed] = run
+    for place in {place for place, _ in newest}:
+        here = [run for run in runs if across.place(run, run.arms[0]) == place]
+        if unlike := _unlike([across.decided(run) for run in here]):
+            raise ConfigError(
+                f"--by {across.key}: records of {place} differ in {', '.join(unlike[:_NAMED])}; "
+                "give records of one kind."
+            )
+    return [run for run in runs if run in newest.values()]
 
 
 def _that_pruned(unit_class: str, records: Sequence[RunRecord]) -> Sequence[RunRecord]:
@@ -157,10 +116,18 @@ def _places(records: Sequence[RunRecord], across: Across) -> int:
         {
             across.place(record, arm)
             for record in records
-            for arm in _arms(record, across.unit_class)
+            for arm in _arms(record, across)
             if not arm.control
         }
     )
+
+
+def categories_of(records: Sequence[RunRecord], across: Across) -> list[str]:
+    """Places of a curve that stand side by side, in their order; empty if all are numbers."""
+    places = in_order(
+        across.place(record, arm) for record in records for arm in _arms(record, across)
+    )
+    return list(map(written, places)) if any(isinstance(item, str) for item in places) else []
 
 
 def curve_rows(
@@ -175,17 +142,23 @@ def curve_rows(
 
     Returns:
         ``metric`` (``asr`` in percent, ``perplexity``), ``what`` (``chosen``, ``random``,
-        ``matched`` or a dense model), the place (``share_pct`` of unit parameters, 0 if dense, or
-        the key), ``seed``, ``draw``, ``value``, ``n``.
+        ``matched``, ``shifted`` or a dense model), the place (``share_pct`` of unit parameters, 0
+        if dense, or the key: numbers, or words if any of them is one), ``seed``, ``draw``,
+        ``value``, ``n``.
 
     Raises:
         ConfigError: No record measured that ASR.
     """
 
+    words = bool(categories_of(records, across))
+
     def arms(record: RunRecord) -> Iterator[tuple[ArmRecord, dict[str, Any]]]:
-        for arm in (*_dense(record), *_arms(record, across.unit_class)):
-            what = arm.label if arm.units == 0 else arm.control or CHOSEN
-            yield arm, {"what": what, across.column: across.place(record, arm)}
+        drawn = [(arm, arm.control or CHOSEN) for arm in _arms(record, across)]
+        itself = [arm for arm, _ in drawn]
+        dense = [(arm, arm.label) for arm in _dense(record) if arm not in itself]
+        for arm, what in (*dense, *drawn):
+            place = across.place(record, arm)
+            yield arm, {"what": what, across.column: written(place) if words else place}
 
     return drawn_rows(records, asr, arms).drop(columns=["low", "high"])
 
@@ -197,12 +170,18 @@ def _dense(record: RunRecord) -> Iterator[ArmRecord]:
             yield arm
 
 
-def _arms(record: RunRecord, unit_class: str) -> Iterator[ArmRecord]:
-    """Arms that change a share of the units; adapters and full training have no such share."""
+def _arms(record: RunRecord, across: Across) -> Iterator[ArmRecord]:
+    """The class's arms with the primary fill of their run; of a training table, the arm.
+
+    Over shares these are all that change a share of the units: adapters and full training do not.
+    """
     for arm in record.arms:
         if record.artefact == TABLE1:
             fill = record.config["ablation"]["primary_fill"]
-            if arm.unit_class == unit_class and arm.fill == fill:
+            if arm.unit_class == across.unit_class and arm.fill == fill:
+                yield arm
+        elif across.key is not None:
+            if arm.arm == across.unit_class:
                 yield arm
         elif arm.arm is not None and arm.units > 0:
             yield arm

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from ssah_exp.config.validate import FILLS
+from ssah_exp.config.vocabulary import FILLS
 from ssah_exp.errors import UnitError
 from ssah_exp.interventions.ablate import Ablation, ablated, fill_values, plan_ablation
 from ssah_exp.models.anatomy import KINDS, Anatomy, read_anatomy

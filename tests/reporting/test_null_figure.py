@@ -16,7 +16,8 @@ from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.evaluation.intervals import Resampling, perplexity, rate
 from ssah_exp.records.store import RecordStore
 from ssah_exp.reporting.figures.drawn_asr import DrawnAsr
-from ssah_exp.reporting.figures.null import draw_null, null_rows, shortened
+from ssah_exp.reporting.figures.names import shortened
+from ssah_exp.reporting.figures.null import draw_null, null_rows
 from tests.records.synthetic import arm, arms, metrics, record
 
 RECORDS = [record(0), record(1)]

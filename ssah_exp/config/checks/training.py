@@ -8,7 +8,15 @@ from dataclasses import asdict
 from ssah_exp.config.facts import ATTACHED, adapter_of, reads_given_pairs
 from ssah_exp.config.ranges import at_least, choice, choices, named, within
 from ssah_exp.config.schema import ArmConfig, RunConfig, TrackConfig, TrainingConfig, TuningConfig
-from ssah_exp.config.vocabulary import ALIGNED, CONTROLS, MODELS, POLICIES, STYLES, UNALIGNED
+from ssah_exp.config.vocabulary import (
+    ALIGNED,
+    CONTROLS,
+    MODELS,
+    OBJECTIVES,
+    POLICIES,
+    STYLES,
+    UNALIGNED,
+)
 
 
 def tuning_problems(key: str, tuning: TuningConfig) -> Iterable[str]:
@@ -36,7 +44,7 @@ def training_problems(config: RunConfig) -> Iterable[str]:
     yield from tuning_problems("training", training)
     yield from choice("training.start", training.start, (ALIGNED, UNALIGNED))
     yield from choice("training.data", training.data, ("finetune", "alignment"))
-    yield from choice("training.objective", training.objective, ("sft", "dpo"))
+    yield from choice("training.objective", training.objective, OBJECTIVES)
     yield from choice("training.optimizer", training.optimizer, ("adamw", "adamw_8bit"))
     yield from at_least("training.dpo_beta", training.dpo_beta, 1e-6)
     yield from at_least("training.accumulate", training.accumulate, 1)

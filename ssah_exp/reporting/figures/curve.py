@@ -1,4 +1,7 @@
-"""ASR and perplexity over a share of parameters, or over any swept number, beside the controls."""
+"""ASR and perplexity over a share of parameters or any swept key, beside the controls.
+
+Numbers make a curve. Words, which no order joins, stand side by side without a line between them.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from ssah_exp.config.artefacts import TABLE1
 from ssah_exp.config.vocabulary import ALIGNED, UNALIGNED
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.record import RunRecord
-from ssah_exp.reporting.curves import CHOSEN, Across, curve_rows
+from ssah_exp.reporting.across import Across
+from ssah_exp.reporting.curves import CHOSEN, categories_of, curve_rows
 from ssah_exp.reporting.figures.drawing import (
     CLASS_COLOURS,
     CONTROL_COLOURS,
@@ -24,8 +29,10 @@ from ssah_exp.reporting.figures.drawing import (
     on_the_edge,
     save_figure,
     styled,
+    whiskers,
 )
 from ssah_exp.reporting.figures.drawn_asr import PRIMARY, DrawnAsr
+from ssah_exp.reporting.figures.names import in_lines, named_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,6 +41,8 @@ _COLOURS = {CHOSEN: CLASS_COLOURS["SCU"], **CONTROL_COLOURS}
 _MARKERS = {CHOSEN: "o", **CONTROL_MARKERS}
 _DENSE = {ALIGNED: "-", UNALIGNED: ":", "full": "--"}
 _FOR_A_LOG = 4  # the axis is logarithmic if the largest place is so many times the smallest
+_BESIDE = 0.17  # between the class, its control and the next, where words are the places
+_HALF = 0.42  # of a dense model's line at a word
 
 
 @styled()
@@ -45,7 +54,7 @@ def draw_curve(
     Args:
         records: One curve; see :func:`ssah_exp.reporting.curves.curves_of`.
         path: Where to write; the suffix decides the format.
-        across: What it runs over.
+        across: What it runs over; where a place is a word, all stand side by side.
         asr: Which ASR.
 
     Returns:
@@ -55,23 +64,45 @@ def draw_curve(
         ConfigError: No record measured that ASR, or a suffix that cannot be written.
     """
     rows = curve_rows(records, across, asr)
-    first = records[0]
-    what = f"{across.unit_class} pruned" if first.artefact == TABLE1 else first.artefact
-    seeds = len({record.seed for record in records})
+    words = categories_of(records, across)
     figure = new_figure(PAGE, 3.2)
-    count = f"{seeds} seed{'s' if seeds > 1 else ''}"
-    figure.suptitle(f"{first.config['data']['name']}, {what}, {count}")
+    figure.suptitle(_title(records, rows, across))
     left, right = figure.subplots(1, 2)
     for axes, metric in ((left, "asr"), (right, PERPLEXITY)):
-        _panel(axes, on_the_edge(axes, rows[rows["metric"] == metric], ("value",)), across)
-        _place_ticks(axes, rows, across)
-    left.set_ylabel(asr.label(first.config["evaluation"]))
+        drawn = on_the_edge(axes, rows[rows["metric"] == metric], ("value",))
+        if words:
+            _side_by_side(axes, drawn, across, words)
+        else:
+            _panel(axes, drawn, across)
+            _place_ticks(axes, rows, across)
+    left.set_ylabel(asr.label(records[0].config["evaluation"]))
     left.set_ylim(-3, 103)
     right.set_ylabel("perplexity")
     log_where_wide(right)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=6)
     return save_figure(figure, path, rows)
+
+
+def _title(records: Sequence[RunRecord], rows: pd.DataFrame, across: Across) -> str:
+    first = records[0]
+    what = f"{across.unit_class} pruned"
+    if first.artefact != TABLE1:
+        what = first.artefact if across.key is None else f"{first.artefact}, {across.unit_class}"
+    names = dict.fromkeys(record.config["data"]["name"] for record in records)
+    data = [*names] if len(names) == 1 else []  # several are named at the axis
+    return ", ".join([*data, what, _seeds(rows, across)])
+
+
+def _seeds(rows: pd.DataFrame, across: Across) -> str:
+    """How many seeds there are, at a place where words are the places."""
+    seeds = rows["seed"].nunique()
+    if not pd.api.types.is_numeric_dtype(rows[across.column]):
+        here = rows[rows["what"] == CHOSEN].groupby(across.column)["seed"].nunique()
+        if here.min() < here.max():
+            return f"{here.min()} to {here.max()} seeds"
+        seeds = here.max()
+    return f"{seeds} seed{'s' if seeds > 1 else ''}"
 
 
 def _place_ticks(axes: Axes, rows: pd.DataFrame, across: Across) -> None:
@@ -106,6 +137,35 @@ def _panel(axes: Axes, rows: pd.DataFrame, across: Across) -> None:
         low, high = by_place.min(), by_place.max()
         axes.plot(mean.index, mean, marker=_MARKERS[what], color=colour, label=what, zorder=3)
         axes.fill_between(mean.index, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def _side_by_side(axes: Axes, rows: pd.DataFrame, across: Across, words: list[str]) -> None:
+    """Mean and range at each word, controls beside it, dense models as lines behind."""
+    for name, dash in _DENSE.items():
+        values = _means(rows[rows["what"] == name], across.column).dropna()
+        for number, (word, value) in enumerate(values.items()):
+            ends = [words.index(str(word)) + end for end in (-_HALF, _HALF)]
+            look: dict[str, Any] = {"linewidth": 0.8, "label": "_" if number else name}
+            axes.plot(ends, [value, value], dash, color="black", **look)
+    kinds = [kind for kind in _COLOURS if (rows["what"] == kind).any()]
+    for number, what in enumerate(kinds):
+        drawn = rows[rows["what"] == what]
+        by_word = drawn.groupby(across.column)["value"]
+        found = (_means(drawn, across.column), by_word.min(), by_word.max())
+        mean, low, high = (item.reindex(words).to_numpy(float) for item in found)
+        axes.errorbar(
+            np.arange(len(words)) + _BESIDE * (number - (len(kinds) - 1) / 2),
+            mean,
+            yerr=whiskers(mean, low, high),
+            fmt=_MARKERS[what],
+            color=_COLOURS[what],
+            elinewidth=1,
+            label=what,
+            zorder=3,
+        )
+    axes.set_xlabel(across.label)
+    named_below(axes, in_lines([" ".join(word.split()) for word in words]))
+    axes.grid(visible=False, axis="x")
 
 
 def _means(rows: pd.DataFrame, place: str) -> pd.Series:

@@ -22,6 +22,10 @@ class DrawnAsr:
     style: str | None = None
     judge: str | None = None
 
+    def name(self, evaluation: dict[str, Any]) -> str:
+        """Its name in a record of that config, measured or not."""
+        return asr_name(self.style or MEAN, self.judge or evaluation["primary_judge"])
+
     def metric(self, evaluation: dict[str, Any], arm: ArmRecord) -> str:
         """Its name in a record.
 
@@ -32,8 +36,7 @@ class DrawnAsr:
         Raises:
             ConfigError: The arm was not measured in that style, or not by that judge.
         """
-        style, judge = self.style or MEAN, self.judge or evaluation["primary_judge"]
-        metric = asr_name(style, judge)
+        style, metric = self.style or MEAN, self.name(evaluation)
         if metric in arm.metrics:
             return metric
         judges = _judges(arm, style)

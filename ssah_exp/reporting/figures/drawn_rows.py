@@ -30,10 +30,10 @@ def drawn_rows(records: Sequence[RunRecord], asr: DrawnAsr, arms: Arms) -> pd.Da
     Raises:
         ConfigError: No record measured that ASR.
     """
-    name = asr.metric(records[0].config["evaluation"], records[0].arms[0])
+    asr.metric(records[0].config["evaluation"], records[0].arms[0])
     rows = [
-        _row(short, metric, record.seed, *drawn)
-        for short, metric in (("asr", name), (PERPLEXITY, PERPLEXITY))
+        _row(short, metric or asr.name(record.config["evaluation"]), record.seed, *drawn)
+        for short, metric in (("asr", None), (PERPLEXITY, PERPLEXITY))
         for record in records
         for drawn in arms(record)
     ]

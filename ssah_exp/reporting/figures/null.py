@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +28,7 @@ from ssah_exp.reporting.figures.drawing import (
 )
 from ssah_exp.reporting.figures.drawn_asr import PRIMARY, DrawnAsr
 from ssah_exp.reporting.figures.drawn_rows import drawn_rows
+from ssah_exp.reporting.figures.names import named_below, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 _ITSELF = "class"
 _DENSE = (ALIGNED, UNALIGNED)
 _FOR_A_BOX = 5
-_ROOM = 36  # letters that stand side by side below a panel
 _SIDE_BY_SIDE = 12  # classes and sets; more lie below one another
 # What pruned units are set to, where it is not the mean over both calibration sets.
 _SET_TO = {
@@ -44,7 +43,6 @@ _SET_TO = {
     "utility": "set to their utility mean, ",
     "zero": "set to zero, ",
 }
-_LETTERS = 31  # of a name beside a panel
 # Where the draws stand beside the class.
 _SHIFTS = {"random": -0.26, "matched": 0.26, "shifted": 0.47}
 
@@ -58,8 +56,8 @@ def null_rows(records: Sequence[RunRecord], asr: DrawnAsr = PRIMARY) -> pd.DataF
 
     Returns:
         ``metric`` (``asr`` in percent, ``perplexity``), ``class`` (or ``aligned``,
-        ``unaligned``), ``what`` (``class``, ``random``, ``matched``), ``seed``, ``draw``,
-        ``value``, ``low``, ``high``, ``n``.
+        ``unaligned``), ``what`` (``class``, ``random``, ``matched``, ``shifted``), ``seed``,
+        ``draw``, ``value``, ``low``, ``high``, ``n``.
 
     Raises:
         ConfigError: No record measured that ASR.
@@ -170,20 +168,8 @@ def _places(axes: Axes, classes: Sequence[str], lying: bool) -> None:
         axes.set_yticks(range(len(classes)), shortened(classes))
         axes.set_ylim(len(classes) - 0.4, -1.2)  # from the top; above the first is the note's room
     else:
-        labels = axes.set_xticks(range(len(classes)), classes)
-        if sum(map(len, classes)) > _ROOM:
-            for tick in labels:
-                tick.label1.set(rotation=25, ha="right", rotation_mode="anchor")
-        axes.set_xlim(-0.6, len(classes) - 0.4)
+        named_below(axes, classes)
     axes.grid(visible=False, axis="y" if lying else "x")
-
-
-def shortened(names: Sequence[str]) -> list[str]:
-    """Names with an ellipsis in the middle of long ones, except where that makes two the same."""
-    half = (_LETTERS - 1) // 2
-    short = [name if len(name) <= _LETTERS else f"{name[:half]}…{name[-half:]}" for name in names]
-    counts = Counter(short)
-    return [name if counts[made] > 1 else made for name, made in zip(names, short, strict=True)]
 
 
 def _draws(

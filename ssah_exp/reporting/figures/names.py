@@ -1,0 +1,55 @@
+"""Names at an axis: of classes, sets and words that were swept."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_ROOM = 36  # letters that stand side by side below a panel
+_LETTERS = 31  # of a name at an axis
+_WIDTH, _LINES = 40, 3  # letters in a line of all names below a panel, and such lines
+
+
+def named_below(axes: Axes, names: Sequence[str]) -> None:
+    """Places 0, 1, ... with their names below, slanted where they would run into each other."""
+    labels = axes.set_xticks(range(len(names)), names)
+    lined = any("\n" in name for name in names)
+    if not lined and sum(map(len, names)) > _ROOM:
+        for tick in labels:
+            tick.label1.set(rotation=25, ha="right", rotation_mode="anchor")
+    axes.set_xlim(-0.6, len(names) - 0.4)
+
+
+def shortened(names: Sequence[str]) -> list[str]:
+    """Names with an ellipsis in the middle of long ones, except where that makes two the same."""
+    half = (_LETTERS - 1) // 2
+    short = [name if len(name) <= _LETTERS else f"{name[:half]}…{name[-half:]}" for name in names]
+    counts = Counter(short)
+    return [name if counts[made] > 1 else made for name, made in zip(names, short, strict=True)]
+
+
+def in_lines(names: Sequence[str]) -> list[str]:
+    """Names broken into lines that fit side by side below a panel; else :func:`shortened`.
+
+    What tells models apart stands in the middle of their names, where an ellipsis would take it.
+    """
+    width = _WIDTH // len(names)
+    found = [_lines(name, width) for name in names]
+    if all(len(lines) <= _LINES and max(map(len, lines)) <= width for lines in found):
+        return ["\n".join(lines) for lines in found]
+    return shortened(names)
+
+
+def _lines(name: str, width: int) -> list[str]:
+    """Lines of a name, broken behind a space, a hyphen, an underscore or a slash."""
+    lines = [""]
+    for part in re.findall(r"[^\s\-_/]*[\s\-_/]*", name):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return [line.rstrip() for line in lines]
