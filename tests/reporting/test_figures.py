@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from ssah_exp.config.vocabulary import CONTROLS
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.records.record import ArmRecord, RunRecord
@@ -56,6 +57,17 @@ def test_points_stand_where_the_numbers_are(
     assert texts == shown, "each once, over both seeds"
     assert axes.get_xlim()[1] < 1.5, "the model before training leaves the arms their room"
     assert [set(line.get_ydata()) for line in axes.lines if line.get_linestyle() == "--"] == [{2.0}]
+
+
+def test_every_kind_of_control_has_a_mark_of_its_own(
+    trained: RunRecord, tmp_path: Path, drawn: list[Figure]
+) -> None:
+    draws = [arm(f"ru20/{kind}/0", kind, 1.2, 8) for kind in CONTROLS]
+    asr_against_loss([replace(trained, arms=[*trained.arms[:2], *draws])], tmp_path / "a.svg")
+    points = {item.get_label(): item[0] for item in drawn[0].axes[0].containers}
+    for kind, marker in zip(CONTROLS, ("x", "^", "s"), strict=True):
+        assert points[f"{kind} like ru20"].get_marker() == marker
+        assert points[f"{kind} like ru20"].get_color() == points["ru20"].get_color()
 
 
 def test_what_cannot_be_drawn_is_said(trained: RunRecord, tmp_path: Path) -> None:

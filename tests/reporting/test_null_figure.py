@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from ssah_exp.cli import main
+from ssah_exp.config.vocabulary import CONTROLS
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.evaluation.intervals import Resampling, perplexity, rate
 from ssah_exp.records.store import RecordStore
@@ -255,3 +256,22 @@ def test_an_infinite_perplexity_among_many_sets_is_named_where_it_is(tmp_path: P
     made = record(0, arms=[*arms(), *sets, arm("lost/pooled", 0.6, metrics=destroyed)])
     draw_null([made], tmp_path / "null.svg")
     assert "rightmost marks: infinite" in (tmp_path / "null.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("many", [1, 13])
+def test_every_kind_of_control_has_room_and_a_mark_of_its_own(
+    tmp_path: Path, drawn: list[Figure], many: int
+) -> None:
+    sets = [f"set_{number}" for number in range(many)]
+    names = [f"{name}/pooled" for name in sets]
+    draws = [f"{name}/{kind}/{at}" for name in names for kind in CONTROLS for at in range(5)]
+    made = record(0, arms=[arm(name, 0.4) for name in ("aligned", *names, *draws)])
+    draw_null([made], tmp_path / "null.svg")
+    lying = many > 12
+    for axes in drawn[0].axes:
+        marks = {line.get_label(): line for line in axes.lines if "draw by" in line.get_label()}
+        assert {name.split(",")[0] for name in marks} == set(CONTROLS)
+        assert {line.get_marker() for line in marks.values()} == {"x", "^", "s"}
+        last = max(axes.get_ylim() if lying else axes.get_xlim())
+        furthest = many - 1 + 0.47 + 0.1  # half a box behind the middle of the last draws
+        assert last - furthest > 0.1

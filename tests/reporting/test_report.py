@@ -15,6 +15,7 @@ import pytest
 
 from ssah_exp.cli import main
 from ssah_exp.config.artefacts import PROBE
+from ssah_exp.config.vocabulary import CONTROLS
 from ssah_exp.errors import StoreError
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore, read_folder
@@ -29,7 +30,7 @@ from ssah_exp.reporting.report.sections import sections
 from ssah_exp.reporting.report.svg import Scale, element, spanning
 from ssah_exp.reporting.rows import blocks
 from ssah_exp.reporting.setting_text import notes_below
-from tests.records.synthetic import JUDGE, record
+from tests.records.synthetic import JUDGE, arm, record
 from tests.reporting.pages import HOSTILE, copies, pruned, records, trained
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
@@ -217,6 +218,26 @@ def test_the_forest_shows_interval_seeds_and_null_draws() -> None:
     assert f'cx="{across(65)}"' in svg, "SCU, mean of 60 and 70"
     assert "SCU/pooled/random/2, seed 1: 40.0 [" in svg
     assert ("random", "cross", "random control") in chart.legend
+
+
+def test_every_kind_of_control_has_a_mark_and_a_colour_and_no_loss_curve(page: str) -> None:
+    run = pruned(0)
+    draws = [arm(f"SCU/pooled/{kind}/0", 0.2) for kind in CONTROLS]
+    run.arms[:] = [*(item for item in run.arms if item.control is None), *draws]
+    (block,) = blocks([run])
+    chart = forest(block, f"asr/mean/{JUDGE}")
+    assert chart is not None
+    marks = [row for row in chart.legend if row[2].endswith("control")]
+    assert marks == [
+        ("random", "cross", "random control"),
+        ("matched", "triangle", "matched control"),
+        ("shifted", "square", "shifted control"),
+    ]
+    (left_out,) = re.findall(r"!/(\S+)/\.test\(arm\.name\)", page)
+    for kind, draw in zip(CONTROLS, draws, strict=True):
+        assert f".{kind} {{ color: var(--{kind}); }}" in page
+        assert page.count(f"--{kind}: #") == 2, "by day and by night"
+        assert re.search(left_out, draw.name), "a control's losses are no curve of their own"
 
 
 def test_the_forest_says_so_where_no_controls_were_drawn() -> None:

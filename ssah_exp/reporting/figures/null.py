@@ -45,6 +45,7 @@ _SET_TO = {
 }
 # Where the draws stand beside the class.
 _SHIFTS = {"random": -0.26, "matched": 0.26, "shifted": 0.47}
+_FURTHEST = "shifted"
 
 
 def null_rows(records: Sequence[RunRecord], asr: DrawnAsr = PRIMARY) -> pd.DataFrame:
@@ -158,17 +159,19 @@ def _panel(
             draws = here.loc[here["what"] == control, "value"].dropna().to_numpy()
             _draws(axes, draws, place + shift, marker, colour, f"{control}, draw by draw", along)
         _seeds(axes, here[here["what"] == _ITSELF], place, name, along)
-    _places(axes, classes, lying)
+    _places(axes, classes, lying, 0.7 if (rows["what"] == _FURTHEST).any() else 0.6)
     named_once(axes)
 
 
-def _places(axes: Axes, classes: Sequence[str], lying: bool) -> None:
-    """Name the classes along the other axis."""
+def _places(axes: Axes, classes: Sequence[str], lying: bool, behind: float) -> None:
+    """Name the classes along the other axis, which ends so far behind the last."""
+    end = len(classes) - 1 + behind
     if lying:
         axes.set_yticks(range(len(classes)), shortened(classes))
-        axes.set_ylim(len(classes) - 0.4, -1.2)  # from the top; above the first is the note's room
+        axes.set_ylim(end, -1.2)  # from the top; above the first is the note's room
     else:
         named_below(axes, classes)
+        axes.set_xlim(right=end)
     axes.grid(visible=False, axis="y" if lying else "x")
 
 
