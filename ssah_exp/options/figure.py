@@ -20,13 +20,14 @@ def add(commands: Commands) -> None:
         metavar=f"{{{SETTING},{SHARE},KEY}}",
         default=SETTING,
         help="setting: a picture for each set of runs that differ in the seed alone; share: ASR "
-        "and perplexity over the share of parameters that arms change; KEY: both over a number of "
-        "the config that was swept, e.g. units.samples",
+        "and perplexity over the share of parameters that arms change; KEY: both over a value of "
+        "the config that was swept, a number (units.samples) or words, side by side "
+        "(ablation.primary_fill, model.name)",
     )
     figure.add_argument(
         "--of",
         help="with --by share or KEY, of a pruning table: the class, or the set of ablation.sets, "
-        "that is drawn (default: SCU)",
+        "that is drawn (default: SCU); with --by KEY, of a training table: the arm",
     )
     figure.add_argument(
         "--out",
