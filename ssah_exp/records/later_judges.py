@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ssah_exp.digest import digest_file, digest_of
 from ssah_exp.errors import SsahWarning, StoreError
@@ -26,6 +26,8 @@ from ssah_exp.evaluation.metrics import Measured
 from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.folders import listed
 from ssah_exp.jsontext import json_of
+from ssah_exp.records.kinds import check_of
+from ssah_exp.records.parts import Described
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.storage import write_atomically
 
@@ -52,7 +54,7 @@ class LaterJudge:
     answers: str
     record_finished: str
     judge: str
-    described: dict[str, Any]
+    described: Annotated[dict[str, Any], Described]
     arms: dict[str, Measured]
     provenance: dict[str, Any]
     finished: str
@@ -92,6 +94,7 @@ class LaterJudge:
             content = json_of(text)
             if content["schema"] != SCHEMA:
                 raise StoreError(f"Schema {content['schema']}, expected {SCHEMA}.")
+            check_of(cls)(content)
             arms = {name: _measured(found) for name, found in content.pop("arms").items()}
             return cls(**content, arms=arms)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

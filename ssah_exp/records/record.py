@@ -7,14 +7,17 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 from ssah_exp.config.ranges import named
+from ssah_exp.config.schema import RunConfig
 from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.evaluation.probe.curves import Curve
 from ssah_exp.jsontext import json_of
+from ssah_exp.records.kinds import check_of
+from ssah_exp.records.parts import Described, Provenance, Training
 
 SCHEMA = 1
 DONE, INCOMPLETE = "done", "incomplete"
@@ -93,7 +96,7 @@ class ArmRecord:
     metrics: dict[str, Estimate]
     completions: str
     arm: str | None = None
-    training: dict[str, Any] | None = None
+    training: Annotated[dict[str, Any], Training] | None = None
     outcomes: Outcomes | None = None
     curves: dict[str, Curve] = field(default_factory=dict)
     overlap: float | None = None
@@ -167,23 +170,23 @@ class RunRecord:
     artefact: str
     status: str
     seed: int
-    config: dict[str, Any]
+    config: Annotated[dict[str, Any], RunConfig]
     inputs: dict[str, str]
     models: dict[str, dict[str, str]]
     data: dict[str, int]
     template_hash: str
-    judges: dict[str, dict[str, Any]]
-    training: dict[str, Any] | None
+    judges: dict[str, Annotated[dict[str, Any], Described]]
+    training: Annotated[dict[str, Any], Training] | None
     calibration: dict[str, dict[str, int]]
     classes: dict[str, dict[str, float]]
     statistics_agreement: dict[str, float | None]
     arms: list[ArmRecord]
     stages: list[StageRecord]
-    provenance: dict[str, Any]
+    provenance: Annotated[dict[str, Any], Provenance]
     started: str
     finished: str
     schema: int = field(default=SCHEMA)
-    attacks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    attacks: dict[str, Annotated[dict[str, Any], Described]] = field(default_factory=dict)
     later: tuple[str, ...] = ()
 
     @property
@@ -229,6 +232,7 @@ class RunRecord:
                 content = _with_infinity(content)  # a walk that most do not need
             if content["schema"] != SCHEMA:
                 raise StoreError(f"Record schema {content['schema']}, expected {SCHEMA}.")
+            check_of(cls)(content)
             if not content["arms"]:
                 raise StoreError("Not a run record: it has no arms.")
             if (problem := next(_unsafe(content), None)) is not None:
@@ -263,33 +267,10 @@ def unanswered_text(lacking: Mapping[str, Mapping[str, int]]) -> str:
     )
 
 
-_MAPPINGS = (
-    "config",
-    "inputs",
-    "models",
-    "data",
-    "judges",
-    "calibration",
-    "classes",
-    "statistics_agreement",
-    "provenance",
-)
-
-
 def _unsafe(content: Mapping[str, Any]) -> Iterator[str]:
-    """Complain about names that lead out of folders, and kinds that no command could go on with.
-
-    Records come from other people, too: files are named after them, and one that would end a
-    command would hide all others.
-    """
+    """Complain about names that lead out of folders: files are named after other people's, too."""
     for key in ("run_id", "artefact"):
         yield from named(key, content[key])
-    for key in ("status", "started", "finished"):
-        if not isinstance(content[key], str):
-            yield f"{key} is no text."
-    for key in _MAPPINGS:
-        if not isinstance(content[key], dict):
-            yield f"{key} is no mapping."
     for arm in content["arms"]:
         place = PurePosixPath(arm["completions"] or "")  # the probe keeps none
         if place.is_absolute() or ".." in place.parts:
