@@ -112,9 +112,9 @@ def _each(container: type, of: Any, hint: Any, places: Callable[[Any], Iterable[
     below, scalars = check_of(of), _scalars(of)
 
     def check(value: Any) -> None:
-        if not isinstance(value, container):
+        held: Any = value.values() if type(value) is dict else value
+        if type(value) is not container:
             raise KindError(value, hint)
-        held: Iterable[Any] = value.values() if isinstance(value, dict) else value
         if scalars is None or not scalars.issuperset(map(type, held)):
             for place in places(value):
                 _look(value, place, below)

@@ -23,6 +23,7 @@ class Training(TypedDict, total=False):
     epochs: float
     losses: list[float] | None
     overlap: float | None
+    reached: bool
     certificate: Certificate | None
 
 

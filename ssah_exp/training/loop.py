@@ -56,6 +56,8 @@ class TrainingSummary:
         track_overhead: What tracking cost
             (:meth:`~ssah_exp.training.tracking.UnitTracking.overhead`).
         watched: What callbacks of the user's own found, by their names.
+        reached: Whether the last look found the loss to match although ``train_loss``, which is
+            measured after an adapter was merged, lies above it.
     """
 
     examples: int
@@ -68,11 +70,13 @@ class TrainingSummary:
     track: list[dict[str, Any]] | None = None
     track_overhead: float | None = None
     watched: dict[str, Watched] = field(default_factory=dict)
+    reached: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values that an identical training would repeat: not what tracking cost.
 
-        ``track`` is left out if nothing was tracked, ``watched`` if no callback found anything.
+        ``track`` is left out if nothing was tracked, ``watched`` if no callback found anything,
+        and ``reached`` where it is false.
         """
         content = asdict(self)
         del content["track_overhead"]
@@ -80,6 +84,8 @@ class TrainingSummary:
             del content["track"]
         if not self.watched:
             del content["watched"]
+        if not self.reached:
+            del content["reached"]
         return content
 
 
@@ -337,6 +343,7 @@ def _summary(loaded: LoadedModel, run: Run, module: FineTuning) -> TrainingSumma
     per_epoch = len(run.loader_of())
     if measured is None and run.sample:
         measured = mean_response_loss(loaded, run.sample, run.config.batch_size)
+    above = run.match is not None and measured is not None and measured > run.match.target
     return TrainingSummary(
         examples=run.examples,
         steps=len(losses),
@@ -345,4 +352,5 @@ def _summary(loaded: LoadedModel, run: Run, module: FineTuning) -> TrainingSumma
         final_loss=sum(losses[-tenth:]) / tenth,
         train_loss=measured,
         losses=losses,
+        reached=module.target_reached and above,
     )

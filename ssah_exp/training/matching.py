@@ -110,6 +110,9 @@ class _StopAtLoss(pl.Callback):
     ) -> None:
         trainer.should_stop = trainer.should_stop or self._look(trainer.global_step, pl_module)
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        pl_module.target_reached = self._reached
+
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]
     ) -> None:

@@ -55,6 +55,7 @@ class FineTuning(pl.LightningModule):
         self.sharding = sharding
         self.losses: list[float] = []
         self.final_loss: float | None = None
+        self.target_reached = False
         self.tuned: Trainable | None = None
         self._weight_in_step = 1.0
 

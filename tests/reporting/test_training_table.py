@@ -412,6 +412,17 @@ def test_an_arm_that_a_look_ended_got_there_whatever_merging_did_to_its_loss() -
     assert "setting_i +0.007 (not reached);" in text, "a callback may have ended it"
 
 
+def test_an_arm_whose_very_last_look_found_the_loss_got_there() -> None:
+    """Its epochs were over then, too; the record says what the look found."""
+    arm = trained_arm("setting_i", 0.3, 1.207)
+    told = replace(arm, training={**(arm.training or {}), "reached": True})
+    record = training_record(arms=after(2.0, told))
+    text = render_training([record], "markdown")
+    assert "setting_i +0.007;" in text
+    record.config["training"]["callbacks"] = {"own": {"_target_": "mine.Stops"}}
+    assert "setting_i +0.007;" in render_training([record], "markdown")
+
+
 def test_tables_without_a_loss_to_match_say_nothing_of_it() -> None:
     arms = [trained_arm("full", 0.1, 1.2), trained_arm("ru20", 0.2, 1.3)]
     record = training_record(artefact="table4_alignment_budget", arms=arms)

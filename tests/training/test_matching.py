@@ -181,6 +181,23 @@ def test_without_a_target_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert trained(None, monkeypatch, looks).steps == 20
 
 
+@pytest.mark.parametrize("last", [2.5, 3.0])
+def test_what_the_very_last_look_found_is_kept_where_the_loss_does_not_say_it(
+    monkeypatch: pytest.MonkeyPatch, last: float
+) -> None:
+    """Merging may lift an adapter's loss over its target, and its epochs were over anyway."""
+    monkeypatch.setattr(matching, "mean_response_loss", Looks([5.0, 4.0, 3.0, last]))
+    loaded = tiny.tiny_loaded()
+    config = TuningConfig(epochs=4, batch_size=2, learning_rate=1e-3)
+    match = LossMatch(2.5, 5)
+    run = supervised_run(loaded, EXAMPLES, config, 0, CPU, match=match, sample=EXAMPLES)
+    summary = fine_tune(loaded, run, plan_training(loaded.model, "none", None))[0]
+    assert summary.steps == 20
+    assert summary.train_loss is not None
+    assert summary.train_loss > 2.5
+    assert summary.as_dict().get("reached") == (True if last <= 2.5 else None)
+
+
 def test_dropout_goes_on_after_a_look() -> None:
     """A look puts the model into eval mode for a moment; training must not stay in it."""
     pytest.importorskip("peft")

@@ -30,7 +30,8 @@ def match_note(block: Block) -> str | None:
     An arm ends at the first look that finds its loss at the target or below: it may lie below by
     what it learned since the look before, or above if its epochs were over first. One with an
     adapter may lie above although it got there: looks see it as it is trained, the record has the
-    loss after it was merged, in bfloat16 up to 0.01 apart.
+    loss after it was merged, in bfloat16 up to 0.01 apart; where its very last look found it there,
+    the record says so.
     """
     training = block.records[0].config.get("training")
     if training is None:  # what only prunes trains no arms
@@ -73,13 +74,20 @@ def _ends(arms: BySeed, targets: BySeed, epochs: float | None) -> list[_End]:
                 own, wanted = (item.measured(TRAIN_LOSS).value for item in (arm, target))
                 if own is not None and wanted is not None:
                     gap = own - wanted
-                    ends.append(_End(gap, gap <= _ROUNDING or _ended_early(arm, epochs)))
+                    ends.append(_End(gap, gap <= _ROUNDING or _got_there(arm, epochs)))
     return ends
 
 
-def _ended_early(arm: ArmRecord, epochs: float | None) -> bool:
-    """Whether a look ended its training, which nothing else does before its epochs are over."""
-    taken = None if arm.training is None else arm.training.get("epochs")
+def _got_there(arm: ArmRecord, epochs: float | None) -> bool:
+    """Whether a look found the loss, as the record says or the epochs that the arm took.
+
+    Nothing but a look ends a training before its epochs are over. Records of earlier versions do
+    not say what the last look found.
+    """
+    training = arm.training or {}
+    if training.get("reached"):
+        return True
+    taken = training.get("epochs")
     return taken is not None and epochs is not None and bool(taken < epochs)
 
 
