@@ -1,4 +1,4 @@
-"""What somebody else's config folder may not tell Hydra: what to import, and whom to trust.
+"""What somebody else's config folder may not do: have things imported, trusted or looked up.
 
 Hydra makes objects out of its own part of a config, too: callbacks, loggers, launchers. The command
 line speaks for the person who runs it, and may name any; a file below ``--config-dir`` may not.
@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssah_exp.config.compose import conf_dir
+from ssah_exp.config.interpolations import looked_up
 from ssah_exp.config.plugins import targets_in
 from ssah_exp.config.ranges import refuse
 
@@ -29,6 +30,7 @@ _PLUGGED = ("launcher", "sweeper")
 # Of the launcher: lines that the shell runs before each job.
 _SHELL = "setup"
 _PLUGS = ("hydra_plugins.", "hydra._internal.core_plugins.", "optuna.")
+_SAID_AGAIN = "hydra.job.override_dirname"  # the command line in other words, whatever files say
 # All others might decide what runs (PATH, PYTHONPATH, CXX) or who is asked (HF_ENDPOINT).
 _HARMLESS = re.compile(
     r"(OMP|MKL|OPENBLAS)_NUM_THREADS|TOKENIZERS_PARALLELISM|CUDA_VISIBLE_DEVICES"
@@ -36,7 +38,10 @@ _HARMLESS = re.compile(
 
 
 def refuse_foreign_hydra(words: Sequence[str]) -> None:
-    """Refuse files outside the shipped ``conf/`` that would have Hydra import something.
+    """Refuse files outside the shipped ``conf/`` that import something or read the environment.
+
+    A variable of the environment may be a key of somebody's; in the config it would be printed,
+    kept in the record and sent to a tracker.
 
     Without ``--config-dir``, ``--config-path`` and ``hydra.searchpath`` there are no such files,
     and nothing is composed to look for them. What cannot be composed is left for Hydra to refuse.
@@ -46,8 +51,9 @@ def refuse_foreign_hydra(words: Sequence[str]) -> None:
 
     Raises:
         ConfigError: A file changes Hydra's callbacks or loggers, names a launcher or sweeper that
-            is neither in a plug-in of Hydra's nor in Optuna, gives the launcher shell lines, or
-            sets an environment variable other than those that number threads and cards.
+            is neither in a plug-in of Hydra's nor in Optuna, gives the launcher shell lines,
+            sets an environment variable other than those that number threads and cards, or reads
+            one by ``${oc.env:NAME}``.
     """
     arguments = get_args_parser().parse_args(list(words))
     elsewhere = any("hydra.searchpath" in word for word in arguments.overrides)
@@ -55,11 +61,12 @@ def refuse_foreign_hydra(words: Sequence[str]) -> None:
         return
     own = [word for word in arguments.overrides if word.lstrip("+~").startswith("hydra")]
     try:
-        found = _composed(words)
-        plain = _composed([word for word in own if "searchpath" not in word])
+        found = _whole(words)
+        plain = _whole([word for word in own if "searchpath" not in word])
     except (HydraException, OmegaConfBaseException):
         return
-    refuse(_problems(found, plain))
+    said = "\n".join(words)
+    refuse([*_problems(found["hydra"], plain["hydra"]), *_read(found, plain, said)])
 
 
 def _problems(found: dict[str, Any], plain: dict[str, Any]) -> Iterator[str]:
@@ -78,8 +85,26 @@ def _problems(found: dict[str, Any], plain: dict[str, Any]) -> Iterator[str]:
             yield f"hydra.job.env_set sets {name}: {say}."
 
 
+def _read(found: dict[str, Any], plain: dict[str, Any], said: str) -> Iterator[str]:
+    """Complain about what neither a shipped file nor the command line would look up."""
+    shipped = {text for _, text, _ in looked_up(plain)}
+    for key, text, resolver in looked_up(found):
+        if text not in shipped and text not in said and key != _SAID_AGAIN:
+            yield (
+                f"{key}={text} calls {resolver}: a config file outside the shipped ones may not, "
+                f"since the value would enter the record; give it on the command line: {key}=VALUE."
+            )
+
+
 def _composed(words: Sequence[str]) -> dict[str, Any]:
     """Hydra's own part of the config, as it would compose it."""
+    part = _whole(words)["hydra"]
+    assert isinstance(part, dict)
+    return part
+
+
+def _whole(words: Sequence[str]) -> dict[str, Any]:
+    """The config as Hydra would compose it, not resolved, with its own part."""
     arguments = get_args_parser().parse_args(list(words))
     search = create_config_search_path(str(Path(arguments.config_path or conf_dir()).absolute()))
     if arguments.config_dir:
@@ -91,6 +116,6 @@ def _composed(words: Sequence[str]) -> dict[str, Any]:
         RunMode.MULTIRUN if arguments.multirun else RunMode.RUN,
         validate_sweep_overrides=False,
     )
-    content = OmegaConf.to_container(made.hydra, resolve=False)
+    content = OmegaConf.to_container(made, resolve=False)
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}

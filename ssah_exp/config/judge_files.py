@@ -15,6 +15,8 @@ from yaml import YAMLError
 
 from ssah_exp.config.checks.judges import judge_problems
 from ssah_exp.config.compose import conf_dir
+from ssah_exp.config.interpolations import looked_up
+from ssah_exp.config.ranges import refuse
 from ssah_exp.errors import ConfigError, did_you_mean
 
 
@@ -26,8 +28,8 @@ def read_judges(names: Sequence[str], settings: Sequence[str]) -> dict[str, dict
         settings: ``NAME.KEY=VALUE`` each, with a judge's name.
 
     Raises:
-        ConfigError: A judge that is unknown, unreadable or named twice, a setting for none of them,
-            or a missing value.
+        ConfigError: A judge that is unknown, unreadable or named twice, or that reads the
+            environment; a setting for none of them; or a missing value.
     """
     nodes = {Path(name).stem: _read(name) for name in names}
     if len(nodes) < len(names):
@@ -63,7 +65,13 @@ def _read(name: str) -> DictConfig:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     if not isinstance(node, DictConfig):
         raise ConfigError(f"{path} holds no mapping.")
-    return _with_defaults(path, shipped) if "defaults" in node else node
+    node = _with_defaults(path, shipped) if "defaults" in node else node
+    refuse(
+        f"{path}: {key}={text} calls {resolver}, and its value would be written down; "
+        f"give it by --set {path.stem}.{key}=VALUE."
+        for key, text, resolver in looked_up(OmegaConf.to_container(node, resolve=False))
+    )
+    return node
 
 
 def _names(folder: Path) -> list[str]:

@@ -352,5 +352,5 @@ def _summary(loaded: LoadedModel, run: Run, module: FineTuning) -> TrainingSumma
         final_loss=sum(losses[-tenth:]) / tenth,
         train_loss=measured,
         losses=losses,
-        reached=module.target_reached and above,
+        reached=above and module.target_reached,
     )

@@ -103,3 +103,40 @@ def test_a_searched_path_is_a_folder_of_theirs(folder: Path) -> None:
     write(folder, {"callbacks": {"x": FOREIGN}})
     with pytest.raises(ConfigError, match=r"hydra\.callbacks is changed"):
         refuse_foreign_hydra(["experiment=theirs", f"hydra.searchpath=[file://{folder}]"])
+
+
+@pytest.mark.parametrize(
+    ("text", "called"),
+    [
+        ("${oc.env:SSAH_TEST_SECRET}", "oc.env"),
+        ("a ${oc.env:SSAH_TEST_SECRET,x} b", "oc.env"),
+        ("${oc.select:seed,${oc.env:SSAH_TEST_SECRET}}", "oc.env"),
+        ("${oc.decode:'${model.device}'}", "oc.decode"),
+        ("${oc.${model.device}:SSAH_TEST_SECRET}", "oc.${model.device}"),
+    ],
+)
+def test_the_environment_is_not_a_files_to_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, text: str, called: str
+) -> None:
+    """It would stand in the record, which goes to other people and to trackers."""
+    monkeypatch.setenv("SSAH_TEST_SECRET", "hf_secret")
+    words = write(folder, {})
+    path = folder / "experiment" / "theirs.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content |= {"evaluation": {"system_prompt": text}}
+    path.write_text(f"# @package _global_\n{yaml.safe_dump(content)}", encoding="utf-8")
+    with pytest.raises(ConfigError) as refused:
+        refuse_foreign_hydra(words)
+    assert f"calls {called}: " in str(refused.value)
+    assert "give it on the command line: evaluation.system_prompt=VALUE" in str(refused.value)
+    assert "hf_secret" not in str(refused.value)
+    assert main(["run", *words, "--cfg", "job"]) == 2
+
+
+def test_what_shipped_files_and_the_command_line_read_is_not_theirs(folder: Path) -> None:
+    words = write(folder, {})
+    refuse_foreign_hydra(["evaluation.system_prompt=${oc.env:HOME}", *words])
+    path = folder / "experiment" / "theirs.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(f"{text}\nevaluation:\n  system_prompt: seed ${{seed}}, ${{now:%Y}}\n")
+    refuse_foreign_hydra(words)

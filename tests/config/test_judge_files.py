@@ -53,6 +53,20 @@ def test_what_it_cannot_build_on_is_named(tmp_path: Path, text: str, said: str) 
         read_judges([str(tmp_path / "mine.yaml")], [])
 
 
+def test_a_judge_s_file_does_not_read_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a judge is stands in records and beside them."""
+    monkeypatch.setenv("SSAH_TEST_SECRET", "hf_secret")
+    path = tmp_path / "mine.yaml"
+    for before in ("", "defaults: [zou2023, _self_]\n"):
+        path.write_text(before + "_target_: x\nname: ${oc.env:SSAH_TEST_SECRET}\n")
+        with pytest.raises(
+            ConfigError, match=r"calls oc\.env, .*give it by --set mine\.name=VALUE"
+        ):
+            read_judges([str(path)], [])
+
+
 def test_a_neighbour_called_like_a_shipped_judge_would_be_another_one_in_a_run(
     tmp_path: Path,
 ) -> None:
