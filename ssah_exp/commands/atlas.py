@@ -7,17 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ssah_exp.commands.reopened import reopened
 from ssah_exp.commands.units import check_draws, drawn, spread_cell, tell_written, units_at
 from ssah_exp.config.ranges import within
+from ssah_exp.errors import printable
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.pipeline.atlas import Charted, chart
 from ssah_exp.reporting.atlas_rows import agreed, setting_rows
 from ssah_exp.reporting.figures.atlas import draw_atlas
-from ssah_exp.reporting.terminal import terminal_table
+from ssah_exp.reporting.terminal import Terminal, terminal_table
 from ssah_exp.reporting.text import machine_text, plain_rows
 from ssah_exp.storage import refuse_existing, whole_folder
 from ssah_exp.units.agreement import Spread
@@ -50,7 +50,7 @@ def execute(options: argparse.Namespace) -> int:
     checksum = None if out is None else UnitMap.checksum(out)
     wrote += drawn(options, lambda picture: draw_atlas(found.atlas, anatomy, picture))
     if options.format == "text":
-        _print(ref.identifier, found, anatomy, options, Console())
+        _print(ref.identifier, found, anatomy, options, Terminal())
         tell_written(wrote)
         if checksum is not None:
             print(f"sha256 of the consensus, for the selector FromMap: {checksum}")
@@ -78,9 +78,9 @@ def _describe(
 
 
 def _print(
-    name: str, found: Charted, anatomy: Anatomy, options: argparse.Namespace, console: Console
+    name: str, found: Charted, anatomy: Anatomy, options: argparse.Namespace, console: Terminal
 ) -> None:
-    print(name)
+    print(printable(name))
     console.print(_settings(found.atlas))
     if found.atlas.sizes:
         console.print(_sizes(found.atlas))

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ssah_exp.cache import Cache
+from ssah_exp.errors import printable
 from ssah_exp.interventions.delta import (
     Delta,
     apply_to_folder,
@@ -22,6 +22,7 @@ from ssah_exp.interventions.delta import (
 from ssah_exp.interventions.delta_summary import describe
 from ssah_exp.models.sources import LocalFolder, ModelRef
 from ssah_exp.models.weights import read_weights
+from ssah_exp.reporting.terminal import Terminal
 from ssah_exp.storage import refuse_existing
 
 
@@ -74,24 +75,25 @@ def _show(path: Path, style: str) -> None:
     if style == "json":
         print(json.dumps(description, indent=1))
     else:
-        _print(description, Console())
+        _print(description, Terminal())
 
 
-def _print(description: dict[str, Any], console: Console) -> None:
+def _print(description: dict[str, Any], console: Terminal) -> None:
     values, file = description["values"], description["file"]
-    print(
+    said = (
         f"{description['model']}  revision {description['revision']}  "
         f"fingerprint {description['fingerprint']}\n"
         f"{description['tensors']} tensors, {values['changed']} of {values['model']} values "
         f"changed ({100 * values['changed_share']:.3g} %)\n"
         f"{file['bytes']} bytes, {100 * file['share_of_model']:.3g} % of the model"
     )
+    print(printable(said))
     if description["layers"]:
         print("Changed rows (r), columns (c), entries (e) per layer:")
         for table in _tables(description["layers"], console.width):
             console.print(table)
     for name, entry in description["others"].items():
-        print(f"{name}: {entry['changed']} of {entry['of']} {entry['axis']}")
+        print(printable(f"{name}: {entry['changed']} of {entry['of']} {entry['axis']}"))
 
 
 def _tables(layers: list[dict[str, Any]], width: int) -> Iterator[Table]:

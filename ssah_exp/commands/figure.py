@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ssah_exp.commands.records import some_records
 from ssah_exp.config.artefacts import PROBE
-from ssah_exp.errors import ConfigError, did_you_mean
+from ssah_exp.errors import ConfigError, did_you_mean, printable
 from ssah_exp.options.figure import SETTING, SHARE
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.across import Across
@@ -43,7 +43,7 @@ def execute(options: argparse.Namespace) -> int:
     several = len({_whose(records) for _, records in pictures}) > 1
     for path, records in pictures:
         wrote = f"wrote {path} and {path.with_suffix('.csv').name}"
-        print(f"{wrote}: {_whose(records)}" if several else wrote)
+        print(printable(f"{wrote}: {_whose(records)}") if several else wrote)
     return 0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ssah_exp.commands.records import records_of
 from ssah_exp.config.paths import root_of
-from ssah_exp.errors import ConfigError, SsahError, StoreError, did_you_mean
+from ssah_exp.errors import ConfigError, SsahError, StoreError, did_you_mean, printable
 from ssah_exp.records.mirroring import Mirror
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.trackers import CsvTracker, Tracker, TrackioTracker, WandbTracker
@@ -46,7 +46,7 @@ def execute(options: argparse.Namespace) -> int:
             continue
         sent, there = sent + (seen is not None), there + (seen is None)
         if seen is not None:
-            print(f"mirrored  {name}  {seen}", flush=True)
+            print(printable(f"mirrored  {name}  {seen}"), flush=True)
     left = len(chosen) - sent - there - failed
     print(f"{sent} mirrored, {there} there already, {failed} failed, {left} not tried")
     return 1 if failed else 0
@@ -95,4 +95,4 @@ def _jobs_below(root: Path) -> dict[str, Path]:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from ssah_exp.commands.reopened import reopened
 from ssah_exp.commands.units import check_draws, drawn, spread_cell, tell_written
 from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.reporting.figures.noise import draw_noise, noise_rows
-from ssah_exp.reporting.terminal import terminal_table
+from ssah_exp.reporting.terminal import Terminal, terminal_table
 from ssah_exp.reporting.text import machine_text
 from ssah_exp.units.agreement import Spread
 from ssah_exp.units.noise import transfer_noise
@@ -36,7 +35,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.format in ("csv", "json"):
         print(machine_text(rows, options.format))
     else:
-        Console().print(_table(rows))
+        Terminal().print(_table(rows))
         tell_written(wrote)
     return 0
 

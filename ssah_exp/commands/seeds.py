@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, printable
 from ssah_exp.reporting.seed_rows import Picked, seeds_frame
 
 
@@ -25,7 +25,7 @@ def execute(options: argparse.Namespace) -> int:
         print(json.dumps(rows.to_dict(orient="records"), indent=1))
     else:
         shown = rows.to_csv(index=False, float_format="%.4f", lineterminator="\n")
-        print(shown, end="")
+        print(printable(shown), end="")
     return 0
 
 

@@ -8,20 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from ssah_exp.cache import MARKER, Cache
 from ssah_exp.commands.reopened import reopened
 from ssah_exp.commands.units import check_draws, drawn, spread_cell, tell_written, units_at
 from ssah_exp.config.schema import UnitsConfig
-from ssah_exp.errors import ConfigError, StoreError, UnitError
+from ssah_exp.errors import ConfigError, StoreError, UnitError, printable
 from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.pipeline.stages import read_statistics
 from ssah_exp.records.store import RECORD
 from ssah_exp.reporting.figures.stability import draw_stability
 from ssah_exp.reporting.stability_rows import consensus_summary, describe_atlas
-from ssah_exp.reporting.terminal import terminal_table
+from ssah_exp.reporting.terminal import Terminal, terminal_table
 from ssah_exp.units.agreement import ClassAgreement
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.identify import Identification
@@ -76,7 +75,7 @@ def execute(options: argparse.Namespace) -> int:
         about = {"source": source.name, "notes": source.notes, "seed": options.seed}
         print(json.dumps({**about, **describe_atlas(atlas, anatomy)}, indent=1))
     else:
-        _print(source, atlas, anatomy, Console())
+        _print(source, atlas, anatomy, Terminal())
         tell_written(wrote)
     return 0
 
@@ -109,8 +108,8 @@ def _of_entry(folder: Path, overrides: Sequence[str]) -> _Source:
     return _Source(f"statistics {folder.name}", read_statistics(entry), units, notes)
 
 
-def _print(source: _Source, atlas: Atlas, anatomy: Anatomy, console: Console) -> None:
-    print("\n".join([source.name, *source.notes]))
+def _print(source: _Source, atlas: Atlas, anatomy: Anatomy, console: Terminal) -> None:
+    print(printable("\n".join([source.name, *source.notes])))
     if atlas.examples is not None:
         sizes = ", ".join(f"{count} {name}" for name, count in atlas.examples.items())
         print(f"Examples: {sizes}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ssah_exp.errors import StoreError
+from ssah_exp.evaluation.judges.label_file import as_text
 
 _ATLAS = {"setting", "measure", "mean"}
 _NOISE = {"comparison", "from", "to", "of_before_mean"}
@@ -68,7 +69,7 @@ def _numbers(path: Path, picked: Picked) -> pd.Series:
         raise StoreError(f"{path} is no CSV of 'units atlas' or 'units noise'.")
     if rows.dropna().empty:
         raise StoreError(f"{path} has no draws of any setting for what is asked ({picked}).")
-    return rows.dropna()
+    return rows.dropna().rename(index=lambda name: as_text(str(name)))
 
 
 def _table(path: Path) -> pd.DataFrame:

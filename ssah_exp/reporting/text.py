@@ -15,6 +15,7 @@ from ssah_exp.config.utility import TASK_METRICS
 from ssah_exp.errors import CONTROLS, printable
 from ssah_exp.evaluation.attack_metrics import CONTINUATION
 from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.judges.label_file import as_cell
 from ssah_exp.evaluation.metric_names import EPOCHS, MEAN, PERPLEXITY, TRAIN_LOSS, TRAINED_SHARE
 from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.shares import is_share
@@ -224,10 +225,19 @@ _WRITERS: dict[str, Callable[[float], str]] = {TRAIN_LOSS: _loss, TRAINED_SHARE:
 
 
 def machine_text(frame: pd.DataFrame, form: str) -> str:
-    """A frame as ``csv`` or ``json``. A gap is empty or null; JSON has no infinity: ``"inf"``."""
+    """A frame as ``csv`` or ``json``. A gap is empty or null; JSON has no infinity: ``"inf"``.
+
+    In csv, texts that a spreadsheet would compute have an apostrophe before them; ``as_text`` of
+    :mod:`ssah_exp.evaluation.judges.label_file` takes it off.
+    """
     if form == "csv":
-        return printable(frame.to_csv(index=False).rstrip("\n"))
+        return printable(frame.map(_inert).rename(columns=_inert).to_csv(index=False).rstrip("\n"))
     return json.dumps(plain_rows(frame), indent=1, allow_nan=False)
+
+
+def _inert(cell: Any) -> Any:
+    """A text in which no spreadsheet finds a formula; names may be other people's."""
+    return as_cell(printable(cell)) if isinstance(cell, str) and len(cell) > 1 else cell
 
 
 def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -144,6 +144,16 @@ def test_show_as_text(place: Place, capsys: Capture, monkeypatch: pytest.MonkeyP
     assert "model.norm.weight: 40 of 40 entries" in lines
 
 
+def test_a_name_does_not_speak_to_the_terminal(place: Place, capsys: Capture) -> None:
+    place.base = str(Path(place.base).rename(place.root / "ba\x1b]0;title\x07se"))
+    place.create()
+    capsys.readouterr()
+    assert main(["delta", "show", place.file]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("ba]0;titlese  revision ")
+    assert not set("\x1b\x07") & set(said)
+
+
 def test_headings_are_whole_on_a_narrow_terminal(
     place: Place, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,17 @@ def test_csv_takes_all_and_then_nothing(root: Path, capsys: Capture) -> None:
     assert "3 mirrored" in capsys.readouterr().out
 
 
+def test_a_place_does_not_speak_to_the_terminal(
+    root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [f"at\x1b]0;title\x07 {number}" for number in (1, 2, 3)]
+    monkeypatch.setattr("ssah_exp.records.mirroring.Mirror.send", lambda *_, **__: found.pop())
+    assert main(["mirror", "csv", "--root", str(root)]) == 0
+    said = capsys.readouterr().out
+    assert "at]0;title 1" in said
+    assert not set("\x1b\x07") & set(said)
+
+
 def test_the_sweep_of_a_run_is_looked_up(root: Path) -> None:
     """Its record does not know it; a run of no sweep has the keys it always had."""
     folder = root / "sweeps" / "night" / "jobs" / "0003"
