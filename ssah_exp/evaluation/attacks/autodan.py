@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from ssah_exp.config.ranges import above, at_least, within
 from ssah_exp.data.files import read_texts
@@ -195,9 +196,7 @@ class _Search:
         return chosen[: len(population)]
 
     def _softmax(self, values: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
-        scaled = np.asarray(values, dtype=np.float64) / self._settings.temperature
-        weights = np.exp(scaled - scaled.max())
-        return np.asarray(weights / weights.sum())
+        return np.asarray(softmax(np.asarray(values) / self._settings.temperature))
 
     def _cross(self, one: Template, other: Template) -> tuple[Template, Template]:
         """Exchange the sentences before the request's own, or those after it."""
