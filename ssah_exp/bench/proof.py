@@ -54,16 +54,8 @@ def certificate_cost(
 def frozen_bytes(model: nn.Module, plan: TrainingPlan) -> int:
     """Bytes of everything that ``plan`` does not let change."""
     parameters = dict(model.named_parameters())
-    every = sum(item.numel() * item.element_size() for item in parameters.values())
-    open_ = sum(
-        parameters[item.name].numel()
-        // item.size
-        * item.index.numel()
-        * parameters[item.name].element_size()
-        for item in plan.slices
-    )
-    whole = sum(parameters[name].numel() * parameters[name].element_size() for name in plan.whole)
-    return every - open_ - whole
+    rests = (parameters[item.name].nbytes // item.size * item.rest.numel() for item in plan.slices)
+    return sum(parameters[name].nbytes for name in plan.frozen) + sum(rests)
 
 
 @torch.no_grad()
