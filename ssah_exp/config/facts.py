@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ssah_exp.config.artefacts import PROBE
-from ssah_exp.config.schema import ArmConfig, RunConfig
+from ssah_exp.config.schema import RunConfig
 
 TRANSFORMERS, VLLM = ENGINES = ("transformers", "vllm")
 # Adapters that stay beside the weights and can be neither merged into them nor sharded.
 ATTACHED = ("Prefix", "LlamaAdapter")
 
 
-def adapter_of(arm: ArmConfig) -> str:
-    """Class name of an arm's adapter; empty where it has none."""
-    return "" if arm.adapter is None else str(arm.adapter.get("_target_", "")).rpartition(".")[2]
+def class_of(node: Mapping[str, Any] | None) -> str:
+    """Class name in a node's ``_target_``; empty where there is none."""
+    return "" if node is None else str(node.get("_target_", "")).rpartition(".")[2]
 
 
 def reads_given_pairs(config: RunConfig) -> bool:

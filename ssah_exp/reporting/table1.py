@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ssah_exp.config.facts import class_of
 from ssah_exp.evaluation.metric_names import MEAN, PERPLEXITY
 from ssah_exp.evaluation.utility.metrics import UTILITY_MEAN, utility_name
 from ssah_exp.records.record import RunRecord
@@ -135,10 +136,8 @@ def published_frame() -> pd.DataFrame:
 
 
 def _scored_by(units: dict[str, Any]) -> str:
-    scoring = units.get("scoring")
-    if scoring is None:
-        return f"statistic {units['statistic']}"
-    return f"units scored by {str(scoring['_target_']).rpartition('.')[2]}"
+    kind = class_of(units.get("scoring"))
+    return f"units scored by {kind}" if kind else f"statistic {units['statistic']}"
 
 
 def caption_of(block: Block) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ssah_exp.config.facts import class_of
 from ssah_exp.evaluation.metric_names import TRAIN_LOSS
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper.table import with_comparison
@@ -100,9 +101,7 @@ def _policy(row: Row, block: Block) -> str | None:
     if row.arm is None:
         return None
     arm = block.records[0].config["training"]["arms"][row.arm]
-    if arm["adapter"] is not None:
-        return str(arm["adapter"]["_target_"]).rpartition(".")[2]
-    return str(arm["policy"])
+    return class_of(arm["adapter"]) or str(arm["policy"])
 
 
 def caption_of(block: Block) -> str:

@@ -13,6 +13,7 @@ from hydra.core.utils import filter_overrides
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ssah_exp.config.compose import parse
+from ssah_exp.config.facts import class_of
 from ssah_exp.config.ranges import refuse
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.unread import refuse_unread
@@ -110,7 +111,7 @@ class Launch:
 
 def _more_follow(sweeper: Mapping[str, Any], jobs: int) -> bool:
     """Whether a sweeper may launch more jobs after these: in a search, or after a full batch."""
-    if sweeper["_target_"].rpartition(".")[2] not in _AT_ONCE:
+    if class_of(sweeper) not in _AT_ONCE:
         return True
     most = sweeper.get("max_batch_size")
     return most is not None and jobs >= most

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ssah_exp.config.facts import class_of
 from ssah_exp.config.ranges import at_least, named
 from ssah_exp.config.schema import MtBenchConfig
 
@@ -77,8 +78,7 @@ def too_short(name: str, judge: Mapping[str, Any], key: str, tokens: int) -> Ite
 
 
 def _missing(node: Mapping[str, Any], where: str) -> Iterable[str]:
-    kind = str(node.get("_target_", "")).rpartition(".")[2]
-    for key in _REQUIRED.get(kind, ()):
+    for key in _REQUIRED.get(class_of(node), ()):
         value = node.get(key)
         parts = value if isinstance(value, Mapping) and value else {"": value}
         for part, item in parts.items():

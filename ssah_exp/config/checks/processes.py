@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ssah_exp.config.facts import ATTACHED, adapter_of
+from ssah_exp.config.facts import ATTACHED, class_of
 from ssah_exp.config.plugins import plugins
 from ssah_exp.config.ranges import at_least, choice
 from ssah_exp.config.schema import ModelConfig, RunConfig
@@ -114,7 +114,7 @@ def _sharded_training(config: RunConfig) -> Iterable[str]:
             "DTensor); with trainer.strategy=fsdp2 take adamw, whose states are split anyway."
         )
     for name, arm in config.training.arms.items():
-        if (kind := adapter_of(arm)) in ATTACHED:
+        if (kind := class_of(arm.adapter)) in ATTACHED:
             yield (
                 f"training.arms.{name}.adapter: {kind} is attached by hooks and cannot be trained "
                 "under trainer.strategy=fsdp2; take ddp, or Lora or UnitLora."

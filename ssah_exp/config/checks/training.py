@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from ssah_exp.config.facts import ATTACHED, adapter_of, reads_given_pairs
+from ssah_exp.config.facts import ATTACHED, class_of, reads_given_pairs
 from ssah_exp.config.ranges import at_least, choice, choices, named, within
 from ssah_exp.config.schema import ArmConfig, RunConfig, TrackConfig, TrainingConfig, TuningConfig
 from ssah_exp.config.vocabulary import (
@@ -110,7 +110,7 @@ def _arm(name: str, arm: ArmConfig, training: TrainingConfig, earlier: list[str]
     yield from _arm_units(key, arm)
     if arm.adapter is not None and any(value is not None for value in asdict(arm.others).values()):
         yield f"{key}.others is given, but an adapter trains none of them."
-    if training.gradient_checkpointing and adapter_of(arm) == "Prefix":
+    if training.gradient_checkpointing and class_of(arm.adapter) == "Prefix":
         yield (
             f"{key}.adapter: a prefix lies in the cache, which training.gradient_checkpointing "
             "drops; switch that off, or train this arm in a run of its own."
@@ -138,10 +138,9 @@ def _arm_units(key: str, arm: ArmConfig) -> Iterable[str]:
         yield f"{key}.policy={arm.policy} needs units; give {key}.select."
     if arm.select is not None and arm.policy == "none":
         yield f"{key}.select is given, but policy none trains everything and would ignore it."
-    if arm.select is not None and adapter_of(arm) in ATTACHED:
+    if arm.select is not None and (kind := class_of(arm.adapter)) in ATTACHED:
         yield (
-            f"{key}.select is given, but {adapter_of(arm)} changes no weight of any unit and would "
-            "ignore it."
+            f"{key}.select is given, but {kind} changes no weight of any unit and would ignore it."
         )
     if arm.controls and arm.select is None:
         yield f"{key}.controls needs a set of units to stand beside; there is no {key}.select."
@@ -160,7 +159,7 @@ def _first(name: str, arm: ArmConfig, training: TrainingConfig) -> Iterable[str]
     if arm.first in others:
         if training.arms[arm.first].first is not None:
             yield f"{key}.first={arm.first} has a first phase itself, which would be left out."
-        if {adapter_of(arm), adapter_of(training.arms[arm.first])} <= {*ATTACHED}:
+        if {class_of(arm.adapter), class_of(training.arms[arm.first].adapter)} <= {*ATTACHED}:
             yield (
                 f"{key}.first={arm.first} leaves its adapter beside the weights, and a model "
                 f"carries one at a time; {name} brings another."

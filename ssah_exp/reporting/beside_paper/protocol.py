@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from ssah_exp.config.compose import conf_dir
+from ssah_exp.config.facts import class_of
 from ssah_exp.config.judge_files import read_judges
 from ssah_exp.data.sources import RefusedRequests
 from ssah_exp.evaluation.judges.wording import GIVEN, WORDING
@@ -147,7 +148,7 @@ def scores_differ(record: RunRecord) -> Iterator[str]:
     """Units scored otherwise than in protocol section 1, or from another number of examples."""
     units = record.config["units"]
     if (scoring := units.get("scoring")) is not None:
-        yield f"scores: {str(scoring['_target_']).rpartition('.')[2]} for variance"
+        yield f"scores: {class_of(scoring)} for variance"
         return
     for key, theirs in _SCORES.items():
         if units.get(key, theirs) != theirs:
