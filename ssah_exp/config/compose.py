@@ -37,8 +37,7 @@ def parse(composed: DictConfig) -> RunConfig:
     Raises:
         ConfigError: Unknown keys, wrong types, missing values or values out of range.
     """
-    content = OmegaConf.to_container(composed, resolve=False)
-    assert isinstance(content, dict)
+    content = plain_of(composed, resolve=False)
     refuse([*_unknown_keys(content, RunConfig, ""), *_missing_values(content, "")])
     try:
         merged = OmegaConf.merge(_schema(), composed)
@@ -48,6 +47,13 @@ def parse(composed: DictConfig) -> RunConfig:
     assert isinstance(config, RunConfig)
     validate(config)
     return config
+
+
+def plain_of(config: DictConfig, *, resolve: bool) -> dict[str, Any]:
+    """A config's values as plain Python's, interpolations resolved or as they stand."""
+    content = OmegaConf.to_container(config, resolve=resolve)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
 @cache

@@ -16,10 +16,9 @@ from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssah_exp.config.compose import conf_dir
+from ssah_exp.config.compose import conf_dir, plain_of
 from ssah_exp.config.interpolations import looked_up
 from ssah_exp.config.plugins import targets_in
 from ssah_exp.config.ranges import refuse
@@ -116,6 +115,4 @@ def _whole(words: Sequence[str]) -> dict[str, Any]:
         RunMode.MULTIRUN if arguments.multirun else RunMode.RUN,
         validate_sweep_overrides=False,
     )
-    content = OmegaConf.to_container(made, resolve=False)
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
+    return plain_of(made, resolve=False)

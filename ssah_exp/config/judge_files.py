@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ssah_exp.config.checks.judges import judge_problems
-from ssah_exp.config.compose import conf_dir
+from ssah_exp.config.compose import conf_dir, plain_of
 from ssah_exp.config.interpolations import looked_up
 from ssah_exp.config.ranges import refuse
 from ssah_exp.errors import ConfigError, did_you_mean
@@ -114,6 +114,4 @@ def _plain(node: DictConfig) -> dict[str, Any]:
     # A missing value (???) becomes null, which judge_problems reports.
     for key in OmegaConf.missing_keys(node):
         OmegaConf.update(node, str(key), None)
-    content = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
+    return plain_of(node, resolve=True)

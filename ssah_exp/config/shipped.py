@@ -7,10 +7,9 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssah_exp.config.compose import conf_dir
+from ssah_exp.config.compose import conf_dir, plain_of
 from ssah_exp.config.hydra_errors import explain_hydra_error
 from ssah_exp.errors import ConfigError
 
@@ -24,8 +23,6 @@ def compose_shipped(overrides: Sequence[str]) -> dict[str, Any]:
     try:
         with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
             composed = compose("config", overrides=list(overrides))
-        content = OmegaConf.to_container(composed, resolve=True)
+        return plain_of(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain_hydra_error(error)) from error
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
