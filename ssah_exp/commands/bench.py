@@ -40,6 +40,8 @@ from ssah_exp.storage import write_atomically
 Say = Callable[[str], None]
 Report = dict[str, Any]
 
+_PRINTERS = {"count": print_counted, "train": print_training, "growth": print_growth}
+
 
 def execute(options: argparse.Namespace) -> int:
     """Measure and print.
@@ -59,14 +61,8 @@ def execute(options: argparse.Namespace) -> int:
         draw_growth(report, Path(options.figure))
     if options.format == "json":
         print(json.dumps(report, indent=1))
-    elif options.action == "count":
-        print_counted(report, Console())
-    elif options.action == "train":
-        print_training(report, Console())
-    elif options.action == "growth":
-        print_growth(report, Console())
     else:
-        print_rounds(report, Console())
+        _PRINTERS.get(options.action, print_rounds)(report, Console())
     return 0
 
 
