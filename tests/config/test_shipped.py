@@ -113,7 +113,7 @@ def test_every_model_source_can_be_built(name: str) -> None:
     "name", [name for name in names_of("attack") if name not in ("pair", "pair_local")]
 )
 def test_every_attack_can_be_built(name: str) -> None:
-    """These two need an endpoint or folders; tests/evaluation/test_pair.py builds them."""
+    """These two need an endpoint or folders; tests/evaluation/test_partners.py builds those."""
     attack = build(
         config_of(f"+attack@evaluation.attacks.extra={name}").evaluation.attacks["extra"].method,
         "attack",
