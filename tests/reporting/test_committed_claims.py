@@ -7,6 +7,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from ssah_exp.cli import main
@@ -133,7 +134,11 @@ def test_kinds_of_answers_are_those_that_were_read(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["kinds.py", str(folder)])
     runpy.run_path(str(READ / "kinds.py"), run_name="__main__")
-    assert capsys.readouterr().out == (folder / "kinds.md").read_text(encoding="utf-8")
+    printed = capsys.readouterr().out
+    assert printed == (folder / "kinds.md").read_text(encoding="utf-8")
+    arms = pd.read_csv(folder / "kinds.csv")["arm"].str.replace(r"/\d+$", "", regex=True)
+    lines = {line.split("|")[1].strip() for line in printed.splitlines() if "|" in line}
+    assert lines >= set(arms), "an arm that was read is left out"
 
 
 @pytest.mark.parametrize(

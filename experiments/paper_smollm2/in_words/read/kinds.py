@@ -18,12 +18,12 @@ from statsmodels.stats.inter_rater import cohens_kappa
 
 KINDS = ["refused", "nothing", "echoed", "elsewhere", "answered"]
 STYLES = ["raw", "chat"]
-ARMS = [
+FIRST = [  # other arms follow by name
     *("unaligned", "aligned"),
     *(
         f"SCU/{fill}{control}"
-        for fill in ("pooled", "safety", "utility")
-        for control in ("", "/random", "/matched")
+        for fill in ("pooled", "safety", "utility", "zero")
+        for control in ("", "/random", "/matched", "/shifted")
     ),
 ]
 
@@ -39,7 +39,8 @@ def shares(read: pd.DataFrame, style: str) -> pd.DataFrame:
     """Percent of each kind, mean of both readers; those that each calls answered, by seed."""
     rows = []
     of_style = read[read["style"] == style]
-    for arm in (arm for arm in ARMS if arm in set(of_style["arm"])):
+    there = set(of_style["arm"])
+    for arm in [arm for arm in FIRST if arm in there] + sorted(there.difference(FIRST)):
         of_arm = of_style[of_style["arm"] == arm]
         row: dict[str, str | float] = {"arm": arm, "n": len(of_arm)}
         for kind in KINDS:
