@@ -1,7 +1,7 @@
 """Whether JSON that somebody else wrote is of the kinds that annotations name, however deep.
 
-Which keys there are is not looked at: constructors refuse unknown and missing ones, and configs of
-other versions have others.
+Which keys there are is not looked at: constructors refuse unknown and missing ones, configs of
+other versions have others, and :mod:`ssah_exp.records.needed` names those that none may lack.
 """
 
 from __future__ import annotations

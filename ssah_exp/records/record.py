@@ -17,6 +17,7 @@ from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.evaluation.probe.curves import Curve
 from ssah_exp.jsontext import json_of
 from ssah_exp.records.kinds import check_of
+from ssah_exp.records.needed import lacking
 from ssah_exp.records.parts import Described, Provenance, Training
 
 SCHEMA = 1
@@ -224,7 +225,8 @@ class RunRecord:
         """Undo :meth:`to_json`.
 
         Raises:
-            StoreError: Not a record of this schema, or one whose names lead out of its folder.
+            StoreError: Not a record of this schema, one whose names lead out of its folder, or one
+                whose config lacks what :func:`~ssah_exp.records.needed.lacking` names.
         """
         try:
             content = json_of(text)
@@ -237,6 +239,8 @@ class RunRecord:
                 raise StoreError("Not a run record: it has no arms.")
             if (problem := next(_unsafe(content), None)) is not None:
                 raise StoreError(f"Not a run record: {problem}")
+            if (key := next(lacking(content), None)) is not None:
+                raise StoreError(f"Not a run record: its config has no '{key}'.")
             content["arms"] = [ArmRecord.from_plain(arm) for arm in content["arms"]]
             content["stages"] = [StageRecord(**stage) for stage in content["stages"]]
             return cls(**content)

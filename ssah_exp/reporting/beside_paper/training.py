@@ -123,8 +123,9 @@ def _ranked_by(record: RunRecord, arm: str) -> Iterator[str]:
     select = record.config["training"]["arms"].get(arm, {}).get("select")
     if select is None:
         return
-    ranked = select.get("by") in _SCORES and select.get("of") is None
-    ours = f"{select['end']} {_SCORES[select['by']]}" if ranked else "another selection"
+    by, end = select.get("by"), select.get("end")
+    ranked = by in _SCORES and end is not None and select.get("of") is None
+    ours = f"{end} {_SCORES[by]}" if ranked else "another selection"
     if ours != _LEAST_USEFUL:
         yield f"ranking: {ours} for {_LEAST_USEFUL}"
 
