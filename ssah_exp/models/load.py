@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -109,6 +110,7 @@ def load_speech(location: str, config: ModelConfig, revision: str | None = None)
     from transformers import AutoTokenizer
 
     try:
+        _run_own_config(location, config, revision)
         tokenizer = AutoTokenizer.from_pretrained(
             location, revision=revision, trust_remote_code=config.trust_remote_code
         )
@@ -116,6 +118,18 @@ def load_speech(location: str, config: ModelConfig, revision: str | None = None)
         raise ModelError(f"No tokenizer could be loaded from {location}: {said(error)}") from error
     stops = _own_stops(location, config, revision)
     return check_tokenizer(tokenizer, config.end_of_turn, config.pad_token, stops)
+
+
+def _run_own_config(location: str, config: ModelConfig, revision: str | None) -> None:
+    """Raise what a model's own code raises where it makes the config.
+
+    transformers before 5.4 keeps that to itself and picks the tokenizer without the config.
+    """
+    from transformers import AutoConfig
+
+    if config.trust_remote_code:
+        with suppress(OSError, ValueError):  # no config, or none that transformers knows
+            AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=True)
 
 
 def _own_stops(location: str, config: ModelConfig, revision: str | None) -> set[int]:
