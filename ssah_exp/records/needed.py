@@ -64,10 +64,10 @@ def lacking(content: Mapping[str, Any]) -> Iterator[str]:
         content: A record's JSON, of the kinds that :class:`~ssah_exp.records.record.RunRecord` has.
 
     Raises:
-        KeyError: There is no config, artefact or list of arms.
+        KeyError: There is no config or artefact.
     """
     config = content["config"]
-    for path in (*_of(content["artefact"]), *_named_below(config), *_of_arms(content)):
+    for path in (*_of(content["artefact"]), *_named_below(config)):
         if not _has(config, path):
             yield ".".join(path)
 
@@ -87,22 +87,16 @@ def _of(artefact: str) -> Iterator[_Path]:
 
 
 def _named_below(config: Mapping[str, Any]) -> Iterator[_Path]:
-    """What parts hold that a config need not have: harness tasks and attacks."""
+    """What parts hold that a config need not have: harness tasks, attacks, trained arms."""
     evaluation = config.get("evaluation", {})
     if config.get("utility") is not None:
         yield from (("utility", key) for key in ("tasks", "metric"))
     names = list(evaluation.get("attacks", {}))
     if (joined := evaluation.get("mean_with")) is not None:
         names.append(joined)
-    for name in names:
-        yield from (("evaluation", "attacks", name, key) for key in ("styles", "requests"))
-
-
-def _of_arms(content: Mapping[str, Any]) -> Iterator[_Path]:
-    """Settings of the arms that were trained."""
-    for label in dict.fromkeys(arm.get("arm") for arm in content["arms"]):
-        if label is not None:
-            yield from (("training", "arms", label, key) for key in ("policy", "adapter"))
+    yield from (("evaluation", "attacks", name, "styles") for name in names)
+    for arm in config.get("training", {}).get("arms", {}):
+        yield from (("training", "arms", arm, key) for key in ("policy", "adapter"))
 
 
 def _has(content: Any, path: _Path) -> bool:

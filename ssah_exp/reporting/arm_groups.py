@@ -97,5 +97,5 @@ def _plain(group: Group, config: dict[str, Any]) -> bool:
     """Whether it is fine-tuning of everything, without an adapter."""
     if group.arm is None or group.control is not None:
         return False
-    arm = config["training"]["arms"][group.arm]
-    return bool(arm["policy"] == "none" and arm["adapter"] is None)
+    arm = config["training"]["arms"].get(group.arm, {})  # a copy may say nothing of its arms
+    return bool(arm and arm["policy"] == "none" and arm["adapter"] is None)

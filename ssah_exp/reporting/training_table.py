@@ -97,10 +97,10 @@ def _wide_line(row: Row, block: Block) -> dict[str, str]:
 
 
 def _policy(row: Row, block: Block) -> str | None:
-    """``freeze``, ``budget``, ``none``, or the adapter's class; None = not trained."""
-    if row.arm is None:
+    """``freeze``, ``budget``, ``none``, or the adapter's class; None = not trained, or not said."""
+    arm = block.records[0].config["training"]["arms"].get(row.arm) if row.arm else None
+    if arm is None:
         return None
-    arm = block.records[0].config["training"]["arms"][row.arm]
     return class_of(arm["adapter"]) or str(arm["policy"])
 
 

@@ -134,7 +134,7 @@ def _without(name: str, *key: str, **attacks: Any) -> str:
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        (_without("training", "training", "arms", "lora"), "training.arms.lora.policy"),
+        (_without("training", "training", "arms", "lora", "policy"), "training.arms.lora.policy"),
         (_without("training", "training", "arms", "full", "adapter"), "training.arms.full.adapter"),
         (_without("pruning", "seed", mean_with="a"), "evaluation.attacks.a.styles"),
         (_without("probe", "probe"), "probe.benign"),

@@ -27,7 +27,7 @@ def attacks_note(record: RunRecord) -> str:
 
 def _sentence(record: RunRecord, name: str, attack: dict[str, Any]) -> str:
     said = record.attacks.get(name, {})
-    asked, total = attack["requests"], record.data["harmful_eval"]
+    asked, total = attack.get("requests"), record.data["harmful_eval"]
     n = total if asked is None else min(asked, total)
     ways = _attempts(record, name)
     worst = f", answered if any of {ways} attempts is" if ways > 1 else ""
