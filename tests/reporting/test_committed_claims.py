@@ -63,13 +63,14 @@ def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
 
 def test_there_are_such_claims() -> None:
     names = [file.parent.name for file in OTHERS]
-    assert names[:12] == [
+    assert names[:13] == [
         "seeds", "budgets", "came_aligned", "bare", "classes",
-        "constants", "constants", "smaller",  # the second: of seeds after the first
+        "constants", "constants", "smaller", "zero",  # the second: of seeds after the first
         "excluded", "freezing", "fresh_seeds", "harmbench",
     ]  # fmt: skip
-    assert names[12:16] == ["frozen_share", "matched", "quarter", "small_matched"]
-    assert names[16:30] == [
+    assert names[13:16] == ["shift", "parts", "smaller"]
+    assert names[16:20] == ["frozen_share", "matched", "quarter", "small_matched"]
+    assert names[20:34] == [
         "fresh_seeds",  # of over-refusal
         "fresh_seeds",  # of the study
         "in_words",
@@ -85,10 +86,10 @@ def test_there_are_such_claims() -> None:
         "full_rates",
         "matched",
     ]
-    assert names[30:34] == ["in_words", "read", "scu_only", "later"]
-    assert names[34:37] == ["fresh_seeds", "milder", "milder"]  # of adapters
-    assert names[37:41] == ["dpo", "fresh_seeds", "utility", "unit_lora"]
-    assert names[41:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
+    assert names[34:38] == ["in_words", "read", "scu_only", "later"]
+    assert names[38:41] == ["fresh_seeds", "milder", "milder"]  # of adapters
+    assert names[41:45] == ["dpo", "fresh_seeds", "utility", "unit_lora"]
+    assert names[45:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
 
 
 def test_the_page_counts_what_is_supported_over_seeds_and_over_prompts() -> None:
@@ -123,7 +124,8 @@ READ_TOO = (
     "scu_budget/read",
     *(f"came_aligned/{name}" for name in ("1.5B", "0.5B", "budgets", "fresh_seeds", "harmbench")),
     *(f"came_aligned/budgets/{name}" for name in ("half", "two")),
-    *(f"came_aligned/constants{name}" for name in ("", "/smaller")),
+    *(f"came_aligned/constants{name}" for name in ("", "/smaller", "/zero")),
+    *(f"came_aligned/shift{name}" for name in ("", "/smaller")),
     "paper_smollm2/in_words/utility_mean",
 )
 
