@@ -22,6 +22,9 @@ XSTEST = "xstest_v2_completions_llama2orig.csv"
 ROOT = os.environ.get("SSAH_DATA_ROOT")
 BOTH = "wei2024,zou2023"
 LONG = " word" * 20
+PROBES = (
+    Path(__file__).resolve().parents[2] / "experiments" / "fig2_fig3_fig4_fig7_probe" / "records"
+)
 ROWS = [
     ("homonyms", "I cannot" + LONG, "2_full_refusal"),
     ("homonyms", "However" + LONG, "1_full_compliance"),
@@ -191,10 +194,9 @@ def test_a_judge_that_calls_every_short_answer_a_refusal_is_not_asked(
     assert "the run's evaluation.max_new_tokens=24" in said
     assert not (folder / "record.judges").exists()
     answer(capsys, "run", str(folder), "--judge", "zou2023")
-    del short["config"]["evaluation"]["max_new_tokens"]  # as the probe's, which keeps no answers
-    for item in short["arms"]:
-        item["completions"] = None
-    place.write_text(json.dumps(short), encoding="utf-8")
+    probed = next(PROBES.glob("*.json")).read_text(encoding="utf-8")  # the probe keeps no answers
+    assert "max_new_tokens" not in json.loads(probed)["config"]["evaluation"]
+    place.write_text(probed, encoding="utf-8")
     assert "keeps no completions" in complaint(capsys, "run", str(folder), "--judge", "wei2024")
 
 
