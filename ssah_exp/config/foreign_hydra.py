@@ -95,13 +95,6 @@ def _read(found: dict[str, Any], plain: dict[str, Any], said: str) -> Iterator[s
             )
 
 
-def _composed(words: Sequence[str]) -> dict[str, Any]:
-    """Hydra's own part of the config, as it would compose it."""
-    part = _whole(words)["hydra"]
-    assert isinstance(part, dict)
-    return part
-
-
 def _whole(words: Sequence[str]) -> dict[str, Any]:
     """The config as Hydra would compose it, not resolved, with its own part."""
     arguments = get_args_parser().parse_args(list(words))

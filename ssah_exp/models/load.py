@@ -129,7 +129,9 @@ def _run_own_config(location: str, config: ModelConfig, revision: str | None) ->
 
     if config.trust_remote_code:
         with suppress(OSError, ValueError):  # no config, or none that transformers knows
-            AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=True)
+            AutoConfig.from_pretrained(
+                location, revision=revision, trust_remote_code=config.trust_remote_code
+            )
 
 
 def _own_stops(location: str, config: ModelConfig, revision: str | None) -> set[int]:

@@ -59,7 +59,7 @@ def check_of(hint: Any) -> Check:
             of scalars, or of one of the others and None. ``Annotated[dict[str, Any], Other]`` is
             checked as ``Other``. ``Any`` takes everything.
     """
-    return _check_of(hint)
+    return _check_of(hint)  # apart, since mypy takes a dataclass for not hashable
 
 
 @cache

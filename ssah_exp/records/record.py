@@ -276,7 +276,7 @@ def _unsafe(content: Mapping[str, Any]) -> Iterator[str]:
     for key in ("run_id", "artefact"):
         yield from named(key, content[key])
     for arm in content["arms"]:
-        place = PurePosixPath(arm["completions"] or "")  # the probe keeps none
+        place = PurePosixPath(arm["completions"])  # of the probe empty
         if place.is_absolute() or ".." in place.parts:
             yield f"completions={place} lies outside the run's folder."
 

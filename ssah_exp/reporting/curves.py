@@ -52,15 +52,12 @@ def curves_of(records: Sequence[RunRecord], across: Across) -> list[list[RunReco
 def _differing(records: Sequence[RunRecord], across: Across) -> str:
     """A sentence on what else keeps records from being one curve; empty over shares."""
     rests = [dict(dotted(across.rest(record.config))) for record in records]
-    keys = [*_unlike(rests), *(f"the file of {name}" for name in _unlike_files(records, across))]
+    files = _unlike([across.files(record) for record in records])
+    keys = [*_unlike(rests), *(f"the file of {name}" for name in files)]
     if across.key is None or not keys:
         return ""
     more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
     return f" They also differ in {', '.join(keys[:_NAMED])}{more}."
-
-
-def _unlike_files(records: Sequence[RunRecord], across: Across) -> list[str]:
-    return _unlike([across.files(record) for record in records])
 
 
 def _unlike(found: Sequence[Mapping[str, Any]]) -> list[str]:

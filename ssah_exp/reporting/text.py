@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -222,6 +222,12 @@ def _trained_share(percent: float) -> str:
 
 _COARSE = (PERPLEXITY, EPOCHS, MT_MEAN, *TURN_NAMES)
 _WRITERS: dict[str, Callable[[float], str]] = {TRAIN_LOSS: _loss, TRAINED_SHARE: _trained_share}
+
+
+def span(values: Iterable[float], form: str) -> str:
+    """The smallest and the largest, ``1.2 to 3.4``, or one number where they are written alike."""
+    ends = sorted(values)
+    return " to ".join(dict.fromkeys(f"{end:{form}}" for end in (ends[0], ends[-1])))
 
 
 def machine_text(frame: pd.DataFrame, form: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from ssah_exp.cli import main
-from ssah_exp.config.foreign_hydra import _composed, refuse_foreign_hydra
+from ssah_exp.config.foreign_hydra import _whole, refuse_foreign_hydra
 from ssah_exp.config.plugins import VARIABLE
 from ssah_exp.errors import ConfigError
 from tests.plugins import Install
@@ -64,7 +64,7 @@ def test_shell_lines_are_not_a_files_to_give(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"hydra\.launcher\.setup holds shell lines"):
         refuse_foreign_hydra(words)
     plain = write(folder, {}, {"override /hydra/launcher": "slurm"})
-    assert _composed(plain)["launcher"]["setup"] == []
+    assert _whole(plain)["hydra"]["launcher"]["setup"] == []
     refuse_foreign_hydra(plain)
     said = ["hydra/launcher=slurm", "hydra.launcher.setup=[module load cuda]"]
     refuse_foreign_hydra([*said, *plain])
@@ -90,7 +90,7 @@ def test_a_launcher_is_theirs_to_choose(folder: Path, given: list[str], chosen: 
     """Of several overrides Hydra takes its first: config.yaml's own was that, without a word."""
     words = [*given, *write(folder, {}, {"override /hydra/launcher": "local"})]
     refuse_foreign_hydra(words)
-    assert _composed(words)["launcher"]["_target_"].endswith(f".{chosen}Launcher")
+    assert _whole(words)["hydra"]["launcher"]["_target_"].endswith(f".{chosen}Launcher")
 
 
 def test_the_command_line_may_say_what_a_file_may_not(folder: Path) -> None:

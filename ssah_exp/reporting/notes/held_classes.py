@@ -9,6 +9,7 @@ import pandas as pd
 from ssah_exp.records.record import ArmRecord
 from ssah_exp.reporting.arm_groups import Group, groups_of
 from ssah_exp.reporting.rows import Block
+from ssah_exp.reporting.text import span
 from ssah_exp.units.classes import UnitClass
 
 TITLE = "Of the units of each class, percent that are in the set:"
@@ -47,5 +48,4 @@ def _cells(arms: Sequence[ArmRecord]) -> dict[str, str]:
 
 def percent_range(shares: Sequence[float]) -> str:
     """Shares from 0 to 1 in percent: the smallest and the largest, or one number if they agree."""
-    ends = [f"{100 * end:.3g}" for end in (min(shares), max(shares))]
-    return " to ".join(dict.fromkeys(ends))
+    return span([100 * share for share in shares], ".3g")

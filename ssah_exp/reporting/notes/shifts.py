@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ssah_exp.records.record import ArmRecord
 from ssah_exp.reporting.arm_groups import groups_of
 from ssah_exp.reporting.rows import Block
+from ssah_exp.reporting.text import span
 
 
 def shift_note(block: Block) -> str | None:
@@ -23,12 +24,8 @@ def shift_note(block: Block) -> str | None:
 
 def _shift(arms: Sequence[ArmRecord]) -> str:
     """The smallest and the largest mean, and numbers of units; empty if no record has any."""
-    known = [arm for arm in arms if arm.shift is not None]
+    known = [(arm.shift, arm.units) for arm in arms if arm.shift is not None]
     if not known:
         return ""
-    shifts = _ends([f"{arm.shift:.2f}" for arm in sorted(known, key=lambda arm: arm.shift or 0)])
-    return f"{shifts} ({_ends([str(count) for count in sorted(arm.units for arm in known)])} units)"
-
-
-def _ends(ascending: Sequence[str]) -> str:
-    return " to ".join(dict.fromkeys((ascending[0], ascending[-1])))
+    shifts, units = zip(*known, strict=True)
+    return f"{span(shifts, '.2f')} ({span(units, 'd')} units)"
