@@ -12,7 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from ssah_exp.sweeps.folder import Job
+    from ssah_exp.sweeps.job import Job
     from ssah_exp.sweeps.launching import Launch
     from ssah_exp.sweeps.state import JobState
 

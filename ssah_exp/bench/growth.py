@@ -29,7 +29,7 @@ from ssah_exp.bench.settings import GrowthSettings
 from ssah_exp.config.schema import BudgetsConfig
 from ssah_exp.data.loaders import Batch
 from ssah_exp.models.anatomy import Anatomy, Kind, read_anatomy
-from ssah_exp.models.load import DTYPES
+from ssah_exp.models.device import DTYPES
 from ssah_exp.models.logits import hidden_states
 from ssah_exp.units.classes import classify
 from ssah_exp.units.collect import Sink, StatisticsCollector, captured_inputs

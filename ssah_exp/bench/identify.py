@@ -15,7 +15,7 @@ from ssah_exp.bench.rounds import about, clock_name, measured, timed_rounds
 from ssah_exp.bench.settings import IdentifySettings
 from ssah_exp.data.loaders import Batch
 from ssah_exp.models.anatomy import KINDS, read_anatomy
-from ssah_exp.models.load import DTYPES
+from ssah_exp.models.device import DTYPES
 from ssah_exp.models.logits import hidden_states
 from ssah_exp.units.collect import StatisticsCollector, captured_inputs
 

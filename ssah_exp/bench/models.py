@@ -13,7 +13,8 @@ from ssah_exp.config.build import build
 from ssah_exp.config.compose import parse_plain
 from ssah_exp.config.schema import ModelConfig
 from ssah_exp.config.shipped import compose_shipped
-from ssah_exp.models.load import load_config, load_model
+from ssah_exp.models.hf_config import load_config
+from ssah_exp.models.load import load_model
 from ssah_exp.models.sources import ModelRef, ModelSource
 
 if TYPE_CHECKING:

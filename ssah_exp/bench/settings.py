@@ -12,7 +12,7 @@ from ssah_exp.bench import defaults
 from ssah_exp.bench.models import EMBEDDED, LLAMA_SIZES
 from ssah_exp.config.ranges import at_least, refuse
 from ssah_exp.errors import ConfigError, did_you_mean
-from ssah_exp.models.load import DTYPES, resolve_device
+from ssah_exp.models.device import DTYPES, resolve_device
 from ssah_exp.training.tuned import Way
 
 

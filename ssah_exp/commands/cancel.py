@@ -10,7 +10,8 @@ from pathlib import Path
 from ssah_exp.config.paths import root_of
 from ssah_exp.lock import owner_of
 from ssah_exp.sweeps import slurm
-from ssah_exp.sweeps.folder import Sweep, find_sweep
+from ssah_exp.sweeps.finding import find_sweep
+from ssah_exp.sweeps.folder import Sweep
 from ssah_exp.sweeps.launching import tell
 from ssah_exp.sweeps.state import INTERRUPTED, QUEUED, RUNNING
 from ssah_exp.sweeps.status import status_of

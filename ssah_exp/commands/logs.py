@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ssah_exp.config.paths import root_of
 from ssah_exp.errors import StoreError
-from ssah_exp.sweeps.folder import Job, Sweep, find_sweep, sweeps_below
+from ssah_exp.sweeps.finding import find_sweep, sweeps_below
+from ssah_exp.sweeps.folder import Sweep
+from ssah_exp.sweeps.job import Job
 
 
 def execute(options: argparse.Namespace) -> int:

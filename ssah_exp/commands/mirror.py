@@ -14,7 +14,7 @@ from ssah_exp.records.mirroring import Mirror
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.trackers import CsvTracker, Tracker, TrackioTracker, WandbTracker
 from ssah_exp.records.trackers.sweep import working_on
-from ssah_exp.sweeps.folder import sweeps_below
+from ssah_exp.sweeps.finding import sweeps_below
 
 # Failures before any success after which the rest is not tried: a key refused once always is.
 _PATIENCE = 3

@@ -14,7 +14,9 @@ from ssah_exp.errors import ClusterError, StoreError
 from ssah_exp.lock import held
 from ssah_exp.sweeps.batch import run_here
 from ssah_exp.sweeps.code import check_code
-from ssah_exp.sweeps.folder import Job, Sweep, find_sweep
+from ssah_exp.sweeps.finding import find_sweep
+from ssah_exp.sweeps.folder import Sweep
+from ssah_exp.sweeps.job import Job
 from ssah_exp.sweeps.launching import tell
 from ssah_exp.sweeps.local import LocalOptions, run_at_once
 from ssah_exp.sweeps.report import end_of

@@ -10,7 +10,7 @@ from typing import Any
 
 from ssah_exp.config.paths import root_of
 from ssah_exp.errors import ConfigError, StoreError
-from ssah_exp.sweeps.folder import find_sweep, sweeps_below
+from ssah_exp.sweeps.finding import find_sweep, sweeps_below
 from ssah_exp.sweeps.report import lines, summary
 from ssah_exp.sweeps.status import SweepStatus, status_of
 

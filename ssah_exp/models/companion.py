@@ -13,7 +13,9 @@ import torch
 from ssah_exp.cache import Cache
 from ssah_exp.config.ranges import choice
 from ssah_exp.errors import ModelError
-from ssah_exp.models.load import DTYPES, attach, move, resolve_device, said, whole_model
+from ssah_exp.models.device import DTYPES, move, resolve_device
+from ssah_exp.models.hf_config import said
+from ssah_exp.models.load import attach, whole_model
 from ssah_exp.models.sources import (
     HubGguf,
     HubModel,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,19 +10,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ssah_exp.config.schema import ModelConfig
-from ssah_exp.errors import ModelError, SsahWarning
+from ssah_exp.errors import ModelError
 from ssah_exp.models.anatomy import Anatomy, read_anatomy
 from ssah_exp.models.attached.folder import has_adapter, load_adapter
 from ssah_exp.models.attached.reading import vocabulary
+from ssah_exp.models.device import DTYPES, move, resolve_device
+from ssah_exp.models.hf_config import load_config, said
+from ssah_exp.models.load_tokenizer import load_speech
 from ssah_exp.models.placement import first_device, offloaded, placement
 from ssah_exp.models.sharded import is_sharded
 from ssah_exp.models.sidecar import sidecar_folder
-from ssah_exp.models.tokenizer import Speech, check_tokenizer
+from ssah_exp.models.tokenizer import Speech
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # transformers recognises an adapter by this file in a folder or repository.
 _ADAPTER_CONFIG = "adapter_config.json"
 
@@ -56,187 +56,6 @@ class LoadedModel:
     def placed(self) -> bool:
         """Whether weights lie on several devices or are split over ranks, and must not be moved."""
         return bool(placement(self.model)) or is_sharded(self.model)
-
-
-def move(model: torch.nn.Module, device: torch.device) -> None:
-    """Move a model in place; those that Lightning has run are left on the CPU."""
-    torch.nn.Module.to(model, device)
-
-
-def resolve_device(name: str, where: str = "model.device") -> torch.device:
-    """The device of a name; ``auto`` is CUDA where there is one, else CPU.
-
-    Args:
-        name: As torch names it, or ``auto``.
-        where: The setting that gave the name, for the message.
-
-    Raises:
-        ModelError: The device was asked for by name and is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"{where}={name} is not available here: {error}") from error
-    return device
-
-
-def check_device(name: str) -> None:
-    """Refuse a ``model.device`` that :func:`resolve_device` would, taking no memory on it.
-
-    Raises:
-        ModelError: The device was asked for by name and is not there.
-    """
-    if name.partition(":")[0] != "cuda" or not torch.cuda.is_available():
-        if name != "auto":
-            resolve_device(name)
-        return
-    # Work on a card would keep some of its memory in a process that only waits for others.
-    cards = torch.cuda.device_count()
-    if name not in ("cuda", *(f"cuda:{number}" for number in range(cards))):
-        raise ModelError(
-            f"model.device={name} is not available here: this process sees {cards} GPU(s)."
-        )
-
-
-def load_speech(location: str, config: ModelConfig, revision: str | None = None) -> Speech:
-    """Load and check the tokenizer alone, in a second or so.
-
-    Raises:
-        ModelError: It cannot be found or read, or fails :func:`check_tokenizer`.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        _run_own_config(location, config, revision)
-        tokenizer = AutoTokenizer.from_pretrained(
-            location, revision=revision, trust_remote_code=config.trust_remote_code
-        )
-    except Exception as error:  # damaged files, and a model's own code, may fail in any way
-        raise ModelError(f"No tokenizer could be loaded from {location}: {said(error)}") from error
-    stops = _own_stops(location, config, revision)
-    return check_tokenizer(tokenizer, config.end_of_turn, config.pad_token, stops)
-
-
-def _run_own_config(location: str, config: ModelConfig, revision: str | None) -> None:
-    """Raise what a model's own code raises where it makes the config.
-
-    transformers before 5.4 keeps that to itself and picks the tokenizer without the config.
-    """
-    from transformers import AutoConfig
-
-    if config.trust_remote_code:
-        with suppress(OSError, ValueError):  # no config, or none that transformers knows
-            AutoConfig.from_pretrained(
-                location, revision=revision, trust_remote_code=config.trust_remote_code
-            )
-
-
-def _own_stops(location: str, config: ModelConfig, revision: str | None) -> set[int]:
-    """Ids that end an answer by the model's own generation config.
-
-    Chat models often name more ids there than their tokenizer does: Llama 3 and Qwen2.5 also name
-    the end of text, with which they end their answer to a prompt that is no chat. After it they
-    would begin some other text.
-
-    A model without a generation config gets the one that transformers makes from its config, and
-    writes beside saved weights: models trained from it would otherwise end answers elsewhere.
-
-    Raises:
-        ModelError: There is a generation config that cannot be read.
-    """
-    from transformers import GenerationConfig
-    from transformers.utils import GENERATION_CONFIG_NAME
-
-    try:
-        own = GenerationConfig.from_pretrained(location, revision=revision or "main")
-    except OSError as error:  # it is absent or damaged
-        if (Path(location) / GENERATION_CONFIG_NAME).is_file():
-            raise ModelError(f"{error} It decides where answers end.") from error
-        _doubt_absence(location, revision)
-        try:
-            own = GenerationConfig.from_model_config(load_config(location, config, revision))
-        except ModelError:  # the folder holds a tokenizer alone
-            return set()
-    found = own.eos_token_id
-    return set(found) if isinstance(found, list) else {found} - {None}
-
-
-def _doubt_absence(location: str, revision: str | None) -> None:
-    """Warn if a hub repository may have a generation config that could not be asked for.
-
-    The hub's client notes what a repository lacks; without that note, asking may have failed.
-    """
-    from huggingface_hub import try_to_load_from_cache
-    from transformers.utils import GENERATION_CONFIG_NAME
-
-    if Path(location).is_dir():
-        return
-    if try_to_load_from_cache(location, GENERATION_CONFIG_NAME, revision=revision) is None:
-        warnings.warn(
-            f"Whether {location} has a {GENERATION_CONFIG_NAME} is not known here: the hub's cache "
-            "has none, and the hub was not reached. Answers end where the model's config says.",
-            SsahWarning,
-            stacklevel=2,
-        )
-
-
-def load_config(location: str, config: ModelConfig, revision: str | None) -> Any:
-    """transformers' config of a model, without weights.
-
-    Raises:
-        ModelError: It cannot be found or read.
-    """
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(
-            location, revision=revision, trust_remote_code=config.trust_remote_code
-        )
-    except Exception as error:  # a model's own code may fail in any way
-        raise ModelError(
-            f"No model config could be loaded from {location}: {said(error)}"
-        ) from error
-
-
-def longest_sequence(location: str, config: ModelConfig, revision: str | None = None) -> int:
-    """Positions the model was made for, from its config alone.
-
-    Raises:
-        ModelError: The config cannot be found or read, or names no limit.
-    """
-    limit = _positions_named(load_config(location, config, revision).get_text_config())
-    if limit is None:
-        raise ModelError(
-            f"evaluation.perplexity.window=max: the config of {location} does not say how long a "
-            "sequence may be (max_position_embeddings); give the window as a number of tokens."
-        )
-    return limit
-
-
-def reachable_positions(
-    location: str, config: ModelConfig, revision: str | None = None
-) -> int | None:
-    """Positions that texts may have; None = no limit is known.
-
-    The configs of models whose rotary angles are stretched (linearly, or as texts grow) name the
-    number before stretching, which is multiplied here.
-
-    Raises:
-        ModelError: The config cannot be found or read.
-    """
-    text = load_config(location, config, revision).get_text_config()
-    limit = _positions_named(text)
-    rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
-    stretched = rope.get("rope_type", rope.get("type")) in ("linear", "dynamic")
-    return int(limit * rope["factor"]) if limit is not None and stretched else limit
-
-
-def _positions_named(text_config: Any) -> int | None:
-    limit = getattr(text_config, "max_position_embeddings", None)
-    return limit if isinstance(limit, int) else None
 
 
 def load_model(
@@ -387,12 +206,6 @@ def whole_model(location: str, **options: Any) -> PreTrainedModel:
             "saved whole?"
         )
     return model
-
-
-def said(error: Exception) -> str:
-    """Message of an error of transformers or below; its type comes first if it is no sentence."""
-    spoken = isinstance(error, OSError | ValueError | ImportError)
-    return str(error) if spoken else f"{type(error).__name__}: {error}"
 
 
 def _adapted(location: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ssah_exp.config.schema import ModelConfig
-from ssah_exp.models.load import load_config
+from ssah_exp.models.hf_config import load_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -15,7 +15,7 @@ from ssah_exp.config.build import build
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.trainer import check_place, shards, uses_cuda
 from ssah_exp.errors import ConfigError, IncompleteError
-from ssah_exp.models.load import check_device
+from ssah_exp.models.device import check_device
 from ssah_exp.pipeline.launching import launch
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.probe import run_probe

@@ -24,7 +24,7 @@ from ssah_exp.evaluation.mt_bench.names import MT_BENCH
 from ssah_exp.evaluation.utility.inputs import utility_inputs
 from ssah_exp.evaluation.vllm_engine import require_vllm
 from ssah_exp.models.companion import Companion
-from ssah_exp.models.load import load_speech
+from ssah_exp.models.load_tokenizer import load_speech
 from ssah_exp.models.sources import ModelRef, ModelSource
 from ssah_exp.pipeline.identification import Identified
 from ssah_exp.pipeline.progress import Reporter

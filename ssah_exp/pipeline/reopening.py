@@ -15,7 +15,7 @@ from ssah_exp.config.build import build
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.data.datasets import RunData, load_data
 from ssah_exp.errors import ConfigError, DataError, ModelError, StoreError
-from ssah_exp.models.load import load_speech
+from ssah_exp.models.load_tokenizer import load_speech
 from ssah_exp.models.sources import LocalFolder, ModelRef, ModelSource
 from ssah_exp.pipeline.identification import unit_map_of
 from ssah_exp.pipeline.progress import Reporter

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from contextlib import chdir
 
 from ssah_exp.lock import held
-from ssah_exp.sweeps.folder import Job, Sweep, differences
+from ssah_exp.sweeps.folder import Sweep
+from ssah_exp.sweeps.job import Job, differences
 from ssah_exp.sweeps.state import JobState
 from ssah_exp.sweeps.worker import work
 

@@ -20,8 +20,9 @@ from ssah_exp.config.unread import refuse_unread
 from ssah_exp.errors import ConfigError
 from ssah_exp.storage import check_place
 from ssah_exp.sweeps.code import code_state
-from ssah_exp.sweeps.folder import Job, Sweep, open_sweep
+from ssah_exp.sweeps.folder import Sweep, open_sweep
 from ssah_exp.sweeps.given import options_of
+from ssah_exp.sweeps.job import Job
 from ssah_exp.sweeps.local import LocalOptions
 from ssah_exp.sweeps.slurm import SlurmOptions
 

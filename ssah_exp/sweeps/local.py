@@ -15,7 +15,8 @@ from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.lock import held
 from ssah_exp.sweeps.batch import line_of
 from ssah_exp.sweeps.code import CHECKS
-from ssah_exp.sweeps.folder import Job, Sweep, differences
+from ssah_exp.sweeps.folder import Sweep
+from ssah_exp.sweeps.job import Job, differences
 from ssah_exp.sweeps.local_worker import serve
 from ssah_exp.sweeps.state import CANCELLED, FAILED, QUEUED, RUNNING, JobState
 

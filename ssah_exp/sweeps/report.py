@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ssah_exp.sweeps.folder import Sweep, differences
+from ssah_exp.sweeps.folder import Sweep
+from ssah_exp.sweeps.job import differences
 from ssah_exp.sweeps.launching import tell
 from ssah_exp.sweeps.state import FAILED, INTERRUPTED, MISSING, UNFINISHED, JobState
 from ssah_exp.sweeps.status import SweepStatus, status_of

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 
 from ssah_exp.config.ranges import refuse
 from ssah_exp.errors import ConfigError
-from ssah_exp.sweeps.folder import Job
+from ssah_exp.sweeps.job import Job
 from ssah_exp.sweeps.launching import local_options, slurm_options
 from ssah_exp.sweeps.local import LocalOptions, here
 from ssah_exp.sweeps.slurm import SlurmOptions

@@ -29,8 +29,8 @@ from ssah_exp.errors import ConfigError, StoreError, did_you_mean
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import readable_record
 from ssah_exp.storage import write_atomically
-from ssah_exp.sweeps.folder import Job
 from ssah_exp.sweeps.given import options_of
+from ssah_exp.sweeps.job import Job
 from ssah_exp.sweeps.launching import LAUNCHED, tell
 from ssah_exp.sweeps.state import DONE, JobState
 from ssah_exp.sweeps.status import record_of

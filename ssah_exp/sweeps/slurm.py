@@ -15,7 +15,8 @@ from ssah_exp.config.ranges import at_least, choice, refuse
 from ssah_exp.config.schema import TrainerConfig
 from ssah_exp.errors import ClusterError
 from ssah_exp.sweeps.code import CHECKS
-from ssah_exp.sweeps.folder import SLURM, Job, Sweep
+from ssah_exp.sweeps.folder import Sweep
+from ssah_exp.sweeps.job import SLURM, Job
 from ssah_exp.sweeps.slurm_worker import SlurmWorker
 
 ANSWER_SECONDS = 60  # a controller under load may take its time

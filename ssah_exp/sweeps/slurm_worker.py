@@ -16,7 +16,8 @@ from pathlib import Path
 
 from ssah_exp.errors import StoreError, plain_warnings
 from ssah_exp.sweeps.ending import listening
-from ssah_exp.sweeps.folder import Job, Sweep
+from ssah_exp.sweeps.folder import Sweep
+from ssah_exp.sweeps.job import Job
 from ssah_exp.sweeps.state import DONE, FAILED
 from ssah_exp.sweeps.worker import work
 

@@ -14,7 +14,8 @@ from ssah_exp.errors import ClusterError
 from ssah_exp.lock import seems_held
 from ssah_exp.records.store import RECORD
 from ssah_exp.sweeps import slurm
-from ssah_exp.sweeps.folder import TICKET, Job, Sweep
+from ssah_exp.sweeps.folder import Sweep
+from ssah_exp.sweeps.job import TICKET, Job
 from ssah_exp.sweeps.state import (
     CANCELLED,
     DONE,

@@ -19,7 +19,8 @@ from ssah_exp.pipeline.worker import flush_printed
 from ssah_exp.records.provenance import now
 from ssah_exp.storage import way_to
 from ssah_exp.sweeps.code import check_code
-from ssah_exp.sweeps.folder import Job, Sweep
+from ssah_exp.sweeps.folder import Sweep
+from ssah_exp.sweeps.job import Job
 from ssah_exp.sweeps.state import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, JobState
 
 SHOWN_EVERY = 2.0  # seconds between two states that differ in a count only

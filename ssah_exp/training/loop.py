@@ -23,7 +23,8 @@ from ssah_exp.data.loaders import training_loader
 from ssah_exp.errors import ConfigError, ModelError
 from ssah_exp.interventions.plan import TrainingPlan, plan_training
 from ssah_exp.lightning import ended_by_signals, make_trainer
-from ssah_exp.models.load import LoadedModel, move
+from ssah_exp.models.device import move
+from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.recomputing import recomputing
 from ssah_exp.training.adapters.adapter import Adapter
 from ssah_exp.training.certificate import Certificate, Witness, digest_tensors

@@ -10,7 +10,7 @@ from ssah_exp.cli import main
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore
 from ssah_exp.records.trackers import WandbTracker
-from ssah_exp.sweeps.folder import Job
+from ssah_exp.sweeps.job import Job
 from ssah_exp.sweeps.state import DONE, JobState
 from tests.records.synthetic import record, training_record
 

@@ -20,13 +20,10 @@ from ssah_exp.cache import COST
 from ssah_exp.config.schema import ModelConfig
 from ssah_exp.errors import ModelError, SsahWarning
 from ssah_exp.models.companion import Companion
-from ssah_exp.models.load import (
-    check_device,
-    load_model,
-    load_speech,
-    longest_sequence,
-    reachable_positions,
-)
+from ssah_exp.models.device import check_device
+from ssah_exp.models.hf_config import longest_sequence, reachable_positions
+from ssah_exp.models.load import load_model
+from ssah_exp.models.load_tokenizer import load_speech
 from ssah_exp.models.sources import LocalFolder
 from tests import tiny
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from ssah_exp.records.store import RecordStore
-from ssah_exp.sweeps.folder import Sweep, sweeps_below
+from ssah_exp.sweeps.finding import sweeps_below
+from ssah_exp.sweeps.folder import Sweep
 from ssah_exp.sweeps.state import RUNNING
 from tests.processes import until
 from tests.slurm import cluster

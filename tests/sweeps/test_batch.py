@@ -14,7 +14,7 @@ from ssah_exp.owner import Owner
 from ssah_exp.pipeline import dispatch
 from ssah_exp.records.store import RecordStore
 from ssah_exp.sweeps import code, slurm
-from ssah_exp.sweeps.folder import find_sweep
+from ssah_exp.sweeps.finding import find_sweep
 from ssah_exp.sweeps.launching import LAUNCHED
 from ssah_exp.sweeps.state import DONE, FAILED, INTERRUPTED, MISSING, QUEUED, RUNNING, JobState
 from ssah_exp.sweeps.status import status_of

@@ -10,7 +10,9 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from ssah_exp.cli import main
 from ssah_exp.sweeps import batch
-from ssah_exp.sweeps.folder import Job, Sweep, find_sweep
+from ssah_exp.sweeps.finding import find_sweep
+from ssah_exp.sweeps.folder import Sweep
+from ssah_exp.sweeps.job import Job
 from ssah_exp.sweeps.state import FAILED, JobState
 
 Capture = pytest.CaptureFixture[str]

@@ -11,7 +11,8 @@ import pytest
 from ssah_exp.cli import main
 from ssah_exp.lock import held
 from ssah_exp.sweeps import batch
-from ssah_exp.sweeps.folder import Job, Sweep
+from ssah_exp.sweeps.folder import Sweep
+from ssah_exp.sweeps.job import Job
 from ssah_exp.sweeps.report import end_of
 from ssah_exp.sweeps.state import DONE, FAILED, QUEUED, JobState
 from ssah_exp.sweeps.status import status_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ssah_exp.sweeps.folder import Job
+from ssah_exp.sweeps.job import Job
 from ssah_exp.sweeps.state import FAILED, INTERRUPTED
 from ssah_exp.sweeps.worker import work
 from tests.endings import half_done

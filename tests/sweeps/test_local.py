@@ -15,7 +15,7 @@ import pytest
 from ssah_exp.errors import ConfigError
 from ssah_exp.records.store import RecordStore
 from ssah_exp.sweeps import local
-from ssah_exp.sweeps.folder import Job
+from ssah_exp.sweeps.job import Job
 from ssah_exp.sweeps.local import LocalOptions, places
 from ssah_exp.sweeps.state import DONE, FAILED, INTERRUPTED, MISSING, QUEUED, RUNNING
 from ssah_exp.sweeps.status import status_of

@@ -33,7 +33,9 @@ from ssah_exp.sweeps import (
     worker,
 )
 from ssah_exp.sweeps.batch import run_here
-from ssah_exp.sweeps.folder import Job, Sweep, find_sweep, open_sweep, sweeps_below
+from ssah_exp.sweeps.finding import find_sweep, sweeps_below
+from ssah_exp.sweeps.folder import Sweep, open_sweep
+from ssah_exp.sweeps.job import Job
 from ssah_exp.sweeps.local import LocalOptions, run_at_once
 from ssah_exp.sweeps.report import end_of, lines
 from ssah_exp.sweeps.state import (

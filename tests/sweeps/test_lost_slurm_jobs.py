@@ -13,7 +13,8 @@ import pytest
 from ssah_exp.cli import main
 from ssah_exp.commands import retry_failed
 from ssah_exp.errors import ClusterError, StoreError
-from ssah_exp.sweeps import folder, slurm, slurm_worker, status
+from ssah_exp.sweeps import job as job_files
+from ssah_exp.sweeps import slurm, slurm_worker, status
 from ssah_exp.sweeps.folder import Sweep
 from ssah_exp.sweeps.state import (
     CANCELLED,
@@ -284,7 +285,7 @@ def test_a_full_disk_keeps_no_job_from_the_queue(
     def full(path: Path, text: str) -> None:
         raise StoreError("full")
 
-    monkeypatch.setattr(folder, "write_atomically", full)
+    monkeypatch.setattr(job_files, "write_atomically", full)
     slurm_worker.SlurmWorker(str(sweep.folder), 0, "warn", 2)._queue_again(sweep.job(0))
     assert asked == [["scontrol", "requeue", "7"]]
 

@@ -13,7 +13,8 @@ from ssah_exp.commands import retry_failed
 from ssah_exp.config.schema import TrainerConfig
 from ssah_exp.errors import ClusterError
 from ssah_exp.sweeps import slurm, slurm_worker
-from ssah_exp.sweeps.folder import Job, Sweep
+from ssah_exp.sweeps.folder import Sweep
+from ssah_exp.sweeps.job import Job
 from ssah_exp.sweeps.local import LocalOptions
 from ssah_exp.sweeps.slurm import SlurmOptions
 from ssah_exp.sweeps.state import FAILED, JobState

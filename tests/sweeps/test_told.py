@@ -11,7 +11,7 @@ import pytest
 
 from ssah_exp.records.trackers.sweep import VARIABLE, SweepJob, job_at_work
 from ssah_exp.sweeps import worker
-from ssah_exp.sweeps.folder import Job
+from ssah_exp.sweeps.job import Job
 from tests.sweeps.frozen import sweep_of
 
 

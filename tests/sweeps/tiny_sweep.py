@@ -14,7 +14,8 @@ import yaml
 
 from ssah_exp.cli import main
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.sweeps.folder import Sweep, sweeps_below
+from ssah_exp.sweeps.finding import sweeps_below
+from ssah_exp.sweeps.folder import Sweep
 from tests.pipeline.tiny_run import save_data, save_model, tiny_config
 
 GROUPS = ("model", "data", "alignment", "units", "ablation", "evaluation")

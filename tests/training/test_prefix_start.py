@@ -20,7 +20,8 @@ from ssah_exp.models.attached.folder import load_adapter, save_adapter
 from ssah_exp.models.attached.prefix import LearnedPrefix
 from ssah_exp.models.attached.reading import keys_and_values, own_words
 from ssah_exp.models.caching import cache_argument
-from ssah_exp.models.load import load_model, load_speech
+from ssah_exp.models.load import load_model
+from ssah_exp.models.load_tokenizer import load_speech
 from ssah_exp.models.logits import hidden_states, token_logits
 from ssah_exp.training.adapters.adapter import installed
 from ssah_exp.training.adapters.prefix import Prefix

@@ -22,7 +22,7 @@ from ssah_exp.errors import ModelError
 from ssah_exp.evaluation.judges.base import Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.harm import Answered, HarmJudge
 from ssah_exp.models.companion import Companion
-from ssah_exp.models.load import resolve_device
+from ssah_exp.models.device import resolve_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

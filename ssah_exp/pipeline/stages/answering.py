@@ -29,7 +29,7 @@ from ssah_exp.evaluation.vllm_engine import VllmEngine, check_lengths
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.interventions.export import export_model
 from ssah_exp.models.attached.folder import has_adapter
-from ssah_exp.models.load import reachable_positions
+from ssah_exp.models.hf_config import reachable_positions
 from ssah_exp.models.sidecar import sidecar_folder
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages.shared import Shared, maybe_ablated, system_if_used

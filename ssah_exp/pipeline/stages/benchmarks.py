@@ -22,7 +22,7 @@ from ssah_exp.evaluation.utility.documents import fingerprint_files, read_defini
 from ssah_exp.evaluation.utility.inputs import harness_version, request_of
 from ssah_exp.evaluation.utility.outcomes import TaskRequest
 from ssah_exp.interventions.ablate import Ablation
-from ssah_exp.models.load import longest_sequence, reachable_positions
+from ssah_exp.models.hf_config import longest_sequence, reachable_positions
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages.shared import Shared, maybe_ablated
 from ssah_exp.storage import write_atomically

@@ -13,7 +13,7 @@ from typing import Any
 
 # Environment variable with the folder of the job at work; a run's processes inherit it.
 VARIABLE = "SSAH_SWEEP_JOB"
-_JOB = "job.json"  # as in ssah_exp.sweeps.folder, which imports this package
+_JOB = "job.json"  # as in ssah_exp.sweeps.job, which imports this package
 # Overrides that say where things lie or what computes them: folders' names leave no machine.
 _PLACES = re.compile(
     r"^[+~]*(?:paths|trainer|tracker|hydra)\b"
