@@ -90,18 +90,17 @@ def run_processes(count: int, arguments: list[str]) -> None:
 
     # The agent's account of a failure is long; our error says what happened.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=count,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-        shutdown_timeout=SECONDS_TO_END,
-    )
     try:
         with _environment(count):
+            config = LaunchConfig(
+                min_nodes=1,
+                max_nodes=1,
+                nproc_per_node=count,
+                run_id=uuid.uuid4().hex,
+                rdzv_backend="c10d",
+                rdzv_endpoint="localhost:0",
+                max_restarts=0,
+            )
             elastic_launch(config, sys.executable)(*arguments)
     except ChildFailedError as error:
         number, failure = error.get_first_failure()
@@ -118,12 +117,14 @@ def run_processes(count: int, arguments: list[str]) -> None:
 
 @contextmanager
 def _environment(count: int) -> Iterator[None]:
-    """What ranks inherit unless a person set it; afterwards it is as before, for the next job."""
+    """What torch and ranks read unless a person set it; afterwards as before, for the next job."""
     cores = len(os.sched_getaffinity(0))  # of an allocation, not of the machine
     wanted = {
         "OMP_NUM_THREADS": str(max(1, cores // count)),
         # Makes a rank that crashes in a library say where: the signal alone would not.
         "PYTHONFAULTHANDLER": "1",
+        # Not by an argument, which torch 2.6 refuses: that one waits 30 seconds in any case.
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(SECONDS_TO_END),
     }
     ours = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(ours)

@@ -1,12 +1,13 @@
-"""What the processes of one run inherit."""
+"""What torch and the processes of one run read from the environment."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+from torch.distributed.launcher.api import LaunchConfig
 
-from ssah_exp.pipeline.launching import run_processes
+from ssah_exp.pipeline.launching import SECONDS_TO_END, run_processes
 
 
 def test_ranks_share_the_cores_of_an_allocation_and_leave_nothing_behind(
@@ -14,7 +15,8 @@ def test_ranks_share_the_cores_of_an_allocation_and_leave_nothing_behind(
 ) -> None:
     """The next job of a sweep may have another number of ranks."""
     seen: list[str] = []
-    for name in ("OMP_NUM_THREADS", "PYTHONFAULTHANDLER"):
+    names = ("OMP_NUM_THREADS", "PYTHONFAULTHANDLER", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT")
+    for name in names:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     monkeypatch.setattr(os, "cpu_count", lambda: 128)
@@ -25,8 +27,19 @@ def test_ranks_share_the_cores_of_an_allocation_and_leave_nothing_behind(
     for count in (2, 16):
         run_processes(count, [])
     assert seen == ["4", "1"]
-    assert not {"OMP_NUM_THREADS", "PYTHONFAULTHANDLER"} & os.environ.keys()
+    assert not set(names) & os.environ.keys()
 
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     run_processes(2, [])
     assert seen[-1] == os.environ["OMP_NUM_THREADS"] == "3", "what a person set stays"
+
+
+def test_ranks_have_the_time_to_write_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[LaunchConfig] = []
+    monkeypatch.delenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", raising=False)
+    monkeypatch.setattr(
+        "torch.distributed.launcher.api.elastic_launch",
+        lambda config, program: lambda *arguments: given.append(config),
+    )
+    run_processes(2, [])
+    assert getattr(given[0], "shutdown_timeout", SECONDS_TO_END) == SECONDS_TO_END > 30
