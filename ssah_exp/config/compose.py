@@ -17,6 +17,9 @@ from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.validate import validate
 from ssah_exp.errors import ConfigError, did_you_mean
 
+# What OmegaConf calls a type -> what a value of it is.
+_TYPES = {"Float": "a number", "Integer": "a whole number", "bool": "true or false"}
+
 
 def conf_dir() -> Path:
     """Folder of the Hydra groups: inside an installed package, or beside it in a checkout.
@@ -43,7 +46,7 @@ def parse(composed: DictConfig) -> RunConfig:
         merged = OmegaConf.merge(_schema(), composed)
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise ConfigError(_no_list(error, composed) or first_lines(error)) from error
+        raise ConfigError(_of_wrong_type(error, composed) or first_lines(error)) from error
     assert isinstance(config, RunConfig)
     validate(config)
     return config
@@ -106,13 +109,14 @@ def _missing_values(value: Any, where: str) -> Iterator[str]:
             yield from _missing_values(item, f"{where}.{key}" if where else str(key))
 
 
-def _no_list(error: OmegaConfBaseException, composed: DictConfig) -> str | None:
-    """What to write instead, if OmegaConf's error is about a value that is no list; else None."""
-    key = str(error.full_key)
-    if "is not a ListConfig" not in str(error):
-        return None
+def _of_wrong_type(error: OmegaConfBaseException, composed: DictConfig) -> str | None:
+    """Which value is no list, number or truth value, if OmegaConf's error says so; else None."""
+    key, text = str(error.full_key), str(error)
     value = OmegaConf.select(composed, key)
-    return f"{key}={value} is no list; give it in brackets: '{key}=[{value}]'."
+    if "is not a ListConfig" in text:
+        return f"{key}={value} is no list; give it in brackets: '{key}=[{value}]'."
+    wanted = re.search(r"could not be converted to (Float|Integer)|is not a valid (bool)", text)
+    return f"{key}={value} is not {_TYPES[wanted[1] or wanted[2]]}." if wanted else None
 
 
 def first_lines(error: BaseException) -> str:

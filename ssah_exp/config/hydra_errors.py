@@ -65,6 +65,11 @@ def explain_hydra_error(error: Exception, words: Sequence[str] = ()) -> str:
     text = first_lines(error)
     if isinstance(error, OverrideParseException):
         return _no_override(error.override, text)
+    several = re.match(
+        r"(?:Ambiguous value for argument|Sweep parameters) '(?P<key>[^=]+)=(?P<values>.*)'", text
+    )
+    if several:
+        return _several(several["key"], several["values"], _groups(folders))
     twice = re.search(r"Multiple values for (?P<key>[^ ]+)\. To override", text)
     if twice:
         return f"{twice['key']} has a value already; give {twice['key']}=NAME without a '+'."
@@ -89,6 +94,14 @@ def _not_in_defaults(key: str, groups: Sequence[str]) -> str:
     if group in _PLACES:
         return f"'{group}' needs a place: give {_PLACES[group]}=OPTION."
     return f"No config group '{key}'.{did_you_mean(key, groups)}"
+
+
+def _several(key: str, values: str, groups: Sequence[str]) -> str:
+    """Explain values of a sweep in a run that is none; a group has one option, never a list."""
+    swept = f"{key}={values} has several values; give -m to run each: ssah-exp run -m"
+    if key in groups or "(" in values:
+        return f"{swept}."
+    return f"{swept}, or brackets for a list: '{key}=[{values}]'."
 
 
 def _no_override(override: str, text: str) -> str:

@@ -53,6 +53,33 @@ def test_the_nearest_match_is_named(override: str, nearest: str) -> None:
 @pytest.mark.parametrize(
     ("override", "told"),
     [
+        ("units.budgets.scu=0.0x5", "units.budgets.scu=0.0x5 is not a number."),
+        ("seed=one", "seed=one is not a whole number."),
+        ("seed=1.5", "seed=1.5 is not a whole number."),
+        ("model.trust_remote_code=maybe", "model.trust_remote_code=maybe is not true or false."),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_one_line(override: str, told: str) -> None:
+    assert message_for(override) == told
+
+
+@pytest.mark.parametrize(
+    ("override", "more"),
+    [
+        ("seed=0,1,2", ", or brackets for a list: 'seed=[0,1,2]'."),
+        ("experiment=quickstart,table1_small", "."),
+        ("seed=range(0,3)", "."),
+    ],
+)
+def test_several_values_without_m_are_told_of_it(override: str, more: str) -> None:
+    assert message_for(override) == (
+        f"{override} has several values; give -m to run each: ssah-exp run -m{more}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
         ("attack=pair", "give +attack@evaluation.attacks.NAME=OPTION."),
         ("judge=harmbench", "give +judge@evaluation.judges.NAME=OPTION."),
         ("adapter=lora", "give +adapter@training.arms.ARM.adapter=OPTION."),
