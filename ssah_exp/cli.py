@@ -17,7 +17,14 @@ from io import TextIOWrapper
 from typing import Any
 
 from ssah_exp import __version__
-from ssah_exp.errors import IncompleteError, SsahError, ending_behind, plain_warnings, printable
+from ssah_exp.errors import (
+    IncompleteError,
+    SsahError,
+    did_you_mean,
+    ending_behind,
+    plain_warnings,
+    printable,
+)
 from ssah_exp.options import (
     bench,
     claims,
@@ -78,6 +85,22 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=_Help, **options)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Name the nearest match, too: argparse lists what is allowed and leaves the search."""
+        if action.choices is not None and value not in action.choices:
+            near = did_you_mean(str(value), map(str, action.choices))
+            raise argparse.ArgumentError(action, f"invalid choice: '{value}'.{near}")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what is left over here, where the usage is the subcommand's own."""
+        options, rest = super().parse_known_args(args, namespace)
+        if rest:
+            unknown = next((word for word in rest if word.startswith("-")), None)
+            allowed = self._option_string_actions
+            near = did_you_mean(unknown.partition("=")[0], allowed) if unknown else ""
+            self.error(f"unrecognized arguments: {' '.join(rest)}{'.' if near else ''}{near}")
+        return options, rest
 
 
 def build_parser() -> argparse.ArgumentParser:

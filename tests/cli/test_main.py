@@ -416,3 +416,24 @@ def test_signs_that_a_terminal_has_not_end_no_command(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
     assert main(["tables"]) == 0
     assert written.getvalue() == b"5.0?\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "usage", "told"),
+    [
+        (["rum"], "ssah-exp [-h]", "invalid choice: 'rum'. Did you mean 'run'? Allowed: bench,"),
+        (["tables", "--format", "tex"], "ssah-exp tables", "Did you mean 'latex'? Allowed: csv,"),
+        (["units", "shwo", "RUN"], "ssah-exp units", "Did you mean 'show'? Allowed: "),
+        (["tables", "--fromat=csv"], "ssah-exp tables", "Did you mean '--format'? Allowed: "),
+        (["tables", "probe", "extra"], "ssah-exp tables", "unrecognized arguments: extra\n"),
+    ],
+)
+def test_a_mistyped_word_names_the_nearest_and_its_own_usage(
+    words: list[str], usage: str, told: str, capsys: Capture
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"usage: {usage}")
+    assert told in said
