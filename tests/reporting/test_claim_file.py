@@ -94,6 +94,18 @@ def test_what_no_memory_holds_is_refused(tmp_path: Path, claims: str, said: str)
         read_claims(path)
 
 
+def test_why_a_file_cannot_be_read_is_one_line_with_its_path_once(tmp_path: Path) -> None:
+    missing, prose = tmp_path / "missing.yaml", tmp_path / "README.md"
+    prose.write_text("# Title\n\n**Question.** Which?\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as no_file:
+        read_claims(missing)
+    assert str(no_file.value) == f"{missing} cannot be read: No such file or directory"
+    with pytest.raises(ConfigError) as no_yaml:
+        read_claims(prose)
+    assert "while scanning an alias" in str(no_yaml.value)
+    assert "\n" not in str(no_yaml.value)
+
+
 def test_aliases_of_aliases_and_merged_keys_are_read(tmp_path: Path) -> None:
     path = tmp_path / "claims.yaml"
     path.write_text(

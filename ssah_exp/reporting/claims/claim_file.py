@@ -98,7 +98,9 @@ def read_claims(path: Path) -> ClaimFile:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  # a safe one
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+        # The system's reason without its number and the path again; YAML's on one line.
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise ConfigError(f"{path} cannot be read: {' '.join(why.split())}") from error
     except RecursionError as error:
         raise ConfigError(f"{path} cannot be read: it is nested too deep") from error
     given = _mapping(content, str(path), {"alpha", "rate_margin", "loss_margin", "claims"})
