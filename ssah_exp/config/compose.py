@@ -18,7 +18,10 @@ from ssah_exp.config.validate import validate
 from ssah_exp.errors import ConfigError, did_you_mean
 
 # What OmegaConf calls a type -> what a value of it is.
-_TYPES = {"Float": "a number", "Integer": "a whole number", "bool": "true or false"}
+_TYPES = {"float": "a number", "int": "a whole number", "bool": "true or false", "str": "a text"}
+_WRONG_TYPE = re.compile(
+    r"could not be converted to (Float|Int)|is not a valid (bool)|'None' for field of type '(\w+)'"
+)
 
 
 def conf_dir() -> Path:
@@ -115,8 +118,9 @@ def _of_wrong_type(error: OmegaConfBaseException, composed: DictConfig) -> str |
     value = OmegaConf.select(composed, key)
     if "is not a ListConfig" in text:
         return f"{key}={value} is no list; give it in brackets: '{key}=[{value}]'."
-    wanted = re.search(r"could not be converted to (Float|Integer)|is not a valid (bool)", text)
-    return f"{key}={value} is not {_TYPES[wanted[1] or wanted[2]]}." if wanted else None
+    found = _WRONG_TYPE.search(text)
+    wanted = _TYPES.get((found[1] or found[2] or found[3]).lower()) if found else None
+    return f"{key}={'null' if value is None else value} is not {wanted}." if wanted else None
 
 
 def first_lines(error: BaseException) -> str:

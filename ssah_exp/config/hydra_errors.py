@@ -98,10 +98,10 @@ def _not_in_defaults(key: str, groups: Sequence[str]) -> str:
 
 def _several(key: str, values: str, groups: Sequence[str]) -> str:
     """Explain values of a sweep in a run that is none; a group has one option, never a list."""
-    swept = f"{key}={values} has several values; give -m to run each: ssah-exp run -m"
+    swept = f"{key}={values} has several values: 'ssah-exp run -m' runs each"
     if key in groups or "(" in values:
         return f"{swept}."
-    return f"{swept}, or brackets for a list: '{key}=[{values}]'."
+    return f"{swept}; a list is given as '{key}=[{values}]'."
 
 
 def _no_override(override: str, text: str) -> str:

@@ -56,6 +56,8 @@ def test_the_nearest_match_is_named(override: str, nearest: str) -> None:
         ("units.budgets.scu=0.0x5", "units.budgets.scu=0.0x5 is not a number."),
         ("seed=one", "seed=one is not a whole number."),
         ("seed=1.5", "seed=1.5 is not a whole number."),
+        ("units.budgets.scu=null", "units.budgets.scu=null is not a number."),
+        ("seed=null", "seed=null is not a whole number."),
         ("model.trust_remote_code=maybe", "model.trust_remote_code=maybe is not true or false."),
     ],
 )
@@ -66,14 +68,14 @@ def test_a_value_of_the_wrong_type_is_one_line(override: str, told: str) -> None
 @pytest.mark.parametrize(
     ("override", "more"),
     [
-        ("seed=0,1,2", ", or brackets for a list: 'seed=[0,1,2]'."),
+        ("seed=0,1,2", "; a list is given as 'seed=[0,1,2]'."),
         ("experiment=quickstart,table1_small", "."),
         ("seed=range(0,3)", "."),
     ],
 )
 def test_several_values_without_m_are_told_of_it(override: str, more: str) -> None:
     assert message_for(override) == (
-        f"{override} has several values; give -m to run each: ssah-exp run -m{more}"
+        f"{override} has several values: 'ssah-exp run -m' runs each{more}"
     )
 
 
