@@ -124,17 +124,9 @@ class _Masked:
 
 
 class TunedWeights(Trainable):
-    """What a plan trains in a model. Made by :func:`tuned_weights`."""
+    """What a plan trains in a model. Made, and taken out again, by :func:`tuned_weights`."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        plan: TrainingPlan,
-        path: Way,
-        *,
-        optimizer: str,
-        masters: bool,
-    ) -> None:
+    def __init__(self, model: nn.Module, *, optimizer: str, masters: bool) -> None:
         self._model = model
         self._optimizer = optimizer
         self._wide = masters
@@ -144,13 +136,16 @@ class TunedWeights(Trainable):
         self._masters: list[tuple[nn.Parameter, nn.Parameter]] | None = None
         self._requires_grad = {n: p.requires_grad for n, p in model.named_parameters()}
         self._parameters = dict(model.named_parameters())
+
+    def install(self, plan: TrainingPlan, path: Way) -> None:
+        """Put ``plan`` into the model; if it fails half-way, :meth:`close` takes that out, too."""
         whole = frozenset(plan.whole)
         for name, parameter in self._parameters.items():
             parameter.requires_grad_(name in whole)
         for item in plan.slices:
-            self._install(item, plan, path)
+            self._install_slice(item, plan, path)
 
-    def _install(self, item: Slice, plan: TrainingPlan, path: Way) -> None:
+    def _install_slice(self, item: Slice, plan: TrainingPlan, path: Way) -> None:
         module_name, _, leaf = item.name.rpartition(".")
         if leaf == "bias" and module_name in self._compact:
             return  # trained together with the rows of its weight
@@ -320,8 +315,9 @@ def tuned_weights(
         masters: Whether weights below float32 are moved as float32 copies. Without them steps
             below a weight's own spacing are lost; only a benchmark does without.
     """
-    tuned = TunedWeights(model, plan, path, optimizer=optimizer, masters=masters)
+    tuned = TunedWeights(model, optimizer=optimizer, masters=masters)
     try:
+        tuned.install(plan, path)
         yield tuned
     finally:
         tuned.close()

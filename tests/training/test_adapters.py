@@ -180,6 +180,27 @@ def test_merging_rounds_once_from_float32() -> None:
         assert torch.equal(weight, (old + 2 * (b @ a)).bfloat16())
 
 
+@pytest.mark.parametrize("method", MERGED)
+def test_an_adapter_that_fails_to_merge_is_taken_out(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a device has no memory left for a merged weight."""
+
+    def fail() -> None:
+        raise torch.OutOfMemoryError
+
+    model, adapter = tiny_model("llama_gqa"), adapter_of(method)
+    before, plain = layout(model), logits_of(model)
+    plan = adapter.plan(model, given_plan(model, method))
+    with pytest.raises(torch.OutOfMemoryError), installed(adapter, model, plan) as tuned:
+        assert layout(model) != before
+        give_values(tuned.optimizer_parameters())
+        monkeypatch.setattr(tuned, "merge", fail)
+    assert layout(model) == before
+    assert torch.equal(logits_of(model), plain)
+    assert all(item.requires_grad for item in model.parameters())
+
+
 def test_unit_lora_reads_and_writes_the_chosen_units_alone() -> None:
     model = tiny_model("llama_gqa")
     plan = UnitLora(3, 6).plan(model, given_plan(model, "unit_lora"))

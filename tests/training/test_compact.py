@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from ssah_exp.config.schema import OthersConfig, TrainingConfig
 from ssah_exp.data.loaders import Batch, Collate
-from ssah_exp.interventions.plan import TrainingPlan, plan_training
+from ssah_exp.interventions.plan import Slice, TrainingPlan, plan_training
 from ssah_exp.models.logits import token_losses
 from ssah_exp.models.recomputing import recompute_activations
 from ssah_exp.training.compact import CompactLinear, _ColumnLinear, _RowLinear, padded
@@ -336,6 +336,32 @@ def test_everything_is_taken_out_again_even_after_an_error(path: str) -> None:
     assert list(modules(model)) == before
     assert [item.requires_grad for item in model.parameters()] == free
     assert all(item.grad is None for item in model.parameters())
+    assert not any(item._backward_hooks for item in model.parameters())
+
+
+def test_a_plan_that_fails_half_way_in_is_taken_out_again(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a device has no memory left for one more trained copy."""
+    model = tiny.tiny_model("qwen2")
+    plan = plan_training(model, "freeze", some_units(model))
+    model.get_input_embeddings().requires_grad_(False)  # the caller's own
+    free = [item.requires_grad for item in model.parameters()]
+    before, installed = list(modules(model)), TunedWeights._install_slice
+    inside: list[str] = []
+
+    def fails_at_the_last(tuned: TunedWeights, item: Slice, *given: object) -> None:
+        if item is plan.slices[-1]:
+            inside.extend(modules(model))
+            raise torch.OutOfMemoryError
+        installed(tuned, item, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(TunedWeights, "_install_slice", fails_at_the_last)
+    with pytest.raises(torch.OutOfMemoryError), tuned_weights(model, plan, path):  # type: ignore[arg-type]
+        pass
+    assert path == "masked" or inside != before
+    assert list(modules(model)) == before
+    assert [item.requires_grad for item in model.parameters()] == free
     assert not any(item._backward_hooks for item in model.parameters())
 
 

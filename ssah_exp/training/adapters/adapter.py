@@ -86,9 +86,11 @@ class InstalledAdapter(Trainable):
         """Put the model's own modules back."""
 
     def finish(self) -> None:
-        """Call this after training that ended well: merge, then :meth:`close`."""
-        self.merge()
-        self.close()
+        """Call this after training that ended well: merge, then :meth:`close`, whatever happens."""
+        try:
+            self.merge()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Take the adapter out again; what is not merged is lost."""
@@ -102,7 +104,8 @@ class InstalledAdapter(Trainable):
 def installed(adapter: Adapter, model: nn.Module, plan: TrainingPlan) -> Iterator[Trainable]:
     """Put ``adapter`` into ``model`` for as long as the block lasts.
 
-    What was learned is kept if the block ends well; otherwise the weights are what they were.
+    What was learned is kept if the block ends well; otherwise the weights are what they were. Only
+    an error amid merging leaves some of them merged; the adapter is taken out then, too.
     """
     trained = adapter.install(model, plan)
     try:
