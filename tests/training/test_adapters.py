@@ -191,11 +191,12 @@ def test_an_adapter_that_fails_to_merge_is_taken_out(
 
     model, adapter = tiny_model("llama_gqa"), adapter_of(method)
     before, plain = layout(model), logits_of(model)
-    plan = adapter.plan(model, given_plan(model, method))
-    with pytest.raises(torch.OutOfMemoryError), installed(adapter, model, plan) as tuned:
-        assert layout(model) != before
-        give_values(tuned.optimizer_parameters())
-        monkeypatch.setattr(tuned, "merge", fail)
+    adapted = adapter.install(model, adapter.plan(model, given_plan(model, method)))
+    assert layout(model) != before
+    give_values(adapted.optimizer_parameters())
+    monkeypatch.setattr(adapted, "merge", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        adapted.finish()
     assert layout(model) == before
     assert torch.equal(logits_of(model), plain)
     assert all(item.requires_grad for item in model.parameters())
