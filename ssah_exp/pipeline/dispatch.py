@@ -81,12 +81,13 @@ def _run(config: RunConfig, watch: Callable[[str], None]) -> Finished:
     tracked = _tracked(config, reporter)
     try:
         finished = PIPELINES[config.artefact](config, reporter)
+        if ranks.first():
+            _publish(finished, tracked, reporter)
     except BaseException as error:
-        if tracked is not None:
+        if tracked is not None:  # a table that could not be written, too, leaves no run open there
             tracked.stopped(error)
         raise
     if ranks.first():
-        _publish(finished, tracked, reporter)
         _check_complete(finished.record)
     return finished
 

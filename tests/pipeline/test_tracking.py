@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from ssah_exp.config.schema import ArmConfig, RunConfig
+from ssah_exp.errors import StoreError
 from ssah_exp.pipeline import dispatch
 from ssah_exp.pipeline.opened import Finished
+from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.stages import answering
 from ssah_exp.records.later_judges import LaterJudge, answers_digest
 from ssah_exp.records.mirroring import Mirror
@@ -18,6 +20,7 @@ from ssah_exp.records.record import RunRecord, StageRecord
 from ssah_exp.records.store import RECORD, RecordStore
 from ssah_exp.records.trackers import RunHead
 from tests.pipeline.tiny_run import of_class, tiny_config, training_config
+from tests.records.synthetic import record
 
 TARGET = {"_target_": "ssah_exp.records.trackers.CsvTracker"}
 
@@ -155,6 +158,26 @@ def test_a_run_that_breaks_off_says_so(
         dispatch.run(another(place, 9))
     assert spy.told[0][0] == "open"
     assert spy.told[-1] == ("stop", "stopped: KeyboardInterrupt")
+
+
+def test_a_run_whose_table_cannot_be_written_says_so(
+    place: Path, spy: Spy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(config: RunConfig, reporter: Reporter) -> Finished:
+        reporter.opened(RunHead("1234", config.artefact, 0, {}, {}, {}))
+        reporter.begin("answers")
+        return Finished(record(), place / "runs", [], fresh=True)
+
+    def full(path: Path, text: str) -> None:
+        raise StoreError("the disk is full")
+
+    config = tracked(tiny_config(place))
+    monkeypatch.setitem(dispatch.PIPELINES, config.artefact, work)
+    monkeypatch.setattr(dispatch, "write_atomically", full)
+    with pytest.raises(StoreError, match="full"):
+        dispatch.run(config)
+    assert spy.words() == ["open", "stop"]
+    assert spy.told[-1] == ("stop", "stopped: StoreError")
 
 
 def test_a_training_run_hands_over_its_losses(place: Path, spy: Spy) -> None:
