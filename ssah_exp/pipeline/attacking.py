@@ -21,8 +21,13 @@ from ssah_exp.pipeline.stages import Stages
 
 def requests_of(examples: Sequence[Example], attack: AttackConfig) -> list[Request]:
     """The requests under attack, style by style."""
+    return [Request(item.prompt, style, item.system) for style, item in _attacked(examples, attack)]
+
+
+def _attacked(examples: Sequence[Example], attack: AttackConfig) -> list[tuple[str, Example]]:
+    """The examples under attack with the prompt style of each, in the requests' order."""
     chosen = evenly(examples, attack.requests)
-    return [Request(item.prompt, style, item.system) for style in attack.styles for item in chosen]
+    return [(style, item) for style in attack.styles for item in chosen]
 
 
 def questions_under_attack(
@@ -33,7 +38,7 @@ def questions_under_attack(
     Args:
         stages: With the tokenizer and the config.
         attack: The attack's name.
-        requests: What was attacked.
+        requests: What was attacked, by :func:`requests_of`.
         found: Cache entry with their attempts, in the same order.
 
     Raises:
@@ -41,22 +46,21 @@ def questions_under_attack(
     """
     rows = json.loads((found.folder / "attempts.json").read_text(encoding="utf-8"))
     system = stages.config.evaluation.system_prompt
-    categories = {item.prompt: item.category for item in stages.data.harmful_eval}
+    asked = _attacked(stages.data.harmful_eval, stages.config.evaluation.attacks[attack])
     questions: list[Question] = []
     prompts: list[Prompt] = []
-    for request, attempts in zip(requests, attempts_of(rows), strict=True):
+    for (_, example), request, attempts in zip(asked, requests, attempts_of(rows), strict=True):
         style = attacked_style(request.style, attack)
         for number, attempt in enumerate(attempts):
             put = request.put(attempt.text)
             ids = encode_request(stages.speech, put, request.style, system)
             given, begun = _given(stages.speech, attempt, request.style)
-            category = categories[request.prompt]
             questions.append(
                 Question(
                     HARMFUL,
                     style,
                     request.prompt,
-                    category,
+                    example.category,
                     number,
                     attempt.text,
                     begun,
