@@ -104,14 +104,15 @@ class Identification:
             UnitError: A file is missing or damaged.
         """
         try:
-            norms = load_file(folder / "column_norms.safetensors")
-        except (OSError, SafetensorError) as error:
+            tensors = load_file(folder / "column_norms.safetensors")
+            norms: dict[Kind, torch.Tensor] = {kind: tensors[kind] for kind in KINDS}
+        except (OSError, SafetensorError, KeyError) as error:
             raise UnitError(f"Column norms in {folder} cannot be read: {error}") from error
         return cls(
             anatomy,
             ChannelStatistics.load(folder / "safety.safetensors"),
             ChannelStatistics.load(folder / "utility.safetensors"),
-            {kind: norms[kind] for kind in KINDS},
+            norms,
         )
 
 

@@ -186,7 +186,7 @@ class UnitMap:
             folder: The folder, or either of the two files in it.
 
         Raises:
-            UnitError: Missing, damaged, changed by hand or of another format.
+            UnitError: Missing, not to be read, damaged, changed by hand or of another format.
         """
         # Only its own files stand for their folder: a mistyped subfolder must not load its parent.
         folder = folder.parent if folder.name in (_TENSORS, _DESCRIPTION) else folder
@@ -214,6 +214,8 @@ class UnitMap:
                 classes=tensors["class"],
                 shift=tensors.get("shift"),
             )
+        except OSError as error:
+            raise UnitError(f"The UnitMap in {folder} cannot be read: {error}") from error
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
             raise UnitError(f"The UnitMap in {folder} is damaged: {error}") from error
         if loaded.classes.size != loaded.anatomy.units:

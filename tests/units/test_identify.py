@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from ssah_exp.config.schema import UnitsConfig
 from ssah_exp.data.chat import Encoded
@@ -86,6 +87,14 @@ def test_round_trip(tmp_path: Path) -> None:
         assert np.array_equal(getattr(before, name), getattr(after, name))
     for kind in KINDS:
         assert torch.equal(found.column_norms[kind], again.column_norms[kind])
+
+
+def test_norms_that_lack_a_kind_are_damaged(tmp_path: Path) -> None:
+    found = run_identify(tiny.tiny_loaded(), SAFETY, UTILITY)
+    found.save(tmp_path)
+    save_file({"attention": found.column_norms["attention"]}, tmp_path / "column_norms.safetensors")
+    with pytest.raises(UnitError, match=r"Column norms in .* cannot be read: 'mlp'"):
+        Identification.load(tmp_path, found.anatomy)
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])

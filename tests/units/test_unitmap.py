@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from ssah_exp.config.schema import BudgetsConfig
 from ssah_exp.digest import digest_file
 from ssah_exp.errors import StoreError, UnitError
+from ssah_exp.units import unitmap
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.summary import (
     class_summary,
@@ -86,6 +88,17 @@ def test_saving_again_replaces(saved: Path) -> None:
 def test_missing_file(saved: Path, name: str) -> None:
     (saved / name).unlink()
     with pytest.raises(UnitError, match=f"{name} is missing"):
+        UnitMap.load(saved)
+
+
+def test_a_map_that_may_not_be_read_is_one_clear_error(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(unitmap, "digest_file", refuse)
+    with pytest.raises(UnitError, match=r"cannot be read: .*Permission denied.*unitmap\.safet"):
         UnitMap.load(saved)
 
 
