@@ -19,7 +19,11 @@ class VarianceAccumulator:
         self._total = batch if self._total is None else merge(self._total, batch)
 
     def result(self) -> Moments:
-        """Moments over every token seen."""
+        """Moments over every token seen.
+
+        Raises:
+            RuntimeError: No batch was seen.
+        """
         if self._total is None:
             raise RuntimeError("No batch was seen.")
         return self._total
@@ -56,7 +60,11 @@ class FlapAccumulator:
         self._means = self._means + mean.sum(dim=0)
 
     def result(self) -> torch.Tensor:
-        """``(C,)`` float64; zero if fewer than two examples were seen."""
+        """``(C,)`` float64; zero if fewer than two examples were seen.
+
+        Raises:
+            RuntimeError: No batch was seen.
+        """
         if self._sum is None:
             raise RuntimeError("No batch was seen.")
         return self._sum / max(int(self._examples) - 1, 1)

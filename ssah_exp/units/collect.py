@@ -101,7 +101,11 @@ class StatisticsCollector:
             self._examples += int(mask.any(dim=1).sum())
 
     def sink(self, kind: Kind, layer: int, activations: torch.Tensor) -> None:
-        """Take the input of one output projection, ``(B, T, C)``."""
+        """Take the input of one output projection, ``(B, T, C)`` of any float dtype.
+
+        Raises:
+            RuntimeError: Nobody said which tokens count.
+        """
         if self._counted is None:
             raise RuntimeError("begin() was not called before the forward pass.")
         counted = self._counted.to(activations.device)
