@@ -102,7 +102,7 @@ def _controls(
     wording = Wording(of=name, option="ablation.controls.overlap", bound=bound)
     within = None
     if controls.exclude:
-        within = ~np.isin(units.classes, [UnitClass[item] for item in controls.exclude])
+        within = ~units.select_any(controls.exclude)
     for kind in controls.kinds:
         for draw in range(controls.draws):
             control = draw_control(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from ssah_exp.models.anatomy import Anatomy
 
 HEAD, NEURON = 0, 1
 KIND_NAMES = ("head", "neuron")
+
+Item = TypeVar("Item", np.bool_, np.float64)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class UnitIndex:
         """Join ``(layers, heads)`` and ``(layers, neurons)`` in the flat order."""
         return np.concatenate([heads, neurons], axis=1).reshape(-1)
 
-    def split(self, flat: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Undo :meth:`flatten` for a mask: ``(layers, heads)`` and ``(layers, neurons)``."""
+    def split(self, flat: NDArray[Item]) -> tuple[NDArray[Item], NDArray[Item]]:
+        """Undo :meth:`flatten`: ``(units,)`` to ``(layers, heads)`` and ``(layers, neurons)``."""
         table = flat.reshape(self.anatomy.layers, -1)
         return table[:, : self.anatomy.heads], table[:, self.anatomy.heads :]

@@ -83,9 +83,10 @@ def scores_of(importance: NDArray[np.float64], index: UnitIndex) -> NDArray[np.f
     Returns:
         ``(units,)`` float64.
     """
-    table = torch.from_numpy(importance).reshape(index.anatomy.layers, -1)
-    heads, neurons = table[:, : index.anatomy.heads], table[:, index.anatomy.heads :]
-    return index.flatten(standardise(heads).numpy(), standardise(neurons).numpy())
+    heads, neurons = (
+        standardise(torch.from_numpy(part)).numpy() for part in index.split(importance)
+    )
+    return index.flatten(heads, neurons)
 
 
 @dataclass(frozen=True)

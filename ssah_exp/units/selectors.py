@@ -7,15 +7,17 @@ with :func:`select_units`, which also refuses a set that comes out empty.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.errors import UnitError
-from ssah_exp.units.classes import UnitClass, lowest
+from ssah_exp.units.classes import lowest
 from ssah_exp.units.combine import AllOf, AnyOf, Like, Not
 from ssah_exp.units.index import KIND_NAMES
 from ssah_exp.units.selecting import (
@@ -52,6 +54,17 @@ _RANKINGS: dict[str, Callable[[UnitMap], NDArray[np.float64]]] = {
 }
 
 
+def _check_classes(name: str, value: object) -> None:
+    """Refuse anything but a list of classes.
+
+    Raises:
+        UnitError: Names the argument.
+    """
+    check_list(name, value)
+    for item in cast(Sequence[object], value):
+        check_choice(name, item, CLASSES)
+
+
 @dataclass(frozen=True)
 class OfClass:
     """All units of the named classes.
@@ -64,13 +77,11 @@ class OfClass:
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        check_list("OfClass.names", self.names)
-        for name in self.names:
-            check_choice("OfClass.names", name, [item.name for item in UnitClass])
+        _check_classes("OfClass.names", self.names)
 
     def select(self, units: UnitMap, seed: int) -> NDArray[np.bool_]:
         """``(units,)`` bool."""
-        return np.isin(units.classes, [UnitClass[name] for name in self.names])
+        return units.select_any(self.names)
 
 
 @dataclass(frozen=True)
@@ -192,9 +203,7 @@ class FromMap:
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        check_list("FromMap.names", self.names)
-        for name in self.names:
-            check_choice("FromMap.names", name, [item.name for item in UnitClass])
+        _check_classes("FromMap.names", self.names)
 
     def select(self, units: UnitMap, seed: int) -> NDArray[np.bool_]:
         """``(units,)`` bool.
@@ -208,5 +217,4 @@ class FromMap:
         if found != self.sha256:
             raise UnitError(f"The UnitMap in {folder} has sha256 {found}, not {self.sha256}.")
         other.check_model(units.anatomy, units.provenance.fingerprint)
-        mask: NDArray[np.bool_] = np.isin(other.classes, [UnitClass[name] for name in self.names])
-        return mask
+        return other.select_any(self.names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -109,6 +110,10 @@ class UnitMap:
         """``(units,)`` mask of one class."""
         mask: NDArray[np.bool_] = self.classes == unit_class
         return mask
+
+    def select_any(self, names: Sequence[str]) -> NDArray[np.bool_]:
+        """``(units,)`` mask of all units of the named classes."""
+        return np.isin(self.classes, [UnitClass[name] for name in names])
 
     def known_shift(self) -> NDArray[np.float64]:
         """:attr:`shift`.
