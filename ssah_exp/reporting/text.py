@@ -237,12 +237,16 @@ def machine_text(frame: pd.DataFrame, form: str) -> str:
     :mod:`ssah_exp.evaluation.judges.label_file` takes it off.
     """
     if form == "csv":
-        return printable(frame.map(_inert).rename(columns=_inert).to_csv(index=False).rstrip("\n"))
+        return printable(inert(frame).to_csv(index=False).rstrip("\n"))
     return json.dumps(plain_rows(frame), indent=1, allow_nan=False)
 
 
+def inert(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame in whose texts no spreadsheet finds a formula; names may be other people's."""
+    return frame.map(_inert).rename(columns=_inert)
+
+
 def _inert(cell: Any) -> Any:
-    """A text in which no spreadsheet finds a formula; names may be other people's."""
     return as_cell(printable(cell)) if isinstance(cell, str) and len(cell) > 1 else cell
 
 

@@ -89,3 +89,11 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 def test_nothing_is_shown_before_the_end(tmp_path: Path) -> None:
     assert CsvTracker().open(RunHead.of(record()), tmp_path) is None  # type: ignore[func-returns-value]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("begun", ["=", "+", "-", "@"])
+def test_a_name_is_no_formula(begun: str, tmp_path: Path) -> None:
+    made = record(arms=[replace(arm("aligned", 0.0), name=f"{begun}cmd()")])
+    tables = written(made, tmp_path)
+    assert set(tables["estimates"]["arm"].dropna()) == {f"'{begun}cmd()"}
+    assert tables["estimates"]["value"].dtype == float

@@ -17,6 +17,7 @@ from ssah_exp.reporting.figures.drawing import (
     log_where_wide,
     new_figure,
     save_figure,
+    save_numbers,
     styled,
 )
 
@@ -31,6 +32,12 @@ def draw(path: Path) -> Path:
     axes.fill_between([0, 1], [0, 0], [1, 2], alpha=0.2)
     axes.legend()
     return save_figure(figure, path, NUMBERS)
+
+
+def test_names_beside_a_figure_are_no_formulas(tmp_path: Path) -> None:
+    numbers = pd.DataFrame({"arm": ["=cmd()", "-"], "value": [-0.5, 1.0]})
+    table = save_numbers(tmp_path / "figure.csv", numbers)
+    assert table.read_text(encoding="utf-8") == "arm,value\n'=cmd(),-0.5\n-,1\n"
 
 
 @pytest.mark.parametrize("suffix", ["svg", "pdf", "png"])

@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssah_exp.evaluation.judges.label_file import as_cell
 from ssah_exp.records.dotted import dotted
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.trackers.base import RunHead
@@ -42,9 +43,15 @@ class CsvTracker:
             StoreError: The disk is full or not writable.
         """
         place = root / "csv"
-        for name, rows in {**tables(record), "config": _config_rows(record)}.items():
+        named = {name: [_inert(row) for row in rows] for name, rows in tables(record).items()}
+        for name, rows in {**named, "config": _config_rows(record)}.items():
             write_atomically(place / name / f"{record.run_id}.csv", _text(record, rows))
         return str(place)
+
+
+def _inert(row: Row) -> Row:
+    """A row in whose texts no spreadsheet finds a formula; names may be other people's."""
+    return {key: as_cell(value) if isinstance(value, str) else value for key, value in row.items()}
 
 
 def _config_rows(record: RunRecord) -> list[Row]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ssah_exp.config.vocabulary import ALIGNED, UNALIGNED
 from ssah_exp.errors import ConfigError
+from ssah_exp.reporting.text import inert
 from ssah_exp.storage import whole_path, write_atomically
 from ssah_exp.units.agreement import Spread
 
@@ -206,10 +207,11 @@ def _without_mathematics(figure: Figure) -> None:
 
 
 def save_numbers(path: Path, numbers: pd.DataFrame) -> Path:
-    """Write a table of numbers as CSV, eight significant digits each.
+    """Write a table of numbers as CSV, eight significant digits each, without formulas in names.
 
     Raises:
         StoreError: The disk is full or not writable.
     """
-    write_atomically(path, numbers.to_csv(index=False, float_format="%.8g", lineterminator="\n"))
+    text = inert(numbers).to_csv(index=False, float_format="%.8g", lineterminator="\n")
+    write_atomically(path, text)
     return path
