@@ -112,7 +112,7 @@ def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two columns are called {name!r}")
-        for row in reader:
+        for row in _told_by_line(reader, delimiter):
             # Blank cells at the end are a spreadsheet's; others are text cut at the delimiter.
             if any(cell.strip() for cell in row.pop(None, ())):
                 raise ValueError(
@@ -122,12 +122,31 @@ def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
             yield row
 
 
+def _told_by_line(reader: csv.DictReader[str], delimiter: str) -> Iterator[dict[str | Any, Any]]:
+    """Rows as they are read; an error in one says where, and what a quote has to look like."""
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise ValueError(
+            f"{error}, in line {reader.reader.line_num}; a cell that holds double quotes stands "
+            "in double quotes, with each of its own doubled"
+        ) from error
+
+
 def _read_tsv(path: Path) -> Iterator[Row]:
     return _read_csv(path, "\t")
 
 
 def _read_json(path: Path) -> Iterator[Any]:
-    content = json_of(path.read_text(encoding=ENCODING))
+    text = path.read_text(encoding=ENCODING)
+    if not text.strip():
+        return
+    try:
+        content = json_of(text)
+    except json.JSONDecodeError as error:
+        behind = error.msg == "Extra data"  # behind one whole value
+        hint = "; one object a line is a file that ends in .jsonl" if behind else ""
+        raise ValueError(f"{error}{hint}") from error
     if not isinstance(content, list):
         raise ValueError("the top level is not a list of rows")
     yield from content

@@ -107,10 +107,7 @@ class RowSelection:
         _count(origin, len(matching) - len(kept))
         kept = kept[self.start : self.stop : self.every]
         if not kept:
-            raise DataError(
-                f"{origin}: no row matches {self._describe()}. The source has {len(rows)} rows; "
-                "start and stop count from 0, after where."
-            )
+            raise DataError(f"{origin}: {self._why_none(rows, matching, usable)}")
         if self.sample is not None:
             if self.sample > len(kept):
                 raise DataError(f"{origin}: {self.sample} rows asked for, {len(kept)} there.")
@@ -120,8 +117,15 @@ class RowSelection:
     def _matches(self, row: Row, origin: str) -> bool:
         return all(str(column(row, key, origin)) == str(val) for key, val in self.where.items())
 
-    def _describe(self) -> str:
-        return f"where={dict(self.where)}, start={self.start}, stop={self.stop}"
+    def _why_none(
+        self, rows: Sequence[Row], matching: Sequence[Row], usable: Callable[[Row], bool]
+    ) -> str:
+        if matching and not any(map(usable, matching)):
+            return f"the request is blank in all of {len(matching)} rows."
+        return (
+            f"no row matches where={dict(self.where)}, start={self.start}, stop={self.stop}. The "
+            f"source has {len(rows)} rows; start and stop count from 0, after where."
+        )
 
 
 def _count(origin: str, blank: int) -> None:
@@ -159,19 +163,32 @@ def render(template: str, row: Row, origin: str) -> str:
     What stands between braces is a column's name as it is, dots, brackets and digits included.
 
     Raises:
-        DataError: ``template`` is no format string, or names a column that is not there or holds
-            lists or objects.
+        DataError: ``template`` is no format string, is the bare name of a column, or names a
+            column that is not there or holds lists or objects.
     """
-    formatter, text = string.Formatter(), ""
+    formatter, text, fixed = string.Formatter(), "", True
     try:
         for literal, name, spec, conversion in formatter.parse(template):
             text += literal
             if name is not None:
+                fixed = False
                 cell = _text_of(row, name, origin)
                 text += format(formatter.convert_field(cell, conversion), spec or "")
     except ValueError as error:
         raise DataError(f"{origin}: {template!r} is no format string: {error}.") from error
+    if fixed:
+        _refuse_a_bare_name(template, row, origin)
     return text.strip()
+
+
+def _refuse_a_bare_name(template: str, row: Row, origin: str) -> None:
+    """Refuse ``goal`` and ``{{goal}}`` for the column ``goal``: every row would say that word."""
+    name = template.strip("{} ")
+    if name and name in row:
+        raise DataError(
+            f"{origin}: {template!r} is the name of a column, and would be the text of every row. "
+            f"Write '{{{name}}}' for what the column holds."
+        )
 
 
 def _text_of(row: Row, name: str, origin: str) -> Any:

@@ -82,6 +82,14 @@ def test_a_quote_that_nothing_closes_does_not_swallow_rows(tmp_path: Path, conte
         FileSource("{goal}", path=str(target)).load(0)
 
 
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_a_quote_within_a_cell_is_told_where_and_how(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / f"rows.{kind}"
+    target.write_text('goal\nfirst\n"Sure" is what to say\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"malformed: .*, in line 3; .* each of its own doubled$"):
+        read_rows(target)
+
+
 def test_rows_that_ask_nothing_are_none(tmp_path: Path) -> None:
     """Spreadsheets end in blank rows: an empty request would be asked, judged and counted."""
     target = tmp_path / "rows.csv"
@@ -93,6 +101,16 @@ def test_rows_that_ask_nothing_are_none(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="3 rows asked for, 2 there"):
         FileSource("{goal}", sample=3, path=path).load(0)
     assert len(FileSource("", "{goal}", path=path).load(0)) == 5  # meant so
+
+
+def test_requests_that_are_all_blank_are_called_so(tmp_path: Path) -> None:
+    """No row "matches" would send people to ``where``, which they may not have set."""
+    target = tmp_path / "rows.csv"
+    target.write_text("goal,kind\n,a\n ,a\nfirst,b\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"rows\.csv: the request is blank in all of 2 rows\.$"):
+        FileSource("{goal}", where={"kind": "a"}, path=str(target)).load(0)
+    with pytest.raises(DataError, match=r"no row matches where=.'kind': 'c'"):
+        FileSource("{goal}", where={"kind": "c"}, path=str(target)).load(0)
 
 
 def test_a_number_that_is_none_is_an_empty_cell(tmp_path: Path) -> None:
@@ -261,6 +279,17 @@ def test_a_column_without_a_name_can_be_seen_in_the_message(tmp_path: Path) -> N
         FileSource("{prompt}", category="{cat}", path=str(target)).load(0)
 
 
+@pytest.mark.parametrize("name", ["goal", "{{goal}}", " goal "])
+def test_a_column_s_name_without_braces_is_no_request(csv_path: str, name: str) -> None:
+    """A model would be asked the name of the column, once a row."""
+    said = r"is the name of a column, .* Write '\{goal\}' for what the column holds"
+    with pytest.raises(DataError, match=said):
+        FileSource(name, path=csv_path).load(0)
+    with pytest.raises(DataError, match=said):
+        FileSource("{answer}", name, path=csv_path).load(0)
+    assert FileSource("the goal", path=csv_path).load(0)[0] == Example("the goal")
+
+
 @pytest.mark.parametrize("template", ["{goal", "goal}", "{}", "{goal.upper}"])
 def test_a_broken_template_is_a_data_error(csv_path: str, template: str) -> None:
     with pytest.raises(DataError, match=r"rows\.csv"):
@@ -314,7 +343,15 @@ def test_half_a_character_is_called_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.csv", ""), ("b.csv", "goal\n"), ("c.json", "[]"), ("d.jsonl", "\n"), ("e.txt", " \n")],
+    [
+        ("a.csv", ""),
+        ("b.csv", "goal\n"),
+        ("c.json", "[]"),
+        ("d.jsonl", "\n"),
+        ("e.txt", " \n"),
+        ("f.json", ""),
+        ("g.json", "\n"),
+    ],
 )
 def test_an_empty_file_is_called_so(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content, encoding="utf-8")
@@ -356,6 +393,16 @@ def test_the_line_of_a_jsonl_file_that_is_broken_is_named(tmp_path: Path) -> Non
     target.write_text('{"goal": "x"}\n\n{"goal": "y",}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"malformed: .*: line 3 column 14; every line is"):
         FileSource("{goal}", path=str(target)).load(0)
+
+
+def test_json_lines_in_a_json_file_are_told(tmp_path: Path) -> None:
+    target = tmp_path / "rows.json"
+    target.write_text('{"goal": "x"}\n{"goal": "y"}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"malformed: Extra data: line 2 .* ends in \.jsonl$"):
+        read_rows(target)
+    target.write_text('[{"goal": "x",}]', encoding="utf-8")
+    with pytest.raises(DataError, match=r"malformed: .*\(char \d+\)$"):
+        read_rows(target)
 
 
 def test_a_full_folder_is_not_listed(tmp_path: Path) -> None:
