@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from inspect import Parameter
 from typing import Any, TypeVar
@@ -110,7 +111,26 @@ def _target(name: str, where: str) -> tuple[type, Mapping[str, Parameter]]:
         found = get_class(name)
         parameters = inspect.signature(found).parameters
     except Exception as error:  # an import may fail in any way
-        raise ConfigError(f"{where}._target_={name} is not a class: {error}") from error
+        why = _no_such_name(name, allowed) or str(error)
+        raise ConfigError(f"{where}._target_={name} is not a class: {why}") from error
     if not f"{found.__module__}.".startswith(allowed):  # reached through an import
         raise ConfigError(f"{refusal}; this one is {found.__module__}.{found.__qualname__}")
     return found, parameters
+
+
+def _no_such_name(target: str, allowed: tuple[str, ...]) -> str:
+    """Which classes the module of a target has instead; empty if it has that name or no module."""
+    module, _, name = target.rpartition(".")
+    held = vars(sys.modules[module]) if module in sys.modules else {}
+    classes = [
+        key
+        for key, item in held.items()
+        if isinstance(item, type)
+        and not key.startswith("_")
+        and not getattr(item, "_is_protocol", False)
+        and not issubclass(item, Exception)
+        and f"{item.__module__}.".startswith(allowed)
+    ]
+    if name in held or not classes:
+        return ""
+    return f"{module} has no '{name}'.{did_you_mean(name, classes)}"

@@ -93,7 +93,11 @@ def _encode_prompt(speech: Speech, prompt: str, style: str, system: str | None) 
         text = prompt if style == "raw" else f"<<SYS>>\n{system}\n<</SYS>>\n\n{prompt}"
         return list(speech.tokenizer(text).input_ids)
     if not speech.tokenizer.chat_template:
-        raise DataError(f"Prompt style '{style}' needs a chat template; this tokenizer has none.")
+        raise DataError(
+            f"Prompt style '{style}' needs a chat template; this tokenizer has none. Save one with "
+            "it, or give a raw style wherever the config has a chat style: "
+            "alignment.prompt_styles, units.prompt_style, evaluation.benign_style, and so on."
+        )
     turns = [{"role": "user", "content": prompt}]
     if style == "chat_system":
         turns.insert(0, {"role": "system", "content": str(system)})

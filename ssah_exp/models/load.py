@@ -73,7 +73,7 @@ def load_model(
         ModelError: As :func:`whole_model` and :func:`load_speech`; or weights are quantised, the
             attention kernel lacks what the model needs, the device is not available, the family
             has no anatomy entry, the adapter is damaged, of another model or to be offloaded, or
-            the model has no embedding for a special token.
+            the model has no embedding for a special token or for words of the vocabulary.
     """
     from transformers.utils import logging
 
@@ -148,13 +148,20 @@ def _check_config(found: Any, config: ModelConfig, location: str) -> None:
 
 
 def _check_vocabulary(model: PreTrainedModel, speech: Speech, location: str) -> None:
-    """Refuse special tokens for which the model has no embedding: often a pad token added later.
+    """Refuse tokens for which the model has no embedding: often a pad token added later.
+
+    Tokens added to a vocabulary may lie beyond the embeddings, as long as no text has them.
 
     Raises:
-        ModelError: Padding or the end of turn has no embedding. Unchecked, a GPU would only say
-            that an assertion failed.
+        ModelError: Padding, the end of turn or a word of the vocabulary has no embedding. Unchecked,
+            a GPU would only say that an assertion failed, and a CPU that an index is out of range.
     """
     embedded = vocabulary(model)
+    if (words := speech.tokenizer.vocab_size) > embedded:
+        raise ModelError(
+            f"The tokenizer in {location} has a vocabulary of {words} tokens, but the model has "
+            f"embeddings for {embedded}. Is it another model's? Save the model's own beside it."
+        )
     for name, token in (("pad token", speech.pad_id), ("model.end_of_turn", speech.end_of_turn)):
         if token >= embedded:
             raise ModelError(

@@ -53,6 +53,15 @@ def test_optimizers_are_allowed() -> None:
     assert refusal_of({"_target_": "torch.optim.SGD", "lr": 0.1}) == "here.params is missing."
 
 
+def test_a_mistyped_class_names_the_nearest() -> None:
+    message = refusal_of({"_target_": "ssah_exp.units.selectors.OfClas"})
+    assert "is not a class: ssah_exp.units.selectors has no 'OfClas'. Did you mean 'OfClass'?" in (
+        message
+    )
+    assert "Allowed: AllOf, AnyOf, Blocks, " in message
+    assert "importable" not in message  # Hydra's own words for it
+
+
 def test_refuses_a_node_without_target() -> None:
     assert "here has no _target_" in refusal_of({"name": "x"})
 

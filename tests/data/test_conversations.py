@@ -12,7 +12,8 @@ from ssah_exp.data.chat import encode_pair
 from ssah_exp.data.conversations import ConversationSource
 from ssah_exp.data.sources import BundledSource, Example, RefusedRequests
 from ssah_exp.errors import DataError
-from tests.tiny import tiny_speech
+from ssah_exp.models.tokenizer import check_tokenizer
+from tests.tiny import tiny_speech, tiny_tokenizer
 
 
 def said(*turns: str) -> list[dict[str, str]]:
@@ -123,3 +124,14 @@ def test_its_own_system_message_goes_where_the_style_puts_one(style: str) -> Non
     style = style if style.endswith("_system") else f"{style}_system"
     assert own == encode_pair(speech, Example("w1", "w2"), style, "w3", 64)
     assert own != encode_pair(speech, Example("w1", "w2"), style, "w4", 64)
+
+
+def test_without_a_chat_template_it_is_said_what_to_do() -> None:
+    """A base model has none, and the style is set in several places."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = None
+    speech = check_tokenizer(tokenizer, "<|end|>", None)
+    said = r"'chat' needs a chat template.*Save one with it, or .* units\.prompt_style, evaluation"
+    with pytest.raises(DataError, match=said):
+        encode_pair(speech, Example("w1", "w2"), "chat", None, 9)
+    assert encode_pair(speech, Example("w1", "w2"), "raw", None, 9).response_start == 1

@@ -238,6 +238,22 @@ def test_a_saved_model_ends_its_answers_where_its_origin_does(
     assert saved.template_hash == loaded.speech.template_hash
 
 
+def test_the_tokenizer_of_a_larger_vocabulary_is_refused(tmp_path: Path) -> None:
+    """Its special tokens may well have embeddings; the first request with another word ended all."""
+    tiny.tiny_model("llama_gqa", vocab_size=tiny.VOCABULARY - 4).save_pretrained(tmp_path)
+    tiny.tiny_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"vocabulary of 64 tokens, but .* embeddings for 60\. Is"):
+        load_model(str(tmp_path), CONFIG)
+
+
+def test_tokens_added_to_a_vocabulary_need_no_embedding(tmp_path: Path) -> None:
+    tokenizer = tiny.tiny_tokenizer()
+    tokenizer.add_tokens(["<image>"])
+    tiny.tiny_model("llama_gqa").save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    assert load_model(str(tmp_path), CONFIG).model.config.vocab_size == tiny.VOCABULARY
+
+
 def test_a_pad_token_without_an_embedding_is_refused(tmp_path: Path) -> None:
     """It was added to the tokenizer only; on a GPU the first padded batch would end all."""
     tokenizer = tiny.tiny_tokenizer(pad_token="<new>")
