@@ -153,8 +153,8 @@ def _check_vocabulary(model: PreTrainedModel, speech: Speech, location: str) -> 
     Tokens added to a vocabulary may lie beyond the embeddings, as long as no text has them.
 
     Raises:
-        ModelError: Padding, the end of turn or a word of the vocabulary has no embedding. Unchecked,
-            a GPU would only say that an assertion failed, and a CPU that an index is out of range.
+        ModelError: Padding, the end of turn or a word of the vocabulary has no embedding. Else
+            a GPU only says that an assertion failed, and a CPU that an index is out of range.
     """
     embedded = vocabulary(model)
     if (words := speech.tokenizer.vocab_size) > embedded:

@@ -239,7 +239,7 @@ def test_a_saved_model_ends_its_answers_where_its_origin_does(
 
 
 def test_the_tokenizer_of_a_larger_vocabulary_is_refused(tmp_path: Path) -> None:
-    """Its special tokens may well have embeddings; the first request with another word ended all."""
+    """Its special tokens may have embeddings; the first request with another word ended all."""
     tiny.tiny_model("llama_gqa", vocab_size=tiny.VOCABULARY - 4).save_pretrained(tmp_path)
     tiny.tiny_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"vocabulary of 64 tokens, but .* embeddings for 60\. Is"):
