@@ -98,7 +98,8 @@ def did_you_mean(given: str, allowed: Iterable[str]) -> str:
         allowed: Every name that would have been accepted.
     """
     names = sorted({str(name) or "''" for name in allowed})
-    close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    close = [name for name in names if name.casefold() == given.casefold()]
+    close = close or difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     return f"{hint} Allowed: {', '.join(names) if names else 'nothing'}."
 

@@ -91,7 +91,8 @@ def read_run(folder: Path) -> RunRecord:
     """
     path = folder / RECORD
     if not path.is_file():
-        raise StoreError(f"{folder} is no finished run: it has no {RECORD}.")
+        hint = "" if folder.is_dir() else " Give a run's folder: outputs/runs/ARTEFACT/ID."
+        raise StoreError(f"{folder} is no finished run: it has no {RECORD}.{hint}")
     return read_record(path)
 
 

@@ -218,3 +218,10 @@ def test_a_key_that_no_file_names_is_not_called_unknown(key: str) -> None:
 def test_no_hint_where_nothing_is_near() -> None:
     assert did_you_mean("zzz", ["alpha", "beta"]) == " Allowed: alpha, beta."
     assert did_you_mean("x", []) == " Allowed: nothing."
+
+
+def test_a_name_in_other_letters_is_nearer_than_one_of_other_letters() -> None:
+    """`scu/pooled` is no slip for `RU/pooled`."""
+    assert did_you_mean("scu/pooled", ["RU/pooled", "SCU/pooled"]).startswith(
+        " Did you mean 'SCU/pooled'?"
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ssah_exp.errors import StoreError
-from ssah_exp.records.store import RECORD, RecordStore, read_folder
+from ssah_exp.records.store import RECORD, RecordStore, read_folder, read_run
 from tests.forbidden import forbid
 from tests.records.synthetic import record
 
@@ -162,3 +162,10 @@ def test_record_files_that_may_not_be_read_are_told(
     forbid(monkeypatch, tmp_path / "a" / "records" / "0.judges")
     with pytest.warns(UserWarning, match="Skipping what judges said later: .*Permission denied"):
         assert len(read_folder(tmp_path)) == 1
+
+
+def test_a_run_s_id_alone_is_told_where_its_folder_lies(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"Give a run's folder: outputs/runs/ARTEFACT/ID\.$"):
+        read_run(tmp_path / "cbe083eabbfe")
+    with pytest.raises(StoreError, match=r"it has no record\.json\.$"):
+        read_run(tmp_path)
