@@ -89,19 +89,13 @@ class Lock:
             OSError: The folder cannot be written, or another user's file there cannot be read.
         """
         self._owner = Owner.me()
-        watch = _Watch(self._patience)
-        while not self._take(self._owner):
-            seen = _look(self._folder)
-            if seen is None:  # released between the two
-                continue
-            if watch.dead(seen) and self._take_over(seen, self._owner):
-                self._say(f"{seen.who} died over {self._what}; taking over")
-                break
-            if watch.first:
-                self._say(f"waiting for {seen.who}, which works on {self._what}")
-            time.sleep(self._poll)
-        self._heart = threading.Thread(target=self._keep_beating, daemon=True)
-        self._heart.start()
+        try:
+            self._wait_for(self._owner)
+            self._heart = threading.Thread(target=self._keep_beating, daemon=True)
+            self._heart.start()
+        except BaseException:  # no block follows, so nobody else would give it back
+            self._release()
+            raise
         return self
 
     def __exit__(
@@ -114,7 +108,24 @@ class Lock:
         self._stop.set()
         if self._heart is not None:
             self._heart.join()
-        with suppress(OSError):  # taken over, or the next owner's already
+        self._release()
+
+    def _wait_for(self, me: Owner) -> None:
+        """Take the lock, or take it over, as soon as one of them can be done."""
+        watch = _Watch(self._patience)
+        while not self._take(me):
+            seen = _look(self._folder)
+            if seen is None:  # released between the two
+                continue
+            if watch.dead(seen) and self._take_over(seen, me):
+                self._say(f"{seen.who} died over {self._what}; taking over")
+                return
+            if watch.first:
+                self._say(f"waiting for {seen.who}, which works on {self._what}")
+            time.sleep(self._poll)
+
+    def _release(self) -> None:
+        with suppress(OSError):  # never ours, taken over, or the next owner's already
             self._file.unlink()
             self._folder.rmdir()
 

@@ -68,6 +68,30 @@ def test_it_is_gone_after_an_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_it_is_gone_if_its_holder_is_interrupted_while_it_takes_over(tmp_path: Path) -> None:
+    """This process lives on: whoever wants the lock next would wait for it for ever."""
+    leave_behind(tmp_path / "lock", dead())
+
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Lock(tmp_path / "lock", "work", interrupt).__enter__()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_is_gone_if_no_thread_can_keep_it_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    with pytest.raises(RuntimeError, match="new thread"):
+        Lock(tmp_path / "lock", "work").__enter__()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_dead_owner_of_this_machine_is_replaced_at_once(tmp_path: Path) -> None:
     leave_behind(tmp_path / "lock", dead())
     said: list[str] = []
