@@ -251,14 +251,18 @@ def _tuning(shape: Shape, gpus: int, rates: Rates, work: Work, *, budget: bool) 
 
 
 def _evaluation(shape: Shape, gpus: int, rates: Rates, work: Work) -> Forecast:
-    """Prompts are read at the forward rate; each new token of a batch reads all weights once."""
+    """Prompts are read at the forward rate; each step of a batch reads all weights and its keys.
+
+    A step reads the keys and values of the whole prompt and, on average, of half the new tokens.
+    """
     rows, length = work.decode_batch, work.prompt_length + work.new_tokens
     sharded = gpus > 1 and _too_large(shape, rows, length, rates)
     turns = math.ceil(work.prompts / rows / gpus)
     read = forward_flop(shape, turns * rows * work.prompt_length, work.prompt_length, head=False)
     text_turns = math.ceil(work.windows / gpus)
     text = forward_flop(shape, text_turns * work.window, work.window, head=True)
-    keys = 2 * 2 * shape.layers * shape.kv_heads * shape.head_dim * rows * length / 2
+    before = rows * (work.prompt_length + work.new_tokens / 2)
+    keys = 2 * 2 * shape.layers * shape.kv_heads * shape.head_dim * before
     decoding = turns * work.new_tokens * (2 * shape.parameters + keys) / rates.decode_bandwidth
     seconds = (read + text) / rates.forward + decoding
     exchange = 0.0

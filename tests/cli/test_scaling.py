@@ -91,6 +91,15 @@ def test_training_memory_by_hand() -> None:
     )
 
 
+def test_decoding_by_hand() -> None:
+    """Step by step: all weights, and keys and values of the prompts and of what was said so far."""
+    shape, at_once = SHAPES["7B"], Rates(forward=1e30)
+    found = estimate(EVALUATION, shape, 1, at_once, Work(prompts=32, windows=0))
+    token = 2 * 2 * 32 * 4096  # key and value of every block, two bytes each
+    read = sum(2 * shape.parameters + 32 * token * (128 + said) for said in range(256))
+    assert found.seconds == pytest.approx(read / (0.6 * 3.35e12), rel=1e-3)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_without_exchange_eight_gpus_are_eight_times_as_fast_at_most(task: str) -> None:
     work = Work(prompts=32 * 64, windows=64, examples=4 * 64 * 10)
