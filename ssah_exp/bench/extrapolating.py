@@ -40,7 +40,7 @@ def by_curves(curves: Curves, name: str, shape: Shape, tokens: int) -> Extrapola
         tokens: Calibration tokens, all counted.
 
     Raises:
-        ValueError: The curves have no point in common.
+        ValueError: The curves have no point in common, or one has no exponent.
     """
     origin = common_point(curves)
     if name == "bare_seconds":
@@ -53,7 +53,7 @@ def by_curves(curves: Curves, name: str, shape: Shape, tokens: int) -> Extrapola
         "layers": shape.layers / origin["layers"],
         "width": wider,
     }
-    fits = {axis: curves[axis]["exponents"][name] for axis in _AXES}
+    fits = {axis: _exponent(curves, axis, name) for axis in _AXES}
     logs = {axis: math.log(larger[axis]) for axis in _AXES}
     middle = math.log(origin[name]["median"]) + sum(
         fits[axis]["exponent"] * logs[axis] for axis in _AXES
@@ -62,6 +62,13 @@ def by_curves(curves: Curves, name: str, shape: Shape, tokens: int) -> Extrapola
         *((fits[axis]["high"] - fits[axis]["exponent"]) * logs[axis] for axis in _AXES)
     )
     return Extrapolated(math.exp(middle), math.exp(middle - half), math.exp(middle + half))
+
+
+def _exponent(curves: Curves, axis: str, name: str) -> Mapping[str, float]:
+    found: Mapping[str, float] | None = curves[axis]["exponents"][name]
+    if found is None:
+        raise ValueError(f"The curve of {axis} has no exponent of {name}: a time was not above 0.")
+    return found
 
 
 def common_point(curves: Curves) -> Mapping[str, Any]:
@@ -103,6 +110,13 @@ def growth_table(report: Mapping[str, Any]) -> str:
     Each time is given in two ways: by continuing the curves, and by the cost per unit of work at
     the largest width measured. The latter is nearer to what large sizes cost where small ones
     mostly pay a fixed cost per call.
+
+    Args:
+        report: What ``bench growth`` measured.
+
+    Raises:
+        ValueError: The curves have no point in common, or one has no exponent.
+        LookupError: The report lacks curves, points or what is read of them; likewise TypeError.
     """
     curves, work = report["curves"]["identification"], Work()
     tokens = work.calibration * work.calibration_length

@@ -34,6 +34,7 @@ from ssah_exp.reporting.bench_tables import (
     print_rounds,
     print_training,
 )
+from ssah_exp.reporting.figures.drawing import check_picture
 from ssah_exp.reporting.figures.growth import draw_growth
 from ssah_exp.storage import write_atomically
 
@@ -47,22 +48,25 @@ def execute(options: argparse.Namespace) -> int:
     """Measure and print.
 
     Raises:
-        ConfigError: An unknown model, or values out of range.
+        ConfigError: An unknown model, values out of range, or a figure of unknown suffix.
         ModelError: The device or the embedded model is not there.
         StoreError: Committed ratios that cannot be read, or a sure one that fell by over 10 %.
     """
     root = root_of(getattr(options, "root", None))
+    picture = None if getattr(options, "figure", None) is None else Path(options.figure)
+    if picture is not None:
+        check_picture(picture)  # before minutes of measuring, not after
     say = Reporter(Console(stderr=True), bars=False).begin
     if options.action == "check":
         _check(options, root, say)
         return 0
     report = _measure(options.action, vars(options), root, say)
-    if options.action == "growth" and options.figure:
-        draw_growth(report, Path(options.figure))
     if options.format == "json":
         print(json.dumps(report, indent=1))
     else:
         _PRINTERS.get(options.action, print_rounds)(report, Console())
+    if picture is not None:  # last: a disk that will not take it must not cost the report
+        draw_growth(report, picture)
     return 0
 
 

@@ -20,10 +20,10 @@ def execute(options: argparse.Namespace) -> int:
 
     Raises:
         ConfigError: A rate is not above 0.
-        StoreError: The curves cannot be read.
+        StoreError: The curves cannot be read, or not be continued.
     """
     if options.growth:
-        print(growth_table(_read(Path(options.growth))))
+        print(_continued(Path(options.growth)))
         return 0
     given = {name: value for name in _GIVEN if (value := getattr(options, name)) is not None}
     for name, value in given.items():
@@ -31,6 +31,16 @@ def execute(options: argparse.Namespace) -> int:
             raise ConfigError(f"--{name}={value:g} is not above 0.")
     print(table(replace(Rates(), **given)))
     return 0
+
+
+def _continued(path: Path) -> str:
+    report = _read(path)
+    try:
+        return growth_table(report)
+    except ValueError as error:
+        raise StoreError(f"{path} cannot be continued: {error}") from error
+    except (LookupError, TypeError) as error:
+        raise StoreError(f"{path} lacks something of a report ({error}); measure anew.") from error
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ssah_exp.bench.extrapolating import by_curves, common_point
 from ssah_exp.bench.fits import power_law
 from ssah_exp.bench.scaling import SHAPES
 from ssah_exp.cli import main
+from ssah_exp.commands import bench
 from ssah_exp.reporting.figures.growth import draw_growth
 
 Capture = pytest.CaptureFixture[str]
@@ -51,6 +52,31 @@ def test_every_axis_has_points_exponents_and_a_picture(capsys: Capture, tmp_path
     assert point["state_bytes"] == 32 * point["channels"]
     assert picture.read_text().startswith("<?xml")
     assert "extra_seconds" in picture.with_suffix(".csv").read_text()
+
+
+def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_measured(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(*_: object) -> dict[str, Any]:
+        raise AssertionError("measured all the same")
+
+    monkeypatch.setattr(bench, "bench_growth", measured)
+    assert main(["bench", "growth", "--device", "cpu", "--figure", "growth.sgv"]) == 2
+    assert "Cannot write '.sgv'" in capsys.readouterr().err
+
+
+def test_a_figure_that_the_disk_does_not_take_costs_no_report(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    report = json.loads(Path("benchmarks/growth.json").read_text(encoding="utf-8"))
+    monkeypatch.setattr(bench, "bench_growth", lambda *_: report)
+    (tmp_path / "file").touch()
+    picture = tmp_path / "file" / "growth.svg"
+    asked = ["bench", "growth", "--device", "cpu", "--format", "json", "--figure", str(picture)]
+    assert main(asked) == 2
+    said = capsys.readouterr()
+    assert "a file lies where a folder is needed" in said.err
+    assert json.loads(said.out) == report
 
 
 def test_a_power_is_found_with_its_interval() -> None:
@@ -121,6 +147,23 @@ def test_other_reports_are_refused(capsys: Capture, tmp_path: Path) -> None:
     other.write_text('{"bench": "identify"}')
     assert main(["scaling", "--growth", str(other)]) == 2
     assert "no report of `ssah-exp bench growth" in capsys.readouterr().err
+
+
+def test_curves_that_cannot_be_continued_are_one_line(capsys: Capture, tmp_path: Path) -> None:
+    committed = Path("benchmarks/growth.json").read_text(encoding="utf-8")
+    still, bare, apart = (json.loads(committed) for _ in range(3))
+    still["curves"]["identification"]["width"]["exponents"]["extra_seconds"] = None
+    del bare["curves"]["identification"]["layers"]
+    del apart["curves"]["identification"]["tokens"]["points"][1]
+    for report, why in (
+        (still, "The curve of width has no exponent of extra_seconds"),
+        (bare, "lacks something of a report ('layers')"),
+        (apart, "no point in common"),
+    ):
+        other = tmp_path / "growth.json"
+        other.write_text(json.dumps(report))
+        assert main(["scaling", "--growth", str(other)]) == 2
+        assert why in capsys.readouterr().err
 
 
 def test_what_does_not_grow_is_drawn_without_a_sign(tmp_path: Path) -> None:
