@@ -95,8 +95,10 @@ class Unseen:
         """Load all of them, leave out what was seen, and draw.
 
         Raises:
-            DataError: Nothing is left, or fewer than ``sample``.
+            DataError: Nothing is left, or fewer than ``sample``, or that is below 1.
         """
+        if self.sample is not None and self.sample < 1:
+            raise DataError(f"sample={self.sample} is below 1.")
         known = {comparable(item.prompt) for source in self.seen for item in source.load(seed)}
         rows = [item for item in self.source.load(seed) if comparable(item.prompt) not in known]
         wanted = 1 if self.sample is None else self.sample

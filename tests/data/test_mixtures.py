@@ -171,3 +171,6 @@ def test_too_few_unseen_examples_are_refused() -> None:
         Unseen(source, [numbered("row", 2)], 5).load(0)
     with pytest.raises(DataError, match="1 unseen examples asked for, 0 there"):
         Unseen(source, [source]).load(0)
+    for sample in (0, -1):
+        with pytest.raises(DataError, match=f"sample={sample} is below 1"):
+            Unseen(source, [numbered("row", 2)], sample).load(0)
