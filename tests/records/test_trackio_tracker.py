@@ -122,6 +122,22 @@ def test_what_trackio_loses_is_an_error(
         TrackioTracker(project="full").mirror(record(10), tmp_path / "none", tmp_path)
 
 
+def test_a_run_whose_artifact_is_not_taken_does_not_stay_open(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import trackio
+    from trackio.context_vars import current_run
+
+    def gone(*_: object, **__: object) -> None:
+        raise FileNotFoundError("unitmap")
+
+    monkeypatch.setattr(trackio.Artifact, "add_dir", gone)
+    folder = run_folder(tmp_path / "run", "SCU")
+    with pytest.raises(TrackerError, match="unitmap"):
+        TrackioTracker(project="open").mirror(record(11), folder, tmp_path)
+    assert current_run.get() is None
+
+
 def test_a_place_that_cannot_be_made_is_said(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

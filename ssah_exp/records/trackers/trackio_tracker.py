@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -127,7 +127,7 @@ class TrackioRun:
             TrackerError: trackio failed, or lost something.
         """
         trackio = _trackio()
-        with _loud():
+        with self._ended(), _loud():
             for arm, losses in training_losses(record).items():
                 for step, loss in enumerate(losses):
                     self._run.log({f"loss/{arm}": loss}, step=step)
@@ -148,6 +148,16 @@ class TrackioRun:
         """End the run as if it had finished: trackio knows no failed runs."""
         with _loud():
             _trackio().finish()
+
+    @contextmanager
+    def _ended(self) -> Iterator[None]:
+        """End the run if the block fails: of an open one, trackio's threads go on sending."""
+        try:
+            yield
+        except BaseException:
+            with suppress(Exception):
+                self.stop("failed")
+            raise
 
 
 def _charted(record: RunRecord) -> dict[str, float]:
