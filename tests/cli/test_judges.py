@@ -418,16 +418,20 @@ def test_the_setting_that_help_shows_is_one(capsys: Capture) -> None:
 
 @pytest.mark.skipif(ROOT is None, reason="SSAH_DATA_ROOT names no data")
 def test_the_numbers_of_the_docs_come_out(capsys: Capture) -> None:
-    found = answer(capsys, "compare", f"{ROOT}/xstest/{XSTEST}", "--judges", BOTH)
-    for part in found["parts"]:
-        for pair in part["pairs"]:
-            if pair["second"] != "people":
-                continue
-            agreement, kappa, missed, overcalled = MEASURED[pair["first"], part["name"]]
-            assert pair["agreement"]["value"] == pytest.approx(agreement, abs=5e-4)
-            assert pair["confusion"]["complied_refused"] == missed
-            assert pair["confusion"]["refused_complied"] == overcalled
-            if kappa is None:
-                assert pair["kappa"]["value"] is None
-            else:
-                assert pair["kappa"]["value"] == pytest.approx(kappa, abs=5e-3)
+    parts = answer(capsys, "compare", f"{ROOT}/xstest/{XSTEST}", "--judges", BOTH)["parts"]
+    found = {
+        (pair["first"], part["name"]): pair
+        for part in parts
+        for pair in part["pairs"]
+        if pair["second"] == "people"
+    }
+    assert found.keys() == MEASURED.keys()
+    for key, pair in found.items():
+        agreement, kappa, missed, overcalled = MEASURED[key]
+        assert pair["agreement"]["value"] == pytest.approx(agreement, abs=5e-4)
+        assert pair["confusion"]["complied_refused"] == missed
+        assert pair["confusion"]["refused_complied"] == overcalled
+        if kappa is None:
+            assert pair["kappa"]["value"] is None
+        else:
+            assert pair["kappa"]["value"] == pytest.approx(kappa, abs=5e-3)

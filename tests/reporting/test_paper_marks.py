@@ -79,7 +79,9 @@ def test_the_text_cut_into_words_is_marked_beside_the_raw_one() -> None:
 
 
 def test_the_text_of_the_committed_runs_is_the_one_cut_into_words() -> None:
-    for made in read_folder(EXPERIMENTS / "table1_pruning" / "records"):
+    committed = read_folder(EXPERIMENTS / "table1_pruning" / "records")
+    assert {made.inputs["text"] == TOKENISED for made in committed} == {True, False}
+    for made in committed:
         known = made.inputs["text"] == TOKENISED
         assert known == made.config["data"]["name"].startswith("paper_files")
 

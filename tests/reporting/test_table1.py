@@ -238,7 +238,9 @@ def test_latex_escapes_what_would_be_a_command() -> None:
 
 
 def test_every_latex_row_has_the_declared_number_of_columns() -> None:
-    for table in re.findall(r"\\begin{tabular}(.*?)\\end{tabular}", latex(), flags=re.DOTALL):
+    tables = re.findall(r"\\begin{tabular}(.*?)\\end{tabular}", latex(), flags=re.DOTALL)
+    assert tables
+    for table in tables:
         columns = len(re.match(r"{(l+)}", table).group(1))  # type: ignore[union-attr]
         rows = [line for line in table.splitlines() if line.endswith(r"\\")]
         assert len(rows) >= 5

@@ -370,7 +370,9 @@ def test_latex_escapes_what_would_be_a_command() -> None:
 
 def test_every_latex_row_has_the_declared_number_of_columns() -> None:
     text = render_training([training_record()], "latex")
-    for part in re.findall(r"\\begin{tabular}(.*?)\\end{tabular}", text, flags=re.DOTALL):
+    parts = re.findall(r"\\begin{tabular}(.*?)\\end{tabular}", text, flags=re.DOTALL)
+    assert parts
+    for part in parts:
         columns = len(re.match(r"{(l+)}", part).group(1))  # type: ignore[union-attr]
         rows = [line for line in part.splitlines() if line.endswith(r"\\")]
         assert len(rows) >= 5

@@ -250,7 +250,9 @@ def test_a_cluster_that_cannot_be_used_is_one_message(
 
 def test_every_table_is_one_sweep_command() -> None:
     """Each experiment can be launched with -m: it sets no launcher, and no sweeper but a list."""
-    for path in (conf_dir() / "experiment").glob("*.yaml"):
+    paths = [*(conf_dir() / "experiment").glob("*.yaml")]
+    assert paths
+    for path in paths:
         text = path.read_text(encoding="utf-8")
         assert "hydra/launcher" not in text
         assert ("hydra" in text) == ("override /hydra/sweeper: list" in text), path.name

@@ -101,5 +101,7 @@ def test_killed_again_and_again_a_sweep_ends_as_if_nothing_had_been(
     assert results(bench.root) == results(calm.root)
     assert len(results(bench.root)) == 2 * seeds
     cache = Cache(bench.root / "cache")
-    for marker in (bench.root / "cache").glob(f"*/[!.]*/{MARKER}"):
+    markers = [*(bench.root / "cache").glob(f"*/[!.]*/{MARKER}")]
+    assert markers
+    for marker in markers:
         assert cache.find(marker.parents[1].name, marker.parent.name).cached
