@@ -19,8 +19,8 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from ssah_exp.data.chat import Encoded
-from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.sizes import Anatomy
 from ssah_exp.models.tokenizer import Speech, check_tokenizer
 
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>", "<|user|>", "<|system|>", "<|assistant|>", "<|end|>")

@@ -16,8 +16,8 @@ from ssah_exp.bench.settings import GenerateSettings
 from ssah_exp.evaluation.generate import Decoding, generate
 from ssah_exp.evaluation.questions import Prompt
 from ssah_exp.interventions.ablate import Ablation, ablated, plan_ablation
-from ssah_exp.models.anatomy import KINDS
 from ssah_exp.models.load import LoadedModel, load_model
+from ssah_exp.models.sizes import KINDS
 
 GENERATING_RATIOS = {"loop/batched": ("loop", "batched"), "ablated/batched": ("ablated", "batched")}
 _ABLATED_SHARE = 0.01  # of the units; SCU are 1 % of their parameters

@@ -28,9 +28,10 @@ from ssah_exp.bench.rounds import (
 from ssah_exp.bench.settings import GrowthSettings
 from ssah_exp.config.schema import BudgetsConfig
 from ssah_exp.data.loaders import Batch
-from ssah_exp.models.anatomy import Anatomy, Kind, read_anatomy
+from ssah_exp.models.anatomy import read_anatomy
 from ssah_exp.models.device import DTYPES
 from ssah_exp.models.logits import hidden_states
+from ssah_exp.models.sizes import Anatomy, Kind
 from ssah_exp.units.classes import classify
 from ssah_exp.units.collect import Sink, StatisticsCollector, captured_inputs
 from ssah_exp.units.index import UnitIndex

@@ -14,9 +14,10 @@ from ssah_exp.bench.published_style import collect_as_published
 from ssah_exp.bench.rounds import about, clock_name, measured, timed_rounds
 from ssah_exp.bench.settings import IdentifySettings
 from ssah_exp.data.loaders import Batch
-from ssah_exp.models.anatomy import KINDS, read_anatomy
+from ssah_exp.models.anatomy import read_anatomy
 from ssah_exp.models.device import DTYPES
 from ssah_exp.models.logits import hidden_states
+from ssah_exp.models.sizes import KINDS
 from ssah_exp.units.collect import StatisticsCollector, captured_inputs
 
 if TYPE_CHECKING:

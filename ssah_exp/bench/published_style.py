@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ssah_exp.models.anatomy import KINDS, blocks, output_projection
+from ssah_exp.models.anatomy import blocks, output_projection
 from ssah_exp.models.logits import hidden_states
+from ssah_exp.models.sizes import KINDS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -20,7 +20,7 @@ TASKS = (IDENTIFICATION, FULL, BUDGET, EVALUATION)
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a decoder with gated MLPs, as :class:`ssah_exp.models.anatomy.Anatomy` has them.
+    """Sizes of a decoder with gated MLPs, as :class:`ssah_exp.models.sizes.Anatomy` has them.
 
     Attributes:
         layers: Blocks.

@@ -11,7 +11,7 @@ import numpy as np
 
 from ssah_exp.bench.rounds import about, median_range, timed_rounds
 from ssah_exp.config.schema import BudgetsConfig
-from ssah_exp.models.anatomy import Anatomy
+from ssah_exp.models.sizes import Anatomy
 from ssah_exp.units.classes import classify
 from ssah_exp.units.index import UnitIndex
 

@@ -13,7 +13,7 @@ from ssah_exp.commands.reopened import reopened
 from ssah_exp.commands.units import check_draws, drawn, spread_cell, tell_written, units_at
 from ssah_exp.config.ranges import within
 from ssah_exp.errors import printable
-from ssah_exp.models.anatomy import Anatomy
+from ssah_exp.models.sizes import Anatomy
 from ssah_exp.pipeline.atlas import Charted, chart
 from ssah_exp.reporting.atlas_rows import agreed, setting_rows
 from ssah_exp.reporting.figures.atlas import draw_atlas

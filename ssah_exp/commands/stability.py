@@ -15,7 +15,7 @@ from ssah_exp.commands.reopened import reopened
 from ssah_exp.commands.units import check_draws, drawn, spread_cell, tell_written, units_at
 from ssah_exp.config.schema import UnitsConfig
 from ssah_exp.errors import ConfigError, StoreError, UnitError, printable
-from ssah_exp.models.anatomy import Anatomy
+from ssah_exp.models.sizes import Anatomy
 from ssah_exp.pipeline.stages import read_statistics
 from ssah_exp.records.store import RECORD
 from ssah_exp.reporting.figures.stability import draw_stability

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ssah_exp.errors import UnitError
-from ssah_exp.models.anatomy import KINDS, Anatomy, Kind, blocks, output_projection
+from ssah_exp.models.anatomy import blocks, output_projection
+from ssah_exp.models.sizes import KINDS, Anatomy, Kind
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.statistics import ChannelStatistics
 

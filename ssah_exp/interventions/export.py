@@ -11,16 +11,10 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Pr
 
 from ssah_exp.errors import ModelError
 from ssah_exp.interventions.ablate import Ablation
-from ssah_exp.models.anatomy import (
-    KINDS,
-    Kind,
-    blocks,
-    family_of,
-    output_projection,
-    output_projection_name,
-)
+from ssah_exp.models.anatomy import blocks, family_of, output_projection, output_projection_name
 from ssah_exp.models.attached.base import attached_to
 from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.sizes import KINDS, Kind
 from ssah_exp.storage import refuse_existing, whole_folder
 
 # Family -> kind -> the key of its config that gives the output projection a bias. The same key

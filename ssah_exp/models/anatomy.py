@@ -1,14 +1,14 @@
 """Anatomy of a decoder: which module holds what, read from weight shapes.
 
-Every dimension the project uses comes from here. Grouped-query attention, ``head_dim`` other than
-``hidden / heads`` and fused projections are handled in this file and nowhere else.
+Every dimension the project uses comes from here; :mod:`ssah_exp.models.sizes` holds them as values.
+Grouped-query attention, ``head_dim`` other than ``hidden / heads`` and fused projections are
+handled in this file and nowhere else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,9 +17,7 @@ from torch import nn
 
 from ssah_exp.errors import ModelError
 from ssah_exp.models.placement import weights_at_hand, whole
-
-Kind = Literal["attention", "mlp"]
-KINDS: tuple[Kind, Kind] = ("attention", "mlp")
+from ssah_exp.models.sizes import Anatomy, Kind
 
 
 @dataclass(frozen=True)
@@ -51,61 +49,6 @@ FAMILIES: dict[str, Family] = {
     "gemma2": Family(),
     "phi3": Family(attention_in=("self_attn.qkv_proj",), mlp_in=("mlp.gate_up_proj",)),
 }
-
-
-@dataclass(frozen=True)
-class Anatomy:
-    """Sizes of one model, the same for every block.
-
-    Attributes:
-        family: transformers' ``model_type``.
-        layers: Number of blocks.
-        heads: Query heads per block.
-        kv_heads: Key-value heads per block.
-        head_dim: Channels per head.
-        neurons: MLP intermediate neurons per block.
-        hidden: Width of the residual stream.
-        head_parameters: Weights of a block's attention divided by its query heads.
-        neuron_parameters: Weights of a block's MLP divided by its neurons.
-    """
-
-    family: str
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    neurons: int
-    hidden: int
-    head_parameters: float
-    neuron_parameters: float
-
-    @classmethod
-    def llama(cls, layers: int, hidden: int, neurons: int, heads: int) -> Anatomy:
-        """Sizes of a Llama model without grouped-query attention, of which no weights are there."""
-        return cls(
-            family="llama",
-            layers=layers,
-            heads=heads,
-            kv_heads=heads,
-            head_dim=hidden // heads,
-            neurons=neurons,
-            hidden=hidden,
-            head_parameters=4 * hidden * (hidden // heads),
-            neuron_parameters=3 * hidden,
-        )
-
-    @property
-    def units(self) -> int:
-        """Heads and neurons of all blocks."""
-        return self.layers * (self.heads + self.neurons)
-
-    def channels(self, kind: Kind) -> int:
-        """Input channels of ``o_proj`` (``attention``) or ``down_proj`` (``mlp``)."""
-        return self.heads * self.head_dim if kind == "attention" else self.neurons
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
 
 
 def family_of(model: nn.Module) -> tuple[str, Family]:

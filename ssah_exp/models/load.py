@@ -11,7 +11,7 @@ import torch
 
 from ssah_exp.config.schema import ModelConfig
 from ssah_exp.errors import ModelError
-from ssah_exp.models.anatomy import Anatomy, read_anatomy
+from ssah_exp.models.anatomy import read_anatomy
 from ssah_exp.models.attached.folder import has_adapter, load_adapter
 from ssah_exp.models.attached.reading import vocabulary
 from ssah_exp.models.device import DTYPES, move, resolve_device
@@ -20,6 +20,7 @@ from ssah_exp.models.load_tokenizer import load_speech
 from ssah_exp.models.placement import first_device, offloaded, placement
 from ssah_exp.models.sharded import is_sharded
 from ssah_exp.models.sidecar import sidecar_folder
+from ssah_exp.models.sizes import Anatomy
 from ssah_exp.models.tokenizer import Speech
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from ssah_exp.data.sources import Example
 from ssah_exp.errors import ConfigError, DataError, JudgeError
 from ssah_exp.evaluation.judges import Judge, Verdict, judge_of
 from ssah_exp.evaluation.metrics import assessed
-from ssah_exp.models.anatomy import KINDS, output_column_norms
+from ssah_exp.models.anatomy import output_column_norms
+from ssah_exp.models.sizes import KINDS
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.own_answers import own_answers
 from ssah_exp.pipeline.reopening import Reopened

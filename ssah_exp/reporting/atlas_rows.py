@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ssah_exp.models.anatomy import Anatomy
+from ssah_exp.models.sizes import Anatomy
 from ssah_exp.reporting.stability_rows import consensus_counts, ever_in, measures
 from ssah_exp.units.agreement import Spread
 from ssah_exp.units.calibration_settings import Compared, SettingsAtlas

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ssah_exp.models.anatomy import Anatomy
+from ssah_exp.models.sizes import Anatomy
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.index import HEAD, KIND_NAMES, UnitIndex
 from ssah_exp.units.stability import Atlas

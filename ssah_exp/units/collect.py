@@ -14,9 +14,10 @@ from torch import nn
 from ssah_exp import ranks
 from ssah_exp.data.loaders import Batch
 from ssah_exp.errors import UnitError
-from ssah_exp.models.anatomy import KINDS, Kind, blocks, output_projection
+from ssah_exp.models.anatomy import blocks, output_projection
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.logits import hidden_states
+from ssah_exp.models.sizes import KINDS, Kind
 from ssah_exp.units.accumulators import FlapAccumulator, VarianceAccumulator
 from ssah_exp.units.examples import ExampleMoments
 from ssah_exp.units.moments import Counted, Moments, Scratch, example_moments

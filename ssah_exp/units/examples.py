@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from ssah_exp.errors import UnitError
-from ssah_exp.models.anatomy import KINDS, Kind
+from ssah_exp.models.sizes import KINDS, Kind
 from ssah_exp.units.moments import Moments, joined
 
 

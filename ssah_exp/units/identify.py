@@ -19,9 +19,10 @@ from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import CalibrationData
 from ssah_exp.errors import UnitError
 from ssah_exp.lightning import StaysInPlace, ended_by_signals, make_trainer
-from ssah_exp.models.anatomy import KINDS, Anatomy, Kind, check_head, output_column_norms
+from ssah_exp.models.anatomy import check_head, output_column_norms
 from ssah_exp.models.device import move
 from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.sizes import KINDS, Anatomy, Kind
 from ssah_exp.units.collect import CalibrationModule, UnitStatistics
 from ssah_exp.units.examples import ExampleMoments
 from ssah_exp.units.index import UnitIndex

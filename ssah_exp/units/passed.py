@@ -12,8 +12,8 @@ import torch
 
 from ssah_exp.config.schema import TrainerConfig, UnitsConfig
 from ssah_exp.data.chat import Encoded
-from ssah_exp.models.anatomy import KINDS, Kind
 from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.sizes import KINDS, Kind
 from ssah_exp.units.collect import StatisticsCollector, checked_statistics
 from ssah_exp.units.examples import ExampleMoments
 from ssah_exp.units.identify import collect

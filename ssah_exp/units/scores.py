@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssah_exp.models.anatomy import Anatomy, Kind
+from ssah_exp.models.sizes import Anatomy, Kind
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.statistics import ChannelStatistics
 

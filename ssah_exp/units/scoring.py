@@ -14,9 +14,10 @@ from torch import nn
 
 from ssah_exp.data.chat import Encoded
 from ssah_exp.errors import ModelError, UnitError
-from ssah_exp.models.anatomy import KINDS, Kind, UnitTensor, unit_tensors
+from ssah_exp.models.anatomy import UnitTensor, unit_tensors
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.logits import hidden_states, token_logits
+from ssah_exp.models.sizes import KINDS, Kind
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.scores import standardise
 

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from ssah_exp.config.schema import UnitsConfig
 from ssah_exp.data.loaders import Batch
-from ssah_exp.models.anatomy import KINDS, blocks, output_column_norms, read_anatomy
+from ssah_exp.models.anatomy import blocks, output_column_norms, read_anatomy
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.logits import hidden_states
 from ssah_exp.models.modes import evaluating
+from ssah_exp.models.sizes import KINDS
 from ssah_exp.units.classes import classify
 from ssah_exp.units.collect import StatisticsCollector, captured_inputs, checked_statistics
 from ssah_exp.units.identify import SETS

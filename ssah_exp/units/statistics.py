@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from ssah_exp.config.vocabulary import STATISTICS
 from ssah_exp.errors import UnitError
-from ssah_exp.models.anatomy import KINDS, Kind
+from ssah_exp.models.sizes import KINDS, Kind
 
 _TENSORS = ("mean", *STATISTICS)  # fields of `KindStatistics`, in their order
 

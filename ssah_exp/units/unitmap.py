@@ -18,7 +18,7 @@ from ssah_exp.config.schema import BudgetsConfig
 from ssah_exp.digest import digest_file, digest_of
 from ssah_exp.errors import UnitError
 from ssah_exp.jsontext import json_of
-from ssah_exp.models.anatomy import Anatomy
+from ssah_exp.models.sizes import Anatomy
 from ssah_exp.storage import whole_path, write_atomically
 from ssah_exp.units.classes import UnitClass, classify
 from ssah_exp.units.index import UnitIndex

@@ -97,6 +97,28 @@ def test_tables_report_and_figures_never_import_torch(tmp_path: Path) -> None:
     assert picture.is_file()
 
 
+def test_looking_at_units_never_imports_torch(tmp_path: Path) -> None:
+    unit_map().save(tmp_path)
+    there = str(tmp_path)
+    calls = (
+        (["units", "show", str(tmp_path / "nowhere")], 2),
+        (["units", "show", there, "--figure", str(tmp_path / "where.svg")], 0),
+        (["units", "transfer", there, there], 0),
+        (["units", "overlap", f"a={there}", f"b={there}", "--draws", "100"], 0),
+    )
+    script = (
+        "import json, sys; from ssah_exp.cli import main\n"
+        "for call, code in json.loads(sys.argv[1]): assert main(call) == code, call\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(calls)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("ssah-exp: No UnitMap in ")
+    assert (tmp_path / "where.svg").is_file()
+
+
 def test_the_console_script_is_the_module() -> None:
     (script,) = entry_points(group="console_scripts", name="ssah-exp")
     assert script.value == "ssah_exp.cli:main"

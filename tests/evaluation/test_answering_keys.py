@@ -19,7 +19,7 @@ from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks import Attack, Prefill, SuffixFile
 from ssah_exp.interventions.ablate import Ablation
-from ssah_exp.models.anatomy import KINDS
+from ssah_exp.models.sizes import KINDS
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.models.tokenizer import Speech, check_tokenizer
 from ssah_exp.pipeline.stages import Stages, answering

@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 from ssah_exp.config.vocabulary import FILLS
 from ssah_exp.errors import UnitError
 from ssah_exp.interventions.ablate import Ablation, ablated, fill_values, plan_ablation
-from ssah_exp.models.anatomy import KINDS, Anatomy, read_anatomy
+from ssah_exp.models.anatomy import read_anatomy
+from ssah_exp.models.sizes import KINDS, Anatomy
 from ssah_exp.units.statistics import ChannelStatistics, KindStatistics
 from tests import tiny
 

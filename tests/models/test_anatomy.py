@@ -9,7 +9,6 @@ from torch import nn
 from ssah_exp.errors import ModelError
 from ssah_exp.models.anatomy import (
     FAMILIES,
-    KINDS,
     blocks,
     check_head,
     final_norm,
@@ -17,6 +16,7 @@ from ssah_exp.models.anatomy import (
     output_projection,
     read_anatomy,
 )
+from ssah_exp.models.sizes import KINDS
 from tests import tiny
 
 # Family -> key-value heads, head size, weights of one block's attention.

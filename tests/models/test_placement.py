@@ -15,9 +15,9 @@ from ssah_exp.evaluation.perplexity import window_losses
 from ssah_exp.evaluation.questions import Prompt
 from ssah_exp.interventions.ablate import ablated, plan_ablation
 from ssah_exp.interventions.plan import plan_training
-from ssah_exp.models.anatomy import KINDS
 from ssah_exp.models.load import LoadedModel, load_model
 from ssah_exp.models.placement import first_device, offloaded, placement
+from ssah_exp.models.sizes import KINDS
 from ssah_exp.training.certificate import frozen_digests
 from ssah_exp.units.identify import identify
 from tests import tiny

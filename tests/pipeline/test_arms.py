@@ -10,7 +10,7 @@ import torch
 
 from ssah_exp.config.schema import AblationConfig, BudgetsConfig, ControlsConfig
 from ssah_exp.errors import UnitError
-from ssah_exp.models.anatomy import KINDS
+from ssah_exp.models.sizes import KINDS
 from ssah_exp.pipeline.arms import Arm, ablation_of, plan_arms
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.identify import SETS, Identification

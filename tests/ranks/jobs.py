@@ -24,10 +24,10 @@ from ssah_exp.evaluation.perplexity import window_losses
 from ssah_exp.evaluation.questions import Prompt
 from ssah_exp.interventions.ablate import ablated, plan_ablation
 from ssah_exp.interventions.plan import plan_training
-from ssah_exp.models.anatomy import KINDS
 from ssah_exp.models.attached.base import attached_to
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.sharded import mesh_of_ranks, shard
+from ssah_exp.models.sizes import KINDS
 from ssah_exp.training import loop
 from ssah_exp.training import module as training_module
 from ssah_exp.training.adapters.llama_adapter import LlamaAdapter

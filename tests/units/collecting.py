@@ -9,9 +9,9 @@ import torch
 from ssah_exp.config.schema import TrainerConfig, UnitsConfig
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import Batch, Collate
-from ssah_exp.models.anatomy import KINDS
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.logits import hidden_states
+from ssah_exp.models.sizes import KINDS
 from ssah_exp.units.collect import StatisticsCollector, captured_inputs
 from ssah_exp.units.identify import Identification, identify
 from ssah_exp.units.statistics import ChannelStatistics

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ssah_exp.config.schema import BudgetsConfig
-from ssah_exp.models.anatomy import Anatomy
+from ssah_exp.models.sizes import Anatomy
 from ssah_exp.units.unitmap import Provenance, UnitMap
 from tests import tiny
 

@@ -10,8 +10,9 @@ import torch
 
 from ssah_exp.data.chat import Encoded
 from ssah_exp.errors import UnitError
-from ssah_exp.models.anatomy import KINDS, output_column_norms, read_anatomy
+from ssah_exp.models.anatomy import output_column_norms, read_anatomy
 from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.sizes import KINDS
 from ssah_exp.units.collect import StatisticsCollector, captured_inputs
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.scores import unit_scores

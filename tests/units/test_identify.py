@@ -16,7 +16,8 @@ from ssah_exp.config.schema import UnitsConfig
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import Collate
 from ssah_exp.errors import ModelError, UnitError
-from ssah_exp.models.anatomy import KINDS, blocks
+from ssah_exp.models.anatomy import blocks
+from ssah_exp.models.sizes import KINDS
 from ssah_exp.units import identify
 from ssah_exp.units.identify import Identification
 from ssah_exp.units.snapshot import classes_now

@@ -8,8 +8,8 @@ import torch
 
 from ssah_exp.data.batching import like_lengths
 from ssah_exp.data.loaders import Collate
-from ssah_exp.models.anatomy import KINDS
 from ssah_exp.models.logits import hidden_states
+from ssah_exp.models.sizes import KINDS
 from ssah_exp.units.collect import StatisticsCollector, captured_inputs
 from ssah_exp.units.moments import Moments
 from ssah_exp.units.ordering import InOrder

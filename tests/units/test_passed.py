@@ -8,7 +8,7 @@ import torch
 
 from ssah_exp.config.schema import TrainerConfig, UnitsConfig
 from ssah_exp.data.chat import Encoded
-from ssah_exp.models.anatomy import KINDS
+from ssah_exp.models.sizes import KINDS
 from ssah_exp.units.identify import collect
 from ssah_exp.units.passed import PassedExamples
 from tests import tiny

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 
 from ssah_exp.config.schema import BudgetsConfig, TrainerConfig, UnitsConfig
 from ssah_exp.errors import UnitError
-from ssah_exp.models.anatomy import KINDS, Anatomy, Kind
+from ssah_exp.models.sizes import KINDS, Anatomy, Kind
 from ssah_exp.units.agreement import centred_ranks, jaccards, spearman, spread
 from ssah_exp.units.classes import UnitClass, classify
 from ssah_exp.units.examples import ExampleMoments

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from ssah_exp.errors import ConfigError, ModelError
-from ssah_exp.models.anatomy import Anatomy, blocks, read_anatomy
+from ssah_exp.models.anatomy import blocks, read_anatomy
 from ssah_exp.models.attached.base import Attached, attached_to, check_values
 from ssah_exp.models.attached.peft_library import peft_library
 from ssah_exp.models.attached.reading import keys_and_values
 from ssah_exp.models.caching import cache_argument
+from ssah_exp.models.sizes import Anatomy
 
 _VALUES = "prompt_embeddings"
 

@@ -15,10 +15,10 @@ from ssah_exp import ranks
 from ssah_exp.cache import Entry
 from ssah_exp.config.plugins import plugin_code
 from ssah_exp.data.chat import Encoded, encode_pairs
-from ssah_exp.models.anatomy import Anatomy
 from ssah_exp.models.attached.folder import save_adapter
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.sidecar import TRAINING
+from ssah_exp.models.sizes import Anatomy
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages.shared import Shared, system_if_used
 from ssah_exp.storage import write_atomically

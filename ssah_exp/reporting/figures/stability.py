@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ssah_exp.models.anatomy import Anatomy
+from ssah_exp.models.sizes import Anatomy
 from ssah_exp.reporting.figures.drawing import (
     CLASS_COLOURS,
     CLASS_MARKERS,
