@@ -340,6 +340,8 @@ def test_gaps_of_a_csv_stay_gaps_and_a_seed_has_one_row(tmp_path: Path) -> None:
         ("seed,trained\n0,0.1,2,3\n1,0.2,3,4,5\n", "cannot be read"),
         ("seed,trained\n0,0.16\n1,n.d.\n", "column 'trained' holds something that is no number"),
         ("seed,trained\n0,0.16\n,0.18\n", "has a row without a seed"),
+        ("seed,trained\n0.1,0.16\n0.2,0.18\n", "has a seed that is no whole number"),
+        ("seed,trained\n0,0.16\ninf,0.18\n", "has a seed that is no whole number"),
         ("seed,trained\na,0.16\n", "column 'seed' holds something that is no number"),
     ],
 )

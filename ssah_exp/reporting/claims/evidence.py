@@ -187,7 +187,7 @@ def _from_csv(path: Path, test: Prediction) -> Evidence:
 
 
 def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """The file's columns of numbers; a blank is a gap, but every row has a seed."""
+    """The file's columns of numbers; a blank is a gap, but every row has a whole seed."""
     try:
         frame = pd.read_csv(path)
     except (OSError, ValueError) as error:
@@ -201,4 +201,6 @@ def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             raise ConfigError(f"{path}: column '{column}' holds something that is no number.")
     if frame["seed"].isna().any():
         raise ConfigError(f"{path} has a row without a seed.")
+    if (frame["seed"] % 1 != 0).any():  # cut to whole ones, two rows would become one seed's
+        raise ConfigError(f"{path} has a seed that is no whole number.")
     return frame
