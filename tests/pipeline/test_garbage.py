@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from types import FrameType
@@ -69,3 +70,19 @@ def test_what_is_ignored_stays_so() -> None:
     _Circle(signal.SIGINT)
     collect_garbage()
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize("triton", [False, True])
+def test_what_stayed_is_let_go_at_the_end_where_triton_counts_it(triton: bool) -> None:
+    script = (
+        "import atexit, gc, sys, types\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 0))  # the first is called last\n"
+        "from ssah_exp.pipeline.garbage import imports_stay\n"
+        "with imports_stay(): import json.tool\n"
+        "assert gc.get_freeze_count() > 0\n"
+        "sys.modules.pop('triton', None)\n"
+        f"if {triton}: sys.modules['triton'] = types.ModuleType('triton')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{not triton}\n"
