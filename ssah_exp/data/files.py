@@ -112,7 +112,7 @@ def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two columns are called {name!r}")
-        for row in _told_by_line(reader, delimiter):
+        for row in _told_by_line(reader):
             # Blank cells at the end are a spreadsheet's; others are text cut at the delimiter.
             if any(cell.strip() for cell in row.pop(None, ())):
                 raise ValueError(
@@ -122,7 +122,7 @@ def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
             yield row
 
 
-def _told_by_line(reader: csv.DictReader[str], delimiter: str) -> Iterator[dict[str | Any, Any]]:
+def _told_by_line(reader: csv.DictReader[str]) -> Iterator[dict[str | Any, Any]]:
     """Rows as they are read; an error in one says where, and what a quote has to look like."""
     try:
         yield from reader

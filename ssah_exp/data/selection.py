@@ -105,9 +105,14 @@ class RowSelection:
             matching = [row for row in rows if self._matches(row, origin)]
             kept = [row for row in matching if usable(row)]
         _count(origin, len(matching) - len(kept))
+        if matching and not kept:
+            raise DataError(f"{origin}: the request is blank in all of {len(matching)} rows.")
         kept = kept[self.start : self.stop : self.every]
         if not kept:
-            raise DataError(f"{origin}: {self._why_none(rows, matching, usable)}")
+            raise DataError(
+                f"{origin}: no row matches {self._describe()}. The source has {len(rows)} rows; "
+                "start and stop count from 0, after where."
+            )
         if self.sample is not None:
             if self.sample > len(kept):
                 raise DataError(f"{origin}: {self.sample} rows asked for, {len(kept)} there.")
@@ -117,15 +122,8 @@ class RowSelection:
     def _matches(self, row: Row, origin: str) -> bool:
         return all(str(column(row, key, origin)) == str(val) for key, val in self.where.items())
 
-    def _why_none(
-        self, rows: Sequence[Row], matching: Sequence[Row], usable: Callable[[Row], bool]
-    ) -> str:
-        if matching and not any(map(usable, matching)):
-            return f"the request is blank in all of {len(matching)} rows."
-        return (
-            f"no row matches where={dict(self.where)}, start={self.start}, stop={self.stop}. The "
-            f"source has {len(rows)} rows; start and stop count from 0, after where."
-        )
+    def _describe(self) -> str:
+        return f"where={dict(self.where)}, start={self.start}, stop={self.stop}"
 
 
 def _count(origin: str, blank: int) -> None:

@@ -21,25 +21,28 @@ from ssah_exp.pipeline.stages import Stages
 
 def requests_of(examples: Sequence[Example], attack: AttackConfig) -> list[Request]:
     """The requests under attack, style by style."""
-    return [Request(item.prompt, style, item.system) for style, item in _attacked(examples, attack)]
+    return [request for request, _ in _attacked(examples, attack)]
 
 
-def _attacked(examples: Sequence[Example], attack: AttackConfig) -> list[tuple[str, Example]]:
-    """The examples under attack with the prompt style of each, in the requests' order."""
+def _attacked(examples: Sequence[Example], attack: AttackConfig) -> list[tuple[Request, Example]]:
+    """Each request under attack, with the example that it is made of."""
     chosen = evenly(examples, attack.requests)
-    return [(style, item) for style in attack.styles for item in chosen]
+    return [
+        (Request(item.prompt, style, item.system), item)
+        for style in attack.styles
+        for item in chosen
+    ]
 
 
 def questions_under_attack(
-    stages: Stages, attack: str, requests: Sequence[Request], found: Entry
+    stages: Stages, attack: str, found: Entry
 ) -> tuple[list[Question], list[Prompt]]:
     """Every attempt as a question, and its tokens.
 
     Args:
         stages: With the tokenizer and the config.
         attack: The attack's name.
-        requests: What was attacked, by :func:`requests_of`.
-        found: Cache entry with their attempts, in the same order.
+        found: Cache entry with the attempts of :func:`requests_of`, in the same order.
 
     Raises:
         DataError: A beginning that an answer is to have has no tokens in this tokenizer.
@@ -49,7 +52,7 @@ def questions_under_attack(
     asked = _attacked(stages.data.harmful_eval, stages.config.evaluation.attacks[attack])
     questions: list[Question] = []
     prompts: list[Prompt] = []
-    for (_, example), request, attempts in zip(asked, requests, attempts_of(rows), strict=True):
+    for (request, example), attempts in zip(asked, attempts_of(rows), strict=True):
         style = attacked_style(request.style, attack)
         for number, attempt in enumerate(attempts):
             put = request.put(attempt.text)

@@ -119,7 +119,7 @@ class Measuring:
             ref, ablation, self.run.attacks[attack], requests, f"{label} under {attack}"
         )
         stages.reporter.done(f"attack {attack} {name}", found)
-        questions, prompts = questions_under_attack(stages, attack, requests, found)
+        questions, prompts = questions_under_attack(stages, attack, found)
         answers = stages.answers(ref, ablation, questions, prompts, f"{label} answers to {attack}")
         stages.reporter.done(f"answers {attack} {name}", answers)
         return questions, answers

@@ -33,7 +33,7 @@ def test_a_request_asked_twice_keeps_both_its_categories(tmp_path: Path) -> None
     found = Entry(tmp_path, "key", "attempts", "digest", cached=True, seconds=0)
     data = SimpleNamespace(harmful_eval=EXAMPLES)
     stages: Any = SimpleNamespace(config=config, data=data, speech=tiny_speech())
-    questions, _ = questions_under_attack(stages, "late", requests, found)
+    questions, _ = questions_under_attack(stages, "late", found)
     assert [(item.style, item.prompt, item.category) for item in questions] == [
         (f"{style}+late", prompt, category)
         for style in ("raw", "chat")
