@@ -97,7 +97,7 @@ def on_the_edge(
 
 def log_where_wide(axes: Axes, along: Literal["x", "y"] = "y") -> None:
     """A logarithmic axis where that says more, with enough plain numbers to read values off."""
-    from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter, ScalarFormatter
+    from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter
 
     limits = axes.get_xlim if along == "x" else axes.get_ylim
     low, high = limits()
@@ -111,7 +111,7 @@ def log_where_wide(axes: Axes, along: Literal["x", "y"] = "y") -> None:
     wide = high >= 5 * low
     axis = axes.xaxis if along == "x" else axes.yaxis
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else AutoLocator())
-    axis.set_major_formatter(ScalarFormatter())
+    axis.set_major_formatter("{x:.9g}")  # matplotlib's own would divide all by a power of ten
     axis.set_minor_formatter(NullFormatter())
 
 
