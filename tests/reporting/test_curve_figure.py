@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ssah_exp.cli import main
 from ssah_exp.errors import ConfigError, StoreError
@@ -149,6 +150,31 @@ def test_a_curve_of_perplexities_goes_through_their_geometric_means(
     assert list(asr) == pytest.approx([15.0, 15.0])
     logs = random.groupby("share_pct")["value"].apply(lambda item: fmean(map(math.log, item)))
     assert list(perplexity) == pytest.approx([math.exp(item) for item in logs])
+
+
+@pytest.mark.parametrize(
+    ("fills", "said"),
+    [
+        (("pooled",), "SCU pruned, 2 seeds"),
+        (("utility",), "SCU pruned, set to their utility mean, 2 seeds"),
+        (("zero", "utility"), "SCU pruned, 2 seeds"),
+    ],
+)
+def test_the_title_says_what_pruned_units_are_set_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fills: tuple[str, ...], said: str
+) -> None:
+    """Curves of the same units set to something else would be titled alike."""
+    titles: list[str] = []
+    monkeypatch.setattr(Figure, "suptitle", lambda _, text: titles.append(text))
+    set_so = []
+    for fill in fills:
+        for made in RECORDS:
+            config = deepcopy(made.config)
+            config["ablation"]["primary_fill"] = fill
+            arms = [replace(item, fill=fill if item.fill else None) for item in made.arms]
+            set_so.append(replace(made, config=config, arms=arms))
+    draw_curve(set_so, tmp_path / "curve.svg", Across())
+    assert titles == [f"{RECORDS[0].config['data']['name']}, {said}"]
 
 
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,7 @@ from ssah_exp.reporting.figures.drawing import (
     whiskers,
 )
 from ssah_exp.reporting.figures.drawn_asr import PRIMARY, DrawnAsr
-from ssah_exp.reporting.figures.names import in_lines, named_below
+from ssah_exp.reporting.figures.names import in_lines, named_below, set_to
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,7 +91,9 @@ def _title(records: Sequence[RunRecord], rows: pd.DataFrame, across: Across) -> 
         what = first.artefact if across.key is None else f"{first.artefact}, {across.unit_class}"
     names = dict.fromkeys(record.config["data"]["name"] for record in records)
     data = [*names] if len(names) == 1 else []  # several are named at the axis
-    return ", ".join([*data, what, _seeds(rows, across)])
+    fills = {record.config["ablation"]["primary_fill"] for record in records}
+    fill = set_to(fills.pop()) if first.artefact == TABLE1 and len(fills) == 1 else ""
+    return ", ".join([*data, what, f"{fill}{_seeds(rows, across)}"])
 
 
 def _seeds(rows: pd.DataFrame, across: Across) -> str:

@@ -1,4 +1,4 @@
-"""Names at an axis: of classes, sets and words that were swept."""
+"""Names at an axis, of classes, sets and words that were swept, and what titles say of fills."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 _ROOM = 36  # letters that stand side by side below a panel
 _LETTERS = 31  # of a name at an axis
 _WIDTH, _LINES = 40, 3  # letters in a line of all names below a panel, and such lines
+_SET_TO = {
+    "safety": "set to their safety mean, ",
+    "utility": "set to their utility mean, ",
+    "zero": "set to zero, ",
+}
+
+
+def set_to(fill: str) -> str:
+    """What a title says of what units are set to; nothing where it is the mean over both sets."""
+    return _SET_TO.get(fill, "")
 
 
 def named_below(axes: Axes, names: Sequence[str]) -> None:

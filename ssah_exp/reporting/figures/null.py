@@ -28,7 +28,7 @@ from ssah_exp.reporting.figures.drawing import (
 )
 from ssah_exp.reporting.figures.drawn_asr import PRIMARY, DrawnAsr
 from ssah_exp.reporting.figures.drawn_rows import drawn_rows
-from ssah_exp.reporting.figures.names import named_below, shortened
+from ssah_exp.reporting.figures.names import named_below, set_to, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,12 +37,6 @@ _ITSELF = "class"
 _DENSE = (ALIGNED, UNALIGNED)
 _FOR_A_BOX = 5
 _SIDE_BY_SIDE = 12  # classes and sets; more lie below one another
-# What pruned units are set to, where it is not the mean over both calibration sets.
-_SET_TO = {
-    "safety": "set to their safety mean, ",
-    "utility": "set to their utility mean, ",
-    "zero": "set to zero, ",
-}
 # Where the draws stand beside the class.
 _SHIFTS = {"random": -0.26, "matched": 0.26, "shifted": 0.47}
 _FURTHEST = "shifted"
@@ -118,7 +112,7 @@ def _title(records: Sequence[RunRecord]) -> str:
     budgets, fill = config["units"]["budgets"], config["ablation"]["primary_fill"]
     return (
         f"{config['data']['name']}, SCU budget {100 * budgets['scu']:g} % of {budgets['unit']}, "
-        f"{_SET_TO.get(fill, '')}{seeds} seed{'s' if seeds > 1 else ''}"
+        f"{set_to(fill)}{seeds} seed{'s' if seeds > 1 else ''}"
     )
 
 
