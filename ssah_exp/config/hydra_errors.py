@@ -28,15 +28,15 @@ _PLACES = {
 
 
 def refuse_mistakes(words: Sequence[str]) -> None:
-    """Refuse what Hydra would answer with a traceback.
+    """Refuse what Hydra would answer with a traceback, or take for something else.
 
     Args:
         words: What follows ``ssah-exp run``.
 
     Raises:
         ConfigError: A word without a key (``=1``), a group without an option (``units=null`` or
-            ``units=``), or a key with dashes (``--experiment quickstart``, which Hydra takes for
-            ``--experimental-rerun``).
+            ``units=``), a key with dashes (``--experiment quickstart``, which Hydra takes for
+            ``--experimental-rerun``), or a key with two values.
     """
     folders = config_folders(words)
     groups = _groups(folders)
@@ -52,6 +52,21 @@ def refuse_mistakes(words: Sequence[str]) -> None:
         if key != bare and bare.partition(".")[0] in keys:
             given = value if sign else behind or "VALUE"
             raise ConfigError(f"{key} is no option of run; give it as {bare}={given}.")
+    _refuse_second_values(words)
+
+
+def _refuse_second_values(words: Sequence[str]) -> None:
+    """Refuse a key that is given twice: Hydra takes the last value and says nothing of others."""
+    given: dict[str, str] = {}
+    for word in words:
+        key, sign, value = word.lstrip("+").partition("=")
+        if not sign or key.startswith(("-", "~")):
+            continue
+        if given.setdefault(key, value) != value:
+            raise ConfigError(
+                f"{key} is given twice, as {given[key]} and {value}; give it once. "
+                f"'ssah-exp run -m {key}={given[key]},{value}' runs both."
+            )
 
 
 def explain_hydra_error(error: Exception, words: Sequence[str] = ()) -> str:

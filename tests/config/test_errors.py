@@ -183,6 +183,25 @@ def test_a_key_given_as_an_option_is_told_how_to_give_it(words: list[str], inste
     refuse_mistakes(["-m", "--cfg", "job", "experiment=quickstart", "seed=0,1", "--multirun"])
 
 
+@pytest.mark.parametrize(
+    ("words", "key", "values"),
+    [
+        (["experiment=quickstart", "experiment=probe"], "experiment", ("quickstart", "probe")),
+        (["seed=0", "experiment=probe", "+seed=1"], "seed", ("0", "1")),
+    ],
+)
+def test_a_key_with_two_values_is_refused(
+    words: list[str], key: str, values: tuple[str, str]
+) -> None:
+    """Hydra would take the last and say nothing."""
+    one, other = values
+    with pytest.raises(ConfigError, match=f"^{key} is given twice, as {one} and {other}") as raised:
+        refuse_mistakes(words)
+    assert f"run -m {key}={one},{other}'" in str(raised.value)
+    refuse_mistakes(["seed=0", "seed=0", "~atlas.settings.a", "~atlas.settings.b", "--multirun"])
+    refuse_mistakes(["+judge@evaluation.judges.a=labels", "+judge@evaluation.judges.b=labels"])
+
+
 @pytest.mark.parametrize("word", ["@foo=1", "=1"])
 def test_a_value_without_a_key_is_refused(word: str) -> None:
     with pytest.raises(ConfigError, match=f"^{word} names no key; give KEY=VALUE"):
