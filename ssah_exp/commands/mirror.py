@@ -10,6 +10,7 @@ from pathlib import Path
 from ssah_exp.commands.records import records_of
 from ssah_exp.config.paths import root_of
 from ssah_exp.errors import ConfigError, SsahError, StoreError, did_you_mean, printable
+from ssah_exp.options.mirror import PROJECT
 from ssah_exp.records.mirroring import Mirror
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.trackers import CsvTracker, Tracker, TrackioTracker, WandbTracker
@@ -66,8 +67,13 @@ def _tracker(options: argparse.Namespace) -> Tracker:
         return TrackioTracker(
             project=options.project, completions=options.completions, deltas=not options.no_deltas
         )
-    if options.completions:
-        raise ConfigError("--completions is for wandb and trackio; csv holds tables only.")
+    given = {
+        "--completions": options.completions,
+        "--no-deltas": options.no_deltas,
+        "--project": options.project != PROJECT,
+    }
+    if unread := [option for option, is_given in given.items() if is_given]:
+        raise ConfigError(f"{unread[0]} is for wandb and trackio; csv holds tables only.")
     return CsvTracker()
 
 

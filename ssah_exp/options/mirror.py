@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import argparse
 
 TRACKERS = ("wandb", "trackio", "csv")
+PROJECT = "ssah-exp"
 
 
 def add(commands: Commands) -> None:
@@ -33,7 +34,7 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     )
     add_sources(parser)
     parser.add_argument("--again", action="store_true", help="also those the tracker has")
-    parser.add_argument("--project", default="ssah-exp", help="the tracker's project")
+    parser.add_argument("--project", default=PROJECT, help="the tracker's project")
     parser.add_argument(
         "--no-deltas", action="store_true", help="without what training changed, which is large"
     )

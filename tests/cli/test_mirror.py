@@ -128,6 +128,8 @@ def test_without_a_key_nothing_is_lost_and_the_rest_is_not_tried(
         (["csv", "table2"], "No record of 'table2'"),
         (["csv", "--offline"], "--offline is for wandb"),
         (["csv", "--completions"], "--completions is for wandb and trackio"),
+        (["csv", "--no-deltas"], "--no-deltas is for wandb and trackio"),
+        (["csv", "--project", "mine"], "--project is for wandb and trackio"),
     ],
 )
 def test_what_cannot_be_is_refused(
