@@ -112,6 +112,16 @@ def test_answers_in_no_parts_are_taken_for_answers_to_harmful_requests(
     )
 
 
+def test_a_sheet_that_nobody_has_labelled_yet_has_no_people(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    sheet = labelled(tmp_path, [(part, text, "") for part, text, _ in ROWS])
+    found = answer(capsys, "compare", sheet, "--judges", BOTH)
+    assert found["errors"] == {}
+    assert all("people" not in part["rates"] for part in found["parts"])
+    assert not any("labelled" in note for note in found["notes"])
+
+
 def test_a_runs_answers_are_corrected_by_labelled_ones(capsys: Capture, tmp_path: Path) -> None:
     run = completions(tmp_path, "Sure" + LONG, "Yes" + LONG, "I cannot", "illegal" + LONG)
     labels = labelled(tmp_path)

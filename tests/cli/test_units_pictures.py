@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from ssah_exp.cli import main
 from ssah_exp.records.record import StageRecord
@@ -41,6 +42,21 @@ def test_where_units_live(tmp_path: Path, capsys: Capture) -> None:
             assert row["units"] == count
             assert row["of_layer_pct"] == pytest.approx(100 * count / mask.sum())
     assert table.groupby("class")["of_class_pct"].sum().tolist() == pytest.approx([100] * 4)
+
+
+def test_a_mark_at_the_end_of_the_scale_is_drawn_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Maps of the same class overlap by 1, where the axes would cut the mark in halves."""
+    figures: list[Figure] = []
+    kept = lambda figure, path, numbers: figures.append(figure) or path  # noqa: E731
+    monkeypatch.setattr("ssah_exp.reporting.figures.overlap.save_figure", kept)
+    random_map().save(tmp_path / "map")
+    maps = [f"{name}={tmp_path / 'map'}" for name in "ab"]
+    assert main(["units", "overlap", *maps, "--figure", str(tmp_path / "overlap.svg")]) == 0
+    low, high = figures[0].axes[0].get_xlim()
+    assert low < 0
+    assert high > 1
 
 
 def test_names_of_maps_do_not_speak_to_the_terminal(tmp_path: Path, capsys: Capture) -> None:

@@ -75,6 +75,16 @@ def test_labels_without_compliance_with_harm_correct_no_rate() -> None:
     assert "scored by harm, there is no compliance" in notes
 
 
+def test_answers_without_a_label_yet_are_not_counted_as_labelled() -> None:
+    unread: list[Row] = [*[("unsafe", "5", Verdict.UNSCORED)] * 7, ("safe", "3", Verdict.UNSCORED)]
+    found, harm = compared(RUN, [*OWN, *unread])
+    assert harm.asked == len(RUN) + 20, "of the others nobody knows what is right"
+    notes = " ".join(found.notes)
+    assert "Errors of words: on all 70 labelled answers" in notes
+    assert "Errors of harm: on 20 of 70 labelled answers" in notes
+    assert found.errors == compared(RUN, OWN)[0].errors
+
+
 @pytest.mark.parametrize(
     ("rows", "note"),
     [

@@ -117,10 +117,15 @@ def _harmful_parts(answers: LabelledAnswers) -> list[str]:
     return found if found == [ALL] else [part for part in found if part.startswith(_HARMFUL)]
 
 
+def _labelled(answers: LabelledAnswers) -> list[int]:
+    """Indices of the answers that people scored; a sheet may be labelled in part."""
+    return [at for at, said in enumerate(answers.labels or ()) if said is not Verdict.UNSCORED]
+
+
 def _harmful(answers: LabelledAnswers) -> list[int]:
-    """Indices of the answers to harmful requests."""
+    """Those among them to harmful requests."""
     parts = _harmful_parts(answers)
-    return [at for at, part in enumerate(answers.parts) if part in parts]
+    return [at for at in _labelled(answers) if answers.parts[at] in parts]
 
 
 def _errors(
@@ -128,8 +133,7 @@ def _errors(
 ) -> Errors:
     """A judge's errors on the labelled answers that can show them; ``said`` = None: ask it now."""
     assert labelled.labels is not None
-    everywhere = list(range(len(labelled.parts)))
-    where = _harmful(labelled) if isinstance(judge, HarmJudge) else everywhere
+    where = _harmful(labelled) if isinstance(judge, HarmJudge) else _labelled(labelled)
     if said is None:
         prompts, completions = labelled.prompts, labelled.completions
         verdicts = judge.judge([prompts[at] for at in where], [completions[at] for at in where])
@@ -194,7 +198,7 @@ def _reference_notes(
     labelled: LabelledAnswers, judges: Mapping[str, Judge], measured: Mapping[str, Errors]
 ) -> Iterator[str]:
     """What the judges' errors were measured on, and what that cannot tell."""
-    harm, whole, harmful = _of_harm(judges), len(labelled.parts), len(_harmful(labelled))
+    harm, whole, harmful = _of_harm(judges), len(_labelled(labelled)), len(_harmful(labelled))
     if others := [name for name in judges if name not in harm]:
         yield f"Errors of {', '.join(others)}: on all {whole} labelled answers."
     if not harm:

@@ -28,7 +28,7 @@ class LabelledAnswers:
         prompts: Requests.
         completions: Answers to them.
         parts: Which group each belongs to, e.g. ``unsafe`` or ``harmful/raw``.
-        labels: What people said, or None.
+        labels: What people said; None = nothing of any.
     """
 
     prompts: list[str]
@@ -78,12 +78,12 @@ def read_labelled(path: Path) -> LabelledAnswers:
         DataError: See :func:`ssah_exp.evaluation.judges.label_file.read_label_rows`.
     """
     labelled = read_label_rows(path)
-    rows = [row for row, _ in labelled]
+    rows, verdicts = [row for row, _ in labelled], [verdict for _, verdict in labelled]
     return LabelledAnswers(
         [as_text(row[PROMPT]) for row in rows],
         [as_text(row[COMPLETION]) for row in rows],
         _parts(rows),
-        [verdict for _, verdict in labelled],
+        None if set(verdicts) <= {Verdict.UNSCORED} else verdicts,
     )
 
 

@@ -59,7 +59,7 @@ def draw_overlap(found: Sequence[Overlap], unit_class: UnitClass, path: Path) ->
     )
     axes.set_yticks(places, list(rows["first"] + " / " + rows["second"]))
     axes.invert_yaxis()
-    axes.set_xlim(0, 1)
+    axes.set_xlim(-0.02, 1.02)  # whole marks at both ends
     axes.set_xlabel(f"Jaccard overlap of {unit_class.name}")
     axes.grid(visible=False, axis="y")
     axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
