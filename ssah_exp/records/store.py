@@ -67,7 +67,8 @@ class RecordStore:
 def read_folder(folder: Path) -> list[RunRecord]:
     """Every readable record in a folder of record files, oldest first; each run once.
 
-    If two experiments hold the same run, its newest record counts.
+    If two experiments hold the same run, its newest record counts. ``records/*.json`` of the
+    folder itself are left out, with a warning.
 
     Args:
         folder: Holds ``*.json``, folders that hold ``records/*.json``, or both.
@@ -79,6 +80,9 @@ def read_folder(folder: Path) -> list[RunRecord]:
         raise StoreError(f"No folder of records at {folder}.")
     places = [folder, *holding(folder, "records")]
     paths = sorted(path for place in places for path in listed(place) if path.suffix == ".json")
+    own = folder / "records"
+    if paths and own.is_dir():  # an experiment's, beside those of studies within it
+        warnings.warn(f"Not read: {own}; name it as well.", SsahWarning, stacklevel=2)
     newest = {record.run_id: record for record in _read_all(paths)}
     return sorted(newest.values(), key=lambda record: record.finished)
 

@@ -110,6 +110,10 @@ def test_a_run_that_two_experiments_hold_is_read_once(tmp_path: Path) -> None:
     found = read_folder(tmp_path)
     assert sorted(item.seed for item in found) == [0, 1]
     assert again in found
+    (tmp_path / "records").mkdir()
+    with pytest.warns(UserWarning, match="Not read: .*records; name it as well"):
+        assert read_folder(tmp_path) == found
+    (tmp_path / "records").rmdir()
     (tmp_path / "one.json").write_text(record(2).to_json(), encoding="utf-8")
     assert sorted(item.seed for item in read_folder(tmp_path)) == [0, 1, 2]
     (tmp_path / "one.json").write_text("{}", encoding="utf-8")
