@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
@@ -15,7 +16,7 @@ from omegaconf import OmegaConf
 from ssah_exp.config.command_line import config_folders
 from ssah_exp.config.compose import conf_dir, first_lines
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.errors import ConfigError, did_you_mean
+from ssah_exp.errors import ConfigError, SsahWarning, did_you_mean
 
 # Groups whose options need a place in the config -> what to write in front of ``=OPTION``.
 _PLACES = {
@@ -28,15 +29,15 @@ _PLACES = {
 
 
 def refuse_mistakes(words: Sequence[str]) -> None:
-    """Refuse what Hydra would answer with a traceback, or take for something else.
+    """Refuse what Hydra would answer with a traceback; warn of a key with two values.
 
     Args:
         words: What follows ``ssah-exp run``.
 
     Raises:
         ConfigError: A word without a key (``=1``), a group without an option (``units=null`` or
-            ``units=``), a key with dashes (``--experiment quickstart``, which Hydra takes for
-            ``--experimental-rerun``), or a key with two values.
+            ``units=``), or a key with dashes (``--experiment quickstart``, which Hydra takes for
+            ``--experimental-rerun``).
     """
     folders = config_folders(words)
     groups = _groups(folders)
@@ -52,21 +53,26 @@ def refuse_mistakes(words: Sequence[str]) -> None:
         if key != bare and bare.partition(".")[0] in keys:
             given = value if sign else behind or "VALUE"
             raise ConfigError(f"{key} is no option of run; give it as {bare}={given}.")
-    _refuse_second_values(words)
+    _warn_of_second_values(words)
 
 
-def _refuse_second_values(words: Sequence[str]) -> None:
-    """Refuse a key that is given twice: Hydra takes the last value and says nothing of others."""
+def _warn_of_second_values(words: Sequence[str]) -> None:
+    """Say which value counts where a key has several: Hydra takes the last without a word.
+
+    No error: a script that ends in ``"$@"`` replaces its own values so.
+    """
     given: dict[str, str] = {}
     for word in words:
         key, sign, value = word.lstrip("+").partition("=")
         if not sign or key.startswith(("-", "~")):
             continue
-        if given.setdefault(key, value) != value:
-            raise ConfigError(
-                f"{key} is given twice, as {given[key]} and {value}; give it once. "
-                f"'ssah-exp run -m {key}={given[key]},{value}' runs both."
+        if (before := given.get(key, value)) != value:
+            warnings.warn(
+                f"{key}={value} replaces {key}={before}; -m {key}={before},{value} runs both.",
+                SsahWarning,
+                stacklevel=4,
             )
+        given[key] = value
 
 
 def explain_hydra_error(error: Exception, words: Sequence[str] = ()) -> str:

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssah_exp.config.hydra_errors import explain_hydra_error, refuse_mistakes
 from ssah_exp.config.paths import root_of
-from ssah_exp.errors import ConfigError, did_you_mean
+from ssah_exp.errors import ConfigError, SsahWarning, did_you_mean
 from tests.config.composing import composed, config_of, parse
 
 
@@ -190,16 +190,26 @@ def test_a_key_given_as_an_option_is_told_how_to_give_it(words: list[str], inste
         (["seed=0", "experiment=probe", "+seed=1"], "seed", ("0", "1")),
     ],
 )
-def test_a_key_with_two_values_is_refused(
+def test_of_two_values_of_a_key_the_one_that_counts_is_told(
     words: list[str], key: str, values: tuple[str, str]
 ) -> None:
-    """Hydra would take the last and say nothing."""
+    """Hydra takes the last and says nothing."""
     one, other = values
-    with pytest.raises(ConfigError, match=f"^{key} is given twice, as {one} and {other}") as raised:
+    told = f"^{key}={other} replaces {key}={one}; -m {key}={one},{other} runs both"
+    with pytest.warns(SsahWarning, match=told):
         refuse_mistakes(words)
-    assert f"run -m {key}={one},{other}'" in str(raised.value)
-    refuse_mistakes(["seed=0", "seed=0", "~atlas.settings.a", "~atlas.settings.b", "--multirun"])
-    refuse_mistakes(["+judge@evaluation.judges.a=labels", "+judge@evaluation.judges.b=labels"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["seed=0", "seed=0", "~atlas.settings.a", "~atlas.settings.b", "--multirun"],
+        ["+judge@evaluation.judges.a=labels", "+judge@evaluation.judges.b=labels"],
+    ],
+)
+def test_keys_of_one_value_are_not_told(words: list[str], recwarn: pytest.WarningsRecorder) -> None:
+    refuse_mistakes(words)
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("word", ["@foo=1", "=1"])
