@@ -197,7 +197,8 @@ class _Calibrations:
         if len(kept) < least:
             raise DataError(
                 f"{where}: the model refuses {len(kept)} of {len(requests)} requests; "
-                f"units.min_samples={least} are needed."
+                f"units.min_samples={least} are needed. "
+                f"To leave it out: --set '~{where.rpartition('.')[0]}'."
             )
         return tuple(kept)
 

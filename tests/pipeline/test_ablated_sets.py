@@ -136,6 +136,15 @@ def test_a_model_card_says_set_or_class(pruned: Finished) -> None:
     assert "Ablated: a random control (draw 0) of class SCU" in control
 
 
+def test_a_model_card_says_what_was_aligned_here(pruned: Finished) -> None:
+    arms = {arm.name: arm for arm in pruned.record.arms}
+    made = pruned.record.models["aligned"]["identifier"]
+    assert made != pruned.record.models["base"]["identifier"]
+    said = f"Before anything else it was aligned here: {made}."
+    assert said in model_card(pruned.record, arms["SCU/pooled"])
+    assert said not in model_card(pruned.record, arms["unaligned"])
+
+
 def test_a_set_without_units_is_refused_by_name(place: Path) -> None:
     config = with_sets(place, none=top_heads(1e-6))
     with pytest.raises(UnitError, match=r"ablation\.sets\.none: .* matches no unit"):

@@ -121,6 +121,26 @@ def test_own_refusals_are_what_the_judge_calls_so(
     assert [item.prompt for item in kept] == [item.prompt for item in asked[::2]]
 
 
+def test_a_model_that_refuses_too_little_is_told_how_to_go_on_without(
+    finished: Finished, place: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoRefusals(AllRefusals):
+        def judge(self, prompts: list[str], texts: list[str]) -> list[object]:
+            return [atlas.Verdict.COMPLIED] * len(texts)
+
+    monkeypatch.setattr(atlas._Calibrations, "_judge", lambda self: NoRefusals())
+    given = ["units", "atlas", str(finished.folder), "--resamples", "2", "--format", "json"]
+    given += [*overrides(place), *settings(place)]
+    assert main(given) == 2
+    said = capsys.readouterr().err
+    assert "atlas.settings.own.safety: the model refuses 0 of " in said
+    assert "To leave it out: --set '~atlas.settings.own'." in said
+    assert main([*given, "--set", "~atlas.settings.own"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {"run", "words", "all"} <= {row["setting"] for row in rows}
+    assert "own" not in {row["setting"] for row in rows}
+
+
 Ask = Callable[[atlas._Calibrations], object]
 
 

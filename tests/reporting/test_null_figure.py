@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ssah_exp.cli import main
@@ -96,6 +97,24 @@ def test_perplexities_that_no_arm_has_are_left_empty(tmp_path: Path) -> None:
     rows = pd.read_csv(table)
     assert rows.loc[rows["metric"] == "perplexity", "value"].isna().all()
     assert rows.loc[rows["metric"] == "asr", "value"].notna().all()
+
+
+def test_the_line_of_the_dense_model_is_the_mean_that_tables_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Geometric for perplexities; of 10 and 1000 it is 100."""
+    lines: list[float] = []
+    monkeypatch.setattr(Axes, "axhline", lambda _, y, **kwargs: lines.append(y))
+    seeds = [
+        record(seed, arms=[arm("aligned", asr, metrics={**metrics(asr), "perplexity": text})])
+        for seed, asr, text in (
+            (0, 0.1, perplexity([math.log(10)] * 3, Resampling(0.95, 100))),
+            (1, 0.3, perplexity([math.log(1000)] * 3, Resampling(0.95, 100))),
+        )
+    ]
+    draw_null(seeds, tmp_path / "null.svg")
+    rows = null_rows(seeds)
+    assert lines == pytest.approx([rows.loc[rows["metric"] == "asr", "value"].mean(), 100])
 
 
 @pytest.mark.parametrize(

@@ -139,11 +139,11 @@ def _panel(
     """One quantity, ``along`` the axis of its values."""
     lying = along == "x"
     for name, line in zip(_DENSE, ("-", ":"), strict=True):
-        values = rows.loc[rows["class"] == name, "value"]
-        if values.notna().any():
+        dense = rows[rows["class"] == name].dropna(subset="value")
+        if not dense.empty:
             draw_line = axes.axvline if lying else axes.axhline
             draw_line(
-                float(values.mean()), color="black", linewidth=0.8, linestyle=line,
+                _mean(dense), color="black", linewidth=0.8, linestyle=line,
                 label=f"{name}, nothing pruned",
             )  # fmt: skip
     for place, name in enumerate(classes):
@@ -155,6 +155,13 @@ def _panel(
         _seeds(axes, here[here["what"] == _ITSELF], place, name, along)
     _places(axes, classes, lying, 0.7 if (rows["what"] == _FURTHEST).any() else 0.6)
     named_once(axes)
+
+
+def _mean(rows: pd.DataFrame) -> float:
+    """Over seeds, as tables have it: of perplexities the geometric one."""
+    if (rows["metric"] == PERPLEXITY).all():
+        return float(np.exp(np.log(rows["value"]).mean()))
+    return float(rows["value"].mean())
 
 
 def _places(axes: Axes, classes: Sequence[str], lying: bool, behind: float) -> None:
