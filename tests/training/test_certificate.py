@@ -21,6 +21,8 @@ from ssah_exp.training.certificate import (
     Certificate,
     Witness,
     check_certificate,
+    copy_certificate,
+    digest_tensors,
     frozen_digests,
     has_certificate,
     load_plan,
@@ -174,8 +176,9 @@ def test_of_many_tensors_that_moved_five_are_named() -> None:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> tuple[nn.Module, TrainingPlan, Path]:
+    """Under a plan with parameters of all three kinds: in part, whole, frozen."""
     model = tiny_model("llama_gqa")
-    plan = planned(model)
+    plan = plan_training(model, "budget", some_units(model), OthersConfig(norms=True))
     witness = Witness(model, plan)
     change(model, plan)
     save_certificate(witness.certify(model), plan, tmp_path)
@@ -186,6 +189,9 @@ def test_a_saved_certificate_holds_for_the_model_it_was_made_for(
     saved: tuple[nn.Module, TrainingPlan, Path],
 ) -> None:
     model, plan, folder = saved
+    assert plan.slices
+    assert plan.whole
+    assert plan.frozen
     assert has_certificate(folder)
     check_certificate(model, folder)
     change(model, plan, 0.5)  # what may change is not certified
@@ -214,23 +220,66 @@ def test_another_model_is_refused(saved: tuple[nn.Module, TrainingPlan, Path]) -
 
 
 @pytest.mark.parametrize("key", ["frozen", "frozen_tensors", "whole_tensors", "slices"])
-def test_a_certificate_that_leaves_something_out_is_refused(tmp_path: Path, key: str) -> None:
+def test_a_certificate_that_leaves_something_out_is_refused(
+    saved: tuple[nn.Module, TrainingPlan, Path], key: str
+) -> None:
     """What it does not speak of would pass, whatever became of it."""
-    model = tiny_model("llama_gqa")
-    plan = plan_training(model, "budget", some_units(model), OthersConfig(norms=True))
-    witness = Witness(model, plan)
-    change(model, plan)
-    save_certificate(witness.certify(model), plan, tmp_path)
-    path = tmp_path / "certificate.json"
+    model, _, folder = saved
+    path = folder / "certificate.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     content[key] = type(content[key])()
     path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(ModelError, match="is damaged: it says nothing of"):
-        check_certificate(model, tmp_path)
+        check_certificate(model, folder)
+
+
+def test_a_copy_beside_the_same_weights_holds_and_still_sees_a_bit(
+    saved: tuple[nn.Module, TrainingPlan, Path], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    model, plan, folder = saved
+    other = tmp_path_factory.mktemp("copy")
+    copy_certificate(folder, other)
+    check_certificate(model, other)
+    flip_lowest_bit(model, plan, "slice")
+    with pytest.raises(ModelError, match="Frozen weights changed"):
+        check_certificate(model, other)
+
+
+def test_every_bit_of_every_tensor_counts_where_ranks_are_compared() -> None:
+    tensors = [torch.arange(4.0), torch.ones(2, 3), torch.zeros(5)]
+    found = {digest_tensors(tensors), digest_tensors(tensors[::-1])}
+    for item in tensors:
+        other = item.clone()
+        other.view(-1).view(torch.int32)[-1] ^= 1
+        found.add(digest_tensors([other if one is item else one for one in tensors]))
+    assert len(found) == 2 + len(tensors)
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_a_count_of_frozen_weights_that_is_not_theirs_is_damage(
+    saved: tuple[nn.Module, TrainingPlan, Path], more: int
+) -> None:
+    model, _, folder = saved
+    path = folder / "certificate.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["frozen_weights"] += more
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"counts \d+ frozen weights and names \d+"):
+        check_certificate(model, folder)
 
 
 @pytest.mark.parametrize(
-    "wrong", ["an index beyond the weights", "numbers with a point", "another size", "another side"]
+    "wrong",
+    [
+        "an index beyond the weights",
+        "an index right behind them",
+        "an index before them",
+        "a table of indices",
+        "numbers with a point",
+        "another size",
+        "another side",
+        "a side below zero",
+    ],
 )
 def test_slices_that_do_not_fit_are_damage(
     saved: tuple[nn.Module, TrainingPlan, Path], wrong: str
@@ -241,12 +290,18 @@ def test_slices_that_do_not_fit_are_damage(
     name = plan.slices[0].name
     if wrong == "an index beyond the weights":
         index[name][-1] = 10_000
+    elif wrong == "an index right behind them":
+        index[name][-1] = plan.slices[0].size
+    elif wrong == "an index before them":
+        index[name][0] = -1
+    elif wrong == "a table of indices":
+        index[name] = index[name][None]
     elif wrong == "numbers with a point":
         index[name] = index[name].double()
     elif wrong == "another size":
         content["slices"][name]["size"] += 1
     else:
-        content["slices"][name]["dim"] = 7
+        content["slices"][name]["dim"] = 7 if wrong == "another side" else -7
     save_file(index, index_path)
     path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(ModelError, match=f"its slice of {name} does not fit".replace(".", r"\.")):
@@ -267,13 +322,24 @@ def test_a_certificate_rewritten_to_freeze_nothing_is_refused(
         check_certificate(model, folder)
 
 
+@pytest.mark.parametrize("key", ["dtype", "torch_dtype"])  # as transformers called it before 5
 def test_another_precision_is_said_to_be_one(
+    saved: tuple[nn.Module, TrainingPlan, Path], key: str
+) -> None:
+    model, _, folder = saved
+    (folder / "config.json").write_text(json.dumps({key: "float32"}), encoding="utf-8")
+    check_certificate(model, folder)
+    with pytest.raises(ModelError, match=r"Set model\.precision=float32\."):
+        check_certificate(model.bfloat16(), folder)
+
+
+def test_where_no_precision_is_noted_the_bits_decide(
     saved: tuple[nn.Module, TrainingPlan, Path],
 ) -> None:
     model, _, folder = saved
-    (folder / "config.json").write_text('{"dtype": "float32"}', encoding="utf-8")
+    (folder / "config.json").write_text("{}", encoding="utf-8")
     check_certificate(model, folder)
-    with pytest.raises(ModelError, match=r"Set model\.precision=float32\."):
+    with pytest.raises(ModelError, match="Frozen weights changed"):
         check_certificate(model.bfloat16(), folder)
 
 
