@@ -274,8 +274,9 @@ def test_gradients_of_the_part_and_of_the_input_by_differences(dim: int) -> None
     if dim == 0:
         assert module.bias_part is not None
         torch.testing.assert_close(module.bias_part.grad, probe.sum((0, 1))[index])
-    else:  # columns are no entries of a bias
+    else:  # columns are no entries of a bias, which is trained whole or not at all
         assert module.bias_part is None
+        torch.testing.assert_close(bias.grad, probe.sum((0, 1)))
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 9])
@@ -296,7 +297,18 @@ def test_indices_padded_to_aligned_rows_give_the_same_gradient(
         assert part.grad.is_contiguous()
         found.append(part.grad)
     assert len(padded(index)) % 8 == 0
+    assert len(padded(index)) - size < 8, "no row more than that takes"
     torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_trained_copy_alone_is_trained_in_the_master_s_precision(dtype: torch.dtype) -> None:
+    linear = nn.Linear(6, 5).to(dtype)
+    module = CompactLinear(linear, 0, torch.tensor([1, 4]), torch.float32, bias_too=True)
+    trained = {name: item for name, item in module.named_parameters() if item.requires_grad}
+    assert trained.keys() == {"part", "bias_part"}
+    assert {item.dtype for item in trained.values()} == {torch.float32}
+    assert linear.weight.dtype == dtype
 
 
 @pytest.mark.parametrize("bias", [True, False])
