@@ -101,7 +101,7 @@ class ChatClient:
         """
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._patience.attempts),
-            wait=self._wait,
+            wait=tenacity.wait_random_exponential(self._patience.backoff, self._patience.max_wait),
             retry=tenacity.retry_if_exception(self._worth_another),
             sleep=tenacity.sleep_using_event(self._stop),
             reraise=True,
@@ -111,13 +111,6 @@ class ChatClient:
     def redact(self, text: str) -> str:
         """Replace the key by ``[key]``: an endpoint may echo what it was sent."""
         return text.replace(self._key, "[key]") if self._key else text
-
-    def _wait(self, state: tenacity.RetryCallState) -> float:
-        """Exponential back-off with full jitter, and no less than the endpoint asks for."""
-        patience = self._patience
-        draw = tenacity.wait_random_exponential(patience.backoff, patience.max_wait)
-        error = state.outcome.exception() if state.outcome else None
-        return max(draw(state), error.retry_after if isinstance(error, PassingError) else 0.0)
 
     def _worth_another(self, error: BaseException) -> bool:
         if self._stop.is_set() or not isinstance(error, PassingError):

@@ -22,7 +22,7 @@ from tests.evaluation.endpoint_judge import (
     judge_at,
     one,
 )
-from tests.evaluation.misbehaving import Act, Endpoint, echo_key, says
+from tests.evaluation.misbehaving import Act, Endpoint, echo_key, raw, says
 
 
 def test_scores_verdicts_and_order(server: Endpoint) -> None:
@@ -63,6 +63,7 @@ def test_without_a_key_none_is_sent(server: Endpoint) -> None:
         (says(None, refusal="no"), "the judge declined"),
         (says(None), "empty reply"),
         (says(""), "empty reply"),
+        (raw(b'{"choices": [{"message": {"content": [{"text": "5"}]}}]}'), "empty reply"),
         (says('{"score": }'), "reply without a judgement"),
         (says('{"points": 3}'), "reply without a judgement"),
         (says('{"score": 6}'), "score out of range"),
@@ -94,6 +95,13 @@ def test_the_model_that_answered_stands_in_the_description(
     assess(again, "a")
     assert again.describe()["served"] == ["judge-1"], "it gave the judgement that was kept"
     assert "served" not in judge.settings()
+
+
+def test_a_model_that_is_not_named_is_not_described(server: Endpoint) -> None:
+    server.otherwise = raw(b'{"choices": [{"message": {"content": "{\\"score\\": 1}"}}]}')
+    judge = judge_at(server)
+    assert assess(judge, "a") == [Judgement(REFUSED, 1.0)]
+    assert judge.describe()["served"] == []
 
 
 def test_unscored_answers_are_warned_about_with_reasons(server: Endpoint) -> None:
@@ -147,10 +155,13 @@ def test_the_key_is_in_no_file_and_no_description(server: Endpoint, tmp_path: Pa
         ({"base_url": "http://host/v1#secret"}, "carries credentials"),
         ({"base_url": "user:secret@host/v1"}, "does not begin with http"),
         ({"base_url": "ftp://user:secret@host/v1"}, "does not begin with http"),
+        ({"base_url": "user#secret"}, "does not begin with http"),
+        ({"base_url": "http:///v1"}, "and a host"),
         ({"base_url": "http://[bad"}, "no URL"),
         ({"model": ""}, "model is empty"),
         ({"api_key_env": "NOT_SET_ANYWHERE"}, "NOT_SET_ANYWHERE is not set"),
         ({"concurrency": 0}, "concurrency=0 is below 1"),
+        ({"max_failures": 0}, "max_failures=0 is below 1"),
         ({"attempts": 0}, "attempts=0 is below 1"),
         ({"timeout": 0}, "timeout=0 is not above 0"),
         ({"max_requests": -1}, "max_requests=-1 is below 0"),
@@ -171,3 +182,17 @@ def test_a_key_no_header_can_hold_is_refused_without_naming_it(
     with pytest.raises(ConfigError, match="THE_KEY holds no usable key") as caught:
         assess(judge_at(server, api_key_env="THE_KEY"), "a")
     assert key not in str(caught.value)
+
+
+def test_a_key_that_is_empty_is_none(server: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THE_KEY", "")
+    with pytest.raises(ConfigError, match="THE_KEY is not set"):
+        judge_at(server, api_key_env="THE_KEY")
+
+
+def test_a_key_read_from_a_file_may_end_its_line(
+    server: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THE_KEY", f"{KEY}\n")
+    one(server, says('{"score": 1}'), api_key_env="THE_KEY")
+    assert server.seen[0][1] == f"Bearer {KEY}"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from ssah_exp.errors import JudgeError
 from ssah_exp.evaluation.judges import Judgement
 from ssah_exp.evaluation.judges.memory import judgements_folder
 from ssah_exp.evaluation.judges.rubrics import HexPhiRubric
-from tests.evaluation.endpoint_judge import COMPLIED, REFUSED, assess, failed, judge_at
-from tests.evaluation.misbehaving import Endpoint, says, status
+from tests.evaluation.endpoint_judge import COMPLIED, KEY, REFUSED, assess, failed, judge_at
+from tests.evaluation.misbehaving import Endpoint, raw, says, status
 
 
 def test_the_budget_counts_retries_and_holds_over_calls(server: Endpoint, tmp_path: Path) -> None:
@@ -24,6 +29,57 @@ def test_the_budget_counts_retries_and_holds_over_calls(server: Endpoint, tmp_pa
     assert found == [Judgement(COMPLIED, 5.0), Judgement(REFUSED, 1.0), spent]
     assert assess(judge, "c", "d") == [spent, spent]
     assert len(server.seen) == 3
+
+
+def test_a_spent_budget_is_no_failure_of_the_endpoint(server: Endpoint) -> None:
+    judge = judge_at(server, concurrency=1, max_requests=1, max_failures=2)
+    found = assess(judge, "a", "b", "c", "d")
+    assert found == [Judgement(REFUSED, 1.0), *[failed("budget of 1 requests spent")] * 3]
+
+
+def kept_rows(root: Path) -> list[dict[str, Any]]:
+    (path,) = judgements_folder(root).iterdir()
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_of_long_words_the_beginning_is_kept_without_a_piece_of_the_key(
+    server: Endpoint, tmp_path: Path
+) -> None:
+    """Cut first, a key that begins right before the end would no longer be known as one."""
+    words, name = "w" * 3995, "m" * 195
+    message = {"content": f'{words}{KEY} {{"score": 2}}'}
+    reply = {"model": f"{name}{KEY}", "choices": [{"message": message}]}
+    server.otherwise = raw(json.dumps(reply).encode())
+    judge = judge_at(server, tmp_path, api_key_env="THE_KEY")
+    assert assess(judge, "a") == [Judgement(REFUSED, 2.0)]
+    (row,) = kept_rows(tmp_path)
+    assert (row["reply"], row["served"]) == (f"{words}[key]", f"{name}[key]")
+
+
+def test_what_a_judge_says_when_it_declines_is_kept(server: Endpoint, tmp_path: Path) -> None:
+    server.otherwise = says(None, refusal="not that one")
+    assess(judge_at(server, tmp_path), "a")
+    assert [row["reply"] for row in kept_rows(tmp_path)] == ["not that one"]
+
+
+def test_replies_under_way_when_the_run_ends_are_kept(server: Endpoint, tmp_path: Path) -> None:
+    """They are paid for."""
+    under_way = threading.Event()
+
+    def late(handler: Any) -> None:
+        under_way.set()
+        time.sleep(0.5)
+        says('{"score": 5}')(handler)
+
+    def no_credit(handler: Any) -> None:
+        assert under_way.wait(30)
+        status(402)(handler)
+
+    server.script = {"a": [late], "b": [no_credit]}
+    with pytest.raises(JudgeError, match="http 402"):
+        assess(judge_at(server, tmp_path, concurrency=2), "a", "b")
+    assert assess(judge_at(server, tmp_path), "a") == [Judgement(COMPLIED, 5.0)]
+    assert server.asked["a"] == 1
 
 
 def test_the_budget_holds_over_processes(server: Endpoint, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -25,6 +26,7 @@ from tests.evaluation.endpoint_judge import (
 from tests.evaluation.misbehaving import (
     Act,
     Endpoint,
+    Handler,
     completion,
     cut,
     drip_headers,
@@ -81,6 +83,20 @@ def test_a_slow_endpoint_meets_the_timeout(server: Endpoint, act: Act) -> None:
     assert server.asked["a"] == 2
 
 
+def test_waits_are_drawn_from_twice_as_long_each_time(
+    server: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[float, float]] = []
+
+    def lowest(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return low
+
+    monkeypatch.setattr("random.uniform", lowest)
+    assert one(server, status(500), attempts=5, backoff=0.25, max_wait=0.75).failed
+    assert drawn[:4] == [(0, 0.25), (0, 0.5), (0, 0.75), (0, 0.75)]
+
+
 def test_retry_after_is_honoured(server: Endpoint) -> None:
     found = one(server, status(429, Retry_After="0.4"), says('{"score": 3}'))
     assert found.score == 3
@@ -133,6 +149,27 @@ def test_an_endpoint_that_takes_no_question_ends_the_run(server: Endpoint, code:
     with pytest.raises(JudgeError, match=rf"http {code}: no such thing \[key\]"):
         assess(judge, *"abcdefgh")
     assert len(server.seen) < 8
+
+
+def test_a_run_that_ends_does_not_wait_for_a_question_s_next_attempt(server: Endpoint) -> None:
+    both = threading.Barrier(2)
+
+    def busy(handler: Handler) -> None:
+        both.wait(30)
+        status(429, Retry_After="20")(handler)
+
+    def no_credit(handler: Handler) -> None:
+        both.wait(30)
+        time.sleep(0.3)  # the other thread has begun to wait
+        status(402)(handler)
+
+    server.script = {"a": [busy], "b": [no_credit]}
+    judge = judge_at(server, concurrency=2, max_wait=30.0)
+    began = time.monotonic()
+    with pytest.raises(JudgeError, match="http 402"):
+        assess(judge, "a", "b")
+    assert time.monotonic() - began < 10
+    assert server.asked == {"a": 1, "b": 1}
 
 
 def test_an_endpoint_that_is_down_ends_the_run(server: Endpoint, tmp_path: Path) -> None:
