@@ -26,6 +26,11 @@ def test_one_question_the_endpoint_does_not_take(server: Endpoint) -> None:
     assert server.asked["a"] == 1
 
 
+def test_a_refusal_that_cannot_be_read_names_no_filter(server: Endpoint) -> None:
+    server.script["a"] = [status(400, b"[" * 100_000)]
+    assert assess(judge_at(server), "a", "b")[0] == Judgement(UNSCORED, reason="http 400")
+
+
 FILTERS = (
     refuses(400, code="content_filter", innererror={"code": "ResponsibleAIPolicyViolation"}),
     refuses(400, code=None, type="content_policy_violation"),

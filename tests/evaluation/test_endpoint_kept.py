@@ -15,7 +15,7 @@ import pytest
 
 from ssah_exp.errors import JudgeError
 from ssah_exp.evaluation.judges import Judgement
-from ssah_exp.evaluation.judges.memory import judgements_folder
+from ssah_exp.evaluation.judges.memory import Memory, judgements_folder
 from ssah_exp.evaluation.judges.rubrics import HexPhiRubric
 from tests.evaluation.endpoint_judge import COMPLIED, KEY, REFUSED, assess, failed, judge_at
 from tests.evaluation.misbehaving import Endpoint, raw, says, status
@@ -138,6 +138,22 @@ def test_another_judge_does_not_use_these_judgements(server: Endpoint, tmp_path:
     for changes in ({"concurrency": 1}, {"timeout": 9.0}, {"api_key_env": "THE_KEY"}):
         assess(judge_at(server, tmp_path, **changes), "a")
     assert server.asked["a"] == 4
+
+
+def test_one_answer_to_two_requests_is_two_questions(server: Endpoint, tmp_path: Path) -> None:
+    server.script["Yes."] = [says('{"score": 1}'), says('{"score": 5}')]
+    for _ in range(2):
+        judge = judge_at(server, tmp_path, concurrency=1)
+        found = judge.assess(["Is it cold?", "Will you help me steal?"], ["Yes.", "Yes."])
+        assert found == [Judgement(REFUSED, 1.0), Judgement(COMPLIED, 5.0)]
+    assert server.asked["Yes."] == 2
+
+
+def test_a_judgement_on_a_question_that_is_just_short_enough_is_found(tmp_path: Path) -> None:
+    Memory({}, tmp_path).add("p", "a", Judgement(REFUSED, 1.0), tokens=100)
+    again = Memory({}, tmp_path)
+    assert again.get("p", "a", at_most=100) == again.get("p", "a") == Judgement(REFUSED, 1.0)
+    assert again.get("p", "a", at_most=99) is None
 
 
 def test_another_place_is_another_judge(server: Endpoint) -> None:

@@ -38,7 +38,11 @@ from tests.evaluation.misbehaving import (
     trickle,
 )
 
-NO_COMPLETION = (b"", b"{oops", b"[]", b'{"choices": []}', b'{"choices": [{"message": "text"}]}')
+DEEP = b"[" * 100_000  # Python's parser gives up with a RecursionError
+NO_COMPLETION = (
+    *(b"", b"{oops", b"[]", b'{"choices": []}', b'{"choices": [{"message": "text"}]}'),
+    DEEP,
+)
 PASSING = (
     *map(status, (408, 409, 425, 429, 500, 502, 503)),
     cut,
@@ -122,6 +126,32 @@ def test_a_longer_wait_than_we_would_is_not_cut_short(server: Endpoint) -> None:
     assert server.asked["a"] == 1, "neither waited for nor asked again too early"
 
 
+def test_a_wait_nobody_waits_for_holds_no_other_question(server: Endpoint) -> None:
+    server.script["a"] = [status(429, Retry_After="20")]
+    began = time.monotonic()
+    found = assess(judge_at(server, concurrency=1), "a", "b")
+    assert found == [failed("http 429"), Judgement(REFUSED, 1.0)]
+    assert time.monotonic() - began < 10
+
+
+def test_a_shorter_wait_does_not_end_a_longer_one(server: Endpoint) -> None:
+    both = threading.Barrier(2)
+
+    def busy(handler: Handler) -> None:
+        both.wait(30)
+        status(429, Retry_After="1")(handler)
+
+    def busy_later(handler: Handler) -> None:
+        both.wait(30)
+        time.sleep(0.3)
+        status(429, Retry_After="0.1")(handler)
+
+    server.script = {"a": [busy, says('{"score": 1}')], "b": [busy_later, says('{"score": 1}')]}
+    found = assess(judge_at(server, concurrency=2, max_wait=2.0), "a", "b")
+    assert [item.score for item in found] == [1.0, 1.0]
+    assert server.times[2] - server.times[1] >= 0.9
+
+
 def test_both_forms_of_retry_after() -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     assert 28 < retry_after(later) <= 30
@@ -149,6 +179,12 @@ def test_an_endpoint_that_takes_no_question_ends_the_run(server: Endpoint, code:
     with pytest.raises(JudgeError, match=rf"http {code}: no such thing \[key\]"):
         assess(judge, *"abcdefgh")
     assert len(server.seen) < 8
+
+
+def test_no_piece_of_the_key_stands_in_an_error_that_is_cut(server: Endpoint) -> None:
+    server.otherwise = status(401, f"{'n' * 195}{KEY}".encode())
+    with pytest.raises(JudgeError, match=r"http 401: n{195}\[key\]$"):
+        assess(judge_at(server, api_key_env="THE_KEY"), "a")
 
 
 def test_a_run_that_ends_does_not_wait_for_a_question_s_next_attempt(server: Endpoint) -> None:
