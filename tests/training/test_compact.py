@@ -26,6 +26,7 @@ from tests import tiny
 from tests.training.test_plan import masks_of, some_units
 
 DECAY, RATE = 0.1, 1e-2
+OUTPUT_BIASES = ("o_proj.bias", "down_proj.bias")
 
 
 def batches(count: int = 3) -> list[Batch]:
@@ -98,6 +99,34 @@ def test_equals_masking_gradients(family: str, policy: str, path: str) -> None:
     assert moved > 0.5 * plan.changeable(model)
 
 
+@pytest.mark.parametrize("policy", ["freeze", "budget"])
+def test_biases_of_output_projections_are_no_unit_s(policy: str, path: str) -> None:
+    """Columns are trained beside them; they themselves go with the norms, whole or not at all."""
+    model, plain = (
+        tiny.tiny_model("llama_gqa", attention_bias=True, mlp_bias=True) for _ in range(2)
+    )
+    plan, steps = plan_training(model, policy, some_units(model)), [[one] for one in batches()]
+    biases = {name for name, _ in model.named_parameters() if name.endswith(OUTPUT_BIASES)}
+    assert biases
+    assert biases <= {*(plan.whole if policy == "freeze" else plan.frozen)}
+    oracle(plain, plan, steps)
+    with tuned_weights(model, plan, path) as tuned:  # type: ignore[arg-type]
+        train(tuned, model, steps)
+    for name, item in weights(model).items():
+        torch.testing.assert_close(item, weights(plain)[name], rtol=1e-3, atol=2e-4)
+
+
+def test_a_plan_may_hold_entries_of_a_bias_alone(path: str) -> None:
+    model = tiny.tiny_model("qwen2")
+    name, before = "model.layers.0.self_attn.q_proj.bias", weights(model)
+    size = model.get_parameter(name).numel()
+    plan = TrainingPlan.of(model, [Slice(name, 0, torch.tensor([1, 4]), size)])
+    with tuned_weights(model, plan, path) as tuned:  # type: ignore[arg-type]
+        train(tuned, model, [[batch] for batch in batches(1)])
+    moved = {key: item.ne(before[key]).nonzero() for key, item in weights(model).items()}
+    assert {key: at.tolist() for key, at in moved.items() if len(at)} == {name: [[1], [4]]}
+
+
 def test_accumulated_gradients_add_up(path: str) -> None:
     steps = [batches(2), batches(3)[1:]]
     model, plain = tiny.tiny_model("llama_gqa"), tiny.tiny_model("llama_gqa")
@@ -154,6 +183,8 @@ def test_lower_precision_is_trained_through_float32_masters(path: str) -> None:
     with tuned_weights(model, plan, path) as tuned:  # type: ignore[arg-type]
         parameters = tuned.optimizer_parameters()
         assert {item.dtype for item in parameters} == {torch.float32}
+        held = {id(item) for item in parameters}
+        assert all(id(module.part) in held for module in tuned.compact_modules), "copied once"
         optimizer = torch.optim.SGD(parameters, lr=1.0)
         for _ in range(64):
             for item in parameters:
@@ -428,6 +459,24 @@ def test_the_optimizer_of_the_run_decides_which_way_is_cheaper() -> None:
     assert any(5 / 7 < share <= 0.8 for share in found["adamw"])
     assert len(found["adamw_8bit"]) < len(found["adamw"])
     assert all(share <= 5 / 7 for share in found["adamw_8bit"])
+
+
+def test_without_masters_masking_is_cheaper_sooner() -> None:
+    """With them, masking has masters of frozen weights, too."""
+    model = tiny.tiny_model("llama", dtype=torch.bfloat16)
+    plan = plan_training(model, "budget", some_units(model, 0.85))
+    shares = {item.index.numel() / item.size for item in plan.slices}
+    assert any(0.8 < share < 0.83 for share in shares), "else states of four bytes would do"
+    with tuned_weights(model, plan) as tuned:
+        every = compact_shares(tuned)
+        assert tuned.kept_bytes == 0
+    with tuned_weights(model, plan, masters=False) as tuned:
+        some = compact_shares(tuned)
+        masked = [item for item in plan.slices if item.index.numel() / item.size > 0.8]
+        assert sorted(every) == sorted([*some, *(s.index.numel() / s.size for s in masked)])
+        frozen = [item.take_rest(model.get_parameter(item.name)) for item in masked]
+        assert tuned.kept_bytes == sum(2 * item.numel() for item in frozen) > 0
+    assert some
 
 
 def test_state_round_trip(path: str) -> None:
