@@ -175,9 +175,10 @@ def test_checkpointing_repeats_no_more_than_in_full_training(family: str) -> Non
     assert repeated[0] == repeated[1]
 
 
-def test_lower_precision_is_trained_through_float32_masters(path: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_lower_precision_is_trained_through_float32_masters(path: str, dtype: torch.dtype) -> None:
     """Steps too small for bfloat16 must add up; frozen entries keep their bits."""
-    model = tiny.tiny_model("llama_gqa", dtype=torch.bfloat16)
+    model = tiny.tiny_model("llama_gqa", dtype=dtype)
     plan = plan_training(model, "budget", some_units(model), OthersConfig(norms=True))
     before = weights(model)
     with tuned_weights(model, plan, path) as tuned:  # type: ignore[arg-type]
@@ -194,7 +195,7 @@ def test_lower_precision_is_trained_through_float32_masters(path: str) -> None:
             tuned.after_step()
     after, masks = weights(model), masks_of(model, plan)
     for name, mask in masks.items():
-        assert after[name].dtype == torch.bfloat16
+        assert after[name].dtype == dtype
         assert torch.equal(after[name][~mask], before[name][~mask])
         if mask.any():
             moved = after[name][mask].float() - before[name][mask].float()
@@ -479,14 +480,22 @@ def test_without_masters_masking_is_cheaper_sooner() -> None:
     assert some
 
 
-def test_state_round_trip(path: str) -> None:
-    first, second = tiny.tiny_model("llama_gqa"), tiny.tiny_model("llama_gqa")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_state_round_trip(path: str, dtype: torch.dtype) -> None:
+    first, second = (tiny.tiny_model("llama_gqa", dtype=dtype) for _ in range(2))
     plan = plan_training(first, "budget", some_units(first), OthersConfig(norms=True))
     with tuned_weights(first, plan, path) as tuned:  # type: ignore[arg-type]
-        train(tuned, first, [[batch] for batch in batches()])
+        moved = tuned.optimizer_parameters()
+        with torch.no_grad():
+            for item in moved:  # by less than bfloat16 can tell
+                item.mul_(1 + 2**-12)
+        tuned.after_step()
         state = {name: item.clone() for name, item in tuned.state().items()}
     with tuned_weights(second, plan, path) as tuned:  # type: ignore[arg-type]
-        tuned.optimizer_parameters()
+        again = tuned.optimizer_parameters()
         tuned.load_state(state)
+        for wanted, found in zip(moved, again, strict=True):
+            assert found.dtype == torch.float32
+            assert torch.equal(found, wanted)
     for name, item in weights(first).items():
         assert torch.equal(item, weights(second)[name]), name
