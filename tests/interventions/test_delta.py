@@ -141,6 +141,8 @@ def test_views_that_are_not_contiguous() -> None:
     old, new = changed_at([1])
     pair = Pair(w=(old.T, new.T), half=(old[:, ::2], new[:, ::2]))
     assert_exact(pair.base, pair.after, pair.delta())
+    made = apply_delta(pair.base, pair.delta())
+    assert all(item.is_contiguous() for item in made.values()), "as files hold them"
 
 
 # --- what may not change
@@ -199,6 +201,16 @@ def test_matrices_that_training_made_equal_are_no_copies() -> None:
     assert_exact(pair.base, pair.after, pair.delta())
 
 
+def test_matrices_of_two_types_are_no_copies_though_their_bits_are() -> None:
+    old, new = (item.to(torch.int16) for item in changed_at([1]))
+    new[1] += 1
+    pair = Pair(
+        **{str(kind): (old.view(kind), new.view(kind)) for kind in (torch.half, torch.bfloat16)}
+    )
+    assert all(part.copies == () for part in pair.delta().parts)
+    assert_exact(pair.base, pair.after, pair.delta())
+
+
 def test_equal_vectors_are_not_taken_for_tied() -> None:
     pair = Pair(a=changed_at([1], (6,)), b=changed_at([1], (6,)))
     assert [part.names for part in pair.delta().parts] == [("a",), ("b",)]
@@ -239,6 +251,7 @@ def test_models_that_cannot_be_compared(after: dict[str, torch.Tensor], message:
         (TrainingPlan((), ("w", "x"), ()), "have no x"),
         (TrainingPlan((), ("w",), ("y",)), "have no y"),
         (TrainingPlan((Slice("w", 0, torch.tensor([1]), 7),), (), ()), r"w has shape \[6, 8\]"),
+        (TrainingPlan((Slice("w", 2, torch.tensor([1]), 6),), (), ()), r"w has shape \[6, 8\]"),
     ],
 )
 def test_the_plan_of_another_model(plan: TrainingPlan, message: str) -> None:

@@ -110,6 +110,18 @@ def test_a_key_value_head_waits_for_all_its_query_heads() -> None:
     assert rest.index.tolist() == list(range(10, 20))
 
 
+def test_a_single_neuron_is_a_slice_of_one() -> None:
+    model = tiny_model("llama_gqa")
+    chosen = np.zeros(read_anatomy(model).units, dtype=bool)
+    chosen[HEADS + 7] = True
+    plan = plan_training(model, "budget", chosen)
+    assert {
+        name.removeprefix("model.layers.0.mlp."): item.index.tolist()
+        for name, item in plan.by_name.items()
+    } == {"gate_proj.weight": [7], "up_proj.weight": [7], "down_proj.weight": [7]}
+    assert not plan.whole
+
+
 def test_none_trains_everything(family: str) -> None:
     model = tiny_model(family)
     plan = plan_training(model, "none", None)
@@ -156,6 +168,8 @@ def test_take_and_put_are_inverse() -> None:
         kept = copy.index_select(dim, item.rest)
         assert torch.equal(item.take(copy), matrix.index_select(dim, item.index))
         assert not kept.any()
+        item.put(copy, item.take(matrix).double() * (1 + 1e-12))
+        assert torch.equal(item.take(copy), item.take(matrix)), "rounded to the tensor's dtype"
 
 
 ROWS = {"a": [0, 1], "b": [2]}
@@ -192,6 +206,7 @@ def test_refusals() -> None:
         ("freeze", None, "needs a set"),
         ("budget", nothing, "empty set"),
         ("budget", everything[:-1], f"{units - 1} units given"),
+        ("budget", np.ones(units + 1, dtype=bool), f"{units + 1} units given"),
     ):
         with pytest.raises(UnitError, match=message):
             plan_training(model, policy, chosen)
