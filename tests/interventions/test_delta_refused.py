@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 
 from ssah_exp.errors import StoreError, UnitError
 from ssah_exp.interventions.delta import Delta, apply_delta, revert_delta
+from ssah_exp.interventions.plan import Slice
 from tests.interventions.pairs import FOR_TINY, Pair, changed_at, flip
 from tests.interventions.tuning import ORIGIN, raw
 
@@ -217,6 +219,27 @@ def test_another_format_is_refused_as_such(small: Path) -> None:
 def test_a_description_of_something_else(small: Path, noted: object) -> None:
     with pytest.raises(UnitError, match="is damaged"):
         Delta.load(rewritten(small, noted))
+
+
+@pytest.mark.parametrize("row", [-1, 6])
+def test_positions_outside_a_tensor_are_refused(small: Path, row: int) -> None:
+    """Though the checksum is right: a program of another's may have written them."""
+    delta = Delta.load(small)
+    place = Slice("a", 0, torch.tensor([row]), 6)
+    replace(delta, parts=(replace(delta.parts[0], place=place),)).save(small)
+    with pytest.raises(UnitError, match="positions outside a"):
+        Delta.load(small)
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.long, lambda xor: xor[:, :4]])
+def test_bits_of_another_kind_than_the_tensor_are_refused(
+    small: Path, change: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    delta = Delta.load(small)
+    part = delta.parts[0]
+    replace(delta, parts=(replace(part, xor=change(part.xor)),)).save(small)
+    with pytest.raises(UnitError, match="another shape or type than noted for a"):
+        Delta.load(small)
 
 
 def test_files_that_are_no_deltas(tmp_path: Path) -> None:
