@@ -132,6 +132,12 @@ def test_weights_are_shares_of_a_step(each: int) -> None:
         assert all(turn.weight == 1 for turn in turns), "exactly, so that losses are left alone"
 
 
+def test_a_step_of_nothing_weighs_nothing() -> None:
+    """As where every answer of its batches was cut off."""
+    turns = ReplayedBatches(lambda: [0, 0, 3], 1, 2, lambda size: size)  # type: ignore[arg-type]
+    assert [turn.weight for turn in turns] == [0, 0, 2]
+
+
 def test_bfloat16_gradients_add_up_in_float32() -> None:
     """Each batch's share is below the spacing of the sum of all of them."""
     count, model = 512, tiny.tiny_model("llama_gqa", dtype=torch.bfloat16)

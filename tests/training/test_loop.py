@@ -13,12 +13,14 @@ from torch import nn
 
 from ssah_exp.config.schema import AlignmentConfig, TrainerConfig, TuningConfig
 from ssah_exp.errors import ConfigError, ModelError
+from ssah_exp.interventions.plan import plan_training
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.training import loop
 from ssah_exp.training.loop import Run, fine_tune, supervised_run
 from ssah_exp.training.module import FineTuning
 from ssah_exp.training.objectives import SupervisedObjective
 from tests import tiny
+from tests.training.test_plan import masks_of, some_units
 
 RATE, DECAY, CLIP = 1e-2, 0.5, 0.05
 # Of the rate, step by step: four steps, of which ``warmup_share`` makes two, rounded up.
@@ -45,18 +47,30 @@ def weights(model: nn.Module) -> Weights:
 
 
 def by_hand(
-    *, decay: float = DECAY, clip: float = CLIP, factors: tuple[float, ...] = FACTORS
+    *,
+    decay: float = DECAY,
+    clip: float = CLIP,
+    factors: tuple[float, ...] = FACTORS,
+    masks: Weights | None = None,
 ) -> Weights:
+    """``masks`` are true where a weight may change; the others get no gradient and are put back."""
     loaded = tiny.tiny_loaded("llama_gqa")
     model, loader = loaded.model.train(), run_for(loaded).loader_of()
-    parameters = list(model.parameters())
+    before, parameters = weights(model), list(model.parameters())
+    masks = masks or {
+        name: torch.ones_like(item, dtype=torch.bool) for name, item in before.items()
+    }
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=decay)
     for factor, batch in zip(factors, [*loader, *loader], strict=True):
         optimizer.param_groups[0]["lr"] = RATE * factor
         optimizer.zero_grad()
         SupervisedObjective().loss(loaded.model, batch).backward()  # type: ignore[no-untyped-call]
+        for name, item in model.named_parameters():
+            item.grad *= masks[name]
         nn.utils.clip_grad_norm_(parameters, clip)
         optimizer.step()
+        for name, item in model.named_parameters():
+            item.data.copy_(torch.where(masks[name], item.data, before[name]))
     return weights(model)
 
 
@@ -76,6 +90,21 @@ def test_a_run_is_adamw_with_its_schedule_decay_and_clipping() -> None:
     assert all(item.grad is None for item in loaded.model.parameters())
 
 
+@pytest.mark.parametrize("policy", ["budget", "freeze"])
+def test_a_run_under_a_plan_is_the_same_with_masked_gradients(policy: str) -> None:
+    loaded = tiny.tiny_loaded("llama_gqa")
+    plan = plan_training(loaded.model, policy, some_units(loaded.model))
+    before, masks = weights(loaded.model), masks_of(loaded.model, plan)
+    fine_tune(loaded, run_for(loaded), plan)
+    trained = weights(loaded.model)
+    # Adam divides by the size of the gradient: rounding of tiny ones shows.
+    assert furthest(trained, by_hand(masks=masks)) < 2e-4
+    assert all(
+        torch.equal(trained[name][~mask], before[name][~mask]) for name, mask in masks.items()
+    )
+    assert furthest(trained, before) > 1e-2
+
+
 def test_broken_weights_are_not_blamed_on_the_learning_rate() -> None:
     loaded = tiny.tiny_loaded("llama_gqa")
     loaded.model.lm_head.weight.data[3, 5] = math.nan
@@ -91,6 +120,24 @@ def test_numbers_that_overflow_are_told_from_broken_weights() -> None:
     with pytest.raises(ModelError, match=r"All weights are finite.*float32") as caught:
         fine_tune(loaded, run_for(loaded))
     assert "at step 0" in str(caught.value)
+
+
+def test_a_loss_that_is_infinite_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(_: Any, model: torch.nn.Module, batch: Any) -> torch.Tensor:
+        return 0 * next(model.parameters()).sum() + math.inf
+
+    monkeypatch.setattr(SupervisedObjective, "loss", endless)
+    loaded = tiny.tiny_loaded("llama_gqa")
+    with pytest.raises(ModelError, match="training loss is inf at step 0"):
+        fine_tune(loaded, run_for(loaded))
+
+
+def test_a_run_may_have_other_epochs_than_its_config() -> None:
+    loaded = tiny.tiny_loaded()
+    run = run_for(loaded, epochs=5)
+    assert run.config.epochs != 5
+    summary = fine_tune(loaded, run)[0]
+    assert (summary.epochs, summary.steps) == (5, 5 * len(run.loader_of()))
 
 
 def test_a_loss_that_explodes_later_is_blamed_on_the_learning_rate() -> None:
