@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,11 @@ from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import Collate
 from ssah_exp.data.pair_batches import CollatePairs
 from ssah_exp.data.preferences import EncodedPair
-from ssah_exp.training.objectives import preference_loss, sequence_log_probabilities
+from ssah_exp.training.objectives import (
+    SupervisedObjective,
+    preference_loss,
+    sequence_log_probabilities,
+)
 from ssah_exp.training.preference import (
     PreferenceObjective,
     ReferencedBatch,
@@ -128,6 +134,25 @@ def test_the_objective_is_the_mean_over_pairs() -> None:
     assert got.item() == pytest.approx(wanted, rel=1e-3)
     fresh = PreferenceObjective(0.2).loss(other.model, batch_of(referenced))
     assert fresh.item() == pytest.approx(np.log(2), abs=1e-4)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
+@pytest.mark.parametrize("supervised", [False, True])
+def test_the_mean_over_ranks_is_the_loss_of_the_whole_batch(ranks: int, supervised: bool) -> None:
+    """With more ranks than rows, too: one that has none computes another's for nothing."""
+    loaded, given = tiny.tiny_loaded(), pairs(4)
+    objective: Any = SupervisedObjective() if supervised else PreferenceObjective(0.2)
+    batch = (
+        Collate(0)([item.chosen for item in given])
+        if supervised
+        else batch_of(with_reference(tiny.tiny_loaded(seed=1), given, 4))
+    )
+    with torch.no_grad():
+        parts = [objective.part(batch, rank, ranks) for rank in range(ranks)]
+        terms = [weight * objective.loss(loaded.model, part) for part, weight in parts]
+        whole = objective.loss(loaded.model, batch)
+    assert sum(terms).item() / ranks == pytest.approx(whole.item(), rel=1e-5)
+    assert [weight for _, weight in parts[4:]] == [0] * (ranks - 4)
 
 
 def order(seed: int, epochs: int = 2) -> list[list[float]]:
