@@ -48,7 +48,7 @@ def test_of_long_words_the_beginning_is_kept_without_a_piece_of_the_key(
     """Cut first, a key that begins right before the end would no longer be known as one."""
     words, name = "w" * 3995, "m" * 195
     message = {"content": f'{words}{KEY} {{"score": 2}}'}
-    reply = {"model": f"{name}{KEY}", "choices": [{"message": message}]}
+    reply = {"model": f"{name}{KEY} of long ago", "choices": [{"message": message}]}
     server.otherwise = raw(json.dumps(reply).encode())
     judge = judge_at(server, tmp_path, api_key_env="THE_KEY")
     assert assess(judge, "a") == [Judgement(REFUSED, 2.0)]

@@ -154,6 +154,23 @@ def test_frozen_weights_are_in_no_checkpoint(
     assert sizes["budget"] < 0.6 * sizes["none"]
 
 
+def test_random_draws_go_on_where_they_were() -> None:
+    """Dropout's, which these runs have none of."""
+    weights: Any = SimpleNamespace(state=dict, load_state=lambda _: torch.rand(5))
+    model, saved = tiny.tiny_model("llama"), dict[str, Any]()
+    first, second = (
+        FineTuning(model, SupervisedObjective(), TuningConfig(), steps=9) for _ in range(2)
+    )
+    first.tuned = second.tuned = weights
+    torch.manual_seed(3)
+    first.on_save_checkpoint(saved)
+    wanted = torch.rand(5)
+    torch.manual_seed(4)
+    second.on_load_checkpoint(saved)
+    second.on_train_start()
+    assert torch.equal(torch.rand(5), wanted)
+
+
 def test_sigkill_then_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(Worker(tmp_path, "budget")) as process:
         process.until(3)
