@@ -187,12 +187,16 @@ def test_no_piece_of_the_key_stands_in_an_error_that_is_cut(server: Endpoint) ->
         assess(judge_at(server, api_key_env="THE_KEY"), "a")
 
 
-def test_a_run_that_ends_does_not_wait_for_a_question_s_next_attempt(server: Endpoint) -> None:
+@pytest.mark.parametrize("trouble", [status(429, Retry_After="20"), status(500)])
+def test_a_run_that_ends_does_not_wait_for_a_question_s_next_attempt(
+    server: Endpoint, trouble: Act, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
     both = threading.Barrier(2)
 
     def busy(handler: Handler) -> None:
         both.wait(30)
-        status(429, Retry_After="20")(handler)
+        trouble(handler)
 
     def no_credit(handler: Handler) -> None:
         both.wait(30)
@@ -200,7 +204,7 @@ def test_a_run_that_ends_does_not_wait_for_a_question_s_next_attempt(server: End
         status(402)(handler)
 
     server.script = {"a": [busy], "b": [no_credit]}
-    judge = judge_at(server, concurrency=2, max_wait=30.0)
+    judge = judge_at(server, concurrency=2, backoff=20.0, max_wait=30.0)
     began = time.monotonic()
     with pytest.raises(JudgeError, match="http 402"):
         assess(judge, "a", "b")

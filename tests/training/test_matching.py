@@ -176,6 +176,36 @@ def test_ranks_stop_when_the_first_of_them_would(
     assert trainer.should_stop == first
 
 
+@pytest.mark.parametrize("reached", [True, False])
+def test_a_run_that_goes_on_knows_what_its_last_look_found(
+    monkeypatch: pytest.MonkeyPatch, reached: bool
+) -> None:
+    """Saved at the step of a look, before or after it: one look serves both."""
+    looks = Looks([2.5 if reached else 5.0, 5.0])
+    monkeypatch.setattr(matching, "mean_response_loss", looks)
+    loaded, module = tiny.tiny_loaded(), SimpleNamespace(config=TuningConfig())
+    first, again = (LossMatch(2.5, 2).callback(loaded, EXAMPLES, 5) for _ in range(2))
+    trainer: Any = SimpleNamespace(should_stop=False, global_step=2)
+    saved: dict[str, Any] = {"global_step": 2}
+    first.on_save_checkpoint(trainer, module, saved)  # type: ignore[arg-type]
+    again.on_load_checkpoint(trainer, module, saved)  # type: ignore[arg-type]
+    again.on_train_start(trainer, module)  # type: ignore[arg-type]
+    assert trainer.should_stop == reached
+    for trainer.global_step, count in ((2, 1), (3, 1), (4, 1 if reached else 2)):
+        again.on_train_batch_end(trainer, module, None, None, 0)  # type: ignore[arg-type]
+        assert looks.count == count
+
+
+def test_a_stop_that_others_asked_for_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "mean_response_loss", Looks([5.0]))
+    callback = LossMatch(2.5, 1).callback(tiny.tiny_loaded(), EXAMPLES, 5)
+    trainer: Any = SimpleNamespace(should_stop=True, global_step=1)
+    module: Any = SimpleNamespace(config=TuningConfig())
+    callback.on_train_start(trainer, module)
+    callback.on_train_batch_end(trainer, module, None, None, 0)
+    assert trainer.should_stop
+
+
 def test_without_a_target_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = Looks([])
     assert trained(None, monkeypatch, looks).steps == 20

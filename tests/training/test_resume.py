@@ -171,6 +171,12 @@ def test_random_draws_go_on_where_they_were() -> None:
     assert torch.equal(torch.rand(5), wanted)
 
 
+def test_a_checkpoint_of_split_weights_is_not_read_into_whole_ones() -> None:
+    module = FineTuning(tiny.tiny_model("llama"), SupervisedObjective(), TuningConfig(), steps=9)
+    with pytest.raises(StoreError, match=r"under another trainer\.strategy"):
+        module.on_load_checkpoint({"sharded": True, "losses": []})
+
+
 def test_sigkill_then_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(Worker(tmp_path, "budget")) as process:
         process.until(3)
