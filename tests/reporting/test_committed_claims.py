@@ -63,14 +63,14 @@ def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
 
 def test_there_are_such_claims() -> None:
     names = [file.parent.name for file in OTHERS]
-    assert names[:14] == [
-        "seeds", "benchmarks", "budgets", "came_aligned", "bare", "classes",
+    assert names[:15] == [
+        "seeds", "benchmarks", "budgets", "came_aligned", "bare", "classes", "utility_mean",
         "constants", "constants", "smaller", "zero",  # the second: of seeds after the first
         "excluded", "freezing", "fresh_seeds", "harmbench",
     ]  # fmt: skip
-    assert names[14:17] == ["shift", "parts", "smaller"]
-    assert names[17:21] == ["frozen_share", "matched", "quarter", "small_matched"]
-    assert names[21:35] == [
+    assert names[15:18] == ["shift", "parts", "smaller"]
+    assert names[18:22] == ["frozen_share", "matched", "quarter", "small_matched"]
+    assert names[22:36] == [
         "fresh_seeds",  # of over-refusal
         "fresh_seeds",  # of the study
         "in_words",
@@ -86,10 +86,10 @@ def test_there_are_such_claims() -> None:
         "full_rates",
         "matched",
     ]
-    assert names[35:39] == ["in_words", "read", "scu_only", "later"]
-    assert names[39:42] == ["fresh_seeds", "milder", "milder"]  # of adapters
-    assert names[42:46] == ["dpo", "fresh_seeds", "utility", "unit_lora"]
-    assert names[46:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
+    assert names[36:40] == ["in_words", "read", "scu_only", "later"]
+    assert names[40:43] == ["fresh_seeds", "milder", "milder"]  # of adapters
+    assert names[43:47] == ["dpo", "fresh_seeds", "utility", "unit_lora"]
+    assert names[47:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
 
 
 def test_the_page_counts_what_is_supported_over_seeds_and_over_prompts() -> None:
