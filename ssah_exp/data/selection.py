@@ -110,8 +110,9 @@ class RowSelection:
         kept = kept[self.start : self.stop : self.every]
         if not kept:
             raise DataError(
-                f"{origin}: no row matches {self._describe()}. The source has {len(rows)} rows; "
-                "start and stop count from 0, after where."
+                f"{origin}: no row matches where={dict(self.where)}, start={self.start}, "
+                f"stop={self.stop}. The source has {len(rows)} rows; start and stop count from 0, "
+                "after where."
             )
         if self.sample is not None:
             if self.sample > len(kept):
@@ -121,9 +122,6 @@ class RowSelection:
 
     def _matches(self, row: Row, origin: str) -> bool:
         return all(str(column(row, key, origin)) == str(val) for key, val in self.where.items())
-
-    def _describe(self) -> str:
-        return f"where={dict(self.where)}, start={self.start}, stop={self.stop}"
 
 
 def _count(origin: str, blank: int) -> None:

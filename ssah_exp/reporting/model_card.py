@@ -23,13 +23,13 @@ def model_card(record: RunRecord, arm: ArmRecord) -> str:
     """
     base = record.models["base"]
     own = record.models.get(arm.model, base)
+    made = "" if own == base else f" Before anything else it was aligned here: {own['identifier']}."
     parts = [
         f"{_HEAD}\n# {arm.name}, run {record.run_id}",
         f"An arm of the run {record.run_id} ({record.artefact}, seed {record.seed}) of ssah-exp, "
         "a reference implementation of the experiments of *Superficial Safety Alignment "
         f"Hypothesis* (arXiv 2410.10862). Made from {base['identifier']}, revision "
-        f"{base['revision']}; that model's licence applies."
-        + (f" Before anything else it was aligned here: {own['identifier']}." * (own != base)),
+        f"{base['revision']}; that model's licence applies.{made}",
         _what(arm),
         "**Not for use.** The refusals of such a model may be weakened or gone on purpose. It "
         "serves to measure, beside the run's other arms and their controls.",

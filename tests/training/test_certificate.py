@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -219,16 +220,23 @@ def test_another_model_is_refused(saved: tuple[nn.Module, TrainingPlan, Path]) -
         check_certificate(tiny_model("phi3"), saved[2])
 
 
+@contextmanager
+def rewritten(folder: Path) -> Iterator[dict[str, Any]]:
+    """A saved certificate's JSON, written back as the block leaves it."""
+    path = folder / "certificate.json"
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    yield content
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
 @pytest.mark.parametrize("key", ["frozen", "frozen_tensors", "whole_tensors", "slices"])
 def test_a_certificate_that_leaves_something_out_is_refused(
     saved: tuple[nn.Module, TrainingPlan, Path], key: str
 ) -> None:
     """What it does not speak of would pass, whatever became of it."""
     model, _, folder = saved
-    path = folder / "certificate.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    content[key] = type(content[key])()
-    path.write_text(json.dumps(content), encoding="utf-8")
+    with rewritten(folder) as content:
+        content[key] = type(content[key])()
     with pytest.raises(ModelError, match="is damaged: it says nothing of"):
         check_certificate(model, folder)
 
@@ -260,10 +268,8 @@ def test_a_count_of_frozen_weights_that_is_not_theirs_is_damage(
     saved: tuple[nn.Module, TrainingPlan, Path], more: int
 ) -> None:
     model, _, folder = saved
-    path = folder / "certificate.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    content["frozen_weights"] += more
-    path.write_text(json.dumps(content), encoding="utf-8")
+    with rewritten(folder) as content:
+        content["frozen_weights"] += more
     with pytest.raises(ModelError, match=r"counts \d+ frozen weights and names \d+"):
         check_certificate(model, folder)
 
@@ -313,11 +319,9 @@ def test_a_certificate_rewritten_to_freeze_nothing_is_refused(
 ) -> None:
     """Every name in it, and all of them free to change: nothing would be checked."""
     model, _, folder = saved
-    path = folder / "certificate.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    content |= {"frozen": {}, "frozen_tensors": [], "slices": {}}
-    content["whole_tensors"] = [name for name, _ in model.named_parameters()]
-    path.write_text(json.dumps(content), encoding="utf-8")
+    with rewritten(folder) as content:
+        content |= {"frozen": {}, "frozen_tensors": [], "slices": {}}
+        content["whole_tensors"] = [name for name, _ in model.named_parameters()]
     with pytest.raises(ModelError, match=r"counts \d+ frozen weights and names 0"):
         check_certificate(model, folder)
 
@@ -354,10 +358,8 @@ def test_damage_is_named(saved: tuple[nn.Module, TrainingPlan, Path]) -> None:
 
 def test_parts_of_another_kind_are_damage(saved: tuple[nn.Module, TrainingPlan, Path]) -> None:
     model, _, folder = saved
-    path = folder / "certificate.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    content["slices"] = ["a list"]
-    path.write_text(json.dumps(content), encoding="utf-8")
+    with rewritten(folder) as content:
+        content["slices"] = ["a list"]
     with pytest.raises(ModelError, match="missing or damaged"):
         check_certificate(model, folder)
 

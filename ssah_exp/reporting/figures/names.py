@@ -1,4 +1,4 @@
-"""Names at an axis, of classes, sets and words that were swept, and what titles say of fills."""
+"""Names in pictures: of classes, sets and words that were swept, and of fills in titles."""
 
 from __future__ import annotations
 
