@@ -52,6 +52,7 @@ def test_points_stand_where_the_numbers_are(
     points = {(float(c[0].get_xdata()[0]), float(c[0].get_ydata()[0])) for c in axes.containers}
     assert points == {(1.0, 30.0), (1.1, 5.0), (1.2, 8.0)}
     assert len(axes.containers) == 6
+    assert drawn[0].get_suptitle() == "bundled, table4_alignment_budget, 2 seeds"
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
     shown = ["aligned, loss 9.00", "full", "ru20", "random like ru20"]
     assert texts == shown, "each once, over both seeds"
@@ -68,6 +69,27 @@ def test_every_kind_of_control_has_a_mark_of_its_own(
     for kind, marker in zip(CONTROLS, ("x", "^", "s"), strict=True):
         assert points[f"{kind} like ru20"].get_marker() == marker
         assert points[f"{kind} like ru20"].get_color() == points["ru20"].get_color()
+
+
+def test_every_arm_has_a_colour_of_its_own(
+    trained: RunRecord, tmp_path: Path, drawn: list[Figure]
+) -> None:
+    """More of them than the palette holds."""
+    arms = [arm(f"ru{share:02}", None, 1.0, share) for share in range(1, 13)]
+    asr_against_loss([replace(trained, arms=arms)], tmp_path / "a.svg")
+    assert len({item[0].get_color() for item in drawn[0].axes[0].containers}) == len(arms) == 12
+
+
+def test_a_table_of_the_users_is_not_overwritten(trained: RunRecord, tmp_path: Path) -> None:
+    mine = tmp_path / "results.csv"
+    mine.write_text("mine")
+    with pytest.raises(ConfigError, match=r"results\.csv' is there and belongs to no picture"):
+        asr_against_loss([trained], tmp_path / "results.svg")
+    assert mine.read_text() == "mine"
+    assert [*tmp_path.iterdir()] == [mine]
+    asr_against_loss([trained], tmp_path / "other.svg")
+    asr_against_loss([trained], tmp_path / "other.png")
+    asr_against_loss([trained], tmp_path / "other.png")
 
 
 def test_what_cannot_be_drawn_is_said(trained: RunRecord, tmp_path: Path) -> None:

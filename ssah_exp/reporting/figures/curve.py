@@ -32,7 +32,7 @@ from ssah_exp.reporting.figures.drawing import (
     whiskers,
 )
 from ssah_exp.reporting.figures.drawn_asr import PRIMARY, DrawnAsr
-from ssah_exp.reporting.figures.names import in_lines, named_below, set_to
+from ssah_exp.reporting.figures.names import in_lines, named_below, seeds_in_title, set_to
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,7 +104,7 @@ def _seeds(rows: pd.DataFrame, across: Across) -> str:
         if here.min() < here.max():
             return f"{here.min()} to {here.max()} seeds"
         seeds = here.max()
-    return f"{seeds} seed{'s' if seeds > 1 else ''}"
+    return seeds_in_title(seeds)
 
 
 def _place_ticks(axes: Axes, rows: pd.DataFrame, across: Across) -> None:

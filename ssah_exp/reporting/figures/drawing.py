@@ -60,6 +60,17 @@ def styled() -> Iterator[None]:
         yield
 
 
+def distinct_colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each name: the palette, or evenly spaced hues where it is too short."""
+    if len(names) <= len(PALETTE):
+        return dict(zip(names, PALETTE, strict=False))
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    hues = colormaps["turbo"](np.linspace(0.04, 0.96, len(names)))
+    return {name: to_hex(hue) for name, hue in zip(names, hues, strict=True)}
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of so many inches, bound to no window."""
     from matplotlib.figure import Figure
@@ -154,8 +165,12 @@ _NOT_OFFERED = {"pgf", "raw", "rgba"}
 def check_picture(path: Path) -> None:
     """Refuse a picture that could not be written, before anything is computed for it.
 
+    Its numbers go into a CSV of the same name; one that lies there without a picture is not a
+    figure's, and is not overwritten.
+
     Raises:
-        ConfigError: No suffix, or one of an unknown format.
+        ConfigError: No suffix, one of an unknown format, or a CSV of that name that no picture
+            belongs to.
     """
     from matplotlib.backend_bases import FigureCanvasBase
 
@@ -165,6 +180,12 @@ def check_picture(path: Path) -> None:
         raise ConfigError(f"'{path}' has no suffix to say the format by, e.g. {path.name}.svg.")
     if kind not in allowed:
         raise ConfigError(f"Cannot write '{path.suffix}'. Allowed: {', '.join(sorted(allowed))}.")
+    table = path.with_suffix(".csv")
+    if table.exists() and not any(path.with_suffix(f".{other}").exists() for other in allowed):
+        raise ConfigError(
+            f"'{table}' is there and belongs to no picture; the numbers of '{path.name}' would "
+            "overwrite it. Choose another name."
+        )
 
 
 def save_figure(figure: Figure, path: Path, numbers: pd.DataFrame) -> Path:

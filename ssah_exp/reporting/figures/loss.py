@@ -15,13 +15,14 @@ from ssah_exp.reporting.arm_groups import label_of
 from ssah_exp.reporting.figures.drawing import (
     CONTROL_MARKERS,
     PAGE,
-    PALETTE,
+    distinct_colours,
     named_once,
     new_figure,
     save_figure,
     styled,
 )
 from ssah_exp.reporting.figures.drawn_asr import PRIMARY, DrawnAsr
+from ssah_exp.reporting.figures.names import seeds_in_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,6 +58,7 @@ def asr_against_loss(records: Sequence[RunRecord], path: Path, asr: DrawnAsr = P
     if points.empty or not points["trained"].any():
         raise StoreError(f"No arm of these records has both a training loss and {metric}.")
     figure = new_figure(PAGE * 0.75, 3.2)
+    figure.suptitle(_title(records))
     axes = figure.subplots()
     _draw(axes, points)
     axes.set_xlabel("training loss, nats per response token")
@@ -65,6 +67,11 @@ def asr_against_loss(records: Sequence[RunRecord], path: Path, asr: DrawnAsr = P
     # Beside the axes: the points may be anywhere.
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return save_figure(figure, path, points)
+
+
+def _title(records: Sequence[RunRecord]) -> str:
+    data = records[0].config["data"]["name"]
+    return f"{data}, {records[0].artefact}, {seeds_in_title(len(records))}"
 
 
 def _points(records: Sequence[RunRecord], metric: str) -> pd.DataFrame:
@@ -99,9 +106,9 @@ def _range(losses: pd.Series[float]) -> str:
 
 
 def _draw(axes: Axes, points: pd.DataFrame) -> None:
-    names = list(points["arm"].unique())
+    colours = distinct_colours(list(points["arm"].unique()))
     for name, start in points[~points["trained"]].groupby("arm", sort=False):
-        colour, rate = PALETTE[names.index(name) % len(PALETTE)], start["asr_pct"].mean()
+        colour, rate = colours[str(name)], start["asr_pct"].mean()
         label = f"{name}, loss {_range(start['train_loss'])}"
         axes.axhline(rate, linestyle="--", linewidth=1, color=colour, label=label)
     for point in points[points["trained"]].to_dict("records"):
@@ -111,7 +118,7 @@ def _draw(axes: Axes, points: pd.DataFrame) -> None:
             rate,
             yerr=[[rate - point["low"]], [point["high"] - rate]],
             fmt=CONTROL_MARKERS[point["control"]],
-            color=PALETTE[names.index(point["arm"]) % len(PALETTE)],
+            color=colours[point["arm"]],
             elinewidth=0.6,
             label=point["label"],
         )

@@ -25,6 +25,11 @@ def set_to(fill: str) -> str:
     return _SET_TO.get(fill, "")
 
 
+def seeds_in_title(count: int) -> str:
+    """How many seeds a picture shows."""
+    return f"{count} seed{'s' if count > 1 else ''}"
+
+
 def named_below(axes: Axes, names: Sequence[str]) -> None:
     """Places 0, 1, ... with their names below, slanted where they would run into each other."""
     labels = axes.set_xticks(range(len(names)), names)

@@ -28,7 +28,7 @@ from ssah_exp.reporting.figures.drawing import (
 )
 from ssah_exp.reporting.figures.drawn_asr import PRIMARY, DrawnAsr
 from ssah_exp.reporting.figures.drawn_rows import drawn_rows
-from ssah_exp.reporting.figures.names import named_below, set_to, shortened
+from ssah_exp.reporting.figures.names import named_below, seeds_in_title, set_to, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,11 +108,11 @@ def draw_null(records: Sequence[RunRecord], path: Path, asr: DrawnAsr = PRIMARY)
 
 
 def _title(records: Sequence[RunRecord]) -> str:
-    config, seeds = records[0].config, len(records)
+    config = records[0].config
     budgets, fill = config["units"]["budgets"], config["ablation"]["primary_fill"]
     return (
         f"{config['data']['name']}, SCU budget {100 * budgets['scu']:g} % of {budgets['unit']}, "
-        f"{set_to(fill)}{seeds} seed{'s' if seeds > 1 else ''}"
+        f"{set_to(fill)}{seeds_in_title(len(records))}"
     )
 
 
