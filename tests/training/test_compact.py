@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
-from ssah_exp.config.schema import OthersConfig, TrainingConfig
+from ssah_exp.config.schema import OthersConfig
 from ssah_exp.data.loaders import Batch, Collate
 from ssah_exp.interventions.plan import Slice, TrainingPlan, plan_training
 from ssah_exp.models.logits import token_losses
 from ssah_exp.models.recomputing import recompute_activations
-from ssah_exp.training.compact import CompactLinear, _ColumnLinear, _RowLinear, padded
-from ssah_exp.training.module import FineTuning
-from ssah_exp.training.objectives import SupervisedObjective
-from ssah_exp.training.policy import UnitPolicy
-from ssah_exp.training.tuned import TunedWeights, cheaper_path, state_bytes_of, tuned_weights
+from ssah_exp.training.tuned import TunedWeights, tuned_weights
 from tests import tiny
 from tests.training.test_plan import masks_of, some_units
 
@@ -260,102 +254,6 @@ def test_the_optimizer_sees_only_what_is_trained(family: str) -> None:
     assert held == plan.changeable(model)
 
 
-def test_columns_keep_only_their_channels_for_the_backward_pass() -> None:
-    linear = nn.Linear(64, 8, bias=False)
-    x = torch.randn(5, 64, requires_grad=True)
-    saved: list[torch.Size] = []
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        saved.append(tensor.shape)
-        return tensor
-
-    module = CompactLinear(linear, 1, torch.tensor([3, 40]), torch.float32)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda item: item):
-        module(x).sum().backward()
-    assert torch.Size([5, 2]) in saved
-    assert torch.Size([5, 64]) not in saved
-
-
-def numeric(function: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor) -> torch.Tensor:
-    """Central differences."""
-    out = torch.zeros_like(at)
-    for place in np.ndindex(*at.shape):
-        step = torch.zeros_like(at)
-        step[place] = 1e-5
-        out[place] = (function(at + step) - function(at - step)) / 2e-5
-    return out
-
-
-@pytest.mark.parametrize("dim", [0, 1])
-def test_gradients_of_the_part_and_of_the_input_by_differences(dim: int) -> None:
-    torch.manual_seed(0)
-    linear = nn.Linear(6, 5).double()
-    index, weight, bias = torch.tensor([1, 4]), linear.weight.detach().clone(), linear.bias
-    x, probe = torch.randn(2, 3, 6, dtype=torch.float64), torch.randn(2, 3, 5, dtype=torch.float64)
-    module = CompactLinear(linear, dim, index, torch.float64, bias_too=dim == 0)
-    leaf = x.clone().requires_grad_(True)
-    (module(leaf) * probe).sum().backward()
-
-    def with_part(part: torch.Tensor) -> torch.Tensor:
-        return (nn.functional.linear(x, weight.index_copy(dim, index, part), bias) * probe).sum()
-
-    part = weight.index_select(dim, index)
-    torch.testing.assert_close(module.part.grad, numeric(with_part, part), rtol=1e-6, atol=1e-6)
-    wanted = torch.einsum("bto,oi->bti", probe, weight)
-    torch.testing.assert_close(leaf.grad, wanted)
-    if dim == 0:
-        assert module.bias_part is not None
-        torch.testing.assert_close(module.bias_part.grad, probe.sum((0, 1))[index])
-    else:  # columns are no entries of a bias, which is trained whole or not at all
-        assert module.bias_part is None
-        torch.testing.assert_close(bias.grad, probe.sum((0, 1)))
-
-
-@pytest.mark.parametrize("size", [1, 7, 8, 9])
-@pytest.mark.parametrize("function", [_RowLinear, _ColumnLinear])
-def test_indices_padded_to_aligned_rows_give_the_same_gradient(
-    function: type[torch.autograd.Function], size: int
-) -> None:
-    """As on CUDA, where products of unaligned rows are slow."""
-    torch.manual_seed(0)
-    weight, index = torch.randn(24, 24, dtype=torch.float64), torch.randperm(24)[:size].sort()[0]
-    x, probe = (torch.randn(2, 3, 24, dtype=torch.float64) for _ in range(2))
-    dim = 0 if function is _RowLinear else 1
-    found = []
-    for places in (index, padded(index)):
-        part = weight.index_select(dim, index).requires_grad_(True)
-        (function.apply(x, weight, part, places, None) * probe).sum().backward()
-        assert part.grad is not None
-        assert part.grad.is_contiguous()
-        found.append(part.grad)
-    assert len(padded(index)) % 8 == 0
-    assert len(padded(index)) - size < 8, "no row more than that takes"
-    torch.testing.assert_close(*found)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_trained_copy_alone_is_trained_in_the_master_s_precision(dtype: torch.dtype) -> None:
-    linear = nn.Linear(6, 5).to(dtype)
-    module = CompactLinear(linear, 0, torch.tensor([1, 4]), torch.float32, bias_too=True)
-    trained = {name: item for name, item in module.named_parameters() if item.requires_grad}
-    assert trained.keys() == {"part", "bias_part"}
-    assert {item.dtype for item in trained.values()} == {torch.float32}
-    assert linear.weight.dtype == dtype
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("dim", [0, 1])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_layer_gives_every_bit_of_the_one_it_stands_for(
-    dim: int, dtype: torch.dtype, bias: bool
-) -> None:
-    torch.manual_seed(0)
-    linear = nn.Linear(64, 64, bias=bias).to(dtype)
-    x, index = torch.randn(3, 7, 64, dtype=dtype), torch.arange(0, 64, 5)
-    module = CompactLinear(linear, dim, index, torch.float32, bias_too=dim == 0)
-    assert torch.equal(module(x), linear(x))
-
-
 def modules(model: nn.Module) -> Iterator[str]:
     for name, module in model.named_modules():
         yield f"{name}: {type(module).__name__} {id(module)}"
@@ -407,77 +305,6 @@ def test_a_plan_that_fails_half_way_in_is_taken_out_again(
     assert list(modules(model)) == before
     assert [item.requires_grad for item in model.parameters()] == free
     assert not any(item._backward_hooks for item in model.parameters())
-
-
-def test_the_way_that_takes_less_memory_is_taken() -> None:
-    assert cheaper_path(0.2, weight_bytes=4) == "compact"
-    assert cheaper_path(0.79, weight_bytes=4) == "compact", "4 + 16 x 0.79 < 16 + 4 x 0.21"
-    assert cheaper_path(0.81, weight_bytes=4) == "masked"
-    assert cheaper_path(0.99, weight_bytes=2) == "compact", "masters are needed either way"
-    model = tiny.tiny_model("llama")
-    few = plan_training(model, "freeze", some_units(model, 0.05))
-    with tuned_weights(model, few) as tuned:
-        shares = [
-            module.index.numel() / module.weight.shape[module.dim]
-            for module in tuned.compact_modules
-        ]
-        assert all(share <= 0.8 for share in shares)
-        assert len(tuned.compact_modules) < len(
-            [s for s in few.slices if s.name.endswith("weight")]
-        )
-
-
-def test_eight_bit_states_make_masking_cheaper_sooner() -> None:
-    assert (state_bytes_of("adamw"), state_bytes_of("adamw_8bit")) == (4 + 8, 4 + 2)
-    assert (state_bytes_of("adamw", 2), state_bytes_of("adamw_8bit", 2)) == (2 + 4, 2 + 2)
-    for share, optimizer, expected in (
-        (0.72, "adamw", "compact"),
-        (0.72, "adamw_8bit", "masked"),
-        (0.71, "adamw_8bit", "compact"),
-    ):
-        assert cheaper_path(share, 4, state_bytes_of(optimizer)) == expected
-    assert cheaper_path(0.79, 2, state_bytes_of("adamw", 2), master_bytes=2) == "compact"
-    assert cheaper_path(0.81, 2, state_bytes_of("adamw", 2), master_bytes=2) == "masked"
-
-
-def compact_shares(tuned: TunedWeights) -> list[float]:
-    return [
-        module.index.numel() / module.weight.shape[module.dim] for module in tuned.compact_modules
-    ]
-
-
-def test_the_optimizer_of_the_run_decides_which_way_is_cheaper() -> None:
-    model = tiny.tiny_model("llama")
-    plan = plan_training(model, "budget", some_units(model, 0.66))
-    found: dict[str, list[float]] = {}
-    for name in ("adamw", "adamw_8bit"):
-        config = TrainingConfig(optimizer=name)
-        module = FineTuning(model, SupervisedObjective(), config, steps=1)
-        with UnitPolicy(plan) as policy:
-            policy.setup(pl.Trainer(logger=False, accelerator="cpu"), module, "fit")
-            assert isinstance(module.tuned, TunedWeights)
-            found[name] = compact_shares(module.tuned)
-    assert any(5 / 7 < share <= 0.8 for share in found["adamw"])
-    assert len(found["adamw_8bit"]) < len(found["adamw"])
-    assert all(share <= 5 / 7 for share in found["adamw_8bit"])
-
-
-def test_without_masters_masking_is_cheaper_sooner() -> None:
-    """With them, masking has masters of frozen weights, too."""
-    model = tiny.tiny_model("llama", dtype=torch.bfloat16)
-    plan = plan_training(model, "budget", some_units(model, 0.85))
-    shares = {item.index.numel() / item.size for item in plan.slices}
-    assert any(0.8 < share < 0.83 for share in shares), "else states of four bytes would do"
-    with tuned_weights(model, plan) as tuned:
-        every = compact_shares(tuned)
-        assert tuned.kept_bytes == 0
-    with tuned_weights(model, plan, masters=False) as tuned:
-        some = compact_shares(tuned)
-        masked = [item for item in plan.slices if item.index.numel() / item.size > 0.8]
-        assert sorted(every) == sorted([*some, *(s.index.numel() / s.size for s in masked)])
-        frozen = [item.take_rest(model.get_parameter(item.name)) for item in masked]
-        assert tuned.kept_bytes == sum(2 * item.numel() for item in frozen) > 0
-    assert some
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
