@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -53,10 +54,16 @@ OTHERS = sorted(
 
 @pytest.mark.parametrize("file", OTHERS, ids=lambda file: file.parent.name)
 def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
-    file: Path, capsys: pytest.CaptureFixture[str]
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    records = file.parent / "records"
-    main(["claims", str(file), "--records", str(records if records.is_dir() else file.parent)])
+    """By the command that the file names at its head."""
+    monkeypatch.chdir(EXPERIMENTS.parent)
+    head = file.read_text(encoding="utf-8").replace("\\\n#", "")
+    told = re.search(r"^#\s+ssah-exp (claims .* --records \S+)$", head, re.MULTILINE)
+    assert told is not None
+    command = told[1].split()
+    assert Path(command[1]).resolve() == file
+    main(command)
     verdicts = "verdicts.md" if file.stem == "claims" else f"{file.stem}.md"
     assert capsys.readouterr().out == (file.parent / verdicts).read_text(encoding="utf-8")
 
