@@ -101,7 +101,7 @@ def intervals_note(block: Block, over_seeds: str) -> str:
     level = level_text(block.records[0].config["evaluation"]["confidence"])
     if len(block.records) == 1:
         return f"{level} intervals: Wilson over prompts, bootstrap over text windows"
-    rates = "rates the wider of t over seeds and Wilson over prompts"
+    rates = "rates the envelope of t over seeds and Wilson over prompts"
     return f"{level} intervals: {rates}, {over_seeds} t"
 
 

@@ -164,6 +164,26 @@ def test_another_calibration_is_marked_where_units_are_frozen(data: str, *, mark
     assert (f"calibration: {whose} refusals for the model's own" in own.differs) == bool(whose)
 
 
+UNITS = [
+    ("budgets", {"scu": 0.05, "unit": "params"}, "SCU budget: 0.05 of params for 0.01 of params"),
+    ("budgets", {"scu": 0.01, "unit": "units"}, "SCU budget: 0.01 of units for 0.01 of params"),
+    ("statistic", "flap", "scores: statistic flap for variance"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "mark"), UNITS)
+def test_how_units_were_found_is_marked_where_they_are_frozen(
+    key: str, value: object, mark: str
+) -> None:
+    made = replace(training_record(), judges={"zou2023": {"kind": "keyword"}})
+    other = changed(made, lambda config: config["units"].update({key: value}))
+    for name in ("aligned", "full", "setting_i"):
+        where = (name, "asr/mean/zou2023", "Llama-2-7B-Chat, AdvBench, keyword")
+        added = [text for text in pair(other, *where).differs if text.startswith(mark[:6])]
+        assert added == ([mark] if name == "setting_i" else [])
+        assert set(pair(other, *where).differs) - {mark} <= set(pair(made, *where).differs)
+
+
 @pytest.mark.parametrize(
     ("template", "name"),
     [
@@ -275,15 +295,18 @@ def test_table_4_names_another_ranking_than_by_utility_where_units_are_ranked(
             del held["end"]
 
     made = changed(answered(made, UtilityConfig(["boolq"])), chosen)
+    made = changed(made, lambda config: config["units"].update(statistic="flap"))
+    scores = "scores: statistic flap for variance"
     marks = {
         arm: [
             text
             for text in pair(made, arm, "utility/boolq/acc", "Llama-7B").differs
-            if text.startswith("ranking")
+            if text.startswith("ranking") or text == scores
         ]
         for arm in ("unaligned", "full", "ru20")
     }
-    assert marks == {"unaligned": [], "full": [], "ru20": [] if mark is None else [mark]}
+    ranked = [scores] if mark is None else [scores, mark]
+    assert marks == {"unaligned": [], "full": [], "ru20": ranked}
 
 
 def test_attacks_stand_beside_the_papers_by_their_kind() -> None:

@@ -245,7 +245,7 @@ def test_the_caption_says_what_intervals_over_seeds_are() -> None:
     for item in made:
         item.config["evaluation"]["confidence"] = 0.9
     assert (
-        "seeds 0, 1; 90% intervals: rates the wider of t over seeds and Wilson over prompts, "
+        "seeds 0, 1; 90% intervals: rates the envelope of t over seeds and Wilson over prompts, "
         "perplexity and training loss t; controls:"
     ) in render_training(made, "markdown")
 

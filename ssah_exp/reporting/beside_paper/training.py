@@ -45,6 +45,7 @@ _SCORES = {
 _LEAST_USEFUL = "lowest z_U"
 _FROZEN = ("setting_i", "setting_ii")
 _SIZES = {"AdvBench": 520, "HEx-PHI": 330}
+_SCU = 0.01  # of the parameters; a frozen set is these units and others
 
 
 def freezing_pairs(block: Block) -> Iterator[PaperPair]:
@@ -123,6 +124,7 @@ def _ranked_by(record: RunRecord, arm: str) -> Iterator[str]:
     select = record.config["training"]["arms"].get(arm, {}).get("select")
     if select is None:
         return
+    yield from protocol.scores_differ(record)
     by, end = select.get("by"), select.get("end")
     ranked = by in _SCORES and end is not None and select.get("of") is None
     ours = f"{end} {_SCORES[by]}" if ranked else "another selection"
@@ -154,6 +156,14 @@ def _published(block: Block) -> Iterator[dict[str, str]]:
         yield {str(key): value for key, value in item.items()}
 
 
+def _units_differ(record: RunRecord) -> Iterator[str]:
+    """How the units that an arm freezes were found."""
+    yield from protocol.budget_differs(record, "SCU", _SCU)
+    yield from protocol.scores_differ(record)
+    yield from protocol.calibration_differs(record)
+    yield from protocol.refusals_differ(record)
+
+
 def _trained(data: str | None, arm: str) -> tuple[str, ...]:
     return () if data or arm == ALIGNED else (f"trained on: other data for {_ALPACA}",)
 
@@ -168,9 +178,7 @@ def _pair(
 ) -> PaperPair:
     record, row = block.records[0], find_row(block, arm)
     size = _SIZES.get(measured.benchmark)
-    calibrated: tuple[str, ...] = ()
-    if arm in _FROZEN:
-        calibrated = (*protocol.calibration_differs(record), *protocol.refusals_differ(record))
+    units = tuple(_units_differ(record)) if arm in _FROZEN else ()
     return PaperPair(
         arm=arm,
         fill=None,
@@ -181,7 +189,7 @@ def _pair(
         published=published_number(value, measured.scale),
         differs=(
             *differs,
-            *calibrated,
+            *units,
             *protocol.requests_differ(record, measured.benchmark, size),
             *measured.differs,
         ),
