@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
     figure.add_argument(
         "--out",
         help="file, its suffix decides the format; several settings get a number each (default: a "
-        "name of the figure's own, .png, in this folder)",
+        "name of the figure's own, in this folder)",
     )
     figure.add_argument("--style", help="prompt style of tables (default: mean over styles)")
     figure.add_argument(

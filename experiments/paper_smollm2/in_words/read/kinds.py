@@ -1,7 +1,8 @@
 """Prints kinds.md of a folder: kinds of answers by arm and reader, and how far readers agree.
 
-kinds.csv has a row for every answer: its request's number among the hundred, from 1, a hash that equal
-answers to one request share, and what either reader called it; the texts stay where they were made.
+kinds.csv has a row for every answer: its request's number among the hundred (from 1), a hash that
+equal answers to one request share, and what either reader called it; the texts stay where they were
+made.
 
     python experiments/paper_smollm2/in_words/read/kinds.py FOLDER > FOLDER/kinds.md
 """
