@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssah_exp.config.artefacts import PROBE, TABLE1, TRAINING_ARTEFACTS
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.figures.drawing import numbered
 from ssah_exp.reporting.figures.drawn_asr import DrawnAsr
@@ -50,7 +50,12 @@ def render_artefact(records: Sequence[RunRecord], form: str) -> str:
     Args:
         records: At least one, all of one artefact.
         form: ``markdown``, ``csv``, ``json`` or ``latex``.
+
+    Raises:
+        StoreError: There are none.
     """
+    if not records:
+        raise StoreError("There are no records to print.")
     return RENDERERS[records[0].artefact](records, form)
 
 

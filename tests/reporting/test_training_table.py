@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.artefacts import render_artefact
@@ -71,6 +72,8 @@ def test_each_artefact_has_its_table() -> None:
     assert "| setting_i" in render_artefact([training_record()], "markdown")
     assert "| SCU" in render_artefact([record()], "markdown")
     assert "training loss" not in render_artefact([record()], "markdown")
+    with pytest.raises(StoreError, match="no records"):
+        render_artefact([], "markdown")
 
 
 def test_one_line_per_arm_with_its_loss_beside_its_asr() -> None:
