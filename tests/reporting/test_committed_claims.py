@@ -95,8 +95,9 @@ def test_there_are_such_claims() -> None:
     ]
     assert names[36:40] == ["in_words", "read", "scu_only", "later"]
     assert names[40:43] == ["fresh_seeds", "milder", "milder"]  # of adapters
-    assert names[43:47] == ["dpo", "fresh_seeds", "utility", "unit_lora"]
-    assert names[47:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
+    assert names[43:45] == ["dpo", "fresh_seeds"]  # the second: of DPO
+    assert names[45:48] == ["fresh_seeds", "utility", "unit_lora"]
+    assert names[48:] == ["blocks", "which_units", "holding_back", "snip_budgets"]
 
 
 def test_the_page_counts_what_is_supported_over_seeds_and_over_prompts() -> None:
