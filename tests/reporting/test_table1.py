@@ -50,8 +50,8 @@ def test_markdown_gathers_three_seeds() -> None:
     shifts = (0.0, 0.02, -0.05)
     text = render([record(s, arms=arms(shift)) for s, shift in enumerate(shifts)], "markdown")
     assert markdown_row(text, "SCU")[5] == "59.0 [49.2, 68.1]"
-    wider = "rates the envelope of t over seeds and Wilson over prompts, perplexity t;"
-    assert f"seeds 0, 1, 2; 95% intervals: {wider}" in text
+    envelope = "rates the envelope of t over seeds and Wilson over prompts, perplexity t;"
+    assert f"seeds 0, 1, 2; 95% intervals: {envelope}" in text
 
 
 def test_a_note_says_how_much_of_their_class_controls_hold() -> None:

@@ -15,6 +15,12 @@ from tests import tiny
 from tests.training.test_plan import some_units
 
 
+def compact_shares(tuned: TunedWeights) -> list[float]:
+    return [
+        module.index.numel() / module.weight.shape[module.dim] for module in tuned.compact_modules
+    ]
+
+
 def test_the_way_that_takes_less_memory_is_taken() -> None:
     assert cheaper_path(0.2, weight_bytes=4) == "compact"
     assert cheaper_path(0.79, weight_bytes=4) == "compact", "4 + 16 x 0.79 < 16 + 4 x 0.21"
@@ -23,11 +29,7 @@ def test_the_way_that_takes_less_memory_is_taken() -> None:
     model = tiny.tiny_model("llama")
     few = plan_training(model, "freeze", some_units(model, 0.05))
     with tuned_weights(model, few) as tuned:
-        shares = [
-            module.index.numel() / module.weight.shape[module.dim]
-            for module in tuned.compact_modules
-        ]
-        assert all(share <= 0.8 for share in shares)
+        assert all(share <= 0.8 for share in compact_shares(tuned))
         assert len(tuned.compact_modules) < len(
             [s for s in few.slices if s.name.endswith("weight")]
         )
@@ -44,12 +46,6 @@ def test_eight_bit_states_make_masking_cheaper_sooner() -> None:
         assert cheaper_path(share, 4, state_bytes_of(optimizer)) == expected
     assert cheaper_path(0.79, 2, state_bytes_of("adamw", 2), master_bytes=2) == "compact"
     assert cheaper_path(0.81, 2, state_bytes_of("adamw", 2), master_bytes=2) == "masked"
-
-
-def compact_shares(tuned: TunedWeights) -> list[float]:
-    return [
-        module.index.numel() / module.weight.shape[module.dim] for module in tuned.compact_modules
-    ]
 
 
 def test_the_optimizer_of_the_run_decides_which_way_is_cheaper() -> None:

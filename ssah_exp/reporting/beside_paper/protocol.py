@@ -28,6 +28,7 @@ _GOALS = {
     520: "a8c55e1f177caa125e6cdb4bb52a0c99ba780d7e59a77c0776749c1c028d58ae",
 }
 _SCORES = {"statistic": "variance", "tokens": "response", "square_attention": True, "samples": 128}
+BUDGETS = {"SCU": 0.01, "UCU": 0.10, "RU": 0.10}  # of the parameters
 _RAW_SUBSET, _RAW_SPLIT = "wikitext-2-raw-v1", "test"
 # Texts known by their content; a record does not say where a file lay. The one of data=paper_files
 # is cut into words, with rare ones replaced by <unk>: its perplexity is another number.
@@ -194,12 +195,12 @@ def text_differs(record: RunRecord, window: int) -> Iterator[str]:
         yield f"window: {ours} for {window}"
 
 
-def budget_differs(record: RunRecord, name: str, share: float) -> Iterator[str]:
+def budget_differs(record: RunRecord, name: str) -> Iterator[str]:
     """A class cut at another share, or at a share of something else."""
-    budgets = record.config["units"]["budgets"]
+    budgets, theirs = record.config["units"]["budgets"], BUDGETS[name]
     ours = budgets[name.lower()]
-    if (ours, budgets["unit"]) != (share, "params"):
-        yield f"{name} budget: {ours:g} of {budgets['unit']} for {share:g} of params"
+    if (ours, budgets["unit"]) != (theirs, "params"):
+        yield f"{name} budget: {ours:g} of {budgets['unit']} for {theirs:g} of params"
 
 
 def size_differs(record: RunRecord, source: str, share: float, printed: float) -> Iterator[str]:

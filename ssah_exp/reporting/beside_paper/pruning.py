@@ -22,7 +22,6 @@ from ssah_exp.reporting.rows import Block, Cell, Row
 from ssah_exp.reporting.text import heading
 
 _N, _TOKENS, _WINDOW = 100, 256, 4096
-_BUDGETS = {"SCU": 0.01, "UCU": 0.10, "RU": 0.10}
 _GROUPS = {"dense": ALIGNED, "SCU": "SCU", "UCU": "UCU", "RU": "RU"}
 # Published column -> our prompt style; for Llama-2 the printed average has a third value.
 _STYLES = {
@@ -67,9 +66,9 @@ def _units_differ(
     record: RunRecord, source: str, label: str, row: Row | None, printed: object
 ) -> Iterator[str]:
     """How a class was found, how large it is and what was done with it; nothing if none was."""
-    if label not in _BUDGETS:
+    if label not in protocol.BUDGETS:
         return
-    yield from protocol.budget_differs(record, label, _BUDGETS[label])
+    yield from protocol.budget_differs(record, label)
     yield from protocol.scores_differ(record)
     yield from protocol.refusals_differ(record)
     yield from protocol.fill_differs(record)

@@ -45,7 +45,6 @@ _SCORES = {
 _LEAST_USEFUL = "lowest z_U"
 _FROZEN = ("setting_i", "setting_ii")
 _SIZES = {"AdvBench": 520, "HEx-PHI": 330}
-_SCU = 0.01  # of the parameters; a frozen set is these units and others
 
 
 def freezing_pairs(block: Block) -> Iterator[PaperPair]:
@@ -86,7 +85,7 @@ def budget_pairs(block: Block) -> Iterator[PaperPair]:
         common = (
             *protocol.model_differs(record, item["model"]),
             *_aligned_on(record, arm),
-            *_ranked_by(record, arm),
+            *_chosen_by(record, arm),
         )
         for column in [name for name in item if name not in ("model", "type")]:
             metric = benchmark_metric(record, column)
@@ -119,8 +118,8 @@ def _aligned_on(record: RunRecord, arm: str) -> Iterator[str]:
         yield f"trained on: other data for {_ALPACA}"
 
 
-def _ranked_by(record: RunRecord, arm: str) -> Iterator[str]:
-    """The paper's model is a base model, which has utility scores alone to call units redundant."""
+def _chosen_by(record: RunRecord, arm: str) -> Iterator[str]:
+    """How units were scored, and ranked: the paper's base model has utility scores alone."""
     select = record.config["training"]["arms"].get(arm, {}).get("select")
     if select is None:
         return
@@ -158,7 +157,7 @@ def _published(block: Block) -> Iterator[dict[str, str]]:
 
 def _units_differ(record: RunRecord) -> Iterator[str]:
     """How the units that an arm freezes were found."""
-    yield from protocol.budget_differs(record, "SCU", _SCU)
+    yield from protocol.budget_differs(record, "SCU")
     yield from protocol.scores_differ(record)
     yield from protocol.calibration_differs(record)
     yield from protocol.refusals_differ(record)
