@@ -11,10 +11,10 @@ from ssah_exp.config.artefacts import PROBE, TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.config.facts import reads_given_pairs, styles_of
 from ssah_exp.config.ranges import refuse
 from ssah_exp.config.schema import RunConfig
-from ssah_exp.config.vocabulary import STYLES, UNALIGNED
+from ssah_exp.config.vocabulary import CONTROLS, STYLES, UNALIGNED
 
 # Controls that give each unit one of its nearest.
-_NEAREST = {"matched", "shifted"}
+_NEAREST = set(CONTROLS) - {"random"}
 # Keys of the evaluation that the probe does not read, since it has answers of its own.
 _ANSWERS_ONLY = ("benign_style", "harmful_styles", "max_new_tokens", "perplexity")
 _TRAINED_BY = f"experiments that train do, such as {', '.join(TRAINING_ARTEFACTS[:3])}"
@@ -99,10 +99,7 @@ def unread_options(config: RunConfig) -> Iterator[Unread]:
         for key in ("draws", "match_pool"):
             yield Unread(f"ablation.controls.{key}", "ablation.controls asks for no controls")
     elif not _NEAREST.intersection(controls.kinds):
-        yield Unread(
-            "ablation.controls.match_pool",
-            "ablation.controls.kinds has no matched or shifted",
-        )
+        yield Unread("ablation.controls.match_pool", "ablation.controls.kinds has only random")
     if config.ablation.fills_of and len(config.ablation.fills) == 1:
         yield Unread("ablation.fills_of", "ablation.fills has one, which every class gets")
     if config.artefact in TRAINING_ARTEFACTS:
@@ -119,7 +116,7 @@ def _by_no_arm(config: RunConfig) -> Iterator[Unread]:
     if not kinds:
         yield Unread("training.control_draws", "no arm has controls")
     if not _NEAREST & kinds:
-        yield Unread("training.match_pool", "no arm has matched or shifted controls")
+        yield Unread("training.match_pool", "no arm has controls other than random ones")
 
 
 def refuse_unread(jobs: Sequence[tuple[RunConfig, Sequence[str]]]) -> None:

@@ -9,7 +9,7 @@ OBJECTIVES = ("sft", "dpo")
 PRECISIONS = ("float32", "bfloat16", "float16")
 TOKENS = ("response", "all")
 STYLES = ("raw", "raw_system", "chat", "chat_system")
-CONTROLS = ("random", "matched", "shifted")
+CONTROLS = ("random", "matched", "shifted", "normed")
 POLICIES = ("none", "freeze", "budget")
 UNALIGNED, ALIGNED = MODELS = ("unaligned", "aligned")
 # All of them: values stand in their order where pictures lay them side by side.

@@ -29,7 +29,7 @@ class Arm:
         mask: ``(units,)`` bool, or None for a dense model.
         unit_class: Ablated class or named set, or the one a control stands beside.
         fill: What replaces the activations.
-        control: ``random``, ``matched`` or ``shifted``.
+        control: One of ``CONTROLS``.
         draw: Number of the control draw.
         overlap: Share of a control's units that are in the set it stands beside; None where
             controls may not share units, and for arms that are no controls.

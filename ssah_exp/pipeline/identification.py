@@ -80,7 +80,7 @@ def _scored_otherwise(model: ModelRef, stages: Stages, node: Target, paper: Unit
     name = type(scoring).__name__
     origin = replace(paper.provenance, statistic=name, settings=settings)
     return UnitMap.from_scores(
-        paper.anatomy, origin, paper.budgets, safety, utility, shift=paper.shift
+        paper.anatomy, origin, paper.budgets, safety, utility, shift=paper.shift, norm=paper.norm
     )
 
 

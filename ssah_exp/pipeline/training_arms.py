@@ -29,7 +29,7 @@ class TrainingArm:
         label: The configured arm; a control carries the name of the arm it stands beside.
         config: Policy, adapter, epochs.
         mask: ``(units,)`` bool, the units that the policy is about; None under ``none``.
-        control: ``random``, ``matched`` or ``shifted``.
+        control: One of ``CONTROLS``.
         draw: Number of the control draw.
         overlap: Share of a control's units that are in the set it stands beside; None for arms
             that are no controls.

@@ -24,6 +24,7 @@ SCHEMA = 1
 DONE, INCOMPLETE = "done", "incomplete"
 # Fields of outcomes that are left out where empty, so that older records stay as they were written.
 _ONLY_WHERE_THERE = ("documents", "failed")
+_NOT_IN_EARLIER = ("shift", "norm")  # of an arm
 # Fields of arms that code may leave out and every record has, if only as null.
 _WRITTEN = ("unit_class", "fill", "control", "draw", "magnitude")
 
@@ -63,7 +64,7 @@ class ArmRecord:
         model: ``unaligned`` or ``aligned``; ``trained`` for what an arm trained.
         unit_class: Ablated class or named set, or the one a control stands beside; None = dense.
         fill: What replaced the activations; None = dense.
-        control: ``random``, ``matched`` or ``shifted``; None = not a control.
+        control: ``random``, ``matched``, ``shifted`` or ``normed``; None = not a control.
         draw: Number of the control draw; None = not a control.
         units: How many units are ablated; in training tables, frozen or trained.
         unit_share: Their share of all units.
@@ -71,6 +72,7 @@ class ArmRecord:
         magnitude: Their mean z_S + z_U, which shows how good a match is; None = there are none.
         shift: Mean of how far their means move between the calibration sets (``UnitMap.shift``);
             None = there are none, and in records of earlier versions.
+        norm: Mean of how large the weights behind them are (``UnitMap.norm``); None as ``shift``.
         metrics: Name -> estimate.
         completions: Path of the completions, relative to the run's folder; "" = none are kept.
         arm: In training tables, the configured arm, or the one a control stands beside.
@@ -94,6 +96,7 @@ class ArmRecord:
     parameter_share: float
     magnitude: float | None = None
     shift: float | None = None
+    norm: float | None = None
     metrics: dict[str, Estimate]
     completions: str
     arm: str | None = None
@@ -216,8 +219,9 @@ class RunRecord:
             for name in _ONLY_WHERE_THERE:
                 if arm["outcomes"] is not None and not arm["outcomes"][name]:
                     del arm["outcomes"][name]
-            if arm["shift"] is None:  # as in records of earlier versions
-                del arm["shift"]
+            for name in _NOT_IN_EARLIER:
+                if arm[name] is None:
+                    del arm[name]
         return json.dumps(_finite(content), indent=1, sort_keys=True, allow_nan=False)
 
     @classmethod
@@ -306,7 +310,7 @@ def _finite(value: Any) -> Any:
 _INFINITE = ("inf", "-inf", "nan")
 # Parts of a record that hold numbers. Elsewhere these words are words: an arm may be called "nan".
 _NUMBERS = ("training", "calibration", "classes", "statistics_agreement", "stages")
-_NUMBERS_OF_ARM = ("metrics", "curves", "training", "outcomes", "magnitude", "shift")
+_NUMBERS_OF_ARM = ("metrics", "curves", "training", "outcomes", "magnitude", "shift", "norm")
 
 
 def _with_infinity(content: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class Group:
         arm: Configured arm of a training table.
         unit_class: Ablated class or named set.
         fill: What replaced it.
-        control: ``random``, ``matched`` or ``shifted``; None = no control.
+        control: One of ``CONTROLS``; None = no control.
         by_seed: Seed -> its arm, or its draws.
     """
 

@@ -138,10 +138,9 @@ def curve_rows(
         asr: Which ASR.
 
     Returns:
-        ``metric`` (``asr`` in percent, ``perplexity``), ``what`` (``chosen``, ``random``,
-        ``matched``, ``shifted`` or a dense model), the place (``share_pct`` of unit parameters, 0
-        if dense, or the key: numbers, or words if any of them is one), ``seed``, ``draw``,
-        ``value``, ``n``.
+        ``metric`` (``asr`` in percent, ``perplexity``), ``what`` (``chosen``, one of ``CONTROLS``
+        or a dense model), the place (``share_pct`` of unit parameters, 0 if dense, or the key:
+        numbers, or words if any of them is one), ``seed``, ``draw``, ``value``, ``n``.
 
     Raises:
         ConfigError: No record measured that ASR.

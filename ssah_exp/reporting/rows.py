@@ -76,7 +76,7 @@ class Row:
         arm: Name of a training table's arm in the config; None in pruning tables.
         unit_class: The class or set that was ablated; None = none, as in training tables.
         fill: What replaced its activations; None = nothing was ablated.
-        control: ``random``, ``matched`` or ``shifted``; None = no control.
+        control: One of ``CONTROLS``; None = no control.
         unit_share: Mean share of all units, from 0 to 1.
         parameter_share: Mean share of all unit parameters, from 0 to 1.
         gathered: Number of arms behind the row: one per seed, for controls one per draw.

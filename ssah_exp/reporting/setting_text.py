@@ -12,8 +12,8 @@ from ssah_exp.reporting.beside_paper.table import comparison_text
 from ssah_exp.reporting.notes.coverage import coverage_note
 from ssah_exp.reporting.notes.held_classes import TITLE, held_frame
 from ssah_exp.reporting.notes.loss_match import match_note
+from ssah_exp.reporting.notes.nearness import nearness_notes
 from ssah_exp.reporting.notes.shared_units import shared_note
-from ssah_exp.reporting.notes.shifts import shift_note
 from ssah_exp.reporting.rows import Block, Cell, Row
 from ssah_exp.reporting.text import cell_text, format_frame, heading, prose
 
@@ -40,7 +40,7 @@ def notes_below(block: Block) -> list[str]:
         footnote(block),
         coverage_note(block.records),
         shared_note(block),
-        shift_note(block),
+        *nearness_notes(block),
         match_note(block),
     )
     return [note for note in notes if note is not None]

@@ -95,11 +95,11 @@ class Like:
 
     Attributes:
         of: The set that the control is for.
-        control: ``random``, ``matched`` or ``shifted``, see
+        control: ``random``, ``matched``, ``shifted`` or ``normed``, see
             :func:`ssah_exp.units.controls.draw_control`.
         draw: Number of the draw, from 0; with the same pool, this is the pruning table's control of
             the same number.
-        pool: Candidates per unit for ``matched`` and ``shifted``.
+        pool: Candidates per unit for all but ``random``.
         overlap: Whether the control may share units with the set.
         exclude: Units that the control does not draw from, e.g. ``OfClass(["SCU"])``; None = all
             may be drawn.

@@ -20,8 +20,10 @@ from ssah_exp.errors import UnitError, did_you_mean
 from ssah_exp.units.index import KIND_NAMES
 from ssah_exp.units.unitmap import UnitMap
 
+# Kinds that are matched by what a map holds beside its scores.
+_MEASURED = {"shifted": "shift", "normed": "norm"}
 # The second number of each kind's random streams: published records hold their draws.
-STREAMS = {"matched": 0, "random": 1, "shifted": 2}
+STREAMS = {"matched": 0, "random": 1, "shifted": 2, "normed": 3}
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def control_stream(seed: int, kind: str, draw: int) -> list[int]:
 
     Args:
         seed: The run's seed.
-        kind: ``random``, ``matched`` or ``shifted``.
+        kind: ``random``, ``matched``, ``shifted`` or ``normed``.
         draw: Its number, from 0.
 
     Raises:
@@ -88,9 +90,10 @@ def draw_control(
             target unit gets one of the ``pool`` nearest units that are still free, by overall
             importance z_S + z_U: size of score is held fixed, preference for safety is not.
             ``shifted``: the same, by how far units' means move between the calibration sets
-            (:attr:`UnitMap.shift`).
+            (:attr:`UnitMap.shift`). ``normed``: the same, by how large the weights behind units
+            are (:attr:`UnitMap.norm`), whatever their activations do.
         seed: Decides the draw.
-        pool: Candidates per unit for ``matched`` and ``shifted``.
+        pool: Candidates per unit for all but ``random``.
         overlap: Draw from all units of the layer and kind, the target's own included. A target
             unit is then matched to itself only if no other unit is free.
         within: ``(units,)`` bool, the only units to draw from; None = all.
@@ -98,7 +101,7 @@ def draw_control(
 
     Raises:
         UnitError: The target is empty, the kind is unknown, a layer has fewer units to draw from
-            than the class has, or ``units`` holds no shift and ``shifted`` is asked for.
+            than the class has, or ``units`` does not hold what ``kind`` matches by.
     """
     if not target.any():
         raise UnitError("A control was asked for an empty set of units.")
@@ -131,13 +134,11 @@ def draw_control(
 
 def _measure(units: UnitMap, kind: str) -> NDArray[np.float64] | None:
     """``(units,)`` what a control is to be near its class in; None = nothing."""
-    if kind == "random":
-        return None
+    if kind not in STREAMS:
+        raise UnitError(f"Unknown control '{kind}'. Allowed: {', '.join(CONTROLS)}.")
     if kind == "matched":
         return units.safety + units.utility
-    if kind == "shifted":
-        return units.known_shift()
-    raise UnitError(f"Unknown control '{kind}'. Allowed: {', '.join(CONTROLS)}.")
+    return units.known(_MEASURED[kind]) if kind in _MEASURED else None
 
 
 def _strata(

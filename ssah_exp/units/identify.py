@@ -26,7 +26,7 @@ from ssah_exp.models.sizes import KINDS, Anatomy, Kind
 from ssah_exp.units.collect import CalibrationModule, UnitStatistics
 from ssah_exp.units.examples import ExampleMoments
 from ssah_exp.units.index import UnitIndex
-from ssah_exp.units.scores import unit_scores, unit_shifts
+from ssah_exp.units.scores import unit_norms, unit_scores, unit_shifts
 from ssah_exp.units.statistics import ChannelStatistics
 from ssah_exp.units.unitmap import Provenance, UnitMap
 
@@ -55,14 +55,15 @@ class Identification:
     def unit_map(self, config: UnitsConfig, provenance: Provenance) -> UnitMap:
         """Score and classify; pure arithmetic on what is stored."""
         scores = self.scores(config, config.statistic)
-        shift = unit_shifts(
-            self.safety,
-            self.utility,
-            self.column_norms,
-            UnitIndex(self.anatomy),
-            square_attention=config.square_attention,
+        norms, index, square = self.column_norms, UnitIndex(self.anatomy), config.square_attention
+        return UnitMap.from_scores(
+            self.anatomy,
+            provenance,
+            config.budgets,
+            *scores,
+            shift=unit_shifts(self.safety, self.utility, norms, index, square_attention=square),
+            norm=unit_norms(norms, index, square_attention=square),
         )
-        return UnitMap.from_scores(self.anatomy, provenance, config.budgets, *scores, shift=shift)
 
     def scores(self, config: UnitsConfig, statistic: str) -> NDArray[np.float64]:
         """``(2, units)`` z_S and z_U from all examples, by ``variance`` or ``flap``."""

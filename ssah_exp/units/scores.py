@@ -137,3 +137,23 @@ def unit_shifts(
         for kind, stats in utility.by_kind.items()
     }
     return index.flatten(*normalised(moved, index.anatomy, square=square_attention))
+
+
+def unit_norms(
+    column_norms: Mapping[Kind, torch.Tensor], index: UnitIndex, *, square_attention: bool = True
+) -> NDArray[np.float64]:
+    """How large the weights behind each unit are, scored as dispersion is.
+
+    What the score is if every channel varies alike: its other factor, ||W^B_:,j||_2^2, alone. Not
+    in the paper.
+
+    Args:
+        column_norms: Squared column norms of the output projections, by kind.
+        index: The unit order.
+        square_attention: See :func:`head_scores`.
+
+    Returns:
+        ``(units,)`` float64, in the flat order.
+    """
+    norms = {kind: norm.double() for kind, norm in column_norms.items()}
+    return index.flatten(*normalised(norms, index.anatomy, square=square_attention))

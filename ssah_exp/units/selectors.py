@@ -50,7 +50,8 @@ _RANKINGS: dict[str, Callable[[UnitMap], NDArray[np.float64]]] = {
     "utility": lambda units: units.utility,
     "importance": lambda units: units.safety + units.utility,
     "preference": lambda units: units.safety - units.utility,
-    "shift": UnitMap.known_shift,
+    "shift": lambda units: units.known("shift"),
+    "norm": lambda units: units.known("norm"),
 }
 
 
@@ -90,7 +91,8 @@ class Ranked:
 
     Attributes:
         by: ``safety`` (z_S), ``utility`` (z_U), ``importance`` (z_S + z_U), ``preference``
-            (z_S - z_U) or ``shift`` (how far its mean moves between the calibration sets).
+            (z_S - z_U), ``shift`` (how far its mean moves between the calibration sets) or
+            ``norm`` (how large the weights behind it are).
         end: ``highest`` or ``lowest``.
         share: Above 0, at most 1.
         of: The set to rank; None = all units.
@@ -122,7 +124,7 @@ class Ranked:
         """``(units,)`` bool; ties are broken by position.
 
         Raises:
-            UnitError: The set is empty, or ``units`` holds no shift to rank by.
+            UnitError: The set is empty, or ``units`` holds no shift or norm to rank by.
         """
         mask = np.zeros(units.anatomy.units, dtype=np.bool_)
         candidates = np.arange(mask.size)

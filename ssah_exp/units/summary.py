@@ -23,9 +23,10 @@ def size_of_set(units: UnitMap, mask: NDArray[np.bool_] | None) -> dict[str, Any
 
     Returns:
         ``units``, ``unit_share`` and ``parameter_share`` of the model (0 to 1), ``magnitude``, the
-        mean of z_S + z_U, ``shift``, the mean of :attr:`UnitMap.shift` (both None for no unit), and
-        ``class_shares``: class -> share of its units that are in the set, for every class that has
-        any (empty for no unit).
+        mean of z_S + z_U, ``shift`` and ``norm``, the means of :attr:`UnitMap.shift` and
+        :attr:`UnitMap.norm` (None for no unit, and where the map holds none), and ``class_shares``:
+        class -> share of its units that are in the set, for every class that has any (empty for no
+        unit).
     """
     parameters, chosen = units.index.parameters, mask
     if chosen is None:
@@ -35,13 +36,14 @@ def size_of_set(units: UnitMap, mask: NDArray[np.bool_] | None) -> dict[str, Any
         "unit_share": float(chosen.mean()),
         "parameter_share": float(parameters[chosen].sum() / parameters.sum()),
         "magnitude": _mean(units.safety + units.utility, chosen),
-        "shift": None if units.shift is None else _mean(units.shift, chosen),
+        "shift": _mean(units.shift, chosen),
+        "norm": _mean(units.norm, chosen),
         "class_shares": _class_shares(units, chosen) if chosen.any() else {},
     }
 
 
-def _mean(scores: NDArray[np.float64], chosen: NDArray[np.bool_]) -> float | None:
-    return float(scores[chosen].mean()) if chosen.any() else None
+def _mean(scores: NDArray[np.float64] | None, chosen: NDArray[np.bool_]) -> float | None:
+    return None if scores is None or not chosen.any() else float(scores[chosen].mean())
 
 
 def _class_shares(units: UnitMap, chosen: NDArray[np.bool_]) -> dict[str, float]:

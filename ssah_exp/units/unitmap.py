@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,11 @@ _TENSORS = "unitmap.safetensors"
 _DESCRIPTION = "unitmap.json"
 # Of the description's other keys; earlier versions wrote none.
 _OWN_DIGEST = "description_sha256"
+# What a map may hold beside its scores, and what it then says.
+_MEASURES = {
+    "shift": "how far units' means move between its calibration sets",
+    "norm": "how large the weights behind its units are",
+}
 _LEGEND = {
     "kinds": {"0": "head", "1": "neuron"},
     "classes": {str(int(item)): item.name for item in UnitClass},
@@ -69,6 +74,9 @@ class UnitMap:
         shift: ``(units,)`` float64, how far each unit's mean moves between the calibration sets
             (:func:`~ssah_exp.units.scores.unit_shifts`); None in a consensus, and in maps of
             earlier versions.
+        norm: ``(units,)`` float64, how large the weights behind each unit are
+            (:func:`~ssah_exp.units.scores.unit_norms`); None where ``shift`` is, and in maps from
+            before there were norms.
     """
 
     anatomy: Anatomy
@@ -78,6 +86,7 @@ class UnitMap:
     utility: NDArray[np.float64]
     classes: NDArray[np.uint8]
     shift: NDArray[np.float64] | None = None
+    norm: NDArray[np.float64] | None = None
 
     @cached_property
     def index(self) -> UnitIndex:
@@ -94,17 +103,17 @@ class UnitMap:
         utility: NDArray[np.float64],
         *,
         shift: NDArray[np.float64] | None = None,
+        norm: NDArray[np.float64] | None = None,
     ) -> UnitMap:
         """Classify by ``budgets``."""
         parameters = UnitIndex(anatomy).parameters
         classes = classify(safety, utility, parameters, budgets)
-        return cls(anatomy, provenance, budgets, safety, utility, classes, shift)
+        return cls(anatomy, provenance, budgets, safety, utility, classes, shift, norm)
 
     def reclassified(self, budgets: BudgetsConfig) -> UnitMap:
         """The same scores under other budgets; costs no forward pass."""
-        return UnitMap.from_scores(
-            self.anatomy, self.provenance, budgets, self.safety, self.utility, shift=self.shift
-        )
+        classes = classify(self.safety, self.utility, self.index.parameters, budgets)
+        return replace(self, budgets=budgets, classes=classes)
 
     def select(self, unit_class: UnitClass) -> NDArray[np.bool_]:
         """``(units,)`` mask of one class."""
@@ -115,19 +124,26 @@ class UnitMap:
         """``(units,)`` mask of all units of the named classes."""
         return np.isin(self.classes, [UnitClass[name] for name in names])
 
-    def known_shift(self) -> NDArray[np.float64]:
-        """:attr:`shift`.
+    def known(self, measure: str) -> NDArray[np.float64]:
+        """``(units,)`` float64: what this map holds beside its scores.
+
+        Args:
+            measure: ``shift`` or ``norm``.
 
         Raises:
             UnitError: This map holds none.
         """
-        if self.shift is None:
+        found = self._measures()[measure]
+        if found is None:
             raise UnitError(
-                f"The UnitMap of {self.provenance.model} does not say how far units' means move "
-                "between its calibration sets (it is a consensus, or of an earlier version). "
-                "Identify the units again."
+                f"The UnitMap of {self.provenance.model} does not say {_MEASURES[measure]} (it is "
+                "a consensus, or of an earlier version). Identify the units again."
             )
-        return self.shift
+        return found
+
+    def _measures(self) -> dict[str, NDArray[np.float64] | None]:
+        """By the name it is stored under."""
+        return {name: getattr(self, name) for name in _MEASURES}
 
     def check_model(self, anatomy: Anatomy, fingerprint: str) -> None:
         """Refuse to be applied to another model.
@@ -161,7 +177,7 @@ class UnitMap:
             "safety": self.safety,
             "utility": self.utility,
             "class": self.classes,
-            **({} if self.shift is None else {"shift": self.shift}),
+            **{key: item for key, item in self._measures().items() if item is not None},
         }
         with whole_path(folder / _TENSORS) as temporary:
             save_file({key: np.ascontiguousarray(val) for key, val in tensors.items()}, temporary)
@@ -217,7 +233,7 @@ class UnitMap:
                 safety=tensors["safety"],
                 utility=tensors["utility"],
                 classes=tensors["class"],
-                shift=tensors.get("shift"),
+                **{name: tensors.get(name) for name in _MEASURES},
             )
         except OSError as error:
             raise UnitError(f"The UnitMap in {folder} cannot be read: {error}") from error
@@ -260,7 +276,7 @@ def _unknown_legend(description: dict[str, Any]) -> str | None:
 
 def _bad_values(units: UnitMap) -> str | None:
     """What is wrong with scores or classes that no identification gives; None = nothing."""
-    named = {"safety": units.safety, "utility": units.utility, "shift": units.shift}
+    named = {"safety": units.safety, "utility": units.utility, **units._measures()}
     for name, scores in named.items():
         if scores is None:
             continue

@@ -44,13 +44,18 @@ CASES = [
     (["+training.dpo_beta=0.2"], [BUDGET], [BUDGET, "training.objective=dpo"], "is not dpo"),
     (["training.check_every=3"], [BUDGET], [FREEZING], "no arm has a match_loss"),
     (["training.control_draws=3"], [BUDGET, f"{ARM}.controls=[]"], [BUDGET], "no arm has controls"),
-    (["training.match_pool=9"], [BUDGET, f"{ARM}.controls=[random]"], [BUDGET], "no arm has match"),
+    (
+        ["training.match_pool=9"],
+        [BUDGET, f"{ARM}.controls=[random]"],
+        [BUDGET],
+        "no arm has controls other",
+    ),
     (["ablation.controls.draws=9"], [PRUNING, "ablation.controls.of=[]"], [PRUNING], "no controls"),
     (
         ["ablation.controls.match_pool=9"],
         [PRUNING, "ablation.controls.kinds=[random]"],
         [PRUNING],
-        "kinds has no matched",
+        "kinds has only random",
     ),
     (
         ["ablation.fills_of=[SCU]"],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ssah_exp.config.schema import RunConfig, Target
+from ssah_exp.config.vocabulary import CONTROLS
 from ssah_exp.errors import ConfigError, UnitError
 from ssah_exp.pipeline.arms import plan_arms
 from ssah_exp.pipeline.exporting import arm_weights
@@ -49,7 +50,7 @@ def with_sets(place: Path, **sets: Target) -> RunConfig:
 def pruned(finished: Finished, place: Path) -> Finished:
     config = with_sets(place, mine=of_class("SCU"), heads=top_heads())
     config.ablation.fills_of = ["heads"]
-    config.ablation.controls.kinds = list(KINDS)
+    config.ablation.controls.kinds = list(CONTROLS)
     return run(config)
 
 
@@ -64,18 +65,15 @@ def test_sets_stand_behind_the_classes_with_fills_and_controls_of_their_own(
         "mine/pooled",
         "heads/pooled",
         "heads/zero",
-        *(f"{name}/pooled/{kind}/0" for name in ("SCU", "mine", "heads") for kind in KINDS),
+        *(f"{name}/pooled/{kind}/0" for name in ("SCU", "mine", "heads") for kind in CONTROLS),
     ]
-
-
-KINDS = ("random", "matched", "shifted")
 
 
 def test_a_set_of_the_units_of_a_class_is_that_class_and_so_are_its_controls(
     pruned: Finished,
 ) -> None:
     arms = {arm.name: arm for arm in pruned.record.arms}
-    for name in ("pooled", *(f"pooled/{kind}/0" for kind in KINDS)):
+    for name in ("pooled", *(f"pooled/{kind}/0" for kind in CONTROLS)):
         one, other = arms[f"SCU/{name}"], arms[f"mine/{name}"]
         assert one.metrics == other.metrics
         assert one.units == other.units > 0
@@ -92,14 +90,17 @@ def test_every_set_says_what_it_holds_of_each_class(pruned: Finished) -> None:
     assert arms["aligned"].class_shares == {}
 
 
-def test_every_set_says_how_far_the_means_of_its_units_move(pruned: Finished, place: Path) -> None:
+@pytest.mark.parametrize("measure", ["shift", "norm"])
+def test_every_set_has_the_mean_of_what_its_units_measure(
+    pruned: Finished, place: Path, measure: str
+) -> None:
     units = UnitMap.load(pruned.folder / "unitmap")
     models = models_of(pruned.folder, [part for part in overrides(place) if part != "--set"])
-    recorded = {arm.name: arm.shift for arm in pruned.record.arms}
+    recorded = {arm.name: getattr(arm, measure) for arm in pruned.record.arms}
     assert recorded["aligned"] is None
     for arm in plan_arms(units, models.config.ablation, 0, with_unaligned=True):
         if arm.mask is not None:
-            assert recorded[arm.name] == pytest.approx(units.known_shift()[arm.mask].mean())
+            assert recorded[arm.name] == pytest.approx(units.known(measure)[arm.mask].mean())
 
 
 def test_what_is_pruned_is_what_the_selector_names(pruned: Finished, place: Path) -> None:
@@ -124,7 +125,7 @@ def test_it_has_its_rows_and_stands_beside_its_own_controls(pruned: Finished) ->
     groups = groups_of([pruned.record])
     (heads,) = (group for group in groups if group.label == "heads/pooled")
     beside = [item.label for item in references_of(heads, groups, [pruned.record])]
-    assert beside == [*(f"{kind} like heads/pooled" for kind in KINDS), "aligned"]
+    assert beside == [*(f"{kind} like heads/pooled" for kind in CONTROLS), "aligned"]
 
 
 def test_a_model_card_says_set_or_class(pruned: Finished) -> None:

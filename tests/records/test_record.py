@@ -30,14 +30,14 @@ def test_a_committed_record_is_written_as_it_was_read() -> None:
         assert RunRecord.from_json(text).to_json() == text.rstrip("\n")
 
 
-def test_a_shift_is_written_where_there_is_one_and_older_records_have_none() -> None:
+@pytest.mark.parametrize("field", ["shift", "norm"])
+def test_a_mean_is_written_where_there_is_one_and_older_records_have_none(field: str) -> None:
     made = record()
-    arms = [replace(arm, shift=None if at == 0 else 0.25 * at) for at, arm in enumerate(made.arms)]
+    means = [None if at == 0 else 0.25 * at for at in range(len(made.arms))]
+    arms = [replace(arm, **{field: mean}) for arm, mean in zip(made.arms, means, strict=True)]
     text = replace(made, arms=arms).to_json()
-    assert ["shift" in arm for arm in json.loads(text)["arms"]] == [False] + [True] * (
-        len(arms) - 1
-    )
-    assert [arm.shift for arm in RunRecord.from_json(text).arms] == [arm.shift for arm in arms]
+    assert [field in arm for arm in json.loads(text)["arms"]] == [False] + [True] * (len(arms) - 1)
+    assert [getattr(arm, field) for arm in RunRecord.from_json(text).arms] == means
 
 
 def test_what_an_arm_does_not_say_of_itself_is_a_gap() -> None:

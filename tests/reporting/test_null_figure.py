@@ -17,6 +17,7 @@ from ssah_exp.config.vocabulary import CONTROLS
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.evaluation.intervals import Resampling, perplexity, rate
 from ssah_exp.records.store import RecordStore
+from ssah_exp.reporting.figures.drawing import CONTROL_MARKERS
 from ssah_exp.reporting.figures.drawn_asr import DrawnAsr
 from ssah_exp.reporting.figures.names import shortened
 from ssah_exp.reporting.figures.null import draw_null, null_rows
@@ -290,7 +291,9 @@ def test_every_kind_of_control_has_room_and_a_mark_of_its_own(
     for axes in drawn[0].axes:
         marks = {line.get_label(): line for line in axes.lines if "draw by" in line.get_label()}
         assert {name.split(",")[0] for name in marks} == set(CONTROLS)
-        assert {line.get_marker() for line in marks.values()} == {"x", "^", "s"}
+        assert {line.get_marker() for line in marks.values()} == {
+            CONTROL_MARKERS[kind] for kind in CONTROLS
+        }
         last = max(axes.get_ylim() if lying else axes.get_xlim())
-        furthest = many - 1 + 0.47 + 0.1  # half a box behind the middle of the last draws
+        furthest = many - 1 + 0.41 + 0.075  # half a box behind the middle of the last draws
         assert last - furthest > 0.1

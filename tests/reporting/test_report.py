@@ -232,6 +232,7 @@ def test_every_kind_of_control_has_a_mark_and_a_colour_and_no_loss_curve(page: s
         ("random", "cross", "random control"),
         ("matched", "triangle", "matched control"),
         ("shifted", "square", "shifted control"),
+        ("normed", "diamond", "normed control"),
     ]
     (left_out,) = re.findall(r"!/(\S+)/\.test\(arm\.name\)", page)
     for kind, draw in zip(CONTROLS, draws, strict=True):

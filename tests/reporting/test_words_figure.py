@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ssah_exp.cli import main
+from ssah_exp.config.vocabulary import CONTROLS
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.evaluation.intervals import rate
@@ -45,7 +46,7 @@ def filled(fill: str, seed: int = 0) -> RunRecord:
     arms = [
         arm("aligned", 0.1),
         *(arm(f"SCU/{name}", asr + 0.01 * seed) for name, asr in ASR.items()),
-        *(arm(f"SCU/{fill}/{kind}/0", 0.1) for kind in ("random", "matched", "shifted")),
+        *(arm(f"SCU/{fill}/{kind}/0", 0.1) for kind in CONTROLS),
     ]
     return changed(record(seed, arms=arms), "ablation.primary_fill", fill)
 
@@ -60,7 +61,7 @@ def test_the_primary_fill_of_each_record_is_found() -> None:
     chosen = rows[(rows["metric"] == "asr") & (rows["what"] == "chosen") & (rows["seed"] == 0)]
     found = chosen.set_index(FILL.column)["value"].to_dict()
     assert found == pytest.approx({name: 100 * asr for name, asr in ASR.items()})
-    assert set(rows["what"]) == {"aligned", "chosen", "random", "matched", "shifted"}
+    assert set(rows["what"]) == {"aligned", "chosen", *CONTROLS}
 
 
 def test_records_that_measured_their_own_fill_alone_are_one_curve() -> None:
@@ -100,7 +101,7 @@ def test_points_of_words_are_joined_by_no_line(tmp_path: Path, drawn: list[Figur
         ]  # fmt: skip
         assert axes.get_xscale() == "linear"
         marks = {found.get_label(): found[0] for found in axes.containers}
-        assert set(marks) == {"chosen", "random", "matched", "shifted"}
+        assert set(marks) == {"chosen", *CONTROLS}
         for kind, colour in CONTROL_COLOURS.items():
             assert (marks[kind].get_marker(), marks[kind].get_color()) == (
                 CONTROL_MARKERS[kind],
@@ -108,7 +109,9 @@ def test_points_of_words_are_joined_by_no_line(tmp_path: Path, drawn: list[Figur
             )
         assert {mark.get_linestyle() for mark in marks.values()} == {"None"}
         places = [tuple(mark.get_xdata()) for mark in marks.values()]
-        assert len({place for row in places for place in row}) == 16, "none covers another"
+        assert len({place for row in places for place in row}) == 4 * len(marks), (
+            "none covers another"
+        )
     chosen = next(item for item in drawn[0].axes[0].containers if item.get_label() == "chosen")
     assert list(chosen[0].get_ydata()) == pytest.approx([30.5, 90.5, 60.5, 80.5])
     ranges = chosen[2][0].get_segments()

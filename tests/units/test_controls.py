@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ssah_exp.config.schema import BudgetsConfig
+from ssah_exp.config.vocabulary import CONTROLS
 from ssah_exp.errors import UnitError
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.controls import Wording, control_stream, draw_control
@@ -15,13 +16,12 @@ from ssah_exp.units.unitmap import UnitMap
 from tests import tiny
 from tests.units.maps import ANATOMY, PROVENANCE, random_map
 
-KINDS = ("random", "matched", "shifted")
 UNITS = random_map()
 SCU = UNITS.select(UnitClass.SCU)
 MOST = ~UNITS.select(UnitClass.UCU)  # too much of every layer for a control outside it
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CONTROLS)
 @pytest.mark.parametrize("unit_class", [UnitClass.SCU, UnitClass.UCU, UnitClass.RU])
 @pytest.mark.parametrize("seed", range(3))
 def test_same_count_layers_kinds_and_parameters(
@@ -39,7 +39,7 @@ def test_same_count_layers_kinds_and_parameters(
     assert index.parameters[control].sum() == index.parameters[target].sum()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CONTROLS)
 def test_seed_decides(kind: str) -> None:
     draws = [draw_control(UNITS, SCU, kind, seed).mask for seed in (0, 0, 1, (0, 1), (0, 1))]
     assert np.array_equal(draws[0], draws[1])
@@ -56,31 +56,37 @@ def test_target_units_include_heads() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_matched_is_closer_in_magnitude_than_random(seed: int) -> None:
     gaps = {}
-    for kind in KINDS:
+    for kind in CONTROLS:
         control = draw_control(UNITS, SCU, kind, seed)
         magnitude = UNITS.safety + UNITS.utility
         gaps[kind] = abs(magnitude[control.mask].mean() - magnitude[SCU].mean())
     assert gaps["matched"] < 0.8 * gaps["random"]
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_shifted_is_closer_in_shift_and_in_nothing_else(seed: int) -> None:
-    target = UNITS.known_shift() > np.quantile(UNITS.known_shift(), 0.9)
-    means = {"size": UNITS.safety + UNITS.utility, "shift": UNITS.known_shift()}
-    gaps = {
-        (kind, name): abs(values[draw_control(UNITS, target, kind, seed).mask].mean() - aim)
-        for kind in KINDS
-        for name, values in means.items()
-        for aim in [values[target].mean()]
-    }
-    assert gaps["shifted", "shift"] < 0.8 * gaps["random", "shift"]
-    assert gaps["shifted", "shift"] < 0.8 * gaps["matched", "shift"]
-    assert gaps["matched", "size"] < gaps["shifted", "size"]
+@pytest.mark.parametrize(("kind", "measure"), [("shifted", "shift"), ("normed", "norm")])
+def test_a_measured_control_is_closer_in_its_measure_and_in_nothing_else(
+    kind: str, measure: str
+) -> None:
+    measured = UNITS.known(measure)
+    target = measured > np.quantile(measured, 0.9)
+
+    def gap(of: str, values: np.ndarray) -> float:
+        """How far draws are from the target, in the mean over them."""
+        masks = (draw_control(UNITS, target, of, seed).mask for seed in range(20))
+        return float(np.mean([abs(values[mask].mean() - values[target].mean()) for mask in masks]))
+
+    gaps = {other: gap(other, measured) for other in CONTROLS}
+    assert all(gaps[kind] < 0.8 * gaps[other] for other in CONTROLS if other != kind)
+    size = UNITS.safety + UNITS.utility
+    assert gap("matched", size) < gap(kind, size)
 
 
-def test_a_map_without_shifts_has_no_control_by_them() -> None:
-    with pytest.raises(UnitError, match=r"does not say how far .* Identify the units again"):
-        draw_control(replace(UNITS, shift=None), SCU, "shifted", 0)
+@pytest.mark.parametrize(
+    ("kind", "measure", "said"), [("shifted", "shift", "far"), ("normed", "norm", "large")]
+)
+def test_a_map_without_a_measure_has_no_control_by_it(kind: str, measure: str, said: str) -> None:
+    with pytest.raises(UnitError, match=rf"does not say how {said} .* Identify the units again"):
+        draw_control(replace(UNITS, **{measure: None}), SCU, kind, 0)
 
 
 def test_pool_of_one_takes_the_nearest() -> None:
@@ -99,32 +105,34 @@ def test_pool_of_one_takes_the_nearest() -> None:
     assert of_two == {2, 5}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CONTROLS)
 def test_half_of_a_layer_can_be_controlled(kind: str) -> None:
     target = (UNITS.index.layer == 2) & (UNITS.index.index % 2 == 0)
     other = (UNITS.index.layer == 2) & ~target
     assert np.array_equal(draw_control(UNITS, target, kind, 0).mask, other)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CONTROLS)
 def test_too_few_other_units_are_an_error(kind: str) -> None:
     target = (UNITS.index.layer == 2) & (UNITS.index.kind == 1) & (UNITS.index.index < 41)
     with pytest.raises(UnitError, match=r"Layer 2 has 39 neurons .* 41 in the class.*overlap=true"):
         draw_control(UNITS, target, kind, 0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CONTROLS)
 def test_empty_target_is_an_error(kind: str) -> None:
     with pytest.raises(UnitError, match="empty"):
         draw_control(UNITS, np.zeros_like(SCU), kind, 0)
 
 
 def test_unknown_kind_is_an_error() -> None:
-    with pytest.raises(UnitError, match="random, matched, shifted"):
+    with pytest.raises(UnitError, match="random, matched, shifted, normed"):
         draw_control(UNITS, SCU, "nearest", 0)
 
 
-@pytest.mark.parametrize(("kind", "number"), [("matched", 0), ("random", 1), ("shifted", 2)])
+@pytest.mark.parametrize(
+    ("kind", "number"), [("matched", 0), ("random", 1), ("shifted", 2), ("normed", 3)]
+)
 def test_streams_are_those_of_published_records(kind: str, number: int) -> None:
     assert control_stream(7, kind, 2) == [7, number, 2]
 
@@ -138,10 +146,11 @@ PINNED = {
     "matched": [1, 6, 41, 48, 67, 77, 89, 101, 164, 174, 177, 185, 195, 262, 275, 279, 312],
     "random": [3, 25, 26, 68, 70, 82, 89, 104, 169, 176, 177, 207, 248, 263, 309, 320, 336],
     "shifted": [5, 26, 32, 43, 48, 65, 89, 117, 141, 176, 177, 183, 248, 263, 268, 271, 306],
+    "normed": [3, 28, 46, 58, 71, 79, 87, 145, 170, 174, 175, 231, 237, 263, 294, 296, 327],
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CONTROLS)
 def test_a_draw_is_pinned(kind: str) -> None:
     """Published records hold draws of these streams: none may become another."""
     drawn = np.flatnonzero(draw_control(UNITS, SCU, kind, control_stream(0, kind, 1)).mask)
@@ -153,7 +162,8 @@ def published_draw(
 ) -> np.ndarray:
     """The draw that published records hold, spelled out: which numbers are asked for, and when."""
     draw = np.random.default_rng(seed)
-    importance = units.known_shift() if kind == "shifted" else units.safety + units.utility
+    measured = {"shifted": units.shift, "normed": units.norm}
+    importance = measured.get(kind, units.safety + units.utility)
     mask = np.zeros_like(target)
     for stratum in strata(units):
         members = [int(at) for at in stratum if target[at]]
@@ -183,7 +193,7 @@ def strata(units: UnitMap) -> list[np.ndarray]:
     ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CONTROLS)
 @pytest.mark.parametrize("pool", [1, 5, 200])
 @pytest.mark.parametrize("rounded", [False, True])
 def test_draws_without_overlap_are_those_of_published_records(
@@ -200,7 +210,7 @@ def test_draws_without_overlap_are_those_of_published_records(
             assert control.overlap == 0.0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CONTROLS)
 @pytest.mark.parametrize("seed", range(3))
 def test_overlap_keeps_count_layers_and_kinds(kind: str, seed: int) -> None:
     with pytest.raises(UnitError, match="overlap=true"):
@@ -238,6 +248,7 @@ def pairs(count: int) -> UnitMap:
         importance,
         np.zeros_like(importance),
         shift=importance,
+        norm=importance,
     )
 
 
@@ -267,7 +278,7 @@ def test_matched_overlap_pool_counts_other_units(pool: int, expected: set[int]) 
     assert drawn == expected
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CONTROLS)
 def test_a_class_that_is_a_whole_layer_is_its_own_control(kind: str) -> None:
     """The only head of the layer is left to itself; so is the last of its neurons."""
     units = pairs(3)
@@ -277,7 +288,7 @@ def test_a_class_that_is_a_whole_layer_is_its_own_control(kind: str) -> None:
     assert control.overlap == 1.0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CONTROLS)
 def test_only_units_within_are_drawn(kind: str) -> None:
     within = draw_control(UNITS, MOST, kind, 0, overlap=True).mask
     control = draw_control(UNITS, SCU, kind, 0, overlap=True, within=within).mask

@@ -10,6 +10,7 @@ import pytest
 
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import AblationConfig, BudgetsConfig, ControlsConfig
+from ssah_exp.config.vocabulary import CONTROLS
 from ssah_exp.errors import ConfigError, UnitError
 from ssah_exp.pipeline.arms import plan_arms
 from ssah_exp.units.classes import UnitClass
@@ -242,7 +243,7 @@ def test_set_algebra(seed: int) -> None:
 # Controls
 
 
-@pytest.mark.parametrize("control", ["random", "matched", "shifted"])
+@pytest.mark.parametrize("control", CONTROLS)
 @pytest.mark.parametrize("of", [OfClass(["SCU"]), AllOf([Blocks(2, 4), OfClass(["RU", "UCU"])])])
 def test_a_control_copies_layers_kinds_and_parameters(control: str, of: Selector) -> None:
     target = select_units(of, UNITS, 0, "here")
@@ -255,7 +256,7 @@ def test_a_control_copies_layers_kinds_and_parameters(control: str, of: Selector
     assert index.parameters[mask].sum() == index.parameters[target].sum()
 
 
-@pytest.mark.parametrize("control", ["random", "matched", "shifted"])
+@pytest.mark.parametrize("control", CONTROLS)
 def test_seed_and_draw_decide_a_control(control: str) -> None:
     scu = OfClass(["SCU"])
     first = picked(Like(scu, control, 0), UNITS, seed=3)
@@ -267,25 +268,25 @@ def test_seed_and_draw_decide_a_control(control: str) -> None:
 
 
 def test_controls_are_those_of_the_pruning_table() -> None:
-    kinds = ["random", "matched", "shifted"]
-    controls = ControlsConfig(kinds=kinds, of=["SCU"], draws=2, match_pool=4)
+    controls = ControlsConfig(kinds=list(CONTROLS), of=["SCU"], draws=2, match_pool=4)
     ablation = AblationConfig(
         classes=["SCU"], fills=["zero"], primary_fill="zero", fills_of=["SCU"], controls=controls
     )
     arms = [arm for arm in plan_arms(UNITS, ablation, 7, with_unaligned=False) if arm.control]
-    assert len(arms) == 6
+    assert len(arms) == 2 * len(CONTROLS)
     for arm in arms:
         assert arm.mask is not None
         like = Like(OfClass(["SCU"]), str(arm.control), int(arm.draw or 0), pool=4)
         assert np.array_equal(arm.mask, select_units(like, UNITS, 7, "here"))
 
 
-def test_units_are_ranked_by_how_far_their_means_move() -> None:
-    shift = np.array([0.0, 9.0, -1.0, 3.0, 8.0, 2.0, 1.0, -2.0, 4.0, 5.0])
-    units = replace(SMALL, shift=shift)
-    assert picked(Ranked("shift", "highest", 0.2, unit="units"), units) == [1, 4]
-    assert picked(Ranked("shift", "lowest", 0.2, unit="units"), units) == [2, 7]
-    assert "does not say how far" in refused(Ranked("shift", "highest", 0.2))
+@pytest.mark.parametrize(("measure", "said"), [("shift", "far"), ("norm", "large")])
+def test_units_are_ranked_by_what_a_map_holds_beside_its_scores(measure: str, said: str) -> None:
+    measured = np.array([0.0, 9.0, -1.0, 3.0, 8.0, 2.0, 1.0, -2.0, 4.0, 5.0])
+    units = replace(SMALL, **{measure: measured})
+    assert picked(Ranked(measure, "highest", 0.2, unit="units"), units) == [1, 4]
+    assert picked(Ranked(measure, "lowest", 0.2, unit="units"), units) == [2, 7]
+    assert f"does not say how {said}" in refused(Ranked(measure, "highest", 0.2))
 
 
 def test_the_pool_reaches_the_draw() -> None:
@@ -306,7 +307,7 @@ def test_overlap_reaches_the_draw() -> None:
     assert np.array_equal(mask, expected.mask)
 
 
-@pytest.mark.parametrize("control", ["random", "matched", "shifted"])
+@pytest.mark.parametrize("control", CONTROLS)
 def test_a_control_draws_nothing_that_is_excluded(control: str) -> None:
     ru, scu = OfClass(["RU"]), OfClass(["SCU"])
     without = [Like(ru, control, draw, exclude=scu) for draw in range(5)]

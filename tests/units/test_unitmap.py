@@ -65,7 +65,7 @@ def test_round_trip(saved: Path, name: str) -> None:
     original, again = random_map(), UnitMap.load(saved / name)
     for field in ("anatomy", "provenance", "budgets"):
         assert getattr(again, field) == getattr(original, field)
-    for field in ("safety", "utility", "classes", "shift"):
+    for field in ("safety", "utility", "classes", "shift", "norm"):
         mine, theirs = getattr(original, field), getattr(again, field)
         assert np.array_equal(mine, theirs)
         assert mine.dtype == theirs.dtype
@@ -183,12 +183,13 @@ def test_maps_of_earlier_versions_load(saved: Path) -> None:
     assert np.array_equal(UnitMap.load(saved).classes, random_map().classes)
 
 
-def test_maps_from_before_there_were_shifts_load(tmp_path: Path) -> None:
-    replace(random_map(), shift=None).save(tmp_path)
-    assert "shift" not in load_file(tmp_path / "unitmap.safetensors")
+@pytest.mark.parametrize("measure", ["shift", "norm"])
+def test_maps_from_before_there_was_a_measure_load(tmp_path: Path, measure: str) -> None:
+    replace(random_map(), **{measure: None}).save(tmp_path)
+    assert measure not in load_file(tmp_path / "unitmap.safetensors")
     again = UnitMap.load(tmp_path)
-    assert again.shift is None
-    assert size_of_set(again, again.select(UnitClass.SCU))["shift"] is None
+    assert getattr(again, measure) is None
+    assert size_of_set(again, again.select(UnitClass.SCU))[measure] is None
 
 
 @pytest.mark.parametrize(
@@ -211,6 +212,7 @@ def test_another_legend_is_refused(saved: Path, key: str, legend: dict[str, str]
         ("safety", np.nan, "the safety score of unit 7 is nan"),
         ("utility", -np.inf, "the utility score of unit 7 is -inf"),
         ("shift", np.nan, "the shift score of unit 7 is nan"),
+        ("norm", np.inf, "the norm score of unit 7 is inf"),
     ],
 )
 def test_values_that_no_identification_gives_are_refused(
@@ -255,6 +257,7 @@ def test_reclassified_keeps_scores() -> None:
     assert again.safety is units.safety
     assert again.utility is units.utility
     assert again.shift is units.shift
+    assert again.norm is units.norm
     assert not again.select(UnitClass.RU).any()
     assert again.select(UnitClass.SCU).sum() > units.select(UnitClass.SCU).sum()
     assert np.array_equal(again.reclassified(units.budgets).classes, units.classes)
@@ -294,11 +297,12 @@ def test_the_magnitude_of_a_set_is_what_its_units_score_for_both() -> None:
     assert size_of_set(units, None)["magnitude"] is None
 
 
-def test_the_shift_of_a_set_is_the_mean_of_its_units() -> None:
+@pytest.mark.parametrize("measure", ["shift", "norm"])
+def test_a_measure_of_a_set_is_the_mean_of_its_units(measure: str) -> None:
     units = random_map()
     mask = units.select(UnitClass.UCU)
-    assert size_of_set(units, mask)["shift"] == pytest.approx(units.known_shift()[mask].mean())
-    assert size_of_set(units, None)["shift"] is None
+    assert size_of_set(units, mask)[measure] == pytest.approx(units.known(measure)[mask].mean())
+    assert size_of_set(units, None)[measure] is None
 
 
 def test_a_set_says_how_much_of_each_class_it_holds() -> None:

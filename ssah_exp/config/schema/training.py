@@ -71,8 +71,8 @@ class ArmConfig:
         policy: ``none`` (everything), ``freeze`` (everything but the selected units) or
             ``budget`` (the selected units only).
         select: A ``ssah_exp.units.selectors`` class; null under ``none``.
-        controls: Control sets to train beside the arm: ``random``, ``matched`` and/or
-            ``shifted``.
+        controls: Control sets to train beside the arm: any of ``random``, ``matched``,
+            ``shifted`` and ``normed``.
         overlap: Whether control sets may share units with the arm's own set; needed where that
             holds most of a layer.
         others: See :class:`OthersConfig`.
@@ -127,7 +127,7 @@ class TrainingConfig(TuningConfig):
         check_every: Steps between two measurements of that loss in arms with ``match_loss``; it is
             measured once an epoch at least.
         control_draws: Control sets of each kind for each arm that asks for controls.
-        match_pool: Candidates per unit for matched and shifted controls.
+        match_pool: Candidates per unit for all controls but random ones.
         arms: Arms by name, in the order of the table.
         track: See :class:`TrackConfig`.
         callbacks: Lightning callbacks of plug-ins by name, for the training of every arm.

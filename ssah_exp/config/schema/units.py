@@ -64,10 +64,10 @@ class ControlsConfig:
     """Null distributions: control sets beside classes and sets of units.
 
     Attributes:
-        kinds: ``random``, ``matched`` and/or ``shifted``.
+        kinds: Any of ``random``, ``matched``, ``shifted`` and ``normed``.
         of: Classes and sets that get controls.
         draws: Control sets of each kind for each of them.
-        match_pool: Candidates per unit for ``matched`` and ``shifted``.
+        match_pool: Candidates per unit for all but ``random``.
         overlap: Whether control sets may share units with the class or set they stand beside;
             needed where that holds more than half of a layer's heads or neurons.
         exclude: Classes that no control draws from: units near a large class in size of score are

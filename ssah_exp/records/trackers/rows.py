@@ -21,6 +21,7 @@ _ARM_FIELDS = (
     "parameter_share",
     "magnitude",
     "shift",
+    "norm",
     "overlap",
 )
 

@@ -43,8 +43,13 @@ CLASS_COLOURS = {
 CLASS_MARKERS = {"SCU": "o", "UCU": "s", "CU": "^", "RU": "D"}
 SIDE_COLOURS = {"benign": "#0072B2", "malicious": "#D55E00"}
 MODEL_COLOURS = {UNALIGNED: "#CC79A7", ALIGNED: "#009E73"}
-CONTROL_COLOURS = {"random": "#56B4E9", "matched": "#CC79A7", "shifted": "#E69F00"}
-CONTROL_MARKERS = {"": "o", "random": "x", "matched": "^", "shifted": "s"}
+CONTROL_COLOURS = {
+    "random": "#56B4E9",
+    "matched": "#CC79A7",
+    "shifted": "#E69F00",
+    "normed": "#332288",
+}
+CONTROL_MARKERS = {"": "o", "random": "x", "matched": "^", "shifted": "s", "normed": "D"}
 BEYOND = 1e100  # perplexities of destroyed models reach float64's end; no axis does
 _PLAIN = 1e5  # the widest range in which numbers are written out
 # Written without a date: the same numbers give the same file.

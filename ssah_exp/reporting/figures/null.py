@@ -38,8 +38,7 @@ _DENSE = (ALIGNED, UNALIGNED)
 _FOR_A_BOX = 5
 _SIDE_BY_SIDE = 12  # classes and sets; more lie below one another
 # Where the draws stand beside the class.
-_SHIFTS = {"random": -0.26, "matched": 0.26, "shifted": 0.47}
-_FURTHEST = "shifted"
+_PLACES = {"normed": -0.41, "random": -0.24, "matched": 0.24, "shifted": 0.41}
 
 
 def null_rows(records: Sequence[RunRecord], asr: DrawnAsr = PRIMARY) -> pd.DataFrame:
@@ -51,8 +50,8 @@ def null_rows(records: Sequence[RunRecord], asr: DrawnAsr = PRIMARY) -> pd.DataF
 
     Returns:
         ``metric`` (``asr`` in percent, ``perplexity``), ``class`` (or ``aligned``,
-        ``unaligned``), ``what`` (``class``, ``random``, ``matched``, ``shifted``), ``seed``,
-        ``draw``, ``value``, ``low``, ``high``, ``n``.
+        ``unaligned``), ``what`` (``class`` or one of ``CONTROLS``), ``seed``, ``draw``,
+        ``value``, ``low``, ``high``, ``n``.
 
     Raises:
         ConfigError: No record measured that ASR.
@@ -148,12 +147,12 @@ def _panel(
             )  # fmt: skip
     for place, name in enumerate(classes):
         here = rows[rows["class"] == name]
-        for control, shift in _SHIFTS.items():
+        for control, beside in _PLACES.items():
             marker, colour = CONTROL_MARKERS[control], CONTROL_COLOURS[control]
             draws = here.loc[here["what"] == control, "value"].dropna().to_numpy()
-            _draws(axes, draws, place + shift, marker, colour, f"{control}, draw by draw", along)
+            _draws(axes, draws, place + beside, marker, colour, f"{control}, draw by draw", along)
         _seeds(axes, here[here["what"] == _ITSELF], place, name, along)
-    _places(axes, classes, lying, 0.7 if (rows["what"] == _FURTHEST).any() else 0.6)
+    _places(axes, classes, lying)
     named_once(axes)
 
 
@@ -164,9 +163,9 @@ def _mean(rows: pd.DataFrame) -> float:
     return float(rows["value"].mean())
 
 
-def _places(axes: Axes, classes: Sequence[str], lying: bool, behind: float) -> None:
-    """Name the classes along the other axis, which ends so far behind the last."""
-    end = len(classes) - 1 + behind
+def _places(axes: Axes, classes: Sequence[str], lying: bool) -> None:
+    """Name the classes along the other axis, which ends behind the last one's draws."""
+    end = len(classes) - 1 + 0.6
     if lying:
         axes.set_yticks(range(len(classes)), shortened(classes))
         axes.set_ylim(end, -1.2)  # from the top; above the first is the note's room
@@ -193,7 +192,7 @@ def _draws(
             [draws],
             positions=[place],
             orientation="horizontal" if along == "x" else "vertical",
-            widths=0.2,
+            widths=0.15,
             showfliers=False,
             manage_ticks=False,
             patch_artist=True,

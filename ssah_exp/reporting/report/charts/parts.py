@@ -12,7 +12,7 @@ from ssah_exp.reporting.report.svg import Scale, element, joined
 COLOURS = 7  # series told apart by colour, as classes c0 to c6 of the style sheet
 WIDTH, LEFT, RIGHT = 420, 112, 14
 _SIZE = 4.5  # half the width of a mark
-_SHAPES = {"random": "cross", "matched": "triangle", "shifted": "square"}
+_SHAPES = {"random": "cross", "matched": "triangle", "shifted": "square", "normed": "diamond"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Chart:
 
 
 def mark(shape: str, x: float, y: float) -> Markup:
-    """``dot``, ``cross``, ``triangle``, ``square``, ``line``: told apart without colour."""
+    """Of ``shape``, one of _SHAPES, ``dot`` or ``line``: told apart without colour."""
     if shape == "dot":
         return element("circle", cx=x, cy=y, r=_SIZE, class_="fill")
     if shape == "cross":
@@ -46,6 +46,10 @@ def mark(shape: str, x: float, y: float) -> Markup:
     if shape == "square":
         wide = 2 * _SIZE
         path = f"M{x - _SIZE:.1f} {y - _SIZE:.1f}h{wide}v{wide}h{-wide}z"
+        return element("path", d=path, class_="line")
+    if shape == "diamond":
+        half = 1.3 * _SIZE
+        path = f"M{x:.1f} {y - half:.1f}l{half} {half}l{-half} {half}l{-half} {-half}z"
         return element("path", d=path, class_="line")
     return element("path", d=f"M{x - 8} {y}h16", class_="line")
 

@@ -165,7 +165,7 @@
   };
   const losses = (chosen) => {
     const lines = chosen.flatMap((run, at) => run.arms
-      .filter((arm) => arm.losses && !/\/(random|matched|shifted)\//.test(arm.name))
+      .filter((arm) => arm.losses && !/\/(random|matched|shifted|normed)\//.test(arm.name))
       .map((arm) => ({ at, arm: arm.name, run, points: arm.losses.filter(([, loss]) => typeof loss === "number") })))
       .filter((line) => line.points.length > 1);
     if (!lines.length) { byId("losses").replaceChildren(); return; }

@@ -1,4 +1,4 @@
-"""What stands below a table whose controls are matched in how far means move."""
+"""What stands below a table whose controls are matched in how far means move, or in norms."""
 
 from __future__ import annotations
 
@@ -31,6 +31,19 @@ def test_every_set_has_its_units_and_its_smallest_and_largest_shift() -> None:
         f"{SAID} between the calibration sets, in standard deviations over the heads or neurons of "
         "their block: SCU/pooled -1.50 to 3.00 (10 units); random like SCU/pooled -1.50 to 3.00 "
         "(10 units); shifted like SCU/pooled -0.75 to 1.50 (10 to 11 units)."
+    ) in text
+
+
+def test_controls_of_equal_norm_are_said_beside_them() -> None:
+    made = [replace(item, norm=0.5) if item.fill else item for item in with_shifts(3.0)[0]]
+    made.append(arm("SCU/pooled/normed/0", 0.2, norm=0.25, units=10))
+    text = render([record(arms=made)], "markdown")
+    assert SAID in text
+    assert (
+        "How large the weights behind a set's units are, in standard deviations over the heads or "
+        "neurons of their block: SCU/pooled 0.50 (10 units); random like SCU/pooled 0.50 "
+        "(10 units); shifted like SCU/pooled 0.50 (10 units); normed like SCU/pooled 0.25 "
+        "(10 units)."
     ) in text
 
 
