@@ -295,5 +295,5 @@ def test_every_kind_of_control_has_room_and_a_mark_of_its_own(
             CONTROL_MARKERS[kind] for kind in CONTROLS
         }
         last = max(axes.get_ylim() if lying else axes.get_xlim())
-        furthest = many - 1 + 0.41 + 0.075  # half a box behind the middle of the last draws
+        furthest = many - 1 + 0.36 + 0.065  # half a box behind the middle of the last draws
         assert last - furthest > 0.1

@@ -38,7 +38,7 @@ _DENSE = (ALIGNED, UNALIGNED)
 _FOR_A_BOX = 5
 _SIDE_BY_SIDE = 12  # classes and sets; more lie below one another
 # Where the draws stand beside the class.
-_PLACES = {"normed": -0.41, "random": -0.24, "matched": 0.24, "shifted": 0.41}
+_PLACES = {"random": -0.2, "matched": 0.2, "shifted": 0.36, "normed": -0.36}
 
 
 def null_rows(records: Sequence[RunRecord], asr: DrawnAsr = PRIMARY) -> pd.DataFrame:
@@ -192,7 +192,7 @@ def _draws(
             [draws],
             positions=[place],
             orientation="horizontal" if along == "x" else "vertical",
-            widths=0.15,
+            widths=0.13,
             showfliers=False,
             manage_ticks=False,
             patch_artist=True,
@@ -202,7 +202,7 @@ def _draws(
             capprops={"linewidth": 0.6},
             zorder=1,
         )
-    spread = np.linspace(-0.07, 0.07, draws.size) if draws.size > 1 else np.zeros(1)
+    spread = np.linspace(-0.05, 0.05, draws.size) if draws.size > 1 else np.zeros(1)
     points = (draws, place + spread) if along == "x" else (place + spread, draws)
     axes.plot(*points, marker, color=colour, markersize=4, alpha=0.8, label=label, zorder=2)
 
