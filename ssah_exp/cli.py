@@ -85,6 +85,7 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=_Help, **options)
+        self._in_two_passes = False
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Name the nearest match, too: argparse lists what is allowed and leaves the search."""
@@ -94,13 +95,29 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Refuse what is left over here, where the usage is the subcommand's own."""
-        options, rest = super().parse_known_args(args, namespace)
+        if self._in_two_passes:
+            return super().parse_known_args(args, namespace)
+        options, rest = self._parsed(args, namespace)
         if rest:
             unknown = next((word for word in rest if word.startswith("-")), None)
             allowed = self._option_string_actions
             near = did_you_mean(unknown.partition("=")[0], allowed) if unknown else ""
             self.error(f"unrecognized arguments: {' '.join(rest)}{'.' if near else ''}{near}")
         return options, rest
+
+    def _parsed(self, args: Any, namespace: Any) -> Any:
+        """Options first, then the rest, so that ``mirror csv --again ARTEFACT`` is understood.
+
+        Before Python 3.12, argparse takes an argument that may be left out for left out if an
+        option stands before it.
+        """
+        if self._subparsers is not None:  # they cannot; each subcommand's own parser can
+            return super().parse_known_args(args, namespace)
+        self._in_two_passes = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._in_two_passes = False
 
 
 def build_parser() -> argparse.ArgumentParser:

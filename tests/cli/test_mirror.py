@@ -35,6 +35,18 @@ def test_csv_takes_all_and_then_nothing(root: Path, capsys: Capture) -> None:
     assert "3 mirrored" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["csv table1_pruning --again", "csv --again table1_pruning", "--again csv table1_pruning"],
+)
+def test_options_may_stand_before_what_may_be_left_out(
+    root: Path, capsys: Capture, words: str
+) -> None:
+    """argparse alone refuses the second before Python 3.12."""
+    assert main(["mirror", *words.split(), "--root", str(root)]) == 0
+    assert capsys.readouterr().out.endswith("2 mirrored, 0 there already, 0 failed, 0 not tried\n")
+
+
 def test_a_place_does_not_speak_to_the_terminal(
     root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
