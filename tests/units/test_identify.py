@@ -60,28 +60,19 @@ def test_unit_scores_equal_oracle(family: str, statistic: str, square: bool) -> 
         np.testing.assert_allclose(ours, plain, atol=1e-4)
 
 
+@pytest.mark.parametrize("measure", ["shift", "norm"])
 @pytest.mark.parametrize("square", [True, False])
 @pytest.mark.parametrize("family", ["llama_gqa", "llama_wide_heads", "gemma2", "phi3"])
-def test_shifts_equal_oracle(family: str, square: bool) -> None:
+def test_shifts_and_norms_equal_oracle(family: str, square: bool, measure: str) -> None:
+    """Scores with another dispersion: squared differences of means, or every channel's alike."""
     loaded = tiny.tiny_loaded(family)
     config = UnitsConfig(square_attention=square)
     units = run_identify(loaded, SAFETY, UTILITY).unit_map(config, PROVENANCE)
     safety, utility = (oracle.record(loaded.model, part, "response") for part in (SAFETY, UTILITY))
     moved = {key: (oracle.mean(safety[key]) - oracle.mean(utility[key])) ** 2 for key in safety}
-    plain = oracle.scores(loaded.model, moved, square=square)
-    np.testing.assert_allclose(units.known("shift"), plain, atol=1e-4)
-
-
-@pytest.mark.parametrize("square", [True, False])
-@pytest.mark.parametrize("family", ["llama_gqa", "llama_wide_heads", "gemma2", "phi3"])
-def test_norms_are_the_scores_of_channels_that_all_vary_alike(family: str, square: bool) -> None:
-    loaded = tiny.tiny_loaded(family)
-    config = UnitsConfig(square_attention=square)
-    units = run_identify(loaded, SAFETY, UTILITY).unit_map(config, PROVENANCE)
-    recorded = oracle.record(loaded.model, SAFETY, "response")
-    alike = {key: np.ones_like(oracle.mean(rows)) for key, rows in recorded.items()}
-    plain = oracle.scores(loaded.model, alike, square=square)
-    np.testing.assert_allclose(units.known("norm"), plain, atol=1e-4)
+    alike = {key: np.ones_like(rows) for key, rows in moved.items()}
+    plain = oracle.scores(loaded.model, moved if measure == "shift" else alike, square=square)
+    np.testing.assert_allclose(units.known(measure), plain, atol=1e-4)
 
 
 def test_batch_size_changes_nothing() -> None:
