@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import threading
@@ -10,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ssah_exp.errors import StoreError
 from ssah_exp.storage import storage_errors
 
 
@@ -68,7 +68,10 @@ class AppendedLines:
             with self.path.open("ab", buffering=0) as stream:
                 content = b"\n" + line if _ends_within_a_line(self.path) else line
                 if stream.write(content) < len(content):
-                    raise OSError(errno.ENOSPC, "the row was cut short")
+                    raise StoreError(
+                        f"Cannot write {self.path}: the disk is full, and its last row was cut "
+                        "short, which readers skip. Make room and run the command again."
+                    )
 
 
 def _rows(content: bytes) -> Iterator[Any]:

@@ -135,7 +135,8 @@ class Lock:
         return self._folder / self._owner.token
 
     def _take(self, me: Owner) -> bool:
-        # Named like the cache's work folders, and cleared with them if this process is killed.
+        # Named like the cache's work folders, and in there cleared with them if this process is
+        # killed.
         prepared = self._folder.with_name(work_name())
         try:
             prepared.mkdir()

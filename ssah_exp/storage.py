@@ -128,8 +128,10 @@ def as_umask_says(place: Path) -> None:
     """Give new files the mode that the umask asks for; safetensors lets only their owner read them.
 
     Args:
-        place: A file, or a folder with all that lies in it.
+        place: A file, or a folder with all that lies in it; what a link leads to is not new.
     """
+    if place.is_symlink():
+        return
     files = [place] if place.is_file() else [item for item in place.rglob("*") if item.is_file()]
     private = [item for item in files if not item.is_symlink() and _mode(item) == _OWNERS_ALONE]
     if not private:

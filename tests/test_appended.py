@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from ssah_exp.appended import AppendedLines
+from ssah_exp.errors import StoreError
 
 
 def test_news_are_rows_of_anybody_once(tmp_path: Path) -> None:
@@ -77,3 +82,20 @@ def test_a_row_that_the_disk_cuts_short_is_said_and_takes_no_other_with_it(tmp_p
     assert (done.returncode, done.stdout) == (0, "said\n"), done.stderr
     assert path.read_text("utf-8").count('"xxx') == 1, "it was cut, not refused"
     assert list(AppendedLines(path).read()) == [{"at": 1}, {"at": 2}]
+
+
+def test_a_row_that_the_disk_took_in_part_is_said_to_lie_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.FileIO):
+        def write(self, content: Any) -> int:
+            return super().write(bytes(content)[:3])
+
+    path = tmp_path / "rows.jsonl"
+    with monkeypatch.context() as full:
+        full.setattr(Path, "open", lambda self, *_, **__: Full(str(self), "a"))
+        with pytest.raises(StoreError, match=r"last row was cut short, which readers skip"):
+            AppendedLines(path).append({"at": 1})
+    lines = AppendedLines(path)
+    lines.append({"at": 2})
+    assert list(lines.read()) == [{"at": 2}]

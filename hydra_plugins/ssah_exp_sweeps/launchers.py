@@ -126,9 +126,12 @@ class SlurmLauncher(SweepLauncher):
 
     def run(self, launch: Launch, jobs: Sequence[Job]) -> list[JobState]:
         """Submit them."""
+        from ssah_exp.lock import held
         from ssah_exp.sweeps.launching import slurm_options, tell
         from ssah_exp.sweeps.slurm import submit
 
-        array = submit(launch.sweep, jobs, slurm_options(self._options))
+        sweep, options = launch.sweep, slurm_options(self._options)
+        with held(sweep.lock, f"sweep {sweep.name}", tell):  # against 'retry-failed' meanwhile
+            array = submit(sweep, jobs, options)
         tell(f"{len(jobs)} jobs are Slurm's array {array}; this terminal may be closed")
         return [job.state() for job in jobs]

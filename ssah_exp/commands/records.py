@@ -33,7 +33,7 @@ def records_of(
     """All records below ``--root`` and in ``--records``, oldest first, and those places in words.
 
     With ``--records`` alone, only its folders are read. A run that lies in several places counts
-    once, as it was last finished.
+    once, as it was last finished; of copies, the one that most judges were asked of later.
 
     Args:
         options: With those of :func:`ssah_exp.options.base.add_sources`.
@@ -58,5 +58,6 @@ def records_of(
             raise StoreError(f"No record in {folder}: wanted *.json or */records/*.json there.")
         found += [record for record in records if artefact in (None, record.artefact)]
         places.append(f"in {folder}")
-    found.sort(key=lambda record: record.finished)
-    return list({record.run_id: record for record in found}.values()), " or ".join(places)
+    found.sort(key=lambda record: (record.finished, len(record.later)))
+    last = {record.run_id: record for record in found}
+    return sorted(last.values(), key=lambda record: record.finished), " or ".join(places)

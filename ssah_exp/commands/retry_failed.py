@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from ssah_exp.config.paths import root_of
 from ssah_exp.errors import ClusterError, StoreError
@@ -22,8 +22,11 @@ from ssah_exp.sweeps.local import LocalOptions, run_at_once
 from ssah_exp.sweeps.report import end_of
 from ssah_exp.sweeps.retuned import checked_launcher, retuned
 from ssah_exp.sweeps.slurm import SlurmOptions, submit
-from ssah_exp.sweeps.state import QUEUED, UNFINISHED
+from ssah_exp.sweeps.state import QUEUED, UNFINISHED, JobState
 from ssah_exp.sweeps.status import SweepStatus, status_of
+
+# A job, what it said of itself, whether it was cancelled.
+Seen: TypeAlias = tuple[Job, JobState, bool]
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -37,6 +40,7 @@ def execute(options: argparse.Namespace) -> int:
     """
     sweep = find_sweep(root_of(options.root), options.sweep, to_change=True)
     jobs, damaged = _unfinished(sweep)
+    seen = _as_they_are(jobs)
     for job in damaged:
         tell(f"job {job.number} is left out, its frozen config is damaged: {job.folder}")
     if not jobs:
@@ -50,7 +54,7 @@ def execute(options: argparse.Namespace) -> int:
     change = check_code(plan["code"], check)
     if change is not None:
         tell(f"Going on although {change}.")
-    begin = partial(_requeue, sweep, jobs, given if options.set else None)
+    begin = partial(_requeue, sweep, seen, given if options.set else None)
     _dispatch(sweep, jobs, launched, check, begin)
     return end_of(sweep)
 
@@ -69,19 +73,31 @@ def _unfinished(sweep: Sweep) -> tuple[list[Job], list[Job]]:
     return _to_run(status)
 
 
-def _requeue(sweep: Sweep, jobs: Sequence[Job], given: dict[str, Any] | None) -> None:
-    """Queue the jobs, once this process holds the sweep; until then all stays as it is.
+def _as_they_are(jobs: Sequence[Job]) -> list[Seen]:
+    return [(job, job.state(), job.cancelled) for job in jobs]
+
+
+def _requeue(sweep: Sweep, seen: Sequence[Seen], given: dict[str, Any] | None) -> None:
+    """Queue jobs, once this process holds the sweep; until then all stays as it is.
 
     Args:
         sweep: Theirs.
-        jobs: To run again.
+        seen: The jobs to run again, as they were when that was decided.
         given: The launcher's options from now on; None = as they were.
+
+    Raises:
+        StoreError: Another process ran or cancelled some of them meanwhile.
     """
+    if _as_they_are([job for job, *_ in seen]) != list(seen):
+        raise StoreError(
+            f"The jobs of sweep {sweep.name} changed while this process waited for it; nothing was "
+            "done. Run the command again for what is left."
+        )
     if given is not None:
         sweep.keep_options(given)
-    for job in jobs:
+    for job, *_ in seen:
         _queue(job)
-    tell(f"sweep {sweep.name}: {len(jobs)} jobs again")
+    tell(f"sweep {sweep.name}: {len(seen)} jobs again")
 
 
 def _dispatch(
@@ -121,7 +137,7 @@ def _to_run(status: SweepStatus) -> tuple[list[Job], list[Job]]:
 @contextmanager
 def _as_before_unless_taken(jobs: Sequence[Job]) -> Iterator[None]:
     """Put back what jobs said last, above all why they failed, if the scheduler refuses them."""
-    before = [(job, job.state(), job.cancelled) for job in jobs]
+    before = _as_they_are(jobs)
     try:
         yield
     except ClusterError:

@@ -15,10 +15,11 @@ def execute(options: argparse.Namespace) -> int:
     """Print one line per seed, as `ssah-exp claims` reads them.
 
     Raises:
-        ConfigError: A file without its seed, one seed twice, or a column not named HEADING=NAME.
+        ConfigError: A file without its seed, one seed or heading twice, or a column not named
+            HEADING=NAME.
         StoreError: A file that neither command wrote, or that lacks what is asked for.
     """
-    columns = dict(_pair(item, "HEADING=NAME") for item in options.column)
+    columns = _columns(options.column)
     picked = Picked(options.measure, options.before, options.after)
     rows = seeds_frame(_files(options.files), picked, columns)
     if options.format == "json":
@@ -27,6 +28,15 @@ def execute(options: argparse.Namespace) -> int:
         shown = rows.to_csv(index=False, float_format="%.4f", lineterminator="\n")
         print(printable(shown), end="")
     return 0
+
+
+def _columns(given: Sequence[str]) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    for heading, name in (_pair(item, "HEADING=NAME") for item in given):
+        if heading in columns:
+            raise ConfigError(f"Two columns are named {heading}.")
+        columns[heading] = name
+    return columns
 
 
 def _files(given: Sequence[str]) -> dict[int, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def execute(options: argparse.Namespace) -> int:
     out = Path(options.out)
     if kind_of(out) != ".csv":
         raise ConfigError(f"--out={out} is no .csv.")
-    if out.exists():
+    if os.path.lexists(out):
         raise ConfigError(f"{out} is there already, perhaps with labels; name another --out.")
     refuse([*at_least("--requests", options.requests, 1), *at_least("--seed", options.seed, 0)])
     runs = _answers(options.runs, options.arms)

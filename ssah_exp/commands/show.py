@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import Any
 
+from rich.markup import escape
+
 from ssah_exp.commands.units import drawn, tell_written, units_at
 from ssah_exp.reporting.figures.where import draw_where
 from ssah_exp.reporting.terminal import Terminal, terminal_table
@@ -32,8 +34,10 @@ def execute(options: argparse.Namespace) -> int:
 
 def _print(description: dict[str, Any], console: Terminal) -> None:
     console.print(
-        f"{description['model']}  revision {description['revision']}  "
-        f"statistic {description['statistic']}"
+        escape(
+            f"{description['model']}  revision {description['revision']}  "
+            f"statistic {description['statistic']}"
+        )
     )
     numbers = ("heads", "neurons", "units", "% of units", "% of parameters")
     classes = terminal_table("Classes", ("class",), numbers)

@@ -89,11 +89,19 @@ def _refuse_other(
             held, given = at(recorded, key), at(composed, key)
             a_group = isinstance(held, Mapping) and isinstance(given, Mapping)
             names_a_model = any(f"{key}.".startswith(f"{name}.") for name in _NAMING_A_MODEL)
-            if held is not None and not a_group and not names_a_model and _differs(held, given):
+            there = held is not None or _is_null(recorded, key)
+            if there and not a_group and not names_a_model and _differs(held, given):
                 raise ConfigError(
                     f"--set {word} would have no effect: the run has {key}={held}. "
                     "For another value, run it anew."
                 )
+
+
+def _is_null(recorded: Mapping[str, Any], key: str) -> bool:
+    """Whether the record has the key, and nothing there."""
+    above, _, name = key.rpartition(".")
+    parent = at(recorded, above) if above else recorded
+    return isinstance(parent, Mapping) and name in parent and parent[name] is None
 
 
 def _keys_of(word: str) -> Iterator[str]:

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from rich.markup import escape
+
 from ssah_exp.errors import SsahWarning
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.records.later_judges import with_later_judges
@@ -24,7 +26,7 @@ class Tracked:
     Args:
         tracker: Where the run is shown.
         root: Where runs lie.
-        say: Prints a line.
+        say: Prints a line of rich's markup.
     """
 
     def __init__(self, tracker: Tracker, root: Path, say: Callable[[str], None]) -> None:
@@ -67,7 +69,7 @@ class Tracked:
             _warn(error, f"The record is whole; 'ssah-exp mirror {name} {record.run_id}' sends it.")
             return
         if place is not None:
-            self._say(f"mirrored to  {place}")
+            self._say(f"mirrored to  {escape(place)}")
 
     def stopped(self, error: BaseException) -> None:
         """The run ends without a record."""
@@ -80,6 +82,8 @@ class Tracked:
         if live is None:
             self._silent = True
             return
+        # What the tracker had of an earlier run of this name may be gone by now.
+        Mirror(self._tracker, self._root).forget(head.run_id)
         for stage in self._missed:
             live.stage(stage)
 

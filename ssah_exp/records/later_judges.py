@@ -114,6 +114,17 @@ def answers_digest(record: RunRecord, folder: Path) -> str | None:
     return digest_of({name: digest_file(path) for name, path in files.items()})
 
 
+def _answers_at_hand(record: RunRecord, folder: Path) -> str | None:
+    """:func:`answers_digest`; None, with a warning, where they may not be read."""
+    try:
+        return answers_digest(record, folder)
+    except OSError as error:
+        warnings.warn(
+            f"Answers of run {record.run_id} cannot be read: {error}", SsahWarning, stacklevel=4
+        )
+        return None
+
+
 def with_later_judges(record: RunRecord, path: Path) -> RunRecord:
     """A record with what later judges' files beside it hold.
 
@@ -126,7 +137,7 @@ def with_later_judges(record: RunRecord, path: Path) -> RunRecord:
         path: Where it was read from.
     """
     files = _files_beside(path)
-    answers = answers_digest(record, path.parent) if files else None
+    answers = _answers_at_hand(record, path.parent) if files else None
     for file in files:
         try:
             later = LaterJudge.from_json(file.read_text(encoding="utf-8"))

@@ -72,6 +72,7 @@ class Mirror:
         with held(note.with_suffix(".lock"), f"mirror {record.run_id}", say):
             if live is None and not again and self.has(record) is not None:
                 return None
+            note.unlink(missing_ok=True)  # a tracker may drop what it has before it takes the new
             if live is None:
                 place = self.tracker.mirror(record, folder, self.root)
             else:
@@ -85,6 +86,16 @@ class Mirror:
             write_atomically(note, json.dumps(content, indent=1))
         return place
 
+    def forget(self, run_id: str) -> None:
+        """Have a run's record sent again, whatever was sent of it.
+
+        Raises:
+            StoreError: The note cannot be removed.
+        """
+        note = self._noted(run_id)
+        with storage_errors(note):
+            note.unlink(missing_ok=True)
+
     def _with(self) -> set[str]:
         return {name for name, sent in self.tracker.wanted().items() if sent}
 
@@ -92,8 +103,11 @@ class Mirror:
         return RecordStore(self.root).folder(record.artefact, record.run_id)
 
     def _note(self, record: RunRecord) -> Path:
+        return self._noted(record.run_id)
+
+    def _noted(self, run_id: str) -> Path:
         place = re.sub(r"[^\w.-]+", "-", self.tracker.key)
-        return self.root / "mirrored" / place / f"{record.run_id}.json"
+        return self.root / "mirrored" / place / f"{run_id}.json"
 
 
 def _digest(record: RunRecord) -> str:

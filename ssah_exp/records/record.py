@@ -199,8 +199,15 @@ class RunRecord:
         return next(name for name in self.models if name != "base")
 
     def measured_as(self, other: RunRecord) -> bool:
-        """Whether the other's arms have the same numbers; NaN is the same as NaN."""
+        """Whether the other's arms have the same numbers; NaN is the same as NaN.
+
+        What records of earlier versions do not say of an arm makes no difference.
+        """
         ours, theirs = (_finite([asdict(arm) for arm in run.arms]) for run in (self, other))
+        for one, two in zip(ours, theirs, strict=False):
+            for name in _NOT_IN_EARLIER:
+                if one[name] is None or two[name] is None:
+                    one[name] = two[name] = None
         return bool(ours == theirs)
 
     def unanswered(self) -> dict[str, dict[str, int]]:

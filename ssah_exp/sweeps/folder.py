@@ -112,8 +112,9 @@ class Sweep:
         Raises:
             StoreError: The folder of jobs may not be read.
         """
-        found = holding(self.folder / "jobs", JOB)
-        return sorted((Job(path.parent) for path in found), key=lambda job: job.number)
+        found = [path.parent for path in holding(self.folder / "jobs", JOB)]
+        jobs = [Job(place) for place in found if place.name.isdecimal()]  # no person's copies
+        return sorted(jobs, key=lambda job: job.number)
 
     def expect(self, jobs: int) -> None:
         """Remember how many jobs there will be at least, before the first one is written down.

@@ -151,7 +151,11 @@ def _space(overrides: list[Override]) -> dict[str, BaseDistribution]:
 
 
 def _distribution(override: Override) -> BaseDistribution:
-    """The values Optuna may choose from."""
+    """The values Optuna may choose from.
+
+    Raises:
+        ConfigError: It is no space of values, or an interval that has none.
+    """
     from optuna.distributions import (
         CategoricalDistribution,
         FloatDistribution,
@@ -163,9 +167,13 @@ def _distribution(override: Override) -> BaseDistribution:
         assert value.start is not None
         assert value.end is not None
         log = "log" in value.tags
-        if isinstance(value.start, int) and isinstance(value.end, int):
-            return IntDistribution(value.start, value.end, log=log)
-        return FloatDistribution(float(value.start), float(value.end), log=log)
+        whole = isinstance(value.start, int) and isinstance(value.end, int)
+        try:
+            if whole:
+                return IntDistribution(int(value.start), int(value.end), log=log)
+            return FloatDistribution(float(value.start), float(value.end), log=log)
+        except ValueError as error:  # its ends are the wrong way round, or have no logarithm
+            raise ConfigError(f"{key}: {error}") from error
     if isinstance(value, ChoiceSweep | RangeSweep):
         return CategoricalDistribution(list(override.sweep_string_iterator()))
     raise ConfigError(f"{key}: a search takes interval(...), range(...) or choice(...).")

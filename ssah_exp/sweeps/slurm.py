@@ -13,7 +13,7 @@ from typing import Any
 
 from ssah_exp.config.ranges import at_least, choice, refuse
 from ssah_exp.config.schema import TrainerConfig
-from ssah_exp.errors import ClusterError
+from ssah_exp.errors import ClusterError, StoreError
 from ssah_exp.sweeps.code import CHECKS
 from ssah_exp.sweeps.folder import Sweep
 from ssah_exp.sweeps.job import SLURM, Job
@@ -184,6 +184,7 @@ def submit(sweep: Sweep, jobs: Sequence[Job], options: SlurmOptions) -> str:
     Raises:
         ClusterError: There is no Slurm or no submitit, or Slurm refuses; the jobs stay frozen in
             the sweep.
+        StoreError: Slurm has the jobs, and their numbers cannot be written down.
     """
     require_submitit()
     try:
@@ -211,9 +212,15 @@ def submit(sweep: Sweep, jobs: Sequence[Job], options: SlurmOptions) -> str:
             f"{sweep.folder}; submit them with: ssah-exp retry-failed {sweep.given_as} (for other "
             "options add --set hydra.launcher.KEY=VALUE)"
         ) from error
-    for job, ticket in zip(jobs, given, strict=True):
-        job.give_ticket(ticket.job_id)
-    return str(given[0].job_id).partition("_")[0]
+    array = str(given[0].job_id).partition("_")[0]
+    try:
+        for job, ticket in zip(jobs, given, strict=True):
+            job.give_ticket(ticket.job_id)
+    except StoreError as error:
+        raise StoreError(
+            f"{error} But first end the jobs, which Slurm has: scancel {array}"
+        ) from error
+    return array
 
 
 def queue(users: Iterable[int]) -> dict[str, tuple[str, str]]:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssah_exp.config.vocabulary import CONTROLS
 from ssah_exp.errors import UnitError, did_you_mean
 from ssah_exp.units.index import KIND_NAMES
 from ssah_exp.units.unitmap import UnitMap
@@ -65,8 +64,7 @@ def control_stream(seed: int, kind: str, draw: int) -> list[int]:
     Raises:
         UnitError: The kind is unknown.
     """
-    if kind not in STREAMS:
-        raise UnitError(f"Unknown control '{kind}'.{did_you_mean(kind, STREAMS)}")
+    _check_kind(kind)
     return [seed, STREAMS[kind], draw]
 
 
@@ -132,10 +130,14 @@ def draw_control(
     return Control(mask, overlap=float(target[mask].mean()))
 
 
+def _check_kind(kind: str) -> None:
+    if kind not in STREAMS:
+        raise UnitError(f"Unknown control '{kind}'.{did_you_mean(kind, STREAMS)}")
+
+
 def _measure(units: UnitMap, kind: str) -> NDArray[np.float64] | None:
     """``(units,)`` what a control is to be near its class in; None = nothing."""
-    if kind not in STREAMS:
-        raise UnitError(f"Unknown control '{kind}'. Allowed: {', '.join(CONTROLS)}.")
+    _check_kind(kind)
     if kind == "matched":
         return units.safety + units.utility
     return units.known(_MEASURED[kind]) if kind in _MEASURED else None

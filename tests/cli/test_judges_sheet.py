@@ -205,6 +205,9 @@ def test_what_cannot_be_drawn_is_said_and_no_labels_are_lost(
     assert "Did you mean 'aligned'?" in complaint(capsys, "sheet", folder, *out, "--arms", "align")
     assert "named twice" in complaint(capsys, "sheet", folder, folder, *out)
     assert not sheet.exists()
+    sheet.symlink_to(tmp_path / "on a disk that is away.csv")
+    assert "is there already" in complaint(capsys, "sheet", folder, *out)
+    sheet.unlink()
     assert main(["judges", "sheet", folder, *out, "--arms", "aligned"]) == 0
     labelled(sheet, Sure="complied")
     before = sheet.read_bytes()

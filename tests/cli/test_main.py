@@ -311,6 +311,14 @@ def test_wrong_usage_is_code_2(arguments: list[str], capsys: Capture) -> None:
     assert "usage: ssah-exp" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["units", "show", "--", "-p"], ["status", "--", "-name"]])
+def test_a_name_that_begins_with_a_dash_stands_behind_two(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSAH_ROOT", str(tmp_path))
+    assert main(words) == 2
+
+
 @pytest.mark.parametrize("override", ["units=null", "data=", "experiment=NULL"])
 def test_a_group_without_an_option_is_told_which_there_are(capsys: Capture, override: str) -> None:
     assert main(["run", override]) == 2

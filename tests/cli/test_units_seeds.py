@@ -66,6 +66,7 @@ def test_settings_of_an_atlas_under_headings_of_ones_own(atlas: str, capsys: Cap
         (["{atlas}"], "not of the form SEED=CSV"),
         (["x={atlas}"], "names no seed"),
         (["1={atlas}", "1={atlas}"], "Two files are of seed 1"),
+        (["1={atlas}", "--column", "a=run", "--column", "a=flap"], "Two columns are named a"),
         (["1={atlas}", "--column", "run"], "not of the form HEADING=NAME"),
         (["1={atlas}", "--column", "a=flap"], "no draws of 'flap'; it has run, random"),
         (["1={atlas}", "--measure", "jacard"], "no draws of any setting"),

@@ -45,3 +45,12 @@ def test_a_model_is_found_where_a_folder_of_the_root_is_a_link(linked: str, tmp_
     assert (link / "file").read_text(encoding="utf-8") == "content"
     by_names = Path("../../../../cache/train/key")
     assert (link.readlink() == by_names) is (linked == "cache"), "the root may be moved"
+
+
+def test_a_link_opens_nothing_in_the_cache_to_others(tmp_path: Path) -> None:
+    model = tmp_path / "cache" / "key"
+    model.mkdir(parents=True)
+    (model / "weights").write_text("content", encoding="utf-8")
+    (model / "weights").chmod(0o600)
+    outputs._link_model(tmp_path / "run" / "full", model)
+    assert (model / "weights").stat().st_mode & 0o777 == 0o600

@@ -143,6 +143,7 @@ def test_what_the_record_decides_is_not_given_otherwise(
         ("~ablation.fills", "ablation.fills"),
         ("evaluation.harmful_styles.0=chat", "evaluation.harmful_styles.0"),
         ("evaluation.perplexity=null", "evaluation.perplexity"),
+        ("model.pad_token=x", "model.pad_token"),  # the run has null
     ],
 )
 def test_whatever_its_form_another_value_is_refused(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from ssah_exp.config.schema import ArmConfig, RunConfig
 from ssah_exp.errors import StoreError
@@ -14,6 +16,7 @@ from ssah_exp.pipeline import dispatch
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.pipeline.stages import answering
+from ssah_exp.pipeline.tracking import Tracked
 from ssah_exp.records.later_judges import LaterJudge, answers_digest
 from ssah_exp.records.mirroring import Mirror
 from ssah_exp.records.record import RunRecord, StageRecord
@@ -195,3 +198,23 @@ def test_a_training_run_hands_over_its_losses(place: Path, spy: Spy) -> None:
     assert items[0].metadata["model"] == done.record.models["aligned"]
     assert items[1].path.stat().st_size > 0
     assert items[1].metadata["certificate"]["changed_weights"] > 0
+
+
+def test_a_run_that_is_shown_anew_is_sent_even_if_it_breaks_off(tmp_path: Path) -> None:
+    """A tracker may drop what it had of the run when it is opened again."""
+    spy, made = Spy(), record(1)
+    mirror = Mirror(spy, tmp_path)
+    mirror.send(made)
+    tracked = Tracked(spy, tmp_path, print)
+    tracked.opened(RunHead.of(made))
+    tracked.working()
+    assert mirror.has(made) is None
+
+
+def test_a_place_is_no_markup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Spy, "mirror", lambda *_: "/data/[old]/there [/old]")
+    said = io.StringIO()
+    reporter = Reporter(Console(file=said, width=200), bars=False)
+    made = record(1)
+    Tracked(Spy(), tmp_path, reporter.say).finished(Finished(made, tmp_path, made.stages, True))
+    assert said.getvalue() == "mirrored to  /data/[old]/there [/old]\n"

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ssah_exp.commands.records import records_of
+from ssah_exp.errors import SsahWarning
+from ssah_exp.records import later_judges
 from ssah_exp.records.later_judges import LaterJudge
+from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore
 from tests.records.synthetic import record
 
 
-@pytest.mark.parametrize("own", [True, False])
-def test_a_judge_of_the_run_itself_stays_as_the_run_has_it(tmp_path: Path, own: bool) -> None:
-    made, store = record(1), RecordStore(tmp_path)
-    name = next(iter(made.judges)) if own else "further"
-    LaterJudge(
+def judged(made: RunRecord, name: str) -> LaterJudge:
+    """A judge that was asked later, of answers that are not at hand."""
+    return LaterJudge(
         run_id=made.run_id,
         answers="not at hand",
         record_finished=made.finished,
@@ -24,7 +28,48 @@ def test_a_judge_of_the_run_itself_stays_as_the_run_has_it(tmp_path: Path, own: 
         arms={},
         provenance={},
         finished="2027-01-01T00:00:00+00:00",
-    ).write(store.write(made))
+    )
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_judge_of_the_run_itself_stays_as_the_run_has_it(tmp_path: Path, own: bool) -> None:
+    made, store = record(1), RecordStore(tmp_path)
+    name = next(iter(made.judges)) if own else "further"
+    judged(made, name).write(store.write(made))
     (found,) = store.read(made.artefact)
     assert found.later == (() if own else ("further",))
     assert found.judges == (made.judges | ({} if own else {name: {"name": "said later"}}))
+
+
+def test_answers_that_may_not_be_read_end_no_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, store = record(1), RecordStore(tmp_path)
+    judged(made, "further").write(store.write(made))
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "answers.jsonl")
+
+    monkeypatch.setattr(later_judges, "answers_digest", refuse)
+    with pytest.warns(SsahWarning, match="Answers of run 000000000001 cannot be read"):
+        (found,) = store.read(made.artefact)
+    assert found.later == ("further",)
+
+
+def test_of_copies_the_one_with_later_judges_counts_and_order_is_that_of_time(
+    tmp_path: Path,
+) -> None:
+    """A bare copy elsewhere hid what judges had said; a run read twice kept its first place."""
+    old, new = (replace(record(at), finished=f"2026-01-0{at}T00:00:00+00:00") for at in (1, 2))
+    store = RecordStore(tmp_path / "root")
+    judged(old, "further").write(store.write(old))
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for made in (replace(new, finished="2026-01-03T00:00:00+00:00"), old, new):
+        (copies / f"{made.run_id}-{made.finished[:10]}.json").write_text(made.to_json())
+    options = Namespace(root=str(tmp_path / "root"), records=[str(copies)])
+    found, _ = records_of(options)
+    assert [(item.run_id, item.finished[:10], item.later) for item in found] == [
+        (old.run_id, "2026-01-01", ("further",)),
+        (new.run_id, "2026-01-03", ()),
+    ]

@@ -86,6 +86,26 @@ def test_what_failed_is_not_noted(tmp_path: Path) -> None:
     assert mirror.send(record(1)) is not None
 
 
+def test_a_sending_that_failed_leaves_no_earlier_one_noted(tmp_path: Path) -> None:
+    """A tracker may have dropped what it had, to take the new."""
+    tracker = Notes()
+    mirror = Mirror(tracker, tmp_path)
+    mirror.send(record(1))
+    tracker.fails = True
+    with pytest.raises(TrackerError, match="no network"):
+        mirror.send(record(1), again=True)
+    tracker.fails = False
+    assert mirror.send(record(1)) is not None
+
+
+def test_what_is_forgotten_is_sent_again(tmp_path: Path) -> None:
+    mirror = Mirror(Notes(), tmp_path)
+    mirror.forget(record(1).run_id)  # nothing to forget
+    mirror.send(record(1))
+    mirror.forget(record(1).run_id)
+    assert mirror.has(record(1)) is None
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"record": 1}'])
 def test_a_damaged_note_is_none(tmp_path: Path, text: str) -> None:
     tracker = Notes()

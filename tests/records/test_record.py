@@ -99,6 +99,16 @@ def test_records_of_the_same_numbers_are_told_from_others_though_one_is_not_a_nu
     )
 
 
+def test_what_an_earlier_version_did_not_say_of_an_arm_makes_no_other_numbers() -> None:
+    """Repeated from the cache, an old run would be said to be computed now, by whoever looked."""
+    earlier = record()
+    again = replace(earlier, arms=[replace(item, norm=0.5, shift=1.5) for item in earlier.arms])
+    assert earlier.measured_as(again)
+    assert again.measured_as(earlier)
+    other = [replace(item, norm=0.25) for item in again.arms]
+    assert not again.measured_as(replace(again, arms=other))
+
+
 @pytest.mark.parametrize("name", ["aligned", "start"])
 def test_the_model_whose_units_were_identified_is_named(name: str) -> None:
     models = {model: {"identifier": model} for model in ("base", name)}

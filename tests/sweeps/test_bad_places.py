@@ -114,6 +114,10 @@ def test_a_grid_that_is_refused_leaves_no_folder(
             ["hydra.sweeper.metric=x", "hydra.sweeper.arm=y", "units.budgets.scu=interval(2,3)"],
             "lies outside [0, 1]",
         ),
+        (
+            ["hydra.sweeper.metric=x", "hydra.sweeper.arm=y", "units.budgets.scu=interval(2,1)"],
+            "units.budgets.scu: ",
+        ),
     ],
 )
 def test_a_search_that_is_refused_leaves_no_folder(

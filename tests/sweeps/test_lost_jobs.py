@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -377,6 +378,41 @@ def test_jobs_that_are_to_run_again_stay_failed_until_somebody_has_the_sweep(
     assert main(["retry-failed", "--root", str(tmp_path)]) == 130
     state = sweep.job(0).state()
     assert (state.status, state.error) == (FAILED, "once")
+
+
+@pytest.mark.parametrize("meanwhile", ["done", "cancelled"])
+def test_jobs_that_changed_while_a_retry_waited_stay_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, meanwhile: str
+) -> None:
+    """Another retry had the sweep: what it did, or what was cancelled in it, was queued again."""
+    sweep = sweep_of(tmp_path, 2)
+    sweep.keep_options({"workers": 1})
+    for job in sweep.jobs():
+        job.save(JobState(FAILED, error="once"))
+    monkeypatch.setattr("ssah_exp.commands.retry_failed.check_code", lambda *_: None)
+
+    @contextmanager
+    def waited(*_: object) -> Iterator[None]:
+        if meanwhile == "done":
+            sweep.job(0).save(JobState(DONE, run_id="abc"))
+        else:
+            sweep.job(0).cancel()
+        yield
+
+    monkeypatch.setattr(local, "held", waited)
+    assert main(["retry-failed", "--root", str(tmp_path)]) == 2
+    assert "changed while this process waited" in capsys.readouterr().err
+    assert [job.state().status for job in sweep.jobs()] == [
+        DONE if meanwhile == "done" else FAILED,
+        FAILED,
+    ]
+    assert sweep.job(0).cancelled is (meanwhile == "cancelled")
+
+
+def test_a_persons_copy_of_a_job_is_no_job(tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path, 2)
+    shutil.copytree(sweep.job(0).folder, sweep.job(0).folder.with_name("0000.bak"))
+    assert [job.number for job in sweep.jobs()] == [0, 1]
 
 
 def test_the_next_step_names_what_finds_the_sweep(

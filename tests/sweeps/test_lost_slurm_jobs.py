@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from ssah_exp.errors import ClusterError, StoreError
 from ssah_exp.sweeps import job as job_files
 from ssah_exp.sweeps import slurm, slurm_worker, status
 from ssah_exp.sweeps.folder import Sweep
+from ssah_exp.sweeps.job import Job
 from ssah_exp.sweeps.state import (
     CANCELLED,
     FAILED,
@@ -325,6 +327,29 @@ def test_jobs_that_another_process_has_just_queued_are_not_queued_twice(
     monkeypatch.setattr(retry_failed, "held", waited)
     assert main(["retry-failed", "--root", str(tmp_path)]) == 2
     assert "Another process has just queued jobs" in capsys.readouterr().err
+
+
+def test_jobs_whose_numbers_cannot_be_kept_are_named_for_scancel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm has them, and given again they would run twice."""
+    submitit = pytest.importorskip("submitit")
+    sweep = sweep_of(tmp_path, 2)
+    numbers = iter(("7_0", "7_1"))
+    executor = SimpleNamespace(
+        update_parameters=lambda **_: None,
+        batch=nullcontext,
+        submit=lambda worker: SimpleNamespace(job_id=next(numbers)),
+    )
+    monkeypatch.setattr(submitit, "SlurmExecutor", lambda **_: executor)
+    monkeypatch.setattr(slurm, "_need", lambda program: None)
+
+    def full(job: Job, ticket: str) -> None:
+        raise StoreError("The disk is full.")
+
+    monkeypatch.setattr(Job, "give_ticket", full)
+    with pytest.raises(StoreError, match=r"The disk is full\. But first end .* scancel 7$"):
+        slurm.submit(sweep, sweep.jobs(), slurm.SlurmOptions(partition="main"))
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_empty_target_is_an_error(kind: str) -> None:
 
 
 def test_unknown_kind_is_an_error() -> None:
-    with pytest.raises(UnitError, match="random, matched, shifted, normed"):
+    with pytest.raises(UnitError, match="matched, normed, random, shifted"):
         draw_control(UNITS, SCU, "nearest", 0)
 
 
