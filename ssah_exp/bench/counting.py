@@ -66,7 +66,7 @@ def count_arm(settings: BenchSettings, location: str | None, arm: str) -> dict[s
     Returns:
         Numbers of weights; ``static_memory`` as in the timed benchmark; ``peak_memory``, the most
         bytes of tensors in use at once, and its two halves: ``peak_of_gradients`` (forward and
-        backward pass) and ``peak_of_update``; ``flop`` of matrix products and attention.
+        backward pass) and ``peak_of_update``; ``flop`` of matrix products, attention's left out.
     """
     ids, counted = make_batches(settings, vocabulary=2)  # which tokens changes nothing
     plan = _plan(settings, location, arm)
