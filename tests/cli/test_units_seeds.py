@@ -12,6 +12,7 @@ from ssah_exp.cli import main
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 TRANSFER, STABILITY = EXPERIMENTS / "fig5_fig6_transfer", EXPERIMENTS / "stability"
+FINE_TUNED = EXPERIMENTS / "came_aligned" / "fine_tuned"
 Capture = pytest.CaptureFixture[str]
 
 
@@ -28,10 +29,13 @@ def atlas(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_the_committed_seeds_come_from_the_committed_nulls_of_transfer(capsys: Capture) -> None:
-    files = [f"{seed}={TRANSFER}/noise_seed{seed}.csv" for seed in (4, 0, 1, 3)]
-    assert main(["units", "seeds", f"2={TRANSFER}/noise.csv", *files]) == 0
-    assert capsys.readouterr().out == (TRANSFER / "seeds.csv").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("folder", "elsewhere"), [(TRANSFER, {2: "noise.csv"}), (FINE_TUNED, {})])
+def test_the_committed_seeds_come_from_the_committed_nulls_of_transfer(
+    folder: Path, elsewhere: dict[int, str], capsys: Capture
+) -> None:
+    named = [(seed, elsewhere.get(seed, f"noise_seed{seed}.csv")) for seed in (4, 0, 1, 3, 2)]
+    assert main(["units", "seeds", *(f"{seed}={folder}/{name}" for seed, name in named)]) == 0
+    assert capsys.readouterr().out == (folder / "seeds.csv").read_text(encoding="utf-8")
 
 
 def test_so_do_those_of_the_committed_atlases(capsys: Capture) -> None:
