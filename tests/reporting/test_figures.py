@@ -66,7 +66,7 @@ def test_every_kind_of_control_has_a_mark_of_its_own(
     draws = [arm(f"ru20/{kind}/0", kind, 1.2, 8) for kind in CONTROLS]
     asr_against_loss([replace(trained, arms=[*trained.arms[:2], *draws])], tmp_path / "a.svg")
     points = {item.get_label(): item[0] for item in drawn[0].axes[0].containers}
-    for kind, marker in zip(CONTROLS, ("x", "^", "s"), strict=True):
+    for kind, marker in zip(CONTROLS, ("x", "^", "s", "D"), strict=True):
         assert points[f"{kind} like ru20"].get_marker() == marker
         assert points[f"{kind} like ru20"].get_color() == points["ru20"].get_color()
 
@@ -128,4 +128,5 @@ def test_the_numbers_lie_beside(trained: RunRecord, tmp_path: Path) -> None:
 
 
 def test_markers_differ() -> None:
-    assert len(set(CONTROL_MARKERS.values())) == 4
+    assert set(CONTROL_MARKERS) == {"", *CONTROLS}
+    assert len(set(CONTROL_MARKERS.values())) == len(CONTROL_MARKERS)
