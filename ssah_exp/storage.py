@@ -70,9 +70,9 @@ def storage_errors(path: Path) -> Iterator[None]:
 def _elsewhere(error: OSError | SafetensorError, path: Path) -> str | None:
     """The file that an error names; None if there is none or it lies where ``path`` does."""
     named = error.filename if isinstance(error, OSError) else None
-    if not isinstance(named, str) or not Path(named).is_absolute():
+    if not isinstance(named, str):
         return None
-    file, place = Path(named), path.absolute()
+    file, place = Path(named).absolute(), path.absolute()
     near = file == place or place.is_relative_to(file) or file.is_relative_to(place.parent)
     return None if near else named
 

@@ -105,18 +105,19 @@ def test_an_entry_that_may_not_be_read_is_one_clear_error(
         Cache(tmp_path).find("stage", entry.key)
 
 
+@pytest.mark.parametrize("file", ["/elsewhere/model.safetensors", "models/mine/model.safetensors"])
 @pytest.mark.parametrize(
     ("number", "reason"), [(errno.EACCES, "forbidden"), (errno.ENOSPC, "disk is full")]
 )
 def test_a_stage_that_fails_over_another_file_names_that(
-    tmp_path: Path, number: int, reason: str
+    tmp_path: Path, number: int, reason: str, file: str
 ) -> None:
     """To free space below paths.root, or to move it, would help nobody."""
 
     def read(folder: Path) -> None:
-        raise OSError(number, os.strerror(number), "/elsewhere/model.safetensors")
+        raise OSError(number, os.strerror(number), file)
 
-    with pytest.raises(StoreError, match=f"^Cannot use /elsewhere/model.safetensors, .*{reason}"):
+    with pytest.raises(StoreError, match=f"^Cannot use {file}, .*{reason}"):
         Cache(tmp_path).get_or_compute("stage", {"key": 0}, read)
 
 
