@@ -95,12 +95,11 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Refuse what is left over here, where the usage is the subcommand's own."""
-        given = sys.argv[1:] if args is None else list(args)
-        options, rest = super().parse_known_args(given, namespace)
+        options, rest = super().parse_known_args(args, namespace)
         if self._in_two_passes:
             return options, rest
         if rest and self._subparsers is None and not any(word.startswith("-") for word in rest):
-            options, rest = self._in_passes(given, namespace)
+            options, rest = self._in_passes(args, namespace)
         if rest:
             unknown = next((word for word in rest if word.startswith("-")), None)
             allowed = self._option_string_actions
@@ -108,7 +107,7 @@ class _Parser(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(rest)}{'.' if near else ''}{near}")
         return options, rest
 
-    def _in_passes(self, given: Sequence[str], namespace: Any) -> Any:
+    def _in_passes(self, args: Any, namespace: Any) -> Any:
         """Options first, then the rest, so that ``mirror csv --again ARTEFACT`` is understood.
 
         Many versions of argparse take an argument that may be left out for left out if an option
@@ -116,7 +115,7 @@ class _Parser(argparse.ArgumentParser):
         """
         self._in_two_passes = True
         try:
-            return self.parse_known_intermixed_args(given, namespace)
+            return self.parse_known_intermixed_args(args, namespace)
         finally:
             self._in_two_passes = False
 

@@ -6,8 +6,6 @@ import argparse
 import json
 from typing import Any
 
-from rich.markup import escape
-
 from ssah_exp.commands.units import drawn, tell_written, units_at
 from ssah_exp.reporting.figures.where import draw_where
 from ssah_exp.reporting.terminal import Terminal, terminal_table
@@ -34,10 +32,9 @@ def execute(options: argparse.Namespace) -> int:
 
 def _print(description: dict[str, Any], console: Terminal) -> None:
     console.print(
-        escape(
-            f"{description['model']}  revision {description['revision']}  "
-            f"statistic {description['statistic']}"
-        )
+        f"{description['model']}  revision {description['revision']}  "
+        f"statistic {description['statistic']}",
+        markup=False,
     )
     numbers = ("heads", "neurons", "units", "% of units", "% of parameters")
     classes = terminal_table("Classes", ("class",), numbers)

@@ -21,6 +21,7 @@ from ssah_exp.models.sources import LocalFolder, LocalGguf
 from ssah_exp.records.dotted import at
 from ssah_exp.records.record import RunRecord
 
+_ABSENT = object()
 _NAMING_A_MODEL = ("model.name", "model.end_of_turn", "model.source")
 # The config group that knows `model.source.path`, by what the path leads to.
 _GROUPS = {LocalFolder: "model=local", LocalGguf: "model=gguf"}
@@ -86,22 +87,15 @@ def _refuse_other(
     """
     for word in overrides:
         for key in _keys_of(word):
-            held, given = at(recorded, key), at(composed, key)
+            held, given = at(recorded, key, _ABSENT), at(composed, key)
             a_group = isinstance(held, Mapping) and isinstance(given, Mapping)
             names_a_model = any(f"{key}.".startswith(f"{name}.") for name in _NAMING_A_MODEL)
-            there = held is not None or _is_null(recorded, key)
+            there = held is not _ABSENT  # null is a value
             if there and not a_group and not names_a_model and _differs(held, given):
                 raise ConfigError(
                     f"--set {word} would have no effect: the run has {key}={held}. "
                     "For another value, run it anew."
                 )
-
-
-def _is_null(recorded: Mapping[str, Any], key: str) -> bool:
-    """Whether the record has the key, and nothing there."""
-    above, _, name = key.rpartition(".")
-    parent = at(recorded, above) if above else recorded
-    return isinstance(parent, Mapping) and name in parent and parent[name] is None
 
 
 def _keys_of(word: str) -> Iterator[str]:

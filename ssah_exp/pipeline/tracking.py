@@ -32,6 +32,7 @@ class Tracked:
     def __init__(self, tracker: Tracker, root: Path, say: Callable[[str], None]) -> None:
         self._tracker = tracker
         self._root = root
+        self._mirror = Mirror(tracker, root)
         self._say = say
         self._head: RunHead | None = None
         self._live: LiveRun | None = None
@@ -63,7 +64,7 @@ class Tracked:
         self._live = None
         try:
             record = with_later_judges(record, finished.folder / RECORD)
-            place = Mirror(self._tracker, self._root).send(record, live, say=self._say)
+            place = self._mirror.send(record, live, say=self._say)
         except Exception as error:  # whatever a tracker raises, the record is safe
             name = self._tracker.key.partition("-")[0]
             _warn(error, f"The record is whole; 'ssah-exp mirror {name} {record.run_id}' sends it.")
@@ -83,7 +84,7 @@ class Tracked:
             self._silent = True
             return
         # What the tracker had of an earlier run of this name may be gone by now.
-        Mirror(self._tracker, self._root).forget(head.run_id)
+        self._mirror.forget(head.run_id)
         for stage in self._missed:
             live.stage(stage)
 

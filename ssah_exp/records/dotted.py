@@ -28,13 +28,13 @@ def dotted(
             yield f"{prefix}{key}", value
 
 
-def at(content: Any, key: str) -> Any:
-    """The value at a dotted key, with numbers for places in lists; None if there is none."""
+def at(content: Any, key: str, absent: Any = None) -> Any:
+    """The value at a dotted key, with numbers for places in lists; ``absent`` if there is none."""
     for part in key.split("."):
         if isinstance(content, Mapping) and part in content:
             content = content[part]
         elif isinstance(content, list) and part.isdecimal() and int(part) < len(content):
             content = content[int(part)]
         else:
-            return None
+            return absent
     return content

@@ -36,7 +36,7 @@ class Mirror:
     def has(self, record: RunRecord) -> str | None:
         """Where this very record and all that goes with it can be seen; None if it was not sent."""
         try:
-            noted = dict(json.loads(self._note(record).read_text(encoding="utf-8")))
+            noted = dict(json.loads(self._note(record.run_id).read_text(encoding="utf-8")))
             # Older notes do not say what went with the record: mostly it was the default.
             whole = self._with() <= set(noted.get("with", ["deltas"]))
             return str(noted["place"]) if whole and noted["record"] == _digest(record) else None
@@ -66,13 +66,13 @@ class Mirror:
             TrackerError: The tracker did not take it.
             StoreError: The tracker's files or the note cannot be written.
         """
-        note, folder = self._note(record), self._folder(record)
+        note, folder = self._note(record.run_id), self._folder(record)
         with storage_errors(note):
             note.parent.mkdir(parents=True, exist_ok=True)
         with held(note.with_suffix(".lock"), f"mirror {record.run_id}", say):
             if live is None and not again and self.has(record) is not None:
                 return None
-            note.unlink(missing_ok=True)  # a tracker may drop what it has before it takes the new
+            self.forget(record.run_id)  # a tracker may drop what it has before it takes the new
             if live is None:
                 place = self.tracker.mirror(record, folder, self.root)
             else:
@@ -92,7 +92,7 @@ class Mirror:
         Raises:
             StoreError: The note cannot be removed.
         """
-        note = self._noted(run_id)
+        note = self._note(run_id)
         with storage_errors(note):
             note.unlink(missing_ok=True)
 
@@ -102,10 +102,7 @@ class Mirror:
     def _folder(self, record: RunRecord) -> Path:
         return RecordStore(self.root).folder(record.artefact, record.run_id)
 
-    def _note(self, record: RunRecord) -> Path:
-        return self._noted(record.run_id)
-
-    def _noted(self, run_id: str) -> Path:
+    def _note(self, run_id: str) -> Path:
         place = re.sub(r"[^\w.-]+", "-", self.tracker.key)
         return self.root / "mirrored" / place / f"{run_id}.json"
 

@@ -167,10 +167,9 @@ def _distribution(override: Override) -> BaseDistribution:
         assert value.start is not None
         assert value.end is not None
         log = "log" in value.tags
-        whole = isinstance(value.start, int) and isinstance(value.end, int)
         try:
-            if whole:
-                return IntDistribution(int(value.start), int(value.end), log=log)
+            if isinstance(value.start, int) and isinstance(value.end, int):
+                return IntDistribution(value.start, value.end, log=log)
             return FloatDistribution(float(value.start), float(value.end), log=log)
         except ValueError as error:  # its ends are the wrong way round, or have no logarithm
             raise ConfigError(f"{key}: {error}") from error

@@ -45,7 +45,7 @@ def test_the_verdicts_of_all_seeds_are_those_of_their_records(
 
 
 EXPERIMENTS = SHIPPED.parents[1]
-OTHERS = sorted(  # as many as the page says, below
+OTHERS = sorted(
     file
     for name in ("claims.yaml", "asked_afterwards.yaml", "fresh_seeds.yaml")
     for file in EXPERIMENTS.rglob(name)
@@ -67,6 +67,70 @@ def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
     main(command)
     verdicts = "verdicts.md" if file.stem == "claims" else f"{file.stem}.md"
     assert capsys.readouterr().out == (file.parent / verdicts).read_text(encoding="utf-8")
+
+
+THERE = """
+attacks/seeds/claims.yaml
+came_aligned/benchmarks/claims.yaml
+came_aligned/budgets/claims.yaml
+came_aligned/claims.yaml
+came_aligned/classes/bare/asked_afterwards.yaml
+came_aligned/classes/claims.yaml
+came_aligned/classes/utility_mean/claims.yaml
+came_aligned/constants/claims.yaml
+came_aligned/constants/fresh_seeds.yaml
+came_aligned/constants/smaller/claims.yaml
+came_aligned/constants/zero/claims.yaml
+came_aligned/excluded/claims.yaml
+came_aligned/fine_tuned/claims.yaml
+came_aligned/freezing/claims.yaml
+came_aligned/fresh_seeds/claims.yaml
+came_aligned/harmbench/claims.yaml
+came_aligned/norm/claims.yaml
+came_aligned/shift/claims.yaml
+came_aligned/shift/parts/claims.yaml
+came_aligned/shift/smaller/claims.yaml
+frozen_share/claims.yaml
+frozen_share/matched/claims.yaml
+frozen_share/quarter/claims.yaml
+frozen_share/small_matched/claims.yaml
+over_refusal/fresh_seeds/claims.yaml
+paper_smollm2/fresh_seeds/claims.yaml
+paper_smollm2/in_words/asked_afterwards.yaml
+paper_smollm2/in_words/chat/asked_afterwards.yaml
+paper_smollm2/in_words/fresh_seeds/asked_afterwards.yaml
+paper_smollm2/in_words/fresh_seeds/claims.yaml
+paper_smollm2/in_words/read/asked_afterwards.yaml
+paper_smollm2/in_words/read/claims.yaml
+paper_smollm2/in_words/utility_mean/claims.yaml
+ru_budget/claims.yaml
+ru_budget/faster/claims.yaml
+ru_budget/five_percent/claims.yaml
+ru_budget/full_rates/claims.yaml
+ru_budget/matched/claims.yaml
+ru_budget/norm/claims.yaml
+scu_budget/in_words/claims.yaml
+scu_budget/read/claims.yaml
+scu_only/claims.yaml
+table2_freezing/later/claims.yaml
+table3_peft/fresh_seeds/claims.yaml
+table3_peft/milder/asked_afterwards.yaml
+table3_peft/milder/claims.yaml
+table4_alignment_budget/by_utility/claims.yaml
+table4_alignment_budget/dpo/claims.yaml
+table4_alignment_budget/dpo/fresh_seeds/claims.yaml
+table4_alignment_budget/fresh_seeds/claims.yaml
+table4_alignment_budget/utility/claims.yaml
+unit_lora/claims.yaml
+which_units/blocks/claims.yaml
+which_units/claims.yaml
+which_units/holding_back/claims.yaml
+which_units/snip_budgets/claims.yaml
+"""
+
+
+def test_there_are_such_claims() -> None:
+    assert [str(file.relative_to(EXPERIMENTS)) for file in OTHERS] == THERE.split()
 
 
 def test_the_page_counts_what_is_supported_over_seeds_and_over_prompts() -> None:

@@ -33,7 +33,13 @@ class Chart:
 
 
 def mark(shape: str, x: float, y: float) -> Markup:
-    """Of ``shape``, one of _SHAPES, ``dot`` or ``line``: told apart without colour."""
+    """What is told apart without colour.
+
+    Args:
+        shape: ``dot``, ``cross``, ``triangle``, ``square``, ``diamond`` or ``line``.
+        x: Its middle.
+        y: Its middle.
+    """
     if shape == "dot":
         return element("circle", cx=x, cy=y, r=_SIZE, class_="fill")
     if shape == "cross":
