@@ -7,6 +7,9 @@ finds a wrong checksum discards the entry and computes it anew. Processes that w
 at the same time, on any node of a shared file system, wait for the first of them, and look again
 when it is their turn, so that nobody discards what another has mended meanwhile.
 
+When an entry is found, its marker gets the present time, so that one can tell later which
+entries nobody has asked for in a while (:mod:`ssah_exp.pipeline.kept`).
+
 A stage may write what computing took, which is never the same twice, into ``cost.json``. No
 checksum covers that file: entries of equal content have equal digests.
 
@@ -33,11 +36,11 @@ from typing import Any
 from ssah_exp import ranks
 from ssah_exp.digest import digest_file, digest_folder, digest_of
 from ssah_exp.errors import SsahWarning, StoreError
-from ssah_exp.lock import held
+from ssah_exp.lock import held, seems_held
 from ssah_exp.owner import abandoned, work_name
 from ssah_exp.storage import as_umask_says, storage_errors, write_atomically
 
-MARKER, COST = "entry.json", "cost.json"
+MARKER, COST, PARTIAL = "entry.json", "cost.json", ".partial-"
 # What a reader gets if another process discards the entry at that moment, or a path is no file.
 _GONE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.EISDIR)
 
@@ -112,7 +115,7 @@ class Cache:
             with nullcontext() if together else ranks.alone():
                 return self._publish(stage, folder, key_material, compute)
 
-        found, cached = ranks.from_first(lambda: _inspected(folder)[0]), True
+        found, cached = ranks.from_first(lambda: _found(folder)[0]), True
         with ExitStack() as turn:
             if found is None and together:
                 found = ranks.from_first(lambda: self._at_its_turn(turn, folder))
@@ -133,28 +136,58 @@ class Cache:
             return self._verify(folder)
 
     def _locked(self, folder: Path) -> AbstractContextManager[None]:
-        stage, lock = folder.parent.name, folder.with_name(f".lock-{folder.name}")
-        return held(lock, f"{stage} {folder.name}", self._say)
+        return held(_lock_of(folder), f"{folder.parent.name} {folder.name}", self._say)
 
     def find(self, stage: str, key: str) -> Entry:
         """Look up an entry by a key that a record names; nothing is computed or discarded.
 
         Raises:
-            StoreError: There is no such entry, or it is damaged or may not be read.
+            StoreError: There is no such entry (any more), or it is damaged or may not be read.
         """
         started = time.perf_counter()
         folder = self.root / stage / key
-        digest, reason = _inspected(folder)
+        digest, reason = _found(folder)
         if digest is None:
-            raise StoreError(f"Cache entry {folder} cannot be used: {reason}.")
+            raise StoreError(
+                f"Cache entry {folder} cannot be used: {reason}. The run it belongs to makes it "
+                "anew if it is started again."
+            )
         return Entry(folder, key, stage, digest, True, time.perf_counter() - started)
+
+    def discard(self, stage: str, key: str, *, whole: bool, used: float) -> bool:
+        """Delete an entry, or the unfinished work on one, unless somebody has asked for it since.
+
+        What a killed process leaves of the deletion is cleared away by the next computation.
+
+        Args:
+            stage: As in :meth:`get_or_compute`.
+            key: The content address.
+            whole: The entry itself; otherwise what :meth:`partial` keeps of it.
+            used: Its :func:`last_use` when it was decided to delete it.
+
+        Returns:
+            False if a process works on it, or it is no longer as it was.
+
+        Raises:
+            StoreError: It may not be deleted.
+        """
+        entry = self.root / stage / key
+        doomed, work = entry if whole else _partial_of(entry), entry.with_name(work_name())
+        if seems_held(_lock_of(entry)):
+            return False
+        with storage_errors(entry), self._locked(entry):
+            if last_use(doomed) != used:
+                return False
+            doomed.rename(work)
+            shutil.rmtree(work)
+        return True
 
     def partial(self, stage: str, key_material: Mapping[str, Any]) -> Path:
         """A folder where unfinished work outlasts a kill; removed once the entry is whole.
 
         It may be lost at any time: nothing in it may be worth more than the time it saves.
         """
-        return self.root / stage / f".partial-{_key(stage, key_material)}"
+        return _partial_of(self.root / stage / _key(stage, key_material))
 
     def _publish(
         self,
@@ -230,8 +263,43 @@ def checksums(folder: Path) -> dict[str, str]:
     return files
 
 
+def last_use(folder: Path) -> float | None:
+    """When an entry was last made or found, or unfinished work went on; None if it is neither.
+
+    In seconds since the epoch, by the clock of the file system.
+    """
+    if folder.name.startswith(PARTIAL):
+        return max(map(_changed, [folder, *folder.rglob("*")]))
+    return _changed(folder / MARKER) or None
+
+
+def _changed(path: Path) -> float:
+    """When a file or folder last changed; 0 if it is gone."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f".lock-{folder.name}")
+
+
+def _partial_of(folder: Path) -> Path:
+    return folder.with_name(f"{PARTIAL}{folder.name}")
+
+
 def _key(stage: str, key_material: Mapping[str, Any]) -> str:
     return digest_of({"stage": stage, **key_material})[:24]
+
+
+def _found(folder: Path) -> tuple[str | None, str]:
+    """As :func:`_inspected`, by somebody who will use the entry."""
+    found = _inspected(folder)
+    if found[0] is not None:
+        with suppress(OSError):  # somebody else's file, or a disk that is read only
+            os.utime(folder / MARKER)
+    return found
 
 
 def _inspected(folder: Path) -> tuple[str | None, str]:

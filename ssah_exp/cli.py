@@ -27,6 +27,7 @@ from ssah_exp.errors import (
 )
 from ssah_exp.options import (
     bench,
+    cache,
     claims,
     compare,
     delta,
@@ -59,6 +60,7 @@ OPTIONS = (
     delta,
     export,
     judges,
+    cache,
     doctor,
     bench,
     scaling,
