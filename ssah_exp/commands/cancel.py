@@ -13,12 +13,14 @@ from ssah_exp.sweeps import slurm
 from ssah_exp.sweeps.finding import find_sweep
 from ssah_exp.sweeps.folder import Sweep
 from ssah_exp.sweeps.launching import tell
-from ssah_exp.sweeps.state import INTERRUPTED, QUEUED, RUNNING
+from ssah_exp.sweeps.state import INTERRUPTED, MISSING, QUEUED, RUNNING
 from ssah_exp.sweeps.status import status_of
 
 
 def execute(options: argparse.Namespace) -> int:
     """Mark the jobs as cancelled, then end them; finished ones stay.
+
+    If the sweep is still being launched, the launch marks those that it writes down after that.
 
     Raises:
         StoreError: There is no such sweep, or a name is needed.
@@ -27,7 +29,10 @@ def execute(options: argparse.Namespace) -> int:
     """
     sweep = find_sweep(root_of(options.root), options.sweep, to_change=True)
     status = status_of(sweep)
-    jobs = [job for job in status.of(QUEUED, RUNNING, INTERRUPTED) if not job.cancelled]
+    open_ones: tuple[str, ...] = (QUEUED, RUNNING, INTERRUPTED)
+    if sweep.cut_short(len(status.standings)):  # nobody has the first jobs of a launch in hand yet
+        open_ones += (MISSING,)
+    jobs = [job for job in status.of(*open_ones) if not job.cancelled]
     for job in jobs:
         job.cancel()
     # Interrupted jobs are not in the queue, and scancel fails for numbers that Slurm has forgotten.
@@ -40,6 +45,8 @@ def execute(options: argparse.Namespace) -> int:
     if jobs and not tickets:
         _interrupt(sweep)
     tell(f"sweep {sweep.name}: {len(jobs)} jobs cancelled")
+    if status.note:
+        tell(f"note: {status.note}")
     return 0
 
 

@@ -94,10 +94,14 @@ class Launch:
         refuse_unread(list(zip(configs, map(filter_overrides, overrides), strict=True)))
         self._jobs += len(configs)
         self.sweep.expect(self._jobs + _more_follow(self._config.hydra.sweeper, len(configs)))
-        return [
+        jobs = [
             self.sweep.freeze(number, filter_overrides(given), config)
             for number, (given, config) in enumerate(zip(overrides, configs, strict=True), first)
         ]
+        if any(job.cancelled for job in jobs):  # by somebody who saw only the first of them
+            for job in jobs:
+                job.cancel()
+        return jobs
 
     def _compose(self, overrides: Sequence[str]) -> RunConfig:
         composed = copy.deepcopy(self._loader.load_sweep_config(self._config, list(overrides)))

@@ -9,7 +9,7 @@ import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from ssah_exp.cli import main
-from ssah_exp.sweeps import batch
+from ssah_exp.sweeps import batch, worker
 from ssah_exp.sweeps.finding import find_sweep
 from ssah_exp.sweeps.folder import Sweep
 from ssah_exp.sweeps.job import Job
@@ -48,6 +48,27 @@ def test_a_sweep_whose_launch_was_ended_does_not_pass_for_a_whole_one(
     find_sweep(tmp_path, None).expect(2)
     assert main(["status", *root]) == 0
     assert "note: " not in capsys.readouterr().out
+
+
+def test_a_sweep_that_is_cancelled_while_it_is_launched_is_cancelled_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """Jobs written down after that ran."""
+    whole = Sweep.freeze
+
+    def freeze(sweep: Sweep, number: int, *rest: Any) -> Job:
+        if number == 2:
+            assert main(["cancel", "--root", str(tmp_path)]) == 0
+        return whole(sweep, number, *rest)
+
+    monkeypatch.setattr(Sweep, "freeze", freeze)
+    monkeypatch.setattr(worker, "_run", interrupted)
+    assert main(["run", "-m", f"paths.root={tmp_path}", "tracker=none", "seed=0,1,2,3"]) == 0
+    said = capsys.readouterr().err
+    assert "2 jobs cancelled\nnote: Only 2 of at least 4 jobs of sweep " in said
+    assert "still being launched" in said
+    assert main(["status", "--root", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.endswith(": 4 jobs, 4 cancelled\n")
 
 
 def test_a_sweep_in_batches_lacks_jobs_until_the_last_is_launched(
