@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,7 +46,11 @@ def examine(root: Path) -> dict[str, Any]:
         },
         "extras": _extras(),
         "plugins": {name: _plugin(name) for name in plugins()},
-        "root": {"path": str(root), "cache": _cache_sizes(root / "cache")},
+        "root": {
+            "path": str(root),
+            "free_gigabytes": _free(root),
+            "cache": _cache_sizes(root / "cache"),
+        },
     }
 
 
@@ -75,6 +80,12 @@ def _plugin(name: str) -> dict[str, str]:
         return {"sha256": package_code(name)}
     except ConfigError as error:
         return {"problem": str(error)}
+
+
+def _free(root: Path) -> float:
+    """Room on the disk where runs go, also before the first of them has made the folder."""
+    there = next(place for place in (root, *root.absolute().parents) if place.is_dir())
+    return round(shutil.disk_usage(there).free / 1e9, 1)
 
 
 def _cache_sizes(cache: Path) -> dict[str, dict[str, float]]:
@@ -114,7 +125,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
         lines.append(f"extra {name:<10} {state}")
     for name, plugin in report["plugins"].items():
         lines.append(f"plug-in {name}: {plugin.get('problem') or plugin['sha256'][:12]}")
-    lines.append(f"runs and cache: {report['root']['path']}")
-    for stage, size in report["root"]["cache"].items():
+    where = report["root"]
+    lines.append(f"runs and cache: {where['path']}, {where['free_gigabytes']:.1f} GB free")
+    for stage, size in where["cache"].items():
         lines.append(f"  {stage:<12} {size['entries']:5} entries {size['megabytes']:10.1f} MB")
     return lines

@@ -284,6 +284,21 @@ def test_the_doctor_names_plug_ins_and_those_that_are_not_there(
     assert gone.endswith("there is no package 'nowhere_at_all' on Python's path.")
 
 
+def test_the_doctor_says_how_much_room_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def usage(place: Path) -> SimpleNamespace:
+        asked.append(place)
+        return SimpleNamespace(free=12_340_000_000)
+
+    monkeypatch.setattr(doctor.shutil, "disk_usage", usage)
+    report = doctor.examine(tmp_path / "runs" / "to come")
+    assert asked == [tmp_path]
+    assert f"runs and cache: {tmp_path / 'runs' / 'to come'}, 12.3 GB free" in doctor._lines(report)
+
+
 def test_the_doctor_bears_files_that_jobs_at_work_take_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
