@@ -7,8 +7,8 @@ finds a wrong checksum discards the entry and computes it anew. Processes that w
 at the same time, on any node of a shared file system, wait for the first of them, and look again
 when it is their turn, so that nobody discards what another has mended meanwhile.
 
-When an entry is found, its marker gets the present time, so that one can tell later which
-entries nobody has asked for in a while (:mod:`ssah_exp.pipeline.kept`).
+When an entry is found, and when a model in it is loaded, its marker gets the present time, so that
+one can tell later which entries nobody has asked for in a while (:mod:`ssah_exp.pipeline.kept`).
 
 A stage may write what computing took, which is never the same twice, into ``cost.json``. No
 checksum covers that file: entries of equal content have equal digests.
@@ -36,11 +36,14 @@ from typing import Any
 from ssah_exp import ranks
 from ssah_exp.digest import digest_file, digest_folder, digest_of
 from ssah_exp.errors import SsahWarning, StoreError
-from ssah_exp.lock import held, seems_held
+from ssah_exp.lock import held
 from ssah_exp.owner import abandoned, work_name
 from ssah_exp.storage import as_umask_says, storage_errors, write_atomically
 
-MARKER, COST, PARTIAL = "entry.json", "cost.json", ".partial-"
+MARKER, COST = "entry.json", "cost.json"
+# What folders and locks beside an entry are called: unfinished work that outlasts a kill, work in
+# hand, a damaged entry on its way out.
+PARTIAL, WORK, DAMAGED, LOCK = ".partial-", ".work-", ".damaged-", ".lock-"
 # What a reader gets if another process discards the entry at that moment, or a path is no file.
 _GONE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR, errno.EISDIR)
 
@@ -136,7 +139,7 @@ class Cache:
             return self._verify(folder)
 
     def _locked(self, folder: Path) -> AbstractContextManager[None]:
-        return held(_lock_of(folder), f"{folder.parent.name} {folder.name}", self._say)
+        return held(lock_of(folder), f"{folder.parent.name} {folder.name}", self._say)
 
     def find(self, stage: str, key: str) -> Entry:
         """Look up an entry by a key that a record names; nothing is computed or discarded.
@@ -153,34 +156,6 @@ class Cache:
                 "anew if it is started again."
             )
         return Entry(folder, key, stage, digest, True, time.perf_counter() - started)
-
-    def discard(self, stage: str, key: str, *, whole: bool, used: float) -> bool:
-        """Delete an entry, or the unfinished work on one, unless somebody has asked for it since.
-
-        What a killed process leaves of the deletion is cleared away by the next computation.
-
-        Args:
-            stage: As in :meth:`get_or_compute`.
-            key: The content address.
-            whole: The entry itself; otherwise what :meth:`partial` keeps of it.
-            used: Its :func:`last_use` when it was decided to delete it.
-
-        Returns:
-            False if a process works on it, or it is no longer as it was.
-
-        Raises:
-            StoreError: It may not be deleted.
-        """
-        entry = self.root / stage / key
-        doomed, work = entry if whole else _partial_of(entry), entry.with_name(work_name())
-        if seems_held(_lock_of(entry)):
-            return False
-        with storage_errors(entry), self._locked(entry):
-            if last_use(doomed) != used:
-                return False
-            doomed.rename(work)
-            shutil.rmtree(work)
-        return True
 
     def partial(self, stage: str, key_material: Mapping[str, Any]) -> Path:
         """A folder where unfinished work outlasts a kill; removed once the entry is whole.
@@ -249,7 +224,7 @@ class Cache:
             SsahWarning,
             stacklevel=6,
         )
-        doomed = folder.with_name(f".damaged-{folder.name}-{uuid.uuid4().hex[:8]}")
+        doomed = folder.with_name(f"{DAMAGED}{folder.name}-{uuid.uuid4().hex[:8]}")
         with suppress(FileNotFoundError):  # another process may have discarded it first
             folder.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
@@ -263,26 +238,18 @@ def checksums(folder: Path) -> dict[str, str]:
     return files
 
 
-def last_use(folder: Path) -> float | None:
-    """When an entry was last made or found, or unfinished work went on; None if it is neither.
+def note_use(folder: Path) -> None:
+    """Note that what an entry holds is being read; nothing happens to any other folder.
 
-    In seconds since the epoch, by the clock of the file system.
+    It takes the right to write its marker, which other users' entries may not give.
     """
-    if folder.name.startswith(PARTIAL):
-        return max(map(_changed, [folder, *folder.rglob("*")]))
-    return _changed(folder / MARKER) or None
+    with suppress(OSError):
+        os.utime(folder / MARKER)
 
 
-def _changed(path: Path) -> float:
-    """When a file or folder last changed; 0 if it is gone."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _lock_of(folder: Path) -> Path:
-    return folder.with_name(f".lock-{folder.name}")
+def lock_of(folder: Path) -> Path:
+    """Where whoever computes an entry holds its lock."""
+    return folder.with_name(f"{LOCK}{folder.name}")
 
 
 def _partial_of(folder: Path) -> Path:
@@ -297,8 +264,7 @@ def _found(folder: Path) -> tuple[str | None, str]:
     """As :func:`_inspected`, by somebody who will use the entry."""
     found = _inspected(folder)
     if found[0] is not None:
-        with suppress(OSError):  # somebody else's file, or a disk that is read only
-            os.utime(folder / MARKER)
+        note_use(folder)
     return found
 
 
@@ -345,6 +311,6 @@ def _unreadable(folder: Path, error: OSError) -> StoreError:
 
 def _remove_abandoned(parent: Path) -> None:
     """Remove work folders of this host's processes that no longer live."""
-    for work in parent.glob(".work-*"):
+    for work in parent.glob(f"{WORK}*"):
         if abandoned(work.name):
             shutil.rmtree(work, ignore_errors=True)

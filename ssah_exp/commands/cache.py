@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
@@ -30,8 +31,9 @@ def execute(options: argparse.Namespace) -> int:
         raise StoreError(f"No cache at {root / 'cache'}; --root says where runs lie.")
     if options.action == "prune":
         return _prune(root, options)
-    stages = [_summary(name, list(items)) for name, items in _by_stage(contents(root))]
-    free = shutil.disk_usage(root).free
+    kept = contents(root, every_record=False)
+    stages = [_summary(name, list(items)) for name, items in _by_stage(kept)]
+    free = shutil.disk_usage(root / "cache").free
     if options.format == "json":
         print(json.dumps({"root": str(root), "free_bytes": free, "stages": stages}, indent=1))
     else:
@@ -90,24 +92,36 @@ def _gb(size: int) -> str:
 def _prune(root: Path, options: argparse.Namespace) -> int:
     if not (options.stages or options.unnamed):
         raise ConfigError("Say what to delete: stages ('ssah-exp cache show' has them), --unnamed.")
-    items = chosen(contents(root), options.stages, options.unused_for, unnamed=options.unnamed)
+    items = chosen(root, options.stages, options.unused_for, unnamed=options.unnamed)
     if not options.yes:
         for item in items:
             print(_line(item))
         print(f"{_total(items)} would be freed; nothing is deleted without --yes")
         return 0
     gone = []
-    for item, went in delete(root, items):
+    for item, went in delete(items, _tell):
         print(_line(item) if went else f"{_line(item)}: in use, left")
         gone += [item] if went else []
     print(f"{_total(gone)} freed")
     return 0
 
 
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def _line(item: Kept) -> str:
-    what = ", ".join(item.runs) if item.runs else "no run's" if item.whole else "unfinished"
     days = f"unused for {item.days():.1f} days"
-    return printable(f"{item.stage}/{item.key}  {_gb(item.frees)} GB  {days}  {what}")
+    place = f"{item.stage}/{item.folder.name}"
+    return printable(f"{place}  {_gb(item.frees)} GB  {days}  {_whose(item)}")
+
+
+def _whose(item: Kept) -> str:
+    if item.runs:
+        return ", ".join(item.runs)
+    if item.shared:
+        return "a run's folder keeps it"
+    return "no finished run's" if item.whole else "unfinished"
 
 
 def _total(items: list[Kept]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ssah_exp.cache import note_use
 from ssah_exp.config.schema import ModelConfig
 from ssah_exp.errors import ModelError
 from ssah_exp.models.anatomy import read_anatomy
@@ -64,6 +65,8 @@ def load_model(
 ) -> LoadedModel:
     """Load weights and tokenizer, and put in the adapter that lies beside the weights, if any.
 
+    Where the folder is one of the cache's, that notes the use.
+
     Args:
         location: A folder or a hub repository id.
         config: Precision, device and kernels.
@@ -98,6 +101,7 @@ def load_model(
     torch.nn.Module.eval(model)
     speech = load_speech(location, config, revision)
     _check_vocabulary(model, speech, location)
+    note_use(Path(location))
     return LoadedModel(model, speech)
 
 

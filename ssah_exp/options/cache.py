@@ -21,21 +21,22 @@ def add(commands: Commands) -> None:
         "prune",
         help="delete entries; what needs one later computes it anew",
         description="Deletes whole entries and the unfinished work of runs that were ended. "
-        "Without --yes it only prints what would go.",
+        "Without --yes it only prints what would go. Computed again on another kind of machine, "
+        "results may differ in the last digits.",
     )
     prune.add_argument(
         "stages", nargs="*", metavar="STAGE", help="of these stages, e.g. tune (trained models)"
     )
     prune.add_argument(
-        "--unnamed", action="store_true", help="only what no finished run below the root names"
+        "--unnamed", action="store_true", help="only what no finished run below the root needs"
     )
     prune.add_argument(
         "--unused-for",
         type=_days,
-        default=1.0,
+        default=7.0,
         metavar="DAYS",
-        help="only what nobody has asked for in so many days; below 1, first see that no run is "
-        "at work (default: 1)",
+        help="only what nobody has asked for in so many days; with fewer than your longest job "
+        "waits and works, first see that there is none (default: 7)",
     )
     prune.add_argument("--yes", action="store_true", help="delete; otherwise only print")
     add_root(prune)

@@ -9,13 +9,17 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ssah_exp.cache import MARKER, Cache, Entry
+from ssah_exp.cache import MARKER, PARTIAL, Cache, Entry
 from ssah_exp.cli import main
-from ssah_exp.errors import StoreError
-from ssah_exp.pipeline.kept import DAY
+from ssah_exp.discarding import discard, last_use
+from ssah_exp.errors import SsahWarning, StoreError
+from ssah_exp.lock import Lock
+from ssah_exp.owner import Owner
+from ssah_exp.pipeline.kept import DAY, contents
 from ssah_exp.records.record import StageRecord
 from ssah_exp.records.store import RecordStore
 from tests.records.synthetic import record
@@ -109,11 +113,11 @@ def test_it_shows_what_every_stage_takes_and_what_no_run_names(
 
 
 def test_it_deletes_only_when_told_to(tmp_path: Path, capsys: Capture) -> None:
-    entry = make(tmp_path, "tune", "a", days=2)
+    entry = make(tmp_path, "tune", "a", days=9)
     run = name_in_record(tmp_path, entry, entry)
     assert prune(tmp_path, "tune") == 0
     line, total = capsys.readouterr().out.splitlines()
-    assert line == f"tune/{entry.key}  0.00 GB  unused for 2.0 days  {run}"
+    assert line == f"tune/{entry.key}  0.00 GB  unused for 9.0 days  {run}"
     assert total == "0.00 GB in 1 places would be freed; nothing is deleted without --yes"
     assert entry.folder.is_dir()
     assert prune(tmp_path, "tune", "--yes") == 0
@@ -127,7 +131,7 @@ def test_it_takes_the_stages_named_that_nobody_asked_for_lately(tmp_path: Path) 
     newer = make(tmp_path, "tune", "newer", days=6)
     at_work = unfinished(tmp_path, "tune", "at work", days=6)
     other = make(tmp_path, "align", "old", days=8)
-    assert prune(tmp_path, "tune", "--unused-for", "7", "--yes") == 0
+    assert prune(tmp_path, "tune", "--yes") == 0
     assert not old.folder.exists()
     assert not checkpoint.exists()
     assert all(path.is_dir() for path in (newer.folder, at_work, other.folder))
@@ -150,10 +154,10 @@ def test_what_was_found_again_counts_as_used(tmp_path: Path) -> None:
 def test_unnamed_leaves_what_records_name_and_folders_of_runs_share(
     tmp_path: Path, capsys: Capture
 ) -> None:
-    named = make(tmp_path, "tune", "named", days=2)
-    stray = make(tmp_path, "tune", "stray", days=2)
-    delta = make(tmp_path, "delta", "shared", days=2)
-    checkpoint = unfinished(tmp_path, "tune", "named", days=2)
+    named = make(tmp_path, "tune", "named", days=9)
+    stray = make(tmp_path, "tune", "stray", days=9)
+    delta = make(tmp_path, "delta", "shared", days=9)
+    checkpoint = unfinished(tmp_path, "tune", "named", days=9)
     run = name_in_record(tmp_path, named)
     os.link(delta.folder / "weights", tmp_path / "runs" / run / "arm.safetensors")
     assert prune(tmp_path, "--unnamed", "--yes") == 0
@@ -163,17 +167,44 @@ def test_unnamed_leaves_what_records_name_and_folders_of_runs_share(
     assert not checkpoint.exists(), "its run was finished without it"
     capsys.readouterr()
     assert prune(tmp_path, "delta", "--yes") == 0
-    assert "0.00 GB in 1 places freed" in capsys.readouterr().out
+    line, total = capsys.readouterr().out.splitlines()
+    assert line.endswith("a run's folder keeps it")
+    assert total == "0.00 GB in 1 places freed"
     assert (tmp_path / "runs" / run / "arm.safetensors").stat().st_size == 1_000_000
 
 
-def test_a_record_that_cannot_be_read_hides_no_entry(tmp_path: Path, capsys: Capture) -> None:
-    entry = make(tmp_path, "tune", "a", days=2)
-    run = name_in_record(tmp_path, entry)
-    (tmp_path / "runs" / run / "record.json").write_text("{")
+@pytest.mark.parametrize("forbidden", [False, True])
+def test_a_record_that_cannot_be_read_hides_no_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, forbidden: bool
+) -> None:
+    entry = make(tmp_path, "tune", "a", days=9)
+    place = tmp_path / "runs" / name_in_record(tmp_path, entry)
+    (place / "record.json").write_text("{")
+    look = Path.stat
+
+    def refuse(path: Path, **options: Any) -> os.stat_result:
+        if path.name == "record.json":
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path, **options)
+
+    if forbidden:
+        monkeypatch.setattr(Path, "stat", refuse)
     assert prune(tmp_path, "--unnamed", "--yes") == 2
     assert "record.json cannot be read" in capsys.readouterr().err
     assert entry.folder.is_dir()
+    with pytest.warns(SsahWarning, match="count as nobody's"):
+        contents(tmp_path, every_record=False)
+    assert main(["cache", "show", "--root", str(tmp_path)]) == 0
+    assert prune(tmp_path, "tune", "--yes") == 0
+    assert not entry.folder.exists()
+
+
+def test_a_run_without_a_record_yet_names_nothing(tmp_path: Path) -> None:
+    entry = make(tmp_path, "tune", "a", days=9)
+    (tmp_path / "runs" / "table2_freezing" / "at work" / "models").mkdir(parents=True)
+    (tmp_path / "runs" / "a file").write_text("")
+    (item,) = contents(tmp_path, every_record=True)
+    assert (item.folder, item.runs, item.named) == (entry.folder, (), False)
 
 
 WORKING = """
@@ -188,7 +219,7 @@ Cache(Path(sys.argv[1])).get_or_compute("tune", {"name": "at work"}, compute)
 
 
 def test_what_a_process_works_on_stays(tmp_path: Path, capsys: Capture) -> None:
-    checkpoint = unfinished(tmp_path, "tune", "at work", days=2)
+    checkpoint = unfinished(tmp_path, "tune", "at work", days=9)
     words = [sys.executable, "-c", WORKING, str(tmp_path / "cache")]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -205,42 +236,86 @@ def test_what_a_process_works_on_stays(tmp_path: Path, capsys: Capture) -> None:
 
 def test_what_was_used_since_it_was_looked_at_stays(tmp_path: Path) -> None:
     entry = make(tmp_path, "tune", "a", days=2)
-    cache = Cache(tmp_path / "cache")
-    assert not cache.discard("tune", entry.key, whole=True, used=0.0)
-    assert not cache.discard("tune", "no such", whole=True, used=0.0)
+    assert not discard(entry.folder, 0.0)
+    assert not discard(entry.folder.with_name("no such"), 0.0)
+    assert not discard(entry.folder.with_name(".partial-gone"), 0.0)
     assert entry.folder.is_dir()
-    used = (entry.folder / MARKER).stat().st_mtime
-    assert cache.discard("tune", entry.key, whole=True, used=used)
+    assert discard(entry.folder, (entry.folder / MARKER).stat().st_mtime)
     assert not entry.folder.exists()
 
 
-def test_what_may_not_be_deleted_is_an_error(
+def test_what_vanishes_while_it_is_looked_at_is_nothing(tmp_path: Path) -> None:
+    gone = tmp_path / "cache" / "tune" / ".partial-gone"
+    assert last_use(gone) is None
+    assert last_use(gone.with_name("entry")) is None
+
+
+def test_what_may_not_be_deleted_stays_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    entry = make(tmp_path, "tune", "a", days=2)
+    """A folder of somebody else's can be renamed and not emptied."""
+    entry = make(tmp_path, "tune", "a", days=9)
+    other = make(tmp_path, "tune", "b", days=9)
+    (entry.folder / "deep").mkdir()
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "deep" and may(path, mode))
+    assert prune(tmp_path, "tune", "--yes") == 2
+    assert "may not be changed by you" in capsys.readouterr().err
+    assert (entry.folder / "weights").is_file()
+    assert {path.name for path in entry.folder.parent.iterdir()} <= {entry.key, other.key}
 
-    def forbidden(path: Path, target: Path) -> Path:
-        raise PermissionError(13, "Permission denied", str(path))
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "rename", forbidden)
-        assert prune(tmp_path, "tune", "--yes") == 2
-    assert "read-only or forbidden" in capsys.readouterr().err
-    assert entry.folder.is_dir()
+def test_what_dead_processes_left_over_goes_by_its_age(tmp_path: Path, capsys: Capture) -> None:
+    stage = make(tmp_path, "tune", "a").folder.parent
+    for name in (".work-node7-4026531836-4711-0123abcd", ".damaged-key-0123abcd"):
+        (stage / name).mkdir()
+        _write(stage / name / "half", 3_000_000)
+        for path in (stage / name / "half", stage / name):
+            _age(path, 8)
+    assert shown(tmp_path, capsys)["tune"]["unfinished_bytes"] == 6_000_000
+    held = stage / ".lock-other"
+    with Lock(held, "something", print):  # whose work it is cannot be told
+        assert prune(tmp_path, "tune", "--yes") == 0
+        assert capsys.readouterr().out.count("in use, left") == 2
+    assert prune(tmp_path, "tune", "--yes") == 0
+    assert "0.01 GB in 2 places freed" in capsys.readouterr().out
+    assert len(list(stage.iterdir())) == 1
+
+
+def test_the_lock_of_a_dead_node_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = unfinished(tmp_path, "tune", "on node7", days=9)
+    key = checkpoint.name.removeprefix(PARTIAL)
+    dead = replace(Owner.me(), host="node7")
+    lock = checkpoint.with_name(f".lock-{key}")
+    lock.mkdir()
+    (lock / dead.token).write_text(f"{dead.to_json()}\n")
+    _age(lock / dead.token, 9)
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits"))
+    assert prune(tmp_path, "tune", "--yes") == 0
+    assert list(checkpoint.parent.iterdir()) == []
+
+
+def test_a_stage_may_be_empty(tmp_path: Path, capsys: Capture) -> None:
+    make(tmp_path, "tune", "a", days=9)
+    for freed in ("0.00 GB in 1 places freed\n", "0.00 GB in 0 places freed\n"):
+        assert prune(tmp_path, "tune", "--yes") == 0
+        assert capsys.readouterr().out.endswith(freed)
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ([], "Say what to delete"),
-        (["tunes"], "holds no stage 'tunes'. Did you mean 'tune'?"),
-        (["judgements"], "holds no stage 'judgements'"),
+        (["tunes"], "has no stage 'tunes'. Did you mean 'tune'?"),
+        (["judgements"], "has no stage 'judgements'"),
     ],
 )
 def test_it_asks_what_to_delete(
     tmp_path: Path, capsys: Capture, words: list[str], said: str
 ) -> None:
-    entry = make(tmp_path, "tune", "a", days=2)
+    entry = make(tmp_path, "tune", "a", days=9)
     (tmp_path / "cache" / "judgements").mkdir()
     assert prune(tmp_path, *words, "--yes") == 2
     assert said in capsys.readouterr().err
@@ -261,7 +336,7 @@ def test_a_root_without_a_cache_is_an_error(tmp_path: Path, capsys: Capture) -> 
 
 
 def test_an_entry_that_was_deleted_says_how_to_get_it_back(tmp_path: Path) -> None:
-    entry = make(tmp_path, "tune", "a", days=2)
+    entry = make(tmp_path, "tune", "a", days=9)
     assert prune(tmp_path, "tune", "--yes") == 0
     with pytest.raises(StoreError, match="makes it anew if it is started again"):
         Cache(tmp_path / "cache").find("tune", entry.key)
