@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.plugins.io import TorchCheckpointIO
@@ -35,6 +37,8 @@ _NEEDLESS = (
     # Ranks are started by ssah-exp or torchrun.
     "srun. command is available",
 )
+
+_NOWHERE = str(Path(os.devnull) / "no folder")
 
 
 class StaysInPlace(SingleDeviceStrategy):
@@ -77,6 +81,8 @@ class DirectCheckpointIO(TorchCheckpointIO):
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from None
                 raise
+            stream.flush()
+            os.fsync(stream.fileno())  # before it takes the place of the one before it
 
 
 def make_trainer(
@@ -111,6 +117,8 @@ def make_trainer(
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=progress,
+        # Within a Slurm job Lightning goes on from any hpc_ckpt_*.ckpt that it finds there.
+        default_root_dir=_NOWHERE,
         **arguments,
     )
 
@@ -146,9 +154,9 @@ def _place(
     if isinstance(strategy, StaysInPlace):
         # No inference mode: sharded weights are gathered into memory that a later training writes.
         kept: dict[str, Any] = {"strategy": strategy, "inference_mode": False}
-        return {"accelerator": device.type, "devices": 1, **kept}
+        return {"accelerator": device.type, "devices": 1, **kept, **_alone()}
     if ranks.count() == 1:
-        return _where(device, config.accelerator)
+        return {**_where(device, config.accelerator), **_alone()}
     accelerator = "cuda" if uses_cuda(config) else config.accelerator.replace("auto", "cpu")
     if strategy is None:
         devices = [ranks.local_rank()] if accelerator == "cuda" else 1
@@ -160,6 +168,15 @@ def _place(
         "strategy": strategy,
         "plugins": [TorchElasticEnvironment()],
     }
+
+
+def _alone() -> dict[str, Any]:
+    """Tell Lightning that there is no cluster, where this is one process.
+
+    Within a Slurm job it would save a checkpoint of its own at any SIGUSR1, amid accumulated
+    gradients, too, and have the job queued again.
+    """
+    return {} if ranks.count() > 1 else {"plugins": [LightningEnvironment()]}
 
 
 def _where(device: torch.device, named: str) -> dict[str, Any]:

@@ -297,10 +297,12 @@ def _enough_memory(run: Run) -> Iterator[None]:
 def _what_takes_less(run: Run) -> str:
     if isinstance(run.config, AlignmentConfig):
         return "Give a smaller alignment.batch_size or alignment.max_length."
-    batches = "Give a smaller training.batch_size and as many times more +training.accumulate"
-    if run.gradient_checkpointing:
-        return f"{batches}."
-    return f"{batches}, or, unless an arm trains a prefix, +training.gradient_checkpointing=true."
+    ways = []
+    if run.config.batch_size > 1:
+        ways.append("a smaller training.batch_size and as many times more +training.accumulate")
+    if not run.gradient_checkpointing:
+        ways.append("unless an arm trains a prefix, +training.gradient_checkpointing=true")
+    return f"Give {', or, '.join(ways or ['a smaller training.max_length'])}."
 
 
 def _check_lengths(run: Run, batches: int, steps: int) -> None:

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -23,6 +24,13 @@ from ssah_exp.storage import storage_errors
 from ssah_exp.training.module import FineTuning
 
 CHECKPOINT = "last.ckpt"
+
+# What cannot be pickled, and what weights_only does not load.
+_NOT_PLAIN = (pickle.PickleError, AttributeError, TypeError)
+_WHAT_IS_READ = (
+    "holds what a checkpoint cannot give back: only tensors, numbers, text, lists and dicts of "
+    "these are read (numpy's numbers are none: float(value))."
+)
 
 
 class Checkpoints(pl.Callback):
@@ -74,6 +82,22 @@ class Checkpoints(pl.Callback):
         """
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._ask)
+        _check_states(trainer)  # not only when hours depend on it
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save if somebody asked after the last step: :meth:`end_if_asked` will end the run."""
+        if any(ranks.everyones(self._asked or self._interrupted)):
+            self._save(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep the last step as any other: Lightning would skip a run whose epoch is over.
+
+        The weights would then never be put in, which the module does as its training begins.
+        """
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+        epochs.update(processed=0, completed=0)
 
     def _ask(self, number: int, frame: object) -> None:
         self._asked = True
@@ -129,6 +153,7 @@ class Checkpoints(pl.Callback):
             try:
                 trainer.save_checkpoint(temporary)
                 if ranks.first():
+                    _check_readable(temporary)
                     temporary.replace(path)
             finally:  # a half-written one would keep a full disk full
                 if ranks.first():
@@ -138,22 +163,32 @@ class Checkpoints(pl.Callback):
 
 
 def _check_states(trainer: pl.Trainer) -> None:
-    """Refuse to save what could not be read back, before hours depend on it.
+    """Refuse what callbacks keep if it could not be read back, and say which one keeps it.
 
     Raises:
         ConfigError: A callback keeps objects that weights_only does not load.
     """
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        torch.save(callback.state_dict(), held := io.BytesIO())
-        held.seek(0)
+        held = io.BytesIO()
         try:
+            torch.save(callback.state_dict(), held)
+            held.seek(0)
             torch.load(held, weights_only=True)
-        except pickle.UnpicklingError as error:
-            raise ConfigError(
-                f"state_dict() of the callback {type(callback).__name__} holds what a checkpoint "
-                "cannot give back: only tensors, numbers, text, lists and dicts of these are read "
-                "(numpy's numbers are none: float(value))."
-            ) from error
+        except _NOT_PLAIN as error:
+            name = type(callback).__name__
+            raise ConfigError(f"state_dict() of the callback {name} {_WHAT_IS_READ}") from error
+
+
+def _check_readable(path: Path) -> None:
+    """Refuse a checkpoint that could not be read back, before it replaces the one before it.
+
+    Raises:
+        ConfigError: A callback has put something else into it.
+    """
+    try:
+        torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    except pickle.UnpicklingError as error:
+        raise ConfigError(f"A callback's on_save_checkpoint() {_WHAT_IS_READ}") from error
 
 
 def _between_steps(trainer: pl.Trainer, module: pl.LightningModule) -> bool:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 
 import pytorch_lightning as pl
+
+from ssah_exp.errors import SsahWarning
 
 # Number by name; None where it is not finite.
 Watched = dict[str, float | None]
@@ -25,13 +28,29 @@ class Watcher(pl.Callback):
 
 
 def watched_by(callbacks: Mapping[str, pl.Callback]) -> dict[str, Watched]:
-    """Name of each callback that found anything -> what it found."""
+    """Name of each callback that found anything -> what it found.
+
+    One that fails has found nothing, with a warning: the training is done, and would be lost.
+    """
     said = {
-        name: {key: _finite(value) for key, value in callback.watched().items()}
+        name: _asked(name, callback)
         for name, callback in callbacks.items()
         if isinstance(callback, Watcher)
     }
     return {name: numbers for name, numbers in said.items() if numbers}
+
+
+def _asked(name: str, callback: Watcher) -> Watched:
+    try:
+        return {str(key): _finite(value) for key, value in callback.watched().items()}
+    except Exception as error:  # it is somebody's own code
+        warnings.warn(
+            f"The callback {name} fails in watched(), the record has nothing of it: "
+            f"{type(error).__name__}: {error}",
+            SsahWarning,
+            stacklevel=2,
+        )
+        return {}
 
 
 def _finite(value: float) -> float | None:

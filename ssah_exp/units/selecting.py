@@ -44,6 +44,8 @@ def select_units(selector: Selector, units: UnitMap, seed: int, where: str) -> N
     except UnitError as error:
         raise UnitError(f"{where}: {error}") from error
     wanted = (units.anatomy.units,)
+    if not isinstance(mask, np.ndarray):  # a plug-in's
+        raise UnitError(f"{where}: {selector} gave a {type(mask).__name__}, not a bool array.")
     if mask.shape != wanted or mask.dtype != np.bool_:
         raise UnitError(
             f"{where}: {selector} gave {mask.dtype} {mask.shape}, not a bool mask of {wanted}."

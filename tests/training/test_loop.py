@@ -186,9 +186,11 @@ def test_what_takes_less_is_named_where_memory_ends(monkeypatch: pytest.MonkeyPa
     run = run_for(loaded)
     begins = r"Tried to allocate 2 GiB\. Give a smaller "
     ends = r"training\.batch_size and as many times more \+training\.accumulate"
+    one = r"training\.max_length\.$"
     for changed, wanted in (
         ({}, rf"{ends}, or, .* \+training\.gradient_checkpointing=true\.$"),
         ({"gradient_checkpointing": True}, rf"{ends}\.$"),
+        ({"config": replace(run.config, batch_size=1), "gradient_checkpointing": True}, one),
         ({"config": AlignmentConfig()}, r"alignment\.batch_size or alignment\.max_length\.$"),
     ):
         with pytest.raises(ConfigError, match=begins + wanted):

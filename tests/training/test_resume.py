@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments import SLURMEnvironment
 
 from ssah_exp.config.schema import TuningConfig
 from ssah_exp.errors import StoreError
@@ -190,7 +191,7 @@ def test_minutes_are_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     def save(path: Path) -> None:
         saved.append(now[0])
-        path.touch()
+        torch.save({}, path)
 
     trainer: Any = SimpleNamespace(
         accumulate_grad_batches=1, num_training_batches=9, save_checkpoint=save, callbacks=[]
@@ -330,6 +331,51 @@ def test_sigterm_behind_the_last_step_ends_the_run_too(
             worker.train(tmp_path, "none", 1, 0.0)
     assert ended.value.code == 143
     assert trained(tmp_path, monkeypatch) == wanted
+
+
+def test_sigterm_behind_the_last_step_saves_where_no_checkpoint_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `checkpoint_minutes=null` the whole training was lost."""
+    wanted, end = uninterrupted(), Checkpoints.on_train_end
+
+    def term(*given: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        end(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "on_train_end", term)
+        with pytest.raises(SystemExit) as ended:
+            worker.train(tmp_path, "none", 1, None)
+    assert ended.value.code == 143
+    assert (tmp_path / CHECKPOINT).is_file()
+    monkeypatch.setattr(FineTuning, "training_step", lambda *_: pytest.fail("a step again"))
+    assert trained(tmp_path, monkeypatch) == wanted
+
+
+def test_within_a_slurm_job_lightning_neither_saves_nor_resumes_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes any hpc_ckpt_*.ckpt of the current folder, and writes one at SIGUSR1."""
+    wanted = uninterrupted()
+    for name, value in {"NTASKS": "1", "JOB_ID": "7", "PROCID": "0", "LOCALID": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.delenv("SLURM_JOB_NAME", raising=False)
+    assert SLURMEnvironment.detect()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hpc_ckpt_1.ckpt").write_text("another arm's")
+    taken: list[int] = []
+    plain = signal.signal
+
+    def watched(number: int, to: Any) -> Any:
+        if to is not signal.getsignal(number):  # it puts back what it has not changed, too
+            taken.append(number)
+        return plain(number, to)
+
+    monkeypatch.setattr(signal, "signal", watched)
+    assert trained(tmp_path / "own", monkeypatch) == wanted
+    assert signal.SIGTERM in taken
+    assert signal.SIGUSR1 not in taken
 
 
 class CtrlC(LossMatch):

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 
 from ssah_exp.config.schema import TrainerConfig, TuningConfig
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, SsahWarning
 from ssah_exp.lightning import make_trainer
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.training import loop
@@ -102,3 +102,48 @@ def test_what_a_checkpoint_could_not_give_back_is_not_saved(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match=r"state_dict\(\) of the callback Forgetful"):
         train(tiny.tiny_loaded(), tmp_path, losses=Forgetful())
     assert not (tmp_path / CHECKPOINT).exists()
+
+
+class Unpicklable(Losses):
+    """Keeps what nothing can write down."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rule": lambda: 1}
+
+
+def test_what_callbacks_keep_is_looked_at_before_the_first_step(tmp_path: Path) -> None:
+    losses = Unpicklable()
+    with pytest.raises(ConfigError, match=r"state_dict\(\) of the callback Unpicklable"):
+        train(tiny.tiny_loaded(), tmp_path, losses=losses)
+    assert losses.seen == []
+
+
+class Intrusive(Losses):
+    """Puts a number of numpy's into the checkpoint itself."""
+
+    def on_save_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint["mine"] = np.float64(1.0)
+
+
+def test_what_a_callback_puts_into_the_checkpoint_is_looked_at_as_well(tmp_path: Path) -> None:
+    """The file was called damaged when it was needed."""
+    train(tiny.tiny_loaded(), tmp_path, losses=Losses())
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    (tmp_path / CHECKPOINT).rename(tmp_path / "whole")
+    with pytest.raises(ConfigError, match=r"on_save_checkpoint\(\) holds what"):
+        train(tiny.tiny_loaded(), tmp_path, losses=Intrusive())
+    assert {path.name for path in tmp_path.iterdir()} == {"whole"}
+    assert (tmp_path / "whole").read_bytes() == before
+
+
+class Failing(Losses):
+    """Has seen nothing that it could divide by."""
+
+    def watched(self) -> dict[str, float]:
+        return {"mean": 1 / 0}
+
+
+def test_a_watcher_that_fails_does_not_cost_the_training() -> None:
+    with pytest.warns(SsahWarning, match="bad fails in watched.*ZeroDivisionError"):
+        summary = train(tiny.tiny_loaded(), bad=Failing(), losses=Losses())
+    assert set(summary.watched) == {"losses"}
