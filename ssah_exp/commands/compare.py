@@ -10,9 +10,9 @@ from pathlib import Path
 from ssah_exp.commands.records import some_records
 from ssah_exp.config.artefacts import ARTEFACTS, PROBE
 from ssah_exp.config.ranges import refuse, within
+from ssah_exp.config.vocabulary import MT_BENCH
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.intervals import Resampling
-from ssah_exp.evaluation.mt_bench.names import MT_BENCH
 from ssah_exp.evaluation.paired import Margins
 from ssah_exp.records.later_judges import with_later_judges
 from ssah_exp.records.record import RunRecord

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from inspect import Parameter
 from typing import Any, TypeVar
 
-from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 
 from ssah_exp.config.kinds import fits, hints_of, wanted
 from ssah_exp.config.plugins import VARIABLE, plugins
@@ -44,14 +43,28 @@ def build(
         raise ConfigError(f"{where} has no _target_.")
     refuse(_problems(node, where))
     try:
-        made = instantiate(dict(node), _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, SsahError):
-            raise error.__cause__ from error
-        raise ConfigError(f"{where}: {error.__cause__ or error}") from error
+        made = _made(node)
+    except SsahError:
+        raise
+    except Exception as error:  # a constructor may fail in any way
+        raise ConfigError(f"{where}: {error}") from error
     if not isinstance(made, kind):
         raise ConfigError(_no_such_kind(made, where, kind))
     return made
+
+
+def _made(value: Any) -> Any:
+    """The object of a node that has been checked, its parts first.
+
+    Hydra's ``instantiate`` would resolve texts a second time: a file of somebody's that escapes
+    ``${oc.env:NAME}`` would have it looked up here, past the check of what files may look up.
+    """
+    if isinstance(value, list):
+        return [_made(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    parts = {key: _made(item) for key, item in value.items() if key != "_target_"}
+    return get_class(str(value["_target_"]))(**parts) if "_target_" in value else parts
 
 
 def _no_such_kind(made: object, where: str, kind: type) -> str:

@@ -29,6 +29,7 @@ _PLUGGED = ("launcher", "sweeper")
 # Of the launcher: lines that the shell runs before each job.
 _SHELL = "setup"
 _PLUGS = ("hydra_plugins.", "hydra._internal.core_plugins.", "optuna.")
+_UNCOMPOSED = (HydraException, OmegaConfBaseException)
 _SAID_AGAIN = "hydra.job.override_dirname"  # the command line in other words, whatever files say
 # All others might decide what runs (PATH, PYTHONPATH, CXX) or who is asked (HF_ENDPOINT).
 _HARMLESS = re.compile(
@@ -61,11 +62,32 @@ def refuse_foreign_hydra(words: Sequence[str]) -> None:
     own = [word for word in arguments.overrides if word.lstrip("+~").startswith("hydra")]
     try:
         found = _whole(words)
-        plain = _whole([word for word in own if "searchpath" not in word])
-    except (HydraException, OmegaConfBaseException):
+    except _UNCOMPOSED:
         return
+    plain = _without_files([word for word in own if "searchpath" not in word])
     said = "\n".join(words)
     refuse([*_problems(found["hydra"], plain["hydra"]), *_read(found, plain, said)])
+
+
+def _without_files(own: list[str]) -> dict[str, Any]:
+    """What the shipped files and the command line alone make.
+
+    Words that only go with somebody's files (a launcher of theirs, a key that these bring) are left
+    out: what they choose is the files', and is looked at as such.
+    """
+    try:
+        return _whole(own)
+    except _UNCOMPOSED:
+        pass
+    kept: list[str] = []
+    plain = _whole(kept)
+    for word in own:
+        try:
+            plain = _whole([*kept, word])
+        except _UNCOMPOSED:
+            continue
+        kept.append(word)
+    return plain
 
 
 def _problems(found: dict[str, Any], plain: dict[str, Any]) -> Iterator[str]:

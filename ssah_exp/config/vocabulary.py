@@ -10,6 +10,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 TOKENS = ("response", "all")
 STYLES = ("raw", "raw_system", "chat", "chat_system")
 CONTROLS = ("random", "matched", "shifted", "normed")
+MT_BENCH = "mt_bench"  # in records, MT-bench's own judge
 POLICIES = ("none", "freeze", "budget")
 UNALIGNED, ALIGNED = MODELS = ("unaligned", "aligned")
 # All of them: values stand in their order where pictures lay them side by side.

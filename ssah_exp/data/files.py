@@ -57,6 +57,8 @@ def read_items(path: Path) -> list[Any]:
         items = list(readers[kind](path))
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path} is malformed: {whats_wrong(error)}") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     if not items:
         raise DataError(f"{path} holds no rows.")
     return items
@@ -118,6 +120,11 @@ def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
                 raise ValueError(
                     f"the row that ends in line {reader.line_num} has more cells than there are "
                     f"columns; put text that contains {delimiter!r} in double quotes"
+                )
+            if None in row.values() and any(cell and cell.strip() for cell in row.values()):
+                raise ValueError(
+                    f"the row that ends in line {reader.line_num} has fewer cells than there are "
+                    "columns; put text that contains a line break in double quotes"
                 )
             yield row
 

@@ -111,9 +111,18 @@ class Selection(RowSelection):
             DataError: A column is missing, nothing matches, there are too few rows, or ``extract``
                 finds nothing in a request.
         """
-        kept = self.select(rows, origin, seed, lambda row: asks(self.prompt, row, origin))
+        kept = self.select(rows, origin, seed, lambda row: self._asks(row, origin))
         with telling_rows_apart(rows):
             return [self._example(row, origin) for row in kept]
+
+    def _asks(self, row: Row, origin: str) -> bool:
+        """Whether a row has a request; one in which ``extract`` finds none is refused if chosen."""
+        if not asks(self.prompt, row, origin):
+            return False
+        if self.extract is None:
+            return True
+        found = _found(self.extract, render(self.prompt, row, origin), origin)
+        return found is None or bool(found.strip())
 
     def _example(self, row: Row, origin: str) -> Example:
         prompt = render(self.prompt, row, origin)
@@ -125,11 +134,17 @@ class Selection(RowSelection):
 
 
 def _extract(pattern: str, prompt: str, origin: str) -> str:
+    found = _found(pattern, prompt, origin)
+    if found is None:
+        raise DataError(f"{origin}: {pattern!r} matches nothing in {prompt[:80]!r}.")
+    return found.strip()
+
+
+def _found(pattern: str, prompt: str, origin: str) -> str | None:
+    """What the pattern's group matches; None if it takes no part in a match, or nothing matches."""
     try:
         found = re.search(pattern, prompt, flags=re.DOTALL)
-        if found is None:
-            raise DataError(f"{origin}: {pattern!r} matches nothing in {prompt[:80]!r}.")
-        return found.group(1).strip()
+        return None if found is None else found.group(1)
     except (re.error, IndexError) as error:
         raise DataError(f"{origin}: extract={pattern!r} cannot be used: {error}.") from error
 
@@ -244,6 +259,8 @@ class FileText:
             text = path.read_text(encoding=ENCODING)
         except ValueError as error:
             raise DataError(f"{path} is malformed: {whats_wrong(error)}") from error
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}.") from error
         if not text.strip():
             raise DataError(f"{path} is empty.")
         return text

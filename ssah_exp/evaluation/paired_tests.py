@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -174,5 +175,9 @@ def _effect(
     value, n = float(statistic(*sample)), int(sample[0].size)
     if few:
         return Estimate(value, None, None, n, unit, "none: too few pairs differ")
-    low, high = resampling.interval(sample, statistic, paired=True, batch=_batch(sample[0]))
+    with warnings.catch_warnings():  # said below
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        low, high = resampling.interval(sample, statistic, paired=True, batch=_batch(sample[0]))
+    if not np.isfinite([low, high]).all():
+        return Estimate(value, None, None, n, unit, "none: a resample has no pair that differs")
     return Estimate(value, float(low), float(high), n, unit, f"paired {resampling.method}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,8 @@ from ssah_exp.errors import ModelError
 from ssah_exp.evaluation.generate import Decoding
 from ssah_exp.evaluation.questions import Prompt, positions_needed
 from ssah_exp.models.tokenizer import Speech
+
+_NO_OUTPUT_BIAS = ("qwen3", "gemma")
 
 
 def require_vllm() -> None:
@@ -39,6 +42,24 @@ def check_lengths(prompts: Sequence[Prompt], decoding: Decoding, room: VllmConfi
         raise ModelError(
             f"evaluation.vllm.max_model_len={room.max_model_len} is below the {needed} tokens of "
             "the longest prompt with its answer."
+        )
+
+
+def check_biases(folder: Path) -> None:
+    """Refuse an export whose attention holds constants in a bias that vLLM leaves out on loading.
+
+    Its Qwen 3 and Gemma build the attention's output projection without a bias, whatever the
+    config says, and skip biases in the files that they have no place for.
+
+    Raises:
+        ModelError: Units there would be set to zero in place of their mean.
+    """
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config["model_type"] in _NO_OUTPUT_BIAS and config.get("attention_bias"):
+        raise ModelError(
+            f"vLLM has no bias behind the attention of a {config['model_type']} model, which is to "
+            "hold the means of the ablated heads. Take evaluation.engine=transformers, or ablate "
+            "with fill zero."
         )
 
 

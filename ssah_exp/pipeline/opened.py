@@ -16,11 +16,11 @@ from ssah_exp.config.facts import VLLM
 from ssah_exp.config.identity import run_id, science
 from ssah_exp.config.plugins import plugin_code
 from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.vocabulary import MT_BENCH
 from ssah_exp.data.datasets import EVALUATED, RunData, load_data, repeated
 from ssah_exp.evaluation.attacks import Attack
 from ssah_exp.evaluation.judges import HarmJudge, Judge, judge_of
 from ssah_exp.evaluation.mt_bench.metrics import mt_bench_inputs, mt_bench_judge
-from ssah_exp.evaluation.mt_bench.names import MT_BENCH
 from ssah_exp.evaluation.utility.inputs import utility_inputs
 from ssah_exp.evaluation.vllm_engine import require_vllm
 from ssah_exp.models.companion import Companion

@@ -59,7 +59,7 @@ def test_a_row_that_breaks_off_is_named(capsys: Capture, tmp_path: Path) -> None
     path = Path(labelled(tmp_path))
     path.write_text("final_label,prompt,completion\nrefused,p0,no\nrefused,p1\n", encoding="utf-8")
     said = complaint(capsys, "compare", str(path), "--judges", BOTH)
-    assert "answer 2 has fewer fields than there are columns" in said
+    assert "the row that ends in line 3 has fewer cells than there are columns" in said
 
 
 def test_what_other_programs_take_for_the_end_of_a_line_is_text(
@@ -368,6 +368,7 @@ def test_what_is_refused(
     ("name", "text", "expected"),
     [
         ("a.txt", "x", "neither a labelled .csv nor"),
+        ("a.tsv", "prompt\tcompletion\np\tc", "no column final_label"),
         ("a.csv", "prompt,completion\np,c", "no column final_label"),
         ("A.CSV", "prompt,completion\np,c", "no column final_label"),
         ("a.csv", "prompt,completion,final_label\np,c,maybe", "unknown labels ['maybe']"),

@@ -49,6 +49,14 @@ def test_builds_nested_nodes() -> None:
     )
 
 
+@pytest.mark.parametrize("text", ["${oc.env:HOME}", "${name}", "???", "a ${nothing} b"])
+def test_texts_are_not_resolved_again(text: str) -> None:
+    """Escaped in somebody's file, one would be looked up here, past the check of what files may."""
+    node = {"_target_": JUDGE, "name": "n", "phrases": [text], "source": text}
+    judge = build(node, "here", KeywordJudge)
+    assert (judge.phrases, judge.source) == ([text], text)
+
+
 def test_optimizers_are_allowed() -> None:
     assert refusal_of({"_target_": "torch.optim.SGD", "lr": 0.1}) == "here.params is missing."
 

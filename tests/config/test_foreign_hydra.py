@@ -70,6 +70,29 @@ def test_shell_lines_are_not_a_files_to_give(folder: Path) -> None:
     refuse_foreign_hydra([*said, *plain])
 
 
+@pytest.mark.parametrize(
+    "given", ["hydra/launcher=mine", "hydra.job.env_set.HF_ENDPOINT=x", "hydra/sweeper=nowhere"]
+)
+def test_a_word_that_goes_with_their_files_alone_switches_no_check_off(
+    folder: Path, given: str
+) -> None:
+    """Without the files it composes to nothing, and then nothing was looked at."""
+    (folder / "hydra" / "launcher").mkdir(parents=True)
+    ours = {"defaults": [], "_target_": "hydra_plugins.ssah_launchers.x", "setup": ["touch x"]}
+    mine = f"# @package hydra.launcher\n{yaml.safe_dump(ours)}"
+    (folder / "hydra" / "launcher" / "mine.yaml").write_text(mine, encoding="utf-8")
+    theirs = {"callbacks": {"x": FOREIGN}, "job": {"env_set": {"HF_ENDPOINT": "y"}}}
+    words = [given, *write(folder, theirs)]
+    if given.endswith("nowhere"):  # Hydra itself will refuse it
+        assert refuse_foreign_hydra(words) is None
+        return
+    with pytest.raises(ConfigError) as caught:
+        refuse_foreign_hydra(words)
+    assert "hydra.callbacks is changed" in str(caught.value)
+    wanted = "setup holds shell lines" if given.endswith("mine") else "sets HF_ENDPOINT"
+    assert wanted in str(caught.value)
+
+
 def test_consent_is_not_a_files_to_give(folder: Path, install: Install, capsys: Any) -> None:
     name = install("print('imported')", trusted=False)
     words = write(folder, {"job": {"env_set": {VARIABLE: name}}})

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ssah_exp.data.files import read_texts
+from ssah_exp.data.selection import counting_blanks
 from ssah_exp.data.sources import Example, FileSource, FileText, read_rows
 from ssah_exp.errors import DataError
 
@@ -72,6 +73,37 @@ def test_text_cut_at_a_comma_is_refused(tmp_path: Path) -> None:
         FileSource("{goal}", path=str(target)).load(0)
     target.write_text("goal,answer\nfirst,one,, \n", encoding="utf-8")  # a spreadsheet's
     assert FileSource("{goal}", "{answer}", path=str(target)).load(0) == [Example("first", "one")]
+
+
+@pytest.mark.parametrize(("kind", "mark"), [("csv", ","), ("tsv", "\t")])
+def test_text_cut_at_a_line_break_is_refused(tmp_path: Path, kind: str, mark: str) -> None:
+    """Without quotes two halves of a request would be asked."""
+    target = tmp_path / f"rows.{kind}"
+    rows = [["goal", "answer"], ["first", "one"], ["Write a poem"], ["about spring", "two"]]
+    target.write_text("\n".join(map(mark.join, rows)), encoding="utf-8")
+    said = r"malformed: .* line 3 has fewer cells .* contains a line break in double quotes"
+    with pytest.raises(DataError, match=said):
+        FileSource("{goal}", path=str(target)).load(0)
+    target.write_text(f"goal{mark}answer\nfirst{mark}one\n \n", encoding="utf-8")  # a blank row
+    assert FileSource("{goal}", path=str(target)).load(0) == [Example("first")]
+
+
+def test_a_file_that_may_not_be_read_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "rows.csv"
+    target.write_text("goal\nfirst\n", encoding="utf-8")
+
+    def forbidden(path: Path, *_: Any, **__: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    monkeypatch.setattr(Path, "read_text", forbidden)
+    said = r"rows\.csv cannot be read: Permission denied"
+    with pytest.raises(DataError, match=said):
+        FileSource("{goal}", path=str(target)).load(0)
+    with pytest.raises(DataError, match=said):
+        FileText(str(target)).load_text()
 
 
 @pytest.mark.parametrize("content", ['goal\n"first\nsecond\nthird\n', 'goal\n"first" second\n'])
@@ -198,6 +230,21 @@ def test_extract_finds_the_request_between_tags(tmp_path: Path) -> None:
     target.write_text(json.dumps([{"p": "<s>[INST]  two\nlines [/INST]"}]), encoding="utf-8")
     source = FileSource("{p}", extract=r"\[INST\](.*?)\[/INST\]", path=str(target))
     assert source.load(0) == [Example("two\nlines")]
+
+
+def test_an_extracted_request_that_is_blank_is_left_out(tmp_path: Path) -> None:
+    target = tmp_path / "tags.json"
+    rows = [{"p": f"[INST]{text}[/INST]"} for text in ("  ", "w1", "")]
+    target.write_text(json.dumps(rows), encoding="utf-8")
+    source = FileSource("{p}", extract=r"\[INST\](.*?)\[/INST\]", path=str(target))
+    with counting_blanks() as blank:
+        assert source.load(0) == [Example("w1")]
+    assert list(blank.values()) == [2]
+
+
+def test_a_group_that_takes_no_part_matches_nothing(csv_path: str) -> None:
+    with pytest.raises(DataError, match="matches nothing in 'first'"):
+        FileSource("{goal}", extract="(nothing)?first", path=csv_path).load(0)
 
 
 def test_extract_that_matches_nothing_names_the_row(csv_path: str) -> None:

@@ -6,7 +6,9 @@ where shots come from if some are asked for.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,13 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from ssah_exp.cache import Cache
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.digest import digest_of
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, DataError, ModelError
 from ssah_exp.evaluation.attacks import Attack, Prefill, SuffixFile
+from ssah_exp.evaluation.questions import Prompt, Question
+from ssah_exp.evaluation.vllm_engine import check_biases
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.sizes import KINDS
 from ssah_exp.models.sources import ModelRef
@@ -189,3 +194,34 @@ def test_answers_to_questions_that_were_edited_are_asked_again(tmp_path: Path) -
     known, path = utility_key(root, "piqa"), root / "utility" / "piqa.jsonl"
     path.write_text(path.read_text().replace('"gold": 0', '"gold": 1'), encoding="utf-8")
     assert known != utility_key(root, "piqa")
+
+
+@pytest.mark.parametrize("engine", ["transformers", "vllm"])
+def test_a_request_that_an_attack_made_too_long_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    """Plain requests are looked at before a run; a model goes on beyond its positions in noise."""
+    monkeypatch.setattr(answering, "reachable_positions", lambda *_: 52)
+    config = config_of(f"evaluation.engine={engine}", "evaluation.max_new_tokens=40")
+    stages = stages_of(config, Cache(tmp_path), tiny.tiny_speech())
+    fits, long = Prompt((9,) * 12, "raw"), Prompt((9,) * 13, "raw")
+    question = Question("harmful", "raw", "w1", None)
+    ref = ModelRef("m", "0", "place", "print")
+    with pytest.raises(DataError, match=r"attacked or not, has 13 tokens .* made for 52 positions"):
+        stages.answers(ref, None, [question] * 2, [fits, long], "arm")
+    with pytest.raises((AttributeError, ModelError)):  # no model to ask: it was not refused
+        stages.answers(ref, None, [question], [fits], "arm")
+
+
+@pytest.mark.parametrize(
+    ("kind", "bias", "refused"),
+    [("qwen3", True, True), ("gemma", True, True), ("qwen3", False, False), ("llama", True, False)],
+)
+def test_an_export_whose_bias_vllm_would_drop_is_refused(
+    tmp_path: Path, kind: str, bias: bool, refused: bool
+) -> None:
+    """The heads' means would be zeros, under the mean's name."""
+    content = {"model_type": kind, "attention_bias": bias}
+    (tmp_path / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ModelError, match=f"of a {kind} model") if refused else nullcontext():
+        check_biases(tmp_path)

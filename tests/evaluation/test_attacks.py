@@ -17,7 +17,8 @@ from ssah_exp.digest import digest_of
 from ssah_exp.errors import ConfigError, DataError
 from ssah_exp.evaluation.attack_metrics import any_of, continuation
 from ssah_exp.evaluation.attacks import Prefill, Request, SuffixFile
-from ssah_exp.evaluation.attacks.base import stream_of
+from ssah_exp.evaluation.attacks.base import Attempt, stream_of
+from ssah_exp.evaluation.attacks.search import search
 from ssah_exp.evaluation.generate import Decoding, generate
 from ssah_exp.evaluation.intervals import Resampling, mean_score, rate
 from ssah_exp.evaluation.judges import Judgement, KeywordJudge, Verdict
@@ -362,3 +363,27 @@ def test_a_question_keeps_its_key() -> None:
     assert plain.key == replace(plain, system="s").key == ["harmful", "raw"]
     attacked = Question("harmful", "raw+k", "p", "c", 2, "put", system="s")
     assert attacked.key == ["harmful", "raw+k", "p", 2, "put"]
+
+
+class Uneven(SuffixFile):
+    """Makes as many attempts as it is told to."""
+
+    def attempts(self, victim: Any, request: Request, seed: int) -> list[Attempt]:
+        return [Attempt("w1")] * self.counts.pop(0)
+
+
+@pytest.mark.parametrize(("counts", "done"), [([0], 0), ([2, 1], 1), ([1, 0], 1)])
+def test_attempts_that_could_not_be_counted_are_refused(
+    tmp_path: Path, counts: list[int], done: int
+) -> None:
+    """A request without one was left out of the rate without a word."""
+    path = tmp_path / "suffixes.txt"
+    path.write_text("w1\n", encoding="utf-8")
+    attack = Uneven(name="mine", path=str(path))
+    object.__setattr__(attack, "counts", list(counts))
+    requests = [REQUEST, replace(REQUEST, prompt="w7 w8")]
+    kept = tmp_path / "kept.jsonl"
+    wanted = r"'mine' made \d attempts on one request and has to make \d: at least one"
+    with pytest.raises(ConfigError, match=wanted):
+        search(attack, victim_of(), requests, 0, kept, lambda _: None)
+    assert len(kept.read_text().splitlines() if kept.exists() else []) == done

@@ -86,7 +86,13 @@ def test_what_the_plain_request_came_to_stands_beside_the_best(first: float | No
     assert found.details["score"] == (first if first == 5 else 3)
 
 
-@pytest.mark.parametrize("reply", [None, "I will not.", '{"prompt": 3}', '{"prompt": " "}', "{"])
+HALF = r'{"prompt": "hello \ud83d there"}'  # of a character, which no tokenizer takes
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [None, "I will not.", '{"prompt": 3}', '{"prompt": " "}', "{", HALF, '{"prompt": "w5"}\ud83d'],
+)
 def test_a_reply_without_a_wording_is_counted_and_passed_over(reply: str | None) -> None:
     victim = victim_of()
     judge = scores(victim, {PLAIN: 1, "w5": 3})
@@ -96,6 +102,20 @@ def test_a_reply_without_a_wording_is_counted_and_passed_over(reply: str | None)
     assert found.details is not None
     assert (found.details["wordings"], found.details["unusable"]) == (1, 1)
     assert len(attacker.shown[1]) == 2
+
+
+def test_what_the_judge_leaves_unscored_is_part_of_the_settings() -> None:
+    """With a longer limit, a search whose answers had gone unscored came from the cache."""
+    judge = ByAnswer(name="j", score_of=lambda _: None)
+    plain = pair(Scripted([]), judge).settings()
+    assert "judge_most_tokens" not in plain, "searches by judges that count no tokens stay found"
+    limits = []
+    for most in (8, 8192):
+        judge.most_tokens = lambda most=most: most  # type: ignore[method-assign,misc]
+        limits.append(pair(Scripted([]), judge).settings())
+    assert limits[0] != limits[1]
+    assert [item.pop("judge_most_tokens") for item in limits] == [8, 8192]
+    assert limits == [plain, plain]
 
 
 def test_an_attacker_that_never_helps_leaves_the_plain_request() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import tracemalloc
+import warnings
 from dataclasses import replace
 from fractions import Fraction
 
@@ -21,7 +22,7 @@ from ssah_exp.evaluation.paired import (
     paired_means,
     paired_rates,
 )
-from ssah_exp.evaluation.paired_tests import FEW
+from ssah_exp.evaluation.paired_tests import FEW, cohens_dz
 
 LEVEL = Resampling(0.95, 2000)
 TERMS = Terms(LEVEL, 0.05)
@@ -311,6 +312,23 @@ def test_scores_are_compared_in_the_judges_points() -> None:
     assert found.effect.low < found.effect.value < found.effect.high  # type: ignore[operator]
     worse = stats.ttest_1samp(d, 0.2, alternative="less").pvalue
     assert found.p_no_worse == pytest.approx(worse)
+
+
+def test_an_effect_whose_resamples_may_be_all_alike_has_no_interval() -> None:
+    """Ten answers of many differ: a resample without any of them made both ends NaN."""
+    seen = 0
+    for seed in range(20):
+        draw = np.random.default_rng(seed)
+        arm, reference = np.zeros(330), np.zeros(330)
+        arm[draw.choice(330, size=10, replace=False)] = 1.0
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = cohens_dz(arm - reference, Resampling(0.95, 10_000), "answers")
+        assert found.value == pytest.approx(np.mean(arm) / np.std(arm, ddof=1))
+        assert (found.low is None) == (found.high is None) == found.method.startswith("none: a re")
+        assert found.low is None or found.low < found.value  # type: ignore[operator]
+        seen += found.low is None
+    assert seen > 0
 
 
 def test_a_scale_twice_as_wide_says_the_same_of_twice_the_points() -> None:

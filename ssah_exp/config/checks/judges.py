@@ -8,6 +8,7 @@ from typing import Any
 from ssah_exp.config.facts import class_of
 from ssah_exp.config.ranges import at_least, named
 from ssah_exp.config.schema import MtBenchConfig
+from ssah_exp.config.vocabulary import MT_BENCH
 
 # Class of ssah_exp.evaluation.judges -> arguments that only a user can know.
 _REQUIRED = {
@@ -28,6 +29,8 @@ def judge_problems(judges: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
     for name, node in judges.items():
         where = f"evaluation.judges.{name}"
         yield from named(where, name)
+        if name == MT_BENCH:
+            yield f"{where}: that name is MT-bench's own judge's in records; choose another."
         yield from _missing(node, where)
         if str(node.get("_target_", "")) in _KEYWORD:
             rules = [node.get(rule, 0) for rule in _LENGTH_RULES]

@@ -68,6 +68,8 @@ class Pair(Attack):
         """Who rewords, who judges, and the budget."""
         content = super().settings()
         content |= {"attacker": self.attacker.settings(), "judge": self.judge.settings()}
+        if (most := self.judge.most_tokens()) is not None:  # it leaves longer answers unscored
+            content["judge_most_tokens"] = most
         return {**content, "instructions": digest_of(INSTRUCTIONS)}
 
     def fingerprint(self) -> str | None:
@@ -156,7 +158,16 @@ def _feedback(answered: tuple[str, str], judgement: Judgement) -> str:
 
 
 def _wording(reply: str) -> str | None:
-    """The text in the reply's last JSON object that has one."""
+    """The text in the reply's last JSON object that has one; None if it is of no use."""
     found = last_object(reply, {"prompt": str})
     text = None if found is None else found["prompt"]
-    return text if isinstance(text, str) and text.strip() else None
+    return text if isinstance(text, str) and text.strip() and _is_text(text + reply) else None
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written down: half a character, which JSON may escape, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

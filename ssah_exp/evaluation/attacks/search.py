@@ -9,6 +9,7 @@ from typing import Any
 
 from ssah_exp.appended import AppendedLines
 from ssah_exp.digest import digest_of
+from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.attacks.base import Attack, Attempt
 from ssah_exp.evaluation.attacks.request import Request
 from ssah_exp.evaluation.attacks.victim import Victim
@@ -51,11 +52,26 @@ def search(
         key = digest_of(request.as_dict())
         if key not in known:
             attempts = [asdict(item) for item in attack.attempts(victim, request, seed)]
+            _check_count(attack, len(attempts), found)
             kept.append({"request": key, "attempts": attempts})
             known[key] = attempts
         found.append(known[key])
         advance(1)
     return found
+
+
+def _check_count(attack: Attack, count: int, found: Rows) -> None:
+    """Refuse what could not be counted request by request; of a plug-in, say.
+
+    Raises:
+        ConfigError: There is no attempt, or not as many as for the requests before.
+    """
+    wanted = len(found[0]) if found else max(count, 1)
+    if count != wanted:
+        raise ConfigError(
+            f"Attack '{attack.name}' made {count} attempts on one request and has to make "
+            f"{wanted}: at least one, and as many for every request."
+        )
 
 
 def attempts_of(rows: Rows) -> list[list[Attempt]]:

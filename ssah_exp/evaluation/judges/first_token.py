@@ -129,7 +129,8 @@ class FirstTokenJudge(Companion, HarmJudge):
             "precision": self.precision,
         }
 
-    def _most_tokens(self) -> int:
+    def most_tokens(self) -> int:
+        """Longest question that is put; longer ones stay unscored."""
         return self.max_length
 
     @abstractmethod

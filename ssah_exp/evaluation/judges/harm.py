@@ -60,7 +60,7 @@ class HarmJudge(ABC):
     def _ask(self, pairs: Sequence[Answered]) -> dict[Answered, Judgement]:
         """Judge pairs that are not in the memory; lasting judgements are put into it at once."""
 
-    def _most_tokens(self) -> int | None:
+    def most_tokens(self) -> int | None:
         """Tokens of the longest question it puts; None where it does not count tokens."""
         return None
 
@@ -88,7 +88,7 @@ class HarmJudge(ABC):
             SsahError: The judge cannot work at all: no weights, no key, an endpoint that is down.
         """
         pairs = list(zip(prompts, completions, strict=True))
-        most = self._most_tokens()
+        most = self.most_tokens()
         known = {pair: self._memory.get(*pair, most) for pair in pairs}
         found = {pair: judgement for pair, judgement in known.items() if judgement is not None}
         fresh = [pair for pair in dict.fromkeys(pairs) if pair not in found]

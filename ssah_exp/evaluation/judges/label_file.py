@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ssah_exp.data.files import Row, kind_of, read_rows
+from ssah_exp.data.files import Row, read_rows
 from ssah_exp.errors import DataError
 from ssah_exp.evaluation.judges.base import Verdict
 
@@ -58,8 +58,8 @@ def read_label_rows(path: Path) -> list[tuple[Row, Verdict]]:
     missing = {PROMPT, COMPLETION, LABEL} - set(rows[0])
     if missing:
         raise DataError(f"{path} has no column {', '.join(sorted(missing))}.")
-    is_json = kind_of(path) in (".json", ".jsonl")
-    short = [at for at, row in enumerate(rows, 1) if _breaks_off(row, is_json)]
+    needed = ((row.get(PROMPT), row.get(COMPLETION)) for row in rows)
+    short = [at for at, cells in enumerate(needed, 1) if None in cells]
     if short:
         raise DataError(f"{path}: answer {short[0]} has fewer fields than there are columns.")
     labels = ["" if row.get(LABEL) is None else str(row[LABEL]).strip() for row in rows]
@@ -78,8 +78,3 @@ def require_labels(path: Path, verdicts: Iterable[Verdict]) -> None:
     """
     if set(verdicts) <= {Verdict.UNSCORED}:
         raise DataError(f"{path}: no answer has a label.")
-
-
-def _breaks_off(row: Row, is_json: bool) -> bool:
-    """Whether a row lacks cells; json may have null, or nothing, for a label left blank."""
-    return None in ((row.get(PROMPT), row.get(COMPLETION)) if is_json else row.values())

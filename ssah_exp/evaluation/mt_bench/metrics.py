@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssah_exp.config.schema import EvaluationConfig, RunConfig
+from ssah_exp.config.vocabulary import MT_BENCH
 from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.intervals import mean_score, rate
 from ssah_exp.evaluation.judges import HarmJudge, Verdict, judge_of
 from ssah_exp.evaluation.metrics import Measured, named_failures, resampling_of
 from ssah_exp.evaluation.mt_bench.conversations import ConversationAnswers
-from ssah_exp.evaluation.mt_bench.names import MT_BENCH, MT_COVERAGE, MT_MEAN, TURN_NAMES, TURNS
+from ssah_exp.evaluation.mt_bench.names import MT_COVERAGE, MT_MEAN, TURN_NAMES, TURNS
 from ssah_exp.evaluation.outcomes import Outcomes
 
 _RUBRIC = "ssah_exp.evaluation.mt_bench.rubric.MtBenchRubric"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-MT_BENCH = "mt_bench"  # its judge, in records
 TURNS = 2
 TURN_NAMES = tuple(f"mt_bench/turn{turn}" for turn in range(1, TURNS + 1))
 MT_MEAN, MT_COVERAGE = "mt_bench/mean", "mt_bench/coverage"

@@ -46,7 +46,7 @@ class LabelledAnswers:
 
 
 def read_answers(path: Path) -> LabelledAnswers:
-    """Read a labelled ``.csv`` or a ``.jsonl`` of completions, told apart by their endings.
+    """Read a labelled ``.csv`` or ``.tsv``, or a ``.jsonl`` of completions, by its ending.
 
     Raises:
         DataError: Not there, another ending, columns missing, an unknown label, or no answers.
@@ -54,10 +54,12 @@ def read_answers(path: Path) -> LabelledAnswers:
     """
     if not path.is_file():
         raise DataError(f"No file {path}.")
-    if kind_of(path) == ".csv":
+    if kind_of(path) in (".csv", ".tsv"):
         return read_labelled(path)
     if kind_of(path) != ".jsonl":
-        raise DataError(f"{path} is neither a labelled .csv nor a .jsonl of completions.")
+        raise DataError(
+            f"{path} is neither a labelled .csv nor a .tsv, nor a .jsonl of completions."
+        )
     items = read_completions(path)
     if not items:
         raise DataError(f"{path} holds no answers.")
@@ -80,8 +82,8 @@ def read_labelled(path: Path) -> LabelledAnswers:
     labelled = read_label_rows(path)
     rows, verdicts = [row for row, _ in labelled], [verdict for _, verdict in labelled]
     return LabelledAnswers(
-        [as_text(row[PROMPT]) for row in rows],
-        [as_text(row[COMPLETION]) for row in rows],
+        [as_text(str(row[PROMPT])) for row in rows],
+        [as_text(str(row[COMPLETION])) for row in rows],
         _parts(rows),
         None if set(verdicts) <= {Verdict.UNSCORED} else verdicts,
     )
@@ -90,4 +92,4 @@ def read_labelled(path: Path) -> LabelledAnswers:
 def _parts(rows: Sequence[Mapping[str, str]]) -> list[str]:
     if "type" not in rows[0]:
         return [ALL] * len(rows)
-    return ["unsafe" if row["type"].startswith("contrast") else "safe" for row in rows]
+    return ["unsafe" if str(row["type"]).startswith("contrast") else "safe" for row in rows]

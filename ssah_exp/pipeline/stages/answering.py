@@ -25,7 +25,7 @@ from ssah_exp.evaluation.questions import (
     questions_of,
     write_completions,
 )
-from ssah_exp.evaluation.vllm_engine import VllmEngine, check_lengths
+from ssah_exp.evaluation.vllm_engine import VllmEngine, check_biases, check_lengths
 from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.interventions.export import export_model
 from ssah_exp.models.attached.folder import has_adapter
@@ -55,12 +55,15 @@ class AnsweringStages(Shared):
         Raises:
             DataError: A request with its answer is longer than any sequence the model was made for.
         """
+        self._check_positions(ref, self.questions()[1], "request")
+
+    def _check_positions(self, ref: ModelRef, prompts: Sequence[Prompt], what: str) -> None:
         new = self.config.evaluation.max_new_tokens
-        needed = positions_needed(self.questions()[1], new)
+        needed = positions_needed(prompts, new)
         limit = reachable_positions(ref.location, self.config.model, ref.commit)
         if limit is not None and needed > limit:
             raise DataError(
-                f"The longest request has {needed - new} tokens and its answer up to {new} "
+                f"The longest {what} has {needed - new} tokens and its answer up to {new} "
                 f"(evaluation.max_new_tokens): the model was made for {limit} positions."
             )
 
@@ -72,7 +75,11 @@ class AnsweringStages(Shared):
         prompts: Sequence[Prompt],
         label: str,
     ) -> Entry:
-        """Completions of one arm; batches done before a kill are not done again."""
+        """Completions of one arm; batches done before a kill are not done again.
+
+        Raises:
+            DataError: An attack has made a request longer than the model was made for.
+        """
         evaluation = self.config.evaluation
         material: dict[str, Any] = {
             "version": ANSWERS_VERSION,
@@ -86,6 +93,7 @@ class AnsweringStages(Shared):
         partial = self.cache.partial("answers", material)
 
         def compute(folder: Path) -> None:
+            self._check_positions(ref, prompts, "request, attacked or not,")
             kept = Kept(partial, len(prompts))
             if kept.texts:
                 self.reporter.begin(f"resuming after {len(kept.texts)} of {len(prompts)} answers")
@@ -131,6 +139,7 @@ class AnsweringStages(Shared):
             shutil.rmtree(export, ignore_errors=True)  # of a run that was killed
             partial.mkdir(parents=True, exist_ok=True)
             export_model(self.slot.get(ref), ablation, export)
+            check_biases(export)
             location, commit = str(export), None
         self.slot.vacate()  # vLLM wants the card for itself
         engine = VllmEngine(location, commit, self.config.model, self.speech, self.decoding(), room)
