@@ -128,10 +128,16 @@ class SlurmLauncher(SweepLauncher):
         """Submit them."""
         from ssah_exp.lock import held
         from ssah_exp.sweeps.launching import slurm_options, tell
-        from ssah_exp.sweeps.slurm import submit
+        from ssah_exp.sweeps.slurm import cancel, still_there, submit
 
         sweep, options = launch.sweep, slurm_options(self._options)
         with held(sweep.lock, f"sweep {sweep.name}", tell):  # against 'retry-failed' meanwhile
-            array = submit(sweep, jobs, options)
-        tell(f"{len(jobs)} jobs are Slurm's array {array}; this terminal may be closed")
+            wanted = [job for job in jobs if not job.cancelled]
+            array = submit(sweep, wanted, options) if wanted else None
+        if array is not None:
+            tell(f"{len(wanted)} jobs are Slurm's array {array}; this terminal may be closed")
+        late = [job for job in wanted if job.cancelled]  # while sbatch had them
+        cancel(still_there(sweep, late))
+        if gone := len(jobs) - len(wanted) + len(late):
+            tell(f"{gone} jobs were cancelled meanwhile")
         return [job.state() for job in jobs]

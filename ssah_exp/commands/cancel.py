@@ -13,7 +13,7 @@ from ssah_exp.sweeps import slurm
 from ssah_exp.sweeps.finding import find_sweep
 from ssah_exp.sweeps.folder import Sweep
 from ssah_exp.sweeps.launching import tell
-from ssah_exp.sweeps.state import INTERRUPTED, MISSING, QUEUED, RUNNING
+from ssah_exp.sweeps.state import CANCELLED, INTERRUPTED, MISSING, QUEUED, RUNNING
 from ssah_exp.sweeps.status import status_of
 
 
@@ -29,15 +29,20 @@ def execute(options: argparse.Namespace) -> int:
     """
     sweep = find_sweep(root_of(options.root), options.sweep, to_change=True)
     status = status_of(sweep)
-    open_ones: tuple[str, ...] = (QUEUED, RUNNING, INTERRUPTED)
-    if sweep.cut_short(len(status.standings)):  # nobody has the first jobs of a launch in hand yet
-        open_ones += (MISSING,)
-    jobs = [job for job in status.of(*open_ones) if not job.cancelled]
+    # Nobody has the jobs of a launch in hand yet, from the first that is written down to the last.
+    coming = [
+        item.job
+        for item in status.standings
+        if item.status == MISSING and item.state.status == QUEUED
+    ]
+    open_ones = [*status.of(QUEUED, RUNNING, INTERRUPTED), *coming]
+    jobs = [job for job in open_ones if not job.cancelled]
     for job in jobs:
         job.cancel()
     # Interrupted jobs are not in the queue, and scancel fails for numbers that Slurm has forgotten.
     waiting = status.of(QUEUED, RUNNING)
     tickets = [ticket for job in waiting if (ticket := job.ticket()) is not None]
+    tickets += slurm.still_there(sweep, status.of(CANCELLED))  # by a 'cancel' that met no Slurm
     for job in waiting:
         if job.ticket_lost:
             tell(f"job {job.number}: Slurm's number for it cannot be read; end it with scancel")

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from ssah_exp.config.paths import root_of
 from ssah_exp.errors import ClusterError, StoreError
 from ssah_exp.lock import held
+from ssah_exp.sweeps import slurm
 from ssah_exp.sweeps.batch import run_here
 from ssah_exp.sweeps.code import check_code
 from ssah_exp.sweeps.finding import find_sweep
@@ -122,6 +123,8 @@ def _submit(
     with held(sweep.lock, f"sweep {sweep.name}", tell):
         if _to_run(status_of(sweep))[0] != jobs:
             raise StoreError(f"Another process has just queued jobs of sweep {sweep.name}.")
+        asked_to_end = [job for job in jobs if job.cancelled]
+        slurm.cancel(slurm.still_there(sweep, asked_to_end))  # else they would run twice
         with _as_before_unless_taken(jobs):
             begin()  # first: a job may start at once and write its state
             array = submit(sweep, jobs, launched)

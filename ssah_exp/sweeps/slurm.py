@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -236,6 +237,19 @@ def queue(users: Iterable[int]) -> dict[str, tuple[str, str]]:
     lines = _ask("squeue", "--noheader", "--array", whose, "--format=%i|%T|%r").splitlines()
     rows = (line.split("|") for line in lines if line.count("|") == 2)
     return {number: (state, reason) for number, state, reason in rows}
+
+
+def still_there(sweep: Sweep, jobs: Iterable[Job]) -> list[str]:
+    """Slurm's numbers of those jobs that it has in its queue, cancelled or not.
+
+    Raises:
+        ClusterError: Slurm is not there or does not answer.
+    """
+    tickets = [ticket for job in jobs if (ticket := job.ticket()) is not None]
+    if not tickets:
+        return []
+    known = queue((sweep.folder.stat().st_uid, os.getuid()))  # a colleague's, or mine
+    return [ticket for ticket in tickets if ticket in known]
 
 
 def waits_for_ever(reason: str) -> bool:
