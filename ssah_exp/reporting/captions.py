@@ -9,10 +9,11 @@ from typing import Any
 
 from ssah_exp.digest import digest_of
 from ssah_exp.evaluation.intervals import level_text
+from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.evaluation.utility.metrics import UTILITY_MEAN
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.notes.attacks import attacks_note
-from ssah_exp.reporting.rows import Block
+from ssah_exp.reporting.rows import ALL_ALIKE, Block
 from ssah_exp.reporting.text import TASK_HEADINGS, heading
 
 _SHOWN = 6  # differing keys that a caption lists
@@ -102,7 +103,11 @@ def intervals_note(block: Block, over_seeds: str) -> str:
     if len(block.records) == 1:
         return f"{level} intervals: Wilson over prompts, bootstrap over text windows"
     rates = "rates the envelope of t over seeds and Wilson over prompts"
-    return f"{level} intervals: {rates}, {over_seeds} t"
+    alike = any(
+        ALL_ALIKE in row.cells[PERPLEXITY].method for row in block.rows if PERPLEXITY in row.cells
+    )
+    one = ", where all seeds have one perplexity bootstrap over text windows" if alike else ""
+    return f"{level} intervals: {rates}, {over_seeds} t{one}"
 
 
 def controls_note(draws: int, exclude: Sequence[str] = ()) -> str:

@@ -39,6 +39,7 @@ from ssah_exp.reporting.settings import settings_of, told_apart
 
 # Relative difference of one model's values on one text between batch sizes or machines.
 _ROUNDING = 1e-4
+ALL_ALIKE = "seeds alike"  # in how an interval was made that knows of no variation over seeds
 # The share of looping answers that earns a column; a small model loops now and then.
 _MANY = 0.1
 
@@ -276,7 +277,7 @@ def _over_seeds(
     if first.method == "counted":
         return Estimate(float(np.mean(values)), None, None, len(values), "seeds", "mean, counted")
     if len(values) > 1 and alike(values, _ROUNDING):
-        method = f"{first.method}; all {len(values)} seeds alike"
+        method = f"{first.method}; all {len(values)} {ALL_ALIKE}"
         return Estimate(first.value, first.low, first.high, len(values), "seeds", method)
     if metric == PERPLEXITY:
         return perplexity_over_seeds(values, confidence)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+
+import yaml
 
 from ssah_exp.evaluation.intervals import rate
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.artefacts import render_artefact
+from ssah_exp.reporting.claims.claim_file import read_claims
+from ssah_exp.reporting.claims.settle import settle
+from ssah_exp.reporting.claims.table import render_claims
 from tests.records.synthetic import arms, record
 
 
@@ -48,3 +54,21 @@ def test_where_all_was_scored_nothing_is_said() -> None:
         whole = render_artefact([judged(0, {})], form)
         assert "coverage" not in whole
         assert "scored of asked" not in whole
+
+
+def test_claims_say_which_answers_they_rest_on(tmp_path: Path) -> None:
+    """A verdict stood without a word on rates over the half that a judge had scored."""
+    test = {
+        "shows": "higher",
+        "arm": "SCU/pooled",
+        "against": "aligned",
+        "metric": "asr/raw/hexphi",
+    }
+    claim = {"claim": "c", "source": "s", "artefact": "table1_pruning", "tests": [test]}
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump({"claims": [claim]}), encoding="utf-8")
+    claims = read_claims(tmp_path / "claims.yaml")
+    partly = [judged(0, {"aligned": 50}), judged(1, {})]
+    said = render_claims(claims, settle(claims, partly), "markdown")
+    assert "scored of asked, hexphi (raw): aligned 150 of 200." in said
+    whole = [judged(0, {}), judged(1, {})]
+    assert "scored of asked" not in render_claims(claims, settle(claims, whole), "markdown")

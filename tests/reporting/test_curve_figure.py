@@ -152,6 +152,30 @@ def test_a_curve_of_perplexities_goes_through_their_geometric_means(
     assert list(perplexity) == pytest.approx([math.exp(item) for item in logs])
 
 
+def test_a_mean_with_an_overflow_in_it_stands_at_the_edge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was drawn as if the overflow were ten times the largest number."""
+    made = deepcopy(RECORDS)
+    for item in made:
+        item.arms[3] = replace(item.arms[3], metrics=metrics(0.2, 1e9))
+    drawn: dict[str, Any] = {}
+
+    def plot(axes: Axes, *given: Any, **look: Any) -> Any:
+        drawn.setdefault(look.get("label", ""), []).append(list(given[1]))
+        return untouched(axes, *given, **look)
+
+    untouched = Axes.plot
+    monkeypatch.setattr(Axes, "plot", plot)
+    draw_curve(made, tmp_path / "shares.svg", Across())
+    rows = curve_rows(made, Across())
+    finite = rows[(rows["metric"] == "perplexity") & (rows["value"] < 1e300)]["value"]
+    _, perplexity = drawn["random"]
+    assert perplexity == pytest.approx([10 * finite.max()] * 2)
+    _, chosen = drawn["chosen"]
+    assert max(chosen) <= finite.max(), "places without one are where they were"
+
+
 @pytest.mark.parametrize(
     ("fills", "said"),
     [

@@ -30,7 +30,7 @@ from ssah_exp.reporting.report.sections import sections
 from ssah_exp.reporting.report.svg import Scale, element, spanning
 from ssah_exp.reporting.rows import blocks
 from ssah_exp.reporting.setting_text import notes_below
-from tests.records.synthetic import JUDGE, arm, record
+from tests.records.synthetic import JUDGE, arm, metrics, record
 from tests.reporting.pages import HOSTILE, copies, pruned, records, trained
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
@@ -239,6 +239,20 @@ def test_every_kind_of_control_has_a_mark_and_a_colour_and_no_loss_curve(page: s
         assert f".{kind} {{ color: var(--{kind}); }}" in page
         assert page.count(f"--{kind}: #") == 2, "by day and by night"
         assert re.search(left_out, draw.name), "a control's losses are no curve of their own"
+
+
+def test_the_forest_says_which_marks_are_infinite() -> None:
+    """They lie a little beyond the others, and only a title that nobody prints said so."""
+    (whole,) = blocks([record(0)])
+    chart = forest(whole, "perplexity", log=True)
+    assert chart is not None
+    assert "infinite" not in chart.caption
+    made = record(0)
+    made.arms[1] = replace(made.arms[1], metrics=metrics(0.5, 1e9))
+    (over,) = blocks([made])
+    chart = forest(over, "perplexity", log=True)
+    assert chart is not None
+    assert chart.caption.endswith("Marks at the right edge are infinite.")
 
 
 def test_the_forest_says_so_where_no_controls_were_drawn() -> None:

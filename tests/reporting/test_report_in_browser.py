@@ -12,6 +12,7 @@ import pytest
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.report.page import render_report
 from ssah_exp.reporting.text import estimate_text
+from tests.records import synthetic
 from tests.records.synthetic import JUDGE
 from tests.reporting.browser import ARGUMENTS, chromium, missing
 from tests.reporting.pages import HOSTILE, many, records
@@ -166,6 +167,40 @@ def test_two_ticked_runs_are_compared_number_by_number(page: Page, made: list[Ru
         assert float(apart) == pytest.approx(100 * (values[1] - values[0]))
     page.locator("#metric").select_option(label="perplexity (perplexity)")
     assert rows_of(page, "#numbers")["aligned"][0].startswith("8.2 [")
+
+
+def test_small_differences_are_not_rounded_away(browser: Browser, tmp_path: Path) -> None:
+    """Cosines and shares of weights differ by hundredths: "-0.0", said the page."""
+    losses = {"aligned": (2.0, 1.999), "SCU/pooled": (2.0, 3.0), "RU/pooled": (2.0, 2.0)}
+    runs = [
+        synthetic.record(
+            seed,
+            arms=[
+                synthetic.arm(name, 0.5, metrics=synthetic.metrics(0.5, at[seed]))
+                for name, at in losses.items()
+            ],
+        )
+        for seed in (0, 1)
+    ]
+    file = tmp_path / "report.html"
+    file.write_text(render_report(runs), encoding="utf-8")
+    page = browser.new_page(reduced_motion="reduce")
+    page.goto(file.as_uri())
+    tick(page, *runs)
+    page.locator("#compare").click()
+    page.locator("#metric").select_option(label="perplexity (perplexity)")
+    found = {name: cells[-1] for name, cells in rows_of(page, "#numbers").items()}
+    page.close()
+    values = {
+        name: [run.arms[at].metrics["perplexity"].value or 0 for run in runs]
+        for at, name in enumerate(losses)
+    }
+    sign = 1 if float(found["SCU/pooled"]) > 0 else -1  # which of the two stands second
+    for name, (one, other) in values.items():
+        assert float(found[name]) == pytest.approx(sign * (other - one), rel=0.05)
+    assert abs(float(found["aligned"])) == pytest.approx(0.009, abs=0.001)
+    assert found["RU/pooled"] == "0.0"
+    assert len(found["SCU/pooled"].partition(".")[2]) == 1
 
 
 def test_only_what_differs_is_listed(page: Page, made: list[RunRecord]) -> None:

@@ -17,7 +17,7 @@ from ssah_exp.records.record import ArmRecord
 from ssah_exp.reporting import table1
 from ssah_exp.reporting.table1 import render
 from ssah_exp.reporting.text import prose
-from tests.records.synthetic import JUDGE, METRICS, arm, arms, record
+from tests.records.synthetic import JUDGE, METRICS, arm, arms, metrics, record
 
 ASR = f"asr/raw/{JUDGE}"
 PUBLISHED_ROWS, PUBLISHED_DENSE = 12, 3  # dense models have no share of units
@@ -50,8 +50,24 @@ def test_markdown_gathers_three_seeds() -> None:
     shifts = (0.0, 0.02, -0.05)
     text = render([record(s, arms=arms(shift)) for s, shift in enumerate(shifts)], "markdown")
     assert markdown_row(text, "SCU")[5] == "59.0 [49.2, 68.1]"
-    envelope = "rates the envelope of t over seeds and Wilson over prompts, perplexity t;"
-    assert f"seeds 0, 1, 2; 95% intervals: {envelope}" in text
+    envelope = "rates the envelope of t over seeds and Wilson over prompts, perplexity t"
+    one = ", where all seeds have one perplexity bootstrap over text windows;"
+    assert f"seeds 0, 1, 2; 95% intervals: {envelope}{one}" in text
+
+
+def test_an_interval_over_windows_is_announced_where_there_is_one() -> None:
+    """A model that comes aligned has one perplexity: its interval is no t over seeds."""
+    varied = [
+        [replace(item, metrics=metrics(0.5, 2.0 + seed / 10)) for item in arms()]
+        for seed in range(3)
+    ]
+    made = [record(seed, arms=items) for seed, items in enumerate(varied)]
+    clause = "where all seeds have one perplexity"
+    assert "perplexity t; " in render(made, "markdown")
+    assert clause not in render(made, "markdown")
+    for seed, items in enumerate(varied):
+        made[seed] = record(seed, arms=[arms()[0], *items[1:]])
+    assert f"perplexity t, {clause} bootstrap over text windows; " in render(made, "markdown")
 
 
 def test_a_note_says_how_much_of_their_class_controls_hold() -> None:

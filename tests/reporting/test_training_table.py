@@ -22,6 +22,7 @@ from ssah_exp.reporting.rows import blocks
 from ssah_exp.reporting.training_table import render_training
 from tests.records.synthetic import (
     TRAINING_JUDGE,
+    metrics,
     record,
     trained_arm,
     trained_arms,
@@ -247,6 +248,8 @@ def test_the_caption_says_what_intervals_over_seeds_are() -> None:
     made = [training_record(seed) for seed in (0, 1)]
     for item in made:
         item.config["evaluation"]["confidence"] = 0.9
+        for arm in item.arms:  # perplexities that vary over seeds
+            arm.metrics["perplexity"] = metrics(0.5, 2.0 + item.seed)["perplexity"]
     assert (
         "seeds 0, 1; 90% intervals: rates the envelope of t over seeds and Wilson over prompts, "
         "perplexity and training loss t; controls:"

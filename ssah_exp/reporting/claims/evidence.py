@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from ssah_exp.reporting.claims.over_prompts import OverPrompts, over_prompts
 from ssah_exp.reporting.compare.arms import paired_over_prompts, printed_value
 from ssah_exp.reporting.compare.metrics import Metric, metrics_of
 from ssah_exp.reporting.compare.on_prompts import on_prompts
+from ssah_exp.reporting.notes.coverage import coverage_note
 from ssah_exp.reporting.settings import settings_of, told_apart
 
 
@@ -40,12 +41,14 @@ class Evidence:
             seeds vary; None otherwise, or without outcomes.
         lacking: Why runs that fit the claim are no evidence: several settings fit, and nobody said
             which is meant, or they have no such arm or metric. "" = nothing is lacking.
+        unscored: Which of the records' answers no judge scored. "" = all are scored.
     """
 
     by_seed: dict[int, float]
     paired: Paired | None = None
     over_prompts: OverPrompts | None = None
     lacking: str = ""
+    unscored: str = ""
 
     @property
     def alike(self) -> bool:
@@ -107,6 +110,10 @@ def _several(claim: Claim, settings: Sequence[Sequence[RunRecord]]) -> str:
 
 
 def _from_records(claims: ClaimFile, test: Prediction, records: Sequence[RunRecord]) -> Evidence:
+    return replace(_found(claims, test, records), unscored=coverage_note(records) or "")
+
+
+def _found(claims: ClaimFile, test: Prediction, records: Sequence[RunRecord]) -> Evidence:
     if not records:
         return Evidence({})
     groups = {group.label: group for group in groups_of(records)}

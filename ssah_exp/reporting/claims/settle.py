@@ -38,6 +38,7 @@ class Finding:
             the same prompts and records keep their outcomes.
         contrary: Whether the interval leaves no room for what is claimed.
         lacking: As in :class:`Evidence`.
+        unscored: Likewise.
     """
 
     test: Prediction
@@ -49,6 +50,7 @@ class Finding:
     contrary: bool
     over_prompts: OverPrompts | None = None
     lacking: str = ""
+    unscored: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ def _tested(claims: ClaimFile, test: Prediction, evidence: Evidence) -> Finding:
         _contrary(difference, test.shows, margin),
         evidence.over_prompts,
         evidence.lacking,
+        evidence.unscored,
     )
 
 

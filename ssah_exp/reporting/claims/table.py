@@ -143,6 +143,7 @@ def _caption(claims: ClaimFile, settled: Sequence[Settled]) -> str:
         if finding.lacking
     ]
     parts += [f"Claim {at}: {what}" for at, what in dict.fromkeys(lacking)]
+    parts += dict.fromkeys(finding.unscored for finding in findings if finding.unscored)
     if any(finding.how.startswith("over prompts") for finding in findings):
         parts.append("With one seed, or where all seeds differ alike: over prompts.")
     return " ".join(parts)

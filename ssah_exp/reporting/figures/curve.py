@@ -20,6 +20,7 @@ from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.across import Across
 from ssah_exp.reporting.curves import CHOSEN, categories_of, curve_rows
 from ssah_exp.reporting.figures.drawing import (
+    BEYOND,
     CLASS_COLOURS,
     CONTROL_COLOURS,
     CONTROL_MARKERS,
@@ -41,6 +42,7 @@ _COLOURS = {CHOSEN: CLASS_COLOURS["SCU"], **CONTROL_COLOURS}
 _MARKERS = {CHOSEN: "o", **CONTROL_MARKERS}
 _DENSE = {ALIGNED: "-", UNALIGNED: ":", "full": "--"}
 _FOR_A_LOG = 4  # the axis is logarithmic if the largest place is so many times the smallest
+_OVER = "overflowed"  # rows whose value stands at the edge in place of infinity
 _BESIDE = 0.17  # between the class, its control and the next, where words are the places
 _HALF = 0.42  # of a dense model's line at a word
 
@@ -69,7 +71,9 @@ def draw_curve(
     figure.suptitle(_title(records, rows, across))
     left, right = figure.subplots(1, 2)
     for axes, metric in ((left, "asr"), (right, PERPLEXITY)):
-        drawn = on_the_edge(axes, rows[rows["metric"] == metric], ("value",))
+        measured = rows[rows["metric"] == metric]
+        drawn = on_the_edge(axes, measured, ("value",))
+        drawn = drawn.assign(**{_OVER: measured["value"].astype("float64") > BEYOND})
         if words:
             _side_by_side(axes, drawn, across, words)
         else:
@@ -171,8 +175,13 @@ def _side_by_side(axes: Axes, rows: pd.DataFrame, across: Across, words: list[st
 
 
 def _means(rows: pd.DataFrame, place: str) -> pd.Series:
-    """Means over seeds and draws, place by place; of perplexities geometric ones, as in tables."""
+    """Means over seeds and draws, place by place; of perplexities geometric ones, as in tables.
+
+    One that overflowed makes its place's mean infinite, and so it stands at the edge.
+    """
     if not rows["metric"].eq(PERPLEXITY).all():
         return rows.groupby(place)["value"].mean()
     logs = rows["value"].map(math.log, na_action="ignore")
-    return logs.groupby(rows[place]).mean().map(math.exp, na_action="ignore")
+    means = logs.groupby(rows[place]).mean().map(math.exp, na_action="ignore")
+    means.update(rows[rows[_OVER]].groupby(place)["value"].max())
+    return means

@@ -5,6 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from ssah_exp.config.vocabulary import CONTROLS
+from ssah_exp.reporting.figures.drawing import BEYOND
 from ssah_exp.reporting.report.charts.parts import (
     LEFT,
     RIGHT,
@@ -57,7 +58,8 @@ def forest(block: Block, metric: str, log: bool = False) -> Chart | None:
     kinds = {kind for marks in draws for kind, _, _ in marks} - {_SEED}
     legend += [(kind, shape_of(kind), f"{kind} control") for kind in CONTROLS if kind in kinds]
     behind = ": the null draws lie behind." if kinds else "; no controls were drawn."
-    caption = f"{heading_or_name(metric)}{', log scale' if log else ''}{behind}"
+    over = " Marks at the right edge are infinite." if max(values) >= BEYOND else ""
+    caption = f"{heading_or_name(metric)}{', log scale' if log else ''}{behind}{over}"
     return Chart(title, caption, picture(title, height, parts), legend)
 
 

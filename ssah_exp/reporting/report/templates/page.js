@@ -115,6 +115,13 @@
     made.append(" ", node("span", `n ${found[2]}`, { class: "ci n" }));
     return made;
   };
+  // As precise as the numbers beside it; a share of weights or a cosine is far below one.
+  const signed = (apart, metric) => {
+    const loss = metric.name === "train_loss";
+    const small = !loss && apart !== 0 && Math.abs(apart) < 1;
+    const text = small ? Number(apart.toPrecision(2)).toString() : apart.toFixed(loss ? 3 : 1);
+    return `${apart > 0 ? "+" : ""}${text}`;
+  };
   const numbers = (chosen) => {
     const metric = data.metrics[Number(byId("metric").value)];
     const at = byId("metric").value;
@@ -127,8 +134,7 @@
       if (two) {
         const [one, other] = cells.map((cell) => cell?.[1]);
         const apart = typeof one === "number" && typeof other === "number" ? other - one : null;
-        const digits = metric.name === "train_loss" ? 3 : 1;
-        line.append(node("td", apart === null ? "" : `${apart > 0 ? "+" : ""}${apart.toFixed(digits)}`, { class: "num" }));
+        line.append(node("td", apart === null ? "" : signed(apart, metric), { class: "num" }));
       }
       return line;
     });
