@@ -95,6 +95,8 @@ frozen_share/matched/claims.yaml
 frozen_share/quarter/claims.yaml
 frozen_share/small_matched/claims.yaml
 over_refusal/fresh_seeds/claims.yaml
+paper_smollm2/benchmarks/claims.yaml
+paper_smollm2/factors/claims.yaml
 paper_smollm2/fresh_seeds/claims.yaml
 paper_smollm2/in_words/asked_afterwards.yaml
 paper_smollm2/in_words/chat/asked_afterwards.yaml
