@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 from ssah_exp.cache import DAMAGED, LOCK, MARKER, PARTIAL, WORK, lock_of
 from ssah_exp.errors import StoreError
-from ssah_exp.lock import Lock, seems_held
+from ssah_exp.lock import held_at_once, seems_held
 from ssah_exp.owner import abandoned, work_name
 from ssah_exp.storage import storage_errors
 
@@ -22,13 +22,22 @@ def last_use(folder: Path) -> float | None:
     In seconds since the epoch, by the clock of the file system.
     """
     if folder.name.startswith(UNFINISHED):
-        return max(map(_changed, [folder, *folder.rglob("*")])) or None
+        return max(map(_changed, [folder, *below(folder)])) or None
     if folder.name.startswith("."):
         return None
     return _changed(folder / MARKER) or None
 
 
-def discard(folder: Path, used: float, say: Callable[[str], None] = lambda line: None) -> bool:
+def below(folder: Path) -> Iterator[Path]:
+    """Everything in a folder, at any depth; what vanishes meanwhile is left out.
+
+    ``rglob`` raises where a running job removes a folder that it is about to look into.
+    """
+    for place, folders, files in os.walk(folder):
+        yield from (Path(place, name) for name in (*folders, *files))
+
+
+def discard(folder: Path, used: float) -> bool:
     """Delete one of a stage's folders, unless somebody has asked for it since.
 
     A process that is killed over it leaves the rest under a name like that of any work in hand,
@@ -37,7 +46,6 @@ def discard(folder: Path, used: float, say: Callable[[str], None] = lambda line:
     Args:
         folder: An entry, the unfinished work on one, or what a dead process left over.
         used: Its :func:`last_use` when it was decided to delete it.
-        say: Gets a line if another process has to be waited for.
 
     Returns:
         False if a process works on it, or it is no longer as it was.
@@ -49,10 +57,8 @@ def discard(folder: Path, used: float, say: Callable[[str], None] = lambda line:
     if any(map(seems_held, _locks(folder, entry))):
         return False
     _check_deletable(folder)
-    # An owner that is still there was found dead just now, and need not be watched again.
-    mine = Lock(lock_of(entry), f"{folder.parent.name} {entry.name}", say, patience=0.0)
-    with storage_errors(folder), mine:
-        if last_use(folder) != used:
+    with storage_errors(folder), held_at_once(lock_of(entry)) as mine:
+        if not mine or last_use(folder) != used:
             return False
         work = folder.with_name(work_name())
         folder.rename(work)
@@ -83,6 +89,6 @@ def _check_deletable(folder: Path) -> None:
     Raises:
         StoreError: A folder in it is another user's, say.
     """
-    for place in (folder.parent, folder, *(path for path in folder.rglob("*") if path.is_dir())):
+    for place in (folder.parent, folder, *below(folder)):
         if place.is_dir() and not os.access(place, os.W_OK | os.X_OK):
             raise StoreError(f"{folder} cannot be deleted: {place} may not be changed by you.")

@@ -91,12 +91,29 @@ class Lock:
         self._owner = Owner.me()
         try:
             self._wait_for(self._owner)
-            self._heart = threading.Thread(target=self._keep_beating, daemon=True)
-            self._heart.start()
+            self._start_beating()
         except BaseException:  # no block follows, so nobody else would give it back
             self._release()
             raise
         return self
+
+    def take_at_once(self) -> bool:
+        """Take the lock without waiting; False if a living process has it.
+
+        An owner that one look finds dead is put aside, and only that one: not somebody who came
+        meanwhile.
+        """
+        self._owner = me = Owner.me()
+        seen = _look(self._folder)
+        free = seen is None or not seems_held(self._folder)
+        taken = free and (self._take(me) if seen is None else self._take_over(seen, me))
+        if taken:
+            self._start_beating()
+        return taken
+
+    def _start_beating(self) -> None:
+        self._heart = threading.Thread(target=self._keep_beating, daemon=True)
+        self._heart.start()
 
     def __exit__(
         self,
@@ -257,3 +274,15 @@ def held(folder: Path, what: str, say: Callable[[str], None]) -> Iterator[None]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with Lock(folder, what, say):
         yield
+
+
+@contextmanager
+def held_at_once(folder: Path) -> Iterator[bool]:
+    """Hold the lock at ``folder`` while the block lasts, or give it False: somebody has it."""
+    lock = Lock(folder, "")
+    taken = lock.take_at_once()
+    try:
+        yield taken
+    finally:
+        if taken:
+            lock.__exit__(None, None, None)

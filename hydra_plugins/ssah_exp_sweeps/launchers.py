@@ -128,7 +128,7 @@ class SlurmLauncher(SweepLauncher):
         """Submit them."""
         from ssah_exp.lock import held
         from ssah_exp.sweeps.launching import slurm_options, tell
-        from ssah_exp.sweeps.slurm import cancel, still_there, submit
+        from ssah_exp.sweeps.slurm import submit, take_back
 
         sweep, options = launch.sweep, slurm_options(self._options)
         with held(sweep.lock, f"sweep {sweep.name}", tell):  # against 'retry-failed' meanwhile
@@ -136,8 +136,6 @@ class SlurmLauncher(SweepLauncher):
             array = submit(sweep, wanted, options) if wanted else None
         if array is not None:
             tell(f"{len(wanted)} jobs are Slurm's array {array}; this terminal may be closed")
-        late = [job for job in wanted if job.cancelled]  # while sbatch had them
-        cancel(still_there(sweep, late))
-        if gone := len(jobs) - len(wanted) + len(late):
+        if gone := len(jobs) - len(wanted) + take_back(sweep, wanted):
             tell(f"{gone} jobs were cancelled meanwhile")
         return [job.state() for job in jobs]

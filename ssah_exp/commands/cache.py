@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
@@ -13,18 +12,18 @@ from typing import Any
 
 from ssah_exp.config.paths import root_of
 from ssah_exp.errors import ConfigError, StoreError, printable
-from ssah_exp.pipeline.kept import Kept, chosen, contents, delete
+from ssah_exp.pipeline.kept import IN_USE, Kept, chosen, contents, delete
 
 _HEAD = ("stage", "entries", "GB", "no run's", "GB", "unfinished", "GB", "days unused")
 _LINE = "{:<14}{:>9}{:>9}{:>10}{:>9}{:>12}{:>9}  {}"
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Print what is kept, or delete what was chosen.
+    """Print what is kept, or delete what was chosen; 1 = some of it may not be deleted.
 
     Raises:
         ConfigError: Nothing says what to delete, or a stage is unknown.
-        StoreError: There is no cache, it or a record cannot be read, or an entry not be deleted.
+        StoreError: There is no cache, or it or a record cannot be read.
     """
     root = root_of(options.root)
     if not (root / "cache").is_dir():
@@ -99,15 +98,13 @@ def _prune(root: Path, options: argparse.Namespace) -> int:
         print(f"{_total(items)} would be freed; nothing is deleted without --yes")
         return 0
     gone = []
-    for item, went in delete(items, _tell):
-        print(_line(item) if went else f"{_line(item)}: in use, left")
-        gone += [item] if went else []
+    code = 0
+    for item, why in delete(items):
+        print(_line(item) if why is None else printable(f"{_line(item)}: left, {why}"))
+        gone += [item] if why is None else []
+        code = code or int(why not in (None, IN_USE))
     print(f"{_total(gone)} freed")
-    return 0
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    return code
 
 
 def _line(item: Kept) -> str:

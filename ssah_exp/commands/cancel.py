@@ -20,7 +20,8 @@ from ssah_exp.sweeps.status import status_of
 def execute(options: argparse.Namespace) -> int:
     """Mark the jobs as cancelled, then end them; finished ones stay.
 
-    If the sweep is still being launched, the launch marks those that it writes down after that.
+    While jobs are being written down, the launch marks those of the same batch that it writes after
+    the first; a note says that some are lacking.
 
     Raises:
         StoreError: There is no such sweep, or a name is needed.
@@ -47,7 +48,7 @@ def execute(options: argparse.Namespace) -> int:
         if job.ticket_lost:
             tell(f"job {job.number}: Slurm's number for it cannot be read; end it with scancel")
     slurm.cancel(tickets)
-    if jobs and not tickets:
+    if jobs and sweep.plan()["launcher"] != "slurm":  # there it is sbatch that is being waited for
         _interrupt(sweep)
     tell(f"sweep {sweep.name}: {len(jobs)} jobs cancelled")
     if status.note:

@@ -128,6 +128,7 @@ def _submit(
         with _as_before_unless_taken(jobs):
             begin()  # first: a job may start at once and write its state
             array = submit(sweep, jobs, launched)
+    slurm.take_back(sweep, jobs)
     tell(f"{len(jobs)} jobs are Slurm's array {array}; this terminal may be closed")
 
 

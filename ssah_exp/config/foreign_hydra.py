@@ -72,8 +72,8 @@ def refuse_foreign_hydra(words: Sequence[str]) -> None:
 def _without_files(own: list[str]) -> dict[str, Any]:
     """What the shipped files and the command line alone make.
 
-    Words that only go with somebody's files (a launcher of theirs, a key that these bring) are left
-    out: what they choose is the files', and is looked at as such.
+    A key that the files bring is added, since its value is the command line's. Words that choose
+    among files (a launcher of theirs) are left out: what they choose is looked at as the files'.
     """
     try:
         return _whole(own)
@@ -82,11 +82,13 @@ def _without_files(own: list[str]) -> dict[str, Any]:
     kept: list[str] = []
     plain = _whole(kept)
     for word in own:
-        try:
-            plain = _whole([*kept, word])
-        except _UNCOMPOSED:
-            continue
-        kept.append(word)
+        for way in (word, f"++{word.lstrip('+')}"):
+            try:
+                plain = _whole([*kept, way])
+            except _UNCOMPOSED:
+                continue
+            kept.append(way)
+            break
     return plain
 
 

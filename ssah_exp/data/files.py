@@ -121,10 +121,12 @@ def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
                     f"the row that ends in line {reader.line_num} has more cells than there are "
                     f"columns; put text that contains {delimiter!r} in double quotes"
                 )
-            if None in row.values() and any(cell and cell.strip() for cell in row.values()):
+            lacking = any(row[name] is None for name in names)
+            if lacking and any(cell and cell.strip() for cell in row.values()):
                 raise ValueError(
                     f"the row that ends in line {reader.line_num} has fewer cells than there are "
-                    "columns; put text that contains a line break in double quotes"
+                    "columns; put text that contains a line break in double quotes, and a "
+                    f"{delimiter!r} before a cell that is left empty"
                 )
             yield row
 

@@ -7,18 +7,19 @@ import stat
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssah_exp.discarding import UNFINISHED, discard, last_use
+from ssah_exp.discarding import UNFINISHED, below, discard, last_use
 from ssah_exp.errors import ConfigError, SsahWarning, StoreError, did_you_mean
 from ssah_exp.evaluation.judges.memory import judgements_folder
 from ssah_exp.folders import listed
 from ssah_exp.records.store import RECORD, read_record
 
 DAY = 86400.0
+IN_USE = "in use"
 
 
 @dataclass(frozen=True)
@@ -116,14 +117,13 @@ def chosen(root: Path, names: Collection[str], unused_for: float, *, unnamed: bo
     ]
 
 
-def delete(items: Iterable[Kept], say: Callable[[str], None]) -> Iterator[tuple[Kept, bool]]:
-    """Delete one after the other; with each comes whether it went, or is in use after all.
-
-    Raises:
-        StoreError: One may not be deleted.
-    """
+def delete(items: Iterable[Kept]) -> Iterator[tuple[Kept, str | None]]:
+    """Delete one after the other; with each comes why it was left, None if it went."""
     for item in items:
-        yield item, discard(item.folder, item.used, say)
+        try:
+            yield item, None if discard(item.folder, item.used) else IN_USE
+        except StoreError as error:  # another user's; the next may be ours
+            yield item, str(error)
 
 
 def _runs_by_key(root: Path, *, strict: bool) -> Mapping[str, list[str]]:
@@ -169,7 +169,7 @@ def _kept(folder: Path, runs: Mapping[str, list[str]]) -> Kept | None:
 
 
 def _files(folder: Path) -> Iterator[os.stat_result]:
-    for path in folder.rglob("*"):
+    for path in below(folder):
         with suppress(OSError):  # a running job has taken it away since
             found = path.lstat()
             if stat.S_ISREG(found.st_mode):

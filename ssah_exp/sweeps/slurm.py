@@ -252,6 +252,18 @@ def still_there(sweep: Sweep, jobs: Iterable[Job]) -> list[str]:
     return [ticket for ticket in tickets if ticket in known]
 
 
+def take_back(sweep: Sweep, jobs: Iterable[Job]) -> int:
+    """End those of the jobs that were cancelled while sbatch had them; how many these are.
+
+    Raises:
+        ClusterError: Slurm is not there or does not answer.
+    """
+    late = [job for job in jobs if job.cancelled]
+    if late:
+        cancel(still_there(sweep, late))
+    return len(late)
+
+
 def waits_for_ever(reason: str) -> bool:
     """Whether a job that waits for this reason will not start until somebody changes something."""
     return _FOR_EVER.match(reason) is not None

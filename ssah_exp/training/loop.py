@@ -297,12 +297,13 @@ def _enough_memory(run: Run) -> Iterator[None]:
 def _what_takes_less(run: Run) -> str:
     if isinstance(run.config, AlignmentConfig):
         return "Give a smaller alignment.batch_size or alignment.max_length."
-    ways = []
-    if run.config.batch_size > 1:
-        ways.append("a smaller training.batch_size and as many times more +training.accumulate")
-    if not run.gradient_checkpointing:
-        ways.append("unless an arm trains a prefix, +training.gradient_checkpointing=true")
-    return f"Give {', or, '.join(ways or ['a smaller training.max_length'])}."
+    recompute, prefix = "+training.gradient_checkpointing=true", "unless an arm trains a prefix"
+    if run.config.batch_size == 1:
+        shorter = "a smaller training.max_length."
+        ways = shorter if run.gradient_checkpointing else f"{recompute}, {prefix}, or {shorter}"
+        return f"Give {ways}"
+    batches = "Give a smaller training.batch_size and as many times more +training.accumulate"
+    return f"{batches}." if run.gradient_checkpointing else f"{batches}, or, {prefix}, {recompute}."
 
 
 def _check_lengths(run: Run, batches: int, steps: int) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ssah_exp import discarding
 from ssah_exp.cache import MARKER, PARTIAL, Cache, Entry
 from ssah_exp.cli import main
 from ssah_exp.discarding import discard, last_use
@@ -226,7 +230,7 @@ def test_what_a_process_works_on_stays(tmp_path: Path, capsys: Capture) -> None:
         assert process.stdout.readline() == "computing\n"
         assert prune(tmp_path, "tune", "--yes") == 0
         assert capsys.readouterr().out.endswith(
-            "unfinished: in use, left\n0.00 GB in 0 places freed\n"
+            "unfinished: left, in use\n0.00 GB in 0 places freed\n"
         )
         assert checkpoint.is_dir()
         process.kill()
@@ -250,19 +254,68 @@ def test_what_vanishes_while_it_is_looked_at_is_nothing(tmp_path: Path) -> None:
     assert last_use(gone.with_name("entry")) is None
 
 
-def test_what_may_not_be_deleted_stays_whole(
+def test_what_may_not_be_deleted_stays_whole_and_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """A folder of somebody else's can be renamed and not emptied."""
-    entry = make(tmp_path, "tune", "a", days=9)
-    other = make(tmp_path, "tune", "b", days=9)
-    (entry.folder / "deep").mkdir()
+    """A folder of somebody else's can be renamed and not emptied; the next is ours."""
+    theirs = make(tmp_path, "align", "a", days=9)
+    ours = make(tmp_path, "tune", "b", days=9)
+    (theirs.folder / "deep").mkdir()
     may = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: path.name != "deep" and may(path, mode))
-    assert prune(tmp_path, "tune", "--yes") == 2
-    assert "may not be changed by you" in capsys.readouterr().err
-    assert (entry.folder / "weights").is_file()
-    assert {path.name for path in entry.folder.parent.iterdir()} <= {entry.key, other.key}
+    assert prune(tmp_path, "align", "tune", "--yes") == 1
+    first, second, total = capsys.readouterr().out.splitlines()
+    assert "left, " in first
+    assert first.endswith("may not be changed by you.")
+    assert second.startswith(f"tune/{ours.key}")
+    assert "left" not in second
+    assert total == "0.00 GB in 1 places freed"
+    assert (theirs.folder / "weights").is_file()
+    assert not ours.folder.exists()
+
+
+def test_folders_that_come_and_go_meanwhile_are_no_error(tmp_path: Path) -> None:
+    """A job that ends takes away what a walk was about to look into."""
+    make(tmp_path, "tune", "a")
+    stage, stop = tmp_path / "cache" / "tune", threading.Event()
+
+    def churn() -> None:
+        for number in itertools.cycle(range(20)):
+            work = stage / f".work-node7-1-1-{number:08x}"
+            (work / "deep" / "deeper").mkdir(parents=True)
+            (work / "deep" / "deeper" / "file").write_text("x")
+            shutil.rmtree(work)
+            if stop.is_set():
+                return
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        for _ in range(300):
+            assert contents(tmp_path, every_record=True)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_an_owner_who_comes_while_it_is_looked_at_is_not_taken_for_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From another node nothing is known of a process but that its file was written just now."""
+    checkpoint = unfinished(tmp_path, "tune", "on node7", days=9)
+    lock = checkpoint.with_name(f".lock-{checkpoint.name.removeprefix(PARTIAL)}")
+    living = replace(Owner.me(), host="node7")
+
+    def arrive(folder: Path) -> None:
+        lock.mkdir()
+        (lock / living.token).write_text(f"{living.to_json()}\n")
+
+    monkeypatch.setattr(discarding, "_check_deletable", arrive)
+    used = last_use(checkpoint)
+    assert used is not None
+    assert not discard(checkpoint, used)
+    assert checkpoint.is_dir()
+    assert [path.name for path in lock.iterdir()] == [living.token]
 
 
 def test_what_dead_processes_left_over_goes_by_its_age(tmp_path: Path, capsys: Capture) -> None:
@@ -276,7 +329,7 @@ def test_what_dead_processes_left_over_goes_by_its_age(tmp_path: Path, capsys: C
     held = stage / ".lock-other"
     with Lock(held, "something", print):  # whose work it is cannot be told
         assert prune(tmp_path, "tune", "--yes") == 0
-        assert capsys.readouterr().out.count("in use, left") == 2
+        assert capsys.readouterr().out.count("left, in use") == 2
     assert prune(tmp_path, "tune", "--yes") == 0
     assert "0.01 GB in 2 places freed" in capsys.readouterr().out
     assert len(list(stage.iterdir())) == 1

@@ -89,8 +89,22 @@ def test_a_word_that_goes_with_their_files_alone_switches_no_check_off(
     with pytest.raises(ConfigError) as caught:
         refuse_foreign_hydra(words)
     assert "hydra.callbacks is changed" in str(caught.value)
-    wanted = "setup holds shell lines" if given.endswith("mine") else "sets HF_ENDPOINT"
-    assert wanted in str(caught.value)
+    own = given.startswith("hydra.job")  # the value is the command line's
+    assert ("sets HF_ENDPOINT" in str(caught.value)) != own
+    assert ("setup holds shell lines" in str(caught.value)) == given.endswith("mine")
+
+
+def test_what_is_said_beside_a_launcher_of_theirs_is_said_on_the_command_line(
+    folder: Path,
+) -> None:
+    (folder / "hydra" / "launcher").mkdir(parents=True)
+    mine = "# @package hydra.launcher\ndefaults: [slurm]\npartition: long\n"
+    (folder / "hydra" / "launcher" / "mine.yaml").write_text(mine, encoding="utf-8")
+    given = ["hydra/launcher=mine", "hydra.launcher.setup=[module load cuda]"]
+    refuse_foreign_hydra([*given, *write(folder, {})])
+    assert _whole([*given, *write(folder, {})])["hydra"]["launcher"]["setup"] == [
+        "module load cuda"
+    ]
 
 
 def test_consent_is_not_a_files_to_give(folder: Path, install: Install, capsys: Any) -> None:

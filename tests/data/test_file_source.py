@@ -84,6 +84,9 @@ def test_text_cut_at_a_line_break_is_refused(tmp_path: Path, kind: str, mark: st
     said = r"malformed: .* line 3 has fewer cells .* contains a line break in double quotes"
     with pytest.raises(DataError, match=said):
         FileSource("{goal}", path=str(target)).load(0)
+    unnamed = f"goal{mark}answer{mark}\nfirst{mark}one\n"  # a spreadsheet's column of nothing
+    target.write_text(unnamed, encoding="utf-8")
+    assert FileSource("{goal}", path=str(target)).load(0) == [Example("first")]
     target.write_text(f"goal{mark}answer\nfirst{mark}one\n \n", encoding="utf-8")  # a blank row
     assert FileSource("{goal}", path=str(target)).load(0) == [Example("first")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -134,7 +135,51 @@ def test_a_launch_that_was_cancelled_asks_slurm_for_what_is_left(
     for job in sweep.jobs():
         job.cancel()
     SlurmLauncher().run(launch, sweep.jobs())
-    assert given[2:] == [[]], "nothing is submitted, and of nothing is anything left"
+    assert given[2:] == [], "nothing is submitted, and of nothing is anything left"
+
+
+def test_a_cancel_while_sbatch_has_the_jobs_interrupts_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launch would lose the numbers that Slurm gives, and a retry run all jobs twice."""
+    sweep = sweep_of(tmp_path, 2)
+    under_slurm(sweep)
+    tickets = {job.number: job.folder / "slurm.json" for job in sweep.jobs()}
+    for file in tickets.values():
+        file.unlink()
+    there = {f"7_{number}": ("PENDING", "Resources") for number in range(2)}
+    taken: list[str] = []
+
+    def submit(sweep: Sweep, jobs: list[Job], options: object) -> str:
+        assert main(["cancel", "--root", str(tmp_path)]) == 0
+        for job in jobs:
+            job.give_ticket(f"7_{job.number}")
+        return "7"
+
+    monkeypatch.setattr(os, "kill", lambda *given: pytest.fail("a signal"))
+    monkeypatch.setattr(slurm, "queue", lambda users: there)
+    monkeypatch.setattr(slurm, "submit", submit)
+    monkeypatch.setattr(slurm, "cancel", taken.extend)
+    launch: Any = SimpleNamespace(sweep=sweep)
+    SlurmLauncher().run(launch, sweep.jobs())
+    assert taken == ["7_0", "7_1"]
+    for job in sweep.jobs():
+        job.cancel(False)
+        job.save(JobState(FAILED))
+    taken.clear()
+    monkeypatch.setattr(slurm, "queue", lambda users: {} if not taken else there)
+    monkeypatch.setattr(slurm, "ended", lambda given: {})
+    monkeypatch.setattr(retry_failed, "check_code", lambda *given: None)
+    monkeypatch.setattr(retry_failed, "checked_launcher", lambda *given: slurm.SlurmOptions())
+
+    def submit_again(sweep: Sweep, jobs: list[Job], options: object) -> str:
+        monkeypatch.setattr(slurm, "queue", lambda users: there)
+        jobs[1].cancel()
+        return "7"
+
+    monkeypatch.setattr(retry_failed, "submit", submit_again)
+    main(["retry-failed", "--root", str(tmp_path)])
+    assert taken == ["7_1"]
 
 
 @pytest.mark.parametrize("number", ["--user=somebody", "-v", "7_1 8", "../7_*", "7_1\n", None])

@@ -92,4 +92,4 @@ def read_labelled(path: Path) -> LabelledAnswers:
 def _parts(rows: Sequence[Mapping[str, str]]) -> list[str]:
     if "type" not in rows[0]:
         return [ALL] * len(rows)
-    return ["unsafe" if str(row["type"]).startswith("contrast") else "safe" for row in rows]
+    return ["unsafe" if str(row.get("type")).startswith("contrast") else "safe" for row in rows]

@@ -11,7 +11,7 @@ from typing import Any
 from ssah_exp.cache import Entry
 from ssah_exp.config.facts import TRANSFORMERS, VLLM
 from ssah_exp.config.plugins import code_of
-from ssah_exp.errors import DataError
+from ssah_exp.errors import DataError, ModelError
 from ssah_exp.evaluation.attacks import Attack, Request, Victim
 from ssah_exp.evaluation.attacks.search import search
 from ssah_exp.evaluation.generate import complete, generate
@@ -139,7 +139,11 @@ class AnsweringStages(Shared):
             shutil.rmtree(export, ignore_errors=True)  # of a run that was killed
             partial.mkdir(parents=True, exist_ok=True)
             export_model(self.slot.get(ref), ablation, export)
-            check_biases(export)
+            try:
+                check_biases(export)
+            except ModelError:
+                shutil.rmtree(export)  # nobody would come back for it
+                raise
             location, commit = str(export), None
         self.slot.vacate()  # vLLM wants the card for itself
         engine = VllmEngine(location, commit, self.config.model, self.speech, self.decoding(), room)

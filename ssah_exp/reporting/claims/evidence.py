@@ -41,7 +41,7 @@ class Evidence:
             seeds vary; None otherwise, or without outcomes.
         lacking: Why runs that fit the claim are no evidence: several settings fit, and nobody said
             which is meant, or they have no such arm or metric. "" = nothing is lacking.
-        unscored: Which of the records' answers no judge scored. "" = all are scored.
+        unscored: How many answers the test's judge left unscored. "" = none.
     """
 
     by_seed: dict[int, float]
@@ -110,7 +110,9 @@ def _several(claim: Claim, settings: Sequence[Sequence[RunRecord]]) -> str:
 
 
 def _from_records(claims: ClaimFile, test: Prediction, records: Sequence[RunRecord]) -> Evidence:
-    return replace(_found(claims, test, records), unscored=coverage_note(records) or "")
+    judge = test.metric.split("/")[-1]  # of other metrics this is no judge's name
+    unscored = coverage_note(records, judge) or ""
+    return replace(_found(claims, test, records), unscored=unscored)
 
 
 def _found(claims: ClaimFile, test: Prediction, records: Sequence[RunRecord]) -> Evidence:

@@ -143,7 +143,15 @@ def _caption(claims: ClaimFile, settled: Sequence[Settled]) -> str:
         if finding.lacking
     ]
     parts += [f"Claim {at}: {what}" for at, what in dict.fromkeys(lacking)]
-    parts += dict.fromkeys(finding.unscored for finding in findings if finding.unscored)
+    unscored: dict[str, list[str]] = {}
+    for at, item in enumerate(settled, 1):
+        for said in dict.fromkeys(finding.unscored for finding in item.findings):
+            unscored.setdefault(said, []).append(str(at))
+    unscored.pop("", None)
+    parts += [
+        f"Claim{'s' if len(which) > 1 else ''} {', '.join(which)}: {said}"
+        for said, which in unscored.items()
+    ]
     if any(finding.how.startswith("over prompts") for finding in findings):
         parts.append("With one seed, or where all seeds differ alike: over prompts.")
     return " ".join(parts)

@@ -26,14 +26,22 @@ def _is_coverage(metric: str) -> bool:
     return metric.startswith("coverage/") or metric == MT_COVERAGE
 
 
-def coverage_note(records: Sequence[RunRecord]) -> str | None:
+def coverage_note(records: Sequence[RunRecord], judge: str | None = None) -> str | None:
     """A footnote of scored and asked answers, summed over seeds and draws; None = all were scored.
 
     Single attempts of an attack are left out, since they have no columns either.
+
+    Args:
+        records: One setting.
+        judge: Only of what this one scored; None = of all.
     """
     names = [name for name in partial_coverage(records) if ATTEMPT not in name]
     incomplete = [record.run_id for record in records if record.status == INCOMPLETE]
     asked_later = _failed_later(records)
+    if judge is not None:
+        names = [name for name in names if name.split("/")[-1] == judge]
+        incomplete = incomplete if names else []
+        asked_later = {name: runs for name, runs in asked_later.items() if name == judge}
     if not names and not incomplete and not asked_later:
         return None
     groups = groups_of(records)

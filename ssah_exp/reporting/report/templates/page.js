@@ -115,8 +115,10 @@
     made.append(" ", node("span", `n ${found[2]}`, { class: "ci n" }));
     return made;
   };
-  // As precise as the numbers beside it; a share of weights or a cosine is far below one.
-  const signed = (apart, metric) => {
+  // Two digits of what is below one (a cosine, a share of weights); five are known of each number.
+  const signed = (one, other, metric) => {
+    const known = 1e-4 * Math.max(Math.abs(one), Math.abs(other));
+    const apart = Math.abs(other - one) < known ? 0 : other - one;
     const loss = metric.name === "train_loss";
     const small = !loss && apart !== 0 && Math.abs(apart) < 1;
     const text = small ? Number(apart.toPrecision(2)).toString() : apart.toFixed(loss ? 3 : 1);
@@ -133,8 +135,8 @@
       const line = filled("tr", [node("th", name, { scope: "row" }), ...cells.map(numberCell)]);
       if (two) {
         const [one, other] = cells.map((cell) => cell?.[1]);
-        const apart = typeof one === "number" && typeof other === "number" ? other - one : null;
-        line.append(node("td", apart === null ? "" : signed(apart, metric), { class: "num" }));
+        const both = typeof one === "number" && typeof other === "number";
+        line.append(node("td", both ? signed(one, other, metric) : "", { class: "num" }));
       }
       return line;
     });
