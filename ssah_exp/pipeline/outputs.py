@@ -21,7 +21,7 @@ from ssah_exp.storage import way_to, whole_path
 from ssah_exp.training.certificate import load_plan
 
 # Raised when the same two models would give another file.
-DELTA_VERSION = 2
+DELTA_VERSION = 3
 
 
 def publish(
@@ -48,14 +48,14 @@ def publish(
         _link_model(folder / "models" / place, Path(tuned.ref.location))
     if arm.mask is None or has_adapter(Path(tuned.ref.location)):
         return None  # a delta of everything would be a whole model; an adapter has its own files
-    staged = tuned.start != start
     material = {"version": DELTA_VERSION, "base": start.fingerprint, "tuned": tuned.ref.fingerprint}
 
     def compute(work: Path) -> None:
         before, after = read_weights(start.folder()), read_weights(Path(tuned.ref.location))
         _check_precision(before, after)
         _check_tensors(before, after)
-        plan = None if staged else load_plan(Path(tuned.ref.location))
+        # Of two phases the second may change all that the first may, which was checked before.
+        plan = load_plan(Path(tuned.ref.location))
         make_delta(before, after, plan, start).save(work / "delta.safetensors")
 
     def put() -> str | None:
