@@ -53,6 +53,7 @@ def hooks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(benchmarks, "read_conversations", lambda *_: CONVERSATIONS)
     monkeypatch.setattr(benchmarks, "harness_version", lambda: "0")
+    monkeypatch.setattr(answering, "reachable_positions", lambda *_: None)  # no folder to read
     monkeypatch.setattr(answering, "generate", measuring(["w1"]))
     monkeypatch.setattr(answering, "search", measuring({}))
     monkeypatch.setattr(benchmarks, "window_losses", measuring([2.0]))
