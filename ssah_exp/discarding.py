@@ -89,6 +89,6 @@ def _check_deletable(folder: Path) -> None:
     Raises:
         StoreError: A folder in it is another user's, say.
     """
-    for place in (folder.parent, folder, *below(folder)):
-        if place.is_dir() and not os.access(place, os.W_OK | os.X_OK):
+    for place in (folder.parent, *(Path(within) for within, *_ in os.walk(folder))):
+        if not os.access(place, os.W_OK | os.X_OK):
             raise StoreError(f"{folder} cannot be deleted: {place} may not be changed by you.")

@@ -30,18 +30,14 @@ def execute(options: argparse.Namespace) -> int:
         raise StoreError(f"No cache at {root / 'cache'}; --root says where runs lie.")
     if options.action == "prune":
         return _prune(root, options)
-    kept = contents(root, every_record=False)
-    stages = [_summary(name, list(items)) for name, items in _by_stage(kept)]
+    by_stage = groupby(contents(root, every_record=False), key=lambda item: item.stage)
+    stages = [_summary(name, list(items)) for name, items in by_stage]
     free = shutil.disk_usage(root / "cache").free
     if options.format == "json":
         print(json.dumps({"root": str(root), "free_bytes": free, "stages": stages}, indent=1))
     else:
         print("\n".join(_table(root, free, stages)))
     return 0
-
-
-def _by_stage(items: Iterable[Kept]) -> Iterable[tuple[str, Iterable[Kept]]]:
-    return groupby(items, key=lambda item: item.stage)
 
 
 def _summary(stage: str, items: list[Kept]) -> dict[str, Any]:

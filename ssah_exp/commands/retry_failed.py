@@ -123,8 +123,7 @@ def _submit(
     with held(sweep.lock, f"sweep {sweep.name}", tell):
         if _to_run(status_of(sweep))[0] != jobs:
             raise StoreError(f"Another process has just queued jobs of sweep {sweep.name}.")
-        asked_to_end = [job for job in jobs if job.cancelled]
-        slurm.cancel(slurm.still_there(sweep, asked_to_end))  # else they would run twice
+        slurm.take_back(sweep, jobs)  # else they would run twice
         with _as_before_unless_taken(jobs):
             begin()  # first: a job may start at once and write its state
             array = submit(sweep, jobs, launched)

@@ -6,6 +6,7 @@ import csv
 import difflib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +54,26 @@ def read_items(path: Path) -> list[Any]:
     kind = kind_of(path)
     if kind not in readers:
         raise DataError(f"{path}: unknown type '{kind}'.{did_you_mean(kind, readers)}")
-    try:
+    with reading(path):
         items = list(readers[kind](path))
+    if not items:
+        raise DataError(f"{path} holds no rows.")
+    return items
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Around the reading of a file: say what is wrong with it.
+
+    Raises:
+        DataError: It is malformed, or may not be read.
+    """
+    try:
+        yield
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path} is malformed: {whats_wrong(error)}") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-    if not items:
-        raise DataError(f"{path} holds no rows.")
-    return items
 
 
 def kind_of(path: Path) -> str:

@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from ssah_exp.data.files import ENCODING, Row, neighbours, read_rows, whats_wrong
+from ssah_exp.data.files import ENCODING, Row, neighbours, read_rows, reading
 from ssah_exp.data.selection import (
     RowSelection,
     asks,
@@ -255,12 +255,8 @@ class FileText:
         path = Path(self.path).expanduser()
         if not path.is_file():
             raise DataError(f"No file {path}.{neighbours(path)}")
-        try:
+        with reading(path):
             text = path.read_text(encoding=ENCODING)
-        except ValueError as error:
-            raise DataError(f"{path} is malformed: {whats_wrong(error)}") from error
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}.") from error
         if not text.strip():
             raise DataError(f"{path} is empty.")
         return text

@@ -239,6 +239,15 @@ def queue(users: Iterable[int]) -> dict[str, tuple[str, str]]:
     return {number: (state, reason) for number, state, reason in rows}
 
 
+def queue_of(sweep: Sweep) -> dict[str, tuple[str, str]]:
+    """:func:`queue`, of whoever may have submitted a sweep: the owner of its folder, or me.
+
+    Raises:
+        ClusterError: Slurm is not there or does not answer.
+    """
+    return queue((sweep.folder.stat().st_uid, os.getuid()))
+
+
 def still_there(sweep: Sweep, jobs: Iterable[Job]) -> list[str]:
     """Slurm's numbers of those jobs that it has in its queue, cancelled or not.
 
@@ -246,14 +255,17 @@ def still_there(sweep: Sweep, jobs: Iterable[Job]) -> list[str]:
         ClusterError: Slurm is not there or does not answer.
     """
     tickets = [ticket for job in jobs if (ticket := job.ticket()) is not None]
-    if not tickets:
-        return []
-    known = queue((sweep.folder.stat().st_uid, os.getuid()))  # a colleague's, or mine
+    known = queue_of(sweep) if tickets else {}
     return [ticket for ticket in tickets if ticket in known]
 
 
 def take_back(sweep: Sweep, jobs: Iterable[Job]) -> int:
-    """End those of the jobs that were cancelled while sbatch had them; how many these are.
+    """End those of the jobs that were cancelled and that Slurm has all the same.
+
+    They were cancelled while sbatch had them, or where Slurm did not answer.
+
+    Returns:
+        How many of the jobs were cancelled.
 
     Raises:
         ClusterError: Slurm is not there or does not answer.

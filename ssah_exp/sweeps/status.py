@@ -163,7 +163,7 @@ def _under_slurm(sweep: Sweep) -> SweepStatus:
     jobs = sweep.jobs()
     tickets = {job.number: job.ticket() for job in jobs}
     try:
-        queue = slurm.queue((sweep.folder.stat().st_uid, os.getuid()))  # a colleague's, or mine
+        queue = slurm.queue_of(sweep)
     except ClusterError as error:
         note = f"{error} Below stands what the jobs said of themselves."
         said = [(job, job.state()) for job in jobs]

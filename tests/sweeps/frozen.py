@@ -17,3 +17,11 @@ def sweep_of(root: Path, jobs: int) -> Sweep:
         content = {"number": number, "overrides": [f"seed={number}"], "config": {}}
         (job.folder / "job.json").write_text(json.dumps(content))
     return sweep
+
+
+def under_slurm(sweep: Sweep) -> None:
+    """As if Slurm had been given its jobs, as array 7."""
+    plan = {**sweep.plan(), "launcher": "slurm"}
+    (sweep.folder / "sweep.json").write_text(json.dumps(plan))
+    for job in sweep.jobs():
+        job.give_ticket(f"7_{job.number}")
