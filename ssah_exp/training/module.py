@@ -107,7 +107,8 @@ class FineTuning(pl.LightningModule):
         broken = first_not_finite(self.model)
         if broken is not None:
             return f"{before}. {broken} has NaN or infinite values: take other weights."
-        precision = str(self.model.dtype).removeprefix("torch.")
+        computed_in = self.model.dtype if self.sharding is None else self.sharding.precision
+        precision = str(computed_in).removeprefix("torch.")
         return (
             f"{before}. All weights are finite: numbers overflow on their way through the model, "
             f"computed in {precision}; give model.precision=float32, or look at the training data."

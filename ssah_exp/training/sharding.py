@@ -37,6 +37,7 @@ class ShardedTwin:
 
     Attributes:
         model: The twin. Its parameters share the model's memory until they are split.
+        precision: What it computes in, whatever its trained shards are kept in.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -46,6 +47,7 @@ class ShardedTwin:
         }
         self._origin = {id(twins[id(item)]): item for item in model.parameters()}
         self.model: PreTrainedModel = copy.deepcopy(model, dict(twins))
+        self.precision = model.dtype
         self._homes: list[tuple[nn.Module, str, nn.Parameter]] = []
         self._kept_whole: list[nn.Parameter] = []
 
@@ -60,9 +62,9 @@ class ShardedTwin:
                 if item is not None and id(item) in self._origin:
                     self._homes.append((module, leaf, self._origin[id(item)]))
         self._kept_whole = tuned.kept_whole()
-        precision = self.model.dtype  # read before the first weight is widened
         # Block by block: a whole model in float32, on every rank, is twice what bfloat16 takes.
-        shard(self.model, mesh, set(self._kept_whole), precision, before=_widen_trained)
+        kept_whole = set(self._kept_whole)
+        shard(self.model, mesh, kept_whole, self.precision, before=_widen_trained)
 
     def average_gradients(self) -> None:
         """Average what every rank keeps whole over the ranks; FSDP does it for the rest."""

@@ -139,6 +139,22 @@ def test_low_precision_is_compared_by_its_bits() -> None:
     assert certificate.change_norm == pytest.approx(norm, rel=1e-12), "in float64"
 
 
+@pytest.mark.parametrize("chunk", [7, 1 << 30])  # no tensor here fills the shipped one
+def test_values_are_compared_to_the_last(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssah_exp.training.certificate._CHUNK", chunk)
+    model = tiny_model("llama_gqa")
+    plan = planned(model)
+    item = model.get_parameter(min(plan.by_name))
+    part = plan.by_name[min(plan.by_name)].take(item.detach())
+    for at, step in ((0, 3.0), (part.numel() - 1, 4.0)):
+        part.view(-1)[at] += step
+    witness = Witness(model, plan)
+    plan.by_name[min(plan.by_name)].put(item.data, part)
+    certificate = witness.certify(model)
+    assert certificate.changed_weights == 2
+    assert certificate.change_norm == pytest.approx(5.0, rel=1e-6)
+
+
 def test_what_was_trained_beside_the_weights_counts() -> None:
     model = tiny_model("llama_gqa")
     plan = planned(model)

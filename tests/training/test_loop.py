@@ -19,6 +19,7 @@ from ssah_exp.training import loop
 from ssah_exp.training.loop import Run, fine_tune, supervised_run
 from ssah_exp.training.module import FineTuning
 from ssah_exp.training.objectives import SupervisedObjective
+from ssah_exp.training.sharding import ShardedTwin
 from tests import tiny
 from tests.training.test_plan import masks_of, some_units
 
@@ -120,6 +121,16 @@ def test_numbers_that_overflow_are_told_from_broken_weights() -> None:
     with pytest.raises(ModelError, match=r"All weights are finite.*float32") as caught:
         fine_tune(loaded, run_for(loaded))
     assert "at step 0" in str(caught.value)
+
+
+def test_an_overflow_in_shards_is_told_of_the_precision_they_compute_in() -> None:
+    """Their trained weights are float32 by then; what overflows are the activations."""
+    loaded = tiny.tiny_loaded("llama_gqa")
+    twin = ShardedTwin(loaded.model.bfloat16())
+    config = run_for(loaded).config
+    module = FineTuning(twin.model, SupervisedObjective(), config, steps=1, sharding=twin)
+    twin.model.float()
+    assert "computed in bfloat16" in module._remedy()
 
 
 def test_a_loss_that_is_infinite_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
