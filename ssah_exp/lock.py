@@ -24,12 +24,13 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from ssah_exp.owner import Owner, work_name
+from ssah_exp.storage import storage_errors
 
 BEAT, PATIENCE, POLL = 5.0, 120.0, 0.5  # seconds
 _HELD = (errno.ENOTEMPTY, errno.EEXIST)
@@ -270,9 +271,15 @@ class _Watch:
 
 @contextmanager
 def held(folder: Path, what: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock at ``folder`` while the block lasts; missing parent folders are made."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with Lock(folder, what, say):
+    """Hold the lock at ``folder`` while the block lasts; missing parent folders are made.
+
+    Raises:
+        StoreError: The place may not be written to, or is full.
+    """
+    with ExitStack() as stack:
+        with storage_errors(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(Lock(folder, what, say))
         yield
 
 

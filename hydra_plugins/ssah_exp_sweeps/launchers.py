@@ -127,8 +127,9 @@ class SlurmLauncher(SweepLauncher):
     def run(self, launch: Launch, jobs: Sequence[Job]) -> list[JobState]:
         """Submit them."""
         from ssah_exp.lock import held
+        from ssah_exp.sweeps.controller import take_back
         from ssah_exp.sweeps.launching import slurm_options, tell
-        from ssah_exp.sweeps.slurm import submit, take_back
+        from ssah_exp.sweeps.slurm import submit
 
         sweep, options = launch.sweep, slurm_options(self._options)
         with held(sweep.lock, f"sweep {sweep.name}", tell):  # against 'retry-failed' meanwhile

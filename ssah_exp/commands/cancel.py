@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ssah_exp.config.paths import root_of
 from ssah_exp.lock import owner_of
-from ssah_exp.sweeps import slurm
+from ssah_exp.sweeps import controller
 from ssah_exp.sweeps.finding import find_sweep
 from ssah_exp.sweeps.folder import Sweep
 from ssah_exp.sweeps.launching import tell
@@ -25,8 +25,8 @@ def execute(options: argparse.Namespace) -> int:
 
     Raises:
         StoreError: There is no such sweep, or a name is needed.
-        ClusterError: The scheduler does not answer; the jobs are marked and will end on their own
-            when they start.
+        ClusterError: The scheduler does not answer. The jobs are marked: those that wait end on
+            their own when they start; for those that run, give the command again.
     """
     sweep = find_sweep(root_of(options.root), options.sweep, to_change=True)
     status = status_of(sweep)
@@ -43,12 +43,15 @@ def execute(options: argparse.Namespace) -> int:
     # Interrupted jobs are not in the queue, and scancel fails for numbers that Slurm has forgotten.
     waiting = status.of(QUEUED, RUNNING)
     tickets = [ticket for job in waiting if (ticket := job.ticket()) is not None]
-    tickets += slurm.still_there(sweep, status.of(CANCELLED))  # by a 'cancel' that met no Slurm
+    # Those that were cancelled by a command that met no Slurm.
+    tickets += controller.still_there(sweep, status.of(CANCELLED))
     for job in waiting:
         if job.ticket_lost:
             tell(f"job {job.number}: Slurm's number for it cannot be read; end it with scancel")
-    slurm.cancel(tickets)
-    if jobs and sweep.plan()["launcher"] != "slurm":  # there it is sbatch that is being waited for
+    controller.cancel(tickets)
+    # Those marked before: that 'cancel' may have been given where their process was out of reach.
+    running = [*jobs, *(job for job in status.of(RUNNING) if job not in jobs)]
+    if running and sweep.plan()["launcher"] != "slurm":  # there it is sbatch that is waited for
         _interrupt(sweep)
     tell(f"sweep {sweep.name}: {len(jobs)} jobs cancelled")
     if status.note:

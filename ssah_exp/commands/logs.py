@@ -43,9 +43,8 @@ def _find(root: Path, name: str | None, run: str) -> tuple[Sweep, Job]:
         for job in other.jobs():
             if job.state().run_id == run:
                 return other, job
-    raise StoreError(
-        f"Sweep {sweep.name} has no job or finished run '{run}'; jobs go from 0 to {len(jobs) - 1}."
-    )
+    there = f"jobs go from 0 to {len(jobs) - 1}" if jobs else "no job of it is written down"
+    raise StoreError(f"Sweep {sweep.name} has no job or finished run '{run}'; {there}.")
 
 
 def _files(job: Job) -> list[Path]:

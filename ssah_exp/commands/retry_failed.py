@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from ssah_exp.config.paths import root_of
 from ssah_exp.errors import ClusterError, StoreError
 from ssah_exp.lock import held
-from ssah_exp.sweeps import slurm
+from ssah_exp.sweeps import controller
 from ssah_exp.sweeps.batch import run_here
 from ssah_exp.sweeps.code import check_code
 from ssah_exp.sweeps.finding import find_sweep
@@ -123,11 +123,11 @@ def _submit(
     with held(sweep.lock, f"sweep {sweep.name}", tell):
         if _to_run(status_of(sweep))[0] != jobs:
             raise StoreError(f"Another process has just queued jobs of sweep {sweep.name}.")
-        slurm.take_back(sweep, jobs)  # else they would run twice
+        controller.take_back(sweep, jobs)  # else they would run twice
         with _as_before_unless_taken(jobs):
             begin()  # first: a job may start at once and write its state
             array = submit(sweep, jobs, launched)
-    slurm.take_back(sweep, jobs)
+    controller.take_back(sweep, jobs)
     tell(f"{len(jobs)} jobs are Slurm's array {array}; this terminal may be closed")
 
 
@@ -139,14 +139,18 @@ def _to_run(status: SweepStatus) -> tuple[list[Job], list[Job]]:
 
 @contextmanager
 def _as_before_unless_taken(jobs: Sequence[Job]) -> Iterator[None]:
-    """Put back what jobs said last, above all why they failed, if the scheduler refuses them."""
-    before = _as_they_are(jobs)
+    """Put back what jobs said last, above all why they failed, if the scheduler refuses them.
+
+    Of several arrays it may have taken the first: those jobs have other numbers now.
+    """
+    before = [(*seen, seen[0].ticket()) for seen in _as_they_are(jobs)]
     try:
         yield
     except ClusterError:
-        for job, state, cancelled in before:
-            job.save(state)
-            job.cancel(cancelled)
+        for job, state, cancelled, ticket in before:
+            if job.ticket() == ticket:
+                job.save(state)
+                job.cancel(cancelled)
         raise
 
 

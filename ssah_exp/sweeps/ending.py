@@ -12,6 +12,8 @@ from types import FrameType
 
 from ssah_exp.errors import ENDED
 
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 @dataclass
 class Told:
@@ -39,6 +41,34 @@ def tidied_up() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Let what would end this process wait until the block has ended; for programs it starts, too.
+
+    Nothing changes outside the main thread, which alone may handle signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda given, frame: came.append(given))
+        for number in _ENDINGS
+    }
+    # Programs inherit what is blocked, not who handles it. Blocking alone would not do here, where
+    # another thread may get the signal.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number, handler in before.items():
+            if handler is not None:  # one that Python did not put in cannot be put back by it
+                signal.signal(number, handler)
+        if came:
+            os.kill(os.getpid(), came[0])
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class Sweep:
     @property
     def given_as(self) -> str:
         """How to name it to commands: its name below the default root, its folder below others."""
-        usual = root_of(None).absolute() == self.folder.absolute().parents[1]
+        usual = self.folder.absolute().parent == root_of(None).absolute() / "sweeps"
         return self.name if usual else shlex.quote(str(self.folder))
 
     @property

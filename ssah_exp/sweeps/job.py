@@ -15,6 +15,7 @@ from pathlib import Path
 from ssah_exp.config.compose import parse_plain
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.errors import SsahWarning, StoreError
+from ssah_exp.folders import listed
 from ssah_exp.storage import storage_errors, write_atomically
 from ssah_exp.sweeps.reading import read_object
 from ssah_exp.sweeps.state import JobState
@@ -23,6 +24,7 @@ JOB, STATE, TICKET = "job.json", "state.json", "slurm.json"
 LOG, CANCELLED = "log.txt", "cancelled"
 SLURM = "slurm"  # submission files, and what the jobs printed before and after their own logs
 _SLURM_NUMBER = re.compile(r"[0-9]+(_[0-9]+)?")
+_PRINTED = re.compile(r"([0-9]+(?:_[0-9]+)?)_[0-9]+_.*\.out")
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,13 @@ class Job:
         except StoreError:
             return None
 
+    def submitted_by(self) -> int | None:
+        """Id of the user who gave it to Slurm last; None if nobody did."""
+        try:
+            return (self.folder / TICKET).stat().st_uid
+        except OSError:
+            return None
+
     @property
     def ticket_lost(self) -> bool:
         """Whether it was given to Slurm under a number that cannot be read any more."""
@@ -141,10 +150,7 @@ class Job:
 
     def said_by_slurm(self) -> list[Path]:
         """What was printed outside of its log since it was given to Slurm, in order; often none."""
-        ticket = self.ticket()
-        if ticket is None:
-            return []
-        return sorted((self.folder.parents[1] / SLURM).glob(f"{ticket}_*.out"))
+        return printed_under_slurm(self.folder.parents[1]).get(self.ticket() or "", [])
 
     def give_ticket(self, number: str) -> None:
         """Keep Slurm's number, in a file of its own: the job may be writing its state already.
@@ -153,6 +159,22 @@ class Job:
             StoreError: The disk is full or not writable.
         """
         write_atomically(self.folder / TICKET, json.dumps({"job": number}))
+
+
+def printed_under_slurm(sweep: Path) -> dict[str, list[Path]]:
+    """Slurm's number of a job -> the files of what was printed outside of its log, in order.
+
+    Args:
+        sweep: The sweep's folder.
+
+    Raises:
+        StoreError: What Slurm printed may not be read.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in listed(sweep / SLURM):
+        if printed := _PRINTED.fullmatch(path.name):
+            found.setdefault(printed.group(1), []).append(path)
+    return found
 
 
 def differences(jobs: Sequence[Job]) -> dict[int, str]:

@@ -1,14 +1,10 @@
-"""Giving jobs to Slurm, asking it about them, taking them back."""
+"""Giving the jobs of a sweep to Slurm."""
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,15 +12,12 @@ from ssah_exp.config.ranges import at_least, choice, refuse
 from ssah_exp.config.schema import TrainerConfig
 from ssah_exp.errors import ClusterError, StoreError
 from ssah_exp.sweeps.code import CHECKS
+from ssah_exp.sweeps.controller import job_name, largest_array, need, why
+from ssah_exp.sweeps.ending import held_back
 from ssah_exp.sweeps.folder import Sweep
 from ssah_exp.sweeps.job import SLURM, Job
 from ssah_exp.sweeps.slurm_worker import SlurmWorker
 
-ANSWER_SECONDS = 60  # a controller under load may take its time
-
-# What Slurm says of a job that it still has.
-LIVING = ("PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "COMPLETING", "RESIZING")
-_ERROR = re.compile(r"(error|fatal): |unrecognized|ambiguous|invalid", re.IGNORECASE)
 # Options of sbatch that the launcher decides itself -> its own option for them; None = it has none,
 # since a sweep could not be followed, ended or gone on with if it were another.
 _TAKEN: dict[str, str | None] = {
@@ -47,13 +40,6 @@ _TAKEN: dict[str, str | None] = {
     # The launcher reads the array's number from what sbatch prints, and does not wait for its end.
     **dict.fromkeys(("parsable", "quiet", "test-only", "wait", "wrap")),
 }
-
-# Reasons why a job waits that no waiting mends: what it asks for is beyond a limit for one job, or
-# not to be had. Limits for all jobs of a user, an account or a QOS together are none of these.
-_FOR_EVER = re.compile(
-    r"Partition(Time|Node)Limit|BadConstraints|DependencyNeverSatisfied|"
-    r"Invalid(Account|QOS)|(Account|QOS)NotAllowed|(Assoc|QOS)Max\w*Per(Job|Node)\w*|QOSMin\w+"
-)
 
 
 @dataclass(frozen=True)
@@ -177,26 +163,51 @@ def require_submitit() -> None:
 
 
 def submit(sweep: Sweep, jobs: Sequence[Job], options: SlurmOptions) -> str:
-    """Hand jobs to Slurm as one array; they live on when this process is gone.
+    """Hand jobs to Slurm, in as few arrays as it takes; they live on when this process is gone.
+
+    Signals that would end this process wait until Slurm's numbers are written down.
 
     Returns:
-        Slurm's number of the array.
+        Slurm's numbers of the arrays, in words.
 
     Raises:
-        ClusterError: There is no Slurm or no submitit, or Slurm refuses; the jobs stay frozen in
-            the sweep.
+        ClusterError: There is no Slurm or no submitit, or Slurm refuses; the jobs that it does not
+            have stay frozen in the sweep.
         StoreError: Slurm has the jobs, and their numbers cannot be written down.
     """
     require_submitit()
     try:
-        from submitit import SlurmExecutor
-        from submitit.core.utils import FailedJobError
+        import submitit  # noqa: F401
     except ImportError as error:  # what it needs itself
         raise ClusterError(f"{error.name} is missing: pip install 'ssah-exp[slurm]'") from error
-    _need("sbatch")
-    _need("srun")
+    need("sbatch")
+    need("srun")
+    most = largest_array()
+    parts = [jobs[at : at + most] for at in range(0, len(jobs), most)]
+    if len(parts) > options.parallel:
+        raise ClusterError(
+            f"Slurm takes {most} jobs as one array, so that {len(jobs)} jobs are {len(parts)}, "
+            f"and no fewer may run at once: hydra.launcher.parallel={options.parallel}. "
+            f"{_kept(sweep, f'--set hydra.launcher.parallel={len(parts)}')}"
+        )
+    arrays: list[str] = []
+    for part, parallel in zip(parts, _shares(options.parallel, len(parts)), strict=True):
+        with held_back():
+            arrays.append(_submit_array(sweep, part, replace(options, parallel=parallel)))
+    return " and ".join(arrays)
+
+
+def _shares(parallel: int, parts: int) -> list[int]:
+    """How many jobs of each array may run at once, so that all together are ``parallel``."""
+    return [parallel // parts + (at < parallel % parts) for at in range(parts)]
+
+
+def _submit_array(sweep: Sweep, jobs: Sequence[Job], options: SlurmOptions) -> str:
+    from submitit import SlurmExecutor
+    from submitit.core.utils import FailedJobError
+
     executor = SlurmExecutor(folder=sweep.folder / SLURM)
-    executor.update_parameters(job_name=f"ssah-{sweep.name}", **options.for_submitit())
+    executor.update_parameters(job_name=job_name(sweep), **options.for_submitit())
     workers = [
         SlurmWorker(
             str(sweep.folder), job.number, options.code, options.requeues, job.state().timeouts
@@ -208,10 +219,9 @@ def submit(sweep: Sweep, jobs: Sequence[Job], options: SlurmOptions) -> str:
             warnings.simplefilter("ignore")
             given = [executor.submit(worker) for worker in workers]
     except FailedJobError as error:
+        options_too = "(for other options add --set hydra.launcher.KEY=VALUE)"
         raise ClusterError(
-            f"Slurm did not take the jobs: {_why(str(error))}. They are kept in "
-            f"{sweep.folder}; submit them with: ssah-exp retry-failed {sweep.given_as} (for other "
-            "options add --set hydra.launcher.KEY=VALUE)"
+            f"Slurm did not take {len(jobs)} jobs: {why(str(error))}. {_kept(sweep, options_too)}"
         ) from error
     array = str(given[0].job_id).partition("_")[0]
     try:
@@ -224,148 +234,6 @@ def submit(sweep: Sweep, jobs: Sequence[Job], options: SlurmOptions) -> str:
     return array
 
 
-def queue(users: Iterable[int]) -> dict[str, tuple[str, str]]:
-    """Jobs that Slurm has in its queue: number -> state and reason.
-
-    Args:
-        users: Ids of the users whose jobs to list.
-
-    Raises:
-        ClusterError: Slurm is not there or does not answer.
-    """
-    whose = f"--user={','.join(str(user) for user in sorted(set(users)))}"
-    lines = _ask("squeue", "--noheader", "--array", whose, "--format=%i|%T|%r").splitlines()
-    rows = (line.split("|") for line in lines if line.count("|") == 2)
-    return {number: (state, reason) for number, state, reason in rows}
-
-
-def queue_of(sweep: Sweep) -> dict[str, tuple[str, str]]:
-    """:func:`queue`, of whoever may have submitted a sweep: the owner of its folder, or me.
-
-    Raises:
-        ClusterError: Slurm is not there or does not answer.
-    """
-    return queue((sweep.folder.stat().st_uid, os.getuid()))
-
-
-def still_there(sweep: Sweep, jobs: Iterable[Job]) -> list[str]:
-    """Slurm's numbers of those jobs that it has in its queue, cancelled or not.
-
-    Raises:
-        ClusterError: Slurm is not there or does not answer.
-    """
-    tickets = [ticket for job in jobs if (ticket := job.ticket()) is not None]
-    known = queue_of(sweep) if tickets else {}
-    return [ticket for ticket in tickets if ticket in known]
-
-
-def take_back(sweep: Sweep, jobs: Iterable[Job]) -> int:
-    """End those of the jobs that were cancelled and that Slurm has all the same.
-
-    They were cancelled while sbatch had them, or where Slurm did not answer.
-
-    Returns:
-        How many of the jobs were cancelled.
-
-    Raises:
-        ClusterError: Slurm is not there or does not answer.
-    """
-    late = [job for job in jobs if job.cancelled]
-    if late:
-        cancel(still_there(sweep, late))
-    return len(late)
-
-
-def waits_for_ever(reason: str) -> bool:
-    """Whether a job that waits for this reason will not start until somebody changes something."""
-    return _FOR_EVER.match(reason) is not None
-
-
-def ended(tickets: Iterable[str]) -> dict[str, str]:
-    """Ticket -> how a job that is no longer in the queue ended, as far as Slurm still knows."""
-    states: dict[str, str] = {}
-    arrays = sorted({ticket.partition("_")[0] for ticket in tickets})
-    for array in arrays:
-        try:  # needs an accounting data base, which small clusters lack
-            text = _ask("sacct", "-X", "-n", "-P", "-j", array, "--format=JobID,State,ExitCode")
-            rows = (line.split("|") for line in text.splitlines() if line.count("|") == 2)
-            found = {number: _end(state, code) for number, state, code in rows}
-        except ClusterError:
-            found = _remembered(array)
-        states.update(found)
-    return {ticket: states[ticket] for ticket in tickets if ticket in states}
-
-
-def cancel(tickets: Sequence[str]) -> None:
-    """End jobs, queued or running.
-
-    Raises:
-        ClusterError: Slurm is not there or does not answer.
-    """
-    if tickets:
-        _ask("scancel", *tickets)
-
-
-def _remembered(array: str) -> dict[str, str]:
-    """Ticket -> state, of an array's jobs: the controller remembers them for some minutes."""
-    try:
-        text = _ask("scontrol", "--oneliner", "show", "job", array)
-    except ClusterError:
-        return {}
-    states: dict[str, str] = {}
-    for line in text.splitlines():
-        told = dict(re.findall(r"(\w+)=(\S+)", line))
-        if "JobState" in told:
-            task = told.get("ArrayTaskId")
-            number = f"{told['ArrayJobId']}_{task}" if task else told["JobId"]
-            states[number] = _end(told["JobState"], told.get("ExitCode", "0:0"))
-    return states
-
-
-def _end(state: str, exit_code: str) -> str:
-    """A state and, of a job that ended by itself, its signal or exit code.
-
-    A set-up that ends without a word has left nothing else to show.
-
-    Args:
-        state: As Slurm names it.
-        exit_code: Code and signal, ``3:0``.
-    """
-    code, _, signal = exit_code.partition(":")
-    if state in LIVING or state.startswith("CANCELLED"):
-        return state
-    if signal not in ("", "0"):
-        return f"{state} by signal {signal}"
-    return f"{state} with exit code {code}" if code not in ("", "0") else state
-
-
-def _need(program: str) -> None:
-    if shutil.which(program) is None:
-        raise ClusterError(
-            f"{program} is not on the PATH: no Slurm on this machine. Without one: "
-            "hydra/launcher=batch"
-        )
-
-
-def _ask(program: str, *arguments: str) -> str:
-    _need(program)
-    try:
-        done = subprocess.run(  # noqa: S603 - programs of Slurm, arguments of ours
-            [program, *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=ANSWER_SECONDS,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ClusterError(f"Slurm does not answer ({program}, {ANSWER_SECONDS} s).") from error
-    if done.returncode != 0:
-        raise ClusterError(f"{program}: {_why(done.stderr) or 'failed without a word'}")
-    return done.stdout
-
-
-def _why(text: str) -> str:
-    """The line that says why a program of Slurm failed: the last one that names an error."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if _ERROR.search(line)]  # advice may stand behind them
-    return (errors or lines or [""])[-1].rstrip(".")
+def _kept(sweep: Sweep, options: str) -> str:
+    again = f"ssah-exp retry-failed {sweep.given_as} {options}"
+    return f"They are kept in {sweep.folder}; submit them with: {again}"

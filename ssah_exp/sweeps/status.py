@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ssah_exp.errors import ClusterError
 from ssah_exp.lock import seems_held
 from ssah_exp.records.store import RECORD
-from ssah_exp.sweeps import slurm
+from ssah_exp.sweeps import controller
 from ssah_exp.sweeps.folder import Sweep
-from ssah_exp.sweeps.job import TICKET, Job
+from ssah_exp.sweeps.job import TICKET, Job, printed_under_slurm
 from ssah_exp.sweeps.state import (
     CANCELLED,
     DONE,
@@ -147,15 +148,25 @@ def _said(job: Job, state: JobState) -> tuple[str, str]:
     return state.status, state.error or state.progress
 
 
-def _left(job: Job, state: JobState, why: str, *, began: bool = False) -> tuple[str, str]:
-    """Status and detail of an open job that nobody runs; ``began``: its keeper had started it."""
+def _left(
+    job: Job, state: JobState, why: str, printed: Sequence[Path] = (), *, began: bool = False
+) -> tuple[str, str]:
+    """Status and detail of an open job that nobody runs.
+
+    Args:
+        job: The job.
+        state: What it said last.
+        why: What is known of its end.
+        printed: Files of what it printed outside of its log.
+        began: Whether its keeper had started it.
+    """
     if job.cancelled:
         return CANCELLED, "as asked"
     if state.status == QUEUED and not began:
         return MISSING, f"never started: {why}"
     if state.status == INTERRUPTED:
         return INTERRUPTED, f"{state.error or 'ended early'}; {why}"
-    last = _last_words(job, state)
+    last = _last_words(job, state, printed)
     return FAILED, f"its process died: {why}" + (f"; last line: {last}" if last else "")
 
 
@@ -163,7 +174,7 @@ def _under_slurm(sweep: Sweep) -> SweepStatus:
     jobs = sweep.jobs()
     tickets = {job.number: job.ticket() for job in jobs}
     try:
-        queue = slurm.queue_of(sweep)
+        queue = controller.queue_of(sweep)
     except ClusterError as error:
         note = f"{error} Below stands what the jobs said of themselves."
         said = [(job, job.state()) for job in jobs]
@@ -177,20 +188,36 @@ def _under_slurm(sweep: Sweep) -> SweepStatus:
         for number, ticket in tickets.items()
         if ticket and ticket not in queue and states[number].status in _OPEN
     ]
-    ends = slurm.ended(gone)
+    # One look at the folder, however many are gone: it holds three files a job.
+    printed = printed_under_slurm(sweep.folder) if gone else {}
+    known = _Known(queue, controller.ended(gone, controller.job_name(sweep)), printed)
     standings = []
     for job in jobs:
         state, ticket = states[job.number], tickets[job.number]
-        standings.append(_standing(job, state, *_seen_by_slurm(job, state, ticket, queue, ends)))
+        standings.append(_standing(job, state, *_seen_by_slurm(job, state, ticket, known)))
     return SweepStatus(sweep, standings)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What Slurm and its files say, by Slurm's number of a job.
+
+    Attributes:
+        queue: State and reason of each job that is there.
+        ends: How others ended.
+        printed: What they printed outside of their logs.
+    """
+
+    queue: dict[str, tuple[str, str]]
+    ends: dict[str, str]
+    printed: dict[str, list[Path]]
 
 
 def _seen_by_slurm(
     job: Job,
     state: JobState,
     ticket: str | None,
-    queue: dict[str, tuple[str, str]],
-    ends: dict[str, str],
+    known: _Known,
 ) -> tuple[str, str]:
     """Status and detail of a job that was to go to Slurm."""
     status, detail = _said(job, state)
@@ -201,15 +228,15 @@ def _seen_by_slurm(
         return RUNNING if status == RUNNING else QUEUED, detail
     if ticket is None:
         return MISSING, "Slurm was never given it"
-    if ticket in queue:
-        slurm_state, reason = queue[ticket]
+    if ticket in known.queue:
+        slurm_state, reason = known.queue[ticket]
         if slurm_state == "RUNNING":
             return (RUNNING, detail) if status == RUNNING else (QUEUED, "starting")
-        stuck = "; it will not start like this" if slurm.waits_for_ever(reason) else ""
+        stuck = "; it will not start like this" if controller.waits_for_ever(reason) else ""
         return QUEUED, f"{slurm_state.lower()}: {reason}{stuck}"
-    end = ends.get(ticket)
+    end = known.ends.get(ticket)
     # The queue may hide a colleague's job from me.
-    if end in slurm.LIVING and job.folder.stat().st_uid != os.getuid():
+    if end in controller.LIVING and job.submitted_by() != os.getuid():
         runs = status == RUNNING and end == "RUNNING"
         return RUNNING if runs else QUEUED, f"Slurm says {end}"
     if end is not None and end.startswith("CANCELLED"):
@@ -217,12 +244,13 @@ def _seen_by_slurm(
     why = f"Slurm says {end}" if end else "Slurm knows nothing of it any more"
     # With a full disk a job cannot even say that it runs; one that Slurm saw end did run, and so
     # did one that left output there.
-    return _left(job, state, why, began=end is not None or bool(job.said_by_slurm()))
+    printed = known.printed.get(ticket, [])
+    return _left(job, state, why, printed, began=end is not None or bool(printed))
 
 
-def _last_words(job: Job, state: JobState) -> str:
+def _last_words(job: Job, state: JobState, printed: Sequence[Path]) -> str:
     """The last line that a dead job printed; empty if there is none."""
-    files = [*job.said_by_slurm(), job.log]
+    files = [*printed, job.log]
     if state.status == QUEUED:  # it died before it began: its log is of an earlier attempt
         files.pop()
     return next(filter(None, map(last_line, reversed(files))), "")

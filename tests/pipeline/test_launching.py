@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from torch.distributed.launcher.api import LaunchConfig
 
+from ssah_exp.errors import RankError
 from ssah_exp.pipeline.launching import SECONDS_TO_END, run_processes
 
 
@@ -32,6 +34,17 @@ def test_ranks_share_the_cores_of_an_allocation_and_leave_nothing_behind(
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     run_processes(2, [])
     assert seen[-1] == os.environ["OMP_NUM_THREADS"] == "3", "what a person set stays"
+
+
+def test_ctrl_c_is_ours_again_once_the_processes_have_ended() -> None:
+    """During the next job of a sweep it counted as a failure of that job, and the sweep went on."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    before = [signal.getsignal(number) for number in numbers]
+    run_processes(1, ["-c", "pass"])
+    assert [signal.getsignal(number) for number in numbers] == before
+    with pytest.raises(RankError, match="exit code 5"):
+        run_processes(1, ["-c", "raise SystemExit(5)"])
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_ranks_have_the_time_to_write_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from hydra_plugins.ssah_exp_sweeps.launchers import SlurmLauncher
 from ssah_exp.cli import main
 from ssah_exp.commands import retry_failed
 from ssah_exp.errors import ClusterError
-from ssah_exp.sweeps import slurm
+from ssah_exp.sweeps import controller, slurm
 from ssah_exp.sweeps.folder import Sweep
 from ssah_exp.sweeps.job import Job
 from ssah_exp.sweeps.state import CANCELLED, FAILED, INTERRUPTED, JobState
@@ -30,9 +30,9 @@ def test_cancel_names_no_job_that_slurm_has_forgotten(
     under_slurm(sweep)
     sweep.job(0).save(JobState(INTERRUPTED))
     given: list[str] = []
-    monkeypatch.setattr(slurm, "queue", lambda users: {"7_1": ("PENDING", "Resources")})
-    monkeypatch.setattr(slurm, "ended", lambda tickets: {})
-    monkeypatch.setattr(slurm, "cancel", given.extend)
+    monkeypatch.setattr(controller, "queue", lambda *asked: {"7_1": ("PENDING", "Resources")})
+    monkeypatch.setattr(controller, "ended", lambda tickets, *name: {})
+    monkeypatch.setattr(controller, "cancel", given.extend)
     assert main(["cancel", "--root", str(tmp_path)]) == 0
     assert given == ["7_1"]
     assert [item.status for item in status_of(sweep).standings] == [CANCELLED] * 2
@@ -50,13 +50,13 @@ def test_jobs_that_a_cancel_could_not_take_back_are_taken_back_by_the_next(
     def silent(tickets: list[str]) -> None:
         raise ClusterError("Slurm does not answer.")
 
-    monkeypatch.setattr(slurm, "queue", lambda users: there)
-    monkeypatch.setattr(slurm, "ended", lambda tickets: {})
+    monkeypatch.setattr(controller, "queue", lambda *asked: there)
+    monkeypatch.setattr(controller, "ended", lambda tickets, *name: {})
     with monkeypatch.context() as patch:
-        patch.setattr(slurm, "cancel", silent)
+        patch.setattr(controller, "cancel", silent)
         assert main(["cancel", "--root", str(tmp_path)]) == 2
     given: list[str] = []
-    monkeypatch.setattr(slurm, "cancel", given.extend)
+    monkeypatch.setattr(controller, "cancel", given.extend)
     assert main(["cancel", "--root", str(tmp_path)]) == 0
     assert given == ["7_0", "7_1"]
 
@@ -75,9 +75,9 @@ def test_cancelled_jobs_that_slurm_still_has_do_not_run_beside_their_retry(
         return "8"
 
     both = {f"7_{number}": ("PENDING", "Resources") for number in range(2)}
-    monkeypatch.setattr(slurm, "queue", lambda users: both)
-    monkeypatch.setattr(slurm, "ended", lambda tickets: {})
-    monkeypatch.setattr(slurm, "cancel", order.append)
+    monkeypatch.setattr(controller, "queue", lambda *asked: both)
+    monkeypatch.setattr(controller, "ended", lambda tickets, *name: {})
+    monkeypatch.setattr(controller, "cancel", order.append)
     monkeypatch.setattr(retry_failed, "check_code", lambda *given: None)
     monkeypatch.setattr(retry_failed, "checked_launcher", lambda *given: slurm.SlurmOptions())
     monkeypatch.setattr(retry_failed, "submit", submit)
@@ -102,9 +102,9 @@ def test_a_launch_that_was_cancelled_asks_slurm_for_what_is_left(
         return "7"
 
     there = {f"7_{number}": ("PENDING", "Resources") for number in range(3)}
-    monkeypatch.setattr(slurm, "queue", lambda users: there)
+    monkeypatch.setattr(controller, "queue", lambda *asked: there)
     monkeypatch.setattr(slurm, "submit", submit)
-    monkeypatch.setattr(slurm, "cancel", given.append)
+    monkeypatch.setattr(controller, "cancel", given.append)
     launch: Any = SimpleNamespace(sweep=sweep)
     SlurmLauncher().run(launch, sweep.jobs())
     assert given == [[1, 2], ["7_1"]]
@@ -136,9 +136,9 @@ def test_a_cancel_while_sbatch_has_the_jobs_interrupts_nobody(
         return "7"
 
     monkeypatch.setattr(os, "kill", lambda *given: pytest.fail("a signal"))
-    monkeypatch.setattr(slurm, "queue", lambda users: there)
+    monkeypatch.setattr(controller, "queue", lambda *asked: there)
     monkeypatch.setattr(slurm, "submit", submit)
-    monkeypatch.setattr(slurm, "cancel", taken.extend)
+    monkeypatch.setattr(controller, "cancel", taken.extend)
     launch: Any = SimpleNamespace(sweep=sweep)
     SlurmLauncher().run(launch, sweep.jobs())
     assert taken == ["7_0", "7_1"]
@@ -146,13 +146,13 @@ def test_a_cancel_while_sbatch_has_the_jobs_interrupts_nobody(
         job.cancel(False)
         job.save(JobState(FAILED))
     taken.clear()
-    monkeypatch.setattr(slurm, "queue", lambda users: {} if not taken else there)
-    monkeypatch.setattr(slurm, "ended", lambda given: {})
+    monkeypatch.setattr(controller, "queue", lambda *asked: {} if not taken else there)
+    monkeypatch.setattr(controller, "ended", lambda tickets, *name: {})
     monkeypatch.setattr(retry_failed, "check_code", lambda *given: None)
     monkeypatch.setattr(retry_failed, "checked_launcher", lambda *given: slurm.SlurmOptions())
 
     def submit_again(sweep: Sweep, jobs: list[Job], options: object) -> str:
-        monkeypatch.setattr(slurm, "queue", lambda users: there)
+        monkeypatch.setattr(controller, "queue", lambda *asked: there)
         jobs[1].cancel()
         return "7"
 

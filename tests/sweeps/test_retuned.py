@@ -12,7 +12,7 @@ from ssah_exp.cli import main
 from ssah_exp.commands import retry_failed
 from ssah_exp.config.schema import TrainerConfig
 from ssah_exp.errors import ClusterError
-from ssah_exp.sweeps import slurm, slurm_worker
+from ssah_exp.sweeps import controller, slurm, slurm_worker
 from ssah_exp.sweeps.folder import Sweep
 from ssah_exp.sweeps.job import Job
 from ssah_exp.sweeps.local import LocalOptions
@@ -41,8 +41,8 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(retry_failed, "submit", submit)
     monkeypatch.setattr(retry_failed, "run_at_once", run_at_once)
     monkeypatch.setattr(retry_failed, "check_code", lambda *_: None)
-    monkeypatch.setattr(slurm, "queue", lambda users: {})
-    monkeypatch.setattr(slurm, "ended", lambda tickets: {})
+    monkeypatch.setattr(controller, "queue", lambda *asked: {})
+    monkeypatch.setattr(controller, "ended", lambda tickets, *name: {})
     return found
 
 
