@@ -8,7 +8,7 @@ from pathlib import Path
 from ssah_exp.config.paths import root_of
 from ssah_exp.errors import StoreError
 from ssah_exp.records.record import RunRecord
-from ssah_exp.records.store import RecordStore, read_folder
+from ssah_exp.records.store import RecordStore, newest_of, read_folder
 
 
 def some_records(options: argparse.Namespace, artefact: str | None = None) -> list[RunRecord]:
@@ -58,6 +58,4 @@ def records_of(
             raise StoreError(f"No record in {folder}: wanted *.json or */records/*.json there.")
         found += [record for record in records if artefact in (None, record.artefact)]
         places.append(f"in {folder}")
-    found.sort(key=lambda record: (record.finished, len(record.later)))
-    last = {record.run_id: record for record in found}
-    return sorted(last.values(), key=lambda record: record.finished), " or ".join(places)
+    return newest_of(found), " or ".join(places)

@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ssah_exp import ranks
 from ssah_exp.cache import Entry
+from ssah_exp.digest import digest_file
 from ssah_exp.errors import ModelError
 from ssah_exp.evaluation.metrics import Measured, measure_arm
 from ssah_exp.evaluation.mt_bench.conversations import read_answers
@@ -33,6 +35,30 @@ from ssah_exp.pipeline.opened import OpenRun
 from ssah_exp.pipeline.stages import Stages, read_losses
 from ssah_exp.records.record import file_name
 from ssah_exp.storage import write_atomically
+
+
+@dataclass(frozen=True)
+class ArmMeasured:
+    """What a run says of one arm.
+
+    Attributes:
+        measured: Metrics and outcomes.
+        completions: Path of the completions within the run's folder.
+        sha256: Of that file; None on ranks that do not write it.
+    """
+
+    measured: Measured
+    completions: str
+    sha256: str | None = None
+
+    def recorded(self) -> dict[str, Any]:
+        """By the names that :class:`~ssah_exp.records.record.ArmRecord` has for it."""
+        return {
+            "metrics": self.measured.metrics,
+            "outcomes": self.measured.outcomes,
+            "completions": self.completions,
+            "completions_sha256": self.sha256,
+        }
 
 
 @dataclass(frozen=True)
@@ -64,8 +90,8 @@ class Measuring:
         place: str,
         *,
         dense: bool = False,
-    ) -> tuple[Measured, str]:
-        """What is measured on one arm, and the path of its completions within the run's folder.
+    ) -> ArmMeasured:
+        """What is measured on one arm, and the file of its completions in the run's folder.
 
         All ranks take part in answering; rank 0 alone judges and writes, the others get no metrics.
 
@@ -91,7 +117,7 @@ class Measuring:
             said.append(self._attacked(attack, name, ref, ablation, label))
         copy = f"completions/{file_name(name)}.jsonl"
         if not ranks.first():
-            return Measured({}, Outcomes()), copy
+            return ArmMeasured(Measured({}, Outcomes()), copy)
         kept = self.run.folder / copy
         _keep(said, kept)
         with ranks.alone():
@@ -106,7 +132,7 @@ class Measuring:
             )
             measured.add(self._utility(name, ref, ablation, label))
             measured.add(self._mt_bench(name, ref, ablation, label))
-        return measured, copy
+        return ArmMeasured(measured, copy, digest_file(kept))
 
     def _attacked(
         self, attack: str, name: str, ref: ModelRef, ablation: Ablation | None, label: str

@@ -7,13 +7,14 @@ from typing import Any
 
 from ssah_exp.config.plugins import code_of
 from ssah_exp.config.schema import AttackConfig, EvaluationConfig
+from ssah_exp.digest import digest_file
 from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.judges import Judge
 from ssah_exp.evaluation.metrics import judge_arm
 from ssah_exp.evaluation.questions import Completion, read_completions
 from ssah_exp.records.later_judges import LaterJudge, answers_digest
 from ssah_exp.records.provenance import now, provenance
-from ssah_exp.records.record import RunRecord
+from ssah_exp.records.record import ArmRecord, RunRecord
 
 
 def rejudge(record: RunRecord, folder: Path, judges: dict[str, Judge]) -> dict[str, LaterJudge]:
@@ -59,11 +60,22 @@ def stored_answers(record: RunRecord, folder: Path) -> dict[str, list[Completion
     """A finished run's answers, by arm.
 
     Raises:
-        StoreError: Completions are missing, or its artefact keeps none.
+        StoreError: Completions are missing or others than the record's, or its artefact keeps none.
     """
     if not all(arm.completions for arm in record.arms):
         raise StoreError(f"{folder}: a run of {record.artefact} keeps no completions.")
-    return {arm.name: read_completions(folder / arm.completions) for arm in record.arms}
+    return {arm.name: _completions(arm, folder) for arm in record.arms}
+
+
+def _completions(arm: ArmRecord, folder: Path) -> list[Completion]:
+    path = folder / arm.completions
+    completions = read_completions(path)
+    if arm.completions_sha256 not in (None, digest_file(path)):
+        raise StoreError(
+            f"{path} is not what the run's record was made of: the run is being made again, or was "
+            "ended while it was. Its command, given again, brings both together."
+        )
+    return completions
 
 
 def _evaluation(recorded: dict[str, Any]) -> EvaluationConfig:

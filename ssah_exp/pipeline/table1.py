@@ -5,10 +5,9 @@ from __future__ import annotations
 from ssah_exp import ranks
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.vocabulary import ALIGNED, UNALIGNED
-from ssah_exp.evaluation.metrics import Measured
 from ssah_exp.pipeline.arms import Arm, ablation_of, plan_arms, selectors_of
 from ssah_exp.pipeline.identification import check_scoring, identify_units
-from ssah_exp.pipeline.measuring import Measuring
+from ssah_exp.pipeline.measuring import ArmMeasured, Measuring
 from ssah_exp.pipeline.opened import Finished, open_run
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.records.record import ArmRecord
@@ -48,15 +47,15 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
         for number, arm in enumerate(arms, start=1):
             ablation = ablation_of(arm, identified.statistics)
             place = f"[{number}/{len(arms)}]"
-            found, copy = measuring.measure(
+            found = measuring.measure(
                 arm.name, models[arm.model], ablation, place, dense=ablation is None
             )
-            measured.append(_arm_record(arm, units, found, copy))
+            measured.append(_arm_record(arm, units, found))
     named = {"base": base, "aligned": aligned}
     return run.finish(named, training, identified, stages, measured)
 
 
-def _arm_record(arm: Arm, units: UnitMap, measured: Measured, completions: str) -> ArmRecord:
+def _arm_record(arm: Arm, units: UnitMap, found: ArmMeasured) -> ArmRecord:
     return ArmRecord(
         name=arm.name,
         model=arm.model,
@@ -65,8 +64,6 @@ def _arm_record(arm: Arm, units: UnitMap, measured: Measured, completions: str) 
         control=arm.control,
         draw=arm.draw,
         **size_of_set(units, arm.mask),
-        metrics=measured.metrics,
-        completions=completions,
-        outcomes=measured.outcomes,
+        **found.recorded(),
         overlap=arm.overlap,
     )

@@ -9,11 +9,10 @@ from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.vocabulary import ALIGNED, UNALIGNED
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.metric_names import EPOCHS, TRAIN_LOSS, TRAINED_SHARE, watched_name
-from ssah_exp.evaluation.metrics import Measured
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.arm_plans import check_plans
 from ssah_exp.pipeline.identification import check_scoring, identify_units
-from ssah_exp.pipeline.measuring import Measuring
+from ssah_exp.pipeline.measuring import ArmMeasured, Measuring
 from ssah_exp.pipeline.opened import Finished, open_run
 from ssah_exp.pipeline.outputs import publish
 from ssah_exp.pipeline.progress import Reporter
@@ -57,19 +56,22 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
             units.save(run.folder / "unitmap")
         measuring = Measuring.of(run, stages)
         for number, (name, ref) in enumerate(_dense(config, base, start)):
-            found, copy = measuring.measure(name, ref, None, f"[dense {number}]", dense=True)
+            place = f"[dense {number}]"
+            found = measuring.measure(name, ref, None, place, dense=True)
             if ref == start:
-                found.metrics[TRAIN_LOSS] = _loss(tuning.start_loss(), tuning.loss_examples)
-            measured.append(_dense_record(name, units, found, copy))
+                found.measured.metrics[TRAIN_LOSS] = _loss(
+                    tuning.start_loss(), tuning.loss_examples
+                )
+            measured.append(_dense_record(name, units, found))
         for number, arm in enumerate(arms, start=1):
             tuned = tuning.train(arm, by_name)
             missing = publish(arm, tuned, start, run.folder, stages.cache)
             if missing is not None:
                 reporter.say(escape(f"no delta of {arm.name}: {missing}"))
             place = f"[{number}/{len(arms)}]"
-            found, copy = measuring.measure(arm.name, tuned.ref, None, place)
-            found.metrics.update(_training_metrics(tuned, tuning.loss_examples))
-            measured.append(_trained_record(arm, tuned, units, found, copy))
+            found = measuring.measure(arm.name, tuned.ref, None, place)
+            found.measured.metrics.update(_training_metrics(tuned, tuning.loss_examples))
+            measured.append(_trained_record(arm, tuned, units, found))
     models = {"base": base, "aligned" if config.training.start == ALIGNED else "start": start}
     return run.finish(models, alignment, identified, stages, measured)
 
@@ -104,20 +106,18 @@ def _loss(value: float, examples: int) -> Estimate:
     return Estimate(value, None, None, examples, "examples", "fixed sample")
 
 
-def _dense_record(name: str, units: UnitMap, measured: Measured, completions: str) -> ArmRecord:
+def _dense_record(name: str, units: UnitMap, found: ArmMeasured) -> ArmRecord:
     """A model from before any arm's training."""
     return ArmRecord(
         name=name,
         model=name,
         **size_of_set(units, None),
-        metrics=measured.metrics,
-        completions=completions,
-        outcomes=measured.outcomes,
+        **found.recorded(),
     )
 
 
 def _trained_record(
-    arm: TrainingArm, tuned: Tuned, units: UnitMap, measured: Measured, completions: str
+    arm: TrainingArm, tuned: Tuned, units: UnitMap, found: ArmMeasured
 ) -> ArmRecord:
     """What an arm trained."""
     return ArmRecord(
@@ -126,9 +126,7 @@ def _trained_record(
         control=arm.control,
         draw=arm.draw,
         **size_of_set(units, arm.mask),
-        metrics=measured.metrics,
-        completions=completions,
+        **found.recorded(),
         arm=arm.label,
         training={**tuned.summary(), "policy": arm.config.policy, "overlap": arm.overlap},
-        outcomes=measured.outcomes,
     )

@@ -102,12 +102,18 @@ class LaterJudge:
 
 
 def answers_digest(record: RunRecord, folder: Path) -> str | None:
-    """Hash of every arm's answers; None where they are not at hand.
+    """Hash of every arm's answers; None where it is not known.
+
+    It is of the answers that the record was made of. What lies in the folder may be of a later call
+    that has not come to its record; only records of earlier versions know no better.
 
     Args:
         record: A run's record.
         folder: The run's folder.
     """
+    recorded = {arm.name: arm.completions_sha256 for arm in record.arms}
+    if all(recorded.values()):
+        return digest_of(recorded)
     files = {arm.name: folder / arm.completions for arm in record.arms if arm.completions}
     if len(files) < len(record.arms) or not all(path.is_file() for path in files.values()):
         return None

@@ -24,7 +24,7 @@ SCHEMA = 1
 DONE, INCOMPLETE = "done", "incomplete"
 # Fields of outcomes that are left out where empty, so that older records stay as they were written.
 _ONLY_WHERE_THERE = ("documents", "failed")
-_NOT_IN_EARLIER = ("shift", "norm")  # of an arm
+_NOT_IN_EARLIER = ("shift", "norm", "completions_sha256")  # of an arm
 # Fields of arms that code may leave out and every record has, if only as null.
 _WRITTEN = ("unit_class", "fill", "control", "draw", "magnitude")
 
@@ -75,6 +75,8 @@ class ArmRecord:
         norm: Mean of how large the weights behind them are (``UnitMap.norm``); None as ``shift``.
         metrics: Name -> estimate.
         completions: Path of the completions, relative to the run's folder; "" = none are kept.
+        completions_sha256: sha256 of that file; None if none is kept, and in records of earlier
+            versions.
         arm: In training tables, the configured arm, or the one a control stands beside.
         training: How the arm was trained, with its certificate; None = not trained.
         outcomes: What each prompt and text window gave; None in records of earlier versions.
@@ -105,6 +107,7 @@ class ArmRecord:
     curves: dict[str, Curve] = field(default_factory=dict)
     overlap: float | None = None
     class_shares: dict[str, float] = field(default_factory=dict)
+    completions_sha256: str | None = None
 
     @property
     def label(self) -> str:

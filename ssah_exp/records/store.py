@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -67,7 +67,7 @@ class RecordStore:
 def read_folder(folder: Path) -> list[RunRecord]:
     """Every readable record in a folder of record files, oldest first; each run once.
 
-    If two experiments hold the same run, its newest record counts. ``records/*.json`` of the
+    If two experiments hold the same run, :func:`newest_of` decides. ``records/*.json`` of the
     folder itself are left out, with a warning.
 
     Args:
@@ -83,7 +83,13 @@ def read_folder(folder: Path) -> list[RunRecord]:
     own = folder / "records"
     if paths and own.is_dir():  # an experiment's, beside those of studies within it
         warnings.warn(f"Not read: {own}; name it as well.", SsahWarning, stacklevel=2)
-    newest = {record.run_id: record for record in _read_all(paths)}
+    return newest_of(_read_all(paths))
+
+
+def newest_of(records: Iterable[RunRecord]) -> list[RunRecord]:
+    """Each run once, oldest first: as it was last finished, and judged by most."""
+    ordered = sorted(records, key=lambda record: (record.finished, len(record.later)))
+    newest = {record.run_id: record for record in ordered}
     return sorted(newest.values(), key=lambda record: record.finished)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from ssah_exp.cli import main
 from ssah_exp.config.judge_files import read_judges
+from ssah_exp.digest import digest_file
 from ssah_exp.records.store import RecordStore, read_folder
 from tests.cli.answered import complaint, completions, finished_run
 from tests.evaluation.misbehaving import endpoint, says, status
@@ -289,6 +291,26 @@ def test_what_was_said_of_earlier_answers_of_a_run_is_not_taken(
     answer(capsys, *asked)
     (read,) = store.read("table1_pruning")
     assert "zou2023" in read.judges
+
+
+def test_answers_that_the_record_was_not_made_of_are_not_judged(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    """A run that is being made again has new answers beside its old record."""
+    folder = finished_run(tmp_path)
+    made = record()
+    sums = {arm.name: digest_file(folder / arm.completions) for arm in made.arms}
+    arms = [replace(arm, completions_sha256=sums[arm.name]) for arm in made.arms]
+    (folder / "record.json").write_text(replace(made, arms=arms).to_json(), encoding="utf-8")
+    answer(capsys, "run", str(folder), "--judge", "zou2023")
+    place = folder / arms[-1].completions
+    place.write_text(place.read_text(encoding="utf-8").replace("Sure", "No"), encoding="utf-8")
+    for words in (["run", str(folder), "--judge", "zou2023_text"], ["sheet", str(folder), "--out"]):
+        out = [str(tmp_path / "sheet.csv")] if words[-1] == "--out" else []
+        said = complaint(capsys, *words, *out)
+        assert f"{place} is not what the run's record was made of" in said
+    (read,) = RecordStore(tmp_path).read("table1_pruning")
+    assert "zou2023" in read.judges, "the record is still of the answers that it judged"
 
 
 def test_beside_a_copied_record_its_time_tells(capsys: Capture, tmp_path: Path) -> None:

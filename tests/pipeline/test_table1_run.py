@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ssah_exp.config.schema import RunConfig
+from ssah_exp.digest import digest_file
 from ssah_exp.errors import ModelError, StoreError, UnitError
 from ssah_exp.pipeline import dispatch
 from ssah_exp.pipeline.opened import Finished
@@ -101,6 +102,7 @@ def test_units_and_completions_lie_in_the_run_folder(finished: Finished) -> None
         lines = (finished.folder / arm.completions).read_text(encoding="utf-8").splitlines()
         assert len(lines) == per_arm
         assert json.loads(lines[0]).keys() >= {"set", "style", "prompt", "completion"}
+        assert arm.completions_sha256 == digest_file(finished.folder / arm.completions)
 
 
 def test_every_stage_is_listed_with_its_key(finished: Finished) -> None:

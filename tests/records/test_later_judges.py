@@ -11,9 +11,9 @@ import pytest
 from ssah_exp.commands.records import records_of
 from ssah_exp.errors import SsahWarning
 from ssah_exp.records import later_judges
-from ssah_exp.records.later_judges import LaterJudge
+from ssah_exp.records.later_judges import LaterJudge, answers_digest
 from ssah_exp.records.record import RunRecord
-from ssah_exp.records.store import RecordStore
+from ssah_exp.records.store import RecordStore, read_folder
 from tests.records.synthetic import record
 
 
@@ -73,3 +73,32 @@ def test_of_copies_the_one_with_later_judges_counts_and_order_is_that_of_time(
         (old.run_id, "2026-01-01", ("further",)),
         (new.run_id, "2026-01-03", ()),
     ]
+
+
+@pytest.mark.parametrize("places", [("a", "b"), ("b", "a")])
+def test_of_copies_in_one_folder_it_is_not_their_names_that_count(
+    tmp_path: Path, places: tuple[str, str]
+) -> None:
+    made = record(1)
+    for place in places:
+        folder = tmp_path / place / "records"
+        folder.mkdir(parents=True)
+        (folder / "copy.json").write_text(made.to_json())
+    judged(made, "further").write(tmp_path / places[0] / "records" / "copy.json")
+    (found,) = read_folder(tmp_path)
+    assert found.later == ("further",)
+
+
+def test_what_was_said_belongs_to_the_answers_that_the_record_names(tmp_path: Path) -> None:
+    """Those in the folder may be of a call that has not come to its record."""
+    made = record(1)
+    arms = [replace(arm, completions_sha256=f"of {arm.name}") for arm in made.arms]
+    made = replace(made, arms=arms)
+    digest = answers_digest(made, tmp_path / "nothing there")
+    store = RecordStore(tmp_path)
+    path = store.write(made)
+    replace(judged(made, "theirs"), answers=str(digest)).write(path)
+    judged(made, "others").write(path)
+    with pytest.warns(SsahWarning, match="made again since"):
+        (found,) = store.read(made.artefact)
+    assert found.later == ("theirs",)

@@ -51,6 +51,8 @@ KillWait=5
 InactiveLimit=0
 MinJobAge=300
 MessageTimeout=5
+# The sweep of eight jobs becomes two arrays.
+MaxArraySize=5
 SlurmctldTimeout=10
 SlurmdTimeout=15
 # More jobs at once than the machine has cores.

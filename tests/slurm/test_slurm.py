@@ -199,7 +199,7 @@ def test_cancel_and_a_controller_that_is_down(
         done = bench.call(*bench.arguments(*SLURM, "evaluation.confidence=0.8,0.9"))
         assert done.returncode == 2
         (line,) = [line for line in done.stderr.splitlines() if line.startswith("ssah-exp: ")]
-        assert "Slurm did not take the jobs" in line
+        assert "Slurm did not take 2 jobs" in line
         assert "Traceback" not in done.stderr
     finally:
         cluster.start_slurmctld(slurm)
