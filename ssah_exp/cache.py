@@ -36,7 +36,7 @@ from typing import Any
 from ssah_exp import ranks
 from ssah_exp.digest import digest_file, digest_folder, digest_of
 from ssah_exp.errors import SsahWarning, StoreError
-from ssah_exp.lock import held
+from ssah_exp.lock import held, seems_held
 from ssah_exp.owner import abandoned, work_name
 from ssah_exp.storage import as_umask_says, storage_errors, write_atomically
 
@@ -118,7 +118,7 @@ class Cache:
             with nullcontext() if together else ranks.alone():
                 return self._publish(stage, folder, key_material, compute)
 
-        found, cached = ranks.from_first(lambda: _found(folder)[0]), True
+        found, cached = ranks.from_first(lambda: self._there(folder)), True
         with ExitStack() as turn:
             if found is None and together:
                 found = ranks.from_first(lambda: self._at_its_turn(turn, folder))
@@ -128,6 +128,18 @@ class Cache:
             if found is None:
                 found, cached = ranks.from_first(publish)
         return Entry(folder, key, stage, found, cached, time.perf_counter() - started)
+
+    def _there(self, folder: Path) -> str | None:
+        """The digest of a whole entry, or None.
+
+        Whoever made it may have been killed before it removed the unfinished work, which nobody
+        needs any more.
+        """
+        digest, _ = _found(folder)
+        left = _partial_of(folder)
+        if digest is not None and left.is_dir() and not seems_held(lock_of(folder)):
+            shutil.rmtree(left, ignore_errors=True)
+        return digest
 
     def _at_its_turn(self, turn: ExitStack, folder: Path) -> str | None:
         """Take the entry's lock; return the digest if another run made the entry meanwhile.

@@ -1,4 +1,8 @@
-"""Deleting what the cache keeps, without taking it from under a process that uses it."""
+"""Deleting what the cache keeps, but nothing that a process is making or has asked for since.
+
+A run that found an entry holds no lock on it: if that is deleted before the run reads it again,
+the run ends with an error, and its command, given again, makes the entry anew.
+"""
 
 from __future__ import annotations
 

@@ -131,14 +131,15 @@ class Lock:
     def _wait_for(self, me: Owner) -> None:
         """Take the lock, or take it over, as soon as one of them can be done."""
         watch = _Watch(self._patience)
-        while not self._take(me):
+        while True:
+            # To look is one reading; to try and fail would be five writings, by all who wait.
             seen = _look(self._folder)
-            if seen is None:  # released between the two
-                continue
-            if watch.dead(seen) and self._take_over(seen, me):
+            if seen is None and self._take(me):
+                return
+            if seen is not None and watch.dead(seen) and self._take_over(seen, me):
                 self._say(f"{seen.who} died over {self._what}; taking over")
                 return
-            if watch.first:
+            if seen is not None and watch.first:
                 self._say(f"waiting for {seen.who}, which works on {self._what}")
             time.sleep(self._poll)
 

@@ -72,21 +72,23 @@ def joined(devices: int, nodes: int, *, cuda: bool) -> Iterator[None]:
         cuda: Whether each process has a GPU: tensors on GPUs then go over NCCL.
 
     Raises:
-        ConfigError: The launcher started another number of processes.
+        ConfigError: The launcher started another number of processes, or does not say which one
+            of its machine this is.
     """
     global _world
-    if devices * nodes == 1:
-        yield
-        return
-    import torch
-    import torch.distributed as dist
-
-    started, place = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_RANK"])
+    started = int(os.environ["WORLD_SIZE"]) if expected() else 1
     if started != devices * nodes:
         raise ConfigError(
             f"{started} processes were started, but trainer.devices={devices} x "
             f"trainer.num_nodes={nodes} = {devices * nodes}."
         )
+    if started == 1:
+        yield
+        return
+    import torch
+    import torch.distributed as dist
+
+    place = _place()
     if cuda:
         torch.cuda.set_device(place)
     dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
@@ -97,6 +99,20 @@ def joined(devices: int, nodes: int, *, cuda: bool) -> Iterator[None]:
     finally:
         _world = _ALONE
         dist.destroy_process_group()
+
+
+def _place() -> int:
+    """Which process of its machine this is.
+
+    Raises:
+        ConfigError: The launcher does not say.
+    """
+    try:
+        return int(os.environ["LOCAL_RANK"])
+    except KeyError as error:
+        raise ConfigError(
+            "WORLD_SIZE and RANK are set and LOCAL_RANK is not; start the processes with torchrun."
+        ) from error
 
 
 @contextmanager

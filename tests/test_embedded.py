@@ -187,7 +187,7 @@ def test_a_suffix_searched_with_the_real_tokenizer_is_put_as_measured(
     from tests.config.composing import config_of
 
     (folder,) = (path for path in (root / "cache" / "model").iterdir() if path.is_dir())
-    victim = Victim(load_model(str(folder), config_of().model), "Be kind.", Decoding(4, 4, True))
+    victim = Victim.of(load_model(str(folder), config_of().model), "Be kind.", Decoding(4, 4, True))
     attack = Gcg(
         name="g", target="Sure, here is", initial="! ! ! !", steps=2, candidates=8, top_k=32
     )

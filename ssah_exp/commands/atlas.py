@@ -48,16 +48,18 @@ def execute(options: argparse.Namespace) -> int:
         with whole_folder(out) as work:
             consensus_map(found.atlas, stored, options.share).save(work)
     checksum = None if out is None else UnitMap.checksum(out)
-    wrote += drawn(options, lambda picture: draw_atlas(found.atlas, anatomy, picture))
     if options.format == "text":
         _print(ref.identifier, found, anatomy, options, Terminal())
-        tell_written(wrote)
         if checksum is not None:
             print(f"sha256 of the consensus, for the selector FromMap: {checksum}")
     elif options.format == "csv":
         print(machine_text(setting_rows(found.atlas), "csv"))
     else:
         print(json.dumps(_describe(ref.identifier, found, anatomy, options), indent=1))
+    # Last: a disk that will not take it must not cost what was found.
+    wrote += drawn(options, lambda picture: draw_atlas(found.atlas, anatomy, picture))
+    if options.format == "text":
+        tell_written(wrote)
     return 0
 
 

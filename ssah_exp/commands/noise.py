@@ -30,12 +30,14 @@ def execute(options: argparse.Namespace) -> int:
     found = transfer_noise(
         before, after, run.config.units, resamples=options.resamples, seed=options.seed
     )
-    wrote = drawn(options, lambda picture: draw_noise(found, picture))
-    rows = noise_rows(found)
-    if options.format in ("csv", "json"):
-        print(machine_text(rows, options.format))
-    else:
+    rows, text = noise_rows(found), options.format not in ("csv", "json")
+    if text:
         Terminal().print(_table(rows))
+    else:
+        print(machine_text(rows, options.format))
+    # Last: a disk that will not take it must not cost what was found.
+    wrote = drawn(options, lambda picture: draw_noise(found, picture))
+    if text:
         tell_written(wrote)
     return 0
 

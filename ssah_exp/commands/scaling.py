@@ -10,6 +10,7 @@ from typing import Any
 
 from ssah_exp.bench.extrapolating import growth_table
 from ssah_exp.bench.scaling import Rates, table
+from ssah_exp.config.ranges import refuse
 from ssah_exp.errors import ConfigError, StoreError
 
 _GIVEN = ("forward", "card", "link", "network")
@@ -19,13 +20,14 @@ def execute(options: argparse.Namespace) -> int:
     """Print the table, or one extrapolated from measured growth curves.
 
     Raises:
-        ConfigError: A rate is not above 0.
+        ConfigError: A rate is not above 0, or is given beside growth curves.
         StoreError: The curves cannot be read, or not be continued.
     """
+    given = {name: value for name in _GIVEN if (value := getattr(options, name)) is not None}
     if options.growth:
+        refuse(f"--{name} is not read with --growth, whose report has its own." for name in given)
         print(_continued(Path(options.growth)))
         return 0
-    given = {name: value for name in _GIVEN if (value := getattr(options, name)) is not None}
     for name, value in given.items():
         if not value > 0:
             raise ConfigError(f"--{name}={value:g} is not above 0.")

@@ -70,12 +70,14 @@ def execute(options: argparse.Namespace) -> int:
         source.identified, source.units, resamples=options.resamples, seed=options.seed
     )
     anatomy = source.identified.anatomy
-    wrote = drawn(options, lambda picture: draw_stability(atlas, anatomy, picture))
     if options.format == "json":
         about = {"source": source.name, "notes": source.notes, "seed": options.seed}
         print(json.dumps({**about, **describe_atlas(atlas, anatomy)}, indent=1))
     else:
         _print(source, atlas, anatomy, Terminal())
+    # Last: a disk that will not take it must not cost what was found.
+    wrote = drawn(options, lambda picture: draw_stability(atlas, anatomy, picture))
+    if options.format != "json":
         tell_written(wrote)
     return 0
 

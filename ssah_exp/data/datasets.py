@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ssah_exp import ranks
 from ssah_exp.config.build import build
 from ssah_exp.config.facts import reads_given_pairs
 from ssah_exp.config.schema import RunConfig, Target, UnitsConfig
@@ -194,7 +195,7 @@ def draw_calibration(
             f"{where} holds {len(examples)} examples; units.min_samples="
             f"{units.min_samples} are needed for a usable statistic."
         )
-    if len(examples) < units.samples:
+    if len(examples) < units.samples and ranks.first():
         warnings.warn(
             f"{where} holds {len(examples)} examples and units.samples={units.samples} asks for "
             "more: every draw is all of them.",

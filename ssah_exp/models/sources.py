@@ -42,8 +42,20 @@ class ModelRef:
 
     @property
     def commit(self) -> str | None:
-        """Commit at which to load a hub repository; None for a folder."""
-        return None if Path(self.location).is_dir() else self.revision
+        """Commit at which to load a hub repository; None for a folder.
+
+        Raises:
+            ModelError: It is a folder that is gone: the cache was pruned, or the root moved.
+        """
+        place = Path(self.location)
+        if place.is_dir():
+            return None
+        if place.is_absolute():  # a name of a repository never is
+            raise ModelError(
+                f"The model in {place} is gone, perhaps by 'cache prune' since this began. Run the "
+                "command again: what is missing is made anew."
+            )
+        return self.revision
 
     def folder(self) -> Path:
         """Where its files lie; for a hub repository, in the hub client's own cache.

@@ -6,6 +6,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
 
 from ssah_exp.config.schema import CalibrationConfig, Target, UnitsConfig
 from ssah_exp.data.chat import encode_pairs
@@ -15,7 +18,8 @@ from ssah_exp.errors import ConfigError, DataError, JudgeError
 from ssah_exp.evaluation.judges import Judge, Verdict, judge_of
 from ssah_exp.evaluation.metrics import assessed
 from ssah_exp.models.anatomy import output_column_norms
-from ssah_exp.models.sizes import KINDS
+from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.sizes import KINDS, Anatomy, Kind
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.own_answers import own_answers
 from ssah_exp.pipeline.reopening import Reopened
@@ -225,19 +229,28 @@ class _Calibrations:
         return passed.of(name, encoded, units)
 
     def _seen(self) -> PassedExamples:
-        # Kept while own_refusals are answered in between: those come from the same model.
         if self._passed is None:
-            self._passed = PassedExamples(
-                self._stages.slot.get(self._ref), self._run.config.trainer
-            )
+            anatomy, _ = self._shape
+            self._passed = PassedExamples(self._loaded, anatomy.layers, self._run.config.trainer)
         return self._passed
 
+    def _loaded(self) -> LoadedModel:
+        """From the slot each time: answers for ``own_refusals`` may need the room in between."""
+        return self._stages.slot.get(self._ref)
+
+    @cached_property
+    def _shape(self) -> tuple[Anatomy, dict[Kind, torch.Tensor]]:
+        """The model's anatomy, and the norms of its output columns by kind of unit."""
+        loaded = self._loaded()
+        norms = {kind: output_column_norms(loaded.model, kind) for kind in KINDS}
+        return loaded.anatomy, norms
+
     def _identified(self, found: dict[str, _Pass]) -> Identification:
-        loaded = self._stages.slot.get(self._ref)
+        anatomy, norms = self._shape
         return Identification(
-            loaded.anatomy,
+            anatomy,
             found["safety"][0],
             found["utility"][0],
-            {kind: output_column_norms(loaded.model, kind) for kind in KINDS},
+            norms,
             {name: item[1] for name, item in found.items()},
         )

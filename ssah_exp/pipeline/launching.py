@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ssah_exp.config.schema import RunConfig
+from ssah_exp.cores import usable_cores
 from ssah_exp.errors import ENDED, INCOMPLETE_RANK, ConfigError, IncompleteError, RankError
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.records.record import RunRecord, StageRecord
@@ -121,9 +122,8 @@ def run_processes(count: int, arguments: list[str]) -> None:
 @contextmanager
 def _environment(count: int) -> Iterator[None]:
     """What torch and ranks read unless a person set it; afterwards as before, for the next job."""
-    cores = len(os.sched_getaffinity(0))  # of an allocation, not of the machine
     wanted = {
-        "OMP_NUM_THREADS": str(max(1, cores // count)),
+        "OMP_NUM_THREADS": str(max(1, usable_cores() // count)),
         # Makes a rank that crashes in a library say where: the signal alone would not.
         "PYTHONFAULTHANDLER": "1",
         # Not by an argument, which torch 2.6 refuses: that one waits 30 seconds in any case.

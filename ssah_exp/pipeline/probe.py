@@ -40,6 +40,7 @@ from ssah_exp.evaluation.probe.summary import (
 )
 from ssah_exp.evaluation.questions import BENIGN as PLAIN
 from ssah_exp.evaluation.questions import BORDERLINE, HARMFUL
+from ssah_exp.models.hf_config import reachable_positions
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.opened import Finished, open_run
 from ssah_exp.pipeline.progress import Reporter
@@ -85,6 +86,7 @@ def run_probe(config: RunConfig, reporter: Reporter) -> Finished:
     base, stages = run.prepare()
     aligned, training = run.align(base, stages)
     inputs = probe_inputs(stages)
+    _check_positions(inputs, stages, base)
     models = {UNALIGNED: base, ALIGNED: aligned} if base != aligned else {ALIGNED: aligned}
     judge = run.judges[config.evaluation.primary_judge]
     arms = [_arm(name, ref, inputs, stages, judge) for name, ref in models.items()]
@@ -115,6 +117,21 @@ def probe_inputs(stages: Stages) -> ProbeInputs:
         {PLAIN: encoded("benign_eval"), BORDERLINE: encoded("borderline_eval")},
         [*openings, *random_twins(openings, pool, config.seed)],
     )
+
+
+def _check_positions(inputs: ProbeInputs, stages: Stages, base: ModelRef) -> None:
+    """Refuse what the model has no positions for: states beyond them say nothing."""
+    config = stages.config
+    limit = reachable_positions(base.location, config.model, base.commit)
+    harmless = [ids for rows in inputs.harmless.values() for ids in rows]
+    longest = max(map(len, [*inputs.prompts, *harmless]))
+    opening = max(len(ids) for item in inputs.openings for ids in item.ids)
+    steps = max(config.probe.steps)
+    if limit is not None and longest + opening + steps > limit:
+        raise DataError(
+            f"The longest request has {longest} tokens, the longest opening {opening}, and the "
+            f"model goes on for {steps} (probe.steps): it was made for {limit} positions."
+        )
 
 
 def _check_sizes(data: RunData, folds: int) -> None:

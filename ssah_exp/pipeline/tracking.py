@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from rich.markup import escape
@@ -92,7 +93,10 @@ class Tracked:
         try:
             action()
         except Exception as error:
-            self._live, self._silent = None, True
+            live, self._live, self._silent = self._live, None, True
+            if live is not None:  # else it would stand there as running
+                with suppress(Exception):
+                    live.stop(f"given up: {type(error).__name__}")
             _warn(error, "The run goes on; its record is sent at its end.")
 
 

@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import wait
 
 from ssah_exp.config.ranges import at_least, choice, refuse
+from ssah_exp.cores import usable_cores
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.lock import held
 from ssah_exp.sweeps.batch import line_of
@@ -95,7 +96,7 @@ def here(options: LocalOptions) -> list[dict[str, str]]:
     Raises:
         ConfigError: It is too small for ``options``.
     """
-    return places(options, _devices(), len(os.sched_getaffinity(0)))
+    return places(options, _devices(), usable_cores())
 
 
 def run_at_once(
@@ -160,14 +161,13 @@ class _Worker:
             return False
         return True
 
-    def finished(self) -> bool:
-        """Whether it finished what it was given; False = its process is gone."""
+    def finished(self) -> JobState | None:
+        """How what it was given ended; None = its process is gone."""
         try:
-            self.connection.recv()
+            return JobState.from_json(self.connection.recv())
         except (EOFError, OSError):
             self.process.join()
-            return False
-        return True
+            return None
 
 
 class _Crew:
@@ -216,9 +216,9 @@ class _Crew:
         worker.give(self._left.pop(0))
 
     def _go_on_with(self, worker: _Worker) -> None:
-        lives = worker.finished()
-        self._report(worker, lives)
-        if lives and self._left and worker.give(self._left[0]):
+        said = worker.finished()
+        self._report(worker, said)
+        if said is not None and self._left and worker.give(self._left[0]):
             self._left.pop(0)
             return
         worker.connection.close()  # an idle one ends by itself
@@ -227,33 +227,32 @@ class _Crew:
         if self._left:
             self._employ(worker.environment)
 
-    def _report(self, worker: _Worker, lives: bool) -> None:
+    def _report(self, worker: _Worker, said: JobState | None) -> None:
         job = worker.job
         assert job is not None
-        state = _ended(job, None if lives else worker.process.exitcode)
+        state = _died(job, worker.process.exitcode) if said is None else _unwritten(job, said)
         self._ended += 1
         seconds = time.perf_counter() - worker.since
         place = f"{self._ended}/{self._count}"
         self._say(line_of(place, job, state, seconds, self._told_apart[job.number]))
 
 
-def _ended(job: Job, died: int | None) -> JobState:
-    """How a job ended, even if its process could not write that down.
-
-    Args:
-        job: The job.
-        died: Exit code of its process; None = the process lives.
-    """
+def _died(job: Job, exit_code: int | None) -> JobState:
+    """How a job ended whose process is gone."""
     state = job.state()
     if state.status == QUEUED and job.cancelled:
         return state.changed(status=CANCELLED)
-    if state.status == RUNNING or (died is not None and state.status == QUEUED):
+    if state.status in (RUNNING, QUEUED):
         when = "before the job began " if state.status == QUEUED else ""
-        reason = f"its process died {when}(exit code {died})"
-        if died is None:
-            reason = "its process lives and could not write how it ended: is the disk full?"
-        state = state.changed(status=FAILED, error=reason)
-        with suppress(StoreError):  # a full disk must not end the other jobs
+        reason = f"its process died {when}(exit code {exit_code})"
+        state = _unwritten(job, state.changed(status=FAILED, error=reason))
+    return state
+
+
+def _unwritten(job: Job, state: JobState) -> JobState:
+    """Write down how a job ended where that is not done; a full disk must not end the others."""
+    if state.status != CANCELLED and job.state() != state:
+        with suppress(StoreError):
             job.save(state)
     return state
 

@@ -14,7 +14,9 @@ from pathlib import Path
 def serve(
     connection: Connection, folder: str, check: str | None, environment: Mapping[str, str]
 ) -> None:
-    """Run every job whose number arrives; send the number back once the job's state is written.
+    """Run every job whose number arrives; send back how it ended, as its state has it.
+
+    A full disk may keep the state from its file, and would keep the reason with it.
 
     A TERM, or the end of the process that hands out jobs, ends the worker as Slurm would: a
     training saves a checkpoint between two steps, anything else ends at once.
@@ -46,9 +48,9 @@ def serve(
                 number = connection.recv()
             except EOFError:
                 return
-            work(sweep, sweep.job(number), check)
+            state = work(sweep, sweep.job(number), check)
             try:
-                connection.send(number)
+                connection.send(state.to_json())
             except OSError:  # nobody waits for it any more; the job's state is written
                 return
 

@@ -8,6 +8,7 @@ Jobs share cached stages, so a search over thresholds costs no more than its eva
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -202,11 +203,18 @@ def _metric(record: RunRecord, settings: SearchSettings) -> float | None:
 def _write(trials: list[Any], settings: SearchSettings) -> tuple[Path, list[dict[str, Any]]]:
     """Write all trials down, which is done after each: a search that is ended early keeps them."""
     told = [
-        {"job": trial.number, "overrides": trial.params, "value": trial.value} for trial in trials
+        {"job": trial.number, "overrides": trial.params, "value": _finite(trial.value)}
+        for trial in trials
     ]
     path = LAUNCHED[-1].folder / "search.json"
-    write_atomically(path, json.dumps({"settings": vars(settings), "trials": told}, indent=1))
+    content = {"settings": vars(settings), "trials": told}
+    write_atomically(path, json.dumps(content, indent=1, allow_nan=False))
     return path, told
+
+
+def _finite(value: float | None) -> float | None:
+    """A value that JSON has; a perplexity that overflowed is none, and no best one."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _best(trials: list[Any], settings: SearchSettings) -> dict[str, Any]:

@@ -6,7 +6,7 @@ says about the model follows from the moments of its examples, so an example is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 
@@ -27,15 +27,18 @@ class PassedExamples:
     """The moments of every conversation seen so far, 16 bytes a channel and example in memory.
 
     Args:
-        loaded: The model.
+        model: Fetches the model; it is not kept, since something else may want the room meanwhile.
+        layers: Its number of blocks.
         trainer: Accelerator and progress bars.
 
     Attributes:
         sequences: Conversations that went through the model.
     """
 
-    def __init__(self, loaded: LoadedModel, trainer: TrainerConfig) -> None:
-        self._loaded, self._trainer = loaded, trainer
+    def __init__(
+        self, model: Callable[[], LoadedModel], layers: int, trainer: TrainerConfig
+    ) -> None:
+        self._model, self._layers, self._trainer = model, layers, trainer
         self._passes: list[dict[_Key, Moments]] = []  # joined, leading dimension = examples
         self._row: dict[tuple[Encoded, str], int] = {}  # row number, counted over all passes
         self.sequences = 0
@@ -60,13 +63,13 @@ class PassedExamples:
         if new := self.unseen(items, units.tokens):
             self._run(name, new, units)
         rows = _Rows(self._passes, [self._row[item, units.tokens] for item in items])
-        collector = StatisticsCollector(self._loaded.anatomy.layers, units.tokens)
+        collector = StatisticsCollector(self._layers, units.tokens)
         collector.absorb((kind, layer, rows[kind, layer][0]) for kind, layer in rows)
-        examples = ExampleMoments.of(rows, self._loaded.anatomy.layers)
+        examples = ExampleMoments.of(rows, self._layers)
         return checked_statistics(collector.result(), name), examples
 
     def _run(self, name: str, items: Sequence[Encoded], units: UnitsConfig) -> None:
-        found = collect(self._loaded, {name: items}, units, self._trainer, keep_examples=True)
+        found = collect(self._model(), {name: items}, units, self._trainer, keep_examples=True)
         kept = found.moments(name)
         self._passes.append({key: joined(batches) for key, batches in kept.items()})
         for item in items:

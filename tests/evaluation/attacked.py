@@ -16,4 +16,4 @@ SYSTEM = "w50 w51"
 def victim_of(family: str = "llama_gqa", seed: int = 3, new_tokens: int = 6) -> Victim:
     """Never stops; answers with ``new_tokens`` tokens."""
     loaded = tiny.never_stopping(tiny.tiny_loaded(family, seed=seed))
-    return Victim(loaded, SYSTEM, Decoding(new_tokens, 4, share_prefix=True))
+    return Victim.of(loaded, SYSTEM, Decoding(new_tokens, 4, share_prefix=True))

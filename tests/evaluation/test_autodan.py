@@ -142,7 +142,7 @@ def test_a_model_that_overflows_ends_no_search() -> None:
     loaded = tiny.tiny_loaded("llama_gqa", seed=3)
     with torch.no_grad():
         loaded.model.get_output_embeddings().weight.fill_(torch.nan)
-    victim = Victim(loaded, SYSTEM, Decoding(4, 4, share_prefix=True))
+    victim = Victim.of(loaded, SYSTEM, Decoding(4, 4, share_prefix=True))
     for method in (attack(), gcg(steps=2)):
         (attempt,) = method.attempts(victim, REQUEST, 0)
         assert attempt.text.startswith(REQUEST.prompt)

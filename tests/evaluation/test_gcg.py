@@ -34,7 +34,7 @@ def attack(**changes: object) -> Gcg:
 
 def precise(family: str) -> Victim:
     loaded = tiny.tiny_loaded(family, seed=4, dtype=torch.float64)
-    return Victim(loaded, SYSTEM, Decoding(4, 4, False))
+    return Victim.of(loaded, SYSTEM, Decoding(4, 4, False))
 
 
 @contextmanager
@@ -149,7 +149,7 @@ def test_tokens_that_grow_together_do_not_survive() -> None:
     backend.pre_tokenizer, backend.decoder = pre_tokenizers.WhitespaceSplit(), decoders.WordPiece()
     tokenizer = tiny.tiny_tokenizer(tokenizer_object=backend)
     speech = check_tokenizer(tokenizer, "<|end|>", None)
-    victim = Victim(LoadedModel(victim_of().loaded.model, speech), SYSTEM, Decoding(4, 4, False))
+    victim = Victim.of(LoadedModel(victim_of().loaded.model, speech), SYSTEM, Decoding(4, 4, False))
     place = Place.of(victim, Request("w10", "raw"), "a a")
     assert [place.survives(victim, ids) for ids in ((8, 8), (10, 8), (8, 9))] == [True, True, False]
 

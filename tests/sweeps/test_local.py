@@ -17,7 +17,15 @@ from ssah_exp.records.store import RecordStore
 from ssah_exp.sweeps import local
 from ssah_exp.sweeps.job import Job
 from ssah_exp.sweeps.local import LocalOptions, places
-from ssah_exp.sweeps.state import DONE, FAILED, INTERRUPTED, MISSING, QUEUED, RUNNING
+from ssah_exp.sweeps.state import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    MISSING,
+    QUEUED,
+    RUNNING,
+    JobState,
+)
 from ssah_exp.sweeps.status import status_of
 from tests.processes import alive, until
 from tests.sweeps.tiny_sweep import Bench
@@ -113,7 +121,8 @@ def deaf(connection: Connection, *_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with suppress(EOFError):
         while True:
-            connection.send(connection.recv())
+            connection.recv()
+            connection.send(JobState(DONE).to_json())
 
 
 def test_a_worker_that_heard_no_term_ends_after_its_job(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,9 +86,10 @@ def test_a_worker_whose_master_is_gone_ends_behind_its_job_without_a_word(
     mine, theirs = Pipe()
     worked: list[int] = []
 
-    def work(sweep: Sweep, job: Job, check: str | None) -> None:
+    def work(sweep: Sweep, job: Job, check: str | None) -> JobState:
         worked.append(job.number)
         mine.close()
+        return JobState(DONE)
 
     monkeypatch.setattr(worker, "work", work)
     monkeypatch.setattr(local_worker, "_end_with_parent", lambda: None)
@@ -128,9 +129,9 @@ def test_a_job_that_could_not_be_handed_over_goes_to_another_worker(
             self.theirs.send(job.number)
             return True
 
-        def finished(self) -> bool:
+        def finished(self) -> JobState:
             self.connection.recv()
-            return True
+            return JobState(DONE)
 
     monkeypatch.setattr(local, "_Worker", Worker)
     sweep = sweep_of(tmp_path, 3)
@@ -149,9 +150,9 @@ def test_handing_over_to_a_dead_process_is_no_error(tmp_path: Path) -> None:
 def test_a_cancelled_job_is_called_that(tmp_path: Path) -> None:
     job = sweep_of(tmp_path, 1).job(0)
     job.cancel()
-    assert local._ended(job, None).status == CANCELLED
+    assert local._died(job, -15).status == CANCELLED
     job.cancel(False)
-    assert local._ended(job, None).status == QUEUED
+    assert local._died(job, -15).error == "its process died before the job began (exit code -15)"
 
 
 @pytest.mark.parametrize(
@@ -457,14 +458,24 @@ def test_another_users_process_is_left_to_end_by_itself(
     assert "cannot be reached from here; it ends after the job it is at" in capsys.readouterr().err
 
 
-def test_a_job_that_could_not_say_how_it_ended_is_not_called_dead(tmp_path: Path) -> None:
-    job = sweep_of(tmp_path, 1).job(0)
-    job.save(JobState(RUNNING, attempts=1))
-    state = local._ended(job, None)
-    assert (state.status, state.error) == (
-        FAILED,
-        "its process lives and could not write how it ended: is the disk full?",
-    )
+@pytest.mark.parametrize("left", [QUEUED, RUNNING])
+def test_a_job_that_could_not_write_how_it_ended_says_so_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    """On a disk that was full for a while it stayed as it was, and the reason was lost."""
+    sweep = sweep_of(tmp_path, 1)
+    job = sweep.job(0)
+    job.save(JobState(left))
+    lines: list[str] = []
+    crew = local._Crew(sweep, [job], lines.append, None)
+    worker = object.__new__(local._Worker)
+    worker.connection, theirs = Pipe()
+    worker.job, worker.since = job, 0.0
+    theirs.send(JobState(FAILED, error="Cannot write state.json: the disk is full.").to_json())
+    crew._report(worker, worker.finished())
+    assert "failed" in lines[0]
+    assert lines[0].endswith("Cannot write state.json: the disk is full.")
+    assert job.state().error == "Cannot write state.json: the disk is full.", "there is room again"
 
 
 def test_jobs_run_again_where_they_were_submitted(

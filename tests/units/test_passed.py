@@ -27,7 +27,7 @@ def same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
 @pytest.mark.parametrize("family", ["llama_gqa", "gemma2"])
 def test_overlapping_sets_equal_passes_of_their_own(family: str) -> None:
     loaded = tiny.tiny_loaded(family)
-    passed = PassedExamples(loaded, CPU)
+    passed = PassedExamples(lambda: loaded, loaded.anatomy.layers, CPU)
     for tokens, sequences in (("response", [3, 5, 5]), ("all", [8, 10, 10])):
         units = UnitsConfig(batch_size=2, tokens=tokens)
         for items, count in zip(SETS, sequences, strict=True):
@@ -47,5 +47,7 @@ def test_overlapping_sets_equal_passes_of_their_own(family: str) -> None:
 
 def test_an_example_without_counted_tokens_counts_nowhere() -> None:
     silent = Encoded(A.input_ids, len(A.input_ids))
-    found, moments = PassedExamples(tiny.tiny_loaded(), CPU).of("x", [silent, B], UnitsConfig())
+    loaded = tiny.tiny_loaded()
+    passed = PassedExamples(lambda: loaded, loaded.anatomy.layers, CPU)
+    found, moments = passed.of("x", [silent, B], UnitsConfig())
     assert (found.examples, moments.examples) == (1, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,19 +26,30 @@ class Victim:
     """A loaded model, with whatever hooks and adapters it carries now.
 
     Attributes:
-        loaded: Model and tokenizer.
+        speech: Its tokenizer.
+        load: Gives model and tokenizer; only attacks that search may call it.
         system: System prompt of the ``*_system`` styles, for requests without one of their own.
         decoding: How it answers while an attack searches.
     """
 
-    loaded: LoadedModel
+    speech: Speech
+    load: Callable[[], LoadedModel]
     system: str
     decoding: Decoding
 
+    @classmethod
+    def of(cls, loaded: LoadedModel, system: str, decoding: Decoding) -> Victim:
+        """A model that is loaded already."""
+        return cls(loaded.speech, lambda: loaded, system, decoding)
+
     @property
-    def speech(self) -> Speech:
-        """Its tokenizer."""
-        return self.loaded.speech
+    def loaded(self) -> LoadedModel:
+        """Model and tokenizer.
+
+        Raises:
+            ConfigError: The attack was to need no model.
+        """
+        return self.load()
 
     def encode(self, text: str, request: Request) -> list[int]:
         """Token ids of the request with ``text`` as the user's turn, ready for an answer."""

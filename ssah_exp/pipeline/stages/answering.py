@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from ssah_exp.cache import Entry
 from ssah_exp.config.facts import TRANSFORMERS, VLLM
 from ssah_exp.config.plugins import code_of
-from ssah_exp.errors import DataError, ModelError
+from ssah_exp.errors import ConfigError, DataError, ModelError
 from ssah_exp.evaluation.attacks import Attack, Request, Victim
 from ssah_exp.evaluation.attacks.search import search
 from ssah_exp.evaluation.generate import complete, generate
@@ -30,6 +31,7 @@ from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.interventions.export import export_model
 from ssah_exp.models.attached.folder import has_adapter
 from ssah_exp.models.hf_config import reachable_positions
+from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.sidecar import sidecar_folder
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages.shared import Shared, maybe_ablated, system_if_used
@@ -179,10 +181,20 @@ class AnsweringStages(Shared):
             }
         partial = self.cache.partial("attempts", material) / "attempts.jsonl"
 
+        def unseen() -> LoadedModel:
+            raise ConfigError(
+                f"Attack '{attack.name}' looks at the model, and its class says SEARCHES = False."
+            )
+
         def compute(folder: Path) -> None:
-            loaded = self.slot.get(ref)
-            victim = Victim(loaded, config.evaluation.system_prompt, self.decoding())
-            with maybe_ablated(loaded, ablation), self.reporter.bar(label, len(requests)) as bar:
+            system, decoding = config.evaluation.system_prompt, self.decoding()
+            victim = Victim(self.speech, unseen, system, decoding)
+            ablated: AbstractContextManager[None] = nullcontext()
+            if attack.SEARCHES:  # what does not need the model must not load it
+                loaded = self.slot.get(ref)
+                victim = Victim.of(loaded, system, decoding)
+                ablated = maybe_ablated(loaded, ablation)
+            with ablated, self.reporter.bar(label, len(requests)) as bar:
                 found = search(attack, victim, requests, config.seed, partial, bar)
             write_atomically(folder / "attempts.json", json.dumps(found))
 

@@ -174,6 +174,6 @@ def read_statistics(entry: Entry) -> Identification:
 
 
 def read_training(entry: Entry) -> dict[str, Any]:
-    """Training summary of an ``align`` entry."""
+    """Training summary of an entry that holds a trained model: ``align`` or ``tune``."""
     summary: dict[str, Any] = json.loads((entry.folder / TRAINING).read_text(encoding="utf-8"))
     return summary
