@@ -140,3 +140,11 @@ def test_the_page_holds_what_the_code_prints(capsys: pytest.CaptureFixture[str])
     assert main(["scaling", "--card", "2e12"]) == 0
     assert "does not fit" not in capsys.readouterr().out
     assert main(["scaling", "--link", "0"]) == 2
+
+
+def test_rates_beside_measured_curves_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They were ignored: the report of the curves has rates of its own."""
+    assert main(["scaling", "--growth", str(tmp_path / "growth.json"), "--card", "40e9"]) == 2
+    assert "--card is not read with --growth" in capsys.readouterr().err

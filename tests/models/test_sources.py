@@ -11,7 +11,14 @@ import pytest
 
 from ssah_exp.cache import Cache
 from ssah_exp.errors import ModelError
-from ssah_exp.models.sources import HubGguf, HubModel, LocalFolder, LocalGguf, WheelGguf
+from ssah_exp.models.sources import (
+    HubGguf,
+    HubModel,
+    LocalFolder,
+    LocalGguf,
+    ModelRef,
+    WheelGguf,
+)
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -185,3 +192,11 @@ def test_a_folder_is_what_it_holds_and_not_what_a_client_notes_beside(tmp_path: 
     assert LocalFolder(str(tmp_path)).fingerprint() == before
     (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
     assert LocalFolder(str(tmp_path)).fingerprint() != before
+
+
+def test_a_folder_that_is_gone_is_not_taken_for_a_repository(tmp_path: Path) -> None:
+    """Transformers said that its path is no name of a repository."""
+    gone = ModelRef("tuned", "0" * 12, str(tmp_path / "cache" / "align" / "key"), "f" * 64)
+    with pytest.raises(ModelError, match=r"align/key is gone.*Run the command again"):
+        assert gone.commit
+    assert ModelRef("someone/model", "c" * 40, "someone/model", "f" * 64).commit == "c" * 40

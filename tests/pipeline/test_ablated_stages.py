@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from ssah_exp.errors import ConfigError
+from ssah_exp.evaluation.attacks import Attack, Attempt, Request, Victim
+from ssah_exp.evaluation.attacks.prefill import Prefill
 from ssah_exp.interventions.ablate import Ablation, plan_ablation
 from ssah_exp.pipeline.stages import Stages, answering, benchmarks
 from tests import tiny
 from tests.config.composing import config_of
 from tests.interventions.test_ablate import fills_of, some_units
-from tests.pipeline.test_stage_keys import CONVERSATIONS, MODEL, STAGES
+from tests.pipeline.test_stage_keys import CONVERSATIONS, MODEL, REQUESTS, STAGES
 from tests.pipeline.tiny_run import silent
 
 LOADED = tiny.tiny_loaded()
@@ -80,3 +85,31 @@ def test_an_arm_is_measured_with_what_is_ablated_in_it(
     (seen,) = hooks
     assert (seen > 0) == (what is not None)
     assert tiny.pre_hooks(LOADED.model) == 0
+
+
+@dataclass(kw_only=True)
+class Peeping(Attack):
+    """Says that it needs no model, and looks at one."""
+
+    SEARCHES: ClassVar[bool] = False
+
+    def attempts(self, victim: Victim, request: Request, seed: int) -> list[Attempt]:
+        return [Attempt(victim.answers([request.prompt], request)[0])]
+
+
+def test_an_attack_that_looks_at_no_model_loads_none(tmp_path: Path) -> None:
+    """A model too large for one card was put whole on rank 0's, for what a tokenizer decides."""
+    slot: Any = SimpleNamespace(get=lambda ref: pytest.fail("loaded"))
+    data: Any = SimpleNamespace(fingerprints={})
+
+    def made(attack: Attack) -> Any:
+        place = tmp_path / attack.name
+        place.mkdir()
+        stages = Stages(config_of(), data, Computing(place), silent(), slot, LOADED.speech)  # type: ignore[arg-type]
+        stages.attempts(MODEL, None, attack, REQUESTS, "arm")
+        return json.loads((place / "attempts.json").read_text(encoding="utf-8"))
+
+    ((attempt,),) = made(Prefill(name="begun", text="w1"))
+    assert attempt["prefill"] == "w1"
+    with pytest.raises(ConfigError, match=r"'peeping' looks at the model, and its class says"):
+        made(Peeping(name="peeping"))

@@ -173,6 +173,13 @@ def test_too_few_requests_are_one_clear_error(place: Path) -> None:
         run_probe(config, silent())
 
 
+def test_states_beyond_the_model_s_positions_are_not_measured(place: Path) -> None:
+    config = probe_config(place)
+    config.probe.steps = [1, 5000]
+    with pytest.raises(DataError, match=r"goes on for 5000 \(probe\.steps\): it was made for"):
+        run_probe(config, silent())
+
+
 def test_tables_in_every_format(probed: Finished) -> None:
     records = [probed.record]
     markdown = render_artefact(records, "markdown")

@@ -137,6 +137,17 @@ def test_a_tracker_that_does_not_open_holds_up_nothing(
     assert RecordStore(place / "root").get(done.record.artefact, done.record.run_id) == done.record
 
 
+def test_a_tracker_that_fails_on_the_way_is_told_that_it_is_given_up(
+    finished: Finished, place: Path, spy: Spy
+) -> None:
+    """Its run stood there as running until the process ended."""
+    spy.fails = "stage"
+    with pytest.warns(UserWarning, match=r"failed: no network\. The run goes on"):
+        dispatch.run(another(place, 11))
+    assert spy.words() == ["open", "stop", "mirror"]
+    assert spy.told[1] == ("stop", "given up: ConnectionError")
+
+
 def test_a_tracker_that_fails_at_the_end_says_how_to_send_it_later(
     finished: Finished, place: Path, spy: Spy
 ) -> None:

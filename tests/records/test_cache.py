@@ -20,9 +20,10 @@ from safetensors.numpy import save_file
 
 from ssah_exp import cache as caching
 from ssah_exp import owner
-from ssah_exp.cache import COST, MARKER, Cache, Entry
+from ssah_exp.cache import COST, MARKER, Cache, Entry, lock_of
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import StoreError
+from ssah_exp.lock import held
 from ssah_exp.storage import storage_errors, whole_file, whole_folder, whole_path, write_atomically
 
 
@@ -384,3 +385,15 @@ def test_work_of_a_host_whose_name_begins_as_ours_is_left_alone(
     theirs.mkdir(parents=True)
     ask(cache, Stage())
     assert theirs.is_dir()
+
+
+def test_unfinished_work_does_not_outlive_its_entry(cache: Cache, entry: Entry) -> None:
+    """Whoever made it was killed before it could remove that: checkpoints lay there for ever."""
+    left = cache.partial("stage", {"key": 0})
+    left.mkdir()
+    (left / "last.ckpt").write_text("weights")
+    with held(lock_of(entry.folder), "stage", print):
+        assert ask(cache, Stage()).cached
+        assert left.is_dir(), "somebody is at work there"
+    assert ask(cache, Stage()).cached
+    assert not left.exists()

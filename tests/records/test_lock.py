@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from ssah_exp.lock import Lock, _look, owner_of, seems_held
+from ssah_exp import lock
+from ssah_exp.errors import StoreError
+from ssah_exp.lock import Lock, _look, held, owner_of, seems_held
 from ssah_exp.owner import Owner
 
 QUICK = {"beat": 0.05, "patience": 0.5, "poll": 0.01}
@@ -220,9 +222,9 @@ def test_who_seems_to_hold_it(tmp_path: Path) -> None:
     leave_behind(lock, dead())
     assert not seems_held(lock)
     file = leave_behind(tmp_path / "other", elsewhere())
-    for silent, held in ((60, True), (121, False)):
+    for silent, kept in ((60, True), (121, False)):
         os.utime(file, (time.time() - silent,) * 2)
-        assert seems_held(tmp_path / "other") == held
+        assert seems_held(tmp_path / "other") == kept
     assert {path.name for path in tmp_path.iterdir()} == {"lock", "other"}
 
 
@@ -259,3 +261,47 @@ def test_an_owner_taken_for_dead_leaves_the_next_one_alone(tmp_path: Path) -> No
         file.rename(taken.with_name("kept"))  # as a take-over does
         taken.rename(tmp_path / "lock" / taken.name)
     assert [path.name for path in (tmp_path / "lock").iterdir()] == [taken.name]
+
+
+def test_whoever_waits_looks_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look of each waiting job made a folder and a file, and removed both."""
+    leave_behind(tmp_path / "lock", elsewhere())
+    made: list[Path] = []
+    monkeypatch.setattr(Path, "mkdir", lambda path, **_: made.append(path))
+    with Lock(tmp_path / "lock", "work", patience=0.3, poll=0.02):
+        assert made == []
+
+
+def test_a_lock_that_cannot_be_taken_nor_seen_is_waited_for_without_haste(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(lock.time, "sleep", sleep)
+    monkeypatch.setattr(Lock, "_take", lambda self, me: False)
+    with pytest.raises(KeyboardInterrupt), Lock(tmp_path / "lock", "work", poll=0.5):
+        pytest.fail("taken")
+    assert slept == [0.5] * 3
+
+
+def test_a_place_that_may_not_be_written_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`retry-failed` on a colleague's sweep ended with a traceback."""
+
+    def forbidden(path: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", forbidden)
+    with (
+        pytest.raises(StoreError, match="read-only or forbidden"),
+        held(tmp_path / "a", "a", print),
+    ):
+        pytest.fail("taken")

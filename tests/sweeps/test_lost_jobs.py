@@ -503,3 +503,30 @@ def test_jobs_run_again_where_they_were_submitted(
     said: list[str] = []
     run_here(sweep, sweep.jobs(), said.append)
     assert said[0].startswith(f"{there}, where the sweep was submitted, is gone")
+
+
+def test_a_second_cancel_reaches_the_process_that_the_first_could_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given on a login node first, it left the job running for hours."""
+    sweep = sweep_of(tmp_path, 2)
+    sweep.job(0).save(JobState(RUNNING))
+    asked: list[str] = []
+    monkeypatch.setattr(cancel, "_interrupt", lambda sweep: asked.append(sweep.name))
+    with held(sweep.lock, "sweep", print):
+        for _ in range(2):
+            assert main(["cancel", "--root", str(tmp_path)]) == 0
+    assert asked == ["night", "night"]
+    sweep.job(0).save(JobState(INTERRUPTED))
+    assert main(["cancel", "--root", str(tmp_path)]) == 0
+    assert len(asked) == 2, "nothing runs any more"
+
+
+def test_a_sweep_may_lie_at_the_top_of_a_file_system(tmp_path: Path) -> None:
+    assert Sweep(Path("/sweep")).given_as == "/sweep"
+
+
+def test_a_sweep_without_jobs_has_no_job_minus_one(tmp_path: Path, capsys: Capture) -> None:
+    sweep_of(tmp_path, 0)
+    assert main(["logs", "0", "--root", str(tmp_path)]) == 2
+    assert "no job of it is written down" in capsys.readouterr().err

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -51,3 +54,16 @@ def test_an_example_without_counted_tokens_counts_nowhere() -> None:
     passed = PassedExamples(lambda: loaded, loaded.anatomy.layers, CPU)
     found, moments = passed.of("x", [silent, B], UnitsConfig())
     assert (found.examples, moments.examples) == (1, 1)
+
+
+def test_it_keeps_no_model_while_others_need_the_room() -> None:
+    """vLLM could not load its own beside it."""
+    held = [tiny.tiny_loaded()]
+    passed = PassedExamples(lambda: held[0], held[0].anatomy.layers, CPU)
+    passed.of("safety", SETS[0], UnitsConfig(batch_size=2))
+    gone = weakref.ref(held[0].model)
+    held[0] = tiny.tiny_loaded()
+    gc.collect()
+    assert gone() is None
+    passed.of("safety", SETS[1], UnitsConfig(batch_size=2))
+    assert passed.sequences == 5
