@@ -122,6 +122,10 @@ class Lock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """See :meth:`give_back`."""
+        self.give_back()
+
+    def give_back(self) -> None:
         """Release the lock, if it is still ours."""
         self._stop.set()
         if self._heart is not None:
@@ -293,4 +297,4 @@ def held_at_once(folder: Path) -> Iterator[bool]:
         yield taken
     finally:
         if taken:
-            lock.__exit__(None, None, None)
+            lock.give_back()

@@ -6,6 +6,7 @@ import random
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ssah_exp import ranks
 from ssah_exp.config.build import build
@@ -72,7 +73,7 @@ class RunData:
         }
         return {**sets, "finetune": self.finetune} if self.finetune else sets
 
-    @property
+    @cached_property
     def fingerprints(self) -> dict[str, str]:
         """sha256 of each set's content; ``finetune`` and ``preferences`` only where loaded."""
         prints = {name: fingerprint_examples(rows) for name, rows in self.example_sets.items()}

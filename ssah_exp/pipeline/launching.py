@@ -160,10 +160,8 @@ def _handlers_kept() -> Iterator[None]:
 def _said(failure: Any) -> str:
     """The message in a failed rank's error file."""
     said = failure.message
-    if isinstance(said, dict):
-        said = said.get("message", said)
-    if isinstance(said, dict):
-        said = said.get("message", said)
+    for _ in range(2):  # torch wraps what it reads once more
+        said = said.get("message", said) if isinstance(said, dict) else said
     return str(said)
 
 

@@ -31,9 +31,7 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
     check_scoring(config.units)
     run = open_run(config, reporter)
     base, stages = run.prepare()
-    stages.check_text(base)
-    stages.check_prompts(base)
-    stages.check_conversations(base)
+    stages.check(base)
     aligned, training = run.align(base, stages)
     identified = identify_units(aligned, stages)
     units = identified.units

@@ -38,9 +38,7 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
     check_arms(config.training)
     run = open_run(config, reporter, training=True)
     base, stages = run.prepare()
-    stages.check_text(base)
-    stages.check_prompts(base)
-    stages.check_conversations(base)
+    stages.check(base)
     start, alignment = base, None
     if config.training.start == ALIGNED:
         start, alignment = run.align(base, stages)

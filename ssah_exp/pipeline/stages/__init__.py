@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages.answering import AnsweringStages
 from ssah_exp.pipeline.stages.benchmarks import BenchmarkStages, read_losses
 from ssah_exp.pipeline.stages.making import MakingStages, read_statistics, read_training, save_model
@@ -24,3 +25,13 @@ __all__ = [
 @dataclass(frozen=True)
 class Stages(MakingStages, AnsweringStages, BenchmarkStages):
     """All stages of a run."""
+
+    def check(self, ref: ModelRef) -> None:
+        """Before hours of training, refuse what the model cannot be asked or measured on.
+
+        Raises:
+            DataError: Text, requests or conversations do not fit the model, or there is too little.
+        """
+        self.check_text(ref)
+        self.check_prompts(ref)
+        self.check_conversations(ref)
