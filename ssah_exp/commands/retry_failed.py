@@ -45,7 +45,8 @@ def execute(options: argparse.Namespace) -> int:
     for job in damaged:
         tell(f"job {job.number} is left out, its frozen config is damaged: {job.folder}")
     if not jobs:
-        tell(f"sweep {sweep.name}: nothing to run again")
+        unkept = "; what --set gives is not kept" if options.set else ""
+        tell(f"sweep {sweep.name}: nothing to run again{unkept}")
         return int(bool(damaged))
     plan = sweep.plan()
     given = retuned(plan["options"], options.set)

@@ -140,15 +140,14 @@ def _seeds(actions: Commands) -> None:
         help="a seed and its file; all files from 'units atlas', or all from 'units noise'",
     )
     seeds.add_argument(
-        "--measure", default="jaccard_SCU", help="for 'units atlas': which of the file's measures"
+        "--measure", help="for 'units atlas': which of the file's measures (default: jaccard_SCU)"
     )
     for end, which, default in (("before", "from", "SCU"), ("after", "to", "CU")):
         seeds.add_argument(
             f"--{which}",
             dest=end,
-            default=default,
             choices=CLASSES,
-            help=f"for 'units noise': the class {end} training",
+            help=f"for 'units noise': the class {end} training (default: {default})",
         )
     seeds.add_argument(
         "--column",

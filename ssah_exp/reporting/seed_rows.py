@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssah_exp.errors import StoreError
+from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.evaluation.judges.label_file import as_text
 
 _ATLAS = {"setting", "measure", "mean"}
@@ -21,13 +21,15 @@ class Picked:
 
     Attributes:
         measure: For an atlas: ``jaccard_SCU``, ``spearman``, ...; its mean over draws is taken.
-        before: For a transfer: the class before.
-        after: For a transfer: the class after; its mean share of ``before`` is taken.
+            None = ``jaccard_SCU``.
+        before: For a transfer: the class before; None = ``SCU``.
+        after: For a transfer: the class after; its mean share of ``before`` is taken. None =
+            ``CU``.
     """
 
-    measure: str = "jaccard_SCU"
-    before: str = "SCU"
-    after: str = "CU"
+    measure: str | None = None
+    before: str | None = None
+    after: str | None = None
 
 
 def seeds_frame(
@@ -44,6 +46,7 @@ def seeds_frame(
         Columns ``seed`` and one per heading; shares from 0 to 1.
 
     Raises:
+        ConfigError: What is picked is of files of the other kind.
         StoreError: A file is no such CSV, lacks one of the names, or has no draws for the number.
     """
     found = {seed: _numbers(path, picked) for seed, path in sorted(files.items())}
@@ -60,10 +63,15 @@ def _numbers(path: Path, picked: Picked) -> pd.Series:
     """What a file has to offer: name -> number; there is at least one."""
     table = _table(path)
     if set(table.columns) >= _ATLAS:
-        asked = table[table["measure"] == picked.measure]
+        if picked.before or picked.after:
+            raise ConfigError(f"--from and --to say nothing about {path}, of 'units atlas'.")
+        asked = table[table["measure"] == (picked.measure or "jaccard_SCU")]
         rows = asked.set_index("setting")["mean"]
     elif set(table.columns) >= _NOISE:
-        asked = table[(table["from"] == picked.before) & (table["to"] == picked.after)]
+        if picked.measure:
+            raise ConfigError(f"--measure says nothing about {path}, of 'units noise'.")
+        before, after = picked.before or "SCU", picked.after or "CU"
+        asked = table[(table["from"] == before) & (table["to"] == after)]
         rows = asked.set_index("comparison")["of_before_mean"] / 100
     else:
         raise StoreError(f"{path} is no CSV of 'units atlas' or 'units noise'.")

@@ -74,6 +74,8 @@ def test_settings_of_an_atlas_under_headings_of_ones_own(atlas: str, capsys: Cap
         (["1={atlas}", "--column", "run"], "not of the form HEADING=NAME"),
         (["1={atlas}", "--column", "a=flap"], "no draws of 'flap'; it has run, random"),
         (["1={atlas}", "--measure", "jacard"], "no draws of any setting"),
+        (["1={atlas}", "--to", "RU"], "--from and --to say nothing about"),
+        ([f"1={TRANSFER}/noise_seed0.csv", "--measure", "spearman"], "--measure says nothing"),
         (["1={atlas}.gone"], "cannot be read as CSV"),
         ([f"1={TRANSFER}/seeds.csv"], "no CSV of 'units atlas' or 'units noise'"),
     ],
