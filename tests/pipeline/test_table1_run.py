@@ -15,10 +15,12 @@ from ssah_exp.config.schema import RunConfig
 from ssah_exp.digest import digest_file
 from ssah_exp.errors import ModelError, StoreError, UnitError
 from ssah_exp.pipeline import dispatch
+from ssah_exp.pipeline.arms import plan_arms
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.stages import answering, benchmarks
 from ssah_exp.records.store import RecordStore
 from ssah_exp.records.trackers import WandbTracker
+from ssah_exp.units.summary import size_of_set
 from ssah_exp.units.unitmap import UnitMap
 from tests.pipeline.tiny_run import (
     JUDGES,
@@ -173,6 +175,17 @@ def test_another_seed_is_another_run(finished: Finished, place: Path) -> None:
     assert other.record.run_id != finished.record.run_id
     assert {"align", "statistics"} <= set(computed(other))
     assert "answers unaligned" not in computed(other)
+    # Controls of all seeds from one draw would make intervals over seeds too narrow.
+    units = UnitMap.load(other.folder / "unitmap")
+    plans = [plan_arms(units, config.ablation, seed, with_unaligned=True) for seed in (1, 0)]
+    drawn = [
+        {arm.name: size_of_set(units, arm.mask)["magnitude"] for arm in plan if arm.control}
+        for plan in plans
+    ]
+    found = {arm.name: arm.magnitude for arm in other.record.arms if arm.control}
+    assert found == pytest.approx(drawn[0])
+    assert found.keys() == drawn[1].keys()
+    assert all(found[name] != pytest.approx(value) for name, value in drawn[1].items())
 
 
 def test_a_model_that_comes_aligned_is_not_trained(finished: Finished, place: Path) -> None:

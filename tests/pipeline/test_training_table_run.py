@@ -17,9 +17,11 @@ from ssah_exp.interventions.delta import Delta, apply_to_folder
 from ssah_exp.models.weights import read_weights
 from ssah_exp.pipeline import dispatch
 from ssah_exp.pipeline.opened import Finished, open_run
+from ssah_exp.pipeline.training_arms import plan_training_arms
 from ssah_exp.pipeline.training_table import run_training_table
 from ssah_exp.records.store import RecordStore
 from ssah_exp.training.certificate import load_plan
+from ssah_exp.units.summary import size_of_set
 from ssah_exp.units.unitmap import UnitMap
 from tests.pipeline.tiny_run import (
     FINETUNE,
@@ -352,6 +354,22 @@ def test_another_seed_is_another_run(table: Finished, place: Path) -> None:
     assert {"align", "statistics", "train full"} <= set(computed(other))
     assert "answers unaligned" not in computed(other)
     assert arm_of(other, "full").metrics != arm_of(same, "full").metrics
+
+
+def test_controls_of_another_seed_are_another_draw(place: Path) -> None:
+    """Intervals over seeds are to hold what the draw of a control decides."""
+    frozen = ArmConfig(policy="freeze", select=of_class("SCU"), controls=["random"])
+    config = training_config(place, {"frozen": frozen})
+    config.seed = 1
+    other = run(config)
+    units = UnitMap.load(other.folder / "unitmap")
+    drawn = [
+        size_of_set(units, plan_training_arms(units, config.training, seed)[1].mask)["magnitude"]
+        for seed in (1, 0)
+    ]
+    found = arm_of(other, "frozen/random/0").magnitude
+    assert found == pytest.approx(drawn[0])
+    assert found != pytest.approx(drawn[1])
 
 
 def test_the_unaligned_model_is_aligned_by_units(budgets: Finished, place: Path) -> None:

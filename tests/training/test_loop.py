@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
@@ -149,6 +150,22 @@ def test_a_run_may_have_other_epochs_than_its_config() -> None:
     assert run.config.epochs != 5
     summary = fine_tune(loaded, run)[0]
     assert (summary.epochs, summary.steps) == (5, 5 * len(run.loader_of()))
+
+
+class Rates(pl.Callback):
+    """Notes the rate of every step."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_before_optimizer_step(self, *given: Any) -> None:
+        self.seen.append(given[-1].param_groups[0]["lr"])
+
+
+def test_the_schedule_spans_steps_and_not_batches() -> None:
+    loaded, rates = tiny.tiny_loaded("llama_gqa"), Rates()
+    fine_tune(loaded, run_for(loaded, accumulate=2, epochs=4, callbacks={"rates": rates}))
+    assert rates.seen == pytest.approx([RATE * factor for factor in FACTORS])
 
 
 def test_a_loss_that_explodes_later_is_blamed_on_the_learning_rate() -> None:
