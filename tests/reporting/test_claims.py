@@ -139,6 +139,36 @@ def test_control_draws_are_averaged_within_a_seed(tmp_path: Path) -> None:
     assert list(found.findings[0].by_seed.values()) == pytest.approx([0.4, 0.4])
 
 
+def test_a_control_with_an_unscored_draw_is_not_the_mean_of_the_others(tmp_path: Path) -> None:
+    records: list[RunRecord] = []
+    for seed, value in enumerate([0.6, 0.7, 0.8]):
+        draws = [arm("SCU/pooled/random/0", 0.1), arm("SCU/pooled/random/1", 0.3)]
+        records.append(record(seed, arms=[arm("SCU/pooled", value), *draws]))
+    gap = {**metrics(0.3), METRIC: rate(0, 0, 0.95)}
+    records[2].arms[2] = arm("SCU/pooled/random/1", 0.3, metrics=gap)
+    test = {**SCU_ABOVE, "against": "random like SCU/pooled"}
+    claims = claims_of(tmp_path, {"claim": "c", "tests": [test]})
+    (finding,) = only(settle(claims, records)).findings
+    assert finding.by_seed == pytest.approx({0: 0.4, 1: 0.5})
+    expected = stats.ttest_1samp([0.4, 0.5], 0, alternative="greater")
+    assert finding.p == pytest.approx(expected.pvalue)
+    alone = only(settle(claims, records[2:]))
+    assert (alone.verdict, alone.p) == ("not testable", None)
+
+
+def test_an_arm_of_records_that_stands_against_nothing_stands_against_zero(tmp_path: Path) -> None:
+    values = [0.6, 0.7, 0.5]
+    claims = claims_of(tmp_path, {"claim": "c", "tests": [{**SCU_ABOVE, "against": None}]})
+    found = only(settle(claims, seeds_of(values)))
+    (finding,) = found.findings
+    assert finding.by_seed == pytest.approx(dict(enumerate(values)))
+    assert finding.difference.value == pytest.approx(0.6)
+    # Mean 0.6 and standard deviation 0.1 of three; a t of 2 degrees of freedom in closed form.
+    t = 0.6 / (0.1 / math.sqrt(3))
+    assert finding.p == pytest.approx(0.5 - t / (2 * math.sqrt(2 + t**2)))
+    assert found.verdict == "supported"
+
+
 def test_where_chooses_the_runs(tmp_path: Path) -> None:
     def named(made: RunRecord, name: str) -> RunRecord:
         data = {**made.config["data"], "name": name}

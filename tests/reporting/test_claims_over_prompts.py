@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ssah_exp.evaluation.intervals import rate
+from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting.claims.over_prompts import OverPrompts
 from ssah_exp.reporting.claims.settle import Settled, settle
 from ssah_exp.reporting.claims.table import render_claims
 from tests.records.synthetic import JUDGE, arm, metrics, record
@@ -106,21 +108,18 @@ def test_many_prompts_are_a_t_test_of_their_means(tmp_path: Path, shows: str) ->
     assert (found.difference.low, found.difference.high) == pytest.approx(ends)
 
 
+def of_windows(name: str, losses: list[float]) -> ArmRecord:
+    mean = float(np.mean(losses))
+    return arm(name, 0.1, metrics=metrics(0.1, mean), outcomes=Outcomes(losses=losses))
+
+
 def test_perplexity_is_over_windows(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     records, seen = [], []
     for seed in range(3):
         losses = {"aligned": draw.normal(3, 0.3, 8), "SCU/pooled": draw.normal(3.2, 0.3, 8)}
         seen.append(losses["SCU/pooled"] - losses["aligned"])
-        arms = [
-            arm(
-                name,
-                0.1,
-                metrics=metrics(0.1, float(values.mean())),
-                outcomes=Outcomes(losses=values.tolist()),
-            )
-            for name, values in losses.items()
-        ]
+        arms = [of_windows(name, values.tolist()) for name, values in losses.items()]
         records.append(record(seed, arms=arms))
     test = {**SCU_ABOVE, "metric": "perplexity"}
     found = only(settle(claims_of(tmp_path, {"claim": "c", "tests": [test]}), records))
@@ -129,6 +128,125 @@ def test_perplexity_is_over_windows(tmp_path: Path) -> None:
     wanted = stats.ttest_1samp(np.mean(seen, axis=0), 0, alternative="greater").pvalue
     assert finding.over_prompts.p == pytest.approx(wanted)
     assert finding.over_prompts.difference.unit == "windows"
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [[2.1, 2.9, 2.3, 2.7], [2.2, 2.6, math.inf, 2.8], [2.3, 2.5, 2.9, 2.4]],
+        [[2.1, 2.6, 3.1, 3.6], [2.2, 2.7, 3.2, 3.7], [2.3, 2.8, 3.3, 3.8]],
+    ],
+    ids=["one is infinite", "all differ alike"],
+)
+def test_windows_that_a_t_test_cannot_take_have_no_test(
+    tmp_path: Path, losses: list[list[float]]
+) -> None:
+    """Beside seeds that do vary."""
+    records = [
+        record(
+            seed, arms=[of_windows("aligned", [2.0, 2.5, 3.0, 3.5]), of_windows("SCU/pooled", row)]
+        )
+        for seed, row in enumerate(losses)
+    ]
+    test = {**SCU_ABOVE, "metric": "perplexity"}
+    found = only(settle(claims_of(tmp_path, {"claim": "c", "tests": [test]}), records))
+    assert found.findings[0].over_prompts is None
+    assert found.p_prompts_holm is None
+
+
+SCORE = f"score/raw/{JUDGE}"
+
+
+def scored(name: str, scores: list[float | None]) -> ArmRecord:
+    mean = float(np.mean(np.array(scores, dtype=float)))
+    given = {**metrics(0.1), SCORE: Estimate(mean, None, None, len(scores), "answers", "")}
+    return arm(name, 0.1, metrics=given, outcomes=Outcomes(scores={SCORE: scores}))
+
+
+def of_scores(
+    tmp_path: Path, rows: Sequence[list[float | None]], shows: str, margin: float
+) -> OverPrompts:
+    """Three seeds by a judge of 1 to 5; the dense model has 1 everywhere."""
+    records = [
+        record(
+            seed,
+            arms=[scored("aligned", [1.0] * len(row)), scored("SCU/pooled", row)],
+            judges={JUDGE: {"kind": "endpoint", "scale": [1, 5]}},
+        )
+        for seed, row in enumerate(rows)
+    ]
+    test = {**SCU_ABOVE, "shows": shows, "metric": SCORE, "margin": margin}
+    (finding,) = only(
+        settle(claims_of(tmp_path, {"claim": "c", "tests": [test]}), records)
+    ).findings
+    assert finding.over_prompts is not None
+    return finding.over_prompts
+
+
+def bound(count: int, n: int) -> float:
+    """Clopper-Pearson's upper bound of a share, at a quarter of an error of 5 %."""
+    return float(stats.beta.ppf(1 - 0.05 / 4, count + 1, n - count))
+
+
+def test_scores_are_bounded_as_shares_of_their_scale(tmp_path: Path) -> None:
+    """Most answers rise by a point; of the other three one does not rise and two rise by more."""
+    rows: list[list[float | None]] = [
+        [2, 2, 2, 2, 2, 1, 5, 3],
+        [2, 2, 2, 2, 2, 1, 5, 3],
+        [2, 2, 2, 2, 2, 1, 5, 5],
+    ]
+    found = of_scores(tmp_path, rows, "higher", 0.5)
+    low, high = 0.25 - 1.25 * bound(1, 8), 0.25 + 0.75 * bound(2, 8)
+    assert (found.difference.low, found.difference.high) == pytest.approx((4 * low, 4 * high))
+    assert found.difference.value == pytest.approx((5 * 1 + 0 + 4 + 8 / 3) / 8)
+    assert found.p == pytest.approx(1 / 2**7)  # all seven that changed rise
+
+
+@pytest.mark.parametrize(("margin", "share"), [(0.4, 0.1), (2.0, 0.5), (3.0, 0.75)])
+def test_the_margin_of_a_score_is_a_share_of_its_scale(
+    tmp_path: Path, margin: float, share: float
+) -> None:
+    """Two of twenty answers rise, one falls no farther: to be worse, that share had to rise."""
+    rest: list[float | None] = [1.0] * 18
+    rows = [[3.0, 2.0, *rest], [5.0, 2.0, *rest], [5.0, 1.0, *rest]]
+    found = of_scores(tmp_path, rows, "same", margin)
+    assert found.p == pytest.approx(stats.binom.cdf(2, 20, share))
+    ends = -4 * bound(0, 20), 4 * bound(2, 20)
+    assert (found.difference.low, found.difference.high) == pytest.approx(ends)
+    assert found.difference.value == pytest.approx((13 + 5 - 6) / 3 / 20)
+
+
+@pytest.mark.parametrize(("margin", "verdict"), [(0.01, "undecided at this n"), (0.2, "supported")])
+def test_arms_are_the_same_within_the_rate_margin_of_the_file(
+    tmp_path: Path, margin: float, verdict: str
+) -> None:
+    test = {**SCU_ABOVE, "shows": "same"}
+    claims = claims_of(
+        tmp_path, {"claim": "c", "tests": [test]}, rate_margin=margin, loss_margin=0.07
+    )
+    run = record(arms=[judged("aligned", 10), judged("SCU/pooled", 12)])
+    found = only(settle(claims, [run]))
+    assert found.p == pytest.approx(stats.binom.cdf(2, N, margin))  # two of the prompts rose
+    assert found.verdict == verdict
+
+
+@pytest.mark.parametrize(("margin", "verdict"), [(0.01, "not supported"), (0.2, "supported")])
+def test_arms_are_the_same_within_the_loss_margin_of_the_file(
+    tmp_path: Path, margin: float, verdict: str
+) -> None:
+    test = {**SCU_ABOVE, "shows": "same", "metric": "perplexity"}
+    claims = claims_of(
+        tmp_path, {"claim": "c", "tests": [test]}, rate_margin=0.07, loss_margin=margin
+    )
+    shifts = [0.06, 0.08, 0.05, 0.07, 0.09, 0.04]
+    dense = [2.0, 2.5, 3.0, 3.5, 2.2, 2.8]
+    pruned = [loss + shift for loss, shift in zip(dense, shifts, strict=True)]
+    run = record(arms=[of_windows("aligned", dense), of_windows("SCU/pooled", pruned)])
+    found = only(settle(claims, [run]))
+    above = stats.ttest_1samp(shifts, -margin, alternative="greater").pvalue
+    below = stats.ttest_1samp(shifts, margin, alternative="less").pvalue
+    assert found.p == pytest.approx(max(above, below))
+    assert found.verdict == verdict
 
 
 def test_prompts_that_differ_by_seed_are_not_averaged(tmp_path: Path) -> None:

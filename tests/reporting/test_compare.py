@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from scipy import stats
 
 from ssah_exp.cli import main
 from ssah_exp.evaluation.intervals import Resampling, perplexity, rate
@@ -112,19 +113,26 @@ def test_control_draws_are_averaged_prompt_by_prompt_and_ranked() -> None:
     assert tied.ranks == ["3/4"], "a tie is lost"
 
 
-def test_a_tie_up_to_rounding_is_lost() -> None:
-    """As of two means of thirds whose terms came in another order."""
-    made = table1()
-    own, other = 0.8233333333333333, 0.8233333333333334
-    given = {"SCU/pooled": other, "SCU/pooled/random/0": own, "SCU/pooled/random/1": 0.1}
-    metric = f"asr/raw/{JUDGE}"
+def with_values(made: RunRecord, metric: str, given: Mapping[str, float | None]) -> RunRecord:
+    """Printed values of some arms replaced; None is a gap."""
     arms = [
-        replace(item, metrics={**item.metrics, metric: replace(rate(1, N, 0.95), value=value)})
-        if (value := given.get(item.name)) is not None
+        replace(
+            item,
+            metrics={**item.metrics, metric: replace(item.metrics[metric], value=given[item.name])},
+        )
+        if item.name in given
         else item
         for item in made.arms
     ]
-    line = lines(replace(made, arms=arms))["SCU/pooled", "random like SCU/pooled"]
+    return replace(made, arms=arms)
+
+
+def test_a_tie_up_to_rounding_is_lost() -> None:
+    """As of two means of thirds whose terms came in another order."""
+    own, other = 0.8233333333333333, 0.8233333333333334
+    given = {"SCU/pooled": other, "SCU/pooled/random/0": own, "SCU/pooled/random/1": 0.1}
+    made = with_values(table1(), f"asr/raw/{JUDGE}", given)
+    line = lines(made)["SCU/pooled", "random like SCU/pooled"]
     assert own != other
     assert line.ranks == ["2/3"]
 
@@ -136,6 +144,35 @@ def test_an_overflow_is_as_bad_as_another() -> None:
         item.metrics["perplexity"] = replace(item.metrics["perplexity"], value=math.inf)
     line = lines(made, metric="perplexity")["SCU/pooled", "random like SCU/pooled"]
     assert line.ranks == ["3/3"]
+
+
+@pytest.mark.parametrize("unscored", ["SCU/pooled/random/1", "SCU/pooled"])
+def test_an_arm_or_a_draw_without_a_score_leaves_no_difference_and_no_rank(unscored: str) -> None:
+    """The draw left out may be the one that was no better than the arm."""
+    sound = [table1(0), table1(2, scu=13)]
+    silent = with_values(table1(1, scu=10), f"asr/raw/{JUDGE}", {unscored: None})
+    pair = "SCU/pooled", "random like SCU/pooled"
+    line = lines(*sound, silent)[pair]
+    assert (line.difference, line.seeds.p, line.ranks) == (None, None, None)
+    line = lines(*sound)[pair]
+    assert line.difference == pytest.approx(((16 - 2) + (13 - 2)) / 2 / N)
+    assert line.ranks == ["1/3", "1/3"]
+
+
+@pytest.mark.parametrize("overflowed", [["SCU/pooled"], ["aligned"], ["SCU/pooled", "aligned"]])
+def test_two_seeds_do_not_stand_for_a_third_that_overflowed(overflowed: list[str]) -> None:
+    losses = {0: 2.6, 1: 2.7, 2: 2.9}
+    runs = [
+        with_values(table1(seed), "perplexity", {"SCU/pooled": math.exp(loss)})
+        for seed, loss in losses.items()
+    ]
+    pair = "SCU/pooled", "aligned"
+    line = lines(*runs, metric="perplexity")[pair]
+    assert line.difference == pytest.approx((0.1 + 0.2 + 0.4) / 3)
+    assert line.seeds.p == pytest.approx(stats.ttest_1samp([0.1, 0.2, 0.4], 0).pvalue)
+    runs[1] = with_values(runs[1], "perplexity", dict.fromkeys(overflowed, math.inf))
+    line = lines(*runs, metric="perplexity")[pair]
+    assert (line.difference, line.seeds.p) == (None, None)
 
 
 def test_nothing_to_compare_is_said(tmp_path: Path, capsys: Capture) -> None:
