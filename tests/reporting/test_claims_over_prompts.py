@@ -22,6 +22,7 @@ from tests.records.synthetic import JUDGE, arm, metrics, record
 from tests.reporting.test_claims import METRIC, SCU_ABOVE, claims_of, only
 
 N = 100
+SCORE = f"score/raw/{JUDGE}"
 MCNEMAR = 2 / 2**8  # of eight prompts that rose, none that fell
 
 
@@ -154,9 +155,6 @@ def test_windows_that_a_t_test_cannot_take_have_no_test(
     assert found.p_prompts_holm is None
 
 
-SCORE = f"score/raw/{JUDGE}"
-
-
 def scored(name: str, scores: list[float | None]) -> ArmRecord:
     mean = float(np.mean(np.array(scores, dtype=float)))
     given = {**metrics(0.1), SCORE: Estimate(mean, None, None, len(scores), "answers", "")}
@@ -202,11 +200,20 @@ def test_scores_are_bounded_as_shares_of_their_scale(tmp_path: Path) -> None:
     assert found.p == pytest.approx(1 / 2**7)  # all seven that changed rise
 
 
+def test_answers_that_all_differ_alike_have_a_test(tmp_path: Path) -> None:
+    """Differences of scores are bounded; those of losses are not."""
+    rows: list[list[float | None]] = [[2.0] * 8, [3.0] * 8, [4.0] * 8]
+    found = of_scores(tmp_path, rows, "higher", 0.5)
+    low, high = 0.5 - 1.5 * bound(0, 8), 0.5 + 0.5 * bound(0, 8)
+    assert (found.difference.low, found.difference.high) == pytest.approx((4 * low, 4 * high))
+    assert found.p == pytest.approx(1 / 2**8)
+
+
 @pytest.mark.parametrize(("margin", "share"), [(0.4, 0.1), (2.0, 0.5), (3.0, 0.75)])
 def test_the_margin_of_a_score_is_a_share_of_its_scale(
     tmp_path: Path, margin: float, share: float
 ) -> None:
-    """Two of twenty answers rise, one falls no farther: to be worse, that share had to rise."""
+    """Two of twenty answers rise; to be worse by the margin, that share of them would have to."""
     rest: list[float | None] = [1.0] * 18
     rows = [[3.0, 2.0, *rest], [5.0, 2.0, *rest], [5.0, 1.0, *rest]]
     found = of_scores(tmp_path, rows, "same", margin)
