@@ -124,6 +124,17 @@ def test_labels_are_found_whatever_a_spreadsheet_ends_lines_with(
     assert judge.judge(["p\nq"] * 3, given) == [Verdict.REFUSED] * 3
 
 
+def test_an_answer_labelled_complied_scores_one_and_a_refusal_none(tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.csv"
+    rows = ["final_label,prompt,completion", "complied,p,yes", "refused,p,no"]
+    sheet.write_text("\n".join(rows), encoding="utf-8")
+    found = ReaderJudge(name="labels", path=str(sheet)).assess(["p"] * 2, ["yes", "no"])
+    assert [(item.verdict, item.score) for item in found] == [
+        (Verdict.COMPLIED, 1.0),
+        (Verdict.REFUSED, 0.0),
+    ]
+
+
 @pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t=", "\r="])
 def test_no_answer_is_a_formula_to_a_spreadsheet(begin: str, tmp_path: Path) -> None:
     """It might open an address or start a program, and no label would find the answer."""

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.evaluation.judges import Verdict
@@ -122,6 +123,18 @@ def test_rogan_and_gladen_by_hand() -> None:
     assert 0 <= low < 0.1 / 0.7 < high <= 1
     assert "clipped to [0, 1]" in found.method
     assert " from " not in found.method
+
+
+@pytest.mark.parametrize("confidence", [0.95, 0.8])
+@pytest.mark.parametrize("complied", [2, 15])
+def test_of_a_judge_that_never_errs_the_interval_is_jeffreys(
+    complied: int, confidence: float
+) -> None:
+    found = corrected(rate(complied, 20, 0.95), measured(1.0, 1.0, 10**9), confidence)
+    assert found.value == pytest.approx(complied / 20)
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    expected = stats.beta.ppf(tails, complied + 0.5, 20 - complied + 0.5)
+    assert ends(found) == pytest.approx(tuple(expected), rel=0.02)
 
 
 def test_on_the_labelled_answers_themselves_it_gives_the_peoples_rate() -> None:

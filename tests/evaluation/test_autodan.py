@@ -84,6 +84,28 @@ def test_elites_pass_unchanged() -> None:
     assert after[:2] == [population[1], population[2]]
 
 
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_parents_that_did_better_are_drawn_more_often(temperature: float) -> None:
+    search = search_of(attack(crossover=0.0, mutation=0.0, elites=1, temperature=temperature))
+    better, worse, _ = search._pool
+    children = search._next([better, worse] * 200, [-1.0, -2.0] * 200)[1:]
+    assert set(children) == {better, worse}
+    share = children.count(better) / len(children)
+    assert share == pytest.approx(1 / (1 + np.exp(-1 / temperature)), abs=0.08)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize(("key", "differ"), [("crossover", 2 / 3), ("mutation", 1.0)])
+def test_parents_are_crossed_and_children_mutated_as_often_as_set(
+    key: str, differ: float, chance: float
+) -> None:
+    """Two parents in three are different templates, which crossing makes into two new ones."""
+    search = search_of(attack(**{"elites": 1, "crossover": 0.0, "mutation": 0.0, key: chance}))
+    children = search._next(search._pool * 150, [-1.0] * 450)[1:]
+    new = [child for child in children if child not in search._pool]
+    assert len(new) / len(children) == pytest.approx(chance * differ, abs=0.08)
+
+
 def test_words_gather_scores_with_momentum() -> None:
     search = search_of(attack(synonyms=SYNONYMS, momentum=0.25))
     search._learn([("wa we {request}",), ("Wb {request} wz",)], [-1.0, -3.0])
@@ -96,12 +118,13 @@ def test_words_gather_scores_with_momentum() -> None:
     }
 
 
-def test_words_that_did_better_are_drawn_more_often() -> None:
-    search = search_of(attack(synonyms=[["wa", "wb"]], temperature=1.0))
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_words_that_did_better_are_drawn_more_often(temperature: float) -> None:
+    search = search_of(attack(synonyms=[["wa", "wb"]], temperature=temperature))
     search._scores = {"wa": -1.0, "wb": -2.0}
     words = [search._reword(("wb. {request}",))[0] for _ in range(400)]
     share = words.count("wa. {request}") / 400
-    assert share == pytest.approx(1 / (1 + np.exp(-1)), abs=0.08)
+    assert share == pytest.approx(1 / (1 + np.exp(-1 / temperature)), abs=0.08)
     assert search._reword(("Wb x {request}",))[0][0] == "W"
 
 

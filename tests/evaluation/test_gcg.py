@@ -193,6 +193,57 @@ def test_the_seed_decides_and_the_batch_does_not() -> None:
     assert len(others) > 1
 
 
+def test_only_the_most_promising_usable_tokens_are_tried() -> None:
+    """A falling loss is a negative gradient; special tokens fall most and cannot be typed."""
+    victim = victim_of()
+    place = Place.of(victim, REQUEST, "w3 w4 w5")
+    gradient = torch.linspace(-1.0, 3.0, 3 * tiny.VOCABULARY).reshape(3, tiny.VOCABULARY)
+    gradient[:, :8] = -50.0
+    falling = {0: (30, 41), 1: (9, 63), 2: (41, 20)}
+    for at, (most, next_most) in falling.items():
+        gradient[at, most], gradient[at, next_most] = -9.0, -7.0
+    usable = np.arange(tiny.VOCABULARY) >= 8
+    draw = np.random.default_rng(0)
+    search = attack(candidates=200, top_k=2)
+    tried = search._candidates(victim, place, (11, 12, 13), gradient, usable, draw)
+    assert sorted(tried) == sorted(
+        [(30, 12, 13), (41, 12, 13), (11, 9, 13), (11, 63, 13), (11, 12, 41), (11, 12, 20)]
+    )
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, lowest: Sequence[float]) -> list[list[int]]:
+    """Every call finds the next of ``lowest`` for its last prompt; returns those prompts."""
+    asked: list[list[int]] = []
+
+    def losses(
+        victim: Victim, prompts: Sequence[Sequence[int]], target: Sequence[int], batch_size: int
+    ) -> list[float]:
+        asked.append(list(prompts[-1]))
+        return [100.0] * (len(prompts) - 1) + [lowest[len(asked) - 1]]
+
+    monkeypatch.setattr(Victim, "losses", losses)
+    return asked
+
+
+def test_the_best_suffix_of_all_rounds_is_kept_and_not_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    victim = victim_of()
+    asked = scripted(monkeypatch, [5.0, 4.0, 1.0, 3.0, 2.0])
+    (found,) = attack(steps=4).attempts(victim, REQUEST, 0)
+    assert found.details == {"first_loss": 5.0, "best_loss": 1.0, "steps": 4}
+    assert victim.encode(found.text, REQUEST) == asked[2]
+    assert asked[2] not in (asked[3], asked[4])
+
+
+def test_every_step_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = scripted(monkeypatch, [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0])
+    (found,) = attack(steps=7).attempts(victim_of(), REQUEST, 0)
+    assert len(asked) == 1 + 7
+    assert found.details is not None
+    assert found.details["best_loss"] == 2.0
+
+
 def test_a_budget_of_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match="steps=0 is below 1"):
         attack(steps=0)

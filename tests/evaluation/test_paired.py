@@ -264,6 +264,16 @@ def test_the_interval_of_few_windows_is_students() -> None:
     assert many.method.startswith("paired percentile bootstrap")
 
 
+@pytest.mark.parametrize(
+    ("windows", "method"), [(29, "Student t 95% over"), (30, "paired percentile bootstrap")]
+)
+def test_from_thirty_windows_on_the_interval_is_a_bootstrap(windows: int, method: str) -> None:
+    differences = np.random.default_rng(0).normal(0.1, 1, size=windows)
+    found = paired_losses(3 + differences, np.full(windows, 3.0), LEVEL, 0.05)
+    assert found.difference.method.startswith(method)
+    assert found.difference.n == windows
+
+
 def test_windows_that_differ_alike_but_for_rounding_prove_nothing() -> None:
     reference = np.array([2.1, 3.3, 4.7, 1.9])
     found = paired_losses(reference + 0.01, reference, LEVEL, 0.05)

@@ -22,8 +22,8 @@ from ssah_exp.evaluation.judges import Judge, Judgement
 from ssah_exp.evaluation.metrics import assessed
 from ssah_exp.evaluation.probe.measure import ProbeDistances
 from ssah_exp.pipeline import probe
-from ssah_exp.pipeline.opened import Finished
-from ssah_exp.pipeline.probe import run_probe
+from ssah_exp.pipeline.opened import Finished, open_run
+from ssah_exp.pipeline.probe import probe_inputs, run_probe
 from ssah_exp.pipeline.rejudging import rejudge
 from ssah_exp.records.store import RecordStore
 from ssah_exp.reporting.artefacts import render_artefact
@@ -130,6 +130,18 @@ def test_rank_0_alone_asks_the_judge(
     monkeypatch.setattr(ranks, "first", lambda: True)
     with pytest.raises(pytest.fail.Exception, match="asked"):
         run_probe(probe_config(place), silent())
+
+
+def test_openings_are_of_the_kind_that_the_config_calls_them(place: Path) -> None:
+    """Ids 0 to 7 are special: the word w3 is token 11."""
+    _, stages = open_run(probe_config(place), silent()).prepare()
+    openings = [item for item in probe_inputs(stages).openings if not item.null]
+    requests = SIZES["harmful_eval"]
+    assert [(item.kind, item.ids) for item in openings] == [
+        ("benign", ((11, 12, 13),) * requests),
+        ("benign", ((14,),) * requests),
+        ("malicious", ((15, 16),) * requests),
+    ]
 
 
 @pytest.mark.parametrize("name", ["unaligned", "aligned"])

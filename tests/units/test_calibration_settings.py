@@ -187,3 +187,26 @@ def test_without_training_nothing_moves_on_the_same_examples() -> None:
     assert other[1:] == same[1:], "the null does not look at the second model"
     with pytest.raises(UnitError, match="same examples"):
         transfer_noise(identified(), identified(count=7), UNITS)
+
+
+def test_halves_of_the_examples_are_disjoint_and_as_large_as_can_be() -> None:
+    """Of six examples, three beside the other three, in an order drawn for each set."""
+    found = transfer_noise(identified(count=6), identified(count=6), UNITS, resamples=RESAMPLES)[2]
+    sides = []
+    for half in (slice(0, 3), slice(3, 6)):
+        weights = {name: np.zeros((RESAMPLES, 6)) for name in ("safety", "utility")}
+        for at, rows in enumerate(weights.values()):
+            order = np.tile(np.arange(6), (RESAMPLES, 1))
+            order = np.random.default_rng([0, 23, at]).permuted(order, axis=1)
+            for row, drawn in zip(rows, order, strict=True):
+                row[drawn[half]] = 1
+        sides.append(
+            [classes for classes, _ in resampled_maps(identified(count=6), weights, UNITS)]
+        )
+    for before in UnitClass:
+        for after in UnitClass:
+            shares = [
+                np.mean(theirs[mine == before] == after)
+                for mine, theirs in zip(*sides, strict=True)
+            ]
+            assert found.shares[before.name, after.name].mean == pytest.approx(np.mean(shares))
