@@ -133,7 +133,7 @@ def test_of_a_judge_that_never_errs_the_interval_is_jeffreys(
     found = corrected(rate(complied, 20, 0.95), measured(1.0, 1.0, 10**9), confidence)
     assert found.value == pytest.approx(complied / 20)
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    expected = stats.beta.ppf(tails, complied + 0.5, 20 - complied + 0.5)
+    expected = [stats.beta.ppf(tail, complied + 0.5, 20 - complied + 0.5) for tail in tails]
     assert ends(found) == pytest.approx(tuple(expected), rel=0.02)
 
 

@@ -101,7 +101,7 @@ def test_parents_are_crossed_and_children_mutated_as_often_as_set(
 ) -> None:
     """Two parents in three are different templates, which crossing makes into two new ones."""
     search = search_of(attack(**{"elites": 1, "crossover": 0.0, "mutation": 0.0, key: chance}))
-    children = search._next(search._pool * 150, [-1.0] * 450)[1:]
+    children = search._next([*search._pool] * 150, [-1.0] * 450)[1:]
     new = [child for child in children if child not in search._pool]
     assert len(new) / len(children) == pytest.approx(chance * differ, abs=0.08)
 
