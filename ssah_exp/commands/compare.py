@@ -33,9 +33,8 @@ def execute(options: argparse.Namespace) -> int:
     """
     metrics = options.metrics.split(",") if options.metrics else []
     _check(options)
-    for name in ("records", "root"):
-        if getattr(options, name) and all(Path(what).exists() for what in options.what):
-            raise ConfigError(f"--{name} says where an artefact's records lie; name the artefact.")
+    if options.records and not any(what in ARTEFACTS for what in options.what):
+        raise ConfigError("--records says where an artefact's records lie; name the artefact.")
     records = [record for what in options.what for record in _records(what, options)]
     if len({record.artefact for record in records}) > 1:
         raise ConfigError("Runs of different artefacts have no arms in common; compare one.")

@@ -87,6 +87,7 @@ came_aligned/freezing/claims.yaml
 came_aligned/fresh_seeds/claims.yaml
 came_aligned/harmbench/claims.yaml
 came_aligned/norm/claims.yaml
+came_aligned/norm/larger/claims.yaml
 came_aligned/shift/claims.yaml
 came_aligned/shift/parts/claims.yaml
 came_aligned/shift/smaller/claims.yaml
@@ -168,6 +169,7 @@ READ_TOO = (
     *(f"came_aligned/budgets/{name}" for name in ("half", "two")),
     *(f"came_aligned/constants{name}" for name in ("", "/smaller", "/zero")),
     *(f"came_aligned/shift{name}" for name in ("", "/smaller")),
+    "came_aligned/norm/larger",
     "paper_smollm2/in_words/utility_mean",
 )
 

@@ -384,10 +384,8 @@ def test_records_in_folders_are_compared_as_those_of_a_root(
     expected = printed(capsys, "table1_pruning", "--root", root)
     assert printed(capsys, "table1_pruning", "--records", str(tmp_path)) == expected
     run = str(tmp_path / f"{stored[0].run_id}.json")
-    for option in ("--records", "--root"):
-        assert main(["compare", run, option, str(tmp_path)]) == 2
-        said = capsys.readouterr().err
-        assert f"{option} says where an artefact's records lie; name the artefact." in said
+    assert main(["compare", run, "--records", str(tmp_path)]) == 2
+    assert "name the artefact" in capsys.readouterr().err
 
 
 def test_runs_of_two_artefacts_are_refused(root: str, tmp_path: Path, capsys: Capture) -> None:

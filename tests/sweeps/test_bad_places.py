@@ -52,7 +52,7 @@ def test_a_cluster_that_refuses_the_jobs_is_said_and_they_stay(
     slurm = ["-m", "hydra/launcher=slurm", "hydra.launcher.partition=nosuch"]
     assert bench.run(*bench.arguments(*slurm, "evaluation.confidence=0.81,0.82")) == 2
     said = capsys.readouterr().err
-    assert "Slurm did not take the jobs" in said
+    assert "Slurm did not take 2 jobs" in said
     assert "nvalid partition" in said
     assert "Traceback" not in said
     assert [job.config().evaluation.confidence for job in bench.sweep().jobs()] == [0.81, 0.82]

@@ -13,7 +13,7 @@ from ssah_exp.models import load
 from ssah_exp.owner import Owner
 from ssah_exp.pipeline import dispatch
 from ssah_exp.records.store import RecordStore
-from ssah_exp.sweeps import code, slurm
+from ssah_exp.sweeps import code, controller
 from ssah_exp.sweeps.finding import find_sweep
 from ssah_exp.sweeps.launching import LAUNCHED
 from ssah_exp.sweeps.state import DONE, FAILED, INTERRUPTED, MISSING, QUEUED, RUNNING, JobState
@@ -240,7 +240,7 @@ def test_a_cluster_that_cannot_be_used_is_one_message(
     expected: str,
 ) -> None:
     pytest.importorskip("submitit")
-    monkeypatch.setattr(slurm.shutil, "which", lambda name: None)
+    monkeypatch.setattr(controller.shutil, "which", lambda name: None)
     chosen = ["hydra/launcher=slurm", "evaluation.confidence=0.8,0.9", *options]
     assert bench.run(*bench.arguments("-m", *chosen)) == 2
     said = capsys.readouterr().err
