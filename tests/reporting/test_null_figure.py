@@ -46,6 +46,18 @@ def test_every_arm_is_a_row_with_its_own_numbers() -> None:
     )
 
 
+def test_a_class_that_was_also_set_to_something_else_stands_there_once() -> None:
+    """Other fills of the same units would pass for more seeds of it; Wilson's ends by hand."""
+    made = record(0, arms=[*arms(), arm("SCU/zero", 0.9), arm("SCU/zero/random/0", 0.8)])
+    rows = null_rows([made])
+    asr = rows[(rows["metric"] == "asr") & (rows["class"] == "SCU")]
+    assert asr["value"].tolist() == pytest.approx([60, 10, 20, 30])
+    assert asr["what"].tolist() == ["class", "random", "random", "random"]
+    itself = asr.iloc[0]
+    assert (itself["low"], itself["high"]) == pytest.approx((50.2, 69.1), abs=0.05)
+    assert itself["n"] == 100
+
+
 @pytest.mark.parametrize(
     ("given", "style", "said"),
     [

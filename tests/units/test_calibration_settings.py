@@ -7,13 +7,20 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from ssah_exp.config.schema import BudgetsConfig, TrainerConfig, UnitsConfig
+from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.data.chat import Encoded
 from ssah_exp.errors import UnitError
+from ssah_exp.reporting.atlas_rows import agreed, setting_rows
+from ssah_exp.reporting.figures.noise import draw_noise
+from ssah_exp.units.agreement import ClassAgreement, Spread
 from ssah_exp.units.calibration_settings import (
+    Compared,
     Setting,
     SettingsAtlas,
     SettingsComparison,
@@ -22,7 +29,7 @@ from ssah_exp.units.calibration_settings import (
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.consensus import consensus_map
 from ssah_exp.units.identify import Identification, identify
-from ssah_exp.units.noise import moved_shares, transfer_noise
+from ssah_exp.units.noise import Noise, moved_shares, transfer_noise
 from ssah_exp.units.resampling import bootstrap_of, resampled_maps
 from ssah_exp.units.selectors import FromMap, select_units
 from ssah_exp.units.unitmap import UnitMap
@@ -210,3 +217,56 @@ def test_halves_of_the_examples_are_disjoint_and_as_large_as_can_be() -> None:
                 for mine, theirs in zip(*sides, strict=True)
             ]
             assert found.shares[before.name, after.name].mean == pytest.approx(np.mean(shares))
+
+
+def test_rows_of_an_atlas_say_what_is_of_all_examples_and_what_of_resamples() -> None:
+    anatomy = tiny.small_anatomy(layers=2, heads=1, neurons=4, head_parameters=4.0)
+    drawn = ClassAgreement("x", 8, 12, {"SCU": Spread(0.5, 0.4, 0.7)}, Spread(0.8, 0.6, 0.9))
+    compared = [
+        Compared(
+            "tuned", "safety data", False, {"safety": 9, "utility": 6}, {"SCU": 0.55}, 0.85, drawn
+        ),
+        Compared("flap", "statistic", True, {"safety": 7, "utility": 5}, {"SCU": None}, 0.1, None),
+    ]
+    reference = np.full(anatomy.units, UnitClass.CU, dtype=np.uint8)
+    reference[[0, 1]] = UnitClass.SCU
+    rare, often = np.zeros(anatomy.units), np.zeros(anatomy.units)
+    rare[[0, 5]], often[[0, 2, 5]] = 0.5, (1.0, 0.5, 0.9)
+    inclusion = {"run": rare, "tuned": often}
+    made = SettingsAtlas(reference, compared, [drawn], inclusion, np.zeros((2, anatomy.units)))
+    rows = setting_rows(made).astype(object)
+    rows = rows.where(rows.notna(), None)
+    assert rows.to_numpy().tolist() == [
+        ["tuned", "safety data", False, 9, 6, "jaccard_SCU", 0.55, 0.5, 0.4, 0.7],
+        ["tuned", "safety data", False, 9, 6, "spearman", 0.85, 0.8, 0.6, 0.9],
+        ["flap", "statistic", True, 7, 5, "jaccard_SCU", None, None, None, None],
+        ["flap", "statistic", True, 7, 5, "spearman", 0.1, None, None, None],
+        ["x", "size", False, 8, 8, "jaccard_SCU", None, 0.5, 0.4, 0.7],
+        ["x", "size", False, 8, 8, "spearman", None, 0.8, 0.6, 0.9],
+    ]
+    # In SCU of 0.75 and 0.7 of all resamples are the two heads, of weight 4 of 16 each.
+    found = agreed(made, anatomy, 0.7)
+    assert (found["share"], found["settings"]) == (0.7, ["run", "tuned"])
+    assert (found["run_units"], found["consensus_units"], found["consensus_heads"]) == (2, 2, 2)
+    assert found["consensus_parameter_share"] == pytest.approx(8 / 16)
+    assert found["jaccard_with_run"] == pytest.approx(1 / 3)
+    assert (found["always"], found["ever"]) == (0, 3)
+
+
+def test_noise_is_written_as_what_went_where_and_drawn_as_what_left(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
+    shares = {(one, other): Spread(0.1, 0.05, 0.2) for one in CLASSES for other in CLASSES}
+    shares |= {(name, name): Spread(0.7, 0.6, 0.9) for name in CLASSES}
+    shares["SCU", "CU"] = Spread(0.25, 0.125, 0.5)
+    found = [Noise(name, 12, shares) for name in ("redrawn", "trained", "halves")]
+    rows = pd.read_csv(draw_noise(found, tmp_path / "noise.svg"))
+    moved = rows.set_index(["comparison", "from", "to"])
+    names = ["draws", "of_before_mean", "of_before_low", "of_before_high"]
+    assert moved.loc[("trained", "SCU", "CU"), names].tolist() == [12, 25, 12.5, 50]
+    assert moved.loc[("trained", "CU", "SCU"), names].tolist() == [12, 10, 5, 20]
+    for item in drawn[0].axes[0].containers:
+        assert list(item[0].get_ydata()) == pytest.approx([30] * len(CLASSES))
+        (bars,) = item[2]
+        for ends in bars.get_segments():
+            assert tuple(ends[:, 1]) == pytest.approx((10, 40)), "100 less the other end"

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from ssah_exp.errors import UnitError
+from ssah_exp.reporting.figures.overlap import overlap_rows
+from ssah_exp.units.agreement import Spread
 from ssah_exp.units.classes import UnitClass
-from ssah_exp.units.overlap import chance_shared, overlaps
+from ssah_exp.units.overlap import Overlap, chance_shared, overlaps
 from tests.tiny import small_anatomy
 from tests.units.maps import random_map
 
@@ -78,3 +80,19 @@ def test_what_cannot_be_compared_is_refused() -> None:
     other = random_map(anatomy=small_anatomy(layers=4, heads=6, neurons=81))
     with pytest.raises(UnitError, match="architectures"):
         overlaps({"a": random_map(), "b": other}, UnitClass.SCU)
+
+
+def test_the_numbers_beside_the_picture_keep_each_models_own_count_and_null() -> None:
+    """Picture, csv and json are made of these rows, and were only compared with one another."""
+    found = [
+        Overlap("a", "b", (30, 20), 10, 0.25, Spread(0.1, 0.05, 0.15), 0.002),
+        Overlap("a", "c", (30, 0), 0, None, Spread(None, None, None), 1.0),
+    ]
+    pair, empty = overlap_rows(found).astype({"jaccard": "float64"}).to_dict("records")
+    assert pair == {
+        **{"first": "a", "second": "b", "first_units": 30, "second_units": 20, "shared": 10},
+        **{"jaccard": 0.25, "chance_mean": 0.1, "chance_low": 0.05, "chance_high": 0.15},
+        "p_at_chance": 0.002,
+    }
+    assert (empty["first_units"], empty["second_units"], empty["shared"]) == (30, 0, 0)
+    assert np.isnan([empty[name] for name in ("jaccard", "chance_mean", "chance_low")]).all()

@@ -16,7 +16,15 @@ from scipy.stats import spearmanr
 from ssah_exp.config.schema import BudgetsConfig, TrainerConfig, UnitsConfig
 from ssah_exp.errors import UnitError
 from ssah_exp.models.sizes import KINDS, Anatomy, Kind
-from ssah_exp.units.agreement import centred_ranks, jaccards, spearman, spread
+from ssah_exp.reporting.stability_rows import agreement_rows, consensus_summary, inclusion_rows
+from ssah_exp.units.agreement import (
+    ClassAgreement,
+    Spread,
+    centred_ranks,
+    jaccards,
+    spearman,
+    spread,
+)
 from ssah_exp.units.classes import UnitClass, classify
 from ssah_exp.units.examples import ExampleMoments
 from ssah_exp.units.identify import SETS, Identification, identify
@@ -350,3 +358,63 @@ def synthetic(anatomy: Anatomy | None = None, examples: int = 128) -> Identifica
         kind: torch.ones(anatomy.layers, anatomy.channels(kind)) for kind in KINDS
     }
     return Identification(anatomy, pooled["safety"], pooled["utility"], norms, kept_examples)
+
+
+SMALL = tiny.small_anatomy(layers=2, heads=1, neurons=4, head_parameters=4.0)
+
+
+def by_hand() -> Atlas:
+    """Ten units that weigh 16; the reference has the head of layer 0 and two neurons in SCU."""
+    reference = np.full(SMALL.units, UnitClass.CU, dtype=np.uint8)
+    reference[[0, 1, 7]] = UnitClass.SCU
+    inclusion = np.array([1.0, 0.0, 0.5, 0.4, 0.0, 0.9, 0.0, 0.5, 0.0, 0.0])
+    drawn = {"SCU": Spread(0.5, 0.4, 0.7), "CU": Spread(None, None, None)}
+    agreements = [
+        ClassAgreement("halves", 3, 20, drawn, Spread(0.8, 0.6, 0.9)),
+        ClassAgreement("flap", None, 1, drawn, Spread(0.2, None, None)),
+    ]
+    return Atlas({"safety": 7, "utility": 6}, reference, agreements, inclusion)
+
+
+def test_the_consensus_is_counted_by_hand() -> None:
+    """Half of the resamples is enough: both heads, of weight 4, and two neurons."""
+    assert consensus_summary(by_hand(), SMALL) == {
+        "reference_units": 3,
+        "consensus_units": 4,
+        "consensus_heads": 2,
+        "consensus_parameter_share": 10 / 16,
+        "jaccard_with_reference": 2 / 5,
+        "always": 1,
+        "ever": 5,
+    }
+    none = replace(by_hand(), reference=np.full(10, UnitClass.CU, np.uint8), inclusion=np.zeros(10))
+    found = consensus_summary(none, SMALL)
+    assert found is not None
+    assert found["jaccard_with_reference"] is None, "nothing beside nothing is no agreement of 0"
+
+
+def test_units_stand_by_how_often_they_are_drawn_with_those_of_the_reference_alone_last() -> None:
+    rows = inclusion_rows(by_hand(), SMALL)
+    assert rows.to_numpy().tolist() == [
+        [0, "head", 0, 1.0, True],
+        [1, "head", 0, 0.9, False],
+        [0, "neuron", 1, 0.5, False],
+        [1, "neuron", 1, 0.5, True],
+        [0, "neuron", 2, 0.4, False],
+        [0, "neuron", 0, 0.0, True],
+    ]
+    assert list(rows.columns) == ["layer", "kind", "index", "inclusion", "in_reference"]
+
+
+def test_every_comparison_has_a_row_for_each_class_and_one_for_ranks() -> None:
+    rows = agreement_rows(by_hand())
+    assert rows["measure"].tolist() == ["jaccard_SCU", "jaccard_CU", "spearman"] * 2
+    halves = rows[rows["comparison"] == "halves"].set_index("measure")
+    assert halves.loc["jaccard_SCU", ["mean", "low", "high"]].tolist() == [0.5, 0.4, 0.7]
+    assert halves.loc["spearman", ["mean", "low", "high"]].tolist() == [0.8, 0.6, 0.9]
+    assert halves.loc["jaccard_CU", ["mean", "low", "high"]].isna().all()
+    assert set(halves["examples_of_each_set"]) == {3}
+    assert set(halves["draws"]) == {20}
+    flap = rows[rows["comparison"] == "flap"]
+    assert flap["examples_of_each_set"].isna().all()
+    assert set(flap["draws"]) == {1}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ssah_exp.config.schema import BudgetsConfig
 from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.errors import UnitError
-from ssah_exp.reporting.transfer_rows import became
+from ssah_exp.reporting.transfer_rows import became, transfer_rows
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.transfer import (
     Flow,
@@ -181,3 +181,25 @@ def test_what_else_differs_is_said() -> None:
     origin = replace(PROVENANCE, statistic="flap", calibration={"safety": "9"})
     said = differences(one, replace(one, provenance=origin))
     assert [sentence.split()[1] for sentence in said] == ["statistic", "calibration"]
+
+
+def test_every_share_of_a_row_is_of_what_its_column_says() -> None:
+    """By hand: 10 units weigh 16, since each of the two heads weighs 4; 7 of 10 end as CU."""
+    rows = transfer_rows(small()).set_index(["from", "to"])
+    moved = rows.loc[("UCU", "CU")]
+    assert moved["units"] == 1
+    assert moved["share_of_units_pct"] == pytest.approx(10)
+    assert moved["share_of_parameters_pct"] == pytest.approx(25)
+    assert moved["chance_pct"] == pytest.approx(70)
+    assert moved["of_before_pct"] == pytest.approx(50)
+    # Wilson's interval of 1 of 2 is 1/2 -+ z / (2 sqrt(2 + z^2)), z = 1.959964.
+    half = 100 * 1.959964 / (2 * np.sqrt(2 + 1.959964**2))
+    assert (moved["of_before_low"], moved["of_before_high"]) == pytest.approx(
+        (50 - half, 50 + half)
+    )
+    back = rows.loc[("CU", "UCU")]
+    assert (back["units"], back["of_before_pct"]) == (0, 0)
+    assert back["chance_pct"] == pytest.approx(10)
+    parts = transfer_rows(small(by="layer"))
+    assert parts["part"].tolist() == ["layer 0"] * 16 + ["layer 1"] * 16
+    assert parts["published_share_of_units_pct"].isna().all(), "the paper has the whole model"
