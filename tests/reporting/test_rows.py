@@ -12,7 +12,7 @@ from scipy import stats
 from ssah_exp.evaluation.intervals import Estimate, mean_of_rates, rate
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.rows import Cell, Row, blocks
-from tests.records.synthetic import JUDGE, arm, arms, metrics, record
+from tests.records.synthetic import JUDGE, arm, arms, metrics, record, training_record
 
 ASR = f"asr/raw/{JUDGE}"
 GAP = Estimate(None, None, None, 0, "prompts", "Wilson 95%")
@@ -224,3 +224,49 @@ def test_over_seeds_the_fewest_prompts_make_the_interval() -> None:
     cell = cell_of(record(0), record(1, arms=second))
     assert (cell.n, cell.value) == (10, pytest.approx(0.6))
     assert (cell.low, cell.high) == pytest.approx((few.low, few.high))
+
+
+def test_the_csv_has_what_other_judges_and_single_attempts_gave_and_the_table_has_not() -> None:
+    evaluation = {"attacks": {"gcg": {"styles": ["raw"], "requests": 10}}, "mean_with": "gcg"}
+    under = ("asr/raw+gcg", "asr/mean+gcg", "asr/raw+gcg#1")
+    given = {f"{name}/{JUDGE}": rate(at, 10, 0.95) for at, name in enumerate(under, start=3)}
+    other = ("asr/raw/guard", "benign_refusal/chat/guard", "score/raw/guard")
+    given |= {name: rate(7, 10, 0.95) for name in other}
+    made = record(arms=[replace(item, metrics={**item.metrics, **given}) for item in arms()])
+    made.config["evaluation"] |= evaluation
+    (block,) = blocks([made])
+    shown = [name for name in block.metrics if name.startswith("asr")]
+    styles = ("raw", "raw_system", "mean", "raw+gcg", "mean+gcg")
+    assert shown == [f"asr/{style}/{JUDGE}" for style in styles]
+    cells = row_of(block.rows, "SCU").cells
+    assert list(cells) == [*block.metrics, *sorted({*given} - {*shown})]
+    assert (cells[f"asr/raw+gcg/{JUDGE}"].value, cells[f"asr/raw+gcg/{JUDGE}"].n) == (0.3, 10)
+    assert cells[f"asr/raw+gcg#1/{JUDGE}"].value == 0.5
+    assert {cells[name].value for name in other} == {0.7}
+
+
+def test_a_control_is_as_large_as_its_draws_are_on_average() -> None:
+    """Not as large as the middle one: draws matched in shift differ in number."""
+    sizes = ((0.01, 0.02), (0.02, 0.02), (0.06, 0.08))
+    made = [arm("aligned", 0.1)]
+    for draw, (units, parameters) in enumerate(sizes):
+        name = f"SCU/pooled/shifted/{draw}"
+        made.append(arm(name, 0.2, unit_share=units, parameter_share=parameters))
+    (block,) = blocks([record(arms=made)])
+    row = row_of(block.rows, "SCU", "shifted")
+    assert (row.unit_share, row.parameter_share) == pytest.approx((0.03, 0.04))
+    assert row.gathered == 3
+
+
+def test_what_is_counted_keeps_the_n_of_the_first_run() -> None:
+    """Batches and weights are no sample: fewer of them say nothing of certainty."""
+    made = [training_record(seed) for seed in (0, 1)]
+    for run, batches in zip(made, (30, 20), strict=True):
+        for item in run.arms:
+            item.metrics["epochs"] = Estimate(
+                0.05 * batches, None, None, batches, "batches", "counted"
+            )
+    (block,) = blocks(made)
+    cell = row_of(block.rows, "full").cells["epochs"]
+    assert (cell.value, cell.n, cell.repeats) == (1.25, 30, 2)
+    assert (cell.low, cell.high, cell.method) == (None, None, "mean, counted")

@@ -16,7 +16,7 @@ from ssah_exp.config.schema import BudgetsConfig, TrainerConfig, UnitsConfig
 from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.data.chat import Encoded
 from ssah_exp.errors import UnitError
-from ssah_exp.reporting.atlas_rows import agreed, setting_rows
+from ssah_exp.reporting.atlas_rows import agreed, inclusion_table, setting_rows
 from ssah_exp.reporting.figures.noise import draw_noise
 from ssah_exp.units.agreement import ClassAgreement, Spread
 from ssah_exp.units.calibration_settings import (
@@ -251,6 +251,14 @@ def test_rows_of_an_atlas_say_what_is_of_all_examples_and_what_of_resamples() ->
     assert found["consensus_parameter_share"] == pytest.approx(8 / 16)
     assert found["jaccard_with_run"] == pytest.approx(1 / 3)
     assert (found["always"], found["ever"]) == (0, 3)
+    table = inclusion_table(made, anatomy)
+    assert list(table.columns) == ["layer", "kind", "index", "in_run", "all", "run", "tuned"]
+    assert table.to_numpy().tolist() == [
+        [0, "head", 0, True, 0.75, 0.5, 1.0],
+        [1, "head", 0, False, 0.7, 0.5, 0.9],
+        [0, "neuron", 1, False, 0.25, 0.0, 0.5],
+        [0, "neuron", 0, True, 0.0, 0.0, 0.0],
+    ]
 
 
 def test_noise_is_written_as_what_went_where_and_drawn_as_what_left(

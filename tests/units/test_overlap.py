@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from ssah_exp.errors import UnitError
-from ssah_exp.reporting.figures.overlap import overlap_rows
+from ssah_exp.reporting.figures.overlap import draw_overlap, overlap_rows
 from ssah_exp.units.agreement import Spread
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.overlap import Overlap, chance_shared, overlaps
@@ -82,7 +84,9 @@ def test_what_cannot_be_compared_is_refused() -> None:
         overlaps({"a": random_map(), "b": other}, UnitClass.SCU)
 
 
-def test_the_numbers_beside_the_picture_keep_each_models_own_count_and_null() -> None:
+def test_the_numbers_beside_the_picture_keep_each_models_own_count_and_null(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
     """Picture, csv and json are made of these rows, and were only compared with one another."""
     found = [
         Overlap("a", "b", (30, 20), 10, 0.25, Spread(0.1, 0.05, 0.15), 0.002),
@@ -96,3 +100,8 @@ def test_the_numbers_beside_the_picture_keep_each_models_own_count_and_null() ->
     }
     assert (empty["first_units"], empty["second_units"], empty["shared"]) == (30, 0, 0)
     assert np.isnan([empty[name] for name in ("jaccard", "chance_mean", "chance_low")]).all()
+    draw_overlap(found, UnitClass.SCU, tmp_path / "overlap.svg")
+    (axes,) = drawn[0].axes
+    bars = [(bar.get_x(), bar.get_width()) for bar in axes.patches]  # type: ignore[attr-defined]
+    assert bars == [pytest.approx((0.05, 0.1)), (0, 0)]
+    assert axes.lines[0].get_xdata()[0] == 0.25  # type: ignore[index]
