@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -125,6 +126,27 @@ def test_the_numbers_lie_beside(trained: RunRecord, tmp_path: Path) -> None:
         (1.2, 8, 100),
     ]
     assert all(row["low"] < row["asr_pct"] < row["high"] for row in rows)
+
+
+def test_every_seed_has_its_own_line_and_interval_and_the_start_its_mean(
+    trained: RunRecord, tmp_path: Path, drawn: list[Figure]
+) -> None:
+    """Wilson's ends by hand: 30 of 100 have 21.9 and 39.6, 60 of 100 have 50.2 and 69.1."""
+    runs = []
+    for seed, start, full in ((3, 2, 30), (5, 10, 60)):
+        before = replace(arm("aligned", None, 9.0, start), arm=None, model="aligned")
+        arms = [before, arm("full", None, 1.0, full)]
+        runs.append(replace(trained, seed=seed, arms=arms))
+    rows = pd.read_csv(asr_against_loss(runs, tmp_path / "figure.svg"))
+    assert rows["seed"].tolist() == [3, 3, 5, 5]
+    assert rows["trained"].tolist() == [False, True] * 2
+    ends = rows.loc[rows["trained"], ["asr_pct", "low", "high"]].to_numpy()
+    assert ends == pytest.approx(np.array([[30, 21.9, 39.6], [60, 50.2, 69.1]]), abs=0.05)
+    (axes,) = drawn[0].axes
+    (line,) = (item for item in axes.lines if item.get_linestyle() == "--")
+    assert set(line.get_ydata()) == {6.0}
+    bars = [item[2][0].get_segments()[0][:, 1] for item in axes.containers]
+    assert np.array(bars) == pytest.approx(ends[:, 1:])
 
 
 def test_markers_differ() -> None:
