@@ -54,7 +54,7 @@ def test_gaps_are_empty_and_infinity_is_written(tmp_path: Path) -> None:
 
 def test_classes_arms_stages_and_config(tmp_path: Path) -> None:
     arms = [replace(item, overlap=0.25 * (item.draw == 1)) for item in record().arms]
-    arms[2] = replace(arms[2], class_shares={"SCU": 1.0, "CU": 0.5})
+    arms[2] = replace(arms[2], class_shares={"SCU": 1.0, "CU": 0.5}, shift=3.0, norm=-0.25)
     stage = StageRecord("train full", "key", False, 1.5, {"certificate_seconds": 0.5})
     made = record(arms=arms, stages=[stage])
     tables = written(made, tmp_path)
@@ -64,6 +64,8 @@ def test_classes_arms_stages_and_config(tmp_path: Path) -> None:
     assert list(tables["arms"]["name"]) == [item.name for item in made.arms]
     assert list(tables["arms"]["overlap"]) == [0.25 * (item.draw == 1) for item in made.arms]
     assert tables["arms"]["class_shares/CU"].dropna().to_dict() == {2: 0.5}
+    sizes = ["units", "unit_share", "parameter_share", "magnitude", "shift", "norm"]
+    assert tables["arms"].loc[2, sizes].tolist() == [10, 0.0125, 0.01, 0.5, 3.0, -0.25]
     assert list(tables["stages"]["certificate_seconds"]) == [0.5]
     config = {row.key: json.loads(row.value) for row in tables["config"].itertuples()}
     assert config["units.budgets.scu"] == made.config["units"]["budgets"]["scu"]

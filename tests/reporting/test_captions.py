@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from ssah_exp.evaluation.intervals import rate
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.artefacts import render_artefact
-from ssah_exp.reporting.captions import seeds_text, with_differences
+from ssah_exp.reporting.captions import seeds_text, tasks_note, with_differences
 from ssah_exp.reporting.report.sections import sections
+from ssah_exp.reporting.rows import blocks
 from tests.config.composing import put
 from tests.records.synthetic import record, training_record
 
@@ -109,6 +111,16 @@ def test_many_keys_are_counted() -> None:
     said = added([run()], [run(**other, **{"alignment.batch_size": 77}, seed_is=1)])[1]
     assert said.count("=") == 6
     assert said.endswith(" and 2 more keys.")
+
+
+def test_a_task_has_the_questions_of_the_arms_that_were_asked() -> None:
+    """The smallest number over arms would be 0 where one of them was not asked."""
+    made = run(utility={"tasks": ["piqa", "rte"], "metric": "acc"})
+    for number, item in enumerate(made.arms[1:]):
+        item.metrics["utility/piqa/acc"] = rate(30, 40 + number, 0.95, "questions")
+        item.metrics["utility/rte/acc"] = rate(5, 8, 0.95, "questions")
+    (block,) = blocks([made])
+    assert " n = PIQA 42, RTE 8; " in tasks_note(block)
 
 
 @pytest.mark.parametrize("make", [run, trained])

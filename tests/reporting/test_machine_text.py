@@ -150,6 +150,15 @@ def test_the_twins_of_the_probe_are_dashed_and_the_openings_have_the_band(
         "random twins of malicious": (at["null_malicious"], True),
     }
     assert len(panel.collections) == 2
+    gaps = {
+        line.get_label(): (float(line.get_ydata()[1]), line.is_dashed())
+        for line in drawn[1].axes[1].lines
+    }
+    assert gaps == {
+        label: (height(model, f"cosine/raw/k4/{what}"), what == "null_gap")
+        for model in ("unaligned", "aligned")
+        for label, what in ((model, "gap"), (f"{model}, random twins", "null_gap"))
+    }
 
 
 def test_blocks_count_for_the_shorter_distance_only_where_the_test_says_so() -> None:

@@ -10,6 +10,7 @@ import pytest
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.artefacts import render_artefact
+from ssah_exp.reporting.beside_paper.measured import judge_like
 from tests.records.synthetic import trained_arm, training_record
 from tests.reporting.beside import changed, pairs
 
@@ -147,3 +148,13 @@ def test_another_rubrics_scores_are_not_beside_gpt_4s() -> None:
     made = judged({"hexphi_endpoint": other}, "score/chat/hexphi_endpoint", MEAN)
     assert all(item.metric != "score/chat/hexphi_endpoint" for item in pairs(made))
     assert "gpt4_score" in not_measured(made)
+
+
+@pytest.mark.parametrize("primary", ["early", "late"])
+def test_of_two_judges_of_a_kind_the_primary_one_stands_beside_the_papers(primary: str) -> None:
+    judges = {"early": {"kind": "guard"}, "late": {"kind": "guard"}, "k": {"kind": "keyword"}}
+    made = replace(training_record(), judges=judges)
+    made.config["evaluation"]["primary_judge"] = primary
+    assert judge_like(made, "guard") == primary
+    assert judge_like(made, "keyword") == "k"
+    assert judge_like(made, "endpoint") is None

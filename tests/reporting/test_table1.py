@@ -270,3 +270,18 @@ def test_settings_that_differ_get_a_table_each() -> None:
     assert "SCU 0.01 " in text
     assert "SCU 0.05 " in text
     assert text.count("| unaligned ") == 2
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_every_setting_has_lines_of_its_own_for_machines(form: str) -> None:
+    other = record(1, arms=arms(0.05))
+    other.config["units"]["budgets"]["scu"] = 0.05
+    other.config["data"]["name"] = "other"
+    text = render([record(0), other], form)
+    frame = pd.read_csv(io.StringIO(text)) if form == "csv" else pd.DataFrame(json.loads(text))
+    mine = frame[(frame["origin"] == "measured") & (frame["metric"] == ASR)]
+    itself = mine[(mine["arm"] == "SCU") & mine["control"].isna()]
+    data = record().config["data"]["name"]
+    columns = ["data", "scu_budget", "value", "units_pct", "params_pct"]
+    found = itself[columns].to_numpy().tolist()
+    assert found == [[data, 0.01, 0.6, 1.25, 1.0], ["other", 0.05, pytest.approx(0.65), 1.25, 1.0]]

@@ -77,6 +77,19 @@ def test_a_fill_that_was_measured_twice_on_a_seed_counts_once() -> None:
     assert {run.run_id for run in curve} == {new.run_id, filled("zero").run_id}
 
 
+def test_the_newest_run_of_each_seed_counts_whatever_order_the_seeds_were_run_in() -> None:
+    """Each way to ask for fills is a setting of its own, whose later seed may be the newer one."""
+    ran = {("own", 0): 1, ("all", 0): 2, ("all", 1): 3, ("own", 1): 4}
+    made = {}
+    for (asked, seed), day in ran.items():
+        run = replace(filled("pooled", seed), finished=f"2026-02-0{day}T00:00:00+00:00")
+        run = changed(run, "ablation.fills", ["pooled"]) if asked == "own" else run
+        made[asked, seed] = run
+    (curve,) = curves_of([*made.values(), filled("zero")], FILL)
+    wanted = {made["all", 0].run_id, made["own", 1].run_id, filled("zero").run_id}
+    assert {run.run_id for run in curve} == wanted
+
+
 @pytest.mark.parametrize(
     ("places", "ordered"),
     [
