@@ -125,7 +125,7 @@ def blocks(records: Sequence[RunRecord]) -> list[Block]:
 
 def _block(records: list[RunRecord]) -> Block:
     metrics, confidence = _columns(records), records[0].config["evaluation"]["confidence"]
-    unshown = [*_without_column(records[0], metrics), *partial_coverage(records)]
+    unshown = [*_without_column(records, metrics), *partial_coverage(records)]
     rows = [_row(group.arms, [*metrics, *unshown], confidence) for group in groups_of(records)]
     return Block(records, rows, metrics)
 
@@ -177,11 +177,13 @@ def _many(share: Estimate | None) -> bool:
     return share is not None and share.value is not None and share.value >= _MANY
 
 
-def _without_column(record: RunRecord, shown: Sequence[str]) -> list[str]:
-    """Judges' metrics that have no column: of other judges, of single attempts."""
-    return sorted(
-        name for name in record.arms[0].metrics if _by_a_judge(name) and name not in shown
-    )
+def _without_column(records: Sequence[RunRecord], shown: Sequence[str]) -> list[str]:
+    """Judges' metrics that have no column: of other judges, of single attempts.
+
+    Any record's: a judge may have been asked later of some seeds alone.
+    """
+    given = {name for record in records for arm in record.arms for name in arm.metrics}
+    return sorted(name for name in given if _by_a_judge(name) and name not in shown)
 
 
 def _by_a_judge(metric: str) -> bool:

@@ -245,6 +245,21 @@ def test_the_csv_has_what_other_judges_and_single_attempts_gave_and_the_table_ha
     assert {cells[name].value for name in other} == {0.7}
 
 
+@pytest.mark.parametrize("asked", [0, 1])
+def test_a_judge_that_was_asked_later_of_one_seed_stands_in_the_csv(asked: int) -> None:
+    """It did where that was the first seed alone."""
+    runs = [record(seed) for seed in (0, 1)]
+    guarded = [
+        replace(item, metrics={**item.metrics, "asr/raw/guard": rate(7, 10, 0.95)})
+        for item in runs[asked].arms
+    ]
+    runs[asked] = replace(runs[asked], arms=guarded)
+    (block,) = blocks(runs)
+    assert "asr/raw/guard" not in block.metrics
+    cells = [row.cells["asr/raw/guard"] for row in block.rows if row.control is None]
+    assert {(cell.value, cell.n, cell.repeats) for cell in cells} == {(0.7, 10, 1)}
+
+
 def test_a_control_is_as_large_as_its_draws_are_on_average() -> None:
     """Not as large as the middle one: draws matched in shift differ in number."""
     sizes = ((0.01, 0.02), (0.02, 0.02), (0.06, 0.08))
