@@ -50,7 +50,7 @@ class ModelRef:
         place = Path(self.location)
         if place.is_dir():
             return None
-        if place.is_absolute():  # a name of a repository never is
+        if place.is_absolute() or len(place.parts) > 2:  # no name of a repository is like that
             raise ModelError(
                 f"The model in {place} is gone, perhaps by 'cache prune' since this began. Run the "
                 "command again: what is missing is made anew."

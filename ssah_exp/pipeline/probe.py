@@ -84,9 +84,9 @@ def run_probe(config: RunConfig, reporter: Reporter) -> Finished:
     run = open_run(config, reporter)
     _check_sizes(run.data, config.probe.folds)
     base, stages = run.prepare()
-    aligned, training = run.align(base, stages)
     inputs = probe_inputs(stages)
-    _check_positions(inputs, stages, base)
+    _check_positions(inputs, stages, base)  # before the model is trained
+    aligned, training = run.align(base, stages)
     models = {UNALIGNED: base, ALIGNED: aligned} if base != aligned else {ALIGNED: aligned}
     judge = run.judges[config.evaluation.primary_judge]
     arms = [_arm(name, ref, inputs, stages, judge) for name, ref in models.items()]

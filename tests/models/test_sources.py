@@ -194,9 +194,10 @@ def test_a_folder_is_what_it_holds_and_not_what_a_client_notes_beside(tmp_path: 
     assert LocalFolder(str(tmp_path)).fingerprint() != before
 
 
-def test_a_folder_that_is_gone_is_not_taken_for_a_repository(tmp_path: Path) -> None:
+@pytest.mark.parametrize("root", ["outputs", "/outputs"])
+def test_a_folder_that_is_gone_is_not_taken_for_a_repository(root: str) -> None:
     """Transformers said that its path is no name of a repository."""
-    gone = ModelRef("tuned", "0" * 12, str(tmp_path / "cache" / "align" / "key"), "f" * 64)
+    gone = ModelRef("tuned", "0" * 12, f"{root}/cache/align/key", "f" * 64)
     with pytest.raises(ModelError, match=r"align/key is gone.*Run the command again"):
         assert gone.commit
     assert ModelRef("someone/model", "c" * 40, "someone/model", "f" * 64).commit == "c" * 40
