@@ -138,12 +138,13 @@ class Lock:
         while True:
             # To look is one reading; to try and fail would be five writings, by all who wait.
             seen = _look(self._folder)
-            if seen is None and self._take(me):
-                return
-            if seen is not None and watch.dead(seen) and self._take_over(seen, me):
+            if seen is None:
+                if self._take(me):
+                    return
+            elif watch.dead(seen) and self._take_over(seen, me):
                 self._say(f"{seen.who} died over {self._what}; taking over")
                 return
-            if seen is not None and watch.first:
+            elif watch.first:
                 self._say(f"waiting for {seen.who}, which works on {self._what}")
             time.sleep(self._poll)
 

@@ -49,9 +49,9 @@ def execute(options: argparse.Namespace) -> int:
         if job.ticket_lost:
             tell(f"job {job.number}: Slurm's number for it cannot be read; end it with scancel")
     controller.cancel(tickets)
-    # Those marked before: that 'cancel' may have been given where their process was out of reach.
-    running = [*jobs, *(job for job in status.of(RUNNING) if job not in jobs)]
-    if running and sweep.plan()["launcher"] != "slurm":  # there it is sbatch that is waited for
+    # Also for jobs marked before, perhaps where their process was out of reach. Under Slurm it is
+    # sbatch that a process waits for.
+    if (jobs or status.of(RUNNING)) and sweep.plan()["launcher"] != "slurm":
         _interrupt(sweep)
     tell(f"sweep {sweep.name}: {len(jobs)} jobs cancelled")
     if status.note:

@@ -62,29 +62,27 @@ def queue(users: Iterable[int], name: str) -> dict[str, tuple[str, str]]:
     whose = f"--user={','.join(str(user) for user in sorted(set(users)))}"
     # --all: else jobs in partitions that are hidden from me are left out.
     given = ("--noheader", "--array", "--all", whose, "--format=%i|%T|%r|%j")
-    lines = ask("squeue", *given).splitlines()
-    rows = (line.split("|", 3) for line in lines if line.count("|") >= 3)
-    return {number: (state, reason) for number, state, reason, named in rows if named == name}
+    return {number: (state, reason) for number, state, reason in _rows(ask("squeue", *given), name)}
 
 
-def queue_of(sweep: Sweep) -> dict[str, tuple[str, str]]:
-    """:func:`queue`, of everybody who submitted jobs of a sweep, and of me.
+def queue_of(sweep: Sweep, jobs: Iterable[Job]) -> dict[str, tuple[str, str]]:
+    """:func:`queue`, of everybody who submitted one of a sweep's jobs, of its owner and of me.
 
     Raises:
         ClusterError: Slurm is not there or does not answer.
     """
-    owners = [owner for job in sweep.jobs() if (owner := job.submitted_by()) is not None]
+    owners = [owner for job in jobs if (owner := job.submitted_by()) is not None]
     return queue([*owners, sweep.folder.stat().st_uid, os.getuid()], job_name(sweep))
 
 
-def still_there(sweep: Sweep, jobs: Iterable[Job]) -> list[str]:
+def still_there(sweep: Sweep, jobs: Sequence[Job]) -> list[str]:
     """Slurm's numbers of those jobs that it has in its queue, cancelled or not.
 
     Raises:
         ClusterError: Slurm is not there or does not answer.
     """
     tickets = [ticket for job in jobs if (ticket := job.ticket()) is not None]
-    known = queue_of(sweep) if tickets else {}
+    known = queue_of(sweep, jobs) if tickets else {}
     return [ticket for ticket in tickets if ticket in known]
 
 
@@ -189,13 +187,19 @@ def _accounted(arrays: Sequence[str], name: str) -> dict[str, str]:
     """Ticket -> state, from the accounting data base."""
     columns = "--format=JobID,State,ExitCode,JobName"
     text = ask("sacct", "-X", "-n", "-P", "-j", ",".join(arrays), columns)
-    rows = (line.split("|", 3) for line in text.splitlines() if line.count("|") >= 3)
     return {
         number: _end(state, code)
-        for given, state, code, named in rows
-        if named == name
+        for given, state, code in _rows(text, name)
         for number in _each(given)
     }
+
+
+def _rows(text: str, name: str) -> Iterator[list[str]]:
+    """The first three of four columns, of jobs of that name; the name, last, may hold a ``|``."""
+    for line in text.splitlines():
+        *columns, named = line.split("|", 3)
+        if len(columns) == 3 and named == name:
+            yield columns
 
 
 def _remembered(array: str, name: str) -> dict[str, str]:

@@ -174,7 +174,7 @@ def _under_slurm(sweep: Sweep) -> SweepStatus:
     jobs = sweep.jobs()
     tickets = {job.number: job.ticket() for job in jobs}
     try:
-        queue = controller.queue_of(sweep)
+        queue = controller.queue_of(sweep, jobs)
     except ClusterError as error:
         note = f"{error} Below stands what the jobs said of themselves."
         said = [(job, job.state()) for job in jobs]

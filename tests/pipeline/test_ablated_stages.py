@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +20,7 @@ from ssah_exp.pipeline.stages import Stages, answering, benchmarks
 from tests import tiny
 from tests.config.composing import config_of
 from tests.interventions.test_ablate import fills_of, some_units
+from tests.pipeline.computing import Computing
 from tests.pipeline.test_stage_keys import CONVERSATIONS, MODEL, REQUESTS, STAGES
 from tests.pipeline.tiny_run import silent
 
@@ -27,21 +28,6 @@ LOADED = tiny.tiny_loaded()
 ABLATION = plan_ablation(
     some_units(LOADED.anatomy), LOADED.anatomy, fills_of(LOADED.anatomy, "zero")
 )
-
-
-class Computing:
-    """A cache that keeps nothing."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def partial(self, stage: str, material: Mapping[str, Any]) -> Path:
-        return self.folder / "partial"
-
-    def get_or_compute(
-        self, stage: str, material: Mapping[str, Any], compute: Callable[[Path], None], **_: Any
-    ) -> None:
-        compute(self.folder)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,27 +14,13 @@ from ssah_exp.data.sources import Example
 from ssah_exp.pipeline.stages import Stages, benchmarks, making
 from tests import tiny
 from tests.config.composing import config_of
+from tests.pipeline.computing import Computing
 from tests.pipeline.test_stage_keys import MODEL
 from tests.pipeline.tiny_run import silent
 
 SPEECH = tiny.tiny_speech()
 SAFETY = (Example("w1 w2", "w3 w4 w5 w6 w20 w21 w22"), Example("w7", "w8 w9"))
 UTILITY = (Example("w11", "w12 w13"), Example("w14 w15 w16", "w17"), Example("w18", "w19"))
-
-
-class Computing:
-    """A cache that keeps nothing."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def partial(self, stage: str, material: Mapping[str, Any]) -> Path:
-        return self.folder / "partial"
-
-    def get_or_compute(
-        self, stage: str, material: Mapping[str, Any], compute: Callable[[Path], None], **_: Any
-    ) -> None:
-        compute(self.folder)
 
 
 def stages_of(config: RunConfig, folder: Path) -> Stages:
