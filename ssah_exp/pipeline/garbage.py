@@ -6,9 +6,10 @@ import atexit
 import gc
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from ssah_exp.signals import signals_later
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
@@ -20,29 +21,9 @@ def collect_garbage() -> None:
     a line of a ``__del__`` (Lightning's profiler has one), where whatever is raised is dropped: the
     run would go on.
     """
-    with _signals_later():
+    # Those without a handler in Python act as ever.
+    with signals_later([item for item in _ENDING if callable(signal.getsignal(item))]):
         gc.collect()
-
-
-@contextmanager
-def _signals_later() -> Iterator[None]:
-    """Hold back the signals that this process has handlers for; the others act as ever."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread runs handlers, and only it may change them
-        return
-    came: list[int] = []
-    found = {number: signal.getsignal(number) for number in _ENDING}
-    held = {number: handler for number, handler in found.items() if callable(handler)}
-    for number in held:
-        signal.signal(number, lambda given, _: came.append(given))
-    try:
-        yield
-    finally:
-        # SIGINT's handler, which raises by default, is put back last: else others might never be.
-        for number, handler in reversed(held.items()):
-            signal.signal(number, handler)
-        for signalled in came:
-            signal.raise_signal(signalled)
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,10 +25,12 @@ from ssah_exp.errors import ENDED, INCOMPLETE_RANK, ConfigError, IncompleteError
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.records.record import RunRecord, StageRecord
 from ssah_exp.records.store import RECORD
+from ssah_exp.signals import handlers_kept
 
 # A rank that is asked to end writes a checkpoint first.
 SECONDS_TO_END = 300
-# What torch's agent handles while its processes run.
+# What torch's agent handles while its processes run, and goes on to handle afterwards, by an
+# ordinary exception: during the next job of a sweep, Ctrl+C would be a failure of that job.
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 # Beside the frozen config: where rank 0 says what came of the run.
 _FINISHED = "finished.json"
@@ -95,7 +96,7 @@ def run_processes(count: int, arguments: list[str]) -> None:
     # The agent's account of a failure is long; our error says what happened.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
-        with _environment(count), _handlers_kept():
+        with _environment(count), handlers_kept(_HANDLED):
             config = LaunchConfig(
                 min_nodes=1,
                 max_nodes=1,
@@ -136,25 +137,6 @@ def _environment(count: int) -> Iterator[None]:
     finally:
         for name in ours:
             os.environ.pop(name, None)
-
-
-@contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """Take out the signal handlers that torch's agent puts in and leaves behind.
-
-    They raise an ordinary exception: during the next job of a sweep, Ctrl+C would be a failure of
-    that job, and the sweep would go on.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # no other thread may handle signals, and the agent does not
-        return
-    before = {number: signal.getsignal(number) for number in _HANDLED}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if handler is not None:  # one that Python did not put in cannot be put back by it
-                signal.signal(number, handler)
 
 
 def _said(failure: Any) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from ssah_exp.errors import ENDED
+from ssah_exp.signals import handlers_kept, signals_later
 
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -45,30 +46,15 @@ def tidied_up() -> Iterator[None]:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Let what would end this process wait until the block has ended; for programs it starts, too.
-
-    Nothing changes outside the main thread, which alone may handle signals.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    before = {
-        number: signal.signal(number, lambda given, frame: came.append(given))
-        for number in _ENDINGS
-    }
-    # Programs inherit what is blocked, not who handles it. Blocking alone would not do here, where
-    # another thread may get the signal.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        for number, handler in before.items():
-            if handler is not None:  # one that Python did not put in cannot be put back by it
-                signal.signal(number, handler)
-        if came:
-            os.kill(os.getpid(), came[0])
+    """Let what would end this process, or programs it starts, wait until the block has ended."""
+    with signals_later(_ENDINGS):
+        # Programs inherit what is blocked, not who handles it. Blocking alone would not do here,
+        # where another thread may get the signal.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 @contextmanager
@@ -84,15 +70,10 @@ def listening() -> Iterator[Told]:
         told.time_is_up = True
         os.kill(os.getpid(), signal.SIGTERM)
 
-    before = {
-        signal.SIGTERM: signal.signal(signal.SIGTERM, _end),
-        signal.SIGUSR2: signal.signal(signal.SIGUSR2, warn),
-    }
-    try:
+    with handlers_kept((signal.SIGTERM, signal.SIGUSR2)):
+        signal.signal(signal.SIGTERM, _end)
+        signal.signal(signal.SIGUSR2, warn)
         yield told
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
