@@ -95,9 +95,15 @@ def _title(records: Sequence[RunRecord], rows: pd.DataFrame, across: Across) -> 
         what = first.artefact if across.key is None else f"{first.artefact}, {across.unit_class}"
     names = dict.fromkeys(record.config["data"]["name"] for record in records)
     data = [*names] if len(names) == 1 else []  # several are named at the axis
+    return ", ".join([*data, what, f"{_fill(records)}{_seeds(rows, across)}"])
+
+
+def _fill(records: Sequence[RunRecord]) -> str:
+    """What pruned units are set to, if it is one thing; a record of training names none."""
+    if records[0].artefact != TABLE1:
+        return ""
     fills = {record.config["ablation"]["primary_fill"] for record in records}
-    fill = set_to(fills.pop()) if first.artefact == TABLE1 and len(fills) == 1 else ""
-    return ", ".join([*data, what, f"{fill}{_seeds(rows, across)}"])
+    return set_to(fills.pop()) if len(fills) == 1 else ""
 
 
 def _seeds(rows: pd.DataFrame, across: Across) -> str:
