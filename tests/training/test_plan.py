@@ -146,6 +146,21 @@ def test_what_units_do_not_own_is_an_option_with_a_default(option: str, name: st
     assert name in plan_training(model, "freeze", chosen, OthersConfig(**{option: False})).frozen
 
 
+@pytest.mark.parametrize("policy", ["budget", "freeze"])
+@pytest.mark.parametrize("option", ["embeddings", "norms", "lm_head"])
+def test_an_option_decides_about_nothing_else(option: str, policy: str) -> None:
+    """Where embeddings and head are two matrices, one of them says nothing of the other."""
+    model = tiny_model("llama")
+    chosen, other = some_units(model), policy == "budget"
+    plain = plan_training(model, policy, chosen)
+    plan = plan_training(model, policy, chosen, OthersConfig(**{option: other}))
+    moved = {*plan.whole} ^ {*plain.whole}
+    names = {"embeddings": "embed_tokens.weight", "norms": "norm.weight", "lm_head": "head.weight"}
+    assert moved
+    assert all(name.endswith(names[option]) for name in moved)
+    assert plan.by_name.keys() == plain.by_name.keys()
+
+
 def test_tied_embeddings_take_one_answer() -> None:
     model = tiny_model("llama_tied")
     chosen = some_units(model)
