@@ -154,11 +154,17 @@ def test_links_are_followed(folders: Folders) -> None:
     """A folder of the hub's cache is made of links."""
     delta, linked = folders.delta(), folders.root / "linked"
     linked.mkdir()
-    for path in folders.base.iterdir():
-        (linked / path.name).symlink_to(path)
+    for path in folders.base.rglob("*"):
+        if path.is_file():
+            place = linked / path.relative_to(folders.base)
+            place.parent.mkdir(exist_ok=True)
+            place.symlink_to(path)
+    (linked / "beside").symlink_to(folders.base / "more")
     apply_to_folder(delta, linked, folders.out)
     assert raw_files(folders.out) == raw_files(folders.tuned)
     assert not any(path.is_symlink() for path in folders.out.rglob("*"))
+    for name in ("more", "beside"):
+        assert (folders.out / name / "notes.bin").read_bytes() == b"\x00\x01"
     assert not folders.out.is_symlink()
 
 
@@ -355,7 +361,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "swapped": (swapped, "does not hold the tensors that"),
     "single": (lambda f: save_file({"w": torch.ones(1)}, f / "model.safetensors"), "twice"),
     "mistral": (lambda f: (f / "consolidated.safetensors").touch(), "twice.*consolidated"),
+    "mistral's parts": (lambda f: (f / "consolidated.00.pth").touch(), "twice.*consolidated"),
     "pickled": (lambda f: (f / "pytorch_model.bin").touch(), "twice.*pytorch_model.bin"),
+    "pickled parts": (lambda f: (f / "pytorch_model-00001-of-00002.bin").touch(), "twice.*pytorch"),
+    "parts of others": (lambda f: (f / "model-00009-of-00009.safetensors").touch(), "twice.*00009"),
 }
 
 
