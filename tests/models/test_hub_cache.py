@@ -8,11 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 
 from ssah_exp.models.attached.folder import save_adapter
 from ssah_exp.models.attached.prefix import LearnedPrefix
+from ssah_exp.models.sidecar import sidecar_folder
 from tests import tiny
 
 COMMIT, OTHER, ADAPTED = "0123456789" * 4, "9876543210" * 4, "0011223344" * 4
@@ -103,3 +106,22 @@ def test_what_a_repository_has_beside_a_model_need_not_be_there(cache: Path) -> 
     )
     (line,) = loaded(cache, COMMIT)
     assert line.startswith("loaded")
+
+
+def test_all_that_is_read_beside_a_model_is_fetched_and_its_weights_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A certificate that stays on the hub is not checked, and nobody says so."""
+    asked: dict[str, Any] = {}
+
+    def fetched(location: str, **how: Any) -> str:
+        asked.update(how, location=location)
+        return "fetched"
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetched)
+    assert sidecar_folder("owner/name", COMMIT) == Path("fetched")
+    assert (asked["location"], asked["revision"]) == ("owner/name", COMMIT)
+    beside = ["certificate.json", "certificate_index.safetensors"]
+    beside += ["adapter/adapter_config.json", "adapter/adapter_model.safetensors"]
+    every = ["config.json", "model.safetensors", "pytorch_model.bin", *beside]
+    assert [*filter_repo_objects(every, allow_patterns=asked["allow_patterns"])] == beside
