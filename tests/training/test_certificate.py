@@ -323,7 +323,7 @@ def test_slices_that_do_not_fit_are_damage(
     elif wrong == "another size":
         content["slices"][name]["size"] += 1
     else:
-        content["slices"][name]["dim"] = 7 if wrong == "another side" else -7
+        content["slices"][name]["dim"] = 2 if wrong == "another side" else -7
     save_file(index, index_path)
     path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(ModelError, match=f"its slice of {name} does not fit".replace(".", r"\.")):
