@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
+import torch
+import torch.distributed as dist
 
 from ssah_exp import ranks
 from ssah_exp.config.schema import TrainerConfig, TuningConfig
@@ -66,19 +69,43 @@ def test_what_other_programs_set_starts_no_ranks(
         assert (ranks.rank(), ranks.count(), ranks.local_rank()) == (0, 1, 0)
 
 
+@pytest.mark.parametrize("cuda", [True, False])
+def test_a_rank_takes_its_machine_s_next_gpu_and_may_be_waited_for_for_days(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool
+) -> None:
+    """The second process of the second machine, on a network that is not there."""
+    steps: list[object] = []
+
+    def new_group(*, backend: str, timeout: timedelta) -> str:
+        steps.append((backend, timeout > timedelta(days=1)))
+        return "group"
+
+    for name, value in zip(LAUNCHED, (3, 1, 4), strict=True):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(torch.cuda, "set_device", steps.append)
+    monkeypatch.setattr(dist, "init_process_group", steps.append)
+    monkeypatch.setattr(dist, "new_group", new_group)
+    monkeypatch.setattr(dist, "get_rank", lambda: 3)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: steps.append("left"))
+    with suppress(KeyError), ranks.joined(2, 2, cuda=cuda):
+        assert (ranks.rank(), ranks.count(), ranks.local_rank()) == (3, 4, 1)
+        assert not ranks.first()
+        raise KeyError
+    assert (ranks.rank(), ranks.count(), ranks.local_rank()) == (0, 1, 0)
+    backends = [1, "cpu:gloo,cuda:nccl"] if cuda else ["gloo"]
+    assert steps == [*backends, ("gloo", True), "left"]
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_rank_0_alone_is_one_of_several_again_afterwards(
     monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
     be(monkeypatch, 0, 3)
-    try:
-        with ranks.alone():
-            assert ranks.everyones("mine") == ranks.gathered("mine") == ["mine"]
-            assert ranks.from_first(lambda: "mine") == "mine"
-            if fails:
-                raise KeyError
-    except KeyError:
-        assert fails
+    with suppress(KeyError), ranks.alone():
+        assert ranks.everyones("mine") == ranks.gathered("mine") == ["mine"]
+        assert ranks.from_first(lambda: "mine") == "mine"
+        if fails:
+            raise KeyError
     assert (ranks.rank(), ranks.count()) == (0, 3)
 
 
