@@ -27,8 +27,8 @@ def not_launched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def be(monkeypatch: pytest.MonkeyPatch, rank: int, count: int) -> None:
-    """Take this process for one of several, without a group that they could talk over."""
-    monkeypatch.setattr(ranks, "_world", ranks._World(rank, count, rank, None))
+    """Take this process for one of several, with nobody behind the group they talk over."""
+    monkeypatch.setattr(ranks, "_world", ranks._World(rank, count, rank, "patient"))
 
 
 @pytest.mark.parametrize(
@@ -94,6 +94,43 @@ def test_a_rank_takes_its_machine_s_next_gpu_and_may_be_waited_for_for_days(
     assert (ranks.rank(), ranks.count(), ranks.local_rank()) == (0, 1, 0)
     backends = [1, "cpu:gloo,cuda:nccl"] if cuda else ["gloo"]
     assert steps == [*backends, ("gloo", True), "left"]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_ranks_tell_one_another_goes_over_their_patient_group(
+    monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    """That of the gradients gives up after minutes, and on GPUs it takes tensors alone."""
+    over: list[str] = []
+    made: list[int] = []
+
+    def broadcast(box: list[object], *, src: int, group: str) -> None:
+        over.append(group)
+        box[src] = ("rank 0 said", box[src])
+
+    def gather(value: object, values: list[object] | None, *, dst: int, group: str) -> None:
+        over.append(group)
+        assert (values is None) == (rank != dst)
+        if values is not None:
+            values[:] = [value, "another's"]
+
+    def all_gather(values: list[object], value: object, *, group: str) -> None:
+        over.append(group)
+        values[rank], values[1 - rank] = value, "another's"
+
+    def make() -> str:
+        made.append(rank)
+        return "made"
+
+    be(monkeypatch, rank, 2)
+    monkeypatch.setattr(dist, "broadcast_object_list", broadcast)
+    monkeypatch.setattr(dist, "gather_object", gather)
+    monkeypatch.setattr(dist, "all_gather_object", all_gather)
+    assert ranks.from_first(make) == ("rank 0 said", "made" if rank == 0 else None)
+    assert made == [0] * (rank == 0), "the others do not call it"
+    assert ranks.gathered("mine") == (["mine", "another's"] if rank == 0 else None)
+    assert sorted(ranks.everyones("mine")) == ["another's", "mine"]
+    assert over == ["patient"] * 3
 
 
 @pytest.mark.parametrize("fails", [False, True])
