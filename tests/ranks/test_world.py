@@ -118,7 +118,7 @@ def test_what_ranks_tell_one_another_goes_over_their_patient_group(
         over.append(group)
         values[rank], values[1 - rank] = value, "another's"
 
-    def make() -> str:
+    def make() -> object:
         made.append(rank)
         return "made"
 
