@@ -82,6 +82,25 @@ def test_a_bound_is_enough_where_the_question_is_whether_it_is_reached(
     assert mean_response_loss(loaded, EXAMPLES, 2, at_most=whole * 0.999) > whole * 0.999
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_ranks_stop_measuring_behind_the_same_batch(
+    monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    """They share a model's passes: one that goes on would wait for another that has stopped."""
+    passes: list[int] = []
+    measured = matching.token_losses
+
+    def counted(*given: Any) -> torch.Tensor:
+        passes.append(1)
+        return measured(*given)
+
+    monkeypatch.setattr(matching, "token_losses", counted)
+    monkeypatch.setattr(ranks, "everyones", lambda value: [first, not first])
+    own = 1e9 if first else 0.0  # what this rank says is the opposite
+    mean_response_loss(tiny.tiny_loaded(), EXAMPLES, 2, at_most=own)
+    assert len(passes) == (1 if first else 5)
+
+
 def test_padding_of_a_look_is_that_of_like_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
     padded = []
     measured = matching.token_losses
