@@ -17,7 +17,9 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments import SLURMEnvironment
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from ssah_exp import ranks
 from ssah_exp.config.schema import TuningConfig
 from ssah_exp.errors import StoreError
 from ssah_exp.lightning import make_trainer
@@ -205,6 +207,63 @@ def test_minutes_are_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         checkpoints.on_train_batch_end(trainer, module)
     assert saved == [120, 240]
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+
+
+def between_steps(saved: list[str]) -> tuple[Any, FineTuning]:
+    """A trainer that has done one of nine steps, and its module."""
+
+    def save(path: Path) -> None:
+        saved.append(path.name)
+        torch.save({}, path)
+
+    module = FineTuning(tiny.tiny_model("llama"), SupervisedObjective(), TuningConfig(), steps=9)
+    module.losses.append(1.0)
+    trainer = SimpleNamespace(
+        accumulate_grad_batches=1, num_training_batches=9, save_checkpoint=save, callbacks=[]
+    )
+    return trainer, module
+
+
+@pytest.mark.parametrize("due", [True, False])
+def test_all_ranks_save_when_the_first_one_s_clock_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, due: bool
+) -> None:
+    """A checkpoint is made by all of them; clocks differ, and one alone would wait for ever."""
+    saved: list[str] = []
+    trainer, module = between_steps(saved)
+    monkeypatch.setattr(ranks, "everyones", lambda own: [(due, False, False), own])
+    checkpoints = Checkpoints(tmp_path, 1000.0 if due else 0.0)  # the opposite
+    checkpoints.on_train_batch_end(trainer, module)
+    assert len(saved) == due
+
+
+@pytest.mark.parametrize(
+    ("asked", "interrupted", "error"),
+    [(True, False, SIGTERMException), (False, True, KeyboardInterrupt)],
+)
+def test_what_another_rank_was_asked_ends_this_one_as_well(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: bool,
+    interrupted: bool,
+    error: type[BaseException],
+) -> None:
+    saved: list[str] = []
+    trainer, module = between_steps(saved)
+    theirs = (False, asked, interrupted)
+
+    def everyones(own: Any) -> list[Any]:
+        return [own, theirs[-len(own) :] if isinstance(own, tuple) else True]
+
+    monkeypatch.setattr(ranks, "everyones", everyones)
+    checkpoints = Checkpoints(tmp_path, None)
+    with pytest.raises(error):
+        checkpoints.on_train_batch_end(trainer, module)
+    assert len(saved) == interrupted, "where the scheduler asked, on_exception saves"
+    with pytest.raises(error):
+        checkpoints.end_if_asked()
+    checkpoints.on_train_end(trainer, module)
+    assert len(saved) == interrupted + 1
 
 
 def test_sigterm_saves_although_no_checkpoint_was_due(
@@ -416,6 +475,17 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("at_a_terminal")
+def test_of_several_ranks_none_ends_amid_a_step_however_often_it_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others would wait for its gradients."""
+    monkeypatch.setattr(ranks, "count", lambda: 2)
+    with Checkpoints(tmp_path, None).interruptible():
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_no_checkpoint_means_from_the_start(tmp_path: Path) -> None:
