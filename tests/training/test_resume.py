@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import cache
 from multiprocessing import get_context
@@ -266,6 +267,36 @@ def test_what_another_rank_was_asked_ends_this_one_as_well(
     assert len(saved) == interrupted + 1
 
 
+@pytest.mark.parametrize(
+    ("error", "accumulate", "count"),
+    [(SIGTERMException, 1, 1), (SIGTERMException, 2, 0), (ValueError, 1, 0)],
+)
+def test_an_error_is_not_gone_on_from(
+    tmp_path: Path, error: type[Exception], accumulate: int, count: int
+) -> None:
+    """Weights that are no longer finite would take the place of those that were."""
+    saved: list[str] = []
+    trainer, module = between_steps(saved)
+    trainer.accumulate_grad_batches = accumulate
+    Checkpoints(tmp_path, None).on_exception(trainer, module, error())
+    assert len(saved) == count
+
+
+def test_in_another_thread_signals_are_left_alone(tmp_path: Path) -> None:
+    """Python lets none but the main one take them, and a notebook's server may train in others."""
+    trainer, module = between_steps([])
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    checkpoints = Checkpoints(tmp_path, None)
+
+    def work() -> bool:
+        with checkpoints.interruptible():
+            checkpoints.on_train_start(trainer, module)
+            return before == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(work).result()
+
+
 def test_sigterm_saves_although_no_checkpoint_was_due(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,6 +346,13 @@ def test_a_flipped_bit_of_a_checkpoint_is_seen(
     path.write_bytes(content)
     torch.load(path, weights_only=True)
     with pytest.raises(StoreError, match=f"{path} is damaged .the checksum of"):
+        checkpoint_in(tmp_path)
+
+
+def test_a_checkpoint_that_holds_more_than_plain_values_is_named(tmp_path: Path) -> None:
+    """It is whole, and another program's: none of its code is run."""
+    torch.save({"losses": Path("somewhere")}, tmp_path / CHECKPOINT)
+    with pytest.raises(StoreError, match=r"is damaged .UnpicklingError"):
         checkpoint_in(tmp_path)
 
 
@@ -486,6 +524,14 @@ def test_of_several_ranks_none_ends_amid_a_step_however_often_it_is_asked(
     with Checkpoints(tmp_path, None).interruptible():
         for _ in range(3):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.usefixtures("at_a_terminal")
+def test_where_ctrl_c_is_ignored_it_stays_ignored(tmp_path: Path) -> None:
+    """As in the background of a shell, whose Ctrl+C is meant for others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Checkpoints(tmp_path, None).interruptible():
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_no_checkpoint_means_from_the_start(tmp_path: Path) -> None:
