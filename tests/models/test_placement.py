@@ -101,8 +101,27 @@ def test_the_certificate_reads_weights_on_disk(tmp_path: Path) -> None:
 
 def test_where_inputs_go() -> None:
     assert first_device({"a": "cpu", "b": 1, "c": 0}) == torch.device("cuda", 1)
+    assert first_device({"a": "cpu", "b": "cuda:1"}) == torch.device("cuda", 1)
     assert first_device({"a": "disk", "b": "cpu"}) == torch.device("cpu")
-    assert not placement(tiny.tiny_model("llama"))
+
+
+@pytest.mark.parametrize(
+    ("spread", "device_map"),
+    [
+        (False, None),
+        (False, {"": 0}),
+        (False, {"model": "cpu", "lm_head": torch.device("cpu")}),
+        (True, {"model": "cpu", "lm_head": "disk"}),
+        (True, {"model": 0, "lm_head": 1}),
+    ],
+)
+def test_a_model_in_one_place_is_not_spread(
+    spread: bool, device_map: dict[str, object] | None
+) -> None:
+    """A map that names one device is a plain model: it has no hooks, and may be trained."""
+    model = tiny.tiny_model("llama")
+    model.hf_device_map = device_map
+    assert placement(model) == (device_map if spread else {})
 
 
 def test_an_adapter_cannot_lie_beside_offloaded_weights(tmp_path: Path) -> None:
