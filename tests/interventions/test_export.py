@@ -13,6 +13,7 @@ from ssah_exp.errors import ModelError, StoreError
 from ssah_exp.interventions.ablate import Ablation, ablated, plan_ablation
 from ssah_exp.interventions.export import export_model
 from ssah_exp.models.anatomy import read_anatomy
+from ssah_exp.models.attached.prefix import LearnedPrefix
 from ssah_exp.models.load import LoadedModel
 from tests import tiny
 from tests.interventions.test_ablate import IDS, MASK, fills_of, some_units
@@ -66,11 +67,13 @@ def check(loaded: LoadedModel, ablation: Ablation, out: Path) -> PreTrainedModel
         expected = logits(loaded.model)
     assert not torch.allclose(expected, plain, atol=0.05), "the ablation does something"
     before = {name: item.clone() for name, item in loaded.model.state_dict().items()}
+    config = loaded.model.config.to_dict()
     export_model(loaded, ablation, out)
     model = reloaded(out)
     torch.testing.assert_close(logits(model), expected, atol=2e-4, rtol=1e-4)
     for name, item in loaded.model.state_dict().items():
         assert torch.equal(item, before[name]), "the model itself is left as it is"
+    assert loaded.model.config.to_dict() == config, "it has no biases that were not there"
     return model
 
 
@@ -165,6 +168,16 @@ def test_without_ablation_it_is_a_copy(tmp_path: Path) -> None:
     loaded, _ = made("qwen2")
     export_model(loaded, None, tmp_path / "out")
     assert torch.equal(logits(reloaded(tmp_path / "out")), logits(loaded.model))
+
+
+@pytest.mark.parametrize("ablate", [True, False])
+def test_a_model_with_an_adapter_of_hooks_is_refused(tmp_path: Path, ablate: bool) -> None:
+    """The folder would load as the base model, in the adapted one's name."""
+    loaded, ablation = made("llama_gqa")
+    LearnedPrefix.of_tokens(loaded.model, [1, 9, 10])
+    with pytest.raises(ModelError, match="carries an adapter that acts through hooks"):
+        export_model(loaded, ablation if ablate else None, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
