@@ -21,6 +21,8 @@ from ssah_exp.storage import whole_path
 
 _FORMAT = 3
 _KEY = "ssah-exp unit delta"
+# What reading a file ends in that is no delta, or not a whole one.
+_DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Delta:
                 raise UnitError(f"{path} is damaged: its checksum differs from the one noted.")
             parts = (_part(entry, tensors) for entry in description["tensors"])
             return cls(Base(**description["base"]), tuple(parts))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        except _DAMAGED as error:
             raise UnitError(f"The delta in {path} is damaged: {error}") from error
 
 

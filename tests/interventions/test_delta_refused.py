@@ -231,6 +231,15 @@ def test_positions_outside_a_tensor_are_refused(small: Path, row: int) -> None:
         Delta.load(small)
 
 
+@pytest.mark.parametrize("dim", [2, -3])
+def test_a_side_that_a_tensor_does_not_have_is_damage(small: Path, dim: int) -> None:
+    delta = Delta.load(small)
+    place = Slice("a", dim, torch.tensor([1]), 6)
+    replace(delta, parts=(replace(delta.parts[0], place=place),)).save(small)
+    with pytest.raises(UnitError, match="is damaged"):
+        Delta.load(small)
+
+
 @pytest.mark.parametrize("change", [torch.Tensor.long, lambda xor: xor[:, :4]])
 def test_bits_of_another_kind_than_the_tensor_are_refused(
     small: Path, change: Callable[[torch.Tensor], torch.Tensor]
