@@ -120,7 +120,7 @@ def test_a_model_in_one_place_is_not_spread(
 ) -> None:
     """A map that names one device is a plain model: it has no hooks, and may be trained."""
     model = tiny.tiny_model("llama")
-    model.hf_device_map = device_map
+    model.hf_device_map = device_map  # type: ignore[assignment]
     assert placement(model) == (device_map if spread else {})
 
 
