@@ -51,6 +51,7 @@ def test_what_it_learned_is_gathered_into_the_model(
     before = {name: item.detach().clone() for name, item in own.items()}
     twin = made(monkeypatch, model)
     assert not {*map(id, own.values())} & {*map(id, twin.model.parameters())}
+    assert len([*twin.model.parameters()]) == len(own), "what is tied is still one weight"
     with torch.no_grad():
         for item in twin.model.parameters():
             item.add_(item.requires_grad)
