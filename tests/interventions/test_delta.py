@@ -103,6 +103,14 @@ def test_a_tensor_changed_all_over_has_no_index(shape: tuple[int, ...], tmp_path
     assert_exact(pair.base, pair.after, delta)
 
 
+def test_what_changed_along_a_third_side_is_held_whole() -> None:
+    """Rows and columns are all that a part can be, and that is said of it."""
+    pair = Pair(w=changed_at((..., [1]), (2, 3, 4)))
+    assert pair.delta().parts[0].place is None
+    assert describe(pair.delta())["others"]["w"]["part"] == "whole"
+    assert_exact(pair.base, pair.after, pair.delta())
+
+
 @pytest.mark.parametrize(
     "dtype",
     [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.int64,
