@@ -76,6 +76,14 @@ def test_untouched_tensors_count_by_their_names(others: dict[str, torch.Tensor])
         apply_delta({"a": pair.base["a"], **others, **vector}, delta)
 
 
+def test_an_equal_vector_does_not_stand_in_for_one_that_is_missing() -> None:
+    """Norms that nobody trained are all ones, and none is tied to another."""
+    ones = torch.ones(4)
+    pair = Pair(a=changed_at([1]), v=(ones, ones), w=(ones, ones))
+    with pytest.raises(UnitError, match=r"other weights are not \(w\)"):
+        apply_delta({"a": pair.base["a"], "v": ones}, pair.delta())
+
+
 def test_tied_matrices_that_stay_as_they_are_may_be_spelled_out_or_not() -> None:
     tied = torch.arange(12.0).reshape(3, 4)
     both = {"embed": tied, "head": tied.clone()}
