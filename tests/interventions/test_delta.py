@@ -189,11 +189,14 @@ def test_a_single_bit_outside_the_plan_is_refused(
 
 
 def test_a_frozen_matrix_is_no_copy_of_a_trained_one() -> None:
-    """Untied, but equal: it may not follow."""
+    """Untied, but equal: it may not follow, neither as a whole nor in part."""
     pair = Pair(a=changed_at([1]), b=changed_at([1]))
     plan = TrainingPlan((), ("a",), ("b",))
     with pytest.raises(UnitError, match="b changed, and the plan does not let it"):
         pair.delta(plan)
+    in_part = TrainingPlan((Slice("b", 0, torch.tensor([2]), 6),), ("a",), ())
+    with pytest.raises(UnitError, match="b changed outside the rows"):
+        pair.delta(in_part)
 
 
 def test_a_tensor_the_plan_does_not_know_may_follow_only_as_a_copy() -> None:

@@ -213,7 +213,11 @@ def test_an_existing_output_is_refused(folders: Folders, kind: str) -> None:
 
 def test_an_output_inside_the_input_is_refused(folders: Folders) -> None:
     delta, inside = folders.delta(), folders.base / "more" / "out"
-    folders.refused(lambda: apply_to_folder(delta, folders.base, inside), StoreError, "lies inside")
+    (folders.root / "link").symlink_to(folders.base)
+    for out in (inside, folders.root / "link" / "out"):
+        folders.refused(
+            lambda out=out: apply_to_folder(delta, folders.base, out), StoreError, "lies inside"
+        )
 
 
 def test_other_weights_are_refused(folders: Folders) -> None:
@@ -347,6 +351,12 @@ def swapped(folder: Path) -> None:
     (folder / "x").rename(second)
 
 
+def refilled(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors = load_file(shards(folder)[0])
+    change(tensors)
+    save_file(tensors, shards(folder)[0], {"format": "pt"})
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "gone": (shutil.rmtree, "no model folder"),
     "no index": (lambda f: (f / "model.safetensors.index.json").unlink(), "has neither"),
@@ -359,6 +369,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no files": (lambda f: edit_index(f, {"weight_map": {}}), "names no file"),
     "elsewhere": (moved_elsewhere, "names no file, or one elsewhere"),
     "swapped": (swapped, "does not hold the tensors that"),
+    "fewer": (lambda f: refilled(f, lambda held: held.popitem()), "does not hold the tensors that"),
+    "more": (lambda f: refilled(f, lambda held: held.update(w=torch.ones(1))), "does not hold the"),
     "single": (lambda f: save_file({"w": torch.ones(1)}, f / "model.safetensors"), "twice"),
     "mistral": (lambda f: (f / "consolidated.safetensors").touch(), "twice.*consolidated"),
     "mistral's parts": (lambda f: (f / "consolidated.00.pth").touch(), "twice.*consolidated"),
