@@ -250,6 +250,7 @@ def test_planned_tensors_that_did_not_change_are_left_out() -> None:
     [
         ({"w": torch.ones(2, 3)}, "only one has v"),
         ({"w": torch.ones(2, 3), "v": torch.ones(4), "u": torch.ones(1)}, "only one has u"),
+        ({"w": torch.ones(2, 3), "u": torch.ones(4)}, "only one has u"),  # and the other has v
         ({"w": torch.ones(3, 2), "v": torch.ones(4)}, r"w is \[2, 3\] float32 .*\[3, 2\] float32"),
         ({"w": torch.ones(2, 3), "v": torch.ones(4).bfloat16()}, "v is .* float32 .* bfloat16"),
     ],
