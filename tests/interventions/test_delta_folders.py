@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -215,9 +216,8 @@ def test_an_output_inside_the_input_is_refused(folders: Folders) -> None:
     delta, inside = folders.delta(), folders.base / "more" / "out"
     (folders.root / "link").symlink_to(folders.base)
     for out in (inside, folders.root / "link" / "out"):
-        folders.refused(
-            lambda out=out: apply_to_folder(delta, folders.base, out), StoreError, "lies inside"
-        )
+        use = partial(apply_to_folder, delta, folders.base, out)
+        folders.refused(use, StoreError, "lies inside")
 
 
 def test_other_weights_are_refused(folders: Folders) -> None:
