@@ -183,6 +183,8 @@ def test_units_set_to_zero_are_marked() -> None:
         ("paper_files_small", GOALS, False),
         ("paper_files", "another", True),
         ("paper_files_raw_text", "another", True),
+        ("AdvBench", GOALS, False),
+        ("AdvBench", "another", True),
         ("paper_hub", "as the hub has them", False),
     ],
 )

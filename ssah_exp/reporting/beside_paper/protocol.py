@@ -56,7 +56,7 @@ def model_differs(record: RunRecord, source: str) -> Iterator[str]:
 def benchmark_of(record: RunRecord) -> str:
     """The harmful requests by the name that tables use."""
     name = str(record.config["data"]["name"])
-    if not name.startswith(_ADVBENCH_DATA):
+    if not name.lower().startswith(_ADVBENCH_DATA):
         return name
     return f"{name} with other requests" if _other_goals(record) else ADVBENCH
 
