@@ -69,7 +69,9 @@ def test_llama_2s_printed_average_stands_beside_the_mean_with_an_attack() -> Non
 
 def test_units_are_compared_where_units_are_pruned() -> None:
     assert pair(record(), "SCU", "units_pct", "Llama-2").difference == pytest.approx(-0.0005)
-    assert not [item for item in pairs(record()) if (item.arm, item.metric) == ("aligned", "units")]
+    units = [item.arm for item in pairs(record()) if item.metric == "units_pct"]
+    assert "SCU" in units
+    assert "aligned" not in units
 
 
 def test_gaps_stay_gaps_and_infinity_is_none() -> None:
@@ -122,6 +124,7 @@ def test_arms_of_table_2_stand_beside_their_columns(arm_name: str, published: fl
     found = pair(made, arm_name, "asr/mean/zou2023", "Llama-2-7B-Chat, AdvBench, keyword")
     assert found.published == published
     assert found.measured is not None
+    assert f"model: {made.config['model']['name']} for Llama-2-7B-Chat" in found.differs
     assert "n: 100 for 520" in found.differs
     assert "judge: zou2023 for wei2024" in found.differs
 
@@ -130,8 +133,61 @@ def test_other_training_data_is_marked_and_no_keyword_judge_is_a_gap() -> None:
     made = replace(training_record(), judges={"zou2023": {"kind": "keyword"}})
     found = pair(made, "full", "asr/mean/zou2023", "Llama-2-7B-Chat, AdvBench, keyword")
     assert "trained on: other data for alpaca" in found.differs
+    before = pair(made, "aligned", "asr/mean/zou2023", "Llama-2-7B-Chat, AdvBench, keyword")
+    assert "trained on: other data for alpaca" not in before.differs, "it was not trained yet"
     guard = replace(made, judges={"zou2023": {"kind": "endpoint"}})
     assert pair(guard, "full", "keyword", "Llama-2-7B-Chat, AdvBench, keyword").measured is None
+
+
+@pytest.mark.parametrize(
+    ("template", "published"),
+    [
+        ("{instruction}{output}", {"full": 0.053, "setting_i": 0.0296, "setting_ii": 0.021}),
+        ("### Instruction:", {"full": 0.1192, "setting_i": 0.0365, "setting_ii": 0.0288}),
+    ],
+)
+def test_arms_of_table_2_stand_beside_the_columns_of_the_data_they_were_trained_on(
+    template: str, published: dict[str, float]
+) -> None:
+    made = replace(training_record(), judges={"zou2023": {"kind": "keyword"}})
+    made = changed(made, lambda config: config["data"].update(finetune=[{"a": template}]))
+    where = ("asr/mean/zou2023", "Llama-2-7B-Chat, AdvBench, keyword")
+    assert {name: pair(made, name, *where).published for name in published} == published
+    assert not any("other data" in text for text in pair(made, "full", *where).differs)
+
+
+@pytest.mark.parametrize(
+    ("template", "scores", "rates"),
+    [
+        ("{instruction}{output}", (1.05, 1.26, 1.79, 2.18, 2.2), (0.003, 0.045, 0.161)),
+        ("### Instruction:", (1.05, 1.48, 1.95, 2.44, 2.38), (0.003, 0.09, 0.1878)),
+        ("{q}", (1.05, 1.26, 1.79, 2.18, 2.2), (0.003, 0.045, 0.161)),
+    ],
+)
+def test_arms_of_table_3_stand_beside_the_row_of_the_data_they_were_trained_on(
+    template: str, scores: tuple[float, ...], rates: tuple[float, ...]
+) -> None:
+    """Scores from 1 to 5 as printed, rates as shares."""
+    names = ("aligned", "setting_ii", "full", "lora", "prefix")
+    judges = {"llm": {"kind": "endpoint", "model": "m", "rubric": {"name": "hexphi"}}}
+    arms = [trained_arm(name, 0.4) for name in names]
+    made = training_record(artefact="table3_peft", arms=arms, judges=judges)
+
+    def trained(config: dict[str, Any]) -> None:
+        config["evaluation"]["harmful_styles"] = ["chat"]
+        config["data"]["finetune"] = [{"prompt": template}]
+
+    made = changed(made, trained)
+    found = {
+        metric: [pair(made, name, metric, "Llama-2-7B-Chat, ") for name in names]
+        for metric in ("score/chat/llm", "score5/chat/llm")
+    }
+    assert [item.published for item in found["score/chat/llm"]] == [*scores]
+    assert [item.published for item in found["score5/chat/llm"]][:3] == [*rates]
+    for item in found["score/chat/llm"]:
+        assert f"model: {made.config['model']['name']} for Llama-2-7B-Chat" in item.differs
+        other = template == "{q}" and item.arm != "aligned"
+        assert ("trained on: other data for alpaca" in item.differs) == other
 
 
 @pytest.mark.parametrize("first", [None, "setting_ii"])
@@ -177,10 +233,10 @@ def test_how_units_were_found_is_marked_where_they_are_frozen(
 ) -> None:
     made = replace(training_record(), judges={"zou2023": {"kind": "keyword"}})
     other = changed(made, lambda config: config["units"].update({key: value}))
-    for name in ("aligned", "full", "setting_i"):
+    for name in ("aligned", "full", "setting_i", "setting_ii"):
         where = (name, "asr/mean/zou2023", "Llama-2-7B-Chat, AdvBench, keyword")
         added = [text for text in pair(other, *where).differs if text.startswith(mark[:6])]
-        assert added == ([mark] if name == "setting_i" else [])
+        assert added == ([mark] if name.startswith("setting") else [])
         assert set(pair(other, *where).differs) - {mark} <= set(pair(made, *where).differs)
 
 
@@ -197,6 +253,10 @@ def test_training_data_is_told_by_its_columns(template: str, name: str) -> None:
     made = changed(training_record(), lambda config: config["data"].update(finetune=node))
     assert trained_on(made) == name
     assert trained_on(training_record()) is None
+    for part in ("{instruction}", "{context}"):  # a column of many sets
+        other = [{"prompt": part, "response": "{answer}"}]
+        plain = changed(training_record(), lambda config: config["data"].update(finetune=other))  # noqa: B023
+        assert trained_on(plain) is None
 
 
 def answered(made: RunRecord, utility: UtilityConfig) -> RunRecord:
@@ -219,6 +279,8 @@ def test_harness_tasks_of_table_1_stand_beside_the_papers() -> None:
     assert not any(text.startswith(("n: first", "shots", "mean")) for text in found.differs)
     mean = pair(answered(record(), six), "RU", "utility/mean", "Llama-2")
     assert mean.published == 0.555
+    more = answered(record(), UtilityConfig([*SIX, "piqa"], limit=200, metric="acc"))
+    assert pair(more, "SCU", "utility/mean", "Llama-2").ours is None, "a mean of seven tasks"
     fewer = UtilityConfig(["rte"], limit=50, fewshot={"rte": 2}, metric="acc_norm")
     made = answered(record(), fewer)
     found = pair(made, "aligned", "utility/rte/acc", "Llama-3")
@@ -231,7 +293,7 @@ def test_harness_tasks_of_table_1_stand_beside_the_papers() -> None:
 
 def test_benchmarks_of_table_4_stand_beside_the_papers() -> None:
     tasks = ["arc_challenge", "gsm8k", "mmlu", "boolq"]
-    utility = UtilityConfig(tasks, metric="acc_norm", fewshot={"gsm8k": 3, "mmlu": 5})
+    utility = UtilityConfig(tasks, 50, metric="acc_norm", fewshot={"gsm8k": 3, "mmlu": 5})
     arms = [trained_arm("unaligned", 0.9), trained_arm("full", 0.4), trained_arm("ru20", 0.4)]
     made = answered(training_record(artefact="table4_alignment_budget", arms=arms), utility)
     published = {
@@ -247,7 +309,12 @@ def test_benchmarks_of_table_4_stand_beside_the_papers() -> None:
         assert found.published == value, metric
         assert found.measured == (3.0 if metric.startswith("mt") else 0.75)
         assert any(text.startswith("trained on") for text in found.differs)
-        assert ("shots: 3 for 5" in found.differs) == ("gsm8k" in metric)
+        marks = [text for text in found.differs if text.startswith(("model", "n:", "shots"))]
+        assert marks == [
+            f"model: {made.config['model']['name']} for Llama-7B",
+            *([] if metric.startswith("mt") else ["n: first 50 for all"]),
+            *(["shots: 3 for 5"] if "gsm8k" in metric else []),  # of mmlu, none are published
+        ]
     base = pair(made, "unaligned", "utility/boolq/acc", "Llama-7B")
     assert base.published == 0.75
     assert not any(text.startswith("trained on") for text in base.differs)
@@ -315,7 +382,7 @@ def test_attacks_stand_beside_the_papers_by_their_kind() -> None:
     made = changed(
         made,
         lambda config: config["evaluation"].update(
-            attacks={name: {"styles": ["chat"], "requests": 5} for name in attacks}
+            attacks={name: {"styles": ["chat", "raw"], "requests": 5} for name in attacks}
         ),
     )
     rates = {f"asr/chat+{name}/zou2023": rate(4, 5, 0.95) for name in attacks}

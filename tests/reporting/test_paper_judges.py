@@ -50,7 +50,13 @@ def test_another_model_and_wording_than_gpt_4s_are_marked(artefact: str, judge: 
 
 
 @pytest.mark.parametrize(
-    ("model", "mark"), [("some-7b", "judge: some-7b for GPT-4"), ("gpt-4-0613", None)]
+    ("model", "mark"),
+    [
+        ("some-7b", "judge: some-7b for GPT-4"),
+        ("less-than-gpt-4", "judge: less-than-gpt-4 for GPT-4"),
+        ("gpt-4-0613", None),
+        ("GPT4", None),
+    ],
 )
 def test_given_words_leave_the_model_to_differ(model: str, mark: str | None) -> None:
     described = {**HEXPHI, "model": model, "rubric": {"name": "hexphi", "wording": "given"}}

@@ -78,6 +78,13 @@ def test_the_text_cut_into_words_is_marked_beside_the_raw_one() -> None:
     assert "text: paper_files for WikiText-2 raw" in pair(other, "RU", "perplexity", "M").differs
 
 
+@pytest.mark.parametrize("other", [{"split": "train"}, {"subset": "wikitext-103-raw-v1"}])
+def test_another_part_of_the_raw_text_is_not_taken_for_the_papers(other: dict[str, str]) -> None:
+    made = by_the_protocol({**text_node("paper_hub"), **other})
+    mark = ("text: paper_files for WikiText-2 raw",)
+    assert pair(made, "SCU", "perplexity", "Mistral").differs == mark
+
+
 def test_the_text_of_the_committed_runs_is_the_one_cut_into_words() -> None:
     committed = read_folder(EXPERIMENTS / "table1_pruning" / "records")
     assert {made.inputs["text"] == TOKENISED for made in committed} == {True, False}
@@ -91,6 +98,7 @@ def test_the_text_of_the_committed_runs_is_the_one_cut_into_words() -> None:
     [
         ("Llama-2-7B-Chat", None),
         ("Llama-3-8B-Instruct", "window: 8192 for 4096"),
+        ("Mistral-7B-Instruct-v0.2", "window: 32768 for 4096"),
         ("new", "window: max for 4096"),
     ],
 )
@@ -109,6 +117,7 @@ def test_the_longest_window_is_marked_where_it_is_not_the_papers(
     ("key", "value", "mark"),
     [
         ("max_new_tokens", 16, "tokens: 16 for 256"),
+        ("max_new_tokens", 512, "tokens: 512 for 256"),
         ("primary_judge", "other", "judge: other for wei2024"),
     ],
 )
@@ -196,6 +205,9 @@ def test_requests_are_told_by_their_content(name: str, digest: str, marked: bool
     made = replace(made, inputs={**made.inputs, "harmful_eval": digest})
     expected = (f"data: {name} with other requests for AdvBench",) if marked else ()
     assert pair(made, "SCU", "asr/raw/wei2024", "Mistral").differs == expected
+    # Of fewer goals the content is not known: their number is what differs.
+    fewer = replace(made, data={**made.data, "harmful_eval": 36})
+    assert pair(fewer, "SCU", "asr/raw/wei2024", "Mistral").differs == ("n: 36 for 100",)
 
 
 @pytest.mark.skipif(ROOT is None, reason="SSAH_DATA_ROOT names no data")
@@ -214,7 +226,27 @@ def test_n_and_budget_and_mean_are_marked() -> None:
     made = changed(made, lambda config: config["units"]["budgets"].update(scu=0.05))
     found = pair(made, "SCU", f"asr/mean/{JUDGE}", "Llama-2")
     assert "n: 36 for 100" in found.differs
+    more = replace(made, data={**made.data, "harmful_eval": 520})
+    assert "n: 520 for 100" in pair(more, "SCU", f"asr/mean/{JUDGE}", "Llama-2").differs
     assert "SCU budget: 0.05 of params for 0.01 of params" in found.differs
     assert any(text.startswith("mean: ") for text in found.differs)
     dense = pair(made, "aligned", f"asr/raw/{JUDGE}", "Llama-2")
     assert not any("budget" in text for text in dense.differs)
+
+
+@pytest.mark.parametrize(
+    ("styles", "mark"),
+    [
+        (["raw_system", "raw"], ()),
+        (["raw"], ("mean: of raw for raw and raw_system",)),
+        (["raw", "raw_system", "chat"], ("mean: of raw and raw_system and chat for raw and "
+                                         "raw_system",)),
+    ],
+)  # fmt: skip
+def test_a_mean_of_other_styles_is_marked_where_no_suffixes_are_in_the_papers(
+    styles: list[str], mark: tuple[str, ...]
+) -> None:
+    made = by_the_protocol(text_node("paper_hub"))
+    made = changed(made, lambda config: config["evaluation"].update(harmful_styles=styles))
+    assert pair(made, "SCU", "asr/mean/wei2024", "Mistral").differs == mark
+    assert pair(made, "SCU", "asr/raw/wei2024", "Mistral").differs == ()

@@ -103,6 +103,15 @@ def test_a_sample_that_people_read_is_no_smaller_table() -> None:
     assert "20 of 100 harmful prompts" in str(footnote(block))
 
 
+def test_a_dagger_in_a_column_is_explained_though_its_judge_left_answers_out() -> None:
+    made = of_size(100)
+    some = {ASR: rate(5, 20, 0.95), f"coverage/raw/{JUDGE}": rate(20, 100, 0.95)}
+    made.arms[0].metrics.update(some)
+    (block,) = blocks([made])
+    assert ASR in block.metrics
+    assert "20 of 100 harmful prompts" in str(footnote(block))
+
+
 def test_a_gap_is_not_marked() -> None:
     made = of_size(36)
     gap = Estimate(None, None, None, 0, "prompts", "none")
@@ -188,6 +197,22 @@ def test_attacks_of_table_2_are_held_against_harmbench(kind: str, *, fewer: bool
     if fewer:
         assert "5 of 400 harmful prompts behind the ASR under attack." in str(note)
     assert measured_on("HarmBench", f"asr/chat+mine/{TRAINING_JUDGE}", 400, **changes) is None
+    for of_it in ("#2", ".continuation"):  # the rates that an attack has beside its own
+        style = f"chat+mine{of_it}"
+        assert measured_on("HarmBench", f"asr/{style}/{TRAINING_JUDGE}", 5, **changes) == note
+
+
+@pytest.mark.parametrize("kind", ["Gcg", "Prefill"])
+def test_every_attack_of_table_1_is_held_against_its_goals(kind: str) -> None:
+    def under_attack(n: int) -> str | None:
+        made = of_size(100)
+        made.arms[0].metrics[f"asr/raw+mine/{JUDGE}"] = rate(1, n, 0.95)
+        (block,) = blocks([replace(made, attacks={"mine": {"kind": kind}})])
+        return footnote(block)
+
+    note = "† Fewer examples than in the paper: 99 of 100 harmful prompts behind the ASR under "
+    assert under_attack(99) == f"{note}attack."
+    assert under_attack(100) is None
 
 
 @pytest.mark.parametrize("artefact", ["table2_freezing", "table3_peft"])
@@ -198,6 +223,8 @@ def test_scores_of_the_papers_rubric_are_held_against_hexphi(artefact: str, name
     note = measured_on("HEx-PHI", metric, 20, artefact, **changes)
     assert note == "† Fewer examples than in the paper: 20 of 330 answers behind a score."
     assert measured_on("HEx-PHI", metric, 330, artefact, **changes) is None
+    attacked = {**changes, "attacks": {"gcg": {"kind": "Gcg"}}}
+    assert measured_on("HEx-PHI", f"{name}/chat+gcg/llm", 20, artefact, **attacked) is None
     guard = {"judges": {"llm": {"kind": "guard"}}}
     assert measured_on("HEx-PHI", metric, 20, artefact, **guard) is None
 
@@ -220,13 +247,15 @@ def test_fewer_questions_than_table_4s_full_sets_are_marked_task_by_task() -> No
             "utility/hellaswag/acc_norm": 1000,
             "utility/mmlu/acc": 14_042,
             "mt_bench/turn1": 79,
-            "mt_bench/mean": 80,
+            "mt_bench/turn2": 80,
+            "mt_bench/mean": 78,
         }
     )
     (block,) = blocks([made])
     assert footnote(block) == (
-        "† Fewer examples than in the paper: 79 of 80 conversations of MT-bench; 20 of 1,172 "
-        "questions of ARC-C; 1,000 of 10,042 questions of HellaSwag."
+        "† Fewer examples than in the paper: 78 of 80 conversations of MT-bench; 79 of 80 "
+        "conversations of MT-bench; 20 of 1,172 questions of ARC-C; 1,000 of 10,042 questions of "
+        "HellaSwag."
     )
 
 
