@@ -88,6 +88,13 @@ def test_captions_say_what_tells_settings_of_one_config_apart() -> None:
     assert told_apart(settings_of(seeds)) == [{"model": "a"}, {"model": "b"}]
 
 
+def test_the_newest_runs_stand_in_the_order_in_which_they_ended() -> None:
+    """Not setting by setting: of two settings, the seeds were run in turn."""
+    runs = [run(0, model="a"), run(1, model="b"), run(2, model="a")]
+    assert [len(found) for found in settings_of(runs)] == [2, 1]
+    assert [item.run_id for item in newest(runs)] == ["a0", "b1", "a2"]
+
+
 def nodes_in(folder: Path) -> list[dict[str, Any]]:
     """Every source that reads files, on eight rows, as it is and where it can draw."""
     rows = [{"goal": f"g{n}", "answer": f"a{n}", "other": f"b{n}"} for n in range(8)]

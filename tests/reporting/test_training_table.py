@@ -30,6 +30,7 @@ from tests.records.synthetic import (
 )
 
 ASR = f"asr/raw/{TRAINING_JUDGE}"
+MODEL = "SmolLM2-135M-Instruct (Q4_1)"
 HEADINGS = [
     "arm",
     "policy",
@@ -345,7 +346,8 @@ def test_machines_read_one_line_per_value(form: str) -> None:
     assert arm.loc["train_loss", "value"] == pytest.approx(1.3)
     assert arm.loc["train_loss", "n"] == 64
     assert set(arm["policy"]) == {"freeze"}
-    assert arm["units_pct"].iloc[0] == pytest.approx(2)
+    assert (set(arm["units_pct"]), set(arm["params_pct"])) == ({2.0}, {1.0}), "percent"
+    assert (set(frame["model"]), set(frame["data"])) == ({MODEL}, {"bundled"})
     control = frame[(frame["control"] == "random") & (frame["metric"] == ASR)].iloc[0]
     assert control["spread"] == pytest.approx(0.1)
     assert (control["repeats"], control["method"]) == (3, "range over draws")
