@@ -10,6 +10,8 @@ import pytest
 
 from ssah_exp.commands.records import records_of
 from ssah_exp.errors import SsahWarning
+from ssah_exp.evaluation.metrics import Measured
+from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.records import later_judges
 from ssah_exp.records.later_judges import LaterJudge, answers_digest
 from ssah_exp.records.record import RunRecord
@@ -87,6 +89,55 @@ def test_of_copies_in_one_folder_it_is_not_their_names_that_count(
     judged(made, "further").write(tmp_path / places[0] / "records" / "copy.json")
     (found,) = read_folder(tmp_path)
     assert found.later == ("further",)
+
+
+@pytest.mark.parametrize("lacking", ["a hash", "a file"])
+def test_of_arms_whose_answers_are_not_all_at_hand_there_is_no_digest(
+    tmp_path: Path, lacking: str
+) -> None:
+    """That of some of them would pass for that of all."""
+    first, *others = record().arms
+    arms = [replace(first, completions_sha256=None, completions=None)]
+    if lacking == "a hash":
+        arms += [replace(arm, completions_sha256=arm.name, completions=None) for arm in others]
+    else:
+        arms += others
+        for arm in others:
+            path = tmp_path / str(arm.completions)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(arm.name)
+    assert answers_digest(record(arms=arms), tmp_path) is None
+
+
+def test_a_judge_says_on_how_many_answers_it_failed_and_whether_it_scored_any() -> None:
+    def of(**scores: list[float | None]) -> LaterJudge:
+        found = {
+            name: Measured({}, Outcomes(scores={"score/raw/j": given}, failed={"other": 3}))
+            for name, given in scores.items()
+        }
+        return replace(judged(record(), "j"), arms=found)
+
+    assert of(a=[None, None], b=[None, 0.0]).scored(), "the lowest score is one"
+    assert not of(a=[None], b=[]).scored()
+    made = of(a=[1.0], b=[2.0], c=[3.0])
+    made.arms["b"].outcomes.failed["j"] = 2
+    made.arms["c"].outcomes.failed["j"] = 0
+    assert made.unanswered() == {"b": 2}
+
+
+def test_a_file_of_another_format_is_skipped_and_other_files_are_not_looked_at(
+    tmp_path: Path,
+) -> None:
+    made, store = record(1), RecordStore(tmp_path)
+    path = store.write(made)
+    replace(judged(made, "older"), schema=1).write(path)
+    (judged(made, "further").write(path).parent / "notes.txt").write_text("by hand")
+    with pytest.warns(SsahWarning) as said:
+        (found,) = store.read(made.artefact)
+    assert found.later == ("further",)
+    (warning,) = said
+    assert "Skipping" in str(warning.message)
+    assert "older.json: Schema 1, expected 2" in str(warning.message)
 
 
 def test_what_was_said_belongs_to_the_answers_that_the_record_names(tmp_path: Path) -> None:

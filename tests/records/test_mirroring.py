@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -68,6 +69,19 @@ def test_one_that_goes_with_more_is_sent_again_and_with_less_is_not(tmp_path: Pa
     assert Mirror(full, tmp_path).send(made) is None
     assert Mirror(bare, tmp_path).send(made) is None
     assert (len(bare.seen), len(full.seen)) == (1, 1)
+
+
+@pytest.mark.parametrize(("completions", "there"), [(False, True), (True, False)])
+def test_an_older_note_without_what_went_along_stands_for_the_default(
+    tmp_path: Path, completions: bool, there: bool
+) -> None:
+    made, tracker = record(1), Notes()
+    Mirror(tracker, tmp_path).send(made)
+    (note,) = (tmp_path / "mirrored").glob("*/*.json")
+    content = json.loads(note.read_text())
+    del content["with"]
+    note.write_text(json.dumps(content))
+    assert (Mirror(Notes(completions=completions), tmp_path).has(made) is not None) == there
 
 
 def test_another_tracker_has_notes_of_its_own(tmp_path: Path) -> None:

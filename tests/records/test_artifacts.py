@@ -1,0 +1,87 @@
+"""What trackers are told of a run: its artifacts with their lineage, and how it is called."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssah_exp.records.record import RunRecord
+from ssah_exp.records.trackers import RunHead
+from ssah_exp.records.trackers.artifacts import Item, items_of
+from ssah_exp.units.unitmap import UnitMap
+from tests.records.run_folder import run_folder
+from tests.records.synthetic import record, trained_arm, training_record
+
+NAMES = ("aligned", "full", "setting_i", "setting_i/random/0")
+
+
+def items(made: RunRecord, folder: Path, *deltas: str) -> list[Item]:
+    run_folder(folder, *deltas)
+    return items_of(made, folder, completions=True, deltas=True)
+
+
+def test_every_artifact_says_whose_it_is_and_how_it_was_made(tmp_path: Path) -> None:
+    made = training_record(3, arms=[trained_arm(name, 0.3, 1.0) for name in NAMES])
+    files = ("aligned", "full", "setting_i-random-0")  # nothing was trained of the first
+    units, full, control, said = items(made, tmp_path, *files)
+    whose = {"run_id": made.run_id, "artefact": "table2_freezing", "seed": 3}
+    assert [item.name for item in (full, control, said)] == [
+        "delta-table2_freezing-full",
+        "delta-table2_freezing-setting_i-random-0",
+        "completions-table2_freezing",
+    ]
+    digest = UnitMap.checksum(tmp_path / "unitmap")
+    model = made.models["aligned"]
+    assert units.metadata == {**whose, "sha256": digest, "model": model, "role": "used"}
+    assert control.path == tmp_path / "deltas/setting_i-random-0.safetensors"
+    assert control.metadata == {
+        **whose,
+        "arm": "setting_i/random/0",
+        "policy": None,
+        "units": 10,
+        "unitmap_sha256": digest,
+        "certificate": None,
+        "role": "made",
+    }
+    assert said.metadata == whose
+
+
+@pytest.mark.parametrize(
+    ("arms", "role"), [(("aligned", "full"), "made"), (("aligned", "setting_i"), "used")]
+)
+def test_a_unitmap_is_used_where_an_arm_was_trained_on_units(
+    tmp_path: Path, arms: tuple[str, ...], role: str
+) -> None:
+    made = training_record(arms=[trained_arm(name, 0.3, 1.0) for name in arms])
+    assert items(made, tmp_path)[0].role == role
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("Größe (Q4_1)", "unitmap-Gr-e-Q4_1"),
+        ("x" * 200, f"unitmap-{'x' * 120}"),
+    ],
+)
+def test_names_are_of_the_characters_and_length_that_trackers_allow(
+    tmp_path: Path, model: str, name: str
+) -> None:
+    made = record()
+    made.config["model"]["name"] = model
+    assert items(made, tmp_path)[0].name == name
+
+
+def test_tags_are_short_not_empty_and_each_there_once() -> None:
+    """W&B takes none of a run whose tag is empty or of more than 64 characters."""
+    head = RunHead.of(record())
+
+    def tags(model: str, data: str) -> list[str]:
+        config: dict[str, Any] = {"model": {"name": model}, "data": {"name": data}}
+        return replace(head, config=config).tags
+
+    assert tags("m" * 65, "d") == ["table1_pruning", "m" * 64, "d", "seed-0"]
+    assert tags("same", "same") == ["table1_pruning", "same", "seed-0"]
+    assert tags("", "d") == ["table1_pruning", "d", "seed-0"]
