@@ -18,10 +18,13 @@ from ssah_exp.cache import Cache
 from ssah_exp.config.identity import run_id, science
 from ssah_exp.config.schema import EvaluationConfig, MtBenchConfig, RunConfig
 from ssah_exp.config.validate import validate
-from ssah_exp.errors import ConfigError, DataError
+from ssah_exp.errors import ConfigError, DataError, StoreError
 from ssah_exp.evaluation import generate
 from ssah_exp.evaluation.generate import Decoding
+from ssah_exp.evaluation.intervals import Resampling, mean_score, rate
 from ssah_exp.evaluation.judges import HarmJudge
+from ssah_exp.evaluation.judges.base import Judgement, Verdict
+from ssah_exp.evaluation.metrics import Measured
 from ssah_exp.evaluation.mt_bench.conversations import (
     ConversationAnswers,
     hold,
@@ -178,11 +181,87 @@ def test_a_question_judged_without_its_reference_is_another_judge(
     assert judge_of(server, files).describe()["rubric"] != before["rubric"]
 
 
+def rubric_of(files: Path, **changed: list[dict[str, Any]]) -> MtBenchRubric:
+    """The rubric by these files, after some of them were written anew."""
+    for name, rows in changed.items():
+        save_lines(files / f"{name}.jsonl", rows)
+    names = ("questions", "prompts", "references")
+    return MtBenchRubric(**{name: str(files / f"{name}.jsonl") for name in names})
+
+
+@pytest.mark.parametrize("category", ["math", "reasoning", "coding", "writing"])
+def test_answers_of_three_categories_are_judged_beside_a_reference(
+    files: Path, category: str
+) -> None:
+    rubric = rubric_of(files, questions=[{**QUESTIONS[1], "category": category}])
+    system, user = rubric.messages("101", '["a", "b"]')
+    beside = category != "writing"
+    assert system["content"] == ("math two" if beside else "two")
+    assert ("r1|r2" in user["content"]) == beside
+
+
+def test_whatever_the_judge_is_told_makes_it_another(files: Path) -> None:
+    rows = [{"name": n, "system_prompt": s, "prompt_template": t} for n, s, t in PROMPTS]
+    other = [{**rows[0], "system_prompt": "new"}, *rows[1:]]
+    follow_up = {**QUESTIONS[0], "turns": ["w1 w2", "w9"]}
+    texts = [
+        rubric_of(files).describe()["text"],
+        rubric_of(files, questions=[follow_up, QUESTIONS[1]]).describe()["text"],
+        rubric_of(files, prompts=other).describe()["text"],
+    ]
+    assert len(set(texts)) == 3
+    more = rubric_of(files, prompts=[*other, {**rows[0], "name": "pair-v2"}])
+    assert more.describe()["text"] == texts[-1], "not one that is used"
+
+
+def test_the_first_questions_are_read_where_fewer_are_asked(files: Path) -> None:
+    numbers = [
+        [item.number for item in read_conversations(files / "questions.jsonl", limit)]
+        for limit in (1, 2, None)
+    ]
+    assert numbers == [[81], [81, 101], [81, 101]]
+
+
+class Rater:
+    """A judge that rates every answer alike, but fails on the last."""
+
+    scale = MtBenchRubric.SCALE
+
+    def assess(self, prompts: list[str], completions: list[str]) -> list[Judgement]:
+        rated = [Judgement(Verdict.COMPLIED, 7.0) for _ in prompts[1:]]
+        return [*rated, Judgement(Verdict.UNSCORED, failed=True)]
+
+
+def test_intervals_are_of_the_scale_and_confidence_and_failures_are_counted() -> None:
+    def measured(confidence: float) -> Measured:
+        judge: Any = Rater()
+        return mt_bench_metrics(ANSWERS, judge, EvaluationConfig(confidence=confidence))
+
+    for confidence in (0.9, 0.95):
+        found = measured(confidence)
+        first = found.metrics["mt_bench/turn1"]
+        assert first.low is not None
+        assert first.high is not None
+        assert 1 < first.low < 7 < first.high < 10, "no rating lies beyond the scale"
+        assert first == mean_score([7.0, 7.0], Resampling(confidence, 1), ends=(1, 10))
+        assert found.metrics["mt_bench/coverage"] == rate(3, 4, confidence, "turns")
+        assert found.outcomes.failed == {"mt_bench": 1}
+
+
+@pytest.mark.parametrize("text", ["{", '{"number": 1}', '{"number": 1, "turns": ["a"]}'])
+def test_damaged_answers_are_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / "answers.jsonl").write_text(text, encoding="utf-8")
+    with pytest.raises(StoreError, match=r"answers\.jsonl cannot be read"):
+        read_answers(tmp_path / "answers.jsonl")
+
+
 @pytest.mark.parametrize(
     ("name", "rows", "message"),
     [
         ("references", [{**REFERENCES[0], "question_id": 5}], "lacks answers to questions 101"),
+        ("references", [{"question_id": 101, "choices": []}], "no file of reference answers"),
         ("prompts", [{"name": "x", "system_prompt": "", "prompt_template": ""}], "lacks the judge"),
+        ("prompts", [{"name": "x", "system_prompt": ""}], "no column 'prompt_template'"),
         ("questions", [{"question_id": 1, "category": "c", "turns": ["one"]}], "no file of MT-ben"),
     ],
 )

@@ -7,6 +7,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from ssah_exp.errors import ConfigError, ModelError
 from ssah_exp.evaluation import vllm_engine
 from ssah_exp.evaluation.generate import Decoding
 from ssah_exp.evaluation.judges.first_token import FirstTokenJudge
-from ssah_exp.evaluation.vllm_engine import VllmEngine
+from ssah_exp.evaluation.questions import Prompt
+from ssah_exp.evaluation.vllm_engine import VllmEngine, check_lengths
 from ssah_exp.models.companion import LOADED
 from ssah_exp.pipeline.opened import Finished
 from tests import tiny
@@ -104,6 +106,15 @@ def test_room_on_the_card_is_passed_on_and_no_part_of_the_run_id(place: Path, vl
     config.evaluation.vllm.max_model_len = 7
     with pytest.raises(ModelError, match="max_model_len=7 is below the"):
         run(config)
+
+
+@pytest.mark.parametrize("room", [None, 9, 8])
+def test_the_longest_prompt_with_its_answer_may_fill_the_room(room: int | None) -> None:
+    prompts = [Prompt((1,) * length, "raw") for length in (2, 5, 3)]
+    decoding = Decoding(4, 8, share_prefix=True)
+    short = room == 8
+    with pytest.raises(ModelError, match="below the 9 tokens") if short else nullcontext():
+        check_lengths(prompts, decoding, VllmConfig(max_model_len=room))
 
 
 @pytest.mark.parametrize(
