@@ -97,9 +97,9 @@ def test_of_arms_whose_answers_are_not_all_at_hand_there_is_no_digest(
 ) -> None:
     """That of some of them would pass for that of all."""
     first, *others = record().arms
-    arms = [replace(first, completions_sha256=None, completions=None)]
+    arms = [replace(first, completions_sha256=None, completions="")]
     if lacking == "a hash":
-        arms += [replace(arm, completions_sha256=arm.name, completions=None) for arm in others]
+        arms += [replace(arm, completions_sha256=arm.name, completions="") for arm in others]
     else:
         arms += others
         for arm in others:

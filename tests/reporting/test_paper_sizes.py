@@ -191,7 +191,7 @@ def test_each_benchmark_of_table_2_has_its_own_size(benchmark: str, n: int, of: 
 
 @pytest.mark.parametrize(("kind", "fewer"), [("Gcg", True), ("Pair", True), ("Prefill", False)])
 def test_attacks_of_table_2_are_held_against_harmbench(kind: str, *, fewer: bool) -> None:
-    changes = {"attacks": {"mine": {"kind": kind}}}
+    changes: dict[str, Any] = {"attacks": {"mine": {"kind": kind}}}
     note = measured_on("HarmBench", f"asr/chat+mine/{TRAINING_JUDGE}", 5, **changes)
     assert (note is not None) == fewer
     if fewer:
@@ -219,7 +219,7 @@ def test_every_attack_of_table_1_is_held_against_its_goals(kind: str) -> None:
 @pytest.mark.parametrize("name", ["score", "score5"])
 def test_scores_of_the_papers_rubric_are_held_against_hexphi(artefact: str, name: str) -> None:
     metric = f"{name}/chat/llm"
-    changes = {"judges": {"llm": LLM, TRAINING_JUDGE: {"kind": "keyword"}}}
+    changes: dict[str, Any] = {"judges": {"llm": LLM, TRAINING_JUDGE: {"kind": "keyword"}}}
     note = measured_on("HEx-PHI", metric, 20, artefact, **changes)
     assert note == "† Fewer examples than in the paper: 20 of 330 answers behind a score."
     assert measured_on("HEx-PHI", metric, 330, artefact, **changes) is None
