@@ -77,6 +77,7 @@ came_aligned/claims.yaml
 came_aligned/classes/bare/asked_afterwards.yaml
 came_aligned/classes/claims.yaml
 came_aligned/classes/utility_mean/claims.yaml
+came_aligned/constants/asked_afterwards.yaml
 came_aligned/constants/claims.yaml
 came_aligned/constants/fresh_seeds.yaml
 came_aligned/constants/smaller/claims.yaml

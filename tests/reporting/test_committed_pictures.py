@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
 
 import pytest
@@ -116,14 +115,6 @@ def test_no_committed_picture_is_left_out() -> None:
     here = {str(path.relative_to(EXPERIMENTS).with_suffix("")) for path in files}
     drawn = {name for _, _, pictures in DRAWN for name in pictures.values()}
     assert {path for path in here if not path.startswith(OF_MAPS)} == drawn
-
-
-def test_scores_beside_each_other_are_those_of_their_records(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    script = EXPERIMENTS / "which_units" / "by_score.py"
-    runpy.run_path(str(script), run_name="__main__")
-    assert capsys.readouterr().out == script.with_suffix(".csv").read_text()
 
 
 @pytest.mark.parametrize(
