@@ -24,7 +24,7 @@ from ssah_exp.evaluation.raters.labelled import LabelledAnswers, read_answers, r
 from ssah_exp.pipeline.rejudging import rejudge
 from ssah_exp.records.later_judges import LaterJudge
 from ssah_exp.records.record import ASK_AGAIN, RunRecord, unanswered_text
-from ssah_exp.records.store import RECORD, read_run
+from ssah_exp.records.store import RECORD, read_run, root_around
 from ssah_exp.reporting.judges_table import render_judges
 from ssah_exp.reporting.text import format_frame, percent_text, rounded_text
 
@@ -36,7 +36,7 @@ def execute(options: argparse.Namespace) -> int:
         SsahError: An unknown judge, a missing file, a judge that cannot work.
         IncompleteError: A judge failed on some answers.
     """
-    root = root_of(options.root)
+    root = _root(options)
     nodes = read_judges(options.judges.split(","), options.set)
     judges = {name: judge_of(node, name, root) for name, node in nodes.items()}
     if options.action == "compare":
@@ -44,6 +44,12 @@ def execute(options: argparse.Namespace) -> int:
     else:
         _run(options, judges, nodes)
     return 0
+
+
+def _root(options: argparse.Namespace) -> Path:
+    """Where judgements are kept: if nobody says so, a run's beside it, where its own judges do."""
+    beside = root_around(Path(options.run)) if options.action == "run" else None
+    return root_of(options.root) if options.root or beside is None else beside
 
 
 def _compare(options: argparse.Namespace, judges: dict[str, Judge]) -> None:

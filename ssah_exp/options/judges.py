@@ -45,7 +45,8 @@ def add(commands: Commands) -> None:
         setting = "a judge's setting, e.g. llama_guard3.weights.path=DIR"
         add_overrides(action, setting, "NAME.KEY=VALUE")
         add_format(action, "text", "json")
-        add_root(action, "where judgements are kept")
+    add_root(compare, "where judgements are kept")
+    run.add_argument("--root", help="where judgements are kept (default: the root of the run)")
 
 
 def _add_sheet(actions: Commands) -> None:

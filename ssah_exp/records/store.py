@@ -14,14 +14,14 @@ from ssah_exp.records.later_judges import with_later_judges
 from ssah_exp.records.record import RunRecord
 from ssah_exp.storage import write_atomically
 
-RECORD = "record.json"
+RECORD, RUNS = "record.json", "runs"
 
 
 class RecordStore:
     """``<root>/runs/<artefact>/<run id>/record.json``."""
 
     def __init__(self, root: Path) -> None:
-        self.runs = root / "runs"
+        self.runs = root / RUNS
 
     def folder(self, artefact: str, run_id: str) -> Path:
         """Where a run's files lie."""
@@ -62,6 +62,14 @@ class RecordStore:
             StoreError: The folder of all runs, or that of an artefact's runs, may not be read.
         """
         return [place.name for place in listed(self.runs) if any(holding(place, RECORD))]
+
+
+def root_around(folder: Path) -> Path | None:
+    """The root of a run's folder, or of one that links to it; None where no store holds it."""
+    for above in (folder.absolute().parents, folder.resolve().parents):
+        if len(above) > 2 and above[1].name == RUNS:
+            return above[2]
+    return None
 
 
 def read_folder(folder: Path) -> list[RunRecord]:

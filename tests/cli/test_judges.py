@@ -350,6 +350,29 @@ def test_a_later_judge_that_fails_says_so(
     assert "Incomplete" not in table
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_judgements_are_kept_beside_the_run_wherever_the_command_is_called(
+    linked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the current folder, nothing that the run's own judges said would be found again."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    folder = finished_run(tmp_path / "root")
+    if linked:
+        (elsewhere / "newest").symlink_to(folder)
+        folder = elsewhere / "newest"
+    with endpoint() as server:
+        options = setting(base_url=server.url, model="m", api_key_env="null")
+        main(["judges", "run", str(folder), "--judge", "hexphi_endpoint", *options])
+        assert any((tmp_path / "root" / "cache" / "judgements").rglob("*"))
+        assert not (elsewhere / "outputs").exists()
+        own = str(tmp_path / "own")
+        main(["judges", "run", str(folder), "--judge", "hexphi_endpoint", *options, "--root", own])
+    assert any((tmp_path / "own" / "cache" / "judgements").rglob("*"))
+
+
 def test_what_one_judge_said_is_kept_though_the_next_one_ends_the_command(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,21 +42,34 @@ class TrainerConfig:
 
 @dataclass
 class TrackerConfig:
-    """Where finished records are mirrored; the record on disk decides."""
+    """Where finished records are mirrored; the record on disk decides.
+
+    Attributes:
+        target: A ``ssah_exp.records.trackers`` class; null = nowhere.
+    """
 
     target: Target | None = None
 
 
 @dataclass
 class PathsConfig:
-    """Where runs and cache entries lie. No path enters a run id."""
+    """Where runs and cache entries lie. No path enters a run id.
+
+    Attributes:
+        root: Folder of ``runs/`` and ``cache/``; in the shipped config ``SSAH_ROOT`` if it is set.
+    """
 
     root: str = "outputs"
 
 
 @dataclass
 class RunConfig:
-    """A whole run."""
+    """A whole run.
+
+    Attributes:
+        artefact: Which of the paper's tables or figures it makes; experiments set it.
+        seed: Decides draws of examples and controls, training order and searches.
+    """
 
     artefact: str = "table1_pruning"
     seed: int = 0

@@ -1,0 +1,74 @@
+"""experiments/commands.yaml gives the run id of every committed record, and no other."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from ssah_exp.config.identity import run_id
+from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.unread import refuse_unread
+from tests.config.composing import config_of
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+COMMANDS: dict[str, list[str]] = yaml.safe_load((EXPERIMENTS / "commands.yaml").read_text())
+# Its config lacks a key whose default was another one then.
+OF_OLDER_CONFIGS = {"2cff27aa47f8"}
+
+
+def records(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if "config" in content:
+            yield content
+
+
+def jobs(command: str) -> Iterator[RunConfig]:
+    """The configs of a command's jobs; those that differ in the seed alone are composed once."""
+    words = [word for word in shlex.split(command.replace("\\\n", " "))[2:] if word != "-m"]
+    seeds = [word for word in words if word.startswith("seed=")]
+    parser = OverridesParser.create()
+    others = parser.parse_overrides([word for word in words if word not in seeds])
+    (last,) = seeds
+    for job in next(iter(BasicSweeper.split_arguments(others, None))):
+        config = config_of(*job)
+        refuse_unread([(config, job)])
+        for seed in last.removeprefix("seed=").split(","):
+            yield replace(config, seed=int(seed))
+
+
+def test_no_folder_of_records_is_left_out() -> None:
+    folders = {
+        str(path.parent.relative_to(EXPERIMENTS))
+        for path in EXPERIMENTS.rglob("*.json")
+        if any(records(path.parent))
+    }
+    assert set(COMMANDS) == folders
+    assert len(folders) > 60
+
+
+@pytest.mark.parametrize("folder", COMMANDS)
+def test_the_commands_of_a_folder_make_its_records(folder: str) -> None:
+    there = list(records(EXPERIMENTS / folder))
+    assert there
+    configs = [config for command in COMMANDS[folder] for config in jobs(command)]
+    made: set[str] = set()
+    for config in configs:
+        (found,) = (
+            record["run_id"]
+            for record in there
+            if record["seed"] == config.seed
+            and run_id(config, record["inputs"]) == record["run_id"]
+        )
+        made.add(found)
+    assert made == {record["run_id"] for record in there} - OF_OLDER_CONFIGS
+    assert len(made) == len(configs), "no job is there twice"
