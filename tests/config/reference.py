@@ -17,7 +17,7 @@ from ssah_exp.config.schema import RunConfig
 
 HEAD = (
     "# Every key of a config\n\n"
-    "What `ssah-exp run KEY=VALUE` sets, from the docstrings of "
+    "What `ssah-exp run` takes as KEY=VALUE, from the docstrings of "
     "[ssah_exp/config/schema](../ssah_exp/config/schema). The defaults are the schema's; config "
     "groups (`conf/`) set many of them, and `ssah-exp run experiment=... --cfg job` prints what a "
     "run would get. A key that a config does not name takes `+`: `+training.dpo_beta=0.05`. A "
