@@ -23,7 +23,7 @@ HEAD = (
     "run would get. A key that a config does not name takes `+`: `+training.dpo_beta=0.05`. A "
     "*class* is a node with `_target_` and its arguments; NAME stands for one you choose.\n"
 )
-_LISTED = re.compile(r"^ {8}(\w+): ", re.MULTILINE)
+_LISTED = re.compile(r"^ {4}(\w+): ", re.MULTILINE)
 
 
 def page() -> str:
@@ -66,7 +66,7 @@ def _section(made: type, prefix: str) -> str:
 
 def _attributes(made: type) -> dict[str, str]:
     """What the docstring of a class says of each attribute."""
-    _, _, listed = (made.__doc__ or "").partition("Attributes:\n")
+    _, _, listed = inspect.cleandoc(made.__doc__ or "").partition("Attributes:\n")
     parts = _LISTED.split(listed)[1:]
     return {
         name: _plain(" ".join(text.split()))
