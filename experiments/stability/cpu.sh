@@ -38,3 +38,5 @@ ssah-exp units atlas "$run" "${given[@]}" --set atlas.pool=512 --figure atlas-se
 #     data.safety_calibration.path=DIR/safety_calibration/safety_only_data_Instructions.json
 #     'data.safety_calibration.prompt="{instruction}\n{input}"'
 #     'data.safety_calibration.response="{output}"'
+# (Hydra leaves \n as two characters, with which every request then ends: all inputs are empty. Whether the
+# committed table was made so, no record says.)
