@@ -11,13 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ssah_exp.config.identity import run_id
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.unread import refuse_unread
-from tests.config.composing import config_of
+from tests.config.composing import config_of, jobs_of
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 COMMANDS: dict[str, list[str]] = yaml.safe_load((EXPERIMENTS / "commands.yaml").read_text())
@@ -35,14 +33,11 @@ def records(folder: Path) -> Iterator[dict[str, Any]]:
 def jobs(command: str) -> Iterator[RunConfig]:
     """The configs of a command's jobs; those that differ in the seed alone are composed once."""
     words = [word for word in shlex.split(command.replace("\\\n", " "))[2:] if word != "-m"]
-    seeds = [word for word in words if word.startswith("seed=")]
-    parser = OverridesParser.create()
-    others = parser.parse_overrides([word for word in words if word not in seeds])
-    (last,) = seeds
-    for job in next(iter(BasicSweeper.split_arguments(others, None))):
+    (seeds,) = (word for word in words if word.startswith("seed="))
+    for job in jobs_of([word for word in words if word != seeds]):
         config = config_of(*job)
         refuse_unread([(config, job)])
-        for seed in last.removeprefix("seed=").split(","):
+        for seed in seeds.removeprefix("seed=").split(","):
             yield replace(config, seed=int(seed))
 
 

@@ -8,11 +8,9 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ssah_exp.config.unread import refuse_unread
-from tests.config.composing import config_of
+from tests.config.composing import config_of, jobs_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -43,11 +41,7 @@ def first_job(command: str) -> list[str]:
     words = shlex.split(command, comments=True)[2:]
     overrides = [word for word in words if not word.startswith(("-", "hydra."))]
     options = {"job", "all"}  # of --cfg
-    parsed = OverridesParser.create().parse_overrides(
-        [word for word in overrides if word not in options]
-    )
-    job: list[str] = next(iter(BasicSweeper.split_arguments(parsed, None)))[0]
-    return job
+    return jobs_of([word for word in overrides if word not in options])[0]
 
 
 def test_the_walk_saw_the_commands() -> None:

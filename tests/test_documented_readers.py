@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 
 import pytest
 
 from ssah_exp.cli import main
-from tests.test_documented_commands import PAGES, ROOT
+from tests.test_documented_commands import ROOT
+from tests.test_documented_options import commands
 
-# In a code block, continued lines and a comment behind it included, or between back-ticks.
-_SHOWN = re.compile(r"^ *(ssah-exp (?:.*\\\n)*.*)$|`(ssah-exp [^`]+)`", re.MULTILINE)
 # What they read lies in these folders of the repository.
 _HERE = ("experiments", "benchmarks")
 READERS = {"tables", "compare", "claims", "figure", "report", "scaling"}
@@ -20,13 +18,12 @@ READERS = {"tables", "compare", "claims", "figure", "report", "scaling"}
 
 def shown() -> list[list[str]]:
     """Commands whose every path is in the repository, each once."""
-    found = []
-    for page in PAGES:
-        for block, inline in _SHOWN.findall(page.read_text(encoding="utf-8")):
-            words = shlex.split((block or inline).replace("\\\n", " "), comments=True)[1:]
-            if any(word.startswith(_HERE) for word in words) and words[0] in READERS:
-                found.append(words)
-    return [list(words) for words in dict.fromkeys(map(tuple, found))]
+    given = dict.fromkeys(tuple(shlex.split(text, comments=True)[1:]) for _, text in commands())
+    return [
+        [*words]
+        for words in given
+        if words[0] in READERS and any(word.startswith(_HERE) for word in words)
+    ]
 
 
 def test_the_walk_saw_the_commands() -> None:

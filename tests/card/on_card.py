@@ -16,18 +16,16 @@ CPU = "cpu"
 
 def main(device: str, kind: str, folder: Path) -> None:
     """Make one run and print it."""
-    operations = 0
     if device != CPU:
         # Before anything imports torch: it looks for a runtime once.
         ctypes.CDLL(device, mode=ctypes.RTLD_GLOBAL)
         from tests.card import card
 
         card.install()
-    from tests.card.runs import RUNS
+    from tests.card.runs import run_of
 
-    record = RUNS[kind](folder).record
-    if device != CPU:
-        operations = card.operations
+    record = run_of(kind, folder).record
+    operations = 0 if device == CPU else card.operations
     print(json.dumps({"record": json.loads(record.to_json()), "operations": operations}))
 
 

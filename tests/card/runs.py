@@ -26,15 +26,16 @@ def _trained(place: Path) -> RunConfig:
     return training_config(place, _ARMS)
 
 
-def _on_any_device(configured: Callable[[Path], RunConfig], place: Path) -> Finished:
+RUNS: dict[str, Callable[[Path], RunConfig]] = {
+    "pruned": tiny_config,
+    "trained": _trained,
+    "preferred": dpo_config,
+}
+
+
+def run_of(kind: str, place: Path) -> Finished:
+    """A run of one of these kinds, in a folder."""
     torch.set_num_threads(1)
-    config = configured(furnish(place))
+    config = RUNS[kind](furnish(place))
     config.trainer.accelerator = "auto"
     return run(config)
-
-
-def _kind(configured: Callable[[Path], RunConfig]) -> Callable[[Path], Finished]:
-    return lambda place: _on_any_device(configured, place)
-
-
-RUNS = {"pruned": _kind(tiny_config), "trained": _kind(_trained), "preferred": _kind(dpo_config)}

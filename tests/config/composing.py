@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from ssah_exp.config.compose import conf_dir, parse
@@ -18,6 +20,13 @@ from ssah_exp.config.schema import RunConfig
 def _composed(overrides: tuple[str, ...]) -> DictConfig:
     with initialize_config_dir(config_dir=str(conf_dir()), version_base="1.3"):
         return compose("config", overrides=list(overrides))
+
+
+def jobs_of(words: Sequence[str]) -> list[list[str]]:
+    """The overrides of every job of a sweep, as Hydra's own sweeper takes it apart."""
+    parsed = OverridesParser.create().parse_overrides([*words])
+    jobs: list[list[str]] = next(iter(BasicSweeper.split_arguments(parsed, None)))
+    return jobs
 
 
 def composed(*overrides: str) -> DictConfig:
