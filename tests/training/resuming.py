@@ -1,0 +1,103 @@
+"""A short training that can be killed at any step, and begun again."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+
+from ssah_exp.lightning import make_trainer
+from ssah_exp.training import loop
+from tests.forking import START_METHOD
+from tests.training import worker
+
+STEPS = 8  # 10 examples in batches of 3, twice
+
+
+class Worker:
+    """A training process that stops after every step until it is let go; a test ends it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        policy: str = "none",
+        accumulate: int = 1,
+        minutes: float | None = 0.0,
+    ) -> None:
+        processes = get_context(START_METHOD)
+        self.connection, theirs = processes.Pipe()
+        given = (theirs, folder, policy, accumulate, minutes)
+        self.process = processes.Process(target=worker.main, args=given, daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def until(self, step: int) -> None:
+        """Let it work until ``step`` is done; it then waits."""
+        while self.connection.recv() != step:
+            self.go()
+
+    def go(self) -> None:
+        self.connection.send("go")
+
+    def end(self, number: signal.Signals) -> int | None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+        with suppress(EOFError, OSError):  # it has ended
+            while True:  # asked to end, it may have steps to go first
+                self.go()
+                self.connection.recv()
+        self.process.join()
+        return self.process.exitcode
+
+    def close(self) -> None:
+        """Told to end it would only note it, and wait on."""
+        self.process.kill()
+        self.connection.close()
+
+
+class KilledError(Exception):
+    """What ends a run in these tests."""
+
+
+class KillAt(pl.Callback):
+    """Ends the run after so many batches, wherever it is."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: object) -> None:
+        if len(pl_module.losses) == self.batch:
+            raise KilledError
+
+
+def trained(
+    folder: Path | None,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: str = "none",
+    accumulate: int = 1,
+    kill_at: int = 0,
+) -> str:
+    """Train in this process; ``kill_at`` = 0 lets it end."""
+    make = make_trainer
+    monkeypatch.setattr(
+        loop,
+        "make_trainer",
+        lambda config, callbacks, **rest: make(config, [*callbacks, KillAt(kill_at)], **rest),
+    )
+    return worker.train(folder, policy, accumulate, 0.0)
+
+
+@cache
+def uninterrupted(policy: str = "none", accumulate: int = 1) -> str:
+    """What a run that nobody ends gives."""
+    return worker.train(None, policy, accumulate, 0.0)
+
+
+CASES = [("none", 1), ("budget", 1), ("freeze", 2)]
