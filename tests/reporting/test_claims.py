@@ -78,6 +78,11 @@ def test_the_test_is_a_one_sided_t_test_over_seeds(tmp_path: Path) -> None:
         ([0.10, 0.11, 0.09, 0.10], "higher", "not supported"),  # no room for five points
         ([0.10, 0.11, 0.09, 0.10], "same", "supported"),
         ([0.1, 0.9, 0.0, 0.2], "same", "undecided at this n"),
+        ([0.6, 0.7, 0.5, 0.9], "no_higher", "not supported"),
+        ([0.6, 0.7, 0.5, 0.9], "no_lower", "supported"),
+        ([0.10, 0.11, 0.09, 0.10], "no_higher", "supported"),
+        ([0.10, 0.11, 0.09, 0.10], "no_lower", "supported"),
+        ([0.1, 0.9, 0.0, 0.2], "no_higher", "undecided at this n"),
         ([0.6], "higher", "undecided at this n"),
     ],
 )
@@ -94,6 +99,34 @@ def test_equivalence_is_two_one_sided_tests_against_the_margin(tmp_path: Path) -
     above = stats.ttest_1samp(differences, -0.2, alternative="greater").pvalue
     below = stats.ttest_1samp(differences, 0.2, alternative="less").pvalue
     assert found.p == pytest.approx(max(above, below))
+
+
+def test_an_arm_below_by_any_amount_is_no_higher(tmp_path: Path) -> None:
+    """As where a frozen arm may train until it is at another's loss, or below."""
+    values = [0.02, 0.05, 0.01, 0.04]
+    differences = np.array(values) - 0.1
+    for shows, end, verdict in (
+        ("no_higher", -differences, "supported"),
+        ("no_lower", differences, "not supported"),
+        ("same", differences, "not supported"),
+    ):
+        test = {**SCU_ABOVE, "shows": shows, "margin": 0.02}
+        claims = claims_of(tmp_path, {"claim": "c", "tests": [test]})
+        found = only(settle(claims, seeds_of(values)))
+        wanted = stats.ttest_1samp(end, -0.02, alternative="greater").pvalue
+        assert found.p == pytest.approx(wanted)
+        assert found.verdict == verdict
+        shown = render_claims(claims, [found], "markdown")
+        assert shows.replace("_", " ") in shown
+        assert ("no higher, no lower: a one-sided t test" in shown) == (shows != "same")
+        assert "training loss" not in shown
+
+
+def test_margins_of_training_losses_are_said_to_be_theirs(tmp_path: Path) -> None:
+    test = {**SCU_ABOVE, "shows": "no_higher", "metric": "train_loss"}
+    claims = claims_of(tmp_path, {"claim": "c", "tests": [test]})
+    shown = render_claims(claims, settle(claims, seeds_of([0.1])), "markdown")
+    assert "(0.05 nats of perplexity and training loss; other margins" in shown
 
 
 def test_a_claim_is_as_weak_as_its_weakest_test(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_few_prompts_on_every_seed_are_few_prompts(tmp_path: Path) -> None:
     assert difference.low < 0
 
 
-@pytest.mark.parametrize("shows", ["higher", "lower", "same"])
+@pytest.mark.parametrize("shows", ["higher", "lower", "same", "no_higher", "no_lower"])
 def test_many_prompts_are_a_t_test_of_their_means(tmp_path: Path, shows: str) -> None:
     draw = np.random.default_rng(3)
     answered = draw.random((3, 60)) < np.array([[0.2], [0.3], [0.5]])
@@ -95,18 +95,43 @@ def test_many_prompts_are_a_t_test_of_their_means(tmp_path: Path, shows: str) ->
     (finding,) = over_prompts(tmp_path, by_seed(rows), shows).findings
     assert finding.over_prompts is not None
     found = finding.over_prompts
-    side = {"higher": "greater", "lower": "less"}.get(shows)
-    wanted = (
-        max(
-            stats.ttest_1samp(means, -0.05, alternative="greater").pvalue,
-            stats.ttest_1samp(means, 0.05, alternative="less").pvalue,
-        )
-        if side is None
-        else stats.ttest_1samp(means, 0, alternative=side).pvalue
-    )
-    assert found.p == pytest.approx(wanted)
+    no_lower = stats.ttest_1samp(means, -0.05, alternative="greater").pvalue
+    no_higher = stats.ttest_1samp(means, 0.05, alternative="less").pvalue
+    wanted = {
+        "higher": stats.ttest_1samp(means, 0, alternative="greater").pvalue,
+        "lower": stats.ttest_1samp(means, 0, alternative="less").pvalue,
+        "same": max(no_lower, no_higher),
+        "no_lower": no_lower,
+        "no_higher": no_higher,
+    }
+    assert found.p == pytest.approx(wanted[shows])
     ends = stats.t.interval(0.95, 58, means.mean(), stats.sem(means))
     assert (found.difference.low, found.difference.high) == pytest.approx(ends)
+
+
+@pytest.mark.parametrize(("shows", "risen"), [("no_higher", 3), ("no_lower", 0), ("same", 3)])
+def test_few_prompts_that_rise_are_within_the_margin_if_they_are_few_of_all(
+    tmp_path: Path, shows: str, risen: int
+) -> None:
+    rows = ["ccc" + "r" * 97, "ccr" + "r" * 97]
+    (finding,) = over_prompts(tmp_path, by_seed(rows), shows).findings
+    assert finding.over_prompts is not None
+    wanted = stats.binomtest(risen, 100, 0.05, alternative="less").pvalue
+    assert finding.over_prompts.p == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("shows", ["no_higher", "no_lower"])
+def test_one_seed_has_a_margin_tested_on_both_sides(tmp_path: Path, shows: str) -> None:
+    run = record(arms=[judged("aligned", 10), judged("SCU/pooled", 12)])
+    found = [
+        only(
+            settle(
+                claims_of(tmp_path, {"claim": "c", "tests": [{**SCU_ABOVE, "shows": way}]}), [run]
+            )
+        ).p
+        for way in (shows, "same")
+    ]
+    assert found[0] == found[1] is not None
 
 
 def of_windows(name: str, losses: list[float]) -> ArmRecord:

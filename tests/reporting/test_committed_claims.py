@@ -84,6 +84,7 @@ came_aligned/constants/smaller/claims.yaml
 came_aligned/constants/zero/claims.yaml
 came_aligned/excluded/claims.yaml
 came_aligned/fine_tuned/claims.yaml
+came_aligned/freezing/asked_afterwards.yaml
 came_aligned/freezing/claims.yaml
 came_aligned/fresh_seeds/claims.yaml
 came_aligned/harmbench/claims.yaml
@@ -99,6 +100,7 @@ frozen_share/small_matched/claims.yaml
 over_refusal/fresh_seeds/claims.yaml
 paper_smollm2/benchmarks/claims.yaml
 paper_smollm2/factors/claims.yaml
+paper_smollm2/fresh_seeds/asked_afterwards.yaml
 paper_smollm2/fresh_seeds/claims.yaml
 paper_smollm2/in_words/asked_afterwards.yaml
 paper_smollm2/in_words/chat/asked_afterwards.yaml
@@ -116,7 +118,10 @@ ru_budget/norm/claims.yaml
 scu_budget/in_words/claims.yaml
 scu_budget/read/claims.yaml
 scu_only/claims.yaml
+table2_freezing/asked_afterwards.yaml
+table2_freezing/dolly/claims.yaml
 table2_freezing/later/claims.yaml
+table2_freezing/papers_order/claims.yaml
 table3_peft/fresh_seeds/claims.yaml
 table3_peft/milder/asked_afterwards.yaml
 table3_peft/milder/claims.yaml
@@ -170,7 +175,7 @@ READ_TOO = (
     *(f"came_aligned/budgets/{name}" for name in ("half", "two")),
     *(f"came_aligned/constants{name}" for name in ("", "/smaller", "/zero")),
     *(f"came_aligned/shift{name}" for name in ("", "/smaller")),
-    "came_aligned/norm/larger",
+    *(f"came_aligned/norm{name}" for name in ("", "/larger")),
     "paper_smollm2/in_words/utility_mean",
 )
 

@@ -17,7 +17,10 @@ from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.metric_names import PERPLEXITY, TRAIN_LOSS
 from ssah_exp.evaluation.shares import is_share
 
-HIGHER, LOWER, SAME = DIRECTIONS = ("higher", "lower", "same")
+HIGHER, LOWER, SAME, NO_HIGHER, NO_LOWER = DIRECTIONS = (
+    "higher", "lower", "same", "no_higher", "no_lower",
+)  # fmt: skip
+WITHIN = (SAME, NO_HIGHER, NO_LOWER)  # of the margin, tested against it; others against 0
 _LONGEST = 1_000_000  # letters; committed files of claims have six thousand at most
 _LOSSES = (PERPLEXITY, TRAIN_LOSS)  # compared in nats per token
 
@@ -27,7 +30,8 @@ class Prediction:
     """One comparison that a claim stands or falls with.
 
     Attributes:
-        shows: What the claim says of ``arm - against``: ``higher``, ``lower`` or ``same``.
+        shows: What the claim says of ``arm - against``: ``higher``, ``lower``, ``same``, or
+            ``no_higher`` or ``no_lower`` by the margin.
         arm: Label of an arm as ``ssah-exp compare`` prints it, or a column of ``csv``.
         against: Likewise; None compares with zero.
         metric: As in the record; a name for the column where ``csv`` is given.

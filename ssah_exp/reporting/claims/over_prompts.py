@@ -16,7 +16,7 @@ from ssah_exp.evaluation.paired_tests import (
     few_differ,
     sign_flips,
 )
-from ssah_exp.reporting.claims.claim_file import LOWER, SAME
+from ssah_exp.reporting.claims.claim_file import LOWER, NO_HIGHER, NO_LOWER, SAME, WITHIN
 from ssah_exp.reporting.compare.metrics import Kind, Metric
 from ssah_exp.reporting.compare.on_prompts import OnPrompts
 
@@ -28,7 +28,7 @@ class OverPrompts:
     Attributes:
         difference: Mean over prompts (questions, answers, windows) with its interval.
         p: One-sided, of no difference in the claimed direction; for ``same``, of a difference of
-            the margin or more.
+            the margin or more; for ``no_higher`` and ``no_lower``, of one that way.
     """
 
     difference: Estimate
@@ -46,7 +46,7 @@ def over_prompts(
     Args:
         values: What both arms came to.
         metric: Its kind says whether differences are bounded.
-        shows: ``higher``, ``lower`` or ``same``.
+        shows: As in :class:`~ssah_exp.reporting.claims.claim_file.Prediction`.
         margin: Smallest difference that matters, in the metric's unit.
         confidence: Of the interval.
 
@@ -74,17 +74,18 @@ def over_prompts(
 def one_sided(sample: Values, shows: str, margin: float) -> float:
     """p of a t test that the mean lies the claimed way; for ``same``, of two against the margin."""
     if shows == SAME:
-        above = stats.ttest_1samp(sample, -margin, alternative="greater").pvalue
-        below = stats.ttest_1samp(sample, margin, alternative="less").pvalue
-        return float(max(above, below))
-    if shows == LOWER:
+        return max(one_sided(sample, side, margin) for side in (NO_HIGHER, NO_LOWER))
+    if shows in (LOWER, NO_HIGHER):
         sample = -sample
-    return float(stats.ttest_1samp(sample, 0.0, alternative="greater").pvalue)
+    floor = -margin if shows in WITHIN else 0.0
+    return float(stats.ttest_1samp(sample, floor, alternative="greater").pvalue)
 
 
 def _exact(differences: Values, shows: str, margin: float, unit: str) -> float:
-    if shows == SAME:
-        return exact_equivalence(differences, margin, unit)[1]
+    if shows in WITHIN:
+        risen = -differences if shows == NO_LOWER else differences
+        one_way, both, _ = exact_equivalence(risen, margin, unit)
+        return both if shows == SAME else one_way
     changed = differences[differences != 0]  # the others have no sign to flip
     if not changed.size:
         return 1.0

@@ -11,7 +11,16 @@ from ssah_exp.evaluation.holm import holm
 from ssah_exp.evaluation.intervals import Estimate, mean_over
 from ssah_exp.evaluation.paired import Paired
 from ssah_exp.records.record import RunRecord
-from ssah_exp.reporting.claims.claim_file import LOWER, SAME, Claim, ClaimFile, Prediction
+from ssah_exp.reporting.claims.claim_file import (
+    LOWER,
+    NO_HIGHER,
+    NO_LOWER,
+    SAME,
+    WITHIN,
+    Claim,
+    ClaimFile,
+    Prediction,
+)
 from ssah_exp.reporting.claims.evidence import Evidence, gather
 from ssah_exp.reporting.claims.over_prompts import OverPrompts, halved, one_sided
 
@@ -32,7 +41,8 @@ class Finding:
         effect: Cohen's d over seeds: mean difference divided by its standard deviation; None = one
             seed, or all alike, or a value that is not finite.
         p: One-sided, of no difference in the claimed direction; for ``same``, of a difference of
-            the margin or more (TOST); None = not testable.
+            the margin or more (TOST); for ``no_higher`` and ``no_lower``, of one that way; None =
+            not testable.
         how: How ``p`` was made.
         over_prompts: The same difference over prompts, where ``p`` is over seeds and all seeds put
             the same prompts and records keep their outcomes.
@@ -82,8 +92,8 @@ def settle(
 
     A claim is supported if all its tests are significant: its p value is the largest of theirs,
     adjusted by Holm over the claims. It is not supported if the interval of one of its tests
-    leaves no room for a difference of the margin in the claimed direction (for ``same``: if the
-    whole interval lies beyond the margin).
+    leaves no room for a difference of the margin in the claimed direction (for ``same``,
+    ``no_higher`` and ``no_lower``: if the whole interval lies beyond the margin).
 
     Args:
         claims: The claims; all of them are Holm's family, those that were not run included, for
@@ -149,8 +159,11 @@ def _tested(claims: ClaimFile, test: Prediction, evidence: Evidence) -> Finding:
 
 
 def _instead_of_seeds(paired: Paired, shows: str) -> tuple[float | None, str]:
-    """The test over the same prompts, made one-sided; for ``same`` that of equivalence."""
-    if shows == SAME:
+    """The test over the same prompts, made one-sided; with a margin that of equivalence.
+
+    Of a margin on one side only, that is more than is claimed.
+    """
+    if shows in WITHIN:
         return paired.p_equivalent, f"over prompts: {paired.equivalence_test}"
     value = paired.difference.value
     if paired.p is None or value is None:
@@ -161,8 +174,9 @@ def _instead_of_seeds(paired: Paired, shows: str) -> tuple[float | None, str]:
 def _contrary(difference: Estimate, shows: str, margin: float) -> bool:
     if difference.low is None or difference.high is None:
         return False
-    if shows == SAME:
-        return difference.low > margin or difference.high < -margin
+    above, below = difference.low > margin, difference.high < -margin
+    if shows in WITHIN:
+        return (above and shows != NO_LOWER) or (below and shows != NO_HIGHER)
     return -difference.low < margin if shows == LOWER else difference.high < margin
 
 

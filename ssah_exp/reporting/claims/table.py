@@ -9,9 +9,9 @@ from functools import partial
 import pandas as pd
 
 from ssah_exp.evaluation.intervals import Estimate, level_text
-from ssah_exp.evaluation.metric_names import PERPLEXITY
+from ssah_exp.evaluation.metric_names import PERPLEXITY, TRAIN_LOSS
 from ssah_exp.evaluation.shares import is_share
-from ssah_exp.reporting.claims.claim_file import SAME, ClaimFile
+from ssah_exp.reporting.claims.claim_file import NO_HIGHER, NO_LOWER, SAME, ClaimFile
 from ssah_exp.reporting.claims.over_prompts import OverPrompts
 from ssah_exp.reporting.claims.settle import Finding, Settled
 from ssah_exp.reporting.text import (
@@ -102,7 +102,7 @@ def _line(at: int, finding: Finding) -> dict[str, str]:
         "arm": test.arm,
         "against": "zero" if test.against is None else test.against,
         "metric": test.metric.replace("/", " ", 1),
-        "claimed": test.shows,
+        "claimed": test.shows.replace("_", " "),
         "difference": _with_interval(finding),
         "by seed": ", ".join(_plain(value, test.metric) for value in finding.by_seed.values()),
         "Cohen's d": "" if finding.effect is None else number(finding.effect),
@@ -112,6 +112,12 @@ def _line(at: int, finding: Finding) -> dict[str, str]:
     }
 
 
+def _losses(findings: Sequence[Finding]) -> str:
+    """What the margin of losses is of."""
+    trained = any(finding.test.metric == TRAIN_LOSS for finding in findings)
+    return "perplexity and training loss" if trained else "perplexity"
+
+
 def _caption(claims: ClaimFile, settled: Sequence[Settled]) -> str:
     findings = [finding for item in settled for finding in item.findings]
     parts = [
@@ -119,13 +125,15 @@ def _caption(claims: ClaimFile, settled: Sequence[Settled]) -> str:
         f"theirs, adjusted by Holm over {len(settled)} claims, "
         f"level {claims.alpha:g}. It is not supported if one of its intervals leaves no room for a "
         f"difference of {100 * claims.rate_margin:g} points ({claims.loss_margin:g} nats of "
-        "perplexity; other margins in the file of claims) in the claimed direction.",
+        f"{_losses(findings)}; other margins in the file of claims) in the claimed direction.",
         f"Difference: arm less reference, mean over seeds with Student's t interval, "
         f"{level_text(1 - claims.alpha)}; rates in points, perplexity as a ratio. Cohen's d: that "
         "mean by its standard deviation over seeds. p: one-sided t test over seeds.",
     ]
     if any(finding.test.shows == SAME for finding in findings):
         parts.append("same: two one-sided t tests against the margin.")
+    if any(finding.test.shows in (NO_HIGHER, NO_LOWER) for finding in findings):
+        parts.append("no higher, no lower: a one-sided t test against the margin.")
     if any(finding.over_prompts for finding in findings):
         parts.append(
             "Over prompts: the same difference with seeds averaged prompt by prompt, its interval "
