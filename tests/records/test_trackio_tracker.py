@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,7 @@ from ssah_exp.errors import ConfigError, StoreError, TrackerError
 from ssah_exp.records.record import StageRecord
 from ssah_exp.records.trackers import RunHead, TrackioTracker, trackio_tracker
 from tests.records.run_folder import run_folder
-from tests.records.synthetic import record, training_record
+from tests.records.synthetic import record, trained_arm, training_record
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +69,60 @@ def test_the_database_holds_the_record(place: Path, tmp_path: Path) -> None:
     assert config["seed"] == 7
     record_rows = {row["key"]: json.loads(row["value"]) for row in tables["record"]["_value"]}
     assert record_rows["finished"] == made.finished
+
+
+def test_losses_stand_at_their_steps_and_a_rate_of_zero_is_drawn(
+    place: Path, tmp_path: Path
+) -> None:
+    losses = {"full": [2.0, 1.5, 1.25], "setting_i": [3.0, 2.0]}
+    trained = [
+        replace(trained_arm(name, 0.3, 1.0), training={"losses": row})
+        for name, row in losses.items()
+    ]
+    made = training_record(12, arms=[trained_arm("aligned", 0.0), *trained])
+    live = TrackioTracker(project="curves").open(RunHead.of(made), tmp_path)
+    assert live is not None
+    for name in ("align", "answers"):
+        live.stage(StageRecord(name, "key", False, 1.5))
+    live.finish(made, tmp_path / "none")
+    logged = rows("curves-table2_freezing", f"table2_freezing-{made.run_id}")
+    for name, row in losses.items():
+        drawn = [(item["step"], item[f"loss/{name}"]) for item in logged if f"loss/{name}" in item]
+        assert drawn == list(enumerate(row))
+    assert [item["progress/stages"] for item in logged if "progress/stages" in item] == [1, 2]
+    (charts,) = [item for item in logged if "aligned/perplexity" in item]
+    assert charts["aligned/asr/raw/zou2023"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kinds"),
+    [
+        ({}, ["delta", "unitmap"]),
+        ({"deltas": False}, ["unitmap"]),
+        ({"completions": True}, ["completions", "delta", "unitmap"]),
+    ],
+)
+def test_artifacts_say_whose_they_are_and_answers_stay_out_unless_asked_for(
+    place: Path, tmp_path: Path, wanted: dict[str, bool], kinds: list[str]
+) -> None:
+    from trackio.sqlite_storage import SQLiteStorage
+
+    made, prefix = training_record(13), "-".join(["lineage", *wanted])
+    folder = run_folder(tmp_path / "run", "setting_i")
+    TrackioTracker(project=prefix, **wanted).mirror(made, folder, tmp_path)
+    project, name = f"{prefix}-table2_freezing", f"table2_freezing-{made.run_id}"
+    run = SQLiteStorage.get_latest_run_record_by_name(project, name)
+    assert run is not None
+    links = SQLiteStorage.get_run_artifacts(project, name, run["id"])
+    assert sorted(item["type"] for item in links["output"]) == kinds
+    assert [item["type"] for item in links["input"]] == ["unitmap"]
+    for item in links["output"]:
+        kept = SQLiteStorage.get_artifact_manifest(project, item["name"], made.run_id)
+        assert kept is not None
+        assert kept["metadata"]["run_id"] == made.run_id
+    config = SQLiteStorage.get_run_config(project, name)
+    assert config is not None
+    assert config["tags"] == RunHead.of(made).tags
 
 
 @pytest.mark.parametrize("live", [False, True])
@@ -120,6 +178,68 @@ def test_what_trackio_loses_is_an_error(
     monkeypatch.setattr(SQLiteStorage, "bulk_log", full)
     with pytest.raises(TrackerError, match="No space left on device"):
         TrackioTracker(project="full").mirror(record(10), tmp_path / "none", tmp_path)
+
+
+def test_what_others_warn_of_loses_nothing_and_trackio_prints_nothing(
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A deprecation in pandas; tables go where trackio would print its own lines."""
+    from trackio.run import Run
+
+    log = Run.log
+
+    def warning(*arguments: Any, **named: Any) -> None:
+        warnings.warn_explicit("old", DeprecationWarning, "/packages/pandas/frame.py", 1)
+        log(*arguments, **named)
+
+    monkeypatch.setattr(Run, "log", warning)
+    TrackioTracker(project="warned").mirror(record(14), tmp_path / "none", tmp_path)
+    assert capsys.readouterr().out == ""
+    assert rows("warned-table1_pruning", f"table1_pruning-{record(14).run_id}")
+
+
+def test_the_load_is_shown_of_the_machine_that_computes(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import trackio
+
+    init, given = trackio.init, []
+
+    def noted(**arguments: Any) -> Any:
+        given.append((arguments["auto_log_cpu"], arguments["auto_log_gpu"]))
+        return init(**arguments)
+
+    monkeypatch.setattr(trackio, "init", noted)
+    tracker = TrackioTracker(project="load")
+    live = tracker.open(RunHead.of(record(15)), tmp_path)
+    assert live is not None
+    live.stop("stopped: KeyboardInterrupt")
+    tracker.mirror(record(15), tmp_path / "none", tmp_path)
+    assert given == [(None, None), (False, False)], "None is trackio's: where there is one"
+
+
+def test_live_can_be_turned_off_and_each_project_has_notes_of_its_own(tmp_path: Path) -> None:
+    pytest.importorskip("trackio")
+    tracker = TrackioTracker(project="other", live=False)
+    assert tracker.open(RunHead.of(record()), tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+    assert tracker.key == "trackio-other"
+
+
+def test_files_lie_below_the_root_wherever_trackio_s_threads_are_unless_told_otherwise(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "trackio", raising=False)
+    monkeypatch.setenv("TRACKIO_DIR", "mine")
+    trackio_tracker._place(Path("outputs"))
+    assert os.environ["TRACKIO_DIR"] == "mine"
+    monkeypatch.delenv("TRACKIO_DIR")
+    trackio_tracker._place(Path("outputs"))
+    assert os.environ["TRACKIO_DIR"] == str(tmp_path / "outputs/trackio")
 
 
 def test_a_run_whose_artifact_is_not_taken_does_not_stay_open(
