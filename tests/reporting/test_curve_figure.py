@@ -51,6 +51,13 @@ def test_budgets_and_seeds_make_one_curve_and_another_setting_another() -> None:
         curves_of(RECORDS[:2], Across())  # one budget, two seeds
 
 
+def test_shares_are_places_of_two_digits_however_small() -> None:
+    """Draws of one budget fill it to within a unit; shares of a large model's few lie below 1 %."""
+    shares = {0.000123: 0.012, 0.0123: 1.2, 0.0117: 1.2, 0.0134: 1.3, 0.47: 47.0}
+    for share, place in shares.items():
+        assert Across().place(record(), arm("SCU/pooled", 0.5, parameter_share=share)) == place
+
+
 def reading(made: RunRecord, name: str, file: str) -> RunRecord:
     inputs = {**made.inputs, name: file}
     return replace(made, run_id=f"{file}{made.run_id}", inputs=inputs)

@@ -178,6 +178,84 @@ def test_one_name_for_two_things_is_refused() -> None:
         curves_of([*made[:2], moved], Across("model.name"))
 
 
+def without_alignment() -> RunRecord:
+    made = changed(filled("pooled"), "alignment", {"enabled": False})
+    return changed(made, "data.alignment", None)
+
+
+def aligned_on(file: str, seed: int = 0) -> RunRecord:
+    made = changed(filled("pooled", seed), "data.alignment", {"_target_": "A"})
+    return replace(made, run_id=file, inputs={**made.inputs, "alignment": file})
+
+
+def preferring(file: str | None, seed: int = 0) -> RunRecord:
+    """Trained by DPO on a file of preferences; without one, by SFT, whose configs have none."""
+    made = training_record(seed, artefact="table4_alignment_budget")
+    if file is None:
+        made.config["training"].pop("dpo_beta")
+        return changed(made, "training.objective", "sft")
+    made = changed(changed(made, "training.dpo_beta", 0.1), "training.objective", "dpo")
+    made = changed(made, "data.preferences", {"_target_": "A"})
+    return replace(made, run_id=file, inputs={**made.inputs, "preferences": file})
+
+
+@pytest.mark.parametrize(
+    ("across", "made", "places"),
+    [
+        (Across("alignment.enabled"), [without_alignment(), aligned_on("a")], ["false", "true"]),
+        (Across("training.objective", "full"), [preferring("a"), preferring(None)], ["sft", "dpo"]),
+        (FILL, [changed(filled("zero"), "ablation.fills_of", ["SCU"]), FILLED[0]],
+         ["pooled", "zero"]),
+    ],
+)  # fmt: skip
+def test_what_only_one_of_two_words_has_keeps_records_on_one_curve(
+    across: Across, made: list[RunRecord], places: list[str]
+) -> None:
+    (curve,) = curves_of(made, across)
+    assert categories_of(curve, across) == places
+
+
+@pytest.mark.parametrize(
+    ("across", "made", "difference"),
+    [
+        (
+            Across("alignment.enabled"),
+            [
+                without_alignment(),
+                aligned_on("a"),
+                changed(aligned_on("a"), "data.alignment", {"_target_": "B"}),
+            ],
+            r"data\.alignment",
+        ),
+        (
+            Across("alignment.enabled"),
+            [without_alignment(), aligned_on("a"), aligned_on("b", 1)],
+            "the file of alignment",
+        ),
+        (
+            Across("training.objective", "full"),
+            [
+                preferring(None),
+                preferring("a"),
+                changed(preferring("a"), "training.dpo_beta", 0.2),
+            ],
+            r"training\.dpo_beta",
+        ),
+        (
+            Across("training.objective", "full"),
+            [preferring(None), preferring("a"), preferring("b", 1)],
+            "the file of preferences",
+        ),
+    ],
+)
+def test_one_word_for_two_trainings_is_refused(
+    across: Across, made: list[RunRecord], difference: str
+) -> None:
+    """A mean over both would stand at the word."""
+    with pytest.raises(ConfigError, match=f"differ in {difference}"):
+        curves_of(made, across)
+
+
 def test_what_keeps_records_apart_is_named() -> None:
     made = [named("model", "a"), changed(named("model", "b"), "units.samples", 7)]
     with pytest.raises(StoreError, match=r"They also differ in units\.samples\."):
