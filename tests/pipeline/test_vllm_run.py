@@ -93,6 +93,37 @@ def test_vllm_gets_whole_batches_and_the_settings(vllm: Any, tmp_path: Path) -> 
         VllmEngine("broken", None, settings, loaded.speech, decoding)
 
 
+@pytest.mark.parametrize("allowed", [True, False])
+def test_vllm_gets_the_commit_whose_code_may_run_and_whether_prefixes_are_shared(
+    vllm: Any, tmp_path: Path, allowed: bool
+) -> None:
+    """Another commit's weights, or code that nobody allowed, would answer without a word."""
+    loaded = tiny.tiny_loaded("llama_gqa")
+    loaded.model.save_pretrained(tmp_path / "model")
+    settings = config_of("model=local", "model.precision=float32").model
+    settings.trust_remote_code = allowed
+    decoding = Decoding(4, 8, share_prefix=not allowed)
+    VllmEngine(tmp_path / "model", "c0ffee", settings, loaded.speech, decoding)
+    told = {"revision": "c0ffee", "trust_remote_code": allowed, "seed": 0}
+    assert vllm.MADE[-1].given.items() >= {**told, "enable_prefix_caching": not allowed}.items()
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, RuntimeError])
+def test_what_vllm_says_as_it_starts_is_one_line(
+    vllm: Any, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """A card without room is a RuntimeError, a missing folder an OSError."""
+
+    def fail() -> None:
+        raise error("no room")
+
+    monkeypatch.setattr(vllm, "STARTING", fail)
+    settings = config_of("model=local", "model.precision=float32").model
+    speech = tiny.tiny_loaded("llama_gqa").speech
+    with pytest.raises(ModelError, match="vLLM cannot load some: no room"):
+        VllmEngine("some", None, settings, speech, Decoding(4, 8, share_prefix=True))
+
+
 def test_room_on_the_card_is_passed_on_and_no_part_of_the_run_id(place: Path, vllm: Any) -> None:
     config = vllm_config(place, "room")
     plain = run_id(config, {})

@@ -55,7 +55,7 @@ def test_gaps_are_empty_and_infinity_is_written(tmp_path: Path) -> None:
 def test_classes_arms_stages_and_config(tmp_path: Path) -> None:
     arms = [replace(item, overlap=0.25 * (item.draw == 1)) for item in record().arms]
     arms[2] = replace(arms[2], class_shares={"SCU": 1.0, "CU": 0.5}, shift=3.0, norm=-0.25)
-    stage = StageRecord("train full", "key", False, 1.5, {"certificate_seconds": 0.5})
+    stage = StageRecord("train full", "key", True, 1.5, {"certificate_seconds": 0.5})
     made = record(arms=arms, stages=[stage])
     tables = written(made, tmp_path)
     assert tables.keys() == {"estimates", "arms", "classes", "stages", "config"}
@@ -66,11 +66,19 @@ def test_classes_arms_stages_and_config(tmp_path: Path) -> None:
     assert tables["arms"]["class_shares/CU"].dropna().to_dict() == {2: 0.5}
     sizes = ["units", "unit_share", "parameter_share", "magnitude", "shift", "norm"]
     assert tables["arms"].loc[2, sizes].tolist() == [10, 0.0125, 0.01, 0.5, 3.0, -0.25]
+    named = tables["arms"].set_index("name").loc["SCU/pooled/random/1"]
+    whose = ["model", "unit_class", "fill", "control", "draw"]
+    assert named[whose].tolist() == ["aligned", "SCU", "pooled", "random", 1]
     assert list(tables["stages"]["certificate_seconds"]) == [0.5]
+    shown = ["stage", "key", "cached", "seconds"]
+    assert tables["stages"].loc[0, shown].tolist() == ["train full", "key", True, 1.5]
     config = {row.key: json.loads(row.value) for row in tables["config"].itertuples()}
     assert config["units.budgets.scu"] == made.config["units"]["budgets"]["scu"]
     assert config["inputs.model"] == made.inputs["model"]
-    assert config["record.finished"] == made.finished
+    assert (config["record.started"], config["record.finished"]) == (made.started, made.finished)
+    said = ("status", "schema", "template_hash", "data.harmful_eval", "calibration.safety.tokens")
+    assert [config[f"record.{key}"] for key in said] == ["done", made.schema, "h", 100, 9]
+    assert config["record.statistics_agreement.jaccard_scu"] == 0.5
 
 
 def test_files_of_several_runs_fit_together(tmp_path: Path) -> None:

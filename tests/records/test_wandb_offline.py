@@ -64,6 +64,7 @@ def test_it_lies_where_wandb_sync_looks_for_it(table1: OfflineRun) -> None:
 
 def test_every_metric_has_its_interval_and_count(table1: OfflineRun) -> None:
     summary, expected = table1.summary(), {**flat_metrics(record()), **flat_shares(record())}
+    assert summary["status"] == "done", "of a run that broke off before, it says why"
     assert {name: summary[name] for name in expected} == expected
     estimate = record().arms[2].metrics[f"asr/raw/{JUDGE}"]
     name = f"SCU/pooled/asr/raw/{JUDGE}"
@@ -274,11 +275,25 @@ def test_a_late_mirror_shows_no_load(table1: OfflineRun) -> None:
 def test_a_run_that_breaks_off_is_left_as_failed(tmp_path: Path) -> None:
     live = WandbTracker(mode="offline").open(RunHead.of(record()), tmp_path)
     assert live is not None
+    for name in ("align", "answers"):
+        live.stage(replace(STAGE, name=name))
     live.stop("stopped: KeyboardInterrupt")
     (place,) = (tmp_path / "wandb").glob("offline-run-*")
     made = OfflineRun(place)
     assert made.exit_code == 1
+    assert [row["progress/stages"] for row in made.history()] == [1, 2]
+    assert made.summary()["progress/last"] == "answers"
     assert made.summary()["status"] == "stopped: KeyboardInterrupt"
+
+
+def test_each_project_and_mode_is_a_place_of_its_own() -> None:
+    """What lies in offline files, or was sent to another project, is still to be sent here."""
+    options: list[dict[str, Any]] = [{}, {"project": "other"}, {"mode": "online"}]
+    assert [WandbTracker(**{"mode": "offline", **given}).key for given in options] == [
+        "wandb-ssah-exp-offline",
+        "wandb-other-offline",
+        "wandb-ssah-exp-online",
+    ]
 
 
 def test_live_can_be_turned_off(tmp_path: Path) -> None:

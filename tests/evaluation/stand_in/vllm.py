@@ -49,6 +49,8 @@ class LLM:
             "model": model,
             "revision": revision,
             "dtype": dtype,
+            "trust_remote_code": trust_remote_code,
+            "enable_prefix_caching": enable_prefix_caching,
             "seed": seed,
             "gpu_memory_utilization": gpu_memory_utilization,
             "max_model_len": max_model_len,
