@@ -41,9 +41,26 @@ def test_scales_put_values_where_they_belong() -> None:
     assert spanning([5.0], 0, 10).low < 5 < spanning([5.0], 0, 10).high
 
 
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("values", [[], [math.inf], [5.0], [0.0], [-5.0], [0.0, 2.0], [1.0, 2.0]])
+def test_every_set_of_values_has_a_scale_with_room(values: list[float], log: bool) -> None:
+    """One run, all losses alike, a perplexity that overflowed: no reason for no page."""
+    scale = spanning(values, 0, 100, log)
+    shown = [value for value in values if math.isfinite(value) and (value > 0 or not log)]
+    assert scale.low < min(shown, default=5.0) <= max(shown, default=5.0) < scale.high
+    assert scale.ticks()
+    places = [scale(value) for value in shown]
+    assert places == sorted(places)
+    assert all(0 < place < 100 for place in places)
+    assert scale(math.inf) == 100
+
+
 @pytest.mark.parametrize(
     ("low", "high", "texts"),
     [
+        (0.1, 0.3, ["0.10", "0.15", "0.20", "0.25", "0.30"]),
+        (0.7, 1.1, ["0.7", "0.8", "0.9", "1.0", "1.1"]),
+        (1.1, 1.5, ["1.1", "1.2", "1.3", "1.4", "1.5"]),
         (1.2, 2.1, ["1.25", "1.50", "1.75", "2.00"]),
         (0, 100, ["0", "25", "50", "75", "100"]),
         (0.83, 0.94, ["0.85", "0.90"]),
