@@ -56,7 +56,7 @@ def test_classes_arms_stages_and_config(tmp_path: Path) -> None:
     arms = [replace(item, overlap=0.25 * (item.draw == 1)) for item in record().arms]
     arms[2] = replace(arms[2], class_shares={"SCU": 1.0, "CU": 0.5}, shift=3.0, norm=-0.25)
     stage = StageRecord("train full", "key", True, 1.5, {"certificate_seconds": 0.5})
-    made = record(arms=arms, stages=[stage])
+    made = record(5, arms=arms, stages=[stage])
     tables = written(made, tmp_path)
     assert tables.keys() == {"estimates", "arms", "classes", "stages", "config"}
     shares = tables["classes"].set_index("class")["parameter_share"]
