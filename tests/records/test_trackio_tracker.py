@@ -267,6 +267,29 @@ def test_a_place_that_cannot_be_made_is_said(
         TrackioTracker().mirror(record(), tmp_path, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL"])
+@pytest.mark.parametrize("value", ["https://elsewhere.example?write_token=secret", ""])
+def test_what_would_leave_this_machine_is_refused(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """trackio takes a Space or a server from its environment, empty or not."""
+    import trackio
+
+    def sent(**_: object) -> None:
+        raise AssertionError("begun")
+
+    monkeypatch.setattr(trackio, "init", sent)
+    monkeypatch.setenv(name, value)
+    made, tracker = record(12), TrackioTracker(project="elsewhere")
+    for begin in (
+        lambda: tracker.open(RunHead.of(made), tmp_path),
+        lambda: tracker.mirror(made, tmp_path / "none", tmp_path),
+    ):
+        with pytest.raises(TrackerError, match=f"unset {name}") as refused:
+            begin()
+        assert "secret" not in str(refused.value)
+
+
 def test_a_missing_package_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trackio_tracker, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'ssah-exp\[trackio\]'"):

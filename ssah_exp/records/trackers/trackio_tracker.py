@@ -24,6 +24,8 @@ from ssah_exp.records.trackers.rows import Row, about, tables, training_losses
 from ssah_exp.storage import storage_errors
 
 _ESTIMATES = "estimates"  # the table that every finished run has
+# Where these are set, trackio sends everything to a Space of the hub's or to a server.
+_ELSEWHERE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL")
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class TrackioTracker:
         """Begin a run, or go on with the one of the same name that broke off.
 
         Raises:
-            TrackerError: trackio failed.
+            TrackerError: trackio failed, or would send the run to another machine.
             StoreError: Its folder cannot be written.
         """
         return self._begin(head, root, load=True) if self.live else None
@@ -74,12 +76,13 @@ class TrackioTracker:
         """Show a finished record, in place of what was shown of its run; return trackio's folder.
 
         Raises:
-            TrackerError: trackio failed, or lost something.
+            TrackerError: As for :meth:`open`, or trackio lost something.
             StoreError: As for :meth:`open`.
         """
         return self._begin(RunHead.of(record), root, load=False).finish(record, folder)
 
     def _begin(self, head: RunHead, root: Path, *, load: bool) -> TrackioRun:
+        _check_stays_here()
         place = _place(root)
         with storage_errors(place):
             place.mkdir(parents=True, exist_ok=True)
@@ -194,6 +197,20 @@ def _forget(project: str, name: str, *, ended_only: bool) -> None:
 def _trackio() -> Any:
     """The package trackio, imported so that types can be checked without it."""
     return import_module("trackio")
+
+
+def _check_stays_here() -> None:
+    """Refuse to go on where trackio would not write to this machine.
+
+    Raises:
+        TrackerError: A variable of trackio's names another place; an empty one does so, too.
+    """
+    for name in _ELSEWHERE:
+        if name in os.environ:  # its value may hold a token
+            raise TrackerError(
+                f"{name} is set: trackio would send the run there, and not to a dashboard on this "
+                f"machine. Nothing was sent; unset {name}, or choose another tracker."
+            )
 
 
 def _place(root: Path) -> Path:
