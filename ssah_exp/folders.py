@@ -1,4 +1,4 @@
-"""Listing folders without ``glob``, which silently skips those that may not be read."""
+"""What lies in folders: listed without ``glob``, which silently skips what may not be read."""
 
 from __future__ import annotations
 
@@ -43,3 +43,24 @@ def holding(folder: Path, name: str) -> Iterator[Path]:
             )
         else:
             yield path
+
+
+def own_file(path: Path, folder: Path) -> Path:
+    """``path``, if it is a plain file of a folder's own; that of somebody else may link anywhere.
+
+    The folder itself may lie behind links.
+
+    Args:
+        path: A file below ``folder``.
+        folder: Whose file it is to be.
+
+    Raises:
+        StoreError: It is a link or no plain file, or a link on the way leads out of the folder.
+    """
+    plain = path.is_file() and not path.is_symlink()
+    if not plain or not path.resolve().is_relative_to(folder.resolve()):
+        raise StoreError(
+            f"{path} is no plain file of {folder}: it is a link or no file at all, or a link on "
+            "the way leads elsewhere. Put the file itself there, or take this away."
+        )
+    return path

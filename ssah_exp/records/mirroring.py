@@ -64,7 +64,8 @@ class Mirror:
 
         Raises:
             TrackerError: The tracker did not take it.
-            StoreError: The tracker's files or the note cannot be written.
+            StoreError: The tracker's files or the note cannot be written, or a file of the run's
+                folder is a link.
         """
         note, folder = self._note(record.run_id), self._folder(record)
         with storage_errors(note):

@@ -193,6 +193,11 @@ class UnitMap:
         write_atomically(folder / _DESCRIPTION, json.dumps(description, indent=1, sort_keys=True))
 
     @staticmethod
+    def files(folder: Path) -> tuple[Path, Path]:
+        """The files that :meth:`save` writes into a folder."""
+        return folder / _TENSORS, folder / _DESCRIPTION
+
+    @staticmethod
     def checksum(folder: Path) -> str:
         """sha256 of the tensors that :meth:`save` wrote; it names the map's content."""
         return digest_file(folder / _TENSORS)

@@ -12,7 +12,7 @@ def run_folder(folder: Path, *deltas: str) -> Path:
     files = {
         "unitmap/unitmap.json": "{}",
         "unitmap/unitmap.safetensors": "scores and classes",
-        "completions/a.jsonl": SECRET,
+        "completions/aligned.jsonl": SECRET,
         **{f"deltas/{name}.safetensors": f"what {name} changed" for name in deltas},
     }
     for name, text in files.items():

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ssah_exp.errors import StoreError
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.trackers import RunHead
 from ssah_exp.records.trackers.artifacts import Item, items_of
@@ -36,7 +37,7 @@ def test_every_artifact_says_whose_it_is_and_how_it_was_made(tmp_path: Path) -> 
     digest = UnitMap.checksum(tmp_path / "unitmap")
     model = made.models["aligned"]
     assert units.metadata == {**whose, "sha256": digest, "model": model, "role": "used"}
-    assert control.path == tmp_path / "deltas/setting_i-random-0.safetensors"
+    assert control.files == (tmp_path / "deltas/setting_i-random-0.safetensors",)
     assert control.metadata == {
         **whose,
         "arm": "setting_i/random/0",
@@ -57,6 +58,52 @@ def test_a_unitmap_is_used_where_an_arm_was_trained_on_units(
 ) -> None:
     made = training_record(arms=[trained_arm(name, 0.3, 1.0) for name in arms])
     assert items(made, tmp_path)[0].role == role
+
+
+def test_files_that_no_run_makes_are_not_sent(tmp_path: Path) -> None:
+    """As in a folder of somebody else's, whose record is to be mirrored."""
+    secret, folder = tmp_path / "id_rsa", tmp_path / "run"
+    secret.write_text("a key")
+    run_folder(folder, "full", "of no arm")
+    for place in ("unitmap", "completions", "deltas"):
+        (folder / place / "notes").symlink_to(secret)
+        (folder / place / "more").write_text("of nobody")
+    made = training_record(arms=[trained_arm(name, 0.3, 1.0) for name in NAMES])
+    found = items_of(made, folder, completions=True, deltas=True)
+    sent = sorted(str(file.relative_to(folder)) for item in found for file in item.files)
+    assert sent == [
+        "completions/aligned.jsonl",
+        "deltas/full.safetensors",
+        "unitmap/unitmap.json",
+        "unitmap/unitmap.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("place", ["unitmap", "completions", "deltas"])
+@pytest.mark.parametrize("linked", ["file", "file of the run", "folder", "nothing"])
+def test_links_to_elsewhere_are_refused(tmp_path: Path, place: str, linked: str) -> None:
+    folder = run_folder(tmp_path / "run", "full")
+    file = sorted((folder / place).iterdir())[0]
+    there = tmp_path / "there"
+    if linked == "folder":
+        (folder / place).rename(there)
+        (folder / place).symlink_to(there)
+    else:
+        file.rename(folder / "moved" if linked == "file of the run" else there)
+        file.symlink_to("../moved" if linked == "file of the run" else there)
+    if linked == "nothing":
+        there.unlink()
+    made = training_record(arms=[trained_arm(name, 0.3, 1.0) for name in NAMES])
+    with pytest.raises(StoreError, match=f"{folder / place}/.* is no plain file"):
+        items_of(made, folder, completions=True, deltas=True)
+
+
+def test_runs_may_lie_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "runs").symlink_to(tmp_path / "disk")
+    made = training_record(arms=[trained_arm(name, 0.3, 1.0) for name in NAMES])
+    found = items(made, tmp_path / "runs" / "id", "full")
+    assert [item.kind for item in found] == ["unitmap", "delta", "completions"]
 
 
 @pytest.mark.parametrize(

@@ -251,7 +251,7 @@ def test_a_run_whose_artifact_is_not_taken_does_not_stay_open(
     def gone(*_: object, **__: object) -> None:
         raise FileNotFoundError("unitmap")
 
-    monkeypatch.setattr(trackio.Artifact, "add_dir", gone)
+    monkeypatch.setattr(trackio.Artifact, "add_file", gone)
     folder = run_folder(tmp_path / "run", "SCU")
     with pytest.raises(TrackerError, match="unitmap"):
         TrackioTracker(project="open").mirror(record(11), folder, tmp_path)

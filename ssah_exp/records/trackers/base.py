@@ -121,5 +121,5 @@ class Tracker(Protocol):
 
         Raises:
             TrackerError: The tracker takes nothing.
-            StoreError: Local files cannot be written.
+            StoreError: Local files cannot be written, or a file of the run's folder is a link.
         """

@@ -77,7 +77,7 @@ class TrackioTracker:
 
         Raises:
             TrackerError: As for :meth:`open`, or trackio lost something.
-            StoreError: As for :meth:`open`.
+            StoreError: As for :meth:`open`, or a file of the run's folder is a link.
         """
         return self._begin(RunHead.of(record), root, load=False).finish(record, folder)
 
@@ -128,6 +128,7 @@ class TrackioRun:
 
         Raises:
             TrackerError: trackio failed, or lost something.
+            StoreError: A file of the run's folder is a link.
         """
         trackio = _trackio()
         with self._ended(), _loud():
@@ -139,8 +140,8 @@ class TrackioRun:
             self._run.log({name: trackio.Table(data=rows) for name, rows in shown.items()})
             for item in items_of(record, folder, **self._tracker.wanted()):
                 made = trackio.Artifact(item.name, type=item.kind, metadata=item.metadata)
-                add = made.add_dir if item.path.is_dir() else made.add_file
-                add(str(item.path))
+                for path in item.files:
+                    made.add_file(str(path))
                 logged = self._run.log_artifact(made, aliases=[record.run_id])
                 if item.role == USED:
                     self._run.use_artifact(logged)

@@ -110,7 +110,7 @@ class WandbTracker:
 
         Raises:
             TrackerError: As for :meth:`open`, or not everything was taken in time.
-            StoreError: As for :meth:`open`.
+            StoreError: As for :meth:`open`, or a file of the run's folder is a link.
         """
         return self._begin(RunHead.of(record), root, stats=False).finish(record, folder)
 
@@ -183,7 +183,7 @@ class WandbRun:
 
         Raises:
             TrackerError: The server refused, or did not take everything in time.
-            StoreError: The disk is full or not writable.
+            StoreError: The disk is full or not writable, or a file of the run's folder is a link.
         """
         with _errors(), self._ended():
             return within(self._tracker.patience, lambda: self._finish(record, folder))
@@ -229,11 +229,8 @@ class WandbRun:
         artifact = wandb.Artifact(item.name, type=item.kind, metadata=item.metadata)
         # Files are read where they lie, so that gigabytes of deltas are not copied; offline by
         # whoever syncs, from whatever folder: hence the absolute path.
-        place = item.path.absolute()
-        if place.is_dir():
-            artifact.add_dir(str(place), policy="immutable")
-        else:
-            artifact.add_file(str(place), policy="immutable")
+        for path in item.files:
+            artifact.add_file(str(path.absolute()), policy="immutable")
         self._run.log_artifact(artifact, aliases=["latest", run_id])
         if item.role == USED and self._tracker.online:
             artifact.wait(timeout=math.ceil(self._tracker.timeout))
