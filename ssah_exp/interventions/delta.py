@@ -116,7 +116,8 @@ def apply_to_folder(delta: Delta, base: Path, out: Path, *, other_base: bool = F
 
     Raises:
         UnitError: As :func:`apply_delta`, or ``base`` carries an adapter.
-        ModelError: ``base`` holds no readable weights, or other copies of them.
+        ModelError: ``base`` holds no readable weights, other copies of them, or links to files
+            that are not the model's.
         StoreError: ``out`` exists, lies inside ``base`` or cannot be written.
     """
     _switch_folder(delta, base, out, revert=False, other_base=other_base)

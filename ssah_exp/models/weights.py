@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import torch
@@ -56,6 +57,32 @@ def check_new_folder(folder: Path, out: Path) -> None:
         raise StoreError(f"{out} lies inside {folder}, which is copied. Name another folder.")
 
 
+def check_companions(folder: Path, weights: Collection[str]) -> None:
+    """Refuse a model folder that would carry files from elsewhere into one made of it.
+
+    A folder of the hub's cache is made of links to the blobs beside it. Any other link out of a
+    folder may lead to what nobody would publish.
+
+    Args:
+        folder: The model.
+        weights: Files that may lie anywhere, since nothing but tensors is read of them.
+
+    Raises:
+        ModelError: Another file or folder in it is a link to elsewhere.
+    """
+    own = Path(os.path.realpath(folder))
+    blobs = own.parent.parent / "blobs" if own.parent.name == "snapshots" else None
+    for path in sorted(folder.rglob("*")):
+        there = Path(os.path.realpath(path))
+        inside = there.is_relative_to(own) or (there.parent == blobs and there.is_file())
+        if not inside and str(path.relative_to(folder)) not in weights:
+            raise ModelError(
+                f"{path} is a link out of its model's folder, to {there}, which would be copied "
+                "with the model. Put the file itself there if it is the model's, or take the link "
+                "away."
+            )
+
+
 def rewrite_folder(
     folder: Path, out: Path, change: Callable[[str, torch.Tensor], torch.Tensor]
 ) -> None:
@@ -73,10 +100,11 @@ def rewrite_folder(
 
     Raises:
         StoreError: As :func:`check_new_folder`, or the disk is full or not writable.
-        ModelError: As :func:`read_weights`.
+        ModelError: As :func:`read_weights` and :func:`check_companions`.
     """
     check_new_folder(folder, out)
     files = _weight_files(folder)
+    check_companions(folder, files)
     try:
         with whole_folder(out) as work:
             for name in files:

@@ -17,6 +17,7 @@ from ssah_exp.interventions.export import export_model
 from ssah_exp.models.load import load_model
 from ssah_exp.models.sidecar import PROVENANCE
 from ssah_exp.models.sources import ModelRef
+from ssah_exp.models.weights import check_companions
 from ssah_exp.pipeline.arms import ablation_of, plan_arms
 from ssah_exp.pipeline.reopening import RunModels, models_of
 from ssah_exp.pipeline.stages import read_statistics
@@ -54,7 +55,8 @@ def export_arm(run: Path, name: str, out: Path, overrides: Sequence[str]) -> Non
     Raises:
         ConfigError: No such arm, or an override is wrong.
         StoreError: No record, its cache entries are gone or damaged, or ``out`` exists.
-        ModelError: The arm cannot be a plain folder, or its weights are not the certified ones.
+        ModelError: The arm cannot be a plain folder, its weights are not the certified ones, or
+            its model's folder holds links to files that are not the model's.
         UnitError: The units do not fit the model, or are not those that were measured.
     """
     refuse_existing(out)  # before minutes of loading
@@ -63,6 +65,8 @@ def export_arm(run: Path, name: str, out: Path, overrides: Sequence[str]) -> Non
     ref = weights.ref
     loaded = load_model(ref.location, models.config.model, ref.commit)
     source = ref.folder()
+    # The tokenizer is written as it was read: a chat template may be any text.
+    check_companions(source, [path.name for path in source.glob("*.safetensors")])
     certified = has_certificate(source)
     if certified:
         check_certificate(loaded.model, source)

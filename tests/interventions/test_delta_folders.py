@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -151,22 +152,44 @@ def test_what_speaks_of_the_old_weights_stays_behind(folders: Folders, exported:
     assert "notes.txt" in kept
 
 
-def test_links_are_followed(folders: Folders) -> None:
-    """A folder of the hub's cache is made of links."""
-    delta, linked = folders.delta(), folders.root / "linked"
-    linked.mkdir()
-    for path in folders.base.rglob("*"):
+def hub_cache(folder: Path, root: Path) -> Path:
+    """A model's folder as the hub's client keeps it: links to blobs, in folders, too."""
+    snapshot, blobs = root / "snapshots" / "commit", root / "blobs"
+    blobs.mkdir(parents=True)
+    for path in folder.rglob("*"):
         if path.is_file():
-            place = linked / path.relative_to(folders.base)
-            place.parent.mkdir(exist_ok=True)
-            place.symlink_to(path)
-    (linked / "beside").symlink_to(folders.base / "more")
-    apply_to_folder(delta, linked, folders.out)
+            place, blob = snapshot / path.relative_to(folder), blobs / path.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, blob)
+            place.symlink_to(os.path.relpath(blob, place.parent))
+    return snapshot
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_links_are_followed(folders: Folders, linked: bool) -> None:
+    """A folder of the hub's cache is made of links, and may itself lie behind one."""
+    delta = folders.delta()
+    snapshot = hub_cache(folders.base, folders.root / "hub")
+    (snapshot / "beside").symlink_to("more")
+    if linked:
+        (folders.root / "link").symlink_to(snapshot)
+    apply_to_folder(delta, folders.root / "link" if linked else snapshot, folders.out)
     assert raw_files(folders.out) == raw_files(folders.tuned)
     assert not any(path.is_symlink() for path in folders.out.rglob("*"))
     for name in ("more", "beside"):
         assert (folders.out / name / "notes.bin").read_bytes() == b"\x00\x01"
     assert not folders.out.is_symlink()
+
+
+def test_weights_may_lie_elsewhere(folders: Folders) -> None:
+    """Of these nothing but tensors is read, and people keep them on larger disks."""
+    delta, disk = folders.delta(), folders.root / "disk"
+    disk.mkdir()
+    for path in shards(folders.base):
+        path.rename(disk / path.name)
+        path.symlink_to(disk / path.name)
+    apply_to_folder(delta, folders.base, folders.out)
+    assert raw_files(folders.out) == raw_files(folders.tuned)
 
 
 def test_a_new_folder_may_lie_in_another_one(folders: Folders) -> None:
@@ -210,6 +233,37 @@ def test_an_existing_output_is_refused(folders: Folders, kind: str) -> None:
     folders.refused(
         lambda: apply_to_folder(delta, folders.base, folders.base), StoreError, "exists"
     )
+
+
+@pytest.mark.parametrize("hub", [False, True])
+@pytest.mark.parametrize("name", ["vocab.txt", "more/vocab.txt", "voices", "more.safetensors"])
+def test_a_link_to_what_is_not_the_models_is_refused(
+    folders: Folders, name: str, hub: bool
+) -> None:
+    """The new folder is one to be published, and the base somebody else's."""
+    delta, secret = folders.delta(), folders.root / "private"
+    secret.mkdir()
+    (secret / "key").write_text("a key")
+    base = hub_cache(folders.base, folders.root / "hub") if hub else folders.base
+    (base / name).symlink_to(secret if name == "voices" else secret / "key")
+    use = partial(apply_to_folder, delta, base, folders.out)
+    folders.refused(use, ModelError, f"{base / name} is a link out of its model's folder")
+
+
+@pytest.mark.parametrize("way", ["blob", "folder of blobs", "all blobs"])
+def test_blobs_that_lead_on_are_refused(folders: Folders, way: str) -> None:
+    """A cache that somebody else hands over is no client's."""
+    delta, secret = folders.delta(), folders.root / "key"
+    secret.write_text("a key")
+    snapshot = hub_cache(folders.base, folders.root / "hub")
+    blobs = folders.root / "hub/blobs"
+    (blobs / "hash").mkdir()
+    (blobs / "hash" / "a").symlink_to(secret)
+    (blobs / "key").symlink_to(secret)
+    leads = {"blob": "blobs/key", "folder of blobs": "blobs/hash", "all blobs": "blobs"}
+    (snapshot / "vocab.txt").symlink_to(f"../../{leads[way]}")
+    use = partial(apply_to_folder, delta, snapshot, folders.out)
+    folders.refused(use, ModelError, "vocab.txt is a link out of its model's folder")
 
 
 def test_an_output_inside_the_input_is_refused(folders: Folders) -> None:
@@ -305,7 +359,7 @@ def test_a_failure_halfway_leaves_nothing(
 
 
 def test_a_file_that_cannot_be_copied(folders: Folders) -> None:
-    (folders.base / "broken").symlink_to(folders.root / "nowhere")
+    (folders.base / "broken").symlink_to("nowhere")
     delta = folders.delta()
     with pytest.raises(StoreError, match="nothing was kept"):
         apply_to_folder(delta, folders.base, folders.out)

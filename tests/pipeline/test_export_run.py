@@ -106,6 +106,19 @@ def test_card_and_provenance_say_what_it_is(
     assert str(place) not in text + card
 
 
+def test_a_model_that_links_to_files_of_elsewhere_is_not_exported(
+    finished: Finished, place: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """A chat template may be any text, and would stand in a folder that is to be published."""
+    shutil.copytree(place / "model", tmp_path / "model")
+    template = tmp_path / "model/chat_template.jinja"
+    template.rename(tmp_path / "private")
+    template.symlink_to(tmp_path / "private")
+    assert export(finished, tmp_path, "unaligned", tmp_path / "out") == 2
+    assert f"{template} is a link out of its model's folder" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("arm", ["full", "budget"])
 def test_a_trained_arm_is_bit_for_bit_the_one_that_was_certified(
     trained: Finished, place: Path, tmp_path: Path, arm: str
