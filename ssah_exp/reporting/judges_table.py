@@ -8,7 +8,7 @@ import pandas as pd
 
 from ssah_exp.evaluation.raters.agreement import Errors, RaterAgreement
 from ssah_exp.evaluation.raters.comparison import Comparison, Part
-from ssah_exp.reporting.text import format_frame, percent_text, rounded_text
+from ssah_exp.reporting.text import format_frame, percent_text, prose, rounded_text
 
 
 def render_judges(comparison: Comparison) -> str:
@@ -16,11 +16,11 @@ def render_judges(comparison: Comparison) -> str:
     blocks = [text for part in comparison.parts for text in _part(part)]
     if comparison.errors:
         blocks += ["Errors against people, on the labelled answers:", _errors(comparison.errors)]
-    return "\n\n".join([*blocks, *comparison.notes])
+    return "\n\n".join([*blocks, *(prose(note, "markdown") for note in comparison.notes)])
 
 
 def _part(part: Part) -> Iterable[str]:
-    yield f"{part.name}: n = {part.n}"
+    yield prose(f"{part.name}: n = {part.n}", "markdown")
     yield _table(
         {
             "rater": rater,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.records.record import ArmRecord, RunRecord
-from ssah_exp.reporting.text import estimate_text, heading_or_name
+from ssah_exp.reporting.text import estimate_text, heading_or_name, markdown_cell, prose
 
 _HEAD = """---
 library_name: transformers
@@ -36,7 +36,7 @@ def model_card(record: RunRecord, arm: ArmRecord) -> str:
         _metrics(arm),
         "`ssah_exp.json` holds config, inputs, versions and fingerprints of the run.",
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return prose("\n\n".join(part for part in parts if part), "markdown") + "\n"
 
 
 def _what(arm: ArmRecord) -> str:
@@ -64,15 +64,21 @@ def _what(arm: ArmRecord) -> str:
 def _metrics(arm: ArmRecord) -> str:
     """Every metric with its interval and n; shares in percent."""
     rows = [
-        f"| {heading_or_name(name)} | {_judge(name)} | {estimate_text(item, name)} | "
-        f"{item.n} {item.unit} | {item.method} |"
+        [
+            heading_or_name(name),
+            _judge(name),
+            estimate_text(item, name),
+            f"{item.n} {item.unit}",
+            item.method,
+        ]
         for name, item in arm.metrics.items()
         if item.value is not None
     ]
     if not rows:
         return ""
     head = "| metric | judge | value and interval | n | interval |\n|---|---|---|---|---|"
-    return "\n".join(["## Measured in this run", "", head, *rows])
+    lines = [f"| {' | '.join(map(markdown_cell, row))} |" for row in rows]
+    return "\n".join(["## Measured in this run", "", head, *lines])
 
 
 def _judge(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -65,6 +66,8 @@ TASK_HEADINGS = {UTILITY_MEAN: "utility average"} | {
     for task, metrics in TASK_METRICS.items()
     for metric in metrics
 }
+# What opens HTML in Markdown; "< 0.0001" does not.
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _LATEX = str.maketrans(
     {
         **CONTROLS,
@@ -275,12 +278,21 @@ def format_frame(frame: pd.DataFrame, form: str) -> str:
 
 
 def _shown(cell: Any) -> Any:
-    return printable(cell) if isinstance(cell, str) else cell
+    return markdown_cell(cell) if isinstance(cell, str) else cell
+
+
+def markdown_cell(text: str) -> str:
+    """A text in a table of Markdown: without tags, as in :func:`prose`, and in one column."""
+    return _markdown(text).replace("|", r"\|")
 
 
 def prose(text: str, form: str) -> str:
-    """A sentence, escaped where the format needs it."""
-    return latex(text) if form == "latex" else printable(text)
+    """A sentence, escaped where the format needs it; names in it may be other people's."""
+    return latex(text) if form == "latex" else _markdown(text)
+
+
+def _markdown(text: str) -> str:
+    return _TAG.sub("&lt;", printable(text))
 
 
 def latex(text: str) -> str:
