@@ -22,6 +22,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -157,9 +158,12 @@ class Cache:
         """Look up an entry by a key that a record names; nothing is computed or discarded.
 
         Raises:
-            StoreError: There is no such entry (any more), or it is damaged or may not be read.
+            StoreError: There is no such entry (any more), it is damaged or may not be read, or the
+                key leads out of the stage's folder.
         """
         started = time.perf_counter()
+        if key in ("", "..") or Path(key).name != key:
+            raise StoreError(f"'{key}' is no key of a cache entry: it leads to another folder.")
         folder = self.root / stage / key
         digest, reason = _found(folder)
         if digest is None:
@@ -266,6 +270,11 @@ def lock_of(folder: Path) -> Path:
 
 def _partial_of(folder: Path) -> Path:
     return folder.with_name(f"{PARTIAL}{folder.name}")
+
+
+def is_key(text: str) -> bool:
+    """Whether a text is of the form that keys of entries have."""
+    return re.fullmatch("[0-9a-f]{24}", text) is not None
 
 
 def _key(stage: str, key_material: Mapping[str, Any]) -> str:

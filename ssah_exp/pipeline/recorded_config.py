@@ -23,6 +23,7 @@ from ssah_exp.records.record import RunRecord
 
 _ABSENT = object()
 _NAMING_A_MODEL = ("model.name", "model.end_of_turn", "model.source")
+_TRUST = "model.trust_remote_code"
 # The config group that knows `model.source.path`, by what the path leads to.
 _GROUPS = {LocalFolder: "model=local", LocalGguf: "model=gguf"}
 
@@ -35,11 +36,13 @@ def config_of(record: RunRecord, overrides: Sequence[str]) -> RunConfig:
         overrides: Hydra overrides for what records leave out.
 
     Raises:
-        ConfigError: An override is wrong or contradicts the record, or a value is missing.
+        ConfigError: An override is wrong or contradicts the record, a value is missing, or only
+            the record says that the model's code is to be trusted.
     """
     recorded = _arms_in_order(record)
     composed = compose_shipped([*_group_of_model(recorded, overrides), *overrides])
     _refuse_other(recorded, composed, overrides)
+    _refuse_trust(recorded, composed)
     with what_to_give():
         return parse_plain(_filled(recorded, composed))
 
@@ -96,6 +99,14 @@ def _refuse_other(
                     f"--set {word} would have no effect: the run has {key}={held}. "
                     "For another value, run it anew."
                 )
+
+
+def _refuse_trust(recorded: Mapping[str, Any], composed: Mapping[str, Any]) -> None:
+    """Refuse to run a model's code because a record says so: records come from other people."""
+    if at(recorded, _TRUST, False) and not at(composed, _TRUST):
+        raise ConfigError(
+            f"The run trusted its model's code; to run that code again: --set {_TRUST}=true"
+        )
 
 
 def _keys_of(word: str) -> Iterator[str]:

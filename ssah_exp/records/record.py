@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
+from ssah_exp.cache import is_key
 from ssah_exp.config.ranges import named
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.errors import StoreError
@@ -293,6 +294,9 @@ def _unsafe(content: Mapping[str, Any]) -> Iterator[str]:
         place = PurePosixPath(arm["completions"])  # of the probe empty
         if place.is_absolute() or ".." in place.parts:
             yield f"completions={place} lies outside the run's folder."
+    for stage in content["stages"]:
+        if not is_key(stage["key"]):
+            yield f"key={stage['key']} of stage '{stage['name']}' is no key of a cache entry."
 
 
 _ESTIMATE = {item.name for item in fields(Estimate)}

@@ -189,6 +189,20 @@ def test_how_a_judge_is_reached_can_be_said_again(finished: Finished, tmp_path: 
     assert found == config.evaluation.judges
 
 
+def test_a_record_does_not_have_a_model_s_code_trusted(finished: Finished, place: Path) -> None:
+    """Records come from other people; whoever reopens one says whose code runs."""
+    config = finished.record.config
+    model = {**config["model"], "trust_remote_code": True}
+    record = replace(finished.record, config={**config, "model": model})
+    given = overrides(place)[1::2]
+    with pytest.raises(ConfigError, match=r"again: --set model\.trust_remote_code=true"):
+        recorded_config(record, given)
+    said = [*given, "model.trust_remote_code=true"]
+    assert recorded_config(record, said).model.trust_remote_code
+    with pytest.raises(ConfigError, match="would have no effect"):
+        recorded_config(finished.record, said)
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -105,6 +105,13 @@ def test_an_entry_that_may_not_be_read_is_one_clear_error(
         Cache(tmp_path).find("stage", entry.key)
 
 
+@pytest.mark.parametrize("key", ["", ".", "..", "../stage/{}", "x/../{}", "{}/", "{root}/stage/{}"])
+def test_a_key_that_is_a_path_finds_nothing(tmp_path: Path, key: str) -> None:
+    entry = ask(tmp_path)
+    with pytest.raises(StoreError, match="is no key of a cache entry"):
+        Cache(tmp_path).find("stage", key.format(entry.key, root=tmp_path))
+
+
 @pytest.mark.parametrize("file", ["/elsewhere/model.safetensors", "models/mine/model.safetensors"])
 @pytest.mark.parametrize(
     ("number", "reason"), [(errno.EACCES, "forbidden"), (errno.ENOSPC, "disk is full")]

@@ -12,7 +12,7 @@ import pytest
 
 from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.intervals import Estimate
-from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.records.record import ArmRecord, RunRecord, StageRecord
 from tests.records.synthetic import arm, record
 
 
@@ -169,6 +169,13 @@ def test_names_that_lead_elsewhere_and_other_kinds_are_refused(
 def test_answers_lie_in_the_run_s_own_folder(place: str) -> None:
     made = record(arms=[arm("aligned", 0.1, completions=place)])
     with pytest.raises(StoreError, match="lies outside the run's folder"):
+        RunRecord.from_json(made.to_json())
+
+
+@pytest.mark.parametrize("key", ["", "..", "../../x", "/tmp/x", "0" * 24 + "\n", "key"])
+def test_a_stage_s_key_leads_to_no_other_folder(key: str) -> None:
+    made = replace(record(), stages=[StageRecord("train full", key, True, 1.0)])
+    with pytest.raises(StoreError, match="of stage 'train full' is no key of a cache entry"):
         RunRecord.from_json(made.to_json())
 
 
