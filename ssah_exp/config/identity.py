@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -49,15 +49,7 @@ def science(config: RunConfig) -> dict[str, Any]:
     Left out: where things lie, which machine runs them, batch sizes that only change speed, and
     what the artefact's pipeline does not read.
     """
-    content = {key: value for key, value in asdict(config).items() if key not in _NOT_SCIENCE}
-    for group, keys in _NOT_SCIENCE_NESTED.items():
-        content[group] = {key: val for key, val in content[group].items() if key not in keys}
-    content["evaluation"]["perplexity"].pop("batch_size")
-    bench = content["mt_bench"]["judge"]
-    for judge in (*content["evaluation"]["judges"].values(), *([bench] if bench else [])):
-        _drop_speed(judge)
-    for attack in content["evaluation"]["attacks"].values():
-        _drop_speed(attack["method"])
+    content = without_places(asdict(config))
     if not content["evaluation"]["attacks"]:  # ids stay as before there were any
         del content["evaluation"]["attacks"], content["evaluation"]["mean_with"]
     for group, key in (("ablation", "sets"), ("training", "callbacks"), ("units", "scoring")):
@@ -67,9 +59,26 @@ def science(config: RunConfig) -> dict[str, Any]:
         content["alignment"] = {"enabled": False}
     for key in _unread(config):
         _drop(content, key)
-    result = _without_paths(content)
-    assert isinstance(result, dict)
-    return result
+    return content
+
+
+def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without what no record holds: where things lie, who runs them, and how fast.
+
+    Args:
+        config: Plain values of a whole config, or of a record's, which has not all of its groups.
+    """
+    content = {k: _without_paths(item) for k, item in config.items() if k not in _NOT_SCIENCE}
+    for group, keys in _NOT_SCIENCE_NESTED.items():
+        for key in keys:
+            content.get(group, {}).pop(key, None)
+    evaluation = content.get("evaluation", {})
+    evaluation.get("perplexity", {}).pop("batch_size", None)
+    attacks = [attack.get("method") for attack in evaluation.get("attacks", {}).values()]
+    bench = content.get("mt_bench", {}).get("judge")
+    for node in (*evaluation.get("judges", {}).values(), *attacks, bench):
+        _drop_speed(node or {})
+    return content
 
 
 def _drop_speed(node: dict[str, Any]) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ssah_exp.config.compose import parse_plain
-from ssah_exp.config.identity import NOT_SCIENCE_OF_NODES
+from ssah_exp.config.identity import NOT_SCIENCE_OF_NODES, without_places
+from ssah_exp.config.ranges import refuse
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.shipped import compose_shipped
 from ssah_exp.errors import ConfigError
@@ -37,12 +38,13 @@ def config_of(record: RunRecord, overrides: Sequence[str]) -> RunConfig:
 
     Raises:
         ConfigError: An override is wrong or contradicts the record, a value is missing, or only
-            the record says that the model's code is to be trusted.
+            the record says that the model's code is to be trusted, or who is sent a key.
     """
-    recorded = _arms_in_order(record)
+    recorded = without_places(_arms_in_order(record))
     composed = compose_shipped([*_group_of_model(recorded, overrides), *overrides])
     _refuse_other(recorded, composed, overrides)
     _refuse_trust(recorded, composed)
+    refuse(_told_keys(recorded, composed))
     with what_to_give():
         return parse_plain(_filled(recorded, composed))
 
@@ -107,6 +109,30 @@ def _refuse_trust(recorded: Mapping[str, Any], composed: Mapping[str, Any]) -> N
         raise ConfigError(
             f"The run trusted its model's code; to run that code again: --set {_TRUST}=true"
         )
+
+
+def _told_keys(recorded: Any, composed: Any, where: str = "") -> Iterator[str]:
+    """Complain about endpoints of the record alone that would be sent the composed config's keys.
+
+    Args:
+        recorded: The record's values.
+        composed: Those in their place.
+        where: Their dotted key.
+    """
+    if isinstance(recorded, list) and isinstance(composed, list):
+        both = ({str(at): item for at, item in enumerate(items)} for items in (recorded, composed))
+        recorded, composed = both
+    if not (isinstance(recorded, Mapping) and isinstance(composed, Mapping)):
+        return
+    key, host = composed.get("api_key_env"), recorded.get("base_url")
+    if key is not None and host is not None and host != composed.get("base_url"):
+        sign = "" if "base_url" in composed else "+"
+        yield (
+            f"{where}.base_url={host} is in the record alone and would be sent the key in {key}; "
+            f"if it may have it: --set {sign}{where}.base_url={host}"
+        )
+    for name in recorded.keys() & composed.keys():
+        yield from _told_keys(recorded[name], composed[name], f"{where}.{name}" if where else name)
 
 
 def _keys_of(word: str) -> Iterator[str]:

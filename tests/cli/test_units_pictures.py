@@ -113,7 +113,10 @@ def test_following_an_arm(tmp_path: Path, capsys: Capture) -> None:
         # As earlier versions wrote it.
         replace(made.arms[2], name="frozen", training={"track": TRACK[:1], "track_overhead": 0.5}),
     ]
-    stages = [*made.stages, StageRecord("train full", "0" * 24, True, 1.0, {"track_overhead": 0.25})]
+    stages = [
+        *made.stages,
+        StageRecord("train full", "0" * 24, True, 1.0, {"track_overhead": 0.25}),
+    ]
     (tmp_path / RECORD).write_text(replace(made, arms=arms, stages=stages).to_json())
     picture = tmp_path / "flow.svg"
     arguments = ["units", "follow", str(tmp_path)]

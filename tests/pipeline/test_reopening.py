@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pandas as pd
 import pytest
 
 from ssah_exp.cli import main
-from ssah_exp.config.identity import science
+from ssah_exp.config.identity import science, without_places
 from ssah_exp.config.schema import ArmConfig
 from ssah_exp.config.validate import validate
 from ssah_exp.digest import digest_folder
@@ -25,6 +27,7 @@ from ssah_exp.units.noise import transfer_noise
 from ssah_exp.units.unitmap import UnitMap
 from tests.config.composing import config_of
 from tests.pipeline.tiny_run import SIZES, of_class, silent
+from tests.plugins import Install
 from tests.records.synthetic import trained_arm, training_record
 
 Capture = pytest.CaptureFixture[str]
@@ -201,6 +204,79 @@ def test_a_record_does_not_have_a_model_s_code_trusted(finished: Finished, place
     assert recorded_config(record, said).model.trust_remote_code
     with pytest.raises(ConfigError, match="would have no effect"):
         recorded_config(finished.record, said)
+
+
+def test_what_no_record_holds_is_not_taken_from_one(finished: Finished, place: Path) -> None:
+    """Somebody may have added it: a key to send, a file to read, a place to write."""
+    given = overrides(place)[1::2]
+    wanted = recorded_config(finished.record, given)
+    added = deepcopy(finished.record.config)
+    added["paths"] = {"root": "/theirs"}
+    added["atlas"] = {"pool": 3, "settings": {"own": {"safety": {"_target_": "x", "path": "/y"}}}}
+    added["model"]["device_map"] = {"": "disk"}
+    added["evaluation"]["perplexity"]["batch_size"] = 77
+    for judge in added["evaluation"]["judges"].values():
+        judge |= {"api_key_env": "AWS_SECRET_ACCESS_KEY", "path": "/home/me/.ssh/id_rsa"}
+    added["data"]["harmful_eval"]["path"] = "/home/me/.ssh/id_rsa"
+    assert recorded_config(replace(finished.record, config=added), given) == wanted
+
+
+def test_a_plug_in_s_path_is_part_of_a_record(
+    finished: Finished, place: Path, install: Install
+) -> None:
+    node = {"_target_": f"{install('class Judge: ...')}.Judge", "path": "p", "timeout": 3}
+    config = deepcopy(finished.record.config)
+    config["evaluation"]["judges"]["theirs"] = node
+    found = without_places(config)["evaluation"]["judges"]["theirs"]
+    assert found == {"_target_": node["_target_"], "path": "p"}
+    assert without_places(finished.record.config) == finished.record.config
+
+
+PAIR = "evaluation.attacks.pair"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "where"),
+    [
+        ("+judge@evaluation.judges.rubric=hexphi_endpoint", "evaluation.judges.rubric"),
+        (f"+attack@{PAIR}=pair", f"{PAIR}.method.attacker"),
+        (f"+attack@{PAIR}=pair", f"{PAIR}.method.judge"),
+        ("mt_bench=files", "mt_bench.judge"),
+    ],
+)
+def test_a_key_goes_to_no_host_that_only_a_record_names(
+    chosen: str, where: str, finished: Finished, place: Path
+) -> None:
+    keys = ["attacker", "judge"] if PAIR in where else [where]
+    keys = [f"{PAIR}.method.{key}" if PAIR in where else key for key in keys]
+    set_up = [chosen, *(f"{key}.model=m" for key in keys), f"{where}.api_key_env=MY_API_KEY"]
+    set_up += [word for word in overrides(place)[1::2] if not word.startswith("trainer")]
+    config = config_of(*set_up, *(f"{key}.base_url=https://theirs/v1" for key in keys))
+    record = replace(finished.record, config=science(config))
+    others = [f"{key}.base_url=https://theirs/v1" for key in keys if key != where]
+    said = f"{where}.base_url=https://theirs/v1"
+    with pytest.raises(
+        ConfigError, match=re.escape(f"MY_API_KEY; if it may have it: --set {said}")
+    ):
+        recorded_config(record, [*set_up, *others])
+    found = recorded_config(record, [*set_up, *others, said])
+    assert found.evaluation == config.evaluation
+    assert found.mt_bench == config.mt_bench
+
+
+def test_an_endpoint_that_is_sent_no_key_need_not_be_named_again(
+    finished: Finished, place: Path
+) -> None:
+    chosen = "+judge@evaluation.judges.rubric=hexphi_endpoint"
+    given = [
+        chosen,
+        "evaluation.judges.rubric.model=m",
+        "evaluation.judges.rubric.base_url=http://h",
+    ]
+    config = config_of(*overrides(place)[1::2], *given)
+    record = replace(finished.record, config=science(config))
+    found = recorded_config(record, overrides(place)[1::2])
+    assert "api_key_env" not in found.evaluation.judges["rubric"]
 
 
 @pytest.mark.parametrize(
