@@ -18,12 +18,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssah_exp.config.command_line import overrides_first
 from ssah_exp.config.compose import conf_dir, parse
-from ssah_exp.config.foreign_hydra import refuse_foreign_hydra
+from ssah_exp.config.foreign_hydra import refuse_foreign_hydra, refuse_foreign_job
 from ssah_exp.config.hydra_errors import explain_hydra_error, refuse_mistakes
 from ssah_exp.config.unread import refuse_unread
 from ssah_exp.errors import ConfigError, SsahError
 from ssah_exp.pipeline.garbage import imports_stay
-from ssah_exp.sweeps.launching import LAUNCHED, refuse_list
+from ssah_exp.sweeps.launching import GIVEN, LAUNCHED, refuse_list
 from ssah_exp.sweeps.report import end_of
 
 
@@ -48,6 +48,7 @@ def execute(options: argparse.Namespace) -> int:
     """
     LAUNCHED.clear()
     words = options.words
+    GIVEN[:] = overrides_first(words)
     given = {word.partition("=")[0] for word in words}
     modes = {"-m", "--multirun", "--cfg", "-c", "--info", "-i"} & given
     if len(modes) > 1:
@@ -86,6 +87,7 @@ def run_composed(composed: DictConfig) -> None:
     try:
         given = HydraConfig.get()
         refuse_list(given.sweeper, given.overrides.task)
+        refuse_foreign_job(composed, given.job.env_set, GIVEN)
         config = parse(composed)
         refuse_unread([(config, given.overrides.task)])
         with imports_stay():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ssah_exp.config.compose import conf_dir
 
@@ -45,3 +47,19 @@ def config_folders(words: Sequence[str]) -> list[Path]:
         if name in _CONFIG_DIR and (sign or words[at + 1 :]):
             folders.append(Path(value if sign else words[at + 1]))
     return folders
+
+
+def keys_given(word: str) -> Iterator[str]:
+    """Dotted keys that an override gives a value to; for a mapping, each key inside it."""
+    override = OverridesParser.create().parse_override(word)
+    key = override.key_or_group
+    yield from _below(key, None if override.is_delete() else override.value())
+
+
+def _below(key: str, value: Any) -> Iterator[str]:
+    """``key``, or, if its value is a mapping, the keys below it."""
+    if not isinstance(value, Mapping) or not value:
+        yield key
+        return
+    for name, item in value.items():
+        yield from _below(f"{key}.{name}", item)

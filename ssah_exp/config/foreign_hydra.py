@@ -7,7 +7,8 @@ line speaks for the person who runs it, and may name any; a file below ``--confi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from ssah_exp.config.command_line import keys_given
 from ssah_exp.config.compose import conf_dir, plain_of
 from ssah_exp.config.interpolations import looked_up
 from ssah_exp.config.plugins import targets_in
@@ -26,10 +29,12 @@ from ssah_exp.config.ranges import refuse
 # Parts that name what is imported in ways of their own: ``_target_``, ``class``, ``()``.
 _SHUT = ("callbacks", "job_logging", "hydra_logging")
 _PLUGGED = ("launcher", "sweeper")
-# Of the launcher: lines that the shell runs before each job.
-_SHELL = "setup"
+# Of the launcher: what goes before each job, and what may set any variable (``export``).
+_SHELL = {"setup": "shell lines", "sbatch": "options of sbatch"}
 _PLUGS = ("hydra_plugins.", "hydra._internal.core_plugins.", "optuna.")
 _UNCOMPOSED = (HydraException, OmegaConfBaseException)
+_TRUST = "model.trust_remote_code"
+_SAY = "a config file outside the shipped ones may not; give it on the command line"
 _SAID_AGAIN = "hydra.job.override_dirname"  # the command line in other words, whatever files say
 # All others might decide what runs (PATH, PYTHONPATH, CXX) or who is asked (HF_ENDPOINT).
 _HARMLESS = re.compile(
@@ -51,30 +56,63 @@ def refuse_foreign_hydra(words: Sequence[str]) -> None:
 
     Raises:
         ConfigError: A file changes Hydra's callbacks or loggers, names a launcher or sweeper that
-            is neither in a plug-in of Hydra's nor in Optuna, gives the launcher shell lines,
-            sets an environment variable other than those that number threads and cards, or reads
-            one by ``${oc.env:NAME}``.
+            is neither in a plug-in of Hydra's nor in Optuna, gives the launcher shell lines or
+            options of sbatch, sets an environment variable other than those that number threads
+            and cards, reads one by ``${oc.env:NAME}``, has a model's code trusted, or says what
+            the command line was.
     """
-    arguments = get_args_parser().parse_args(list(words))
-    elsewhere = any("hydra.searchpath" in word for word in arguments.overrides)
-    if not (arguments.config_dir or arguments.config_path or elsewhere):
+    if not _elsewhere(words):
         return
-    own = [word for word in arguments.overrides if word.lstrip("+~").startswith("hydra")]
     try:
         found = _whole(words)
     except _UNCOMPOSED:
         return
-    plain = _without_files([word for word in own if "searchpath" not in word])
-    said = "\n".join(words)
-    refuse([*_problems(found["hydra"], plain["hydra"]), *_read(found, plain, said)])
+    plain = _without_files(tuple(words))
+    given, lines = get_args_parser().parse_args(list(words)).overrides, found["hydra"]["overrides"]
+    problems = [
+        *_problems(found["hydra"], plain["hydra"]),
+        *_of_job(found, found["hydra"]["job"]["env_set"], plain, words),
+    ]
+    if sorted([*lines["hydra"], *lines["task"]]) != sorted(given):
+        problems.append(f"hydra.overrides is changed: {_SAY}.")
+    refuse([*problems, *_read(found, plain, words)])
 
 
-def _without_files(own: list[str]) -> dict[str, Any]:
-    """What the shipped files and the command line alone make.
+def refuse_foreign_job(job: DictConfig, environment: DictConfig, words: Sequence[str]) -> None:
+    """As :func:`refuse_foreign_hydra`, for one job: a sweep's values may choose files, too.
+
+    Args:
+        job: Its config without Hydra's part.
+        environment: ``hydra.job.env_set`` of that part.
+        words: What follows ``ssah-exp run``.
+
+    Raises:
+        ConfigError: A file sets an environment variable or reads one, or has a model's code
+            trusted.
+    """
+    if _elsewhere(words):
+        found, plain = plain_of(job, resolve=False), _without_files(tuple(words))
+        variables = plain_of(environment, resolve=False)
+        refuse([*_of_job(found, variables, plain, words), *_read(found, plain, words)])
+
+
+def _elsewhere(words: Sequence[str]) -> bool:
+    """Whether files outside the shipped ``conf/`` take part."""
+    arguments = get_args_parser().parse_args(list(words))
+    searched = any("hydra.searchpath" in word for word in arguments.overrides)
+    return bool(arguments.config_dir or arguments.config_path or searched)
+
+
+@cache
+def _without_files(words: tuple[str, ...]) -> dict[str, Any]:
+    """What the shipped files and the command line's words for Hydra alone make.
 
     A key that the files bring is added, since its value is the command line's. Words that choose
     among files (a launcher of theirs) are left out: what they choose is looked at as the files'.
     """
+    given = get_args_parser().parse_args(list(words)).overrides
+    own = [word for word in given if word.lstrip("+~").startswith("hydra")]
+    own = [word for word in own if "searchpath" not in word]
     try:
         return _whole(own)
     except _UNCOMPOSED:
@@ -93,23 +131,37 @@ def _without_files(own: list[str]) -> dict[str, Any]:
 
 
 def _problems(found: dict[str, Any], plain: dict[str, Any]) -> Iterator[str]:
-    say = "a config file outside the shipped ones may not; give it on the command line"
     for key in _SHUT:
         if found[key] != plain[key]:
-            yield f"hydra.{key} is changed: {say}."
+            yield f"hydra.{key} is changed: {_SAY}."
     for key in _PLUGGED:
         for target in targets_in(found[key]):
             if not target.startswith(_PLUGS) and target not in set(targets_in(plain[key])):
-                yield f"hydra.{key} names {target}: {say}."
-    if (lines := found["launcher"].get(_SHELL)) and lines != plain["launcher"].get(_SHELL):
-        yield f"hydra.launcher.{_SHELL} holds shell lines: {say}."
-    for name, value in found["job"]["env_set"].items():
-        if not _HARMLESS.fullmatch(name) and plain["job"]["env_set"].get(name) != value:
-            yield f"hydra.job.env_set sets {name}: {say}."
+                yield f"hydra.{key} names {target}: {_SAY}."
+    for key, what in _SHELL.items():
+        if (lines := found["launcher"].get(key)) and lines != plain["launcher"].get(key):
+            yield f"hydra.launcher.{key} holds {what}: {_SAY}."
 
 
-def _read(found: dict[str, Any], plain: dict[str, Any], said: str) -> Iterator[str]:
+def _of_job(
+    found: dict[str, Any], variables: dict[str, Any], plain: dict[str, Any], words: Sequence[str]
+) -> Iterator[str]:
+    """Complain about variables that a job's files set, and code that they have trusted."""
+    known = plain["hydra"]["job"]["env_set"]
+    for name, value in variables.items():
+        if not _HARMLESS.fullmatch(name) and known.get(name) != value:
+            yield f"hydra.job.env_set sets {name}: {_SAY}."
+    group, key = _TRUST.split(".")
+    model = found.get(group)
+    trusts = isinstance(model, Mapping) and model.get(key, False) is not False
+    given = get_args_parser().parse_args(list(words)).overrides
+    if trusts and not any(_TRUST in keys_given(word) for word in given):
+        yield f"{_TRUST} has the model's code run: {_SAY}: {_TRUST}=true."
+
+
+def _read(found: dict[str, Any], plain: dict[str, Any], words: Sequence[str]) -> Iterator[str]:
     """Complain about what neither a shipped file nor the command line would look up."""
+    said = "\n".join(words)
     shipped = {text for _, text, _ in looked_up(plain)}
     for key, text, resolver in looked_up(found):
         if text not in shipped and text not in said and key != _SAID_AGAIN:

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-
+from ssah_exp.config.command_line import keys_given
 from ssah_exp.config.compose import parse_plain
 from ssah_exp.config.identity import NOT_SCIENCE_OF_NODES, without_places
 from ssah_exp.config.ranges import refuse
@@ -91,7 +90,7 @@ def _refuse_other(
     demand them; so may groups, since their names say where files lie.
     """
     for word in overrides:
-        for key in _keys_of(word):
+        for key in keys_given(word):
             held, given = at(recorded, key, _ABSENT), at(composed, key)
             a_group = isinstance(held, Mapping) and isinstance(given, Mapping)
             names_a_model = any(f"{key}.".startswith(f"{name}.") for name in _NAMING_A_MODEL)
@@ -133,22 +132,6 @@ def _told_keys(recorded: Any, composed: Any, where: str = "") -> Iterator[str]:
         )
     for name in recorded.keys() & composed.keys():
         yield from _told_keys(recorded[name], composed[name], f"{where}.{name}" if where else name)
-
-
-def _keys_of(word: str) -> Iterator[str]:
-    """Dotted keys that an override gives a value to; for a mapping, each key inside it."""
-    override = OverridesParser.create().parse_override(word)
-    key = override.key_or_group
-    yield from _below(key, None if override.is_delete() else override.value())
-
-
-def _below(key: str, value: Any) -> Iterator[str]:
-    """``key``, or, if its value is a mapping, the keys below it."""
-    if not isinstance(value, Mapping) or not value:
-        yield key
-        return
-    for name, item in value.items():
-        yield from _below(f"{key}.{name}", item)
 
 
 def _differs(held: Any, given: Any) -> bool:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ssah_exp.config.compose import parse
 from ssah_exp.config.facts import class_of
+from ssah_exp.config.foreign_hydra import refuse_foreign_job
 from ssah_exp.config.ranges import refuse
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.unread import refuse_unread
@@ -26,6 +27,8 @@ from ssah_exp.sweeps.job import Job
 from ssah_exp.sweeps.local import LocalOptions
 from ssah_exp.sweeps.slurm import SlurmOptions
 
+# What follows ``ssah-exp run``, for launchers, which Hydra makes.
+GIVEN: list[str] = []
 # Sweeps this process launched, in order: Hydra returns no result of a multirun to its caller.
 LAUNCHED: list[Sweep] = []
 
@@ -107,7 +110,7 @@ class Launch:
         composed = copy.deepcopy(self._loader.load_sweep_config(self._config, list(overrides)))
         refuse_list(composed.hydra.sweeper, overrides)
         with read_write(composed), open_dict(composed):
-            composed.pop("hydra")
+            refuse_foreign_job(composed, composed.pop("hydra").job.env_set, GIVEN)
         config = parse(composed)
         if self._launcher == "slurm":
             refuse(slurm_options(self._options).lacking(config.trainer))

@@ -70,6 +70,69 @@ def test_shell_lines_are_not_a_files_to_give(folder: Path) -> None:
     refuse_foreign_hydra([*said, *plain])
 
 
+def test_options_of_sbatch_are_not_a_files_to_give(folder: Path) -> None:
+    """``export`` sets any variable of the jobs."""
+    slurm = {"override /hydra/launcher": "slurm"}
+    words = write(folder, {"launcher": {"sbatch": {"export": "PYTHONPATH=here"}}}, slurm)
+    with pytest.raises(ConfigError, match=r"hydra\.launcher\.sbatch holds options of sbatch"):
+        refuse_foreign_hydra(words)
+    plain = write(folder, {}, slurm)
+    refuse_foreign_hydra(["+hydra.launcher.sbatch.exclude=node7", *plain])
+
+
+def trusting(folder: Path) -> list[str]:
+    """An experiment that has its model's code trusted, and how it is run."""
+    words = write(folder, {})
+    path = folder / "experiment" / "theirs.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(f"{text}model:\n  trust_remote_code: true\n", encoding="utf-8")
+    return words
+
+
+def test_a_models_code_is_not_a_files_to_trust(folder: Path) -> None:
+    words = trusting(folder)
+    with pytest.raises(ConfigError, match=r"on the command line: model\.trust_remote_code=true"):
+        refuse_foreign_hydra(words)
+    with pytest.raises(ConfigError, match="has the model's code run"):
+        refuse_foreign_hydra(["model.device=cpu", *words])
+    key = "model.trust_remote_code"
+    for said in (f"{key}=true", f"++{key}=true", "++model={trust_remote_code: true}"):
+        refuse_foreign_hydra([said, *words])
+    refuse_foreign_hydra(["-m", f"{key}=true,false", *words])
+
+
+def test_a_model_s_group_of_theirs_has_no_code_trusted(folder: Path) -> None:
+    (folder / "model").mkdir()
+    text = "defaults: [local]\ntrust_remote_code: ${seed}\n"
+    (folder / "model" / "theirs.yaml").write_text(text, encoding="utf-8")
+    words = ["model=theirs", "--config-dir", str(folder)]
+    with pytest.raises(ConfigError, match="has the model's code run"):
+        refuse_foreign_hydra(words)
+
+
+def test_what_the_command_line_was_is_not_a_files_to_say(folder: Path) -> None:
+    words = write(folder, {"overrides": {"task": ["model.trust_remote_code=true"]}})
+    with pytest.raises(ConfigError, match=r"hydra\.overrides is changed"):
+        refuse_foreign_hydra(words)
+
+
+@pytest.mark.parametrize("launcher", ["batch", "basic"])
+@pytest.mark.parametrize("trusts", [True, False])
+def test_a_file_that_a_sweep_s_value_chooses_is_looked_at_too(
+    folder: Path, tmp_path: Path, capsys: Any, launcher: str, trusts: bool
+) -> None:
+    words = trusting(folder) if trusts else write(folder, {})
+    if not trusts:
+        path = folder / "experiment" / "theirs.yaml"
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text + "evaluation:\n  system_prompt: ${oc.env:HOME}\n")
+    words[0] = "experiment=theirs,table1_small"
+    place = [f"paths.root={tmp_path}", f"hydra/launcher={launcher}"]
+    assert main(["run", "-m", *words, *place]) == 2
+    said = capsys.readouterr().err
+    assert ("has the model's code run" if trusts else "calls oc.env") in said
+
+
 @pytest.mark.parametrize(
     "given", ["hydra/launcher=mine", "hydra.job.env_set.HF_ENDPOINT=x", "hydra/sweeper=nowhere"]
 )
