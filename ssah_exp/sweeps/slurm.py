@@ -89,6 +89,7 @@ class SlurmOptions:
             *choice(f"{where}.code", self.code, CHECKS),
             *self._memory(),
             *self._taken(),
+            *self._of_several_lines(),
             *at_least(f"{where}.minutes", self.minutes, 1),
             *at_least(f"{where}.gpus", self.gpus, 0),
             *at_least(f"{where}.cpus", self.cpus, 1),
@@ -117,6 +118,15 @@ class SlurmOptions:
                 own = _TAKEN[meant]
                 instead = "leave it out" if own is None else f"give hydra.launcher.{own}"
                 yield f"hydra.launcher.sbatch.{given}: the launcher decides that itself; {instead}."
+
+    def _of_several_lines(self) -> Iterable[str]:
+        """Complain about what would end its ``#SBATCH`` line: what follows would run in a shell."""
+        given = {key: getattr(self, key) for key in ("partition", "account", "qos", "constraint")}
+        given |= {f"sbatch.{name}": value for name, value in self.sbatch.items()}
+        for key, value in given.items():
+            if not f"{key}={value}".isprintable():
+                shown = ascii(f"hydra.launcher.{key}={value}")
+                yield f"{shown} holds a line break or another control character; give one line."
 
     def _megabytes(self) -> int:
         return round(1024 * (self.memory_gb or 0))
@@ -171,8 +181,9 @@ def submit(sweep: Sweep, jobs: Sequence[Job], options: SlurmOptions) -> str:
         Slurm's numbers of the arrays, in words.
 
     Raises:
-        ClusterError: There is no Slurm or no submitit, or Slurm refuses; the jobs that it does not
-            have stay frozen in the sweep.
+        ClusterError: There is no Slurm or no submitit, the sweep's folder has a name that no line
+            of a script could hold, or Slurm refuses; the jobs that it does not have stay frozen in
+            the sweep.
         StoreError: Slurm has the jobs, and their numbers cannot be written down.
     """
     require_submitit()
@@ -182,6 +193,11 @@ def submit(sweep: Sweep, jobs: Sequence[Job], options: SlurmOptions) -> str:
         raise ClusterError(f"{error.name} is missing: pip install 'ssah-exp[slurm]'") from error
     need("sbatch")
     need("srun")
+    if not str(sweep.folder).isprintable():  # it stands in lines of the script
+        raise ClusterError(
+            f"The sweep's folder {str(sweep.folder)!a} has a line break or another control "
+            "character in its name; rename it."
+        )
     most = largest_array()
     parts = [jobs[at : at + most] for at in range(0, len(jobs), most)]
     if len(parts) > options.parallel:

@@ -82,6 +82,22 @@ def test_what_the_launcher_sets_itself_is_no_other_option_of_sbatch(
     assert str(caught.value) == said
 
 
+@pytest.mark.parametrize("key", ["partition", "account", "qos", "constraint", "sbatch.comment"])
+@pytest.mark.parametrize("value", ["a\ntouch x", "a\rb", "a\x00b"])
+def test_no_option_of_slurm_ends_its_line(key: str, value: str) -> None:
+    """What followed a line break in it would be run by the shell of every job."""
+    group, _, name = key.partition(".")
+    given = {group: {name: value} if name else value}
+    with pytest.raises(ConfigError) as caught:
+        slurm_options(given)
+    said = ascii(f"hydra.launcher.{key}={value}")
+    assert f"{said} holds a line break or another control character" in str(caught.value)
+    if name:
+        with pytest.raises(ConfigError, match="holds a line break"):
+            slurm_options({group: {value: 1}})
+    slurm_options({"constraint": "a100&nvlink", "sbatch": {"comment": "über Nacht", "nice": 10}})
+
+
 @pytest.mark.parametrize(("given", "check"), [({}, "refuse"), ({"code": "warn"}, "warn")])
 def test_workers_of_this_machine_look_at_the_code(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], check: str

@@ -89,6 +89,15 @@ def test_arrays_that_would_run_more_at_once_than_was_asked_for_are_refused(
     assert sbatch.arrays == []
 
 
+def test_a_folder_whose_name_would_end_a_line_of_the_script_is_refused(
+    tmp_path: Path, sbatch: Sbatch
+) -> None:
+    sweep = sweep_of(tmp_path / "a\nb", 1)
+    with pytest.raises(ClusterError, match=r"has a line break .* in its name; rename it"):
+        submit(sweep, sweep.jobs(), SlurmOptions())
+    assert sbatch.arrays == []
+
+
 @pytest.mark.parametrize(
     ("said", "most"),
     [
