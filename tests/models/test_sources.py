@@ -46,10 +46,29 @@ def test_a_folder_of_that_name_is_not_taken_for_it(
         HubModel("owner/name", COMMIT).resolve(Cache(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("package", ["no_such_wheel", "no_such_wheel.part", "pytest.no_part", ".x"])
+@pytest.mark.parametrize("package", ["no_such_wheel", "builtins"])
 def test_a_wheel_that_is_not_there_is_named(package: str) -> None:
     with pytest.raises(ModelError, match=r"The wheel 'the-wheel' .* is not installed"):
         WheelGguf("the-wheel", package, "model.gguf").fingerprint()
+
+
+def test_a_wheel_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To locate a package within another imports that one, and configs come from other people."""
+    package = tmp_path / "a_wheel_that_runs"
+    (package / "part").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit('imported')")
+    (package / "model.gguf").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert WheelGguf("the-wheel", package.name, "model.gguf").path() == package / "model.gguf"
+    for name in (f"{package.name}.part", ".x", ""):
+        with pytest.raises(ModelError, match="is no name of a folder that a wheel installs into"):
+            WheelGguf("the-wheel", name, "model.gguf")
+
+
+@pytest.mark.parametrize("file", ["/etc/passwd", "../x.gguf", "a/../../x.gguf"])
+def test_a_wheel_s_file_lies_in_it(file: str) -> None:
+    with pytest.raises(ModelError, match="lies outside the_wheel"):
+        WheelGguf("the-wheel", "the_wheel", file)
 
 
 @pytest.mark.parametrize("content", [b"GGUF", b"no model at all", b""])
