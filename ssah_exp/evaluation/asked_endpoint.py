@@ -6,19 +6,28 @@ This module needs no HTTP library; the client that sends questions does.
 from __future__ import annotations
 
 import os
+import re
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ssah_exp import ranks
 from ssah_exp.appended import AppendedLines
 from ssah_exp.config.ranges import above, at_least, refuse
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from ssah_exp.evaluation.chat_client import ChatClient
+
+
+# A config may come from somebody else: it may not have other secrets of the environment sent.
+_KEY_VARIABLE = re.compile(r"[A-Za-z0-9_]*_API_KEY")
+_told: set[tuple[str, str]] = set()  # URL and variable of each key that was sent from here
 
 
 class PassingError(Exception):
@@ -89,7 +98,8 @@ class Endpoint:
     Attributes:
         base_url: The API's root, e.g. ``https://host/v1``.
         model: As the endpoint names it.
-        api_key_env: Environment variable that holds the key; None = the endpoint needs none.
+        api_key_env: Environment variable that holds the key, ``..._API_KEY``; None = the endpoint
+            needs none.
         options: Further fields of the request. Some models use another name for ``max_tokens``, or
             accept no temperature.
         timeout: Seconds for one request.
@@ -118,7 +128,8 @@ class Endpoint:
             least: Lower bounds of further fields, by name.
 
         Raises:
-            ConfigError: A malformed URL, no model, no key, a number below its bound, or no HTTP
+            ConfigError: A malformed URL or one that would send a key in the clear, no model, no
+                key or one in a variable that is not for keys, a number below its bound, or no HTTP
                 library.
         """
         refuse(f"{who}: {text}" for text in self._problems(least))
@@ -127,17 +138,31 @@ class Endpoint:
         yield from _url_problems(self.base_url)
         if not self.model:
             yield "model is empty."
-        if self.api_key_env is not None and not os.environ.get(self.api_key_env):
-            yield (
-                f"the environment variable {self.api_key_env} is not set; set it, or give "
-                "api_key_env=null if no key is needed."
-            )
+        if self.api_key_env is not None:
+            yield from self._key_problems(self.api_key_env)
         if find_spec("httpx") is None or find_spec("tenacity") is None:
             yield "pip install 'ssah-exp[judges]' first."
         lows = {"attempts": 1, "backoff": 0, "max_wait": 0, "max_requests": 0, **least}
         for name, low in lows.items():
             yield from at_least(name, getattr(self, name), low)
         yield from above("timeout", self.timeout, 0)
+
+    def _key_problems(self, variable: str) -> Iterator[str]:
+        if not _KEY_VARIABLE.fullmatch(variable):
+            yield (
+                f"api_key_env={variable} is not the name of a key's variable, which ends in "
+                "_API_KEY; put the key into one that does and name that."
+            )
+        elif not os.environ.get(variable):
+            yield (
+                f"the environment variable {variable} is not set; set it, or give "
+                "api_key_env=null if no key is needed."
+            )
+        if _is_read_on_its_way(self.base_url):
+            yield (
+                f"base_url={self.base_url} would have the key in {variable} sent in the clear; "
+                "give an https:// URL, or api_key_env=null if no key is needed."
+            )
 
     def asked(self) -> dict[str, Any]:
         """The settings that decide a reply."""
@@ -161,7 +186,18 @@ class Endpoint:
         from ssah_exp.evaluation.chat_client import ChatClient, Patience
 
         patience = Patience(self.timeout, self.attempts, self.backoff, self.max_wait)
-        return ChatClient(self.base_url, self._key(who), patience, budget)
+        key = self._key(who)
+        self._tell(who)
+        return ChatClient(self.base_url, key, patience, budget)
+
+    def _tell(self, who: str) -> None:
+        """Say once who is sent a key: config files come from other people, too."""
+        if self.api_key_env is None or (self.base_url, self.api_key_env) in _told:
+            return
+        _told.add((self.base_url, self.api_key_env))
+        if ranks.first():
+            line = f"{who}: {self.base_url} is asked with the key in {self.api_key_env}."
+            print(printable(line), file=sys.stderr, flush=True)
 
     def _key(self, who: str) -> str | None:
         if self.api_key_env is None:
@@ -188,3 +224,15 @@ def _url_problems(url: str) -> list[str]:
         # URLs stand in records and cache keys, where a key has no place; nor is this one repeated.
         return ["base_url carries credentials or a query; name the key's variable in api_key_env."]
     return []
+
+
+def _is_read_on_its_way(url: str) -> bool:
+    """Whether others on the network could read what is sent: plain HTTP to another machine."""
+    if _url_problems(url):
+        return False  # refused anyway, and not repeated
+    parts = urlsplit(url)
+    try:
+        here = ip_address(str(parts.hostname)).is_loopback
+    except ValueError:
+        here = parts.hostname == "localhost"
+    return parts.scheme == "http" and not here

@@ -50,7 +50,7 @@ def test_of_long_words_the_beginning_is_kept_without_a_piece_of_the_key(
     message = {"content": f'{words}{KEY} {{"score": 2}}'}
     reply = {"model": f"{name}{KEY} of long ago", "choices": [{"message": message}]}
     server.otherwise = raw(json.dumps(reply).encode())
-    judge = judge_at(server, tmp_path, api_key_env="THE_KEY")
+    judge = judge_at(server, tmp_path, api_key_env="THE_API_KEY")
     assert assess(judge, "a") == [Judgement(REFUSED, 2.0)]
     (row,) = kept_rows(tmp_path)
     assert (row["reply"], row["served"]) == (f"{words}[key]", f"{name}[key]")
@@ -135,7 +135,7 @@ def test_another_judge_does_not_use_these_judgements(server: Endpoint, tmp_path:
     for changes in ({}, {"model": "n"}, {"rubric": HexPhiRubric(4.0)}, {"options": {}}):
         assess(judge_at(server, tmp_path, **changes), "a")
     assert server.asked["a"] == 4
-    for changes in ({"concurrency": 1}, {"timeout": 9.0}, {"api_key_env": "THE_KEY"}):
+    for changes in ({"concurrency": 1}, {"timeout": 9.0}, {"api_key_env": "THE_API_KEY"}):
         assess(judge_at(server, tmp_path, **changes), "a")
     assert server.asked["a"] == 4
 

@@ -175,7 +175,7 @@ def test_failures_in_a_row_are_counted_over_calls(server: Endpoint) -> None:
 @pytest.mark.parametrize("code", [401, 402, 404, 405, 302])
 def test_an_endpoint_that_takes_no_question_ends_the_run(server: Endpoint, code: int) -> None:
     server.otherwise = status(code, f"no such thing {KEY}".encode(), Location="/elsewhere")
-    judge = judge_at(server, concurrency=1, api_key_env="THE_KEY")
+    judge = judge_at(server, concurrency=1, api_key_env="THE_API_KEY")
     with pytest.raises(JudgeError, match=rf"http {code}: no such thing \[key\]"):
         assess(judge, *"abcdefgh")
     assert len(server.seen) < 8
@@ -184,7 +184,7 @@ def test_an_endpoint_that_takes_no_question_ends_the_run(server: Endpoint, code:
 def test_no_piece_of_the_key_stands_in_an_error_that_is_cut(server: Endpoint) -> None:
     server.otherwise = status(401, f"{'n' * 195}{KEY}".encode())
     with pytest.raises(JudgeError, match=r"http 401: n{195}\[key\]$"):
-        assess(judge_at(server, api_key_env="THE_KEY"), "a")
+        assess(judge_at(server, api_key_env="THE_API_KEY"), "a")
 
 
 @pytest.mark.parametrize("trouble", [status(429, Retry_After="20"), status(500)])

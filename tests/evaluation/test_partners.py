@@ -24,12 +24,12 @@ from tests.evaluation.rewording import PLAIN, ByAnswer, Scripted, pair, wording
 
 @pytest.fixture
 def server(server: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Endpoint:
-    monkeypatch.setenv("ATTACKER_KEY", "sk-secret")
+    monkeypatch.setenv("ATTACKER_API_KEY", "sk-secret")
     return server
 
 
 def partner(server: Endpoint, **changes: Any) -> EndpointPartner:
-    values = {"api_key_env": "ATTACKER_KEY", "attempts": 3, "backoff": 0.01, "max_wait": 0.1}
+    values = {"api_key_env": "ATTACKER_API_KEY", "attempts": 3, "backoff": 0.01, "max_wait": 0.1}
     return EndpointPartner(base_url=server.url, model="m", **{**values, **changes})
 
 
@@ -165,9 +165,9 @@ def test_two_attackers_at_once_share_a_budget(server: Endpoint, tmp_path: Path) 
 
 
 def test_wrong_settings_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ATTACKER_KEY", raising=False)
-    with pytest.raises(ConfigError, match="ATTACKER_KEY is not set") as caught:
-        EndpointPartner(base_url="ftp://x", model="", api_key_env="ATTACKER_KEY", attempts=0)
+    monkeypatch.delenv("ATTACKER_API_KEY", raising=False)
+    with pytest.raises(ConfigError, match="ATTACKER_API_KEY is not set") as caught:
+        EndpointPartner(base_url="ftp://x", model="", api_key_env="ATTACKER_API_KEY", attempts=0)
     assert len(str(caught.value).splitlines()) == 4
     judge = ByAnswer(name="j", score_of=lambda _: 1)
     with pytest.raises(ConfigError, match="rounds=0 is below 1") as caught:

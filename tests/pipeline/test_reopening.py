@@ -182,7 +182,7 @@ def test_how_a_judge_is_reached_can_be_said_again(finished: Finished, tmp_path: 
         "+judge@evaluation.judges.rubric=hexphi_endpoint",
         "evaluation.judges.rubric.base_url=http://localhost",
         "evaluation.judges.rubric.model=m",
-        "evaluation.judges.rubric.api_key_env=MY_KEY",
+        "evaluation.judges.rubric.api_key_env=MY_API_KEY",
         "evaluation.judges.rubric.max_requests=9",
     ]
     config = config_of(*given)
