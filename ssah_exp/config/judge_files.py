@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from ssah_exp.config.bounded_yaml import BoundedLoader
 from ssah_exp.config.checks.judges import judge_problems
 from ssah_exp.config.compose import conf_dir, plain_of
 from ssah_exp.config.interpolations import looked_up
@@ -59,19 +61,54 @@ def _read(name: str) -> DictConfig:
     path = Path(name) if name.endswith(".yaml") else shipped / f"{name}.yaml"
     if not path.is_file():
         raise ConfigError(f"Unknown judge '{name}'.{did_you_mean(name, _names(shipped))}")
-    try:
-        node = OmegaConf.load(path)
-    except (OmegaConfBaseException, YAMLError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+    node = _loaded(path)
     if not isinstance(node, DictConfig):
         raise ConfigError(f"{path} holds no mapping.")
-    node = _with_defaults(path, shipped) if "defaults" in node else node
+    if "defaults" in node:
+        try:
+            _bounded(node, path.parent, set())
+        except ConfigError as error:
+            raise ConfigError(f"{path} cannot be read: {error}") from error
+        node = _with_defaults(path, shipped)
     refuse(
         f"{path}: {key}={text} calls {resolver}, and its value would be written down; "
         f"give it by --set {path.stem}.{key}=VALUE."
         for key, text, resolver in looked_up(OmegaConf.to_container(node, resolve=False))
     )
     return node
+
+
+def _loaded(path: Path) -> Any:
+    """A file's content, unless its aliases would fill the memory.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    try:
+        yaml.compose(path.read_text(encoding="utf-8"), BoundedLoader)
+        return OmegaConf.load(path)
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} cannot be read: it is nested too deep") from error
+
+
+def _bounded(content: Any, folder: Path, seen: set[Path]) -> None:
+    """Read the neighbours that a judge builds on, which Hydra would read whatever they hold.
+
+    Raises:
+        ConfigError: One cannot be read.
+    """
+    plain = OmegaConf.to_container(content, resolve=False)
+    built_on = plain.get("defaults") if isinstance(plain, dict) else None
+    for item in built_on if isinstance(built_on, list) else ():
+        parts = item.items() if isinstance(item, dict) else [("", item)]
+        for group, name in parts:
+            place = f"{group}/{name}".partition("@")[0].lstrip("/")
+            path = folder / f"{place}.yaml"
+            if path.is_file() and path not in seen:
+                seen.add(path)
+                _bounded(_loaded(path), folder, seen)
 
 
 def _names(folder: Path) -> list[str]:

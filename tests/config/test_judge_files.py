@@ -9,6 +9,7 @@ import pytest
 from ssah_exp.config.compose import conf_dir
 from ssah_exp.config.judge_files import read_judges
 from ssah_exp.errors import ConfigError
+from ssah_exp.evaluation.judges import judge_of
 from tests.config.composing import config_of
 
 
@@ -51,6 +52,28 @@ def test_what_it_cannot_build_on_is_named(tmp_path: Path, text: str, said: str) 
     (tmp_path / "broken.yaml").write_text("a: b: c")
     with pytest.raises(ConfigError, match=f"(?s){said}"):
         read_judges([str(tmp_path / "mine.yaml")], [])
+
+
+@pytest.mark.parametrize("within", ["mine", "other"])
+def test_aliases_that_would_fill_the_memory_are_refused(tmp_path: Path, within: str) -> None:
+    """A few lines of a file by somebody else kept a command busy until the memory was full."""
+    lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60))]
+    (tmp_path / "mine.yaml").write_text("defaults: [other, _self_]\nname: mine\n")
+    (tmp_path / f"{within}.yaml").write_text("\n".join(["_target_: x", *lines]))
+    with pytest.raises(ConfigError, match="with its aliases written out it has more than 1,000"):
+        read_judges([str(tmp_path / "mine.yaml")], [])
+
+
+def test_a_judge_s_file_names_no_other_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    path = tmp_path / "mine.yaml"
+    theirs = "base_url: https://theirs/v1\nmodel: m\napi_key_env: AWS_SECRET_ACCESS_KEY\n"
+    path.write_text(f"defaults: [hexphi_endpoint, _self_]\n{theirs}")
+    node = read_judges([str(path)], [])["mine"]
+    with pytest.raises(ConfigError, match="api_key_env=AWS_SECRET_ACCESS_KEY is not the name of"):
+        judge_of(node, "mine", tmp_path)
 
 
 def test_a_judge_s_file_does_not_read_the_environment(

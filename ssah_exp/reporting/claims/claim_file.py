@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ssah_exp.config.artefacts import ARTEFACTS
+from ssah_exp.config.bounded_yaml import BoundedLoader
 from ssah_exp.config.ranges import choice, refuse
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.errors import ConfigError, did_you_mean
@@ -21,7 +21,6 @@ HIGHER, LOWER, SAME, NO_HIGHER, NO_LOWER = DIRECTIONS = (
     "higher", "lower", "same", "no_higher", "no_lower",
 )  # fmt: skip
 WITHIN = (SAME, NO_HIGHER, NO_LOWER)  # of the margin, tested against it; others against 0
-_LONGEST = 1_000_000  # letters; committed files of claims have six thousand at most
 _LOSSES = (PERPLEXITY, TRAIN_LOSS)  # compared in nats per token
 
 
@@ -100,7 +99,7 @@ def read_claims(path: Path) -> ClaimFile:
         ConfigError: Not readable, unknown keys, a claim without tests, values out of range.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  # a safe one
+        content = yaml.load(path.read_text(encoding="utf-8"), BoundedLoader)  # noqa: S506  # a safe one
     except (OSError, ValueError, yaml.YAMLError) as error:
         # The system's reason without its number and the path again; YAML's on one line.
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
@@ -118,29 +117,6 @@ def read_claims(path: Path) -> ClaimFile:
         loss_margin=_positive(given.get("loss_margin", 0.05), f"{path}: loss_margin"),
         folder=path.parent,
     )
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses aliases of aliases that would fill the memory wherever they are written out."""
-
-    def get_single_node(self) -> yaml.Node | None:
-        node: yaml.Node | None = super().get_single_node()
-        if node is not None and _written_out(node, {}) > _LONGEST:
-            raise ValueError(f"with its aliases written out it has more than {_LONGEST:,} letters")
-        return node
-
-
-def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
-    """Letters of a node, and one for each node in it, counted again wherever an alias stands."""
-    if id(node) not in known:
-        known[id(node)] = _LONGEST + 1  # what an alias to a node within itself finds
-        parts = [node.value] if isinstance(node, yaml.ScalarNode) else node.value
-        if isinstance(node, yaml.MappingNode):
-            parts = chain.from_iterable(parts)
-        known[id(node)] = 1 + sum(
-            len(part) if isinstance(part, str) else _written_out(part, known) for part in parts
-        )
-    return known[id(node)]
 
 
 def _claim(content: Any, where: str) -> Claim:
