@@ -119,10 +119,41 @@ def request_turn(text: str) -> Turn:
 TURNS = [{"role": "system", "content": "s"}, request_turn("r")]
 
 
-@pytest.mark.parametrize("act", [says(None, refusal="no"), says(""), status(400)])
+FILTERED = refuses(400, code="content_filter")
+
+
+@pytest.mark.parametrize("act", [says(None, refusal="no"), says(""), FILTERED])
 def test_a_declined_question_is_no_reply(server: Endpoint, act: Any) -> None:
     server.script["r"] = [act]
     assert partner(server).reply(TURNS, 0) is None
+
+
+@pytest.mark.parametrize("code", [400, 403, 422])
+def test_an_attacker_that_declines_whatever_it_is_asked_ends_the_search(
+    server: Endpoint, tmp_path: Path, code: int
+) -> None:
+    """For a wrong option, say: the plain requests would be recorded as what PAIR makes of them."""
+    server.script[PLAIN] = [refuses(code, code="unsupported_parameter", message="max_tokens")]
+    attack, path = pair(partner(server), ByAnswer(name="j", score_of=lambda _: 1)), tmp_path / "a"
+    with pytest.raises(JudgeError, match=f"http {code}, and no content filter .* at options"):
+        search(attack, victim_of(), [REQUEST], 0, path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("act", [FILTERED, says("no")])
+@pytest.mark.parametrize("code", [400, 403])
+def test_an_attacker_that_answers_others_declines_one_by_anything_but_403(
+    server: Endpoint, act: Any, code: int
+) -> None:
+    """What a filter stopped shows of a key or an option no more than that nothing was answered."""
+    server.script["r"] = [act, status(code)]
+    asking = partner(server)
+    said = asking.reply(TURNS, 0)
+    if said is None or code == 403:
+        with pytest.raises(JudgeError, match=f"http {code}"):
+            asking.reply(TURNS, 0)
+    else:
+        assert asking.reply(TURNS, 0) is None
 
 
 @pytest.mark.parametrize("act", [status(503), cut, status(401)])

@@ -68,6 +68,7 @@ class EndpointPartner(Endpoint, Partner):
     options: dict[str, Any] = field(default_factory=lambda: {"temperature": 1, "max_tokens": 512})
     send_seed: bool = True
     _spent: AppendedLines | None = field(init=False, repr=False, compare=False, default=None)
+    _answered: bool = field(init=False, repr=False, compare=False, default=False)
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work, all at once."""
@@ -87,11 +88,12 @@ class EndpointPartner(Endpoint, Partner):
         return Budget(self.max_requests, self._spent)
 
     def reply(self, turns: Sequence[Turn], seed: int) -> str | None:
-        """The endpoint's answer; None if it declines or says nothing.
+        """The endpoint's answer; None if it declines this conversation or says nothing.
 
         Raises:
-            JudgeError: The endpoint is down, or the budget is spent: a search that went on with
-                what it has would be recorded as a weaker attack than it is.
+            JudgeError: The endpoint is down or may decline whatever it is asked, or the budget is
+                spent: a search that went on with what it has would be recorded as a weaker attack
+                than it is.
         """
         body = {"model": self.model, "messages": list(turns), **self.options}
         if self.send_seed:
@@ -99,13 +101,21 @@ class EndpointPartner(Endpoint, Partner):
         with closing(self.client(self._budget, "Attacker")) as client:
             try:
                 message = client.ask(body)["choices"][0]["message"]
-            except DeclinedError:
+            except DeclinedError as error:
+                # A 403 may be about the key; before any answer, the rest may be about an option.
+                if error.forbidden or not (error.filtered or self._answered):
+                    raise JudgeError(
+                        f"Attacker {self.base_url}: {error}, and no content filter is named: look "
+                        "at the key's rights and at options. Attempts already found are kept; run "
+                        "the same command again to go on."
+                    ) from error
                 return None
             except (PassingError, OverBudgetError) as error:
                 raise JudgeError(
                     f"Attacker {self.base_url}: {error}. Attempts already found are kept; run the "
                     "same command again to go on, with a higher max_requests if that is spent."
                 ) from error
+        self._answered = True
         text = message.get("content")
         return client.redact(text) if isinstance(text, str) and text else None
 
