@@ -16,7 +16,7 @@ from ssah_exp.config.ranges import at_least
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import JudgeError
 from ssah_exp.evaluation.attacks.base import Attack, Attempt, stream_of
-from ssah_exp.evaluation.attacks.partners import Partner, Turn
+from ssah_exp.evaluation.attacks.partners import GO_ON, Partner, Turn
 from ssah_exp.evaluation.attacks.request import Request
 from ssah_exp.evaluation.attacks.victim import Victim
 from ssah_exp.evaluation.judges import HarmJudge, Judgement, Verdict
@@ -134,8 +134,7 @@ class Pair(Attack):
         if judgement.failed:
             raise JudgeError(
                 f"Attack '{self.name}': judge '{self.judge.name}' did not score an answer: "
-                f"{judgement.reason}. Attempts already found are kept; run the same command again "
-                "to go on, with a higher max_requests if that is spent."
+                f"{judgement.reason}. {GO_ON}"
             )
         return (text, answer), judgement
 

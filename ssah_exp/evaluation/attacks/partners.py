@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Turn = Mapping[str, str]
+# How errors end that end a search with an attacker or judge behind an endpoint.
+GO_ON = (
+    "Attempts already found are kept; run the same command again to go on, with a higher "
+    "max_requests if that is spent."
+)
 # Raised when a local attacker says something else to the same conversation and seed.
 _REPLIES_VERSION = 2
 
@@ -106,15 +111,11 @@ class EndpointPartner(Endpoint, Partner):
                 if error.forbidden or not (error.filtered or self._answered):
                     raise JudgeError(
                         f"Attacker {self.base_url}: {error}, and no content filter is named: look "
-                        "at the key's rights and at options. Attempts already found are kept; run "
-                        "the same command again to go on."
+                        f"at the key's rights and at options. {GO_ON}"
                     ) from error
                 return None
             except (PassingError, OverBudgetError) as error:
-                raise JudgeError(
-                    f"Attacker {self.base_url}: {error}. Attempts already found are kept; run the "
-                    "same command again to go on, with a higher max_requests if that is spent."
-                ) from error
+                raise JudgeError(f"Attacker {self.base_url}: {error}. {GO_ON}") from error
         self._answered = True
         text = message.get("content")
         return client.redact(text) if isinstance(text, str) and text else None
