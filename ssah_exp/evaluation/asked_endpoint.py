@@ -214,6 +214,7 @@ def _url_problems(url: str) -> list[str]:
         return ["base_url is empty."]
     try:
         parts = urlsplit(url)
+        _ = parts.port  # only looked at when it is read
     except ValueError:
         return ["base_url is no URL."]
     if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -127,7 +127,7 @@ class ChatClient:
             came = self._in_time(body)
         except httpx.TimeoutException as error:
             raise PassingError("timeout") from error
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:  # bytes that are not of the encoding named, too
             raise PassingError(f"connection: {type(error).__name__}") from error
         if came.status != 200:
             raise self._refusal(came)

@@ -159,6 +159,8 @@ def test_the_key_is_in_no_file_and_no_description(server: Endpoint, tmp_path: Pa
         ({"base_url": "user#secret"}, "does not begin with http"),
         ({"base_url": "http:///v1"}, "and a host"),
         ({"base_url": "http://[bad"}, "no URL"),
+        ({"base_url": "http://host:80a/v1"}, "no URL"),
+        ({"base_url": "http://host:99999/v1"}, "no URL"),
         ({"model": ""}, "model is empty"),
         ({"api_key_env": "UNSET_API_KEY"}, "UNSET_API_KEY is not set"),
         ({"concurrency": 0}, "concurrency=0 is below 1"),

@@ -47,6 +47,7 @@ PASSING = (
     *map(status, (408, 409, 425, 429, 500, 502, 503)),
     cut,
     hang_up,
+    status(200, completion("1"), Content_Encoding="gzip"),
     *map(raw, NO_COMPLETION),
 )
 
@@ -62,6 +63,7 @@ def test_passing_trouble_is_tried_again(server: Endpoint, trouble: Act) -> None:
     [
         (status(500), "http 500"),
         (cut, "connection: ReadError"),
+        (status(200, b"no gzip", Content_Encoding="gzip"), "connection: DecodingError"),
         (raw(b"{oops"), "no chat completion in the reply"),
         (raw(b" " * (1 << 20) + completion('{"score": 5}')), "endless reply"),
     ],
