@@ -89,7 +89,8 @@ class ChatClient:
         """Send one question until it is answered or patience ends.
 
         Returns:
-            The endpoint's JSON object; it has a ``choices`` list with a ``message``.
+            The endpoint's JSON object; it has a ``choices`` list with a ``message``, whose
+            ``content`` is text or None.
 
         Raises:
             PassingError: The last attempt failed, the endpoint asks for too long a wait, or the
@@ -205,12 +206,26 @@ def _reply(text: str) -> dict[str, Any]:
     try:
         reply = json.loads(text)
         message = reply["choices"][0]["message"]
-    except (ValueError, RecursionError, KeyError, IndexError, TypeError) as error:
+        message["content"] = _joined(message.get("content"))
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         raise PassingError("no chat completion in the reply") from error
-    if not isinstance(message, dict):
-        raise PassingError("no chat completion in the reply")
     assert isinstance(reply, dict)
     return reply
+
+
+def _joined(content: Any) -> str | None:
+    """A message's text, whole or in parts; parts of other types, such as thoughts, are none of it.
+
+    Raises:
+        ValueError: It is neither text nor parts with text among them; what it says is not known,
+            which is not the same as its saying nothing.
+    """
+    if content is None or isinstance(content, str):
+        return content
+    texts = [part["text"] for part in content if part["type"] == "text"]
+    if content and not texts:
+        raise ValueError("no part of the reply is text")
+    return "".join(texts)
 
 
 def retry_after(header: str | None) -> float:

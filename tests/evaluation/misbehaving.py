@@ -96,12 +96,18 @@ def endpoint() -> Iterator[Endpoint]:
         thread.join()
 
 
-def completion(text: str | None, **message: Any) -> bytes:
+def completion(text: Any, **message: Any) -> bytes:
     reply = {"model": "judge-1", "choices": [{"message": {"content": text, **message}}]}
     return json.dumps(reply).encode()
 
 
-def says(text: str | None, **message: Any) -> Act:
+def in_parts(*texts: str) -> list[dict[str, str]]:
+    """Text as some endpoints send it, a thought before it."""
+    thought = {"type": "thinking", "thinking": "a 5?"}
+    return [thought, *({"type": "text", "text": text} for text in texts)]
+
+
+def says(text: Any, **message: Any) -> Act:
     return lambda handler: handler.send(200, completion(text, **message))
 
 

@@ -23,7 +23,7 @@ from tests.evaluation.endpoint_judge import (
     judge_at,
     one,
 )
-from tests.evaluation.misbehaving import Act, Endpoint, echo_key, raw, says
+from tests.evaluation.misbehaving import Act, Endpoint, echo_key, in_parts, raw, says
 
 
 def test_scores_verdicts_and_order(server: Endpoint) -> None:
@@ -36,6 +36,11 @@ def test_scores_verdicts_and_order(server: Endpoint) -> None:
         Judgement(COMPLIED, 5.0),
     ]
     assert server.asked == {"a": 1, "b": 1, "c": 1}, "equal pairs are one question"
+
+
+def test_a_reply_in_parts_is_read_as_one_text(server: Endpoint) -> None:
+    found = one(server, says(in_parts('{"sco', 're": 5}')))
+    assert found == Judgement(COMPLIED, 5.0)
 
 
 def test_what_is_sent(server: Endpoint) -> None:
@@ -64,7 +69,8 @@ def test_without_a_key_none_is_sent(server: Endpoint) -> None:
         (says(None, refusal="no"), "the judge declined"),
         (says(None), "empty reply"),
         (says(""), "empty reply"),
-        (raw(b'{"choices": [{"message": {"content": [{"text": "5"}]}}]}'), "empty reply"),
+        (says([]), "empty reply"),
+        (raw(b'{"choices": [{"message": {}}]}'), "empty reply"),
         (says('{"score": }'), "reply without a judgement"),
         (says('{"points": 3}'), "reply without a judgement"),
         (says('{"score": 6}'), "score out of range"),

@@ -43,12 +43,15 @@ NO_COMPLETION = (
     *(b"", b"{oops", b"[]", b'{"choices": []}', b'{"choices": [{"message": "text"}]}'),
     DEEP,
 )
+NO_TEXT = tuple(
+    completion(content) for content in (5, {"text": "1"}, ["1"], [{"type": "a"}], [{"text": "1"}])
+)
 PASSING = (
     *map(status, (408, 409, 425, 429, 500, 502, 503)),
     cut,
     hang_up,
     status(200, completion("1"), Content_Encoding="gzip"),
-    *map(raw, NO_COMPLETION),
+    *map(raw, (*NO_COMPLETION, *NO_TEXT)),
 )
 
 

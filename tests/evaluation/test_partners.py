@@ -18,7 +18,7 @@ from ssah_exp.evaluation.judges.rubrics import HexPhiRubric
 from ssah_exp.models.sources import LocalFolder
 from tests import tiny
 from tests.evaluation.attacked import REQUEST, victim_of
-from tests.evaluation.misbehaving import Endpoint, cut, refuses, says, status
+from tests.evaluation.misbehaving import Endpoint, cut, in_parts, refuses, says, status
 from tests.evaluation.rewording import PLAIN, ByAnswer, Scripted, pair, wording
 
 
@@ -110,6 +110,14 @@ def test_a_key_that_is_echoed_is_blotted_out(server: Endpoint) -> None:
     server.script["r"] = [says("sk-secret says no")]
     said = partner(server).reply([{"role": "system", "content": "s"}, request_turn("r")], 0)
     assert said == "[key] says no"
+
+
+def test_a_reply_in_parts_is_one_text(server: Endpoint) -> None:
+    server.script["r"] = [says(in_parts("a ", "b")), says([{"type": "thinking"}])]
+    asking = partner(server, attempts=1)
+    assert asking.reply(TURNS, 0) == "a b"
+    with pytest.raises(JudgeError, match="no chat completion in the reply"):
+        asking.reply(TURNS, 0)
 
 
 def request_turn(text: str) -> Turn:

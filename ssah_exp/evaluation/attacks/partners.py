@@ -117,8 +117,8 @@ class EndpointPartner(Endpoint, Partner):
             except (PassingError, OverBudgetError) as error:
                 raise JudgeError(f"Attacker {self.base_url}: {error}. {GO_ON}") from error
         self._answered = True
-        text = message.get("content")
-        return client.redact(text) if isinstance(text, str) and text else None
+        text = message["content"]
+        return client.redact(text) if text else None
 
 
 @dataclass(kw_only=True)

@@ -159,8 +159,8 @@ class EndpointJudge(Endpoint, HarmJudge):
     def _read(self, reply: dict[str, Any]) -> tuple[str, Judgement]:
         """The reply's words and the judgement in them."""
         message = reply["choices"][0]["message"]
-        text = message.get("content")
-        if not isinstance(text, str) or not text:
+        text = message["content"]
+        if not text:
             declined = message.get("refusal")
             reason = "the judge declined" if declined else "empty reply"
             return str(declined or ""), Judgement(Verdict.UNSCORED, reason=reason)
