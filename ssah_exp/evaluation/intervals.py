@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
+# With fewer values than this that differ from the commonest, means are not near enough to normal,
+# and a bootstrap sees next to no variation: exact binomial bounds take their place.
+FEW = 10
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -215,8 +219,10 @@ def mean_score(
 ) -> Estimate:
     """Mean of judges' scores with a percentile bootstrap over answers.
 
-    No scores give a gap. Where all are equal there is nothing to resample: the interval then allows
-    for the share of other scores that may have been missed, and without ``ends`` there is none.
+    No scores give a gap. Where fewer than :data:`FEW` differ from the commonest score, resamples
+    say next to nothing of those that may have been missed: :func:`about_the_commonest` makes the
+    interval. Without ``ends`` it is the bootstrap's there, too, and there is none where all are
+    equal.
 
     Args:
         scores: One per answer.
@@ -228,36 +234,48 @@ def mean_score(
     if n == 0:
         return Estimate(None, None, None, 0, unit, "none: no scores")
     mean = float(sample.mean())
-    if np.ptp(sample) == 0:
-        return _mean_of_equal_scores(mean, n, resampling.confidence, ends)
-    low, high = map(float, resampling.interval((sample,), np.mean))
-    method = f"{resampling.method} of answers"
+    if ends is not None and few_differ(sample):
+        low, high = about_the_commonest(sample, ends, resampling.confidence)
+        level = level_text(resampling.confidence)
+        method = f"Clopper-Pearson {level} of other scores than the commonest, times the scale"
+    elif np.ptp(sample) == 0:
+        return Estimate(mean, None, None, n, unit, "none: all scores alike")
+    else:
+        low, high = map(float, resampling.interval((sample,), np.mean))
+        method = f"{resampling.method} of answers"
     return Estimate(mean, low, high, n, unit, method)
 
 
-def _mean_of_equal_scores(
-    score: float, n: int, confidence: float, ends: tuple[float, float] | None
-) -> Estimate:
-    """Mean of ``n`` answers with one score; other scores must be rare, or one would have been seen.
+def few_differ(values: NDArray[np.float64]) -> bool:
+    """Whether fewer than :data:`FEW` values differ from the commonest one."""
+    _, counts = np.unique(values, return_counts=True)
+    return bool(values.size - counts.max() < FEW)
 
-    The share of other scores is at most the upper end of Clopper and Pearson's interval (1934,
-    Biometrika 26:404) for 0 of ``n``, and none of them lies beyond the scale: the mean is within
-    that share of the way to either end, whatever the distribution.
+
+def about_the_commonest(
+    values: NDArray[np.float64], ends: tuple[float, float], confidence: float
+) -> tuple[float, float]:
+    """Ends of an interval for the mean of values most of which are the same.
+
+    The shares of values below and above the commonest are at most the upper ends of Clopper and
+    Pearson's intervals (1934, Biometrika 26:404), and none of them lies beyond the scale: the mean
+    is within those shares of the way to either end, whatever the distribution.
 
     Args:
-        score: The score that all answers have.
-        n: Number of answers.
+        values: ``(n,)``, of which :func:`few_differ`.
+        ends: Lowest and highest value there can be.
         confidence: Level of the interval.
-        ends: Ends of the scale; None = not known, no interval.
     """
-    unit = "answers"
-    if ends is None:
-        return Estimate(score, None, None, n, unit, "none: all scores alike")
-    _, share = proportion_confint(0, n, alpha=1 - confidence, method="beta")
-    low, high = (score + float(share) * (end - score) for end in ends)
-    level = level_text(confidence)
-    method = f"Clopper-Pearson {level} of other scores than the one seen, times the scale"
-    return Estimate(score, low, high, n, unit, method)
+    found, counts = np.unique(values, return_counts=True)
+    common = float(found[counts.argmax()])
+    _, (below, above) = proportion_confint(
+        np.asarray([(values < common).sum(), (values > common).sum()]),
+        values.size,
+        alpha=1 - confidence,
+        method="beta",
+    )
+    low, high = ends
+    return common - float(below) * (common - low), common + float(above) * (high - common)
 
 
 def mean_over(values: Sequence[float], confidence: float, unit: str) -> Estimate:

@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from ssah_exp.evaluation.intervals import Estimate, Resampling, alike, exp, mean_over
+from ssah_exp.evaluation.intervals import (
+    Estimate,
+    Resampling,
+    alike,
+    exp,
+    few_differ,
+    mean_over,
+)
 from ssah_exp.evaluation.paired_tests import (
     Values,
     bootstrap,
@@ -17,7 +24,6 @@ from ssah_exp.evaluation.paired_tests import (
     differences_of,
     exact_equivalence,
     exact_interval,
-    few_differ,
     mcnemar,
     sign_flips,
     tost,

@@ -12,13 +12,17 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.proportion import proportion_confint, proportion_effectsize
 from statsmodels.stats.weightstats import ttost_paired
 
-from ssah_exp.evaluation.intervals import Estimate, Resampling, alike, level_text
+from ssah_exp.evaluation.intervals import (
+    Estimate,
+    Resampling,
+    about_the_commonest,
+    alike,
+    few_differ,
+    level_text,
+)
 
 Values = NDArray[np.float64]
 
-# With fewer pairs than this that differ from the rest, means of differences are not near enough to
-# normal, and a bootstrap sees next to no variation: exact binomial bounds take their place.
-FEW = 10
 _PERMUTATIONS = 9999
 _DIGITS = 12  # decimals of a difference; the rest is rounding: 1 - 2/3 and 1/3 - 0 are the same
 _DIGITS_OF_MEANS = 9
@@ -30,12 +34,6 @@ def differences_of(arm: Values, reference: Values) -> Values:
     """``arm - reference`` pair by pair, ``(n,)``, rounded as the functions below expect it."""
     differences: Values = (arm - reference).round(_DIGITS)
     return differences
-
-
-def few_differ(differences: Values) -> bool:
-    """Whether fewer than :data:`FEW` pairs differ from the most common difference."""
-    _, counts = np.unique(differences, return_counts=True)
-    return bool(differences.size - counts.max() < FEW)
 
 
 def mcnemar(arm: Values, reference: Values) -> tuple[float, str]:
@@ -99,17 +97,15 @@ def exact_interval(
     the ends.
     """
     n, alpha = int(differences.size), (1 - resampling.confidence) / 2
-    values, counts = np.unique(differences, return_counts=True)
-    common = 0.0 if whole else float(values[counts.argmax()])
-    (above_low, above_high), (below_low, below_high) = (
-        proportion_confint(int(part.sum()), n, alpha=alpha, method="beta")
-        for part in (differences > common, differences < common)
-    )
     if whole:
+        (above_low, above_high), (below_low, below_high) = (
+            proportion_confint(int(part.sum()), n, alpha=alpha, method="beta")
+            for part in (differences > 0, differences < 0)
+        )
         low, high = above_low - below_high, above_high - below_low
     else:
-        low = common - (1 + common) * below_high
-        high = common + (1 - common) * above_high
+        # Half the error is more than one bound for each end asks for, and what tables hold.
+        low, high = about_the_commonest(differences, (-1, 1), 1 - alpha)
     level = level_text(resampling.confidence)
     method = f"Clopper-Pearson of {unit} that differ, Bonferroni {level}"
     mean = float(differences.mean())

@@ -289,9 +289,9 @@ def test_scores_under_attack_by_hand() -> None:
     answers = attacked("raw+k", ["1", "5"], ["2", "3"], ["4", "?"], ["?", "5"], prefill=None)
     with pytest.warns(UserWarning, match="unscored"):
         found = measured(answers, Numbers(name="j"))
-    assert found["score/raw+k/j"] == mean_score([5, 3], Resampling(0.95, 2000))
-    assert found["score/raw+k#1/j"] == mean_score([1, 2, 4], Resampling(0.95, 2000))
-    assert found["score/raw+k#2/j"] == mean_score([5, 3, 5], Resampling(0.95, 2000))
+    assert found["score/raw+k/j"] == mean_score([5, 3], Resampling(0.95, 2000), (1, 5))
+    assert found["score/raw+k#1/j"] == mean_score([1, 2, 4], Resampling(0.95, 2000), (1, 5))
+    assert found["score/raw+k#2/j"] == mean_score([5, 3, 5], Resampling(0.95, 2000), (1, 5))
     assert found["score5/raw+k/j"] == rate(1, 2, 0.95)
     assert found["coverage/raw+k/j"] == rate(2, 4, 0.95)
     assert found["asr/raw+k/j"] == rate(1, 2, 0.95)

@@ -93,8 +93,8 @@ def test_every_metric_of_a_judge_with_scores() -> None:
         "borderline_looping/chat": rate(0, 0, 0.95),
     }, "and no refusal rates: harmless is not refused"
     assert scores == (
-        mean_score([5, 1, 4], Resampling(0.95, 2000)),
-        mean_score([1, 5, 5], Resampling(0.95, 2000)),
+        mean_score([5, 1, 4], Resampling(0.95, 2000), (1, 5)),
+        mean_score([1, 5, 5], Resampling(0.95, 2000), (1, 5)),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ssah_exp.evaluation.intervals import Resampling
+from ssah_exp.evaluation.intervals import FEW, Resampling
 from ssah_exp.evaluation.paired import (
     COHENS_DZ,
     Terms,
@@ -22,7 +22,7 @@ from ssah_exp.evaluation.paired import (
     paired_means,
     paired_rates,
 )
-from ssah_exp.evaluation.paired_tests import FEW, cohens_dz
+from ssah_exp.evaluation.paired_tests import cohens_dz
 
 LEVEL = Resampling(0.95, 2000)
 TERMS = Terms(LEVEL, 0.05)

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from ssah_exp.evaluation.intervals import Estimate, Resampling, alike, mean_over
+from ssah_exp.evaluation.intervals import Estimate, Resampling, alike, few_differ, mean_over
 from ssah_exp.evaluation.paired_tests import (
     Values,
     differences_of,
     exact_equivalence,
     exact_interval,
-    few_differ,
     sign_flips,
 )
 from ssah_exp.reporting.claims.claim_file import LOWER, NO_HIGHER, NO_LOWER, SAME, WITHIN
