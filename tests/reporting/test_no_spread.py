@@ -1,4 +1,4 @@
-"""Means of answers that are alike, all or nearly: an interval with width, by hand and in a table."""
+"""Means of answers that are alike or nearly: intervals with width, by hand and in a table."""
 
 from __future__ import annotations
 
