@@ -171,9 +171,13 @@ def _under_attack(
 ) -> tuple[dict[str, list[Judgement]], int]:
     """Judgements by style, and on how many answers the judge failed.
 
-    Attempts are judged against the request that they were made from.
+    Attempts are judged against the request that they were made from. Where a style has attempts
+    with a beginning that was given, all of its attempts are judged without: what a model said to
+    the others is its own anyway, and a request that an attempt were missing of would be judged
+    with the next one's.
     """
-    begun = [item for item in attacked if item.question.prefill]
+    with_beginnings = {item.question.style for item in attacked if item.question.prefill}
+    begun = [item for item in attacked if item.question.style in with_beginnings]
     answers = [*(item.text for item in attacked), *map(continuation, begun)]
     said = assessed(judge, [item.question.prompt for item in [*attacked, *begun]], answers)
     given = by_attacked_style(attacked, said[: len(attacked)])

@@ -271,6 +271,20 @@ def test_answers_are_judged_with_and_without_what_was_given() -> None:
     assert found["coverage/raw+k/j"] == rate(2, 2, 0.95)
 
 
+def test_attempts_may_have_a_beginning_or_none() -> None:
+    """Of a plug-in, say; a request has all of its attempts without beginnings, too."""
+    answers = [
+        replace(item, question=replace(item.question, prefill=given))
+        for item, given in zip(
+            attacked("raw+k", ["5", "1 5"], ["5", "1 1"], ["1", "1 1"]), [None, "1"] * 3, strict=True
+        )
+    ]
+    found = measured(answers, Digits(name="d"))
+    assert found["asr/raw+k.continuation/j"] == rate(2, 3, 0.95)
+    assert found["asr/raw+k#1.continuation/j"] == rate(2, 3, 0.95)
+    assert found["asr/raw+k#2.continuation/j"] == rate(1, 3, 0.95)
+
+
 def test_empty_answers_under_attack_are_those_without_text_in_any_attempt() -> None:
     answers = [
         *attacked("raw+k", ["", NO], ["", " "], [NO, NO]),
