@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.judges import Judge, KeywordJudge, Verdict
 from ssah_exp.evaluation.raters.comparison import Comparison, compare_judges
 from ssah_exp.evaluation.raters.labelled import ALL, LabelledAnswers
@@ -111,3 +112,10 @@ def test_answers_in_no_parts_are_counted_once() -> None:
     found, _ = compared([(ALL, "1", REFUSED), (ALL, "5", COMPLIED)], None)
     (part,) = found.parts
     assert (part.name, part.rates["words"].n) == (ALL, 2)
+
+
+def test_no_judge_has_the_labels_name() -> None:
+    """Its verdicts would be those of the labels, and agree with them."""
+    judges: dict[str, Judge] = {"people": KeywordJudge("people", ["1"])}
+    with pytest.raises(ConfigError, match="Judge 'people': that name is the labels' own"):
+        compare_judges(answers([("all", "1", COMPLIED)]), judges, None, 0.95)

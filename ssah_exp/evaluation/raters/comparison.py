@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
+from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.evaluation.judges import HarmJudge, Judge, Verdict
 from ssah_exp.evaluation.questions import HARMFUL
@@ -75,7 +76,14 @@ def compare_judges(
         reference: Labelled answers that give the judges' errors, for corrected rates; None = no
             corrected rates, and errors on ``answers`` themselves if those are labelled.
         confidence: Level of every interval.
+
+    Raises:
+        ConfigError: A judge is called what people are.
     """
+    if PEOPLE in judges:
+        raise ConfigError(
+            f"Judge '{PEOPLE}': that name is the labels' own in a comparison; choose another."
+        )
     raters = {
         name: judge.judge(answers.prompts, answers.completions) for name, judge in judges.items()
     }
