@@ -79,6 +79,25 @@ def test_a_run_by_vllm_answers_as_one_by_transformers(
     ), "what one engine said is not taken for what the other said"
 
 
+@pytest.mark.parametrize("trouble", [RuntimeError("no memory"), LookupError("a bug")])
+def test_an_export_that_vllm_cannot_load_is_not_left_behind(
+    place: Path, vllm: Any, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    """It is as large as the model, and nobody may come back for it."""
+    root, seen = place / f"left {type(trouble).__name__}", []
+
+    def start() -> None:
+        seen.extend((root / "cache").rglob("export"))
+        if seen:
+            raise trouble
+
+    monkeypatch.setattr(vllm, "STARTING", start)
+    with pytest.raises((ModelError, LookupError), match=str(trouble)):
+        run(vllm_config(place, root.name))
+    assert len(seen) == 1
+    assert list((root / "cache").rglob("export")) == []
+
+
 def test_vllm_gets_whole_batches_and_the_settings(vllm: Any, tmp_path: Path) -> None:
     loaded = tiny.tiny_loaded("llama_gqa")
     loaded.model.save_pretrained(tmp_path / "model")

@@ -12,7 +12,7 @@ from typing import Any
 from ssah_exp.cache import Entry
 from ssah_exp.config.facts import TRANSFORMERS, VLLM
 from ssah_exp.config.plugins import code_of
-from ssah_exp.errors import ConfigError, DataError, ModelError
+from ssah_exp.errors import ConfigError, DataError
 from ssah_exp.evaluation.attacks import Attack, Request, Victim
 from ssah_exp.evaluation.attacks.search import search
 from ssah_exp.evaluation.generate import complete, generate
@@ -136,19 +136,22 @@ class AnsweringStages(Shared):
         location, commit = ref.location, ref.commit
         room = self.config.evaluation.vllm
         check_lengths(prompts, self.decoding(), room)
+        export = partial / "export"
+        shutil.rmtree(export, ignore_errors=True)  # of a run that was killed
         if ablation is not None or has_adapter(sidecar_folder(location, commit)):
-            export = partial / "export"
-            shutil.rmtree(export, ignore_errors=True)  # of a run that was killed
             partial.mkdir(parents=True, exist_ok=True)
             export_model(self.slot.get(ref), ablation, export)
-            try:
-                check_biases(export)
-            except ModelError:
-                shutil.rmtree(export)  # nobody would come back for it
-                raise
             location, commit = str(export), None
-        self.slot.vacate()  # vLLM wants the card for itself
-        engine = VllmEngine(location, commit, self.config.model, self.speech, self.decoding(), room)
+        try:
+            if export.is_dir():
+                check_biases(export)
+            self.slot.vacate()  # vLLM wants the card for itself
+            engine = VllmEngine(
+                location, commit, self.config.model, self.speech, self.decoding(), room
+            )
+        except Exception:
+            shutil.rmtree(export, ignore_errors=True)  # nobody may come back for it
+            raise
         with self.reporter.bar(label, len(prompts)) as bar:
             return complete(engine, self.speech, prompts, self.decoding(), bar, kept)
 
