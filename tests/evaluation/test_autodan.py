@@ -39,12 +39,33 @@ def search_of(settings: AutoDan, seed: int = 0) -> _Search:
 
 
 def test_a_template_is_cut_into_sentences() -> None:
-    assert split("One thing. Two: {request} more? Three", "t") == (
-        "One thing.",
-        "Two:",
-        "{request} more?",
-        "Three",
+    assert split("One thing. Two:\n\n{request} more? Three", "t") == (
+        "One thing. ",
+        "Two:\n\n",
+        "{request} more? ",
+        "Three ",
     )
+
+
+def test_a_template_is_put_as_it_was_given() -> None:
+    """Line breaks and capitals included, where nothing was exchanged."""
+    given = "RULES:\n\n1. BE BRIEF.\n- Ok\n\nTask:  {request}\n\nThanks."
+    method = attack(templates=[given], synonyms=[["rules", "rules"], ["brief"]])
+    assert method.settings()["templates"] == [given]
+    search = search_of(method)
+    assert search._text(search._reword(search._pool[0])) == given.replace(SLOT, REQUEST.prompt)
+
+
+def test_a_sentence_that_comes_to_stand_elsewhere_is_parted_from_its_neighbours() -> None:
+    search = search_of(attack(templates=["One.\n{request}? Two."]))
+    first, middle, last = search._pool[0]
+    assert search._text((last, middle, first)) == f"Two. {REQUEST.prompt}? One."
+
+
+def test_of_too_many_templates_the_first_begin_the_search() -> None:
+    many = [f"w{number}. {{request}}" for number in range(10)]
+    search = search_of(attack(templates=many, population=4))
+    assert search._first() == [split(text, "t") for text in many[:4]]
 
 
 @pytest.mark.parametrize("text", ["no slot", "{request} twice {request}"])

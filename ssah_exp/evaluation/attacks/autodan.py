@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import softmax
@@ -28,7 +28,7 @@ from ssah_exp.evaluation.attacks.request import Request
 from ssah_exp.evaluation.attacks.victim import Victim
 
 SLOT = "{request}"
-Template = tuple[str, ...]  # sentences; exactly one holds the slot
+Template = tuple[str, ...]  # sentences with the blanks behind them; exactly one holds the slot
 
 
 @dataclass(kw_only=True)
@@ -40,7 +40,8 @@ class AutoDan(Attack):
         templates: Texts with ``{request}`` in them; empty if ``path`` is given.
         path: ``.txt`` with a template on each line, or ``.json`` or ``.jsonl`` with strings.
         synonyms: Groups of words that may stand for each other.
-        population: Templates per generation.
+        population: Templates per generation. Of more templates than that, the first begin the
+            search; the others lend it sentences only.
         generations: Rounds.
         elites: Best templates that pass unchanged.
         crossover: Chance that two parents are crossed.
@@ -62,6 +63,8 @@ class AutoDan(Attack):
     temperature: float = 0.5
     momentum: float = 0.5
     batch_size: int = 32
+
+    VERSION: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work, all at once."""
@@ -91,7 +94,7 @@ class AutoDan(Attack):
         """Like every attack's, but with the templates in place of the file they came from."""
         content = super().settings()
         del content["path"]
-        return {**content, "templates": [" ".join(template) for template in self._pool]}
+        return {**content, "templates": list(map(_joined, self._pool))}
 
     def describe(self) -> dict[str, Any]:
         """A file's templates as a hash: they are the user's and need not stand in a record."""
@@ -157,7 +160,7 @@ class _Search:
         return population
 
     def _text(self, template: Template) -> str:
-        return " ".join(template).replace(SLOT, self._request.prompt)
+        return _joined(template).replace(SLOT, self._request.prompt)
 
     def _fitness(self, population: Sequence[Template]) -> list[float]:
         """Mean log-likelihood of the target per token, in nats."""
@@ -234,6 +237,8 @@ class _Search:
                 return word
             scores = [0.0 if everything else self._scores.get(item, average) for item in group]
             new = group[self._draw.choice(len(group), p=self._softmax(scores))]
+            if new == word.casefold():
+                return word
             return new.capitalize() if word[0].isupper() else new
 
         return tuple(
@@ -246,19 +251,26 @@ _WORD = re.compile(r"[A-Za-z]+")
 
 
 def _words(template: Template) -> list[str]:
-    return _WORD.findall(" ".join(template).replace(SLOT, " "))
+    return _WORD.findall(_joined(template).replace(SLOT, " "))
 
 
 def _slot(template: Template) -> int:
     return next(at for at, sentence in enumerate(template) if SLOT in sentence)
 
 
+def _joined(template: Template) -> str:
+    return "".join(template).strip()
+
+
 def split(text: str, name: str) -> Template:
-    """A template's sentences.
+    """A template's sentences, each with the blanks or line breaks that follow it.
+
+    The last one gets a blank, for when it comes to stand before another.
 
     Raises:
         ConfigError: It has not exactly one ``{request}``.
     """
     if text.count(SLOT) != 1:
         raise ConfigError(f"Attack '{name}': template {text!r} needs {SLOT} exactly once.")
-    return tuple(re.split(r"(?<=[.!?:])\s+", text.strip()))
+    parts = [*re.split(r"(?<=[.!?:])(\s+)", text.strip()), " "]
+    return tuple(map("".join, zip(parts[::2], parts[1::2], strict=True)))
