@@ -273,11 +273,10 @@ def test_answers_are_judged_with_and_without_what_was_given() -> None:
 
 def test_attempts_may_have_a_beginning_or_none() -> None:
     """Of a plug-in, say; a request has all of its attempts without beginnings, too."""
+    said = attacked("raw+k", ["5", "1 5"], ["5", "1 1"], ["1", "1 1"])
     answers = [
         replace(item, question=replace(item.question, prefill=given))
-        for item, given in zip(
-            attacked("raw+k", ["5", "1 5"], ["5", "1 1"], ["1", "1 1"]), [None, "1"] * 3, strict=True
-        )
+        for item, given in zip(said, [None, "1"] * 3, strict=True)
     ]
     found = measured(answers, Digits(name="d"))
     assert found["asr/raw+k.continuation/j"] == rate(2, 3, 0.95)
