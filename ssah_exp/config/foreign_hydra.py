@@ -78,7 +78,9 @@ def refuse_foreign_hydra(words: Sequence[str]) -> None:
     refuse([*problems, *_read(found, plain, words)])
 
 
-def refuse_foreign_job(job: DictConfig, environment: DictConfig, words: Sequence[str]) -> None:
+def refuse_foreign_job(
+    job: DictConfig, environment: Mapping[str, Any], words: Sequence[str]
+) -> None:
     """As :func:`refuse_foreign_hydra`, for one job: a sweep's values may choose files, too.
 
     Args:
@@ -92,7 +94,7 @@ def refuse_foreign_job(job: DictConfig, environment: DictConfig, words: Sequence
     """
     if _elsewhere(words):
         found, plain = plain_of(job, resolve=False), _without_files(tuple(words))
-        variables = plain_of(environment, resolve=False)
+        variables = plain_of(DictConfig(environment), resolve=False)
         refuse([*_of_job(found, variables, plain, words), *_read(found, plain, words)])
 
 
