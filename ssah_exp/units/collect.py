@@ -174,16 +174,16 @@ class StatisticsCollector:
         Raises:
             RuntimeError: No batch was seen, as on every rank but 0.
         """
-        totals = {key: accumulator.result() for key, accumulator in self._variance.items()}
+        # Layers of a model on several cards left theirs on as many: nothing can be stacked there.
+        totals = {key: item.result().cpu() for key, item in self._variance.items()}
+        flap = {key: item.result().cpu() for key, item in self._flap.items()}
         by_kind: dict[Kind, KindStatistics] = {}
         for kind in KINDS:
-            layers = [totals[kind, layer] for layer in range(self._layers)]
+            layers = [(kind, layer) for layer in range(self._layers)]
             by_kind[kind] = KindStatistics(
-                mean=torch.stack([item.mean for item in layers]).cpu(),
-                variance=torch.stack([item.variance() for item in layers]).cpu(),
-                flap=torch.stack(
-                    [self._flap[kind, layer].result() for layer in range(self._layers)]
-                ).cpu(),
+                mean=torch.stack([totals[key].mean for key in layers]),
+                variance=torch.stack([totals[key].variance() for key in layers]),
+                flap=torch.stack([flap[key] for key in layers]),
             )
         tokens = int(totals["attention", 0].count)
         return ChannelStatistics(tokens, self._examples, by_kind)

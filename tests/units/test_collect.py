@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ssah_exp.data.chat import Encoded
 from ssah_exp.errors import UnitError
@@ -15,6 +16,7 @@ from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.sizes import KINDS
 from ssah_exp.units.collect import StatisticsCollector, captured_inputs
 from ssah_exp.units.index import UnitIndex
+from ssah_exp.units.moments import Moments
 from ssah_exp.units.scores import unit_scores
 from ssah_exp.units.statistics import ChannelStatistics, KindStatistics
 from tests import tiny
@@ -128,6 +130,25 @@ def test_one_bad_activation_is_named(value: float, kind: str, module: str) -> No
 def test_forward_pass_without_begin_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="begin"):
         StatisticsCollector(1).sink("mlp", 0, torch.zeros(1, 1, 1))
+
+
+def test_layers_may_lie_on_several_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under ``device_map``: each layer's sums are where its activations were."""
+    collector = StatisticsCollector(2)
+    with FakeTensorMode():
+        count = torch.tensor(3.0)
+        for kind in KINDS:
+            for layer in range(2):
+                here = torch.ones(4, dtype=torch.float64, device=f"cuda:{layer}")
+                told = {"_variance": Moments(count, here, here), "_flap": here}
+                for name, found in told.items():
+                    accumulator = getattr(collector, name)[kind, layer]
+                    monkeypatch.setattr(accumulator, "result", lambda found=found: found)
+        statistics = collector.result()
+    for kind in KINDS:
+        found = statistics.by_kind[kind]
+        for item in (found.mean, found.variance, found.flap):
+            assert (item.shape, item.device.type) == ((2, 4), "cpu")
 
 
 def test_hooks_are_gone_after_success_and_after_an_exception(loaded: LoadedModel) -> None:
