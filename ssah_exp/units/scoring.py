@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -16,7 +16,7 @@ from ssah_exp.data.chat import Encoded
 from ssah_exp.errors import ModelError, UnitError
 from ssah_exp.models.anatomy import UnitTensor, unit_tensors
 from ssah_exp.models.load import LoadedModel
-from ssah_exp.models.logits import hidden_states, token_logits
+from ssah_exp.models.logits import token_losses
 from ssah_exp.models.sizes import KINDS, Kind
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.scores import standardise
@@ -121,9 +121,7 @@ class Snip:
                 if loss is None:
                     continue
                 counted += 1
-                found = torch.autograd.grad(loss, wanted)
-                for item, weight, gradient in zip(tensors, wanted, found, strict=True):
-                    _add(table, item, weight, gradient, sizes[item.kind])
+                _add_example(table, tensors, wanted, loss, sizes)
         if not counted:
             raise UnitError(f"No example has a token that units.tokens={units.tokens} counts.")
         heads, neurons = (table[kind].numpy() / counted for kind in KINDS)
@@ -136,9 +134,25 @@ def _loss(loaded: LoadedModel, example: Encoded, tokens: str) -> torch.Tensor | 
     ids = torch.tensor([example.input_ids], device=loaded.device)
     if ids.shape[1] <= first:
         return None
-    hidden = hidden_states(loaded.model, ids, torch.ones_like(ids))
-    logits = token_logits(loaded.model, hidden[:, first - 1 : -1])
-    return nn.functional.cross_entropy(logits[0], ids[0, first:])
+    counted = torch.zeros_like(ids, dtype=torch.bool)
+    counted[:, first:] = True
+    return token_losses(loaded.model, ids, torch.ones_like(ids), counted).mean()
+
+
+def _add_example(
+    table: dict[Kind, torch.Tensor],
+    tensors: Sequence[UnitTensor],
+    weights: Sequence[nn.Parameter],
+    loss: torch.Tensor,
+    sizes: Mapping[str, int],
+) -> None:
+    """Add what one example says of every tensor.
+
+    Its gradients, which take as much memory as the weights, are gone when the next one's are made.
+    """
+    gradients = torch.autograd.grad(loss, weights)
+    for item, weight, gradient in zip(tensors, weights, gradients, strict=True):
+        _add(table, item, weight, gradient, sizes[item.kind])
 
 
 def _add(

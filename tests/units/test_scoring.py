@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,6 +102,24 @@ def test_examples_count_alike_and_those_without_an_answer_not_at_all() -> None:
     assert found == pytest.approx(np.mean(each, axis=0))
     with pytest.raises(UnitError, match="No example has a token"):
         Snip().importance(loaded, [cut], ScoringSettings())
+
+
+def test_gradients_of_two_examples_are_never_in_memory_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[weakref.ref[torch.Tensor]] = []
+    left: list[int] = []
+    plain = torch.autograd.grad
+
+    def grad(*given: Any) -> tuple[torch.Tensor, ...]:
+        left.append(sum(item() is not None for item in made))
+        found = plain(*given)
+        made[:] = [weakref.ref(item) for item in found]
+        return found
+
+    monkeypatch.setattr(torch.autograd, "grad", grad)
+    Snip().importance(tiny.tiny_loaded(), EXAMPLES, ScoringSettings())
+    assert left == [0] * len(EXAMPLES)
 
 
 def test_an_offloaded_model_has_no_gradients() -> None:
