@@ -19,7 +19,10 @@ from ssah_exp.training.certificate import check_certificate, has_certificate
 
 
 class ModelSlot:
-    """Holds at most one model in memory, loaded when first needed.
+    """Holds at most one of the models under study in memory, loaded when first needed.
+
+    Companions lie beside it while it answers. While it trains they do not: gradients, masters and
+    the optimizer's states take several times the room that the model does.
 
     Under ``trainer.strategy=fsdp2`` a model is either split over the ranks, for forward passes, or
     whole in main memory, for a training that splits a twin of it.
@@ -27,7 +30,7 @@ class ModelSlot:
     Args:
         config: The run's.
         reporter: Told what is loaded.
-        companions: Models of judges and attackers, which lie in memory beside it.
+        companions: Models of judges and attackers, each loaded when it is first asked.
     """
 
     def __init__(
@@ -44,7 +47,8 @@ class ModelSlot:
         return self._get(ref, split=self._splits())
 
     def to_train(self, ref: ModelRef) -> LoadedModel:
-        """The model of ``ref``, for training: whole, on every rank."""
+        """The model of ``ref``, for training: whole, on every rank, and without companions."""
+        self._release_companions()
         return self._get(ref, split=False)
 
     def _splits(self) -> bool:
@@ -73,9 +77,12 @@ class ModelSlot:
 
     def vacate(self) -> None:
         """Free the memory of everything loaded, companions too; each is loaded again when asked."""
+        self._release_companions()
+        self.clear()
+
+    def _release_companions(self) -> None:
         for companion in self._companions:
             companion.release()
-        self.clear()
 
     def clear(self) -> None:
         """Forget the model, because it was changed or another is needed."""
