@@ -253,6 +253,7 @@ def _fit(
             )
         if checkpoints is not None:
             checkpoints.end_if_asked()
+    _let_go_of_optimizers(trainer)
     return module
 
 
@@ -267,6 +268,16 @@ def _trainer(run: Run, callbacks: list[pl.Callback], device: torch.device) -> pl
         gradient_clip_val=run.config.gradient_clip or None,
         use_distributed_sampler=False,
     )
+
+
+def _let_go_of_optimizers(trainer: pl.Trainer) -> None:
+    """Free masters, their gradients and the optimizer's states once a fit is over.
+
+    The module holds its trainer, and that them: they would lie in memory while the weights are
+    certified, the loss is measured and the model is written.
+    """
+    strategy = trainer.strategy
+    strategy.optimizers, strategy.lr_scheduler_configs = [], []
 
 
 @contextmanager

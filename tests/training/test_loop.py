@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +23,7 @@ from ssah_exp.training.loop import Run, fine_tune, supervised_run
 from ssah_exp.training.module import FineTuning
 from ssah_exp.training.objectives import SupervisedObjective
 from ssah_exp.training.sharding import ShardedTwin
+from ssah_exp.training.tuned import TunedWeights
 from tests import tiny
 from tests.training.test_plan import masks_of, some_units
 
@@ -105,6 +108,33 @@ def test_a_run_under_a_plan_is_the_same_with_masked_gradients(policy: str) -> No
         torch.equal(trained[name][~mask], before[name][~mask]) for name, mask in masks.items()
     )
     assert furthest(trained, before) > 1e-2
+
+
+def test_masters_are_gone_before_the_loss_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They, their gradients and the optimizer's states are several times the model."""
+    masters: list[weakref.ref[nn.Parameter]] = []
+    left: list[int] = []
+    plain = TunedWeights.optimizer_parameters
+
+    def kept(weights: TunedWeights) -> list[nn.Parameter]:
+        parameters = plain(weights)
+        masters.extend(weakref.ref(item) for item in parameters)
+        return parameters
+
+    def measured(*_: object) -> float:
+        left.append(sum(item() is not None for item in masters))
+        return 1.0
+
+    monkeypatch.setattr(TunedWeights, "optimizer_parameters", kept)
+    monkeypatch.setattr(loop, "mean_response_loss", measured)
+    loaded = tiny.tiny_loaded("llama_gqa", dtype=torch.bfloat16)
+    gc.disable()  # nothing is collected by chance
+    try:
+        fine_tune(loaded, run_for(loaded, sample=tiny.conversations(2)))
+    finally:
+        gc.enable()
+    assert masters
+    assert left == [0]
 
 
 def test_broken_weights_are_not_blamed_on_the_learning_rate() -> None:
