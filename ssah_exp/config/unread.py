@@ -132,6 +132,8 @@ def refuse_unread(jobs: Sequence[tuple[RunConfig, Sequence[str]]]) -> None:
     read: set[str] = set()
     for config, overrides in jobs:
         leaves = [*unread_by_artefact(config), *unread_options(config)]
+        if _finetune_leaves_out_alignment(config):  # ids have these sources in data.finetune
+            leaves = [item for item in leaves if item.key != "data.alignment"]
         for word in overrides:
             why = next((item.why for item in leaves if item.covers(_key(word))), None)
             why = why or _merges_nothing(word, config)
@@ -144,6 +146,20 @@ def refuse_unread(jobs: Sequence[tuple[RunConfig, Sequence[str]]]) -> None:
         for word, why in unread.items()
         if _key(word) not in read
     )
+
+
+def _finetune_leaves_out_alignment(config: RunConfig) -> bool:
+    """Whether arms train on what is left of a set without the requests of ``data.alignment``."""
+    trains = config.artefact in TRAINING_ARTEFACTS and config.training.data == "finetune"
+    read = trains and not reads_given_pairs(config)
+    return read and _leaves_out(config.data.finetune, config.data.alignment)
+
+
+def _leaves_out(node: Any, seen: Any) -> bool:
+    """Whether one of these sources, or one that it is made of, leaves out what ``seen`` holds."""
+    if isinstance(node, Mapping):
+        return node.get("seen") == seen or any(_leaves_out(item, seen) for item in node.values())
+    return isinstance(node, list) and any(_leaves_out(item, seen) for item in node)
 
 
 def _merges_nothing(word: str, config: RunConfig) -> str | None:

@@ -20,6 +20,7 @@ PRUNING, FREEZING, BUDGET, PROBE = (
 ATTACKS = "experiment=attacks_small"
 ARM = "training.arms.ru20"
 FILES = "data=paper_files"
+HARMFUL = "data.finetune.0.harmful.path=harmful.csv"
 
 # Overrides, what leaves them unread, what reads them, and what a user is told.
 CASES = [
@@ -68,6 +69,14 @@ CASES = [
         [PRUNING, FILES, "alignment=none"],
         [BUDGET, FILES, "alignment=none"],
         "alignment.enabled is false",
+    ),
+    *(
+        (["data.alignment.0.sample=9"], [*run, "finetune=bundled"], [*run, *finetune], why)
+        for run, why in (
+            ([FREEZING, FILES, "alignment=none"], "alignment.enabled is false"),
+            ([FREEZING, FILES, "training.start=unaligned"], "training.data=finetune"),
+        )
+        for finetune in (["finetune=alpaca"], ["finetune=mixed", HARMFUL])
     ),
     (
         ["evaluation.system_prompt=Careful"],
