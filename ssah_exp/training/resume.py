@@ -10,7 +10,7 @@ import time
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from ssah_exp import ranks
 from ssah_exp.errors import ConfigError, StoreError
-from ssah_exp.storage import storage_errors
+from ssah_exp.storage import whole_path
 from ssah_exp.training.module import FineTuning
 
 CHECKPOINT = "last.ckpt"
@@ -146,19 +146,12 @@ class Checkpoints(pl.Callback):
     def _save(self, trainer: pl.Trainer) -> None:
         _check_states(trainer)
         path = self._folder / CHECKPOINT
-        temporary = path.with_suffix(".tmp")
-        with storage_errors(path):
+        # All ranks take part in saving, and the first one writes.
+        with whole_path(path) if ranks.first() else nullcontext(path) as place:
+            trainer.save_checkpoint(place)
             if ranks.first():
-                self._folder.mkdir(parents=True, exist_ok=True)
-            try:
-                trainer.save_checkpoint(temporary)
-                if ranks.first():
-                    _check_readable(temporary)
-                    temporary.replace(path)
-            finally:  # a half-written one would keep a full disk full
-                if ranks.first():
-                    temporary.unlink(missing_ok=True)
-            ranks.everyones(None)  # no rank ends before the file is in its place
+                _check_readable(place)
+        ranks.everyones(None)  # no rank ends before the file is in its place
         self._last_time = time.monotonic()
 
 

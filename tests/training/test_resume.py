@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import tempfile
@@ -15,6 +16,8 @@ import torch
 
 from ssah_exp.config.schema import TuningConfig
 from ssah_exp.errors import StoreError
+from ssah_exp.lightning import DirectCheckpointIO
+from ssah_exp.owner import work_name
 from ssah_exp.training.module import FineTuning
 from ssah_exp.training.objectives import SupervisedObjective
 from ssah_exp.training.replay import ReplayedBatches
@@ -143,6 +146,35 @@ def test_a_checkpoint_is_written_where_it_is_to_lie(
         trained(tmp_path, monkeypatch, kill_at=3)
     assert checkpoint_in(tmp_path) == tmp_path / CHECKPOINT
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+
+
+def test_a_checkpoint_clears_away_what_a_killed_process_left_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as there:
+        there.setattr(os, "getpid", lambda: 1 << 30)  # no process has such an id
+        left = tmp_path / f".{CHECKPOINT}{work_name()}.tmp"
+    left.write_bytes(b"half")
+    with pytest.raises(KilledError):
+        trained(tmp_path, monkeypatch, kill_at=3)
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+
+
+def test_each_checkpoint_is_written_under_a_name_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes that train one arm, which locks prevent as far as they can, mix nothing up."""
+    plain = DirectCheckpointIO.save_checkpoint
+    names: list[str] = []
+
+    def save(io: DirectCheckpointIO, checkpoint: dict[str, Any], path: Path, **rest: Any) -> None:
+        names.append(path.name)
+        plain(io, checkpoint, path, **rest)
+
+    monkeypatch.setattr(DirectCheckpointIO, "save_checkpoint", save)
+    with pytest.raises(KilledError):
+        trained(tmp_path, monkeypatch, kill_at=3)
+    assert len(set(names)) == len(names) > 1
 
 
 def test_a_disk_that_is_full_is_named_and_keeps_no_half_of_a_checkpoint(
