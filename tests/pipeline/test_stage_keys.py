@@ -14,6 +14,7 @@ import torch
 from ssah_exp.data.sources import Example
 from ssah_exp.evaluation.attacks import Request
 from ssah_exp.evaluation.attacks.gcg import Gcg
+from ssah_exp.evaluation.attacks.prefill import Prefill
 from ssah_exp.evaluation.mt_bench.conversations import Conversation
 from ssah_exp.evaluation.questions import Prompt, Question
 from ssah_exp.interventions.ablate import Ablation
@@ -21,7 +22,7 @@ from ssah_exp.models.sources import ModelRef
 from ssah_exp.models.tokenizer import Speech
 from ssah_exp.pipeline.identification import unit_map_of
 from ssah_exp.pipeline.probe import ProbeInputs, _distances, _separability
-from ssah_exp.pipeline.stages import Stages, benchmarks
+from ssah_exp.pipeline.stages import Stages, answering, benchmarks
 from ssah_exp.units.scoring import ScoringSettings, Snip
 from ssah_exp.units.unitmap import Provenance
 from tests import tiny
@@ -174,6 +175,22 @@ def test_what_a_scoring_is_told_is_in_its_key() -> None:
     told = {item.name: item.default for item in fields(ScoringSettings)}
     assert told == {"tokens": "response", "batch_size": 8}
     assert key_of("scores") != key_of("scores", "units.tokens", "all")
+
+
+def test_the_seed_of_a_users_own_attack_is_in_its_key_whether_it_looks_at_the_model_or_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may draw at random; this package's attacks that look at no model do not."""
+    prefill = Prefill(name="prefill", text="w1")
+    monkeypatch.setitem(
+        STAGES,
+        "attempts",
+        lambda stages, ref, what: stages.attempts(ref, what, prefill, REQUESTS, "arm"),
+    )
+    assert key_of("attempts") == key_of("attempts", "seed", 7)
+    monkeypatch.setattr(answering, "code_of", lambda attack: {"plugin.mine": "its hash"})
+    assert key_of("attempts") != key_of("attempts", "seed", 7)
+    assert key_of("attempts") == key_of("attempts", ref=replace(MODEL, fingerprint="e" * 64))
 
 
 @pytest.mark.parametrize("stage", ["answers", "mt_bench"])

@@ -51,7 +51,9 @@ class Attack(ABC):
     source: str = ""
 
     VERSION: ClassVar[int] = 1  # raised when the same settings would find other attempts
-    SEARCHES: ClassVar[bool] = True  # looks at the model, so that each arm has its own attempts
+    # Looks at the model, so that each arm has its own attempts; without it all arms share those of
+    # a seed (this package's draw nothing then, and all seeds share theirs).
+    SEARCHES: ClassVar[bool] = True
 
     @abstractmethod
     def attempts(self, victim: Victim, request: Request, seed: int) -> list[Attempt]:

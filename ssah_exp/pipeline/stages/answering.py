@@ -165,23 +165,11 @@ class AnsweringStages(Shared):
     ) -> Entry:
         """What an attack makes of every request, against one arm.
 
-        A killed search goes on with the first request that has no attempts yet.
+        A killed search goes on with the first request that has no attempts yet. Arms, and runs of
+        other models, share the attempts of an attack that does not look at the model.
         """
-        config, settings = self.config, {**attack.settings(), **code_of(attack)}
-        material = {
-            "version": ATTEMPTS_VERSION,
-            "attack": settings,
-            "requests": [request.as_dict() for request in requests],
-            "template": self.speech.template_hash,
-            **attack.tokenized(self.speech),
-        }
-        if attack.SEARCHES:
-            material |= {
-                **self.arm_key(ref, ablation),
-                "max_new_tokens": config.evaluation.max_new_tokens,
-                "system_prompt": system_if_used(config, [item.style for item in requests]),
-                "seed": config.seed,
-            }
+        config = self.config
+        material = self._attempts_key(ref, ablation, attack, requests)
         partial = self.cache.partial("attempts", material) / "attempts.jsonl"
 
         def unseen() -> LoadedModel:
@@ -202,6 +190,36 @@ class AnsweringStages(Shared):
             write_atomically(folder / "attempts.json", json.dumps(found))
 
         return self.cache.get_or_compute("attempts", material, compute)
+
+    def _attempts_key(
+        self,
+        ref: ModelRef,
+        ablation: Ablation | None,
+        attack: Attack,
+        requests: Sequence[Request],
+    ) -> dict[str, Any]:
+        """What attempts are keyed by.
+
+        Of attacks that do not look at the model, this package's draw nothing at random; a user's
+        own may, and has the seed in its key.
+        """
+        config, code = self.config, code_of(attack)
+        material: dict[str, Any] = {
+            "version": ATTEMPTS_VERSION,
+            "attack": {**attack.settings(), **code},
+            "requests": [request.as_dict() for request in requests],
+            "template": self.speech.template_hash,
+            **attack.tokenized(self.speech),
+        }
+        if attack.SEARCHES or code:
+            material["seed"] = config.seed
+        if attack.SEARCHES:
+            material |= {
+                **self.arm_key(ref, ablation),
+                "max_new_tokens": config.evaluation.max_new_tokens,
+                "system_prompt": system_if_used(config, [item.style for item in requests]),
+            }
+        return material
 
 
 def _engine_of(name: str) -> dict[str, Any]:
