@@ -54,10 +54,11 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     config = quantised.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-        config, dtype=torch.float32
-    )
-    model.load_state_dict(quantised.state_dict())
+    with torch.device("meta"):  # the weights that are there are taken, not copied
+        make = AutoModelForCausalLM.from_config
+        model = make(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
+    model.load_state_dict(quantised.state_dict(), assign=True)
+    model.tie_weights()
     model.generation_config = quantised.generation_config
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
