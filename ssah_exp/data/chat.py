@@ -170,24 +170,22 @@ def encode_pairs(
             f"{where}: of {len(examples)} examples, {len(usable)} have a response that is not "
             f"blank and begins within max_length={max_length} tokens; {at_least} are needed."
         )
-    tell_left_out(where, usable, examples, "response", max_length)
+    tell_left_out(where, usable, examples, f"no response within max_length={max_length} tokens")
     return usable
 
 
-def tell_left_out(where: str, used: Sized, given: Sized, what: str, max_length: int) -> None:
+def tell_left_out(where: str, used: Sized, given: Sized, have: str) -> None:
     """Warn, once for all ranks, of examples that are not used; of none, say nothing.
 
     Args:
-        where: The config key they come from.
+        where: The config key or file they come from.
         used: Those that are used.
         given: All of them.
-        what: What the others lack.
-        max_length: Tokens kept of each conversation.
+        have: What the others have, or lack: it follows "which have".
     """
     if (left := len(given) - len(used)) and ranks.first():
         warnings.warn(
-            f"{where}: {left} of {len(given)} examples are left out, which have no {what} within "
-            f"max_length={max_length} tokens.",
+            f"{where}: {left} of {len(given)} examples are left out, which have {have}.",
             SsahWarning,
             stacklevel=3,
         )

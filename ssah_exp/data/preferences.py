@@ -65,7 +65,7 @@ class FilePairs(RowSelection):
         """Read the file and select.
 
         Pairs of equal answers teach nothing, and a blank chosen answer teaches to say nothing: both
-        are left out, as are blank requests.
+        are left out, with a warning that says how many, as are blank requests.
 
         Raises:
             DataError: The file cannot be read, the selection fails, or no pair is left.
@@ -107,7 +107,8 @@ def pairs_from_answers(examples: Sequence[Example], answers: Sequence[OwnAnswer]
         answers: The unaligned model's answer to each.
 
     Returns:
-        One pair per request, less those whose two answers are equal or whose response is blank.
+        One pair per request, less those whose two answers are equal or whose response is blank; a
+        warning says how many.
 
     Raises:
         DataError: The lists differ in length, a request has no response, or no pair is left.
@@ -124,6 +125,7 @@ def pairs_from_answers(examples: Sequence[Example], answers: Sequence[OwnAnswer]
 
 
 def _differing(pairs: Iterable[Pair], origin: str) -> list[Pair]:
+    """The pairs that teach something; a warning says how many do not."""
     given = list(pairs)
     # Blank chosen answers are left out, as in supervised training.
     said = [pair for pair in given if pair.chosen.strip()]
@@ -134,6 +136,7 @@ def _differing(pairs: Iterable[Pair], origin: str) -> list[Pair]:
             f"{origin}: DPO without pairs; in all {len(given)} given, both answers are "
             f"equal{blank}."
         )
+    tell_left_out(origin, kept, given, "two equal answers, or a chosen one that is blank")
     return kept
 
 
@@ -188,7 +191,8 @@ def encode_preferences(
             f"{where}: DPO without pairs; at max_length={max_length} tokens no two answers differ; "
             f"the shortest prompt has {min(item.chosen.response_start for item in encoded)}."
         )
-    tell_left_out(where, usable, pairs, "two answers that differ", max_length)
+    lack = f"no two answers that differ within max_length={max_length} tokens"
+    tell_left_out(where, usable, pairs, lack)
     return usable
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +72,12 @@ def plan_arms(
         if masks[name].any():
             arms += _controls(units, masks[name], name, ablation, seed)
     return arms
+
+
+def classes_without_arms(arms: Sequence[Arm], ablation: AblationConfig) -> list[str]:
+    """Classes that were asked for and have no unit, so that nothing is pruned in their name."""
+    pruned = {arm.unit_class for arm in arms}
+    return [name for name in ablation.classes if name not in pruned]
 
 
 def selectors_of(ablation: AblationConfig) -> dict[str, Selector]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ssah_exp import ranks
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.vocabulary import ALIGNED, UNALIGNED
-from ssah_exp.pipeline.arms import Arm, ablation_of, plan_arms, selectors_of
+from ssah_exp.pipeline.arms import Arm, ablation_of, classes_without_arms, plan_arms, selectors_of
 from ssah_exp.pipeline.identification import check_scoring, identify_units
 from ssah_exp.pipeline.measuring import ArmMeasured, Measuring
 from ssah_exp.pipeline.opened import Finished, open_run
@@ -36,6 +36,8 @@ def run_table1(config: RunConfig, reporter: Reporter) -> Finished:
     identified = identify_units(aligned, stages)
     units = identified.units
     arms = plan_arms(units, config.ablation, config.seed, with_unaligned=config.alignment.enabled)
+    for name in classes_without_arms(arms, config.ablation):
+        reporter.say(f"{name} is empty: it has no arm")
     models = {UNALIGNED: base, ALIGNED: aligned}
     with storage_errors(run.folder):
         if ranks.first():

@@ -14,6 +14,7 @@ from ssah_exp.data.batching import longest_first
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.loaders import Collate
 from ssah_exp.data.selection import evenly
+from ssah_exp.errors import DataError
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.logits import token_losses
 from ssah_exp.models.modes import evaluating
@@ -37,10 +38,18 @@ def mean_response_loss(
         at_most: Set this to ask only whether the mean is at most this: as soon as it cannot be, no
             further batch is computed, and a lower bound of the mean, above ``at_most``, is
             returned.
+
+    Raises:
+        DataError: No example has a response token.
     """
     model, collate = loaded.model, Collate(loaded.speech.pad_id)
     # Nothing precedes a conversation's first token.
     count = sum(len(item.input_ids) - max(item.response_start, 1) for item in examples)
+    if not count:
+        raise DataError(
+            f"A loss over response tokens was asked for, and of {len(examples)} examples none has "
+            "any; give conversations with responses."
+        )
     total = 0.0
     with evaluating(model):
         for some in longest_first([item.input_ids for item in examples], batch_size):

@@ -80,7 +80,8 @@ def test_wrong_columns_and_selections_are_data_errors(path: str) -> None:
 
 def test_pairs_of_equal_answers_are_left_out(tmp_path: Path) -> None:
     path = written(tmp_path, [("a", "same", " same ", 0), ("b", "x", "y", 0)])
-    assert FilePairs(path, "{q}", "{c}", "{r}").load(0) == [Pair("b", "x", "y")]
+    with pytest.warns(SsahWarning, match=r"pairs\.csv: 1 of 2 examples are left out, .* equal"):
+        assert FilePairs(path, "{q}", "{c}", "{r}").load(0) == [Pair("b", "x", "y")]
     with pytest.raises(DataError, match=r"pairs\.csv: DPO without pairs; in all 1 given"):
         FilePairs(path, "{q}", "{c}", "{r}", stop=1).load(0)
 
@@ -132,7 +133,8 @@ def test_requests_the_unaligned_model_refuses_alike_are_left_out() -> None:
 def test_blank_responses_are_left_out_as_in_supervised_training() -> None:
     requests = [Example("q1", " \n"), Example("q2", "never")]
     kept = Pair("q2", "never", "sure", style="raw")
-    assert pairs_from_answers(requests, raw("yes", "sure")) == [kept]
+    with pytest.warns(SsahWarning, match="1 of 2 examples are left out, .* chosen one .* blank"):
+        assert pairs_from_answers(requests, raw("yes", "sure")) == [kept]
 
 
 def test_answers_that_make_no_pair_are_refused() -> None:

@@ -11,7 +11,7 @@ import torch
 from ssah_exp.config.schema import AblationConfig, BudgetsConfig, ControlsConfig
 from ssah_exp.errors import UnitError
 from ssah_exp.models.sizes import KINDS
-from ssah_exp.pipeline.arms import Arm, ablation_of, plan_arms
+from ssah_exp.pipeline.arms import Arm, ablation_of, classes_without_arms, plan_arms
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.identify import SETS, Identification
 from ssah_exp.units.unitmap import UnitMap
@@ -148,6 +148,7 @@ def test_the_seed_decides_the_draws_and_0_is_one(units: UnitMap) -> None:
 def test_an_empty_class_is_left_out_with_its_controls(units: UnitMap) -> None:
     empty = units.reclassified(BudgetsConfig(scu=0.0, ucu=0.2, ru=0.2))
     arms = planned(empty, ablation("SCU", "RU"))
+    assert classes_without_arms(arms, ablation("SCU", "RU")) == ["SCU"]
     assert not any(arm.unit_class == "SCU" for arm in arms)
     assert any(arm.unit_class == "RU" and arm.control for arm in arms)
 

@@ -12,6 +12,7 @@ import torch
 from ssah_exp import ranks
 from ssah_exp.config.schema import TrainerConfig, TuningConfig
 from ssah_exp.data.chat import Encoded
+from ssah_exp.errors import DataError
 from ssah_exp.interventions.plan import plan_training
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.training import matching
@@ -123,6 +124,12 @@ def test_prompts_do_not_count() -> None:
     assert mean_response_loss(loaded, other, 4) != pytest.approx(looped(loaded, EXAMPLES), rel=1e-3)
     bare = [Encoded(item.input_ids, 0) for item in EXAMPLES]  # nothing precedes the first token
     assert mean_response_loss(loaded, bare, 4) == pytest.approx(looped(loaded, bare), rel=1e-5)
+
+
+@pytest.mark.parametrize("examples", [[], [Encoded((1, 2, 3), 3)]])
+def test_without_a_response_there_is_no_loss(examples: list[Encoded]) -> None:
+    with pytest.raises(DataError, match=f"of {len(examples)} examples none has any"):
+        mean_response_loss(tiny.tiny_loaded(), examples, 4)
 
 
 @pytest.mark.parametrize("training", [True, False])
