@@ -130,6 +130,14 @@ def encode_pair(
     return Encoded(tuple([*prompt, *answer, *end][:max_length]), len(prompt))
 
 
+def style_in_turn(styles: Sequence[str], index: int) -> str:
+    """The prompt style of the ``index``-th example of a set: styles take turns.
+
+    Whatever trains on a set, or answers it beforehand, must give each example the same style.
+    """
+    return styles[index % len(styles)]
+
+
 def encode_pairs(
     speech: Speech,
     examples: Sequence[Example],
@@ -153,7 +161,7 @@ def encode_pairs(
     if not examples:
         raise DataError(f"{where} holds no examples.")
     encoded = [
-        encode_pair(speech, example, styles[index % len(styles)], system, max_length)
+        encode_pair(speech, example, style_in_turn(styles, index), system, max_length)
         for index, example in enumerate(examples)
         if example.response is None or example.response.strip()
     ]

@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from ssah_exp.data.chat import Encoded, encode_pair, tell_left_out
+from ssah_exp.data.chat import Encoded, encode_pair, style_in_turn, tell_left_out
 from ssah_exp.data.files import Row, read_rows
 from ssah_exp.data.selection import RowSelection, asks, render, telling_rows_apart
 from ssah_exp.data.sources import Example
@@ -181,7 +181,7 @@ def encode_preferences(
     if not pairs:
         raise DataError(f"{where}: DPO without pairs; none is given.")
     encoded = [
-        _encode(speech, pair, pair.style or styles[index % len(styles)], system, max_length)
+        _encode(speech, pair, pair.style or style_in_turn(styles, index), system, max_length)
         for index, pair in enumerate(pairs)
     ]
     # Equal also where nothing of either answer is left: both then are the cut prompt.

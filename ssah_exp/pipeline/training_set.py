@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import cached_property
 
 from ssah_exp.config.schema import TrainingConfig
-from ssah_exp.data.chat import Encoded, encode_pairs
+from ssah_exp.data.chat import Encoded, encode_pairs, style_in_turn
 from ssah_exp.data.preferences import Pair, encode_preferences, pairs_from_answers
 from ssah_exp.data.sources import Example
 from ssah_exp.digest import digest_of
@@ -102,7 +102,7 @@ class TrainingSet:
         stages, styles = self._stages, self._config.prompt_styles
         if stages.data.preferences:
             return list(stages.data.preferences)
-        used = [styles[index % len(styles)] for index in range(len(source))]
+        used = [style_in_turn(styles, index) for index in range(len(source))]
         answers = own_answers(stages, base, source, used, "preference", "answers to reject")
         return pairs_from_answers(source, answers)
 

@@ -449,6 +449,7 @@ def test_one_adapter_at_a_time() -> None:
     [
         (lambda: Lora(0, 4), r"Lora\.rank=0 "),
         (lambda: Lora(2, 0), r"Lora\.alpha=0 "),
+        (lambda: Lora(0, 0), r"Lora\.rank=0 .*\nLora\.alpha=0 "),  # all at once
         (lambda: Lora(2, 4, dropout=1.0), r"Lora\.dropout=1\.0 lies outside"),
         (lambda: Lora(2, 4, dropout=-0.1), r"Lora\.dropout=-0\.1 lies outside"),
         (lambda: Lora(2, 4, targets=[]), r"Lora\.targets is an empty list"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
@@ -10,7 +9,6 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from ssah_exp.errors import ConfigError
 from ssah_exp.interventions.plan import TrainingPlan
 from ssah_exp.models.anatomy import unit_tensors
 from ssah_exp.training.tuned import Trainable
@@ -124,13 +122,3 @@ def requires_grad_of(model: nn.Module) -> dict[nn.Parameter, bool]:
 def projections(model: nn.Module) -> tuple[str, ...]:
     """Names of the weights of all attention and MLP projections, ``(out, in)``, block by block."""
     return tuple(item.name for item in unit_tensors(model) if item.name.endswith(".weight"))
-
-
-def check_positive(name: str, value: float) -> None:
-    """Refuse counts and scales of zero or below, and infinite ones.
-
-    Raises:
-        ConfigError: The value is not above 0 or not finite; the message names the argument.
-    """
-    if not 0 < value < math.inf:
-        raise ConfigError(f"{name}={value} is not above 0, or not finite.")

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ssah_exp.config.ranges import above, refuse
 from ssah_exp.interventions.plan import TrainingPlan
 from ssah_exp.models.attached.llama_adapter import AdaptionPrompts, check_family, check_layers
 from ssah_exp.models.attached.peft_library import check_peft
-from ssah_exp.training.adapters.adapter import InstalledAdapter, check_positive
+from ssah_exp.training.adapters.adapter import InstalledAdapter
 from ssah_exp.training.adapters.attached import InstalledAttached
 
 
@@ -27,11 +28,14 @@ class LlamaAdapter:
     layers: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
+        """Refuse settings that cannot work, all at once."""
         check_peft()
-        check_positive("LlamaAdapter.length", self.length)
-        if self.layers is not None:
-            check_positive("LlamaAdapter.layers", self.layers)
+        refuse(
+            [
+                *above("LlamaAdapter.length", self.length, 0),
+                *above("LlamaAdapter.layers", self.layers, 0),
+            ]
+        )
 
     def plan(self, model: nn.Module, plan: TrainingPlan) -> TrainingPlan:
         """No weight of the model changes.

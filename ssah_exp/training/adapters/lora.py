@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from ssah_exp.errors import ConfigError, ModelError, did_you_mean
+from ssah_exp.config.ranges import above, refuse
+from ssah_exp.errors import ModelError, did_you_mean
 from ssah_exp.interventions.plan import TrainingPlan
 from ssah_exp.models.attached.peft_library import check_peft, peft_library
 from ssah_exp.training.adapters.adapter import (
     InstalledAdapter,
-    check_positive,
     projections,
     requires_grad_of,
 )
@@ -38,14 +39,17 @@ class Lora:
     targets: list[str] | None = None
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
+        """Refuse settings that cannot work, all at once."""
         check_peft()
-        check_positive("Lora.rank", self.rank)
-        check_positive("Lora.alpha", self.alpha)
+        refuse(self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        yield from above("Lora.rank", self.rank, 0)
+        yield from above("Lora.alpha", self.alpha, 0)
         if not 0 <= self.dropout < 1:
-            raise ConfigError(f"Lora.dropout={self.dropout} lies outside [0, 1).")
+            yield f"Lora.dropout={self.dropout} lies outside [0, 1)."
         if self.targets is not None and not self.targets:
-            raise ConfigError("Lora.targets is an empty list; null stands for all projections.")
+            yield "Lora.targets is an empty list; null stands for all projections."
 
     def plan(self, model: nn.Module, plan: TrainingPlan) -> TrainingPlan:
         """The targeted projections change everywhere, all else nowhere.

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ssah_exp.config.ranges import above, refuse
 from ssah_exp.errors import ConfigError, ModelError, did_you_mean
 from ssah_exp.interventions.plan import TrainingPlan
 from ssah_exp.models.attached.peft_library import check_peft
 from ssah_exp.models.attached.prefix import LearnedPrefix
 from ssah_exp.models.attached.reading import beginning_of_text, own_words, vocabulary
-from ssah_exp.training.adapters.adapter import InstalledAdapter, check_positive
+from ssah_exp.training.adapters.adapter import InstalledAdapter
 from ssah_exp.training.adapters.attached import InstalledAttached
 
 OWN_WORDS, RANDOM = "own_words", "random"
@@ -36,7 +37,7 @@ class Prefix:
     def __post_init__(self) -> None:
         """Check the arguments."""
         check_peft()
-        check_positive("Prefix.tokens", self.tokens)
+        refuse(above("Prefix.tokens", self.tokens, 0))
         if isinstance(self.start, str):
             if self.start not in STARTS:
                 raise ConfigError(

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ssah_exp.config.ranges import above, refuse
 from ssah_exp.errors import ModelError
 from ssah_exp.interventions.plan import Slice, TrainingPlan
 from ssah_exp.training.adapters.adapter import (
     InstalledAdapter,
-    check_positive,
     projections,
     requires_grad_of,
 )
@@ -36,9 +36,8 @@ class UnitLora:
     alpha: float
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
-        check_positive("UnitLora.rank", self.rank)
-        check_positive("UnitLora.alpha", self.alpha)
+        """Refuse settings that cannot work, all at once."""
+        refuse([*above("UnitLora.rank", self.rank, 0), *above("UnitLora.alpha", self.alpha, 0)])
 
     def plan(self, model: nn.Module, plan: TrainingPlan) -> TrainingPlan:
         """The projections of ``plan``.
