@@ -43,8 +43,8 @@ def execute(options: argparse.Namespace) -> int:
             f"{PROBE} keeps no outcome of each prompt to compare arms by; "
             f"ssah-exp tables {PROBE} has its paired tests."
         )
-    settings = [(block, _judge(block.records[0], options)) for block in blocks(records)]
-    _check_metrics(metrics, [metrics_of(block.records[0], judge) for block, judge in settings])
+    settings = [(block, _judge(block.records, options)) for block in blocks(records)]
+    _check_metrics(metrics, [metrics_of(block.records, judge) for block, judge in settings])
     margins = Margins(options.margin, options.loss_margin, options.score_margin)
     compared = []
     for block, judge in settings:
@@ -97,18 +97,21 @@ def _records(what: str, options: argparse.Namespace) -> list[RunRecord]:
     return [with_later_judges(read_record(path), path)]
 
 
-def _judge(record: RunRecord, options: argparse.Namespace) -> str:
+def _judge(records: Sequence[RunRecord], options: argparse.Namespace) -> str:
     """The judge whose verdicts are compared.
 
     Raises:
-        ConfigError: The one asked for is no judge of the run.
+        ConfigError: The one asked for is no judge of any run.
     """
-    evaluation = record.config["evaluation"]
+    evaluation = records[0].config["evaluation"]
     judge: str = options.judge or evaluation["primary_judge"]
-    judges = {*evaluation["judges"], *record.judges} - {MT_BENCH}  # some judged the run later
+    later = {name for record in records for name in record.judges}  # some of single runs
+    judges = {*evaluation["judges"], *later} - {MT_BENCH}
     if judge not in judges:
-        known = did_you_mean(judge, judges)
-        raise ConfigError(f"--judge={judge} is no judge of run {record.run_id}.{known}")
+        runs = " or ".join(record.run_id for record in records)
+        raise ConfigError(
+            f"--judge={judge} is no judge of run {runs}.{did_you_mean(judge, judges)}"
+        )
     return judge
 
 

@@ -13,9 +13,9 @@ from ssah_exp.options.figure import SETTING, SHARE
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.across import Across
 from ssah_exp.reporting.artefacts import FIGURES
-from ssah_exp.reporting.curves import curves_of
+from ssah_exp.reporting.curves import curve_rows, curves_of
 from ssah_exp.reporting.figures.curve import draw_curve
-from ssah_exp.reporting.figures.drawing import numbered
+from ssah_exp.reporting.figures.drawing import check_picture, numbered
 from ssah_exp.reporting.figures.drawn_asr import DrawnAsr
 from ssah_exp.reporting.rows import blocks
 from ssah_exp.reporting.settings import newest
@@ -85,6 +85,9 @@ def _curves(options: argparse.Namespace) -> _Drawn:
     across = Across(None if options.by == SHARE else options.by, options.of or SCU)
     curves = curves_of(some_records(options, options.artefact), across)
     places = numbered(Path(options.out or "curve.png"), len(curves))
+    for records, place in zip(curves, places, strict=True):  # all or none
+        curve_rows(records, across, _asr(options))
+        check_picture(place)
     for records, place in zip(curves, places, strict=True):
         draw_curve(records, place, across, _asr(options))
     return list(zip(places, curves, strict=True))

@@ -9,10 +9,10 @@ from pathlib import Path
 from ssah_exp.config.artefacts import PROBE, TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.records.record import RunRecord
-from ssah_exp.reporting.figures.drawing import numbered
+from ssah_exp.reporting.figures.drawing import check_picture, numbered
 from ssah_exp.reporting.figures.drawn_asr import DrawnAsr
-from ssah_exp.reporting.figures.loss import asr_against_loss
-from ssah_exp.reporting.figures.null import draw_null
+from ssah_exp.reporting.figures.loss import asr_against_loss, loss_points
+from ssah_exp.reporting.figures.null import draw_null, null_rows
 from ssah_exp.reporting.figures.probe import draw_probe
 from ssah_exp.reporting.probe_table import render_probe
 from ssah_exp.reporting.rows import blocks
@@ -27,6 +27,7 @@ RENDERERS: dict[str, Renderer] = {
 }
 
 
+NumbersOfSetting = Callable[[Sequence[RunRecord], DrawnAsr], object]
 DrawSetting = Callable[[Sequence[RunRecord], Path, DrawnAsr], object]
 Draw = Callable[[Sequence[RunRecord], Path, DrawnAsr], list[Path]]
 
@@ -59,12 +60,18 @@ def render_artefact(records: Sequence[RunRecord], form: str) -> str:
     return RENDERERS[records[0].artefact](records, form)
 
 
-def _each_setting(draw: DrawSetting) -> Draw:
-    """Draw every setting among the records; the files of several get a number each."""
+def _each_setting(numbers: NumbersOfSetting, draw: DrawSetting) -> Draw:
+    """Draw every setting among the records; the files of several get a number each.
+
+    Nothing is drawn unless ``numbers`` can be had of every setting.
+    """
 
     def draw_all(records: Sequence[RunRecord], path: Path, asr: DrawnAsr) -> list[Path]:
         settings = blocks(records)
         places = numbered(path, len(settings))
+        for block, place in zip(settings, places, strict=True):
+            numbers(block.records, asr)
+            check_picture(place)
         for block, place in zip(settings, places, strict=True):
             draw(block.records, place, asr)
         return places
@@ -81,9 +88,10 @@ def _draw_probe(records: Sequence[RunRecord], path: Path, asr: DrawnAsr) -> list
 
 
 FIGURES: dict[str, Figures] = {
-    TABLE1: Figures(_each_setting(draw_null), "classes_and_controls.png"),
+    TABLE1: Figures(_each_setting(null_rows, draw_null), "classes_and_controls.png"),
     **dict.fromkeys(
-        TRAINING_ARTEFACTS, Figures(_each_setting(asr_against_loss), "asr_against_loss.png")
+        TRAINING_ARTEFACTS,
+        Figures(_each_setting(loss_points, asr_against_loss), "asr_against_loss.png"),
     ),
     PROBE: Figures(_draw_probe, "probe.svg"),
 }

@@ -330,6 +330,27 @@ def test_a_seed_with_a_gap_takes_nothing_from_the_prompts_of_another(tmp_path: P
     assert beside.findings[0].by_seed.keys() == {0}
 
 
+@pytest.mark.parametrize("asked", [0, 1])
+def test_a_judge_that_was_asked_later_of_one_seed_is_tested_over_prompts(
+    tmp_path: Path, asked: int
+) -> None:
+    """Whichever seed comes first."""
+
+    def judged(name: str, marks: str) -> Any:
+        rates = {**metrics(0.1), "asr/raw/later": rate(marks.count("c"), 100, 0.95)}
+        outcomes = Outcomes(verdicts={"harmful/raw/later": marks})
+        return arm(name, 0.1, metrics=rates, outcomes=outcomes)
+
+    test = {**SCU_ABOVE, "metric": "asr/raw/later"}
+    claims = claims_of(tmp_path, {"claim": "c", "tests": [test]})
+    arms = [judged("aligned", "c" * 10 + "r" * 90), judged("SCU/pooled", "c" * 60 + "r" * 40)]
+    runs = [record(0), record(1)]
+    runs[asked] = record(asked, arms=arms, judges={JUDGE: {}, "later": {}})
+    found = only(settle(claims, runs))
+    assert found.verdict == "supported"
+    assert found.findings[0].by_seed.keys() == {asked}
+
+
 def test_seeds_that_differ_by_rounding_alone_settle_nothing(tmp_path: Path) -> None:
     records = seeds_of([0.3, 0.4, 0.5], aligned=[0.1, 0.2, 0.3])
     found = only(settle(claims_of(tmp_path, {"claim": "c", "tests": [SCU_ABOVE]}), records))

@@ -183,6 +183,26 @@ def test_nothing_to_compare_is_said(tmp_path: Path, capsys: Capture) -> None:
     assert (said.out, "Nothing to compare" in said.err) == ("", True)
 
 
+@pytest.mark.parametrize("asked", [0, 1])
+def test_a_judge_that_was_asked_later_of_one_seed_is_compared_by(
+    tmp_path: Path, capsys: Capture, asked: int
+) -> None:
+    """Whichever seed comes first; the other is a gap."""
+    name = "asr/raw/later"
+    for seed in (0, 1):
+        made = table1(seed)
+        if seed == asked:
+            for item in made.arms:
+                item.metrics[name] = item.metrics[f"asr/raw/{JUDGE}"]
+            made = replace(made, judges={**made.judges, "later": {"kind": "keyword"}})
+        RecordStore(tmp_path).write(made)
+    text = printed(
+        capsys, "table1_pruning", "--root", str(tmp_path), "--judge", "later", "--metrics", "asr",
+        "--format", "csv",
+    )  # fmt: skip
+    assert set(pd.read_csv(io.StringIO(text))["metric"]) == {name}
+
+
 def test_losses_are_compared_in_nats() -> None:
     line = lines(table1(), metric="perplexity")["SCU/pooled", "aligned"]
     assert line.difference == pytest.approx(0.1)

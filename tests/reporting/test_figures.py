@@ -115,6 +115,18 @@ def test_rates_that_no_arm_has_are_said(trained: RunRecord, tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("asked", [0, 1])
+def test_a_judge_that_was_asked_later_of_one_seed_is_drawn(
+    trained: RunRecord, tmp_path: Path, asked: int
+) -> None:
+    later = {"asr/mean/later": rate(10, 100, 0.95)}
+    arms = [replace(item, metrics={**item.metrics, **later}) for item in trained.arms]
+    made = [replace(trained, seed=seed) for seed in (0, 1)]
+    made[asked] = replace(made[asked], arms=arms)
+    table = asr_against_loss(made, tmp_path / "a.svg", DrawnAsr(judge="later"))
+    assert set(pd.read_csv(table)["seed"]) == {asked}
+
+
 def test_the_numbers_lie_beside(trained: RunRecord, tmp_path: Path) -> None:
     table = asr_against_loss([trained], tmp_path / "figure.svg")
     assert table == tmp_path / "figure.csv"

@@ -16,6 +16,7 @@ from ssah_exp.cli import main
 from ssah_exp.config.vocabulary import CONTROLS
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.evaluation.intervals import Resampling, perplexity, rate
+from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore
 from ssah_exp.reporting.figures.drawing import CONTROL_MARKERS
 from ssah_exp.reporting.figures.drawn_asr import DrawnAsr
@@ -309,3 +310,31 @@ def test_every_kind_of_control_has_room_and_a_mark_of_its_own(
         last = max(axes.get_ylim() if lying else axes.get_xlim())
         furthest = many - 1 + 0.36 + 0.065  # half a box behind the middle of the last draws
         assert last - furthest > 0.1
+
+
+def judged(made: RunRecord, judge: str, style: str = "mean") -> RunRecord:
+    asked = {f"asr/{style}/{judge}": rate(1, 20, 0.95)}
+    return replace(made, arms=[replace(own, metrics={**own.metrics, **asked}) for own in made.arms])
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+def test_a_judge_that_was_asked_later_of_one_seed_is_drawn(tmp_path: Path, asked: int) -> None:
+    made = [judged(item, "later") if item.seed == asked else item for item in RECORDS]
+    rows = pd.read_csv(draw_null(made, tmp_path / "null.svg", DrawnAsr(judge="later")))
+    asr = rows[rows["metric"] == "asr"]
+    assert set(asr.loc[asr["value"].notna(), "seed"]) == {asked}
+    assert set(asr["seed"]) == {0, 1}, "the other's gap is seen"
+
+
+def test_no_setting_is_drawn_where_one_cannot_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = RECORDS[0].config
+    named = {**config, "model": {**config["model"], "name": "other"}}
+    other = replace(RECORDS[1], config=named, run_id="0123456789ab")
+    for item in (judged(RECORDS[0], "later"), other):
+        RecordStore(tmp_path / "store").write(item)
+    command = ["figure", "table1_pruning", "--root", str(tmp_path / "store"), "--judge", "later"]
+    assert main([*command, "--out", str(tmp_path / "f.svg")]) == 2
+    assert "No ASR by judge 'later'" in capsys.readouterr().err
+    assert [place.name for place in tmp_path.iterdir()] == ["store"]

@@ -137,7 +137,7 @@ def _found(claims: ClaimFile, test: Prediction, records: Sequence[RunRecord]) ->
     if not by_seed:
         hint = did_you_mean(test.metric, [name for run in arm.arms for name in run.metrics])
         return Evidence({}, lacking=f"the records have no {test.metric} of {test.arm}.{hint}")
-    metric = None if against is None else _metric(test, records[0])
+    metric = None if against is None else _metric(test, records)
     if against is None or metric is None:
         return Evidence(by_seed)
     if Evidence(by_seed).alike:
@@ -151,16 +151,16 @@ def _found(claims: ClaimFile, test: Prediction, records: Sequence[RunRecord]) ->
     )
 
 
-def _metric(test: Prediction, record: RunRecord) -> Metric | None:
+def _metric(test: Prediction, records: Sequence[RunRecord]) -> Metric | None:
     """How the test's metric is compared over prompts; None where no outcomes of single ones exist.
 
     The probe keeps none.
     """
-    if record.artefact == PROBE:
+    if records[0].artefact == PROBE:
         return None
     judge = test.metric.rpartition("/")[2]
-    judge = record.config["evaluation"]["primary_judge"] if judge == PERPLEXITY else judge
-    return next((item for item in metrics_of(record, judge) if item.name == test.metric), None)
+    judge = records[0].config["evaluation"]["primary_judge"] if judge == PERPLEXITY else judge
+    return next((item for item in metrics_of(records, judge) if item.name == test.metric), None)
 
 
 def _paired(

@@ -108,7 +108,7 @@ def compare_arms(
     groups = groups_of(records)
     wanted = [
         metric
-        for metric in metrics_of(records[0], judge)
+        for metric in metrics_of(records, judge)
         if not metrics or any(metric.is_of(part) for part in metrics)
     ]
     lines = [

@@ -59,13 +59,18 @@ class Metric:
         return self.name == part or self.name.startswith(f"{part}/")
 
 
-def metrics_of(record: RunRecord, judge: str) -> list[Metric]:
-    """What a record's arms can be compared by.
+def metrics_of(records: Sequence[RunRecord], judge: str) -> list[Metric]:
+    """What the arms of one setting can be compared by: whatever any of its records measured.
 
     Single attempts of an attack are left out: what they add up to is compared, and each would be
     one more test to adjust for.
+
+    Args:
+        records: One per seed, at least one.
+        judge: Whose verdicts; it may have been asked of some seeds alone.
     """
-    there = {name for arm in record.arms for name in arm.metrics}
+    there = {name for record in records for arm in record.arms for name in arm.metrics}
+    record = next((run for run in records if judge in run.judges), records[0])  # has its scale
     found = [
         Metric(PERPLEXITY, Kind.LOSS, ("text",), _losses, "windows"),
         *_verdicts(record, judge),

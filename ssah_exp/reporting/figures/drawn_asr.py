@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.metric_names import MEAN, asr_name
-from ssah_exp.records.record import ArmRecord
+from ssah_exp.records.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -26,20 +27,23 @@ class DrawnAsr:
         """Its name in a record of that config, measured or not."""
         return asr_name(self.style or MEAN, self.judge or evaluation["primary_judge"])
 
-    def metric(self, evaluation: dict[str, Any], arm: ArmRecord) -> str:
-        """Its name in a record.
+    def check(self, records: Sequence[RunRecord]) -> None:
+        """Refuse to draw what was not measured; a judge may have been asked of some seeds alone.
 
         Args:
-            evaluation: That group of a record's config.
-            arm: Any measured arm.
+            records: Of one artefact, at least one.
 
         Raises:
-            ConfigError: The arm was not measured in that style, or not by that judge.
+            ConfigError: No arm of any record was measured in that style, or none by that judge.
         """
-        style, metric = self.style or MEAN, self.name(evaluation)
-        if metric in arm.metrics:
-            return metric
-        judges = _judges(arm, style)
+        if any(
+            self.name(record.config["evaluation"]) in arm.metrics
+            for record in records
+            for arm in record.arms
+        ):
+            return
+        style, evaluation = self.style or MEAN, records[0].config["evaluation"]
+        judges = _judges(records, style)
         if self.judge is not None and judges:
             hint = did_you_mean(self.judge, judges)
             raise ConfigError(f"No ASR by judge '{self.judge}' in these records.{hint}")
@@ -57,7 +61,8 @@ class DrawnAsr:
 PRIMARY = DrawnAsr()
 
 
-def _judges(arm: ArmRecord, style: str) -> list[str]:
+def _judges(records: Sequence[RunRecord], style: str) -> list[str]:
     """Judges of the answers in that style."""
     before = asr_name(style, "")
-    return [name.removeprefix(before) for name in arm.metrics if name.startswith(before)]
+    names = dict.fromkeys(name for run in records for arm in run.arms for name in arm.metrics)
+    return [name.removeprefix(before) for name in names if name.startswith(before)]

@@ -30,7 +30,7 @@ def drawn_rows(records: Sequence[RunRecord], asr: DrawnAsr, arms: Arms) -> pd.Da
     Raises:
         ConfigError: No record measured that ASR.
     """
-    asr.metric(records[0].config["evaluation"], records[0].arms[0])
+    asr.check(records)
     rows = [
         _row(short, metric or asr.name(record.config["evaluation"]), record.seed, *drawn)
         for short, metric in (("asr", None), (PERPLEXITY, PERPLEXITY))

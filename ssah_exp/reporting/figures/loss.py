@@ -48,15 +48,7 @@ def asr_against_loss(records: Sequence[RunRecord], path: Path, asr: DrawnAsr = P
         StoreError: No arm has both numbers.
         ConfigError: No record measured that ASR, or a suffix that cannot be written.
     """
-    evaluation = records[0].config["evaluation"]
-    measured = [arm for record in records for arm in record.arms if TRAIN_LOSS in arm.metrics]
-    arms = [arm for arm in measured if arm.arm is not None]
-    if not arms:
-        raise StoreError("No arm of these records has a training loss: they trained nothing.")
-    metric = asr.metric(evaluation, arms[0])
-    points = _points(records, metric)
-    if points.empty or not points["trained"].any():
-        raise StoreError(f"No arm of these records has both a training loss and {metric}.")
+    evaluation, points = records[0].config["evaluation"], loss_points(records, asr)
     figure = new_figure(PAGE * 0.75, 3.2)
     figure.suptitle(_title(records))
     axes = figure.subplots()
@@ -69,13 +61,34 @@ def asr_against_loss(records: Sequence[RunRecord], path: Path, asr: DrawnAsr = P
     return save_figure(figure, path, points)
 
 
+def loss_points(records: Sequence[RunRecord], asr: DrawnAsr = PRIMARY) -> pd.DataFrame:
+    """One row per arm that has both numbers; ASR in percent.
+
+    Args:
+        records: Of one setting of a training table, one per seed.
+        asr: Which ASR.
+
+    Raises:
+        StoreError: No arm has both numbers.
+        ConfigError: No record measured that ASR.
+    """
+    arms = [arm for record in records for arm in record.arms if TRAIN_LOSS in arm.metrics]
+    if not any(arm.arm is not None for arm in arms):
+        raise StoreError("No arm of these records has a training loss: they trained nothing.")
+    asr.check(records)
+    metric = asr.name(records[0].config["evaluation"])
+    points = _points(records, metric)
+    if points.empty or not points["trained"].any():
+        raise StoreError(f"No arm of these records has both a training loss and {metric}.")
+    return points
+
+
 def _title(records: Sequence[RunRecord]) -> str:
     data = records[0].config["data"]["name"]
     return f"{data}, {records[0].artefact}, {seeds_in_title(len(records))}"
 
 
 def _points(records: Sequence[RunRecord], metric: str) -> pd.DataFrame:
-    """One row per arm that has both numbers; ASR in percent."""
     rows = []
     for record in records:
         for arm in record.arms:
