@@ -41,10 +41,13 @@ def model_card(record: RunRecord, arm: ArmRecord) -> str:
 
 def _what(arm: ArmRecord) -> str:
     if arm.training is not None:
-        proof = arm.training["certificate"]
+        policy, proof = arm.training.get("policy"), arm.training.get("certificate")
+        how = "Fine-tuned" if policy is None else f"Fine-tuned under policy `{policy}`"
+        if proof is None:
+            return f"{how}. The run kept no certificate of which weights changed."
         total = proof["changeable_weights"] + proof["frozen_weights"]
         return (
-            f"Fine-tuned under policy `{arm.training['policy']}`: "
+            f"{how}: "
             f"{proof['changeable_weights']} of {total} weights were free to change and "
             f"{proof['changed_weights']} did. The rest is bit for bit what it was before; "
             "`certificate.json` proves it, and was checked when this folder was written."

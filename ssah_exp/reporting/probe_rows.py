@@ -13,6 +13,8 @@ from ssah_exp.evaluation.probe.curves import Curve
 from ssah_exp.evaluation.probe.names import BENIGN, MALICIOUS
 from ssah_exp.records.record import ArmRecord, RunRecord
 
+_COLUMNS = ["arm", "curve", "block", "value", "low", "high", "p_holm", "n", "unit", "method"]
+
 
 @dataclass(frozen=True)
 class Shorter:
@@ -41,24 +43,16 @@ def depth_rows(record: RunRecord, names: Iterable[str] | None = None) -> pd.Data
         for name in arm.curves if names is None else names:
             if name in arm.curves:
                 rows += _points(arm, name, arm.curves[name])
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def _points(arm: ArmRecord, name: str, curve: Curve) -> Iterator[dict[str, Any]]:
     for depth, value in enumerate(curve.value):
         if value is not None:
-            yield {
-                "arm": arm.name,
-                "curve": name,
-                "block": depth,
-                "value": value,
-                "low": curve.low[depth],
-                "high": curve.high[depth],
-                "p_holm": None if curve.p is None else curve.p[depth],
-                "n": curve.n,
-                "unit": curve.unit,
-                "method": curve.method,
-            }
+            p = None if curve.p is None else curve.p[depth]
+            ends = curve.low[depth], curve.high[depth]
+            numbers = (depth, value, *ends, p, curve.n, curve.unit, curve.method)
+            yield dict(zip(_COLUMNS, (arm.name, name, *numbers), strict=True))
 
 
 def shorter(curve: Curve, level: float) -> Shorter:

@@ -30,6 +30,7 @@ from ssah_exp.reporting.probe_rows import depth_rows, direction, shorter
 from ssah_exp.reporting.settings import newest
 from ssah_exp.reporting.text import (
     format_frame,
+    interval_text,
     machine_text,
     percent_text,
     prose,
@@ -92,8 +93,8 @@ def distance_frame(run: RunRecord) -> pd.DataFrame:
 
 
 def _distance_line(arm: ArmRecord, form: str, step: int, confidence: float) -> dict[str, str]:
-    difference = arm.metrics[step_name(form, step, DIFFERENCE)]
-    means = {side: _value(arm.metrics[step_name(form, step, side)]) for side in SIDES}
+    difference = arm.measured(step_name(form, step, DIFFERENCE))
+    means = {side: _value(arm.measured(step_name(form, step, side))) for side in SIDES}
     counted = shorter(arm.curves[step_name(form, step, DIFFERENCE)], 1 - confidence)
     return {
         "distance": form.replace("/", ", ").replace("_", "-"),
@@ -106,7 +107,7 @@ def _distance_line(arm: ArmRecord, form: str, step: int, confidence: float) -> d
         "twins of malicious": means[NULL_MALICIOUS],
         "benign - malicious": rounded_text(difference, digits=_DIGITS),
         "twins' difference": rounded_text(
-            arm.metrics[step_name(form, step, NULL_DIFFERENCE)], digits=_DIGITS
+            arm.measured(step_name(form, step, NULL_DIFFERENCE)), digits=_DIGITS
         ),
         "shorter": direction(difference),
         "blocks: benign / malicious": f"{counted.benign} / {counted.malicious} of {counted.blocks}",
@@ -122,11 +123,11 @@ def _model_line(arm: ArmRecord, run: RunRecord) -> dict[str, str]:
     judge, last = run.config["evaluation"]["primary_judge"], run.config["probe"]["steps"][-1]
     line = {
         "model": arm.name,
-        "refused %": percent_text(arm.metrics[f"{REFUSED}/{judge}"]),
-        f"over within {last} %": percent_text(arm.metrics[step_name(ENDED, last, "bare")]),
+        "refused %": percent_text(arm.measured(f"{REFUSED}/{judge}")),
+        f"over within {last} %": percent_text(arm.measured(step_name(ENDED, last, "bare"))),
     }
     for side in (BENIGN, MALICIOUS):
-        same = arm.metrics[step_name(SAME_TOKEN, last, side)]
+        same = arm.measured(step_name(SAME_TOKEN, last, side))
         line[f"same token as {side} %"] = percent_text(same)
     for name, title in (
         (AUC_ALL, "harmless"),
@@ -136,7 +137,7 @@ def _model_line(arm: ArmRecord, run: RunRecord) -> dict[str, str]:
         if name in arm.curves:
             values = [value for value in arm.curves[name].value[1:] if value is not None]
             line[f"AUC, {title}: mean [range] over blocks"] = (
-                f"{fmean(values):.3f} [{min(values):.3f}, {max(values):.3f}]"
+                interval_text(fmean(values), min(values), max(values), 3) if values else ""
             )
     return line
 

@@ -23,7 +23,7 @@ from ssah_exp.reporting.captions import (
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
 from ssah_exp.reporting.setting_text import long_lines, marked_cells, setting_text
-from ssah_exp.reporting.text import format_frame, given, machine_text, prose
+from ssah_exp.reporting.text import format_frame, given, machine_text, prose, span
 
 # Artefact -> what the paper's numbers for it are; artefacts without an entry have none.
 PUBLISHED = {
@@ -113,7 +113,7 @@ def caption_of(block: Block) -> str:
         f"{training['objective']} on {_material(block)}, "
         f"learning rate {training['learning_rate']:g}, batch {training['batch_size']}; "
         f"{prompts_clause(block.records[0])}; {budgets_clause(config)}; training loss in nats per "
-        f"response token over {_loss_examples(block)} training examples; "
+        f"response token{_loss_examples(block)}; "
         f"{seeds_text(block.records)}; {intervals_note(block, 'perplexity and training loss')}; "
         f"{controls_note(training['control_draws'])}{closing_notes(block)}"
     )
@@ -123,24 +123,23 @@ def _material(block: Block) -> str:
     config = block.records[0].config
     training = config["training"]
     if training["objective"] == "sft":
-        return f"{_examples(block)} examples of data.{training['data']}"
+        return f"{_counted(block)}examples of data.{training['data']}"
     given = config["data"].get("preferences") is not None
     origin = "data.preferences" if given else f"data.{training['data']}"
-    return f"{_examples(block)} pairs of {origin}"
+    return f"{_counted(block)}pairs of {origin}"
 
 
-def _examples(block: Block) -> str:
-    counts = {
-        arm.training["examples"]
-        for record in block.records
-        for arm in record.arms
-        if arm.training is not None
-    }
-    return " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+def _counted(block: Block) -> str:
+    """How many examples arms read, ``300 `` or ``10 to 12 ``; empty where no arm says."""
+    trained = [arm.training for run in block.records for arm in run.arms if arm.training]
+    counts = [training["examples"] for training in trained if "examples" in training]
+    return f"{span(counts, 'd')} " if counts else ""
 
 
-def _loss_examples(block: Block) -> int:
-    return max(row.cells[TRAIN_LOSS].n for row in block.rows)
+def _loss_examples(block: Block) -> str:
+    """`` over 64 training examples``; empty where no arm was trained."""
+    sizes = [row.cells[TRAIN_LOSS].n for row in block.rows if TRAIN_LOSS in row.cells]
+    return f" over {max(sizes)} training examples" if sizes else ""
 
 
 def _as_given(value: Any) -> str:

@@ -20,7 +20,7 @@ from ssah_exp.evaluation.probe.names import SIDES, forms, step_name
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.figures.probe import draw_probe
 from ssah_exp.reporting.probe_rows import direction, shorter
-from ssah_exp.reporting.probe_table import render_probe
+from ssah_exp.reporting.probe_table import model_frame, render_probe
 from ssah_exp.reporting.seed_rows import Picked, seeds_frame
 from ssah_exp.reporting.text import machine_text
 from tests.records.synthetic import arm, record
@@ -107,6 +107,21 @@ def test_every_line_of_the_probe_is_of_the_run_that_it_names() -> None:
     assert line["high"].tolist() == [value + 0.5, value + 1.5]
     assert line["p_holm"].isna().tolist() == [False, True]
     assert set(line["n"]) == {9}
+
+
+def test_areas_that_are_gaps_at_every_block_are_left_empty(tmp_path: Path) -> None:
+    """Of requests of one kind alone."""
+    made = probed(0, "one")
+    gaps = Curve([None] * 3, [None] * 3, [None] * 3, 9, "requests", "none: a class is empty")
+    arms = [replace(item, curves={**item.curves, AREAS[0]: gaps}) for item in made.arms]
+    cells = model_frame(replace(made, arms=arms))["AUC, harmless: mean [range] over blocks"]
+    assert cells.tolist() == ["", ""]
+    bare = [
+        replace(item, curves={**item.curves, **dict.fromkeys(AREAS, gaps)}) for item in made.arms
+    ]
+    *_, areas = draw_probe([replace(made, arms=bare)], tmp_path / "a.svg")
+    text = areas.with_suffix(".csv").read_text()
+    assert text == "arm,curve,block,value,low,high,n\n"
 
 
 def test_beside_each_picture_of_the_probe_are_the_numbers_that_it_draws(

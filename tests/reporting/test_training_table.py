@@ -18,6 +18,8 @@ from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.artefacts import render_artefact
+from ssah_exp.reporting.beside_paper.benchmarks import attack_metric
+from ssah_exp.reporting.model_card import model_card
 from ssah_exp.reporting.rows import blocks
 from ssah_exp.reporting.training_table import render_training
 from tests.records.synthetic import (
@@ -446,3 +448,31 @@ def test_a_mean_that_one_seed_lacks_says_how_many_it_is_of() -> None:
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if "|" in line}
     assert rows["full"].count("(2 of 3)") == 1
     assert "(2 of 3)" not in rows["unaligned"]
+
+
+def test_records_that_say_little_of_their_trainings_have_a_table() -> None:
+    """Of an earlier version, or of models before training alone."""
+    silent = [replace(item, training=item.training and {"steps": 3}) for item in trained_arms()]
+    made = training_record(arms=silent)
+    assert "model, sft on examples of data.finetune, learning" in render_training(
+        [made], "markdown"
+    )
+    dense = training_record(arms=trained_arms()[:2])
+    text = render_training([dense], "markdown")
+    assert "training loss in nats per response token; seed 0;" in text
+    assert "| aligned" in text
+
+
+def test_an_attack_that_says_no_kind_is_none_of_the_papers() -> None:
+    assert attack_metric(record(attacks={"a": {"source": "s"}}), "gcg", "zou2023") is None
+
+
+def test_a_model_card_of_a_training_without_a_certificate_claims_none() -> None:
+    made = trained_arm("full", 0.5)
+    for said, start in (
+        ({"policy": "none"}, "Fine-tuned under policy `none`."),
+        ({}, "Fine-tuned."),
+    ):
+        silent = replace(made, training={**said, "certificate": None})
+        text = model_card(training_record(), silent)
+        assert f"{start} The run kept no certificate of which weights changed." in text

@@ -66,7 +66,7 @@ def attack_metric(record: RunRecord, kind: str, judge: str) -> str | None:
         judge: Whose verdicts.
     """
     for name, described in record.attacks.items():
-        if described["kind"].lower() == kind:
+        if described.get("kind", "").lower() == kind:
             style = record.config["evaluation"]["attacks"][name]["styles"][0]
             return asr_name(attacked_style(style, name), judge)
     return None

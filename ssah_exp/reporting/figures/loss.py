@@ -23,6 +23,7 @@ from ssah_exp.reporting.figures.drawing import (
 )
 from ssah_exp.reporting.figures.drawn_asr import PRIMARY, DrawnAsr
 from ssah_exp.reporting.figures.names import seeds_in_title
+from ssah_exp.reporting.text import span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,16 +114,11 @@ def _points(records: Sequence[RunRecord], metric: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _range(losses: pd.Series[float]) -> str:
-    ends = f"{losses.min():.2f}", f"{losses.max():.2f}"
-    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
-
-
 def _draw(axes: Axes, points: pd.DataFrame) -> None:
     colours = distinct_colours(list(points["arm"].unique()))
     for name, start in points[~points["trained"]].groupby("arm", sort=False):
         colour, rate = colours[str(name)], start["asr_pct"].mean()
-        label = f"{name}, loss {_range(start['train_loss'])}"
+        label = f"{name}, loss {span(start['train_loss'], '.2f')}"
         axes.axhline(rate, linestyle="--", linewidth=1, color=colour, label=label)
     for point in points[points["trained"]].to_dict("records"):
         rate = point["asr_pct"]
