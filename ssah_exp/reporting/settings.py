@@ -37,6 +37,17 @@ def newest(records: Sequence[RunRecord]) -> list[RunRecord]:
     return sorted(found, key=lambda run: run.finished)
 
 
+def seeds_and_runs(runs: Sequence[RunRecord]) -> dict[str, str]:
+    """Columns ``seeds`` and ``runs`` for machines, which tell a setting's lines from others'.
+
+    What settings differ in may be anything; captions, which machines do not get, name it.
+    """
+    return {
+        "seeds": " ".join(str(run.seed) for run in runs),
+        "runs": " ".join(run.run_id for run in runs),
+    }
+
+
 def fixed_inputs(record: RunRecord) -> dict[str, str]:
     """Hashes of the inputs that are the same for every seed, by name: model, text, most sets."""
     data: Mapping[str, Any] = record.config["data"]

@@ -25,6 +25,7 @@ from ssah_exp.reporting.captions import (
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
 from ssah_exp.reporting.setting_text import long_lines, marked_cells, setting_text
+from ssah_exp.reporting.settings import seeds_and_runs
 from ssah_exp.reporting.text import format_frame, given, heading, machine_text, prose
 
 _PUBLISHED_METRICS = {
@@ -64,9 +65,9 @@ def render(records: Sequence[RunRecord], form: str) -> str:
 def long_frame(settings: Sequence[Block]) -> pd.DataFrame:
     """One line per value, ours and published, for machines.
 
-    Columns: origin, model, data, scu_budget, arm, fill, control, units_pct, params_pct, metric,
-    value, low, high, spread, n, repeats, method, fewer_than_paper. Rates are shares from 0 to 1,
-    the spread of perplexity is a factor.
+    Columns: origin, model, data, scu_budget, seeds, runs, arm, fill, control, units_pct,
+    params_pct, metric, value, low, high, spread, n, repeats, method, fewer_than_paper. Rates are
+    shares from 0 to 1, the spread of perplexity is a factor.
     """
     lines = long_lines(settings, _origin)
     for item in read_published("table1_pruning").to_dict("records"):
@@ -92,6 +93,7 @@ def _origin(row: Row, block: Block) -> dict[str, Any]:
         "model": config["model"]["name"],
         "data": config["data"]["name"],
         "scu_budget": config["units"]["budgets"]["scu"],
+        **seeds_and_runs(block.records),
         "arm": row.label,
         "fill": row.fill,
         "control": row.control,

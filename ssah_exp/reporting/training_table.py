@@ -23,6 +23,7 @@ from ssah_exp.reporting.captions import (
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
 from ssah_exp.reporting.setting_text import long_lines, marked_cells, setting_text
+from ssah_exp.reporting.settings import seeds_and_runs
 from ssah_exp.reporting.text import format_frame, given, machine_text, prose, span
 
 # Artefact -> what the paper's numbers for it are; artefacts without an entry have none.
@@ -63,9 +64,9 @@ def training_wide_frame(block: Block) -> pd.DataFrame:
 def training_long_frame(settings: Sequence[Block]) -> pd.DataFrame:
     """One line per value, for machines.
 
-    Columns: model, data, start, trained_on, arm, policy, control, units_pct, params_pct, metric,
-    value, low, high, spread, n, repeats, method, fewer_than_paper. Rates are shares from 0 to 1,
-    the spread of perplexity is a factor.
+    Columns: model, data, start, trained_on, seeds, runs, arm, policy, control, units_pct,
+    params_pct, metric, value, low, high, spread, n, repeats, method, fewer_than_paper. Rates are
+    shares from 0 to 1, the spread of perplexity is a factor.
     """
     return pd.DataFrame(long_lines(settings, _origin))
 
@@ -77,6 +78,7 @@ def _origin(row: Row, block: Block) -> dict[str, Any]:
         "data": config["data"]["name"],
         "start": config["training"]["start"],
         "trained_on": config["training"]["data"],
+        **seeds_and_runs(block.records),
         "arm": row.label,
         "policy": _policy(row, block),
         "control": row.control,

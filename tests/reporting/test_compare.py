@@ -346,6 +346,16 @@ def test_machines_read_every_number(root: str, capsys: Capture, form: str) -> No
     assert (row["n"], row["unit"], row["margin"]) == (N, "prompts", 0.05)
 
 
+def test_machines_can_tell_the_lines_of_settings_apart(root: str, capsys: Capture) -> None:
+    other = table1(0, run_id="other")
+    other.config["units"]["samples"] = 16
+    RecordStore(Path(root)).write(other)
+    text = printed(capsys, "table1_pruning", "--root", root, "--format", "csv")
+    frame = pd.read_csv(io.StringIO(text))
+    assert set(frame["runs"]) == {f"{0:012x} {1:012x}", "other"}
+    assert not frame.duplicated(["runs", "arm", "against", "metric"]).any()
+
+
 def test_the_level_asked_for_is_that_of_the_intervals(root: str, capsys: Capture) -> None:
     few = ("table1_pruning", "--root", root, "--metrics", "asr/raw", "--format", "csv")
     found = pd.read_csv(io.StringIO(printed(capsys, *few, "--confidence", "0.8")))

@@ -229,6 +229,19 @@ def test_published_rates_are_shares_and_perplexities_are_not(form: str) -> None:
     assert values["asr/raw_system"] == pytest.approx(0.19)
 
 
+def test_machines_can_tell_the_lines_of_settings_apart() -> None:
+    """What they differ in may be a key that no column has, as the number of samples."""
+    made = [record(0), record(1)]
+    other = record(0, run_id="other")
+    other.config["units"]["samples"] = 16
+    frame = pd.read_csv(io.StringIO(render([*made, other], "csv")), dtype=str)
+    ours = frame[frame["origin"] != "published"]
+    assert set(ours["runs"]) == {f"{made[0].run_id} {made[1].run_id}", "other"}
+    assert ours.groupby("runs")["seeds"].unique().map(list).tolist() == [["0 1"], ["0"]]
+    itself = ["origin", "runs", "arm", "fill", "control", "metric", "published_model"]
+    assert not ours.duplicated(itself).any()
+
+
 def latex() -> str:
     return render([record()], "latex")
 

@@ -311,6 +311,8 @@ COLUMNS = [
     "data",
     "start",
     "trained_on",
+    "seeds",
+    "runs",
     "arm",
     "policy",
     "control",
@@ -353,6 +355,23 @@ def test_machines_read_one_line_per_value(form: str) -> None:
     control = frame[(frame["control"] == "random") & (frame["metric"] == ASR)].iloc[0]
     assert control["spread"] == pytest.approx(0.1)
     assert (control["repeats"], control["method"]) == (3, "range over draws")
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_machines_read_what_the_paper_lacks_in_the_same_columns(form: str) -> None:
+    frame = frame_of([training_record(artefact="scu_only")], form)
+    assert list(frame.columns) == COLUMNS
+    assert set(frame["origin"]) == {"measured"}
+
+
+@pytest.mark.parametrize("artefact", ["table4_alignment_budget", "frozen_share"])
+def test_counts_stay_whole_numbers_beside_lines_that_have_none(artefact: str) -> None:
+    made = [training_record(artefact=artefact)]
+    lines = json.loads(render_training(made, "json"))
+    counts = [line[name] for line in lines for name in ("n", "repeats")]
+    assert {type(count) for count in counts if count is not None} == {int}
+    text = pd.read_csv(io.StringIO(render_training(made, "csv")), dtype=str)
+    assert text[["n", "repeats"]].stack().dropna().str.isdecimal().all()
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])

@@ -12,10 +12,12 @@ from ssah_exp.reporting.beside_paper.pair import PaperPair
 from ssah_exp.reporting.beside_paper.pruning import pruning_pairs
 from ssah_exp.reporting.beside_paper.training import TRAINING_PAIRS
 from ssah_exp.reporting.rows import Block
+from ssah_exp.reporting.settings import seeds_and_runs
 from ssah_exp.reporting.text import cell_text, format_frame, given, prose, scale_of, value_text
 
 TITLE = "Ours beside the paper's; difference = ours - published, in the unit of the row:"
 COLUMNS = ("published_model", "published", "difference", "differs_in")
+_COUNTS = ("n", "repeats")
 
 
 def pairs_of(block: Block) -> list[PaperPair]:
@@ -88,6 +90,7 @@ def comparison_lines(block: Block) -> list[dict[str, Any]]:
             "model": config["model"]["name"],
             "data": config["data"]["name"],
             "scu_budget": config["units"]["budgets"]["scu"],
+            **seeds_and_runs(block.records),
             "arm": pair.arm,
             "fill": pair.fill,
             "metric": pair.metric,
@@ -104,15 +107,15 @@ def comparison_lines(block: Block) -> list[dict[str, Any]]:
 def with_comparison(frame: pd.DataFrame, settings: Sequence[Block]) -> pd.DataFrame:
     """A long table with the comparison's lines appended, told apart by ``origin``.
 
-    Only those lines fill :data:`COLUMNS`.
+    Only those lines fill :data:`COLUMNS`, which are there without them, too: tables of several
+    artefacts may be read together.
     """
     lines = [line for block in settings for line in comparison_lines(block)]
-    if not lines:
-        return frame
     above = frame if "origin" in frame.columns else frame.assign(origin="measured")
     first = ["origin", *(name for name in above.columns if name != "origin")]
     # Line by line: joining frames would guess a type for columns that only one of them has.
-    return pd.DataFrame([*above.to_dict("records"), *lines], columns=[*first, *COLUMNS])
+    joined = pd.DataFrame([*above.to_dict("records"), *lines], columns=[*first, *COLUMNS])
+    return joined.astype(dict.fromkeys(_COUNTS, "Int64"))  # a line without them makes them floats
 
 
 def marks(pair: PaperPair) -> list[str]:

@@ -11,6 +11,7 @@ from ssah_exp.evaluation.intervals import Estimate, level_text
 from ssah_exp.reporting.captions import inputs_note, seeds_text, with_differences
 from ssah_exp.reporting.compare.arms import OTHER_QUESTIONS, Comparisons, Line
 from ssah_exp.reporting.compare.metrics import Kind
+from ssah_exp.reporting.settings import seeds_and_runs
 from ssah_exp.reporting.text import (
     bracketed,
     format_frame,
@@ -59,8 +60,8 @@ def render_comparisons(settings: Sequence[Comparisons], form: str, claim: str | 
 def comparison_frame(settings: Sequence[Comparisons], claim: str | None) -> pd.DataFrame:
     """One line per comparison.
 
-    Columns: artefact, model, data, scu_budget, seeds, judge, arm, against, metric, better
-    (``lower`` or ``higher``), difference, low, high, n, unit, interval, effect, effect_name,
+    Columns: artefact, model, data, scu_budget, seeds, runs, judge, arm, against, metric,
+    better (``lower`` or ``higher``), difference, low, high, n, unit, interval, effect, effect_name,
     effect_low, effect_high, p, p_holm, test, margin, p_no_worse, p_no_worse_holm, p_equivalent,
     p_equivalent_holm, equivalence_test, tost, seeds_difference, seeds_low, seeds_high, seeds_p,
     ranks, and ``claim`` and ``shown`` if one was asked for. Rates are shares from 0 to 1;
@@ -101,7 +102,7 @@ def _long(line: Line, setting: Comparisons, claim: str | None) -> dict[str, Any]
         "model": config["model"]["name"],
         "data": config["data"]["name"],
         "scu_budget": config["units"]["budgets"]["scu"],
-        "seeds": " ".join(str(record.seed) for record in setting.records),
+        **seeds_and_runs(setting.records),
         "judge": setting.judge,
         "arm": line.arm,
         "against": line.against,
