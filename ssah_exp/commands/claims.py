@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ssah_exp.commands.records import records_of
+from ssah_exp.commands.records import records_of, some_records
 from ssah_exp.reporting.claims.claim_file import read_claims
 from ssah_exp.reporting.claims.settle import settle
 from ssah_exp.reporting.claims.table import render_claims
@@ -16,10 +16,11 @@ def execute(options: argparse.Namespace) -> int:
 
     Raises:
         ConfigError: The file of claims is wrong, or does not fit the records.
-        StoreError: There are no records where they were looked for.
+        StoreError: There are no records where they were looked for, and a test needs them.
     """
     claims = read_claims(Path(options.file))
-    records, _ = records_of(options)
+    of_records = any(test.csv is None for claim in claims.claims for test in claim.tests)
+    records = some_records(options) if of_records else records_of(options)[0]
     settled = settle(claims, records, records_only=options.records_only)
     print(render_claims(claims, settled, options.format))
     return 0

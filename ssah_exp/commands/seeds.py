@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from ssah_exp.errors import ConfigError, printable
 from ssah_exp.reporting.seed_rows import Picked, seeds_frame
+from ssah_exp.reporting.text import inert, machine_text
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -17,15 +17,16 @@ def execute(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: A file without its seed, one seed or heading twice, or a column not named
             HEADING=NAME.
-        StoreError: A file that neither command wrote, or that lacks what is asked for.
+        StoreError: A file that neither command wrote, that lacks what is asked for, or has it
+            twice.
     """
     columns = _columns(options.column)
     picked = Picked(options.measure, options.before, options.after)
     rows = seeds_frame(_files(options.files), picked, columns)
     if options.format == "json":
-        print(json.dumps(rows.to_dict(orient="records"), indent=1))
+        print(machine_text(rows, "json"))
     else:
-        shown = rows.to_csv(index=False, float_format="%.4f", lineterminator="\n")
+        shown = inert(rows).to_csv(index=False, float_format="%.4f", lineterminator="\n")
         print(printable(shown), end="")
     return 0
 

@@ -47,7 +47,8 @@ def seeds_frame(
 
     Raises:
         ConfigError: What is picked is of files of the other kind.
-        StoreError: A file is no such CSV, lacks one of the names, or has no draws for the number.
+        StoreError: A file is no such CSV, lacks one of the names, has one twice or something that
+            is no number, or has no draws for the number.
     """
     found = {seed: _numbers(path, picked) for seed, path in sorted(files.items())}
     wanted = columns or {name: name for name in next(iter(found.values())).index}
@@ -66,18 +67,31 @@ def _numbers(path: Path, picked: Picked) -> pd.Series:
         if picked.before or picked.after:
             raise ConfigError(f"--from and --to say nothing about {path}, of 'units atlas'.")
         asked = table[table["measure"] == (picked.measure or "jaccard_SCU")]
-        rows = asked.set_index("setting")["mean"]
+        rows = _by_name(asked, "setting", "mean", path)
     elif set(table.columns) >= _NOISE:
         if picked.measure:
             raise ConfigError(f"--measure says nothing about {path}, of 'units noise'.")
         before, after = picked.before or "SCU", picked.after or "CU"
         asked = table[(table["from"] == before) & (table["to"] == after)]
-        rows = asked.set_index("comparison")["of_before_mean"] / 100
+        rows = _by_name(asked, "comparison", "of_before_mean", path) / 100
     else:
         raise StoreError(f"{path} is no CSV of 'units atlas' or 'units noise'.")
     if rows.dropna().empty:
         raise StoreError(f"{path} has no draws of any setting for what is asked ({picked}).")
-    return rows.dropna().rename(index=lambda name: as_text(str(name)))
+    return rows.dropna()
+
+
+def _by_name(asked: pd.DataFrame, names: str, numbers: str, path: Path) -> pd.Series:
+    """One column by the names in another."""
+    rows = asked.set_index(names)[numbers].rename(index=lambda name: as_text(str(name)))
+    if not pd.api.types.is_numeric_dtype(rows):
+        raise StoreError(f"{path}: column '{numbers}' holds something that is no number.")
+    if len(twice := rows.index[rows.index.duplicated()]):
+        raise StoreError(
+            f"{path} has more than one line of {names} '{twice[0]}' for what is asked; give a file "
+            "as it was written."
+        )
+    return rows
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -87,3 +87,30 @@ def test_what_is_not_there_is_said(
     told = capsys.readouterr()
     assert told.out == ""
     assert said in " ".join(told.err.split())
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("run,jaccard_SCU,0.8\nrun,jaccard_SCU,0.7", "more than one line of setting 'run'"),
+        ("run,jaccard_SCU,0.8\nflap,jaccard_SCU,n.d.", "column 'mean' holds something that is no"),
+    ],
+)
+def test_a_file_that_no_command_wrote_so_is_refused(
+    lines: str, said: str, tmp_path: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "atlas.csv"
+    path.write_text(f"setting,measure,mean\n{lines}\n")
+    assert main(["units", "seeds", f"1={path}"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert said in " ".join(told.err.split())
+
+
+def test_names_stay_text_and_infinity_stays_json(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "atlas.csv"
+    path.write_text("setting,measure,mean\n'=1+1,jaccard_SCU,inf\nrun,jaccard_SCU,-0.5\n")
+    assert main(["units", "seeds", f"1={path}"]) == 0
+    assert capsys.readouterr().out == "seed,'=1+1,run\n1,inf,-0.5000\n"
+    assert main(["units", "seeds", f"1={path}", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"seed": 1, "=1+1": "inf", "run": -0.5}]

@@ -15,6 +15,7 @@ import yaml
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from ssah_exp.cli import main
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.evaluation.outcomes import Outcomes
@@ -404,6 +405,14 @@ def test_perplexities_of_a_csv_are_compared_as_those_of_records(tmp_path: Path) 
         settle(claims, [])
 
 
+def test_a_csv_may_say_true_and_false_and_guard_its_headings(tmp_path: Path) -> None:
+    path = tmp_path / "seeds.csv"
+    path.write_text("seed,'=a,b\n0,True,False\n1,True,True\n2,False,True\n")
+    test = {"shows": "higher", "arm": "=a", "against": "b", "csv": path.name}
+    found = only(settle(claims_of(tmp_path, {"claim": "c", "tests": [test]}), []))
+    assert found.findings[0].by_seed == {0: 1, 1: 0, 2: -1}
+
+
 def test_gaps_of_a_csv_stay_gaps_and_a_seed_has_one_row(tmp_path: Path) -> None:
     path = tmp_path / "seeds.csv"
     path.write_text("seed,trained\n0,0.16\n1,\n2,0.18\n")
@@ -504,6 +513,35 @@ def test_unscored_arms_are_gaps_not_zeros(tmp_path: Path) -> None:
     gap = record(2, arms=[arm("aligned", 0.1), arm("SCU/pooled", 0.5, metrics=missing)])
     found = only(settle(claims_of(tmp_path, {"claim": "c", "tests": [SCU_ABOVE]}), [*records, gap]))
     assert list(found.findings[0].by_seed) == [0, 1]
+
+
+def test_machines_read_margins_files_and_what_was_left_unscored(tmp_path: Path) -> None:
+    judged = {**metrics(0.6), f"coverage/raw/{JUDGE}": rate(97, 100, 0.95)}
+    pruned = arm("SCU/pooled", 0.6, metrics=judged)
+    runs = [record(seed, arms=[arm("aligned", 0.1), pruned]) for seed in (0, 1)]
+    (tmp_path / "seeds.csv").write_text("seed,a\n0,0.1\n1,0.2\n")
+    of_a_file = {"shows": "higher", "arm": "a", "csv": "seeds.csv", "margin": 0.01}
+    claims = claims_of(tmp_path, {"claim": "c", "tests": [SCU_ABOVE, of_a_file]})
+    first, second = json.loads(render_claims(claims, settle(claims, runs), "json"))
+    assert (first["margin"], first["csv"]) == (0.05, None)
+    assert first["unscored"].endswith("SCU/pooled 194 of 200.")
+    assert (second["margin"], second["csv"], second["unscored"]) == (0.01, "seeds.csv", "")
+
+
+@pytest.mark.parametrize("more", [[], ["--records-only"]])
+def test_claims_about_records_need_some(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    """A mistyped root would read as claims that nobody ran."""
+    claims_of(tmp_path, {"claim": "c", "tests": [SCU_ABOVE]})
+    command = ["claims", str(tmp_path / "claims.yaml"), "--root", str(tmp_path / "nowhere"), *more]
+    assert main(command) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "No record below" in said.err
+    of_a_file = {"shows": "higher", "arm": "a", "csv": "seeds.csv"}
+    claims_of(tmp_path, {"claim": "c", "tests": [of_a_file]})
+    assert main(command) == 0
 
 
 @pytest.mark.parametrize(

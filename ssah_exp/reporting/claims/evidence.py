@@ -13,6 +13,7 @@ import pandas as pd
 from ssah_exp.config.artefacts import PROBE
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.intervals import Resampling, alike
+from ssah_exp.evaluation.judges.label_file import as_text
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.evaluation.paired import Margins, Paired
 from ssah_exp.records.dotted import at, dotted
@@ -183,6 +184,7 @@ def _from_csv(path: Path, test: Prediction) -> Evidence:
         return Evidence({})
     arms = [test.arm] if test.against is None else [test.arm, test.against]
     frame = _read_csv(path, ["seed", *arms])
+    frame = frame.astype(dict.fromkeys(arms, "float64"))  # true and false have no difference
     if test.metric == PERPLEXITY:
         if (frame[arms] <= 0).any(axis=None):
             raise ConfigError(f"{path}: a perplexity is above 0.")
@@ -198,7 +200,7 @@ def _from_csv(path: Path, test: Prediction) -> Evidence:
 def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """The file's columns of numbers; a blank is a gap, but every row has a whole seed."""
     try:
-        frame = pd.read_csv(path)
+        frame = pd.read_csv(path).rename(columns=as_text)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     for column in columns:

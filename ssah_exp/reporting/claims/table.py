@@ -33,7 +33,7 @@ def render_claims(claims: ClaimFile, settled: Sequence[Settled], form: str) -> s
         form: ``markdown``, ``csv``, ``json`` or ``latex``.
     """
     if form in ("csv", "json"):
-        return machine_text(claims_frame(settled), form)
+        return machine_text(claims_frame(claims, settled), form)
     verdicts = pd.DataFrame(
         [
             {
@@ -61,8 +61,13 @@ def render_claims(claims: ClaimFile, settled: Sequence[Settled], form: str) -> s
     )
 
 
-def claims_frame(settled: Sequence[Settled]) -> pd.DataFrame:
-    """One line per test, in the metric's own unit (rates from 0 to 1, perplexity in nats)."""
+def claims_frame(claims: ClaimFile, settled: Sequence[Settled]) -> pd.DataFrame:
+    """One line per test, in the metric's own unit (rates from 0 to 1, perplexity in nats).
+
+    Args:
+        claims: The margins of tests that name none.
+        settled: In order.
+    """
     return pd.DataFrame(
         [
             {
@@ -73,6 +78,8 @@ def claims_frame(settled: Sequence[Settled]) -> pd.DataFrame:
                 "against": finding.test.against,
                 "metric": finding.test.metric,
                 "shows": finding.test.shows,
+                "margin": claims.margin(finding.test),
+                "csv": finding.test.csv,
                 "difference": finding.difference.value,
                 "low": finding.difference.low,
                 "high": finding.difference.high,
@@ -88,6 +95,7 @@ def claims_frame(settled: Sequence[Settled]) -> pd.DataFrame:
                 "claim_p_holm": item.p_holm,
                 "claim_p_prompts_holm": item.p_prompts_holm,
                 "lacking": finding.lacking,
+                "unscored": finding.unscored,
             }
             for item in settled
             for finding in item.findings
