@@ -35,7 +35,7 @@ def execute(options: argparse.Namespace) -> int:
         SsahError: The run's model or data cannot be had again, or a setting is wrong.
     """
     shares = within("--share", options.share, 0, 1, open_low=True)
-    check_draws(options, "resamples", 2, *shares)
+    check_draws(options, "resamples", 2, *shares, of_units=True)
     out = None if options.consensus is None else Path(options.consensus)
     if out is not None:
         refuse_existing(out)

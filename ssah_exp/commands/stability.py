@@ -56,7 +56,7 @@ def execute(options: argparse.Namespace) -> int:
         StoreError: Neither lies there, or the entry is damaged.
         SsahError: The run's model or data cannot be had again.
     """
-    check_draws(options, "resamples", 2)
+    check_draws(options, "resamples", 2, of_units=True)
     folder = Path(options.path)
     if (folder / RECORD).is_file():
         source = _of_run(options)

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from ssah_exp.config.ranges import at_least, refuse
-from ssah_exp.reporting.figures.drawing import check_picture
+from ssah_exp.reporting.figures.drawing import check_picture, units_table
 from ssah_exp.reporting.text import interval_text
 from ssah_exp.units.agreement import Spread
 from ssah_exp.units.unitmap import UnitMap
@@ -25,7 +25,9 @@ def units_at(path: str) -> UnitMap:
     return UnitMap.load(folder / "unitmap" if (folder / "unitmap").is_dir() else folder)
 
 
-def check_draws(options: argparse.Namespace, draws: str, least: int, *more: str) -> None:
+def check_draws(
+    options: argparse.Namespace, draws: str, least: int, *more: str, of_units: bool = False
+) -> None:
     """Refuse impossible numbers of draws, seeds and pictures before a model is loaded.
 
     Args:
@@ -33,6 +35,7 @@ def check_draws(options: argparse.Namespace, draws: str, least: int, *more: str)
         draws: Name of the option that says how many draws.
         least: Smallest number of draws.
         more: Further problems that the caller found.
+        of_units: Whether the figure has a table of single units, too.
 
     Raises:
         ConfigError: Lists what is wrong.
@@ -45,7 +48,8 @@ def check_draws(options: argparse.Namespace, draws: str, least: int, *more: str)
         ]
     )
     if options.figure is not None:
-        check_picture(Path(options.figure))
+        picture = Path(options.figure)
+        check_picture(picture, *([units_table(picture)] if of_units else []))
 
 
 def spread_cell(spread: Spread, digits: int) -> str:

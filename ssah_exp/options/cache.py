@@ -45,7 +45,10 @@ def add(commands: Commands) -> None:
 
 
 def _days(text: str) -> float:
-    days = float(text)
+    try:
+        days = float(text)
+    except ValueError:
+        days = math.nan
     if not (math.isfinite(days) and days >= 0):
         raise argparse.ArgumentTypeError(f"'{text}' is no number of days")
     return days

@@ -380,7 +380,7 @@ def test_days_are_days(tmp_path: Path, days: str, capsys: Capture) -> None:
     with pytest.raises(SystemExit) as stopped:
         prune(tmp_path, "tune", f"--unused-for={days}")
     assert stopped.value.code == 2
-    assert "--unused-for" in capsys.readouterr().err
+    assert f"--unused-for: '{days}' is no number of days" in capsys.readouterr().err
 
 
 def test_a_root_without_a_cache_is_an_error(tmp_path: Path, capsys: Capture) -> None:

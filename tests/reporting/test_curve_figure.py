@@ -223,6 +223,22 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "arms of 2 shares" in capsys.readouterr().err
 
 
+def test_a_curve_without_perplexities_is_drawn_by_its_rates(tmp_path: Path) -> None:
+    lost = [
+        replace(
+            made,
+            arms=[
+                replace(own, metrics={k: v for k, v in own.metrics.items() if k != "perplexity"})
+                for own in made.arms
+            ],
+        )
+        for made in RECORDS
+    ]
+    rows = pd.read_csv(draw_curve(lost, tmp_path / "a.svg", Across()))
+    assert rows.loc[rows["metric"] == "perplexity", "value"].isna().all()
+    assert rows.loc[rows["metric"] == "asr", "value"].notna().all()
+
+
 def with_set(share: float, seed: int, asr: float) -> RunRecord:
     made = at_budget(0.01, seed, 0.5)
     sets = {"top": {"_target_": "ssah_exp.units.selectors.Ranked", "share": share}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Literal
 
 import matplotlib as mpl
 import pandas as pd
@@ -14,11 +15,13 @@ from ssah_exp.errors import ConfigError
 from ssah_exp.reporting.figures.drawing import (
     CLASS_COLOURS,
     PALETTE,
+    check_picture,
     log_where_wide,
     new_figure,
     save_figure,
     save_numbers,
     styled,
+    units_table,
 )
 
 NUMBERS = pd.DataFrame({"x": [0, 1], "y": [0.25, None]})
@@ -119,6 +122,36 @@ def test_an_unknown_suffix_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"a' has no suffix .*, e\.g\. a\.svg"):
         draw(tmp_path / "a")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_suffix_in_capitals_is_that_suffix(tmp_path: Path) -> None:
+    for _ in range(2):  # its own table is not in its way
+        draw(tmp_path / "a.SVG")
+    draw(tmp_path / "b.svg")
+    assert (tmp_path / "a.SVG").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_a_table_of_units_that_belongs_to_no_picture_is_not_overwritten(tmp_path: Path) -> None:
+    picture = tmp_path / "a.svg"
+    mine = units_table(picture)
+    mine.write_text("mine")
+    check_picture(picture)
+    with pytest.raises(ConfigError, match=r"a-units\.csv' is there and belongs to no picture"):
+        check_picture(picture, mine)
+    picture.touch()
+    check_picture(picture, mine)
+
+
+@pytest.mark.parametrize("along", ["x", "y"])
+def test_an_axis_without_values_keeps_its_scale(along: Literal["x", "y"]) -> None:
+    figure = new_figure(3.0, 2.0)
+    axes = figure.subplots()
+    axes.plot([0, 1], [float("nan")] * 2)
+    log_where_wide(axes, "y")
+    assert axes.get_yscale() == "linear"
+    empty = new_figure(3.0, 2.0).subplots()
+    log_where_wide(empty, along)
+    assert {empty.get_xscale(), empty.get_yscale()} == {"linear"}
 
 
 def test_nothing_is_too_small_for_print() -> None:

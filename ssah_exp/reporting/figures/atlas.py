@@ -13,11 +13,13 @@ from ssah_exp.reporting.figures.drawing import (
     CLASS_COLOURS,
     CLASS_MARKERS,
     PAGE,
+    check_picture,
     ends_of,
     new_figure,
     save_figure,
     save_numbers,
     styled,
+    units_table,
     whiskers,
 )
 from ssah_exp.units.calibration_settings import SettingsAtlas
@@ -39,8 +41,9 @@ def draw_atlas(atlas: SettingsAtlas, anatomy: Anatomy, path: Path) -> list[Path]
         Two CSVs with the numbers, beside the picture: of settings and sizes, and of units.
 
     Raises:
-        ConfigError: A suffix that cannot be written.
+        ConfigError: A suffix that cannot be written, or a table of somebody else's in the way.
     """
+    check_picture(path, units_table(path))
     height = 1.3 + 0.27 * len(atlas.compared)
     if atlas.sizes:
         figure = new_figure(PAGE, max(height, 2.8))
@@ -53,8 +56,7 @@ def draw_atlas(atlas: SettingsAtlas, anatomy: Anatomy, path: Path) -> list[Path]
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5)
     tables = [save_figure(figure, path, setting_rows(atlas))]
-    units = path.with_name(f"{path.stem}-units.csv")
-    return [*tables, save_numbers(units, inclusion_table(atlas, anatomy))]
+    return [*tables, save_numbers(units_table(path), inclusion_table(atlas, anatomy))]
 
 
 def _settings(axes: Axes, atlas: SettingsAtlas) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ssah_exp.config.vocabulary import ALIGNED, UNALIGNED
 from ssah_exp.errors import ConfigError
+from ssah_exp.folders import listed
 from ssah_exp.reporting.text import inert
 from ssah_exp.storage import whole_path, write_atomically
 from ssah_exp.units.agreement import Spread
@@ -53,7 +54,7 @@ CONTROL_MARKERS = {"": "o", "random": "x", "matched": "^", "shifted": "s", "norm
 BEYOND = 1e100  # perplexities of destroyed models reach float64's end; no axis does
 _PLAIN = 1e5  # the widest range in which numbers are written out
 # Written without a date: the same numbers give the same file.
-_UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+_UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 @contextmanager
@@ -112,12 +113,16 @@ def on_the_edge(
 
 
 def log_where_wide(axes: Axes, along: Literal["x", "y"] = "y") -> None:
-    """A logarithmic axis where that says more, with enough plain numbers to read values off."""
+    """A logarithmic axis where that says more, with enough plain numbers to read values off.
+
+    Without a value above 0 there is no scale, and the axis stays as it is.
+    """
     from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter
 
     limits = axes.get_xlim if along == "x" else axes.get_ylim
     low, high = limits()
-    if high < 2 * low:
+    positive = axes.dataLim.minposx if along == "x" else axes.dataLim.minposy
+    if high < 2 * low or (low <= 0 and not np.isfinite(positive)):
         return
     axes.set(**{f"{along}scale": "log"})
     low, high = limits()
@@ -167,30 +172,46 @@ def numbered(path: Path, count: int) -> list[Path]:
 _NOT_OFFERED = {"pgf", "raw", "rgba"}
 
 
-def check_picture(path: Path) -> None:
+def units_table(path: Path) -> Path:
+    """Where a picture's numbers of single units lie, beside its other ones."""
+    return path.with_name(f"{path.stem}-units.csv")
+
+
+def check_picture(path: Path, *more: Path) -> None:
     """Refuse a picture that could not be written, before anything is computed for it.
 
     Its numbers go into a CSV of the same name; one that lies there without a picture is not a
     figure's, and is not overwritten.
 
+    Args:
+        path: Where to write.
+        more: Further tables that go with the picture.
+
     Raises:
-        ConfigError: No suffix, one of an unknown format, or a CSV of that name that no picture
+        ConfigError: No suffix, one of an unknown format, or a CSV of such a name that no picture
             belongs to.
     """
     from matplotlib.backend_bases import FigureCanvasBase
 
     allowed = FigureCanvasBase.get_supported_filetypes().keys() - _NOT_OFFERED
-    kind = path.suffix.lstrip(".")
+    kind = _format(path)
     if not kind:
         raise ConfigError(f"'{path}' has no suffix to say the format by, e.g. {path.name}.svg.")
     if kind not in allowed:
         raise ConfigError(f"Cannot write '{path.suffix}'. Allowed: {', '.join(sorted(allowed))}.")
-    table = path.with_suffix(".csv")
-    if table.exists() and not any(path.with_suffix(f".{other}").exists() for other in allowed):
-        raise ConfigError(
-            f"'{table}' is there and belongs to no picture; the numbers of '{path.name}' would "
-            "overwrite it. Choose another name."
-        )
+    for table in (path.with_suffix(".csv"), *more):
+        if table.exists() and not any(
+            place.stem == path.stem and _format(place) in allowed for place in listed(path.parent)
+        ):
+            raise ConfigError(
+                f"'{table}' is there and belongs to no picture; the numbers of '{path.name}' would "
+                "overwrite it. Choose another name."
+            )
+
+
+def _format(path: Path) -> str:
+    """What the suffix says, in capitals or not: ``png``."""
+    return path.suffix.lstrip(".").lower()
 
 
 def save_figure(figure: Figure, path: Path, numbers: pd.DataFrame) -> Path:
@@ -211,9 +232,7 @@ def save_figure(figure: Figure, path: Path, numbers: pd.DataFrame) -> Path:
     check_picture(path)
     _without_mathematics(figure)
     with whole_path(path) as temporary, styled():
-        figure.savefig(
-            temporary, format=path.suffix.lstrip("."), metadata=_UNDATED.get(path.suffix)
-        )
+        figure.savefig(temporary, format=_format(path), metadata=_UNDATED.get(_format(path)))
     return save_numbers(path.with_suffix(".csv"), numbers)
 
 

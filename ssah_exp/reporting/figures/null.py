@@ -123,8 +123,7 @@ def _perplexity(
     drawn = on_the_edge(axes, rows, ("value", "low", "high"), *edge)
     _panel(axes, drawn, classes, along)
     axes.set(**{f"{along}label": "perplexity"})
-    if (rows["value"] > 0).any():  # without a value there is no scale
-        log_where_wide(axes, along)
+    log_where_wide(axes, along)
 
 
 def _height(rows: pd.DataFrame, classes: int) -> float:

@@ -13,11 +13,13 @@ from ssah_exp.reporting.figures.drawing import (
     CLASS_MARKERS,
     COLUMN,
     PAGE,
+    check_picture,
     ends_of,
     new_figure,
     save_figure,
     save_numbers,
     styled,
+    units_table,
     whiskers,
 )
 from ssah_exp.reporting.stability_rows import agreement_rows, inclusion_rows
@@ -41,9 +43,10 @@ def draw_stability(atlas: Atlas, anatomy: Anatomy, path: Path) -> list[Path]:
         resampled, units.
 
     Raises:
-        ConfigError: A suffix that cannot be written.
+        ConfigError: A suffix that cannot be written, or a table of somebody else's in the way.
     """
     resampled = atlas.inclusion is not None
+    check_picture(path, *([units_table(path)] if resampled else []))
     figure = new_figure(PAGE if resampled else COLUMN * 1.3, 3.2)
     if resampled:
         left, right = figure.subplots(1, 2, width_ratios=(1.3, 1))
@@ -53,8 +56,7 @@ def draw_stability(atlas: Atlas, anatomy: Anatomy, path: Path) -> list[Path]:
     _agreements(left, atlas)
     tables = [save_figure(figure, path, agreement_rows(atlas))]
     if resampled:
-        units = path.with_name(f"{path.stem}-units.csv")
-        tables.append(save_numbers(units, inclusion_rows(atlas, anatomy)))
+        tables.append(save_numbers(units_table(path), inclusion_rows(atlas, anatomy)))
     return tables
 
 
