@@ -12,13 +12,11 @@ from ssah_exp.errors import ConfigError, did_you_mean, printable
 from ssah_exp.options.figure import SETTING, SHARE
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.across import Across
-from ssah_exp.reporting.artefacts import FIGURES
+from ssah_exp.reporting.artefacts import FIGURES, Drawn
 from ssah_exp.reporting.curves import curve_rows, curves_of
 from ssah_exp.reporting.figures.curve import draw_curve
 from ssah_exp.reporting.figures.drawing import check_picture, numbered
 from ssah_exp.reporting.figures.drawn_asr import DrawnAsr
-from ssah_exp.reporting.rows import blocks
-from ssah_exp.reporting.settings import newest
 
 SCU = "SCU"
 
@@ -47,25 +45,10 @@ def execute(options: argparse.Namespace) -> int:
     return 0
 
 
-_Drawn = list[tuple[Path, Sequence[RunRecord]]]  # pictures, each with the runs it shows
-
-
-def _settings(options: argparse.Namespace) -> _Drawn:
+def _settings(options: argparse.Namespace) -> Drawn:
     figures = FIGURES[options.artefact]
     records = some_records(options, options.artefact)
-    out = Path(options.out or figures.out)
-    places = figures.draw(records, out, _asr(options))
-    if options.artefact != PROBE:
-        settings = [block.records for block in blocks(records)]
-        return list(zip(places, settings, strict=True))
-    runs = newest(records)  # each has several pictures, whose names share their beginning
-    stems = [place.stem for place in numbered(out, len(runs))]
-    return [
-        (place, [run])
-        for place in places
-        for run, stem in zip(runs, stems, strict=True)
-        if place.stem == stem or place.stem.startswith(f"{stem}-")
-    ]
+    return figures.draw(records, Path(options.out or figures.out), _asr(options))
 
 
 def _asr(options: argparse.Namespace) -> DrawnAsr:
@@ -79,7 +62,7 @@ def _whose(records: Sequence[RunRecord]) -> str:
     return f"{models}, run{'s' if len(records) > 1 else ''} {runs}"
 
 
-def _curves(options: argparse.Namespace) -> _Drawn:
+def _curves(options: argparse.Namespace) -> Drawn:
     if options.artefact == PROBE:
         raise ConfigError(f"{PROBE} changes no share of the parameters.")
     across = Across(None if options.by == SHARE else options.by, options.of or SCU)

@@ -15,7 +15,7 @@ from ssah_exp.reporting.figures.loss import asr_against_loss, loss_points
 from ssah_exp.reporting.figures.null import draw_null, null_rows
 from ssah_exp.reporting.figures.probe import draw_probe
 from ssah_exp.reporting.probe_table import render_probe
-from ssah_exp.reporting.rows import blocks
+from ssah_exp.reporting.settings import settings_of
 from ssah_exp.reporting.table1 import render
 from ssah_exp.reporting.training_table import render_training
 
@@ -29,7 +29,8 @@ RENDERERS: dict[str, Renderer] = {
 
 NumbersOfSetting = Callable[[Sequence[RunRecord], DrawnAsr], object]
 DrawSetting = Callable[[Sequence[RunRecord], Path, DrawnAsr], object]
-Draw = Callable[[Sequence[RunRecord], Path, DrawnAsr], list[Path]]
+Drawn = list[tuple[Path, Sequence[RunRecord]]]  # pictures, each with the runs it shows
+Draw = Callable[[Sequence[RunRecord], Path, DrawnAsr], Drawn]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Figures:
     """The pictures of an artefact.
 
     Attributes:
-        draw: Draws from records to a path, by which ASR; returns the pictures.
+        draw: Draws from records to a path, by which ASR; returns the pictures with their runs.
         out: File name unless another one is given.
     """
 
@@ -66,25 +67,25 @@ def _each_setting(numbers: NumbersOfSetting, draw: DrawSetting) -> Draw:
     Nothing is drawn unless ``numbers`` can be had of every setting.
     """
 
-    def draw_all(records: Sequence[RunRecord], path: Path, asr: DrawnAsr) -> list[Path]:
-        settings = blocks(records)
-        places = numbered(path, len(settings))
-        for block, place in zip(settings, places, strict=True):
-            numbers(block.records, asr)
+    def draw_all(records: Sequence[RunRecord], path: Path, asr: DrawnAsr) -> Drawn:
+        settings = settings_of(records)
+        pictures: Drawn = list(zip(numbered(path, len(settings)), settings, strict=True))
+        for place, runs in pictures:
+            numbers(runs, asr)
             check_picture(place)
-        for block, place in zip(settings, places, strict=True):
-            draw(block.records, place, asr)
-        return places
+        for place, runs in pictures:
+            draw(runs, place, asr)
+        return pictures
 
     return draw_all
 
 
-def _draw_probe(records: Sequence[RunRecord], path: Path, asr: DrawnAsr) -> list[Path]:
+def _draw_probe(records: Sequence[RunRecord], path: Path, asr: DrawnAsr) -> Drawn:
     if asr.style is not None:
         raise ConfigError("--style has no effect on the probe: a run has one prompt style.")
     if asr.judge is not None:
         raise ConfigError("--judge has no effect on the probe: it draws no verdicts.")
-    return draw_probe(records, path)
+    return [(place, [run]) for place, run in draw_probe(records, path)]
 
 
 FIGURES: dict[str, Figures] = {

@@ -75,16 +75,19 @@ def _each_once(runs: list[RunRecord], across: Across) -> list[RunRecord]:
     if across.key is None or moved_with(across.key) == (across.key,):
         return runs
     newest: dict[tuple[Place, int], RunRecord] = {}
+    by_place: dict[Place, list[RunRecord]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: run.finished):
-        newest[across.place(run, run.arms[0]), run.seed] = run
-    for place in {place for place, _ in newest}:
-        here = [run for run in runs if across.place(run, run.arms[0]) == place]
+        place = across.place(run, run.arms[0])
+        newest[place, run.seed] = run
+        by_place[place].append(run)
+    for place, here in by_place.items():
         if unlike := _unlike([across.decided(run) for run in here]):
             raise ConfigError(
                 f"--by {across.key}: records of {place} differ in {', '.join(unlike[:_NAMED])}; "
                 "give records of one kind."
             )
-    return [run for run in runs if run in newest.values()]
+    kept = {id(run) for run in newest.values()}  # comparing records would read all they hold
+    return [run for run in runs if id(run) in kept]
 
 
 def _that_pruned(unit_class: str, records: Sequence[RunRecord]) -> Sequence[RunRecord]:

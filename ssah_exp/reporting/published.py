@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -9,8 +10,9 @@ import pandas as pd
 from ssah_exp.errors import StoreError
 
 
+@cache
 def read_published(artefact: str) -> pd.DataFrame:
-    """Read an artefact's published values.
+    """Read an artefact's published values, once; nobody may change them in place.
 
     Raises:
         StoreError: The installation does not hold them.

@@ -119,7 +119,7 @@ def test_areas_that_are_gaps_at_every_block_are_left_empty(tmp_path: Path) -> No
     bare = [
         replace(item, curves={**item.curves, **dict.fromkeys(AREAS, gaps)}) for item in made.arms
     ]
-    *_, areas = draw_probe([replace(made, arms=bare)], tmp_path / "a.svg")
+    *_, (areas, _) = draw_probe([replace(made, arms=bare)], tmp_path / "a.svg")
     text = areas.with_suffix(".csv").read_text()
     assert text == "arm,curve,block,value,low,high,n\n"
 
@@ -136,7 +136,7 @@ def test_beside_each_picture_of_the_probe_are_the_numbers_that_it_draws(
         "a-l2-gap": [step_name(*at) for at in product(["l2/raw"], steps, gaps)],
         "a-auc": AREAS,
     }
-    assert [path.stem for path in wrote] == list(wanted)
+    assert [path.stem for path, _ in wrote] == list(wanted)
     for (stem, names), figure in zip(wanted.items(), drawn, strict=True):
         table = pd.read_csv(tmp_path / f"{stem}.csv")
         first = table[table["block"] == 1].set_index(["arm", "curve"])["value"].to_dict()

@@ -18,6 +18,7 @@ from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.evaluation.intervals import Resampling, perplexity, rate
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore
+from ssah_exp.reporting.artefacts import FIGURES
 from ssah_exp.reporting.figures.drawing import CONTROL_MARKERS
 from ssah_exp.reporting.figures.drawn_asr import DrawnAsr
 from ssah_exp.reporting.figures.names import shortened
@@ -338,3 +339,11 @@ def test_no_setting_is_drawn_where_one_cannot_be(
     assert main([*command, "--out", str(tmp_path / "f.svg")]) == 2
     assert "No ASR by judge 'later'" in capsys.readouterr().err
     assert [place.name for place in tmp_path.iterdir()] == ["store"]
+
+
+def test_each_picture_comes_with_the_runs_that_it_shows(tmp_path: Path) -> None:
+    other = record(0, run_id="other")
+    other.config["units"]["samples"] = 16
+    pictures = FIGURES["table1_pruning"].draw([*RECORDS, other], tmp_path / "a.svg", DrawnAsr())
+    shown = {place.name: [run.run_id for run in runs] for place, runs in pictures}
+    assert shown == {"a-0.svg": [run.run_id for run in RECORDS], "a-1.svg": ["other"]}

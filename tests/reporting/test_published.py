@@ -31,3 +31,7 @@ def test_published_averages_of_the_two_columns_are_as_the_note_says() -> None:
 def test_an_artefact_without_published_values_is_named() -> None:
     with pytest.raises(StoreError, match="No published values of table9"):
         read_published("table9")
+
+
+def test_they_are_read_once_however_many_settings_there_are() -> None:
+    assert read_published("table1_pruning") is read_published("table1_pruning")

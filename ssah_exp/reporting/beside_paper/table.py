@@ -76,7 +76,8 @@ def notes(pairs: Sequence[PaperPair]) -> Iterator[str]:
     )
     if meanings:
         yield f"Differs in (ours for theirs): {'; '.join(meanings)}."
-    missing = dict.fromkeys(pair.quantity for pair in pairs if pair not in shown)
+    measured = {pair.metric for pair in shown}
+    missing = dict.fromkeys(pair.quantity for pair in pairs if pair.metric not in measured)
     if missing:
         yield f"Not measured here, but published: {'; '.join(missing)}."
 

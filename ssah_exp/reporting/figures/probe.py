@@ -47,7 +47,7 @@ _TWIN: dict[str, Any] = {"band": False, "linestyle": _DASHED, "linewidth": 0.8}
 _BLOCK = "block (0 = embedding)"
 
 
-def draw_probe(records: Sequence[RunRecord], path: Path) -> list[Path]:
+def draw_probe(records: Sequence[RunRecord], path: Path) -> list[tuple[Path, RunRecord]]:
     """Draw every run, the newest of each setting and seed; the names of several have numbers.
 
     Args:
@@ -56,20 +56,20 @@ def draw_probe(records: Sequence[RunRecord], path: Path) -> list[Path]:
             is added to the name for each further distance (``-l2``), for ``-gap`` and for ``-auc``.
 
     Returns:
-        Every picture; beside each lies a CSV.
+        Every picture with the run it shows; beside each lies a CSV.
 
     Raises:
         ConfigError: A suffix that cannot be written.
     """
     runs = newest(records)
-    wrote: list[Path] = []
+    wrote: list[tuple[Path, RunRecord]] = []
     for run, place in zip(runs, numbered(path, len(runs)), strict=True):
         for at, distance in enumerate(run.config["probe"]["distances"]):
             stem = place.stem if at == 0 else f"{place.stem}-{distance}"
             mine = forms([distance])
-            wrote.append(_distances(run, mine, place.with_stem(stem)))
-            wrote.append(_gaps(run, mine, place.with_stem(f"{stem}-gap")))
-        wrote.append(_separability(run, place.with_stem(f"{place.stem}-auc")))
+            wrote.append((_distances(run, mine, place.with_stem(stem)), run))
+            wrote.append((_gaps(run, mine, place.with_stem(f"{stem}-gap")), run))
+        wrote.append((_separability(run, place.with_stem(f"{place.stem}-auc")), run))
     return wrote
 
 

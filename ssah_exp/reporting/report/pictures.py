@@ -49,7 +49,7 @@ def _probe(run: RunRecord) -> list[Picture]:
     of = f"{model}, {data}, seed {run.seed}, run {run.run_id}"
     with TemporaryDirectory() as folder:
         drawn = draw_probe([run], Path(folder) / "distances.svg")
-        return [Picture(f"{path.stem.replace('-', ', ')}: {of}", _data(path)) for path in drawn]
+        return [Picture(f"{path.stem.replace('-', ', ')}: {of}", _data(path)) for path, _ in drawn]
 
 
 def _data(path: Path) -> str:
