@@ -58,7 +58,12 @@ def groups_of(records: Sequence[RunRecord]) -> list[Group]:
 def label_of(arm: ArmRecord) -> str:
     """What an arm, or all draws of a control, is called beside others."""
     label = arm.label if arm.fill is None else f"{arm.label}/{arm.fill}"
-    return label if arm.control is None else f"{arm.control} like {label}"
+    return like(label, arm.control)
+
+
+def like(label: str, control: str | None) -> str:
+    """What an arm is called, or a control that stands beside it."""
+    return label if control is None else f"{control} like {label}"
 
 
 def references_of(

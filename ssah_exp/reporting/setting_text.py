@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ssah_exp.reporting.arm_groups import like
 from ssah_exp.reporting.beside_paper.sizes import fewer_than_paper, footnote, marked
 from ssah_exp.reporting.beside_paper.table import comparison_text
 from ssah_exp.reporting.notes.coverage import coverage_note
@@ -66,6 +67,12 @@ def long_lines(
         for row in block.rows
         for metric, cell in row.cells.items()
     ]
+
+
+def indented(row: Row) -> str:
+    """What a row is called in a table for people; controls stand below their arm, further in."""
+    name = like(row.label, row.control)
+    return name if row.control is None else f"  {name}"
 
 
 def marked_cells(row: Row, block: Block) -> dict[str, str]:

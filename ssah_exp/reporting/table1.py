@@ -24,7 +24,7 @@ from ssah_exp.reporting.captions import (
 )
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
-from ssah_exp.reporting.setting_text import long_lines, marked_cells, setting_text
+from ssah_exp.reporting.setting_text import indented, long_lines, marked_cells, setting_text
 from ssah_exp.reporting.settings import seeds_and_runs
 from ssah_exp.reporting.text import format_frame, given, heading, machine_text, prose
 
@@ -109,7 +109,7 @@ def wide_frame(block: Block) -> pd.DataFrame:
 
 def _wide_line(row: Row, block: Block) -> dict[str, str]:
     about = {
-        "ablated": row.label if row.control is None else f"  {row.control} like {row.label}",
+        "ablated": indented(row),
         "replaced by": row.fill or "-",
         "units %": "-" if row.unit_class is None else f"{100 * row.unit_share:.2f}",
         "params %": "-" if row.unit_class is None else f"{100 * row.parameter_share:.2f}",

@@ -22,7 +22,7 @@ from ssah_exp.reporting.captions import (
 )
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
-from ssah_exp.reporting.setting_text import long_lines, marked_cells, setting_text
+from ssah_exp.reporting.setting_text import indented, long_lines, marked_cells, setting_text
 from ssah_exp.reporting.settings import seeds_and_runs
 from ssah_exp.reporting.text import format_frame, given, machine_text, prose, span
 
@@ -90,7 +90,7 @@ def _origin(row: Row, block: Block) -> dict[str, Any]:
 def _wide_line(row: Row, block: Block) -> dict[str, str]:
     named = row.unit_share > 0
     about = {
-        "arm": row.label if row.control is None else f"  {row.control} like {row.label}",
+        "arm": indented(row),
         "policy": _policy(row, block) or "-",
         "units %": f"{100 * row.unit_share:.1f}" if named else "-",
         "params %": f"{100 * row.parameter_share:.1f}" if named else "-",
