@@ -16,11 +16,14 @@ def execute(options: argparse.Namespace) -> int:
 
     Raises:
         ConfigError: The file of claims is wrong, or does not fit the records.
-        StoreError: There are no records where they were looked for, and a test needs them.
+        StoreError: There are no records where they were looked for, though a test needs them; with
+            ``--records-only`` all is not run instead.
     """
     claims = read_claims(Path(options.file))
-    of_records = any(test.csv is None for claim in claims.claims for test in claim.tests)
-    records = some_records(options) if of_records else records_of(options)[0]
+    needed = any(test.csv is None for claim in claims.claims for test in claim.tests)
+    # Who asks for records only may look at claims that are still to be run.
+    some = needed and not options.records_only
+    records = some_records(options) if some else records_of(options)[0]
     settled = settle(claims, records, records_only=options.records_only)
     print(render_claims(claims, settled, options.format))
     return 0
