@@ -10,13 +10,17 @@ import pandas as pd
 from ssah_exp.errors import StoreError
 
 
-@cache
 def read_published(artefact: str) -> pd.DataFrame:
-    """Read an artefact's published values, once; nobody may change them in place.
+    """An artefact's published values; its file is read once.
 
     Raises:
         StoreError: The installation does not hold them.
     """
+    return _read(artefact).copy()  # whoever changes it changes nobody else's
+
+
+@cache
+def _read(artefact: str) -> pd.DataFrame:
     package = Path(__file__).resolve().parents[1]
     candidates = (
         package / "published" / f"{artefact}.csv",

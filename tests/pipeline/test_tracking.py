@@ -207,7 +207,8 @@ def test_a_training_run_hands_over_its_losses(place: Path, spy: Spy) -> None:
     items = items_of(done.record, done.folder, completions=False, deltas=True)
     assert [(item.kind, item.role) for item in items] == [("unitmap", "used"), ("delta", "made")]
     assert items[0].metadata["model"] == done.record.models["aligned"]
-    assert items[1].path.stat().st_size > 0
+    (delta,) = items[1].files
+    assert delta.stat().st_size > 0
     assert items[1].metadata["certificate"]["changed_weights"] > 0
 
 

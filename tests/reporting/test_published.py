@@ -33,5 +33,14 @@ def test_an_artefact_without_published_values_is_named() -> None:
         read_published("table9")
 
 
-def test_they_are_read_once_however_many_settings_there_are() -> None:
-    assert read_published("table1_pruning") is read_published("table1_pruning")
+def test_they_are_read_once_however_many_settings_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = read_published("table1_pruning")
+    monkeypatch.setattr(pd, "read_csv", None)
+    pd.testing.assert_frame_equal(read_published("table1_pruning"), first)
+
+
+def test_who_changes_them_changes_nobody_else_s() -> None:
+    read_published("table1_pruning")["perplexity"] = 0.0
+    assert (read_published("table1_pruning")["perplexity"] > 1).any()
