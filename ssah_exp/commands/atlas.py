@@ -17,6 +17,7 @@ from ssah_exp.models.sizes import Anatomy
 from ssah_exp.pipeline.atlas import Charted, chart
 from ssah_exp.reporting.atlas_rows import agreed, setting_rows
 from ssah_exp.reporting.figures.atlas import draw_atlas
+from ssah_exp.reporting.stability_rows import consensus_text
 from ssah_exp.reporting.terminal import Terminal, terminal_table
 from ssah_exp.reporting.text import machine_text, plain_rows
 from ssah_exp.storage import refuse_existing, whole_folder
@@ -89,10 +90,7 @@ def _print(
     summary = agreed(found.atlas, anatomy, options.share)
     print(
         f"SCU of the run: {summary['run_units']} units. In SCU in at least {options.share:.0%} of "
-        f"the resamples of {len(summary['settings'])} settings: {summary['consensus_units']} "
-        f"({summary['consensus_heads']} heads, "
-        f"{100 * summary['consensus_parameter_share']:.2f} % of parameters), in all: "
-        f"{summary['always']}, in any: {summary['ever']}."
+        f"the resamples of {len(summary['settings'])} settings: {consensus_text(summary)}"
     )
     print(
         f"{found.passes} passes over {found.sequences} sequences: {found.pass_seconds:.1f} s; "

@@ -14,9 +14,9 @@ from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.across import Across
 from ssah_exp.reporting.artefacts import FIGURES, Drawn
 from ssah_exp.reporting.curves import curve_rows, curves_of
+from ssah_exp.reporting.drawn_asr import DrawnAsr
 from ssah_exp.reporting.figures.curve import draw_curve
 from ssah_exp.reporting.figures.drawing import check_picture, numbered
-from ssah_exp.reporting.figures.drawn_asr import DrawnAsr
 
 SCU = "SCU"
 

@@ -19,7 +19,7 @@ from ssah_exp.models.sizes import Anatomy
 from ssah_exp.pipeline.stages import read_statistics
 from ssah_exp.records.store import RECORD
 from ssah_exp.reporting.figures.stability import draw_stability
-from ssah_exp.reporting.stability_rows import consensus_summary, describe_atlas
+from ssah_exp.reporting.stability_rows import consensus_summary, consensus_text, describe_atlas
 from ssah_exp.reporting.terminal import Terminal, terminal_table
 from ssah_exp.units.agreement import ClassAgreement
 from ssah_exp.units.classes import UnitClass
@@ -120,10 +120,7 @@ def _print(source: _Source, atlas: Atlas, anatomy: Anatomy, console: Terminal) -
     if summary is not None:
         print(
             f"SCU of all examples: {summary['reference_units']} units. In at least half of the "
-            f"bootstrap resamples: {summary['consensus_units']} "
-            f"({summary['consensus_heads']} heads, "
-            f"{100 * summary['consensus_parameter_share']:.2f} % of parameters), in all: "
-            f"{summary['always']}, in any: {summary['ever']}."
+            f"bootstrap resamples: {consensus_text(summary)}"
         )
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from ssah_exp.config.artefacts import PROBE, TABLE1, TRAINING_ARTEFACTS
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.drawn_asr import DrawnAsr
 from ssah_exp.reporting.figures.drawing import check_picture, numbered
-from ssah_exp.reporting.figures.drawn_asr import DrawnAsr
 from ssah_exp.reporting.figures.loss import asr_against_loss, loss_points
 from ssah_exp.reporting.figures.null import draw_null, null_rows
 from ssah_exp.reporting.figures.probe import draw_probe

@@ -14,8 +14,8 @@ from ssah_exp.errors import ConfigError, StoreError, did_you_mean
 from ssah_exp.records.dotted import dotted
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.across import Across
-from ssah_exp.reporting.figures.drawn_asr import PRIMARY, DrawnAsr
-from ssah_exp.reporting.figures.drawn_rows import drawn_rows
+from ssah_exp.reporting.drawn_asr import PRIMARY, DrawnAsr
+from ssah_exp.reporting.drawn_rows import drawn_rows
 from ssah_exp.reporting.settings import settings_of
 from ssah_exp.reporting.swept import Place, in_order, moved_with, written
 

@@ -104,6 +104,15 @@ def consensus_counts(
     }
 
 
+def consensus_text(counts: Mapping[str, Any]) -> str:
+    """What :func:`consensus_counts` says of the consensus itself, as the end of a sentence."""
+    return (
+        f"{counts['consensus_units']} ({counts['consensus_heads']} heads, "
+        f"{100 * counts['consensus_parameter_share']:.2f} % of parameters), in all: "
+        f"{counts['always']}, in any: {counts['ever']}."
+    )
+
+
 def describe_atlas(atlas: Atlas, anatomy: Anatomy) -> dict[str, Any]:
     """Everything in an atlas, as JSON values."""
     return {

@@ -14,8 +14,8 @@ from ssah_exp.config.vocabulary import CONTROLS
 from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting.drawn_asr import DrawnAsr
 from ssah_exp.reporting.figures.drawing import CONTROL_MARKERS
-from ssah_exp.reporting.figures.drawn_asr import DrawnAsr
 from ssah_exp.reporting.figures.loss import asr_against_loss
 from tests.records.synthetic import record
 

@@ -19,8 +19,8 @@ from ssah_exp.evaluation.intervals import Resampling, perplexity, rate
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore
 from ssah_exp.reporting.artefacts import FIGURES
+from ssah_exp.reporting.drawn_asr import DrawnAsr
 from ssah_exp.reporting.figures.drawing import CONTROL_MARKERS
-from ssah_exp.reporting.figures.drawn_asr import DrawnAsr
 from ssah_exp.reporting.figures.names import shortened
 from ssah_exp.reporting.figures.null import draw_null, null_rows
 from tests.records.synthetic import arm, arms, metrics, record

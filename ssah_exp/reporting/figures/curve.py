@@ -19,6 +19,7 @@ from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.across import Across
 from ssah_exp.reporting.curves import CHOSEN, categories_of, curve_rows
+from ssah_exp.reporting.drawn_asr import PRIMARY, DrawnAsr
 from ssah_exp.reporting.figures.drawing import (
     BEYOND,
     CLASS_COLOURS,
@@ -32,7 +33,6 @@ from ssah_exp.reporting.figures.drawing import (
     styled,
     whiskers,
 )
-from ssah_exp.reporting.figures.drawn_asr import PRIMARY, DrawnAsr
 from ssah_exp.reporting.figures.names import in_lines, named_below, seeds_in_title, set_to
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.metric_names import TRAIN_LOSS
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.arm_groups import label_of
+from ssah_exp.reporting.drawn_asr import PRIMARY, DrawnAsr
 from ssah_exp.reporting.figures.drawing import (
     CONTROL_MARKERS,
     PAGE,
@@ -21,7 +22,6 @@ from ssah_exp.reporting.figures.drawing import (
     save_figure,
     styled,
 )
-from ssah_exp.reporting.figures.drawn_asr import PRIMARY, DrawnAsr
 from ssah_exp.reporting.figures.names import seeds_in_title
 from ssah_exp.reporting.text import span
 

@@ -13,6 +13,8 @@ from ssah_exp.config.vocabulary import ALIGNED, UNALIGNED
 from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.reporting.drawn_asr import PRIMARY, DrawnAsr
+from ssah_exp.reporting.drawn_rows import drawn_rows
 from ssah_exp.reporting.figures.drawing import (
     CLASS_COLOURS,
     CONTROL_COLOURS,
@@ -26,8 +28,6 @@ from ssah_exp.reporting.figures.drawing import (
     styled,
     whiskers,
 )
-from ssah_exp.reporting.figures.drawn_asr import PRIMARY, DrawnAsr
-from ssah_exp.reporting.figures.drawn_rows import drawn_rows
 from ssah_exp.reporting.figures.names import named_below, seeds_in_title, set_to, shortened
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.record import ArmRecord, RunRecord
-from ssah_exp.reporting.figures.drawn_asr import DrawnAsr
+from ssah_exp.reporting.drawn_asr import DrawnAsr
 from ssah_exp.reporting.text import scale_of
 
 Arms = Callable[[RunRecord], Iterable[tuple[ArmRecord, dict[str, Any]]]]
