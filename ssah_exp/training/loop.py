@@ -321,13 +321,15 @@ def _check_lengths(run: Run, batches: int, steps: int) -> None:
     """Refuse a schedule or a step that is longer than the data."""
     if run.accumulate > batches:
         raise ConfigError(
-            f"accumulate={run.accumulate}: there are no more than {batches} batches in all epochs."
+            f"training.accumulate={run.accumulate}: there are no more than {batches} batches in "
+            "all epochs. Give fewer, or a smaller training.batch_size."
         )
+    group = "alignment" if isinstance(run.config, AlignmentConfig) else "training"
     warmup = warmup_steps(run.config, steps)
     if 1 < steps <= warmup:
         raise ConfigError(
-            f"warmup_share={run.config.warmup_share:g} of {steps} steps is {warmup}: the learning "
-            "rate would rise to the end. Give a smaller share, or more data or epochs."
+            f"{group}.warmup_share={run.config.warmup_share:g} of {steps} steps is {warmup}: the "
+            "learning rate would rise to the end. Give a smaller share, or more data or epochs."
         )
 
 

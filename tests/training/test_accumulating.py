@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 
-from ssah_exp.config.schema import TrainerConfig, TuningConfig
+from ssah_exp.config.schema import AlignmentConfig, TrainerConfig, TuningConfig
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.preferences import EncodedPair
 from ssah_exp.errors import ConfigError, ModelError
@@ -185,15 +185,23 @@ def test_a_run_gives_its_optimizer_the_float32_sum(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("changes", "accumulate", "message"),
     [
-        ({}, 4, "accumulate=4: there are no more than 3 batches"),
-        ({"warmup_share": 0.7}, 1, r"warmup_share=0.7 of 3 steps is 3: the learning rate would"),
+        ({}, 4, r"training\.accumulate=4: there are no more than 3 batches"),
+        ({"warmup_share": 0.7}, 1, r"\.warmup_share=0\.7 of 3 steps is 3: the learning rate would"),
     ],
 )
-def test_what_is_longer_than_the_data_is_refused(
-    changes: dict[str, float], accumulate: int, message: str
+@pytest.mark.parametrize(
+    ("kind", "group"), [(TuningConfig, "training"), (AlignmentConfig, "alignment")]
+)
+def test_what_is_longer_than_the_data_is_refused_by_its_key(
+    changes: dict[str, float],
+    accumulate: int,
+    message: str,
+    kind: type[TuningConfig],
+    group: str,
 ) -> None:
     loaded = tiny.tiny_loaded("llama_gqa")
-    config = TuningConfig(epochs=1, batch_size=2, **changes)  # type: ignore[arg-type]
+    config = kind(epochs=1, batch_size=2, **changes)  # type: ignore[arg-type]
+    message = message if accumulate > 1 else f"{group}{message}"
     trainer = TrainerConfig(accelerator="cpu", progress=False)
     run = supervised_run(loaded, tiny.conversations(6), config, 0, trainer, accumulate=accumulate)
     with pytest.raises(ConfigError, match=message):
