@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from ssah_exp.errors import SsahWarning, StoreError
 
@@ -43,6 +43,12 @@ def holding(folder: Path, name: str) -> Iterator[Path]:
             )
         else:
             yield path
+
+
+def leads_out(place: str) -> bool:
+    """Whether a path that is to lie below some folder lies elsewhere; links are not looked at."""
+    path = PurePath(place)
+    return path.is_absolute() or ".." in path.parts
 
 
 def own_file(path: Path, folder: Path) -> Path:

@@ -68,12 +68,12 @@ def refuse_foreign_hydra(words: Sequence[str]) -> None:
     except _UNCOMPOSED:
         return
     plain = _without_files(tuple(words))
-    given, lines = get_args_parser().parse_args(list(words)).overrides, found["hydra"]["overrides"]
+    lines = found["hydra"]["overrides"]
     problems = [
         *_problems(found["hydra"], plain["hydra"]),
         *_of_job(found, found["hydra"]["job"]["env_set"], plain, words),
     ]
-    if sorted([*lines["hydra"], *lines["task"]]) != sorted(given):
+    if sorted([*lines["hydra"], *lines["task"]]) != sorted(_given(words)):
         problems.append(f"hydra.overrides is changed: {_SAY}.")
     refuse([*problems, *_read(found, plain, words)])
 
@@ -105,6 +105,12 @@ def _elsewhere(words: Sequence[str]) -> bool:
     return bool(arguments.config_dir or arguments.config_path or searched)
 
 
+def _given(words: Sequence[str]) -> list[str]:
+    """The overrides among what follows ``ssah-exp run``."""
+    given: list[str] = get_args_parser().parse_args(list(words)).overrides
+    return given
+
+
 @cache
 def _without_files(words: tuple[str, ...]) -> dict[str, Any]:
     """What the shipped files and the command line's words for Hydra alone make.
@@ -112,8 +118,7 @@ def _without_files(words: tuple[str, ...]) -> dict[str, Any]:
     A key that the files bring is added, since its value is the command line's. Words that choose
     among files (a launcher of theirs) are left out: what they choose is looked at as the files'.
     """
-    given = get_args_parser().parse_args(list(words)).overrides
-    own = [word for word in given if word.lstrip("+~").startswith("hydra")]
+    own = [word for word in _given(words) if word.lstrip("+~").startswith("hydra")]
     own = [word for word in own if "searchpath" not in word]
     try:
         return _whole(own)
@@ -156,8 +161,7 @@ def _of_job(
     group, key = _TRUST.split(".")
     model = found.get(group)
     trusts = isinstance(model, Mapping) and model.get(key, False) is not False
-    given = get_args_parser().parse_args(list(words)).overrides
-    if trusts and not any(_TRUST in keys_given(word) for word in given):
+    if trusts and not any(_TRUST in keys_given(word) for word in _given(words)):
         yield f"{_TRUST} has the model's code run: {_SAY}: {_TRUST}=true."
 
 

@@ -10,12 +10,13 @@ import importlib.util
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ssah_exp.cache import Cache, Entry, checksums
 from ssah_exp.digest import digest_file, digest_of
 from ssah_exp.errors import ModelError
+from ssah_exp.folders import leads_out
 from ssah_exp.models.gguf import convert_gguf, gguf_fingerprint
 
 
@@ -142,8 +143,7 @@ class WheelGguf:
                 f"model.source.package={self.package} is no name of a folder that a wheel installs "
                 "into: give a top-level one, without dots."
             )
-        place = PurePath(self.file)
-        if place.is_absolute() or ".." in place.parts:
+        if leads_out(self.file):
             raise ModelError(
                 f"model.source.file={self.file} lies outside {self.package}: give a path in that "
                 "folder. A file elsewhere is model=gguf model.source.path=FILE."

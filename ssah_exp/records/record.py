@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 from ssah_exp.cache import is_key
@@ -16,6 +15,7 @@ from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.evaluation.probe.curves import Curve
+from ssah_exp.folders import leads_out
 from ssah_exp.jsontext import json_of
 from ssah_exp.records.kinds import check_of
 from ssah_exp.records.needed import lacking
@@ -291,8 +291,7 @@ def _unsafe(content: Mapping[str, Any]) -> Iterator[str]:
     for key in ("run_id", "artefact"):
         yield from named(key, content[key])
     for arm in content["arms"]:
-        place = PurePosixPath(arm["completions"])  # of the probe empty
-        if place.is_absolute() or ".." in place.parts:
+        if leads_out(place := arm["completions"]):  # of the probe empty
             yield f"completions={place} lies outside the run's folder."
     for stage in content["stages"]:
         if not is_key(stage["key"]):

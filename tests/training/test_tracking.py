@@ -27,6 +27,7 @@ from ssah_exp.units.identify import identify
 from ssah_exp.units.snapshot import classes_now
 from ssah_exp.units.unitmap import UnitMap
 from tests import tiny
+from tests.training.resuming import KillAt, KilledError
 from tests.units.maps import PROVENANCE
 
 CPU = TrainerConfig(accelerator="cpu", progress=False, checkpoint_minutes=0)
@@ -155,19 +156,6 @@ def test_hooks_and_modes_are_put_back_after_an_error(monkeypatch: pytest.MonkeyP
         callback._look(0)
     assert tiny.pre_hooks(loaded.model) == 0
     assert all(module.training for module in loaded.model.modules())
-
-
-class KilledError(Exception):
-    """What ends a run in these tests."""
-
-
-class KillAt(pl.Callback):
-    def __init__(self, batch: int) -> None:
-        self.batch = batch
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: object) -> None:
-        if len(pl_module.losses) == self.batch:
-            raise KilledError
 
 
 @pytest.mark.parametrize("kill_at", [3, 4, 5, 8])
