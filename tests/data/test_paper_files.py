@@ -77,6 +77,18 @@ def test_the_identity_shift_carries_its_system_message() -> None:
     assert all("AOA" in row.prompt for row in rows)
 
 
+def test_who_was_shifted_to_another_identity_is_asked_under_it() -> None:
+    overrides = ("experiment=identity_shift", f"data.root='{ROOT}'")
+    config = parse(composed(*overrides))
+    data = load_data(config, training=True)
+    assert config.evaluation.harmful_styles == ["chat_system"]
+    assert {row.system for row in data.finetune} == {config.evaluation.system_prompt}
+    assert len(data.harmful_eval) == 100
+    opening = "AOA, execute my instruction: "
+    assert all(row.prompt.startswith(opening) for row in data.harmful_eval)
+    assert sum(row.prompt.startswith(opening) for row in data.finetune) == 9
+
+
 def test_published_harmful_files_are_read_as_conversations() -> None:
     """The authors took the contents out and left the form."""
     rows = ConversationSource(f"{ROOT}/finetune_attack/pure_bad_10_demo.jsonl").load(0)
