@@ -37,34 +37,43 @@ def build(
         ConfigError: No target, one outside the allow-list, arguments that are missing, unknown or
             of another kind (to Python the text "no" is as true as ``true``), a constructor that
             fails, or a result that is no ``kind``.
-        SsahError: The constructor raised it.
+        SsahError: A constructor raised it; the message says of which node, however deep.
     """
     if "_target_" not in node:
         raise ConfigError(f"{where} has no _target_.")
     refuse(_problems(node, where))
-    try:
-        made = _made(node)
-    except SsahError:
-        raise
-    except Exception as error:  # a constructor may fail in any way
-        raise ConfigError(f"{where}: {error}") from error
+    made = _made(node, where)
     if not isinstance(made, kind):
         raise ConfigError(_no_such_kind(made, where, kind))
     return made
 
 
-def _made(value: Any) -> Any:
+def _made(value: Any, where: str) -> Any:
     """The object of a node that has been checked, its parts first.
 
     Hydra's ``instantiate`` would resolve texts a second time: a file of somebody's that escapes
     ``${oc.env:NAME}`` would have it looked up here, past the check of what files may look up.
     """
     if isinstance(value, list):
-        return [_made(item) for item in value]
+        return [_made(item, f"{where}.{index}") for index, item in enumerate(value)]
     if not isinstance(value, Mapping):
         return value
-    parts = {key: _made(item) for key, item in value.items() if key != "_target_"}
-    return get_class(str(value["_target_"]))(**parts) if "_target_" in value else parts
+    given = {key: item for key, item in value.items() if key != "_target_"}
+    parts = {key: _made(item, f"{where}.{key}") for key, item in given.items()}
+    return _constructed(str(value["_target_"]), parts, where) if "_target_" in value else parts
+
+
+def _constructed(target: str, arguments: Mapping[str, Any], where: str) -> Any:
+    try:
+        return get_class(target)(**arguments)
+    except SsahError as error:
+        if where in str(error):
+            raise
+        # Of two selectors of one class it would not be known which is meant.
+        error.args = (f"{where}: {error}",)
+        raise
+    except Exception as error:  # a constructor may fail in any way
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def _no_such_kind(made: object, where: str, kind: type) -> str:
@@ -135,10 +144,12 @@ def _no_such_name(target: str, allowed: tuple[str, ...]) -> str:
     """Which classes the module of a target has instead; empty if it has that name or no module."""
     module, _, name = target.rpartition(".")
     held = vars(sys.modules[module]) if module in sys.modules else {}
+    offered = held.get("__all__", held)  # what it only imports for itself is not its to offer
     classes = [
         key
         for key, item in held.items()
-        if isinstance(item, type)
+        if key in offered
+        and isinstance(item, type)
         and not key.startswith("_")
         and not getattr(item, "_is_protocol", False)
         and not issubclass(item, Exception)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import warnings
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
@@ -130,13 +131,21 @@ def _no_override(override: str, text: str) -> str:
     why = re.sub(r" expecting \{.*\}", "", " ".join(lines))  # a list of the grammar's own names
     why = re.sub(r"LexerNoViableAltException: .*", "it has a character that must be quoted", why)
     key, sign, value = override.partition("=")
-    signs = re.search(r"[^\w.,:/ \[\]'\"-]", value)  # such as <|end|> or {column}
-    quoted = f""" Put a value with special characters in both quotes: '{key}="{value}"'."""
+    text = _unquoted(value)
+    signs = re.search(r"[^\w.,:/ \[\]\"-]", text)  # such as <|end|> or {column}
+    word = shlex.quote('{}="{}"'.format(key, text.replace('"', r"\"")))
+    quoted = f" Put a value with special characters in both quotes: {word}."
     return (
         f"'{override}' is no override: {why}. Give KEY=VALUE without spaces, values of "
         "-m as KEY=A,B, and quote what the shell would take apart: 'KEY=[A,B]'."
         f"{quoted if sign and signs else ''}"
     )
+
+
+def _unquoted(value: str) -> str:
+    """A value without the quotes around it, which its own may have ended too early."""
+    whole = re.fullmatch(r"""(?P<quote>['"])(?P<text>.*)(?P=quote)""", value, flags=re.DOTALL)
+    return whole["text"] if whole else value
 
 
 def _of_hydra(key: str) -> str | None:

@@ -8,7 +8,7 @@ import pytest
 
 from ssah_exp.config.build import build
 from ssah_exp.data.sources import BundledSource, RefusedRequests
-from ssah_exp.errors import ConfigError
+from ssah_exp.errors import ConfigError, UnitError
 from ssah_exp.evaluation.judges import KeywordJudge
 
 JUDGE = "ssah_exp.evaluation.judges.KeywordJudge"
@@ -67,7 +67,16 @@ def test_a_mistyped_class_names_the_nearest() -> None:
         message
     )
     assert "Allowed: AllOf, AnyOf, Blocks, " in message
+    assert "UnitMap" not in message  # which that module only imports
     assert "importable" not in message  # Hydra's own words for it
+
+
+def test_what_a_constructor_refuses_is_told_with_its_place_however_deep() -> None:
+    wrong = {"_target_": "ssah_exp.units.selectors.OfClass", "names": ["SCV"]}
+    right = {**wrong, "names": ["SCU"]}
+    both = {"_target_": "ssah_exp.units.selectors.AnyOf", "of": [right, wrong]}
+    with pytest.raises(UnitError, match=r"^here.of.of.1: OfClass.names=SCV. Did you mean "):
+        build({"_target_": "ssah_exp.units.selectors.Not", "of": both}, "here")
 
 
 def test_refuses_a_node_without_target() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,9 @@ def test_a_beginners_mistake_is_told_with_what_to_write_instead(override: str, s
     [
         ("model.end_of_turn=<|im_end|>", """'model.end_of_turn="<|im_end|>"'."""),
         ("data.text.prompt={instruction}", """'data.text.prompt="{instruction}"'."""),
+        ("data.name='a <b> 'c''", r"""'data.name="a <b> '"'"'c'"'"'"'."""),
+        ("data.name='it's'", r"""'data.name="it'"'"'s"'."""),
+        ('data.name="a <b> "c""', r"""'data.name="a <b> \"c\""'."""),
     ],
 )
 def test_text_with_signs_of_its_own_is_told_its_quotes(override: str, instead: str) -> None:
@@ -162,7 +166,9 @@ def test_text_with_signs_of_its_own_is_told_its_quotes(override: str, instead: s
     message = message_for(override)
     assert message.endswith(f"Put a value with special characters in both quotes: {instead}")
     assert "Lexer" not in message
-    OverridesParser.create().parse_override(instead.strip("'."))
+    (word,) = shlex.split(instead.removesuffix("."))
+    parsed = OverridesParser.create().parse_override(word)
+    assert str(parsed.value()).strip("'\"") in override
 
 
 @pytest.mark.parametrize(
