@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,9 +16,11 @@ import yaml
 from ssah_exp.config.identity import run_id
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.unread import refuse_unread
+from ssah_exp.models.gguf import gguf_fingerprint
 from tests.config.composing import config_of, jobs_of
 
-EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+ROOT = Path(__file__).resolve().parents[1]
+EXPERIMENTS = ROOT / "experiments"
 COMMANDS: dict[str, list[str]] = yaml.safe_load((EXPERIMENTS / "commands.yaml").read_text())
 # Its config lacks a key whose default was another one then.
 OF_OLDER_CONFIGS = {"2cff27aa47f8"}
@@ -67,3 +70,16 @@ def test_the_commands_of_a_folder_make_its_records(folder: str) -> None:
         made.add(found)
     assert made == {record["run_id"] for record in there} - OF_OLDER_CONFIGS
     assert len(made) == len(configs), "no job is there twice"
+
+
+def test_the_files_that_were_measured_have_the_checksums_that_the_configs_tell() -> None:
+    configs = [path.read_text(encoding="utf-8") for path in (ROOT / "conf/model").glob("*.yaml")]
+    told = [sha for text in configs for sha in re.findall(r"sha256:? ([0-9a-f]{64})", text)]
+    measured = {
+        record["models"]["base"]["fingerprint"]
+        for folder in COMMANDS
+        for record in records(EXPERIMENTS / folder)
+    }
+    assert measured == {gguf_fingerprint(sha256) for sha256 in told}
+    page = (EXPERIMENTS / "came_aligned" / "README.md").read_text(encoding="utf-8")
+    assert sum(f"`{fingerprint[:12]}`" in page for fingerprint in measured) == 2
