@@ -8,7 +8,12 @@ from functools import cached_property
 
 from ssah_exp.config.schema import TrainingConfig
 from ssah_exp.data.chat import Encoded, encode_pairs, style_in_turn
-from ssah_exp.data.preferences import Pair, encode_preferences, pairs_from_answers
+from ssah_exp.data.preferences import (
+    EncodedPair,
+    Pair,
+    encode_preferences,
+    pairs_from_answers,
+)
 from ssah_exp.data.sources import Example
 from ssah_exp.digest import digest_of
 from ssah_exp.models.sources import ModelRef
@@ -50,12 +55,16 @@ class TrainingSet:
         }
 
     @cached_property
-    def referenced(self) -> list[ReferencedPair]:
-        """The pairs with their answers' log-probabilities under ``start``; empty for SFT."""
+    def encoded_pairs(self) -> list[EncodedPair]:
+        """The pairs of DPO that are trained on; empty for SFT.
+
+        Raises:
+            DataError: There are no pairs, or no two answers differ within the longest sequence.
+        """
         config = self._config
         if config.objective == "sft":
             return []
-        encoded = encode_preferences(
+        return encode_preferences(
             self._stages.speech,
             self.pairs,
             config.prompt_styles,
@@ -63,7 +72,19 @@ class TrainingSet:
             config.max_length,
             where=self._where,
         )
-        return with_reference(self._stages.slot.get(self._start), encoded, config.batch_size)
+
+    @property
+    def count(self) -> int:
+        """How many examples or pairs an epoch has."""
+        return len(self.examples if self._config.objective == "sft" else self.encoded_pairs)
+
+    @cached_property
+    def referenced(self) -> list[ReferencedPair]:
+        """The pairs with their answers' log-probabilities under ``start``; empty for SFT."""
+        if not self.encoded_pairs:
+            return []
+        start = self._stages.slot.get(self._start)
+        return with_reference(start, self.encoded_pairs, self._config.batch_size)
 
     def _source(self) -> tuple[Example, ...]:
         """The examples to learn; where pairs are given, their chosen answers."""

@@ -48,6 +48,7 @@ def run_training_table(config: RunConfig, reporter: Reporter) -> Finished:
     by_name = {arm.name: arm for arm in arms}
     check_plans(stages, start, arms)
     tuning = Tuning(stages, start, base)
+    tuning.check_lengths(arms)
     measured: list[ArmRecord] = []
     with storage_errors(run.folder):
         if ranks.first():

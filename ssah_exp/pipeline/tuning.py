@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from ssah_exp.cache import COST
 from ssah_exp.config.plugins import plugin_code
 from ssah_exp.config.schema import ArmConfig, TrainingConfig
 from ssah_exp.data.loaders import training_loader
+from ssah_exp.errors import ConfigError
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.sidecar import TRAINING
 from ssah_exp.models.sources import ModelRef
@@ -24,7 +26,7 @@ from ssah_exp.pipeline.training_arms import TrainingArm, callbacks_of
 from ssah_exp.pipeline.training_set import TrainingSet, digest_of_encoded
 from ssah_exp.storage import write_atomically
 from ssah_exp.training.certificate import Certificate, read_summary, save_certificate
-from ssah_exp.training.loop import Run, TrainingSummary, fine_tune
+from ssah_exp.training.loop import Run, TrainingSummary, check_lengths, fine_tune
 from ssah_exp.training.matching import LossMatch, mean_response_loss
 from ssah_exp.training.objectives import Objective, SupervisedObjective
 from ssah_exp.training.preference import PreferenceObjective, ReferencedPair, preference_loader
@@ -90,6 +92,23 @@ class Tuning:
         self._set = TrainingSet(stages, start, base)
         self._track = self._tracking()
         self._done: dict[str, Tuned] = {}
+
+    def check_lengths(self, arms: Sequence[TrainingArm]) -> None:
+        """Hold every arm's steps and schedule against the data, before hours of work.
+
+        Raises:
+            ConfigError: A step needs more batches than an arm has, or its warm-up takes all steps.
+            DataError: DPO has no pairs to learn from.
+        """
+        per_epoch = math.ceil(self._set.count / self._config.batch_size)
+        for arm in arms:
+            recipe, given = self._recipe(arm), arm.config
+            phases = [] if given.first is None else [given.first_epochs]
+            for epochs in [*phases, given.epochs or self._config.epochs]:
+                try:
+                    check_lengths(recipe, epochs * per_epoch, recipe.accumulate)
+                except ConfigError as error:
+                    raise ConfigError(f"training.arms.{arm.label}: {error}") from error
 
     def train(self, arm: TrainingArm, phases: Mapping[str, TrainingArm]) -> Tuned:
         """Train one arm, or find the result.

@@ -227,7 +227,7 @@ def _fit(
     epochs = run.epochs or run.config.epochs
     batches = ReplayedBatches(run.loader_of, epochs, run.accumulate, run.objective.size)
     steps = math.ceil(len(batches) / run.accumulate)
-    _check_lengths(run, len(batches), steps)
+    check_lengths(run.config, len(batches), run.accumulate)
     twin = ShardedTwin(loaded.model) if shards(run.trainer) else None
     trained = loaded if twin is None else replace(loaded, model=twin.model)
     module = FineTuning(trained.model, run.objective, run.config, steps, twin)
@@ -317,18 +317,28 @@ def _what_takes_less(run: Run) -> str:
     return f"{batches}." if run.gradient_checkpointing else f"{batches}, or, {prefix}, {recompute}."
 
 
-def _check_lengths(run: Run, batches: int, steps: int) -> None:
-    """Refuse a schedule or a step that is longer than the data."""
-    if run.accumulate > batches:
+def check_lengths(config: TuningConfig, batches: int, accumulate: int) -> None:
+    """Refuse a schedule or a step that is longer than the data.
+
+    Args:
+        config: Hyper-parameters.
+        batches: Over all epochs.
+        accumulate: Batches per optimizer step.
+
+    Raises:
+        ConfigError: A step needs more batches than there are, or the warm-up takes all steps.
+    """
+    if accumulate > batches:
         raise ConfigError(
-            f"training.accumulate={run.accumulate}: there are no more than {batches} batches in "
+            f"training.accumulate={accumulate}: there are no more than {batches} batches in "
             "all epochs. Give fewer, or a smaller training.batch_size."
         )
-    group = "alignment" if isinstance(run.config, AlignmentConfig) else "training"
-    warmup = warmup_steps(run.config, steps)
+    group = "alignment" if isinstance(config, AlignmentConfig) else "training"
+    steps = math.ceil(batches / accumulate)
+    warmup = warmup_steps(config, steps)
     if 1 < steps <= warmup:
         raise ConfigError(
-            f"{group}.warmup_share={run.config.warmup_share:g} of {steps} steps is {warmup}: the "
+            f"{group}.warmup_share={config.warmup_share:g} of {steps} steps is {warmup}: the "
             "learning rate would rise to the end. Give a smaller share, or more data or epochs."
         )
 
