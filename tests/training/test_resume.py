@@ -115,6 +115,25 @@ def test_a_checkpoint_cut_short_is_named_and_left_alone(
     assert path.stat().st_size == keep
 
 
+@pytest.mark.parametrize("keep", [0, 20_000])
+def test_a_training_does_not_begin_anew_over_a_checkpoint_cut_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: int
+) -> None:
+    """It could be mended from a backup, and hours lie in it."""
+    with pytest.raises(KilledError):
+        trained(tmp_path, monkeypatch, "budget", kill_at=3)
+    path = tmp_path / CHECKPOINT
+    left = path.read_bytes()[:keep]
+    path.write_bytes(left)
+    steps: list[int] = []
+    monkeypatch.setattr(FineTuning, "training_step", lambda *_: steps.append(1))
+    with pytest.raises(StoreError, match=f"{path} is damaged .* Delete it to train from the start"):
+        trained(tmp_path, monkeypatch, "budget")
+    assert not steps
+    assert path.read_bytes() == left
+    assert [item.name for item in tmp_path.iterdir()] == [CHECKPOINT]
+
+
 def test_a_flipped_bit_of_a_checkpoint_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
