@@ -16,12 +16,12 @@ from ssah_exp.reporting.figures.null import draw_null, null_rows
 from ssah_exp.reporting.figures.probe import draw_probe
 from ssah_exp.reporting.probe_table import render_probe
 from ssah_exp.reporting.settings import settings_of
-from ssah_exp.reporting.table1 import render
+from ssah_exp.reporting.table1 import render_pruning
 from ssah_exp.reporting.training_table import render_training
 
 Renderer = Callable[[Sequence[RunRecord], str], str]
 RENDERERS: dict[str, Renderer] = {
-    TABLE1: render,
+    TABLE1: render_pruning,
     **dict.fromkeys(TRAINING_ARTEFACTS, render_training),
     PROBE: render_probe,
 }

@@ -10,6 +10,7 @@ import pandas as pd
 from ssah_exp.reporting.arm_groups import like
 from ssah_exp.reporting.beside_paper.sizes import fewer_than_paper, footnote, marked
 from ssah_exp.reporting.beside_paper.table import comparison_text
+from ssah_exp.reporting.captions import captions_of
 from ssah_exp.reporting.notes.coverage import coverage_note
 from ssah_exp.reporting.notes.held_classes import TITLE, held_frame
 from ssah_exp.reporting.notes.loss_match import match_note
@@ -19,20 +20,28 @@ from ssah_exp.reporting.rows import Block, Cell, Row
 from ssah_exp.reporting.text import cell_text, format_frame, heading, prose
 
 
-def setting_text(block: Block, caption: str, frame: pd.DataFrame, form: str) -> list[str]:
-    """Paragraphs of one setting.
+def settings_text(
+    settings: Sequence[Block],
+    caption_of: Callable[[Block], str],
+    frame_of: Callable[[Block], pd.DataFrame],
+    form: str,
+) -> list[str]:
+    """Paragraphs of every setting.
 
     Args:
-        block: The setting.
-        caption: What was run.
-        frame: One line per arm.
+        settings: In order.
+        caption_of: Says what was run.
+        frame_of: Makes one line per arm.
         form: ``markdown`` or ``latex``.
     """
-    parts = [prose(caption, form), format_frame(frame, form)]
-    parts += [prose(note, form) for note in notes_below(block)]
-    if (held := held_frame(block)) is not None:
-        parts += [prose(TITLE, form), format_frame(held, form)]
-    return [*parts, *comparison_text(block, form)]
+    parts: list[str] = []
+    for block, caption in zip(settings, captions_of(settings, caption_of), strict=True):
+        parts += [prose(caption, form), format_frame(frame_of(block), form)]
+        parts += [prose(note, form) for note in notes_below(block)]
+        if (held := held_frame(block)) is not None:
+            parts += [prose(TITLE, form), format_frame(held, form)]
+        parts += comparison_text(block, form)
+    return parts
 
 
 def notes_below(block: Block) -> list[str]:

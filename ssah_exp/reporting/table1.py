@@ -15,7 +15,6 @@ from ssah_exp.reporting.beside_paper.benchmarks import SIX
 from ssah_exp.reporting.beside_paper.table import with_comparison
 from ssah_exp.reporting.captions import (
     budgets_clause,
-    captions_of,
     closing_notes,
     controls_note,
     intervals_note,
@@ -24,7 +23,7 @@ from ssah_exp.reporting.captions import (
 )
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
-from ssah_exp.reporting.setting_text import indented, long_lines, marked_cells, setting_text
+from ssah_exp.reporting.setting_text import indented, long_lines, marked_cells, settings_text
 from ssah_exp.reporting.settings import seeds_and_runs
 from ssah_exp.reporting.text import format_frame, given, heading, machine_text, prose
 
@@ -44,7 +43,7 @@ _MEAN_NOTE = (
 )
 
 
-def render(records: Sequence[RunRecord], form: str) -> str:
+def render_pruning(records: Sequence[RunRecord], form: str) -> str:
     """Render every setting among ``records``.
 
     Args:
@@ -54,9 +53,7 @@ def render(records: Sequence[RunRecord], form: str) -> str:
     settings = blocks(records)
     if form in ("csv", "json"):
         return machine_text(with_comparison(long_frame(settings), settings), form)
-    parts: list[str] = []
-    for block, caption in zip(settings, captions_of(settings, caption_of), strict=True):
-        parts += setting_text(block, caption, wide_frame(block), form)
+    parts = settings_text(settings, caption_of, wide_frame, form)
     title = "Published (other models; 100 prompts, 256 new tokens, WikiText-2 at 4096):"
     parts += [prose(title, form), format_frame(published_frame(), form), prose(_MEAN_NOTE, form)]
     return "\n\n".join(parts)

@@ -13,7 +13,6 @@ from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.beside_paper.table import with_comparison
 from ssah_exp.reporting.captions import (
     budgets_clause,
-    captions_of,
     closing_notes,
     controls_note,
     intervals_note,
@@ -22,7 +21,7 @@ from ssah_exp.reporting.captions import (
 )
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
-from ssah_exp.reporting.setting_text import indented, long_lines, marked_cells, setting_text
+from ssah_exp.reporting.setting_text import indented, long_lines, marked_cells, settings_text
 from ssah_exp.reporting.settings import seeds_and_runs
 from ssah_exp.reporting.text import format_frame, given, machine_text, prose, span
 
@@ -46,22 +45,20 @@ def render_training(records: Sequence[RunRecord], form: str) -> str:
     """
     settings, artefact = blocks(records), records[0].artefact
     if form in ("csv", "json"):
-        return machine_text(with_comparison(training_long_frame(settings), settings), form)
-    parts: list[str] = []
-    for block, caption in zip(settings, captions_of(settings, caption_of), strict=True):
-        parts += setting_text(block, caption, training_wide_frame(block), form)
+        return machine_text(with_comparison(long_frame(settings), settings), form)
+    parts = settings_text(settings, caption_of, wide_frame, form)
     if artefact in PUBLISHED:
         published = read_published(artefact).map(_as_given)
         parts += [prose(PUBLISHED[artefact], form), format_frame(published, form)]
     return "\n\n".join(parts).rstrip()
 
 
-def training_wide_frame(block: Block) -> pd.DataFrame:
+def wide_frame(block: Block) -> pd.DataFrame:
     """One line per arm, for people. Rates in percent."""
     return pd.DataFrame([_wide_line(row, block) for row in block.rows])
 
 
-def training_long_frame(settings: Sequence[Block]) -> pd.DataFrame:
+def long_frame(settings: Sequence[Block]) -> pd.DataFrame:
     """One line per value, for machines.
 
     Columns: model, data, start, trained_on, seeds, runs, arm, policy, control, units_pct,

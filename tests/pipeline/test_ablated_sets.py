@@ -17,7 +17,7 @@ from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.reopening import models_of
 from ssah_exp.reporting.arm_groups import groups_of, references_of
 from ssah_exp.reporting.model_card import model_card
-from ssah_exp.reporting.table1 import render
+from ssah_exp.reporting.table1 import render_pruning
 from ssah_exp.units.index import KIND_NAMES
 from ssah_exp.units.unitmap import UnitMap
 from tests.cli.unit_map import unit_map
@@ -119,7 +119,7 @@ def test_what_is_pruned_is_what_the_selector_names(pruned: Finished, place: Path
 
 
 def test_it_has_its_rows_and_stands_beside_its_own_controls(pruned: Finished) -> None:
-    table = render([pruned.record], "markdown")
+    table = render_pruning([pruned.record], "markdown")
     assert "| heads " in table
     assert "random like heads" in table
     groups = groups_of([pruned.record])

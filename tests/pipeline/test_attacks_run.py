@@ -20,7 +20,7 @@ from ssah_exp.evaluation.questions import read_completions
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.rejudging import rejudge
 from ssah_exp.reporting.rows import blocks
-from ssah_exp.reporting.table1 import render
+from ssah_exp.reporting.table1 import render_pruning
 from tests.config.composing import config_of
 from tests.pipeline.tiny_run import JUDGES, SIZES, computed, run, tiny_config
 
@@ -165,7 +165,7 @@ def test_a_second_run_computes_nothing_and_an_added_attack_only_itself(
 
 
 def test_the_table_has_a_column_for_each(attacked: Finished) -> None:
-    text = render([attacked.record], "markdown")
+    text = render_pruning([attacked.record], "markdown")
     for column in (
         "ASR %, raw text + suffixes",
         "ASR %, raw text + prefill (without the given beginning)",
@@ -179,7 +179,7 @@ def test_the_table_has_a_column_for_each(attacked: Finished) -> None:
     assert "suffixes#1" not in text
     (block,) = blocks([attacked.record])
     assert block.rows[0].cells[asr_name("raw+suffixes#1", "first")].n == TOTAL
-    assert "raw+suffixes#3" in render([attacked.record], "csv")
+    assert "raw+suffixes#3" in render_pruning([attacked.record], "csv")
 
 
 def test_stored_answers_can_be_judged_again(attacked: Finished) -> None:

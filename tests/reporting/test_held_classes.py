@@ -9,7 +9,7 @@ import pytest
 from ssah_exp.records.record import ArmRecord
 from ssah_exp.reporting.notes.held_classes import TITLE
 from ssah_exp.reporting.report.sections import sections
-from ssah_exp.reporting.table1 import render
+from ssah_exp.reporting.table1 import render_pruning
 from tests.records.synthetic import arm, arms, record
 from tests.reporting.test_table1 import markdown_row
 
@@ -26,7 +26,7 @@ def with_shares() -> list[ArmRecord]:
 
 
 def test_controls_and_named_sets_have_a_line_and_classes_have_none() -> None:
-    text = render([record(arms=with_shares())], "markdown")
+    text = render_pruning([record(arms=with_shares())], "markdown")
     _, _, below = text.partition(TITLE)
     assert markdown_row(below, "random like SCU/pooled")[1:4] == ["10 to 30", "0", "50"]
     assert markdown_row(below, "mine/pooled")[1:4] == ["12.3", "0", "0"]
@@ -43,13 +43,13 @@ def test_a_class_that_is_empty_under_some_seeds_has_what_the_others_hold() -> No
     seeds[1] = [
         replace(item, class_shares={"SCU": 0.4}) if item.control else item for item in seeds[1]
     ]
-    text = render([record(seed, arms=made) for seed, made in enumerate(seeds)], "markdown")
+    text = render_pruning([record(seed, arms=made) for seed, made in enumerate(seeds)], "markdown")
     row = markdown_row(text.partition(TITLE)[2], "random like SCU/pooled")
     assert row[1:4] == ["10 to 40", "0", "50"]
 
 
 def test_records_of_earlier_versions_say_nothing_of_it() -> None:
-    assert TITLE not in render([record()], "markdown")
+    assert TITLE not in render_pruning([record()], "markdown")
 
 
 @pytest.mark.parametrize(("made", "there"), [(with_shares(), True), (arms(), False)])

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ssah_exp.records.record import ArmRecord
 from ssah_exp.reporting.report.sections import sections
-from ssah_exp.reporting.table1 import render
+from ssah_exp.reporting.table1 import render_pruning
 from tests.records.synthetic import arm, arms, record
 
 SAID = "How far the means of a set's units move"
@@ -24,7 +24,7 @@ def with_shifts(*of_class: float) -> list[list[ArmRecord]]:
 
 
 def test_every_set_has_its_units_and_its_smallest_and_largest_shift() -> None:
-    text = render(
+    text = render_pruning(
         [record(seed, arms=made) for seed, made in enumerate(with_shifts(3.0, -1.5))], "markdown"
     )
     assert (
@@ -37,7 +37,7 @@ def test_every_set_has_its_units_and_its_smallest_and_largest_shift() -> None:
 def test_controls_of_equal_norm_are_said_beside_them() -> None:
     made = [replace(item, norm=0.5) if item.fill else item for item in with_shifts(3.0)[0]]
     made.append(arm("SCU/pooled/normed/0", 0.2, norm=0.25, units=10))
-    text = render([record(arms=made)], "markdown")
+    text = render_pruning([record(arms=made)], "markdown")
     assert SAID in text
     assert (
         "How large the weights behind a set's units are, in standard deviations over the heads or "
@@ -55,10 +55,12 @@ def test_the_page_says_it_too() -> None:
 
 def test_tables_without_such_controls_say_nothing_of_it() -> None:
     (made,) = with_shifts(3.0)
-    assert SAID not in render([record(arms=made[:-1])], "markdown")
+    assert SAID not in render_pruning([record(arms=made[:-1])], "markdown")
 
 
 def test_a_record_of_an_earlier_version_leaves_its_sets_out() -> None:
     before = [replace(item, shift=None) for item in with_shifts(9.0)[0]]
-    text = render([record(0, arms=before), record(1, arms=with_shifts(9.0, 3.0)[1])], "markdown")
+    text = render_pruning(
+        [record(0, arms=before), record(1, arms=with_shifts(9.0, 3.0)[1])], "markdown"
+    )
     assert "SCU/pooled 3.00 (10 units)" in text

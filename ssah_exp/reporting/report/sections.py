@@ -143,7 +143,7 @@ def _newest(block: Block) -> str:
 def _setting(block: Block, caption: str) -> Setting:
     record = block.records[0]
     pruning = record.artefact == TABLE1
-    frame = (table1.wide_frame if pruning else training_table.training_wide_frame)(block)
+    frame = (table1.wide_frame if pruning else training_table.wide_frame)(block)
     budgets, data = record.config["units"]["budgets"], record.config["data"]["name"]
     seeds = seeds_text(block.records)
     title = f"{record.config['model']['name']}, {data}, SCU {budgets['scu']:g}, {seeds}"
