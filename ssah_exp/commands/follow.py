@@ -14,9 +14,10 @@ from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.errors import StoreError, UnitError, did_you_mean
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import read_run
-from ssah_exp.reporting.figures.track import draw_track, track_rows
+from ssah_exp.reporting.figures.track import draw_track
 from ssah_exp.reporting.terminal import Terminal, terminal_table
 from ssah_exp.reporting.text import machine_text
+from ssah_exp.reporting.transfer_rows import track_rows
 
 Track = list[dict[str, Any]]
 

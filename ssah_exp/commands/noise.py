@@ -10,9 +10,10 @@ from rich.table import Table
 from ssah_exp.commands.reopened import reopened
 from ssah_exp.commands.units import check_draws, drawn, spread_cell, tell_written
 from ssah_exp.config.vocabulary import CLASSES
-from ssah_exp.reporting.figures.noise import draw_noise, noise_rows
+from ssah_exp.reporting.figures.noise import draw_noise
 from ssah_exp.reporting.terminal import Terminal, terminal_table
 from ssah_exp.reporting.text import machine_text
+from ssah_exp.reporting.transfer_rows import noise_rows
 from ssah_exp.units.agreement import Spread
 from ssah_exp.units.noise import transfer_noise
 

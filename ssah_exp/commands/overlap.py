@@ -11,7 +11,8 @@ from rich.table import Table
 
 from ssah_exp.commands.units import check_draws, drawn, spread_cell, tell_written, units_at
 from ssah_exp.errors import UnitError
-from ssah_exp.reporting.figures.overlap import draw_overlap, overlap_rows
+from ssah_exp.reporting.figures.overlap import draw_overlap
+from ssah_exp.reporting.overlap_rows import overlap_rows
 from ssah_exp.reporting.terminal import Terminal, terminal_table
 from ssah_exp.reporting.text import machine_text, plain_rows
 from ssah_exp.units.classes import UnitClass

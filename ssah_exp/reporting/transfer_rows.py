@@ -1,14 +1,18 @@
-"""Attribute transfer as rows, one per pair of classes, beside the paper's Figures 5 and 6."""
+"""Transfer between classes as rows: beside the paper's, beside its null, step by step."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.reporting.published import read_published
+from ssah_exp.units.noise import Noise
 from ssah_exp.units.transfer import BASE_CLASSES, Flow
 
 ARTEFACT = "fig5_fig6_transfer"
@@ -71,3 +75,52 @@ def transfer_rows(flows: Sequence[Flow]) -> pd.DataFrame:
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def noise_rows(found: Sequence[Noise]) -> pd.DataFrame:
+    """One row per comparison and pair of classes (from, to), in percent of the class before."""
+    return pd.DataFrame(
+        [
+            {
+                "comparison": item.name,
+                "draws": item.draws,
+                "from": before,
+                "to": after,
+                **{
+                    f"of_before_{end}": None if value is None else 100 * value
+                    for end, value in asdict(share).items()
+                },
+            }
+            for item in found
+            for (before, after), share in item.shares.items()
+        ]
+    )
+
+
+def track_rows(track: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """One row per look and pair of classes (from, to).
+
+    Args:
+        track: Looks at one arm, as in its record: each has ``step`` and the 4 x 4 table ``units``.
+
+    Returns:
+        ``step``, ``from`` (the class before the first step), ``to`` (the class at that step),
+        ``units``, and ``of_before_pct``, their share of the class before; empty where that class
+        has no units.
+    """
+    rows: list[dict[str, Any]] = []
+    for look in track:
+        table = np.asarray(look["units"], dtype=np.int64)
+        for before, counts in zip(CLASSES, table, strict=True):
+            whole = int(counts.sum())
+            rows += [
+                {
+                    "step": int(look["step"]),
+                    "from": before,
+                    "to": after,
+                    "units": int(count),
+                    "of_before_pct": 100 * int(count) / whole if whole else None,
+                }
+                for after, count in zip(CLASSES, counts, strict=True)
+            ]
+    return pd.DataFrame(rows).astype({"of_before_pct": "float64"})

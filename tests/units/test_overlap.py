@@ -10,7 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from ssah_exp.errors import UnitError
-from ssah_exp.reporting.figures.overlap import draw_overlap, overlap_rows
+from ssah_exp.reporting.figures.overlap import draw_overlap
+from ssah_exp.reporting.overlap_rows import overlap_rows
 from ssah_exp.units.agreement import Spread
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.overlap import Overlap, chance_shared, overlaps

@@ -1,40 +1,19 @@
-"""Transfer beside its null: as rows, and drawn."""
+"""Transfer beside its null, as a picture."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.reporting.figures.drawing import PAGE, new_figure, save_figure, styled, whiskers
+from ssah_exp.reporting.transfer_rows import noise_rows
 from ssah_exp.units.noise import Noise
 
 _LOOKS = {"trained": ("o", "trained, same examples"), "redrawn": ("s", "not trained, redrawn"),
           "halves": ("^", "not trained, two halves")}  # fmt: skip
-
-
-def noise_rows(found: Sequence[Noise]) -> pd.DataFrame:
-    """One row per comparison and pair of classes (from, to), in percent of the class before."""
-    return pd.DataFrame(
-        [
-            {
-                "comparison": item.name,
-                "draws": item.draws,
-                "from": before,
-                "to": after,
-                **{
-                    f"of_before_{end}": None if value is None else 100 * value
-                    for end, value in asdict(share).items()
-                },
-            }
-            for item in found
-            for (before, after), share in item.shares.items()
-        ]
-    )
 
 
 @styled()

@@ -1,4 +1,4 @@
-"""The flow of units between classes over the steps of a training: as rows, and drawn."""
+"""The flow of units between classes over the steps of a training, as a picture."""
 
 from __future__ import annotations
 
@@ -11,38 +11,10 @@ import pandas as pd
 
 from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.reporting.figures.drawing import CLASS_COLOURS, PAGE, new_figure, save_figure, styled
+from ssah_exp.reporting.transfer_rows import track_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-
-def track_rows(track: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """One row per look and pair of classes (from, to).
-
-    Args:
-        track: Looks at one arm, as in its record: each has ``step`` and the 4 x 4 table ``units``.
-
-    Returns:
-        ``step``, ``from`` (the class before the first step), ``to`` (the class at that step),
-        ``units``, and ``of_before_pct``, their share of the class before; empty where that class
-        has no units.
-    """
-    rows: list[dict[str, Any]] = []
-    for look in track:
-        table = np.asarray(look["units"], dtype=np.int64)
-        for before, counts in zip(CLASSES, table, strict=True):
-            whole = int(counts.sum())
-            rows += [
-                {
-                    "step": int(look["step"]),
-                    "from": before,
-                    "to": after,
-                    "units": int(count),
-                    "of_before_pct": 100 * int(count) / whole if whole else None,
-                }
-                for after, count in zip(CLASSES, counts, strict=True)
-            ]
-    return pd.DataFrame(rows).astype({"of_before_pct": "float64"})
 
 
 @styled()
