@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -16,7 +17,7 @@ from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.across import Across
 from ssah_exp.reporting.drawn_asr import PRIMARY, DrawnAsr
 from ssah_exp.reporting.drawn_rows import drawn_rows
-from ssah_exp.reporting.settings import settings_of
+from ssah_exp.reporting.settings import settings_of, told_apart
 from ssah_exp.reporting.swept import Place, in_order, moved_with, written
 
 CHOSEN = "chosen"
@@ -38,22 +39,24 @@ def curves_of(records: Sequence[RunRecord], across: Across) -> list[list[RunReco
     """
     records = across.placed(_that_pruned(across.unit_class, records))
     groups: dict[str, list[RunRecord]] = defaultdict(list)
-    for runs in settings_of(records):
+    settings = settings_of(records)
+    for runs in settings:
         groups[digest_of([across.rest(runs[0].config), across.files(runs[0])])] += runs
     whole = [curve for group in groups.values() for curve in _apart(group)]
     curves = [group for group in whole if _places(group, across) >= _AT_LEAST]
     if not curves:
         what = "shares of parameters" if across.key is None else f"values of {across.key}"
-        also = _differing([group[0] for group in groups.values()], across)
+        also = _differing(settings, across)
         raise StoreError(f"No setting among these records has arms of {_AT_LEAST} {what}.{also}")
     return [_each_once(curve, across) for curve in curves]
 
 
-def _differing(records: Sequence[RunRecord], across: Across) -> str:
-    """A sentence on what else keeps records from being one curve; empty over shares."""
-    rests = [dict(dotted(across.rest(record.config))) for record in records]
-    files = _unlike([across.files(record) for record in records])
-    keys = [*_unlike(rests), *(f"the file of {name}" for name in files)]
+def _differing(settings: Sequence[Sequence[RunRecord]], across: Across) -> str:
+    """A sentence on what else keeps settings from being one curve; empty over shares."""
+    rests = [dict(dotted(across.rest(runs[0].config))) for runs in settings]
+    files = _unlike([across.files(runs[0]) for runs in settings])
+    twice = chain(*told_apart(settings))  # of one config on several files, whatever it runs over
+    keys = [*_unlike(rests), *(f"the file of {name}" for name in dict.fromkeys([*files, *twice]))]
     if across.key is None or not keys:
         return ""
     more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""

@@ -262,6 +262,13 @@ def test_what_keeps_records_apart_is_named() -> None:
         curves_of(made, Across("model.name"))
 
 
+def test_two_files_at_one_word_and_seed_are_named() -> None:
+    """Neither run can stand at the word, which then is one place too few."""
+    made = [without_alignment(), aligned_on("a"), aligned_on("b")]
+    with pytest.raises(StoreError, match=r"They also differ in the file of alignment\."):
+        curves_of(made, Across("alignment.enabled"))
+
+
 @pytest.mark.parametrize(
     ("key", "values", "places"),
     [
