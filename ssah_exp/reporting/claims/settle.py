@@ -145,16 +145,16 @@ def _tested(claims: ClaimFile, test: Prediction, evidence: Evidence) -> Finding:
     else:
         how = "none: one seed, or all alike" if sample.size else "none: not run"
     return Finding(
-        test,
-        difference,
-        evidence.by_seed,
-        effect,
-        p,
-        how,
-        _contrary(difference, test.shows, margin),
-        evidence.over_prompts,
-        evidence.lacking,
-        evidence.unscored,
+        test=test,
+        difference=difference,
+        by_seed=evidence.by_seed,
+        effect=effect,
+        p=p,
+        how=how,
+        contrary=_contrary(difference, test.shows, margin),
+        over_prompts=evidence.over_prompts,
+        lacking=evidence.lacking,
+        unscored=evidence.unscored,
     )
 
 

@@ -152,25 +152,34 @@ def _caption(claims: ClaimFile, settled: Sequence[Settled]) -> str:
     files = sorted({str(item.test.csv) for item in findings if item.test.csv and item.by_seed})
     if files:
         parts.append(f"Not from the records but from files beside the claims: {', '.join(files)}.")
-    lacking = [
-        (at, finding.lacking)
+    parts += [*_lacking(settled), *_unscored(settled)]
+    if any(finding.how.startswith("over prompts") for finding in findings):
+        parts.append("With one seed, or where all seeds differ alike: over prompts.")
+    return " ".join(parts)
+
+
+def _lacking(settled: Sequence[Settled]) -> list[str]:
+    """A sentence for each claim and reason why what was run is no evidence for it."""
+    found = [
+        f"Claim {at}: {finding.lacking}"
         for at, item in enumerate(settled, 1)
         for finding in item.findings
         if finding.lacking
     ]
-    parts += [f"Claim {at}: {what}" for at, what in dict.fromkeys(lacking)]
-    unscored: dict[str, list[str]] = {}
+    return list(dict.fromkeys(found))
+
+
+def _unscored(settled: Sequence[Settled]) -> list[str]:
+    """A sentence for each number of unscored answers, with the claims that stand on the others."""
+    claims: dict[str, list[str]] = {}
     for at, item in enumerate(settled, 1):
         for said in dict.fromkeys(finding.unscored for finding in item.findings):
-            unscored.setdefault(said, []).append(str(at))
-    unscored.pop("", None)
-    parts += [
+            claims.setdefault(said, []).append(str(at))
+    claims.pop("", None)
+    return [
         f"Claim{'s' if len(which) > 1 else ''} {', '.join(which)}: {said}"
-        for said, which in unscored.items()
+        for said, which in claims.items()
     ]
-    if any(finding.how.startswith("over prompts") for finding in findings):
-        parts.append("With one seed, or where all seeds differ alike: over prompts.")
-    return " ".join(parts)
 
 
 def _with_interval(finding: Finding) -> str:
