@@ -15,7 +15,7 @@ from ssah_exp.config.ranges import within
 from ssah_exp.errors import printable
 from ssah_exp.models.sizes import Anatomy
 from ssah_exp.pipeline.atlas import Charted, chart
-from ssah_exp.reporting.atlas_rows import agreed, setting_rows
+from ssah_exp.reporting.atlas_rows import setting_rows, settings_consensus
 from ssah_exp.reporting.figures.atlas import draw_atlas
 from ssah_exp.reporting.stability_rows import consensus_text
 from ssah_exp.reporting.terminal import Terminal, terminal_table
@@ -76,7 +76,7 @@ def _describe(
         "pass_seconds": found.pass_seconds,
         "draw_seconds": found.draw_seconds,
         "rows": plain_rows(setting_rows(found.atlas)),
-        "consensus": agreed(found.atlas, anatomy, options.share),
+        "consensus": settings_consensus(found.atlas, anatomy, options.share),
     }
 
 
@@ -87,7 +87,7 @@ def _print(
     console.print(_settings(found.atlas))
     if found.atlas.sizes:
         console.print(_sizes(found.atlas))
-    summary = agreed(found.atlas, anatomy, options.share)
+    summary = settings_consensus(found.atlas, anatomy, options.share)
     print(
         f"SCU of the run: {summary['run_units']} units. In SCU in at least {options.share:.0%} of "
         f"the resamples of {len(summary['settings'])} settings: {consensus_text(summary)}"

@@ -19,12 +19,12 @@ from ssah_exp.models.sizes import Anatomy
 from ssah_exp.pipeline.stages import read_statistics
 from ssah_exp.records.store import RECORD
 from ssah_exp.reporting.figures.stability import draw_stability
-from ssah_exp.reporting.stability_rows import consensus_summary, consensus_text, describe_atlas
+from ssah_exp.reporting.stability_rows import consensus_summary, consensus_text, describe_stability
 from ssah_exp.reporting.terminal import Terminal, terminal_table
 from ssah_exp.units.agreement import ClassAgreement
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.identify import Identification
-from ssah_exp.units.stability import Atlas, stability
+from ssah_exp.units.stability import StabilityAtlas, stability
 
 _POOLED = (
     "A statistics entry holds moments pooled over examples: nothing can be resampled. Name the "
@@ -72,7 +72,7 @@ def execute(options: argparse.Namespace) -> int:
     anatomy = source.identified.anatomy
     if options.format == "json":
         about = {"source": source.name, "notes": source.notes, "seed": options.seed}
-        print(json.dumps({**about, **describe_atlas(atlas, anatomy)}, indent=1))
+        print(json.dumps({**about, **describe_stability(atlas, anatomy)}, indent=1))
     else:
         _print(source, atlas, anatomy, Terminal())
     # Last: a disk that will not take it must not cost what was found.
@@ -110,7 +110,7 @@ def _of_entry(folder: Path, overrides: Sequence[str]) -> _Source:
     return _Source(f"statistics {folder.name}", read_statistics(entry), units, notes)
 
 
-def _print(source: _Source, atlas: Atlas, anatomy: Anatomy, console: Terminal) -> None:
+def _print(source: _Source, atlas: StabilityAtlas, anatomy: Anatomy, console: Terminal) -> None:
     print(printable("\n".join([source.name, *source.notes])))
     if atlas.examples is not None:
         sizes = ", ".join(f"{count} {name}" for name, count in atlas.examples.items())

@@ -64,7 +64,7 @@ def inclusion_table(atlas: SettingsAtlas, anatomy: Anatomy) -> pd.DataFrame:
     return ever_in(own, frequency, anatomy, {"in_run": own, "all": frequency, **atlas.inclusion})
 
 
-def agreed(atlas: SettingsAtlas, anatomy: Anatomy, share: float) -> dict[str, Any]:
+def settings_consensus(atlas: SettingsAtlas, anatomy: Anatomy, share: float) -> dict[str, Any]:
     """What the settings agree on: counts, and overlap with the run's own SCU."""
     own = atlas.reference == UnitClass.SCU
     counts = consensus_counts(own, atlas.agreed(share), atlas.frequency(), anatomy, "run")

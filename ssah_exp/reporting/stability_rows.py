@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from ssah_exp.models.sizes import Anatomy
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.index import HEAD, KIND_NAMES, UnitIndex
-from ssah_exp.units.stability import Atlas
+from ssah_exp.units.stability import StabilityAtlas
 
 SPEARMAN = "spearman"
 T = TypeVar("T")
 
 
-def agreement_rows(atlas: Atlas) -> pd.DataFrame:
+def agreement_rows(atlas: StabilityAtlas) -> pd.DataFrame:
     """One row per comparison and measure: Jaccard of each class, Spearman of z_S - z_U."""
     rows = [
         {
@@ -35,7 +35,7 @@ def agreement_rows(atlas: Atlas) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"examples_of_each_set": "Int64"})
 
 
-def inclusion_rows(atlas: Atlas, anatomy: Anatomy) -> pd.DataFrame:
+def inclusion_rows(atlas: StabilityAtlas, anatomy: Anatomy) -> pd.DataFrame:
     """One row per unit that is SCU in some resample or in the reference, most frequent first."""
     if atlas.inclusion is None:
         return pd.DataFrame(columns=["layer", "kind", "index", "inclusion", "in_reference"])
@@ -65,7 +65,7 @@ def ever_in(
     return pd.DataFrame({**places, **columns}).iloc[ever]
 
 
-def consensus_summary(atlas: Atlas, anatomy: Anatomy) -> dict[str, Any] | None:
+def consensus_summary(atlas: StabilityAtlas, anatomy: Anatomy) -> dict[str, Any] | None:
     """Counts of what the resamples agree on; None where nothing was resampled."""
     if atlas.inclusion is None:
         return None
@@ -113,7 +113,7 @@ def consensus_text(counts: Mapping[str, Any]) -> str:
     )
 
 
-def describe_atlas(atlas: Atlas, anatomy: Anatomy) -> dict[str, Any]:
+def describe_stability(atlas: StabilityAtlas, anatomy: Anatomy) -> dict[str, Any]:
     """Everything in an atlas, as JSON values."""
     return {
         "examples": atlas.examples,

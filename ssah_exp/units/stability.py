@@ -35,7 +35,7 @@ _BOOTSTRAP, _HALVES, _RANDOM, _SUBSAMPLE = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
-class Atlas:
+class StabilityAtlas:
     """The classes that all examples give, and how others compare with them.
 
     Attributes:
@@ -69,7 +69,7 @@ def stability(
     *,
     resamples: int = 200,
     seed: int = 0,
-) -> Atlas:
+) -> StabilityAtlas:
     """Compare the classes of all examples with those of resampled ones.
 
     ``bootstrap``: as many examples, drawn with replacement. ``subsample n``: n examples of each
@@ -91,7 +91,7 @@ def stability(
         raise UnitError(f"resamples={resamples} is below 2.")
     found = _Comparisons(identified, units, resamples, seed)
     if identified.examples is None:
-        return Atlas(None, found.reference, [found.flap(), found.random()], None)
+        return StabilityAtlas(None, found.reference, [found.flap(), found.random()], None)
     counts = {name: identified.examples[name].examples for name in SETS}
     if min(counts.values()) < 4:
         raise UnitError(f"Two halves need four examples of each set; there are {counts}.")
@@ -99,7 +99,7 @@ def stability(
     sizes = subsample_sizes(min(counts.values()))
     subsamples = [found.subsample(counts, size) for size in sizes]
     agreements = [*subsamples, bootstrap, found.halves(counts), found.flap(), found.random()]
-    return Atlas(counts, found.reference, agreements, inclusion)
+    return StabilityAtlas(counts, found.reference, agreements, inclusion)
 
 
 def subsample_sizes(examples: int) -> list[int]:

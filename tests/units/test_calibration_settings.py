@@ -16,7 +16,7 @@ from ssah_exp.config.schema import BudgetsConfig, TrainerConfig, UnitsConfig
 from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.data.chat import Encoded
 from ssah_exp.errors import UnitError
-from ssah_exp.reporting.atlas_rows import agreed, inclusion_table, setting_rows
+from ssah_exp.reporting.atlas_rows import inclusion_table, setting_rows, settings_consensus
 from ssah_exp.reporting.figures.noise import draw_noise
 from ssah_exp.units.agreement import ClassAgreement, Spread
 from ssah_exp.units.calibration_settings import (
@@ -245,7 +245,7 @@ def test_rows_of_an_atlas_say_what_is_of_all_examples_and_what_of_resamples() ->
         ["x", "size", False, 8, 8, "spearman", None, 0.8, 0.6, 0.9],
     ]
     # In SCU of 0.75 and 0.7 of all resamples are the two heads, of weight 4 of 16 each.
-    found = agreed(made, anatomy, 0.7)
+    found = settings_consensus(made, anatomy, 0.7)
     assert (found["share"], found["settings"]) == (0.7, ["run", "tuned"])
     assert (found["run_units"], found["consensus_units"], found["consensus_heads"]) == (2, 2, 2)
     assert found["consensus_parameter_share"] == pytest.approx(8 / 16)

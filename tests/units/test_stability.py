@@ -37,7 +37,7 @@ from ssah_exp.units.resampling import (
     resampled_scores,
     subset_weights,
 )
-from ssah_exp.units.stability import Atlas, stability, subsample_sizes
+from ssah_exp.units.stability import StabilityAtlas, stability, subsample_sizes
 from ssah_exp.units.statistics import ChannelStatistics, KindStatistics
 from tests import tiny
 from tests.units import oracle
@@ -54,7 +54,7 @@ def kept() -> Identification:
 
 
 @cache
-def atlas(resamples: int = 20, seed: int = 0) -> Atlas:
+def atlas(resamples: int = 20, seed: int = 0) -> StabilityAtlas:
     return stability(kept(), UNITS, resamples=resamples, seed=seed)
 
 
@@ -363,7 +363,7 @@ def synthetic(anatomy: Anatomy | None = None, examples: int = 128) -> Identifica
 SMALL = tiny.small_anatomy(layers=2, heads=1, neurons=4, head_parameters=4.0)
 
 
-def by_hand() -> Atlas:
+def by_hand() -> StabilityAtlas:
     """Ten units that weigh 16; the reference has the head of layer 0 and two neurons in SCU."""
     reference = np.full(SMALL.units, UnitClass.CU, dtype=np.uint8)
     reference[[0, 1, 7]] = UnitClass.SCU
@@ -373,7 +373,7 @@ def by_hand() -> Atlas:
         ClassAgreement("halves", 3, 20, drawn, Spread(0.8, 0.6, 0.9)),
         ClassAgreement("flap", None, 1, drawn, Spread(0.2, None, None)),
     ]
-    return Atlas({"safety": 7, "utility": 6}, reference, agreements, inclusion)
+    return StabilityAtlas({"safety": 7, "utility": 6}, reference, agreements, inclusion)
 
 
 def test_the_consensus_is_counted_by_hand() -> None:

@@ -23,14 +23,14 @@ from ssah_exp.reporting.figures.drawing import (
     whiskers,
 )
 from ssah_exp.reporting.stability_rows import agreement_rows, inclusion_rows
-from ssah_exp.units.stability import Atlas
+from ssah_exp.units.stability import StabilityAtlas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
 @styled()
-def draw_stability(atlas: Atlas, anatomy: Anatomy, path: Path) -> list[Path]:
+def draw_stability(atlas: StabilityAtlas, anatomy: Anatomy, path: Path) -> list[Path]:
     """Draw an atlas.
 
     Args:
@@ -60,7 +60,7 @@ def draw_stability(atlas: Atlas, anatomy: Anatomy, path: Path) -> list[Path]:
     return tables
 
 
-def _agreements(axes: Axes, atlas: Atlas) -> None:
+def _agreements(axes: Axes, atlas: StabilityAtlas) -> None:
     places = np.arange(len(atlas.agreements))
     for number, (name, marker) in enumerate(CLASS_MARKERS.items()):
         # A gap where a class is empty, and no whiskers where there is one draw.
@@ -82,7 +82,7 @@ def _agreements(axes: Axes, atlas: Atlas) -> None:
     axes.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
 
 
-def _inclusion(axes: Axes, atlas: Atlas, anatomy: Anatomy) -> None:
+def _inclusion(axes: Axes, atlas: StabilityAtlas, anatomy: Anatomy) -> None:
     rows = inclusion_rows(atlas, anatomy)
     rank = np.arange(1, len(rows) + 1)
     axes.fill_between(rank, rows["inclusion"], step="mid", color=CLASS_COLOURS["SCU"], alpha=0.35)
