@@ -55,6 +55,15 @@ class DeclinedError(Exception):
         super().__init__(reason)
         self.filtered, self.forbidden = filtered, forbidden
 
+    def of_content(self, answered: bool) -> bool:
+        """Whether the question's content is the reason, so that others may well be answered.
+
+        A 403 may be about the key, which can be revoked at any time. An endpoint that names no
+        filter and has ``answered`` nothing so far may decline whatever it is asked, for a wrong
+        option or a key without rights.
+        """
+        return not self.forbidden and (self.filtered or answered)
+
 
 class OverBudgetError(Exception):
     """No request may be sent any more."""

@@ -107,8 +107,7 @@ class EndpointPartner(Endpoint, Partner):
             try:
                 message = client.ask(body)["choices"][0]["message"]
             except DeclinedError as error:
-                # A 403 may be about the key; before any answer, the rest may be about an option.
-                if error.forbidden or not (error.filtered or self._answered):
+                if not error.of_content(self._answered):
                     raise JudgeError(
                         f"Attacker {self.base_url}: {error}, and no content filter is named: look "
                         f"at the key's rights and at options. {GO_ON}"

@@ -109,7 +109,7 @@ class EndpointJudge(Endpoint, HarmJudge):
                         found[pair] = self._settled(pair, error)
                         continue
                     declined[pair] = error
-                    if error.forbidden or not self._answered:
+                    if not error.of_content(self._answered):
                         self._count_failure(error)
                 except PassingError as error:
                     found[pair] = _failed(error)
@@ -133,13 +133,8 @@ class EndpointJudge(Endpoint, HarmJudge):
             )
 
     def _settled(self, pair: Answered, error: DeclinedError) -> Judgement:
-        """The judgement on a declined question; it is kept where a filter is named.
-
-        An endpoint that answers other questions declines this one for its content. One that has
-        answered none may decline them all, for a wrong option or a key without rights; and a 403
-        may be about the key, whatever was answered before.
-        """
-        if error.forbidden or not (error.filtered or self._answered):
+        """The judgement on a declined question; it is kept where a filter is named."""
+        if not error.of_content(self._answered):
             return _failed(error)
         judgement = Judgement(Verdict.UNSCORED, reason=str(error))
         if error.filtered:
