@@ -40,13 +40,18 @@ def processes_problems(config: RunConfig, *, trains: bool) -> Iterable[str]:
             "trainer.strategy=fsdp2 trainer.devices=N; or, if nothing but the alignment trains, "
             "keep the map and give alignment=none."
         )
-    if trainer.devices * trainer.num_nodes == 1:
-        if trainer.strategy != "auto":
-            yield (
-                f"trainer.strategy={trainer.strategy} needs two processes or more: give "
-                "trainer.devices=2 (or trainer.num_nodes=2), or trainer.strategy=auto."
-            )
-        return
+    if trainer.devices * trainer.num_nodes > 1:
+        yield from _several(config, trains=trains)
+    elif trainer.strategy != "auto":
+        yield (
+            f"trainer.strategy={trainer.strategy} needs two processes or more: give "
+            "trainer.devices=2 (or trainer.num_nodes=2), or trainer.strategy=auto."
+        )
+
+
+def _several(config: RunConfig, *, trains: bool) -> Iterable[str]:
+    """What one process can do and several cannot."""
+    trainer, model = config.trainer, config.model
     if model.device_map is not None:
         yield (
             f"model.device_map={model.device_map} spreads one process's model over the devices "
