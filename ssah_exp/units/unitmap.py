@@ -216,21 +216,8 @@ class UnitMap:
         """
         # Only its own files stand for their folder: a mistyped subfolder must not load its parent.
         folder = folder.parent if folder.name in (_TENSORS, _DESCRIPTION) else folder
-        description_path, tensors_path = folder / _DESCRIPTION, folder / _TENSORS
-        for path in (description_path, tensors_path):
-            if not path.is_file():
-                raise UnitError(f"No UnitMap in {folder}: {path.name} is missing.")
         try:
-            description = json_of(description_path.read_text(encoding="utf-8"))
-            if description["format"] != _FORMAT:
-                raise UnitError(
-                    f"{description_path} has format {description['format']}, not {_FORMAT}."
-                )
-            if digest_file(tensors_path) != description["sha256"]:
-                raise UnitError(
-                    f"{tensors_path} is damaged: its checksum differs from the one noted."
-                )
-            tensors = load_file(tensors_path)
+            description, tensors = _read(folder)
             loaded = cls(
                 anatomy=Anatomy(**description["anatomy"]),
                 provenance=Provenance(**description["provenance"]),
@@ -253,6 +240,24 @@ class UnitMap:
             if problem is not None:
                 raise UnitError(f"The UnitMap in {folder} cannot be used: {problem}.")
         return loaded
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The description and the tensors of a UnitMap; what reading them raises is the caller's.
+
+    Raises:
+        UnitError: A file is missing, of another format, or the tensors are not the noted ones.
+    """
+    description_path, tensors_path = folder / _DESCRIPTION, folder / _TENSORS
+    for path in (description_path, tensors_path):
+        if not path.is_file():
+            raise UnitError(f"No UnitMap in {folder}: {path.name} is missing.")
+    description = json_of(description_path.read_text(encoding="utf-8"))
+    if description["format"] != _FORMAT:
+        raise UnitError(f"{description_path} has format {description['format']}, not {_FORMAT}.")
+    if digest_file(tensors_path) != description["sha256"]:
+        raise UnitError(f"{tensors_path} is damaged: its checksum differs from the one noted.")
+    return description, load_file(tensors_path)
 
 
 def _digest_of_others(description: dict[str, Any]) -> str:
