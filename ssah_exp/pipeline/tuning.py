@@ -245,33 +245,14 @@ class Tuning:
         return partial(preference_loader, pairs, pad, size, seed), len(pairs), objective
 
     def _material(self, phase: _Phase) -> dict[str, Any]:
-        arm, start = phase.arm, phase.start
-        config = self._stages.config
-        given = asdict(self._recipe(arm))
-        recipe = {key: val for key, val in given.items() if key not in _NOT_RECIPE}
-        if phase.target is None:
-            recipe.pop("check_every")
-        if config.model.precision != "float32" and self._config.accumulate > 1:
-            recipe["gradients"] = "float32"  # once they were summed in the model's precision
-        if self._config.accumulate > 1:
-            recipe["step"] = "as one batch"  # once its batches counted equally
-        if config.training.objective == "dpo" and start != self._start:
-            # Once it was the result of the first phase, halfway through the training.
-            recipe["reference"] = self._start.fingerprint
-        if self._track is not None:  # it decides what else an entry holds, but no weight
-            units = {key: val for key, val in asdict(self._track.units).items() if key in _SCORED}
-            digests = {
-                name: digest_of_encoded(items) for name, items in self._track.calibration.items()
-            }
-            recipe["track"] = {"every": self._track.every, "units": units, "examples": digests}
-        if not recipe["callbacks"]:
-            del recipe["callbacks"]  # keeps the keys from before there could be any
+        """What a training is keyed by."""
+        arm, config = phase.arm, self._stages.config
         return {
             "version": TUNE_VERSION,
-            "model": start.fingerprint,
+            "model": phase.start.fingerprint,
             "precision": config.model.precision,
             **self._set.digests(),
-            "recipe": {**recipe, "epochs": phase.epochs},
+            "recipe": {**self._recipe_key(phase), "epochs": phase.epochs},
             "target": phase.target,
             "policy": arm.config.policy,
             "units": arm.mask_digest,
@@ -282,6 +263,32 @@ class Tuning:
             "template": self._stages.speech.template_hash,
             "seed": config.seed,
         }
+
+    def _recipe_key(self, phase: _Phase) -> dict[str, Any]:
+        """What of the training group decides a phase, and what has changed since keys were made."""
+        config = self._stages.config
+        given = asdict(self._recipe(phase.arm))
+        recipe = {key: val for key, val in given.items() if key not in _NOT_RECIPE}
+        if phase.target is None:
+            recipe.pop("check_every")
+        if config.model.precision != "float32" and self._config.accumulate > 1:
+            recipe["gradients"] = "float32"  # once they were summed in the model's precision
+        if self._config.accumulate > 1:
+            recipe["step"] = "as one batch"  # once its batches counted equally
+        if config.training.objective == "dpo" and phase.start != self._start:
+            # Once it was the result of the first phase, halfway through the training.
+            recipe["reference"] = self._start.fingerprint
+        if self._track is not None:
+            recipe["track"] = self._track_key(self._track)
+        if not recipe["callbacks"]:
+            del recipe["callbacks"]  # keeps the keys from before there could be any
+        return recipe
+
+    def _track_key(self, track: Tracking) -> dict[str, Any]:
+        """How units are followed: it decides what else an entry holds, but no weight."""
+        units = {key: val for key, val in asdict(track.units).items() if key in _SCORED}
+        digests = {name: digest_of_encoded(items) for name, items in track.calibration.items()}
+        return {"every": track.every, "units": units, "examples": digests}
 
 
 # Part of the training group, but not of how one arm is trained.
