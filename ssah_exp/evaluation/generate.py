@@ -11,7 +11,7 @@ from transformers import DynamicCache, GenerationConfig
 
 from ssah_exp import ranks
 from ssah_exp.data.batching import common_beginning, left_padded, longest_first
-from ssah_exp.evaluation.kept import Kept
+from ssah_exp.evaluation.kept import KeptCompletions
 from ssah_exp.evaluation.questions import Prompt
 from ssah_exp.models.attached.prefix import has_prefix
 from ssah_exp.models.caching import cache_argument
@@ -44,7 +44,7 @@ def generate(
     prompts: Sequence[Prompt],
     decoding: Decoding,
     advance: Callable[[int], None] = lambda done: None,
-    kept: Kept | None = None,
+    kept: KeptCompletions | None = None,
 ) -> list[str]:
     """Complete every prompt greedily; several ranks complete a batch each, in turns.
 
@@ -74,7 +74,7 @@ def complete(
     prompts: Sequence[Prompt],
     decoding: Decoding,
     advance: Callable[[int], None] = lambda done: None,
-    kept: Kept | None = None,
+    kept: KeptCompletions | None = None,
     *,
     in_step: bool = False,
 ) -> list[str]:

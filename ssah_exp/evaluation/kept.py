@@ -11,7 +11,7 @@ from ssah_exp.appended import AppendedLines
 FILE = "completions.jsonl"
 
 
-class Kept:
+class KeptCompletions:
     """Completions by the position of their prompt, in a file that is only appended to.
 
     Lines that cannot be read, or name no prompt, are skipped: their prompts are asked again.

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ssah_exp.evaluation.generate import Decoding, generate
-from ssah_exp.evaluation.kept import Kept
+from ssah_exp.evaluation.kept import KeptCompletions
 from ssah_exp.evaluation.questions import Prompt
 from tests import tiny
 
@@ -29,7 +29,7 @@ def main(folder: str, batches: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     loaded = tiny.never_stopping(tiny.tiny_loaded("llama_gqa", seed=3))
-    generate(loaded, PROMPTS, DECODING, advance, Kept(Path(folder), len(PROMPTS)))
+    generate(loaded, PROMPTS, DECODING, advance, KeptCompletions(Path(folder), len(PROMPTS)))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 
 from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.generate import complete, generate
-from ssah_exp.evaluation.kept import FILE, Kept
+from ssah_exp.evaluation.kept import FILE, KeptCompletions
 from ssah_exp.models.load import LoadedModel
 from tests import tiny
 from tests.evaluation.generating import DECODING, PROMPTS
@@ -50,7 +50,7 @@ def going_on(loaded: LoadedModel, folder: Path) -> tuple[list[str], list[int]]:
     """Completions, and the sizes of the batches that were still to do."""
     engine, asked = counting(loaded)
     done: list[int] = []
-    kept = Kept(folder, len(PROMPTS))
+    kept = KeptCompletions(folder, len(PROMPTS))
     texts = complete(engine, loaded.speech, PROMPTS, DECODING, done.append, kept)
     assert sum(done) == len(PROMPTS), "the bar counts what is known, too"
     return texts, asked
@@ -94,12 +94,14 @@ def test_a_line_cut_short_is_skipped_and_its_batch_asked_as_a_whole(
 ) -> None:
     path = finished / FILE
     path.write_bytes(path.read_bytes()[:-cut])
-    known = len(Kept(finished, len(PROMPTS)).texts)
+    known = len(KeptCompletions(finished, len(PROMPTS)).texts)
     assert known == (len(PROMPTS) if cut == 1 else len(PROMPTS) - 1)
     texts, asked = going_on(loaded, finished)
     assert texts == whole
     assert asked == ([] if cut == 1 else [2])
-    assert Kept(finished, len(PROMPTS)).texts == dict(enumerate(whole)), "the file is whole again"
+    assert KeptCompletions(finished, len(PROMPTS)).texts == dict(enumerate(whole)), (
+        "the file is whole again"
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,19 +112,19 @@ def test_a_line_cut_short_is_skipped_and_its_batch_asked_as_a_whole(
 )  # fmt: skip
 def test_damaged_lines_are_no_completions(tmp_path: Path, line: str) -> None:
     (tmp_path / FILE).write_text(line + "\n")
-    assert Kept(tmp_path, len(PROMPTS)).texts == {}
+    assert KeptCompletions(tmp_path, len(PROMPTS)).texts == {}
 
 
 def test_any_text_survives(tmp_path: Path) -> None:
     texts = {0: 'quote " and \\', 1: "two\nlines\u2028more", 2: "naïve 🙂", 3: ""}
-    Kept(tmp_path, 4).add(texts)
-    assert Kept(tmp_path, 4).texts == texts
+    KeptCompletions(tmp_path, 4).add(texts)
+    assert KeptCompletions(tmp_path, 4).texts == texts
 
 
 def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="a file lies where a folder is needed"):
-        Kept(tmp_path / "file", 1).add({0: "w1"})
+        KeptCompletions(tmp_path / "file", 1).add({0: "w1"})
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ssah_exp.data.files import read_rows
 from ssah_exp.errors import DataError, StoreError
 from ssah_exp.evaluation.generate import Decoding, generate
-from ssah_exp.evaluation.kept import Kept
+from ssah_exp.evaluation.kept import KeptCompletions
 from ssah_exp.evaluation.mt_bench.names import TURNS
 from ssah_exp.evaluation.questions import Prompt, fingerprint_prompts
 from ssah_exp.models.load import LoadedModel
@@ -109,7 +109,7 @@ def longest_conversation(speech: Speech, conversations: Sequence[Conversation], 
     return asked + TURNS * new
 
 
-def _kept(partial: Path | None, prompts: Sequence[Prompt]) -> Kept | None:
+def _kept(partial: Path | None, prompts: Sequence[Prompt]) -> KeptCompletions | None:
     """The kept answers to one turn.
 
     They are filed by the turn's prompts, not by its number: second answers belong to the first
@@ -117,7 +117,7 @@ def _kept(partial: Path | None, prompts: Sequence[Prompt]) -> Kept | None:
     """
     if partial is None:
         return None
-    return Kept(partial / fingerprint_prompts(prompts)[:16], len(prompts))
+    return KeptCompletions(partial / fingerprint_prompts(prompts)[:16], len(prompts))
 
 
 def _prompt(speech: Speech, user: Sequence[str], assistant: Sequence[str]) -> Prompt:

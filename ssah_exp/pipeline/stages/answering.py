@@ -16,7 +16,7 @@ from ssah_exp.errors import ConfigError, DataError
 from ssah_exp.evaluation.attacks import Attack, Request, Victim
 from ssah_exp.evaluation.attacks.search import search
 from ssah_exp.evaluation.generate import complete, generate
-from ssah_exp.evaluation.kept import Kept
+from ssah_exp.evaluation.kept import KeptCompletions
 from ssah_exp.evaluation.questions import (
     Prompt,
     Question,
@@ -96,7 +96,7 @@ class AnsweringStages(Shared):
 
         def compute(folder: Path) -> None:
             self._check_positions(ref, prompts, "request, attacked or not,")
-            kept = Kept(partial, len(prompts))
+            kept = KeptCompletions(partial, len(prompts))
             if kept.texts:
                 self.reporter.begin(f"resuming after {len(kept.texts)} of {len(prompts)} answers")
             if evaluation.engine == VLLM:
@@ -113,7 +113,7 @@ class AnsweringStages(Shared):
         ablation: Ablation | None,
         prompts: Sequence[Prompt],
         label: str,
-        kept: Kept,
+        kept: KeptCompletions,
     ) -> list[str]:
         loaded = self.slot.get(ref)
         with maybe_ablated(loaded, ablation), self.reporter.bar(label, len(prompts)) as bar:
@@ -125,7 +125,7 @@ class AnsweringStages(Shared):
         ablation: Ablation | None,
         prompts: Sequence[Prompt],
         label: str,
-        kept: Kept,
+        kept: KeptCompletions,
         partial: Path,
     ) -> list[str]:
         """Answer from the model's own folder or, where vLLM cannot, from a temporary export.
