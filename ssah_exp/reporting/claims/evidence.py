@@ -126,15 +126,7 @@ def _found(claims: ClaimFile, test: Prediction, records: Sequence[RunRecord]) ->
             return Evidence({}, lacking=f"the records have no arm '{label}'.{hint}")
     arm = groups[test.arm]
     against = None if test.against is None else groups[test.against]
-    by_seed: dict[int, float] = {}
-    for seed in arm.by_seed:
-        own = printed_value(arm.by_seed[seed], test.metric)
-        beside = [] if against is None else against.by_seed.get(seed, [])
-        other = 0.0 if against is None else printed_value(beside, test.metric)
-        # A perplexity that overflowed stays: without its worst seed a test would flatter the arm.
-        # A seed in which both overflowed stays, too, though their difference is unknown.
-        if own is not None and other is not None:
-            by_seed[seed] = own - other
+    by_seed = _differences(arm, against, test.metric)
     if not by_seed:
         hint = did_you_mean(test.metric, [name for run in arm.arms for name in run.metrics])
         return Evidence({}, lacking=f"the records have no {test.metric} of {test.arm}.{hint}")
@@ -150,6 +142,20 @@ def _found(claims: ClaimFile, test: Prediction, records: Sequence[RunRecord]) ->
     return Evidence(
         by_seed, over_prompts=over_prompts(values, metric, test.shows, margin, confidence)
     )
+
+
+def _differences(arm: Group, against: Group | None, metric: str) -> dict[int, float]:
+    """Seed -> difference, as :attr:`Evidence.by_seed`; ``against`` None: from zero."""
+    found: dict[int, float] = {}
+    for seed, arms in arm.by_seed.items():
+        own = printed_value(arms, metric)
+        beside = [] if against is None else against.by_seed.get(seed, [])
+        other = 0.0 if against is None else printed_value(beside, metric)
+        # A perplexity that overflowed stays: without its worst seed a test would flatter the arm.
+        # A seed in which both overflowed stays, too, though their difference is unknown.
+        if own is not None and other is not None:
+            found[seed] = own - other
+    return found
 
 
 def _metric(test: Prediction, records: Sequence[RunRecord]) -> Metric | None:
