@@ -73,22 +73,7 @@ def _forest_row(
         element("text", joined([element("title", name), element("tspan", short)]),
                 x=LEFT - 10, y=middle + 4, class_="label")
     ]  # fmt: skip
-    for kind, value, told in marks:
-        if kind == _SEED:
-            dot = element(
-                "circle",
-                element("title", told),
-                cx=across(by * value),
-                cy=middle + 10,
-                r=2,
-                class_="fill",
-            )
-            parts.append(element("g", dot, class_="c0 faint"))
-        else:
-            shape = joined(
-                [element("title", told), mark(shape_of(kind), across(by * value), middle)]
-            )
-            parts.append(element("g", shape, class_=kind))
+    parts += [_behind(kind, across(by * value), middle, told) for kind, value, told in marks]
     assert cell.value is not None
     told = f"{name}: {cell_text(cell, metric)}, n = {cell.n}, {cell.method}"
     inside = [element("title", told)]
@@ -98,6 +83,15 @@ def _forest_row(
     inside.append(mark("dot", across(by * cell.value), middle))
     parts.append(element("g", joined(inside), class_="c0"))
     return joined(parts)
+
+
+def _behind(kind: str, x: float, middle: float, told: str) -> Markup:
+    """A control draw on its arm's line, or one seed of the arm as a dot below it."""
+    title = element("title", told)
+    if kind == _SEED:
+        dot = element("circle", title, cx=x, cy=middle + 10, r=2, class_="fill")
+        return element("g", dot, class_="c0 faint")
+    return element("g", joined([title, mark(shape_of(kind), x, middle)]), class_=kind)
 
 
 def _draws(block: Block, row: Row, metric: str) -> list[tuple[str, float, str]]:
