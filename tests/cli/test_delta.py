@@ -11,7 +11,9 @@ import pytest
 from ssah_exp.cli import main
 from ssah_exp.digest import digest_folder
 from ssah_exp.interventions.delta import Delta
+from ssah_exp.interventions.plan import TrainingPlan
 from ssah_exp.models.sources import LocalFolder
+from tests.interventions.pairs import Pair, changed_at
 from tests.interventions.tuning import TRAIN_ALL_OTHERS, plan_for, raw_files, tuned
 from tests.tiny import tiny_model
 
@@ -142,6 +144,29 @@ def test_show_as_text(place: Place, capsys: Capture, monkeypatch: pytest.MonkeyP
     assert cells["input_layernorm"] == "all"
     assert "model.embed_tokens.weight: 64 of 64 rows" in lines
     assert "model.norm.weight: 40 of 40 entries" in lines
+
+
+def test_shares_are_shown_in_percent_of_the_whole_model(tmp_path: Path, capsys: Capture) -> None:
+    """One float32 of 80 changed, and the delta holds more than that one."""
+    path = tmp_path / "delta.safetensors"
+    Pair(w=changed_at((1, 2), (10, 8))).delta().save(path)
+    assert main(["delta", "show", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "1 tensors, 1 of 80 values changed (1.25 %)"
+    size = path.stat().st_size
+    assert lines[2] == f"{size} bytes, {size / 3.2:.3g} % of the model"
+
+
+def test_a_tensor_that_is_held_whole_is_called_all_only_if_all_of_it_changed(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "delta.safetensors"
+    names = ("m.layers.0.norm.weight", "m.layers.1.mlp.up_proj.weight")
+    pair = Pair(**dict(zip(names, (changed_at([0], (5,)), changed_at(([0, 3],))), strict=True)))
+    pair.delta(TrainingPlan((), names, ())).save(path)
+    assert main(["delta", "show", str(path)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[-3:] == [["layer", "norm", "up_proj"], ["0", "1e", "-"], ["1", "-", "2r"]]
 
 
 def test_a_name_does_not_speak_to_the_terminal(place: Place, capsys: Capture) -> None:

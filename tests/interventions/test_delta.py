@@ -330,6 +330,12 @@ def test_description() -> None:
     }
 
 
+def test_a_number_further_down_in_a_name_is_no_layer() -> None:
+    pair = Pair(**{"m.layers.2.mlp.experts.5.weight": changed_at([0])})
+    (row,) = describe(pair.delta())["layers"]
+    assert (row["layer"], list(row["tensors"])) == (2, ["mlp.experts.5.weight"])
+
+
 def test_description_of_entries_and_scalars() -> None:
     pair = Pair(v=changed_at([2], (9,)), s=changed_at(..., ()))
     assert describe(pair.delta())["others"] == {
