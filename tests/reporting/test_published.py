@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from ssah_exp.errors import StoreError
+from ssah_exp.reporting import published
 from ssah_exp.reporting.published import read_published
 
 CHECKOUT = Path(__file__).resolve().parents[2] / "experiments"
@@ -45,3 +46,16 @@ def test_who_changes_them_changes_nobody_else_s() -> None:
     table = read_published("table1_pruning")
     table["asr_with_system"] = -1.0
     assert (read_published("table1_pruning")["asr_with_system"] != -1.0).all()
+
+
+def test_an_installation_reads_its_own_copy_and_not_what_lies_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "ssah_exp"
+    own = package / "published" / "table_of_a_test.csv"
+    beside = tmp_path / "experiments" / "table_of_a_test" / "published.csv"
+    for path, text in ((own, "asr\n1\n"), (beside, "asr\n2\n")):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    monkeypatch.setattr(published, "__file__", str(package / "reporting" / "published.py"))
+    assert read_published("table_of_a_test")["asr"].tolist() == [1]
