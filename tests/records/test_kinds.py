@@ -101,6 +101,11 @@ WRONG = [
     (_set("config", "ablation", "classes", to="SCU"), "config.ablation.classes is no list"),
     (_set("provenance", to={"packages": ["torch"]}), "provenance.packages is no mapping"),
     (_set("stages", to={}), "stages is no list: it is a mapping"),
+    (_set("training", to={"certificate": {"changed_weights": "5"}}), "training.certificate.chang"),
+    (_set("provenance", to={"code": {"commit": 5}}), "provenance.code.commit is no text or null"),
+    (_set("provenance", to={"hardware": {"gpus": "A"}}), "provenance.hardware.gpus is no list"),
+    (_set("judges", "wei2024", to={"scale": 5}), "judges.wei2024.scale is no list"),
+    (_set("judges", "wei2024", to={"rubric": []}), "judges.wei2024.rubric is no mapping"),
 ]
 
 
@@ -114,6 +119,20 @@ def _wrong(change: Change) -> str:
 def test_a_wrong_kind_anywhere_in_a_record_is_refused(change: Change, said: str) -> None:
     with pytest.raises(StoreError, match=f"Not a run record: {said}"):
         RunRecord.from_json(_wrong(change))
+
+
+def test_what_a_part_may_leave_open_is_no_wrong_kind() -> None:
+    """Adapters have no certificate, and what was installed by pip has no commit."""
+    made = record(
+        1,
+        training={"losses": None, "overlap": None, "certificate": None, "epochs": 1, "more": []},
+        provenance={
+            "code": {"commit": None, "dirty": None},
+            "packages": {"vllm": None},
+            "hardware": {"gpus": []},
+        },
+    )
+    assert RunRecord.from_json(made.to_json()) == made
 
 
 @pytest.mark.parametrize(("change", "said"), [WRONG[0], WRONG[2], WRONG[12]])

@@ -15,7 +15,7 @@ from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.records import later_judges
 from ssah_exp.records.later_judges import LaterJudge, answers_digest
 from ssah_exp.records.record import RunRecord
-from ssah_exp.records.store import RecordStore, read_folder
+from ssah_exp.records.store import RecordStore, newest_of, read_folder
 from tests.records.synthetic import record
 
 
@@ -75,6 +75,22 @@ def test_of_copies_the_one_with_later_judges_counts_and_order_is_that_of_time(
         (old.run_id, "2026-01-01", ("further",)),
         (new.run_id, "2026-01-03", ()),
     ]
+
+
+def test_a_run_made_anew_counts_over_what_was_judged_of_the_old_one_and_stands_last() -> None:
+    """Of answers that are no more, judges may have said the most."""
+    old, other, anew = (
+        replace(record(at), finished=f"2026-01-0{day}T00:00:00+00:00")
+        for at, day in ((1, 1), (2, 2), (1, 3))
+    )
+    assert newest_of([replace(old, later=("further",)), anew, other]) == [other, anew]
+
+
+def test_one_record_is_as_its_run_wrote_it(tmp_path: Path) -> None:
+    """A tracker, a resumed run or a further judge would take the later ones for the run's own."""
+    made, store = record(1), RecordStore(tmp_path)
+    judged(made, "further").write(store.write(made))
+    assert store.get(made.artefact, made.run_id) == made
 
 
 @pytest.mark.parametrize("places", [("a", "b"), ("b", "a")])
