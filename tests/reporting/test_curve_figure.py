@@ -85,6 +85,23 @@ def test_a_curve_over_how_much_is_read_is_one() -> None:
     assert len(curve) == 2
 
 
+def test_a_curve_over_how_much_is_read_of_one_file_holds_others_fixed() -> None:
+    """What differs between its points is then what was swept, not another text beside it."""
+
+    def stopped(stop: int) -> RunRecord:
+        config = deepcopy(record().config)
+        config["data"]["harmful_eval"]["stop"] = stop
+        return replace(record(), config=config, inputs={"harmful_eval": "h", "text": f"of {stop}"})
+
+    with pytest.raises(StoreError, match="also differ in the file of text"):
+        curves_of([stopped(10), stopped(20)], Across("data.harmful_eval.stop"))
+
+
+def test_a_number_that_is_the_same_in_all_records_is_no_curve_but_a_number() -> None:
+    with pytest.raises(StoreError, match=r"has arms of 2 values of units\.samples"):
+        curves_of(RECORDS[:2], Across("units.samples"))
+
+
 def test_rows_hold_the_class_its_controls_and_the_dense_model() -> None:
     rows = curve_rows(RECORDS, Across())
     asr = rows[rows["metric"] == "asr"]
