@@ -22,7 +22,7 @@ from ssah_exp.records.store import RecordStore, read_folder
 from ssah_exp.reporting.report.environments import Environment, environments
 from ssah_exp.reporting.report.flat import flat, lacking, own, shared
 from ssah_exp.reporting.report.page import render_report, value_parts
-from ssah_exp.reporting.report.payload import embedded, payload, thinned
+from ssah_exp.reporting.report.payload import embedded, losses_of, payload, thinned
 from ssah_exp.reporting.report.pictures import MOST_PICTURED
 from ssah_exp.reporting.report.runs import key_arm, run_lines
 from ssah_exp.reporting.report.sections import sections
@@ -237,6 +237,17 @@ def test_numbers_are_written_as_in_the_tables() -> None:
     assert lost[str(index)] == ["", None, 0]
     at = [metric["name"] for metric in content["metrics"]].index("perplexity")
     assert lost[str(at)] == ["inf", "inf", 3]
+
+
+def test_runs_go_by_their_own_names() -> None:
+    made = records()
+    assert [(run["id"], run["artefact"]) for run in payload(made)["runs"]] == [
+        (item.run_id, item.artefact) for item in made
+    ]
+
+
+def test_a_training_that_noted_no_losses_has_no_curve() -> None:
+    assert losses_of(None) == losses_of({}) == losses_of({"losses": None}) == []
 
 
 def test_long_curves_keep_their_ends() -> None:
