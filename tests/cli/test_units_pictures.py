@@ -10,11 +10,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from ssah_exp.cli import main
 from ssah_exp.records.record import StageRecord
 from ssah_exp.records.store import RECORD
+from ssah_exp.reporting.figures.drawing import CLASS_COLOURS
+from ssah_exp.reporting.figures.track import draw_track
+from ssah_exp.reporting.figures.where import draw_where
 from ssah_exp.reporting.terminal import Terminal, terminal_table
 from ssah_exp.units.classes import UnitClass
 from tests.records.synthetic import record
@@ -42,6 +46,50 @@ def test_where_units_live(tmp_path: Path, capsys: Capture) -> None:
             assert row["units"] == count
             assert row["of_layer_pct"] == pytest.approx(100 * count / mask.sum())
     assert table.groupby("class")["of_class_pct"].sum().tolist() == pytest.approx([100] * 4)
+
+
+def test_layers_are_stacked_by_class_with_the_rare_one_at_the_bottom_and_counted_beside(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
+    units = random_map()
+    rows = pd.read_csv(draw_where(units, tmp_path / "where.svg")).set_index(["kind", "class"])
+    for at, kind in enumerate(("head", "neuron")):
+        stacked, rare = drawn[0].axes[2 * at : 2 * at + 2]
+        below = np.zeros(units.anatomy.layers)
+        for bars, name in zip(stacked.containers, ("SCU", "UCU", "RU", "CU"), strict=True):
+            shares = rows.loc[(kind, name), "of_layer_pct"].to_numpy()
+            assert bars.get_label() == name
+            assert to_hex(bars[0].get_facecolor()) == CLASS_COLOURS[name].lower()
+            assert [bar.get_y() for bar in bars] == pytest.approx(below)
+            assert [bar.get_height() for bar in bars] == pytest.approx(shares)
+            below += shares
+        assert below == pytest.approx(100)
+        counts = rows.loc[(kind, "SCU"), "units"].tolist()
+        assert [bar.get_height() for bar in rare.containers[0]] == counts
+        assert rare.get_title() == f"SCU: {sum(counts)} {kind}s"
+        layer = units.anatomy.layers
+        assert stacked.get_title() == f"{kind}s, {rows.loc[kind, 'units'].sum() // layer} a layer"
+
+
+def test_a_panel_of_a_followed_arm_shows_what_a_class_kept_and_above_it_what_it_lost(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
+    draw_track(TRACK, "full", tmp_path / "flow.svg")
+    panels = dict(zip(("SCU", "UCU", "CU", "RU"), drawn[0].axes, strict=True))
+    units = {name: axes.get_title() for name, axes in panels.items()}
+    assert units == {
+        name: f"{name}, {count} units" for name, count in zip(panels, (4, 0, 10, 6), strict=True)
+    }
+    (kept,) = panels["SCU"].lines
+    assert kept.get_xydata().tolist() == [[0, 100], [5, 75]]
+    bands = panels["CU"].collections
+    assert [band.get_label() for band in bands] == ["now CU", "now SCU", "now UCU", "now RU"]
+    for band, name, ends in zip(
+        bands, ("CU", "SCU", "UCU", "RU"), ((0, 90), (90, 100), (100, 100), (100, 100)), strict=True
+    ):
+        last = [y for x, y in band.get_paths()[0].vertices if x == 5]
+        assert (min(last), max(last)) == pytest.approx(ends)
+        assert to_hex(band.get_facecolor()[0]) == CLASS_COLOURS[name].lower()
 
 
 def test_a_mark_at_the_end_of_the_scale_is_drawn_whole(
