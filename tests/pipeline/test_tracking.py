@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -230,3 +231,43 @@ def test_a_place_is_no_markup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     made = record(1)
     Tracked(Spy(), tmp_path, reporter.say).finished(Finished(made, tmp_path, made.stages, True))
     assert said.getvalue() == "mirrored to  /data/[old]/there [/old]\n"
+
+
+def test_a_tracker_that_does_not_open_is_complained_of_once(tmp_path: Path) -> None:
+    """Not at every stage, each time after a wait for its server."""
+    tracked = Tracked(Spy(fails="open"), tmp_path, print)
+    tracked.opened(RunHead.of(record(1)))
+    with pytest.warns(UserWarning, match="no network"):
+        tracked.working()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tracked.working()
+
+
+def test_a_tracker_that_cannot_even_be_ended_stops_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(Spy, "stop", fail)
+    tracked = Tracked(Spy(fails="stage"), tmp_path, print)
+    tracked.opened(RunHead.of(record(1)))
+    tracked.working()
+    with pytest.warns(UserWarning, match=r"failed: no network\. The run goes on"):
+        tracked.stage(record(1).stages[0])
+
+
+def test_the_command_that_sends_a_record_later_is_one_that_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a tracker, not the place in it; and an error without a text has a name."""
+
+    def fail(*_: object) -> str:
+        raise TimeoutError
+
+    monkeypatch.setattr(Spy, "mirror", fail)
+    made = record(1)
+    tracked = Tracked(Spy(key="wandb-ssah-exp-online"), tmp_path, print)
+    with pytest.warns(UserWarning, match=r"failed: TimeoutError\. .*'ssah-exp mirror wandb 0+1'"):
+        tracked.finished(Finished(made, tmp_path, made.stages, True))
