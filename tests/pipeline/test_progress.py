@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from ssah_exp.cache import Entry
@@ -33,3 +34,15 @@ def test_what_is_named_is_printed_as_it_is_named(tmp_path: Path) -> None:
         advance(1)
     for text in ("loading [/x] of [dense 0]", "answers [x]", "[/dense 0] answers"):
         assert text in lines.getvalue()
+
+
+@pytest.mark.parametrize("bars", [True, False])
+def test_who_watches_is_told_what_is_begun_and_how_far_it_is(bars: bool) -> None:
+    """A job of a sweep has no bars, and `status` shows it all the same."""
+    told: list[str] = []
+    reporter = Reporter(Console(file=StringIO()), bars=bars, watch=told.append)
+    reporter.begin("train [full]")
+    with reporter.bar("answers", 9) as advance:
+        advance(2)
+        advance(3)
+    assert told == ["train [full]", "answers 2/9", "answers 5/9"]
