@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from ssah_exp.models.load import LoadedModel
 from ssah_exp.training import loop
 from ssah_exp.training.loop import TrainingSummary, fine_tune, supervised_run
 from ssah_exp.training.resume import CHECKPOINT
-from ssah_exp.training.watching import Watcher
+from ssah_exp.training.watching import Watcher, watched_by
 from tests import tiny
 from tests.training.test_tracking import EXAMPLES, KillAt, KilledError
 
@@ -147,3 +148,21 @@ def test_a_watcher_that_fails_does_not_cost_the_training() -> None:
     with pytest.warns(SsahWarning, match="bad fails in watched.*ZeroDivisionError"):
         summary = train(tiny.tiny_loaded(), bad=Failing(), losses=Losses())
     assert set(summary.watched) == {"losses"}
+
+
+class Saying(Watcher):
+    """Says what it was told to."""
+
+    def __init__(self, **numbers: Any) -> None:
+        self.numbers = numbers
+
+    def watched(self) -> Mapping[str, float]:
+        return self.numbers
+
+
+def test_what_a_watcher_says_fits_into_a_record() -> None:
+    """JSON holds neither tensors nor infinities; the training would end without a record."""
+    own = Saying(tensor=torch.tensor(0.5), numpy=np.float32(0.25), high=math.inf, low=-math.inf)
+    found = watched_by({"own": own, "silent": Silent(), "empty": Saying()})
+    assert found == {"own": {"tensor": 0.5, "numpy": 0.25, "high": None, "low": None}}
+    assert json.loads(json.dumps(found)) == found
