@@ -12,6 +12,7 @@ from ssah_exp.errors import StoreError
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.trackers import RunHead
 from ssah_exp.records.trackers.artifacts import Item, items_of
+from ssah_exp.records.trackers.rows import training_losses
 from ssah_exp.units.unitmap import UnitMap
 from tests.records.run_folder import run_folder
 from tests.records.synthetic import record, trained_arm, training_record
@@ -58,6 +59,17 @@ def test_a_unitmap_is_used_where_an_arm_was_trained_on_units(
 ) -> None:
     made = training_record(arms=[trained_arm(name, 0.3, 1.0) for name in arms])
     assert items(made, tmp_path)[0].role == role
+
+
+def test_a_unitmap_is_of_the_model_whose_units_were_identified(tmp_path: Path) -> None:
+    made = record(models={"base": {"revision": "b"}, "start": {"revision": "s"}})
+    assert items(made, tmp_path)[0].metadata["model"] == {"revision": "s"}
+
+
+def test_losses_of_the_alignment_stand_beside_those_of_arms() -> None:
+    arm = replace(trained_arm("full", 0.7, 1.2), training={"losses": [3.0, 1.0]})
+    made = training_record(training={"losses": [2.0, 1.5]}, arms=[arm])
+    assert training_losses(made) == {"alignment": [2.0, 1.5], "full": [3.0, 1.0]}
 
 
 def test_files_that_no_run_makes_are_not_sent(tmp_path: Path) -> None:

@@ -81,6 +81,12 @@ def test_classes_arms_stages_and_config(tmp_path: Path) -> None:
     assert config["record.statistics_agreement.jaccard_scu"] == 0.5
 
 
+def test_what_was_attacked_with_is_told(tmp_path: Path) -> None:
+    made = record(attacks={"suffixes": {"kind": "suffix", "count": 3}})
+    config = written(made, tmp_path)["config"].set_index("key")["value"]
+    assert config["record.attacks.suffixes.count"] == "3"
+
+
 def test_files_of_several_runs_fit_together(tmp_path: Path) -> None:
     for seed in (1, 2):
         CsvTracker().mirror(record(seed), tmp_path, tmp_path)

@@ -161,6 +161,19 @@ def test_a_run_that_broke_off_goes_on(place: Path, tmp_path: Path) -> None:
     assert sum("aligned/perplexity" in row for row in logged) == 1
 
 
+def test_a_record_takes_the_place_of_a_run_that_broke_off(place: Path, tmp_path: Path) -> None:
+    """Sent later, it is not shown with the stages of the run that did not make it."""
+    made, tracker = record(16), TrackioTracker(project="replaced")
+    broken = tracker.open(RunHead.of(made), tmp_path)
+    assert broken is not None
+    broken.stage(StageRecord("align", "key", False, 1.5))
+    broken.stop("stopped: KeyboardInterrupt")
+    tracker.mirror(made, tmp_path / "none", tmp_path)
+    logged = rows("replaced-table1_pruning", f"table1_pruning-{made.run_id}")
+    assert not any("progress/seconds" in row for row in logged)
+    assert sum("aligned/perplexity" in row for row in logged) == 1
+
+
 def test_a_broken_off_run_is_closed(place: Path, tmp_path: Path) -> None:
     live = TrackioTracker(project="stopped").open(RunHead.of(record(9)), tmp_path)
     assert live is not None

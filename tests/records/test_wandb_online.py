@@ -98,6 +98,10 @@ def test_a_shorter_arm_that_is_sent_later_hides_no_step_of_a_longer_one() -> Non
     assert sent[1] == [{"train_step": 0, "loss/b": 5.0}]
 
 
+def test_a_run_that_trained_nothing_has_no_step() -> None:
+    assert list(_steps({}, {})) == []
+
+
 def _with_losses(made: RunRecord, **losses: list[float]) -> RunRecord:
     arms = [
         replace(item, training={**(item.training or {}), "losses": losses[item.name]})
