@@ -45,6 +45,16 @@ def test_a_job_within_a_job_gives_way_to_the_outer_one(tmp_path: Path) -> None:
             assert job_at_work() is None
 
 
+def test_a_run_that_works_in_another_folder_knows_its_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = sweep_of(tmp_path, 1).job(0)
+    monkeypatch.chdir(tmp_path)
+    with working_on(job.folder.relative_to(tmp_path)):
+        monkeypatch.chdir(job.folder)
+        assert (job_at_work() or missing()).sweep == "night"
+
+
 def missing() -> SweepJob:
     raise AssertionError("no job is at work")
 
