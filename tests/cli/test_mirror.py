@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from ssah_exp.cli import main
+from ssah_exp.errors import StoreError
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore
 from ssah_exp.records.trackers import WandbTracker
@@ -74,6 +76,20 @@ def test_the_sweep_of_a_run_is_looked_up(root: Path) -> None:
     assert "sweep.job,3" in one
 
 
+def test_of_sweeps_that_made_the_same_run_the_newest_is_shown(root: Path) -> None:
+    """By the time of its launch: a folder may be called anything."""
+    for day, name in enumerate(("night", "again"), start=1):
+        folder = root / "sweeps" / name / "jobs" / "0000"
+        folder.mkdir(parents=True)
+        plan = {"created": f"2026-01-0{day}T00:00:00+00:00"}
+        (root / "sweeps" / name / "sweep.json").write_text(json.dumps(plan), encoding="utf-8")
+        (folder / "job.json").write_text('{"overrides": []}', encoding="utf-8")
+        Job(folder).save(JobState(DONE, run_id=record(1).run_id))
+    assert main(["mirror", "csv", record(1).run_id, "--root", str(root)]) == 0
+    shown = (root / "csv" / "config" / f"{record(1).run_id}.csv").read_text()
+    assert 'sweep.id,"""again"""' in shown
+
+
 def test_artefacts_and_runs_can_be_chosen(root: Path, capsys: Capture) -> None:
     given = ["table2_freezing", record(1).run_id]
     assert main(["mirror", "csv", *given, "--root", str(root)]) == 0
@@ -132,6 +148,24 @@ def test_without_a_key_nothing_is_lost_and_the_rest_is_not_tried(
     assert said.out == "0 mirrored, 0 there already, 3 failed, 1 not tried\n"
     assert "No W&B key for api.wandb.ai" in said.err
     assert len(RecordStore(root).read("table1_pruning")) == 3
+
+
+def test_where_one_was_sent_others_that_fail_keep_none_from_being_tried(
+    root: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key is right, then; it is those records that cannot be sent."""
+    for seed in (4, 5):
+        RecordStore(root).write(record(seed))
+    answers = iter(["there", None, None, None, "there"])
+
+    def send(*_: object, **__: object) -> str:
+        if (place := next(answers)) is None:
+            raise StoreError("a file of its folder is a link")
+        return place
+
+    monkeypatch.setattr("ssah_exp.records.mirroring.Mirror.send", send)
+    assert main(["mirror", "csv", "--root", str(root)]) == 1
+    assert capsys.readouterr().out.endswith("2 mirrored, 0 there already, 3 failed, 0 not tried\n")
 
 
 @pytest.mark.parametrize(
