@@ -122,8 +122,11 @@ scu_budget/read/claims.yaml
 scu_only/claims.yaml
 table2_freezing/asked_afterwards.yaml
 table2_freezing/dolly/claims.yaml
+table2_freezing/identity_shift/claims.yaml
 table2_freezing/later/claims.yaml
+table2_freezing/mixed/claims.yaml
 table2_freezing/papers_order/claims.yaml
+table2_freezing/papers_order_fresh_seeds/claims.yaml
 table3_peft/fresh_seeds/claims.yaml
 table3_peft/milder/asked_afterwards.yaml
 table3_peft/milder/claims.yaml
