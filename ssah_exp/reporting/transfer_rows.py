@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,10 @@ import pandas as pd
 from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.reporting.published import read_published
-from ssah_exp.units.noise import Noise
 from ssah_exp.units.transfer import BASE_CLASSES, Flow
+
+if TYPE_CHECKING:
+    from ssah_exp.units.noise import Noise  # imports torch
 
 ARTEFACT = "fig5_fig6_transfer"
 _FINE_TUNING, _BASE_TO_CHAT = "fig5_dolly_finetuning", "fig6_base_to_chat"

@@ -43,8 +43,12 @@ ELSEWHERE = {
 
 
 def documented(artefact: str) -> list[RunConfig]:
-    """The configs of the commands that docs/reproducing.md has for a table."""
-    shown = [config_of(*first_job(text)) for page, text in commands() if page == PAGE]
+    """The configs of the commands that docs/reproducing.md has for a table: its own experiment's.
+
+    What is asked beyond the paper, by experiments that print the same table, has no column there.
+    """
+    words = [first_job(text) for page, text in commands() if page == PAGE]
+    shown = [config_of(*job) for job in words if f"experiment={artefact}" in job]
     papers = [config for config in shown if not config.model.name.startswith("SmolLM2")]
     return [config for config in papers if config.artefact == artefact]
 
