@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ssah_exp.errors import ConfigError, StoreError, TrackerError
-from ssah_exp.records.record import StageRecord
+from ssah_exp.records.record import RunRecord, StageRecord
 from ssah_exp.records.trackers import RunHead, TrackioTracker, trackio_tracker
 from tests.records.run_folder import run_folder
 from tests.records.synthetic import record, trained_arm, training_record
@@ -143,12 +143,17 @@ def test_a_record_that_is_sent_again_is_there_once(place: Path, tmp_path: Path, 
         assert sum(key in row for row in logged) == 1
 
 
-def test_a_run_that_broke_off_goes_on(place: Path, tmp_path: Path) -> None:
-    made, tracker = record(8), TrackioTracker(project="resumed")
-    broken = tracker.open(RunHead.of(made), tmp_path)
+def break_off(tracker: TrackioTracker, made: RunRecord, folder: Path) -> None:
+    """Show the beginning of a run, up to Ctrl+C."""
+    broken = tracker.open(RunHead.of(made), folder)
     assert broken is not None
     broken.stage(StageRecord("align", "key", False, 1.5))
     broken.stop("stopped: KeyboardInterrupt")
+
+
+def test_a_run_that_broke_off_goes_on(place: Path, tmp_path: Path) -> None:
+    made, tracker = record(8), TrackioTracker(project="resumed")
+    break_off(tracker, made, tmp_path)
     live = tracker.open(RunHead.of(made), tmp_path)
     assert live is not None
     live.finish(made, tmp_path / "none")
@@ -164,10 +169,7 @@ def test_a_run_that_broke_off_goes_on(place: Path, tmp_path: Path) -> None:
 def test_a_record_takes_the_place_of_a_run_that_broke_off(place: Path, tmp_path: Path) -> None:
     """Sent later, it is not shown with the stages of the run that did not make it."""
     made, tracker = record(16), TrackioTracker(project="replaced")
-    broken = tracker.open(RunHead.of(made), tmp_path)
-    assert broken is not None
-    broken.stage(StageRecord("align", "key", False, 1.5))
-    broken.stop("stopped: KeyboardInterrupt")
+    break_off(tracker, made, tmp_path)
     tracker.mirror(made, tmp_path / "none", tmp_path)
     logged = rows("replaced-table1_pruning", f"table1_pruning-{made.run_id}")
     assert not any("progress/seconds" in row for row in logged)
