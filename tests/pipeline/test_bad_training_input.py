@@ -5,7 +5,6 @@ A finished run lies beside each of them, and every byte of it must stay.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ssah_exp.config.schema import ArmConfig, RunConfig
+from ssah_exp.digest import digest_folder
 from ssah_exp.errors import ConfigError, DataError, SsahError, UnitError
 from ssah_exp.pipeline.opened import Finished
 from ssah_exp.pipeline.training_table import run_training_table
@@ -33,15 +33,6 @@ def config_in(place: Path) -> RunConfig:
 def done(place: Path) -> Finished:
     """A run that nothing is wrong with."""
     return run(config_in(place))
-
-
-def files_in(folder: Path) -> dict[str, str]:
-    """Digest of every file."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def _map(config: RunConfig, units: UnitMap, folder: Path) -> None:
@@ -131,8 +122,8 @@ def test_it_is_refused_before_an_arm_is_trained_and_nothing_is_overwritten(
 ) -> None:
     config, reporter = config_in(place), silent()
     change(config, UnitMap.load(done.folder / "unitmap"), tmp_path / "given")
-    before = files_in(place / ROOT)
+    before = digest_folder(place / ROOT)
     with pytest.raises(kind, match=message):
         run_training_table(config, reporter)
     assert {stage.name for stage in reporter.stages} <= {"align", "statistics"}
-    assert files_in(place / ROOT) == before
+    assert digest_folder(place / ROOT) == before
