@@ -18,7 +18,7 @@ import pandas as pd
 from statsmodels.stats.inter_rater import cohens_kappa
 
 KINDS = ["refused", "nothing", "echoed", "elsewhere", "answered"]
-STYLES = ["raw", "chat"]
+STYLES = ["raw", "chat", "chat_system"]
 FIRST = [  # other arms follow by name
     *("unaligned", "aligned"),
     *(
