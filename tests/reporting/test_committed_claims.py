@@ -123,6 +123,7 @@ scu_only/claims.yaml
 table2_freezing/asked_afterwards.yaml
 table2_freezing/dolly/claims.yaml
 table2_freezing/identity_shift/claims.yaml
+table2_freezing/identity_shift/read/claims.yaml
 table2_freezing/later/claims.yaml
 table2_freezing/mixed/claims.yaml
 table2_freezing/papers_order/claims.yaml
@@ -194,6 +195,7 @@ READ_TOO = (
     *(f"came_aligned/shift{name}" for name in ("", "/smaller")),
     *(f"came_aligned/norm{name}" for name in ("", "/larger")),
     "paper_smollm2/in_words/utility_mean",
+    "table2_freezing/identity_shift/read",
 )
 
 
