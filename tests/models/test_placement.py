@@ -21,7 +21,7 @@ from ssah_exp.models.sizes import KINDS
 from ssah_exp.training.certificate import frozen_digests
 from ssah_exp.units.identify import identify
 from tests import tiny
-from tests.training.test_plan import some_units
+from tests.training.planning import some_units
 
 CALIBRATION = {"safety": tiny.conversations(5, seed=1), "utility": tiny.conversations(6, seed=2)}
 FAMILIES = ("llama_gqa", "llama_tied", "gemma2")

@@ -15,7 +15,7 @@ from ssah_exp.records.record import ArmRecord
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.unitmap import UnitMap
 from tests.tiny import tiny_model
-from tests.training.test_plan import expected
+from tests.training.planning import expected
 
 Weights = dict[str, torch.Tensor]
 

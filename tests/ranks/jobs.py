@@ -43,7 +43,7 @@ from ssah_exp.training.preference import (
 )
 from ssah_exp.units.identify import collect, identification_of
 from tests import tiny
-from tests.training.test_plan import some_units
+from tests.training.planning import some_units
 
 SAFETY, UTILITY = tiny.conversations(7, seed=1), tiny.conversations(8, seed=2)
 EXAMPLES = tiny.conversations(9, seed=5)  # in batches of 4: the last one has a single row

@@ -17,7 +17,7 @@ from ssah_exp.units.identify import Identification
 from tests import tiny
 from tests.ranks import jobs, worker
 from tests.ranks.forked import run_forked
-from tests.training.test_plan import some_units
+from tests.training.planning import some_units
 
 # Half a minute of both processes.
 SPLIT = pytest.param("fsdp2", marks=pytest.mark.slow)

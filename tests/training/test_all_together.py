@@ -17,8 +17,8 @@ from ssah_exp.lightning import make_trainer
 from ssah_exp.models.anatomy import read_anatomy
 from ssah_exp.training import loop
 from tests.ranks.forked import run_forked
+from tests.training.planning import masks_of, some_units
 from tests.training.resuming import KillAt, KilledError
-from tests.training.test_plan import masks_of, some_units
 from tests.training.together import (
     CASES,
     DECAY,

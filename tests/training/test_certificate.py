@@ -31,7 +31,7 @@ from ssah_exp.training.certificate import (
     save_certificate,
 )
 from tests.tiny import tiny_model
-from tests.training.test_plan import masks_of, some_units
+from tests.training.planning import masks_of, some_units
 
 
 def planned(model: nn.Module) -> TrainingPlan:

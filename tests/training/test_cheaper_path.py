@@ -12,7 +12,7 @@ from ssah_exp.training.objectives import SupervisedObjective
 from ssah_exp.training.policy import UnitPolicy
 from ssah_exp.training.tuned import TunedWeights, cheaper_path, state_bytes_of, tuned_weights
 from tests import tiny
-from tests.training.test_plan import some_units
+from tests.training.planning import some_units
 
 
 def compact_shares(tuned: TunedWeights) -> list[float]:

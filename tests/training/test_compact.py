@@ -17,7 +17,7 @@ from ssah_exp.models.logits import token_losses
 from ssah_exp.models.recomputing import recompute_activations
 from ssah_exp.training.tuned import TunedWeights, tuned_weights
 from tests import tiny
-from tests.training.test_plan import masks_of, some_units
+from tests.training.planning import masks_of, some_units
 
 DECAY, RATE = 0.1, 1e-2
 OUTPUT_BIASES = ("o_proj.bias", "down_proj.bias")

@@ -18,7 +18,7 @@ from ssah_exp.models.logits import token_losses
 from ssah_exp.training.tuned import Way, tuned_weights
 from tests import tiny
 from tests.forking import START_METHOD
-from tests.training.test_plan import masks_of, some_units
+from tests.training.planning import masks_of, some_units
 
 PROCESSES, STEPS, RESPONSE = 2, 4, 5
 WAYS: tuple[Way, ...] = ("compact", "masked")

@@ -27,8 +27,8 @@ from ssah_exp.training.loop import TrainingSummary, fine_tune, supervised_run
 from ssah_exp.training.module import make_optimizer
 from ssah_exp.training.resume import CHECKPOINT
 from tests import tiny
+from tests.training.planning import some_units
 from tests.training.resuming import KillAt, KilledError
-from tests.training.test_plan import some_units
 
 MISSING = r"training\.optimizer=adamw_8bit needs bitsandbytes: pip install 'ssah-exp\[eight-bit\]'"
 

@@ -25,7 +25,7 @@ from ssah_exp.training.objectives import SupervisedObjective
 from ssah_exp.training.sharding import ShardedTwin
 from ssah_exp.training.tuned import TunedWeights
 from tests import tiny
-from tests.training.test_plan import masks_of, some_units
+from tests.training.planning import masks_of, some_units
 
 RATE, DECAY, CLIP = 1e-2, 0.5, 0.05
 # Of the rate, step by step: four steps, of which ``warmup_share`` makes two, rounded up.

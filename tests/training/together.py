@@ -37,7 +37,7 @@ from ssah_exp.training.preference import (
     with_reference,
 )
 from tests import tiny
-from tests.training.test_plan import masks_of, some_units
+from tests.training.planning import masks_of, some_units
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

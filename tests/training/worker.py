@@ -15,7 +15,7 @@ from ssah_exp.interventions.plan import plan_training
 from ssah_exp.training import loop
 from ssah_exp.training.loop import fine_tune, supervised_run
 from tests import tiny
-from tests.training.test_plan import some_units
+from tests.training.planning import some_units
 
 
 class Announce(pl.Callback):
