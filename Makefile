@@ -33,7 +33,7 @@ test-gpu: $(VENV)/.dev
 
 # bitsandbytes lies by itself: wherever it is installed PEFT imports it, which takes seconds a process.
 test-eight-bit: $(VENV)/.dev $(VENV)/eight-bit
-	PYTHONPATH=$(VENV)/eight-bit $(BIN)/python -m pytest -m "not gpu" tests/training/test_eight_bit.py tests/training/test_all_together.py
+	PYTHONPATH=$(VENV)/eight-bit $(BIN)/python -m pytest -m "not gpu" tests/training/test_eight_bit.py tests/training/test_all_together.py tests/training/test_killed.py
 
 $(VENV)/eight-bit: $(VENV)/.python pyproject.toml
 	rm -rf $@

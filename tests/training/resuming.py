@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,25 +23,23 @@ STEPS = 8  # 10 examples in batches of 3, twice
 
 
 class Worker:
-    """A training process that stops after every step until it is let go; a test ends it."""
+    """A training process that stops after every batch until it is let go; a test ends it.
 
-    def __init__(
-        self,
-        folder: Path,
-        policy: str = "none",
-        accumulate: int = 1,
-        minutes: float | None = 0.0,
-    ) -> None:
+    Args:
+        training: What it does; pickled, so no function of another's body.
+    """
+
+    def __init__(self, training: Callable[[], object]) -> None:
         processes = get_context(START_METHOD)
         self.connection, theirs = processes.Pipe()
-        given = (theirs, folder, policy, accumulate, minutes)
+        given = (theirs, training)
         self.process = processes.Process(target=worker.main, args=given, daemon=True)
         self.process.start()
         theirs.close()
 
-    def until(self, step: int) -> None:
-        """Let it work until ``step`` is done; it then waits."""
-        while self.connection.recv() != step:
+    def until(self, batch: int) -> None:
+        """Let it work until ``batch`` is done; it then waits."""
+        while self.connection.recv() != batch:
             self.go()
 
     def go(self) -> None:
@@ -75,6 +74,19 @@ class KillAt(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: object) -> None:
         if len(pl_module.losses) == self.batch:
             raise KilledError
+
+
+@contextmanager
+def killed_at(batch: int) -> Iterator[None]:
+    """Every training inside ends after so many batches; 0 = none does."""
+    make = loop.make_trainer
+    loop.make_trainer = lambda config, callbacks, **rest: make(  # type: ignore[assignment]
+        config, [*callbacks, KillAt(batch)], **rest
+    )
+    try:
+        yield
+    finally:
+        loop.make_trainer = make
 
 
 def trained(

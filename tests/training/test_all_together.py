@@ -6,6 +6,7 @@ clipping, a schedule, grouped-query attention, both objectives, both optimizers,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -13,25 +14,26 @@ import pytest
 import torch
 
 from ssah_exp.interventions.plan import TrainingPlan
-from ssah_exp.lightning import make_trainer
 from ssah_exp.models.anatomy import read_anatomy
-from ssah_exp.training import loop
 from tests.ranks.forked import run_forked
 from tests.training.planning import masks_of, some_units
-from tests.training.resuming import KillAt, KilledError
+from tests.training.resuming import KilledError, killed_at
 from tests.training.together import (
     CASES,
     DECAY,
     EACH,
     NONE,
     ON_RANKS,
+    REAL,
     Case,
     Mistakes,
     OnParts,
     Result,
+    assert_same_bits,
     calm,
     distance,
     on_a_rank,
+    on_a_rank_in_eight_bits,
     plain,
     train,
 )
@@ -43,6 +45,11 @@ NEAR = {torch.float32: 1e-3, torch.bfloat16: 0.06}
 @cache
 def written_out(name: str, parts: int = 1, mistakes: Mistakes = NONE) -> Result:
     return plain(CASES[name], mistakes=mistakes, parts=parts)
+
+
+def kept(folder: Path, name: str, rank: int) -> Result:
+    """What one of two processes ended with."""
+    return Result(**torch.load(folder / f"{name}-{rank}.pt", weights_only=True))
 
 
 def assert_equal_trainings(case: Case, found: Result, wanted: Result) -> None:
@@ -110,29 +117,15 @@ def test_where_little_is_frozen_both_ways_are_taken_in_one_model() -> None:
 @pytest.mark.parametrize("name", ["budget, dpo, eight bits", "freeze few"])
 @pytest.mark.parametrize("batch", [EACH, 7])
 def test_killed_with_all_options_on_it_ends_at_the_same_bits(
-    name: str, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, batch: int, tmp_path: Path
 ) -> None:
     """Behind a step and amid one; the masters are compared, of which weights show a part."""
-    make = make_trainer
     with calm():
         straight = train(CASES[name])
-        for kill_at in (batch, 0):
-            monkeypatch.setattr(
-                loop,
-                "make_trainer",
-                lambda config, callbacks, at=kill_at, **rest: make(
-                    config, [*callbacks, KillAt(at)], **rest
-                ),
-            )
-            if kill_at:
-                with pytest.raises(KilledError):
-                    train(CASES[name], checkpoints=tmp_path)
+        with killed_at(batch), pytest.raises(KilledError):
+            train(CASES[name], checkpoints=tmp_path)
         found = train(CASES[name], checkpoints=tmp_path)
-    assert found.losses == straight.losses
-    for key, item in straight.masters.items():
-        assert torch.equal(found.masters[key], item), key
-    for key, item in straight.weights.items():
-        assert torch.equal(found.weights[key], item), key
+    assert_same_bits(found, straight)
 
 
 @pytest.fixture(scope="module")
@@ -145,30 +138,55 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", ON_RANKS)
 def test_two_ranks_with_all_options_on_end_there_too(two: Path, name: str) -> None:
-    first, second = (
-        Result(**torch.load(two / f"{name}-{rank}.pt", weights_only=True)) for rank in (0, 1)
-    )
-    for key, item in first.weights.items():
-        assert torch.equal(item, second.weights[key]), key
-    for key, item in first.masters.items():
-        assert torch.equal(item, second.masters[key]), key
-    assert first.losses == second.losses
+    first, second = (kept(two, name, rank) for rank in (0, 1))
+    assert_same_bits(first, second)
     assert_equal_trainings(CASES[name], first, written_out(name, parts=2))
 
 
-@pytest.mark.parametrize("dpo", [False, True])
-def test_the_real_eight_bit_optimizer_has_states_of_the_trained_part_alone(dpo: bool) -> None:
-    """As one that is given rows and columns cut out by hand: its states are blocks of entries."""
+def by_hand(masters: Mapping[str, torch.nn.Parameter], plan: TrainingPlan) -> OnParts:
+    """bitsandbytes' optimizer of rows and columns cut out by hand."""
     optim = pytest.importorskip("bitsandbytes").optim
-    # Tensors below 4,096 weights have 32-bit states: the MLP must be wide enough.
-    case = Case(dpo=dpo, optimizer="adamw_8bit", neurons=512)
+    return OnParts(masters, plan, lambda parts: optim.AdamW8bit(parts, lr=0.0, weight_decay=DECAY))
 
-    def by_hand(masters: dict[str, torch.nn.Parameter], plan: TrainingPlan) -> OnParts:
-        return OnParts(
-            masters, plan, lambda parts: optim.AdamW8bit(parts, lr=0.0, weight_decay=DECAY)
-        )
 
-    found, wanted = train(case), plain(case, by_hand)  # type: ignore[arg-type]
+@pytest.mark.parametrize("name", REAL)
+def test_the_real_eight_bit_optimizer_has_states_of_the_trained_part_alone(name: str) -> None:
+    """As one that is given rows and columns cut out by hand: its states are blocks of entries."""
+    pytest.importorskip("bitsandbytes")
+    case = REAL[name]
+    found, wanted = train(case), plain(case, by_hand)
     assert_equal_trainings(case, found, wanted)
     exact = plain(case)
     assert distance(case, wanted.masters, exact.masters) > NEAR[torch.bfloat16], "not of eight bits"
+
+
+@pytest.fixture(scope="module")
+def two_in_eight_bits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What both of two processes ended with under bitsandbytes itself."""
+    pytest.importorskip("bitsandbytes")
+    folder = tmp_path_factory.mktemp("eight")
+    run_forked(2, on_a_rank_in_eight_bits, folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_two_ranks_with_the_real_eight_bit_optimizer_end_there_too(
+    two_in_eight_bits: Path, name: str
+) -> None:
+    """Each moves its own copy by 8-bit states of its own: these must be equal, too."""
+    first, second = (kept(two_in_eight_bits, f"{name}, undisturbed", rank) for rank in (0, 1))
+    assert_same_bits(first, second)
+    assert_equal_trainings(REAL[name], first, plain(REAL[name], by_hand, parts=2))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("name", REAL)
+def test_two_ranks_go_on_with_the_states_of_the_real_eight_bit_optimizer(
+    two_in_eight_bits: Path, name: str, rank: int
+) -> None:
+    """Rank 0 alone has written them."""
+    straight, found = (
+        kept(two_in_eight_bits, f"{name}, {how}", rank) for how in ("undisturbed", "gone on with")
+    )
+    assert found.batches == len(straight.losses) - EACH
+    assert_same_bits(found, straight)

@@ -7,6 +7,7 @@ import resource
 import signal
 import tempfile
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from ssah_exp.training.objectives import SupervisedObjective
 from ssah_exp.training.replay import ReplayedBatches
 from ssah_exp.training.resume import CHECKPOINT, checkpoint_in
 from tests import tiny
+from tests.training import worker
 from tests.training.resuming import (
     CASES,
     STEPS,
@@ -96,7 +98,7 @@ def test_a_checkpoint_of_split_weights_is_not_read_into_whole_ones() -> None:
 
 
 def test_sigkill_then_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with closing(Worker(tmp_path, "budget")) as process:
+    with closing(Worker(partial(worker.train, tmp_path, "budget", 1, 0.0))) as process:
         process.until(3)
         assert process.end(signal.SIGKILL) == -signal.SIGKILL
     assert trained(tmp_path, monkeypatch, "budget") == uninterrupted("budget")

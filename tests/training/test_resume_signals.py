@@ -6,6 +6,7 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -146,7 +147,7 @@ def test_in_another_thread_signals_are_left_alone(tmp_path: Path) -> None:
 def test_sigterm_saves_although_no_checkpoint_was_due(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(Worker(tmp_path, minutes=None)) as process:
+    with closing(Worker(partial(worker.train, tmp_path, "none", 1, None))) as process:
         process.until(4)
         assert process.end(signal.SIGTERM) == 128 + signal.SIGTERM
     content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
@@ -158,7 +159,7 @@ def test_sigterm_saves_although_no_checkpoint_was_due(
 def test_sigterm_amid_accumulated_gradients_waits_for_their_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_at: int, saved_at: int
 ) -> None:
-    with closing(Worker(tmp_path, accumulate=3, minutes=None)) as process:
+    with closing(Worker(partial(worker.train, tmp_path, "none", 3, None))) as process:
         process.until(asked_at)
         assert process.end(signal.SIGTERM) == 128 + signal.SIGTERM
     content = torch.load(tmp_path / CHECKPOINT, weights_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -38,6 +38,7 @@ from ssah_exp.training.preference import (
 )
 from tests import tiny
 from tests.training.planning import masks_of, some_units
+from tests.training.resuming import KilledError, killed_at
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -98,10 +99,13 @@ class Case:
         """What it may change."""
         return plan_training(model, self.policy, some_units(model, self.share))
 
-    def run(self, loaded: LoadedModel, **options: Any) -> Run:
-        """On as many ranks as there are, with a checkpoint after every step if anywhere."""
+    def run(self, loaded: LoadedModel, minutes: float | None = 0.0, **options: Any) -> Run:
+        """On as many ranks as there are, with a checkpoint after every step if anywhere.
+
+        ``minutes`` = None: only where a signal ends it.
+        """
         trainer = TrainerConfig(
-            accelerator="cpu", progress=False, devices=ranks.count(), checkpoint_minutes=0.0
+            accelerator="cpu", progress=False, devices=ranks.count(), checkpoint_minutes=minutes
         )
         options = {"accumulate": EACH, "gradient_checkpointing": True, **options}
         run = supervised_run(loaded, EXAMPLES, self.config(), SEED, trainer, **options)
@@ -133,9 +137,20 @@ CASES = {
 
 ON_RANKS = {name: CASES[name] for name in ("budget, dpo, eight bits", "freeze")}
 
+# For bitsandbytes itself: tensors below 4,096 weights have 32-bit states, so the MLP must be wide.
+REAL = {
+    "eight bits": Case(optimizer="adamw_8bit", neurons=512),
+    "dpo, eight bits": Case(dpo=True, optimizer="adamw_8bit", neurons=512),
+}
+
 
 class Keep(pl.Callback):
-    """Keeps the masters, which are gone after a training."""
+    """Keeps the masters, which are gone after a training, and counts this process's batches."""
+
+    batches = 0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: object) -> None:
+        self.batches += 1
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.masters = {name: item.clone() for name, item in pl_module.weights.state().items()}
@@ -151,12 +166,14 @@ class Result:
         masters: Name of a weight -> its trained entries, ``(n,)`` float32.
         losses: Of every batch.
         compact: Layers that were trained as parts.
+        batches: That were not done before, by a process that was ended.
     """
 
     weights: Weights
     masters: Weights
     losses: list[float]
     compact: int = 0
+    batches: int = 0
 
 
 @contextmanager
@@ -200,6 +217,7 @@ def train(case: Case, **options: Any) -> Result:
         _by_name(loaded.model, plan, keep.masters),
         summary.losses,
         keep.compact,
+        keep.batches,
     )
 
 
@@ -396,9 +414,34 @@ def distance(case: Case, found: Weights, wanted: Weights) -> float:
     return (apart / way) ** 0.5
 
 
+def assert_same_bits(found: Result, wanted: Result) -> None:
+    """Weights, the masters, of which weights show a part, and the losses on the way."""
+    assert found.losses == wanted.losses
+    assert found.weights.keys() == wanted.weights.keys()
+    assert found.masters.keys() == wanted.masters.keys()
+    for key, item in wanted.weights.items():
+        assert torch.equal(found.weights[key], item), key
+    for key, item in wanted.masters.items():
+        assert torch.equal(found.masters[key], item), key
+
+
 def on_a_rank(folder: Path) -> None:
     """One of two processes: every case, and what it ended with."""
     torch.set_num_threads(1)
     with ranks.joined(2, 1, cuda=False), calm():
         for name, case in ON_RANKS.items():
             torch.save(vars(train(case)), folder / f"{name}-{ranks.rank()}.pt")
+
+
+def on_a_rank_in_eight_bits(folder: Path) -> None:
+    """One of two processes: every case with bitsandbytes itself, undisturbed and gone on with."""
+    torch.set_num_threads(1)
+    with ranks.joined(2, 1, cuda=False):
+        for name, case in REAL.items():
+            place = folder / f"partial {name}"
+            results = {"undisturbed": train(case)}
+            with killed_at(EACH + 1), suppress(KilledError):
+                train(case, checkpoints=place)
+            results["gone on with"] = train(case, checkpoints=place)
+            for how, result in results.items():
+                torch.save(vars(result), folder / f"{name}, {how}-{ranks.rank()}.pt")

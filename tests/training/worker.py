@@ -1,8 +1,9 @@
-"""One fine-tuning in a process of its own, for tests that kill it. Says every step as it goes."""
+"""One fine-tuning in a process of its own, for tests that kill it. Says every batch as it goes."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -61,12 +62,10 @@ def train(
     return f"{summary.steps} {certificate.changed_weights} {digest(loaded.model)}"
 
 
-def main(
-    test: Connection, folder: Path, policy: str, accumulate: int, minutes: float | None
-) -> None:
+def main(test: Connection, training: Callable[[], object]) -> None:
     torch.set_num_threads(1)
     make = loop.make_trainer
     loop.make_trainer = lambda config, callbacks, **rest: make(  # type: ignore[assignment]
         config, [*callbacks, Announce(test)], **rest
     )
-    train(folder, policy, accumulate, minutes)
+    training()

@@ -1,0 +1,89 @@
+"""Processes that a signal ends amid a training with masters, 8-bit states or preferences.
+
+Started again, each ends with the bits of a training that nobody ended. :mod:`test_resume` ends
+plain ones at every step; what these keep besides (float32 masters, moments of one byte and their
+scales) is in no weight, so that a checkpoint without it would end elsewhere.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+from contextlib import closing
+from functools import cache, partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssah_exp.training.resume import CHECKPOINT
+from tests.training.resuming import STEPS, Worker
+from tests.training.together import CASES, EACH, REAL, Case, Result, assert_same_bits, train
+
+STATES = {**{name: CASES[name] for name in ("budget", "freeze", "budget, dpo")}, **REAL}
+TWICE = ("freeze", "dpo, eight bits")
+HERE = [
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(
+            name in REAL and importlib.util.find_spec("bitsandbytes") is None,
+            reason="needs bitsandbytes",
+        ),
+    )
+    for name in STATES
+]
+
+
+@cache
+def undisturbed(name: str) -> Result:
+    return train(STATES[name])
+
+
+def batches_saved(folder: Path) -> int:
+    return len(torch.load(folder / CHECKPOINT, weights_only=True)["losses"])
+
+
+def end(case: Case, folder: Path, at: int, number: signal.Signals, minutes: float | None) -> int:
+    """Have a process train, end it behind batch ``at``; its exit code."""
+    training = partial(train, case, checkpoints=folder, minutes=minutes)
+    with closing(Worker(training)) as process:
+        process.until(at)
+        code = process.end(number)
+    assert code is not None
+    return code
+
+
+def assert_goes_on(name: str, folder: Path, saved: int) -> None:
+    """Trains the rest, and no more than that."""
+    assert batches_saved(folder) == saved
+    found = train(STATES[name], checkpoints=folder)
+    assert found.batches == STEPS - saved
+    assert_same_bits(found, undisturbed(name))
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_after_sigkill_amid_a_step_it_goes_on_from_the_step_before(
+    name: str, tmp_path: Path
+) -> None:
+    """What was summed since is in the killed process alone."""
+    code = end(STATES[name], tmp_path, EACH + 2, signal.SIGKILL, minutes=0.0)
+    assert code == -signal.SIGKILL
+    assert_goes_on(name, tmp_path, EACH)
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_after_sigterm_amid_a_step_it_goes_on_from_that_step(name: str, tmp_path: Path) -> None:
+    """Nothing but the signal has it write a checkpoint."""
+    code = end(STATES[name], tmp_path, EACH + 1, signal.SIGTERM, minutes=None)
+    assert code == 128 + signal.SIGTERM
+    assert_goes_on(name, tmp_path, 2 * EACH)
+
+
+@pytest.mark.parametrize("name", [item for item in HERE if item.values[0] in TWICE])
+def test_ended_twice_it_goes_on_from_what_the_second_process_saved(
+    name: str, tmp_path: Path
+) -> None:
+    """What was restored is saved again, by a process that did not make it."""
+    end(STATES[name], tmp_path, EACH, signal.SIGKILL, minutes=0.0)
+    end(STATES[name], tmp_path, EACH + 1, signal.SIGTERM, minutes=None)
+    assert_goes_on(name, tmp_path, 2 * EACH)
