@@ -209,13 +209,21 @@ class TunedWeights(Trainable):
         """Move what the previous batch of the step left into the masters' gradients.
 
         Summed in a lower precision, small contributions of many batches would be lost. These sums
-        are this rank's own: ranks exchange gradients only after a step's last batch.
+        are this rank's own: DDP exchanges gradients only after a step's last batch, and
+        :meth:`before_step` averages the sums.
         """
         for item, master in self._masters or ():
             _move_gradient(item, master)
 
     def before_step(self) -> None:
-        """Hand gradients to the masters. Call it before gradients are clipped."""
+        """Hand gradients to the masters. Call it before gradients are clipped.
+
+        Under DDP the masters' sums over a step's earlier batches are averaged over ranks here, in
+        float32. The last batch's gradients come averaged: DDP writes the mean into the trained
+        parameter's own gradient, in its dtype. That is float32 for a compact slice; for a
+        lower-precision weight that is trained whole or masked it is the weight's, to which each
+        rank's gradient was rounded before.
+        """
         masters = self._masters or ()
         average_over_ranks([m.grad for _, m in masters if m.grad is not None])
         for item, master in masters:
