@@ -26,7 +26,7 @@ class Worker:
     """A training process that stops after every batch until it is let go; a test ends it.
 
     Args:
-        training: What it does; pickled, so no function of another's body.
+        training: What it does; it is pickled, so no lambda and no function within another.
     """
 
     def __init__(self, training: Callable[[], object]) -> None:
