@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,6 +43,21 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     def keep(self: Figure, *arguments: object, **named: object) -> None:
         found.append(self)
         save(self, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return found
+
+
+@pytest.fixture
+def unsaved(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The same, where nothing is laid out or written, which takes longer than to draw it."""
+    from matplotlib.figure import Figure
+
+    found: list[Figure] = []
+
+    def keep(self: Figure, place: Path, **named: object) -> None:
+        found.append(self)
+        place.touch()
 
     monkeypatch.setattr(Figure, "savefig", keep)
     return found

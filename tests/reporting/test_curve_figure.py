@@ -9,9 +9,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from ssah_exp.cli import main
@@ -198,6 +200,54 @@ def test_a_mean_with_an_overflow_in_it_stands_at_the_edge(
     assert perplexity == pytest.approx([10 * finite.max()] * 2)
     _, chosen = drawn["chosen"]
     assert max(chosen) <= finite.max(), "places without one are where they were"
+
+
+def test_a_curve_has_its_places_its_range_and_the_dense_model_behind_it(
+    tmp_path: Path, unsaved: list[Figure]
+) -> None:
+    made = [
+        at_budget(budget, seed, 10 * budget + 0.1 * seed)
+        for budget in (0.01, 0.05)
+        for seed in (0, 1)
+    ]
+    draw_curve(made, tmp_path / "shares.svg", Across())
+    (figure,) = unsaved
+    left, right = figure.axes
+    lines = {line.get_label(): line for line in left.lines}
+    assert lines["chosen"].get_xydata() == pytest.approx(np.array([[1, 15], [5, 55]]))
+    assert lines["random"].get_xydata() == pytest.approx(np.array([[1, 15], [5, 15]]))
+    assert set(lines["aligned"].get_ydata()) == {10}
+    assert lines["aligned"].get_linestyle() == "-"
+    wanted = {"chosen": {1: (10, 20), 5: (50, 60)}, "random": {1: (10, 20), 5: (10, 20)}}
+    for band, (name, ends) in zip(left.collections, wanted.items(), strict=True):
+        corners = band.get_paths()[0].vertices
+        for place, range_there in ends.items():
+            values = [y for x, y in corners if x == place]
+            assert (min(values), max(values)) == pytest.approx(range_there)
+        assert to_hex(band.get_facecolor()[0]) == to_hex(lines[name].get_color())
+    for axes in figure.axes:
+        assert (axes.get_xscale(), list(axes.get_xticks())) == ("log", [1, 5])
+        assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "5"]
+        assert axes.get_xlabel() == "share of unit parameters, %"
+    assert left.get_ylabel() == "ASR %, mean of the prompt styles"
+    assert right.get_ylabel() == "perplexity"
+    assert left.get_ylim() == (-3, 103)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["aligned", "chosen", "random"]
+
+
+@pytest.mark.parametrize(("largest", "scale"), [(63, "linear"), (64, "log")])
+def test_over_a_key_the_dense_model_is_drawn_place_by_place(
+    tmp_path: Path, unsaved: list[Figure], largest: int, scale: str
+) -> None:
+    """It may depend on what is swept; places four times as large are worth a logarithm."""
+    made = [calibrated_on(size, 0, 0.5) for size in (16, largest)]
+    made[1] = replace(made[1], arms=[arm("aligned", 0.3), *made[1].arms[1:]])
+    draw_curve(made, tmp_path / "sizes.svg", Across("units.samples"))
+    left = unsaved[0].axes[0]
+    (dense,) = (line for line in left.lines if line.get_label() == "aligned")
+    assert dense.get_xydata() == pytest.approx(np.array([[16, 10], [largest, 30]]))
+    assert left.get_xscale() == scale
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
 
 from ssah_exp.cli import main
 from ssah_exp.config.vocabulary import CONTROLS
@@ -20,7 +21,7 @@ from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RecordStore
 from ssah_exp.reporting.artefacts import FIGURES
 from ssah_exp.reporting.drawn_asr import DrawnAsr
-from ssah_exp.reporting.figures.drawing import CONTROL_MARKERS
+from ssah_exp.reporting.figures.drawing import CLASS_COLOURS, CONTROL_COLOURS, CONTROL_MARKERS
 from ssah_exp.reporting.figures.names import shortened
 from ssah_exp.reporting.figures.null import draw_null, null_rows
 from tests.records.synthetic import arm, arms, metrics, record
@@ -311,6 +312,64 @@ def test_every_kind_of_control_has_room_and_a_mark_of_its_own(
         last = max(axes.get_ylim() if lying else axes.get_xlim())
         furthest = many - 1 + 0.36 + 0.065  # half a box behind the middle of the last draws
         assert last - furthest > 0.1
+
+
+@pytest.mark.parametrize("more", [0, 11])
+def test_every_draw_box_and_interval_is_where_its_number_is(
+    tmp_path: Path, unsaved: list[Figure], more: int
+) -> None:
+    """Standing, and lying as thirteen sets do."""
+    draws = {"SCU": {"random": [5, 10, 15, 20, 30], "matched": [40], "shifted": [50]}}
+    draws["RU"] = {"random": [70], "normed": [80]}
+    names = {
+        **{"aligned": 10, "unaligned": 90, "SCU/pooled": 60, "RU/pooled": 20},
+        **{
+            f"{name}/pooled/{kind}/{at}": value
+            for name, kinds in draws.items()
+            for kind, values in kinds.items()
+            for at, value in enumerate(values)
+        },
+        **{f"set_{at}/pooled": 40 for at in range(more)},
+    }
+    first = record(0, arms=[arm(name, value / 100) for name, value in names.items()])
+    records = [first, record(1, arms=[arm("aligned", 0.1), arm("SCU/pooled", 0.8)])]
+    draw_null(records, tmp_path / "null.svg")
+    left, right = unsaved[0].axes
+    along, other = (0, 1) if more else (1, 0)  # the axis of the values
+    label = type(left).get_xlabel if more else type(left).get_ylabel
+    assert (label(left), label(right)) == ("ASR %, mean of the prompt styles", "perplexity")
+    assert (left.get_xlim() if more else left.get_ylim()) == (-3, 103)
+
+    kinds = {marker: kind for kind, marker in CONTROL_MARKERS.items() if kind}
+    found: dict[str, dict[str, list[float]]] = {"SCU": {}, "RU": {}}
+    for line in (line for line in left.lines if line.get_marker() in kinds):
+        points = line.get_xydata()
+        name = ("SCU", "RU")[round(points[:, other].mean())]
+        found[name][kinds[line.get_marker()]] = points[:, along].tolist()
+        assert line.get_color() == CONTROL_COLOURS[kinds[line.get_marker()]]
+    assert found == {
+        name: {kind: pytest.approx(values) for kind, values in of_class.items()}
+        for name, of_class in draws.items()
+    }
+    (box,) = (item for item in left.patches if isinstance(item, PathPatch))
+    corners = box.get_path().vertices  # five draws are enough for quartiles, one is not
+    assert (corners[:, along].min(), corners[:, along].max()) == pytest.approx((10, 20))
+    assert (corners[:, other].min() + corners[:, other].max()) / 2 == pytest.approx(-0.2)
+
+    rows = null_rows(records)
+    ours = rows[(rows["metric"] == "asr") & (rows["class"] == "SCU") & (rows["what"] == "class")]
+    points, _, (bars,) = left.containers[0]
+    assert points.get_color() == CLASS_COLOURS["SCU"]
+    assert list(points.get_xydata()[:, along]) == pytest.approx([60, 80])
+    ends = [tuple(sorted(item[:, along])) for item in bars.get_segments()]
+    assert ends == [pytest.approx(both) for both in zip(ours["low"], ours["high"], strict=True)]
+    dense = {
+        line.get_label(): (set(line.get_xydata()[:, along]), line.get_linestyle())
+        for line in left.lines
+        if "nothing pruned" in line.get_label()
+    }
+    names_of_lines = [f"{name}, nothing pruned" for name in ("aligned", "unaligned")]
+    assert dense == dict(zip(names_of_lines, [({10}, "-"), ({90}, ":")], strict=True))
 
 
 def judged(made: RunRecord, judge: str, style: str = "mean") -> RunRecord:

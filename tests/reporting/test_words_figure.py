@@ -134,6 +134,20 @@ def test_points_of_words_are_joined_by_no_line(tmp_path: Path, drawn: list[Figur
     assert set(pd.read_csv(table)[FILL.column]) == set(ASR)
 
 
+def test_the_dense_model_is_a_line_at_each_word_under_one_name(
+    tmp_path: Path, unsaved: list[Figure]
+) -> None:
+    """Words stand in the order of the vocabulary, and means come in that of letters."""
+    first, other = filled("safety"), filled("pooled")
+    other = replace(other, arms=[arm("aligned", 0.3), *other.arms[1:]])
+    draw_curve([first, other], tmp_path / "fills.svg", FILL)
+    lines = [line for line in unsaved[0].axes[0].lines if line.get_color() == "black"]
+    assert [line.get_label() for line in lines] == ["aligned", "_"]
+    assert [list(line.get_ydata()) for line in lines] == [pytest.approx([y, y]) for y in (30, 10)]
+    ends = [tuple(line.get_xdata()) for line in lines]
+    assert ends == [pytest.approx((at - 0.42, at + 0.42)) for at in (1, 0)], "each at its own word"
+
+
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for made in FILLED:
         (tmp_path / f"{made.run_id}.json").write_text(made.to_json())

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from ssah_exp.errors import UnitError
+from ssah_exp.reporting.figures.drawing import CLASS_COLOURS
 from ssah_exp.reporting.figures.overlap import draw_overlap
 from ssah_exp.reporting.overlap_rows import overlap_rows
 from ssah_exp.units.agreement import Spread
@@ -106,3 +107,9 @@ def test_the_numbers_beside_the_picture_keep_each_models_own_count_and_null(
     bars = [(bar.get_x(), bar.get_width()) for bar in axes.patches]  # type: ignore[attr-defined]
     assert bars == [pytest.approx((0.05, 0.1)), (0, 0)]
     assert axes.lines[0].get_xdata()[0] == 0.25  # type: ignore[index]
+    assert list(axes.lines[0].get_ydata()) == [0, 1]  # type: ignore[call-overload]
+    assert axes.lines[0].get_color() == CLASS_COLOURS["SCU"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a / b", "a / c"]
+    assert list(axes.get_yticks()) == [0, 1]
+    assert axes.yaxis_inverted(), "the first pair is the uppermost"
+    assert axes.get_xlabel() == "Jaccard overlap of SCU"
