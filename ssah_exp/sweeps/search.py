@@ -1,7 +1,8 @@
 """A search by Optuna: ask it for values, run the job, tell it what the job's record says.
 
 Sweep overrides span the space: ``KEY=interval(0.005,0.1)``, ``KEY=tag(log,interval(0.005,0.1))``,
-``KEY=range(1,9)`` and ``KEY=choice(a,b)``. What is optimised is a metric of one arm of the record.
+``KEY=int(interval(16,128))`` (Hydra makes plain ends decimal), ``KEY=range(1,9)`` and
+``KEY=choice(a,b)``. What is optimised is a metric of one arm of the record.
 Jobs share cached stages, so a search over thresholds costs no more than its evaluations.
 """
 
