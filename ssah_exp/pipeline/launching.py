@@ -34,6 +34,8 @@ SECONDS_TO_END = 300
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 # Beside the frozen config: where rank 0 says what came of the run.
 _FINISHED = "finished.json"
+# What torch calls the error file of a rank that left none.
+_NO_FILE = "<N/A>"
 
 
 def launch(config: RunConfig) -> Finished:
@@ -111,8 +113,8 @@ def run_processes(count: int, arguments: list[str]) -> None:
         number, failure = error.get_first_failure()
         if failure.exitcode == ENDED:  # all ranks were asked to end, and did
             raise SystemExit(failure.exitcode) from None
-        if failure.exitcode == INCOMPLETE_RANK and failure.error_file_data:
-            raise IncompleteError(_said(failure)) from None
+        if failure.exitcode == INCOMPLETE_RANK and (said := _said(failure)):
+            raise IncompleteError(said) from None
         raise RankError(_what_happened(number, failure)) from None
     except SignalException as error:
         if error.sigval == signal.SIGINT:
@@ -140,7 +142,9 @@ def _environment(count: int) -> Iterator[None]:
 
 
 def _said(failure: Any) -> str:
-    """The message in a failed rank's error file."""
+    """The message in a failed rank's error file; empty without one, where torch makes one up."""
+    if failure.error_file == _NO_FILE:
+        return ""
     said = failure.message
     for _ in range(2):  # torch wraps what it reads once more
         said = said.get("message", said) if isinstance(said, dict) else said
@@ -149,13 +153,13 @@ def _said(failure: Any) -> str:
 
 def _what_happened(number: int, failure: Any) -> str:
     said = _said(failure)
-    if failure.exitcode == 2 and failure.error_file_data:
+    if failure.exitcode == 2 and said:
         return said  # something given is wrong; which rank noticed first says nothing
     if failure.exitcode < 0:
         how = f"was ended by signal {signal.Signals(-failure.exitcode).name}"
     else:
         how = f"failed with exit code {failure.exitcode}"
-    reason = f": {said}" if failure.error_file_data else ""
+    reason = f": {said}" if said else ""
     return (
         f"Process {number} {how}{reason}. The others were ended with it; no unfinished result was "
         "kept, and the same command goes on with what is finished."
