@@ -143,6 +143,14 @@ def test_loss_curves_stand_beside_each_other(table2: OfflineRun) -> None:
     assert [row.get("loss/full") for row in rows] == [2.0, 1.2, None]
 
 
+def test_losses_are_drawn_over_their_own_steps(table2: OfflineRun) -> None:
+    """Otherwise W&B draws them over the count of rows that it was sent."""
+    defined = [item.metric for item in table2.records if item.HasField("metric")]
+    assert [(item.glob_name, item.step_metric) for item in defined if item.glob_name] == [
+        ("loss/*", "train_step")
+    ]
+
+
 def test_a_pruning_run_makes_its_unitmap(table1: OfflineRun) -> None:
     (artifact,) = table1.artifacts().values()
     folder = table1.place.parent.parent / "runs/table1_pruning" / record().run_id

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,7 +17,7 @@ import wandb
 from ssah_exp.errors import TrackerError
 from ssah_exp.records.record import RunRecord, StageRecord
 from ssah_exp.records.trackers import RunHead, WandbTracker, flat_metrics
-from ssah_exp.records.trackers.wandb_tracker import _errors, _steps, within
+from ssah_exp.records.trackers.wandb_tracker import WandbRun, _check_key, _errors, _steps, within
 from tests.records.run_folder import run_folder
 from tests.records.synthetic import record, training_record
 from tests.records.wandb_server import KEY, Service, serving
@@ -196,3 +198,58 @@ def test_a_server_that_falls_silent_is_given_up() -> None:
     assert within(5, lambda: 3) == 3
     with pytest.raises(KeyError):
         within(5, lambda: {}["x"])
+
+
+class Refusing:
+    """A W&B run whose server takes nothing, and that notes how it was ended."""
+
+    def __init__(self) -> None:
+        self.summary: dict[str, object] = {}
+        self.ended: list[int] = []
+
+    @property
+    def config(self) -> None:
+        raise OSError("no network")
+
+    def finish(self, exit_code: int = 0) -> None:
+        self.ended.append(exit_code)
+        raise OSError("no network")
+
+
+def test_a_run_that_cannot_be_sent_is_ended_and_its_own_error_said(tmp_path: Path) -> None:
+    """Left open, it would hold up this process and the next run."""
+    run = Refusing()
+    with pytest.raises(TrackerError, match="W&B: no network"):
+        WandbRun(WandbTracker(mode="offline"), run).finish(record(), tmp_path)
+    assert run.ended == [1]
+
+
+@pytest.mark.parametrize(("mode", "stats"), [("offline", True), ("online", False)])
+def test_wandb_is_told_how_long_to_wait_and_what_not_to_collect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, stats: bool
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    given: dict[str, Any] = {}
+
+    def init(**named: Any) -> Any:
+        given.update(named)
+        return SimpleNamespace(define_metric=lambda *_, **__: None)
+
+    monkeypatch.setattr(wandb, "init", init)
+    tracker = WandbTracker(mode=mode, project="other", timeout=7.0, patience=11.0)
+    tracker._begin(RunHead.of(record()), tmp_path, stats=stats)
+    settings = given["settings"]
+    assert (settings.init_timeout, settings.finish_timeout) == (7.0, 11.0)
+    assert settings.finish_timeout_raises, "or a run that was not sent would count as sent"
+    assert settings.x_disable_stats is not stats
+    assert (settings.x_disable_meta, settings.disable_git, settings.save_code) == (
+        True,
+        True,
+        False,
+    )
+    assert (given["project"], given["mode"], given["resume"]) == ("other", mode, "allow")
+
+
+def test_an_identity_token_is_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    _check_key()
