@@ -91,6 +91,18 @@ def test_a_sweep_in_batches_lacks_jobs_until_the_last_is_launched(
     assert capsys.readouterr().out.endswith(": 4 jobs, 4 missing\n")
 
 
+def test_a_sweep_that_was_ended_in_a_later_batch_lacks_jobs_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """Jobs of all batches so far count, not those of the last: it would pass for a whole sweep."""
+    done = iter([JobState(FAILED)] * 2)
+    monkeypatch.setattr(batch, "work", lambda *_: next(done, None) or interrupted())
+    run = ["run", "-m", f"paths.root={tmp_path}", "tracker=none", "hydra.sweeper.max_batch_size=2"]
+    assert main([*run, "seed=0,1,2,3,4"]) == 130
+    assert main(["status", "--root", str(tmp_path)]) == 0
+    assert "note: Only 4 of at least 5 jobs" in capsys.readouterr().out
+
+
 def test_every_job_of_a_grid_is_composed_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
