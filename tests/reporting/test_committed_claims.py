@@ -129,6 +129,7 @@ table2_freezing/mixed/claims.yaml
 table2_freezing/papers_order/claims.yaml
 table2_freezing/papers_order_fresh_seeds/claims.yaml
 table3_peft/fresh_seeds/claims.yaml
+table3_peft/llama_adapter/claims.yaml
 table3_peft/milder/asked_afterwards.yaml
 table3_peft/milder/claims.yaml
 table4_alignment_budget/by_utility/claims.yaml
