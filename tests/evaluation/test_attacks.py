@@ -251,6 +251,16 @@ def test_the_printed_mean_is_that_of_three_columns() -> None:
     assert "asr/mean+k/j" not in measured(answers, WithGaps())
 
 
+def test_a_mean_of_three_columns_is_exact() -> None:
+    """Added up one by one, 15 thirds are a little less than 5 on Python 3.11, and 5 on 3.12."""
+    answers = [
+        *plain("raw", *[YES] * 15),
+        *plain("raw_system", *[NO] * 15),
+        *attacked("raw+k", *[[NO]] * 15),
+    ]
+    assert measured(answers, WithGaps(), "k")["asr/mean+k/j"] == rate(5, 15, 0.95)
+
+
 def test_two_styles_of_one_attack_stay_apart() -> None:
     answers = [*attacked("raw+k", [YES], [NO]), *attacked("chat+k", [NO], [NO])]
     found = measured(answers, WithGaps())
