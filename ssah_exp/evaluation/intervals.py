@@ -151,7 +151,7 @@ def mean_of_rates(
     if not counts or not all(size for _, size in counts):
         return Estimate(None, None, None, n, unit, "none: a sample is empty")
     shares = np.asarray([successes / size for successes, size in counts])
-    sizes = np.asarray([size for _, size in counts])
+    sizes = np.asarray([size for _, size in counts], dtype=np.int64)
     value = float(shares.mean())
     error = float(np.sqrt((shares * (1 - shares) / sizes).sum())) / len(counts)
     if error == 0:

@@ -152,11 +152,12 @@ class CompactLinear(nn.Module):
         if bias is not None and self.bias_part is not None:
             bias = bias.index_copy(0, self.index, self.bias_part.to(bias.dtype))
         # The bias is added before the product is rounded, as in the layer itself.
+        # Of the versions of torch in use, some declare no types for apply, others do.
         given = (x, self.weight, self.part, self.gathered if x.is_cuda else self.index, bias)
         if self.dim == 0:
-            return cast(torch.Tensor, _RowLinear.apply(*given))  # type: ignore[no-untyped-call]
+            return cast(torch.Tensor, _RowLinear.apply(*given))  # type: ignore[no-untyped-call,unused-ignore]
         later = not torch.compiler.is_compiling()  # a compiler finds by itself what is not needed
-        y = cast(torch.Tensor, _ColumnLinear.apply(*given, later))  # type: ignore[no-untyped-call]
+        y = cast(torch.Tensor, _ColumnLinear.apply(*given, later))  # type: ignore[no-untyped-call,unused-ignore]
         if later:
             _multiply_into(y, x, self.weight, bias)
         return y
