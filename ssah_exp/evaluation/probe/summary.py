@@ -146,7 +146,7 @@ def tested(curve: Curve, sample: Array) -> Curve:
     """Add p-values of a paired t test, Holm-adjusted over blocks; the embedding is not tested."""
     if len(sample) < 2:
         return curve
-    p = stats.ttest_1samp(sample[:, 1:], 0.0, axis=0).pvalue
+    p = np.asarray(stats.ttest_1samp(sample[:, 1:], 0.0, axis=0).pvalue)  # to stubs, a float
     adjusted = holm(np.nan_to_num(p, nan=1.0).tolist())
     method = f"{curve.method}; paired t test, Holm over {len(adjusted)} blocks"
     return replace(curve, method=method, p=[None, *adjusted])
