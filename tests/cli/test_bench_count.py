@@ -86,7 +86,8 @@ def with_numbers(settings: BenchSettings, arm: str) -> tuple[int, int]:
             peak = memory.peak
             with FlopCounterMode(display=False) as products:
                 training.gradients(ids[1])
-    return peak, products.get_total_flops()
+    counts = {str(name): flop for name, flop in products.get_flop_counts()["Global"].items()}
+    return peak, sum(counts.get(f"aten.{name}", 0) for name in ("mm", "addmm", "bmm"))
 
 
 def llama(settings: BenchSettings) -> Any:
