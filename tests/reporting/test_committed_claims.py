@@ -126,6 +126,7 @@ table2_freezing/identity_shift/claims.yaml
 table2_freezing/identity_shift/read/claims.yaml
 table2_freezing/later/claims.yaml
 table2_freezing/mixed/claims.yaml
+table2_freezing/mixed_fresh_seeds/claims.yaml
 table2_freezing/papers_order/claims.yaml
 table2_freezing/papers_order_fresh_seeds/claims.yaml
 table3_peft/fresh_seeds/claims.yaml
