@@ -124,6 +124,7 @@ table2_freezing/asked_afterwards.yaml
 table2_freezing/dolly/claims.yaml
 table2_freezing/identity_shift/claims.yaml
 table2_freezing/identity_shift/read/claims.yaml
+table2_freezing/identity_shift_longer/claims.yaml
 table2_freezing/later/claims.yaml
 table2_freezing/mixed/claims.yaml
 table2_freezing/mixed_fresh_seeds/claims.yaml
@@ -197,7 +198,7 @@ READ_TOO = (
     *(f"came_aligned/shift{name}" for name in ("", "/smaller")),
     *(f"came_aligned/norm{name}" for name in ("", "/larger")),
     "paper_smollm2/in_words/utility_mean",
-    "table2_freezing/identity_shift/read",
+    *(f"table2_freezing/identity_shift{name}" for name in ("/read", "_longer")),
 )
 
 
