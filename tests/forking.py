@@ -10,4 +10,9 @@ import multiprocessing
 
 START_METHOD = "forkserver"
 
-multiprocessing.set_forkserver_preload(["ssah_exp.training.loop"])
+multiprocessing.set_forkserver_preload(
+    [
+        "ssah_exp.training.loop",
+        *("ssah_exp.pipeline.dispatch", "transformers.models.llama.modeling_llama", "tabulate"),
+    ]
+)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
 import random
-import signal
 import time
 from contextlib import redirect_stderr
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from ssah_exp.sweeps.batch import run_here
 from ssah_exp.sweeps.folder import Sweep
 from ssah_exp.sweeps.state import DONE, UNFINISHED
 from ssah_exp.sweeps.status import status_of
+from tests.forking import START_METHOD
 from tests.sweeps.tiny_sweep import Bench
 
 TABLE = "table1_pruning"
@@ -37,23 +37,22 @@ def frozen(bench: Bench, seeds: int) -> Sweep:
     return bench.sweep()
 
 
+def what_is_left(sweep: Sweep) -> None:
+    """Run it; what is said of it is nobody's business here."""
+    torch.set_num_threads(1)
+    with redirect_stderr(io.StringIO()):
+        run_here(sweep, status_of(sweep).of(*UNFINISHED), lambda line: None)
+
+
 def in_child(sweep: Sweep, seconds: float | None) -> bool:
-    """Run what is left in a forked process; kill it after a while. Whether it ended by itself."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            torch.set_num_threads(1)
-            with redirect_stderr(io.StringIO()):
-                run_here(sweep, status_of(sweep).of(*UNFINISHED), lambda line: None)
-            code = 0
-        finally:
-            os._exit(code)
-    if seconds is None:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    """Run what is left in a process; kill it after a while. Whether it ended by itself."""
+    child = get_context(START_METHOD).Process(target=what_is_left, args=(sweep,))
+    child.start()
+    if seconds is not None:
+        time.sleep(seconds)
+        child.kill()
+    child.join()
+    return child.exitcode == 0
 
 
 def finished_files(root: Path) -> dict[Path, int]:
@@ -76,9 +75,11 @@ def test_killed_again_and_again_a_sweep_ends_as_if_nothing_had_been(
     draw, seeds = random.Random(kills), max(2, kills // 10)
     calm = Bench(bench.place, bench.root.with_name("calm"))
     undisturbed = frozen(calm, seeds)
+    assert in_child(undisturbed, 0.0) is False, "what is started once is started now"
     started = time.monotonic()
     assert in_child(undisturbed, None)
     whole = time.monotonic() - started
+    assert status_of(undisturbed).counts() == {"done": 2 * seeds}
 
     sweep = frozen(bench, seeds)
     assert status_of(sweep).counts() == {"missing": 2 * seeds}
