@@ -28,7 +28,6 @@ from ssah_exp.models.attached.base import attached_to
 from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.sharded import mesh_of_ranks, shard
 from ssah_exp.models.sizes import KINDS
-from ssah_exp.training import loop
 from ssah_exp.training import module as training_module
 from ssah_exp.training.adapters.llama_adapter import LlamaAdapter
 from ssah_exp.training.adapters.lora import Lora
@@ -43,6 +42,7 @@ from ssah_exp.training.preference import (
 )
 from ssah_exp.units.identify import collect, identification_of
 from tests import tiny
+from tests.training.calling import with_callback
 from tests.training.planning import some_units
 
 SAFETY, UTILITY = tiny.conversations(7, seed=1), tiny.conversations(8, seed=2)
@@ -173,16 +173,9 @@ def train_twice(
     job: Training, strategy: str, folder: Path, how: str
 ) -> tuple[dict[str, torch.Tensor], Any]:
     """Train, be ended in the middle, go on from the checkpoint."""
-    make = loop.make_trainer
-    loop.make_trainer = lambda config, callbacks, **rest: make(  # type: ignore[assignment]
-        config, [*callbacks, _EndAt(how)], **rest
-    )
-    minutes = None if how == "SIGTERM" else 0.0
-    try:
-        with pytest.raises(SystemExit if how == "SIGTERM" else ArithmeticError) as ended:
-            train(job, strategy, checkpoints=folder, minutes=minutes)
-    finally:
-        loop.make_trainer = make
+    minutes, end = (None, SystemExit) if how == "SIGTERM" else (0.0, ArithmeticError)
+    with with_callback(_EndAt(how)), pytest.raises(end) as ended:
+        train(job, strategy, checkpoints=folder, minutes=minutes)
     assert how != "SIGTERM" or ended.value.code == 143  # type: ignore[attr-defined]
     assert (folder / "last.ckpt").is_file()
     done = len(torch.load(folder / "last.ckpt", weights_only=True)["losses"])

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import pytest
 import pytorch_lightning as pl
 
-from ssah_exp.lightning import make_trainer
-from ssah_exp.training import loop
 from tests.forking import START_METHOD
 from tests.training import worker
+from tests.training.calling import with_callback
 
 STEPS = 8  # 10 examples in batches of 3, twice
 
@@ -76,34 +74,17 @@ class KillAt(pl.Callback):
             raise KilledError
 
 
-@contextmanager
-def killed_at(batch: int) -> Iterator[None]:
+def killed_at(batch: int) -> AbstractContextManager[None]:
     """Every training inside ends after so many batches; 0 = none does."""
-    make = loop.make_trainer
-    loop.make_trainer = lambda config, callbacks, **rest: make(  # type: ignore[assignment]
-        config, [*callbacks, KillAt(batch)], **rest
-    )
-    try:
-        yield
-    finally:
-        loop.make_trainer = make
+    return with_callback(KillAt(batch))
 
 
 def trained(
-    folder: Path | None,
-    monkeypatch: pytest.MonkeyPatch,
-    policy: str = "none",
-    accumulate: int = 1,
-    kill_at: int = 0,
+    folder: Path | None, policy: str = "none", accumulate: int = 1, kill_at: int = 0
 ) -> str:
     """Train in this process; ``kill_at`` = 0 lets it end."""
-    make = make_trainer
-    monkeypatch.setattr(
-        loop,
-        "make_trainer",
-        lambda config, callbacks, **rest: make(config, [*callbacks, KillAt(kill_at)], **rest),
-    )
-    return worker.train(folder, policy, accumulate, 0.0)
+    with killed_at(kill_at):
+        return worker.train(folder, policy, accumulate, 0.0)
 
 
 @cache

@@ -20,15 +20,13 @@ import torch
 from ssah_exp.config.schema import TrainerConfig, TrainingConfig
 from ssah_exp.errors import ConfigError
 from ssah_exp.interventions.plan import plan_training
-from ssah_exp.lightning import make_trainer
-from ssah_exp.training import loop
 from ssah_exp.training.eight_bit import missing_optimizer
 from ssah_exp.training.loop import TrainingSummary, fine_tune, supervised_run
 from ssah_exp.training.module import make_optimizer
 from ssah_exp.training.resume import CHECKPOINT
 from tests import tiny
 from tests.training.planning import some_units
-from tests.training.resuming import KillAt, KilledError
+from tests.training.resuming import KilledError, killed_at
 
 MISSING = r"training\.optimizer=adamw_8bit needs bitsandbytes: pip install 'ssah-exp\[eight-bit\]'"
 
@@ -72,21 +70,10 @@ def trained(
     return {n: p.detach().clone() for n, p in loaded.model.named_parameters()}, summary
 
 
-def kill_at(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
-    """End every run after so many batches; 0 lets them end."""
-    monkeypatch.setattr(
-        loop,
-        "make_trainer",
-        lambda config, callbacks, **rest: make_trainer(config, [*callbacks, KillAt(batch)], **rest),
-    )
-
-
-def resumed(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
+def resumed(folder: Path, **options: Any) -> Any:
     """The result of a run killed after its third batch and started again."""
-    kill_at(monkeypatch, 3)
-    with pytest.raises(KilledError):
+    with killed_at(3), pytest.raises(KilledError):
         trained(folder, **options)
-    kill_at(monkeypatch, 0)
     return trained(folder, **options)
 
 
@@ -100,15 +87,14 @@ def test_it_steps_as_what_stands_in_for_it(stand_in: list[Any]) -> None:
 
 @pytest.mark.parametrize("policy", ["none", "budget"])
 def test_its_states_are_saved_and_a_killed_run_goes_on_to_the_same_end(
-    stand_in: list[Any], policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stand_in: list[Any], policy: str, tmp_path: Path
 ) -> None:
     wanted, summary = trained(policy=policy)
-    found, again = resumed(tmp_path, monkeypatch, policy=policy)
+    found, again = resumed(tmp_path, policy=policy)
     assert len(stand_in) == 3
     assert again.losses == summary.losses
     assert all(torch.equal(item, wanted[name]) for name, item in found.items())
-    kill_at(monkeypatch, 3)
-    with pytest.raises(KilledError):
+    with killed_at(3), pytest.raises(KilledError):
         trained(tmp_path / "once", policy=policy)
     saved = torch.load(tmp_path / "once" / CHECKPOINT, weights_only=True)
     [states] = saved["optimizer_states"]
@@ -155,7 +141,7 @@ ON_A_GPU = pytest.param(
 @pytest.mark.parametrize("accelerator", ["cpu", ON_A_GPU])
 @pytest.mark.parametrize("policy", ["none", "budget"])
 def test_the_real_one_learns_keeps_bytes_and_goes_on(
-    policy: str, accelerator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    policy: str, accelerator: str, tmp_path: Path
 ) -> None:
     pytest.importorskip("bitsandbytes")
     # Tensors below 4,096 weights have 32-bit states: the MLP must be wide enough.
@@ -166,11 +152,10 @@ def test_the_real_one_learns_keeps_bytes_and_goes_on(
     }
     _, summary = trained(**options)
     assert summary.final_loss < summary.first_loss
-    _, again = resumed(tmp_path, monkeypatch, **options)
+    _, again = resumed(tmp_path, **options)
     exact = accelerator == "cpu"
     assert again.losses == (summary.losses if exact else pytest.approx(summary.losses, rel=1e-3))
-    kill_at(monkeypatch, 3)
-    with pytest.raises(KilledError):
+    with killed_at(3), pytest.raises(KilledError):
         trained(tmp_path / "once", **options)
     saved = torch.load(tmp_path / "once" / CHECKPOINT, weights_only=True)
     assert any(item.dtype == torch.uint8 for item in tensors_in(saved["optimizer_states"]))

@@ -39,35 +39,32 @@ from tests.training.resuming import (
 @pytest.mark.parametrize(("policy", "accumulate"), CASES)
 def test_killed_at_any_step(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     policy: str,
     accumulate: int,
     kill_at: int,
 ) -> None:
     wanted = uninterrupted(policy, accumulate)
     with pytest.raises(KilledError):
-        trained(tmp_path, monkeypatch, policy, accumulate, kill_at)
+        trained(tmp_path, policy, accumulate, kill_at)
     saved = (tmp_path / CHECKPOINT).is_file()
     assert saved == (kill_at >= accumulate), "only between optimizer steps"
-    assert trained(tmp_path, monkeypatch, policy, accumulate) == wanted
+    assert trained(tmp_path, policy, accumulate) == wanted
 
 
-def test_killed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_twice(tmp_path: Path) -> None:
     for kill_at in (3, 6):
         with pytest.raises(KilledError):
-            trained(tmp_path, monkeypatch, kill_at=kill_at)
+            trained(tmp_path, kill_at=kill_at)
     content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     assert len(content["losses"]) == 6
-    assert trained(tmp_path, monkeypatch) == uninterrupted()
+    assert trained(tmp_path) == uninterrupted()
 
 
-def test_frozen_weights_are_in_no_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_frozen_weights_are_in_no_checkpoint(tmp_path: Path) -> None:
     sizes = {}
     for policy in ("none", "budget"):
         with pytest.raises(KilledError):
-            trained(tmp_path / policy, monkeypatch, policy, kill_at=3)
+            trained(tmp_path / policy, policy, kill_at=3)
         path = tmp_path / policy / CHECKPOINT
         sizes[policy] = path.stat().st_size
         assert torch.load(path, weights_only=True)["state_dict"] == {}
@@ -97,19 +94,17 @@ def test_a_checkpoint_of_split_weights_is_not_read_into_whole_ones() -> None:
         module.on_load_checkpoint({"sharded": True, "losses": []})
 
 
-def test_sigkill_then_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sigkill_then_the_same_command(tmp_path: Path) -> None:
     with closing(Worker(partial(worker.train, tmp_path, "budget", 1, 0.0))) as process:
         process.until(3)
         assert process.end(signal.SIGKILL) == -signal.SIGKILL
-    assert trained(tmp_path, monkeypatch, "budget") == uninterrupted("budget")
+    assert trained(tmp_path, "budget") == uninterrupted("budget")
 
 
 @pytest.mark.parametrize("keep", [0, 100, 20_000])
-def test_a_checkpoint_cut_short_is_named_and_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: int
-) -> None:
+def test_a_checkpoint_cut_short_is_named_and_left_alone(tmp_path: Path, keep: int) -> None:
     with pytest.raises(KilledError):
-        trained(tmp_path, monkeypatch, kill_at=3)
+        trained(tmp_path, kill_at=3)
     path = tmp_path / CHECKPOINT
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(StoreError, match=f"{path} is damaged"):
@@ -123,25 +118,23 @@ def test_a_training_does_not_begin_anew_over_a_checkpoint_cut_short(
 ) -> None:
     """It could be mended from a backup, and hours lie in it."""
     with pytest.raises(KilledError):
-        trained(tmp_path, monkeypatch, "budget", kill_at=3)
+        trained(tmp_path, "budget", kill_at=3)
     path = tmp_path / CHECKPOINT
     left = path.read_bytes()[:keep]
     path.write_bytes(left)
     steps: list[int] = []
     monkeypatch.setattr(FineTuning, "training_step", lambda *_: steps.append(1))
     with pytest.raises(StoreError, match=f"{path} is damaged .* Delete it to train from the start"):
-        trained(tmp_path, monkeypatch, "budget")
+        trained(tmp_path, "budget")
     assert not steps
     assert path.read_bytes() == left
     assert [item.name for item in tmp_path.iterdir()] == [CHECKPOINT]
 
 
-def test_a_flipped_bit_of_a_checkpoint_is_seen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_flipped_bit_of_a_checkpoint_is_seen(tmp_path: Path) -> None:
     """torch would load it, and the run go on to other weights."""
     with pytest.raises(KilledError):
-        trained(tmp_path, monkeypatch, kill_at=3)
+        trained(tmp_path, kill_at=3)
     path = tmp_path / CHECKPOINT
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -164,7 +157,7 @@ def test_a_checkpoint_is_written_where_it_is_to_lie(
     """The folder for temporary files may be full, or hold its files in memory."""
     monkeypatch.setattr(tempfile, "mkstemp", lambda *_, **__: pytest.fail("a temporary file"))
     with pytest.raises(KilledError):
-        trained(tmp_path, monkeypatch, kill_at=3)
+        trained(tmp_path, kill_at=3)
     assert checkpoint_in(tmp_path) == tmp_path / CHECKPOINT
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
 
@@ -177,7 +170,7 @@ def test_a_checkpoint_clears_away_what_a_killed_process_left_of_one(
         left = tmp_path / f".{CHECKPOINT}{work_name()}.tmp"
     left.write_bytes(b"half")
     with pytest.raises(KilledError):
-        trained(tmp_path, monkeypatch, kill_at=3)
+        trained(tmp_path, kill_at=3)
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
 
 
@@ -194,26 +187,24 @@ def test_each_checkpoint_is_written_under_a_name_of_its_own(
 
     monkeypatch.setattr(DirectCheckpointIO, "save_checkpoint", save)
     with pytest.raises(KilledError):
-        trained(tmp_path, monkeypatch, kill_at=3)
+        trained(tmp_path, kill_at=3)
     assert len(set(names)) == len(names) > 1
 
 
-def test_a_disk_that_is_full_is_named_and_keeps_no_half_of_a_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_is_full_is_named_and_keeps_no_half_of_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(KilledError):
-        trained(tmp_path, monkeypatch, kill_at=2)
+        trained(tmp_path, kill_at=2)
     kept = (tmp_path / CHECKPOINT).read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) // 2, hard))
     try:
         with pytest.raises(StoreError, match=r"last.ckpt: the disk is full"):
-            trained(tmp_path, monkeypatch)
+            trained(tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
     assert (tmp_path / CHECKPOINT).read_bytes() == kept, "what there was is gone on from"
-    assert trained(tmp_path, monkeypatch) == uninterrupted()
+    assert trained(tmp_path) == uninterrupted()
 
 
 def test_no_checkpoint_means_from_the_start(tmp_path: Path) -> None:

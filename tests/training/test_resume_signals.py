@@ -144,20 +144,18 @@ def test_in_another_thread_signals_are_left_alone(tmp_path: Path) -> None:
         assert pool.submit(work).result()
 
 
-def test_sigterm_saves_although_no_checkpoint_was_due(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sigterm_saves_although_no_checkpoint_was_due(tmp_path: Path) -> None:
     with closing(Worker(partial(worker.train, tmp_path, "none", 1, None))) as process:
         process.until(4)
         assert process.end(signal.SIGTERM) == 128 + signal.SIGTERM
     content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     assert len(content["losses"]) in (4, 5)
-    assert trained(tmp_path, monkeypatch) == uninterrupted()
+    assert trained(tmp_path) == uninterrupted()
 
 
 @pytest.mark.parametrize(("asked_at", "saved_at"), [(4, 6), (7, STEPS)])
 def test_sigterm_amid_accumulated_gradients_waits_for_their_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_at: int, saved_at: int
+    tmp_path: Path, asked_at: int, saved_at: int
 ) -> None:
     with closing(Worker(partial(worker.train, tmp_path, "none", 3, None))) as process:
         process.until(asked_at)
@@ -165,7 +163,7 @@ def test_sigterm_amid_accumulated_gradients_waits_for_their_step(
     content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     assert len(content["losses"]) == saved_at
     wanted = uninterrupted(accumulate=3)
-    assert trained(tmp_path, monkeypatch, accumulate=3) == wanted
+    assert trained(tmp_path, accumulate=3) == wanted
 
 
 class TermWhileLooking(LossMatch):
@@ -184,16 +182,14 @@ class TermWhileLooking(LossMatch):
         return callback
 
 
-def test_sigterm_during_the_last_look_ends_the_run_and_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sigterm_during_the_last_look_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
     wanted = uninterrupted()
     never = {"match": TermWhileLooking(0.0, 1), "sample": tiny.conversations(2)}
     with pytest.raises(SystemExit) as ended:
         worker.train(tmp_path, "none", 1, None, **never)
     assert ended.value.code == 143
     assert (tmp_path / CHECKPOINT).is_file()
-    assert trained(tmp_path, monkeypatch) == wanted
+    assert trained(tmp_path) == wanted
 
 
 def test_sigterm_behind_the_last_step_ends_the_run_too(
@@ -210,7 +206,7 @@ def test_sigterm_behind_the_last_step_ends_the_run_too(
         with pytest.raises(SystemExit) as ended:
             worker.train(tmp_path, "none", 1, 0.0)
     assert ended.value.code == 143
-    assert trained(tmp_path, monkeypatch) == wanted
+    assert trained(tmp_path) == wanted
 
 
 def test_sigterm_behind_the_last_step_saves_where_no_checkpoint_was(
@@ -230,7 +226,7 @@ def test_sigterm_behind_the_last_step_saves_where_no_checkpoint_was(
     assert ended.value.code == 143
     assert (tmp_path / CHECKPOINT).is_file()
     monkeypatch.setattr(FineTuning, "training_step", lambda *_: pytest.fail("a step again"))
-    assert trained(tmp_path, monkeypatch) == wanted
+    assert trained(tmp_path) == wanted
 
 
 def test_within_a_slurm_job_lightning_neither_saves_nor_resumes_by_itself(
@@ -253,7 +249,7 @@ def test_within_a_slurm_job_lightning_neither_saves_nor_resumes_by_itself(
         return plain(number, to)
 
     monkeypatch.setattr(signal, "signal", watched)
-    assert trained(tmp_path / "own", monkeypatch) == wanted
+    assert trained(tmp_path / "own") == wanted
     assert signal.SIGTERM in taken
     assert signal.SIGUSR1 not in taken
 
@@ -275,7 +271,7 @@ class CtrlC(LossMatch):
 @pytest.mark.usefixtures("at_a_terminal")
 @pytest.mark.parametrize(("accumulate", "saved_at"), [(1, 5), (3, 6)])
 def test_ctrl_c_ends_behind_the_step_and_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int, saved_at: int
+    tmp_path: Path, accumulate: int, saved_at: int
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
     given = {"match": CtrlC(0.0, 1), "sample": tiny.conversations(2)}
@@ -285,7 +281,7 @@ def test_ctrl_c_ends_behind_the_step_and_loses_nothing(
     content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     assert len(content["losses"]) == saved_at
     wanted = uninterrupted(accumulate=accumulate)
-    assert trained(tmp_path, monkeypatch, accumulate=accumulate) == wanted
+    assert trained(tmp_path, accumulate=accumulate) == wanted
 
 
 @pytest.mark.usefixtures("at_a_terminal")

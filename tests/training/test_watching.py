@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,13 @@ import torch
 
 from ssah_exp.config.schema import TrainerConfig, TuningConfig
 from ssah_exp.errors import ConfigError, SsahWarning
-from ssah_exp.lightning import make_trainer
 from ssah_exp.models.load import LoadedModel
-from ssah_exp.training import loop
 from ssah_exp.training.loop import TrainingSummary, fine_tune, supervised_run
 from ssah_exp.training.resume import CHECKPOINT
 from ssah_exp.training.watching import Watcher, watched_by
 from tests import tiny
-from tests.training.test_tracking import EXAMPLES, KillAt, KilledError
+from tests.training.resuming import KilledError, killed_at
+from tests.training.test_tracking import EXAMPLES
 
 CPU = TrainerConfig(accelerator="cpu", progress=False, checkpoint_minutes=0)
 STEPS = 10  # nine conversations in batches of two, twice
@@ -75,18 +74,10 @@ def test_watching_changes_no_weight() -> None:
 
 
 @pytest.mark.parametrize("kill_at", [1, 4, 9])
-def test_a_killed_run_says_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int
-) -> None:
+def test_a_killed_run_says_the_same(tmp_path: Path, kill_at: int) -> None:
     wanted = train(tiny.tiny_loaded(), losses=Losses()).watched
-
-    def killed(config: TrainerConfig, callbacks: Sequence[pl.Callback], **rest: Any) -> pl.Trainer:
-        return make_trainer(config, [*callbacks, KillAt(kill_at)], **rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "make_trainer", killed)
-        with pytest.raises(KilledError):
-            train(tiny.tiny_loaded(), tmp_path, losses=Losses())
+    with killed_at(kill_at), pytest.raises(KilledError):
+        train(tiny.tiny_loaded(), tmp_path, losses=Losses())
     assert (tmp_path / CHECKPOINT).is_file()
     assert train(tiny.tiny_loaded(), tmp_path, losses=Losses()).watched == wanted
 

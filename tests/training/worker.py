@@ -13,9 +13,9 @@ import torch
 
 from ssah_exp.config.schema import TrainerConfig, TuningConfig
 from ssah_exp.interventions.plan import plan_training
-from ssah_exp.training import loop
 from ssah_exp.training.loop import fine_tune, supervised_run
 from tests import tiny
+from tests.training.calling import with_callback
 from tests.training.planning import some_units
 
 
@@ -64,8 +64,5 @@ def train(
 
 def main(test: Connection, training: Callable[[], object]) -> None:
     torch.set_num_threads(1)
-    make = loop.make_trainer
-    loop.make_trainer = lambda config, callbacks, **rest: make(  # type: ignore[assignment]
-        config, [*callbacks, Announce(test)], **rest
-    )
-    training()
+    with with_callback(Announce(test)):
+        training()
