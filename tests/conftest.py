@@ -5,8 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,35 +31,32 @@ def at_a_terminal() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+def _saved(monkeypatch: pytest.MonkeyPatch, save: Callable[..., object]) -> list[Figure]:
+    """The figures that a test saves from now on, in order, each by ``save``."""
+    from matplotlib.figure import Figure
+
+    found: list[Figure] = []
+
+    def keep(self: Figure, *arguments: object, **named: object) -> None:
+        found.append(self)
+        save(self, *arguments, **named)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return found
+
+
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that a test saves, in order."""
     from matplotlib.figure import Figure  # takes a while, and few tests draw
 
-    found: list[Figure] = []
-    save = Figure.savefig
-
-    def keep(self: Figure, *arguments: object, **named: object) -> None:
-        found.append(self)
-        save(self, *arguments, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return found
+    return _saved(monkeypatch, Figure.savefig)
 
 
 @pytest.fixture
 def unsaved(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The same, where nothing is laid out or written, which takes longer than to draw it."""
-    from matplotlib.figure import Figure
-
-    found: list[Figure] = []
-
-    def keep(self: Figure, place: Path, **named: object) -> None:
-        found.append(self)
-        place.touch()
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return found
+    return _saved(monkeypatch, lambda figure, place, **named: place.touch())
 
 
 @pytest.fixture(params=sorted(FAMILIES))
