@@ -12,7 +12,9 @@ START_METHOD = "forkserver"
 
 multiprocessing.set_forkserver_preload(
     [
+        "ssah_exp.pipeline.dispatch",
         "ssah_exp.training.loop",
-        *("ssah_exp.pipeline.dispatch", "transformers.models.llama.modeling_llama", "tabulate"),
+        "tabulate",
+        "transformers.models.llama.modeling_llama",
     ]
 )

@@ -93,7 +93,7 @@ def count_arm(settings: BenchSettings, location: str | None, arm: str) -> dict[s
 
 def _of_matrices(counted: FlopCounterMode) -> int:
     """Operations of matrix products; attention's on a CPU are counted from torch 2.15 on."""
-    by_operation = counted.get_flop_counts().get("Global", {})
+    by_operation = counted.get_flop_counts()["Global"]
     return sum(flop for name, flop in by_operation.items() if "attention" not in str(name))
 
 
