@@ -74,6 +74,13 @@ FAMILIES: dict[str, Callable[..., PreTrainedConfig]] = {
         attn_logit_softcapping=3.0,
         final_logit_softcapping=2.0,
     ),
+    "gemma3": _spec(
+        "Gemma3Text",
+        1,
+        head_dim=16,
+        query_pre_attn_scalar=16,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    ),
     "phi3": _spec("Phi3", 2),
 }
 

@@ -55,6 +55,8 @@ def science(config: RunConfig) -> dict[str, Any]:
     for group, key in (("ablation", "sets"), ("training", "callbacks"), ("units", "scoring")):
         if not content[group][key]:  # ids stay as before there could be any
             del content[group][key]
+    if config.model.chat_template is None:  # ids stay as before one could be given
+        del content["model"]["chat_template"]
     if not config.alignment.enabled:
         content["alignment"] = {"enabled": False}
     for key in _unread(config):

@@ -47,6 +47,7 @@ def validate(config: RunConfig) -> None:
         *choice("artefact", config.artefact, ARTEFACTS),
         *choice("model.precision", config.model.precision, PRECISIONS),
         *_half(config),
+        *_chat_template(config.model.chat_template),
         *_root(config.paths.root),
         *_seed(config.seed),
         *choice("trainer.accelerator", config.trainer.accelerator, ACCELERATORS),
@@ -90,6 +91,14 @@ def _half(config: RunConfig) -> Iterable[str]:
         yield (
             "model.precision=float16 loses small gradients, since nothing here scales the loss: "
             "train in bfloat16 or float32, or take alignment=none where nothing else trains."
+        )
+
+
+def _chat_template(template: str | None) -> Iterable[str]:
+    if template is not None and "{{" not in template:
+        yield (
+            f"model.chat_template={template!r} puts no message anywhere: it is the template's "
+            "Jinja text. A file of conf/chat_template is chosen by chat_template=NAME."
         )
 
 

@@ -94,8 +94,8 @@ def _encode_prompt(speech: Speech, prompt: str, style: str, system: str | None) 
         return list(speech.tokenizer(text).input_ids)
     if not speech.tokenizer.chat_template:
         raise DataError(
-            f"Prompt style '{style}' needs a chat template; this tokenizer has none. Save one with "
-            "it, or give a raw style wherever the config has a chat style: "
+            f"Prompt style '{style}' needs a chat template; this tokenizer has none. Give one "
+            "(chat_template=alpaca, say), or a raw style wherever the config has a chat style: "
             "alignment.prompt_styles, units.prompt_style, evaluation.benign_style, and so on."
         )
     turns = [{"role": "user", "content": prompt}]

@@ -24,6 +24,7 @@ _BIAS_KEYS: dict[str, dict[Kind, str]] = {
     "qwen3": {"attention": "attention_bias"},
     "gemma": {"attention": "attention_bias"},
     "gemma2": {"attention": "attention_bias"},
+    "gemma3_text": {"attention": "attention_bias"},
 }
 # Families that are Llama with other defaults, unless the named key of their config is set.
 _LIKE_LLAMA = {"mistral": "sliding_window", "qwen2": "use_sliding_window"}

@@ -47,6 +47,7 @@ FAMILIES: dict[str, Family] = {
     "qwen3": Family(),
     "gemma": Family(),
     "gemma2": Family(),
+    "gemma3_text": Family(),
     "phi3": Family(attention_in=("self_attn.qkv_proj",), mlp_in=("mlp.gate_up_proj",)),
 }
 

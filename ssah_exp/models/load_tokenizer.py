@@ -15,6 +15,8 @@ from ssah_exp.models.tokenizer import Speech, check_tokenizer
 def load_speech(location: str, config: ModelConfig, revision: str | None = None) -> Speech:
     """Load and check the tokenizer alone, in a second or so.
 
+    A chat template in the config takes the place of its own.
+
     Raises:
         ModelError: It cannot be found or read, or fails :func:`check_tokenizer`.
     """
@@ -27,6 +29,8 @@ def load_speech(location: str, config: ModelConfig, revision: str | None = None)
         )
     except Exception as error:  # damaged files, and a model's own code, may fail in any way
         raise ModelError(f"No tokenizer could be loaded from {location}: {said(error)}") from error
+    if config.chat_template is not None:
+        tokenizer.chat_template = config.chat_template
     stops = _own_stops(location, config, revision)
     return check_tokenizer(tokenizer, config.end_of_turn, config.pad_token, stops)
 

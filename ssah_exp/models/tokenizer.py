@@ -145,8 +145,7 @@ def render_chat(
         roles = [str(turn["role"]) for turn in turns]
         hint = " Use no style with a system prompt, and no system messages." * ("system" in roles)
         raise ModelError(
-            f"The tokenizer's chat template does not take the turns {', '.join(roles)}: "
-            f"{error}.{hint}"
+            f"The chat template does not take the turns {', '.join(roles)}: {error}.{hint}"
         ) from error
     return str(text)
 

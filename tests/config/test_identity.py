@@ -96,6 +96,7 @@ def test_no_sets_and_no_callbacks_are_as_before_there_could_be_any(config: RunCo
         ("evaluation.perplexity.window", 512),
         ("evaluation.judges.zou2023.phrases", ["No"]),
         ("model.precision", "bfloat16"),
+        ("model.chat_template", "{{ messages[0]['content'] }}"),
         ("data.harmful_eval.stop", 99),
     ],
 )

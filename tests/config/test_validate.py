@@ -56,6 +56,16 @@ def test_a_root_of_nothing_is_not_the_folder_at_hand(config: RunConfig, root: st
     assert problem.startswith("paths.root is empty")
 
 
+def test_the_name_of_a_chat_template_is_not_its_text(config: RunConfig) -> None:
+    """It would be put in place of every conversation."""
+    config.model.chat_template = "alpaca"
+    (problem,) = problems_of(config)
+    assert problem.startswith("model.chat_template='alpaca' puts no message anywhere")
+    assert problem.endswith("chosen by chat_template=NAME.")
+    config.model.chat_template = config_of("chat_template=alpaca").model.chat_template
+    validate(config)
+
+
 @pytest.mark.parametrize("style", ["raw_system", "chat_system"])
 def test_an_empty_system_prompt_is_put_by_no_style(config: RunConfig, style: str) -> None:
     config.evaluation.system_prompt = ""

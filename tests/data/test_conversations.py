@@ -131,7 +131,7 @@ def test_without_a_chat_template_it_is_said_what_to_do() -> None:
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = None
     speech = check_tokenizer(tokenizer, "<|end|>", None)
-    said = r"'chat' needs a chat template.*Save one with it, or .* units\.prompt_style, evaluation"
+    said = r"'chat' needs a chat template.*=alpaca, say.*units\.prompt_style, evaluation"
     with pytest.raises(DataError, match=said):
         encode_pair(speech, Example("w1", "w2"), "chat", None, 9)
     assert encode_pair(speech, Example("w1", "w2"), "raw", None, 9).response_start == 1

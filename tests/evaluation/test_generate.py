@@ -20,6 +20,7 @@ MODELS = {
     "llama_gqa": ("llama_gqa", {}),
     "mistral": ("mistral", {"sliding_window": 8}),
     "gemma2": ("gemma2", {"sliding_window": 8, "final_logit_softcapping": 30.0}),
+    "gemma3": ("gemma3", {"sliding_window": 8}),
     "phi3": ("phi3", {}),
 }
 
@@ -89,7 +90,7 @@ def test_expected_completions_differ_from_each_other() -> None:
         assert len(set(expected(name))) == len(PROMPTS), name
 
 
-@pytest.mark.parametrize("name", ["mistral", "gemma2"])
+@pytest.mark.parametrize("name", ["mistral", "gemma2", "gemma3"])
 def test_windows_matter(name: str) -> None:
     """Otherwise the tests above say nothing about windows."""
     wide = tiny.tiny_loaded(MODELS[name][0], seed=3, sliding_window=200)
@@ -114,6 +115,7 @@ def recorded_passes(loaded: LoadedModel) -> Iterator[list[tuple[int, ...]]]:
         ("mistral", (3, 9, 5), False),  # a window would count the padding behind the prefix
         ("mistral", (4, 4, 4), True),  # no padding
         ("gemma2", (3, 9, 5), False),
+        ("gemma3", (3, 9, 5), False),
     ],
 )
 def test_prefix_is_run_once_where_that_changes_nothing(

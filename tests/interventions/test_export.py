@@ -28,7 +28,7 @@ BOTH_BIASES = {
     "mistral": ("mistral", {}),
     "qwen2": ("qwen2", {}),
 }
-HEADS_ONLY = {"qwen3": ("qwen3", {}), "gemma": ("gemma", {}), "gemma2": ("gemma2", {})}
+HEADS_ONLY = {name: (name, {}) for name in ("qwen3", "gemma", "gemma2", "gemma3")}
 NO_BIASES = {"phi3": ("phi3", {}), "mistral_window": ("mistral", {"sliding_window": 8})}
 ALL = {**BOTH_BIASES, **HEADS_ONLY, **NO_BIASES}
 

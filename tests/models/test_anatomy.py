@@ -30,15 +30,17 @@ BY_HAND = {
     "qwen3": (2, 16, 2 * 40 * 64 + 2 * 40 * 32),
     "gemma": (1, 16, 2 * 40 * 64 + 2 * 40 * 16),
     "gemma2": (2, 16, 2 * 40 * 64 + 2 * 40 * 32),
+    "gemma3": (1, 16, 2 * 40 * 64 + 2 * 40 * 16),
     "phi3": (2, 10, 2 * 40 * 40 + 2 * 40 * 20),
 }
 
 
 def test_sizes(family: str) -> None:
-    anatomy = read_anatomy(tiny.tiny_model(family))
+    model = tiny.tiny_model(family)
+    anatomy = read_anatomy(model)
     kv_heads, head_dim, attention_weights = BY_HAND[family]
     assert anatomy.as_dict() == {
-        "family": family.split("_")[0],
+        "family": model.config.model_type,
         "layers": 3,
         "heads": 4,
         "kv_heads": kv_heads,

@@ -27,6 +27,8 @@ class ModelConfig:
         attn_implementation: Attention kernel as transformers names it.
         pad_token: The token to pad with; read only if the tokenizer has none.
         end_of_turn: Token that closes an assistant turn in the chat template.
+        chat_template: Jinja text in place of the tokenizer's own chat template, for base models
+            that have none; null = the tokenizer's.
         trust_remote_code: Run code from the model repository. Off unless asked for.
     """
 
@@ -39,6 +41,7 @@ class ModelConfig:
     attn_implementation: str = "sdpa"
     pad_token: str | None = None
     end_of_turn: str = MISSING
+    chat_template: str | None = None
     trust_remote_code: bool = False
 
 

@@ -25,7 +25,7 @@ OPENINGS = [
         tuple(tuple(tiny.random_words(2, 60 + at)) for at in range(len(PROMPTS))),
     ),
 ]
-WINDOWED = {"mistral": {"sliding_window": 4}, "gemma2": {"sliding_window": 4}}
+WINDOWED = {name: {"sliding_window": 4} for name in ("mistral", "gemma2", "gemma3")}
 
 
 @cache
