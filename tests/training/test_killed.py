@@ -8,15 +8,20 @@ scales) is in no weight, so that a checkpoint without it would end elsewhere.
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 from contextlib import closing
 from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from ssah_exp.training.resume import CHECKPOINT
+from tests.forking import START_METHOD
 from tests.training.resuming import STEPS, Worker
 from tests.training.together import CASES, EACH, REAL, Case, Result, assert_same_bits, train
 
@@ -87,3 +92,51 @@ def test_ended_twice_it_goes_on_from_what_the_second_process_saved(
     end(STATES[name], tmp_path, EACH, signal.SIGKILL, minutes=0.0)
     end(STATES[name], tmp_path, EACH + 1, signal.SIGTERM, minutes=None)
     assert_goes_on(name, tmp_path, 2 * EACH)
+
+
+def die_writing(case: Case, folder: Path, number: int) -> None:
+    """Train, and end with half of the checkpoint of step ``number`` on the disk."""
+    save = pl.Trainer.save_checkpoint
+    saved = 0
+
+    def save_and_die(trainer: pl.Trainer, path: Path) -> None:
+        nonlocal saved
+        saved += 1
+        save(trainer, path)
+        if saved == number:
+            os.truncate(path, path.stat().st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with patch.object(pl.Trainer, "save_checkpoint", save_and_die):
+        train(case, checkpoints=folder, minutes=0.0)
+
+
+def killed_writing(name: str, folder: Path, number: int) -> Path:
+    """The half of a checkpoint that a killed process leaves."""
+    process = get_context(START_METHOD).Process(
+        target=die_writing, args=(STATES[name], folder, number)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    (half,) = (path for path in folder.iterdir() if path.name != CHECKPOINT)
+    assert half.stat().st_size > 0
+    return half
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_after_sigkill_amid_a_checkpoint_it_goes_on_from_the_one_before(
+    name: str, tmp_path: Path
+) -> None:
+    half = killed_writing(name, tmp_path, 2)
+    assert_goes_on(name, tmp_path, EACH)
+    assert not half.exists()
+
+
+def test_after_sigkill_amid_the_first_checkpoint_it_begins_anew(tmp_path: Path) -> None:
+    half = killed_writing("freeze", tmp_path, 1)
+    assert not (tmp_path / CHECKPOINT).exists()
+    found = train(STATES["freeze"], checkpoints=tmp_path)
+    assert found.batches == STEPS
+    assert_same_bits(found, undisturbed("freeze"))
+    assert not half.exists()
