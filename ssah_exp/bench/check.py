@@ -32,7 +32,7 @@ COUNTED = ("compact/full static memory",)
 
 
 @dataclass(frozen=True)
-class Compared:
+class RatioChange:
     """One ratio.
 
     Attributes:
@@ -81,7 +81,7 @@ def watched(report: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     return found
 
 
-def compare(bench: str, before: MeasuredRatios, now: MeasuredRatios) -> list[Compared]:
+def compare(bench: str, before: MeasuredRatios, now: MeasuredRatios) -> list[RatioChange]:
     """Every watched ratio of one bench, by its median over rounds.
 
     Args:
@@ -92,7 +92,7 @@ def compare(bench: str, before: MeasuredRatios, now: MeasuredRatios) -> list[Com
     Raises:
         StoreError: A watched ratio was never committed, so that nothing would be checked.
     """
-    compared: list[Compared] = []
+    compared: list[RatioChange] = []
     for name, (_, more_is_better) in WATCHED[bench].items():
         if name not in before:
             raise StoreError(f"No committed ratio '{name}' of bench {bench}.")
@@ -101,5 +101,5 @@ def compare(bench: str, before: MeasuredRatios, now: MeasuredRatios) -> list[Com
         change = today / then - 1
         loss = -change if more_is_better else change
         sure = rounds >= LEAST_ROUNDS or name in COUNTED
-        compared.append(Compared(f"{bench} {name}", then, today, loss, rounds, sure))
+        compared.append(RatioChange(f"{bench} {name}", then, today, loss, rounds, sure))
     return compared

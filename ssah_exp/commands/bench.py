@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ssah_exp.bench.check import WATCHED, Compared, MeasuredRatios, compare, watched
+from ssah_exp.bench.check import WATCHED, MeasuredRatios, RatioChange, compare, watched
 from ssah_exp.bench.counting import bench_count
 from ssah_exp.bench.generating import bench_generate
 from ssah_exp.bench.growth import bench_growth
@@ -109,7 +109,7 @@ def _check(options: argparse.Namespace, root: Path, say: Say) -> int:
     return 1 if failed else 0
 
 
-def _line(item: Compared) -> str:
+def _line(item: RatioChange) -> str:
     verdict = "LOST" if item.failed else "warn" if item.lost else "ok"
     line = f"{verdict:<5}{item.name:<40}{item.before:8.3f} -> {item.now:.3f}"
     few = "round" if item.rounds == 1 else "rounds"

@@ -26,7 +26,7 @@ from ssah_exp.pipeline.reopening import Reopened
 from ssah_exp.pipeline.stages import Stages
 from ssah_exp.units.agreement import ClassAgreement
 from ssah_exp.units.calibration_settings import (
-    Setting,
+    CalibrationSetting,
     SettingsAtlas,
     SettingsComparison,
     size_curve,
@@ -92,7 +92,7 @@ def chart(run: Reopened, ref: ModelRef, *, resamples: int, seed: int) -> Charted
     with drawing.running():
         found = SettingsComparison(own, units, resamples=resamples, seed=seed)
     for name, given in config.settings.items():
-        setting = Setting(name, given.differs, calibrations.of(name, given), given.floor)
+        setting = CalibrationSetting(name, given.differs, calibrations.of(name, given), given.floor)
         with drawing.running():
             found.add(setting)
     with drawing.running():

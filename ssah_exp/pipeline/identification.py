@@ -12,7 +12,7 @@ from ssah_exp.pipeline.stages import Stages, system_if_used
 from ssah_exp.units.identify import SETS, Identification
 from ssah_exp.units.scoring import Scoring, scores_of
 from ssah_exp.units.summary import rank_agreement
-from ssah_exp.units.unitmap import Provenance, UnitMap
+from ssah_exp.units.unitmap import ScoreProvenance, UnitMap
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def unit_map_of(
     """Score and classify without a forward pass, and note where the scores come from."""
     units = config.units
     system = system_if_used(config, [units.prompt_style])
-    origin = Provenance(
+    origin = ScoreProvenance(
         model=model.identifier,
         revision=model.revision,
         fingerprint=model.fingerprint,

@@ -10,7 +10,7 @@ import pandas as pd
 from ssah_exp.models.sizes import Anatomy
 from ssah_exp.reporting.stability_rows import consensus_counts, ever_in, measures
 from ssah_exp.units.agreement import Spread
-from ssah_exp.units.calibration_settings import Compared, SettingsAtlas
+from ssah_exp.units.calibration_settings import ComparedSetting, SettingsAtlas
 from ssah_exp.units.classes import UnitClass
 
 
@@ -39,7 +39,7 @@ def setting_rows(atlas: SettingsAtlas) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(numbers)
 
 
-def _setting(item: Compared) -> list[dict[str, Any]]:
+def _setting(item: ComparedSetting) -> list[dict[str, Any]]:
     drawn = item.drawn
     values = measures(item.jaccard, item.spearman)
     spreads = {} if drawn is None else dict(measures(drawn.jaccard, drawn.spearman))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from ssah_exp.evaluation.raters.agreement import Errors, RaterAgreement
-from ssah_exp.evaluation.raters.comparison import Comparison, Part
+from ssah_exp.evaluation.raters.comparison import AnswerGroup, Comparison
 from ssah_exp.reporting.text import format_frame, percent_text, prose, rounded_text
 
 
@@ -19,7 +19,7 @@ def render_judges(comparison: Comparison) -> str:
     return "\n\n".join([*blocks, *(prose(note, "markdown") for note in comparison.notes)])
 
 
-def _part(part: Part) -> Iterable[str]:
+def _part(part: AnswerGroup) -> Iterable[str]:
     yield prose(f"{part.name}: n = {part.n}", "markdown")
     yield _table(
         {
@@ -34,7 +34,7 @@ def _part(part: Part) -> Iterable[str]:
         yield _table(map(_pair, part.pairs))
 
 
-def _corrected(part: Part, rater: str) -> str:
+def _corrected(part: AnswerGroup, rater: str) -> str:
     if rater not in part.corrected:
         return ""
     found = part.corrected[rater]

@@ -38,7 +38,7 @@ _TICKET_LOST = (
 
 
 @dataclass(frozen=True)
-class Standing:
+class JobStanding:
     """A job and how it stands.
 
     Attributes:
@@ -65,7 +65,7 @@ class SweepStatus:
     """
 
     sweep: Sweep
-    standings: list[Standing]
+    standings: list[JobStanding]
     note: str | None = None
 
     def counts(self) -> dict[str, int]:
@@ -108,7 +108,7 @@ def _under_ourselves(sweep: Sweep) -> SweepStatus:
     return SweepStatus(sweep, standings)
 
 
-def _standing(job: Job, state: JobState, status: str, detail: str) -> Standing:
+def _standing(job: Job, state: JobState, status: str, detail: str) -> JobStanding:
     """A job as it was judged; one that cannot be run any more has failed.
 
     What has done its work, or is in its keeper's hands and could be cancelled, stays that.
@@ -118,7 +118,7 @@ def _standing(job: Job, state: JobState, status: str, detail: str) -> Standing:
             detail = "; ".join(filter(None, (detail, _DAMAGED)))
         else:
             status, detail = FAILED, _DAMAGED
-    return Standing(job, state, status, detail)
+    return JobStanding(job, state, status, detail)
 
 
 def record_of(job: Job, state: JobState) -> Path | None:

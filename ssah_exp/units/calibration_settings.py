@@ -36,7 +36,7 @@ _FIRST, _SECOND, _OTHER, _PAIRS, _RANDOM = 10, 11, 12, 13, 14
 
 
 @dataclass(frozen=True)
-class Setting:
+class CalibrationSetting:
     """One way to calibrate a model.
 
     Attributes:
@@ -53,13 +53,13 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedSetting:
     """A setting beside the run.
 
     Attributes:
         name: Of the setting.
         differs: What it differs in from the run.
-        floor: See :class:`Setting`.
+        floor: See :class:`CalibrationSetting`.
         examples: By set, examples with counted tokens; 0 for permuted scores.
         jaccard: By class, overlap of the classes that all examples give (for permuted scores, the
             mean over permutations); None where both are empty.
@@ -91,7 +91,7 @@ class SettingsAtlas:
     """
 
     reference: NDArray[np.uint8]
-    compared: list[Compared]
+    compared: list[ComparedSetting]
     sizes: list[ClassAgreement]
     inclusion: dict[str, NDArray[np.float64]]
     scores: NDArray[np.float64]
@@ -140,12 +140,12 @@ class SettingsComparison:
             (classes, ranks.astype(np.float32))
             for classes, ranks in self._maps(reference, _FIRST, 0)
         ]
-        self._compared: list[Compared] = []
+        self._compared: list[ComparedSetting] = []
         self._inclusion: dict[str, NDArray[np.float64]] = {}
         self._scores: list[NDArray[np.float64]] = []
-        self._add(Setting(RUN, "", reference), scores, self._maps(reference, _SECOND, 0))
+        self._add(CalibrationSetting(RUN, "", reference), scores, self._maps(reference, _SECOND, 0))
 
-    def add(self, setting: Setting) -> None:
+    def add(self, setting: CalibrationSetting) -> None:
         """Compare one more setting.
 
         Raises:
@@ -165,7 +165,7 @@ class SettingsComparison:
         return SettingsAtlas(self._whole[0], compared, sizes, self._inclusion, scores)
 
     def _add(
-        self, setting: Setting, scores: NDArray[np.float64], maps: Iterable[Classified]
+        self, setting: CalibrationSetting, scores: NDArray[np.float64], maps: Iterable[Classified]
     ) -> None:
         included = np.zeros(self._whole[0].size)
         mine = ((classes, ranks.astype(np.float64)) for classes, ranks in self._drawn)
@@ -177,14 +177,14 @@ class SettingsComparison:
         self._compared.append(self._beside(setting, scores, drawn))
 
     def _beside(
-        self, setting: Setting, scores: NDArray[np.float64], drawn: ClassAgreement | None
-    ) -> Compared:
+        self, setting: CalibrationSetting, scores: NDArray[np.float64], drawn: ClassAgreement | None
+    ) -> ComparedSetting:
         classes, ranks = self._classified(scores)
         counts = {
             "safety": setting.identified.safety.examples,
             "utility": setting.identified.utility.examples,
         }
-        return Compared(
+        return ComparedSetting(
             setting.name,
             setting.differs,
             setting.floor,
@@ -194,11 +194,11 @@ class SettingsComparison:
             drawn,
         )
 
-    def _flap(self) -> Compared:
+    def _flap(self) -> ComparedSetting:
         scores = self._run.scores(self._units, "flap")
-        return self._beside(Setting(FLAP, "statistic", self._run), scores, None)
+        return self._beside(CalibrationSetting(FLAP, "statistic", self._run), scores, None)
 
-    def _random(self) -> Compared:
+    def _random(self) -> ComparedSetting:
         """Every score moved to another unit of its layer and kind."""
         generator = np.random.default_rng([self._seed, _RANDOM])
         pairs = floor_of(self._whole, self._index, self._resamples, generator)
@@ -206,7 +206,9 @@ class SettingsComparison:
         means = {name: spread.mean for name, spread in drawn.jaccard.items()}
         rho = drawn.spearman.mean
         assert rho is not None
-        return Compared(RANDOM, "permuted scores", True, dict.fromkeys(SETS, 0), means, rho, drawn)
+        return ComparedSetting(
+            RANDOM, "permuted scores", True, dict.fromkeys(SETS, 0), means, rho, drawn
+        )
 
     def _classified(self, scores: NDArray[np.float64]) -> Classified:
         return classified(scores, self._index.parameters, self._units)

@@ -28,7 +28,7 @@ from ssah_exp.units.examples import ExampleMoments
 from ssah_exp.units.index import UnitIndex
 from ssah_exp.units.scores import unit_norms, unit_scores, unit_shifts
 from ssah_exp.units.statistics import ChannelStatistics
-from ssah_exp.units.unitmap import Provenance, UnitMap
+from ssah_exp.units.unitmap import ScoreProvenance, UnitMap
 
 SETS = ("safety", "utility")
 
@@ -52,7 +52,7 @@ class Identification:
     column_norms: dict[Kind, torch.Tensor]
     examples: dict[str, ExampleMoments] | None = None
 
-    def unit_map(self, config: UnitsConfig, provenance: Provenance) -> UnitMap:
+    def unit_map(self, config: UnitsConfig, provenance: ScoreProvenance) -> UnitMap:
         """Score and classify; pure arithmetic on what is stored."""
         scores = self.scores(config, config.statistic)
         norms, index, square = self.column_norms, UnitIndex(self.anatomy), config.square_attention

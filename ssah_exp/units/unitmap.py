@@ -40,7 +40,7 @@ _LEGEND = {
 
 
 @dataclass(frozen=True)
-class Provenance:
+class ScoreProvenance:
     """How the scores came about.
 
     Attributes:
@@ -80,7 +80,7 @@ class UnitMap:
     """
 
     anatomy: Anatomy
-    provenance: Provenance
+    provenance: ScoreProvenance
     budgets: BudgetsConfig
     safety: NDArray[np.float64]
     utility: NDArray[np.float64]
@@ -97,7 +97,7 @@ class UnitMap:
     def from_scores(
         cls,
         anatomy: Anatomy,
-        provenance: Provenance,
+        provenance: ScoreProvenance,
         budgets: BudgetsConfig,
         safety: NDArray[np.float64],
         utility: NDArray[np.float64],
@@ -220,7 +220,7 @@ class UnitMap:
             description, tensors = _read(folder)
             loaded = cls(
                 anatomy=Anatomy(**description["anatomy"]),
-                provenance=Provenance(**description["provenance"]),
+                provenance=ScoreProvenance(**description["provenance"]),
                 budgets=BudgetsConfig(**description["budgets"]),
                 safety=tensors["safety"],
                 utility=tensors["utility"],

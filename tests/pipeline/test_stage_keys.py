@@ -24,7 +24,7 @@ from ssah_exp.pipeline.identification import unit_map_of
 from ssah_exp.pipeline.probe import ProbeInputs, _distances, _separability
 from ssah_exp.pipeline.stages import Stages, answering, benchmarks
 from ssah_exp.units.scoring import ScoringSettings, Snip
-from ssah_exp.units.unitmap import Provenance
+from ssah_exp.units.unitmap import ScoreProvenance
 from tests import tiny
 from tests.config.composing import config_of, put
 from tests.pipeline.tiny_run import silent
@@ -231,7 +231,7 @@ def test_what_decides_nothing_of_a_stage_is_not(stage: str, name: str, value: An
 
 def test_a_map_names_the_system_prompt_that_its_scores_were_made_behind() -> None:
     """Two maps that differ in it alone are not of one calibration."""
-    origins: list[Provenance] = []
+    origins: list[ScoreProvenance] = []
     data: Any = SimpleNamespace(fingerprints=dict.fromkeys(SETS, "0"))
     statistics: Any = SimpleNamespace(unit_map=lambda units, origin: origins.append(origin))
     for style in ("chat", "chat_system"):

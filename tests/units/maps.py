@@ -6,10 +6,10 @@ import numpy as np
 
 from ssah_exp.config.schema import BudgetsConfig
 from ssah_exp.models.sizes import Anatomy
-from ssah_exp.units.unitmap import Provenance, UnitMap
+from ssah_exp.units.unitmap import ScoreProvenance, UnitMap
 from tests import tiny
 
-PROVENANCE = Provenance(
+PROVENANCE = ScoreProvenance(
     "tiny/model", "abc", "f" * 64, "variance", {"safety": "1", "utility": "2"}, {"tokens": "all"}
 )
 ANATOMY = tiny.small_anatomy(layers=4, heads=6, neurons=80, head_parameters=7.5)

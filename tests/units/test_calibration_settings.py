@@ -20,8 +20,8 @@ from ssah_exp.reporting.atlas_rows import inclusion_table, setting_rows, setting
 from ssah_exp.reporting.figures.noise import draw_noise
 from ssah_exp.units.agreement import ClassAgreement, Spread
 from ssah_exp.units.calibration_settings import (
-    Compared,
-    Setting,
+    CalibrationSetting,
+    ComparedSetting,
     SettingsAtlas,
     SettingsComparison,
     size_curve,
@@ -54,9 +54,9 @@ def identified(safety: int = 1, utility: int = 2, count: int = 8, model: int = 0
 @cache
 def atlas() -> SettingsAtlas:
     found = SettingsComparison(identified(), UNITS, resamples=RESAMPLES)
-    found.add(Setting("same", "nothing", identified()))
-    found.add(Setting("other", "safety data", identified(safety=5)))
-    found.add(Setting("floor", "unrelated", identified(7, 8), floor=True))
+    found.add(CalibrationSetting("same", "nothing", identified()))
+    found.add(CalibrationSetting("other", "safety data", identified(safety=5)))
+    found.add(CalibrationSetting("floor", "unrelated", identified(7, 8), floor=True))
     return found.result([])
 
 
@@ -120,10 +120,10 @@ def test_exactly_a_share_is_at_least_a_share() -> None:
 
 def test_the_same_seed_gives_the_same_atlas() -> None:
     found = SettingsComparison(identified(), UNITS, resamples=RESAMPLES)
-    found.add(Setting("same", "nothing", identified()))
+    found.add(CalibrationSetting("same", "nothing", identified()))
     assert found.result([]).compared[:2] == atlas().compared[:2]
     with pytest.raises(UnitError, match="Two settings are called 'same'"):
-        found.add(Setting("same", "nothing", identified()))
+        found.add(CalibrationSetting("same", "nothing", identified()))
     with pytest.raises(UnitError, match="resamples=1 is below 2"):
         SettingsComparison(identified(), UNITS, resamples=1)
     with pytest.raises(UnitError, match="only their pool"):
@@ -223,10 +223,12 @@ def test_rows_of_an_atlas_say_what_is_of_all_examples_and_what_of_resamples() ->
     anatomy = tiny.small_anatomy(layers=2, heads=1, neurons=4, head_parameters=4.0)
     drawn = ClassAgreement("x", 8, 12, {"SCU": Spread(0.5, 0.4, 0.7)}, Spread(0.8, 0.6, 0.9))
     compared = [
-        Compared(
+        ComparedSetting(
             "tuned", "safety data", False, {"safety": 9, "utility": 6}, {"SCU": 0.55}, 0.85, drawn
         ),
-        Compared("flap", "statistic", True, {"safety": 7, "utility": 5}, {"SCU": None}, 0.1, None),
+        ComparedSetting(
+            "flap", "statistic", True, {"safety": 7, "utility": 5}, {"SCU": None}, 0.1, None
+        ),
     ]
     reference = np.full(anatomy.units, UnitClass.CU, dtype=np.uint8)
     reference[[0, 1]] = UnitClass.SCU

@@ -21,13 +21,13 @@ from ssah_exp.models.sizes import KINDS
 from ssah_exp.units import identify
 from ssah_exp.units.identify import Identification
 from ssah_exp.units.snapshot import classes_now
-from ssah_exp.units.unitmap import Provenance
+from ssah_exp.units.unitmap import ScoreProvenance
 from tests import tiny
 from tests.units import oracle
 from tests.units.collecting import assert_same, run_identify
 
 SAFETY, UTILITY = tiny.conversations(5, seed=1), tiny.conversations(6, seed=2)
-PROVENANCE = Provenance("tiny", "0", "f" * 64, "variance", {}, {})
+PROVENANCE = ScoreProvenance("tiny", "0", "f" * 64, "variance", {}, {})
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ssah_exp.data.batching import longest_first
 from ssah_exp.evaluation.probe.distances import between
 from ssah_exp.evaluation.probe.names import forms, variants
 from ssah_exp.evaluation.probe.openings import Opening
-from ssah_exp.evaluation.probe.states import Continuation, Reader, Standing, reading
+from ssah_exp.evaluation.probe.states import Continuation, Prefilled, Reader, reading
 from ssah_exp.models.load import LoadedModel
 
 _FILE = "probe.safetensors"
@@ -108,7 +108,7 @@ def end_states(
 
 def _measure_batch(
     reader: Reader,
-    standing: Standing,
+    standing: Prefilled,
     batch: Sequence[int],
     openings: Sequence[Opening],
     plan: Plan,

@@ -61,7 +61,7 @@ class Continuation:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Prefilled:
     """A batch of inputs that the model has read.
 
     Attributes:
@@ -90,18 +90,18 @@ class Reader:
         self._latest = latest
         self._decoder = loaded.model.get_decoder()  # type: ignore[no-untyped-call]
 
-    def read(self, prompts: Sequence[Sequence[int]]) -> Standing:
+    def read(self, prompts: Sequence[Sequence[int]]) -> Prefilled:
         """Read prompts of any length, left-padded."""
         ids, mask = left_padded(prompts, self._loaded.speech.pad_id)
         return self._forward(DynamicCache(config=self._loaded.model.config), ids, mask)
 
-    def read_on(self, standing: Standing, ids: torch.Tensor) -> Standing:
+    def read_on(self, standing: Prefilled, ids: torch.Tensor) -> Prefilled:
         """Read ``(B, n)`` more tokens; ``standing`` stays as it is."""
         mask = torch.cat([standing.mask, torch.ones_like(ids)], dim=1)
         return self._forward(copy.deepcopy(standing.cache), ids, mask)
 
     def continue_greedily(
-        self, standing: Standing, steps: Sequence[int], forced: torch.Tensor | None = None
+        self, standing: Prefilled, steps: Sequence[int], forced: torch.Tensor | None = None
     ) -> Continuation:
         """Go on for ``max(steps)`` tokens, the likeliest one each time.
 
@@ -123,7 +123,7 @@ class Reader:
                 kept.append(now.states)
         return Continuation(torch.stack(tokens, dim=1), torch.stack(kept, dim=1))
 
-    def _forward(self, cache: DynamicCache, ids: torch.Tensor, mask: torch.Tensor) -> Standing:
+    def _forward(self, cache: DynamicCache, ids: torch.Tensor, mask: torch.Tensor) -> Prefilled:
         """Read ``(B, n)`` tokens after those that ``cache`` holds; the cache grows by them."""
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         device = self._loaded.device
@@ -135,7 +135,7 @@ class Reader:
             **{cache_argument(self._decoder): cache},
         )
         logits = token_logits(self._loaded.model, output.last_hidden_state[:, -1]).cpu()
-        return Standing(cache, mask, logits, self._latest())
+        return Prefilled(cache, mask, logits, self._latest())
 
 
 @contextmanager

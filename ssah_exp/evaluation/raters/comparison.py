@@ -19,7 +19,7 @@ _HARMFUL = ("unsafe", HARMFUL)  # how the names of parts with harmful requests b
 
 
 @dataclass(frozen=True)
-class Part:
+class AnswerGroup:
     """One group of answers.
 
     Attributes:
@@ -50,7 +50,7 @@ class Comparison:
         notes: What a reader must know.
     """
 
-    parts: list[Part]
+    parts: list[AnswerGroup]
     errors: dict[str, Errors]
     notes: list[str]
 
@@ -155,7 +155,7 @@ def _part(
     raters: Mapping[str, Sequence[Verdict]],
     measured: Mapping[str, Errors],
     confidence: float,
-) -> Part:
+) -> AnswerGroup:
     n = len(next(iter(raters.values())))
     scored = {
         rater: [verdict for verdict in said if verdict is not Verdict.UNSCORED]
@@ -165,7 +165,7 @@ def _part(
         rater: rate(said.count(Verdict.COMPLIED), len(said), confidence, "answers")
         for rater, said in scored.items()
     }
-    return Part(
+    return AnswerGroup(
         name=name,
         n=n,
         rates=rates,
