@@ -57,6 +57,8 @@ def science(config: RunConfig) -> dict[str, Any]:
             del content[group][key]
     if config.model.chat_template is None:  # ids stay as before one could be given
         del content["model"]["chat_template"]
+    if config.evaluation.perplexity.bos is None:
+        del content["evaluation"]["perplexity"]["bos"]
     if not config.alignment.enabled:
         content["alignment"] = {"enabled": False}
     for key in _unread(config):

@@ -18,7 +18,7 @@ _CHARACTERS = 16
 
 
 def text_windows(
-    speech: Speech, text: str, window: int, max_tokens: int | None = None
+    speech: Speech, text: str, window: int, max_tokens: int | None = None, *, bos: bool = False
 ) -> torch.Tensor:
     """Cut a text into whole windows; the rest is dropped, as published.
 
@@ -27,35 +27,49 @@ def text_windows(
         text: Held-out text.
         window: Tokens per window.
         max_tokens: How many tokens of the text are used, from the first; None = all.
+        bos: Begin every window with the beginning-of-text token, one of its ``window``. Else only
+            the first has what the tokenizer puts there.
 
     Returns:
         ``(windows, window)`` int64.
 
     Raises:
-        DataError: The text is shorter than one window.
+        DataError: The text is shorter than one window, or there is no beginning-of-text token.
     """
-    # Tokenising a long text in one call is intended; the tokenizer would warn about that.
-    ids = speech.tokenizer(text, verbose=False).input_ids
-    if max_tokens is not None:
-        ids = ids[:max_tokens]
-    count = len(ids) // window
+    ids = _tokens(speech, text, bos)[:max_tokens]
+    width = window - bos
+    count = len(ids) // width
     if count == 0:
         raise DataError(
-            f"The held-out text has {len(ids)} tokens, fewer than one window of {window}."
+            f"The held-out text has {len(ids)} tokens, fewer than one window of {width}."
         )
-    return torch.tensor(ids[: count * window]).reshape(count, window)
+    windows = torch.tensor(ids[: count * width]).reshape(count, width)
+    if not bos:
+        return windows
+    begins = torch.full((count, 1), int(speech.tokenizer.bos_token_id))
+    return torch.cat([begins, windows], dim=1)
 
 
-def require_window(speech: Speech, text: str, window: int, max_tokens: int | None = None) -> None:
+def require_window(
+    speech: Speech, text: str, window: int, max_tokens: int | None = None, *, bos: bool = False
+) -> None:
     """Refuse what :func:`text_windows` would, without cutting a long text up.
 
     Raises:
-        DataError: The text is shorter than one window.
+        DataError: As :func:`text_windows`.
     """
     beginning = text[: _CHARACTERS * window]
-    ids = speech.tokenizer(beginning, verbose=False).input_ids
-    if len(ids[:max_tokens]) < window:
-        text_windows(speech, text, window, max_tokens)
+    if len(_tokens(speech, beginning, bos)[:max_tokens]) < window - bos:
+        text_windows(speech, text, window, max_tokens, bos=bos)
+
+
+def _tokens(speech: Speech, text: str, bos: bool) -> list[int]:
+    if bos and speech.tokenizer.bos_token_id is None:
+        raise DataError(
+            "evaluation.perplexity.bos=true: the tokenizer has no beginning-of-text token."
+        )
+    # Tokenising a long text in one call is intended; the tokenizer would warn about that.
+    return list(speech.tokenizer(text, add_special_tokens=not bos, verbose=False).input_ids)
 
 
 def window_losses(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,12 +23,13 @@ from ssah_exp.models.sizes import Anatomy, Kind
 
 @dataclass(frozen=True)
 class Family:
-    """Module paths of one model family.
+    """Module paths of one model family, and how it reads a text.
 
     ``blocks`` and ``final_norm`` are relative to the model, the others to a block.
     ``attention_in`` and ``mlp_in`` name the modules whose rows belong to heads and to neurons;
     ``attention_out`` and ``mlp_out`` the ones whose input channels do (B in protocol section 1).
-    A fused projection is one name where others have several.
+    A fused projection is one name where others have several. ``needs_bos``: a text without the
+    beginning-of-text token is foreign to it.
     """
 
     blocks: str = "model.layers"
@@ -36,6 +38,7 @@ class Family:
     attention_out: str = "self_attn.o_proj"
     mlp_in: tuple[str, ...] = ("mlp.gate_proj", "mlp.up_proj")
     mlp_out: str = "mlp.down_proj"
+    needs_bos: bool = False
 
 
 # transformers' `model_type` -> module paths. Adding a family is adding a line here (and a tiny
@@ -45,9 +48,9 @@ FAMILIES: dict[str, Family] = {
     "mistral": Family(),
     "qwen2": Family(),
     "qwen3": Family(),
-    "gemma": Family(),
-    "gemma2": Family(),
-    "gemma3_text": Family(),
+    "gemma": Family(needs_bos=True),
+    "gemma2": Family(needs_bos=True),
+    "gemma3_text": Family(needs_bos=True),
     "phi3": Family(attention_in=("self_attn.qkv_proj",), mlp_in=("mlp.gate_up_proj",)),
 }
 
@@ -66,6 +69,12 @@ def family_of(model: nn.Module) -> tuple[str, Family]:
             "blocks, attention and MLP projections, and a tiny config of it to tests/tiny.py."
         )
     return name, FAMILIES[name]
+
+
+def reads_from_bos(config: Any) -> bool:
+    """Whether a model of this transformers config reads no text without its first token."""
+    family = FAMILIES.get(str(getattr(config, "model_type", "unknown")))
+    return family is not None and family.needs_bos
 
 
 def blocks(model: nn.Module) -> Sequence[nn.Module]:

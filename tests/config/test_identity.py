@@ -94,6 +94,8 @@ def test_no_sets_and_no_callbacks_are_as_before_there_could_be_any(config: RunCo
         ("evaluation.max_new_tokens", 128),
         ("evaluation.system_prompt", "Be kind."),
         ("evaluation.perplexity.window", 512),
+        ("evaluation.perplexity.bos", True),
+        ("evaluation.perplexity.bos", False),
         ("evaluation.judges.zou2023.phrases", ["No"]),
         ("model.precision", "bfloat16"),
         ("model.chat_template", "{{ messages[0]['content'] }}"),

@@ -40,9 +40,13 @@ def test_an_answer_has_none(speech: Speech, style: str) -> None:
     assert found == ["w4", "w5"]
 
 
-def test_held_out_text_begins_with_it(speech: Speech) -> None:
-    windows = text_windows(speech, "w1 w2 w3 w4 w5", 3)
-    assert [speech.tokenizer.convert_ids_to_tokens(row) for row in windows.tolist()] == [
-        [FIRST, "w1", "w2"],
-        ["w3", "w4", "w5"],
-    ]
+@pytest.mark.parametrize(
+    ("bos", "rows"),
+    [
+        (False, [[FIRST, "w1", "w2"], ["w3", "w4", "w5"]]),
+        (True, [[FIRST, "w1", "w2"], [FIRST, "w3", "w4"]]),
+    ],
+)
+def test_held_out_text_begins_with_it(speech: Speech, bos: bool, rows: list[list[str]]) -> None:
+    windows = text_windows(speech, "w1 w2 w3 w4 w5", 3, bos=bos)
+    assert [speech.tokenizer.convert_ids_to_tokens(row) for row in windows.tolist()] == rows

@@ -24,6 +24,26 @@ def test_max_tokens_limits_the_text() -> None:
     assert windows.tolist() == [IDS[:10], IDS[10:20]]
 
 
+def test_every_window_may_begin_with_the_first_token_of_a_text() -> None:
+    """It is one of the window's tokens, and none of the text's."""
+    speech = tiny.tiny_speech()
+    windows = text_windows(speech, TEXT, 10, 29, bos=True)
+    first = speech.tokenizer.bos_token_id
+    assert windows.dtype == torch.int64
+    assert windows.tolist() == [[first, *IDS[at : at + 9]] for at in (0, 9, 18)]
+    with pytest.raises(DataError, match="has 53 tokens, fewer than one window of 54"):
+        require_window(speech, TEXT, 55, bos=True)
+    require_window(speech, TEXT, 54, bos=True)
+
+
+def test_a_tokenizer_without_a_first_token_cannot_begin_windows() -> None:
+    speech = tiny.tiny_speech()
+    speech.tokenizer.bos_token = None
+    for cut in (text_windows, require_window):
+        with pytest.raises(DataError, match=r"perplexity\.bos=true: the tokenizer has no"):
+            cut(speech, TEXT, 10, bos=True)
+
+
 def test_text_of_exactly_one_window() -> None:
     windows = text_windows(tiny.tiny_speech(), TEXT, 53)
     assert windows.tolist() == [IDS]

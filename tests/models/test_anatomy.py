@@ -15,6 +15,7 @@ from ssah_exp.models.anatomy import (
     output_column_norms,
     output_projection,
     read_anatomy,
+    reads_from_bos,
 )
 from ssah_exp.models.sizes import KINDS
 from tests import tiny
@@ -53,6 +54,11 @@ def test_sizes(family: str) -> None:
     assert anatomy.units == 3 * (4 + 56)
     assert anatomy.channels("attention") == 4 * head_dim
     assert anatomy.channels("mlp") == 56
+
+
+@pytest.mark.parametrize("family", sorted(tiny.FAMILIES))
+def test_gemma_alone_reads_no_text_without_its_first_token(family: str) -> None:
+    assert reads_from_bos(tiny.FAMILIES[family]()) == family.startswith("gemma")
 
 
 def test_unit_parameters_are_the_projections_weights(family: str) -> None:

@@ -77,9 +77,15 @@ ABLATED = ("answers", "losses", "mt_bench", "attempts")
 
 
 @pytest.fixture(autouse=True)
-def _conversations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MT-bench's questions lie in no file here."""
+def _no_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MT-bench's questions lie in no file here, nor does the model's config."""
     monkeypatch.setattr(benchmarks, "read_conversations", lambda path, limit: CONVERSATIONS[:limit])
+    is_of(monkeypatch, "llama")
+
+
+def is_of(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
+    """What the model's config says."""
+    monkeypatch.setattr(benchmarks, "load_config", lambda *_: tiny.FAMILIES[family]())
 
 
 def key_of(
@@ -127,6 +133,7 @@ def key_of(
         ("answers", "evaluation.max_new_tokens", 7),
         ("losses", "evaluation.perplexity.window", 17),
         ("losses", "evaluation.perplexity.max_tokens", 77),
+        ("losses", "evaluation.perplexity.bos", True),
         ("mt_bench", "mt_bench.max_new_tokens", 7),
         ("mt_bench", "mt_bench.limit", 1),
         ("attempts", "evaluation.max_new_tokens", 7),
@@ -227,6 +234,17 @@ def test_inputs_have_the_same_tokens_where_the_bare_request_gives_them(
 )
 def test_what_decides_nothing_of_a_stage_is_not(stage: str, name: str, value: Any) -> None:
     assert key_of(stage) == key_of(stage, name, value)
+
+
+def test_windows_of_a_family_that_needs_its_first_token_are_kept_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain, asked = key_of("losses"), key_of("losses", "evaluation.perplexity.bos", True)
+    assert "bos" not in plain
+    assert asked == {**plain, "bos": SPEECH.tokenizer.bos_token_id}
+    is_of(monkeypatch, "gemma3")
+    assert key_of("losses") == asked
+    assert key_of("losses", "evaluation.perplexity.bos", False) == plain
 
 
 def test_a_map_names_the_system_prompt_that_its_scores_were_made_behind() -> None:

@@ -18,11 +18,15 @@ class PerplexityConfig:
             for Llama 2).
         max_tokens: Tokens of the text to use, from its beginning; null = all.
         batch_size: Windows per forward pass.
+        bos: Whether every window begins with the tokenizer's beginning-of-text token; null = in
+            families that read no text without it (Gemma). Elsewhere the first window alone has
+            what the tokenizer puts there, as published.
     """
 
     window: int | str = 1024
     max_tokens: int | None = None
     batch_size: int = 4
+    bos: bool | None = None
 
 
 @dataclass

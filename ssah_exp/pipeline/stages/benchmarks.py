@@ -22,7 +22,8 @@ from ssah_exp.evaluation.utility.documents import fingerprint_files, read_defini
 from ssah_exp.evaluation.utility.inputs import harness_version, request_of
 from ssah_exp.evaluation.utility.outcomes import TaskRequest
 from ssah_exp.interventions.ablate import Ablation
-from ssah_exp.models.hf_config import longest_sequence, reachable_positions
+from ssah_exp.models.anatomy import reads_from_bos
+from ssah_exp.models.hf_config import load_config, longest_sequence, reachable_positions
 from ssah_exp.models.sources import ModelRef
 from ssah_exp.pipeline.stages.shared import Shared, maybe_ablated
 from ssah_exp.storage import write_atomically
@@ -47,7 +48,7 @@ class BenchmarkStages(Shared):
             raise DataError(
                 f"evaluation.perplexity.window={window}: the model was made for {limit} positions."
             )
-        require_window(self.speech, self.data.text, window, most)
+        require_window(self.speech, self.data.text, window, most, bos=self._bos(ref))
 
     def check_conversations(self, ref: ModelRef) -> None:
         """Before anything is trained, say so if MT-bench may outgrow the model.
@@ -73,17 +74,18 @@ class BenchmarkStages(Shared):
     def losses(self, ref: ModelRef, ablation: Ablation | None, label: str) -> Entry:
         """Window losses of one arm on held-out text, in nats per token."""
         settings = self.config.evaluation.perplexity
-        window = self._window(ref)
+        window, most, bos = self._window(ref), settings.max_tokens, self._bos(ref)
         material = {
             "version": LOSSES_VERSION,
             **self.arm_key(ref, ablation),
             "text": self.data.fingerprints["text"],
             "window": window,
-            "max_tokens": settings.max_tokens,
+            "max_tokens": most,
+            **({"bos": self.speech.tokenizer.bos_token_id} if bos else {}),
         }
 
         def compute(folder: Path) -> None:
-            windows = text_windows(self.speech, self.data.text, window, settings.max_tokens)
+            windows = text_windows(self.speech, self.data.text, window, most, bos=bos)
             loaded = self.slot.get(ref)
             with maybe_ablated(loaded, ablation), self.reporter.bar(label, len(windows)) as bar:
                 losses = window_losses(loaded, windows, settings.batch_size, bar)
@@ -96,6 +98,12 @@ class BenchmarkStages(Shared):
         if isinstance(window, int):
             return window
         return longest_sequence(ref.location, self.config.model, ref.commit)
+
+    def _bos(self, ref: ModelRef) -> bool:
+        given = self.config.evaluation.perplexity.bos
+        if given is not None:
+            return given
+        return reads_from_bos(load_config(ref.location, self.config.model, ref.commit))
 
     def utility(self, task: str, ref: ModelRef, ablation: Ablation | None, label: str) -> Entry:
         """One arm's answers to one task of lm-evaluation-harness."""

@@ -193,6 +193,8 @@ def text_differs(record: RunRecord, window: int) -> Iterator[str]:
         yield f"text: {text} for {RAW_TEXT}"
     if ours != window:
         yield f"window: {ours} for {window}"
+    if record.config["evaluation"]["perplexity"].get("bos"):
+        yield "window: each begins with the beginning-of-text token"
 
 
 def budget_differs(record: RunRecord, name: str) -> Iterator[str]:
