@@ -39,6 +39,8 @@ _SPEED = (
     "max_wait",
     "timeout",
 )
+# Keys that came later than runs: null is what there was before, and stands in no record.
+LEFT_OUT_IF_NULL = ("model.chat_template", "evaluation.perplexity.bos")
 # Arguments that records leave out of any node that has a target.
 NOT_SCIENCE_OF_NODES = (*_PATHS, *_SPEED)
 
@@ -55,10 +57,8 @@ def science(config: RunConfig) -> dict[str, Any]:
     for group, key in (("ablation", "sets"), ("training", "callbacks"), ("units", "scoring")):
         if not content[group][key]:  # ids stay as before there could be any
             del content[group][key]
-    if config.model.chat_template is None:  # ids stay as before one could be given
-        del content["model"]["chat_template"]
-    if config.evaluation.perplexity.bos is None:
-        del content["evaluation"]["perplexity"]["bos"]
+    for key in LEFT_OUT_IF_NULL:
+        _drop(content, key, null_only=True)
     if not config.alignment.enabled:
         content["alignment"] = {"enabled": False}
     for key in _unread(config):
@@ -105,11 +105,12 @@ def _unread(config: RunConfig) -> Iterator[str]:
                 yield f"ablation.controls.{key}"  # ids stay as before there was the option
 
 
-def _drop(content: dict[str, Any], dotted: str) -> None:
+def _drop(content: dict[str, Any], dotted: str, *, null_only: bool = False) -> None:
     *parents, leaf = dotted.split(".")
     for name in parents:
         content = content[name]
-    del content[leaf]
+    if content[leaf] is None or not null_only:
+        del content[leaf]
 
 
 def _without_paths(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 ``raw`` gives the request as plain text without chat tags, as the paper's Table 1 does (protocol
 section 3); ``raw_system`` puts a system prompt between ``<<SYS>>`` tags before it; ``chat`` and
-``chat_system`` use the tokenizer's own chat template.
+``chat_system`` use the tokenizer's chat template, or the config's in its place.
 """
 
 from __future__ import annotations

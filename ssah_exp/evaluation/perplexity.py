@@ -66,7 +66,8 @@ def require_window(
 def _tokens(speech: Speech, text: str, bos: bool) -> list[int]:
     if bos and speech.tokenizer.bos_token_id is None:
         raise DataError(
-            "evaluation.perplexity.bos=true: the tokenizer has no beginning-of-text token."
+            "Windows of text cannot begin with the beginning-of-text token, which the tokenizer "
+            "lacks: evaluation.perplexity.bos=false leaves it out."
         )
     # Tokenising a long text in one call is intended; the tokenizer would warn about that.
     return list(speech.tokenizer(text, add_special_tokens=not bos, verbose=False).input_ids)

@@ -9,8 +9,6 @@ from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import TemplateError
-
 from ssah_exp.digest import digest_of
 from ssah_exp.errors import ModelError
 
@@ -119,7 +117,7 @@ def render_chat(
     *,
     answer_next: bool = True,
 ) -> str:
-    """The text of a conversation in the tokenizer's own chat template.
+    """The text of a conversation in the tokenizer's chat template.
 
     A template that asks for today's date is always told the same day; one that can switch thinking
     aloud off is told to.
@@ -130,7 +128,7 @@ def render_chat(
         answer_next: Whether to end with what opens the next answer.
 
     Raises:
-        ModelError: The template refuses these turns; many know no system role.
+        ModelError: The template fails on these turns; many know no system role.
     """
     template = _dated(tokenizer.get_chat_template())
     try:
@@ -141,7 +139,7 @@ def render_chat(
             add_generation_prompt=answer_next,
             **_TOLD,
         )
-    except TemplateError as error:
+    except Exception as error:  # it is a program of somebody's, and may fail in any way
         roles = [str(turn["role"]) for turn in turns]
         hint = " Use no style with a system prompt, and no system messages." * ("system" in roles)
         raise ModelError(

@@ -12,7 +12,7 @@ from typing import Any
 
 from ssah_exp.config.command_line import keys_given
 from ssah_exp.config.compose import parse_plain
-from ssah_exp.config.identity import NOT_SCIENCE_OF_NODES, without_places
+from ssah_exp.config.identity import LEFT_OUT_IF_NULL, NOT_SCIENCE_OF_NODES, without_places
 from ssah_exp.config.ranges import refuse
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.shipped import compose_shipped
@@ -24,6 +24,7 @@ from ssah_exp.records.record import RunRecord
 _ABSENT = object()
 _NAMING_A_MODEL = ("model.name", "model.end_of_turn", "model.source")
 _TRUST = "model.trust_remote_code"
+_ANEW = "For another value, run it anew."
 # The config group that knows `model.source.path`, by what the path leads to.
 _GROUPS = {LocalFolder: "model=local", LocalGguf: "model=gguf"}
 
@@ -42,6 +43,7 @@ def config_of(record: RunRecord, overrides: Sequence[str]) -> RunConfig:
     recorded = without_places(_arms_in_order(record))
     composed = compose_shipped([*_group_of_model(recorded, overrides), *overrides])
     _refuse_other(recorded, composed, overrides)
+    _refuse_later(recorded, composed)
     _refuse_trust(recorded, composed)
     refuse(_told_keys(recorded, composed))
     with what_to_give():
@@ -97,9 +99,17 @@ def _refuse_other(
             there = held is not _ABSENT  # null is a value
             if there and not a_group and not names_a_model and _differs(held, given):
                 raise ConfigError(
-                    f"--set {word} would have no effect: the run has {key}={held}. "
-                    "For another value, run it anew."
+                    f"--set {word} would have no effect: the run has {key}={held}. {_ANEW}"
                 )
+
+
+def _refuse_later(recorded: Mapping[str, Any], composed: Mapping[str, Any]) -> None:
+    """Refuse values, whichever word gives them, of keys that the record left out as null."""
+    for key in LEFT_OUT_IF_NULL:
+        held, given = at(recorded, key, None), at(composed, key, None)
+        if given is not None and given != held:
+            run = "has none" if held is None else "has another"
+            raise ConfigError(f"A {key} is given by --set, and the run {run}. {_ANEW}")
 
 
 def _refuse_trust(recorded: Mapping[str, Any], composed: Mapping[str, Any]) -> None:

@@ -202,4 +202,6 @@ def _part(where: _Key, value: Any) -> str:
         return f"no {name}"
     if isinstance(value, Mapping):
         return f"{name} set"
+    if isinstance(value, str) and "\n" in value:  # a text
+        return f"{name} beginning {value.splitlines()[0]!r}"
     return f"{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"

@@ -215,7 +215,12 @@ def test_a_request_that_an_attack_made_too_long_is_refused(
 
 @pytest.mark.parametrize(
     ("kind", "bias", "refused"),
-    [("qwen3", True, True), ("gemma", True, True), ("qwen3", False, False), ("llama", True, False)],
+    [
+        ("qwen3", True, True),
+        ("gemma", True, True),
+        ("qwen3", False, False),
+        *((kind, True, False) for kind in ("llama", "gemma2", "gemma3_text")),
+    ],
 )
 def test_an_export_whose_bias_vllm_would_drop_is_refused(
     tmp_path: Path, kind: str, bias: bool, refused: bool

@@ -41,7 +41,7 @@ from tests.evaluation.test_metrics import NO, SKIP, YES, WithGaps
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
-@pytest.mark.parametrize("family", ["llama_gqa", "gemma2", "phi3"])
+@pytest.mark.parametrize("family", ["llama_gqa", "gemma2", "gemma3", "phi3"])
 def test_losses_are_those_of_a_plain_pass(family: str, batch_size: int) -> None:
     victim = victim_of(family)
     prompts = [tiny.random_words(length, length) for length in (3, 11, 5, 7, 1)]

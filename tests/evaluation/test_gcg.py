@@ -80,7 +80,7 @@ def assert_gradient_is_the_slope(victim: Victim, style: str) -> None:
 
 
 @pytest.mark.parametrize("style", ["raw", "chat_system"])
-@pytest.mark.parametrize("family", ["llama_gqa", "llama_tied", "gemma", "gemma2", "phi3"])
+@pytest.mark.parametrize("family", ["llama_gqa", "llama_tied", "gemma", "gemma2", "gemma3", "phi3"])
 def test_the_gradient_is_the_slope_of_the_loss(family: str, style: str) -> None:
     """Gemma multiplies its embeddings; one-hot vectors enter before that."""
     assert_gradient_is_the_slope(precise(family), style)

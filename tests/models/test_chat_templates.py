@@ -74,6 +74,7 @@ def test_an_end_of_turn_that_it_does_not_write_is_refused(tmp_path: Path) -> Non
         speech_of(tmp_path, "chat_template=alpaca", END)
 
 
-def test_a_text_that_is_no_jinja_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{{ messages", "{{ messages[0]['content'] + 1 }}", "{{ 1 / 0 }}"])
+def test_a_text_that_is_no_jinja_or_fails_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ModelError, match="The chat template does not take the turns"):
-        speech_of(tmp_path, "model.chat_template='{{ messages'", EOS)
+        speech_of(tmp_path, f'model.chat_template="{text}"', EOS)

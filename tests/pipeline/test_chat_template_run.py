@@ -63,5 +63,27 @@ def test_commands_that_reopen_the_run_and_what_they_export_have_it(
 ) -> None:
     given = [part for part in overrides(base) if part != "--set" and "data." not in part]
     options = [part for item in given for part in ("--set", item)]
-    assert main(["export", str(spoken.folder), "SCU/zero", str(tmp_path / "out"), *options]) == 0
-    assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == TEMPLATE
+    for arm in ("unaligned", "SCU/zero"):  # the former's own folder has none
+        out = tmp_path / arm.replace("/", "-")
+        assert main(["export", str(spoken.folder), arm, str(out), *options]) == 0
+        assert AutoTokenizer.from_pretrained(out).chat_template == TEMPLATE
+
+
+@pytest.mark.parametrize(
+    "given", ["chat_template=alpaca", "model.chat_template='{{ messages }}'"], ids=["group", "key"]
+)
+def test_a_finished_run_takes_no_other(
+    finished: Finished,
+    spoken: Finished,
+    base: Path,
+    given: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for told, place in ((finished, "place"), (spoken, "base")):
+        options = [*overrides(base), "--set", given]
+        assert main(["export", str(told.folder), "unaligned", str(tmp_path / place), *options]) == 2
+        said = capsys.readouterr().err
+        assert "chat_template" in said
+        assert "run it anew" in said
+        assert not (tmp_path / place).exists()

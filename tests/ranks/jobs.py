@@ -79,6 +79,7 @@ EVERYWHERE = {
     "freeze": Training("freeze"),
     "budget": Training("budget"),
     "budget_biases": Training("budget", family="qwen2"),
+    "budget_gemma3": Training("budget", family="gemma3"),
     "none_tied": Training(family="llama_tied"),
     "lora": Training(adapter=Lora(2, 4.0)),
     "unit_lora": Training("budget", UnitLora(2, 4.0)),

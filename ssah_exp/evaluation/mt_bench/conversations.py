@@ -122,7 +122,10 @@ def _kept(partial: Path | None, prompts: Sequence[Prompt]) -> KeptCompletions | 
 
 def _prompt(speech: Speech, user: Sequence[str], assistant: Sequence[str]) -> Prompt:
     if not speech.tokenizer.chat_template:
-        raise DataError("MT-bench needs a chat template; this tokenizer has none.")
+        raise DataError(
+            "MT-bench needs a chat template; this tokenizer has none. Give one "
+            "(chat_template=alpaca, say)."
+        )
     turns: list[dict[str, str]] = []
     for number, text in enumerate(user):
         turns.append({"role": "user", "content": text})
