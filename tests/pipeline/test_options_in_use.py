@@ -79,8 +79,7 @@ def test_perplexity_is_over_as_much_text_as_its_key_says(
         return [0.0]
 
     monkeypatch.setattr(benchmarks, "window_losses", losses)
-    limit = "evaluation.perplexity.max_tokens=48"
-    stages_of(config_of("evaluation.perplexity.window=16", limit), tmp_path).losses(
-        MODEL, None, "arm"
-    )
+    text = "evaluation.perplexity"
+    options = [f"{text}.window=16", f"{text}.max_tokens=48", f"+{text}.bos=false"]
+    stages_of(config_of(*options), tmp_path).losses(MODEL, None, "arm")
     assert seen == [(3, 16)]
