@@ -39,8 +39,14 @@ _SPEED = (
     "max_wait",
     "timeout",
 )
-# Keys that came later than runs: null is what there was before, and stands in no record.
-LEFT_OUT_IF_NULL = ("model.chat_template", "evaluation.perplexity.bos")
+# Keys that came later than runs: nothing is what there was before, and stands in no record.
+LEFT_OUT_IF_NOTHING = (
+    "ablation.sets",
+    "evaluation.perplexity.bos",
+    "model.chat_template",
+    "training.callbacks",
+    "units.scoring",
+)
 # Arguments that records leave out of any node that has a target.
 NOT_SCIENCE_OF_NODES = (*_PATHS, *_SPEED)
 
@@ -54,11 +60,8 @@ def science(config: RunConfig) -> dict[str, Any]:
     content = without_places(asdict(config))
     if not content["evaluation"]["attacks"]:  # ids stay as before there were any
         del content["evaluation"]["attacks"], content["evaluation"]["mean_with"]
-    for group, key in (("ablation", "sets"), ("training", "callbacks"), ("units", "scoring")):
-        if not content[group][key]:  # ids stay as before there could be any
-            del content[group][key]
-    for key in LEFT_OUT_IF_NULL:
-        _drop(content, key, null_only=True)
+    for key in LEFT_OUT_IF_NOTHING:
+        _drop(content, key, if_nothing=True)
     if not config.alignment.enabled:
         content["alignment"] = {"enabled": False}
     for key in _unread(config):
@@ -105,11 +108,16 @@ def _unread(config: RunConfig) -> Iterator[str]:
                 yield f"ablation.controls.{key}"  # ids stay as before there was the option
 
 
-def _drop(content: dict[str, Any], dotted: str, *, null_only: bool = False) -> None:
+def is_nothing(value: Any) -> bool:
+    """Null, or an empty mapping; false is a value."""
+    return value is None or value == {}
+
+
+def _drop(content: dict[str, Any], dotted: str, *, if_nothing: bool = False) -> None:
     *parents, leaf = dotted.split(".")
     for name in parents:
         content = content[name]
-    if content[leaf] is None or not null_only:
+    if not if_nothing or is_nothing(content[leaf]):
         del content[leaf]
 
 

@@ -12,7 +12,12 @@ from typing import Any
 
 from ssah_exp.config.command_line import keys_given
 from ssah_exp.config.compose import parse_plain
-from ssah_exp.config.identity import LEFT_OUT_IF_NULL, NOT_SCIENCE_OF_NODES, without_places
+from ssah_exp.config.identity import (
+    LEFT_OUT_IF_NOTHING,
+    NOT_SCIENCE_OF_NODES,
+    is_nothing,
+    without_places,
+)
 from ssah_exp.config.ranges import refuse
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.shipped import compose_shipped
@@ -104,10 +109,11 @@ def _refuse_other(
 
 
 def _refuse_later(recorded: Mapping[str, Any], composed: Mapping[str, Any]) -> None:
-    """Refuse values, whichever word gives them, of keys that the record left out as null."""
-    for key in LEFT_OUT_IF_NULL:
+    """Refuse values, whichever word gives them, of keys that the record left out."""
+    for key in LEFT_OUT_IF_NOTHING:
         held, given = at(recorded, key, None), at(composed, key, None)
-        if given is not None and given != held:
+        nodes = isinstance(held, Mapping) and isinstance(given, Mapping)  # a path is given back
+        if not is_nothing(given) and given != held and not nodes:
             run = "has none" if held is None else "has another"
             raise ConfigError(f"A {key} is given by --set, and the run {run}. {_ANEW}")
 

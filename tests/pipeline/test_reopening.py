@@ -371,3 +371,23 @@ def test_the_cache_is_found_where_runs_are_a_link(tmp_path: Path) -> None:
 def test_a_run_that_lies_less_deep_has_no_cache_beside_it() -> None:
     with pytest.raises(StoreError, match="/run1 is no folder <root>/runs/ARTEFACT/RUN"):
         cache_of(Path("/run1"))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "+units.scoring={_target_: ssah_exp.units.scoring.Snip}",
+        "+evaluation.perplexity.bos=false",
+        "+ablation.sets={heads: {_target_: ssah_exp.units.selectors.OfKind, kind: attention}}",
+    ],
+)
+def test_what_a_run_did_without_is_not_given_to_it(
+    finished: Finished, place: Path, given: str, tmp_path: Path, capsys: Capture
+) -> None:
+    """Its record leaves the key out, and the value would be taken for the run's."""
+    options = [*overrides(place), "--set", given]
+    out = tmp_path / "out"
+    assert main(["export", str(finished.folder), "unaligned", str(out), *options]) == 2
+    key = given.split("=")[0].lstrip("+")
+    assert f"A {key} is given by --set, and the run has none." in capsys.readouterr().err
+    assert not out.exists()
