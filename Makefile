@@ -7,11 +7,15 @@ BIN    := $(VENV)/bin
 WORKERS ?= 2
 SHARED  := --dist loadfile --no-loadscope-reorder
 
-.PHONY: help quickstart test test-slow test-gpu test-eight-bit test-slurm lint bench-check bench-ratios format install-dev clean
+# Quickstart and tests start Python often; where this is set each start compiles the project anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help quickstart test test-exhaustive test-slow test-gpu test-eight-bit test-slurm lint bench-check bench-ratios format install-dev clean
 
 help:
 	@echo "make quickstart   align, identify, ablate and print Table 1 for the embedded model"
 	@echo "make test         the test suite, with one end-to-end run on the embedded model"
+	@echo "make test-exhaustive  the same of every committed number and every option, not of each eighth"
 	@echo "make test-slow    minutes-long tests     make test-gpu   tests that need a CUDA device"
 	@echo "make test-eight-bit   8-bit AdamW of bitsandbytes, on a CPU (installs it apart)"
 	@echo "make test-slurm   sweeps on a real Slurm on this machine (root, Debian; installs it if missing)"
@@ -23,7 +27,11 @@ quickstart: $(VENV)/.base
 	$(BIN)/ssah-exp run experiment=quickstart
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(WORKERS) $(SHARED) -m "not slow and not gpu and not slurm"
+	$(BIN)/python -m pytest -n $(WORKERS) $(SHARED) -m "not slow and not gpu and not slurm and not exhaustive"
+
+# Every committed table, claim, picture and command, and every option; `make test` takes an eighth.
+test-exhaustive: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(WORKERS) $(SHARED) -m "exhaustive and not slow"
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow

@@ -18,6 +18,7 @@ from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.unread import refuse_unread
 from ssah_exp.models.gguf import gguf_fingerprint
 from tests.config.composing import config_of, jobs_of
+from tests.thinning import thinned
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = ROOT / "experiments"
@@ -54,7 +55,7 @@ def test_no_folder_of_records_is_left_out() -> None:
     assert len(folders) > 60
 
 
-@pytest.mark.parametrize("folder", COMMANDS)
+@pytest.mark.parametrize("folder", thinned(COMMANDS))
 def test_the_commands_of_a_folder_make_its_records(folder: str) -> None:
     there = list(records(EXPERIMENTS / folder))
     assert there

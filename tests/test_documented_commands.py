@@ -11,6 +11,7 @@ import pytest
 
 from ssah_exp.config.unread import refuse_unread
 from tests.config.composing import config_of, jobs_of
+from tests.thinning import thinned
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -51,7 +52,7 @@ def test_the_walk_saw_the_commands() -> None:
     assert {"conf/model/local.yaml", "conf/hydra/sweeper/list.yaml"} <= pages
 
 
-@pytest.mark.parametrize(("page", "command"), commands())
+@pytest.mark.parametrize(("page", "command"), thinned(commands()))
 def test_a_shown_command_composes(page: str, command: str) -> None:
     job = first_job(command)
     refuse_unread([(config_of(*job), job)])

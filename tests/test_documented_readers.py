@@ -10,6 +10,7 @@ import pytest
 from ssah_exp.cli import main
 from tests.test_documented_commands import ROOT
 from tests.test_documented_options import commands
+from tests.thinning import thinned
 
 # What they read lies in these folders of the repository.
 _HERE = ("experiments", "benchmarks")
@@ -31,7 +32,7 @@ def test_the_walk_saw_the_commands() -> None:
     assert len(shown()) >= 14
 
 
-@pytest.mark.parametrize("words", shown(), ids=" ".join)
+@pytest.mark.parametrize("words", thinned(shown()), ids=" ".join)
 def test_a_shown_command_reads_what_is_committed(
     words: list[str],
     tmp_path: Path,

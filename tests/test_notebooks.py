@@ -31,6 +31,7 @@ def test_a_notebook_is_committed_without_outputs(name: str) -> None:
             assert cell["execution_count"] is None
 
 
+@pytest.mark.exhaustive
 def test_tables_are_reproduced_from_the_committed_records(monkeypatch: pytest.MonkeyPatch) -> None:
     text = output(execute("reproduce_tables", monkeypatch))
     assert "n = 100 harmful, 25 benign and 25 borderline prompts" in text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from ssah_exp.errors import SsahWarning, StoreError
@@ -15,6 +15,7 @@ from ssah_exp.records.record import RunRecord
 from ssah_exp.storage import write_atomically
 
 RECORD, RUNS = "record.json", "runs"
+MANY = 64  # records; for fewer the collector is not worth a look at what is frozen
 
 
 class RecordStore:
@@ -164,7 +165,7 @@ def _all_are_old() -> None:
 
 def _read_all(paths: Sequence[Path]) -> list[RunRecord]:
     """The records that can be read, oldest first."""
-    with _no_collection():
+    with _no_collection() if len(paths) >= MANY else nullcontext():
         records = [record for path in paths if (record := _with_judges(path)) is not None]
     return sorted(records, key=lambda record: record.finished)
 

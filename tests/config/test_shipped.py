@@ -14,6 +14,7 @@ from ssah_exp.config.schema import RunConfig
 from ssah_exp.errors import ConfigError
 from ssah_exp.sweeps.listing import jobs_of
 from tests.config.composing import composed, config_of, group_folders, names_of, options
+from tests.thinning import thinned
 
 LISTS = "paper_smollm2"
 
@@ -31,7 +32,7 @@ def chosen(group: str, option: str) -> list[str]:
     return [f"+{group}@{places[group]}={option}" if group in places else f"{group}={option}"]
 
 
-@pytest.mark.parametrize(("group", "option"), options())
+@pytest.mark.parametrize(("group", "option"), thinned(options()))
 def test_every_option_composes_and_parses(group: str, option: str) -> None:
     files = option.endswith("_files") and group not in ("data", "experiment")
     config = config_of(*chosen(group, option), *(["data.root=given"] if files else []))
@@ -60,7 +61,7 @@ def test_the_walk_saw_every_group() -> None:
     assert {"model", "data", "finetune", "judge", "experiment", "debug"} <= group_folders()
 
 
-@pytest.fixture(scope="module", params=names_of("size"))
+@pytest.fixture(scope="module", params=thinned(names_of("size")))
 def study(request: pytest.FixtureRequest) -> dict[tuple[str, ...], RunConfig]:
     """Overrides -> config of every job of the whole paper; composed once, for nobody to change."""
     content = yaml.safe_load((conf_dir() / "size" / f"{request.param}.yaml").read_text())

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ssah_exp.errors import StoreError
-from ssah_exp.records.store import RECORD, RecordStore, read_folder, read_run
+from ssah_exp.records.store import MANY, RECORD, RecordStore, read_folder, read_run
 from tests.forbidden import forbid
 from tests.records.synthetic import record
 
@@ -38,8 +38,12 @@ def test_several_records_are_found_oldest_first(store: RecordStore) -> None:
     assert store.artefacts() == [ARTEFACT]
 
 
+@pytest.mark.parametrize("many", [0, MANY])
 @pytest.mark.parametrize("collecting", [True, False])
-def test_reading_leaves_the_collector_as_it_was(store: RecordStore, collecting: bool) -> None:
+def test_reading_leaves_the_collector_as_it_was(
+    store: RecordStore, collecting: bool, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ssah_exp.records.store.MANY", many)
     before = gc.isenabled()
     try:
         (gc.enable if collecting else gc.disable)()

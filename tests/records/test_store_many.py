@@ -67,6 +67,7 @@ def nothing_frozen() -> Iterator[None]:
     gc.freeze()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_frozen")
 def test_three_thousand_records_are_read_in_two_seconds_of_computing(tmp_path: Path) -> None:
     """As large as those of Table 1: 14 arms. Process time, as other work may run beside it."""
@@ -95,12 +96,15 @@ def test_three_thousand_records_are_read_in_two_seconds_of_computing(tmp_path: P
 
 
 @pytest.mark.usefixtures("nothing_frozen")
-def test_what_was_read_is_collected_like_anything_else(tmp_path: Path) -> None:
+def test_what_was_read_is_collected_like_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Read records count as old at once; garbage among what existed is found all the same."""
 
     class Node:
         other: Node
 
+    monkeypatch.setattr("ssah_exp.records.store.MANY", 1)
     store = RecordStore(tmp_path)
     store.write(record())
     node = Node()
@@ -115,7 +119,10 @@ def test_what_was_read_is_collected_like_anything_else(tmp_path: Path) -> None:
     assert found() is None
 
 
-def test_what_somebody_else_froze_stays_frozen(tmp_path: Path) -> None:
+def test_what_somebody_else_froze_stays_frozen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ssah_exp.records.store.MANY", 0)
     gc.freeze()
     before = gc.get_freeze_count()
     RecordStore(tmp_path).read(ARTEFACT)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ssah_exp.cli import main
+from tests.thinning import thinned
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -96,7 +97,7 @@ DRAWN: list[tuple[str, str, dict[str, str]]] = [
 OF_MAPS = ("fig5_fig6_transfer", "stability")
 
 
-@pytest.mark.parametrize(("folders", "options", "pictures"), DRAWN)
+@pytest.mark.parametrize(("folders", "options", "pictures"), thinned(DRAWN))
 def test_the_numbers_of_a_committed_picture_are_those_of_its_records(
     folders: str, options: str, pictures: dict[str, str], tmp_path: Path
 ) -> None:

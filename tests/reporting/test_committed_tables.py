@@ -8,6 +8,7 @@ import pytest
 
 from ssah_exp.cli import main
 from ssah_exp.records.store import read_folder
+from tests.thinning import thinned
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 TABLES = sorted([*EXPERIMENTS.rglob("results.md"), EXPERIMENTS / "paper_smollm2" / "table1.md"])
@@ -28,14 +29,18 @@ def test_the_walk_saw_the_tables() -> None:
     assert len(FRAMES) >= 9
 
 
-@pytest.mark.parametrize("table", TABLES, ids=lambda path: str(path.relative_to(EXPERIMENTS)))
+@pytest.mark.parametrize(
+    "table", thinned(TABLES), ids=lambda path: str(path.relative_to(EXPERIMENTS))
+)
 def test_a_committed_table_is_that_of_its_records(
     table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert made_again(table, capsys) == table.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("frame", FRAMES, ids=lambda path: str(path.relative_to(EXPERIMENTS)))
+@pytest.mark.parametrize(
+    "frame", thinned(FRAMES), ids=lambda path: str(path.relative_to(EXPERIMENTS))
+)
 def test_a_committed_frame_is_that_of_its_records(
     frame: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -397,12 +397,14 @@ def committed() -> tuple[list[RunRecord], str]:
     return made, render_report(made)
 
 
+@pytest.mark.exhaustive
 def test_the_committed_records_make_a_page(committed: tuple[list[RunRecord], str]) -> None:
     made, text = committed
     assert len(data_of(text)["runs"]) == len(made) >= 21
     assert "nan" not in re.sub(r"<script.*?</script>", "", text, flags=re.S).lower().split()
 
 
+@pytest.mark.exhaustive
 def test_five_hundred_runs_like_the_committed_ones_make_a_small_page(
     committed: tuple[list[RunRecord], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -420,6 +422,7 @@ def test_five_hundred_runs_like_the_committed_ones_make_a_small_page(
         assert entries(content, run) == flat(source)
 
 
+@pytest.mark.exhaustive
 def test_the_newest_probes_are_drawn_into_the_page(committed: tuple[list[RunRecord], str]) -> None:
     made, page = committed
     probes = [run for run in made if run.artefact == PROBE]
