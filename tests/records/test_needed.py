@@ -17,7 +17,6 @@ from ssah_exp.errors import StoreError
 from ssah_exp.records.needed import lacking
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.store import RECORD
-from tests.thinning import thinned
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 COMMITTED = {
@@ -69,7 +68,7 @@ def bare(name: str) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("name", thinned(COMMITTED))
+@pytest.mark.parametrize("name", COMMITTED)
 def test_without_any_one_key_a_record_is_refused_by_it_or_read(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
