@@ -18,6 +18,7 @@ from torch import nn
 
 from ssah_exp.interventions.plan import Slice, TrainingPlan
 from ssah_exp.training.compact import CompactLinear
+from ssah_exp.training.hooks import swap_forward_hooks
 from ssah_exp.training.shards import average_over_ranks, is_split, kept_by_first, split_like
 
 Way = Literal["auto", "compact", "masked"]
@@ -161,6 +162,7 @@ class TunedWeights(Trainable):
         compact = CompactLinear(linear, item.dim, item.index, master, bias_too=bias_too)
         compact.train(linear.training)
         self._model.set_submodule(module_name, compact)
+        swap_forward_hooks(linear, compact)
         self._compact[module_name] = (compact, linear)
 
     def _cheaper(self, item: Slice, parameter: nn.Parameter) -> Way:
@@ -282,8 +284,9 @@ class TunedWeights(Trainable):
 
     def close(self) -> None:
         """Take everything out again; the weights keep what was learned."""
-        for name, (_, linear) in self._compact.items():
+        for name, (compact, linear) in self._compact.items():
             self._model.set_submodule(name, linear)
+            swap_forward_hooks(linear, compact)
         self._compact.clear()
         for hook in self._hooks:
             hook.remove()

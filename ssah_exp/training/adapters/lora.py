@@ -18,6 +18,7 @@ from ssah_exp.training.adapters.adapter import (
     projections,
     requires_grad_of,
 )
+from ssah_exp.training.hooks import swap_forward_hooks
 
 _NAME = "default"
 
@@ -100,6 +101,7 @@ class _Installed(InstalledAdapter):
         for name, layer in layers.items():
             parameters[f"{name}.A"] = layer.lora_A[_NAME].weight
             parameters[f"{name}.B"] = layer.lora_B[_NAME].weight
+            swap_forward_hooks(layer.base_layer, layer)  # A reads the same inputs as the layer
             layer.train(layer.base_layer.training)  # dropout in the model's mode, not in PEFT's
         for parameter in parameters.values():
             parameter.data = parameter.data.float()
@@ -117,3 +119,4 @@ class _Installed(InstalledAdapter):
         """Put the linear layers back."""
         for name, layer in self._layers.items():
             self._model.set_submodule(name, layer.base_layer)
+            swap_forward_hooks(layer.base_layer, layer)

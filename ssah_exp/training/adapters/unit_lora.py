@@ -17,6 +17,7 @@ from ssah_exp.training.adapters.adapter import (
     projections,
     requires_grad_of,
 )
+from ssah_exp.training.hooks import swap_forward_hooks
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ class _Installed(InstalledAdapter):
             parameters |= {f"{name}.A": layer.a, f"{name}.B": layer.b}
             layer.train(layer.linear.training)
             model.set_submodule(name, layer)
+            swap_forward_hooks(layer.linear, layer)
         super().__init__(model, parameters, given)
 
     def merge(self) -> None:
@@ -143,3 +145,4 @@ class _Installed(InstalledAdapter):
         """Put the linear layers back."""
         for name, layer in self._layers.items():
             self._model.set_submodule(name, layer.linear)
+            swap_forward_hooks(layer.linear, layer)
