@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from ssah_exp.config.build import build
+from ssah_exp.config.facts import ATTACHED, class_of
 from ssah_exp.errors import ModelError, UnitError
 from ssah_exp.interventions.plan import TrainingPlan, plan_training
 from ssah_exp.models.attached.folder import has_adapter
@@ -29,10 +30,12 @@ def check_plans(stages: Stages, start: ModelRef, arms: Sequence[TrainingArm]) ->
     Raises:
         UnitError: An arm's units and options do not make a plan, or its first phase would
             train what it keeps frozen.
-        ModelError: An adapter does not fit the model or the plan.
+        ModelError: An adapter does not fit the model or the plan, or would stay beside the
+            weights of a start that carries one already.
     """
     if has_adapter(sidecar_folder(start.location, start.commit)):
-        return  # the skeleton lacks the adapter's own modules
+        _refuse_second_adapters(arms)
+    # An adapter beside the weights adds no module and no name, so the skeleton needs none.
     skeleton = load_skeleton(start.location, stages.config.model, start.commit)
     plans = {arm.name: plan_arm(skeleton, arm)[0] for arm in arms}
     for arm in arms:
@@ -61,6 +64,21 @@ def phase_of(arm: TrainingArm) -> str | None:
     """Name of the arm whose policy comes first, if any; for a control, of that arm's control."""
     first = arm.config.first
     return None if first is None else first + arm.name.removeprefix(arm.label)
+
+
+def _refuse_second_adapters(arms: Sequence[TrainingArm]) -> None:
+    """Refuse arms whose adapter would stay beside the weights, next to the start's own.
+
+    Raises:
+        ModelError: There is one.
+    """
+    for arm in arms:
+        if (kind := class_of(arm.config.adapter)) in ATTACHED:
+            raise ModelError(
+                f"training.arms.{arm.label}.adapter: {kind} stays beside the weights, and the "
+                "model that all arms start from carries an adapter there already; it can carry "
+                "one at a time."
+            )
 
 
 def _check_phases(arm: TrainingArm, phase: str, first: TrainingPlan, then: TrainingPlan) -> None:
