@@ -193,7 +193,7 @@ class FromMap:
     """Classes of another UnitMap of the same model, for instance a consensus.
 
     Attributes:
-        path: Its folder.
+        path: Its folder, or either of the two files in it.
         sha256: Checksum of its tensors, as in its ``unitmap.json``. It enters the run id in place
             of the path, and another file is refused.
         names: Any of ``SCU``, ``UCU``, ``CU``, ``RU``.

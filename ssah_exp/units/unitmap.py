@@ -199,8 +199,12 @@ class UnitMap:
 
     @staticmethod
     def checksum(folder: Path) -> str:
-        """sha256 of the tensors that :meth:`save` wrote; it names the map's content."""
-        return digest_file(folder / _TENSORS)
+        """sha256 of the tensors that :meth:`save` wrote; it names the map's content.
+
+        Args:
+            folder: As for :meth:`load`.
+        """
+        return digest_file(_folder_of(folder) / _TENSORS)
 
     @classmethod
     def load(cls, folder: Path) -> UnitMap:
@@ -214,8 +218,7 @@ class UnitMap:
         Raises:
             UnitError: Missing, not to be read, damaged, changed by hand or of another format.
         """
-        # Only its own files stand for their folder: a mistyped subfolder must not load its parent.
-        folder = folder.parent if folder.name in (_TENSORS, _DESCRIPTION) else folder
+        folder = _folder_of(folder)
         try:
             description, tensors = _read(folder)
             loaded = cls(
@@ -240,6 +243,14 @@ class UnitMap:
             if problem is not None:
                 raise UnitError(f"The UnitMap in {folder} cannot be used: {problem}.")
         return loaded
+
+
+def _folder_of(path: Path) -> Path:
+    """A UnitMap's folder, of which either file may be given in its place.
+
+    Only its own files stand for their folder: a mistyped subfolder must not load its parent.
+    """
+    return path.parent if path.name in (_TENSORS, _DESCRIPTION) else path
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -158,6 +158,9 @@ def test_the_consensus_is_a_unit_map_that_selectors_take(tmp_path: Path) -> None
     agreed.save(folder)
     digest = UnitMap.checksum(folder)
     mask = select_units(FromMap(str(folder), digest, ["SCU"]), run, 0, "x")
+    for file in UnitMap.files(folder):
+        by_file = select_units(FromMap(str(file), digest, ["SCU"]), run, 0, "x")
+        np.testing.assert_array_equal(by_file, mask)
     np.testing.assert_array_equal(mask, scu)
     with pytest.raises(UnitError, match="not 0000"):
         FromMap(str(folder), "0000", ["SCU"]).select(run, 0)
