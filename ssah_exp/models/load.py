@@ -217,7 +217,26 @@ def whole_model(location: str, **options: Any) -> PreTrainedModel:
             f"another shape: {', '.join(sorted(lacking)[:3])}. Is it a causal language model, "
             "saved whole?"
         )
+    _say_if_untied(model)
     return model
+
+
+def _say_if_untied(model: PreTrainedModel) -> None:
+    """Let the config say so where the files hold an LM head other than the embeddings it ties.
+
+    transformers then ties nothing, with a warning, and leaves the config as it is. An ablation that
+    is folded into the weights, and programs that read what is saved, would tie the two.
+    """
+    whole: Any = model
+    if not getattr(whole.config, "tie_word_embeddings", False):
+        return
+    ends = (whole.get_input_embeddings(), whole.get_output_embeddings())
+    embeddings, head = (getattr(end, "weight", None) for end in ends)
+    if embeddings is None or head is None or embeddings is head:
+        return
+    away = "meta" in (embeddings.device.type, head.device.type)
+    if not away and not torch.equal(head.to(embeddings.device), embeddings):
+        whole.config.tie_word_embeddings = False
 
 
 def _adapted(location: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from ssah_exp.errors import ModelError, StoreError
@@ -14,9 +15,10 @@ from ssah_exp.interventions.ablate import Ablation, ablated, plan_ablation
 from ssah_exp.interventions.export import export_model
 from ssah_exp.models.anatomy import read_anatomy
 from ssah_exp.models.attached.prefix import LearnedPrefix
-from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.load import LoadedModel, load_model
 from tests import tiny
 from tests.interventions.test_ablate import IDS, MASK, fills_of, some_units
+from tests.training.adapting import MODEL
 
 # Name -> family and changes of its config.
 BOTH_BIASES = {
@@ -126,6 +128,22 @@ def test_tied_weights_are_stored_once_and_the_tokenizer_lies_beside(tmp_path: Pa
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert tokenizer.chat_template == tiny.TEMPLATE
     assert tokenizer("w3 w4").input_ids == loaded.speech.tokenizer("w3 w4").input_ids
+
+
+def test_an_own_head_stays_though_the_config_ties_it(tmp_path: Path) -> None:
+    """Later versions of transformers load both matrices then, earlier ones tie them."""
+    given, name = tmp_path / "given", "model.safetensors"
+    made, ablation = made_with("llama_tied", "pooled", "both")
+    made.model.save_pretrained(given)
+    made.speech.tokenizer.save_pretrained(given)
+    weights = load_file(given / name)
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].flip(1).contiguous()
+    save_file(weights, given / name, {"format": "pt"})
+    loaded = load_model(str(given), MODEL)
+    model = check(loaded, ablation, tmp_path / "out")
+    for item in (loaded.model, model):
+        tied = item.get_output_embeddings().weight is item.get_input_embeddings().weight
+        assert item.config.tie_word_embeddings == tied
 
 
 def test_what_else_the_configs_say_is_kept(tmp_path: Path) -> None:
