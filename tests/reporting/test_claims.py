@@ -483,3 +483,24 @@ def test_what_the_records_lack_is_said_and_stops_no_other_claim(
     settled = settle(claims, seeds_of([0.5, 0.6, 0.7]))
     assert [item.verdict for item in settled] == ["not testable", "supported"]
     assert f"Claim 1: the records have {said}" in render_claims(claims, settled, "markdown")
+
+
+def test_it_is_said_which_of_two_arms_lacks_the_metric(tmp_path: Path) -> None:
+    def lacking(records: Sequence[RunRecord]) -> str:
+        claims = claims_of(tmp_path, {"claim": "c", "tests": [SCU_ABOVE]})
+        found = only(settle(claims, records))
+        assert found.verdict == "not testable"
+        return found.findings[0].lacking
+
+    unscored = {**metrics(0.1), METRIC: rate(0, 0, 0.95)}
+    without = {name: item for name, item in unscored.items() if name != METRIC}
+    said = f"the records have no {METRIC} of aligned."
+    runs = [record(arms=[arm("aligned", 0.1, metrics=unscored), arm("SCU/pooled", 0.6)])]
+    assert lacking(runs) == said
+    runs = [record(arms=[arm("aligned", 0.1, metrics=without), arm("SCU/pooled", 0.6)])]
+    assert lacking(runs).startswith(f"{said} Did you mean 'asr/mean/")
+    apart = [
+        record(0, arms=[arm("aligned", 0.1, metrics=unscored), arm("SCU/pooled", 0.6)]),
+        record(1, arms=[arm("aligned", 0.1), arm("SCU/pooled", 0.6, metrics=unscored)]),
+    ]
+    assert lacking(apart) == f"no seed has {METRIC} of both arms."

@@ -128,8 +128,7 @@ def _found(claims: ClaimFile, test: Prediction, records: Sequence[RunRecord]) ->
     against = None if test.against is None else groups[test.against]
     by_seed = _differences(arm, against, test.metric)
     if not by_seed:
-        hint = did_you_mean(test.metric, [name for run in arm.arms for name in run.metrics])
-        return Evidence({}, lacking=f"the records have no {test.metric} of {test.arm}.{hint}")
+        return Evidence({}, lacking=_without(test.metric, arm, against))
     metric = None if against is None else _metric(test, records)
     if against is None or metric is None:
         return Evidence(by_seed)
@@ -156,6 +155,17 @@ def _differences(arm: Group, against: Group | None, metric: str) -> dict[int, fl
         if own is not None and other is not None:
             found[seed] = own - other
     return found
+
+
+def _without(metric: str, arm: Group, against: Group | None) -> str:
+    """Why no seed gives a difference: which arm was never measured so, or that no seed has both."""
+    for group in (arm, against):
+        if group is not None and not _differences(group, None, metric):
+            names = [name for run in group.arms for name in run.metrics]
+            # Of an arm whose answers all went unscored the name is right, and only values lack.
+            hint = "" if metric in names else did_you_mean(metric, names)
+            return f"the records have no {metric} of {group.label}.{hint}"
+    return f"no seed has {metric} of both arms."
 
 
 def _metric(test: Prediction, records: Sequence[RunRecord]) -> Metric | None:
