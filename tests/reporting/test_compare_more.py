@@ -306,3 +306,33 @@ def test_seeds_that_were_asked_other_questions_stand_in_line() -> None:
         [first, second], JUDGE, Resampling(0.95, 100), Margins(), ["utility/boolq"]
     )
     assert [line.paired.difference.n for line in found.lines if line.paired] == [120] * 3
+
+
+def of_fewer_questions(run: RunRecord, *names: str) -> RunRecord:
+    """Some arms asked ten questions of the first task, as of a hub's data that changed."""
+    task = "utility/boolq/acc"
+    arms = []
+    for item in run.arms:
+        if item.name in names and item.outcomes is not None:
+            answers = item.outcomes.answers | {task: pack_answers([1] * 10)}
+            metrics = item.metrics | {task: rate(10, 10, 0.95, "questions")}
+            outcomes = replace(item.outcomes, answers=answers)
+            item = replace(item, metrics=metrics, outcomes=outcomes)
+        arms.append(item)
+    return replace(run, arms=arms)
+
+
+def test_another_number_of_questions_is_other_questions_where_no_hash_tells() -> None:
+    resampling, asked = Resampling(0.95, 100), ["utility/boolq"]
+    every = [item.name for item in made().arms]
+    later = of_fewer_questions(made(seed=1), *every)
+    found = compare_arms([made(), later], JUDGE, resampling, Margins(), asked)
+    assert [line.paired.difference.n for line in found.lines if line.paired] == [70] * 3
+    for name in ("aligned", "SCU/pooled"):
+        line = scu(of_fewer_questions(made(), name), "utility/boolq/acc")
+        assert line.paired is not None
+        assert line.paired.test == "the arms were asked other questions"
+    draws = replace(made(), arms=[*made().arms, replace(made().arms[2], name="b", draw=1)])
+    line = scu(of_fewer_questions(draws, "b"), "utility/boolq/acc", "random like SCU/pooled")
+    assert line.paired is not None
+    assert line.paired.p is None

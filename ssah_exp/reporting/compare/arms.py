@@ -162,11 +162,11 @@ def paired_over_prompts(
     """
     margin = margins.score * metric.span if metric.kind is Kind.SCORE else margins.rate
     terms = Terms(resampling, margin, metric.unit, metric.higher_is_better)
+    if asked_otherwise(group, reference, metric, seeds):
+        return gap(terms, COHENS_H if metric.kind is Kind.RATE else COHENS_DZ, OTHER_QUESTIONS)
     values = on_prompts(group, reference, metric, seeds, records)
     if values is None:
         return None
-    if asked_otherwise(group, reference, metric, seeds):
-        return gap(terms, COHENS_H if metric.kind is Kind.RATE else COHENS_DZ, OTHER_QUESTIONS)
     if metric.kind is Kind.LOSS:
         return paired_losses(values.arm, values.against, resampling, margins.loss)
     if metric.kind is Kind.RATE:

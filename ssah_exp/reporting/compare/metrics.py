@@ -108,6 +108,14 @@ def questions_put(arms: Iterable[ArmRecord], metric: Metric) -> set[tuple[str, .
     }
 
 
+def numbers_asked(arms: Iterable[ArmRecord], metric: Metric) -> set[int]:
+    """Each number of questions that some arm answered; empty for a metric without tasks."""
+    if not metric.tasks:
+        return set()
+    rows = [metric.read(arm.outcomes) for arm in arms if arm.outcomes is not None]
+    return {len(row) for row in rows if row is not None}
+
+
 def _losses(outcomes: Outcomes) -> Values | None:
     return np.asarray(outcomes.losses, dtype=np.float64) if outcomes.losses else None
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssah_exp.evaluation.paired_tests import Values
-from ssah_exp.records.record import RunRecord
+from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.arm_groups import Group
-from ssah_exp.reporting.compare.metrics import Metric, questions_put, values_of
+from ssah_exp.reporting.compare.metrics import Metric, numbers_asked, questions_put, values_of
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,12 @@ def on_prompts(
     seeds: Sequence[int],
     records: Sequence[RunRecord],
 ) -> OnPrompts | None:
-    """What two arms came to on each prompt; None if a record keeps no outcomes."""
+    """What two arms came to on each prompt.
+
+    None if a record keeps no outcomes, or the arms were asked different questions on some seed.
+    """
+    if asked_otherwise(group, reference, metric, seeds):
+        return None
     pairs = [
         (values_of(group.by_seed[seed], metric), values_of(reference.by_seed[seed], metric))
         for seed in seeds
@@ -49,22 +54,27 @@ def on_prompts(
         for record in records
         if record.seed in seeds
     }
-    same = len(prints) == 1 and len(set().union(*_asked(group, reference, metric, seeds))) <= 1
+    every = [arm for seed in seeds for arm in _arms(group, reference, seed)]
+    same = len(prints) == 1 and _asked_alike(every, metric)
     arm, against = (_over_seeds(side, alike=same) for side in zip(*whole, strict=True))
     return OnPrompts(arm, against, same)
 
 
 def asked_otherwise(group: Group, reference: Group, metric: Metric, seeds: Sequence[int]) -> bool:
     """Whether two arms were asked different questions of a task on some seed."""
-    return any(len(questions) > 1 for questions in _asked(group, reference, metric, seeds))
+    return not all(_asked_alike(_arms(group, reference, seed), metric) for seed in seeds)
 
 
-def _asked(
-    group: Group, reference: Group, metric: Metric, seeds: Sequence[int]
-) -> list[set[tuple[str, ...]]]:
-    return [
-        questions_put([*group.by_seed[seed], *reference.by_seed[seed]], metric) for seed in seeds
-    ]
+def _arms(group: Group, reference: Group, seed: int) -> list[ArmRecord]:
+    return [*group.by_seed[seed], *reference.by_seed[seed]]
+
+
+def _asked_alike(arms: Sequence[ArmRecord], metric: Metric) -> bool:
+    """Whether no arm is known to have been asked other questions than another.
+
+    Records of earlier versions keep no hash of them; other numbers of questions are others, too.
+    """
+    return len(questions_put(arms, metric)) <= 1 and len(numbers_asked(arms, metric)) <= 1
 
 
 def _over_seeds(values: Sequence[Values], *, alike: bool) -> Values:
