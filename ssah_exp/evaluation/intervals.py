@@ -290,7 +290,8 @@ def mean_over(values: Sequence[float], confidence: float, unit: str) -> Estimate
     method = f"Student t {level_text(confidence)} over {unit}"
     if sample.size == 0:
         return Estimate(None, None, None, 0, unit, method)
-    mean = float(sample.mean())
+    with np.errstate(invalid="ignore"):  # of infinities of both signs there is no mean
+        mean = float(sample.mean())
     if sample.size == 1:
         return Estimate(mean, None, None, 1, unit, f"none: one of {unit}")
     if not math.isfinite(mean):

@@ -174,6 +174,13 @@ def test_a_mean_that_is_infinite_has_no_interval() -> None:
     assert (found.value, found.low, found.high) == (math.inf, None, None)
 
 
+@pytest.mark.filterwarnings("error")
+def test_infinities_of_both_signs_have_no_mean() -> None:
+    found = mean_over([math.inf, -math.inf], 0.95, "seeds")
+    assert found.value is not None
+    assert math.isnan(found.value)
+
+
 def test_a_rate_over_seeds_never_leaves_0_to_1_nor_shrinks_to_nothing() -> None:
     wide = rate_over_seeds([0.83, 0.89], 100, 0.95)
     assert (wide.value, wide.high, wide.n) == (pytest.approx(0.86), 1.0, 2)

@@ -180,6 +180,18 @@ def test_windows_that_a_t_test_cannot_take_have_no_test(
     assert found.p_prompts_holm is None
 
 
+@pytest.mark.filterwarnings("error")
+def test_windows_that_are_infinite_in_both_arms_warn_of_nothing(tmp_path: Path) -> None:
+    rows = [[2.0, math.inf], [2.1, 2.6], [2.0, 2.5]]
+    records = [
+        record(seed, arms=[of_windows("aligned", row), of_windows("SCU/pooled", row[::more])])
+        for seed, (row, more) in enumerate(zip(rows, (1, -1, 1), strict=True))
+    ]
+    test = {**SCU_ABOVE, "metric": "perplexity"}
+    found = only(settle(claims_of(tmp_path, {"claim": "c", "tests": [test]}), records))
+    assert (found.p, found.findings[0].over_prompts) == (None, None)
+
+
 def scored(name: str, scores: list[float | None]) -> ArmRecord:
     mean = float(np.mean(np.array(scores, dtype=float)))
     given = {**metrics(0.1), SCORE: Estimate(mean, None, None, len(scores), "answers", "")}

@@ -53,8 +53,10 @@ def over_prompts(
         The test; None where a loss is not finite, all windows differ alike, or fewer than two
         prompts were scored in both arms.
     """
-    found = differences_of(values.arm / metric.span, values.against / metric.span)
     bounded = metric.kind is not Kind.LOSS
+    if not bounded and not (np.isfinite(values.arm).all() and np.isfinite(values.against).all()):
+        return None  # before numpy warns of a difference of infinities
+    found = differences_of(values.arm / metric.span, values.against / metric.span)
     if bounded:
         found = found[~np.isnan(found)]
     few = bounded and found.size > 0 and few_differ(found)
