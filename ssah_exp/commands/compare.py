@@ -21,6 +21,7 @@ from ssah_exp.reporting.compare.arms import compare_arms
 from ssah_exp.reporting.compare.metrics import Metric, metrics_of
 from ssah_exp.reporting.compare.table import render_comparisons
 from ssah_exp.reporting.rows import blocks
+from ssah_exp.reporting.settings import unlike_judges
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -101,14 +102,19 @@ def _judge(records: Sequence[RunRecord], options: argparse.Namespace) -> str:
     """The judge whose verdicts are compared.
 
     Raises:
-        ConfigError: The one asked for is no judge of any run.
+        ConfigError: The one asked for is no judge of any run, or not the same one for all seeds.
     """
     evaluation = records[0].config["evaluation"]
     judge: str = options.judge or evaluation["primary_judge"]
     later = {name for record in records for name in record.judges}  # some of single runs
     judges = {*evaluation["judges"], *later} - {MT_BENCH}
+    runs = " or ".join(record.run_id for record in records)
+    if keys := unlike_judges(records).get(judge):
+        raise ConfigError(
+            f"--judge={judge} is not the same judge of run {runs}: they differ in "
+            f"{', '.join(keys)}. Compare runs of one judge, or ask one of all."
+        )
     if judge not in judges:
-        runs = " or ".join(record.run_id for record in records)
         raise ConfigError(
             f"--judge={judge} is no judge of run {runs}.{did_you_mean(judge, judges)}"
         )

@@ -9,6 +9,7 @@ from typing import Any
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.metric_names import MEAN, asr_name
 from ssah_exp.records.record import RunRecord
+from ssah_exp.reporting.settings import unlike_judges
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,14 @@ class DrawnAsr:
             records: Of one artefact, at least one.
 
         Raises:
-            ConfigError: No arm of any record was measured in that style, or none by that judge.
+            ConfigError: No arm of any record was measured in that style, or none by that judge, or
+                its name stands for several judges.
         """
+        if keys := unlike_judges(records).get(self.judge or ""):
+            raise ConfigError(
+                f"'{self.judge}' is not the same judge in all of these records: they differ in "
+                f"{', '.join(keys)}."
+            )
         if any(
             self.name(record.config["evaluation"]) in arm.metrics
             for record in records

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ssah_exp.errors import SsahWarning
 from ssah_exp.evaluation.attack_metrics import attacked_style, styles_under
 from ssah_exp.evaluation.intervals import (
     Estimate,
@@ -35,7 +37,7 @@ from ssah_exp.evaluation.utility.metrics import UNIT, UTILITY_MEAN, leading_name
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.arm_groups import groups_of
 from ssah_exp.reporting.notes.coverage import partial_coverage
-from ssah_exp.reporting.settings import settings_of, told_apart
+from ssah_exp.reporting.settings import settings_of, told_apart, unlike_judges
 
 # Relative difference of one model's values on one text between batch sizes or machines.
 _ROUNDING = 1e-4
@@ -180,10 +182,23 @@ def _many(share: Estimate | None) -> bool:
 def _without_column(records: Sequence[RunRecord], shown: Sequence[str]) -> list[str]:
     """Judges' metrics that have no column: of other judges, of single attempts.
 
-    Any record's: a judge may have been asked later of some seeds alone.
+    Any record's: a judge may have been asked later of some seeds alone. One name that stands for
+    several judges has no mean over seeds.
     """
     given = {name for record in records for arm in record.arms for name in arm.metrics}
-    return sorted(name for name in given if _by_a_judge(name) and name not in shown)
+    unlike = unlike_judges(records)
+    for judge, keys in unlike.items():
+        warnings.warn(
+            f"{judge} is not the same judge of runs {', '.join(run.run_id for run in records)}: "
+            f"they differ in {', '.join(keys)}. Tables leave it out.",
+            SsahWarning,
+            stacklevel=5,
+        )
+    return sorted(
+        name
+        for name in given
+        if _by_a_judge(name) and name not in shown and name.rpartition("/")[2] not in unlike
+    )
 
 
 def _by_a_judge(metric: str) -> bool:

@@ -13,6 +13,9 @@ from ssah_exp.records.record import RunRecord
 _DRAWN_BY_THE_RUN = ("safety_calibration", "utility_calibration")
 # Sources that always draw by the seed; others do only where they have a `sample`.
 DRAWING = ("ssah_exp.data.sources.RefusedRequests", "ssah_exp.data.mixtures.Poisoned")
+# How a judge describes itself, but for what may differ over seeds: which models an endpoint named,
+# and people's labels, of which every run may have a table of its own.
+_OF_ONE_RUN = ("served", "labels")
 _SHOWN = 8  # digits of a hash that tell a few files apart
 
 
@@ -46,6 +49,24 @@ def seeds_and_runs(runs: Sequence[RunRecord]) -> dict[str, str]:
         "seeds": " ".join(str(run.seed) for run in runs),
         "runs": " ".join(run.run_id for run in runs),
     }
+
+
+def unlike_judges(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
+    """Judges that are not one and the same in a setting's runs: name -> what differs.
+
+    Those of the runs themselves are: their settings and files tell settings apart. One that was
+    asked later is known by its name alone, and may have been given another model or other phrases.
+    """
+    names = dict.fromkeys(name for run in runs for name in run.later)
+    found = {
+        name: _unlike([run.judges[name] for run in runs if name in run.judges]) for name in names
+    }
+    return {name: keys for name, keys in found.items() if keys}
+
+
+def _unlike(described: Sequence[Mapping[str, Any]]) -> list[str]:
+    keys = sorted({key for item in described for key in item} - {*_OF_ONE_RUN})
+    return [key for key in keys if len({digest_of(item.get(key)) for item in described}) > 1]
 
 
 def fixed_inputs(record: RunRecord) -> dict[str, str]:

@@ -504,3 +504,16 @@ def test_it_is_said_which_of_two_arms_lacks_the_metric(tmp_path: Path) -> None:
         record(1, arms=[arm("aligned", 0.1), arm("SCU/pooled", 0.6, metrics=unscored)]),
     ]
     assert lacking(apart) == f"no seed has {METRIC} of both arms."
+
+
+def test_seeds_that_other_judges_of_one_name_judged_test_no_claim(tmp_path: Path) -> None:
+    claims = claims_of(tmp_path, {"claim": "c", "tests": [{**SCU_ABOVE, "metric": "asr/raw/gpt"}]})
+    for models, verdict in ((("a", "a"), "supported"), (("a", "b"), "not testable")):
+        runs = []
+        for run, model in zip(seeds_of([0.6, 0.61]), models, strict=True):
+            for item in run.arms:
+                item.metrics["asr/raw/gpt"] = item.metrics[METRIC]
+            runs.append(replace(run, judges={"gpt": {"model": model}}, later=("gpt",)))
+        found = only(settle(claims, runs))
+        assert found.verdict == verdict
+        assert ("differ in model" in found.findings[0].lacking) == (verdict == "not testable")

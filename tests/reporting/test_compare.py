@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import math
@@ -15,6 +16,8 @@ import pytest
 from scipy import stats
 
 from ssah_exp.cli import main
+from ssah_exp.commands.compare import _judge
+from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.intervals import Resampling, perplexity, rate
 from ssah_exp.evaluation.outcomes import Outcomes
 from ssah_exp.evaluation.paired import Margins
@@ -201,6 +204,16 @@ def test_a_judge_that_was_asked_later_of_one_seed_is_compared_by(
         "--format", "csv",
     )  # fmt: skip
     assert set(pd.read_csv(io.StringIO(text))["metric"]) == {name}
+
+
+def test_one_name_of_several_judges_is_not_compared_by() -> None:
+    made = [
+        replace(table1(seed), judges={"later": {"model": seed}}, later=("later",))
+        for seed in (0, 1)
+    ]
+    with pytest.raises(ConfigError, match=r"--judge=later is not the same judge of run 0+ or 0+1"):
+        _judge(made, argparse.Namespace(judge="later"))
+    assert _judge(made[:1], argparse.Namespace(judge="later")) == "later"
 
 
 def test_losses_are_compared_in_nats() -> None:

@@ -377,6 +377,15 @@ def judged(made: RunRecord, judge: str, style: str = "mean") -> RunRecord:
     return replace(made, arms=[replace(own, metrics={**own.metrics, **asked}) for own in made.arms])
 
 
+def test_one_name_of_several_judges_is_not_drawn(tmp_path: Path) -> None:
+    made = [
+        replace(judged(item, "later"), judges={"later": {"model": item.seed}}, later=("later",))
+        for item in RECORDS
+    ]
+    with pytest.raises(ConfigError, match=r"'later' is not the same judge .* differ in model"):
+        draw_null(made, tmp_path / "null.svg", DrawnAsr(judge="later"))
+
+
 @pytest.mark.parametrize("asked", [0, 1])
 def test_a_judge_that_was_asked_later_of_one_seed_is_drawn(tmp_path: Path, asked: int) -> None:
     made = [judged(item, "later") if item.seed == asked else item for item in RECORDS]

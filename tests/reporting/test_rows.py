@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 from dataclasses import replace
@@ -9,6 +10,7 @@ from dataclasses import replace
 import pytest
 from scipy import stats
 
+from ssah_exp.errors import SsahWarning
 from ssah_exp.evaluation.intervals import Estimate, mean_of_rates, rate
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.rows import Cell, Row, blocks
@@ -258,6 +260,21 @@ def test_a_judge_that_was_asked_later_of_one_seed_stands_in_the_csv(asked: int) 
     assert "asr/raw/guard" not in block.metrics
     cells = [row.cells["asr/raw/guard"] for row in block.rows if row.control is None]
     assert {(cell.value, cell.n, cell.repeats) for cell in cells} == {(0.7, 10, 1)}
+
+
+def test_one_name_of_several_judges_has_no_mean_over_seeds() -> None:
+    """As of an endpoint's judge that was asked after the runs, of one seed with another model."""
+    given = {"asr/raw/gpt": rate(7, 10, 0.95)}
+    guarded = [replace(item, metrics={**item.metrics, **given}) for item in arms()]
+    for models, there in ((("a", "a"), True), (("a", "b"), False)):
+        runs = [
+            record(seed, arms=guarded, judges={"gpt": {"model": model}}, later=("gpt",))
+            for seed, model in enumerate(models)
+        ]
+        warned = pytest.warns(SsahWarning, match="differ in model")
+        with contextlib.nullcontext() if there else warned:
+            (block,) = blocks(runs)
+        assert all(("asr/raw/gpt" in row.cells) == there for row in block.rows)
 
 
 def test_a_control_is_as_large_as_its_draws_are_on_average() -> None:

@@ -16,7 +16,14 @@ from ssah_exp.data import conversations, mixtures, preferences, sources
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.artefacts import render_artefact
 from ssah_exp.reporting.rows import blocks
-from ssah_exp.reporting.settings import DRAWING, draws, newest, settings_of, told_apart
+from ssah_exp.reporting.settings import (
+    DRAWING,
+    draws,
+    newest,
+    settings_of,
+    told_apart,
+    unlike_judges,
+)
 from tests.records.synthetic import record
 
 MIXED = {"_target_": "ssah_exp.data.mixtures.Poisoned"}
@@ -146,3 +153,17 @@ def test_sources_that_draw_by_the_seed_are_known(tmp_path: Path) -> None:
     }
     # The hub's rows are selected as a file's are.
     assert there - tried == {"ssah_exp.data.sources.HubSource"}
+
+
+def test_judges_of_one_name_are_told_apart_by_what_they_are() -> None:
+    def later(**described: object) -> RunRecord:
+        return record(judges={"x": dict(described)}, later=("x",))
+
+    assert unlike_judges([later(model="a"), later(model="b", rubric=1)]) == {
+        "x": ["model", "rubric"]
+    }
+    assert unlike_judges([later(model="a"), later(model="a", served=["b"])]) == {}
+    assert unlike_judges([later(labels="a"), later(labels="b")]) == {}, "a table of each run's own"
+    assert unlike_judges([later(model="a"), record(1)]) == {}
+    own = [record(judges={"x": {"model": name}}) for name in "ab"]
+    assert unlike_judges(own) == {}, "their configs, or files, tell the settings apart"

@@ -25,7 +25,7 @@ from ssah_exp.reporting.compare.arms import paired_over_prompts, printed_value
 from ssah_exp.reporting.compare.metrics import Metric, metrics_of
 from ssah_exp.reporting.compare.on_prompts import on_prompts
 from ssah_exp.reporting.notes.coverage import coverage_note
-from ssah_exp.reporting.settings import settings_of, told_apart
+from ssah_exp.reporting.settings import settings_of, told_apart, unlike_judges
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Evidence:
         over_prompts: With seeds averaged prompt by prompt, if every seed put the same prompts and
             seeds vary; None otherwise, or without outcomes.
         lacking: Why runs that fit the claim are no evidence: several settings fit, and nobody said
-            which is meant, or they have no such arm or metric. "" = nothing is lacking.
+            which is meant, seeds had other judges of one name, or they have no such arm or metric.
+            "" = nothing is lacking.
         unscored: How many answers the test's judge left unscored. "" = none.
     """
 
@@ -112,6 +113,12 @@ def _several(claim: Claim, settings: Sequence[Sequence[RunRecord]]) -> str:
 
 def _from_records(claims: ClaimFile, test: Prediction, records: Sequence[RunRecord]) -> Evidence:
     judge = test.metric.split("/")[-1]  # of other metrics this is no judge's name
+    if keys := unlike_judges(records).get(judge):
+        return Evidence(
+            {},
+            lacking=f"{judge} is not the same judge for all seeds: they differ in "
+            f"{', '.join(keys)}; ask one judge of all.",
+        )
     unscored = coverage_note(records, judge) or ""
     return replace(_found(claims, test, records), unscored=unscored)
 
