@@ -8,13 +8,15 @@ PERPLEXITY = "perplexity"
 TRAIN_LOSS, EPOCHS, TRAINED_SHARE = "train_loss", "epochs", "trained_share"
 # Of an arm, beside its metrics: the pruned share of all units.
 UNITS = "units_pct"
+# What numbers of the user's callbacks begin with.
+WATCHED = "watched"
 
 MEAN = "mean"  # in place of a style: the mean over all styles
 
 
 def watched_name(callback: str, name: str) -> str:
     """Metric name of a number that one of the user's callbacks reports on a training."""
-    return f"watched/{callback}/{name}"
+    return f"{WATCHED}/{callback}/{name}"
 
 
 def asr_name(style: str, judge: str) -> str:

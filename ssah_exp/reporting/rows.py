@@ -25,6 +25,7 @@ from ssah_exp.evaluation.metric_names import (
     PERPLEXITY,
     TRAIN_LOSS,
     TRAINED_SHARE,
+    WATCHED,
     asr_name,
     empty_name,
     looping_name,
@@ -105,7 +106,7 @@ class Block:
         records: One per seed, the newest of each.
         rows: In the order of the first record's arms.
         metrics: Columns, in order; rows have further cells: of other judges, of single attempts of
-            an attack, and of coverage where not all answers were scored.
+            an attack, of callbacks, and of coverage where not all answers were scored.
         apart: What tells it from other settings with the same config: input -> first digits of its
             hash.
     """
@@ -180,7 +181,7 @@ def _many(share: Estimate | None) -> bool:
 
 
 def _without_column(records: Sequence[RunRecord], shown: Sequence[str]) -> list[str]:
-    """Judges' metrics that have no column: of other judges, of single attempts.
+    """Metrics that have no column: of other judges, of single attempts, of callbacks.
 
     Any record's: a judge may have been asked later of some seeds alone. One name that stands for
     several judges has no mean over seeds.
@@ -197,13 +198,13 @@ def _without_column(records: Sequence[RunRecord], shown: Sequence[str]) -> list[
     return sorted(
         name
         for name in given
-        if _by_a_judge(name) and name not in shown and name.rpartition("/")[2] not in unlike
+        if _for_machines(name) and name not in shown and name.rpartition("/")[2] not in unlike
     )
 
 
-def _by_a_judge(metric: str) -> bool:
+def _for_machines(metric: str) -> bool:
     kind = metric.partition("/")[0]
-    return kind.startswith(("asr", "score")) or kind.endswith("_refusal")
+    return kind.startswith(("asr", "score")) or kind.endswith("_refusal") or kind == WATCHED
 
 
 def _scores(record: RunRecord, styles: Sequence[str], judge: str) -> list[str]:

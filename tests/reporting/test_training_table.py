@@ -358,6 +358,15 @@ def test_machines_read_one_line_per_value(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])
+def test_machines_read_what_callbacks_watched(form: str) -> None:
+    name, number = "watched/losses/range", Estimate(1.5, None, None, 20, "batches", "watched")
+    made = training_record(arms=with_metric("setting_i", name, number))
+    cell = measured(made, form, "setting_i", name).iloc[0]
+    assert (cell["value"], cell["n"], cell["method"]) == (1.5, 20, "watched")
+    assert list(table(render_training([made], "markdown"))["setting_i"]) == HEADINGS, "no column"
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
 def test_machines_read_what_the_paper_lacks_in_the_same_columns(form: str) -> None:
     frame = frame_of([training_record(artefact="scu_only")], form)
     assert list(frame.columns) == COLUMNS
