@@ -178,7 +178,7 @@ def _read_jsonl(path: Path) -> Iterator[Any]:
         for number, line in enumerate(stream, start=1):
             if line.strip():
                 try:
-                    yield json_of(line)
+                    yield json_of(line.rstrip("\n"))  # errors at its end are in this line
                 except json.JSONDecodeError as error:  # its own line number is always 1
                     place = f"line {number} column {error.colno}"
                     raise ValueError(

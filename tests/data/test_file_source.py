@@ -443,6 +443,9 @@ def test_the_line_of_a_jsonl_file_that_is_broken_is_named(tmp_path: Path) -> Non
     target.write_text('{"goal": "x"}\n\n{"goal": "y" 1}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"malformed: .*: line 3 column 14; every line is"):
         FileSource("{goal}", path=str(target)).load(0)
+    target.write_text('{"goal": "x"\n{"goal": "y"}\n', encoding="utf-8")  # what lacks at its end
+    with pytest.raises(DataError, match=r"malformed: .*: line 1 column 13; every line is"):
+        FileSource("{goal}", path=str(target)).load(0)
 
 
 def test_json_lines_in_a_json_file_are_told(tmp_path: Path) -> None:
