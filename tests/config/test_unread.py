@@ -12,6 +12,7 @@ from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.unread import refuse_unread
 from ssah_exp.errors import ConfigError
 from tests.config.composing import config_of
+from tests.thinning import thinned
 
 PRUNING, FREEZING, BUDGET, PROBE = (
     f"experiment={name}"
@@ -110,7 +111,7 @@ def refusal(*jobs: tuple[RunConfig, Sequence[str]]) -> list[str]:
     return str(refused.value).splitlines()
 
 
-@pytest.mark.parametrize(("given", "ignoring", "reading", "why"), CASES)
+@pytest.mark.parametrize(("given", "ignoring", "reading", "why"), thinned(CASES))
 def test_what_nothing_reads_is_refused_and_what_something_reads_is_not(
     given: list[str], ignoring: list[str], reading: list[str], why: str
 ) -> None:

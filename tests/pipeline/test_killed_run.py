@@ -46,7 +46,10 @@ def hashes(finished: Finished) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("number", "code", "minutes", "saved"),
-    [(signal.SIGKILL, -9, 0.0, STEP), (signal.SIGTERM, 143, None, 2 * STEP)],
+    [
+        (signal.SIGKILL, -9, 0.0, STEP),
+        pytest.param(signal.SIGTERM, 143, None, 2 * STEP, marks=pytest.mark.slow),
+    ],
     ids=["SIGKILL", "SIGTERM"],
 )
 def test_the_same_run_goes_on_and_ends_with_the_same_files(

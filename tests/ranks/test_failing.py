@@ -28,7 +28,7 @@ def start(root: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run_processes(2, ["-m", "tests.ranks.failing", str(root), how])
 
 
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV"])
+@pytest.mark.parametrize("name", ["SIGKILL", pytest.param("SIGSEGV", marks=pytest.mark.slow)])
 def test_a_killed_rank_ends_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str
 ) -> None:
