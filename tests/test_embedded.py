@@ -200,6 +200,7 @@ def test_a_suffix_searched_with_the_real_tokenizer_is_put_as_measured(
     assert again == pytest.approx(found.details["best_loss"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_quickstart_notebook_finds_the_run_in_the_cache(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ def started(bench: Bench, *overrides: str) -> tuple[subprocess.Popen[str], list[
     return process, jobs
 
 
+@pytest.mark.slow
 def test_workers_share_the_jobs_and_their_results_are_those_of_one_process(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,7 +68,8 @@ def results(root: Path) -> dict[str, tuple[object, ...]]:
     return {item.run_id: (item.arms, item.models, item.training, item.classes) for item in records}
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [6, 200])
 def test_killed_again_and_again_a_sweep_ends_as_if_nothing_had_been(
     bench: Bench, kills: int
 ) -> None:
