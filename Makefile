@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make quickstart   align, identify, ablate and print Table 1 for the embedded model"
 	@echo "make test         the test suite, with one end-to-end run on the embedded model"
-	@echo "make test-exhaustive  the same of every committed number and every option, not of each eighth"
+	@echo "make test-exhaustive  the rest of many alike: every committed number, every option"
 	@echo "make test-slow    minutes-long tests     make test-gpu   tests that need a CUDA device"
 	@echo "make test-eight-bit   8-bit AdamW of bitsandbytes, on a CPU (installs it apart)"
 	@echo "make test-slurm   sweeps on a real Slurm on this machine (root, Debian; installs it if missing)"
