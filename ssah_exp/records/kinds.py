@@ -116,8 +116,13 @@ def _each(container: type, of: Any, hint: Any, places: Callable[[Any], Iterable[
         if type(value) is not container:
             raise KindError(value, hint)
         if scalars is None or not scalars.issuperset(map(type, held)):
-            for place in places(value):
-                _look(value, place, below)
+            place: Any = None
+            try:  # around the loop: a call for each of a million values takes as long as its check
+                for place in places(value):
+                    below(value[place])
+            except KindError as error:
+                error.places.append(str(place))
+                raise
 
     return check
 
@@ -137,18 +142,15 @@ def _fields(kind: Any) -> Check:
             found = tuple(map(type, values(value)))
         except KeyError:  # not all are there
             found = ()
-        for name in others if found in seen else hints:
-            if name in value:
-                _look(value, name, checks[name])
+        name = ""
+        try:
+            for name in others if found in seen else hints:
+                if name in value:
+                    checks[name](value[name])
+        except KindError as error:
+            error.places.append(name)
+            raise
         if found:
             seen.add(found)
 
     return check
-
-
-def _look(value: Any, place: Any, below: Check) -> None:
-    try:
-        below(value[place])
-    except KindError as error:
-        error.places.append(str(place))
-        raise
