@@ -112,6 +112,7 @@ def _each(container: type, of: Any, hint: Any, places: Callable[[Any], Iterable[
     below, scalars = check_of(of), _scalars(of)
 
     def check(value: Any) -> None:
+        inside: Any = value  # mypy makes an object of what is compared by its type
         held: Any = value.values() if type(value) is dict else value
         if type(value) is not container:
             raise KindError(value, hint)
@@ -119,7 +120,7 @@ def _each(container: type, of: Any, hint: Any, places: Callable[[Any], Iterable[
             place: Any = None
             try:  # around the loop: a call for each of a million values takes as long as its check
                 for place in places(value):
-                    below(value[place])
+                    below(inside[place])
             except KindError as error:
                 error.places.append(str(place))
                 raise
