@@ -67,7 +67,6 @@ def nothing_frozen() -> Iterator[None]:
     gc.freeze()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_frozen")
 def test_three_thousand_records_are_read_in_two_seconds_of_computing(tmp_path: Path) -> None:
     """As large as those of Table 1: 14 arms. Process time, as other work may run beside it."""
@@ -78,7 +77,7 @@ def test_three_thousand_records_are_read_in_two_seconds_of_computing(tmp_path: P
         folder = store.folder(ARTEFACT, f"{number:012x}")
         folder.mkdir(parents=True)
         (folder / "record.json").write_text(text.replace('"RUN"', f'"{number:012x}"'))
-    for _ in range(5):  # on a machine that is busy one of five will do
+    for _ in range(3):  # on a machine that is busy one of three will do
         started = time.process_time()
         records = store.read(ARTEFACT)
         seconds = time.process_time() - started
