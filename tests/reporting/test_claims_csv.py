@@ -10,7 +10,7 @@ import pytest
 from ssah_exp.errors import ConfigError
 from ssah_exp.reporting.claims.settle import settle
 from ssah_exp.reporting.claims.table import render_claims
-from tests.reporting.test_claims import claims_of, only
+from tests.reporting.claimed import claims_of, only
 
 
 def test_a_csv_gives_one_value_per_seed(tmp_path: Path) -> None:

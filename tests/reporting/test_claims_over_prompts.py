@@ -19,7 +19,7 @@ from ssah_exp.reporting.claims.over_prompts import OverPrompts
 from ssah_exp.reporting.claims.settle import Settled, settle
 from ssah_exp.reporting.claims.table import render_claims
 from tests.records.synthetic import JUDGE, arm, metrics, record
-from tests.reporting.test_claims import METRIC, SCU_ABOVE, claims_of, only
+from tests.reporting.claimed import METRIC, SCU_ABOVE, claims_of, only
 
 N = 100
 SCORE = f"score/raw/{JUDGE}"

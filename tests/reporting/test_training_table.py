@@ -1,75 +1,38 @@
-"""Training tables in every format, from records made by hand."""
+"""Training tables in markdown and LaTeX, from records made by hand."""
 
 from __future__ import annotations
 
-import io
-import json
-import math
 import re
 import statistics
 from dataclasses import replace
-from typing import Any
 
-import pandas as pd
 import pytest
 from scipy import stats
 
 from ssah_exp.errors import StoreError
 from ssah_exp.evaluation.intervals import Estimate, rate
-from ssah_exp.records.record import ArmRecord, RunRecord
+from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.artefacts import render_artefact
 from ssah_exp.reporting.beside_paper.benchmarks import attack_metric
 from ssah_exp.reporting.model_card import model_card
-from ssah_exp.reporting.rows import blocks
 from ssah_exp.reporting.training_table import render_training
 from tests.records.synthetic import (
-    TRAINING_JUDGE,
     metrics,
     record,
     trained_arm,
     trained_arms,
     training_record,
 )
-
-ASR = f"asr/raw/{TRAINING_JUDGE}"
-MODEL = "SmolLM2-135M-Instruct (Q4_1)"
-HEADINGS = [
-    "arm",
-    "policy",
-    "units %",
-    "params %",
-    "weights free %",
-    "epochs",
-    "training loss",
-    "perplexity",
-    "ASR %, raw text",
-    "ASR %, raw text + system prompt",
-    "ASR %, mean of the styles",
-    "benign refused %, chat",
-    "borderline refused %, chat",
-]
-SHIFTS = (0.0, 0.02, -0.05)
-GAP = Estimate(None, None, None, 0, "prompts", "Wilson 95%")
-
-
-def with_metric(name: str, key: str, value: Estimate | None) -> list[ArmRecord]:
-    """The arms, one metric of one of them replaced, or taken away."""
-    made = trained_arms()
-    (at,) = [at for at, arm in enumerate(made) if arm.name == name]
-    kept = {other: item for other, item in made[at].metrics.items() if other != key}
-    made[at] = replace(made[at], metrics=kept if value is None else {**kept, key: value})
-    return made
-
-
-def seeds() -> list[RunRecord]:
-    return [training_record(at, arms=trained_arms(shift)) for at, shift in enumerate(SHIFTS)]
-
-
-def table(text: str) -> dict[str, dict[str, str]]:
-    """Cells of the first markdown table, by arm and heading."""
-    lines = [line for line in text.partition("Published")[0].splitlines() if line.startswith("|")]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows[2:]}
+from tests.reporting.trainings import (
+    ASR,
+    GAP,
+    HEADINGS,
+    SHIFTS,
+    measured,
+    seeds,
+    table,
+    with_metric,
+)
 
 
 def test_each_artefact_has_its_table() -> None:
@@ -288,113 +251,6 @@ def test_settings_that_differ_get_a_table_each() -> None:
     assert text.count("\nPublished") == 1
 
 
-def strict(constant: str) -> Any:
-    raise AssertionError(f"{constant} is not JSON")
-
-
-def frame_of(made: list[RunRecord], form: str) -> pd.DataFrame:
-    text = render_training(made, form)
-    if form == "csv":
-        return pd.read_csv(io.StringIO(text))
-    return pd.DataFrame(json.loads(text, parse_constant=strict))
-
-
-def measured(made: RunRecord, form: str, arm: str, metric: str) -> pd.DataFrame:
-    frame = frame_of([made], form)
-    frame = frame[frame["origin"] == "measured"]
-    return frame[(frame["arm"] == arm) & (frame["metric"] == metric)]
-
-
-COLUMNS = [
-    "origin",
-    "model",
-    "data",
-    "start",
-    "trained_on",
-    "seeds",
-    "runs",
-    "arm",
-    "policy",
-    "control",
-    "units_pct",
-    "params_pct",
-    "metric",
-    "value",
-    "low",
-    "high",
-    "spread",
-    "n",
-    "repeats",
-    "method",
-    "fewer_than_paper",
-    "published_model",
-    "published",
-    "difference",
-    "differs_in",
-]
-
-
-@pytest.mark.parametrize("form", ["csv", "json"])
-def test_machines_read_one_line_per_value(form: str) -> None:
-    frame = frame_of([training_record()], form)
-    (block,) = blocks([training_record()])
-    assert list(frame.columns) == COLUMNS
-    frame = frame[frame["origin"] == "measured"]
-    assert len(frame) == 5 * len(block.metrics)
-    assert set(frame["start"]) == {"aligned"}
-    assert set(frame["trained_on"]) == {"finetune"}
-    arm = frame[(frame["arm"] == "setting_i") & frame["control"].isna()].set_index("metric")
-    assert arm.loc[ASR, "value"] == pytest.approx(0.3), "a share, not percent"
-    assert arm.loc[ASR, "low"] < 0.3 < arm.loc[ASR, "high"]
-    assert arm.loc["trained_share", "value"] == pytest.approx(0.4)
-    assert arm.loc["train_loss", "value"] == pytest.approx(1.3)
-    assert arm.loc["train_loss", "n"] == 64
-    assert set(arm["policy"]) == {"freeze"}
-    assert (set(arm["units_pct"]), set(arm["params_pct"])) == ({2.0}, {1.0}), "percent"
-    assert (set(frame["model"]), set(frame["data"])) == ({MODEL}, {"bundled"})
-    control = frame[(frame["control"] == "random") & (frame["metric"] == ASR)].iloc[0]
-    assert control["spread"] == pytest.approx(0.1)
-    assert (control["repeats"], control["method"]) == (3, "range over draws")
-
-
-@pytest.mark.parametrize("form", ["csv", "json"])
-def test_machines_read_what_callbacks_watched(form: str) -> None:
-    name, number = "watched/losses/range", Estimate(1.5, None, None, 20, "batches", "watched")
-    made = training_record(arms=with_metric("setting_i", name, number))
-    cell = measured(made, form, "setting_i", name).iloc[0]
-    assert (cell["value"], cell["n"], cell["method"]) == (1.5, 20, "watched")
-    assert list(table(render_training([made], "markdown"))["setting_i"]) == HEADINGS, "no column"
-
-
-@pytest.mark.parametrize("form", ["csv", "json"])
-def test_machines_read_what_the_paper_lacks_in_the_same_columns(form: str) -> None:
-    frame = frame_of([training_record(artefact="scu_only")], form)
-    assert list(frame.columns) == COLUMNS
-    assert set(frame["origin"]) == {"measured"}
-
-
-@pytest.mark.parametrize("artefact", ["table4_alignment_budget", "frozen_share"])
-def test_counts_stay_whole_numbers_beside_lines_that_have_none(artefact: str) -> None:
-    made = [training_record(artefact=artefact)]
-    lines = json.loads(render_training(made, "json"))
-    counts = [line[name] for line in lines for name in ("n", "repeats")]
-    assert {type(count) for count in counts if count is not None} == {int}
-    text = pd.read_csv(io.StringIO(render_training(made, "csv")), dtype=str)
-    assert text[["n", "repeats"]].stack().dropna().str.isdecimal().all()
-
-
-@pytest.mark.parametrize("form", ["csv", "json"])
-def test_machines_read_gaps_and_infinities(form: str) -> None:
-    endless = Estimate(math.inf, 3.0, math.inf, 3, "windows", "bootstrap")
-    made = training_record(arms=with_metric("full", "perplexity", endless))
-    cell = measured(made, form, "full", "perplexity").iloc[0]
-    assert cell["low"] == 3
-    assert math.isinf(float(cell["value"])), "not a gap: JSON says it as text"
-    gap = measured(made, form, "unaligned", "train_loss").iloc[0]
-    assert gap[["value", "low", "high"]].isna().all()
-    assert pd.isna(measured(made, form, "unaligned", ASR).iloc[0]["policy"])
-
-
 def test_latex_escapes_what_would_be_a_command() -> None:
     text = render_training([training_record()], "latex")
     assert re.findall(r"(?<!\\)[%_#$~^±×÷]", text) == []
@@ -415,58 +271,6 @@ def test_every_latex_row_has_the_declared_number_of_columns() -> None:
         rows = [line for line in part.splitlines() if line.endswith(r"\\")]
         assert len(rows) >= 5
         assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {columns}
-
-
-def after(epochs: float, *changed: ArmRecord) -> list[ArmRecord]:
-    """Arms of a record, the changed ones in place of theirs, each trained for ``epochs`` of 2."""
-    others = {item.name: item for item in changed}
-    return [
-        replace(item, training=item.training and {**item.training, "epochs": epochs})
-        for item in (others.get(item.name, item) for item in trained_arms())
-    ]
-
-
-def test_how_near_matched_arms_came_to_the_loss_is_said() -> None:
-    """By hand: setting_i 1.3 against full 1.2, controls at 1.1, 1.2 and 1.3; the second seed's
-    setting_i ended at 1.1."""
-    again = after(2.0, trained_arm("setting_i", 0.3, 1.1))
-    records = [training_record(arms=after(2.0)), training_record(1, arms=again)]
-    assert (
-        "Trained until the training loss of full was reached, at looks at most 5 steps apart; "
-        "training loss less that one, mean [least, most]: "
-        "setting_i +0.000 [-0.100, +0.100] (not reached in 1); "
-        "random like setting_i +0.000 [-0.100, +0.100] (not reached in 2)."
-    ) in render_training(records, "markdown")
-    never = render_training([training_record(arms=after(2.0))], "markdown")
-    assert "setting_i +0.100 (not reached);" in never
-
-
-def test_an_arm_that_a_look_ended_got_there_whatever_merging_did_to_its_loss() -> None:
-    """A look sees an adapter before it is merged; the record has the loss after."""
-    ended = training_record(arms=after(1.5, trained_arm("setting_i", 0.3, 1.207)))
-    text = render_training([ended], "markdown")
-    assert "setting_i +0.007;" in text
-    assert "not reached" not in text
-    ended.config["training"]["callbacks"] = {"own": {"_target_": "mine.Stops"}}
-    text = render_training([ended], "markdown")
-    assert "setting_i +0.007 (not reached);" in text, "a callback may have ended it"
-
-
-def test_an_arm_whose_very_last_look_found_the_loss_got_there() -> None:
-    """Its epochs were over then, too; the record says what the look found."""
-    arm = trained_arm("setting_i", 0.3, 1.207)
-    told = replace(arm, training={**(arm.training or {}), "reached": True})
-    record = training_record(arms=after(2.0, told))
-    text = render_training([record], "markdown")
-    assert "setting_i +0.007;" in text
-    record.config["training"]["callbacks"] = {"own": {"_target_": "mine.Stops"}}
-    assert "setting_i +0.007;" in render_training([record], "markdown")
-
-
-def test_tables_without_a_loss_to_match_say_nothing_of_it() -> None:
-    arms = [trained_arm("full", 0.1, 1.2), trained_arm("ru20", 0.2, 1.3)]
-    record = training_record(artefact="table4_alignment_budget", arms=arms)
-    assert "Trained until" not in render_training([record], "markdown")
 
 
 def test_a_mean_that_one_seed_lacks_says_how_many_it_is_of() -> None:
