@@ -139,6 +139,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; 0 = done, 1 = a part failed, 2 = wrong input, 130 = interrupted."""
     if isinstance(sys.stdout, TextIOWrapper):  # a dagger in a table must not raise
         sys.stdout.reconfigure(errors="replace")
+    if not (sys.stderr and sys.stderr.isatty()):
+        # Bars that libraries draw in a log; tqdm reads this when it is imported.
+        os.environ.setdefault("TQDM_DISABLE", "1")
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     if arguments[:1] == ["run"]:

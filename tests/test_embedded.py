@@ -25,6 +25,7 @@ pytestmark = [
 def ssah_exp(root: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ssah_exp", "run", "debug=fast", *overrides]
     environment = {**os.environ, "SSAH_ROOT": str(root), "CUDA_VISIBLE_DEVICES": ""}
+    environment.pop("TQDM_DISABLE", None)
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     return done
@@ -36,6 +37,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
     done = ssah_exp(folder)
     assert "computed align" in done.stderr
+    assert "%|" not in done.stderr, "no bar of tqdm, of which a log keeps every step"
     assert "SCU" in done.stdout
     return folder
 

@@ -26,7 +26,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.all:
         return _all(root, options)
     status = status_of(find_sweep(root, options.sweep))
-    if options.json:
+    if options.format == "json":
         print(json.dumps(as_json(status), indent=1))
         return 0
     print("\n".join(lines(status)))
@@ -42,14 +42,14 @@ def _all(root: Path, options: argparse.Namespace) -> int:
     for sweep in sweeps_below(root):
         try:
             status = status_of(sweep)
-            if options.json:
+            if options.format == "json":
                 content.append(as_json(status))
             else:
                 _print_summary(status)
         except StoreError as error:
             code = 1
             print(f"sweep {sweep.name}: {error}", file=sys.stderr)
-    if options.json:
+    if options.format == "json":
         print(json.dumps(content, indent=1))
     return code
 

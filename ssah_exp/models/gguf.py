@@ -23,7 +23,8 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
 
     Nothing that lies beside the file is looked at: an adapter there would be loaded, too, and the
     file's hash would name other weights. Unless stderr is a terminal, transformers' progress bars
-    stay off from here on: in a log each of their steps is a line.
+    stay off from here on: in a log each of their steps is a line. (One of them is tqdm's own, which
+    the command `ssah-exp` turns off.)
 
     Args:
         gguf: The file; its architecture must be one that transformers can read from GGUF.
@@ -36,7 +37,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    if not sys.stderr.isatty():
+    if not (sys.stderr and sys.stderr.isatty()):
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     with TemporaryDirectory() as alone:
         (Path(alone) / gguf.name).symlink_to(gguf.resolve())

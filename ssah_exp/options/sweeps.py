@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
 
-from ssah_exp.options.base import Commands, add_overrides, add_root
-
-if TYPE_CHECKING:
-    import argparse
+from ssah_exp.options.base import Commands, add_format, add_overrides, add_root
 
 
 def add(commands: Commands) -> None:
@@ -15,7 +12,11 @@ def add(commands: Commands) -> None:
     status = commands.add_parser("status", help="how the jobs of a sweep stand")
     _sweep(status)
     status.add_argument("--all", action="store_true", help="one line for every sweep")
-    status.add_argument("--json", action="store_true", help="for programs")
+    add_format(status, "text", "json")
+    # Its name until every other command had --format; scripts that watch sweeps still say it.
+    status.add_argument(
+        "--json", action="store_const", const="json", dest="format", help=argparse.SUPPRESS
+    )
     status.set_defaults(module="status")
 
     retry = commands.add_parser(

@@ -75,6 +75,26 @@ def test_the_command_line_imports_nothing_heavy() -> None:
     assert not set(HEAVY) & set(done.stdout.split())
 
 
+@pytest.mark.parametrize(("asked", "drawn"), [(None, False), ("", True)])
+def test_bars_of_libraries_stay_out_of_logs(tmp_path: Path, asked: str | None, drawn: bool) -> None:
+    script = (
+        "import sys; from ssah_exp.cli import main\n"
+        "assert main(['status', '--all', '--root', sys.argv[1]]) == 0\n"
+        "from tqdm.auto import tqdm; list(tqdm(range(2)))"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "TQDM_DISABLE"}
+    if asked is not None:
+        environment["TQDM_DISABLE"] = asked
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
+    )
+    assert ("2/2" in done.stderr) == drawn
+
+
 def test_tables_report_and_figures_never_import_torch(tmp_path: Path) -> None:
     """Its import alone takes seconds."""
     experiments = Path(__file__).parents[2] / "experiments"

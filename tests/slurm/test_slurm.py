@@ -37,7 +37,7 @@ def submitted(bench: Bench, *arguments: str) -> Sweep:
 
 
 def settled(bench: Bench, sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """``status --json`` once no job is queued or running."""
+    """``status --format json`` once no job is queued or running."""
 
     def look() -> dict[str, Any] | None:
         content = shown(bench, sweep, capsys)
@@ -48,9 +48,9 @@ def settled(bench: Bench, sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> d
 
 
 def shown(bench: Bench, sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """``status --json`` within this process."""
+    """``status --format json`` within this process."""
     capsys.readouterr()
-    assert bench.run("status", sweep.name, "--json", "--root", str(bench.root)) == 0
+    assert bench.run("status", sweep.name, "--format", "json", "--root", str(bench.root)) == 0
     content: dict[str, Any] = json.loads(capsys.readouterr().out)
     return content
 

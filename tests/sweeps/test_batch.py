@@ -79,7 +79,7 @@ def test_a_job_that_fails_does_not_stop_the_others_and_can_be_run_again(
     assert record is not None
     assert record.config["evaluation"]["confidence"] == 0.9
     capsys.readouterr()
-    assert bench.run("status", "--json", "--root", str(bench.root)) == 0
+    assert bench.run("status", "--format", "json", "--root", str(bench.root)) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["counts"] == {"done": 3}
     assert shown["jobs"][1]["run_id"] == record.run_id

@@ -80,7 +80,7 @@ def test_a_damaged_job_hides_no_other(
     assert shown[0][:3] == ["0", "missing", "seed=0"], "x=0 is what all the others share"
     assert shown[1] == ["1", "failed", "its", "frozen", "config", "is", "damaged"]
     assert shown[2][:3] == ["2", "missing", "seed=2"]
-    assert main(["status", "--json", *root]) == 0
+    assert main(["status", "--format", "json", *root]) == 0
     job = json.loads(capsys.readouterr().out)["jobs"][1]
     assert (job["status"], job["overrides"]) == ("failed", [])
     assert job["detail"] == "its frozen config is damaged"

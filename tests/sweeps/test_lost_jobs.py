@@ -248,10 +248,11 @@ def test_a_damaged_sweep_hides_no_other(tmp_path: Path, capsys: Capture, left: s
     sweep_of(tmp_path, 1)
     noon = open_sweep(tmp_path / "sweeps" / "noon", "batch", {}, {})
     (noon.folder / "sweep.json").write_text(left)
-    for form in ([], ["--json"]):
+    for form in ([], ["--format", "json"], ["--json"]):
         assert main(["status", "--all", *form, "--root", str(tmp_path)]) == 1
         said = capsys.readouterr()
         assert "night" in said.out
+        assert (said.out[0] == "[") == bool(form), "JSON where it is asked for"
         assert said.err.startswith("sweep noon: Cannot read ")
     assert main(["status", "night", "--all", "--root", str(tmp_path)]) == 2
     assert "leave 'night' or --all out" in capsys.readouterr().err

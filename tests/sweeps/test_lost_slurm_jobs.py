@@ -97,7 +97,7 @@ def test_a_number_at_slurm_that_cannot_be_read_hides_no_other_job(
     assert found.standings[3].detail.startswith("slurm.json in its folder is damaged")
     assert found.of(*UNFINISHED) == []
     root = ["--root", str(tmp_path)]
-    assert main(["status", "--json", *root]) == 0
+    assert main(["status", "--format", "json", *root]) == 0
     numbers = [job["slurm"] for job in json.loads(capsys.readouterr().out)["jobs"]]
     assert numbers == ["7_0", None, None, None]
     (sweep.job(3).folder / "slurm.json").unlink()

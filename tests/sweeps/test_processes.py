@@ -44,7 +44,7 @@ def test_a_job_of_two_processes_says_which_run_it_was(
     assert table.splitlines()[0] not in printed.out
     assert f"run {record.run_id}  " in log
 
-    assert bench.run("status", "--json", "--root", str(bench.root)) == 0
+    assert bench.run("status", "--format", "json", "--root", str(bench.root)) == 0
     (shown,) = json.loads(capfd.readouterr().out)["jobs"]
     assert (shown["status"], shown["run_id"]) == (DONE, record.run_id)
     assert bench.run("retry-failed", "--root", str(bench.root)) == 0

@@ -99,8 +99,8 @@ class Bench:
         return sweeps_below(self.root)[-1]
 
     def status(self, *arguments: str) -> dict[str, Any]:
-        """What ``status --json`` says."""
-        done = self.call("status", "--json", *arguments)
+        """What ``status --format json`` says."""
+        done = self.call("status", "--format", "json", *arguments)
         assert done.returncode == 0, done.stderr
         content: dict[str, Any] = json.loads(done.stdout)
         return content
