@@ -158,9 +158,10 @@ def test_means_have_intervals_of_the_level_asked_for(confidence: float) -> None:
     margin = stats.t.ppf(level, 2) * stdev(values) / math.sqrt(3)
     assert (found.low, found.high) == pytest.approx((0.65 - margin, 0.65 + margin))
     rates = mean_of_rates([(30, 100), (10, 40)], confidence)
-    error = math.sqrt(0.3 * 0.7 / 100 + 0.25 * 0.75 / 40) / 2
-    margin = stats.norm.ppf(level) * error
-    assert (rates.low, rates.high) == pytest.approx((0.275 - margin, 0.275 + margin))
+    one, other = rate(30, 100, confidence), rate(10, 40, confidence)
+    below = math.hypot(0.3 - (one.low or 1), 0.25 - (other.low or 1)) / 2
+    above = math.hypot((one.high or 0) - 0.3, (other.high or 0) - 0.25) / 2
+    assert (rates.low, rates.high) == pytest.approx((0.275 - below, 0.275 + above))
 
 
 def test_one_seed_has_no_interval_and_none_is_a_gap() -> None:

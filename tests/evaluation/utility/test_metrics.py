@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from scipy import stats
 
 from ssah_exp.config.schema import UtilityConfig
 from ssah_exp.evaluation.intervals import mean_of_rates, rate
@@ -44,10 +45,31 @@ def test_no_tasks_no_columns() -> None:
 
 def test_the_interval_of_a_mean_of_rates() -> None:
     found = mean_of_rates([(30, 100), (10, 40)], 0.95)
-    error = math.sqrt(0.3 * 0.7 / 100 + 0.25 * 0.75 / 40) / 2
+    one, other = rate(30, 100, 0.95), rate(10, 40, 0.95)
+    below = math.hypot(0.3 - (one.low or 1), 0.25 - (other.low or 1)) / 2
+    above = math.hypot((one.high or 0) - 0.3, (other.high or 0) - 0.25) / 2
     assert found.value == pytest.approx(0.275)
-    assert found.low == pytest.approx(0.275 - 1.959964 * error)
-    assert found.high == pytest.approx(0.275 + 1.959964 * error)
+    assert (found.low, found.high) == pytest.approx((0.275 - below, 0.275 + above))
+    error = math.sqrt(0.3 * 0.7 / 100 + 0.25 * 0.75 / 40) / 2
+    assert below + above == pytest.approx(2 * 1.96 * error, rel=0.05), "far from 0 and 1: normal"
+
+
+def test_a_mean_of_rates_near_one_is_held_as_often_as_it_says() -> None:
+    """Every outcome of two tasks of 100 questions, 99 and 98 % of them right, by its chance.
+
+    A normal interval from their variances holds the mean in 80 % of cases.
+    """
+    shares, n = (0.99, 0.98), 100
+    chances = [stats.binom.pmf(range(n + 1), n, share) for share in shares]
+    held = 0.0
+    for first in range(85, n + 1):
+        for second in range(85, n + 1):
+            found = mean_of_rates([(first, n), (second, n)], 0.95)
+            assert found.low is not None
+            assert found.high is not None
+            if found.low <= sum(shares) / 2 <= found.high:
+                held += chances[0][first] * chances[1][second]
+    assert 0.92 < held < 0.96
 
 
 @pytest.mark.parametrize("counts", [[], [(1, 2), (0, 0)]])
