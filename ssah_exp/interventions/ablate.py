@@ -125,7 +125,9 @@ def _replace(
     def replace(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         device = inputs[0].device  # not the weight's device: it may be offloaded
         if device not in at:
-            at[device] = mask.to(device), fill.to(device)
+            # Kept for later passes: what inference mode makes, no pass with gradients may use.
+            with torch.inference_mode(False):
+                at[device] = mask.to(device), fill.to(device)
         here, value = at[device]
         return (torch.where(here, value, inputs[0]), *inputs[1:])
 

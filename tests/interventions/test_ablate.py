@@ -169,6 +169,25 @@ def test_hooks_placed_before_a_failure_are_removed(
     assert tiny.pre_hooks(model) == 0
 
 
+def test_gradients_flow_after_a_pass_in_inference_mode(
+    model: PreTrainedModel, ablation: Ablation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As GCG does: it measures, then takes gradients. On a GPU, masks are copied to the device."""
+    to = torch.Tensor.to
+    monkeypatch.setattr(
+        torch.Tensor,
+        "to",
+        lambda self, *given, **named: to(self, *given, **{**named, "copy": True}),
+    )
+    given = model.get_input_embeddings()(IDS).detach().requires_grad_()
+    with ablated(model, ablation):
+        with torch.inference_mode():
+            logits(model)
+        model(inputs_embeds=given, attention_mask=MASK).logits.sum().backward()
+    assert given.grad is not None
+    assert float(given.grad.abs().max()) > 0
+
+
 def test_other_peoples_hooks_survive(model: PreTrainedModel, ablation: Ablation) -> None:
     calls: list[str] = []
     modules = [model.model.layers[0].mlp.down_proj, model.model.layers[0].self_attn.o_proj]
