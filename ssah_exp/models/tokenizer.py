@@ -63,7 +63,8 @@ def check_tokenizer(
     """Resolve special tokens, refusing to guess.
 
     Args:
-        tokenizer: As loaded; its pad token is set in place if it has none.
+        tokenizer: As loaded; its pad token is set in place if it has none, and its decoding is told
+            to give texts as they are.
         end_of_turn: Token text that closes a turn in its chat template.
         pad_token: Token text to pad with if the tokenizer names none.
         stops: Further ids that end an answer.
@@ -74,6 +75,9 @@ def check_tokenizer(
             text.
     """
     refuse_appended(tokenizer)
+    # Llama 3's asks for " !" to become "!". Transformers 5.0 does so, which changes answers, and no
+    # suffix of GCG's with such a token in it survives its spelling; later ones refuse to.
+    tokenizer.clean_up_tokenization_spaces = False
     end_id = _token_id(tokenizer, end_of_turn, "model.end_of_turn")
     if tokenizer.pad_token_id is None:
         if pad_token is None:

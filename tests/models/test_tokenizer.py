@@ -43,6 +43,17 @@ def test_an_answer_of_a_model_without_a_config_ends_where_its_template_ends_it()
     assert answer_stops(tokenizer, None) == [eos]
 
 
+def test_a_text_is_read_as_the_model_wrote_it() -> None:
+    """Llama 3's tokenizer asks for blanks before punctuation to be taken away."""
+    tokenizer = tiny.tiny_tokenizer(clean_up_tokenization_spaces=True)
+    tokenizer.add_tokens(["!", "n't"])
+    ids = tokenizer("w1 ! n't !").input_ids
+    assert tokenizer.decode(ids) == "w1!n't!"
+    check_tokenizer(tokenizer, "<|end|>", None)
+    assert tokenizer.decode(ids) == "w1 ! n't !"
+    assert tokenizer.batch_decode([ids]) == ["w1 ! n't !"]
+
+
 def test_missing_pad_token_must_be_named() -> None:
     with pytest.raises(ModelError, match=r"model\.pad_token"):
         check_tokenizer(tiny.tiny_tokenizer(pad_token=None), "<|end|>", None)
