@@ -53,9 +53,11 @@ class Attached:
 
     def place(self) -> None:
         """Move the parameters to where the model is: code that moves a model leaves them behind."""
-        for name, parameter in self.parameters.items():
-            if parameter.device != self._near[name].device:
-                parameter.data = parameter.data.to(self._near[name].device)
+        # Passes may be in inference mode, whose tensors could not be trained afterwards.
+        with torch.inference_mode(False):
+            for name, parameter in self.parameters.items():
+                if parameter.device != self._near[name].device:
+                    parameter.data = parameter.data.to(self._near[name].device)
 
     def detach(self) -> None:
         """Take the adapter off again."""
