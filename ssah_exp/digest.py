@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +42,37 @@ def digest_file(path: Path) -> str:
 def digest_folder(folder: Path, without: str | None = None) -> dict[str, str]:
     """Hash every file below ``folder``: relative POSIX path -> sha256, sorted by path.
 
+    What a link leads to counts, as it does for whoever reads the folder.
+
     Args:
         folder: Where to look.
         without: Name of folders whose files are left out, at any depth.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(_files_below(folder))
     names = {path.relative_to(folder): path for path in files}
     return {
         name.as_posix(): digest_file(path)
         for name, path in names.items()
         if without not in name.parts[:-1]
     }
+
+
+def _files_below(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """Every file in a folder, at any depth; ``rglob`` would pass over linked folders.
+
+    Args:
+        folder: Where to look.
+        above: Folders that it lies in: a link back to one of them is not followed.
+    """
+    info = folder.stat()
+    here = (info.st_dev, info.st_ino)
+    if here in above:
+        return
+    content: list[Path] = []
+    with suppress(PermissionError):
+        content += folder.iterdir()
+    for path in content:
+        if path.is_dir():
+            yield from _files_below(path, above | {here})
+        elif path.is_file():
+            yield path

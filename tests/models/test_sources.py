@@ -213,6 +213,30 @@ def test_a_folder_is_what_it_holds_and_not_what_a_client_notes_beside(tmp_path: 
     assert LocalFolder(str(tmp_path)).fingerprint() != before
 
 
+def test_a_linked_folder_is_part_of_the_folder_it_lies_in(tmp_path: Path) -> None:
+    """The adapter behind a link was loaded, and two models with different ones had one print."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    for name in ("one", "other"):
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "deep" / "adapter.safetensors").write_text(name, encoding="utf-8")
+        (tmp_path / name / "back").symlink_to(folder)  # a circle must not be gone round for ever
+
+    def linked_to(name: str) -> str:
+        (folder / "adapter").unlink(missing_ok=True)
+        (folder / "adapter").symlink_to(tmp_path / name)
+        return LocalFolder(str(folder)).fingerprint()
+
+    assert linked_to("one") != linked_to("other")
+    behind_a_link = linked_to("one")
+    (folder / "adapter").unlink()
+    (folder / "adapter" / "deep").mkdir(parents=True)
+    (folder / "adapter" / "deep" / "adapter.safetensors").write_text("one", encoding="utf-8")
+    assert LocalFolder(str(folder)).fingerprint() == behind_a_link
+
+
 @pytest.mark.parametrize("root", ["outputs", "/outputs"])
 def test_a_folder_that_is_gone_is_not_taken_for_a_repository(root: str) -> None:
     """Transformers said that its path is no name of a repository."""
