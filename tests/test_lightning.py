@@ -155,6 +155,19 @@ def test_more_processes_than_gpus_are_refused() -> None:
         check_place(config_of(*fits))
 
 
+@pytest.mark.parametrize("name", ["gpu", "cuda"])
+def test_a_gpu_that_is_not_there_is_said_before_anything_is_computed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning said so with a traceback, once the first arm was to be trained."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for more in ("trainer.devices=1", "trainer.devices=2"):
+        with pytest.raises(ConfigError, match=rf"accelerator={name} .* sees no GPU"):
+            check_place(config_of(f"trainer.accelerator={name}", more))
+    for fits in ("auto", "cpu"):
+        check_place(config_of(f"trainer.accelerator={fits}"))
+
+
 def test_ranks_write_checkpoints_in_place_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "count", lambda: 2)
     place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}

@@ -19,13 +19,18 @@ def shards(config: TrainerConfig) -> bool:
 
 
 def check_place(config: RunConfig) -> None:
-    """Refuse several GPU processes where there are too few GPUs, or the model is on the CPU.
+    """Refuse GPUs where there are none or too few, or the model is on the CPU.
 
     Raises:
-        ConfigError: ``trainer.devices`` is above the GPUs that this process sees, or
-            ``model.device`` is ``cpu``.
+        ConfigError: ``trainer.accelerator`` asks for a GPU and this process sees none; or
+            ``trainer.devices`` is above the GPUs that it sees, or ``model.device`` is ``cpu``.
     """
     trainer = config.trainer
+    if trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise ConfigError(  # Lightning would say so once it trains, after hours of other work
+            f"trainer.accelerator={trainer.accelerator} is not available here: this process sees "
+            "no GPU. Give trainer.accelerator=auto, which is the CPU there."
+        )
     if trainer.devices * trainer.num_nodes == 1 or not uses_cuda(trainer):
         return
     cards = torch.cuda.device_count()
