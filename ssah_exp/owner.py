@@ -79,14 +79,17 @@ def work_name() -> str:
 def abandoned(name: str) -> bool:
     """Whether a folder named by :func:`work_name` is known to belong to a dead process.
 
-    Nothing is known of other pid namespaces or hosts (whose names may begin like this one's).
+    Nothing is known of other pid namespaces, hosts (whose names may begin like this one's) or
+    boots: machines that share a file system may share a name as well, and pid namespaces are
+    numbered alike on all of them.
     """
     found = re.fullmatch(rf"{re.escape(_work_of_here())}(\d+)-[0-9a-f]{{8}}", name)
     return found is not None and not _runs(int(found[1]))
 
 
 def _work_of_here() -> str:
-    return f".work-{socket.gethostname()}-{re.sub(r'[^0-9]', '', _pid_space()) or 0}-"
+    space, boot = re.sub(r"[^0-9]", "", _pid_space()), _boot().replace("-", "")[:8]
+    return f".work-{socket.gethostname()}-{space or 0}-{boot or 0}-"
 
 
 def _runs(pid: int) -> bool:

@@ -370,8 +370,12 @@ def test_only_folders_of_dead_processes_of_this_very_place_are_abandoned(
     with monkeypatch.context() as there:  # a container that calls itself as its host does
         there.setattr(owner, "_pid_space", lambda: f"{space}7")
         contained = owner.work_name()
+    with monkeypatch.context() as there:  # another machine that was given our name, too
+        there.setattr(owner, "_boot", lambda: "0a1b2c3d-0000-0000-0000-000000000000")
+        namesake = owner.work_name()
     assert not owner.abandoned(elsewhere)
     assert not owner.abandoned(contained)
+    assert not owner.abandoned(namesake), "its process is not one of ours that died"
 
 
 def test_work_of_a_host_whose_name_begins_as_ours_is_left_alone(
