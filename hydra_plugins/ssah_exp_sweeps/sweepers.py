@@ -11,7 +11,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, read_write
 
 from .launchers import SweepLauncher
 
@@ -22,7 +22,9 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run the grid; if it is refused before its first job, no folder is left."""
         assert self.config is not None
-        folder = Path(str(self.config.hydra.sweep.dir))
+        folder = Path(str(self.config.hydra.sweep.dir)).expanduser()
+        with read_write(self.config):  # Hydra would write into a folder that is called "~"
+            self.config.hydra.sweep.dir = str(folder)
         there = folder.exists()
         try:
             return super().sweep(arguments)

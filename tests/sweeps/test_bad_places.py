@@ -11,6 +11,7 @@ import pytest
 
 from ssah_exp.cli import main
 from ssah_exp.records.store import RecordStore
+from ssah_exp.sweeps.finding import sweeps_below
 from ssah_exp.sweeps.state import DONE, FAILED
 from tests.sweeps.tiny_sweep import Bench
 
@@ -127,3 +128,22 @@ def test_a_search_that_is_refused_leaves_no_folder(
     assert main(["run", "-m", f"paths.root={tmp_path}", "hydra/sweeper=optuna", *given]) == 2
     assert why in capsys.readouterr().err
     assert list((tmp_path / "sweeps").iterdir()) == []
+
+
+def test_a_root_in_the_home_folder_leaves_no_folder_that_is_called_a_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hydra's sweeper made one where the command was given; ``rm -r ~`` is no way to clear it."""
+    home, here = tmp_path / "home", tmp_path / "here"
+    home.mkdir()
+    here.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(
+        "ssah_exp.sweeps.batch.run_here", lambda sweep, jobs, say: [job.state() for job in jobs]
+    )
+    assert main(["run", "-m", 'paths.root="~/root"', "tracker=none", "seed=0,1"]) == 1
+    assert list(here.iterdir()) == []
+    (sweep,) = sweeps_below(home / "root")
+    assert (sweep.folder / "multirun.yaml").is_file()
+    assert len(sweep.jobs()) == 2
