@@ -204,19 +204,28 @@ class FromMap:
     names: list[str]
 
     def __post_init__(self) -> None:
-        """Check the arguments."""
+        """Check the arguments, and that the map is there: a model may be trained before it is read.
+
+        Raises:
+            UnitError: No such class or map, or another map than named.
+        """
         _check_classes("FromMap.names", self.names)
+        self._map()
 
     def select(self, units: UnitMap, seed: int) -> NDArray[np.bool_]:
         """``(units,)`` bool.
 
         Raises:
-            UnitError: No such map, another one than named, or one of another model.
+            UnitError: The map is gone, was replaced, or is one of another model.
         """
+        other = self._map()
+        other.check_model(units.anatomy, units.provenance.fingerprint)
+        return other.select_any(self.names)
+
+    def _map(self) -> UnitMap:
         folder = Path(self.path).expanduser()
         other = UnitMap.load(folder)
         found = UnitMap.checksum(folder)
         if found != self.sha256:
             raise UnitError(f"The UnitMap in {folder} has sha256 {found}, not {self.sha256}.")
-        other.check_model(units.anatomy, units.provenance.fingerprint)
-        return other.select_any(self.names)
+        return other

@@ -163,7 +163,9 @@ def test_the_consensus_is_a_unit_map_that_selectors_take(tmp_path: Path) -> None
         np.testing.assert_array_equal(by_file, mask)
     np.testing.assert_array_equal(mask, scu)
     with pytest.raises(UnitError, match="not 0000"):
-        FromMap(str(folder), "0000", ["SCU"]).select(run, 0)
+        FromMap(str(folder), "0000", ["SCU"])  # at once: it is applied after hours of training
+    with pytest.raises(UnitError, match="No UnitMap in"):
+        FromMap(str(tmp_path / "nowhere"), digest, ["SCU"])
     stranger = replace(run, provenance=replace(run.provenance, fingerprint="e" * 64))
     with pytest.raises(UnitError, match="other weights"):
         FromMap(str(folder), digest, ["SCU"]).select(stranger, 0)
