@@ -109,6 +109,9 @@ def unread_options(config: RunConfig) -> Iterator[Unread]:
 def _by_no_arm(config: RunConfig) -> Iterator[Unread]:
     training, arms = config.training, config.training.arms.values()
     kinds = {kind for arm in arms for kind in arm.controls}
+    for key in ("epochs", "learning_rate"):
+        if all(getattr(arm, key) is not None for arm in arms):
+            yield Unread(f"training.{key}", f"every arm has {key} of its own")
     if training.objective != "dpo":
         yield Unread("training.dpo_beta", f"training.objective={training.objective} is not dpo")
     if all(arm.match_loss is None for arm in arms):

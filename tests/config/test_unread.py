@@ -20,6 +20,9 @@ PRUNING, FREEZING, BUDGET, PROBE = (
 )
 ATTACKS = "experiment=attacks_small"
 ARM = "training.arms.ru20"
+# The other arms have their own epochs as shipped.
+EPOCHS = ["+training.arms.full.epochs=2"]
+RATES = [f"+training.arms.{name}.learning_rate=1e-4" for name in ("full", "ru20", "ucu20")]
 FILES = "data=paper_files"
 HARMFUL = "data.finetune.0.harmful.path=harmful.csv"
 
@@ -45,6 +48,13 @@ CASES = [
     (["alignment.epochs=3"], [PRUNING, "alignment=none"], [PRUNING], "alignment.enabled is false"),
     (["+training.dpo_beta=0.2"], [BUDGET], [BUDGET, "training.objective=dpo"], "is not dpo"),
     (["training.check_every=3"], [BUDGET], [FREEZING], "no arm has a match_loss"),
+    (["training.epochs=3"], [BUDGET, *EPOCHS], [BUDGET], "every arm has epochs of its own"),
+    (
+        ["training.learning_rate=1e-5"],
+        [BUDGET, *RATES],
+        [BUDGET],
+        "every arm has learning_rate of its own",
+    ),
     (["training.control_draws=3"], [BUDGET, f"{ARM}.controls=[]"], [BUDGET], "no arm has controls"),
     (
         ["training.match_pool=9"],
