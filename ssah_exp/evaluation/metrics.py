@@ -16,6 +16,7 @@ from ssah_exp.evaluation.attack_metrics import (
 )
 from ssah_exp.evaluation.intervals import Estimate, Resampling, mean_score, perplexity, rate
 from ssah_exp.evaluation.judges import HarmJudge, Judge, Judgement, KeywordJudge, Verdict
+from ssah_exp.evaluation.judges.asking import verdicts_of
 from ssah_exp.evaluation.looping import loops
 from ssah_exp.evaluation.metric_names import (
     MEAN,
@@ -282,11 +283,12 @@ def assessed(judge: Judge, prompts: Sequence[str], answers: Sequence[str]) -> li
     """One judgement per answer, in order; a judge without scores gives verdicts alone."""
     if isinstance(judge, HarmJudge):
         return judge.assess(prompts, answers)
-    return [Judgement(verdict) for verdict in judge.judge(prompts, answers)]
+    return [Judgement(verdict) for verdict in verdicts_of(judge, prompts, answers)]
 
 
 def _judged(answers: Sequence[Completion], judge: Judge) -> list[Verdict]:
-    return judge.judge([item.question.prompt for item in answers], [a.text for a in answers])
+    prompts = [item.question.prompt for item in answers]
+    return verdicts_of(judge, prompts, [a.text for a in answers])
 
 
 def _share(verdicts: Sequence[Verdict], wanted: Verdict, evaluation: EvaluationConfig) -> Estimate:

@@ -10,6 +10,7 @@ from typing import Any
 from ssah_exp.errors import ConfigError
 from ssah_exp.evaluation.intervals import Estimate, rate
 from ssah_exp.evaluation.judges import HarmJudge, Judge, Verdict
+from ssah_exp.evaluation.judges.asking import verdicts_of
 from ssah_exp.evaluation.questions import HARMFUL
 from ssah_exp.evaluation.raters.agreement import Errors, RaterAgreement, compare, corrected, errors
 from ssah_exp.evaluation.raters.labelled import ALL, LabelledAnswers
@@ -85,7 +86,8 @@ def compare_judges(
             f"Judge '{PEOPLE}': that name is the labels' own in a comparison; choose another."
         )
     raters = {
-        name: judge.judge(answers.prompts, answers.completions) for name, judge in judges.items()
+        name: verdicts_of(judge, answers.prompts, answers.completions)
+        for name, judge in judges.items()
     }
     labelled = answers if reference is None else reference
     measured: dict[str, Errors] = {}
@@ -144,7 +146,8 @@ def _errors(
     where = _harmful(labelled) if isinstance(judge, HarmJudge) else _labelled(labelled)
     if said is None:
         prompts, completions = labelled.prompts, labelled.completions
-        verdicts = judge.judge([prompts[at] for at in where], [completions[at] for at in where])
+        asked = [prompts[at] for at in where], [completions[at] for at in where]
+        verdicts = verdicts_of(judge, *asked)
     else:
         verdicts = [said[at] for at in where]
     return errors(verdicts, [labelled.labels[at] for at in where], confidence)
