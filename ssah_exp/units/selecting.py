@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from ssah_exp.errors import UnitError, did_you_mean
 from ssah_exp.units.unitmap import UnitMap
+
+_NUMBERS = ("safety", "utility", "classes", "shift", "norm")  # the arrays of a UnitMap
 
 
 @runtime_checkable
@@ -37,12 +40,19 @@ def select_units(selector: Selector, units: UnitMap, seed: int, where: str) -> N
 
     Raises:
         UnitError: Nothing matches, the mask is not one of this model's units, or the selector
-            asks for what this model does not have.
+            asks for what this model does not have, or writes into the map.
     """
     try:
-        mask = selector.select(units, seed)
+        mask = selector.select(_read_only(units), seed)
     except UnitError as error:
         raise UnitError(f"{where}: {error}") from error
+    except ValueError as error:
+        if "read-only" not in str(error):  # numpy's word for it
+            raise
+        raise UnitError(
+            f"{where}: {selector} writes into the UnitMap it reads ({error}); let it change a "
+            "copy, e.g. of units.safety.copy()."
+        ) from error
     wanted = (units.anatomy.units,)
     if not isinstance(mask, np.ndarray):  # a plug-in's
         raise UnitError(f"{where}: {selector} gave a {type(mask).__name__}, not a bool array.")
@@ -53,6 +63,17 @@ def select_units(selector: Selector, units: UnitMap, seed: int, where: str) -> N
     if not mask.any():
         raise UnitError(f"{where}: {selector} matches no unit of {units.provenance.model}.")
     return mask
+
+
+def _read_only(units: UnitMap) -> UnitMap:
+    """The same map for a selector to read; other sets and all controls are drawn from it later."""
+    if not units.safety.flags.writeable:  # a selector within another
+        return units
+    views = {name: getattr(units, name) for name in _NUMBERS}
+    views = {name: numbers.view() for name, numbers in views.items() if numbers is not None}
+    for view in views.values():
+        view.flags.writeable = False
+    return replace(units, **views)
 
 
 def check_choice(name: str, value: Any, allowed: Collection[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ssah_exp.config.build import build
 from ssah_exp.config.schema import AblationConfig, BudgetsConfig, ControlsConfig
@@ -445,3 +446,25 @@ def test_wrong_arguments_in_yaml_are_refused_before_anything_runs() -> None:
         build(deep, "here")
     with pytest.raises(ConfigError, match=r"Unknown key 'here.of.0.name'"):
         build(node("AnyOf", of=[node("OfClass", name=["SCU"])]), "here")
+
+
+@dataclass(frozen=True)
+class Overwriting:
+    """A selector of somebody's own that forgets to copy."""
+
+    array: str
+
+    def select(self, units: UnitMap, seed: int) -> NDArray[np.bool_]:
+        scores = getattr(units, self.array)
+        scores[:5] = 0
+        return np.asarray(scores > 0)
+
+
+@pytest.mark.parametrize("array", ["safety", "utility", "classes"])
+def test_no_selector_changes_the_scores_that_controls_are_drawn_from(array: str) -> None:
+    units, asked = random_map(), Overwriting(array)
+    for selector in (asked, Not(asked), AllOf([asked, OfClass(["CU"])])):
+        with pytest.raises(UnitError, match=r"^here: .*writes into the UnitMap .*copy\(\)"):
+            select_units(selector, units, 0, "here")
+    assert np.array_equal(getattr(units, array), getattr(random_map(), array))
+    assert getattr(units, array).flags.writeable, "the map itself is as it was"
