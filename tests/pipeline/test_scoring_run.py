@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,3 +120,18 @@ def test_what_scores_nothing_is_refused_before_anything_is_read(place: Path) -> 
     config.model.source["path"] = str(place / "nowhere")
     with pytest.raises(ConfigError, match=r"units\.scoring\._target_ is no scoring: OfClass"):
         run(config)
+
+
+def test_a_score_that_leaves_the_model_changed_changes_no_arm(
+    place: Path, install: Install
+) -> None:
+    damage = "        next(loaded.model.parameters()).detach().zero_()\n        return numbers"
+    codes = {"whole": COUNT, "damaged": COUNT.replace("        return numbers", damage)}
+    metrics: list[list[Any]] = []
+    for root, code in codes.items():
+        config = tiny_config(place, root)
+        config.units.scoring = {"_target_": f"{install(code, name=f'ssah_{root}')}.Count"}
+        config.alignment.enabled = False  # else the unaligned model takes the slot next
+        config.ablation.controls.of = []
+        metrics.append([(arm.name, arm.metrics) for arm in run(config).record.arms])
+    assert metrics[0] == metrics[1]

@@ -113,10 +113,14 @@ class MakingStages(Shared):
             loaded = self.slot.get(model)
             self.reporter.begin(f"scoring units by {type(scoring).__name__}")
             index, told = UnitIndex(loaded.anatomy), ScoringSettings(units.tokens, units.batch_size)
-            found = {
-                name: checked_importance(scoring.importance(loaded, examples, told), index)
-                for name, examples in self.calibration().items()
-            }
+            try:
+                found = {
+                    name: checked_importance(scoring.importance(loaded, examples, told), index)
+                    for name, examples in self.calibration().items()
+                }
+            finally:
+                if plugin_code(units.scoring):  # somebody's own may leave other weights, or hooks
+                    self.slot.clear()
             save_file(found, folder / "scores.safetensors")
 
         entry = self.cache.get_or_compute("scores", material, compute)
