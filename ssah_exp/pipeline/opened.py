@@ -19,6 +19,7 @@ from ssah_exp.config.schema import RunConfig
 from ssah_exp.config.vocabulary import MT_BENCH
 from ssah_exp.data.datasets import EVALUATED, RunData, load_data, repeated
 from ssah_exp.evaluation.attacks import Attack
+from ssah_exp.evaluation.described import check_described
 from ssah_exp.evaluation.judges import HarmJudge, Judge, judge_of
 from ssah_exp.evaluation.mt_bench.metrics import mt_bench_inputs, mt_bench_judge
 from ssah_exp.evaluation.utility.inputs import utility_inputs
@@ -264,6 +265,7 @@ def _attacks(config: RunConfig, root: Path) -> dict[str, Attack]:
     for name, node in config.evaluation.attacks.items():
         where = f"evaluation.attacks.{name}.method"
         attacks[name] = attack = build(node.method, where, Attack)
+        check_described(attack, where)
         attack.keep_in(root)
     return attacks
 

@@ -173,3 +173,32 @@ def test_a_callback_that_is_none_is_refused_before_anything_is_trained(
     ):
         run(config)
     assert not (place / "refused").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("{'kind': 'short', 'words': numpy.float32(3)}", r"float32 .*Give words, numbers"),
+        ("{'names': {'a'}}", "cannot hold .*set"),
+        ("None", "gave a NoneType, not a dict for the record"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["judge", "attack"])
+def test_a_description_that_no_record_can_hold_is_refused_at_the_start(
+    place: Path, install: Install, kind: str, said: str, message: str
+) -> None:
+    """Records are written last: after every arm was measured it was a traceback."""
+    own = f"    def describe(self):\n        import numpy\n        return {said}\n\n    def "
+    code = LAB.replace("    def describe(self):", "    def plain(self):")
+    code = code.replace("    def judge(" if kind == "judge" else "    def attempts(", own + "@@")
+    name = install(code.replace("@@", "judge(" if kind == "judge" else "attempts("))
+    config = tiny_config(place, "undescribed")
+    if kind == "judge":
+        config.evaluation.judges["mine"] = {"_target_": f"{name}.Short"}
+    else:
+        method: Target = {"_target_": f"{name}.Polite", "name": "polite"}
+        config.evaluation.attacks = {"mine": AttackConfig(method)}
+    where = {"judge": "judges.mine: Short", "attack": "attacks.mine.method: Polite"}[kind]
+    with pytest.raises(ConfigError, match=rf"^evaluation\.{where}\.describe\(\) .*{message}"):
+        run(config)
+    assert not (place / "undescribed").exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssah_exp.config.build import build
+from ssah_exp.evaluation.described import check_described
 from ssah_exp.evaluation.judges.base import Judge, Judgement, Scale, Verdict
 from ssah_exp.evaluation.judges.by_refusal import ByRefusal
 from ssah_exp.evaluation.judges.endpoint import EndpointJudge
@@ -48,9 +49,11 @@ def judge_of(node: Mapping[str, Any], where: str, root: Path) -> Judge:
         root: Folder below which judgements are kept.
 
     Raises:
-        ConfigError: See :func:`ssah_exp.config.build.build`.
+        ConfigError: See :func:`ssah_exp.config.build.build`; or a plug-in's describes itself by
+            something that no record can hold.
     """
     judge = build(node, where, Judge)
+    check_described(judge, where)
     if isinstance(judge, HarmJudge):
         judge.config_key = where
         judge.keep_in(root)
