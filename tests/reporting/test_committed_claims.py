@@ -78,6 +78,7 @@ def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
 THERE = """
 attacks/seeds/claims.yaml
 base_model/budget/claims.yaml
+base_model/equal_loss/claims.yaml
 base_model/fresh_seeds/claims.yaml
 base_model/pruning/asked_afterwards.yaml
 base_model/pruning/claims.yaml
