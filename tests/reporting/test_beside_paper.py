@@ -292,6 +292,28 @@ def test_harness_tasks_of_table_1_stand_beside_the_papers() -> None:
     assert "Not measured here, but published: WinoGrande %" in text
 
 
+_ALPACA_ALONE = {"prompt": "{instruction}", "response": "{output}"}
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ({"finetune": [{"benign": _ALPACA_ALONE, "harmful_share": 0}]}, "alpaca"),
+        ({"finetune": [{"benign": _ALPACA_ALONE, "harmful_share": 0.05}]}, None),
+        ({"finetune": [_ALPACA_ALONE, {"prompt": "{q}", "response": "{a}"}]}, None),
+        ({"finetune": [_ALPACA_ALONE], "preferences": {"path": "pairs.csv"}}, None),
+    ],
+)
+def test_alpaca_with_something_else_is_not_what_the_paper_trained_on(
+    data: dict[str, Any], name: str | None
+) -> None:
+    made = replace(training_record(), judges={"zou2023": {"kind": "keyword"}})
+    made = changed(made, lambda config: config["data"].update(data))
+    assert trained_on(made) == name
+    found = pair(made, "full", "asr/mean/zou2023", "Llama-2-7B-Chat, AdvBench, keyword")
+    assert ("trained on: other data for alpaca" in found.differs) == (name is None)
+
+
 def test_benchmarks_of_table_4_stand_beside_the_papers() -> None:
     tasks = ["arc_challenge", "gsm8k", "mmlu", "boolq"]
     utility = UtilityConfig(tasks, 50, metric="acc_norm", fewshot={"gsm8k": 3, "mmlu": 5})

@@ -112,7 +112,8 @@ def _aligned_on(record: RunRecord, arm: str) -> Iterator[str]:
     """The paper trains Table 4's arms on Alpaca alone; alignment here also holds refusals."""
     if arm == UNALIGNED:
         return
-    if record.config["training"]["data"] == "alignment":
+    pairs = record.config["data"].get("preferences")  # in the place of both sets
+    if record.config["training"]["data"] == "alignment" and not pairs:
         yield f"trained on: refusals and harmless requests for {_ALPACA}"
     elif trained_on(record) != _ALPACA:
         yield f"trained on: other data for {_ALPACA}"
@@ -132,8 +133,15 @@ def _chosen_by(record: RunRecord, arm: str) -> Iterator[str]:
 
 
 def trained_on(record: RunRecord) -> str | None:
-    """``alpaca`` or ``dolly``, recognised by the columns and the template read; None: neither."""
-    text = json.dumps(record.config["data"].get("finetune"))
+    """``alpaca`` or ``dolly``, recognised by the columns and the template read; None: neither.
+
+    The paper mixes neither with anything, so a mixture is neither, whatever it holds besides.
+    """
+    data = record.config["data"]
+    sources = data.get("finetune") or []
+    if data.get("preferences") or len(sources) != 1 or sources[0].get("harmful_share"):
+        return None
+    text = json.dumps(sources)
     if "### Instruction:" in text or ("{instruction}" in text and "{context}" in text):
         return _DOLLY
     return _ALPACA if "{instruction}" in text and "{output}" in text else None
