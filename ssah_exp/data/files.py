@@ -40,10 +40,7 @@ def read_items(path: Path) -> list[Any]:
     Raises:
         DataError: Missing, of unknown type, malformed or empty.
     """
-    if path.is_dir():
-        raise DataError(f"{path} is a folder, and a file is needed.")
-    if not path.is_file():
-        raise DataError(f"No file {path}.{neighbours(path)}")
+    check_file(path)
     readers = {
         ".csv": _read_csv,
         ".tsv": _read_tsv,
@@ -59,6 +56,18 @@ def read_items(path: Path) -> list[Any]:
     if not items:
         raise DataError(f"{path} holds no rows.")
     return items
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no file.
+
+    Raises:
+        DataError: Missing, with the name it may have been meant to be, or a folder.
+    """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, and a file is needed.")
+    if not path.is_file():
+        raise DataError(f"No file {path}.{neighbours(path)}")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from ssah_exp.data.files import ENCODING, Row, neighbours, read_rows, reading
+from ssah_exp.data.files import ENCODING, Row, check_file, read_rows, reading
 from ssah_exp.data.selection import (
     RowSelection,
     asks,
@@ -250,11 +250,10 @@ class FileText:
         """Read it.
 
         Raises:
-            DataError: The file is missing, empty or no UTF-8 text.
+            DataError: The file is missing, a folder, empty or no UTF-8 text.
         """
         path = Path(self.path).expanduser()
-        if not path.is_file():
-            raise DataError(f"No file {path}.{neighbours(path)}")
+        check_file(path)
         with reading(path):
             text = path.read_text(encoding=ENCODING)
         if not text.strip():

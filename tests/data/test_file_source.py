@@ -358,6 +358,8 @@ def test_a_missing_file_names_the_nearest(csv_path: str) -> None:
         FileSource("{goal}", path=csv_path.replace("rows", "row")).load(0)
     with pytest.raises(DataError, match="is a folder, and a file is needed"):
         FileSource("{goal}", path=str(Path(csv_path).parent)).load(0)
+    with pytest.raises(DataError, match="is a folder, and a file is needed"):
+        FileText(str(Path(csv_path).parent)).load_text()
     with pytest.raises(DataError, match=r"There is no folder .*; is data\.root right\?"):
         FileSource("{goal}", path="/no/such/folder/rows.csv").load(0)
 
