@@ -33,7 +33,11 @@ CLAIM = {"claim": "c", "artefact": "probe"}
         ({"claims": [{"claim": "c", "tests": [SCU_ABOVE]}]}, "needs an 'artefact'"),
         (
             {"claims": [{**CLAIM, "tests": [{**SCU_ABOVE, "shows": "up"}]}]},
-            "'shows' is up",
+            r"'shows' is up\. Allowed: higher, lower, same, no_higher, no_lower\.$",
+        ),
+        (
+            {"claims": [{**CLAIM, "tests": [{**SCU_ABOVE, "shows": "same", "arm": "aligned"}]}]},
+            "claim 1, test 1: 'arm' and 'against' are both aligned; name two arms",
         ),
         (
             {"claims": [{**CLAIM, "tests": [{**SCU_ABOVE, "arms": "x"}]}]},

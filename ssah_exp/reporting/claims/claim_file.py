@@ -153,12 +153,15 @@ def _unknown(dotted: str, where: str) -> Iterator[str]:
 def _test(content: Any, where: str) -> Prediction:
     given = _mapping(content, where, {item.name for item in fields(Prediction)})
     if given.get("shows") not in DIRECTIONS:
-        raise ConfigError(f"{where}: 'shows' is {given.get('shows')}; allowed: {DIRECTIONS}.")
+        allowed = ", ".join(DIRECTIONS)
+        raise ConfigError(f"{where}: 'shows' is {given.get('shows')}. Allowed: {allowed}.")
     if not given.get("arm") or not (given.get("metric") or given.get("csv")):
         raise ConfigError(f"{where} needs an 'arm', and a 'metric' or a 'csv'.")
     for key in ("arm", "against", "metric", "csv"):
         if not isinstance(given.get(key, ""), str | None):
             raise ConfigError(f"{where}: '{key}' is {given[key]!r}; it must be text.")
+    if given["arm"] == given.get("against"):  # no difference, whatever was measured
+        raise ConfigError(f"{where}: 'arm' and 'against' are both {given['arm']}; name two arms.")
     _check_margin(given, where)
     return Prediction(**given)
 
