@@ -14,13 +14,19 @@ FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 
 
-def execute(name: str, monkeypatch: pytest.MonkeyPatch, root: Path | None = None) -> Any:
+def execute(
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    root: Path | None = None,
+    works_in: Path = FOLDER,
+) -> Any:
     """Run every cell in a fresh kernel; an error in one is the test's.
 
     Args:
         name: Of the notebook, without suffix.
         monkeypatch: Of the test: the kernel inherits the environment.
         root: Where the notebook finds runs and puts them.
+        works_in: The kernel's folder; by default the notebooks' own, as in JupyterLab.
 
     Returns:
         The executed notebook, with outputs; the file is untouched.
@@ -30,9 +36,8 @@ def execute(name: str, monkeypatch: pytest.MonkeyPatch, root: Path | None = None
     if root is not None:
         monkeypatch.setenv("SSAH_ROOT", str(root))
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
-    client = NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
-    )
+    where = {"metadata": {"path": str(works_in)}}
+    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources=where)
     return client.execute()
 
 

@@ -49,3 +49,14 @@ def test_the_atlas_shows_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyP
     notebook = execute("unit_atlas", monkeypatch, root)
     items = [item for cell in notebook.cells for item in cell.get("outputs", [])]
     assert sum("image/png" in item.get("data", {}) for item in items) == 2
+
+
+def test_the_atlas_finds_runs_of_make_quickstart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They lie beside the notebooks' folder, which is where a kernel works."""
+    monkeypatch.delenv("SSAH_ROOT", raising=False)
+    random_map().save(tmp_path / "outputs" / "runs" / "table1_pruning" / "abc" / "unitmap")
+    (tmp_path / "notebooks").mkdir()
+    text = output(execute("unit_atlas", monkeypatch, works_in=tmp_path / "notebooks"))
+    assert "SCU budget" in text
