@@ -124,7 +124,21 @@ def _asked(
     for name in EVALUATED:
         with counting_blanks() as blank[name]:
             rows[name] = tuple(_examples(getattr(config.data, name), f"data.{name}", config.seed))
+        _check_asked(rows[name], f"data.{name}")
     return rows, blank
+
+
+def _check_asked(examples: Sequence[Example], where: str) -> None:
+    """Refuse blank requests: sources leave out blank rows, but an empty prompt asks every row so.
+
+    Raises:
+        DataError: A request is blank.
+    """
+    if blank := sum(not example.prompt.strip() for example in examples):
+        raise DataError(
+            f"{where}: {blank} of {len(examples)} requests are blank; name the column of requests "
+            'in its source: prompt: "{COLUMN}".'
+        )
 
 
 def repeated(examples: Sequence[Example]) -> int:

@@ -64,6 +64,14 @@ def test_the_calibration_sample_has_the_asked_size(tmp_path: Path) -> None:
     assert len({row.prompt for row in data.safety_calibration}) == 16
 
 
+def test_requests_that_say_nothing_are_refused() -> None:
+    """A model without a token to begin with could not even be asked; others would go on at will."""
+    config = config_of()
+    config.data.harmful_eval["prompt"] = " "
+    with pytest.raises(DataError, match=r"data\.harmful_eval: (\d+) of \1 requests are blank"):
+        load_data(config)
+
+
 def test_alignment_data_is_not_read_when_alignment_is_off() -> None:
     config = config_of("alignment=none")
     config.data.alignment = [{"_target_": "ssah_exp.data.sources.NoSuchSource"}]
