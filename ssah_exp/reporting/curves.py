@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -11,7 +12,7 @@ import pandas as pd
 
 from ssah_exp.config.artefacts import TABLE1
 from ssah_exp.digest import digest_of
-from ssah_exp.errors import ConfigError, StoreError, did_you_mean
+from ssah_exp.errors import ConfigError, SsahWarning, StoreError, did_you_mean
 from ssah_exp.records.dotted import dotted
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.across import Across
@@ -27,6 +28,8 @@ _NAMED = 4  # keys that an error names
 
 def curves_of(records: Sequence[RunRecord], across: Across) -> list[list[RunRecord]]:
     """Groups of records that make one curve: alike in all but the seed and what it runs over.
+
+    A warning counts the records that are in none.
 
     Args:
         records: Of one artefact.
@@ -48,6 +51,14 @@ def curves_of(records: Sequence[RunRecord], across: Across) -> list[list[RunReco
         what = "shares of parameters" if across.key is None else f"values of {across.key}"
         also = _differing(settings, across)
         raise StoreError(f"No setting among these records has arms of {_AT_LEAST} {what}.{also}")
+    if left := sum(map(len, whole)) - sum(map(len, curves)):
+        also = _differing(settings, across)
+        warnings.warn(
+            f"--by {across.key or 'share'}: {left} of {len(records)} records are in no picture, "
+            f"since none that is alike in all else has another value.{also}",
+            SsahWarning,
+            stacklevel=2,
+        )
     return [_each_once(curve, across) for curve in curves]
 
 

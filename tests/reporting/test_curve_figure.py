@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -412,6 +413,21 @@ def test_records_without_a_number_there_are_left_out_aloud() -> None:
         assert {item.run_id for item in curve} == {item.run_id for item in some}
     with pytest.raises(ConfigError, match="max_tokens: no number of these records' config"):
         curves_of([whole], across)
+
+
+def test_records_that_are_in_no_curve_are_left_out_aloud() -> None:
+    """Of another study, say, whose arms were others: its place would seem not to have been run."""
+    alone = at_budget(0.1, 0, 0.5)
+    alone.config["ablation"]["controls"] = {"draws": 3}
+    left = r"1 of 5 records are in no picture, .* They also differ in ablation\.controls"
+    with pytest.warns(UserWarning, match=rf"--by units\.budgets\.scu: {left}"):
+        curves = curves_of([*RECORDS, alone], Across("units.budgets.scu"))
+    assert [len(curve) for curve in curves] == [4]
+    with pytest.warns(UserWarning, match="--by share: 1 of 5 records"):
+        curves_of([*RECORDS, alone], Across())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        curves_of(RECORDS, Across())
 
 
 def test_arms_of_a_training_table_are_not_drawn_over_a_key() -> None:
