@@ -47,18 +47,26 @@ def evaluate(loaded: LoadedModel, request: TaskRequest) -> TaskOutcomes:
         # The core of the harness's ``simple_evaluate``, which would also seed every generator of
         # the process and look for a git repository.
         results = lm_eval.evaluate(
-            lm=HFLM(
-                pretrained=loaded.model,
-                tokenizer=loaded.speech.tokenizer,
-                backend="causal",
-                batch_size=request.batch_size,
-            ),
+            lm=_language_model(loaded, request.batch_size),
             task_dict=loaded_tasks,
             limit=request.limit,
             bootstrap_iters=0,  # intervals are made from the outcomes
             log_samples=True,
         )
     return _outcomes(request.task, results)
+
+
+def _language_model(loaded: LoadedModel, batch_size: int) -> HFLM:
+    """The harness's own model class around a model in memory."""
+    made = HFLM(
+        pretrained=loaded.model,
+        tokenizer=loaded.speech.tokenizer,
+        backend="causal",
+        batch_size=batch_size,
+    )
+    # It takes the first weight's device, which is none where that weight is offloaded.
+    made._device = loaded.device
+    return made
 
 
 def _tasks(request: TaskRequest) -> Any:

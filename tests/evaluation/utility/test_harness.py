@@ -13,16 +13,18 @@ import numpy as np
 import pytest
 import torch
 
-from ssah_exp.config.schema import UtilityConfig
+from ssah_exp.config.schema import ModelConfig, UtilityConfig
 from ssah_exp.errors import ConfigError, DataError
 from ssah_exp.evaluation.utility import inputs
 from ssah_exp.evaluation.utility.documents import read_definition
 from ssah_exp.evaluation.utility.outcomes import TaskOutcomes, TaskRequest
 from ssah_exp.interventions.ablate import ablated, plan_ablation
-from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.load import LoadedModel, load_model
+from ssah_exp.models.placement import offloaded
 from tests import tiny
 from tests.evaluation.utility.tiny_tasks import SIZE, save_files
 from tests.interventions.test_ablate import fills_of, some_units
+from tests.models.test_placement import device_map
 
 lm_eval = pytest.importorskip("lm_eval")
 
@@ -227,3 +229,16 @@ def test_answers_kept_before_questions_were_hashed_are_read(tmp_path: Path) -> N
     kept = {"task": "piqa", "version": "1", "fewshot": 0, "available": 7, "answers": {"acc": [1]}}
     (tmp_path / "outcomes.json").write_text(json.dumps(kept), encoding="utf-8")
     assert TaskOutcomes.load(tmp_path).documents == ""
+
+
+def test_a_model_with_its_embeddings_on_disk_answers_as_the_one_in_memory(
+    loaded: LoadedModel, root: Path, tmp_path: Path
+) -> None:
+    loaded.model.save_pretrained(tmp_path)
+    loaded.speech.tokenizer.save_pretrained(tmp_path)
+    placed = {"device_map": {**device_map(), "model.embed_tokens": "disk"}}
+    config = ModelConfig(name="tiny", source={}, end_of_turn="<|end|>", **placed)
+    config.offload_folder = str(tmp_path / "offload")
+    spread = load_model(str(tmp_path), config)
+    assert offloaded(spread.model)
+    assert asked(spread, root, "piqa") == asked(loaded, root, "piqa")
