@@ -14,6 +14,7 @@ from ssah_exp.interventions.ablate import Ablation
 from ssah_exp.models.anatomy import blocks, family_of, output_projection, output_projection_name
 from ssah_exp.models.attached.base import attached_to
 from ssah_exp.models.load import LoadedModel
+from ssah_exp.models.placement import offloaded
 from ssah_exp.models.sizes import KINDS, Kind
 from ssah_exp.storage import refuse_existing, whole_folder
 
@@ -69,8 +70,8 @@ def export_model(
         add: Called with the unfinished folder, to put further files into it.
 
     Raises:
-        ModelError: The family's output projections can have no bias and the constants need one, or
-            an adapter that acts through hooks is attached.
+        ModelError: The family's output projections can have no bias and the constants need one,
+            an adapter that acts through hooks is attached, or weights to ablate are offloaded.
         StoreError: ``out`` exists, or the disk is full or not writable.
     """
     refuse_existing(out)
@@ -89,6 +90,11 @@ def _folded(model: PreTrainedModel, ablation: Ablation | None) -> PreTrainedMode
         )
     if ablation is None:
         return model
+    if offloaded(model):
+        raise ModelError(
+            "Weights are offloaded (model.device_map), and an ablation is put into weights in "
+            "memory. Give model.device_map=null model.device=cpu: no pass is computed."
+        )
     biases = _biases(model, ablation)
     config = _config_with_biases(model, _needed(biases))
     # On the meta device: weights are put in below, and those that stay as they are are not copied.

@@ -18,6 +18,7 @@ from ssah_exp.models.attached.prefix import LearnedPrefix
 from ssah_exp.models.load import LoadedModel, load_model
 from tests import tiny
 from tests.interventions.test_ablate import IDS, MASK, fills_of, some_units
+from tests.models.test_placement import load
 from tests.training.adapting import MODEL
 
 # Name -> family and changes of its config.
@@ -196,6 +197,17 @@ def test_a_model_with_an_adapter_of_hooks_is_refused(tmp_path: Path, ablate: boo
     with pytest.raises(ModelError, match="carries an adapter that acts through hooks"):
         export_model(loaded, ablation if ablate else None, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_offloaded_weights_take_no_ablation_and_are_copied_without(tmp_path: Path) -> None:
+    plain, spread = (load(tmp_path, "llama_gqa", spread=item) for item in (False, True))
+    units, fills = some_units(plain.anatomy), fills_of(plain.anatomy, "pooled")
+    ablation = plan_ablation(units, plain.anatomy, fills)
+    with pytest.raises(ModelError, match=r"offloaded.*model\.device_map=null model\.device=cpu"):
+        export_model(spread, ablation, tmp_path / "ablated")
+    assert not (tmp_path / "ablated").exists()
+    export_model(spread, None, tmp_path / "copied")
+    torch.testing.assert_close(logits(reloaded(tmp_path / "copied")), logits(plain.model))
 
 
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
