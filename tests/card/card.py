@@ -33,6 +33,9 @@ class Card(torch.Tensor):
 
     @staticmethod
     def __new__(cls, inner: torch.Tensor, requires_grad: bool = False) -> Card:
+        if isinstance(inner, Card) or inner.is_meta:
+            # accelerate makes a parameter anew by the class of the one that it takes the place of.
+            return torch.nn.Parameter(inner, requires_grad)  # type: ignore[return-value]
         made: Card = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls,
             inner.size(),
@@ -108,8 +111,19 @@ def _computed(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return numbers
     global operations
     operations += 1
-    wrapped = tree_map(lambda leaf: Card(leaf) if isinstance(leaf, torch.Tensor) else leaf, numbers)
+    wrapped = tree_map(_on_card, numbers)
     return return_and_correct_aliasing(function, args, kwargs, wrapped) if cards else wrapped
+
+
+def _on_card(leaf: Any) -> Any:
+    """A tensor's place on the card; what inference mode made is of no use to gradients there, too.
+
+    In inference mode torch would not see that a view is one of a tensor that was made outside.
+    """
+    if not isinstance(leaf, torch.Tensor):
+        return leaf
+    with torch.inference_mode(leaf.is_inference()):
+        return Card(leaf)
 
 
 def _inner(leaf: Any) -> Any:
@@ -187,17 +201,9 @@ def install() -> None:
     torch._C._set_only_lift_cpu_tensors(True)  # tensor([...], device=...) by way of operations
     # A parameter that moves stays the same object, so that tied ones stay tied.
     torch.__future__.set_swap_module_params_on_conversion(True)
-    # Views of a wrapper cannot be told apart where no versions are counted.
-    torch.inference_mode = _no_grad  # type: ignore[assignment,misc]
     plain = threading.Thread.run
     threading.Thread.run = lambda thread: _within(plain, thread)  # type: ignore[method-assign]
     _Everywhere().__enter__()
-
-
-def _no_grad(mode: Any = True) -> Any:
-    if callable(mode):
-        return torch.no_grad()(mode)
-    return torch.no_grad() if mode else torch.enable_grad()
 
 
 def _within(plain: Callable[[threading.Thread], None], thread: threading.Thread) -> None:

@@ -1,7 +1,7 @@
 """One tiny run in a process of its own: ``python -m tests.card.on_card DEVICE KIND FOLDER``.
 
 ``DEVICE`` is ``cpu``, or the file of a runtime for the card that is none. Prints the record as
-JSON, and how many operations the card computed.
+JSON, or what commands say of a finished run, and how many operations the card computed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 CPU = "cpu"
+REOPENED = "reopened"  # no kind of run, but commands that take one up again
 
 
 def main(device: str, kind: str, folder: Path) -> None:
@@ -22,11 +23,13 @@ def main(device: str, kind: str, folder: Path) -> None:
         from tests.card import card
 
         card.install()
-    from tests.card.runs import run_of
+    from tests.card import runs
 
-    record = run_of(kind, folder).record
-    operations = 0 if device == CPU else card.operations
-    print(json.dumps({"record": json.loads(record.to_json()), "operations": operations}))
+    if kind == REOPENED:
+        found = {"said": runs.reopened(folder)}
+    else:
+        found = {"record": json.loads(runs.run_of(kind, folder).record.to_json())}
+    print(json.dumps({**found, "operations": 0 if device == CPU else card.operations}))
 
 
 if __name__ == "__main__":
