@@ -154,7 +154,7 @@ def _resumed(place: Path) -> RunConfig:
 
 def _to_resume(place: Path) -> RunConfig:
     config = checkpointed_config(place, "resumed", 0.0)
-    config.model.precision = "float32"
+    config.model.precision, config.training.learning_rate = "float32", 2e-3
     config.training.arms["prompts"] = ArmConfig(adapter=_PROMPTS, learning_rate=0.1)
     return config
 
