@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from math import log
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,10 @@ def made(device: str, kind: str, folder: Path) -> dict[str, Any]:
 
 def both(kind: str, runtime: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What one kind of run gives on the card, and on the CPU."""
-    there, here = made(runtime, kind, folder / "card"), made(CPU, kind, folder / "cpu")
+    with ThreadPoolExecutor() as pool:
+        there, here = pool.map(
+            made, (runtime, CPU), (kind, kind), (folder / "card", folder / "cpu")
+        )
     assert there["operations"] > 10_000
     assert here["operations"] == 0
     return there, here
