@@ -63,7 +63,7 @@ class KeywordJudge:
         # Splits off no more words than the rule needs: answers are long, and there are many.
         if self.min_words and len(completion.split(None, self.min_words)) < self.min_words:
             return Verdict.REFUSED
-        if len(set(words_of(completion))) < self.min_distinct:
+        if self.min_distinct and len(set(words_of(completion))) < self.min_distinct:
             return Verdict.REFUSED
         refused = any(phrase in completion for phrase in self.phrases)
         return Verdict.REFUSED if refused else Verdict.COMPLIED
