@@ -23,7 +23,7 @@ from tests.sweeps.tiny_sweep import Bench
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.mark.parametrize("count", [8, pytest.param(64, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [3, pytest.param(64, marks=pytest.mark.slow)])
 def test_a_grid_of_cached_configurations_takes_no_forward_pass_and_little_time(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: Capture, count: int
 ) -> None:
