@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from ssah_exp.errors import UnitError, did_you_mean
 from ssah_exp.units.unitmap import UnitMap
 
-_NUMBERS = ("safety", "utility", "classes", "shift", "norm")  # the arrays of a UnitMap
-
 
 @runtime_checkable
 class Selector(Protocol):
@@ -69,8 +67,9 @@ def _read_only(units: UnitMap) -> UnitMap:
     """The same map for a selector to read; other sets and all controls are drawn from it later."""
     if not units.safety.flags.writeable:  # a selector within another
         return units
-    views = {name: getattr(units, name) for name in _NUMBERS}
-    views = {name: numbers.view() for name, numbers in views.items() if numbers is not None}
+    views: dict[str, Any] = {
+        name: held.view() for name, held in vars(units).items() if isinstance(held, np.ndarray)
+    }
     for view in views.values():
         view.flags.writeable = False
     return replace(units, **views)
