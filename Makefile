@@ -41,7 +41,8 @@ test-gpu: $(VENV)/.dev
 
 # bitsandbytes lies by itself: wherever it is installed PEFT imports it, which takes seconds a process.
 test-eight-bit: $(VENV)/.dev $(VENV)/eight-bit
-	PYTHONPATH=$(VENV)/eight-bit $(BIN)/python -m pytest -m "not gpu" tests/training/test_eight_bit.py tests/training/test_all_together.py tests/training/test_killed.py
+	PYTHONPATH=$(VENV)/eight-bit $(BIN)/python -m pytest -m "not gpu" \
+		$(addprefix tests/training/test_, eight_bit.py all_together.py killed.py killed_ranks.py)
 
 $(VENV)/eight-bit: $(VENV)/.python pyproject.toml
 	rm -rf $@
