@@ -1,12 +1,14 @@
 """Compact training with all its options at once, against the same training written out plainly.
 
 bfloat16 weights with float32 masters, accumulation over batches of unequal size, checkpointing,
-clipping, a schedule, grouped-query attention, both objectives, both optimizers, one rank and two.
+clipping, a schedule, grouped-query attention, both objectives, both optimizers; one rank, two under
+DDP and two under FSDP2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from tests.training.together import (
     NONE,
     ON_RANKS,
     REAL,
+    SHARDED,
     Case,
     Mistakes,
     OnParts,
@@ -141,6 +144,19 @@ def test_two_ranks_with_all_options_on_end_there_too(two: Path, name: str) -> No
     first, second = (kept(two, name, rank) for rank in (0, 1))
     assert_same_bits(first, second)
     assert_equal_trainings(CASES[name], first, written_out(name, parts=2))
+
+
+@pytest.mark.parametrize("name", SHARDED)
+def test_two_sharded_ranks_with_all_options_on_end_there_too(two: Path, name: str) -> None:
+    """Much nearer than DDP's: their gradients are averaged in float32, every batch's.
+
+    Rank 0 alone has the masters put together.
+    """
+    first, second = (kept(two, name, rank) for rank in (0, 1))
+    assert_same_bits(replace(first, masters={}), replace(second, masters={}))
+    wanted = written_out(name.removesuffix(", sharded"), parts=2)
+    assert_equal_trainings(SHARDED[name], first, wanted)
+    assert distance(SHARDED[name], first.masters, wanted.masters) < NEAR[torch.float32] / 10
 
 
 def by_hand(masters: Mapping[str, torch.nn.Parameter], plan: TrainingPlan) -> OnParts:

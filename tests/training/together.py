@@ -69,6 +69,7 @@ class Case:
         dpo: Preferences in place of answers.
         optimizer: As in the config.
         neurons: Of a block.
+        strategy: Of several ranks, as in the config.
     """
 
     policy: str = "budget"
@@ -78,6 +79,7 @@ class Case:
     dpo: bool = False
     optimizer: str = "adamw"
     neurons: int = tiny.NEURONS
+    strategy: str = "auto"
 
     def config(self) -> TrainingConfig:
         """Its hyper-parameters."""
@@ -105,7 +107,11 @@ class Case:
         ``minutes`` = None: only where a signal ends it.
         """
         trainer = TrainerConfig(
-            accelerator="cpu", progress=False, devices=ranks.count(), checkpoint_minutes=minutes
+            accelerator="cpu",
+            progress=False,
+            devices=ranks.count(),
+            strategy=self.strategy,
+            checkpoint_minutes=minutes,
         )
         options = {"accumulate": EACH, "gradient_checkpointing": True, **options}
         run = supervised_run(loaded, EXAMPLES, self.config(), SEED, trainer, **options)
@@ -134,8 +140,11 @@ CASES = {
     "freeze few, dpo": Case("freeze", 0.1, dtype=torch.float32, dpo=True),
 }
 
-
 ON_RANKS = {name: CASES[name] for name in ("budget, dpo, eight bits", "freeze")}
+SHARDED = {
+    f"{name}, sharded": replace(CASES[name], strategy="fsdp2")
+    for name in ("budget, biases", "budget, dpo", "freeze", "freeze, tied, dpo")
+}
 
 # For bitsandbytes itself: tensors below 4,096 weights have 32-bit states, so the MLP must be wide.
 REAL = {
@@ -429,7 +438,7 @@ def on_a_rank(folder: Path) -> None:
     """One of two processes: every case, and what it ended with."""
     torch.set_num_threads(1)
     with ranks.joined(2, 1, cuda=False), calm():
-        for name, case in ON_RANKS.items():
+        for name, case in {**ON_RANKS, **SHARDED}.items():
             torch.save(vars(train(case)), folder / f"{name}-{ranks.rank()}.pt")
 
 
