@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -105,7 +106,11 @@ class SlurmOptions:
         refuse(problems)
 
     def _memory(self) -> Iterable[str]:
-        if self.memory_gb is not None and self._megabytes() < 1:  # to Slurm, 0 is all of a node's
+        if self.memory_gb is None:
+            return
+        if not abs(self.memory_gb) < math.inf:  # nan is below nothing
+            yield f"hydra.launcher.memory_gb={self.memory_gb:g} is not finite."
+        elif self._megabytes() < 1:  # to Slurm, 0 is all of a node's
             yield f"hydra.launcher.memory_gb={self.memory_gb:g} is below a megabyte."
 
     def _taken(self) -> Iterable[str]:

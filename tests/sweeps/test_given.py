@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,6 +35,8 @@ SEARCH = {"metric": "asr/mean/zou2023", "arm": "SCU/pooled"}
         (slurm_options, {"memory_gb": "16G"}, "hydra.launcher.memory_gb=16G is not a number or"),
         (slurm_options, {"memory_gb": 0}, "hydra.launcher.memory_gb=0 is below a megabyte."),
         (slurm_options, {"memory_gb": -1}, "hydra.launcher.memory_gb=-1 is below a megabyte."),
+        (slurm_options, {"memory_gb": math.inf}, "hydra.launcher.memory_gb=inf is not finite."),
+        (slurm_options, {"memory_gb": math.nan}, "hydra.launcher.memory_gb=nan is not finite."),
         (local_options, {"code": "refuses"}, "Did you mean 'refuse'?"),
         (slurm_options, {"setup": "module load cuda"}, "=module load cuda is not a list."),
         (settings_of, {**SEARCH, "trials": "x"}, "hydra.sweeper.trials=x is not a whole number."),
