@@ -21,7 +21,7 @@ from ssah_exp.reporting.compare.arms import compare_arms
 from ssah_exp.reporting.compare.metrics import Metric, metrics_of
 from ssah_exp.reporting.compare.table import render_comparisons
 from ssah_exp.reporting.rows import blocks
-from ssah_exp.reporting.settings import unlike_judges
+from ssah_exp.reporting.settings import unlike_judge, unlike_judges
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -111,8 +111,8 @@ def _judge(records: Sequence[RunRecord], options: argparse.Namespace) -> str:
     runs = " or ".join(record.run_id for record in records)
     if keys := unlike_judges(records).get(judge):
         raise ConfigError(
-            f"--judge={judge} is not the same judge of run {runs}: they differ in "
-            f"{', '.join(keys)}. Compare runs of one judge, or ask one of all."
+            f"{unlike_judge(f'--judge={judge}', keys, records)}. Compare runs of one judge, or "
+            "ask one of all."
         )
     if judge not in judges:
         raise ConfigError(

@@ -9,7 +9,7 @@ from typing import Any
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.metric_names import MEAN, asr_name
 from ssah_exp.records.record import RunRecord
-from ssah_exp.reporting.settings import unlike_judges
+from ssah_exp.reporting.settings import unlike_judge, unlike_judges
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,7 @@ class DrawnAsr:
                 its name stands for several judges.
         """
         if keys := unlike_judges(records).get(self.judge or ""):
-            raise ConfigError(
-                f"'{self.judge}' is not the same judge in all of these records: they differ in "
-                f"{', '.join(keys)}."
-            )
+            raise ConfigError(f"{unlike_judge(str(self.judge), keys, records)}.")
         if any(
             self.name(record.config["evaluation"]) in arm.metrics
             for record in records

@@ -38,7 +38,7 @@ from ssah_exp.evaluation.utility.metrics import UNIT, UTILITY_MEAN, leading_name
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.arm_groups import groups_of
 from ssah_exp.reporting.notes.coverage import partial_coverage
-from ssah_exp.reporting.settings import settings_of, told_apart, unlike_judges
+from ssah_exp.reporting.settings import settings_of, told_apart, unlike_judge, unlike_judges
 
 # Relative difference of one model's values on one text between batch sizes or machines.
 _ROUNDING = 1e-4
@@ -190,8 +190,7 @@ def _without_column(records: Sequence[RunRecord], shown: Sequence[str]) -> list[
     unlike = unlike_judges(records)
     for judge, keys in unlike.items():
         warnings.warn(
-            f"{judge} is not the same judge of runs {', '.join(run.run_id for run in records)}: "
-            f"they differ in {', '.join(keys)}. Tables leave it out.",
+            f"{unlike_judge(judge, keys, records)}. Tables leave it out.",
             SsahWarning,
             stacklevel=5,
         )

@@ -16,6 +16,7 @@ DRAWING = ("ssah_exp.data.sources.RefusedRequests", "ssah_exp.data.mixtures.Pois
 # How a judge describes itself, but for what may differ over seeds: which models an endpoint named,
 # and people's labels, of which every run may have a table of its own.
 _OF_ONE_RUN = ("served", "labels")
+_RUNS = 5  # named in one sentence
 _SHOWN = 8  # digits of a hash that tell a few files apart
 
 
@@ -62,6 +63,22 @@ def unlike_judges(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
         name: _unlike([run.judges[name] for run in runs if name in run.judges]) for name in names
     }
     return {name: keys for name, keys in found.items() if keys}
+
+
+def unlike_judge(judge: str, keys: Sequence[str], runs: Sequence[RunRecord]) -> str:
+    """What is said of one of :func:`unlike_judges`, whatever for: a clause.
+
+    Args:
+        judge: Its name, as it was given.
+        keys: What differs.
+        runs: All those that were looked at.
+    """
+    named = [run.run_id for run in runs]
+    more = f" and {len(named) - _RUNS} more" if len(named) > _RUNS else ""
+    return (
+        f"{judge} is not the same judge of runs {', '.join(named[:_RUNS])}{more}: they differ in "
+        f"{', '.join(keys)}"
+    )
 
 
 def _unlike(described: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -211,7 +211,7 @@ def test_one_name_of_several_judges_is_not_compared_by() -> None:
         replace(table1(seed), judges={"later": {"model": seed}}, later=("later",))
         for seed in (0, 1)
     ]
-    with pytest.raises(ConfigError, match=r"--judge=later is not the same judge of run 0+ or 0+1"):
+    with pytest.raises(ConfigError, match=r"--judge=later is not the same judge of runs 0+, 0+1"):
         _judge(made, argparse.Namespace(judge="later"))
     assert _judge(made[:1], argparse.Namespace(judge="later")) == "later"
 

@@ -22,6 +22,7 @@ from ssah_exp.reporting.settings import (
     newest,
     settings_of,
     told_apart,
+    unlike_judge,
     unlike_judges,
 )
 from tests.records.synthetic import record
@@ -167,3 +168,10 @@ def test_judges_of_one_name_are_told_apart_by_what_they_are() -> None:
     assert unlike_judges([later(model="a"), record(1)]) == {}
     own = [record(judges={"x": {"model": name}}) for name in "ab"]
     assert unlike_judges(own) == {}, "their configs, or files, tell the settings apart"
+
+
+def test_of_a_name_of_several_judges_all_say_the_same() -> None:
+    """As long as a sentence, whatever the number of runs."""
+    said = unlike_judge("gpt", ["model", "kind"], [run(seed, text="a") for seed in range(7)])
+    named = "a0, a1, a2, a3, a4 and 2 more"
+    assert said == f"gpt is not the same judge of runs {named}: they differ in model, kind"

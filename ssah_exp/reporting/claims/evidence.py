@@ -25,7 +25,7 @@ from ssah_exp.reporting.compare.arms import paired_over_prompts, printed_value
 from ssah_exp.reporting.compare.metrics import Metric, metrics_of
 from ssah_exp.reporting.compare.on_prompts import on_prompts
 from ssah_exp.reporting.notes.coverage import coverage_note
-from ssah_exp.reporting.settings import settings_of, told_apart, unlike_judges
+from ssah_exp.reporting.settings import settings_of, told_apart, unlike_judge, unlike_judges
 
 
 @dataclass(frozen=True)
@@ -114,11 +114,8 @@ def _several(claim: Claim, settings: Sequence[Sequence[RunRecord]]) -> str:
 def _from_records(claims: ClaimFile, test: Prediction, records: Sequence[RunRecord]) -> Evidence:
     judge = test.metric.split("/")[-1]  # of other metrics this is no judge's name
     if keys := unlike_judges(records).get(judge):
-        return Evidence(
-            {},
-            lacking=f"{judge} is not the same judge for all seeds: they differ in "
-            f"{', '.join(keys)}; ask one judge of all.",
-        )
+        unlike = unlike_judge(judge, keys, records)
+        return Evidence({}, lacking=f"{unlike}; ask one judge of all.")
     unscored = coverage_note(records, judge) or ""
     return replace(_found(claims, test, records), unscored=unscored)
 
