@@ -356,6 +356,14 @@ def test_what_wandb_is_told_by_its_own_variable_holds(
     assert WandbTracker(mode="online").online
 
 
+def test_an_empty_variable_is_as_unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B would refuse a mode without a name, by a page about its settings."""
+    monkeypatch.setenv("WANDB_MODE", "")
+    made = record()
+    WandbTracker(mode="offline").mirror(made, tmp_path, tmp_path)
+    assert [*(tmp_path / "wandb").glob(f"offline-run-*-{made.run_id}")]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -120,6 +120,8 @@ class WandbTracker:
         check_place(root / _FOLDER)  # W&B would silently write elsewhere
         if self.online:
             _check_key()
+        if not os.environ.get("WANDB_MODE"):  # W&B refuses an empty one, as unset as it is to us
+            os.environ.pop("WANDB_MODE", None)
         settings = wandb.Settings(
             silent=True,
             console="off",
