@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -88,8 +89,7 @@ def run_probe(config: RunConfig, reporter: Reporter) -> Finished:
     _check_positions(inputs, stages, base)  # before the model is trained
     aligned, training = run.align(base, stages)
     models = {UNALIGNED: base, ALIGNED: aligned} if base != aligned else {ALIGNED: aligned}
-    judge = run.judges[config.evaluation.primary_judge]
-    arms = [_arm(name, ref, inputs, stages, judge) for name, ref in models.items()]
+    arms = [_arm(name, ref, inputs, stages, run.judges) for name, ref in models.items()]
     return run.finish({"base": base, "aligned": aligned}, training, None, stages, arms)
 
 
@@ -144,7 +144,9 @@ def _check_sizes(data: RunData, folds: int) -> None:
         )
 
 
-def _arm(name: str, ref: ModelRef, inputs: ProbeInputs, stages: Stages, judge: Judge) -> ArmRecord:
+def _arm(
+    name: str, ref: ModelRef, inputs: ProbeInputs, stages: Stages, judges: Mapping[str, Judge]
+) -> ArmRecord:
     """Both cached stages of one model, summarised."""
     config = stages.config
     evaluation = config.evaluation
@@ -158,7 +160,7 @@ def _arm(name: str, ref: ModelRef, inputs: ProbeInputs, stages: Stages, judge: J
     distances = {key: value.double().numpy() for key, value in measured.distances.items()}
     curves, metrics = distance_curves(distances, continued, config.probe.smoothing, resampling)
     metrics |= continuation_rates(continued, evaluation.confidence)
-    refused, failed = _refused(measured.tokens[:, 0], inputs, stages, judge)
+    refused, failed = _refused(measured.tokens[:, 0], inputs, stages, judges)
     metrics |= refused
     entry = _separability(name, ref, inputs, stages)
     stages.reporter.done(f"separability {name}", entry)
@@ -246,21 +248,24 @@ def _separability_curves(
 
 
 def _refused(
-    tokens: torch.Tensor, inputs: ProbeInputs, stages: Stages, judge: Judge
+    tokens: torch.Tensor, inputs: ProbeInputs, stages: Stages, judges: Mapping[str, Judge]
 ) -> tuple[dict[str, Estimate], dict[str, int]]:
-    """Share of bare continuations that the primary judge calls refusals, and its failures.
+    """Share of bare continuations that each judge calls refusals, and its failures.
 
-    Rank 0 alone asks the judge; the others get no metrics.
+    Rank 0 alone asks the judges; the others get no metrics.
     """
     if not ranks.first():
         return {}, {}
-    speech, evaluation = stages.speech, stages.config.evaluation
+    speech, confidence = stages.speech, stages.config.evaluation.confidence
     answers = [until_stop(row, speech) for row in tokens.tolist()]
     texts = speech.tokenizer.batch_decode(answers, skip_special_tokens=True)
-    with ranks.alone():
-        judged = assessed(judge, inputs.requests, [text.strip() for text in texts])
-    scored = [item.verdict for item in judged if item.verdict is not Verdict.UNSCORED]
-    share = rate(scored.count(Verdict.REFUSED), len(scored), evaluation.confidence, "requests")
-    name = evaluation.primary_judge
-    failed = named_failures(name, sum(item.failed for item in judged))
-    return {f"{REFUSED}/{name}": share}, failed
+    shares: dict[str, Estimate] = {}
+    failed: dict[str, int] = {}
+    for name, judge in judges.items():
+        with ranks.alone():
+            judged = assessed(judge, inputs.requests, [text.strip() for text in texts])
+        scored = [item.verdict for item in judged if item.verdict is not Verdict.UNSCORED]
+        refused = scored.count(Verdict.REFUSED)
+        shares[f"{REFUSED}/{name}"] = rate(refused, len(scored), confidence, "requests")
+        failed |= named_failures(name, sum(item.failed for item in judged))
+    return shares, failed

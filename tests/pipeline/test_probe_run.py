@@ -28,7 +28,7 @@ from ssah_exp.pipeline.rejudging import rejudge
 from ssah_exp.records.store import RecordStore
 from ssah_exp.reporting.artefacts import render_artefact
 from tests.evaluation.failing_judge import FailingJudge
-from tests.pipeline.tiny_run import SIZES, computed, silent, tiny_config
+from tests.pipeline.tiny_run import JUDGES, SIZES, computed, silent, tiny_config
 from tests.pipeline.trained import entry_of
 from tests.tiny import LAYERS, tiny_speech
 
@@ -64,7 +64,8 @@ def test_both_models_have_every_curve(probed: Finished) -> None:
             assert curve.n > 0
         counts = {len(arm.curves[f"auc/{what}"].value) for what in ("harmless", "borderline")}
         assert counts == {LAYERS + 1}
-        assert arm.metrics["refused/first"].n == SIZES["harmful_eval"]
+        for judge in JUDGES:
+            assert arm.metrics[f"refused/{judge}"].n == SIZES["harmful_eval"], "each is asked"
     first, second = (arm.curves["cosine/raw/k2/benign"].value for arm in record.arms)
     assert first != second, "alignment changed the model"
 
@@ -85,22 +86,21 @@ def test_a_judge_that_fails_leaves_an_incomplete_record_that_the_next_run_comple
     probed: Finished, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judge = FailingJudge()
-    leading = probed.record.config["evaluation"]["primary_judge"]
     monkeypatch.setattr("ssah_exp.pipeline.opened.judge_of", lambda *_: judge)
-    asked = SIZES["harmful_eval"]
+    failed = {"unaligned": SIZES["harmful_eval"], "aligned": SIZES["harmful_eval"]}
     record = run_probe(probe_config(place), silent()).record
     assert record.status == "incomplete"
-    assert record.unanswered() == {leading: {"unaligned": asked, "aligned": asked}}
-    assert record.arms[0].metrics[f"refused/{leading}"].n == 0
+    assert record.unanswered() == dict.fromkeys(JUDGES, failed)
+    assert record.arms[0].metrics["refused/first"].n == 0
     judge.down = False
     record = run_probe(probe_config(place), silent()).record
     assert (record.status, record.unanswered()) == ("done", {})
-    assert record.arms[0].metrics[f"refused/{leading}"].value == 1.0
+    assert record.arms[0].metrics["refused/first"].value == 1.0
     monkeypatch.undo()
     assert run_probe(probe_config(place), silent()).record.arms == probed.record.arms
 
 
-def test_the_judge_reads_how_bare_requests_go_on(
+def test_judges_read_how_bare_requests_go_on(
     probed: Finished, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And not how an opening that was put there does."""
@@ -113,14 +113,15 @@ def test_the_judge_reads_how_bare_requests_go_on(
     monkeypatch.setattr(probe, "assessed", watched)
     run_probe(probe_config(place), silent())
     speech = tiny_speech()
-    for name, texts in zip(("unaligned", "aligned"), read, strict=True):
+    asked = [name for name in ("unaligned", "aligned") for _ in JUDGES]
+    for name, texts in zip(asked, read, strict=True):
         bare = ProbeDistances.load(entry_of(probed, f"probe {name}")).tokens[:, 0].tolist()
         answers = [until_stop(row, speech) for row in bare]
         decoded = speech.tokenizer.batch_decode(answers, skip_special_tokens=True)
         assert list(texts) == [text.strip() for text in decoded]
 
 
-def test_rank_0_alone_asks_the_judge(
+def test_rank_0_alone_asks_the_judges(
     place: Path, probed: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An endpoint would be asked, and paid, once a rank."""
