@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ssah_exp.sweeps.local import LocalOptions
 from ssah_exp.sweeps.slurm import SlurmOptions
 from ssah_exp.sweeps.state import FAILED, JobState
 from tests.sweeps.frozen import sweep_of
+from tests.sweeps.tiny_sweep import Bench
 
 Capture = pytest.CaptureFixture[str]
 
@@ -79,6 +81,40 @@ def test_options_of_slurm_that_were_wrong_are_given_anew_and_kept(
     for _ in range(2):  # one that has its default already, too
         again(tmp_path, "~hydra.launcher.partition")
     assert [options.partition for options in used[2:]] == [None, None]
+
+
+def test_what_hydra_itself_was_told_at_the_launch_outlasts_it(
+    tmp_path: Path, used: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs are frozen with what ``hydra.searchpath`` found, and relaunched without looking there.
+
+    No word for Hydra stands among a job's own; those for the launcher are the sweep's.
+    """
+    bench = Bench.made(tmp_path)
+    monkeypatch.setattr(slurm, "submit", lambda sweep, jobs, options: used.append(options) or "7")
+    monkeypatch.setattr(slurm, "require_submitit", lambda: None)
+    found = bench.place / "found"
+    (found / "levels").mkdir(parents=True)
+    (found / "levels" / "high.yaml").write_text(
+        "# @package evaluation\nconfidence: 0.99\n", encoding="utf-8"
+    )
+    words = ["hydra/launcher=slurm", "hydra.launcher.minutes=7", "+hydra.launcher.sbatch.nice=3"]
+    words += [f"hydra.searchpath=[file://{found}]", "+levels=high", "seed=0,1"]
+    assert bench.run(*bench.arguments("-m", *words)) == 0
+    shutil.rmtree(found)
+    sweep = bench.sweep()
+    before = [(job.folder / "job.json").read_text() for job in sweep.jobs()]
+    for job in sweep.jobs():
+        job.save(JobState(FAILED, error="once"))
+        assert job.config().evaluation.confidence == 0.99
+        given = job.overrides() or []
+        assert f"seed={job.number}" in given
+        assert not [word for word in given if word.lstrip("+~").startswith("hydra")]
+    again(bench.root)
+    assert len(used) == 2
+    assert used[0] == used[1]
+    assert (used[1].minutes, used[1].sbatch) == (7, {"nice": 3})
+    assert [(job.folder / "job.json").read_text() for job in sweep.jobs()] == before
 
 
 def test_options_of_this_machine_are_given_anew(
