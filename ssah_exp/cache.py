@@ -169,7 +169,7 @@ class Cache:
         if digest is None:
             raise StoreError(
                 f"Cache entry {folder} cannot be used: {reason}. The run it belongs to makes it "
-                "anew if it is started again."
+                "anew if it is started again: 'ssah-exp run' with the same overrides."
             )
         return Entry(folder, key, stage, digest, True, time.perf_counter() - started)
 
@@ -307,7 +307,8 @@ def _inspected(folder: Path) -> tuple[str | None, str]:
                 return None, f"{name} {'has another checksum' if there else 'is missing'}"
     except OSError as error:
         if error.errno in _GONE:
-            return None, "no completion marker"
+            there = folder.is_dir()
+            return None, "no completion marker" if there else "it was deleted, as by 'cache prune'"
         raise _unreadable(folder, error) from error
     except (ValueError, KeyError, TypeError):
         return None, "unreadable completion marker"

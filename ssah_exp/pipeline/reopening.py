@@ -82,15 +82,19 @@ class RunModels:
         keys = {item.name: item.key for item in self.record.stages}
         if stage not in keys:
             raise StoreError(f"Run {self.record.run_id} has no stage '{stage}'.")
-        return self.cache.find(kind, keys[stage])
+        try:
+            return self.cache.find(kind, keys[stage])
+        except StoreError as error:
+            run = f"{self.record.artefact}/{self.record.run_id}"
+            raise StoreError(f"What run {run} kept of '{stage}' is not at hand: {error}") from error
 
     def _located(self, fingerprint: str) -> ModelRef:
         keys = {stage.name: stage.key for stage in self.record.stages}
         if "align" in keys and fingerprint != self.record.models["base"]["fingerprint"]:
-            entry = self.cache.find("align", keys["align"])
+            entry = self.entry("align", "align")
             return ModelRef("", "", str(entry.folder), entry.digest)
         if "model" in keys:  # converted; the source's fingerprint is the recorded input
-            folder = self.cache.find("model", keys["model"]).folder
+            folder = self.entry("model", "model").folder
             return ModelRef("", "", str(folder), self.record.inputs["model"])
         with what_to_give():
             source = build(self.config.model.source, "model.source", ModelSource)

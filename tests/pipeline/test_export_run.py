@@ -175,6 +175,19 @@ def test_weights_that_break_their_certificate_are_not_exported(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_training_that_was_pruned_is_named_with_what_brings_it_back(
+    trained: Finished, place: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    moved = moved_to(tmp_path / "root", trained)
+    shutil.rmtree(entry_of(moved, "train budget"))
+    assert export(moved, place, "budget", tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    run_id = f"{moved.record.artefact}/{moved.record.run_id}"
+    assert f"What run {run_id} kept of 'train budget' is not at hand" in said
+    assert "it was deleted, as by 'cache prune'" in said
+    assert "'ssah-exp run' with the same overrides" in said
+
+
 def moved_to(root: Path, finished: Finished) -> Finished:
     """A copy of everything below the run's root."""
     old = cache_of(finished).parent
