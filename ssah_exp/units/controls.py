@@ -86,7 +86,9 @@ def draw_control(
         target: ``(units,)`` bool, the class that the control is for.
         kind: ``random``: uniform among the layer's other units of the kind. ``matched``: each
             target unit gets one of the ``pool`` nearest units that are still free, by overall
-            importance z_S + z_U: size of score is held fixed, preference for safety is not.
+            importance z_S + z_U: size of score is held near, preference for safety is left free.
+            Where the target lies at an end of the ranking, most of the pool lies further in, and
+            the control's mean falls short of the target's; a smaller pool is nearer.
             ``shifted``: the same, by how far units' means move between the calibration sets
             (:attr:`UnitMap.shift`). ``normed``: the same, by how large the weights behind units
             are (:attr:`UnitMap.norm`), whatever their activations do.

@@ -64,6 +64,22 @@ def test_matched_is_closer_in_magnitude_than_random(seed: int) -> None:
     assert gaps["matched"] < 0.8 * gaps["random"]
 
 
+def test_a_match_of_the_highest_falls_short_and_less_so_from_a_smaller_pool() -> None:
+    """As docs/selectors.md says of matched controls: they are near the class, not equal to it."""
+    magnitude = UNITS.safety + UNITS.utility
+    highest = magnitude > np.quantile(magnitude, 0.9)
+    means = [
+        np.mean(
+            [
+                magnitude[draw_control(UNITS, highest, "matched", seed, pool=pool).mask].mean()
+                for seed in range(5)
+            ]
+        )
+        for pool in (20, 5, 1)
+    ]
+    assert [*means, magnitude[highest].mean()] == sorted([*means, magnitude[highest].mean()])
+
+
 FARTHEST, LARGEST = (
     UNITS.known(measure) > np.quantile(UNITS.known(measure), 0.9) for measure in ("shift", "norm")
 )
