@@ -108,7 +108,7 @@ class SlurmOptions:
     def _memory(self) -> Iterable[str]:
         if self.memory_gb is None:
             return
-        if not abs(self.memory_gb) < math.inf:  # nan is below nothing
+        if not math.isfinite(self.memory_gb):
             yield f"hydra.launcher.memory_gb={self.memory_gb:g} is not finite."
         elif self._megabytes() < 1:  # to Slurm, 0 is all of a node's
             yield f"hydra.launcher.memory_gb={self.memory_gb:g} is below a megabyte."
