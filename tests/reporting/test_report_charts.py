@@ -89,7 +89,7 @@ def test_the_forest_shows_interval_seeds_and_null_draws() -> None:
     assert "SCU/pooled/random/2, seed 1: 40.0 [" in svg
     assert ("random", "cross", "random control") in chart.legend
     assert chart.legend[:2] == [
-        ("c0", "dot", "mean over seeds, with its interval"),
+        ("c0", "dot", "mean over seeds, 95% interval"),
         ("c0 faint", "dot", "each seed"),
     ]
     assert svg.rindex('class="random"') < svg.rindex("c0 faint"), "what is by chance lies behind"
@@ -98,7 +98,7 @@ def test_the_forest_shows_interval_seeds_and_null_draws() -> None:
     (alone,) = blocks([pruned(0)])
     single = forest(alone, f"asr/mean/{JUDGE}")
     assert single is not None
-    assert single.legend[0] == ("c0", "dot", "measured, with its interval")
+    assert single.legend[0] == ("c0", "dot", "measured, 95% interval")
 
 
 def test_intervals_and_null_draws_of_the_forest_lie_at_their_values() -> None:

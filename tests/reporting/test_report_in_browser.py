@@ -214,6 +214,7 @@ def test_only_what_differs_is_listed(page: Page, made: list[RunRecord]) -> None:
     found = rows_of(page, "#differences")
     assert found["config.training.start"] == ["not set", "aligned", "not set"]
     assert page.locator("#losses path.curve").count() == 2, "two trained arms, no controls"
+    assert page.locator("#losses .legend li").count() == 1, "runs without a curve are not named"
     page.locator("#clear").click()
     assert not page.locator("#comparison").is_visible()
 
@@ -249,6 +250,35 @@ def test_colours_stand_out_and_nothing_overflows_at_400_pixels(
     for names, least in ((text, 4.5), (marks, 3.0)):
         for name in names:
             assert contrast(colours[name], colours["--paper"]) >= least, name
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_captions_fit_between_classic_scroll_bars(browser: Browser, file: Path, width: int) -> None:
+    shown = browser.browser_type.launch(
+        executable_path=chromium(), args=ARGUMENTS, ignore_default_args=["--hide-scrollbars"]
+    )
+    page = shown.new_page(viewport={"width": width, "height": 500})
+    page.goto(file.as_uri())
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll(".scroll caption span")].filter((text) => {
+          const frame = text.closest(".scroll");
+          return frame.clientWidth > 0 && text.getBoundingClientRect().right
+            > frame.getBoundingClientRect().left + frame.clientWidth + 0.5;
+        }).map((text) => text.textContent)"""
+    )
+    shown.close()
+    assert cut == []
+
+
+def test_results_of_runs_are_seen_without_scrolling_on_a_desktop(page: Page) -> None:
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.evaluate(
+        """() => document.querySelectorAll("#table tbody tr").forEach((row) => {
+          row.cells[3].textContent = "Qwen2.5-Coder-0.5B-Instruct (Q4_K_M)";
+        })"""
+    )
+    frame = "document.querySelector('#table').closest('.scroll')"
+    assert page.evaluate(f"{frame}.scrollWidth <= {frame}.clientWidth")
 
 
 def contrast(one: str, other: str) -> float:

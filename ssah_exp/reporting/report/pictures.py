@@ -13,6 +13,17 @@ from ssah_exp.records.record import RunRecord
 
 # Each run has three pictures or more, half a megabyte together.
 MOST_PICTURED = 3
+_DISTANCES = (
+    "Distance of each opening to the continuation of the bare request at every block, by tokens "
+    "read, of the unaligned and the aligned model, benign and malicious openings beside their "
+    "random twins"
+)
+_SHOWN = {
+    "-gap": "Distance of benign openings less that of malicious ones at every block, by tokens "
+    "read, of the unaligned and the aligned model beside random twins",
+    "-auc": "Held-out AUC of a linear probe for harmful requests at every block, of the unaligned "
+    "and the aligned model beside shuffled labels",
+}
 
 
 @dataclass(frozen=True)
@@ -21,10 +32,12 @@ class Picture:
 
     Attributes:
         title: What it shows and of which run.
+        alt: The same in words, for those who do not see it.
         source: A ``data:`` address that holds it.
     """
 
     title: str
+    alt: str
     source: str
 
 
@@ -49,7 +62,17 @@ def _probe(run: RunRecord) -> list[Picture]:
     of = f"{model}, {data}, seed {run.seed}, run {run.run_id}"
     with TemporaryDirectory() as folder:
         drawn = draw_probe([run], Path(folder) / "distances.svg")
-        return [Picture(f"{path.stem.replace('-', ', ')}: {of}", _data(path)) for path, _ in drawn]
+        return [
+            Picture(
+                f"{path.stem.replace('-', ', ')}: {of}", f"{_shown(path.stem)}: {of}", _data(path)
+            )
+            for path, _ in drawn
+        ]
+
+
+def _shown(name: str) -> str:
+    """What the picture of that name has on its axes."""
+    return next((text for end, text in _SHOWN.items() if name.endswith(end)), _DISTANCES)
 
 
 def _data(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from ssah_exp.config.vocabulary import CONTROLS
+from ssah_exp.evaluation.intervals import level_text
 from ssah_exp.reporting.figures.drawing import BEYOND
 from ssah_exp.reporting.report.charts.parts import (
     LEFT,
@@ -51,8 +52,9 @@ def forest(block: Block, metric: str, log: bool = False) -> Chart | None:
         middle = 6 + _ROW * number + _ROW / 2 - 3
         parts.append(_forest_row(row, metric, across, middle, marks))
     title = f"{heading_or_name(metric)} of every arm"
+    level = level_text(block.records[0].config["evaluation"]["confidence"])
     measured = "mean over seeds" if _many(block) else "measured"
-    legend = [("c0", "dot", f"{measured}, with its interval")]
+    legend = [("c0", "dot", f"{measured}, {level} interval")]
     if _many(block):
         legend.append(("c0 faint", "dot", "each seed"))
     kinds = {kind for marks in draws for kind, _, _ in marks} - {_SEED}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from ssah_exp.config.vocabulary import CONTROLS
+from ssah_exp.evaluation.intervals import level_text
 from ssah_exp.evaluation.metric_names import TRAIN_LOSS
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.report.charts.parts import (
@@ -58,8 +59,12 @@ def scatter(block: Block, metric: str) -> Chart | None:
     title = f"{quantity} against training loss"
     legend = [(f"c{at % COLOURS}", "dot", name) for at, name in enumerate(names)]
     kinds = {arm.control for arm, *_ in points}
+    level = level_text(block.records[0].config["evaluation"]["confidence"])
     legend += [("plain", shape_of(kind), f"{kind} control") for kind in CONTROLS if kind in kinds]
-    caption = f"{quantity} against training loss: only arms at equal loss compare."
+    caption = (
+        f"{quantity} against training loss, a mark a seed, {level} interval over prompts: only "
+        "arms at equal loss compare."
+    )
     below = "training loss, nats per response token"
     return Chart(title, caption, _framed(title, across, up, parts, below), legend)
 

@@ -193,12 +193,13 @@
       path.append(svg("title", {}, `${line.arm}, ${label(line.run)}`));
       picture.append(path);
     }
-    const legend = filled("ul", chosen.map((run, at) => {
+    const drawn = new Set(lines.map((line) => line.at));
+    const legend = filled("ul", chosen.map((run, at) => [run, at]).filter(([, at]) => drawn.has(at)).map(([run, at]) => {
       const mark = svg("svg", { viewBox: "-9 -7 18 14", "aria-hidden": "true" });
       mark.append(svg("path", { d: "M-8 0h16", class: `line c${at % 7}` }));
       return filled("li", [mark, label(run)]);
     }), { class: "legend", "aria-label": "Legend" });
-    byId("losses").replaceChildren(filled("figure", [picture, legend, node("figcaption", "Training loss by step: a colour per run, a line per arm; controls left out.")], { class: "chart" }));
+    byId("losses").replaceChildren(filled("figure", [picture, legend, node("figcaption", "Training loss by step: a colour and dash per run, a line per arm; controls left out.")], { class: "chart" }));
   };
 
   // One run in full.
