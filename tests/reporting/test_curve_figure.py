@@ -234,7 +234,8 @@ def test_a_curve_has_its_places_its_range_and_the_dense_model_behind_it(
     assert right.get_ylabel() == "perplexity"
     assert left.get_ylim() == (-3, 103)
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["aligned", "chosen", "random"]
+    assert [text.get_text() for text in legend.get_texts()] == ["aligned", "SCU", "random"]
+    assert legend.get_title().get_text().endswith("bands: their range")
 
 
 @pytest.mark.parametrize(("largest", "scale"), [(63, "linear"), (64, "log")])
@@ -273,7 +274,8 @@ def test_the_title_says_what_pruned_units_are_set_to(
             arms = [replace(item, fill=fill if item.fill else None) for item in made.arms]
             set_so.append(replace(made, config=config, arms=arms))
     draw_curve(set_so, tmp_path / "curve.svg", Across())
-    assert titles == [f"{RECORDS[0].config['data']['name']}, {said}"]
+    config = RECORDS[0].config
+    assert titles == [f"{config['model']['name']}\n{config['data']['name']}, {said}"]
 
 
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,7 +53,11 @@ def test_points_stand_where_the_numbers_are(
     points = {(float(c[0].get_xdata()[0]), float(c[0].get_ydata()[0])) for c in axes.containers}
     assert points == {(1.0, 30.0), (1.1, 5.0), (1.2, 8.0)}
     assert len(axes.containers) == 6
-    assert drawn[0].get_suptitle() == "bundled, table4_alignment_budget, 2 seeds"
+    model, said = drawn[0].get_suptitle().split("\n")
+    assert model == trained.config["model"]["name"]
+    assert said == (
+        "bundled, table4_alignment_budget, 2 seeds; a mark a seed, lines: 95% interval over prompts"
+    )
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
     shown = ["aligned, loss 9.00", "full", "ru20", "random like ru20"]
     assert texts == shown, "each once, over both seeds"

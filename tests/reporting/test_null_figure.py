@@ -156,7 +156,9 @@ def test_the_title_says_what_pruned_units_are_set_to(
         for item in RECORDS
     ]
     draw_null(set_so, tmp_path / "null.svg")
-    assert titles == [f"{RECORDS[0].config['data']['name']}, SCU budget 1 % of {said}"]
+    config = RECORDS[0].config
+    model, data = config["model"]["name"], config["data"]["name"]
+    assert titles == [f"{model}\n{data}, SCU budget 1 % of {said}"]
 
 
 def test_another_judge_may_be_drawn(tmp_path: Path) -> None:

@@ -44,6 +44,11 @@ _DENSE = {ALIGNED: "-", UNALIGNED: ":", "full": "--"}
 _FOR_A_LOG = 4  # the axis is logarithmic if the largest place is so many times the smallest
 _OVER = "overflowed"  # rows whose value stands at the edge in place of infinity
 _BESIDE = 0.17  # between the class, its control and the next, where words are the places
+_NAMES = {
+    "ablation.primary_fill": "what pruned units are set to",
+    "units.budgets.scu": "budget of SCU, as a share",
+    "units.samples": "calibration examples of each set",
+}
 _HALF = 0.42  # of a dense model's line at a word
 
 
@@ -66,7 +71,7 @@ def draw_curve(
         ConfigError: No record measured that ASR, or a suffix that cannot be written.
     """
     rows = curve_rows(records, across, asr)
-    words = categories_of(records, across)
+    words, pruned = categories_of(records, across), records[0].artefact == TABLE1
     figure = new_figure(PAGE, 3.2)
     figure.suptitle(_title(records, rows, across))
     left, right = figure.subplots(1, 2)
@@ -84,7 +89,12 @@ def draw_curve(
     right.set_ylabel("perplexity")
     log_where_wide(right)
     handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6)
+    labels = [across.unit_class if label == CHOSEN and pruned else label for label in labels]
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=6,
+        title="marks: mean over seeds and draws, of perplexities the geometric one; "
+        f"{'lines' if words else 'bands'}: their range",
+    )  # fmt: skip
     return save_figure(figure, path, rows)
 
 
@@ -95,7 +105,9 @@ def _title(records: Sequence[RunRecord], rows: pd.DataFrame, across: Across) -> 
         what = first.artefact if across.key is None else f"{first.artefact}, {across.unit_class}"
     names = dict.fromkeys(record.config["data"]["name"] for record in records)
     data = [*names] if len(names) == 1 else []  # several are named at the axis
-    return ", ".join([*data, what, f"{_fill(records)}{_seeds(rows, across)}"])
+    said = ", ".join([*data, what, f"{_fill(records)}{_seeds(rows, across)}"])
+    models = {record.config["model"]["name"] for record in records}
+    return said if len(models) > 1 else f"{models.pop()}\n{said}"
 
 
 def _fill(records: Sequence[RunRecord]) -> str:
@@ -122,7 +134,7 @@ def _place_ticks(axes: Axes, rows: pd.DataFrame, across: Across) -> None:
     places = sorted(rows.loc[rows["what"] == CHOSEN, across.column].unique())
     if places[0] > 0 and places[-1] >= _FOR_A_LOG * places[0]:
         axes.set_xscale("log")
-    axes.set_xlabel(across.label)
+    axes.set_xlabel(_NAMES.get(across.label, across.label))
     axes.set_xticks(places, [f"{place:g}" for place in places])
     axes.minorticks_off()
 
@@ -175,7 +187,7 @@ def _side_by_side(axes: Axes, rows: pd.DataFrame, across: Across, words: list[st
             label=what,
             zorder=3,
         )
-    axes.set_xlabel(across.label)
+    axes.set_xlabel(_NAMES.get(across.label, across.label))
     named_below(axes, in_lines([" ".join(word.split()) for word in words]))
     axes.grid(visible=False, axis="x")
 

@@ -44,10 +44,11 @@ CLASS_COLOURS = {
 CLASS_MARKERS = {"SCU": "o", "UCU": "s", "CU": "^", "RU": "D"}
 SIDE_COLOURS = {"benign": "#0072B2", "malicious": "#D55E00"}
 MODEL_COLOURS = {UNALIGNED: "#CC79A7", ALIGNED: "#009E73"}
+# Of the same hues, and dark enough for thin marks on white (WCAG: 3 to 1).
 CONTROL_COLOURS = {
-    "random": "#56B4E9",
+    "random": "#3D9AD1",
     "matched": "#CC79A7",
-    "shifted": "#E69F00",
+    "shifted": "#C68400",
     "normed": "#332288",
 }
 CONTROL_MARKERS = {"": "o", "random": "x", "matched": "^", "shifted": "s", "normed": "D"}

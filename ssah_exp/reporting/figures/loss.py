@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ssah_exp.errors import StoreError
+from ssah_exp.evaluation.intervals import level_text
 from ssah_exp.evaluation.metric_names import TRAIN_LOSS
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.arm_groups import label_of
@@ -85,8 +86,12 @@ def loss_points(records: Sequence[RunRecord], asr: DrawnAsr = PRIMARY) -> pd.Dat
 
 
 def _title(records: Sequence[RunRecord]) -> str:
-    data = records[0].config["data"]["name"]
-    return f"{data}, {records[0].artefact}, {seeds_in_title(len(records))}"
+    config = records[0].config
+    level = level_text(config["evaluation"]["confidence"])
+    return (
+        f"{config['model']['name']}\n{config['data']['name']}, {records[0].artefact}, "
+        f"{seeds_in_title(len(records))}; a mark a seed, lines: {level} interval over prompts"
+    )
 
 
 def _points(records: Sequence[RunRecord], metric: str) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ssah_exp.config.vocabulary import ALIGNED, UNALIGNED
 from ssah_exp.errors import StoreError
+from ssah_exp.evaluation.intervals import level_text
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.drawn_asr import PRIMARY, DrawnAsr
@@ -102,7 +103,10 @@ def draw_null(records: Sequence[RunRecord], path: Path, asr: DrawnAsr = PRIMARY)
     )
     _perplexity(right, rows[rows["metric"] == PERPLEXITY], classes, along)
     handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=4,
+        title=_note(rows, level_text(records[0].config["evaluation"]["confidence"])),
+    )  # fmt: skip
     return save_figure(figure, path, rows)
 
 
@@ -110,9 +114,18 @@ def _title(records: Sequence[RunRecord]) -> str:
     config = records[0].config
     budgets, fill = config["units"]["budgets"], config["ablation"]["primary_fill"]
     return (
+        f"{config['model']['name']}\n"
         f"{config['data']['name']}, SCU budget {100 * budgets['scu']:g} % of {budgets['unit']}, "
         f"{set_to(fill)}{seeds_in_title(len(records))}"
     )
+
+
+def _note(rows: pd.DataFrame, level: str) -> str:
+    """What lines and boxes are."""
+    note = f"lines: {level} interval of one seed, over prompts or windows of text"
+    draws = rows[rows["draw"].notna()].dropna(subset="value")
+    boxed = draws.groupby(["metric", "class", "what"]).size() >= _FOR_A_BOX
+    return f"{note}; boxes: quartiles of draws" if boxed.any() else note
 
 
 def _perplexity(
@@ -203,7 +216,7 @@ def _draws(
         )
     spread = np.linspace(-0.05, 0.05, draws.size) if draws.size > 1 else np.zeros(1)
     points = (draws, place + spread) if along == "x" else (place + spread, draws)
-    axes.plot(*points, marker, color=colour, markersize=4, alpha=0.8, label=label, zorder=2)
+    axes.plot(*points, marker, color=colour, markersize=4, label=label, zorder=2)
 
 
 def _seeds(

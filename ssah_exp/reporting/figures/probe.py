@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ssah_exp.evaluation.intervals import level_text
 from ssah_exp.evaluation.probe.curves import Curve
 from ssah_exp.evaluation.probe.names import (
     AUC_ALL,
@@ -88,7 +89,7 @@ def _distances(run: RunRecord, forms_drawn: Sequence[str], path: Path) -> Path:
                 curve = arm.curves[step_name(form, step, side)]
                 _line(axes, curve, SIDE_COLOURS[kind], label, **(_TWIN if null else {}))
         panels[row, 0].set_ylabel(f"{_form_label(form)}\n{arm.name}")
-    _finish(figure, panels, steps, "distance to the bare request's continuation")
+    _finish(run, figure, panels, "distance to the bare request's continuation")
     save_figure(figure, path, _numbers(run, _names(forms_drawn, steps, SIDES)))
     return path
 
@@ -108,7 +109,7 @@ def _gaps(run: RunRecord, forms_drawn: Sequence[str], path: Path) -> Path:
         panels[row, 0].set_ylabel(_form_label(form))
         panels[row, 0].set_ylim(bottom=0)
     window = run.config["probe"]["smoothing"]
-    _finish(figure, panels, steps, f"|benign - malicious|, moving average over {window} blocks")
+    _finish(run, figure, panels, f"|benign - malicious|, moving average over {window} blocks")
     save_figure(figure, path, _numbers(run, _names(forms_drawn, steps, (GAP, NULL_GAP))))
     return path
 
@@ -150,12 +151,21 @@ def _grid(rows: int, columns: int) -> tuple[Figure, Any]:
     return figure, panels
 
 
-def _finish(figure: Figure, panels: Any, steps: Sequence[int], title: str) -> None:
+def _finish(run: RunRecord, figure: Figure, panels: Any, title: str) -> None:
     """Headings, one legend above all panels, one label below."""
-    for axes, step in zip(panels[0], steps, strict=True):
+    config = run.config
+    level = level_text(config["evaluation"]["confidence"])
+    of = f"{config['model']['name']}, {config['data']['name']}, seed {run.seed}"
+    for axes, step in zip(panels[0], config["probe"]["steps"], strict=True):
         axes.set_title(f"{step} tokens")
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), title=title)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=len(labels),
+        title=f"{of}: {title}; {level} bands",
+    )
     figure.supxlabel(_BLOCK, fontsize=panels[0, 0].xaxis.label.get_size())
 
 
