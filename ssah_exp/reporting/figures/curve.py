@@ -44,7 +44,8 @@ _DENSE = {ALIGNED: "-", UNALIGNED: ":", "full": "--"}
 _FOR_A_LOG = 4  # the axis is logarithmic if the largest place is so many times the smallest
 _OVER = "overflowed"  # rows whose value stands at the edge in place of infinity
 _BESIDE = 0.17  # between the class, its control and the next, where words are the places
-_NAMES = {
+# Swept keys in words; any other stands by its own name.
+_IN_WORDS = {
     "ablation.primary_fill": "what pruned units are set to",
     "units.budgets.scu": "budget of SCU, as a share",
     "units.samples": "calibration examples of each set",
@@ -90,11 +91,9 @@ def draw_curve(
     log_where_wide(right)
     handles, labels = left.get_legend_handles_labels()
     labels = [across.unit_class if label == CHOSEN and pruned else label for label in labels]
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=6,
-        title="marks: mean over seeds and draws, of perplexities the geometric one; "
-        f"{'lines' if words else 'bands'}: their range",
-    )  # fmt: skip
+    marks = "marks: mean over seeds and draws, of perplexities the geometric one"
+    note = f"{marks}; {'lines' if words else 'bands'}: their range"
+    figure.legend(handles, labels, loc="outside lower center", ncols=6, title=note)
     return save_figure(figure, path, rows)
 
 
@@ -108,6 +107,12 @@ def _title(records: Sequence[RunRecord], rows: pd.DataFrame, across: Across) -> 
     said = ", ".join([*data, what, f"{_fill(records)}{_seeds(rows, across)}"])
     models = {record.config["model"]["name"] for record in records}
     return said if len(models) > 1 else f"{models.pop()}\n{said}"
+
+
+def _label(across: Across) -> str:
+    """The swept key, in words where there are some."""
+    words = _IN_WORDS.get(across.label)
+    return across.label if words is None else f"{words} ({across.label})"
 
 
 def _fill(records: Sequence[RunRecord]) -> str:
@@ -134,7 +139,7 @@ def _place_ticks(axes: Axes, rows: pd.DataFrame, across: Across) -> None:
     places = sorted(rows.loc[rows["what"] == CHOSEN, across.column].unique())
     if places[0] > 0 and places[-1] >= _FOR_A_LOG * places[0]:
         axes.set_xscale("log")
-    axes.set_xlabel(_NAMES.get(across.label, across.label))
+    axes.set_xlabel(_label(across))
     axes.set_xticks(places, [f"{place:g}" for place in places])
     axes.minorticks_off()
 
@@ -187,7 +192,7 @@ def _side_by_side(axes: Axes, rows: pd.DataFrame, across: Across, words: list[st
             label=what,
             zorder=3,
         )
-    axes.set_xlabel(_NAMES.get(across.label, across.label))
+    axes.set_xlabel(_label(across))
     named_below(axes, in_lines([" ".join(word.split()) for word in words]))
     axes.grid(visible=False, axis="x")
 

@@ -103,10 +103,8 @@ def draw_null(records: Sequence[RunRecord], path: Path, asr: DrawnAsr = PRIMARY)
     )
     _perplexity(right, rows[rows["metric"] == PERPLEXITY], classes, along)
     handles, labels = left.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=4,
-        title=_note(rows, level_text(records[0].config["evaluation"]["confidence"])),
-    )  # fmt: skip
+    note = _note(rows, level_text(records[0].config["evaluation"]["confidence"]))
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, title=note)
     return save_figure(figure, path, rows)
 
 
