@@ -22,45 +22,36 @@ from ssah_exp.reporting.claims.claim_file import (
     Prediction,
 )
 from ssah_exp.reporting.claims.evidence import Evidence, gather
-from ssah_exp.reporting.claims.over_prompts import OverPrompts, halved, one_sided
+from ssah_exp.reporting.claims.over_prompts import halved, one_sided
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
 UNDECIDED, NOT_RUN = "undecided at this n", "not run"
 UNTESTABLE = "not testable"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What one test found.
+@dataclass(frozen=True, kw_only=True)
+class Finding(Evidence):
+    """The evidence of one test, and what the test made of it.
 
     Attributes:
         test: The test.
         difference: Mean over seeds with Student's t interval; with one seed, or where all seeds
             are alike, over prompts if records keep their outcomes.
-        by_seed: Seed -> difference.
         effect: Cohen's d over seeds: mean difference divided by its standard deviation; None = one
             seed, or all alike, or a value that is not finite.
         p: One-sided, of no difference in the claimed direction; for ``same``, of a difference of
             the margin or more (TOST); for ``no_higher`` and ``no_lower``, of one that way; None =
             not testable.
         how: How ``p`` was made.
-        over_prompts: The same difference over prompts, where ``p`` is over seeds and all seeds put
-            the same prompts and records keep their outcomes.
         contrary: Whether the interval leaves no room for what is claimed.
-        lacking: As in :class:`Evidence`.
-        unscored: Likewise.
     """
 
     test: Prediction
     difference: Estimate
-    by_seed: dict[int, float]
     effect: float | None
     p: float | None
     how: str
     contrary: bool
-    over_prompts: OverPrompts | None = None
-    lacking: str = ""
-    unscored: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,16 +136,13 @@ def _tested(claims: ClaimFile, test: Prediction, evidence: Evidence) -> Finding:
     else:
         how = "none: one seed, or all alike" if sample.size else "none: not run"
     return Finding(
+        **vars(evidence),
         test=test,
         difference=difference,
-        by_seed=evidence.by_seed,
         effect=effect,
         p=p,
         how=how,
         contrary=_contrary(difference, test.shows, margin),
-        over_prompts=evidence.over_prompts,
-        lacking=evidence.lacking,
-        unscored=evidence.unscored,
     )
 
 
