@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -127,30 +127,19 @@ class Run:
     callbacks: Mapping[str, pl.Callback] = field(default_factory=dict)
 
 
-class RunOptions(TypedDict, total=False):
-    """Fields of :class:`Run` that a supervised run may be given besides, under their names."""
-
-    epochs: int | None
-    accumulate: int
-    gradient_checkpointing: bool
-    checkpoints: Path | None
-    sample: Sequence[Encoded]
-    match: LossMatch | None
-    track: Tracking | None
-    callbacks: Mapping[str, pl.Callback]
-
-
 def supervised_run(
     loaded: LoadedModel,
     examples: Sequence[Encoded],
     config: TuningConfig,
     seed: int,
     trainer: TrainerConfig,
-    **options: Unpack[RunOptions],
 ) -> Run:
-    """A :class:`Run` of supervised fine-tuning on ``examples``, in batches of ``config``'s size."""
+    """A :class:`Run` of supervised fine-tuning on ``examples``, in batches of ``config``'s size.
+
+    Its other fields have their defaults; ``dataclasses.replace`` gives others.
+    """
     loader_of = partial(training_loader, examples, loaded.speech.pad_id, config.batch_size, seed)
-    return Run(loader_of, len(examples), config, seed, trainer, **options)
+    return Run(loader_of, len(examples), config, seed, trainer)
 
 
 def fine_tune(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def run_of(
     rate = more.pop("learning_rate", RATES[method])
     config = TuningConfig(epochs=10, batch_size=4, learning_rate=rate)
     trainer = more.pop("trainer", CPU)
-    return supervised_run(loaded, examples or conversations(8), config, 0, trainer, **more)
+    return replace(supervised_run(loaded, examples or conversations(8), config, 0, trainer), **more)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -83,7 +84,9 @@ def assert_gradients(model: PreTrainedModel, loss: torch.Tensor, given: Tensors)
 
 def test_every_step_is_the_mean_over_all_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = tiny.tiny_loaded("llama_gqa")
-    run = supervised_run(loaded, tiny.conversations(2 * BATCHES), STILL, 0, CPU, accumulate=EACH)
+    run = replace(
+        supervised_run(loaded, tiny.conversations(2 * BATCHES), STILL, 0, CPU), accumulate=EACH
+    )
     steps, losses = trained_gradients(monkeypatch, loaded, run)
     model, batches = loaded.model, list(run.loader_of())
     sizes = [int(batch.response_mask.sum()) for batch in batches]
@@ -165,7 +168,9 @@ def test_a_run_gives_its_optimizer_the_float32_sum(monkeypatch: pytest.MonkeyPat
         given.append([item.grad.clone() for item in optimizer.param_groups[0]["params"]])
 
     monkeypatch.setattr(FineTuning, "on_before_optimizer_step", watched)
-    run = supervised_run(loaded, tiny.conversations(2 * EACH), STILL, 0, CPU, accumulate=EACH)
+    run = replace(
+        supervised_run(loaded, tiny.conversations(2 * EACH), STILL, 0, CPU), accumulate=EACH
+    )
     with pytest.raises(ModelError, match="changed"):
         fine_tune(loaded, run)
     wanted = [torch.zeros_like(item, dtype=torch.float32) for item in loaded.model.parameters()]
@@ -203,6 +208,8 @@ def test_what_is_longer_than_the_data_is_refused_by_its_key(
     config = kind(epochs=1, batch_size=2, **changes)  # type: ignore[arg-type]
     message = message if accumulate > 1 else f"{group}{message}"
     trainer = TrainerConfig(accelerator="cpu", progress=False)
-    run = supervised_run(loaded, tiny.conversations(6), config, 0, trainer, accumulate=accumulate)
+    run = replace(
+        supervised_run(loaded, tiny.conversations(6), config, 0, trainer), accumulate=accumulate
+    )
     with pytest.raises(ConfigError, match=message):
         fine_tune(loaded, run)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -64,7 +65,9 @@ def trained(
         epochs=2, batch_size=3, learning_rate=1e-2, weight_decay=0.1, optimizer=optimizer
     )
     trainer = TrainerConfig(accelerator=accelerator, progress=False, checkpoint_minutes=0.0)
-    run = supervised_run(loaded, tiny.conversations(10), config, 3, trainer, checkpoints=folder)
+    run = replace(
+        supervised_run(loaded, tiny.conversations(10), config, 3, trainer), checkpoints=folder
+    )
     selected = None if policy == "none" else some_units(loaded.model)
     summary, _ = fine_tune(loaded, run, plan_training(loaded.model, policy, selected))
     return {n: p.detach().clone() for n, p in loaded.model.named_parameters()}, summary

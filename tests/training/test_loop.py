@@ -44,7 +44,7 @@ def run_for(loaded: LoadedModel, **more: Any) -> Run:
         gradient_clip=CLIP,
     )
     trainer = TrainerConfig(accelerator="cpu", progress=False)
-    return supervised_run(loaded, tiny.conversations(6), config, 0, trainer, **more)
+    return replace(supervised_run(loaded, tiny.conversations(6), config, 0, trainer), **more)
 
 
 def weights(model: nn.Module) -> Weights:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -168,7 +169,9 @@ def trained(
     monkeypatch.setattr(matching, "mean_response_loss", looks)
     loaded = tiny.tiny_loaded()
     config = TuningConfig(epochs=4, batch_size=2, learning_rate=1e-3)
-    run = supervised_run(loaded, EXAMPLES, config, 0, CPU, match=match, accumulate=accumulate)
+    run = replace(
+        supervised_run(loaded, EXAMPLES, config, 0, CPU), match=match, accumulate=accumulate
+    )
     return fine_tune(loaded, run, plan_training(loaded.model, "none", None))[0]
 
 
@@ -246,7 +249,7 @@ def test_what_the_very_last_look_found_is_kept_where_the_loss_does_not_say_it(
     loaded = tiny.tiny_loaded()
     config = TuningConfig(epochs=4, batch_size=2, learning_rate=1e-3)
     match = LossMatch(2.5, 5)
-    run = supervised_run(loaded, EXAMPLES, config, 0, CPU, match=match, sample=EXAMPLES)
+    run = replace(supervised_run(loaded, EXAMPLES, config, 0, CPU), match=match, sample=EXAMPLES)
     summary = fine_tune(loaded, run, plan_training(loaded.model, "none", None))[0]
     assert summary.steps == 20
     assert summary.train_loss is not None
@@ -262,6 +265,8 @@ def test_dropout_goes_on_after_a_look() -> None:
         loaded = tiny.tiny_loaded()
         config = TuningConfig(epochs=2, batch_size=2, learning_rate=1e-2)
         match = LossMatch(-1.0, every)
-        run = supervised_run(loaded, EXAMPLES, config, 0, CPU, match=match, sample=EXAMPLES)
+        run = replace(
+            supervised_run(loaded, EXAMPLES, config, 0, CPU), match=match, sample=EXAMPLES
+        )
         losses.append(fine_tune(loaded, run, adapter=Lora(2, 4, dropout=0.5))[0].losses)
     assert losses[0] == losses[1]

@@ -51,8 +51,11 @@ def train(
     accumulate: int = 1,
 ) -> TrainingSummary:
     config = TuningConfig(epochs=2, batch_size=2, learning_rate=1e-2)
-    run = supervised_run(
-        loaded, EXAMPLES, config, 0, CPU, track=track, checkpoints=folder, accumulate=accumulate
+    run = replace(
+        supervised_run(loaded, EXAMPLES, config, 0, CPU),
+        track=track,
+        checkpoints=folder,
+        accumulate=accumulate,
     )
     chosen = np.zeros(tiny.LAYERS * (tiny.HEADS + tiny.NEURONS), dtype=bool)
     chosen[::3] = True

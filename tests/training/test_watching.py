@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,9 @@ class Silent(pl.Callback):
 
 def train(loaded: LoadedModel, folder: Path | None = None, **own: pl.Callback) -> TrainingSummary:
     config = TuningConfig(epochs=2, batch_size=2, learning_rate=1e-2)
-    run = supervised_run(loaded, EXAMPLES, config, 0, CPU, checkpoints=folder, callbacks=own)
+    run = replace(
+        supervised_run(loaded, EXAMPLES, config, 0, CPU), checkpoints=folder, callbacks=own
+    )
     return fine_tune(loaded, run)[0]
 
 

@@ -114,7 +114,7 @@ class Case:
             checkpoint_minutes=minutes,
         )
         options = {"accumulate": EACH, "gradient_checkpointing": True, **options}
-        run = supervised_run(loaded, EXAMPLES, self.config(), SEED, trainer, **options)
+        run = replace(supervised_run(loaded, EXAMPLES, self.config(), SEED, trainer), **options)
         if not self.dpo:
             return run
         both = zip(EXAMPLES, EXAMPLES[1:] + EXAMPLES[:1], strict=True)

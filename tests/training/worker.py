@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,14 @@ def train(
     """
     loaded = tiny.tiny_loaded("llama_gqa")
     config = TuningConfig(epochs=2, batch_size=3, learning_rate=1e-2, weight_decay=0.1)
-    run = supervised_run(
-        loaded,
-        tiny.conversations(10),
-        config,
-        seed=3,
-        trainer=TrainerConfig(accelerator="cpu", progress=False, checkpoint_minutes=minutes),
+    run = replace(
+        supervised_run(
+            loaded,
+            tiny.conversations(10),
+            config,
+            seed=3,
+            trainer=TrainerConfig(accelerator="cpu", progress=False, checkpoint_minutes=minutes),
+        ),
         accumulate=accumulate,
         checkpoints=folder,
         **more,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,9 @@ class MakingStages(Shared):
             )
             loaded = self.slot.to_train(base)
             self.reporter.begin(f"aligning on {len(examples)} examples x {alignment.epochs} epochs")
-            run = supervised_run(
-                loaded, examples, alignment, config.seed, config.trainer, checkpoints=partial
+            run = replace(
+                supervised_run(loaded, examples, alignment, config.seed, config.trainer),
+                checkpoints=partial,
             )
             try:
                 summary, _ = fine_tune(loaded, run)
