@@ -41,6 +41,17 @@ def newest(records: Sequence[RunRecord]) -> list[RunRecord]:
     return sorted(found, key=lambda run: run.finished)
 
 
+def setting_columns(runs: Sequence[RunRecord]) -> dict[str, Any]:
+    """Columns for machines that name a setting: model, data, SCU budget, seeds and runs."""
+    config = runs[0].config
+    return {
+        "model": config["model"]["name"],
+        "data": config["data"]["name"],
+        "scu_budget": config["units"]["budgets"]["scu"],
+        **seeds_and_runs(runs),
+    }
+
+
 def seeds_and_runs(runs: Sequence[RunRecord]) -> dict[str, str]:
     """Columns ``seeds`` and ``runs`` for machines, which tell a setting's lines from others'.
 

@@ -24,7 +24,7 @@ from ssah_exp.reporting.captions import (
 from ssah_exp.reporting.published import read_published
 from ssah_exp.reporting.rows import Block, Row, blocks
 from ssah_exp.reporting.setting_text import indented, long_lines, marked_cells, settings_text
-from ssah_exp.reporting.settings import seeds_and_runs
+from ssah_exp.reporting.settings import setting_columns
 from ssah_exp.reporting.text import format_frame, given, heading, machine_text, prose
 
 _PUBLISHED_METRICS = {
@@ -84,13 +84,9 @@ def long_frame(settings: Sequence[Block]) -> pd.DataFrame:
 
 
 def _origin(row: Row, block: Block) -> dict[str, Any]:
-    config = block.records[0].config
     return {
         "origin": "measured",
-        "model": config["model"]["name"],
-        "data": config["data"]["name"],
-        "scu_budget": config["units"]["budgets"]["scu"],
-        **seeds_and_runs(block.records),
+        **setting_columns(block.records),
         "arm": row.label,
         "fill": row.fill,
         "control": row.control,

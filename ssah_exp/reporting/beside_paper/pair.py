@@ -57,16 +57,20 @@ def find_row(block: Block, label: str, fill: str | None = None) -> Row | None:
 def sources_of(model: str, published: Iterable[str]) -> list[str]:
     """Published models to stand beside: ours alone where it is one of them, else all."""
     names = list(dict.fromkeys(published))
-    own = [name for name in names if _plain(name) == _plain(model)]
-    return own or names
+    return [name for name in names if same_model(name, model)] or names
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two names are of one model: case, punctuation and remarks in brackets aside."""
+    return letters(one.partition(" (")[0]) == letters(other.partition(" (")[0])
+
+
+def letters(name: str) -> str:
+    """A name without case and punctuation."""
+    return "".join(mark for mark in name.lower() if mark.isalnum())
 
 
 def published_number(value: object, scale: float) -> float | None:
     """A published value in our unit, divided by ``scale``; None if it was not published."""
     number = float(str(value))
     return None if math.isnan(number) else round(number / scale, 12)
-
-
-def _plain(name: str) -> str:
-    """A model's name without case, punctuation and remarks in brackets, to compare models by."""
-    return "".join(mark for mark in name.partition(" (")[0].lower() if mark.isalnum())

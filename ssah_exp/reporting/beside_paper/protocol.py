@@ -15,7 +15,7 @@ from ssah_exp.config.judge_files import read_judges
 from ssah_exp.data.sources import RefusedRequests
 from ssah_exp.evaluation.judges.wording import GIVEN, WORDING
 from ssah_exp.records.record import RunRecord
-from ssah_exp.reporting.beside_paper.pair import sources_of
+from ssah_exp.reporting.beside_paper.pair import letters, same_model
 
 ADVBENCH = "AdvBench"
 JUDGE = "wei2024"  # the paper's list of refusal phrases
@@ -168,7 +168,7 @@ def rubric_differs(record: RunRecord, judge: str) -> Iterator[str]:
     model = str(described.get("model", judge))
     if not _given(described.get("rubric", {})):
         yield f"judge: {model} by our wording for GPT-4"
-    elif not _letters(model).startswith("gpt4"):
+    elif not letters(model).startswith("gpt4"):
         yield f"judge: {model} for GPT-4"
 
 
@@ -182,7 +182,7 @@ def question_differs(record: RunRecord, judge: str) -> Iterator[str]:
 def guard_differs(record: RunRecord, judge: str, published: str) -> Iterator[str]:
     """Another guard model, as far as its name tells."""
     name = str(record.judges[judge].get("name", judge))
-    if not _letters(name).startswith(_letters(published)):
+    if not letters(name).startswith(letters(published)):
         yield f"judge: {name} for {published}"
 
 
@@ -238,14 +238,9 @@ def window_of(record: RunRecord) -> int | str:
 
 
 def _is_model(record: RunRecord, source: str) -> bool:
-    return len(sources_of(str(record.config["model"]["name"]), [source, "?"])) == 1
+    return same_model(str(record.config["model"]["name"]), source)
 
 
 def _given(described: Mapping[str, Any]) -> bool:
     """Whether a judge's wording was read from a user's file instead of being ours."""
     return described.get(WORDING) == GIVEN
-
-
-def _letters(name: str) -> str:
-    """A name without case and punctuation."""
-    return "".join(mark for mark in name.lower() if mark.isalnum())

@@ -12,7 +12,7 @@ from ssah_exp.reporting.beside_paper.pair import PaperPair
 from ssah_exp.reporting.beside_paper.pruning import pruning_pairs
 from ssah_exp.reporting.beside_paper.training import TRAINING_PAIRS
 from ssah_exp.reporting.rows import Block
-from ssah_exp.reporting.settings import seeds_and_runs
+from ssah_exp.reporting.settings import setting_columns
 from ssah_exp.reporting.text import cell_text, format_frame, given, prose, scale_of, value_text
 
 TITLE = "Ours beside the paper's; difference = ours - published, in the unit of the row:"
@@ -84,14 +84,10 @@ def notes(pairs: Sequence[PaperPair]) -> Iterator[str]:
 
 def comparison_lines(block: Block) -> list[dict[str, Any]]:
     """One line per published value, measured or not, for machines. Rates from 0 to 1."""
-    config = block.records[0].config
     return [
         {
             "origin": "comparison",
-            "model": config["model"]["name"],
-            "data": config["data"]["name"],
-            "scu_budget": config["units"]["budgets"]["scu"],
-            **seeds_and_runs(block.records),
+            **setting_columns(block.records),
             "arm": pair.arm,
             "fill": pair.fill,
             "metric": pair.metric,

@@ -11,7 +11,7 @@ from ssah_exp.evaluation.intervals import Estimate, level_text
 from ssah_exp.reporting.captions import inputs_note, seeds_text, with_differences
 from ssah_exp.reporting.compare.arms import OTHER_QUESTIONS, Comparisons, Line
 from ssah_exp.reporting.compare.metrics import Kind
-from ssah_exp.reporting.settings import seeds_and_runs
+from ssah_exp.reporting.settings import setting_columns
 from ssah_exp.reporting.text import (
     bracketed,
     format_frame,
@@ -94,15 +94,11 @@ def tost(line: Line, confidence: float) -> str | None:
 
 
 def _long(line: Line, setting: Comparisons, claim: str | None) -> dict[str, Any]:
-    first, confidence = setting.records[0], setting.resampling.confidence
-    config, paired, seeds = first.config, line.paired, line.seeds
+    confidence, paired, seeds = setting.resampling.confidence, line.paired, line.seeds
     asked = {} if claim is None else {"claim": claim, "shown": shown(line, claim, confidence)}
     return {
-        "artefact": first.artefact,
-        "model": config["model"]["name"],
-        "data": config["data"]["name"],
-        "scu_budget": config["units"]["budgets"]["scu"],
-        **seeds_and_runs(setting.records),
+        "artefact": setting.records[0].artefact,
+        **setting_columns(setting.records),
         "judge": setting.judge,
         "arm": line.arm,
         "against": line.against,
