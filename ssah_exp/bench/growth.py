@@ -25,11 +25,10 @@ from ssah_exp.bench.rounds import (
     synchronise,
     timed_rounds,
 )
-from ssah_exp.bench.settings import GrowthSettings
+from ssah_exp.bench.settings import PlaceSettings
 from ssah_exp.config.schema import BudgetsConfig
 from ssah_exp.data.loaders import Batch
 from ssah_exp.models.anatomy import read_anatomy
-from ssah_exp.models.device import DTYPES
 from ssah_exp.models.logits import hidden_states
 from ssah_exp.models.sizes import Anatomy, Kind
 from ssah_exp.units.classes import classify
@@ -86,7 +85,7 @@ WHAT = {
 }
 
 
-def bench_growth(settings: GrowthSettings, say: Callable[[str], None]) -> dict[str, Any]:
+def bench_growth(settings: PlaceSettings, say: Callable[[str], None]) -> dict[str, Any]:
     """Measure all curves.
 
     Args:
@@ -131,7 +130,7 @@ def _fits(axis: str, points: Sequence[Mapping[str, Any]], names: Sequence[str]) 
 
 
 def _identification(
-    size: Size, settings: GrowthSettings, say: Callable[[str], None]
+    size: Size, settings: PlaceSettings, say: Callable[[str], None]
 ) -> dict[str, Any]:
     device = torch.device(settings.device)
     model = _model(size, settings)
@@ -196,7 +195,7 @@ class _Stopwatch:
         return hand_over
 
 
-def _model(size: Size, settings: GrowthSettings) -> PreTrainedModel:
+def _model(size: Size, settings: PlaceSettings) -> PreTrainedModel:
     sizes = {
         "vocab_size": size.vocabulary,
         "hidden_size": size.width,
@@ -204,8 +203,8 @@ def _model(size: Size, settings: GrowthSettings) -> PreTrainedModel:
         "num_hidden_layers": size.layers,
         "num_attention_heads": size.width // 32,
     }
-    device, dtype = torch.device(settings.device), DTYPES[settings.precision]
-    model = random_llama(sizes, device, dtype, settings.seed, size.length)
+    device = torch.device(settings.device)
+    model = random_llama(sizes, device, settings.dtype, settings.seed, size.length)
     assert read_anatomy(model).neurons == size.neurons
     torch.nn.Module.eval(model)
     return model
@@ -222,7 +221,7 @@ def _batches(size: Size, seed: int, device: torch.device) -> Iterator[Batch]:
 
 
 def _classification(
-    size: Size, settings: GrowthSettings, say: Callable[[str], None]
+    size: Size, settings: PlaceSettings, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Classify random scores once for each threshold; no model is needed."""
     index = UnitIndex(Anatomy.llama(size.layers, size.width, size.neurons, size.width // 128))

@@ -15,7 +15,6 @@ from ssah_exp.bench.rounds import about, clock_name, measured, timed_rounds
 from ssah_exp.bench.settings import IdentifySettings
 from ssah_exp.data.loaders import Batch
 from ssah_exp.models.anatomy import read_anatomy
-from ssah_exp.models.device import DTYPES
 from ssah_exp.models.logits import hidden_states
 from ssah_exp.models.sizes import KINDS
 from ssah_exp.units.collect import StatisticsCollector, captured_inputs
@@ -74,8 +73,8 @@ def state_bytes(model: PreTrainedModel) -> int:
 def _model(settings: IdentifySettings, location: str | None) -> PreTrainedModel:
     if location is not None:
         return load_embedded(location, settings.device, settings.precision)
-    device, dtype = torch.device(settings.device), DTYPES[settings.precision]
-    model = random_llama(LLAMA_SIZES[settings.model], device, dtype, settings.seed, settings.length)
+    sizes, device = LLAMA_SIZES[settings.model], torch.device(settings.device)
+    model = random_llama(sizes, device, settings.dtype, settings.seed, settings.length)
     torch.nn.Module.eval(model)
     return model
 

@@ -52,13 +52,35 @@ MODELS = (EMBEDDED, *LLAMA_SIZES)
 
 
 @dataclass(frozen=True)
-class BenchSettings:
-    """Everything the arms share.
+class PlaceSettings:
+    """Where and how often something is measured; all that `ssah-exp bench growth` is told.
+
+    Attributes:
+        device: Where.
+        precision: Of weights and arithmetic.
+        repeats: Rounds; how often every arm is measured.
+        seed: Decides tokens, prompts, units, random weights and scores.
+        threads: CPU threads of torch.
+    """
+
+    device: str
+    precision: str
+    repeats: int
+    seed: int
+    threads: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return DTYPES[self.precision]
+
+
+@dataclass(frozen=True)
+class BenchSettings(PlaceSettings):
+    """Everything the arms of a training benchmark share.
 
     Attributes:
         model: ``embedded`` or the name of a shape.
-        device: Where it trains.
-        precision: Of weights and arithmetic.
         masters: Whether bfloat16 weights have float32 copies that the optimizer moves.
         share: Share of the units' weights that the masked and the compact arm train.
         frozen_share: Share of the units' weights that the freeze arm does not train.
@@ -66,17 +88,12 @@ class BenchSettings:
         length: Tokens per sequence.
         steps: Timed steps per arm and repeat.
         warmup: Steps before them.
-        repeats: How often every arm is measured.
         checkpointing: Recompute activations in the backward pass.
         response_share: Share of each sequence, from its end, whose tokens count in the loss.
-        seed: Decides tokens, units and random weights.
-        threads: CPU threads of torch.
         compile: Measure the compiled arms, too.
     """
 
     model: str
-    device: str
-    precision: str
     masters: bool
     share: float
     frozen_share: float
@@ -84,17 +101,9 @@ class BenchSettings:
     length: int
     steps: int
     warmup: int
-    repeats: int
     checkpointing: bool
     response_share: float
-    seed: int
-    threads: int
     compile: bool
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weights."""
-        return DTYPES[self.precision]
 
     @property
     def arms(self) -> dict[str, Arm]:
@@ -103,76 +112,37 @@ class BenchSettings:
 
 
 @dataclass(frozen=True)
-class IdentifySettings:
+class IdentifySettings(PlaceSettings):
     """What `ssah-exp bench identify` times.
 
     Attributes:
         model: ``embedded`` or the name of a shape.
-        device: Where.
-        precision: Of weights and arithmetic.
         batch: Sequences per forward pass.
         length: Tokens per sequence.
         batches: Batches of a calibration set.
         response_share: Share of each sequence, from its end, that counts.
-        repeats: Rounds.
-        seed: Decides tokens and random weights.
-        threads: CPU threads of torch.
     """
 
     model: str
-    device: str
-    precision: str
     batch: int
     length: int
     batches: int
     response_share: float
-    repeats: int
-    seed: int
-    threads: int
 
 
 @dataclass(frozen=True)
-class GenerateSettings:
+class GenerateSettings(PlaceSettings):
     """What `ssah-exp bench generate` times.
 
     Attributes:
-        device: Where.
-        precision: Of weights and arithmetic.
         prompts: How many.
         new_tokens: Of every answer; none ends early.
         batch: Prompts per batch.
-        repeats: Rounds.
-        seed: Decides the prompts and the ablated units.
-        threads: CPU threads of torch.
     """
 
-    device: str
-    precision: str
     prompts: int
     new_tokens: int
     batch: int
-    repeats: int
-    seed: int
-    threads: int
-
-
-@dataclass(frozen=True)
-class GrowthSettings:
-    """Where `ssah-exp bench growth` measures.
-
-    Attributes:
-        device: Where.
-        precision: Of weights and arithmetic.
-        repeats: Rounds at each size.
-        seed: Decides tokens, weights and scores.
-        threads: CPU threads of torch.
-    """
-
-    device: str
-    precision: str
-    repeats: int
-    seed: int
-    threads: int
 
 
 def complete(given: Mapping[str, Any]) -> BenchSettings:
@@ -205,16 +175,16 @@ def complete_generate(given: Mapping[str, Any]) -> GenerateSettings:
     return _complete(GenerateSettings, given, defaults.GENERATE)
 
 
-def complete_growth(given: Mapping[str, Any]) -> GrowthSettings:
+def complete_growth(given: Mapping[str, Any]) -> PlaceSettings:
     """Like :func:`complete`, for ``bench growth``: one thread unless told otherwise."""
-    return _complete(GrowthSettings, given, defaults.GROWTH)
+    return _complete(PlaceSettings, given, defaults.GROWTH)
 
 
 def _on_gpu(given: Mapping[str, Any]) -> bool:
     return resolve_device(given["device"], "--device").type == "cuda"
 
 
-Settings = TypeVar("Settings", BenchSettings, IdentifySettings, GenerateSettings, GrowthSettings)
+Settings = TypeVar("Settings", bound=PlaceSettings)
 
 
 def _complete(kind: type[Settings], given: Mapping[str, Any], own: Mapping[str, Any]) -> Settings:

@@ -26,8 +26,8 @@ from ssah_exp.bench.settings import (
 from ssah_exp.bench.startup import bench_startup
 from ssah_exp.bench.training import bench_train
 from ssah_exp.config.paths import root_of
-from ssah_exp.config.ranges import at_least
-from ssah_exp.errors import ConfigError, StoreError
+from ssah_exp.config.ranges import at_least, refuse
+from ssah_exp.errors import StoreError
 from ssah_exp.pipeline.progress import Reporter
 from ssah_exp.reporting.bench_tables import (
     print_counted,
@@ -81,8 +81,7 @@ def _measure(bench: str, given: dict[str, Any], root: Path, say: Say) -> Report:
         return bench_generate(complete_generate(given), root, say)
     if bench == "growth":
         return bench_growth(complete_growth(given), say)
-    for problem in at_least("--repeats", given["repeats"], 1):
-        raise ConfigError(problem)
+    refuse(at_least("--repeats", given["repeats"], 1))
     return bench_startup(given["repeats"], say)
 
 
