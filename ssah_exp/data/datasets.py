@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from ssah_exp import ranks
@@ -56,9 +56,9 @@ class RunData:
     benign_eval: tuple[Example, ...]
     borderline_eval: tuple[Example, ...]
     text: str
-    finetune: tuple[Example, ...] = ()
-    preferences: tuple[Pair, ...] = ()
-    blank: dict[str, dict[str, int]] = field(default_factory=dict)
+    finetune: tuple[Example, ...]
+    preferences: tuple[Pair, ...]
+    blank: dict[str, dict[str, int]]
 
     @property
     def example_sets(self) -> dict[str, tuple[Example, ...]]:

@@ -29,7 +29,6 @@ from ssah_exp.models.sources import ModelRef
 from ssah_exp.models.weights import check_new_folder, read_weights, rewrite_folder
 
 __all__ = [
-    "Base",
     "Delta",
     "apply_delta",
     "apply_to_folder",

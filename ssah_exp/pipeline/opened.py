@@ -84,7 +84,7 @@ class OpenRun:
     run_id: str
     started: str
     origin: dict[str, Any]
-    bench: HarmJudge | None = None
+    bench: HarmJudge | None
 
     @property
     def folder(self) -> Path:

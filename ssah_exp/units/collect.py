@@ -214,9 +214,9 @@ class UnitStatistics(pl.Callback):
     def __init__(
         self,
         batches: Mapping[str, Sequence[Sequence[int]]],
-        tokens: str = "response",
+        tokens: str,
         *,
-        keep_examples: bool = False,
+        keep_examples: bool,
     ) -> None:
         self._names, self._batches = list(batches), list(batches.values())
         self._tokens = tokens

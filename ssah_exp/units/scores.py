@@ -113,7 +113,7 @@ def unit_shifts(
     column_norms: Mapping[Kind, torch.Tensor],
     index: UnitIndex,
     *,
-    square_attention: bool = True,
+    square_attention: bool,
 ) -> NDArray[np.float64]:
     """How far each unit's mean moves between the two calibration sets, scored as dispersion is.
 

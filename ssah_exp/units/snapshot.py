@@ -17,9 +17,9 @@ from ssah_exp.models.modes import evaluating
 from ssah_exp.models.sizes import KINDS
 from ssah_exp.units.classes import classify
 from ssah_exp.units.collect import StatisticsCollector, captured_inputs, checked_statistics
-from ssah_exp.units.identify import SETS
+from ssah_exp.units.identify import SETS, Identification
 from ssah_exp.units.index import UnitIndex
-from ssah_exp.units.scores import unit_scores
+from ssah_exp.units.statistics import ChannelStatistics
 
 
 @torch.no_grad()
@@ -44,7 +44,7 @@ def classes_now(
     """
     model, index = loaded.model, UnitIndex(read_anatomy(loaded.model))
     norms = {kind: output_column_norms(model, kind) for kind in KINDS}
-    scores: dict[str, NDArray[np.float64]] = {}
+    pooled: dict[str, ChannelStatistics] = {}
     with evaluating(model):
         for name in SETS:
             collector = StatisticsCollector(len(blocks(model)), units.tokens)
@@ -53,12 +53,7 @@ def classes_now(
                     here = batch.to(loaded.device)
                     collector.begin(here)
                     hidden_states(model, here.input_ids, here.attention_mask)
-            statistics = checked_statistics(collector.result(), name)
-            scores[name] = unit_scores(
-                statistics,
-                norms,
-                index,
-                statistic=units.statistic,
-                square_attention=units.square_attention,
-            )
-    return classify(scores["safety"], scores["utility"], index.parameters, units.budgets)
+            pooled[name] = checked_statistics(collector.result(), name)
+    found = Identification(index.anatomy, pooled["safety"], pooled["utility"], norms)
+    safety, utility = found.scores(units, units.statistic)
+    return classify(safety, utility, index.parameters, units.budgets)

@@ -17,8 +17,8 @@ from ssah_exp.errors import ConfigError, StoreError
 from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.probe.curves import Curve
 from ssah_exp.records.record import RunRecord, StageRecord
-from ssah_exp.records.trackers import RunHead, WandbTracker, flat_metrics
-from ssah_exp.records.trackers.rows import flat_shares
+from ssah_exp.records.trackers import RunHead, WandbTracker
+from ssah_exp.records.trackers.rows import flat_metrics, flat_shares
 from ssah_exp.records.trackers.sweep import working_on
 from ssah_exp.units.unitmap import UnitMap
 from tests.records.run_folder import SECRET, run_folder

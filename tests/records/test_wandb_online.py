@@ -16,7 +16,8 @@ import wandb
 
 from ssah_exp.errors import TrackerError
 from ssah_exp.records.record import RunRecord, StageRecord
-from ssah_exp.records.trackers import RunHead, WandbTracker, flat_metrics
+from ssah_exp.records.trackers import RunHead, WandbTracker
+from ssah_exp.records.trackers.rows import flat_metrics
 from ssah_exp.records.trackers.wandb_tracker import WandbRun, _check_key, _errors, _steps, within
 from tests.records.run_folder import run_folder
 from tests.records.synthetic import record, training_record

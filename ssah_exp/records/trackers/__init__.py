@@ -6,7 +6,6 @@ whatever the tracker makes of them, the record on disk decides.
 
 from ssah_exp.records.trackers.base import LiveRun, RunHead, Tracker
 from ssah_exp.records.trackers.csv_tracker import CsvTracker
-from ssah_exp.records.trackers.rows import flat_metrics
 from ssah_exp.records.trackers.trackio_tracker import TrackioTracker
 from ssah_exp.records.trackers.wandb_tracker import WandbTracker
 
@@ -17,5 +16,4 @@ __all__ = [
     "Tracker",
     "TrackioTracker",
     "WandbTracker",
-    "flat_metrics",
 ]
