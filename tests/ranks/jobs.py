@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,7 @@ def train(job: Training, strategy: str, **more: Any) -> tuple[dict[str, torch.Te
 def _run(job: Training, loaded: LoadedModel, strategy: str, more: dict[str, Any]) -> Run:
     config = TuningConfig(epochs=2, batch_size=4, learning_rate=1e-2)
     if not job.dpo:
-        return supervised_run(loaded, EXAMPLES, config, 3, trainer(strategy), **more)
+        return replace(supervised_run(loaded, EXAMPLES, config, 3, trainer(strategy)), **more)
     both = zip(EXAMPLES[:5], EXAMPLES[4:9], strict=True)
     encoded = [EncodedPair(good, bad) for good, bad in both]
     pairs = with_reference(loaded, encoded, 2)
