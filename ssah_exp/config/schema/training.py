@@ -16,7 +16,7 @@ class TuningConfig:
         epochs: Passes over the data.
         batch_size: Conversations per batch; a batch is a step unless batches are accumulated.
         learning_rate: Peak rate of AdamW.
-        weight_decay: Weight decay of AdamW.
+        weight_decay: Weight decay of AdamW, of all that trains: biases, norms and embeddings, too.
         warmup_share: Share of the steps over which the rate rises; then it falls linearly to zero.
         gradient_clip: Largest gradient norm; 0 = no limit.
         max_length: Longest conversation in tokens; longer ones are cut.
