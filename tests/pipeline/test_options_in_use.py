@@ -12,6 +12,7 @@ from ssah_exp.config.schema import RunConfig
 from ssah_exp.data.chat import Encoded
 from ssah_exp.data.sources import Example
 from ssah_exp.pipeline.stages import Stages, benchmarks, making
+from ssah_exp.training.loop import Run
 from tests import tiny
 from tests.config.composing import config_of
 from tests.pipeline.computing import Computing
@@ -55,8 +56,10 @@ def test_alignment_learns_the_styles_and_length_of_its_key_in_its_seed_s_order(
     """Aligned in one order, all seeds of a study would differ in their draws alone."""
     given: list[Any] = []
 
-    def run_of(loaded: object, *arguments: object, **_: object) -> None:
+    def run_of(loaded: object, *arguments: Any) -> Run:
         given.extend(arguments)
+        examples, alignment, seed, trainer = arguments
+        return Run(list, len(examples), alignment, seed, trainer)
 
     monkeypatch.setattr(making, "supervised_run", run_of)
     monkeypatch.setattr(making, "fine_tune", lambda *_: (SimpleNamespace(as_dict=dict), None))

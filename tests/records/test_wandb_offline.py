@@ -359,7 +359,7 @@ def test_what_wandb_is_told_by_its_own_variable_holds(
 def test_an_empty_variable_is_as_unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """W&B would refuse a mode without a name, by a page about its settings."""
     monkeypatch.setenv("WANDB_MODE", "")
-    made = record()
+    made = record(run_id="e" * 12)  # the others' run may still be open
     WandbTracker(mode="offline").mirror(made, tmp_path, tmp_path)
     assert [*(tmp_path / "wandb").glob(f"offline-run-*-{made.run_id}")]
 
