@@ -78,6 +78,7 @@ def test_claims_of_one_experiment_have_the_verdicts_of_its_records(
 THERE = """
 attacks/seeds/claims.yaml
 base_model/budget/claims.yaml
+base_model/each_step/claims.yaml
 base_model/equal_loss/claims.yaml
 base_model/fresh_seeds/claims.yaml
 base_model/pruning/asked_afterwards.yaml
@@ -204,6 +205,7 @@ def test_scores_side_by_side_are_those_of_the_records(capsys: pytest.CaptureFixt
 READ = SHIPPED.parent / "in_words" / "read"
 READ_TOO = (
     "scu_budget/read",
+    "base_model/each_step",
     *(f"came_aligned/{name}" for name in ("1.5B", "0.5B", "budgets", "fresh_seeds", "harmbench")),
     *(f"came_aligned/budgets/{name}" for name in ("half", "two")),
     *(f"came_aligned/constants{name}" for name in ("", "/smaller", "/zero")),
