@@ -103,6 +103,8 @@ came_aligned/freezing/asked_afterwards.yaml
 came_aligned/freezing/claims.yaml
 came_aligned/fresh_seeds/claims.yaml
 came_aligned/harmbench/claims.yaml
+came_aligned/nearest/claims.yaml
+came_aligned/nearest/safest/claims.yaml
 came_aligned/norm/claims.yaml
 came_aligned/norm/larger/claims.yaml
 came_aligned/shift/claims.yaml
