@@ -19,7 +19,7 @@ def rows() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
     """Set, model, the three printed means and the folder of records of every line."""
     section = (DOCS / "selectors.md").read_text(encoding="utf-8").partition(SECTION)[2]
     for line in section.partition("\n###")[0].splitlines():
-        if link := re.search(r"\]\((\.\./experiments/[^)]+)\)", line):
+        if line.startswith("|") and (link := re.search(r"\]\((\.\./experiments/[^)]+)\)", line)):
             name, model, *means = (cell.strip() for cell in line.strip("|").split("|")[:5])
             yield name, model, tuple(means), link[1]
 
