@@ -25,6 +25,8 @@ from tests.training.calling import with_callback
 from tests.training.resuming import STEPS
 from tests.training.together import CASES, EACH, REAL, Result, assert_same_bits, train
 
+pytestmark = pytest.mark.slow  # the rank that is left waits for the other's gradients
+
 STATES = {"freeze": CASES["freeze"], **REAL}
 HERE = [
     pytest.param(
