@@ -7,7 +7,6 @@ scales) is in no weight, so that a checkpoint without it would end elsewhere.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 from contextlib import closing
@@ -23,20 +22,20 @@ import torch
 from ssah_exp.training.resume import CHECKPOINT
 from tests.forking import START_METHOD
 from tests.training.resuming import STEPS, Worker
-from tests.training.together import CASES, EACH, REAL, Case, Result, assert_same_bits, train
+from tests.training.together import (
+    CASES,
+    EACH,
+    REAL,
+    Case,
+    Result,
+    assert_same_bits,
+    runnable,
+    train,
+)
 
 STATES = {**{name: CASES[name] for name in ("budget", "freeze", "budget, dpo")}, **REAL}
 TWICE = ("freeze", "dpo, eight bits")
-HERE = [
-    pytest.param(
-        name,
-        marks=pytest.mark.skipif(
-            name in REAL and importlib.util.find_spec("bitsandbytes") is None,
-            reason="needs bitsandbytes",
-        ),
-    )
-    for name in STATES
-]
+HERE = runnable(STATES)
 
 
 @cache

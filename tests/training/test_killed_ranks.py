@@ -6,7 +6,6 @@ on both and is written by rank 0 alone; :mod:`test_killed` ends one process in t
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 from functools import partial
@@ -23,21 +22,12 @@ from ssah_exp.training.resume import CHECKPOINT
 from tests.ranks.forked import run_forked
 from tests.training.calling import with_callback
 from tests.training.resuming import STEPS
-from tests.training.together import CASES, EACH, REAL, Result, assert_same_bits, train
+from tests.training.together import CASES, EACH, REAL, Result, assert_same_bits, runnable, train
 
 pytestmark = pytest.mark.slow  # the rank that is left waits for the other's gradients
 
 STATES = {"freeze": CASES["freeze"], **REAL}
-HERE = [
-    pytest.param(
-        name,
-        marks=pytest.mark.skipif(
-            name in REAL and importlib.util.find_spec("bitsandbytes") is None,
-            reason="needs bitsandbytes",
-        ),
-    )
-    for name in STATES
-]
+HERE = runnable(STATES)
 
 
 class EndRank(pl.Callback):

@@ -7,9 +7,10 @@ given.
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
@@ -151,6 +153,13 @@ REAL = {
     "eight bits": Case(optimizer="adamw_8bit", neurons=512),
     "dpo, eight bits": Case(dpo=True, optimizer="adamw_8bit", neurons=512),
 }
+
+
+def runnable(names: Iterable[str]) -> list[Any]:
+    """Of cases, as a test's parameters: those of :data:`REAL` only where bitsandbytes is there."""
+    absent = importlib.util.find_spec("bitsandbytes") is None
+    needs = pytest.mark.skipif(absent, reason="needs bitsandbytes")
+    return [pytest.param(name, marks=needs if name in REAL else ()) for name in names]
 
 
 class Keep(pl.Callback):
