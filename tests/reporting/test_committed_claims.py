@@ -208,6 +208,7 @@ READ = SHIPPED.parent / "in_words" / "read"
 READ_TOO = (
     "scu_budget/read",
     "base_model/each_step",
+    *(f"came_aligned/nearest{name}" for name in ("", "/safest")),
     *(f"came_aligned/{name}" for name in ("1.5B", "0.5B", "budgets", "fresh_seeds", "harmbench")),
     *(f"came_aligned/budgets/{name}" for name in ("half", "two")),
     *(f"came_aligned/constants{name}" for name in ("", "/smaller", "/zero")),
