@@ -108,13 +108,13 @@ def _judge(records: Sequence[RunRecord], options: argparse.Namespace) -> str:
     judge: str = options.judge or evaluation["primary_judge"]
     later = {name for record in records for name in record.judges}  # some of single runs
     judges = {*evaluation["judges"], *later} - {MT_BENCH}
-    runs = " or ".join(record.run_id for record in records)
     if keys := unlike_judges(records).get(judge):
         raise ConfigError(
             f"{unlike_judge(f'--judge={judge}', keys, records)}. Compare runs of one judge, or "
             "ask one of all."
         )
     if judge not in judges:
+        runs = " or ".join(record.run_id for record in records)
         raise ConfigError(
             f"--judge={judge} is no judge of run {runs}.{did_you_mean(judge, judges)}"
         )

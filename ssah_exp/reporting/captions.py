@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ssah_exp.digest import digest_of
-from ssah_exp.evaluation.intervals import level_text
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.evaluation.utility.metrics import UTILITY_MEAN
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.notes.attacks import attacks_note
 from ssah_exp.reporting.rows import ALL_ALIKE, Block
+from ssah_exp.reporting.settings import level_of
 from ssah_exp.reporting.text import TASK_HEADINGS, heading
 
 _SHOWN = 6  # differing keys that a caption lists
@@ -99,7 +99,7 @@ def intervals_note(block: Block, over_seeds: str) -> str:
         block: Its rows.
         over_seeds: Names of the columns beside rates that have an interval over several seeds.
     """
-    level = level_text(block.records[0].config["evaluation"]["confidence"])
+    level = level_of(block.records[0])
     if len(block.records) == 1:
         return f"{level} intervals: Wilson over prompts, bootstrap over text windows"
     rates = "rates the envelope of t over seeds and Wilson over prompts"

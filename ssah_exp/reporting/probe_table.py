@@ -7,7 +7,7 @@ from statistics import fmean
 
 import pandas as pd
 
-from ssah_exp.evaluation.intervals import Estimate, level_text
+from ssah_exp.evaluation.intervals import Estimate
 from ssah_exp.evaluation.probe.names import (
     AUC_ALL,
     AUC_BORDERLINE,
@@ -27,7 +27,7 @@ from ssah_exp.evaluation.probe.names import (
 )
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.probe_rows import depth_rows, direction, shorter
-from ssah_exp.reporting.settings import newest
+from ssah_exp.reporting.settings import level_of, newest
 from ssah_exp.reporting.text import (
     format_frame,
     interval_text,
@@ -145,7 +145,7 @@ def _model_line(arm: ArmRecord, run: RunRecord) -> dict[str, str]:
 def _caption(run: RunRecord) -> str:
     config = run.config
     probe = config["probe"]
-    level = level_text(config["evaluation"]["confidence"])
+    level = level_of(run)
     follows = "its own greedy" if probe["continuation"] == "own" else "the bare request's greedy"
     return (
         f"{config['model']['name']}, data {config['data']['name']}, run {run.run_id}, seed "

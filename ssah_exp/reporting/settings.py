@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ssah_exp.digest import digest_of
+from ssah_exp.evaluation.intervals import level_text
 from ssah_exp.records.record import RunRecord
 
 # The run draws its calibration sets itself, whatever their source is.
@@ -39,6 +40,11 @@ def newest(records: Sequence[RunRecord]) -> list[RunRecord]:
     """The newest record of every setting and seed, in the order in which the runs ended."""
     found = [run for runs in settings_of(records) for run in runs]
     return sorted(found, key=lambda run: run.finished)
+
+
+def level_of(run: RunRecord) -> str:
+    """The level of a run's intervals in words, e.g. ``95%``."""
+    return level_text(run.config["evaluation"]["confidence"])
 
 
 def setting_columns(runs: Sequence[RunRecord]) -> dict[str, Any]:

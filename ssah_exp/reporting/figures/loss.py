@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ssah_exp.errors import StoreError
-from ssah_exp.evaluation.intervals import level_text
 from ssah_exp.evaluation.metric_names import TRAIN_LOSS
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.arm_groups import label_of
@@ -24,6 +23,7 @@ from ssah_exp.reporting.figures.drawing import (
     styled,
 )
 from ssah_exp.reporting.figures.names import seeds_in_title
+from ssah_exp.reporting.settings import level_of
 from ssah_exp.reporting.text import span
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ def loss_points(records: Sequence[RunRecord], asr: DrawnAsr = PRIMARY) -> pd.Dat
 
 
 def _title(records: Sequence[RunRecord]) -> str:
-    config = records[0].config
-    level = level_text(config["evaluation"]["confidence"])
+    config, level = records[0].config, level_of(records[0])
     return (
         f"{config['model']['name']}\n{config['data']['name']}, {records[0].artefact}, "
         f"{seeds_in_title(len(records))}; a mark a seed, lines: {level} interval over prompts"

@@ -11,7 +11,6 @@ import pandas as pd
 
 from ssah_exp.config.vocabulary import ALIGNED, UNALIGNED
 from ssah_exp.errors import StoreError
-from ssah_exp.evaluation.intervals import level_text
 from ssah_exp.evaluation.metric_names import PERPLEXITY
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.drawn_asr import PRIMARY, DrawnAsr
@@ -30,6 +29,7 @@ from ssah_exp.reporting.figures.drawing import (
     whiskers,
 )
 from ssah_exp.reporting.figures.names import named_below, seeds_in_title, set_to, shortened
+from ssah_exp.reporting.settings import level_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,7 +103,7 @@ def draw_null(records: Sequence[RunRecord], path: Path, asr: DrawnAsr = PRIMARY)
     )
     _perplexity(right, rows[rows["metric"] == PERPLEXITY], classes, along)
     handles, labels = left.get_legend_handles_labels()
-    note = _note(rows, level_text(records[0].config["evaluation"]["confidence"]))
+    note = _note(rows, level_of(records[0]))
     figure.legend(handles, labels, loc="outside lower center", ncols=4, title=note)
     return save_figure(figure, path, rows)
 

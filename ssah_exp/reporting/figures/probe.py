@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ssah_exp.evaluation.intervals import level_text
 from ssah_exp.evaluation.probe.curves import Curve
 from ssah_exp.evaluation.probe.names import (
     AUC_ALL,
@@ -36,7 +35,7 @@ from ssah_exp.reporting.figures.drawing import (
     styled,
 )
 from ssah_exp.reporting.probe_rows import depth_rows
-from ssah_exp.reporting.settings import newest
+from ssah_exp.reporting.settings import level_of, newest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -153,8 +152,7 @@ def _grid(rows: int, columns: int) -> tuple[Figure, Any]:
 
 def _finish(run: RunRecord, figure: Figure, panels: Any, title: str) -> None:
     """Headings, one legend above all panels, one label below."""
-    config = run.config
-    level = level_text(config["evaluation"]["confidence"])
+    config, level = run.config, level_of(run)
     of = f"{config['model']['name']}, {config['data']['name']}, seed {run.seed}"
     for axes, step in zip(panels[0], config["probe"]["steps"], strict=True):
         axes.set_title(f"{step} tokens")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from ssah_exp.config.vocabulary import CONTROLS
-from ssah_exp.evaluation.intervals import level_text
 from ssah_exp.reporting.figures.drawing import BEYOND
 from ssah_exp.reporting.report.charts.parts import (
     LEFT,
@@ -19,6 +18,7 @@ from ssah_exp.reporting.report.charts.parts import (
 )
 from ssah_exp.reporting.report.svg import Scale, element, joined, spanning
 from ssah_exp.reporting.rows import Block, Row
+from ssah_exp.reporting.settings import level_of
 from ssah_exp.reporting.text import cell_text, estimate_text, heading_or_name, scale_of
 
 _ROW = 34
@@ -52,7 +52,7 @@ def forest(block: Block, metric: str, log: bool = False) -> Chart | None:
         middle = 6 + _ROW * number + _ROW / 2 - 3
         parts.append(_forest_row(row, metric, across, middle, marks))
     title = f"{heading_or_name(metric)} of every arm"
-    level = level_text(block.records[0].config["evaluation"]["confidence"])
+    level = level_of(block.records[0])
     measured = "mean over seeds" if _many(block) else "measured"
     legend = [("c0", "dot", f"{measured}, {level} interval")]
     if _many(block):

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from ssah_exp.config.vocabulary import CONTROLS
-from ssah_exp.evaluation.intervals import level_text
 from ssah_exp.evaluation.metric_names import TRAIN_LOSS
 from ssah_exp.records.record import ArmRecord, RunRecord
 from ssah_exp.reporting.report.charts.parts import (
@@ -25,6 +24,7 @@ from ssah_exp.reporting.report.charts.parts import (
 from ssah_exp.reporting.report.payload import losses_of, thinned
 from ssah_exp.reporting.report.svg import Scale, element, joined, spanning
 from ssah_exp.reporting.rows import Block
+from ssah_exp.reporting.settings import level_of
 from ssah_exp.reporting.text import estimate_text, heading_or_name
 
 _HEIGHT = 290
@@ -59,7 +59,7 @@ def scatter(block: Block, metric: str) -> Chart | None:
     title = f"{quantity} against training loss"
     legend = [(f"c{at % COLOURS}", "dot", name) for at, name in enumerate(names)]
     kinds = {arm.control for arm, *_ in points}
-    level = level_text(block.records[0].config["evaluation"]["confidence"])
+    level = level_of(block.records[0])
     legend += [("plain", shape_of(kind), f"{kind} control") for kind in CONTROLS if kind in kinds]
     caption = (
         f"{quantity} against training loss, a mark a seed, {level} interval over prompts: only "
