@@ -235,7 +235,8 @@ def test_a_curve_has_its_places_its_range_and_the_dense_model_behind_it(
     assert left.get_ylim() == (-3, 103)
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["aligned", "SCU", "random"]
-    assert legend.get_title().get_text().endswith("bands: their range")
+    marks = "marks: mean over seeds and draws, of perplexities the geometric one"
+    assert legend.get_title().get_text() == f"{marks}; bands: their range"
 
 
 @pytest.mark.parametrize(("largest", "scale"), [(63, "linear"), (64, "log")])

@@ -257,9 +257,10 @@ def test_rows_of_the_probe_are_named_by_distance_and_model(probe: list[Figure]) 
             assert line.get_ydata()[1] == height(model, f"{forms[name]}/k2/gap")
             assert line.get_color() == MODEL_COLOURS[model]
     titles = [figure.legends[0].get_title().get_text() for figure in (distances, gaps)]
-    assert [title.split(": ", 1)[1] for title in titles] == [
-        "distance to the bare request's continuation; 95% bands",
-        "|benign - malicious|, moving average over 3 blocks; 95% bands",
+    of = "SmolLM2-135M-Instruct (Q4_1), one, seed 0"
+    assert titles == [
+        f"{of}: distance to the bare request's continuation; 95% bands",
+        f"{of}: |benign - malicious|, moving average over 3 blocks; 95% bands",
     ]
     assert {figure.get_supxlabel() for figure in (distances, gaps)} == {"block (0 = embedding)"}
 

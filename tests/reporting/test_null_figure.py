@@ -386,7 +386,7 @@ def test_one_name_of_several_judges_is_not_drawn(tmp_path: Path) -> None:
         replace(judged(item, "later"), judges={"later": {"model": item.seed}}, later=("later",))
         for item in RECORDS
     ]
-    with pytest.raises(ConfigError, match=r"later is not the same judge .* differ in model"):
+    with pytest.raises(ConfigError, match=r"^later is not the same judge .* differ in model"):
         draw_null(made, tmp_path / "null.svg", DrawnAsr(judge="later"))
 
 

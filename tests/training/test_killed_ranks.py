@@ -48,6 +48,13 @@ def be_ended(name: str, minutes: float | None, end: EndRank, folder: Path) -> No
         train(STATES[name], checkpoints=folder, minutes=minutes)
 
 
+def end_one(name: str, minutes: float | None, end: EndRank, folder: Path) -> ProcessException:
+    """Have two ranks train, of which one is sent a signal; how the first to end did so."""
+    with pytest.raises(ProcessException) as ended:
+        run_forked(2, partial(be_ended, name, minutes, end), folder)
+    return ended.value
+
+
 def go_on(name: str, folder: Path) -> None:
     """One of two ranks: the rest of the training, and another that nobody ended."""
     torch.set_num_threads(1)
@@ -78,9 +85,7 @@ def test_after_sigkill_of_one_rank_both_go_on_from_the_step_before(
 ) -> None:
     """The other one waits for gradients that never come, and fails; it must not save those."""
     folder = tmp_path / "partial"
-    end = EndRank(signal.SIGKILL, rank, EACH + 2)
-    with pytest.raises(ProcessException):
-        run_forked(2, partial(be_ended, name, 0.0, end), folder)
+    end_one(name, 0.0, EndRank(signal.SIGKILL, rank, EACH + 2), folder)
     assert_both_go_on(name, folder, EACH)
 
 
@@ -91,8 +96,6 @@ def test_after_sigterm_to_one_rank_both_go_on_from_that_step(
 ) -> None:
     """Nothing but the signal has them write a checkpoint, and only one of them gets it."""
     folder = tmp_path / "partial"
-    end = EndRank(signal.SIGTERM, rank, EACH + 1)
-    with pytest.raises(ProcessException) as ended:
-        run_forked(2, partial(be_ended, name, None, end), folder)
-    assert getattr(ended.value, "exit_code", None) == 128 + signal.SIGTERM
+    ended = end_one(name, None, EndRank(signal.SIGTERM, rank, EACH + 1), folder)
+    assert getattr(ended, "exit_code", None) == 128 + signal.SIGTERM
     assert_both_go_on(name, folder, 2 * EACH)
