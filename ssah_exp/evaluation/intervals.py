@@ -1,4 +1,8 @@
-"""Point estimates with their intervals; the formulas are statsmodels' and scipy's."""
+"""Point estimates with their intervals; the formulas are statsmodels' and scipy's.
+
+Both are imported where they compute: records are read by commands that compute nothing, and the
+two take longer to import than such a command to run.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
 
 # With fewer values than this that differ from the commonest, means are not near enough to normal,
 # and a bootstrap sees next to no variation: exact binomial bounds take their place.
@@ -84,6 +86,8 @@ class Resampling:
             paired: Whether the same observations are drawn from every sample.
             batch: Resamples in memory at a time; None = all.
         """
+        from scipy import stats
+
         found = stats.bootstrap(
             samples,
             statistic,
@@ -130,9 +134,17 @@ def rate(successes: float, n: int, confidence: float, unit: str = "prompts") -> 
     if n == 0:
         return Estimate(None, None, None, 0, unit, method)
     share = successes / n
-    low, high = proportion_confint(successes, n, alpha=1 - confidence, method="wilson")
+    low, high = _share_within(successes, n, confidence, "wilson")
     # Rounding may leave 0 or 1 a hair outside its own interval.
     return Estimate(share, min(float(low), share), max(float(high), share), n, unit, method)
+
+
+def _share_within(successes: Any, n: Any, confidence: float, method: str) -> tuple[Any, Any]:
+    """Ends of the intervals of shares, numbers or arrays: ``wilson``, or ``beta`` (exact)."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(successes, n, alpha=1 - confidence, method=method)
+    return low, high
 
 
 def mean_of_rates(
@@ -157,7 +169,7 @@ def mean_of_rates(
         return Estimate(None, None, None, n, unit, "none: a sample is empty")
     successes, sizes = np.asarray(counts, dtype=np.float64).T
     shares, samples = successes / sizes, len(counts)
-    low, high = proportion_confint(successes, sizes, alpha=1 - confidence, method="wilson")
+    low, high = _share_within(successes, sizes, confidence, "wilson")
     value = float(shares.mean())
     below = float(np.linalg.norm(shares - low)) / samples
     above = float(np.linalg.norm(high - shares)) / samples
@@ -251,12 +263,8 @@ def about_the_commonest(
     """
     found, counts = np.unique(values, return_counts=True)
     common = float(found[counts.argmax()])
-    _, (below, above) = proportion_confint(
-        np.asarray([(values < common).sum(), (values > common).sum()]),
-        values.size,
-        alpha=1 - confidence,
-        method="beta",
-    )
+    others = np.asarray([(values < common).sum(), (values > common).sum()])
+    _, (below, above) = _share_within(others, values.size, confidence, "beta")
     low, high = ends
     return common - float(below) * (common - low), common + float(above) * (high - common)
 
@@ -278,6 +286,8 @@ def mean_over(values: Sequence[float], confidence: float, unit: str) -> Estimate
         return Estimate(mean, None, None, int(sample.size), unit, "none: not finite")
     if alike(values):
         return Estimate(mean, None, None, int(sample.size), unit, f"none: all {unit} alike")
+    from scipy import stats
+
     margin = float(stats.t.ppf(0.5 + confidence / 2, sample.size - 1) * stats.sem(sample))
     return Estimate(mean, mean - margin, mean + margin, int(sample.size), unit, method)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from ssah_exp.units.classes import UnitClass, transition_counts
 
@@ -73,6 +72,8 @@ def centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     order = np.argsort(values)
     ordered = values[order]
     if (ordered[1:] == ordered[:-1]).any():
+        from scipy.stats import rankdata  # late: it takes longer to import than to show units
+
         ranks = np.asarray(rankdata(values), dtype=np.float64)
     else:  # no ties, as nearly always: much faster
         ranks = np.empty(values.size)

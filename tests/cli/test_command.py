@@ -117,6 +117,19 @@ def test_tables_report_and_figures_never_import_torch(tmp_path: Path) -> None:
     assert picture.is_file()
 
 
+def test_what_computes_no_interval_does_not_wait_for_scipy() -> None:
+    """It and statsmodels take longer to import than such a command to run."""
+    script = (
+        "import sys; from ssah_exp.cli import main\n"
+        "assert main(['run', 'experiment=quickstart', '--cfg', 'job']) == 0\n"
+        "from ssah_exp.commands import cache, doctor, overlap, sheet, show, status, transfer\n"
+        "print([name for name in ('scipy', 'statsmodels', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_looking_at_units_never_imports_torch(tmp_path: Path) -> None:
     unit_map().save(tmp_path)
     there = str(tmp_path)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from ssah_exp.evaluation.intervals import Resampling
 
@@ -115,7 +114,9 @@ def area_under_curve(positive: Array, negative: Array, axis: int = -1) -> Array:
     Returns:
         ``(...)``, from 0 to 1.
     """
-    ranks = stats.rankdata(np.concatenate([positive, negative], axis=axis), axis=axis)
+    from scipy.stats import rankdata  # late, as in intervals: records are read through this module
+
+    ranks = rankdata(np.concatenate([positive, negative], axis=axis), axis=axis)
     ups, downs = positive.shape[axis], negative.shape[axis]
     above = ranks[..., :ups].sum(axis=-1) - ups * (ups + 1) / 2
     area: Array = above / (ups * downs)
