@@ -46,7 +46,9 @@ LEFT_OUT_IF_NOTHING = (
     "model.chat_template",
     "training.callbacks",
     "units.scoring",
+    "units.unweighted",
 )
+_SWITCHES = ("units.unweighted",)  # of these: off is what there was before
 # Arguments that records leave out of any node that has a target.
 NOT_SCIENCE_OF_NODES = (*_PATHS, *_SPEED)
 
@@ -108,16 +110,16 @@ def _unread(config: RunConfig) -> Iterator[str]:
                 yield f"ablation.controls.{key}"  # ids stay as before there was the option
 
 
-def is_nothing(value: Any) -> bool:
-    """Null, or an empty mapping; false is a value."""
-    return value is None or value == {}
+def is_nothing(key: str, value: Any) -> bool:
+    """Whether a key's value is what there was before it: null, an empty mapping, a switch off."""
+    return value is None or value == {} or (value is False and key in _SWITCHES)
 
 
 def _drop(content: dict[str, Any], dotted: str, *, if_nothing: bool = False) -> None:
     *parents, leaf = dotted.split(".")
     for name in parents:
         content = content[name]
-    if not if_nothing or is_nothing(content[leaf]):
+    if not if_nothing or is_nothing(dotted, content[leaf]):
         del content[leaf]
 
 

@@ -112,6 +112,8 @@ def _units(units: UnitsConfig) -> Iterable[str]:
     yield from at_least("units.max_length", units.max_length, 2)
     if units.min_samples > units.samples:
         yield f"units.min_samples={units.min_samples} is above units.samples={units.samples}."
+    if units.unweighted and units.scoring is not None:
+        yield "units.unweighted is a setting of the paper's score, and units.scoring gives another."
     yield from _budgets(units.budgets)
 
 

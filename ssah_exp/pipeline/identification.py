@@ -101,6 +101,7 @@ def unit_map_of(
             "max_length": units.max_length,
             "prompt_style": units.prompt_style,
             "square_attention": units.square_attention,
+            **({"unweighted": True} if units.unweighted else {}),  # earlier maps do not say
             **({} if system is None else {"system_prompt": system}),
         },
     )

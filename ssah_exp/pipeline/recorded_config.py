@@ -113,7 +113,7 @@ def _refuse_later(recorded: Mapping[str, Any], composed: Mapping[str, Any]) -> N
     for key in LEFT_OUT_IF_NOTHING:
         held, given = at(recorded, key, None), at(composed, key, None)
         nodes = isinstance(held, Mapping) and isinstance(given, Mapping)  # a path is given back
-        if not is_nothing(given) and given != held and not nodes:
+        if not is_nothing(key, given) and given != held and not nodes:
             run = "has none" if held is None else "has another"
             raise ConfigError(f"A {key} is given by --set, and the run {run}. {_ANEW}")
 

@@ -287,6 +287,8 @@ class Tuning:
     def _track_key(self, track: Tracking) -> dict[str, Any]:
         """How units are followed: it decides what else an entry holds, but no weight."""
         units = {key: val for key, val in asdict(track.units).items() if key in _SCORED}
+        if track.units.unweighted:  # no key of before there was a choice holds it
+            units["unweighted"] = True
         digests = {name: digest_of_encoded(items) for name, items in track.calibration.items()}
         return {"every": track.every, "units": units, "examples": digests}
 

@@ -132,7 +132,9 @@ def published_frame() -> pd.DataFrame:
 
 def _scored_by(units: dict[str, Any]) -> str:
     kind = class_of(units.get("scoring"))
-    return f"units scored by {kind}" if kind else f"statistic {units['statistic']}"
+    if kind:
+        return f"units scored by {kind}"
+    return f"statistic {units['statistic']}{' unweighted' if units.get('unweighted') else ''}"
 
 
 def caption_of(block: Block) -> str:

@@ -72,7 +72,7 @@ class Identification:
             [
                 unit_scores(
                     item,
-                    self.column_norms,
+                    self.weighting(config),
                     index,
                     statistic=statistic,
                     square_attention=config.square_attention,
@@ -80,6 +80,15 @@ class Identification:
                 for item in (self.safety, self.utility)
             ]
         )
+
+    def weighting(self, config: UnitsConfig) -> dict[Kind, torch.Tensor]:
+        """By kind ``(layers, channels)`` float64: what dispersions are multiplied by.
+
+        The squared column norms, or ones where scores are to be :attr:`UnitsConfig.unweighted`.
+        """
+        if not config.unweighted:
+            return self.column_norms
+        return {kind: torch.ones_like(norms) for kind, norms in self.column_norms.items()}
 
     def moments(self) -> dict[str, ExampleMoments]:
         """By set, each example's own moments.

@@ -86,14 +86,14 @@ def classified(
 
 
 def resampled_scores(
-    identified: Identification, weights: Weights, *, square_attention: bool = True
+    identified: Identification, weights: Weights, units: UnitsConfig
 ) -> dict[str, NDArray[np.float64]]:
     """Normalised scores of every resample, by set; statistic ``variance``.
 
     Args:
         identified: With ``examples``.
         weights: By set ``(R, E)``, times each example is drawn.
-        square_attention: See :func:`ssah_exp.units.scores.head_scores`.
+        units: Which of the normalised scores.
 
     Returns:
         By set ``(R, units)`` float64, in the flat order.
@@ -103,7 +103,7 @@ def resampled_scores(
             :meth:`ssah_exp.units.examples.ExampleMoments.variance`.
     """
     moments = identified.moments()
-    index, norms = UnitIndex(identified.anatomy), identified.column_norms
+    index, norms = UnitIndex(identified.anatomy), identified.weighting(units)
     scores: dict[str, NDArray[np.float64]] = {}
     for name in SETS:
         dispersion = moments[name].variance(torch.from_numpy(weights[name]))
@@ -111,7 +111,7 @@ def resampled_scores(
             kind: channel_importance(dispersion[kind], norms[kind]).flatten(0, 1)
             for kind in dispersion
         }
-        flat = index.flatten(*normalised(blocks, index.anatomy, square=square_attention))
+        flat = index.flatten(*normalised(blocks, index.anatomy, square=units.square_attention))
         scores[name] = flat.reshape(-1, index.anatomy.units)
     return scores
 
@@ -136,7 +136,7 @@ def resampled_maps(
     resamples = len(weights[SETS[0]])
     for start in range(0, resamples, _CHUNK):
         chunk = {name: rows[start : start + _CHUNK] for name, rows in weights.items()}
-        scores = resampled_scores(identified, chunk, square_attention=units.square_attention)
+        scores = resampled_scores(identified, chunk, units)
         for pair in np.stack([scores[name] for name in SETS], axis=1):
             yield classified(pair, parameters, units)
 

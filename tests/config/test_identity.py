@@ -85,6 +85,7 @@ def test_no_sets_and_no_callbacks_are_as_before_there_could_be_any(config: RunCo
         ("units.budgets.overlap", "refill"),
         ("units.samples", 64),
         ("units.statistic", "flap"),
+        ("units.unweighted", True),
         ("alignment.learning_rate", 2e-4),
         ("alignment.batch_size", 4),
         ("alignment.enabled", False),

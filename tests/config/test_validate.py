@@ -208,6 +208,15 @@ def test_more_calibration_asked_for_than_needed_for_use(config: RunConfig) -> No
     assert problems_of(config) == ["units.min_samples=5 is above units.samples=4."]
 
 
+def test_another_score_has_no_weights_to_leave_out(config: RunConfig) -> None:
+    config.units.unweighted = True
+    validate(config)
+    config.units.scoring = {"_target_": "ssah_exp.units.scoring.Snip"}
+    assert problems_of(config) == [
+        "units.unweighted is a setting of the paper's score, and units.scoring gives another."
+    ]
+
+
 def test_a_class_of_most_units_has_no_control(config: RunConfig) -> None:
     """Known before the model is aligned, and so said before."""
     config.ablation.controls.of = ["SCU", "CU"]

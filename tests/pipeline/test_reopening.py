@@ -377,6 +377,7 @@ def test_a_run_that_lies_less_deep_has_no_cache_beside_it() -> None:
     "given",
     [
         "+units.scoring={_target_: ssah_exp.units.scoring.Snip}",
+        "units.unweighted=true",
         "+evaluation.perplexity.bos=false",
         "+ablation.sets={heads: {_target_: ssah_exp.units.selectors.OfKind, kind: attention}}",
     ],

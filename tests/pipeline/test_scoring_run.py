@@ -65,6 +65,21 @@ def test_a_second_run_scores_nothing(snip: Finished, place: Path) -> None:
     assert again.record.arms == snip.record.arms
 
 
+def test_scores_without_weights_come_from_the_same_statistics(
+    finished: Finished, place: Path
+) -> None:
+    config = tiny_config(place)
+    config.units.unweighted = True
+    plain = run(config)
+    assert plain.record.run_id != finished.record.run_id
+    assert not {"align", "statistics", "scores"} & set(computed(plain))
+    mine, paper = (UnitMap.load(item.folder / "unitmap") for item in (plain, finished))
+    assert (mine.classes != paper.classes).any()
+    assert mine.provenance.settings == {**paper.provenance.settings, "unweighted": True}
+    assert "statistic variance unweighted, " in render_artefact([plain.record], "markdown")
+    assert "unweighted" not in render_artefact([finished.record], "markdown")
+
+
 def test_its_controls_are_matched_by_its_own_scores(snip: Finished) -> None:
     units = UnitMap.load(snip.folder / "unitmap")
     assert "units scored by Snip" in render_artefact([snip.record], "markdown")

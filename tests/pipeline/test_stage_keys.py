@@ -218,6 +218,7 @@ def test_inputs_have_the_same_tokens_where_the_bare_request_gives_them(
         ("statistics", "units.statistic", "flap"),
         ("statistics", "units.budgets.scu", 0.02),
         ("statistics", "units.square_attention", False),
+        ("statistics", "units.unweighted", True),
         ("statistics", "units.batch_size", 7),
         ("statistics", "seed", 7),
         ("answers", "evaluation.batch_size", 7),

@@ -166,6 +166,7 @@ def test_another_system_prompt_is_marked_where_it_is_put() -> None:
         ({"statistic": "flap"}, "scores: statistic flap for variance"),
         ({"tokens": "all"}, "scores: tokens all for response"),
         ({"square_attention": False}, "scores: square_attention False for True"),
+        ({"unweighted": True}, "scores: unweighted True for False"),
         ({"samples": 5}, "scores: samples 5 for 128"),
         ({"scoring": {"_target_": "ssah_exp.units.snip.Snip"}}, "scores: Snip for variance"),
     ],

@@ -101,11 +101,14 @@ def test_it_sees_the_classes_that_identification_finds(policy: str) -> None:
     assert np.trace(last) < last.sum(), "this training moves units"
 
 
+@pytest.mark.parametrize("unweighted", [False, True])
 @pytest.mark.parametrize("square", [True, False])
 @pytest.mark.parametrize("statistic", ["variance", "flap"])
-def test_a_look_scores_as_identification_does(statistic: str, square: bool) -> None:
+def test_a_look_scores_as_identification_does(
+    statistic: str, square: bool, unweighted: bool
+) -> None:
     loaded = tiny.tiny_loaded()
-    units = replace(UNITS, statistic=statistic, square_attention=square)
+    units = replace(UNITS, statistic=statistic, square_attention=square, unweighted=unweighted)
     callback = replace(TRACKING, units=units).callback(loaded)
     callback._look(0)
     wanted = identify(loaded, CALIBRATION, units, CPU).unit_map(units, PROVENANCE)

@@ -71,16 +71,18 @@ def scores(
     dispersion: dict[tuple[str, int], NDArray[np.float64]],
     *,
     square: bool = True,
+    weighted: bool = True,
 ) -> list[float]:
     """z_S or z_U of every unit: block by block, heads before neurons."""
     flat: list[float] = []
     heads = model.config.num_attention_heads
     for layer, block in enumerate(model.model.layers):
         weight = block.self_attn.o_proj.weight.detach().double().numpy()
-        importance = dispersion["attention", layer] * (weight**2).sum(axis=0)
+        importance = dispersion["attention", layer] * ((weight**2).sum(axis=0) if weighted else 1)
         channels = z_scores(importance**2 if square else importance)
         size = len(channels) // heads
         flat += [channels[head * size : (head + 1) * size].mean() for head in range(heads)]
         weight = block.mlp.down_proj.weight.detach().double().numpy()
-        flat += list(z_scores(dispersion["mlp", layer] * (weight**2).sum(axis=0)))
+        importance = dispersion["mlp", layer] * ((weight**2).sum(axis=0) if weighted else 1)
+        flat += list(z_scores(importance))
     return flat

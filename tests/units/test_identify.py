@@ -46,17 +46,20 @@ def test_statistics_equal_oracle(family: str, tokens: str) -> None:
                 np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-5 * np.abs(plain).max())
 
 
+@pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("square", [True, False])
 @pytest.mark.parametrize("statistic", ["variance", "flap"])
 @pytest.mark.parametrize("family", ["llama_wide_heads", "gemma2", "phi3"])
-def test_unit_scores_equal_oracle(family: str, statistic: str, square: bool) -> None:
+def test_unit_scores_equal_oracle(
+    family: str, statistic: str, square: bool, weighted: bool
+) -> None:
     loaded = tiny.tiny_loaded(family)
-    config = UnitsConfig(statistic=statistic, square_attention=square)
+    config = UnitsConfig(statistic=statistic, square_attention=square, unweighted=not weighted)
     units = run_identify(loaded, SAFETY, UTILITY).unit_map(config, PROVENANCE)
     for ours, items in ((units.safety, SAFETY), (units.utility, UTILITY)):
         recorded = oracle.record(loaded.model, items, "response")
         dispersion = {key: getattr(oracle, statistic)(rows) for key, rows in recorded.items()}
-        plain = oracle.scores(loaded.model, dispersion, square=square)
+        plain = oracle.scores(loaded.model, dispersion, square=square, weighted=weighted)
         np.testing.assert_allclose(ours, plain, atol=1e-4)
 
 

@@ -73,11 +73,12 @@ def test_all_examples_once_is_the_pooled_statistic() -> None:
             )
 
 
-def test_resampled_scores_equal_a_plain_loop_over_tokens() -> None:
+@pytest.mark.parametrize("weighted", [True, False])
+def test_resampled_scores_equal_a_plain_loop_over_tokens(weighted: bool) -> None:
     """Every token of every drawn example, as often as it is drawn, through the oracle."""
     generator = np.random.default_rng(3)
     weights = {name: bootstrap_weights(len(ITEMS[name]), 4, generator) for name in SETS}
-    found = resampled_scores(kept(), weights)
+    found = resampled_scores(kept(), weights, replace(UNITS, unweighted=not weighted))
     for name in SETS:
         recorded = oracle.record(LOADED.model, ITEMS[name], "response")
         for resample, drawn in enumerate(weights[name].astype(int)):
@@ -87,7 +88,7 @@ def test_resampled_scores_equal_a_plain_loop_over_tokens() -> None:
                 )
                 for key, rows in recorded.items()
             }
-            plain = oracle.scores(LOADED.model, dispersion)
+            plain = oracle.scores(LOADED.model, dispersion, weighted=weighted)
             np.testing.assert_allclose(found[name][resample], plain, atol=1e-4)
 
 
@@ -255,7 +256,7 @@ def test_inclusion_counts_resamples_and_consensus_is_half_of_them() -> None:
         name: bootstrap_weights(len(ITEMS[name]), 20, generator)
         for name, generator in zip(SETS, generators, strict=True)
     }
-    scores = resampled_scores(kept(), weights)
+    scores = resampled_scores(kept(), weights, UNITS)
     parameters = UnitIndex(LOADED.anatomy).parameters
     times = np.zeros(LOADED.anatomy.units)
     for safety, utility in zip(scores["safety"], scores["utility"], strict=True):
@@ -302,7 +303,7 @@ def test_too_little_is_refused() -> None:
     with pytest.raises(UnitError, match="four examples of each set"):
         stability(replace(kept(), examples=few), UNITS)
     with pytest.raises(UnitError, match="only their pool is known"):
-        resampled_scores(replace(kept(), examples=None), {})
+        resampled_scores(replace(kept(), examples=None), {}, UNITS)
 
 
 def test_jaccards_by_hand() -> None:

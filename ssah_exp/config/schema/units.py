@@ -42,8 +42,10 @@ class UnitsConfig:
         batch_size: Sequences per forward pass; changes no score beyond rounding.
         prompt_style: How calibration prompts are rendered.
         square_attention: Square attention channel scores before normalising.
+        unweighted: Score by how much activations vary alone, whatever weights they meet (IFV of
+            An et al. 2024, arXiv 2312.11983; the paper's score is their WIFV).
         scoring: A class that scores units; null = the paper's scores, of which ``statistic`` and
-            ``square_attention`` are settings.
+            ``square_attention`` and ``unweighted`` are settings.
         budgets: See :class:`BudgetsConfig`.
     """
 
@@ -55,6 +57,7 @@ class UnitsConfig:
     batch_size: int = 8
     prompt_style: str = "chat"
     square_attention: bool = True
+    unweighted: bool = False
     scoring: Target | None = None
     budgets: BudgetsConfig = field(default_factory=BudgetsConfig)
 

@@ -27,7 +27,13 @@ _GOALS = {
     100: "8ca4fa2fde4db0c4cb5eff01454d162e78edadb37894f6f859355c587c703ddb",
     520: "a8c55e1f177caa125e6cdb4bb52a0c99ba780d7e59a77c0776749c1c028d58ae",
 }
-_SCORES = {"statistic": "variance", "tokens": "response", "square_attention": True, "samples": 128}
+_SCORES = {
+    "statistic": "variance",
+    "tokens": "response",
+    "square_attention": True,
+    "unweighted": False,
+    "samples": 128,
+}
 BUDGETS = {"SCU": 0.01, "UCU": 0.10, "RU": 0.10}  # of the parameters
 _RAW_SUBSET, _RAW_SPLIT = "wikitext-2-raw-v1", "test"
 # Texts known by their content; a record does not say where a file lay. The one of data=paper_files
