@@ -14,8 +14,8 @@ from ssah_exp.evaluation.intervals import (
     alike,
     exp,
     few_differ,
-    mean_over,
 )
+from ssah_exp.evaluation.over_seeds import mean_over
 from ssah_exp.evaluation.paired_tests import (
     Values,
     bootstrap,

@@ -11,14 +11,7 @@ import numpy as np
 
 from ssah_exp.errors import SsahWarning
 from ssah_exp.evaluation.attack_metrics import attacked_style, styles_under
-from ssah_exp.evaluation.intervals import (
-    Estimate,
-    alike,
-    mean_over,
-    mean_rate_over_seeds,
-    perplexity_over_seeds,
-    rate_over_seeds,
-)
+from ssah_exp.evaluation.intervals import Estimate, alike
 from ssah_exp.evaluation.metric_names import (
     EPOCHS,
     MEAN,
@@ -33,6 +26,12 @@ from ssah_exp.evaluation.metric_names import (
     score_name,
 )
 from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
+from ssah_exp.evaluation.over_seeds import (
+    mean_over,
+    mean_rate_over_seeds,
+    perplexity_over_seeds,
+    rate_over_seeds,
+)
 from ssah_exp.evaluation.questions import BENIGN, BORDERLINE, HARMFUL
 from ssah_exp.evaluation.utility.metrics import UNIT, UTILITY_MEAN, leading_names
 from ssah_exp.records.record import ArmRecord, RunRecord

@@ -13,12 +13,10 @@ from ssah_exp.evaluation.intervals import (
     alike,
     level_text,
     mean_of_rates,
-    mean_over,
     perplexity,
-    perplexity_over_seeds,
     rate,
-    rate_over_seeds,
 )
+from ssah_exp.evaluation.over_seeds import mean_over, perplexity_over_seeds, rate_over_seeds
 
 
 # Wilson score intervals as printed in Newcombe 1998, Table I (method 3).

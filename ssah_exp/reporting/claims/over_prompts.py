@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from ssah_exp.evaluation.intervals import Estimate, Resampling, alike, few_differ, mean_over
+from ssah_exp.evaluation.intervals import Estimate, Resampling, alike, few_differ
+from ssah_exp.evaluation.over_seeds import mean_over
 from ssah_exp.evaluation.paired_tests import (
     Values,
     differences_of,

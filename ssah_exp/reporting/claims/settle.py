@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ssah_exp.evaluation.holm import holm
-from ssah_exp.evaluation.intervals import Estimate, mean_over
+from ssah_exp.evaluation.intervals import Estimate
+from ssah_exp.evaluation.over_seeds import mean_over
 from ssah_exp.evaluation.paired import Paired
 from ssah_exp.records.record import RunRecord
 from ssah_exp.reporting.claims.claim_file import (
