@@ -33,7 +33,7 @@ def execute(options: argparse.Namespace) -> int:
 def _print(description: dict[str, Any], console: Terminal) -> None:
     console.print(
         f"{description['model']}  revision {description['revision']}  "
-        f"statistic {description['statistic']}",
+        f"statistic {description['statistic']}{' unweighted' * description['unweighted']}",
         markup=False,
     )
     numbers = ("heads", "neurons", "units", "% of units", "% of parameters")

@@ -110,6 +110,7 @@ def describe(units: UnitMap) -> dict[str, Any]:
         "model": units.provenance.model,
         "revision": units.provenance.revision,
         "statistic": units.provenance.statistic,
+        "unweighted": units.provenance.settings.get("unweighted", False),
         "anatomy": units.anatomy.as_dict(),
         "classes": class_summary(units),
         "layers": layer_summary(units),

@@ -11,6 +11,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -256,6 +257,17 @@ def test_units_as_text_name_every_class(capsys: Capture, tmp_path: Path) -> None
     assert main(["units", "show", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert all(name in said for name in ("SCU", "UCU", "CU", "RU", "Heads + neurons per layer"))
+    assert "unweighted" not in said
+
+
+def test_units_shown_say_that_their_scores_leave_weights_out(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    units = unit_map()
+    settings = {**units.provenance.settings, "unweighted": True}
+    replace(units, provenance=replace(units.provenance, settings=settings)).save(tmp_path)
+    assert main(["units", "show", str(tmp_path)]) == 0
+    assert "statistic variance unweighted" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_damaged_unit_map_is_refused(capsys: Capture, tmp_path: Path) -> None:

@@ -342,6 +342,7 @@ def test_description_is_json() -> None:
     description = json.loads(json.dumps(describe(random_map())))
     assert description["model"] == "tiny/model"
     assert description["statistic"] == "variance"
+    assert description["unweighted"] is False
     assert description["anatomy"]["neurons"] == 80
 
 
