@@ -17,12 +17,16 @@ def code_state() -> dict[str, Any]:
 
     The digest decides: it sees edits that are not committed, and needs no repository.
     """
+    return {**code_version(), "digest": _digest()}
+
+
+def _digest() -> str:
     package = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         digest.update(f"{path.relative_to(package).as_posix()}\0".encode())
         digest.update(path.read_bytes())
-    return {**code_version(), "digest": digest.hexdigest()[:16]}
+    return digest.hexdigest()[:16]
 
 
 def check_code(submitted: dict[str, Any], check: str) -> str | None:
@@ -35,12 +39,11 @@ def check_code(submitted: dict[str, Any], check: str) -> str | None:
     Raises:
         StoreError: The code differs, and ``check`` says ``refuse``.
     """
-    current = code_state()
-    if current["digest"] == submitted["digest"]:
+    if _digest() == submitted["digest"]:  # before git is asked, which takes longer
         return None
     change = (
         f"the code changed since the sweep was submitted: {_describe(submitted)}, "
-        f"now {_describe(current)}"
+        f"now {_describe(code_state())}"
     )
     if check == "refuse":
         raise StoreError(

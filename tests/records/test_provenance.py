@@ -41,6 +41,17 @@ def test_edited_code_is_said_to_be(
     assert (found["commit"], found["dirty"]) == ("abc", dirty)
 
 
+def test_all_runs_of_a_process_are_of_the_code_it_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And git, which may have to read every file of a checkout, is asked for the first alone."""
+    before = provenance.provenance()
+    before["code"]["commit"] = "a caller's own"
+    monkeypatch.setattr(provenance, "_git", lambda *_: "moved on")
+    monkeypatch.setattr(provenance, "package_version", lambda name: "updated")
+    after = provenance.provenance()
+    assert after["code"]["commit"] not in ("moved on", "a caller's own")
+    assert after["packages"] == before["packages"]
+
+
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_asking_git_locks_and_writes_nothing(tmp_path: Path) -> None:
     """A job that is killed while it asks must leave no index.lock in somebody's checkout."""

@@ -134,8 +134,7 @@ def test_changed_code_is_refused_unless_taken(
     assert bench.run(*bench.arguments("-m", "evaluation.confidence=0.8")) == 0
     job = bench.sweep().job(0)
     job.save(job.state().changed(status=FAILED))
-    state = code.code_state()
-    monkeypatch.setattr(code, "code_state", lambda: {**state, "digest": "another"})
+    monkeypatch.setattr(code, "_digest", lambda: "another")
     capsys.readouterr()
     assert bench.run("retry-failed", "--root", str(bench.root)) == 2
     said = capsys.readouterr().err
