@@ -248,6 +248,27 @@ def test_windows_of_a_family_that_needs_its_first_token_are_kept_apart(
     assert key_of("losses", "evaluation.perplexity.bos", False) == plain
 
 
+def test_a_models_config_is_read_once_for_all_that_ablate_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To read it takes longer than to look up an arm's losses."""
+    read: list[str] = []
+
+    def load_config(location: str, *_: Any) -> Any:
+        read.append(location)
+        return tiny.FAMILIES["llama"]()
+
+    monkeypatch.setattr(benchmarks, "load_config", load_config)
+    config = config_of("evaluation.perplexity.window=16")
+    data: Any = SimpleNamespace(fingerprints={"text": "as ever"})
+    stages = Stages(config, data, Asking(), silent(), None, SPEECH)  # type: ignore[arg-type]
+    other = replace(MODEL, location="elsewhere", fingerprint="e" * 64)
+    for ref, what in ((MODEL, None), (MODEL, ablation(0)), (other, None), (MODEL, ablation(1))):
+        with pytest.raises(AskedError):
+            stages.losses(ref, what, "arm")
+    assert read == ["place", "elsewhere"]
+
+
 def test_a_map_names_the_system_prompt_that_its_scores_were_made_behind() -> None:
     """Two maps that differ in it alone are not of one calibration."""
     origins: list[ScoreProvenance] = []

@@ -103,7 +103,10 @@ class BenchmarkStages(Shared):
         given = self.config.evaluation.perplexity.bos
         if given is not None:
             return given
-        return reads_from_bos(load_config(ref.location, self.config.model, ref.commit))
+        if ref not in self.from_bos:
+            own = load_config(ref.location, self.config.model, ref.commit)
+            self.from_bos[ref] = reads_from_bos(own)
+        return self.from_bos[ref]
 
     def utility(self, task: str, ref: ModelRef, ablation: Ablation | None, label: str) -> Entry:
         """One arm's answers to one task of lm-evaluation-harness."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ssah_exp.cache import Cache
@@ -30,6 +30,8 @@ class Shared:
         reporter: Where progress goes.
         slot: The model in memory.
         speech: The tokenizer.
+        from_bos: Model -> whether it reads texts from ``<bos>``, as far as it was looked up: all
+            arms that ablate one model ask, and its config takes longer to read than their losses.
     """
 
     config: RunConfig
@@ -38,6 +40,7 @@ class Shared:
     reporter: Reporter
     slot: ModelSlot
     speech: Speech
+    from_bos: dict[ModelRef, bool] = field(default_factory=dict, init=False, repr=False)
 
     def arm_key(self, ref: ModelRef, ablation: Ablation | None) -> dict[str, Any]:
         """What decides every answer of an arm, for keys of the cache."""
