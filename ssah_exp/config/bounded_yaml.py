@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import chain
+from pathlib import Path
+from typing import TypeVar
 
 import yaml
+from omegaconf.errors import OmegaConfBaseException
+
+from ssah_exp.errors import ConfigError
 
 _LONGEST = 1_000_000  # letters; committed files of claims have six thousand at most
+Content = TypeVar("Content")
 
 
-class BoundedLoader(yaml.SafeLoader):
+def read_bounded(path: Path, load: Callable[[str], Content]) -> Content:
+    """What ``load`` makes of a file's text, if its aliases do not fill the memory.
+
+    Args:
+        path: A YAML file.
+        load: Called once the text is known to be bounded.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        yaml.compose(text, _BoundedLoader)
+        return load(text)
+    except (OmegaConfBaseException, OSError, ValueError, yaml.YAMLError) as error:
+        # The system's reason without its number and the path again; YAML's on one line.
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise ConfigError(f"{path} cannot be read: {' '.join(why.split())}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} cannot be read: it is nested too deep") from error
+
+
+class _BoundedLoader(yaml.SafeLoader):
     """Refuses aliases of aliases that would fill the memory wherever they are written out."""
 
     def get_single_node(self) -> yaml.Node | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException
@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ssah_exp.config.bounded_yaml import BoundedLoader
+from ssah_exp.config.bounded_yaml import read_bounded
 from ssah_exp.config.checks.judges import judge_problems
 from ssah_exp.config.compose import conf_dir, plain_of
 from ssah_exp.config.interpolations import looked_up
@@ -79,18 +79,7 @@ def _read(name: str) -> DictConfig:
 
 
 def _loaded(path: Path) -> Any:
-    """A file's content, unless its aliases would fill the memory.
-
-    Raises:
-        ConfigError: It cannot be read.
-    """
-    try:
-        yaml.compose(path.read_text(encoding="utf-8"), BoundedLoader)
-        return OmegaConf.load(path)
-    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{path} cannot be read: it is nested too deep") from error
+    return read_bounded(path, lambda text: OmegaConf.load(StringIO(text)))
 
 
 def _bounded(content: Any, folder: Path, seen: set[Path]) -> None:

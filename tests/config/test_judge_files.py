@@ -54,6 +54,15 @@ def test_what_it_cannot_build_on_is_named(tmp_path: Path, text: str, said: str) 
         read_judges([str(tmp_path / "mine.yaml")], [])
 
 
+def test_what_is_wrong_with_a_file_is_said_on_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text("a: b: c")
+    with pytest.raises(ConfigError) as refused:
+        read_judges([str(path)], [])
+    assert str(refused.value).startswith(f"{path} cannot be read: mapping values are not allowed")
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("within", ["mine", "other"])
 def test_aliases_that_would_fill_the_memory_are_refused(tmp_path: Path, within: str) -> None:
     """A few lines of a file by somebody else kept a command busy until the memory was full."""

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from ssah_exp.config.artefacts import ARTEFACTS
-from ssah_exp.config.bounded_yaml import BoundedLoader
+from ssah_exp.config.bounded_yaml import read_bounded
 from ssah_exp.config.ranges import choice, refuse
 from ssah_exp.config.schema import RunConfig
 from ssah_exp.errors import ConfigError, did_you_mean
@@ -98,14 +98,7 @@ def read_claims(path: Path) -> ClaimFile:
     Raises:
         ConfigError: Not readable, unknown keys, a claim without tests, values out of range.
     """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), BoundedLoader)  # noqa: S506  # a safe one
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        # The system's reason without its number and the path again; YAML's on one line.
-        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise ConfigError(f"{path} cannot be read: {' '.join(why.split())}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{path} cannot be read: it is nested too deep") from error
+    content = read_bounded(path, yaml.safe_load)
     given = _mapping(content, str(path), {"alpha", "rate_margin", "loss_margin", "claims"})
     claims = given.get("claims")
     if not isinstance(claims, list) or not claims:
