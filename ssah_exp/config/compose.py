@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssah_exp.config.ranges import refuse
 from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.schema_keys import keys_below
 from ssah_exp.config.validate import validate
 from ssah_exp.errors import ConfigError, did_you_mean
 
@@ -93,14 +93,12 @@ def _escaped(value: Any) -> Any:
 
 def _unknown_keys(content: dict[Any, Any], schema: type, prefix: str) -> Iterator[str]:
     """Describe every key of ``content`` that the dataclass ``schema`` does not have."""
-    known = {item.name: item for item in fields(schema)}
+    known = keys_below(schema)
     for key, value in content.items():
         if key not in known:
             yield f"Unknown key '{prefix}{key}'.{did_you_mean(str(key), known)}"
-            continue
-        factory = known[key].default_factory
-        if isinstance(value, dict) and isinstance(factory, type) and is_dataclass(factory):
-            yield from _unknown_keys(value, factory, f"{prefix}{key}.")
+        elif isinstance(value, dict) and (below := known[key]) is not None:
+            yield from _unknown_keys(value, below, f"{prefix}{key}.")
 
 
 def _missing_values(value: Any, where: str) -> Iterator[str]:

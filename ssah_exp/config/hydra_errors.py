@@ -6,10 +6,8 @@ import re
 import shlex
 import warnings
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from hydra.errors import OverrideParseException
 from omegaconf import OmegaConf
@@ -17,6 +15,7 @@ from omegaconf import OmegaConf
 from ssah_exp.config.command_line import config_folders
 from ssah_exp.config.compose import conf_dir, first_lines
 from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.schema_keys import deepest, keys_below, unknown_key
 from ssah_exp.errors import ConfigError, SsahWarning, did_you_mean
 
 # Groups whose options need a place in the config -> what to write in front of ``=OPTION``.
@@ -42,7 +41,7 @@ def refuse_mistakes(words: Sequence[str]) -> None:
     """
     folders = config_folders(words)
     groups = _groups(folders)
-    keys = {*groups, *(item.name for item in fields(RunConfig))}
+    keys = {*groups, *keys_below(RunConfig)}
     for word, behind in pairwise([*words, ""]):
         key, sign, value = word.partition("=")
         if word.startswith(("=", "@")):
@@ -177,18 +176,11 @@ def _options(group: str, folders: Sequence[Path]) -> list[str]:
 
 
 def _unknown_path(dotted: str, text: str) -> str:
-    schema: Any = RunConfig
-    *parents, leaf = dotted.split(".")
-    for part in parents:
-        known = {item.name: item.default_factory for item in fields(schema)}
-        if part not in known:
-            return f"Unknown key '{dotted}'.{did_you_mean(part, known)}"
-        schema = known[part]
-        if not (isinstance(schema, type) and is_dataclass(schema)):
-            # Below here a node's _target_ decides which keys there are; that is checked later.
-            adding = text.partition("To append to your config use ")[2] or f"+{dotted}=VALUE"
-            return f"The config has no '{dotted}'; if it is an option there, add it by {adding}"
-    names = [item.name for item in fields(schema)]
-    if leaf in names:  # no file of the group in use names it
+    if unknown := unknown_key(dotted):
+        return f"Unknown key {unknown}"
+    _, _, is_last = deepest(dotted)
+    if is_last:  # no file of the group in use names it
         return f"{dotted} is at its default; give +{dotted}=VALUE to set it."
-    return f"Unknown key '{dotted}'.{did_you_mean(leaf, names)}"
+    # Below here a node's _target_ decides which keys there are; that is checked later.
+    adding = text.partition("To append to your config use ")[2] or f"+{dotted}=VALUE"
+    return f"The config has no '{dotted}'; if it is an option there, add it by {adding}"

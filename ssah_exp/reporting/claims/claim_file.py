@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import yaml
 from ssah_exp.config.artefacts import ARTEFACTS
 from ssah_exp.config.bounded_yaml import read_bounded
 from ssah_exp.config.ranges import choice, refuse
-from ssah_exp.config.schema import RunConfig
+from ssah_exp.config.schema_keys import unknown_key
 from ssah_exp.errors import ConfigError, did_you_mean
 from ssah_exp.evaluation.metric_names import PERPLEXITY, TRAIN_LOSS
 from ssah_exp.evaluation.shares import is_share
@@ -126,21 +126,9 @@ def _claim(content: Any, where: str) -> Claim:
         raise ConfigError(f"{where}: 'where' must map config keys to values.")
     if artefact:
         refuse(choice(f"{where}: artefact", artefact, ARTEFACTS))
-    refuse(problem for key in wanted for problem in _unknown(str(key), where))
+    unknown = filter(None, (unknown_key(str(key)) for key in wanted))
+    refuse(f"{where}: 'where' has unknown key {key}" for key in unknown)
     return Claim(str(given["claim"]), str(given.get("source", "")), made, artefact, wanted)
-
-
-def _unknown(dotted: str, where: str) -> Iterator[str]:
-    """Complain about a key that no config has; below arms and nodes anything may stand."""
-    schema: Any = RunConfig
-    for part in dotted.split("."):
-        if not (isinstance(schema, type) and is_dataclass(schema)):
-            return
-        known = {item.name: item.default_factory for item in fields(schema)}
-        if part not in known:
-            yield f"{where}: 'where' has unknown key '{dotted}'.{did_you_mean(part, known)}"
-            return
-        schema = known[part]
 
 
 def _test(content: Any, where: str) -> Prediction:
