@@ -49,6 +49,11 @@ def config_folders(words: Sequence[str]) -> list[Path]:
     return folders
 
 
+def key_of(word: str) -> str:
+    """The key of an override without the signs that add or remove it, its group and place whole."""
+    return word.partition("=")[0].lstrip("+~")
+
+
 def keys_given(word: str) -> Iterator[str]:
     """Dotted keys that an override gives a value to; for a mapping, each key inside it."""
     override = OverridesParser.create().parse_override(word)

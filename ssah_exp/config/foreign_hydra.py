@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ssah_exp.config.command_line import keys_given
+from ssah_exp.config.command_line import key_of, keys_given
 from ssah_exp.config.compose import conf_dir, plain_of
 from ssah_exp.config.interpolations import looked_up
 from ssah_exp.config.plugins import targets_in
@@ -118,7 +118,7 @@ def _without_files(words: tuple[str, ...]) -> dict[str, Any]:
     A key that the files bring is added, since its value is the command line's. Words that choose
     among files (a launcher of theirs) are left out: what they choose is looked at as the files'.
     """
-    own = [word for word in _given(words) if word.lstrip("+~").startswith("hydra")]
+    own = [word for word in _given(words) if key_of(word).startswith("hydra")]
     own = [word for word in own if "searchpath" not in word]
     try:
         return _whole(own)

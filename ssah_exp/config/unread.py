@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssah_exp.config.artefacts import PROBE, TABLE1, TRAINING_ARTEFACTS
+from ssah_exp.config.command_line import key_of
 from ssah_exp.config.facts import reads_given_pairs, styles_of
 from ssah_exp.config.ranges import refuse
 from ssah_exp.config.schema import RunConfig
@@ -20,7 +21,6 @@ _ANSWERS_ONLY = ("benign_style", "harmful_styles", "max_new_tokens", "perplexity
 _TRAINED_BY = f"experiments that train do, such as {', '.join(TRAINING_ARTEFACTS[:3])}"
 # Groups -> where in the config their content lies, if not under their own name.
 _LIES_AT = {"finetune": "data.finetune"}
-_OVERRIDE = re.compile(r"[+~]*(?:[\w/]+@)?(?P<key>[\w./-]+)")
 _NOTHING = re.compile(r"[^=]*=\s*\{\s*\}\s*")
 
 
@@ -180,6 +180,5 @@ def _merges_nothing(word: str, config: RunConfig) -> str | None:
 
 def _key(word: str) -> str:
     """The key an override sets: ``evaluation.judges.x`` for ``+judge@evaluation.judges.x=...``."""
-    found = _OVERRIDE.match(word)
-    key = found["key"] if found else word
+    key = key_of(word).rpartition("@")[2]
     return _LIES_AT.get(key, key)

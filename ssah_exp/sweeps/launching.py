@@ -12,6 +12,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.utils import filter_overrides
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from ssah_exp.config.command_line import key_of
 from ssah_exp.config.compose import parse
 from ssah_exp.config.facts import class_of
 from ssah_exp.config.foreign_hydra import refuse_foreign_job
@@ -136,7 +137,7 @@ def refuse_list(sweeper: Mapping[str, Any], overrides: Sequence[str]) -> None:
     Raises:
         ConfigError: It is one; the message says how to run it.
     """
-    keys = {word.partition("=")[0].lstrip("+") for word in overrides}
+    keys = {key_of(word) for word in overrides}
     chosen = [key for key in sweeper.get("instead_of") or () if key in keys]
     if sweeper.get("jobs") and chosen:
         raise ConfigError(

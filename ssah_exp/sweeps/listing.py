@@ -11,6 +11,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 
+from ssah_exp.config.command_line import key_of
 from ssah_exp.errors import ConfigError
 
 _WHERE = "hydra.sweeper"
@@ -46,24 +47,19 @@ def jobs_of(
         raise ConfigError(
             f"The list sweeper has no jobs; give {_WHERE}.file=FILE or {_WHERE}.jobs=['KEY=VALUE']."
         )
-    common = [word for word in arguments if _key(word) not in instead_of]
-    taken = {_key(word) for word in common}
+    common = [word for word in arguments if key_of(word) not in instead_of]
+    taken = {key_of(word) for word in common}
     return [
         job
         for words in split
         for job in _grid(
-            [*common, *_left(first, taken | set(map(_key, words))), *_left(words, taken)]
+            [*common, *_left(first, taken | set(map(key_of, words))), *_left(words, taken)]
         )
     ]
 
 
 def _left(overrides: Sequence[str], taken: Collection[str]) -> list[str]:
-    return [word for word in overrides if _key(word) not in taken]
-
-
-def _key(override: str) -> str:
-    """The key an override sets, without the signs that add or remove it."""
-    return override.partition("=")[0].lstrip("+~")
+    return [word for word in overrides if key_of(word) not in taken]
 
 
 def _grid(overrides: Sequence[str]) -> list[list[str]]:
