@@ -22,6 +22,8 @@ from ssah_exp.reporting.figures.drawing import (
     units_table,
     whiskers,
 )
+from ssah_exp.reporting.figures.legends import legend_below
+from ssah_exp.reporting.figures.names import named_in_rows
 from ssah_exp.units.calibration_settings import SettingsAtlas
 
 if TYPE_CHECKING:
@@ -53,8 +55,7 @@ def draw_atlas(atlas: SettingsAtlas, anatomy: Anatomy, path: Path) -> list[Path]
         figure = new_figure(PAGE * 0.75, max(height, 2.8))
         left = figure.subplots()
     _settings(left, atlas)
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5)
+    legend_below(figure, left, columns=5)
     tables = [save_figure(figure, path, setting_rows(atlas))]
     return [*tables, save_numbers(units_table(path), inclusion_table(atlas, anatomy))]
 
@@ -78,11 +79,9 @@ def _settings(axes: Axes, atlas: SettingsAtlas) -> None:
     for place, item in enumerate(atlas.compared):
         if item.floor:
             axes.axhspan(place - 0.5, place + 0.5, color="black", alpha=0.06, linewidth=0)
-    axes.set_yticks(places, [_label(item.name, item.differs) for item in atlas.compared])
-    axes.invert_yaxis()
+    named_in_rows(axes, [_label(item.name, item.differs) for item in atlas.compared])
     axes.set_xlim(0, 1.02)
     axes.set_xlabel("Jaccard overlap with the run's class (grey: floors)")
-    axes.grid(visible=False, axis="y")
 
 
 def _label(name: str, differs: str) -> str:

@@ -33,6 +33,7 @@ from ssah_exp.reporting.figures.drawing import (
     styled,
     whiskers,
 )
+from ssah_exp.reporting.figures.legends import legend_below
 from ssah_exp.reporting.figures.names import in_lines, named_below, seeds_in_title, set_to
 
 if TYPE_CHECKING:
@@ -89,11 +90,10 @@ def draw_curve(
     left.set_ylim(-3, 103)
     right.set_ylabel("perplexity")
     log_where_wide(right)
-    handles, labels = left.get_legend_handles_labels()
-    labels = [across.unit_class if label == CHOSEN and pruned else label for label in labels]
     marks = "marks: mean over seeds and draws, of perplexities the geometric one"
     note = f"{marks}; {'lines' if words else 'bands'}: their range"
-    figure.legend(handles, labels, loc="outside lower center", ncols=6, title=note)
+    renamed = {CHOSEN: across.unit_class} if pruned else None
+    legend_below(figure, left, columns=6, title=note, renamed=renamed)
     return save_figure(figure, path, rows)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssah_exp.reporting.figures.drawing import CLASS_COLOURS, PAGE, new_figure, save_figure, styled
+from ssah_exp.reporting.figures.legends import legend_above
+from ssah_exp.reporting.figures.names import named_in_rows
 from ssah_exp.reporting.transfer_rows import became, transfer_rows
 from ssah_exp.units.transfer import Flow
 
@@ -124,13 +126,12 @@ def _bars(axes: Axes, flow: Flow) -> None:
                 )
         begin += moved
     labels = [f"{name}\n{n:,} units" for name, n in zip(flow.before, counts, strict=True)]
-    axes.set_yticks(places, labels)
-    axes.invert_yaxis()
+    named_in_rows(axes, labels)
     axes.set_xlim(0, 1)
     axes.set_xticks(np.linspace(0, 1, 6), [f"{tick:.0f}" for tick in np.linspace(0, 100, 6)])
     axes.set_xlabel("% of the class before; colour = class after")
     axes.spines["left"].set_visible(False)
-    axes.grid(visible=False)
+    axes.grid(visible=False, axis="x")
     axes.tick_params(left=False)
-    axes.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
+    legend_above(axes, columns=4)
     axes.set_title("Each class by itself", pad=22)

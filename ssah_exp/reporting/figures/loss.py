@@ -22,6 +22,7 @@ from ssah_exp.reporting.figures.drawing import (
     save_figure,
     styled,
 )
+from ssah_exp.reporting.figures.legends import legend_beside
 from ssah_exp.reporting.figures.names import seeds_in_title
 from ssah_exp.reporting.settings import level_of
 from ssah_exp.reporting.text import span
@@ -58,8 +59,7 @@ def asr_against_loss(records: Sequence[RunRecord], path: Path, asr: DrawnAsr = P
     axes.set_xlabel("training loss, nats per response token")
     axes.set_ylabel(asr.label(evaluation))
     axes.set_ylim(-3, 103)
-    # Beside the axes: the points may be anywhere.
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    legend_beside(axes)
     return save_figure(figure, path, points)
 
 

@@ -40,6 +40,13 @@ def named_below(axes: Axes, names: Sequence[str]) -> None:
     axes.set_xlim(-0.6, len(names) - 0.4)
 
 
+def named_in_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Places 0, 1, ... from the top, with their names on the left and no lines between them."""
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+
+
 def shortened(names: Sequence[str]) -> list[str]:
     """Names with an ellipsis in the middle of long ones, except where that makes two the same."""
     half = (_LETTERS - 1) // 2

@@ -28,6 +28,7 @@ from ssah_exp.reporting.figures.drawing import (
     styled,
     whiskers,
 )
+from ssah_exp.reporting.figures.legends import legend_below
 from ssah_exp.reporting.figures.names import named_below, seeds_in_title, set_to, shortened
 from ssah_exp.reporting.settings import level_of
 
@@ -102,9 +103,7 @@ def draw_null(records: Sequence[RunRecord], path: Path, asr: DrawnAsr = PRIMARY)
         **{f"{along}lim": (-3, 103)},
     )
     _perplexity(right, rows[rows["metric"] == PERPLEXITY], classes, along)
-    handles, labels = left.get_legend_handles_labels()
-    note = _note(rows, level_of(records[0]))
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, title=note)
+    legend_below(figure, left, columns=4, title=_note(rows, level_of(records[0])))
     return save_figure(figure, path, rows)
 
 

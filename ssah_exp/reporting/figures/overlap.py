@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ssah_exp.reporting.figures.drawing import CLASS_COLOURS, PAGE, new_figure, save_figure, styled
+from ssah_exp.reporting.figures.legends import legend_above
+from ssah_exp.reporting.figures.names import named_in_rows
 from ssah_exp.reporting.overlap_rows import overlap_rows
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.overlap import Overlap
@@ -39,10 +41,8 @@ def draw_overlap(found: Sequence[Overlap], unit_class: UnitClass, path: Path) ->
     axes.plot(
         rows["jaccard"], places, "o", color=CLASS_COLOURS[unit_class.name], label=unit_class.name
     )
-    axes.set_yticks(places, list(rows["first"] + " / " + rows["second"]))
-    axes.invert_yaxis()
+    named_in_rows(axes, list(rows["first"] + " / " + rows["second"]))
     axes.set_xlim(-0.02, 1.02)  # whole marks at both ends
     axes.set_xlabel(f"Jaccard overlap of {unit_class.name}")
-    axes.grid(visible=False, axis="y")
-    axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
+    legend_above(axes, columns=2)
     return save_figure(figure, path, rows)

@@ -34,6 +34,7 @@ from ssah_exp.reporting.figures.drawing import (
     save_figure,
     styled,
 )
+from ssah_exp.reporting.figures.legends import legend_beside
 from ssah_exp.reporting.probe_rows import depth_rows
 from ssah_exp.reporting.settings import level_of, newest
 
@@ -129,7 +130,7 @@ def _separability(run: RunRecord, path: Path) -> Path:
     axes.set_xlabel(_BLOCK)
     axes.set_ylabel("held-out AUC, harmful requests")
     axes.set_ylim(bottom=min(0.3, axes.get_ylim()[0]))
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    legend_beside(axes)
     save_figure(figure, path, _numbers(run, [AUC_ALL, AUC_BORDERLINE, AUC_SHUFFLED]))
     return path
 

@@ -22,6 +22,7 @@ from ssah_exp.reporting.figures.drawing import (
     units_table,
     whiskers,
 )
+from ssah_exp.reporting.figures.legends import legend_above
 from ssah_exp.reporting.stability_rows import agreement_rows, inclusion_rows
 from ssah_exp.units.stability import StabilityAtlas
 
@@ -79,7 +80,7 @@ def _agreements(axes: Axes, atlas: StabilityAtlas) -> None:
     axes.set_ylim(-0.03, 1.03)
     axes.set_ylabel("Jaccard overlap of the class")
     axes.grid(visible=False, axis="x")
-    axes.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
+    legend_above(axes, columns=4)
 
 
 def _inclusion(axes: Axes, atlas: StabilityAtlas, anatomy: Anatomy) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ssah_exp.config.vocabulary import CLASSES
 from ssah_exp.reporting.figures.drawing import CLASS_COLOURS, PAGE, new_figure, save_figure, styled
+from ssah_exp.reporting.figures.legends import legend_below
 from ssah_exp.reporting.transfer_rows import track_rows
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ def draw_track(track: Sequence[dict[str, Any]], name: str, path: Path) -> Path:
     for axes, before in zip(panels, CLASSES, strict=True):
         _panel(axes, rows[rows["from"] == before], before)
     panels[0].set_ylabel("% of the class before training")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    legend_below(figure, panels[0], columns=4)
     return save_figure(figure, path, rows)
 
 

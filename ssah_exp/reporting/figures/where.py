@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ssah_exp.reporting.figures.drawing import CLASS_COLOURS, PAGE, new_figure, save_figure, styled
+from ssah_exp.reporting.figures.legends import legend_below
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.index import KIND_NAMES
 from ssah_exp.units.summary import where_counts
@@ -74,8 +75,7 @@ def draw_where(units: UnitMap, path: Path) -> Path:
         _single(right, here, kind)
     for axes in panels[1]:
         axes.set_xlabel("layer, from 0")
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    legend_below(figure, panels[0][0], columns=4)
     return save_figure(figure, path, rows)
 
 
