@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -86,6 +88,21 @@ class LiveRun(Protocol):
 
     def stop(self, reason: str) -> None:
         """End a run that leaves no record; the same run may be opened again."""
+
+
+@contextmanager
+def ended_on_error(end: Callable[[], None]) -> Iterator[None]:
+    """Call ``end`` if the block fails; what it raises is not shown in place of what the block did.
+
+    Args:
+        end: Ends a run that is open.
+    """
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):
+            end()
+        raise
 
 
 @runtime_checkable

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from ssah_exp.evaluation.judges.label_file import as_cell
-from ssah_exp.records.dotted import dotted
 from ssah_exp.records.record import RunRecord
 from ssah_exp.records.trackers.base import RunHead
-from ssah_exp.records.trackers.rows import Row, about, columns_of, tables
+from ssah_exp.records.trackers.rows import Row, about, columns_of, key_rows, tables
 from ssah_exp.storage import write_atomically
 
 
@@ -37,14 +35,17 @@ class CsvTracker:
         """Show nothing yet: tables are written when their numbers are there."""
 
     def mirror(self, record: RunRecord, folder: Path, root: Path) -> str:
-        """Write every table of a record, and the config as table ``config``; return their folder.
+        """Write every table of a record; return their folder.
+
+        Table ``config`` has config, inputs, provenance and what else the record says.
 
         Raises:
             StoreError: The disk is full or not writable.
         """
         place = root / "csv"
         named = {name: [_inert(row) for row in rows] for name, rows in tables(record).items()}
-        for name, rows in {**named, "config": _config_rows(record)}.items():
+        config = key_rows({**RunHead.of(record).described(), "record": about(record)})
+        for name, rows in {**named, "config": config}.items():
             write_atomically(place / name / f"{record.run_id}.csv", _text(record, rows))
         return str(place)
 
@@ -52,12 +53,6 @@ class CsvTracker:
 def _inert(row: Row) -> Row:
     """A row in whose texts no spreadsheet finds a formula; names may be other people's."""
     return {key: as_cell(value) if isinstance(value, str) else value for key, value in row.items()}
-
-
-def _config_rows(record: RunRecord) -> list[Row]:
-    """One row per key: config, inputs, provenance and what else the record says."""
-    content = {**RunHead.of(record).described(), "record": about(record)}
-    return [{"key": key, "value": json.dumps(value)} for key, value in dotted(content)]
 
 
 def _text(record: RunRecord, rows: list[Row]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ssah_exp.records.dotted import dotted
 from ssah_exp.records.record import ArmRecord, RunRecord
 
 Row = dict[str, Any]
@@ -70,6 +72,11 @@ def tables(record: RunRecord) -> dict[str, list[Row]]:
         "curves": list(_curve_rows(record)),
     }
     return {name: rows for name, rows in made.items() if rows}
+
+
+def key_rows(content: Mapping[str, Any]) -> list[Row]:
+    """One row per dotted key, with its value as JSON."""
+    return [{"key": key, "value": json.dumps(value)} for key, value in dotted(content)]
 
 
 def columns_of(rows: list[Row]) -> list[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -19,8 +18,8 @@ from ssah_exp.errors import ConfigError, SsahError, TrackerError
 from ssah_exp.records.dotted import dotted
 from ssah_exp.records.record import RunRecord, StageRecord
 from ssah_exp.records.trackers.artifacts import USED, items_of
-from ssah_exp.records.trackers.base import RunHead
-from ssah_exp.records.trackers.rows import Row, about, tables, training_losses
+from ssah_exp.records.trackers.base import RunHead, ended_on_error
+from ssah_exp.records.trackers.rows import about, key_rows, tables, training_losses
 from ssah_exp.storage import storage_errors
 
 _ESTIMATES = "estimates"  # the table that every finished run has
@@ -131,12 +130,14 @@ class TrackioRun:
             StoreError: A file of the run's folder is a link.
         """
         trackio = _trackio()
-        with self._ended(), _loud():
+        # An open run's threads go on sending.
+        with ended_on_error(lambda: self.stop("failed")), _loud():
             for arm, losses in training_losses(record).items():
                 for step, loss in enumerate(losses):
                     self._run.log({f"loss/{arm}": loss}, step=step)
             self._run.log(_charted(record))
-            shown = {**tables(record), "record": _about_rows(record)}
+            # What is known at a run's end: trackio takes a config at its beginning only.
+            shown = {**tables(record), "record": key_rows(about(record))}
             self._run.log({name: trackio.Table(data=rows) for name, rows in shown.items()})
             for item in items_of(record, folder, **self._tracker.wanted()):
                 made = trackio.Artifact(item.name, type=item.kind, metadata=item.metadata)
@@ -153,16 +154,6 @@ class TrackioRun:
         with _loud():
             _trackio().finish()
 
-    @contextmanager
-    def _ended(self) -> Iterator[None]:
-        """End the run if the block fails: of an open one, trackio's threads go on sending."""
-        try:
-            yield
-        except BaseException:
-            with suppress(Exception):
-                self.stop("failed")
-            raise
-
 
 def _charted(record: RunRecord) -> dict[str, float]:
     """Values of all arms but controls, for charts.
@@ -177,11 +168,6 @@ def _charted(record: RunRecord) -> dict[str, float]:
         for name, estimate in arm.metrics.items()
         if estimate.value is not None
     }
-
-
-def _about_rows(record: RunRecord) -> list[Row]:
-    """What is known at a run's end, as a table: trackio takes a config at its beginning only."""
-    return [{"key": key, "value": json.dumps(value)} for key, value in dotted(about(record))]
 
 
 def _forget(project: str, name: str, *, ended_only: bool) -> None:

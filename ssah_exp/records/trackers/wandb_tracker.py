@@ -7,7 +7,7 @@ import netrc
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from ssah_exp.errors import ConfigError, SsahError, TrackerError, did_you_mean
 from ssah_exp.records.record import RunRecord, StageRecord
 from ssah_exp.records.trackers.artifacts import USED, Item, items_of
-from ssah_exp.records.trackers.base import RunHead
+from ssah_exp.records.trackers.base import RunHead, ended_on_error
 from ssah_exp.records.trackers.rows import (
     about,
     columns_of,
@@ -187,7 +187,8 @@ class WandbRun:
             TrackerError: The server refused, or did not take everything in time.
             StoreError: The disk is full or not writable, or a file of the run's folder is a link.
         """
-        with _errors(), self._ended():
+        # An open run holds up this process and the next run.
+        with _errors(), ended_on_error(self._end):
             return within(self._tracker.patience, lambda: self._finish(record, folder))
 
     def _finish(self, record: RunRecord, folder: Path) -> str:
@@ -208,17 +209,10 @@ class WandbRun:
         """End the W&B run as failed; the same run may go on with it later."""
         with _errors():
             self._run.summary["status"] = reason
-            within(self._tracker.timeout, lambda: self._run.finish(exit_code=1))
+            self._end()
 
-    @contextmanager
-    def _ended(self) -> Iterator[None]:
-        """End the run if the block fails: an open one holds up this process and the next run."""
-        try:
-            yield
-        except BaseException:
-            with suppress(Exception):
-                within(self._tracker.timeout, lambda: self._run.finish(exit_code=1))
-            raise
+    def _end(self) -> None:
+        within(self._tracker.timeout, lambda: self._run.finish(exit_code=1))
 
     def _send(self, item: Item, run_id: str) -> None:
         """Log an artifact, and say if the run used it.
