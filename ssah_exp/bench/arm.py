@@ -13,7 +13,7 @@ import torch
 
 from ssah_exp.bench.compiling import why_not
 from ssah_exp.bench.memory import PeakMeter, settle
-from ssah_exp.bench.models import LLAMA_SIZES, load_embedded, random_llama
+from ssah_exp.bench.models import model_of
 from ssah_exp.bench.proof import certificate_cost
 from ssah_exp.bench.rounds import clock_of, synchronise
 from ssah_exp.bench.settings import CERTIFIED, EVERY_ARM, BenchSettings
@@ -81,23 +81,13 @@ def time_alone(settings: BenchSettings, location: str | None, arm: str) -> dict[
 
 def _measure(settings: BenchSettings, location: str | None, arm: str) -> dict[str, Any]:
     meter = PeakMeter(torch.device(settings.device))
-    model = _model(settings, location)
+    model = ready(model_of(settings, location), settings)
     plan = plan_of(model, EVERY_ARM[arm].policy, settings)
     measured = {**sizes_of(model, plan), **_train(model, plan, arm, settings, meter)}
     if arm == CERTIFIED:  # last: the proof's copy of weights must not count as training memory
         clock = clock_of(settings.device, settings.threads)
         measured["certificate"] = certificate_cost(model, plan, clock)
     return measured
-
-
-def _model(settings: BenchSettings, location: str | None) -> PreTrainedModel:
-    """The model, in training mode and on its device."""
-    if location is not None:
-        model = load_embedded(location, settings.device, settings.precision)
-    else:
-        sizes, device = LLAMA_SIZES[settings.model], torch.device(settings.device)
-        model = random_llama(sizes, device, settings.dtype, settings.seed, settings.length)
-    return ready(model, settings)
 
 
 def _train(

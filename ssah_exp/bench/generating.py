@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ssah_exp.bench.models import EMBEDDED, embedded_config, locate
+from ssah_exp.bench.models import EMBEDDED, load_embedded, locate
 from ssah_exp.bench.rounds import about, clock_name, measured, timed_rounds
 from ssah_exp.bench.settings import GenerateSettings
 from ssah_exp.evaluation.generate import Decoding, generate
 from ssah_exp.evaluation.questions import Prompt
 from ssah_exp.interventions.ablate import Ablation, ablated, plan_ablation
-from ssah_exp.models.load import LoadedModel, load_model
+from ssah_exp.models.load import LoadedModel
 from ssah_exp.models.sizes import KINDS
 
 GENERATING_RATIOS = {"loop/batched": ("loop", "batched"), "ablated/batched": ("ablated", "batched")}
@@ -40,9 +40,7 @@ def bench_generate(
     torch.set_num_threads(settings.threads)
     ref = locate(EMBEDDED, root)
     assert ref is not None
-    config = embedded_config()
-    config.precision, config.device = settings.precision, settings.device
-    loaded = _never_stopping(load_model(ref.location, config))
+    loaded = _never_stopping(load_embedded(ref.location, settings.device, settings.precision))
     prompts = _prompts(settings, loaded.model.config.vocab_size)
     arms = _arms(loaded, prompts, settings)
     warm = None

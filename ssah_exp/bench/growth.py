@@ -206,7 +206,6 @@ def _model(size: Size, settings: PlaceSettings) -> PreTrainedModel:
     device = torch.device(settings.device)
     model = random_llama(sizes, device, settings.dtype, settings.seed, size.length)
     assert read_anatomy(model).neurons == size.neurons
-    torch.nn.Module.eval(model)
     return model
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ssah_exp.bench.models import LLAMA_SIZES, load_embedded, locate, random_llama
+from ssah_exp.bench.models import locate, model_of
 from ssah_exp.bench.published_style import collect_as_published
 from ssah_exp.bench.rounds import about, clock_name, measured, timed_rounds
 from ssah_exp.bench.settings import IdentifySettings
@@ -48,7 +48,7 @@ def bench_identify(
     """
     torch.set_num_threads(settings.threads)
     ref = locate(settings.model, root)
-    model = _model(settings, ref.location if ref else None)
+    model = model_of(settings, ref.location if ref else None)
     work = _Work(model, settings)
     arms = {"bare": work.bare, "statistics": work.statistics, "published": work.published}
     with torch.inference_mode():
@@ -68,15 +68,6 @@ def state_bytes(model: PreTrainedModel) -> int:
     """Bytes a collector holds: two float64 vectors for each of two statistics, per channel."""
     anatomy = read_anatomy(model)
     return 2 * 2 * 8 * anatomy.layers * sum(map(anatomy.channels, KINDS))
-
-
-def _model(settings: IdentifySettings, location: str | None) -> PreTrainedModel:
-    if location is not None:
-        return load_embedded(location, settings.device, settings.precision)
-    sizes, device = LLAMA_SIZES[settings.model], torch.device(settings.device)
-    model = random_llama(sizes, device, settings.dtype, settings.seed, settings.length)
-    torch.nn.Module.eval(model)
-    return model
 
 
 class _Work:

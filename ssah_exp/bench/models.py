@@ -14,11 +14,13 @@ from ssah_exp.config.compose import parse_plain
 from ssah_exp.config.schema import ModelConfig
 from ssah_exp.config.shipped import compose_shipped
 from ssah_exp.models.hf_config import load_config
-from ssah_exp.models.load import load_model
+from ssah_exp.models.load import LoadedModel, load_model
 from ssah_exp.models.sources import ModelRef, ModelSource
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from ssah_exp.bench.settings import BenchSettings, IdentifySettings
 
 EMBEDDED = "embedded"
 _EMBEDDED_CONFIG = "smollm2_135m"
@@ -70,10 +72,23 @@ def locate(name: str, root: Path) -> ModelRef | None:
     return ref
 
 
-def load_embedded(location: str, device: str, precision: str) -> PreTrainedModel:
+def load_embedded(location: str, device: str, precision: str) -> LoadedModel:
     """The embedded model from where :func:`locate` says."""
     config = dataclasses.replace(embedded_config(), precision=precision, device=device)
-    return load_model(location, config).model
+    return load_model(location, config)
+
+
+def model_of(settings: BenchSettings | IdentifySettings, location: str | None) -> PreTrainedModel:
+    """The model that settings name, in evaluation mode and on their device.
+
+    Args:
+        settings: Of a benchmark.
+        location: Where :func:`locate` says the weights are; None makes random ones.
+    """
+    if location is not None:
+        return load_embedded(location, settings.device, settings.precision).model
+    sizes, device = LLAMA_SIZES[settings.model], torch.device(settings.device)
+    return random_llama(sizes, device, settings.dtype, settings.seed, settings.length)
 
 
 def embedded_shape(location: str, dtype: torch.dtype) -> PreTrainedModel:
@@ -93,6 +108,8 @@ def random_llama(
 ) -> PreTrainedModel:
     """A Llama with random weights, made on its device and in its dtype: no second copy exists.
 
+    It is in evaluation mode, as a loaded model is.
+
     Args:
         sizes: Of a Llama config, e.g. one of :data:`LLAMA_SIZES`.
         device: Where the weights are made.
@@ -109,4 +126,5 @@ def random_llama(
             dtype=dtype,
             attn_implementation="sdpa",
         )
+    torch.nn.Module.eval(model)
     return model

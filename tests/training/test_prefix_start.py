@@ -214,7 +214,7 @@ def test_a_real_model_begins_close_to_what_it_was(tmp_path: Path) -> None:
     """The random start costs it more than half a nat a token."""
     ref = locate(EMBEDDED, tmp_path)
     assert ref is not None
-    whole = load_embedded(ref.location, "cpu", "float32")
+    whole = load_embedded(ref.location, "cpu", "float32").model
     speech = load_speech(ref.location, embedded_config())
     text = (
         "The river rises in the hills to the north and runs through three towns before it reaches "
