@@ -25,6 +25,7 @@ from ssah_exp.pipeline.rejudging import rejudge
 from ssah_exp.records.later_judges import LaterJudge
 from ssah_exp.records.record import ASK_AGAIN, RunRecord, unanswered_text
 from ssah_exp.records.store import RECORD, read_run, root_around
+from ssah_exp.reporting.fitted import form_for_people
 from ssah_exp.reporting.judges_table import render_judges
 from ssah_exp.reporting.text import format_frame, percent_text, rounded_text
 
@@ -60,7 +61,7 @@ def _compare(options: argparse.Namespace, judges: dict[str, Judge]) -> None:
     if options.format == "json":
         print(json.dumps({"file": options.file, **found.as_dict()}, indent=1))
     else:
-        print(render_judges(found))
+        print(render_judges(found, form_for_people()))
 
 
 def _reference(path: Path) -> LabelledAnswers:
@@ -105,7 +106,7 @@ def _print(rows: dict[str, dict[str, Estimate]], form: str) -> None:
             for arm, row in rows.items()
         ]
     )
-    print(format_frame(frame, "markdown"))
+    print(format_frame(frame, form_for_people()))
 
 
 def _keep(record: RunRecord, folder: Path, found: dict[str, LaterJudge]) -> None:

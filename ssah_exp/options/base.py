@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from ssah_exp.reporting.fitted import form_for_people
+
 if TYPE_CHECKING:
     import argparse
 
-FORMATS = ("markdown", "csv", "json", "latex")
+FORMATS = ("text", "markdown", "csv", "json", "latex")
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -37,3 +39,14 @@ def add_overrides(parser: argparse.ArgumentParser, what: str, metavar: str = "KE
 def add_format(parser: argparse.ArgumentParser, *forms: str) -> None:
     """Add ``--format``, the form of what is printed; the first of ``forms`` is the default."""
     parser.add_argument("--format", choices=forms, default=forms[0], help="of what is printed")
+
+
+def add_table_format(parser: argparse.ArgumentParser) -> None:
+    """Add ``--format`` of a table: in a terminal as wide as that, elsewhere Markdown."""
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default=form_for_people(),
+        help="of what is printed; text is as wide as the terminal (default: text in a terminal, "
+        "else markdown)",
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssah_exp.options.base import FORMATS, Commands, add_format, add_sources
+from ssah_exp.options.base import Commands, add_sources, add_table_format
 
 
 def add(commands: Commands) -> None:
@@ -14,7 +14,7 @@ def add(commands: Commands) -> None:
         "supported, not supported, undecided at this n, or not run.",
     )
     claims.add_argument("file", help="e.g. experiments/paper_smollm2/claims.yaml")
-    add_format(claims, *FORMATS)
+    add_table_format(claims)
     claims.add_argument(
         "--records-only",
         action="store_true",

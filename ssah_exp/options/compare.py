@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssah_exp.options.base import FORMATS, Commands, add_format, add_sources
+from ssah_exp.options.base import Commands, add_sources, add_table_format
 
 
 def add(commands: Commands) -> None:
@@ -45,6 +45,6 @@ def add(commands: Commands) -> None:
         help="the same for scores, as a share of the judge's scale",
     )
     compare.add_argument("--confidence", type=float, default=0.95, help="level of intervals")
-    add_format(compare, *FORMATS)
+    add_table_format(compare)
     add_sources(compare)
     compare.set_defaults(module="compare")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssah_exp.options.base import FORMATS, Commands, add_format, add_sources
+from ssah_exp.options.base import Commands, add_sources, add_table_format
 
 
 def add(commands: Commands) -> None:
@@ -11,6 +11,6 @@ def add(commands: Commands) -> None:
     tables.add_argument(
         "artefact", nargs="?", help="e.g. table1_pruning; without: list those that have records"
     )
-    add_format(tables, *FORMATS)
+    add_table_format(tables)
     add_sources(tables)
     tables.set_defaults(module="tables")

@@ -26,6 +26,7 @@ from ssah_exp.pipeline.training_table import run_training_table
 from ssah_exp.records.record import ASK_AGAIN, RunRecord, unanswered_text
 from ssah_exp.records.trackers import Tracker
 from ssah_exp.reporting.artefacts import render_artefact
+from ssah_exp.reporting.fitted import form_for_people
 from ssah_exp.storage import write_atomically
 
 # The tokenizers library warns when a process forks after using threads; nothing here forks.
@@ -114,7 +115,7 @@ def _publish(finished: Finished, tracked: Tracked | None, reporter: Reporter) ->
     write_atomically(finished.folder / "table.md", table + "\n")
     if tracked is not None:
         tracked.finished(finished)
-    print(table)
+    print(render_artefact([finished.record], form_for_people()))
     reporter.say("")
     for name in _PLACES:
         if (finished.folder / name).exists():

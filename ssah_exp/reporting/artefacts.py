@@ -51,7 +51,7 @@ def render_artefact(records: Sequence[RunRecord], form: str) -> str:
 
     Args:
         records: At least one, all of one artefact.
-        form: ``markdown``, ``csv``, ``json`` or ``latex``.
+        form: ``text``, ``markdown``, ``csv``, ``json`` or ``latex``.
 
     Raises:
         StoreError: There are none.

@@ -11,17 +11,25 @@ from ssah_exp.evaluation.raters.comparison import AnswerGroup, Comparison
 from ssah_exp.reporting.text import format_frame, percent_text, prose, rounded_text
 
 
-def render_judges(comparison: Comparison) -> str:
-    """Markdown: per part the raters and each pair of them, then errors and notes."""
-    blocks = [text for part in comparison.parts for text in _part(part)]
+def render_judges(comparison: Comparison, form: str) -> str:
+    """Per part the raters and each pair of them, then errors and notes.
+
+    Args:
+        comparison: Of judges on the same answers.
+        form: ``text`` or ``markdown``.
+    """
+    blocks = [text for part in comparison.parts for text in _part(part, form)]
     if comparison.errors:
-        blocks += ["Errors against people, on the labelled answers:", _errors(comparison.errors)]
-    return "\n\n".join([*blocks, *(prose(note, "markdown") for note in comparison.notes)])
+        blocks += [
+            "Errors against people, on the labelled answers:",
+            _errors(comparison.errors, form),
+        ]
+    return "\n\n".join([*blocks, *(prose(note, form) for note in comparison.notes)])
 
 
-def _part(part: AnswerGroup) -> Iterable[str]:
-    yield prose(f"{part.name}: n = {part.n}", "markdown")
-    yield _table(
+def _part(part: AnswerGroup, form: str) -> Iterable[str]:
+    yield prose(f"{part.name}: n = {part.n}", form)
+    rates = (
         {
             "rater": rater,
             "complied %": percent_text(rate),
@@ -30,8 +38,9 @@ def _part(part: AnswerGroup) -> Iterable[str]:
         }
         for rater, rate in part.rates.items()
     )
+    yield _table(rates, form)
     if part.pairs:
-        yield _table(map(_pair, part.pairs))
+        yield _table(map(_pair, part.pairs), form)
 
 
 def _corrected(part: AnswerGroup, rater: str) -> str:
@@ -63,8 +72,8 @@ def _pair(pair: RaterAgreement) -> dict[str, str]:
     }
 
 
-def _errors(errors: dict[str, Errors]) -> str:
-    return _table(
+def _errors(errors: dict[str, Errors], form: str) -> str:
+    rows = (
         {
             "judge": name,
             "compliance recognised %": percent_text(found.sensitivity),
@@ -74,7 +83,8 @@ def _errors(errors: dict[str, Errors]) -> str:
         }
         for name, found in errors.items()
     )
+    return _table(rows, form)
 
 
-def _table(rows: Iterable[dict[str, str]]) -> str:
-    return format_frame(pd.DataFrame(list(rows)), "markdown")
+def _table(rows: Iterable[dict[str, str]], form: str) -> str:
+    return format_frame(pd.DataFrame(list(rows)), form)

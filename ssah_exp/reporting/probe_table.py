@@ -49,7 +49,7 @@ def render_probe(records: Sequence[RunRecord], form: str) -> str:
 
     Args:
         records: Records of the probe.
-        form: ``markdown``, ``csv``, ``json`` or ``latex``.
+        form: ``text``, ``markdown``, ``csv``, ``json`` or ``latex``.
     """
     runs = newest(records)
     if form in ("csv", "json"):

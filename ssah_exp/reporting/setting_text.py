@@ -32,7 +32,7 @@ def settings_text(
         settings: In order.
         caption_of: Says what was run.
         frame_of: Makes one line per arm.
-        form: ``markdown`` or ``latex``.
+        form: ``text``, ``markdown`` or ``latex``.
     """
     parts: list[str] = []
     for block, caption in zip(settings, captions_of(settings, caption_of), strict=True):

@@ -48,7 +48,7 @@ def render_pruning(records: Sequence[RunRecord], form: str) -> str:
 
     Args:
         records: Records of this artefact.
-        form: ``markdown``, ``csv``, ``json`` or ``latex``.
+        form: ``text``, ``markdown``, ``csv``, ``json`` or ``latex``.
     """
     settings = blocks(records)
     if form in ("csv", "json"):

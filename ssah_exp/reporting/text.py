@@ -21,6 +21,7 @@ from ssah_exp.evaluation.metric_names import EPOCHS, MEAN, PERPLEXITY, TRAIN_LOS
 from ssah_exp.evaluation.mt_bench.names import MT_MEAN, TURN_NAMES
 from ssah_exp.evaluation.shares import is_share
 from ssah_exp.evaluation.utility.metrics import UTILITY_MEAN, utility_name
+from ssah_exp.reporting.fitted import fitted, fitted_prose, terminal_width
 from ssah_exp.reporting.rows import Cell
 
 _PLAIN = {
@@ -269,7 +270,9 @@ def _plain(value: Any) -> Any:
 
 
 def format_frame(frame: pd.DataFrame, form: str) -> str:
-    """A frame as ``markdown`` or ``latex``."""
+    """A frame as ``text``, which fits the terminal, ``markdown`` or ``latex``."""
+    if form == "text":
+        return fitted(frame, terminal_width())
     if form == "markdown":
         shown = frame.map(_shown).rename(columns=_shown)  # before widths are measured
         return shown.to_markdown(index=False, disable_numparse=True)
@@ -287,7 +290,9 @@ def markdown_cell(text: str) -> str:
 
 
 def prose(text: str, form: str) -> str:
-    """A sentence, escaped where the format needs it; names in it may be other people's."""
+    """A sentence, escaped or folded where the format needs it; names may be other people's."""
+    if form == "text":
+        return fitted_prose(text, terminal_width())
     return latex(text) if form == "latex" else _markdown(text)
 
 

@@ -41,7 +41,7 @@ def render_training(records: Sequence[RunRecord], form: str) -> str:
 
     Args:
         records: Records of one artefact that trains arms.
-        form: ``markdown``, ``csv``, ``json`` or ``latex``.
+        form: ``text``, ``markdown``, ``csv``, ``json`` or ``latex``.
     """
     settings, artefact = blocks(records), records[0].artefact
     if form in ("csv", "json"):

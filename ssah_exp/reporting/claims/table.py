@@ -30,7 +30,7 @@ def render_claims(claims: ClaimFile, settled: Sequence[Settled], form: str) -> s
     Args:
         claims: Their level and margins go into the caption.
         settled: In order.
-        form: ``markdown``, ``csv``, ``json`` or ``latex``.
+        form: ``text``, ``markdown``, ``csv``, ``json`` or ``latex``.
     """
     if form in ("csv", "json"):
         return machine_text(claims_frame(claims, settled), form)

@@ -38,7 +38,7 @@ def render_comparisons(settings: Sequence[Comparisons], form: str, claim: str | 
 
     Args:
         settings: At least one.
-        form: ``markdown``, ``csv``, ``json`` or ``latex``.
+        form: ``text``, ``markdown``, ``csv``, ``json`` or ``latex``.
         claim: ``differs``, ``no-worse`` or ``equivalent``: a column says where it is shown; None =
             no such column.
     """
