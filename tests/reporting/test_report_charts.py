@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from ssah_exp.config.vocabulary import CONTROLS
+from ssah_exp.reporting.report import page
 from ssah_exp.reporting.report.charts.forest import forest
-from ssah_exp.reporting.report.charts.parts import tick_texts
+from ssah_exp.reporting.report.charts.parts import mark, tick_texts
 from ssah_exp.reporting.report.charts.training import curves, scatter
 from ssah_exp.reporting.report.page import render_report
 from ssah_exp.reporting.report.sections import sections
@@ -84,15 +86,15 @@ def test_the_forest_shows_interval_seeds_and_null_draws() -> None:
     assert chart is not None
     svg, across = str(chart.svg), Scale(0, 100, 112, 406)
     assert svg.count('<g class="random">') == 6, "three draws of each seed"
-    assert svg.count("c0 faint") == 6, "two seeds of three arms"
+    assert svg.count("c0 seed") == 6, "two seeds of three arms"
     assert f'cx="{across(65)}"' in svg, "SCU, mean of 60 and 70"
     assert "SCU/pooled/random/2, seed 1: 40.0 [" in svg
     assert ("random", "cross", "random control") in chart.legend
     assert chart.legend[:2] == [
         ("c0", "dot", "mean over seeds, 95% interval"),
-        ("c0 faint", "dot", "each seed"),
+        ("c0", "small", "each seed"),
     ]
-    assert svg.rindex('class="random"') < svg.rindex("c0 faint"), "what is by chance lies behind"
+    assert svg.rindex('class="random"') < svg.rindex("c0 seed"), "what is by chance lies behind"
     for seed in (60, 70):
         assert f'cx="{across(seed)}"' in svg
     (alone,) = blocks([pruned(0)])
@@ -241,3 +243,13 @@ def test_a_loss_that_is_no_number_is_no_point_and_leaves_its_curve_whole() -> No
     assert str(chart.svg).count('class="fill"') == 1, "setting_i alone"
     (path,) = re.findall(r'd="(M[^"]*)" class="curve c0"', str(lines.svg))
     assert path.count("L") == 1, "from the first step to the third"
+
+
+def test_marks_keep_the_contrast_of_their_colours() -> None:
+    """What is see-through stands out less than its colour, which a browser test measures."""
+    style = Path(page.__file__).with_name("templates") / "style.css"
+    rules = re.findall(r"(?m)^([^{@]*svg[^{]*)\{([^}]*)\}", style.read_text(encoding="utf-8"))
+    assert len(rules) > 10
+    assert not [name for name, rule in rules if "opacity" in rule]
+    assert 'r="2.5"' in mark("small", 0, 0)
+    assert 'r="4.5"' in mark("dot", 0, 0)

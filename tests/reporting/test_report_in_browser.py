@@ -15,6 +15,7 @@ from ssah_exp.reporting.text import estimate_text
 from tests.records import synthetic
 from tests.records.synthetic import JUDGE
 from tests.reporting.browser import ARGUMENTS, chromium, missing
+from tests.reporting.contrasts import contrast
 from tests.reporting.pages import HOSTILE, many, records
 
 if TYPE_CHECKING:
@@ -239,7 +240,13 @@ def test_colours_stand_out_and_nothing_overflows_at_400_pixels(
     page.goto(file.as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") == 400
     text = ("--ink", "--soft", "--accent")
-    marks = ("--random", "--matched", *(f"--c{number}" for number in range(7)))
+    marks = (
+        "--random",
+        "--matched",
+        "--shifted",
+        "--normed",
+        *(f"--c{number}" for number in range(7)),
+    )
     colours = page.evaluate(
         """(names) => Object.fromEntries(names.map((name) => [name,
           getComputedStyle(document.documentElement).getPropertyValue(name).trim()]))""",
@@ -279,18 +286,6 @@ def test_results_of_runs_are_seen_without_scrolling_on_a_desktop(page: Page) -> 
     )
     frame = "document.querySelector('#table').closest('.scroll')"
     assert page.evaluate(f"{frame}.scrollWidth <= {frame}.clientWidth")
-
-
-def contrast(one: str, other: str) -> float:
-    """WCAG 2 contrast ratio of two #rrggbb colours."""
-    low, high = sorted(_luminance(colour) for colour in (one, other))
-    return (high + 0.05) / (low + 0.05)
-
-
-def _luminance(colour: str) -> float:
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
-    return sum(by * part for by, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 def test_without_javascript_runs_and_tables_are_there(browser: Browser, file: Path) -> None:

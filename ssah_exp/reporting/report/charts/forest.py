@@ -56,7 +56,7 @@ def forest(block: Block, metric: str, log: bool = False) -> Chart | None:
     measured = "mean over seeds" if _many(block) else "measured"
     legend = [("c0", "dot", f"{measured}, {level} interval")]
     if _many(block):
-        legend.append(("c0 faint", "dot", "each seed"))
+        legend.append(("c0", "small", "each seed"))
     kinds = {kind for marks in draws for kind, _, _ in marks} - {_SEED}
     legend += [(kind, shape_of(kind), f"{kind} control") for kind in CONTROLS if kind in kinds]
     behind = ": the null draws lie behind." if kinds else "; no controls were drawn."
@@ -91,8 +91,8 @@ def _behind(kind: str, x: float, middle: float, told: str) -> Markup:
     """A control draw on its arm's line, or one seed of the arm as a dot below it."""
     title = element("title", told)
     if kind == _SEED:
-        dot = element("circle", title, cx=x, cy=middle + 10, r=2, class_="fill")
-        return element("g", dot, class_="c0 faint")
+        dot = mark("small", x, round(middle + 10, 1))
+        return element("g", joined([title, dot]), class_="c0 seed")
     return element("g", joined([title, mark(shape_of(kind), x, middle)]), class_=kind)
 
 

@@ -11,7 +11,7 @@ from ssah_exp.reporting.report.svg import Scale, element, joined
 
 COLOURS = 7  # series told apart by colour, as classes c0 to c6 of the style sheet
 WIDTH, LEFT, RIGHT = 420, 112, 14
-_SIZE = 4.5  # half the width of a mark
+_SIZE, _SMALL = 4.5, 2.5  # half the width of a mark, and of one of several seeds
 _SHAPES = {"random": "cross", "matched": "triangle", "shifted": "square", "normed": "diamond"}
 
 
@@ -36,12 +36,13 @@ def mark(shape: str, x: float, y: float) -> Markup:
     """What is told apart without colour.
 
     Args:
-        shape: ``dot``, ``cross``, ``triangle``, ``square``, ``diamond`` or ``line``.
+        shape: ``dot``, ``small`` (a smaller dot), ``cross``, ``triangle``, ``square``,
+            ``diamond`` or ``line``.
         x: Its middle.
         y: Its middle.
     """
-    if shape == "dot":
-        return element("circle", cx=x, cy=y, r=_SIZE, class_="fill")
+    if shape in ("dot", "small"):
+        return element("circle", cx=x, cy=y, r=_SIZE if shape == "dot" else _SMALL, class_="fill")
     if shape == "cross":
         wide = 2 * _SIZE
         path = f"M{x - _SIZE:.1f} {y - _SIZE:.1f}l{wide} {wide}m0 {-wide}l{-wide} {wide}"
