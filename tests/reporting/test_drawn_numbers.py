@@ -189,7 +189,12 @@ def growing() -> dict[str, Any]:
         )
     }
     curve = {"points": [point(8), point(64)], "exponents": {**fits, "extra_seconds": None}}
-    return {"curves": {"identification": {"tokens": curve}}}
+    return {
+        "curves": {"identification": {"tokens": curve}},
+        "machine": {"processor": "AMD EPYC", "gpus": ["NVIDIA H100"], "torch_threads": 1},
+        "settings": {"device": "cpu", "precision": "float32"},
+        "clock": "processor",
+    }
 
 
 def test_growth_is_written_with_its_ends_and_its_exponent() -> None:
@@ -201,8 +206,17 @@ def test_growth_is_written_with_its_ends_and_its_exponent() -> None:
     assert set(rows["task"] + rows["axis"]) == {"identificationtokens"}
 
 
+def test_growth_on_a_card_names_the_card(tmp_path: Path, unsaved: list[Figure]) -> None:
+    report = growing()
+    report["settings"] |= {"device": "cuda", "precision": "bfloat16"}
+    draw_growth(report | {"clock": "wall"}, tmp_path / "a.svg")
+    assert unsaved[0].get_suptitle() == "NVIDIA H100, bfloat16, wall time; numbers: exponents"
+
+
 def test_growth_is_drawn_in_seconds_and_mebibytes(tmp_path: Path, unsaved: list[Figure]) -> None:
     draw_growth(growing(), tmp_path / "a.svg")
+    said = "AMD EPYC, 1 thread, float32, processor time; numbers: exponents"
+    assert unsaved[0].get_suptitle() == said
     above, below = unsaved[0].axes
     wanted = {
         above: {"whole 1.02": [1, 8], "bare pass 1.50": [0.25, 2], "statistics": [0.125, 1]},

@@ -72,6 +72,7 @@ def draw_growth(report: dict[str, Any], path: Path) -> Path:
     rows = growth_rows(report)
     columns = list(rows.groupby(["task", "axis"], sort=False))
     figure = new_figure(PAGE * 1.5, 5.0)
+    figure.suptitle(_measured_on(report))
     grid = figure.subplots(2, len(columns), squeeze=False)
     for (above, below), ((task, axis), part) in zip(grid.T, columns, strict=True):
         for name, (label, marker, line) in _SECONDS.items():
@@ -86,6 +87,16 @@ def draw_growth(report: dict[str, Any], path: Path) -> Path:
     grid[0, 0].set_ylabel("seconds")
     grid[1, 0].set_ylabel("MiB")
     return save_figure(figure, path, rows)
+
+
+def _measured_on(report: dict[str, Any]) -> str:
+    """The machine, and how much of it was used."""
+    machine, settings = report["machine"], report["settings"]
+    threads = machine["torch_threads"]
+    on = f"{machine['processor']}, {threads} thread{'' if threads == 1 else 's'}"
+    if settings["device"].startswith("cuda"):
+        on = machine["gpus"][0]
+    return f"{on}, {settings['precision']}, {report['clock']} time; numbers: exponents"
 
 
 def _curve(axes: Axes, part: pd.DataFrame, unit: float, label: str, marker: str, line: str) -> None:
