@@ -101,7 +101,7 @@ def _print(
 def _settings(atlas: SettingsAtlas) -> Table:
     table = terminal_table(
         "Jaccard per class and Spearman of z_S - z_U with the run: all examples; resample "
-        "against resample, mean [95 %]",
+        "against resample, mean [95%]",
         ("setting", "differs", "n"),
         (*(item.name for item in UnitClass), "Spearman"),
     )
@@ -120,7 +120,7 @@ def _settings(atlas: SettingsAtlas) -> Table:
 
 def _sizes(atlas: SettingsAtlas) -> Table:
     table = terminal_table(
-        "Two draws of n examples of each set that share none: mean [95 %]",
+        "Two draws of n examples of each set that share none: mean [95%]",
         (),
         ("n", *(item.name for item in UnitClass), "Spearman"),
     )

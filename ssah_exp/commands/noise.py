@@ -45,7 +45,7 @@ def execute(options: argparse.Namespace) -> int:
 
 def _table(rows: pd.DataFrame) -> Table:
     table = terminal_table(
-        "% of the class before: mean [95 % of draws]; redrawn and halves hold no training",
+        "% of the class before: mean [95% of draws]; redrawn and halves hold no training",
         ("comparison", "from \\ to"),
         CLASSES,
     )

@@ -59,7 +59,7 @@ def _named(given: Sequence[str]) -> dict[str, UnitMap]:
 def _table(found: Sequence[Overlap], unit_class: UnitClass) -> Table:
     table = terminal_table(
         f"Jaccard overlap of {unit_class.name}; chance: random units, as many per layer and kind, "
-        "mean [95 %]",
+        "mean [95%]",
         ("first", "second"),
         ("units", "shared", "Jaccard", "chance", "p"),
     )

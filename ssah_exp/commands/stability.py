@@ -126,7 +126,7 @@ def _print(source: _Source, atlas: StabilityAtlas, anatomy: Anatomy, console: Te
 
 def _table(agreements: Sequence[ClassAgreement]) -> Table:
     table = terminal_table(
-        "Jaccard per class and Spearman of z_S - z_U: mean [95 % of draws]",
+        "Jaccard per class and Spearman of z_S - z_U: mean [95% of draws]",
         ("comparison",),
         ("draws", *(item.name for item in UnitClass), "Spearman"),
     )

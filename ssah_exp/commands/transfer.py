@@ -109,7 +109,7 @@ def _shares(flow: Flow) -> Table:
 def _destinations(flow: Flow) -> Table:
     """Where each class went, in percent of itself with its Wilson interval."""
     table = terminal_table(
-        "% of the class before, Wilson 95 %; chance = if classes before said nothing",
+        "% of the class before, Wilson 95%; chance = if classes before said nothing",
         ("from \\ to",),
         (*flow.after, "units"),
     )

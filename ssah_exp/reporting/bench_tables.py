@@ -86,7 +86,7 @@ def print_growth(report: dict[str, Any], console: Console) -> None:
     settings, machine = report["settings"], report["machine"]
     console.print(f"growth: {report['clock']} time ({_place(settings, machine)})")
     columns = ("task", "axis", "sizes", "measured", "exponent", "between the last two")
-    table = terminal_table("Exponents (95 % interval)", columns)
+    table = terminal_table("Exponents (95% interval)", columns)
     for task, axes in report["curves"].items():
         for axis, curve in axes.items():
             sizes = [point[axis] for point in curve["points"]]

@@ -36,7 +36,7 @@ def render_transfer(before: UnitMap, after: UnitMap, flow: Flow, form: str) -> s
                 _or_gap("{:+.2f}")
             ),
             "% of parameters": rows["share_of_parameters_pct"].map("{:.2f}".format),
-            "% of the class before, Wilson 95 %": [
+            "% of the class before, Wilson 95%": [
                 interval_text(row["of_before_pct"], row["of_before_low"], row["of_before_high"], 1)
                 for _, row in rows.iterrows()
             ],
