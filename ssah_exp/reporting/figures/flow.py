@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ssah_exp.reporting.figures.drawing import CLASS_COLOURS, PAGE, new_figure, save_figure, styled
 from ssah_exp.reporting.figures.legends import legend_above
-from ssah_exp.reporting.figures.names import named_in_rows
+from ssah_exp.reporting.figures.names import model_in_words, named_in_rows
 from ssah_exp.reporting.transfer_rows import became, transfer_rows
 from ssah_exp.units.transfer import Flow
 
@@ -39,7 +39,7 @@ def draw_flow(flow: Flow, names: tuple[str, str], path: Path) -> Path:
         ConfigError: A suffix that cannot be written.
     """
     figure = new_figure(PAGE, 3.6)
-    figure.suptitle("before: {}\nafter: {}".format(*names))
+    figure.suptitle("before: {}\nafter: {}".format(*map(model_in_words, names)))
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     _ribbons(left, flow)
     _bars(right, flow)

@@ -20,6 +20,15 @@ _SET_TO = {
 }
 
 
+# A GGUF file, with the folders or the package that hold it: its name and how it is quantised.
+_GGUF = re.compile(r"(?:[^\s/]+/)*([^\s/]+?)[.-]((?:I?Q\d|B?F\d)\w*)\.gguf\b", re.IGNORECASE)
+
+
+def model_in_words(identifier: str) -> str:
+    """What a title calls a model: of a GGUF file its name and quantisation, not where it lies."""
+    return _GGUF.sub(lambda found: f"{found[1]} ({found[2].upper()})", identifier)
+
+
 def set_to(fill: str) -> str:
     """What a title says of what units are set to; nothing where it is the mean over both sets."""
     return _SET_TO.get(fill, "")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ssah_exp.reporting.figures.drawing import CLASS_COLOURS, PAGE, new_figure, save_figure, styled
 from ssah_exp.reporting.figures.legends import legend_below
+from ssah_exp.reporting.figures.names import model_in_words
 from ssah_exp.units.classes import UnitClass
 from ssah_exp.units.index import KIND_NAMES
 from ssah_exp.units.summary import where_counts
@@ -67,7 +68,7 @@ def draw_where(units: UnitMap, path: Path) -> Path:
     rows = where_rows(units)
     figure = new_figure(PAGE, 4.2)
     origin = units.provenance
-    figure.suptitle(f"{origin.model}, revision {origin.revision}")
+    figure.suptitle(f"{model_in_words(origin.model)}, revision {origin.revision}")
     panels = figure.subplots(2, 2, sharex=True, width_ratios=(1.2, 1))
     for (left, right), kind in zip(panels, KIND_NAMES, strict=True):
         here = rows[rows["kind"] == kind]
