@@ -14,7 +14,11 @@ import ssah_exp.reporting
 from ssah_exp.errors import ConfigError
 from ssah_exp.reporting.figures.drawing import (
     CLASS_COLOURS,
+    CONTROL_COLOURS,
+    GREY,
+    MODEL_COLOURS,
     PALETTE,
+    SIDE_COLOURS,
     check_picture,
     log_where_wide,
     new_figure,
@@ -23,6 +27,7 @@ from ssah_exp.reporting.figures.drawing import (
     styled,
     units_table,
 )
+from tests.reporting.contrasts import contrast
 
 NUMBERS = pd.DataFrame({"x": [0, 1], "y": [0.25, None]})
 
@@ -180,3 +185,10 @@ def test_every_figure_is_made_in_one_place() -> None:
         makers[str(path.relative_to(folder))] = names & {"Figure", "savefig"}
     assert makers.pop("figures/drawing.py") == {"Figure", "savefig"}
     assert not any(makers.values())
+
+
+def test_marks_of_classes_controls_and_models_stand_out_on_white() -> None:
+    """WCAG 2 asks 3 to 1 of what must be seen to understand a picture."""
+    named = (CLASS_COLOURS, CONTROL_COLOURS, MODEL_COLOURS, SIDE_COLOURS)
+    for colour in (GREY, *(colour for colours in named for colour in colours.values())):
+        assert contrast(colour, "#FFFFFF") >= 3, colour

@@ -29,15 +29,16 @@ if TYPE_CHECKING:
 STYLE_SHEET = Path(__file__).with_name("ssah.mplstyle")
 # Inches: the text width of a page, and one of its two columns.
 PAGE, COLUMN = 7.0, 3.4
-# Okabe and Ito's palette, told apart by colour-blind readers; grey for the bulk.
+# Okabe and Ito's palette, told apart by colour-blind readers; grey for the bulk, dark enough for
+# marks on white (WCAG: 3 to 1).
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-GREY = "#A6A6A6"
+GREY = "#8A8A8A"
 CLASS_COLOURS = {
     "SCU": "#D55E00",
     "UCU": "#0072B2",
     "CU": GREY,
     "RU": "#009E73",
-    "utility": "#E69F00",
+    "utility": "#C68400",
     "redundant": "#009E73",
 }
 # Classes can be told apart without colour, too.

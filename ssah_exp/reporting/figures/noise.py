@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from ssah_exp.config.vocabulary import CLASSES
-from ssah_exp.reporting.figures.drawing import PAGE, new_figure, save_figure, styled, whiskers
+from ssah_exp.reporting.figures.drawing import (
+    GREY,
+    PAGE,
+    new_figure,
+    save_figure,
+    styled,
+    whiskers,
+)
 from ssah_exp.reporting.transfer_rows import noise_rows
 from ssah_exp.units.noise import Noise
 
@@ -44,12 +51,12 @@ def draw_noise(found: Sequence[Noise], path: Path) -> Path:
             means,
             yerr=whiskers(means, lows, highs),
             fmt=marker,
-            color="black" if name == "trained" else "#999999",
+            color="black" if name == "trained" else GREY,
             label=label,
         )
     axes.set_xticks(range(len(CLASSES)), CLASSES)
     axes.set_ylim(0, None)
-    axes.set_ylabel("% of the class that changed class, 95 % of draws")
+    axes.set_ylabel("% of the class that changed class, 95% of draws")
     axes.grid(visible=False, axis="x")
     axes.legend()
     return save_figure(figure, path, rows)

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ssah_exp.reporting.figures.drawing import CLASS_COLOURS, PAGE, new_figure, save_figure, styled
+from ssah_exp.reporting.figures.drawing import (
+    CLASS_COLOURS,
+    GREY,
+    PAGE,
+    new_figure,
+    save_figure,
+    styled,
+)
 from ssah_exp.reporting.figures.legends import legend_above
 from ssah_exp.reporting.figures.names import named_in_rows
 from ssah_exp.reporting.overlap_rows import overlap_rows
@@ -35,9 +42,7 @@ def draw_overlap(found: Sequence[Overlap], unit_class: UnitClass, path: Path) ->
     axes = figure.subplots()
     places = np.arange(len(rows))
     lows, highs = (rows[name].fillna(0).to_numpy(float) for name in ("chance_low", "chance_high"))
-    axes.barh(
-        places, highs - lows, 0.6, lows, color="#999999", alpha=0.8, label="equal layer mix, 95 %"
-    )
+    axes.barh(places, highs - lows, 0.6, lows, color=GREY, label="equal layer mix, 95%")
     axes.plot(
         rows["jaccard"], places, "o", color=CLASS_COLOURS[unit_class.name], label=unit_class.name
     )
