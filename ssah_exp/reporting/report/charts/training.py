@@ -53,7 +53,9 @@ def scatter(block: Block, metric: str) -> Chart | None:
         bar = _whisker_up(across(loss), up, item.low, item.high)
         told = f"{arm.name}: loss {loss:.3f}, {quantity} {estimate_text(item, metric)}"
         inside = joined([element("title", told), bar, mark(shape, across(loss), up(100 * rate))])
-        parts.append(element("g", inside, class_=colour))
+        parts.append(
+            element("g", inside, class_=colour if arm.control is None else f"{colour} null")
+        )
     title = f"{quantity} against training loss"
     legend = [(f"c{at % COLOURS}", "dot", name) for at, name in enumerate(names)]
     kinds = {arm.control for arm, *_ in points}
