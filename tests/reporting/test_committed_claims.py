@@ -104,6 +104,7 @@ came_aligned/freezing/claims.yaml
 came_aligned/fresh_seeds/claims.yaml
 came_aligned/harmbench/claims.yaml
 came_aligned/nearest/claims.yaml
+came_aligned/nearest/larger/claims.yaml
 came_aligned/nearest/safest/claims.yaml
 came_aligned/norm/claims.yaml
 came_aligned/norm/larger/claims.yaml
@@ -126,6 +127,7 @@ paper_smollm2/in_words/fresh_seeds/claims.yaml
 paper_smollm2/in_words/read/asked_afterwards.yaml
 paper_smollm2/in_words/read/claims.yaml
 paper_smollm2/in_words/utility_mean/claims.yaml
+paper_smollm2/nearest/claims.yaml
 ru_budget/claims.yaml
 ru_budget/faster/claims.yaml
 ru_budget/five_percent/claims.yaml
@@ -159,6 +161,7 @@ which_units/blocks/claims.yaml
 which_units/claims.yaml
 which_units/holding_back/claims.yaml
 which_units/snip_budgets/claims.yaml
+which_units/unweighted/claims.yaml
 """
 
 
@@ -204,11 +207,23 @@ def test_scores_side_by_side_are_those_of_the_records(capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == (folder / "by_score.csv").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("model", ["smollm2", "qwen"])
+def test_scores_with_and_without_norms_are_those_of_the_records(
+    model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = EXPERIMENTS / "which_units" / "unweighted"
+    monkeypatch.setattr(sys, "argv", ["by_weight.py", model])
+    runpy.run_path(str(folder / "by_weight.py"), run_name="__main__")
+    printed = capsys.readouterr().out
+    assert printed == (folder / f"{model}.csv").read_text(encoding="utf-8")
+    assert len(printed.splitlines()) == 1 + 5  # seeds
+
+
 READ = SHIPPED.parent / "in_words" / "read"
 READ_TOO = (
     "scu_budget/read",
     "base_model/each_step",
-    *(f"came_aligned/nearest{name}" for name in ("", "/safest")),
+    *(f"came_aligned/nearest{name}" for name in ("", "/larger", "/safest")),
     *(f"came_aligned/{name}" for name in ("1.5B", "0.5B", "budgets", "fresh_seeds", "harmbench")),
     *(f"came_aligned/budgets/{name}" for name in ("half", "two")),
     *(f"came_aligned/constants{name}" for name in ("", "/smaller", "/zero")),
