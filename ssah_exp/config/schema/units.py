@@ -44,7 +44,7 @@ class UnitsConfig:
         square_attention: Square attention channel scores before normalising.
         unweighted: Score by how much activations vary alone, whatever weights they meet (IFV of
             An et al. 2024, arXiv 2312.11983; the paper's score is their WIFV).
-        scoring: A class that scores units; null = the paper's scores, of which ``statistic`` and
+        scoring: A class that scores units; null = the paper's scores, of which ``statistic``,
             ``square_attention`` and ``unweighted`` are settings.
         budgets: See :class:`BudgetsConfig`.
     """
