@@ -164,7 +164,8 @@ def test_help_of_run_shows_choices_and_no_parts_of_them(capsys: Capture) -> None
     ("command", "said"),
     [
         (("compare",), r"--margin MARGIN .*\(default: 0\.05\)"),
-        (("tables",), r"--format \{[^}]*\} of what is printed \(default: markdown\)"),
+        (("tables",), r"--format \{[^}]*\} .* \(default: text in a terminal, else markdown\)"),
+        (("units", "overlap"), r"--format \{[^}]*\} of what is printed \(default: text\)"),
         (("units", "stability"), r"--resamples RESAMPLES .*\(default: 200\)"),
         (("units", "stability"), r"--seed SEED .*\(default: 0\)"),  # nought is no nothing
         (("bench", "train"), r"--share SHARE .*\(default: 0\.2\)"),
@@ -474,7 +475,7 @@ def test_signs_that_a_terminal_has_not_end_no_command(monkeypatch: pytest.Monkey
     ("words", "usage", "told"),
     [
         (["rum"], "ssah-exp [-h]", "invalid choice: 'rum'. Did you mean 'run'? Allowed: bench,"),
-        (["tables", "--format", "tex"], "ssah-exp tables", "Did you mean 'latex'? Allowed: csv,"),
+        (["tables", "--format", "latx"], "ssah-exp tables", "Did you mean 'latex'? Allowed: csv,"),
         (["units", "shwo", "RUN"], "ssah-exp units", "Did you mean 'show'? Allowed: "),
         (["tables", "--fromat=csv"], "ssah-exp tables", "Did you mean '--format'? Allowed: "),
         (["tables", "probe", "extra"], "ssah-exp tables", "unrecognized arguments: extra\n"),
