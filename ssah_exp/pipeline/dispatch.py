@@ -115,7 +115,8 @@ def _publish(finished: Finished, tracked: Tracked | None, reporter: Reporter) ->
     write_atomically(finished.folder / "table.md", table + "\n")
     if tracked is not None:
         tracked.finished(finished)
-    print(render_artefact([finished.record], form_for_people()))
+    form = form_for_people()
+    print(table if form == "markdown" else render_artefact([finished.record], form))
     reporter.say("")
     for name in _PLACES:
         if (finished.folder / name).exists():
