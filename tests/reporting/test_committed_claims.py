@@ -201,8 +201,11 @@ def test_the_page_counts_what_is_supported_over_seeds_and_over_prompts() -> None
         assert said in page
 
 
-def test_scores_side_by_side_are_those_of_the_records(capsys: pytest.CaptureFixture[str]) -> None:
+def test_scores_side_by_side_are_those_of_the_records(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = SHIPPED.parents[1] / "which_units"
+    monkeypatch.setattr(sys, "argv", ["by_score.py"])
     runpy.run_path(str(folder / "by_score.py"), run_name="__main__")
     assert capsys.readouterr().out == (folder / "by_score.csv").read_text(encoding="utf-8")
 
@@ -211,11 +214,11 @@ def test_scores_side_by_side_are_those_of_the_records(capsys: pytest.CaptureFixt
 def test_scores_with_and_without_norms_are_those_of_the_records(
     model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = EXPERIMENTS / "which_units" / "unweighted"
-    monkeypatch.setattr(sys, "argv", ["by_weight.py", model])
-    runpy.run_path(str(folder / "by_weight.py"), run_name="__main__")
+    folder = EXPERIMENTS / "which_units"
+    monkeypatch.setattr(sys, "argv", ["by_score.py", model])
+    runpy.run_path(str(folder / "by_score.py"), run_name="__main__")
     printed = capsys.readouterr().out
-    assert printed == (folder / f"{model}.csv").read_text(encoding="utf-8")
+    assert printed == (folder / "unweighted" / f"{model}.csv").read_text(encoding="utf-8")
     assert len(printed.splitlines()) == 1 + 5  # seeds
 
 
