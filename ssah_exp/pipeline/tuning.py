@@ -13,6 +13,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from ssah_exp.cache import COST
+from ssah_exp.config.identity import is_nothing
 from ssah_exp.config.plugins import plugin_code
 from ssah_exp.config.schema import ArmConfig, TrainingConfig
 from ssah_exp.data.loaders import training_loader
@@ -286,9 +287,11 @@ class Tuning:
 
     def _track_key(self, track: Tracking) -> dict[str, Any]:
         """How units are followed: it decides what else an entry holds, but no weight."""
-        units = {key: val for key, val in asdict(track.units).items() if key in _SCORED}
-        if track.units.unweighted:  # no key of before there was a choice holds it
-            units["unweighted"] = True
+        units = {
+            key: val
+            for key, val in asdict(track.units).items()
+            if key in _SCORED and not is_nothing(f"units.{key}", val)
+        }
         digests = {name: digest_of_encoded(items) for name, items in track.calibration.items()}
         return {"every": track.every, "units": units, "examples": digests}
 
@@ -296,7 +299,7 @@ class Tuning:
 # Part of the training group, but not of how one arm is trained.
 _NOT_RECIPE = ("start", "data", "arms", "control_draws", "match_pool", "track")
 # Of the units group, what decides the classes of given examples.
-_SCORED = ("statistic", "tokens", "square_attention", "budgets")
+_SCORED = ("statistic", "tokens", "square_attention", "unweighted", "budgets")
 
 
 def _cost(summary: TrainingSummary, certificate: Certificate) -> dict[str, float]:
